@@ -1,0 +1,166 @@
+"""A worker's failure as a value, and the error that carries a job's failures to the caller."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .report import JobReport
+
+NOT_AVAILABLE = "<N/A>"
+MAX_ERROR_FILE_BYTES = 1 << 20
+
+
+def signal_name(exitcode: int) -> str:
+    """Return the name of the signal that a negative exit code stands for (-9: SIGKILL)."""
+    if exitcode >= 0:
+        return NOT_AVAILABLE
+    try:
+        return signal.Signals(-exitcode).name
+    except ValueError:
+        if signal.SIGRTMIN <= -exitcode <= signal.SIGRTMAX:
+            return f"SIGRTMIN+{-exitcode - signal.SIGRTMIN}"
+        return f"signal {-exitcode}"
+
+
+def shell_exit_code(exitcode: int) -> int:
+    """Return the exit code that a shell would report: 128+n where signal n killed the process."""
+    return 128 - exitcode if exitcode < 0 else exitcode
+
+
+def read_error_file(path: str) -> dict[str, Any] | None:
+    """Return what a worker left in its error file, or None where there is nothing readable.
+
+    Args:
+        path: The file; more than 1 MiB of it, or anything but a JSON object, counts as unreadable.
+    """
+    try:
+        with open(path, "rb") as file:
+            data = json.loads(file.read(MAX_ERROR_FILE_BYTES + 1))
+    except (OSError, ValueError, RecursionError):  # a file that is cut off, foreign, or too deep
+        return None
+    return data if isinstance(data, dict) and "message" in data else None
+
+
+@dataclass
+class ProcessFailure:
+    """A failed worker.
+
+    Args:
+        local_rank: Its local rank.
+        pid: Its process id.
+        exitcode: Its exit code; -n when signal n killed it.
+        error_file: Path of its error file; becomes ``<N/A>`` where it left none.
+
+    Attributes:
+        error_file_data: The error file's content.
+        message: What went wrong: a sentence, or the error file's ``message`` object.
+        timestamp: When, in seconds since the epoch: the error file's word, else now.
+    """
+
+    local_rank: int
+    pid: int
+    exitcode: int
+    error_file: str
+    error_file_data: dict[str, Any] = field(init=False)
+    message: Any = field(init=False)
+    timestamp: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        data = read_error_file(self.error_file)
+        self.timestamp = int(time.time())
+        if data is None:
+            self.error_file = NOT_AVAILABLE
+            self.error_file_data = {"message": "<NONE>"}
+            self.message = self._message_from_exit_code()
+            return
+        self.error_file_data = data
+        self.message = data["message"] or self._message_from_exit_code()
+        said = self._extra_info().get("timestamp", data.get("timestamp"))
+        try:
+            self.timestamp = int(said)  # type: ignore[arg-type]  # whatever it is: int() decides
+        except (TypeError, ValueError, OverflowError):
+            pass  # a foreign writer's: the time of reading has to do
+
+    @property
+    def summary(self) -> str:
+        """What went wrong, in one line."""
+        text = self.message
+        if isinstance(text, dict):
+            text = text.get("message", "")
+        lines = str(text).strip().splitlines()
+        return lines[0] if lines else self._message_from_exit_code()
+
+    @property
+    def traceback(self) -> str | None:
+        """The Python traceback, if the worker left one."""
+        stack = self._extra_info().get("py_callstack")
+        return str(stack) if stack else None
+
+    def signal_name(self) -> str:
+        """Return the name of the signal that killed the worker, or ``<N/A>``."""
+        return signal_name(self.exitcode)
+
+    def timestamp_isoformat(self) -> str:
+        """Return when it failed as local time, ``2026-11-20_12:00:00``."""
+        moment = datetime.fromtimestamp(self.timestamp, tz=timezone.utc).astimezone()
+        return moment.replace(tzinfo=None).isoformat(sep="_")
+
+    def _extra_info(self) -> dict[str, Any]:
+        message = self.message if isinstance(self.message, dict) else {}
+        extra = message.get("extraInfo")
+        return extra if isinstance(extra, dict) else {}
+
+    def _message_from_exit_code(self) -> str:
+        if self.exitcode < 0:
+            return f"Signal {-self.exitcode} ({self.signal_name()}) received by PID {self.pid}"
+        return f"exited with code {self.exitcode} and left no error file"
+
+
+class ChildFailedError(Exception):
+    """The job failed because workers did.
+
+    Args:
+        name: What was run.
+        failures: At least one failed worker, by global rank.
+        report: Every rank's end, for the failure summary.
+    """
+
+    def __init__(
+        self, name: str, failures: dict[int, ProcessFailure], report: JobReport | None = None
+    ) -> None:
+        if not failures:
+            raise ValueError("a ChildFailedError needs at least one failure")
+        self.name = name
+        self.failures = failures
+        self.report = report
+        super().__init__(self.format_msg())
+
+    def get_first_failure(self) -> tuple[int, ProcessFailure]:
+        """Return the global rank and the failure of the root cause: the report's, else the earliest."""
+        if self.report is not None and self.report.root.global_rank in self.failures:
+            rank = self.report.root.global_rank
+        else:
+            rank = min(self.failures, key=lambda r: self.failures[r].timestamp)
+        return rank, self.failures[rank]
+
+    def format_msg(self) -> str:
+        """Return the root cause and the number of failures as a few lines of plain text."""
+        rank, first = self.get_first_failure()
+        killed = f" ({first.signal_name()})" if first.exitcode < 0 else ""
+        lines = [
+            f"{os.path.basename(self.name) or 'job'} failed: rank {rank} (local rank "
+            f"{first.local_rank}, pid {first.pid}) exit code {first.exitcode}{killed} at "
+            f"{first.timestamp_isoformat()}: {first.summary}"
+        ]
+        if len(self.failures) > 1:
+            lines.append(f"{len(self.failures)} ranks failed: {sorted(self.failures)}")
+        if first.traceback:
+            lines.append(first.traceback.rstrip())
+        return "\n".join(lines)

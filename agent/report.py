@@ -1,0 +1,139 @@
+"""How a job failed, rank by rank: the value behind the failure summary, and its JSON form."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+class RankState(enum.Enum):
+    """How one rank ended."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    STOPPED = "stopped by elrun"
+
+
+@dataclass(frozen=True, slots=True)
+class RankOutcome:
+    """The end of one rank.
+
+    Args:
+        global_rank: Its rank in the job.
+        local_rank: Its rank on its node.
+        node: Host name of its node.
+        pid: Its process id there.
+        exitcode: Exit code, -n for signal n; None where it is not known.
+        state: Whether it failed, or was stopped because another did.
+        after_s: Seconds from the first failure to its end; None where it is not known.
+        file: Its error file or log file, or empty.
+    """
+
+    global_rank: int
+    local_rank: int
+    node: str
+    pid: int
+    exitcode: int | None
+    state: RankState
+    after_s: float | None = None
+    file: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as JSON values."""
+        return {**asdict(self), "state": self.state.value}
+
+    @staticmethod
+    def from_json(data: dict[str, Any]) -> RankOutcome:
+        """Return the outcome that another agent described.
+
+        Raises:
+            ValueError: The data is not what ``to_json`` makes.
+        """
+        try:
+            return RankOutcome(
+                int(data["global_rank"]),
+                int(data["local_rank"]),
+                str(data["node"]),
+                int(data["pid"]),
+                None if data["exitcode"] is None else int(data["exitcode"]),
+                RankState(data["state"]),
+                None if data["after_s"] is None else float(data["after_s"]),
+                str(data["file"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"not the outcome of a rank: {error!r}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class RootCause:
+    """The job's first failure.
+
+    Args:
+        global_rank: The rank that failed first.
+        local_rank: Its rank on its node.
+        node: Host name of that node.
+        pid: Its process id there.
+        exitcode: Exit code, -n for signal n.
+        timestamp: When, in seconds since the epoch by that node's clock.
+        message: What went wrong, in one line.
+        traceback: The Python traceback, or the end of its standard error; may be empty.
+        file: Its error file or log file, or empty.
+    """
+
+    global_rank: int
+    local_rank: int
+    node: str
+    pid: int
+    exitcode: int
+    timestamp: int
+    message: str
+    traceback: str = ""
+    file: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as JSON values."""
+        return asdict(self)
+
+    @staticmethod
+    def from_json(data: dict[str, Any]) -> RootCause:
+        """Return the root cause that another agent described.
+
+        Raises:
+            ValueError: The data is not what ``to_json`` makes.
+        """
+        try:
+            return RootCause(
+                int(data["global_rank"]),
+                int(data["local_rank"]),
+                str(data["node"]),
+                int(data["pid"]),
+                int(data["exitcode"]),
+                int(data["timestamp"]),
+                str(data["message"]),
+                str(data["traceback"]),
+                str(data["file"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"not a root cause: {error!r}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class JobReport:
+    """Why a job failed and how each rank ended.
+
+    Args:
+        name: What was run.
+        root: The first failure.
+        ranks: The ends of all ranks that are known, by global rank.
+        restarts: Restarts spent before.
+        max_restarts: Restarts allowed.
+        missing_nodes: Group ranks whose outcome did not come in time.
+    """
+
+    name: str
+    root: RootCause
+    ranks: tuple[RankOutcome, ...]
+    restarts: int = 0
+    max_restarts: int = 0
+    missing_nodes: tuple[int, ...] = ()

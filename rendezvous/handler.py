@@ -1,0 +1,389 @@
+"""The public face of a rendezvous: what an agent asks of it, and how it fails.
+
+An agent that was written for torchrun needs ``RendezvousHandler`` only. elrun's own backends are
+``RoundHandler``s: their rounds end by a verdict that reaches every node at once, so that no agent
+has to poll and none waits for its collective library's time-out.
+"""
+
+from __future__ import annotations
+
+import enum
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+
+class RendezvousError(Exception):
+    """Base of everything that can go wrong between nodes."""
+
+
+class RendezvousClosedError(RendezvousError):
+    """The run has ended, by success or by abort: nobody can join it any more."""
+
+
+class RendezvousTimeoutError(RendezvousError):
+    """Fewer than the minimum of nodes came within the time allowed."""
+
+
+class RendezvousConnectionError(RendezvousError):
+    """The store cannot be reached, or was lost."""
+
+
+class RendezvousStateError(RendezvousError):
+    """A record in the store is not what this protocol writes."""
+
+
+class RendezvousGracefulExitError(RendezvousError):
+    """This node was never needed and leaves: not a failure, the agent exits with 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class RendezvousStoreInfo:
+    """Where the workers of one attempt find their torch store.
+
+    Args:
+        master_addr: Host name or address of the node of rank 0.
+        master_port: TCP port there.
+    """
+
+    MASTER_ADDR_KEY: ClassVar[str] = "MASTER_ADDR"
+    MASTER_PORT_KEY: ClassVar[str] = "MASTER_PORT"
+
+    master_addr: str
+    master_port: int
+
+    @staticmethod
+    def build(
+        rank: int, store: Any, local_addr: str | None, server_port: int | None = None
+    ) -> RendezvousStoreInfo:
+        """Let group rank 0 choose the address and port, and tell every other node through a store.
+
+        Args:
+            rank: Group rank of this node.
+            store: A torch ``Store``, or anything with its ``set`` and blocking ``get``.
+            local_addr: Address of this node to publish; by default the one its name resolves to.
+            server_port: Port of a store that is shared already; by default a free port.
+        """
+        from .addresses import default_address, free_port  # noqa: PLC0415  rank 0's work only
+
+        if rank == 0:
+            address = local_addr or default_address()
+            port = server_port or free_port()
+            store.set(RendezvousStoreInfo.MASTER_ADDR_KEY, address.encode())
+            store.set(RendezvousStoreInfo.MASTER_PORT_KEY, str(port).encode())
+        return RendezvousStoreInfo(
+            store.get(RendezvousStoreInfo.MASTER_ADDR_KEY).decode(),
+            int(store.get(RendezvousStoreInfo.MASTER_PORT_KEY).decode()),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class NodeProfile:
+    """What a node tells about itself when it takes a seat.
+
+    Args:
+        local_world_size: Number of workers that the node will run.
+        role: Name of their role.
+    """
+
+    local_world_size: int
+    role: str = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where a node stands in a sealed round.
+
+    Args:
+        round: Number of the round, from 0.
+        group_rank: Rank of the node, from 0.
+        group_world_size: Number of nodes in the round.
+        first_rank: Global rank of the node's local rank 0.
+        world_size: Number of workers in the round, over all roles.
+        first_role_rank: Role rank of the node's local rank 0.
+        role_world_size: Number of workers of the node's role.
+        restart_count: Restarts that the job has spent so far; membership changes spend none.
+        workers_store: Where the workers of this round meet; a new port for every round.
+    """
+
+    round: int
+    group_rank: int
+    group_world_size: int
+    first_rank: int
+    world_size: int
+    first_role_rank: int
+    role_world_size: int
+    restart_count: int
+    workers_store: RendezvousStoreInfo
+
+
+class VerdictKind(enum.Enum):
+    """How a round can end."""
+
+    WORKER_FAILED = "worker failed"
+    NODE_LOST = "node lost"
+    NODE_WAITING = "node waiting"
+    DONE = "done"
+    ABORTED = "aborted"
+
+    @property
+    def ends_run(self) -> bool:
+        """Whether no round can follow."""
+        return self in (VerdictKind.DONE, VerdictKind.ABORTED)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Why a round ended: written once, read by every node.
+
+    Args:
+        kind: What happened.
+        by: Group rank of the node that says so, or -1 for one without a rank (a node waiting).
+        reason: A sentence for people.
+        details: JSON values that the agents give each other (the failure); opaque to the rendezvous.
+    """
+
+    kind: VerdictKind
+    by: int = -1
+    reason: str = ""
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+class RendezvousInfo:
+    """What a node knows after a rendezvous.
+
+    Args:
+        store: A key-value store that the round's agents share, with torch ``Store``'s methods.
+        rank: Group rank of this node.
+        world_size: Number of nodes in the round.
+        bootstrap_store_info: Where the workers' torch store is (to be).
+        placement: Where the node's workers stand, when the backend has settled that already.
+    """
+
+    def __init__(
+        self,
+        store: Any,
+        rank: int,
+        world_size: int,
+        bootstrap_store_info: RendezvousStoreInfo | None,
+        placement: Placement | None = None,
+    ) -> None:
+        self._store = store
+        self._rank = rank
+        self._world_size = world_size
+        self._bootstrap_store_info = bootstrap_store_info
+        self._placement = placement
+
+    @property
+    def store(self) -> Any:
+        """The agents' store of this round."""
+        return self._store
+
+    @property
+    def rank(self) -> int:
+        """Group rank of this node, from 0."""
+        return self._rank
+
+    @property
+    def world_size(self) -> int:
+        """Number of nodes in the round."""
+        return self._world_size
+
+    @property
+    def bootstrap_store_info(self) -> RendezvousStoreInfo | None:
+        """Where the workers meet."""
+        return self._bootstrap_store_info
+
+    @property
+    def placement(self) -> Placement | None:
+        """Ranks and sizes of this node's workers; None from a backend that leaves them to agents."""
+        return self._placement
+
+
+class RendezvousHandler(ABC):
+    """How one node meets the others. Plug-ins for torchrun implement just this."""
+
+    @abstractmethod
+    def get_backend(self) -> str:
+        """Return the backend's name, as ``--rdzv-backend`` takes it."""
+
+    @property
+    def use_agent_store(self) -> bool:
+        """Whether workers share the agents' store instead of hosting their own."""
+        return False
+
+    @abstractmethod
+    def next_rendezvous(self) -> RendezvousInfo:
+        """Take part in the next round; block until it is sealed with this node in it.
+
+        Raises:
+            RendezvousClosedError: The run has ended.
+            RendezvousTimeoutError: Too few nodes came in time.
+            RendezvousConnectionError: The store is out of reach.
+            RendezvousStateError: The store holds something foreign.
+            RendezvousGracefulExitError: The run ended and never needed this node.
+        """
+
+    @abstractmethod
+    def is_closed(self) -> bool:
+        """Return whether the run has ended."""
+
+    @abstractmethod
+    def set_closed(self) -> None:
+        """End the run: nobody can join it any more."""
+
+    @abstractmethod
+    def num_nodes_waiting(self) -> int:
+        """Return how many nodes came too late for the current round and could join the next."""
+
+    @abstractmethod
+    def get_run_id(self) -> str:
+        """Return the run id, ``--rdzv-id``."""
+
+    @abstractmethod
+    def shutdown(self) -> bool:
+        """Leave the run and release what the handler holds; return whether that went well."""
+
+
+class RoundHandler(RendezvousHandler):
+    """A rendezvous whose rounds end by a verdict that every node learns at once.
+
+    All methods but ``next_rendezvous`` and ``collect`` return at once or within one store operation.
+    """
+
+    @abstractmethod
+    def describe(self, profile: NodeProfile) -> None:
+        """Say what this node brings to the rounds it will join; before ``next_rendezvous``."""
+
+    @abstractmethod
+    def subscribe(self, wake: Callable[[], None]) -> None:
+        """Call ``wake``, from any thread, whenever ``verdict()`` may have changed."""
+
+    @abstractmethod
+    def verdict(self) -> Verdict | None:
+        """Return the current round's verdict if there is one, without asking the store.
+
+        Raises:
+            RendezvousConnectionError: The store was lost while the round ran.
+        """
+
+    @abstractmethod
+    def conclude(self, verdict: Verdict) -> Verdict:
+        """Propose how the current round ended; return the verdict that stands, which is the first.
+
+        Raises:
+            RendezvousConnectionError: The store was lost.
+        """
+
+    @abstractmethod
+    def arrive(self) -> None:
+        """Say that this node's workers all succeeded; the last node to say so concludes DONE.
+
+        Raises:
+            RendezvousConnectionError: The store was lost.
+        """
+
+    @abstractmethod
+    def publish(self, outcome: bytes) -> None:
+        """Leave this node's outcome of the current round for ``collect`` (1 MiB at most)."""
+
+    @abstractmethod
+    def collect(self, timeout_s: float) -> Sequence[bytes | None]:
+        """Return the outcomes of the current round by group rank; None for those not there in time."""
+
+
+RendezvousHandlerCreator = Callable[["RendezvousParameters"], RendezvousHandler]
+
+_TRUE = frozenset({"1", "true", "t", "yes", "y"})
+_FALSE = frozenset({"0", "false", "f", "no", "n"})
+
+
+class RendezvousParameters:
+    """What a backend is constructed from.
+
+    Args:
+        backend: Name of the backend.
+        endpoint: ``host:port``, or several separated by commas; may be empty for some backends.
+        run_id: Name of the job.
+        min_nodes: Fewest nodes that may form a round.
+        max_nodes: Most nodes that a round takes.
+        local_addr: Address of this node to publish; by default the backend finds it.
+        **config: What ``--rdzv-conf`` said.
+
+    Raises:
+        ValueError: The backend is empty or the numbers of nodes are no range.
+    """
+
+    def __init__(
+        self,
+        backend: str,
+        endpoint: str,
+        run_id: str,
+        min_nodes: int,
+        max_nodes: int,
+        local_addr: str | None = None,
+        **config: Any,
+    ) -> None:
+        if not backend:
+            raise ValueError("the name of the rendezvous backend must not be empty")
+        if min_nodes < 1:
+            raise ValueError(f"min_nodes={min_nodes}: a job needs at least 1 node")
+        if max_nodes < min_nodes:
+            raise ValueError(f"max_nodes={max_nodes} is less than min_nodes={min_nodes}")
+        self.backend = backend
+        self.endpoint = endpoint
+        self.run_id = run_id
+        self.min_nodes = min_nodes
+        self.max_nodes = max_nodes
+        self.local_addr = local_addr
+        self.config = config
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """Return the setting as it was given, or the default."""
+        return self.config.get(key, default)
+
+    def get_as_bool(self, key: str, default: bool | None = None) -> bool | None:
+        """Return the setting as a truth value.
+
+        Raises:
+            ValueError: It is neither a yes nor a no.
+        """
+        value = self.get(key, default)
+        if value is None or isinstance(value, bool):
+            return value
+        word = str(value).lower()
+        if word in _TRUE:
+            return True
+        if word in _FALSE:
+            return False
+        raise ValueError(f"--rdzv-conf {key}={value}: give true or false")
+
+    def get_as_int(self, key: str, default: int | None = None) -> int | None:
+        """Return the setting as a whole number.
+
+        Raises:
+            ValueError: It is no whole number.
+        """
+        value = self.get(key, default)
+        if value is None:
+            return None
+        try:
+            return int(value)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"--rdzv-conf {key}={value}: give a whole number") from error
+
+    def get_as_seconds(self, key: str, default: float) -> float:
+        """Return the setting as a duration in seconds.
+
+        Raises:
+            ValueError: It is no number of seconds, or negative.
+        """
+        value = self.get(key, default)
+        try:
+            seconds = float(value)
+        except (TypeError, ValueError):
+            seconds = -1.0
+        if not seconds >= 0:
+            raise ValueError(f"--rdzv-conf {key}={value}: give a number of seconds")
+        return seconds
