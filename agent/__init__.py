@@ -1,0 +1,46 @@
+"""One node: a worker group kept running through rounds.
+
+The public names are loaded when they are first used.
+"""
+
+from importlib import import_module
+
+_HOME_OF = {
+    "ChildFailedError": ".failure",
+    "DefaultLogsSpecs": ".logs",
+    "ElasticAgent": ".agent",
+    "ErrorHandler": ".error_file",
+    "LocalElasticAgent": ".local",
+    "LogsDest": ".logs",
+    "LogsSpecs": ".logs",
+    "MultiprocessContext": ".functions",
+    "PContext": ".processes",
+    "ProcessFailure": ".failure",
+    "RunProcsResult": ".processes",
+    "RunResult": ".worker",
+    "SignalException": ".signals",
+    "SimpleElasticAgent": ".agent",
+    "Std": ".logs",
+    "SubprocessContext": ".commands",
+    "Worker": ".worker",
+    "WorkerGroup": ".worker",
+    "WorkerSpec": ".worker",
+    "WorkerState": ".worker",
+    "_RoleInstanceInfo": ".ranks",
+    "get_error_handler": ".error_file",
+    "record": ".error_file",
+    "start_processes": ".processes",
+    "to_map": ".logs",
+}
+
+__all__ = sorted(_HOME_OF)  # noqa: PLE0605  one list of names, not two
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOME_OF[name], __name__), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

@@ -1,0 +1,358 @@
+"""The agent's loop, as a template: keep a worker group running through rounds.
+
+``SimpleElasticAgent`` knows when workers are started, stopped and started again. What a worker is,
+a subclass says with four methods: ``_start_workers``, ``_stop_workers``, ``_monitor_workers`` and
+``_shutdown``. One that can be told of changes also overrides ``_wait_for_change``; otherwise the
+loop looks every ``monitor_interval`` seconds.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+from ..rendezvous.handler import (
+    NodeProfile,
+    RendezvousError,
+    RendezvousGracefulExitError,
+    RendezvousInfo,
+    RoundHandler,
+    Verdict,
+    VerdictKind,
+)
+from ..rendezvous.polled import PolledRounds
+from .environment import inherited_environment
+from .policy import Step, next_step
+from .ranks import RankSpan, _RoleInstanceInfo, assign_spans, identical_span
+from .signals import SignalException
+from .worker import RunResult, Worker, WorkerGroup, WorkerSpec, WorkerState
+
+log = logging.getLogger(__name__)
+
+DEFAULT_ROLE = "default"
+
+_FAREWELL_S = 1.0
+
+_ROLE_INFO_KEY = "torchelastic/role_info/{}"
+_ASSIGNED_RANKS_KEY = "torchelastic/assigned_ranks/{}"
+
+
+class ElasticAgent(ABC):
+    """What keeps workers running on a node, or on behalf of one."""
+
+    @abstractmethod
+    def run(self, role: str = DEFAULT_ROLE) -> RunResult:
+        """Run the workers to their end, through all restarts, and return how it went."""
+
+    @abstractmethod
+    def get_worker_group(self, role: str = DEFAULT_ROLE) -> WorkerGroup:
+        """Return the worker group; it changes while the agent runs."""
+
+
+class SimpleElasticAgent(ElasticAgent):
+    """The loop for one worker group of one role.
+
+    Args:
+        spec: What to run.
+        exit_barrier_timeout: Seconds that a node whose workers have succeeded waits for the others.
+        shutdown_timeout: Seconds that workers have between a signal and SIGKILL.
+        environ: The agent's environment; by default that of this process.
+    """
+
+    def __init__(
+        self,
+        spec: WorkerSpec,
+        exit_barrier_timeout: float = 300,
+        shutdown_timeout: float = 30,
+        *,
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
+        self._worker_group = WorkerGroup(spec)
+        self._remaining_restarts = spec.max_restarts
+        self._store: Any = None
+        self._exit_barrier_timeout = exit_barrier_timeout
+        self._shutdown_timeout = shutdown_timeout
+        self._total_execution_time = 0
+        self._environ = inherited_environment() if environ is None else environ
+        handler = spec.rdzv_handler
+        self._rounds = handler if isinstance(handler, RoundHandler) else PolledRounds(handler)
+        self._change = threading.Event()
+        self._rounds.subscribe(self._change.set)
+
+    def get_worker_group(self, role: str = DEFAULT_ROLE) -> WorkerGroup:  # noqa: ARG002  one role
+        """Return the worker group itself, whatever the role."""
+        return self._worker_group
+
+    # What a subclass fills in.
+
+    @abstractmethod
+    def _start_workers(self, worker_group: WorkerGroup) -> dict[int, Any]:
+        """Start the group's workers and return the id of each by local rank."""
+
+    @abstractmethod
+    def _stop_workers(self, worker_group: WorkerGroup) -> None:
+        """Stop the group's workers, in whatever state they are."""
+
+    @abstractmethod
+    def _monitor_workers(self, worker_group: WorkerGroup) -> RunResult:
+        """Return how the workers stand now, without waiting."""
+
+    @abstractmethod
+    def _shutdown(self, death_sig: signal.Signals = signal.SIGTERM, timeout: float = 30) -> None:
+        """Stop the workers for good and give everything back.
+
+        Args:
+            death_sig: The signal that they get first.
+            timeout: Seconds until SIGKILL.
+        """
+
+    @property
+    def _watch_interval(self) -> float | None:
+        """Longest time in seconds between two looks at the workers; None: changes are told."""
+        return self._worker_group.spec.monitor_interval
+
+    def _wait_for_change(self, timeout_s: float | None) -> None:
+        """Return when a worker or the round may have changed, or after the time-out."""
+        self._change.wait(timeout_s)
+        self._change.clear()
+
+    def _next_round(self) -> RendezvousInfo:
+        """Take part in the next round; block until it is sealed."""
+        return self._rounds.next_rendezvous()
+
+    def _describe_failure(self, result: RunResult) -> Verdict:
+        """Return the verdict by which the other nodes learn that a worker failed here."""
+        ranks = sorted(result.failures)
+        return Verdict(
+            VerdictKind.WORKER_FAILED,
+            by=self._group_rank,
+            reason=f"rank {ranks[0]} failed" if ranks else "workers are unhealthy",
+        )
+
+    def _conclude_failed_run(self, result: RunResult, verdict: Verdict | None) -> RunResult:  # noqa: ARG002
+        """Return the result of a failed job, after its workers were stopped."""
+        return RunResult(WorkerState.FAILED, failures=result.failures)
+
+    # The loop.
+
+    def run(self, role: str = DEFAULT_ROLE) -> RunResult:
+        """Run the workers to their end, through all restarts.
+
+        Args:
+            role: Accepted for torchrun's sake; the spec names the role.
+
+        Raises:
+            SignalException: The agent was told to stop.
+            RendezvousError: The nodes could not meet, or the store was lost.
+        """
+        started_at = time.monotonic()
+        death_sig = signal.SIGTERM
+        farewell: threading.Thread | None = None
+        try:
+            return self._invoke_run(role)
+        except RendezvousGracefulExitError as error:
+            log.info("this node was not needed: %s", error)
+            return RunResult(WorkerState.SUCCEEDED)
+        except SignalException as error:
+            death_sig = error.sigval
+            farewell = self._say_farewell(error)
+            raise
+        finally:
+            self._shutdown(death_sig, timeout=self._shutdown_timeout)
+            if farewell is not None:
+                farewell.join(_FAREWELL_S)
+            self._total_execution_time = int(time.monotonic() - started_at)
+
+    def _invoke_run(self, role: str = DEFAULT_ROLE) -> RunResult:  # noqa: ARG002  the spec names it
+        group = self._worker_group
+        self._initialize_workers(group)
+        waited = False
+        while True:
+            if not waited:
+                self._wait_for_change(self._watch_interval)
+            result = self._monitor_workers(group)
+            group.state = result.state
+            if isinstance(self._rounds, PolledRounds) and result.state is WorkerState.HEALTHY:
+                self._rounds.look_for_waiting_nodes()
+            verdict = self._rounds.verdict()
+            step = next_step(result.state, verdict, self._remaining_restarts, waited=waited)
+            if step is Step.REPORT_FAILURE:
+                verdict = self._rounds.conclude(self._describe_failure(result))
+                step = next_step(result.state, verdict, self._remaining_restarts)
+            waited = step is Step.WAIT_FOR_OTHERS
+            match step:
+                case Step.WATCH:
+                    pass
+                case Step.WAIT_FOR_OTHERS:
+                    self._exit_barrier()
+                case Step.FINISH:
+                    return result
+                case Step.RESTART | Step.REJOIN:
+                    self._log_restart(step, verdict)
+                    self._remaining_restarts -= step is Step.RESTART
+                    self._restart_workers(group)
+                case Step.FAIL:
+                    self._stop_workers(group)
+                    group.state = WorkerState.FAILED
+                    failed = self._conclude_failed_run(result, verdict)
+                    self._rounds.set_closed()
+                    return failed
+                case _:
+                    raise RuntimeError(
+                        f"[{group.spec.role}] the workers are in state {result.state.value}: "
+                        "the agent can't tell what they do, so it stops them"
+                    )
+
+    def _initialize_workers(self, worker_group: WorkerGroup) -> None:
+        """Meet the other nodes and start a fresh set of workers."""
+        self._rendezvous(worker_group)
+        ids = self._start_workers(worker_group)
+        for worker in worker_group.workers:
+            worker.id = ids.get(worker.local_rank)
+        worker_group.state = WorkerState.HEALTHY
+
+    def _restart_workers(self, worker_group: WorkerGroup) -> None:
+        """Stop the workers, meet again, start new ones."""
+        self._stop_workers(worker_group)
+        worker_group.state = WorkerState.STOPPED
+        self._initialize_workers(worker_group)
+
+    def _rendezvous(self, worker_group: WorkerGroup) -> None:
+        """Meet the other nodes; give the group its ranks and its store."""
+        spec = worker_group.spec
+        self._rounds.describe(NodeProfile(spec.local_world_size, spec.role))
+        info = self._next_round()
+        place, meeting = info.placement, info.bootstrap_store_info
+        self._store = info.store
+        worker_group.store = info.store
+        worker_group.group_rank = info.rank
+        worker_group.group_world_size = info.world_size
+        worker_group.master_addr = spec.master_addr or (meeting and meeting.master_addr)
+        worker_group.master_port = spec.master_port or (meeting and meeting.master_port)
+        if place is None:
+            worker_group.workers = self._assign_worker_ranks(
+                info.store, info.rank, info.world_size, spec
+            )
+        else:
+            worker_group.workers = RankSpan.of(place).workers(spec.local_world_size)
+            self._remaining_restarts = max(0, spec.max_restarts - place.restart_count)
+        log.info(
+            "[%s] round %s: group rank %d of %d, ranks %s of %d, restart %d of %d",
+            spec.role,
+            "?" if place is None else place.round,
+            info.rank,
+            info.world_size,
+            [worker.global_rank for worker in worker_group.workers],
+            worker_group.workers[0].world_size,
+            self._restart_count,
+            spec.max_restarts,
+        )
+
+    def _assign_worker_ranks(
+        self, store: Any, group_rank: int, group_world_size: int, spec: WorkerSpec
+    ) -> list[Worker]:
+        """Agree on ranks through a store that the round's agents share.
+
+        Each agent writes what it brings; group rank 0 reads all and writes each one's span.
+
+        Args:
+            store: Anything with torch ``Store``'s ``set``, blocking ``get``, ``multi_get`` and
+                ``multi_set``.
+            group_rank: Rank of this node.
+            group_world_size: Number of nodes.
+            spec: What this node brings.
+        """
+        import json  # noqa: PLC0415  only plug-ins' handlers need this step
+
+        if self._environ.get("TORCH_ELASTIC_WORKER_IDENTICAL") == "1":
+            span = identical_span(group_rank, group_world_size, spec.local_world_size)
+            return span.workers(spec.local_world_size)
+        mine = _RoleInstanceInfo(spec.role, group_rank, spec.local_world_size)
+        store.set(_ROLE_INFO_KEY.format(group_rank), mine.serialize())
+        if group_rank == 0:
+            everyone = range(group_world_size)
+            told = store.multi_get([_ROLE_INFO_KEY.format(rank) for rank in everyone])
+            spans = assign_spans(_RoleInstanceInfo.deserialize(data) for data in told)
+            store.multi_set(
+                [_ASSIGNED_RANKS_KEY.format(rank) for rank in everyone],
+                [
+                    json.dumps([s.first_rank, s.world_size, s.first_role_rank, s.role_world_size])
+                    for s in spans
+                ],
+            )
+        span = RankSpan(*json.loads(store.get(_ASSIGNED_RANKS_KEY.format(group_rank))))
+        return span.workers(spec.local_world_size)
+
+    def _exit_barrier(self) -> None:
+        """Wait until every node's workers have succeeded, or the round ends otherwise.
+
+        Waits for ``exit_barrier_timeout`` at most: then this node leaves with its own success.
+        """
+        deadline = time.monotonic() + self._exit_barrier_timeout
+        self._rounds.arrive()
+        while self._rounds.verdict() is None:
+            left_s = deadline - time.monotonic()
+            if left_s <= 0:
+                log.warning(
+                    "the other nodes have not finished within %g s: this one leaves",
+                    self._exit_barrier_timeout,
+                )
+                return
+            self._wait_for_change(left_s)
+
+    def _say_farewell(self, error: SignalException) -> threading.Thread | None:
+        """Tell the others that this node leaves, so that they go on without it.
+
+        A thread does, since the store may be gone too, and that must not hold up the shutdown.
+        """
+        if self._worker_group.group_rank is None or self._rounds_are_private:
+            return None
+        verdict = Verdict(
+            VerdictKind.NODE_LOST, by=self._group_rank, reason=f"a node left: {error}"
+        )
+        thread = threading.Thread(
+            target=_try_to_conclude,
+            args=(self._rounds, verdict),
+            name="elrun-farewell",
+            daemon=True,
+        )
+        thread.start()
+        return thread
+
+    @property
+    def _rounds_are_private(self) -> bool:
+        return isinstance(self._rounds, PolledRounds) or self._worker_group.group_world_size == 1
+
+    @property
+    def _group_rank(self) -> int:
+        rank = self._worker_group.group_rank
+        return -1 if rank is None else rank
+
+    @property
+    def _restart_count(self) -> int:
+        return self._worker_group.spec.max_restarts - self._remaining_restarts
+
+    def _log_restart(self, step: Step, verdict: Verdict | None) -> None:
+        spec = self._worker_group.spec
+        reason = verdict.reason if verdict else "the round ended"
+        if step is Step.RESTART:
+            log.warning(
+                "%s; restarting all workers (restart %d of %d)",
+                reason,
+                self._restart_count + 1,
+                spec.max_restarts,
+            )
+        else:
+            log.warning("%s; forming a new round, which costs no restart", reason)
+
+
+def _try_to_conclude(rounds: RoundHandler, verdict: Verdict) -> None:
+    try:
+        rounds.conclude(verdict)
+    except RendezvousError as error:
+        log.info("the other nodes could not be told: %s", error)

@@ -1,0 +1,81 @@
+"""What a worker finds in its environment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from .worker import Worker, WorkerGroup
+
+NCCL_ASYNC_ERROR_HANDLING = "TORCH_NCCL_ASYNC_ERROR_HANDLING"
+VISIBLE_DEVICES = "CUDA_VISIBLE_DEVICES"
+
+
+def inherited_environment() -> Mapping[str, str]:
+    """Return the agent's own environment, which its workers inherit."""
+    return os.environ
+
+
+def worker_environment(
+    worker: Worker,
+    group: WorkerGroup,
+    *,
+    restart_count: int,
+    run_id: str,
+    use_agent_store: bool,
+    inherited: Mapping[str, str],
+) -> dict[str, str]:
+    """Return what elrun adds to a worker's environment.
+
+    The names are torchrun's, as ``torch.distributed.init_process_group`` and many programs
+    read them; ``contract.md`` section 2 lists them.
+
+    Args:
+        worker: The worker, with its ranks.
+        group: Its group after a rendezvous.
+        restart_count: Restarts that the job has spent.
+        run_id: The job's name.
+        use_agent_store: Whether the agent hosts the workers' store.
+        inherited: The agent's own environment; what the user set there is kept.
+
+    Raises:
+        ValueError: ``virtual_local_rank`` asks for a GPU that the agent doesn't see.
+    """
+    spec = group.spec
+    added = {
+        "RANK": str(worker.global_rank),
+        "LOCAL_RANK": str(worker.local_rank),
+        "WORLD_SIZE": str(worker.world_size),
+        "LOCAL_WORLD_SIZE": str(spec.local_world_size),
+        "GROUP_RANK": str(group.group_rank),
+        "GROUP_WORLD_SIZE": str(group.group_world_size),
+        "ROLE_NAME": spec.role,
+        "ROLE_RANK": str(worker.role_rank),
+        "ROLE_WORLD_SIZE": str(worker.role_world_size),
+        "MASTER_ADDR": str(group.master_addr),
+        "MASTER_PORT": str(group.master_port),
+        "TORCHELASTIC_RESTART_COUNT": str(restart_count),
+        "TORCHELASTIC_MAX_RESTARTS": str(spec.max_restarts),
+        "TORCHELASTIC_RUN_ID": run_id,
+        "TORCHELASTIC_USE_AGENT_STORE": str(use_agent_store),
+        NCCL_ASYNC_ERROR_HANDLING: inherited.get(NCCL_ASYNC_ERROR_HANDLING, "1"),
+    }
+    if spec.local_world_size > 1:
+        # Each worker's thread pools would otherwise claim every core of the node.
+        added["OMP_NUM_THREADS"] = inherited.get("OMP_NUM_THREADS", "1")
+    if spec.virtual_local_rank:
+        added["LOCAL_RANK"] = "0"
+        added[VISIBLE_DEVICES] = _device_of(worker.local_rank, inherited.get(VISIBLE_DEVICES))
+    return added
+
+
+def _device_of(local_rank: int, visible: str | None) -> str:
+    if visible is None:
+        return str(local_rank)
+    devices = [device.strip() for device in visible.split(",") if device.strip()]
+    if local_rank >= len(devices):
+        raise ValueError(
+            f"--virtual-local-rank: local rank {local_rank} has no GPU: "
+            f"{VISIBLE_DEVICES}={visible!r} shows {len(devices)}"
+        )
+    return devices[local_rank]

@@ -1,0 +1,242 @@
+"""The agent whose workers are processes of its own node."""
+
+from __future__ import annotations
+
+import logging
+import select
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, TypeVar
+
+from ..rendezvous.handler import RendezvousInfo, Verdict, VerdictKind
+from ..rendezvous.polled import PolledRounds
+from .agent import DEFAULT_ROLE, SimpleElasticAgent
+from .environment import worker_environment
+from .guardian import Guardian
+from .logs import LogsSpecs
+from .processes import PContext, start_processes
+from .report import RootCause
+from .reporting import conclude_report, root_cause_of
+from .signals import DEFAULT_SIGNALS, SignalInbox
+from .wakeup import Wakeup
+from .worker import RunResult, WorkerGroup, WorkerSpec, WorkerState
+
+log = logging.getLogger(__name__)
+
+_LOCAL_RANK_MACRO = "${local_rank}"
+
+_T = TypeVar("_T")
+
+
+class LocalElasticAgent(SimpleElasticAgent):
+    """Runs a worker group as local processes, and leaves none behind.
+
+    The loop sleeps until something happens: a worker ends, a signal comes, the round changes.
+
+    Args:
+        spec: What to run.
+        logs_specs: Where the workers' output goes.
+        start_method: How functions get into a new process: spawn, fork or forkserver.
+        exit_barrier_timeout: Seconds that this node waits for the others at the end.
+        log_line_prefix_template: What stands before each line under ``--tee``; ``${role_name}``,
+            ``${local_rank}``, ``${rank}``, ``${hostname}`` and ``${restart_count}`` are filled in.
+        shutdown_timeout: Seconds that workers have between a signal and SIGKILL.
+        signals_to_handle: Names of the signals that end the job.
+        environ: The agent's environment; by default that of this process.
+    """
+
+    def __init__(
+        self,
+        spec: WorkerSpec,
+        logs_specs: LogsSpecs,
+        start_method: str = "spawn",
+        exit_barrier_timeout: float = 300,
+        log_line_prefix_template: str | None = None,
+        shutdown_timeout: float = 30,
+        *,
+        signals_to_handle: str = DEFAULT_SIGNALS,
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(spec, exit_barrier_timeout, shutdown_timeout, environ=environ)
+        self._logs_specs = logs_specs
+        self._start_method = start_method
+        self._log_line_prefix_template = log_line_prefix_template
+        self._hostname = socket.gethostname()
+        self._wake = Wakeup()
+        self._inbox = SignalInbox(signals_to_handle, self._wake)
+        self._guardian: Guardian | None = None
+        self._pcontext: PContext | None = None
+        self._rounds.subscribe(self._wake.notify)
+
+    def run(self, role: str = DEFAULT_ROLE) -> RunResult:
+        """Run the workers to their end; see ``SimpleElasticAgent.run``."""
+        self._guardian = Guardian.start()
+        try:
+            with self._inbox:
+                return super().run(role)
+        finally:
+            self._guardian.release()
+            self._guardian = None
+            self._wake.close()
+
+    def _start_workers(self, worker_group: WorkerGroup) -> dict[int, Any]:
+        spec = worker_group.spec
+        entrypoint = spec.entrypoint
+        if entrypoint is None:
+            raise ValueError("a WorkerSpec needs an entrypoint: a command or a function")
+        self._pcontext = start_processes(
+            name=spec.role,
+            entrypoint=entrypoint,
+            args={w.local_rank: _fill_in(spec.args, w.local_rank) for w in worker_group.workers},
+            envs={
+                worker.local_rank: worker_environment(
+                    worker,
+                    worker_group,
+                    restart_count=self._restart_count,
+                    run_id=self._rounds.get_run_id(),
+                    use_agent_store=self._rounds.use_agent_store,
+                    inherited=self._environ,
+                )
+                for worker in worker_group.workers
+            },
+            logs_specs=self._logs_specs,
+            log_line_prefixes=self._log_line_prefixes(worker_group),
+            start_method=self._start_method,
+            numa_options=spec.numa_options,
+            duplicate_stdout_filters=spec.duplicate_stdout_filters,
+            duplicate_stderr_filters=spec.duplicate_stderr_filters,
+            guardian=self._guardian,
+        )
+        return self._pcontext.pids()
+
+    def _stop_workers(self, worker_group: WorkerGroup) -> None:  # noqa: ARG002  the one group
+        self._shutdown(timeout=self._shutdown_timeout)
+
+    def _shutdown(self, death_sig: signal.Signals = signal.SIGTERM, timeout: float = 30) -> None:
+        if self._pcontext is not None:
+            self._pcontext.close(death_sig, timeout, urgent_fd=self._inbox.urgent_fd)
+
+    def _monitor_workers(self, worker_group: WorkerGroup) -> RunResult:
+        if self._pcontext is None:
+            return RunResult(WorkerState.UNKNOWN)
+        ended = self._pcontext.wait(0)
+        if ended is None:
+            return RunResult(WorkerState.HEALTHY)
+        rank_of = {worker.local_rank: worker.global_rank for worker in worker_group.workers}
+        if ended.is_failed():
+            return RunResult(
+                WorkerState.FAILED,
+                failures={rank_of[local]: each for local, each in ended.failures.items()},
+            )
+        return RunResult(
+            WorkerState.SUCCEEDED,
+            return_values={rank_of[local]: each for local, each in ended.return_values.items()},
+        )
+
+    @property
+    def _watch_interval(self) -> float | None:
+        polled = isinstance(self._rounds, PolledRounds)
+        return self._worker_group.spec.monitor_interval if polled else None
+
+    def _wait_for_change(self, timeout_s: float | None) -> None:
+        waiting = select.poll()
+        waiting.register(self._wake.fileno(), select.POLLIN)
+        for fd in self._pcontext.filenos() if self._pcontext else ():
+            waiting.register(fd, select.POLLIN)
+        waiting.poll(None if timeout_s is None else timeout_s * 1000)
+        self._wake.clear()
+        self._inbox.raise_if_any()
+
+    def _next_round(self) -> RendezvousInfo:
+        """Meet the others in a thread, so that a signal can end the wait for them."""
+        self._pcontext = None
+        call = _Call(self._rounds.next_rendezvous, self._wake.notify)
+        while not call.is_done:
+            self._wait_for_change(None)
+        return call.result()
+
+    def _describe_failure(self, result: RunResult) -> Verdict:
+        root = self._local_root_cause(result)
+        if root is None:
+            return super()._describe_failure(result)
+        return Verdict(
+            VerdictKind.WORKER_FAILED,
+            by=self._group_rank,
+            reason=f"rank {root.global_rank} on {root.node} failed: {root.message}",
+            details=root.to_json(),
+        )
+
+    def _conclude_failed_run(self, result: RunResult, verdict: Verdict | None) -> RunResult:
+        root = None
+        if verdict is not None and verdict.details:
+            root = RootCause.from_json(dict(verdict.details))
+        root = root or self._local_root_cause(result)
+        if root is None or self._pcontext is None:
+            return super()._conclude_failed_run(result, verdict)
+        return conclude_report(
+            self._rounds,
+            self._worker_group,
+            self._pcontext,
+            root,
+            node=self._hostname,
+            failures=result.failures,
+            restarts=self._restart_count,
+        )
+
+    def _local_root_cause(self, result: RunResult) -> RootCause | None:
+        if not result.failures or self._pcontext is None:
+            return None
+        return root_cause_of(result.failures, self._pcontext, self._hostname)
+
+    def _log_line_prefixes(self, group: WorkerGroup) -> dict[int, str] | None:
+        if not self._log_line_prefix_template:
+            return None
+        from string import Template  # noqa: PLC0415  few jobs have a template
+
+        template = Template(self._log_line_prefix_template)
+        return {
+            worker.local_rank: template.safe_substitute(
+                role_name=group.spec.role,
+                local_rank=worker.local_rank,
+                rank=worker.global_rank,
+                hostname=self._hostname,
+                restart_count=self._restart_count,
+            )
+            for worker in group.workers
+        }
+
+
+class _Call(Generic[_T]):
+    """A blocking call in a daemon thread; it may be abandoned."""
+
+    def __init__(self, function: Callable[[], _T], wake: Callable[[], None]) -> None:
+        self._function = function
+        self._wake = wake
+        self._value: list[_T] = []
+        self._error: BaseException | None = None
+        self.is_done = False
+        threading.Thread(target=self._run, name="elrun-rendezvous", daemon=True).start()
+
+    def _run(self) -> None:
+        try:
+            self._value.append(self._function())
+        except BaseException as error:  # noqa: BLE001  it is raised again where it is waited for
+            self._error = error
+        self.is_done = True
+        self._wake()
+
+    def result(self) -> _T:
+        """Return what the function returned, or raise what it raised."""
+        if self._error is not None:
+            raise self._error
+        return self._value[0]
+
+
+def _fill_in(args: tuple[Any, ...], local_rank: int) -> tuple[Any, ...]:
+    return tuple(
+        arg.replace(_LOCAL_RANK_MACRO, str(local_rank)) if isinstance(arg, str) else arg
+        for arg in args
+    )

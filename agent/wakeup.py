@@ -1,0 +1,45 @@
+"""A way to end a blocked wait from another thread or a signal handler: a pipe to oneself."""
+
+from __future__ import annotations
+
+import os
+
+
+class Wakeup:
+    """A flag that a thread can wait for with ``poll``: readable from ``notify`` until ``clear``."""
+
+    __slots__ = ("_read_fd", "_write_fd")
+
+    def __init__(self) -> None:
+        self._read_fd, self._write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def fileno(self) -> int:
+        """Return the descriptor to wait for."""
+        return self._read_fd
+
+    @property
+    def notify_fd(self) -> int:
+        """The descriptor that a byte may be written to, as ``signal.set_wakeup_fd`` does."""
+        return self._write_fd
+
+    def notify(self) -> None:
+        """Make the descriptor readable; from any thread, also after ``close``."""
+        try:
+            os.write(self._write_fd, b"\0")
+        except (BlockingIOError, OSError):
+            pass  # a full pipe is readable, which is all that counts; a closed one has no reader
+
+    def clear(self) -> None:
+        """Make the descriptor unreadable until the next ``notify``."""
+        try:
+            while os.read(self._read_fd, 4096):
+                pass
+        except BlockingIOError:
+            pass
+
+    def close(self) -> None:
+        """Give the pipe back; later notifications go nowhere."""
+        read_fd, write_fd, self._read_fd, self._write_fd = self._read_fd, self._write_fd, -1, -1
+        for fd in (read_fd, write_fd):
+            if fd >= 0:
+                os.close(fd)

@@ -1,0 +1,141 @@
+"""The composition root: from a launch config to a rendezvous, an agent, and the workers' results."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from ..agent.failure import ChildFailedError
+from ..agent.local import LocalElasticAgent
+from ..agent.logs import DefaultLogsSpecs
+from ..agent.signals import SignalException
+from ..agent.worker import WorkerSpec
+from ..rendezvous.addresses import parse_endpoint
+from ..rendezvous.handler import RendezvousParameters
+from ..rendezvous.registry import get_rendezvous_handler
+from .config import LaunchConfig
+
+log = logging.getLogger(__name__)
+
+
+class elastic_launch:  # noqa: N801  the name that torch's users know
+    """Launches workers on this node, together with the other nodes that launch the same.
+
+    ::
+
+        outputs = elastic_launch(config, train)("--lr", 0.1)   # a function: {global rank: value}
+        elastic_launch(config, "python")("train.py")           # a command: no values
+
+    Args:
+        config: How to launch.
+        entrypoint: A function, or a command.
+    """
+
+    def __init__(self, config: LaunchConfig, entrypoint: Callable[..., Any] | str | None) -> None:
+        self._config = config
+        self._entrypoint = entrypoint
+
+    def __call__(self, *args: Any) -> dict[int, Any]:
+        """Launch, and return what ``launch_agent`` returns."""
+        return launch_agent(self._config, self._entrypoint, list(args))
+
+
+def launch_agent(
+    config: LaunchConfig, entrypoint: Callable[..., Any] | str | None, args: list[Any]
+) -> dict[int, Any]:
+    """Run an agent until the job has ended.
+
+    Args:
+        config: How to launch.
+        entrypoint: A function, or a command.
+        args: What it is called with, the same for every worker.
+
+    Returns:
+        What the function returned on each of this node's workers, by global rank.
+
+    Raises:
+        ChildFailedError: A worker failed and the restarts are spent.
+        SignalException: A signal stopped this agent.
+        RendezvousError: The nodes could not meet, or the store was lost.
+        ValueError: The config or the entrypoint can't be used.
+    """
+    parameters = RendezvousParameters(
+        backend=config.rdzv_backend,
+        endpoint=config.rdzv_endpoint,
+        run_id=config.run_id or os.urandom(8).hex(),
+        min_nodes=config.min_nodes,
+        max_nodes=config.max_nodes,
+        local_addr=config.local_addr,
+        **config.rdzv_configs,
+    )
+    master_addr, master_port = _fixed_master(parameters)
+    handler = get_rendezvous_handler(parameters)
+    logs_specs = config.logs_specs or DefaultLogsSpecs()
+    agent = LocalElasticAgent(
+        WorkerSpec(
+            role=config.role,
+            local_world_size=config.nproc_per_node,
+            entrypoint=entrypoint,
+            args=tuple(args),
+            rdzv_handler=handler,
+            max_restarts=config.max_restarts,
+            monitor_interval=config.monitor_interval,
+            master_addr=master_addr,
+            master_port=master_port,
+            local_addr=config.local_addr,
+            event_log_handler=config.event_log_handler,
+            numa_options=config.numa_options,
+            duplicate_stdout_filters=config.duplicate_stdout_filters,
+            duplicate_stderr_filters=config.duplicate_stderr_filters,
+            virtual_local_rank=config.virtual_local_rank,
+        ),
+        logs_specs,
+        start_method=config.start_method,
+        log_line_prefix_template=config.log_line_prefix_template,
+        shutdown_timeout=config.shutdown_timeout,
+        signals_to_handle=config.signals_to_handle,
+    )
+    stopped_by_signal = False
+    try:
+        result = agent.run()
+    except SignalException:
+        # The other nodes may go on without this one: the run stays open for them.
+        stopped_by_signal = True
+        raise
+    finally:
+        if not stopped_by_signal:
+            handler.shutdown()
+        if isinstance(logs_specs, DefaultLogsSpecs):
+            logs_specs.cleanup()
+    if result.is_failed():
+        raise ChildFailedError(
+            get_entrypoint_name(entrypoint, args), result.failures, result.report
+        )
+    return result.return_values
+
+
+def get_entrypoint_name(entrypoint: Callable[..., Any] | str | None, args: list[Any]) -> str:
+    """Return what people call the thing that is run.
+
+    Args:
+        entrypoint: A function: its qualified name. The Python interpreter: the first argument
+            that is no option. Another command: the command.
+        args: The entrypoint's arguments.
+    """
+    if entrypoint is None:
+        return ""
+    if not isinstance(entrypoint, str):
+        return str(getattr(entrypoint, "__qualname__", entrypoint))
+    if entrypoint == sys.executable:
+        return next((str(arg) for arg in args if not str(arg).startswith("-")), "")
+    return entrypoint
+
+
+def _fixed_master(parameters: RendezvousParameters) -> tuple[str | None, int | None]:
+    """Return where the user wants the workers to meet: only ``static`` says so."""
+    if parameters.backend != "static" or not parameters.endpoint:
+        return None, None
+    return parse_endpoint(parameters.endpoint)
