@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -83,10 +84,8 @@ class ProcessFailure:
         self.error_file_data = data
         self.message = data["message"] or self._message_from_exit_code()
         said = self._extra_info().get("timestamp", data.get("timestamp"))
-        try:
+        with contextlib.suppress(TypeError, ValueError, OverflowError):  # a foreign writer's word
             self.timestamp = int(said)  # type: ignore[arg-type]  # whatever it is: int() decides
-        except (TypeError, ValueError, OverflowError):
-            pass  # a foreign writer's: the time of reading has to do
 
     @property
     def summary(self) -> str:
@@ -143,7 +142,7 @@ class ChildFailedError(Exception):
         super().__init__(self.format_msg())
 
     def get_first_failure(self) -> tuple[int, ProcessFailure]:
-        """Return the global rank and the failure of the root cause: the report's, else the earliest."""
+        """Return the root cause with its global rank: the report's, else the earliest failure."""
         if self.report is not None and self.report.root.global_rank in self.failures:
             rank = self.report.root.global_rank
         else:
@@ -155,9 +154,11 @@ class ChildFailedError(Exception):
         rank, first = self.get_first_failure()
         killed = f" ({first.signal_name()})" if first.exitcode < 0 else ""
         lines = [
-            f"{os.path.basename(self.name) or 'job'} failed: rank {rank} (local rank "
-            f"{first.local_rank}, pid {first.pid}) exit code {first.exitcode}{killed} at "
-            f"{first.timestamp_isoformat()}: {first.summary}"
+            (
+                f"{os.path.basename(self.name) or 'job'} failed: rank {rank} (local rank "
+                f"{first.local_rank}, pid {first.pid}) exit code {first.exitcode}{killed} at "
+                f"{first.timestamp_isoformat()}: {first.summary}"
+            )
         ]
         if len(self.failures) > 1:
             lines.append(f"{len(self.failures)} ranks failed: {sorted(self.failures)}")

@@ -7,7 +7,6 @@ import select
 import signal
 import socket
 import threading
-import time
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar
 

@@ -86,7 +86,7 @@ class _RoleInstanceInfo:
 
     @staticmethod
     def compare(obj1: _RoleInstanceInfo, obj2: _RoleInstanceInfo) -> int:
-        """Order by role, then by rank: negative, zero or positive, as ``functools.cmp_to_key`` asks."""
+        """Order by role, then by rank, as ``functools.cmp_to_key`` asks: negative, 0, positive."""
         if obj1.role != obj2.role:
             return 1 if obj1.role > obj2.role else -1
         return obj1.rank - obj2.rank
@@ -95,7 +95,7 @@ class _RoleInstanceInfo:
     def find_role_boundaries(
         roles_infos: Sequence[_RoleInstanceInfo], role: str
     ) -> tuple[int, int]:
-        """Return the first and the last index of a role in an ordered list; -1, -1 if it has none."""
+        """Return a role's first and last index in an ordered list; -1, -1 if it has none."""
         places = [index for index, info in enumerate(roles_infos) if info.role == role]
         return (places[0], places[-1]) if places else (-1, -1)
 

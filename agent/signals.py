@@ -11,9 +11,12 @@ import logging
 import signal
 import threading
 from types import FrameType, TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .wakeup import Wakeup
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +71,7 @@ class SignalInbox:
         self._previous: dict[signal.Signals, Any] = {}
         self._previous_fd = -1
 
-    def __enter__(self) -> SignalInbox:
+    def __enter__(self) -> Self:
         if threading.current_thread() is not threading.main_thread():
             log.warning(
                 "signals are not handled: elrun was started from a thread that is not the main "

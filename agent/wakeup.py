@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 
@@ -24,18 +25,15 @@ class Wakeup:
 
     def notify(self) -> None:
         """Make the descriptor readable; from any thread, also after ``close``."""
-        try:
+        # A full pipe is readable, which is all that counts; a closed one has no reader.
+        with contextlib.suppress(OSError):
             os.write(self._write_fd, b"\0")
-        except (BlockingIOError, OSError):
-            pass  # a full pipe is readable, which is all that counts; a closed one has no reader
 
     def clear(self) -> None:
         """Make the descriptor unreadable until the next ``notify``."""
-        try:
+        with contextlib.suppress(BlockingIOError):
             while os.read(self._read_fd, 4096):
                 pass
-        except BlockingIOError:
-            pass
 
     def close(self) -> None:
         """Give the pipe back; later notifications go nowhere."""

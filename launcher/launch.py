@@ -1,4 +1,4 @@
-"""The composition root: from a launch config to a rendezvous, an agent, and the workers' results."""
+"""The composition root: a launch config becomes a rendezvous, an agent, and results."""
 
 from __future__ import annotations
 

@@ -141,7 +141,7 @@ class Verdict:
         kind: What happened.
         by: Group rank of the node that says so, or -1 for one without a rank (a node waiting).
         reason: A sentence for people.
-        details: JSON values that the agents give each other (the failure); opaque to the rendezvous.
+        details: JSON values that the agents give each other; opaque to the rendezvous.
     """
 
     kind: VerdictKind
@@ -197,7 +197,7 @@ class RendezvousInfo:
 
     @property
     def placement(self) -> Placement | None:
-        """Ranks and sizes of this node's workers; None from a backend that leaves them to agents."""
+        """Where this node's workers stand; None from a backend that leaves it to agents."""
         return self._placement
 
 
@@ -249,7 +249,7 @@ class RendezvousHandler(ABC):
 class RoundHandler(RendezvousHandler):
     """A rendezvous whose rounds end by a verdict that every node learns at once.
 
-    All methods but ``next_rendezvous`` and ``collect`` return at once or within one store operation.
+    All methods but ``next_rendezvous`` and ``collect`` take one store operation at most.
     """
 
     @abstractmethod
@@ -290,7 +290,7 @@ class RoundHandler(RendezvousHandler):
 
     @abstractmethod
     def collect(self, timeout_s: float) -> Sequence[bytes | None]:
-        """Return the outcomes of the current round by group rank; None for those not there in time."""
+        """Return the current round's outcomes by group rank; None for what is not there in time."""
 
 
 RendezvousHandlerCreator = Callable[["RendezvousParameters"], RendezvousHandler]
