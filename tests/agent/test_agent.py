@@ -1,0 +1,396 @@
+"""The agent's loop, with workers in memory and rounds that follow a script."""
+
+import pytest
+from elrun.agent import SignalException, SimpleElasticAgent, WorkerSpec, WorkerState
+from elrun.agent.failure import ProcessFailure
+from elrun.agent.worker import RunResult
+from elrun.rendezvous.handler import (
+    Placement,
+    RendezvousConnectionError,
+    RendezvousGracefulExitError,
+    RendezvousHandler,
+    RendezvousInfo,
+    RendezvousStoreInfo,
+    RoundHandler,
+    Verdict,
+    VerdictKind,
+)
+
+HEALTHY = RunResult(WorkerState.HEALTHY)
+SUCCEEDED = RunResult(WorkerState.SUCCEEDED, return_values={0: "a", 1: "b"})
+
+
+def failed():
+    return RunResult(WorkerState.FAILED, failures={0: ProcessFailure(0, 1, 1, "")})
+
+
+class ScriptedRounds(RoundHandler):
+    """Rounds of one node; ``verdicts`` maps a round to one that other nodes have written."""
+
+    def __init__(self, verdicts=None, nodes=1):
+        self.calls = []
+        self.round = -1
+        self.nodes = nodes
+        self.restarts = 0
+        self.verdicts = verdicts or {}
+
+    def get_backend(self):
+        return "scripted"
+
+    def get_run_id(self):
+        return "job"
+
+    def describe(self, profile):
+        self.calls.append(("describe", profile.local_world_size, profile.role))
+
+    def next_rendezvous(self):
+        last = self.verdicts.get(self.round)
+        if isinstance(last, Verdict) and last.kind is VerdictKind.WORKER_FAILED:
+            self.restarts += 1
+        self.round += 1
+        self.calls.append("join")
+        meeting = RendezvousStoreInfo("node1", 29500 + self.round)
+        place = Placement(self.round, 0, self.nodes, 0, 2, 0, 2, self.restarts, meeting)
+        return RendezvousInfo(None, 0, self.nodes, meeting, place)
+
+    def subscribe(self, wake):
+        self.wake = wake
+
+    def verdict(self):
+        verdict = self.verdicts.get(self.round)
+        if isinstance(verdict, Exception):
+            raise verdict
+        return verdict
+
+    def conclude(self, verdict):
+        self.calls.append(("conclude", verdict.kind))
+        return self.verdicts.setdefault(self.round, verdict)
+
+    def arrive(self):
+        self.calls.append("arrive")
+        if self.nodes == 1:
+            self.conclude(Verdict(VerdictKind.DONE))
+
+    def publish(self, outcome):
+        pass
+
+    def collect(self, timeout_s):
+        return []
+
+    def is_closed(self):
+        return False
+
+    def set_closed(self):
+        self.calls.append("close")
+
+    def num_nodes_waiting(self):
+        return 0
+
+    def shutdown(self):
+        return True
+
+
+class InMemoryAgent(SimpleElasticAgent):
+    """Workers are numbers; ``script`` says how they stand at each look."""
+
+    def __init__(self, rounds, script, max_restarts=3, **options):
+        spec = WorkerSpec("trainer", 2, rounds, entrypoint="job", max_restarts=max_restarts)
+        super().__init__(spec, **options)
+        self.script = list(script)
+        self.calls = []
+
+    def _start_workers(self, worker_group):
+        self.calls.append(("start", self._restart_count))
+        return {0: "w0", 1: "w1"}
+
+    def _stop_workers(self, worker_group):
+        self.calls.append("stop")
+
+    def _monitor_workers(self, worker_group):
+        result = self.script.pop(0) if len(self.script) > 1 else self.script[0]
+        if isinstance(result, BaseException):
+            raise result
+        return result
+
+    def _shutdown(self, death_sig=15, timeout=30):
+        self.calls.append(("shutdown", int(death_sig)))
+
+    def _wait_for_change(self, timeout_s):
+        pass
+
+
+def test_a_run_that_succeeds_returns_what_its_workers_returned():
+    """Start, watch, wait for the others, leave, and always shut down."""
+    rounds = ScriptedRounds()
+    agent = InMemoryAgent(rounds, [HEALTHY, HEALTHY, SUCCEEDED])
+
+    result = agent.run()
+
+    assert (WorkerState.SUCCEEDED, {0: "a", 1: "b"}) == (result.state, result.return_values)
+    assert [("start", 0), ("shutdown", 15)] == agent.calls
+    assert [("describe", 2, "trainer"), "join", "arrive", ("conclude", VerdictKind.DONE)] == (
+        rounds.calls
+    )
+
+
+def test_the_group_gets_its_ranks_from_the_round():
+    """Ranks, sizes, addresses and worker ids are in place before workers are watched."""
+    agent = InMemoryAgent(ScriptedRounds(), [SUCCEEDED])
+
+    agent.run()
+
+    group = agent.get_worker_group()
+    assert [("w0", 0, 2), ("w1", 1, 2)] == [
+        (w.id, w.global_rank, w.world_size) for w in group.workers
+    ]
+    assert ("node1", 29500) == (group.master_addr, group.master_port)
+
+
+def test_a_failure_restarts_the_group_within_the_budget():
+    """Each failure costs one restart, and the workers are told how many there were."""
+    rounds = ScriptedRounds()
+    agent = InMemoryAgent(rounds, [failed(), HEALTHY, failed(), SUCCEEDED])
+
+    result = agent.run()
+
+    assert not result.is_failed()
+    assert [
+        ("start", 0),
+        "stop",
+        ("start", 1),
+        "stop",
+        ("start", 2),
+        ("shutdown", 15),
+    ] == agent.calls
+    assert 1 == agent._remaining_restarts
+
+
+def test_a_spent_budget_fails_the_job_and_closes_the_run():
+    """The result has the failures; nobody can join any more."""
+    rounds = ScriptedRounds()
+    agent = InMemoryAgent(rounds, [failed()], max_restarts=1)
+
+    result = agent.run()
+
+    assert result.is_failed()
+    assert [0] == list(result.failures)
+    assert [("start", 0), "stop", ("start", 1), "stop", ("shutdown", 15)] == agent.calls
+    assert "close" == rounds.calls[-1]
+
+
+@pytest.mark.parametrize("kind", [VerdictKind.NODE_WAITING, VerdictKind.NODE_LOST])
+def test_a_membership_change_costs_no_restart(kind):
+    """The workers start again in a new round with the same restart count."""
+    rounds = ScriptedRounds({0: Verdict(kind)})
+    agent = InMemoryAgent(rounds, [HEALTHY, SUCCEEDED], max_restarts=0)
+
+    agent.run()
+
+    assert [("start", 0), "stop", ("start", 0), ("shutdown", 15)] == agent.calls
+
+
+def test_a_failure_elsewhere_restarts_healthy_workers():
+    """Another node's verdict is as good as an own failure."""
+    rounds = ScriptedRounds({0: Verdict(VerdictKind.WORKER_FAILED, by=1)}, nodes=2)
+    rounds.verdicts[1] = Verdict(VerdictKind.DONE)
+    agent = InMemoryAgent(rounds, [HEALTHY, SUCCEEDED])
+
+    agent.run()
+
+    assert [("start", 0), "stop", ("start", 1), ("shutdown", 15)] == agent.calls
+
+
+def test_workers_that_finished_start_again_when_another_node_s_failed():
+    """A group is restarted as one, also the part that had succeeded."""
+    rounds = ScriptedRounds({1: Verdict(VerdictKind.DONE)}, nodes=2)
+    agent = InMemoryAgent(rounds, [SUCCEEDED])
+    rounds.arrive = lambda: rounds.conclude(Verdict(VerdictKind.WORKER_FAILED, by=1))
+
+    result = agent.run()
+
+    assert not result.is_failed()
+    assert [("start", 0), "stop", ("start", 1), ("shutdown", 15)] == agent.calls
+
+
+def test_a_failure_that_came_second_follows_the_first_verdict():
+    """If nodes are waiting already, a failing worker costs nothing."""
+    rounds = ScriptedRounds()
+    agent = InMemoryAgent(rounds, [failed(), SUCCEEDED], max_restarts=0)
+    rounds.conclude = lambda verdict: rounds.verdicts.setdefault(
+        rounds.round, Verdict(VerdictKind.NODE_WAITING if rounds.round == 0 else VerdictKind.DONE)
+    )
+
+    assert not agent.run().is_failed()
+
+
+def test_the_exit_barrier_is_bounded():
+    """A node whose peers never finish leaves with its own success."""
+    agent = InMemoryAgent(ScriptedRounds(nodes=2), [SUCCEEDED], exit_barrier_timeout=0)
+
+    assert WorkerState.SUCCEEDED is agent.run().state
+
+
+def test_a_node_that_was_never_needed_succeeds():
+    """A graceful exit of the rendezvous is no failure, and gives a result."""
+    rounds = ScriptedRounds()
+    agent = InMemoryAgent(rounds, [HEALTHY])
+
+    def leave():
+        raise RendezvousGracefulExitError("the job ended")
+
+    rounds.next_rendezvous = leave
+
+    assert WorkerState.SUCCEEDED is agent.run().state
+    assert [("shutdown", 15)] == agent.calls
+
+
+def test_a_signal_goes_on_to_the_workers():
+    """The signal that ended the agent is what its workers get."""
+    agent = InMemoryAgent(ScriptedRounds(), [HEALTHY, SignalException("stop", 2)])
+
+    with pytest.raises(SignalException):
+        agent.run()
+
+    assert ("shutdown", 2) == agent.calls[-1]
+
+
+def test_a_node_that_is_stopped_tells_the_others():
+    """They go on without it: its leaving is a membership change."""
+    rounds = ScriptedRounds(nodes=2)
+    agent = InMemoryAgent(rounds, [SignalException("stop", 15)])
+
+    with pytest.raises(SignalException):
+        agent.run()
+
+    assert ("conclude", VerdictKind.NODE_LOST) == rounds.calls[-1]
+
+
+def test_a_lost_store_stops_the_workers():
+    """The error says what was lost; the workers are shut down first."""
+    rounds = ScriptedRounds({0: RendezvousConnectionError("node1:29400 is gone")})
+    agent = InMemoryAgent(rounds, [HEALTHY])
+
+    with pytest.raises(RendezvousConnectionError, match="node1:29400"):
+        agent.run()
+
+    assert [("start", 0), ("shutdown", 15)] == agent.calls
+
+
+def test_workers_that_nobody_knows_about_end_the_run():
+    """State UNKNOWN raises, after a shutdown."""
+    agent = InMemoryAgent(ScriptedRounds(), [RunResult(WorkerState.UNKNOWN)])
+
+    with pytest.raises(RuntimeError, match="state UNKNOWN"):
+        agent.run()
+
+    assert ("shutdown", 15) == agent.calls[-1]
+
+
+def test_workers_that_can_not_be_started_end_the_run():
+    """An error of the subclass passes through, after a shutdown."""
+    agent = InMemoryAgent(ScriptedRounds(), [HEALTHY])
+
+    def explode(worker_group):
+        raise OSError("no more processes")
+
+    agent._start_workers = explode
+
+    with pytest.raises(OSError, match="no more processes"):
+        agent.run()
+
+    assert [("shutdown", 15)] == agent.calls
+
+
+class TorchStore(dict):
+    """The few methods of torch's Store that agents of plug-ins' handlers share."""
+
+    def set(self, key, value):
+        self[key] = value.encode() if isinstance(value, str) else value
+
+    def get(self, key):
+        return self[key]
+
+    def add(self, key, amount):
+        self[key] = self.get(key) + amount if key in self else amount
+        return self[key]
+
+    def multi_get(self, keys):
+        return [self[key] for key in keys]
+
+    def multi_set(self, keys, values):
+        for key, value in zip(keys, values, strict=True):
+            self.set(key, value)
+
+
+class TorchrunHandler(RendezvousHandler):
+    """A handler as plug-ins for torchrun write them: no verdicts, only waiting nodes."""
+
+    def __init__(self, waiting=()):
+        self.waiting = list(waiting)
+
+    def get_backend(self):
+        return "plug-in"
+
+    def get_run_id(self):
+        return "job"
+
+    def next_rendezvous(self):
+        return RendezvousInfo(TorchStore(), 0, 1, RendezvousStoreInfo("node1", 29500))
+
+    def is_closed(self):
+        return False
+
+    def set_closed(self):
+        pass
+
+    def num_nodes_waiting(self):
+        return self.waiting.pop(0) if self.waiting else 0
+
+    def shutdown(self):
+        return True
+
+
+def test_a_handler_written_for_torchrun_works():
+    """Ranks are agreed on through its store; restarts are counted by the agent."""
+    agent = InMemoryAgent(TorchrunHandler(), [failed(), SUCCEEDED])
+
+    result = agent.run()
+
+    assert not result.is_failed()
+    assert [("start", 0), "stop", ("start", 1), ("shutdown", 15)] == agent.calls
+    assert [(0, 2), (1, 2)] == [
+        (w.global_rank, w.role_world_size) for w in agent.get_worker_group().workers
+    ]
+
+
+def test_a_handler_written_for_torchrun_is_asked_for_waiting_nodes():
+    """Nodes that wait start a new round, at no cost."""
+    agent = InMemoryAgent(TorchrunHandler([0, 2]), [HEALTHY, HEALTHY, SUCCEEDED], max_restarts=0)
+
+    agent.run()
+
+    assert [("start", 0), "stop", ("start", 0), ("shutdown", 15)] == agent.calls
+
+
+def test_identical_workers_need_no_store():
+    """TORCH_ELASTIC_WORKER_IDENTICAL=1 saves the exchange."""
+    agent = InMemoryAgent(
+        TorchrunHandler(), [SUCCEEDED], environ={"TORCH_ELASTIC_WORKER_IDENTICAL": "1"}
+    )
+    spec = agent.get_worker_group().spec
+
+    workers = agent._assign_worker_ranks(None, 1, 2, spec)
+
+    assert [(2, 4), (3, 4)] == [(w.global_rank, w.world_size) for w in workers]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("local_world_size", 0), ("monitor_interval", 0), ("max_restarts", -1), ("entrypoint", None)],
+)
+def test_an_impossible_plan_is_refused(field, value):
+    """A spec that exists can be run."""
+    fields = {"role": "r", "local_world_size": 1, "rdzv_handler": None, "entrypoint": "job"}
+
+    with pytest.raises(ValueError, match=field):
+        WorkerSpec(**{**fields, field: value})

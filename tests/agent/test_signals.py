@@ -1,0 +1,125 @@
+"""Signals that end the job."""
+
+import os
+import select
+import signal
+
+import pytest
+from elrun.agent.signals import SignalException, SignalInbox, parse_signals
+from elrun.agent.wakeup import Wakeup
+
+
+def is_readable(fd):
+    return bool(select.select([fd], [], [], 0)[0])
+
+
+@pytest.fixture(name="wake")
+def _wake():
+    wake = Wakeup()
+    yield wake
+    wake.close()
+
+
+def test_a_notified_wakeup_is_readable_until_it_is_cleared(wake):
+    """However often it was notified, one clear is enough."""
+    wake.notify()
+    wake.notify()
+
+    assert is_readable(wake.fileno())
+    wake.clear()
+    assert not is_readable(wake.fileno())
+
+
+def test_a_full_wakeup_does_not_block(wake):
+    """A million notifications fit, since one readable byte says it all."""
+    for _ in range(100_000):
+        wake.notify()
+
+    assert is_readable(wake.fileno())
+
+
+def test_a_closed_wakeup_swallows_notifications():
+    """A thread that comes late does no harm."""
+    wake = Wakeup()
+    wake.close()
+
+    wake.notify()
+    wake.close()
+
+
+def test_a_signal_wakes_the_loop_and_is_raised_where_the_loop_asks(wake):
+    """The handler itself raises nothing."""
+    with SignalInbox("SIGUSR1", wake) as inbox:
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+        assert is_readable(wake.fileno())
+        with pytest.raises(SignalException, match="SIGUSR1") as caught:
+            inbox.raise_if_any()
+
+    assert signal.SIGUSR1 is caught.value.sigval
+
+
+def test_one_signal_is_not_urgent(wake):
+    """The first signal leaves the workers their time."""
+    with SignalInbox("SIGUSR1", wake) as inbox:
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+        assert not is_readable(inbox.urgent_fd)
+
+
+@pytest.mark.parametrize("taken_between", [True, False])
+def test_a_second_signal_is_urgent(wake, taken_between):
+    """Whether or not the loop has seen the first: who asks twice means now."""
+    with SignalInbox("SIGUSR1,SIGUSR2", wake) as inbox:
+        os.kill(os.getpid(), signal.SIGUSR1)
+        if taken_between:
+            with pytest.raises(SignalException):
+                inbox.raise_if_any()
+        os.kill(os.getpid(), signal.SIGUSR2)
+
+        assert is_readable(inbox.urgent_fd)
+
+
+def test_handlers_are_put_back(wake):
+    """A library user's own handlers stand again after the job."""
+    mine = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    try:
+        with SignalInbox("SIGUSR1", wake):
+            assert signal.SIG_IGN is not signal.getsignal(signal.SIGUSR1)
+
+        assert signal.SIG_IGN is signal.getsignal(signal.SIGUSR1)
+    finally:
+        signal.signal(signal.SIGUSR1, mine)
+
+
+def test_nohup_is_respected(wake):
+    """SIGHUP that is ignored at the start stays ignored."""
+    mine = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with SignalInbox("SIGHUP,SIGTERM", wake) as inbox:
+            os.kill(os.getpid(), signal.SIGHUP)
+            inbox.raise_if_any()
+
+            assert not is_readable(wake.fileno())
+    finally:
+        signal.signal(signal.SIGHUP, mine)
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        ("SIGTERM,SIGINT", (signal.SIGTERM, signal.SIGINT)),
+        (" usr1 , SIGUSR1,", (signal.SIGUSR1,)),
+        ("", ()),
+    ],
+)
+def test_signals_are_named_as_people_do(names, expected):
+    """With or without SIG, in any case, each once."""
+    assert expected == parse_signals(names)
+
+
+@pytest.mark.parametrize("names", ["SIGFOO", "SIGTERM,9", "SIGKILL", "STOP"])
+def test_an_impossible_signal_is_refused(names):
+    """Unknown names and signals that can't be handled are named in the error."""
+    with pytest.raises(ValueError, match="SIGFOO|9|SIGKILL|STOP"):
+        parse_signals(names)
