@@ -1,0 +1,97 @@
+"""Real jobs: the command as users type it, watched to its end, with nothing left behind."""
+
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+TOKEN = "ELRUN_TEST_JOB"
+
+
+@dataclass
+class Job:
+    """A running elrun."""
+
+    process: subprocess.Popen
+    out: list[str] = field(default_factory=list)
+
+    def wait_for_line(self, start):
+        """Return the next line of standard output that starts so; read what comes before."""
+        for line in self.process.stdout:
+            self.out.append(line)
+            if line.startswith(start):
+                return line.rstrip("\n")
+        raise AssertionError(
+            f"no line {start!r}; it said {self.out} and {self.process.stderr.read()}"
+        )
+
+    def signal(self, number):
+        self.process.send_signal(number)
+
+    def finish(self, timeout_s=60):
+        """Return exit code, standard output and standard error."""
+        rest, err = self.process.communicate(timeout=timeout_s)
+        return self.process.returncode, "".join(self.out) + rest, err
+
+
+def processes_with(token):
+    """Return the pids whose environment carries the token."""
+    found = []
+    for entry in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            environ = Path("/proc", entry, "environ").read_bytes()
+        except OSError:
+            continue
+        if f"{TOKEN}={token}".encode() in environ.split(b"\0"):
+            found.append(int(entry))
+    return found
+
+
+@pytest.fixture(name="elrun")
+def _elrun(tmp_path):
+    """Start ``python -m elrun ARGS``; afterwards nothing that it started may be alive."""
+    token = tmp_path.name + os.urandom(4).hex()
+    jobs = []
+
+    def start(*args, env=None, command=("-m", "elrun"), **options):
+        variables = {k: v for k, v in os.environ.items() if not k.startswith(("PET_", "SLURM_"))}
+        variables |= {TOKEN: token, "PYTHONFAULTHANDLER": "1", **(env or {})}
+        process = subprocess.Popen(
+            [sys.executable, *command, *map(str, args)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            env=variables,
+            cwd=tmp_path,
+            **options,
+        )
+        jobs.append(Job(process))
+        return jobs[-1]
+
+    start.token = token
+    yield start
+    for job in jobs:
+        if job.process.poll() is None:
+            job.process.kill()
+            job.process.communicate()
+    left = processes_with(token)
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+    assert [] == left
+
+
+@pytest.fixture(name="script")
+def _script(tmp_path):
+    """Write a program and return its path."""
+
+    def write(text, name="script.py"):
+        path = tmp_path / name
+        path.write_text(text)
+        return path
+
+    return write

@@ -1,0 +1,150 @@
+"""Jobs of several agents that meet over c10d, here side by side on one machine."""
+
+import signal
+import socket
+
+import pytest
+
+pytestmark = pytest.mark.integration
+
+ALL_REDUCE = """
+import os, torch, torch.distributed as dist
+dist.init_process_group("gloo")
+one = torch.ones(1)
+dist.all_reduce(one)
+print("sum", int(one), "restart", os.environ["TORCHELASTIC_RESTART_COUNT"], flush=True)
+dist.destroy_process_group()
+"""
+WAIT_FOR_TWO = """
+import os, signal
+print("nodes", os.environ["GROUP_WORLD_SIZE"], "restart", os.environ["TORCHELASTIC_RESTART_COUNT"], flush=True)
+if os.environ["GROUP_WORLD_SIZE"] == "1":
+    signal.pause()
+"""
+LAST_RANK_FAILS = """
+import os, signal, sys
+print("ready", flush=True)
+if os.environ["RANK"] == os.environ["FAILS"] and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
+    sys.exit(7)
+if os.environ["RANK"] != os.environ["FAILS"] and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
+    signal.pause()
+"""
+FAIL_OR_HANG = (
+    "import os, signal, sys; sys.exit(9) if os.environ['RANK'] == '3' else signal.pause()"
+)
+HANG = "import signal; print('ready', flush=True); signal.pause()"
+
+
+@pytest.fixture(name="c10d")
+def _c10d(elrun):
+    """Start an agent of the job; all of them meet at one free port."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        endpoint = f"127.0.0.1:{probe.getsockname()[1]}"
+
+    def start(*args, **options):
+        meeting = ["--rdzv-backend", "c10d", "--rdzv-endpoint", endpoint, "--rdzv-id", "job"]
+        return elrun(*meeting, *args, **options)
+
+    return start
+
+
+def test_two_agents_form_one_job(c10d, script):
+    """World size and ranks span both; neither says anything on standard error."""
+    path = script(ALL_REDUCE)
+    jobs = [c10d("--nnodes", 2, "--nproc-per-node", 2, path) for _ in range(2)]
+
+    ends = [job.finish() for job in jobs]
+
+    assert [(0, "sum 4 restart 0\n" * 2)] * 2 == [end[:2] for end in ends]
+    assert not any("[W" in end[2] or "Traceback" in end[2] for end in ends)
+
+
+def test_nodes_may_bring_different_numbers_of_workers(c10d, script):
+    """Ranks add up over heterogeneous nodes."""
+    path = script(ALL_REDUCE)
+    jobs = [c10d("--nnodes", 2, "--nproc-per-node", n, path) for n in (1, 3)]
+
+    assert [0, 0] == [job.finish()[0] for job in jobs]
+
+
+def test_a_late_node_joins_in_a_new_round_at_no_cost(c10d, script):
+    """With ``--nnodes 1:2``, the first trains alone until the second comes."""
+    path = script(WAIT_FOR_TWO)
+    options = ["--nnodes", "1:2", "--rdzv-conf", "last_call_timeout=0.1", path]
+    first = c10d(*options)
+    first.wait_for_line("nodes 1 restart 0")
+
+    second = c10d(*options)
+
+    assert (0, "nodes 1 restart 0\nnodes 2 restart 0\n") == first.finish()[:2]
+    assert (0, "nodes 2 restart 0\n") == second.finish()[:2]
+
+
+@pytest.mark.parametrize("fails", ["0", "3"])
+def test_a_failure_restarts_the_workers_of_all_nodes(c10d, script, fails):
+    """Whichever node it happened on, every node starts again."""
+    path = script(LAST_RANK_FAILS)
+    options = ["--nnodes", 2, "--nproc-per-node", 2, "--max-restarts", 1, path]
+    jobs = [c10d(*options, env={"FAILS": fails}) for _ in range(2)]
+
+    assert [(0, "ready\n" * 4)] * 2 == [job.finish()[:2] for job in jobs]
+
+
+def test_every_node_reports_the_same_root_cause(c10d, script):
+    """The exit code and the first line are the failed rank's, also where nothing failed."""
+    path = script(FAIL_OR_HANG)
+    jobs = [c10d("--nnodes", 2, "--nproc-per-node", 2, path) for _ in range(2)]
+
+    ends = [job.finish() for job in jobs]
+
+    assert [9, 9] == [end[0] for end in ends]
+    assert all("rank 3" in end[2] for end in ends)
+
+
+def test_a_node_that_is_stopped_leaves_the_others_running(c10d, script):
+    """SIGTERM to one agent of 1:2 is a membership change for the other."""
+    path = script(HANG)
+    options = ["--nnodes", "1:2", "--rdzv-conf", "last_call_timeout=0.1", path]
+    first = c10d(*options)
+    first.wait_for_line("ready")
+    second = c10d(*options)
+    second.wait_for_line("ready")
+    first.wait_for_line("ready")
+
+    second.signal(signal.SIGTERM)
+
+    assert 143 == second.finish()[0]
+    first.wait_for_line("ready")
+    first.signal(signal.SIGTERM)
+    assert 143 == first.finish()[0]
+
+
+def test_too_few_nodes_end_with_a_sentence(c10d, script):
+    """Exit code 75 lets a scheduler requeue; the message says who is missing and what to set."""
+    code, _, err = c10d("--nnodes", 2, "--rdzv-conf", "join_timeout=1", script(HANG)).finish()
+
+    assert 75 == code
+    assert "1 of 2 nodes" in err
+    assert "join_timeout" in err
+
+
+def test_an_endpoint_that_nobody_hosts_is_named(elrun, script):
+    """Exit code 75 and the endpoint."""
+    job = elrun("--nnodes", 2, "--rdzv-backend", "c10d", "--rdzv-endpoint", "192.0.2.1:29400",
+                "--rdzv-conf", "join_timeout=1", script(HANG))  # fmt: skip
+
+    code, _, err = job.finish()
+
+    assert 75 == code
+    assert "192.0.2.1:29400" in err
+
+
+def test_a_signal_ends_the_wait_for_other_nodes(c10d, script):
+    """An agent that waits for others can be stopped at once."""
+    job = c10d("--nnodes", 2, script(HANG), env={"LOGLEVEL": "INFO"})
+    with pytest.raises(TimeoutError):
+        raise TimeoutError if job.process.poll() is None else AssertionError
+    job.signal(signal.SIGTERM)
+
+    assert job.finish()[0] in {143, -signal.SIGTERM}
