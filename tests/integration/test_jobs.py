@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import select
 import signal
 import sys
 from pathlib import Path
@@ -12,9 +13,7 @@ import pytest
 pytestmark = pytest.mark.integration
 
 EXIT_0 = "import sys; sys.exit(0)"
-PRINT_RANK = (
-    "import os; print('rank', os.environ['RANK'], 'of', os.environ['WORLD_SIZE'], flush=True)"
-)
+PRINT_RANK = "import os; print('rank', os.environ['RANK'], 'of', os.environ['WORLD_SIZE'])"
 RANK_1_EXITS_3 = "import os, sys; sys.exit(3 if os.environ['RANK'] == '1' else 0)"
 SEGFAULT = "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"
 HANG = "import signal; print('ready', flush=True); signal.pause()"
@@ -27,8 +26,9 @@ while True:
 """
 FAIL_ONCE = """
 import os, sys
-print("attempt", os.environ["TORCHELASTIC_RESTART_COUNT"], "port", os.environ["MASTER_PORT"], flush=True)
-sys.exit(1 if os.environ["TORCHELASTIC_RESTART_COUNT"] == "0" and os.environ["RANK"] == "0" else 0)
+attempt = os.environ["TORCHELASTIC_RESTART_COUNT"]
+print("attempt", attempt, "port", os.environ["MASTER_PORT"], flush=True)
+sys.exit(1 if attempt == "0" and os.environ["RANK"] == "0" else 0)
 """
 ALL_REDUCE = """
 import torch, torch.distributed as dist
@@ -160,7 +160,11 @@ def test_a_failure_restarts_all_workers_with_a_new_store(elrun, script):
 
 def test_without_restarts_left_the_job_fails(elrun, script):
     """The budget is spent, the last failure's exit code is elrun's."""
-    counting = "import os, sys; print(flush=True); sys.exit(4 + int(os.environ['TORCHELASTIC_RESTART_COUNT']))"
+    counting = """
+import os, sys
+print(flush=True)
+sys.exit(4 + int(os.environ["TORCHELASTIC_RESTART_COUNT"]))
+"""
 
     code, out, _ = elrun("--standalone", "--max-restarts", 2, script(counting)).finish()
 
@@ -254,12 +258,7 @@ def test_nothing_outlives_an_agent_that_is_killed(elrun, script, request):
 
     job.signal(signal.SIGKILL)
 
-    for (
-        fd
-    ) in fds:  # each is readable once its process has ended; the test's time-out bounds the wait
-        os.waitid  # noqa: B018  they are not our children: poll is all there is
-        import select
-
+    for fd in fds:  # readable once its process has ended; the test's time-out bounds the wait
         select.select([fd], [], [])
         os.close(fd)
 
@@ -374,11 +373,12 @@ dist.init_process_group("gloo")
 one = torch.ones(1)
 dist.all_reduce(one)
 assert int(one) == 2
-if dist.get_rank() == 0 and int(os.environ["TORCHELASTIC_RESTART_COUNT"]) < int(os.environ["DEATHS"]):
+attempt = int(os.environ["TORCHELASTIC_RESTART_COUNT"])
+if dist.get_rank() == 0 and attempt < int(os.environ["DEATHS"]):
     os.kill(os.getpid(), signal.SIGKILL)
 dist.barrier()
 if dist.get_rank() == 0:
-    print("survived", os.environ["TORCHELASTIC_RESTART_COUNT"], flush=True)
+    print("survived", attempt, flush=True)
 """
 
 
