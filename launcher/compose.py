@@ -1,0 +1,172 @@
+"""From what the user gave to what is launched; every contradiction is found here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from .config import Environment, LaunchConfig
+from .given import Given, Refusal, listed, nearest
+from .meeting import choose_meeting
+from .program import Program, choose_program
+
+if TYPE_CHECKING:
+    from ..agent.logs import LogsSpecs
+
+Counter = Callable[[str, Mapping[str, str]], int]
+
+_WITHOUT_EFFECT = ("event_log_handler", "numa_binding")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is launched on this node.
+
+    Args:
+        config: How.
+        program: What each worker runs.
+        notices: What the user should know, a sentence each.
+    """
+
+    config: LaunchConfig
+    program: Program
+    notices: tuple[str, ...]
+
+
+def compose(given: Given, environment: Environment, count: Counter | None = None) -> Plan:
+    """Return what the user asked for.
+
+    Args:
+        given: The options and SCRIPT.
+        environment: For what is no option.
+        count: Counts the workers of a kind; by default this node's devices.
+
+    Raises:
+        Refusal: It can't be launched.
+    """
+    program = choose_program(given, environment)
+    meeting = choose_meeting(given)
+    check_backend(given, meeting.backend)
+    workers = _workers(given, environment, count)
+    notices = [*meeting.notices, *_notices(given, environment, workers)]
+    try:
+        config = LaunchConfig(
+            min_nodes=given["nnodes"].minimum,
+            max_nodes=given["nnodes"].maximum,
+            nproc_per_node=workers,
+            logs_specs=_logs_specs(given, workers),
+            run_id=meeting.run_id,
+            role=given["role"],
+            rdzv_endpoint=meeting.endpoint,
+            rdzv_backend=meeting.backend,
+            rdzv_configs=meeting.settings,
+            max_restarts=given["max_restarts"],
+            monitor_interval=given["monitor_interval"],
+            start_method=given["start_method"],
+            log_line_prefix_template=environment.log_line_prefix_template,
+            local_addr=given["local_addr"],
+            event_log_handler=given["event_log_handler"],
+            signals_to_handle=given["signals_to_handle"],
+            duplicate_stdout_filters=given["duplicate_stdout_filters"],
+            duplicate_stderr_filters=given["duplicate_stderr_filters"],
+            virtual_local_rank=given["virtual_local_rank"],
+            shutdown_timeout=environment.shutdown_timeout_s
+            if given["shutdown_timeout"] is None
+            else given["shutdown_timeout"],
+        )
+    except ValueError as error:
+        raise Refusal(str(error)) from error
+    return Plan(config, program, tuple(notices))
+
+
+def check_backend(given: Given, backend: str) -> None:
+    """Make sure that there is such a backend.
+
+    Raises:
+        Refusal: There is none; the sentence lists those there are.
+    """
+    from ..rendezvous.registry import known_backends  # noqa: PLC0415  the launch needs it anyway
+
+    known = known_backends()
+    if backend not in known:
+        raise Refusal(
+            f"{given.said('rdzv_backend')}: there is no such backend; "
+            f"give {listed(known)}{nearest(backend, known)}"
+        )
+
+
+def _workers(given: Given, environment: Environment, count: Counter | None) -> int:
+    wanted = given["nproc_per_node"]
+    if isinstance(wanted, int):
+        return wanted
+    from .devices import count_workers  # noqa: PLC0415  a number needs no counting
+
+    try:
+        return (count or count_workers)(wanted, environment.variables)
+    except ValueError as error:
+        raise Refusal(f"{given.said('nproc_per_node')}: {error}") from error
+
+
+def _notices(given: Given, environment: Environment, workers: int) -> list[str]:
+    notices = []
+    if workers > 1 and "OMP_NUM_THREADS" not in environment.variables:
+        notices.append(
+            f"OMP_NUM_THREADS=1 for each of the {workers} workers; set it for another number"
+        )
+    idle = [given.said(name) for name in _WITHOUT_EFFECT if given[name] not in (None, "null")]
+    if idle:
+        notices.append(f"{' and '.join(idle)}: without effect in this version of elrun")
+    return notices
+
+
+def _logs_specs(given: Given, workers: int) -> LogsSpecs:
+    for name in ("redirects", "tee"):
+        if isinstance(given[name], dict):
+            _check_ranks(given, name, given[name], workers)
+    ranks = given["local_ranks_filter"]
+    _check_ranks(given, "local_ranks_filter", ranks or (), workers)
+    settings = {
+        "log_dir": given["log_dir"],
+        "redirects": given["redirects"],
+        "tee": given["tee"],
+        "local_ranks_filter": None if ranks is None else set(ranks),
+    }
+    if given["logs_specs"] is not None:
+        return _plug_in(given, settings)
+    from ..agent.logs import DefaultLogsSpecs  # noqa: PLC0415  a refusal needs none
+
+    try:
+        return DefaultLogsSpecs(**settings)
+    except ValueError as error:
+        what = str(error).removeprefix(f"log_dir {given['log_dir']!r} ")
+        raise Refusal(f"{given.said('log_dir')} {what}") from error
+
+
+def _check_ranks(given: Given, name: str, ranks: Collection[int], workers: int) -> None:
+    beyond = sorted(rank for rank in ranks if rank >= workers)
+    if beyond:
+        known = "0" if workers == 1 else f"0 to {workers - 1}"
+        raise Refusal(
+            f"{given.said(name)}: there is no local rank {beyond[0]} among {workers} worker(s) "
+            f"a node; give {known}"
+        )
+
+
+def _plug_in(given: Given, settings: dict[str, Any]) -> LogsSpecs:
+    from importlib.metadata import entry_points  # noqa: PLC0415  few jobs have a plug-in
+
+    wanted = given["logs_specs"]
+    found = {each.name: each for each in entry_points(group="torchrun.logs_specs")}
+    if wanted not in found:
+        known = f"give {listed(sorted(found))}" if found else "none is installed"
+        raise Refusal(
+            f"{given.said('logs_specs')}: there is no such plug-in; {known}{nearest(wanted, found)}"
+        )
+    try:
+        specs: LogsSpecs = found[wanted].load()(**settings)
+    except Exception as error:
+        raise Refusal(
+            f"{given.said('logs_specs')}: {found[wanted].value} can't be used: {error!r}"
+        ) from error
+    return specs

@@ -1,0 +1,206 @@
+"""How to launch, as one value, and the environment as another: this is its one reader."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ..agent.signals import DEFAULT_SIGNALS, parse_signals
+from .given import quoted, variable_of
+
+if TYPE_CHECKING:
+    from ..agent.logs import LogsSpecs
+
+START_METHODS = ("spawn", "fork", "forkserver")
+STANDALONE = "standalone"
+DEFAULT_SHUTDOWN_TIMEOUT_S = 30.0
+
+_SHUTDOWN_TIMEOUT_VARIABLE = "TORCH_ELASTIC_SHUTDOWN_TIMEOUT"
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """The launcher's environment, read once.
+
+    Args:
+        variables: All of it, by name.
+    """
+
+    variables: Mapping[str, str] = field(repr=False)
+
+    @staticmethod
+    def current() -> Environment:
+        """Return this process's environment as it is now."""
+        return Environment(dict(os.environ))
+
+    def default_of(self, option: str) -> str | None:
+        """Return what ``PET_…`` says for an option; a variable that is empty says nothing."""
+        return self.variables.get(variable_of(option)) or None
+
+    @property
+    def python(self) -> str:
+        """The interpreter that runs Python scripts: ``PYTHON_EXEC``, else the launcher's own."""
+        return self.variables.get("PYTHON_EXEC") or sys.executable
+
+    @property
+    def search_path(self) -> str:
+        """The folders in which a command is looked for."""
+        return self.variables.get("PATH", os.defpath)
+
+    @property
+    def log_level(self) -> str:
+        """``LOGLEVEL``: the least level of elrun's own log lines that is shown."""
+        return self.variables.get("LOGLEVEL") or "WARNING"
+
+    @property
+    def log_line_prefix_template(self) -> str | None:
+        """``TORCHELASTIC_LOG_LINE_PREFIX_TEMPLATE``."""
+        return self.variables.get("TORCHELASTIC_LOG_LINE_PREFIX_TEMPLATE") or None
+
+    @property
+    def shutdown_timeout_s(self) -> float:
+        """``TORCH_ELASTIC_SHUTDOWN_TIMEOUT``, else 30.
+
+        Raises:
+            ValueError: It is no number of seconds.
+        """
+        text = self.variables.get(_SHUTDOWN_TIMEOUT_VARIABLE)
+        if not text:
+            return DEFAULT_SHUTDOWN_TIMEOUT_S
+        try:
+            timeout_s = float(text)
+        except ValueError:
+            timeout_s = -1.0
+        if not 0 <= timeout_s < float("inf"):
+            raise ValueError(
+                f"{_SHUTDOWN_TIMEOUT_VARIABLE}={quoted(text)}: give a number of seconds, 0 or more"
+            )
+        return timeout_s
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchConfig:
+    """How to launch the workers of one node, the others of the job being launched alike.
+
+    Args:
+        min_nodes: Fewest nodes that may run the job.
+        max_nodes: Most nodes that it takes.
+        nproc_per_node: Number of workers on this node.
+        logs_specs: Where the workers' output goes; by default to the console.
+        run_id: Name of the job, the same on all its nodes; by default a random one.
+        role: Name that the workers share.
+        rdzv_endpoint: ``host:port`` at which the nodes meet.
+        rdzv_backend: How they meet; by default not at all where one node needs no endpoint
+            (``standalone``), else by ``c10d``.
+        rdzv_configs: The backend's own settings; they are copied.
+        rdzv_timeout: Legacy name of ``rdzv_configs["timeout"]``, in seconds; -1 says nothing.
+        max_restarts: Restarts that the job may spend.
+        monitor_interval: Longest time in seconds between two looks at workers that can't be
+            waited for.
+        start_method: How functions get into new processes: spawn, fork or forkserver.
+        log_line_prefix_template: What stands before each line of a worker on the console.
+        metrics_cfg: Settings of the metrics.
+        local_addr: Address of this node that the others should use; by default it is found.
+        event_log_handler: Name of the handler that takes the events.
+        numa_options: How workers are bound to CPUs.
+        signals_to_handle: Names of the signals that end the job, separated by commas.
+        duplicate_stdout_filters: Words; lines of standard output with one of them are kept aside.
+        duplicate_stderr_filters: The same for standard error.
+        virtual_local_rank: Whether each worker sees one GPU only, as device 0, with LOCAL_RANK 0.
+        shutdown_timeout: Seconds that workers have between a signal and SIGKILL; by default what
+            ``TORCH_ELASTIC_SHUTDOWN_TIMEOUT`` says, else 30.
+
+    Raises:
+        ValueError: A value is out of its range; the message names it.
+    """
+
+    min_nodes: int
+    max_nodes: int
+    nproc_per_node: int
+    # What None stands for is settled at construction, so readers never find it.
+    logs_specs: LogsSpecs = None  # type: ignore[assignment]
+    run_id: str = ""
+    role: str = "default_role"
+    rdzv_endpoint: str = ""
+    rdzv_backend: str = ""
+    rdzv_configs: Mapping[str, Any] = field(default_factory=dict)
+    rdzv_timeout: int = -1
+    max_restarts: int = 3
+    monitor_interval: float = 0.1
+    start_method: str = "spawn"
+    log_line_prefix_template: str | None = None
+    metrics_cfg: Mapping[str, str] = field(default_factory=dict)
+    local_addr: str | None = None
+    event_log_handler: str = "null"
+    numa_options: Any = None
+    signals_to_handle: str = DEFAULT_SIGNALS
+    duplicate_stdout_filters: list[str] | None = None
+    duplicate_stderr_filters: list[str] | None = None
+    virtual_local_rank: bool = False
+    shutdown_timeout: float = None  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        configs = dict(self.rdzv_configs)
+        if self.rdzv_timeout != -1:
+            configs["timeout"] = self.rdzv_timeout
+        self._complete("rdzv_configs", configs)
+        self._complete("rdzv_backend", self.rdzv_backend or self._default_backend())
+        if self.logs_specs is None:
+            from ..agent.logs import DefaultLogsSpecs  # noqa: PLC0415  the command line has its own
+
+            self._complete("logs_specs", DefaultLogsSpecs())
+        if self.shutdown_timeout is None:
+            self._complete("shutdown_timeout", Environment.current().shutdown_timeout_s)
+        for is_wrong, sentence in self._rules():
+            if is_wrong:
+                raise ValueError(sentence)
+        try:
+            parse_signals(self.signals_to_handle)
+        except ValueError as error:
+            raise ValueError(f"signals_to_handle={self.signals_to_handle!r}: {error}") from error
+
+    def _complete(self, name: str, value: object) -> None:
+        object.__setattr__(self, name, value)
+
+    def _default_backend(self) -> str:
+        needs_no_other = self.max_nodes == 1 and not self.rdzv_endpoint
+        return STANDALONE if needs_no_other else "c10d"
+
+    def _rules(self) -> tuple[tuple[bool, str], ...]:
+        """Return whether each rule is broken, with the sentence that says so."""
+        return (
+            (self.min_nodes < 1, f"min_nodes={self.min_nodes}: a job takes at least 1 node"),
+            (
+                self.max_nodes < self.min_nodes,
+                f"max_nodes={self.max_nodes} is less than min_nodes={self.min_nodes}",
+            ),
+            (
+                self.nproc_per_node < 1,
+                f"nproc_per_node={self.nproc_per_node}: give at least 1 worker",
+            ),
+            (
+                self.rdzv_backend == STANDALONE and self.max_nodes > 1,
+                f"max_nodes={self.max_nodes}: rdzv_backend='standalone' is for one node",
+            ),
+            (
+                self.rdzv_backend == "static" and self.min_nodes != self.max_nodes,
+                "rdzv_backend='static' takes a fixed number of nodes; use 'c10d' for a range",
+            ),
+            (self.max_restarts < 0, f"max_restarts={self.max_restarts}: give 0 or more"),
+            (
+                not self.monitor_interval > 0,
+                f"monitor_interval={self.monitor_interval}: give more than 0 seconds",
+            ),
+            (
+                self.start_method not in START_METHODS,
+                f"start_method={self.start_method!r}: give one of {', '.join(START_METHODS)}",
+            ),
+            (
+                not self.shutdown_timeout >= 0,
+                f"shutdown_timeout={self.shutdown_timeout}: give 0 seconds or more",
+            ),
+            (not self.role, "role='': give the workers' role a name"),
+        )

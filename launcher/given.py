@@ -1,0 +1,101 @@
+"""What the user gave elrun, and how a piece of it is refused."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+class Refusal(Exception):  # noqa: N818  it is the user's error, not ours
+    """Something that the user gave can't be used; the text is one sentence for the user."""
+
+
+class Origin(enum.Enum):
+    """Where the value of an option comes from."""
+
+    COMMAND_LINE = "command line"
+    ENVIRONMENT = "environment"
+    DEFAULT = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What an option has been set to.
+
+    Args:
+        value: The value.
+        origin: Where it comes from.
+        text: The text that was given for it; a flag has none.
+    """
+
+    value: Any
+    origin: Origin
+    text: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What the user gave.
+
+    Args:
+        answers: Every option's, by its name with underscores.
+        command: SCRIPT and its arguments; not empty.
+    """
+
+    answers: Mapping[str, Answer]
+    command: tuple[str, ...]
+
+    def __getitem__(self, name: str) -> Any:
+        return self.answers[name].value
+
+    def is_given(self, name: str) -> bool:
+        """Return whether the user gave the option, here or in the environment."""
+        return self.answers[name].origin is not Origin.DEFAULT
+
+    def is_typed(self, name: str) -> bool:
+        """Return whether the option stands on the command line."""
+        return self.answers[name].origin is Origin.COMMAND_LINE
+
+    def said(self, name: str) -> str:
+        """Return the option and its value as the user would recognise them."""
+        answer = self.answers[name]
+        return said(name, answer.text, answer.origin)
+
+
+def said(name: str, text: str | None, origin: Origin) -> str:
+    """Return an option as the user gave it: ``--nnodes 2``, ``PET_NNODES=2``, or a bare flag."""
+    if origin is Origin.ENVIRONMENT:
+        return f"{variable_of(name)}={quoted('1' if text is None else text)}"
+    return spelling_of(name) if text is None else f"{spelling_of(name)} {quoted(text)}"
+
+
+def spelling_of(name: str) -> str:
+    """Return how an option is spelt: ``--nproc-per-node``."""
+    return "--" + name.replace("_", "-")
+
+
+def variable_of(name: str) -> str:
+    """Return the variable that an option takes its default from: ``PET_NPROC_PER_NODE``."""
+    return "PET_" + name.upper().replace("-", "_")
+
+
+def quoted(text: str) -> str:
+    """Return text as it is, or in quotes where its ends would not be seen otherwise."""
+    is_plain = text.isprintable() and text and not any(each in text for each in " '\"\\")
+    return text if is_plain else repr(text)
+
+
+def nearest(word: str, known: Collection[str]) -> str:
+    """Return ``; did you mean X?`` for the known word that is nearest, or nothing."""
+    import difflib  # noqa: PLC0415  refusals only
+
+    matches = difflib.get_close_matches(word, known, n=1)
+    return f"; did you mean {matches[0]}?" if matches else ""
+
+
+def listed(words: Collection[str]) -> str:
+    """Return words as a list in a sentence: ``a, b or c``."""
+    *most, last = words
+    return f"{', '.join(most)} or {last}" if most else last

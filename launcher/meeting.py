@@ -1,0 +1,146 @@
+"""Which rendezvous the options ask for: backend, endpoint, run id and settings, or a refusal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .config import STANDALONE
+from .given import Given, Refusal
+from .parsing import NodeRange, parse_endpoint
+
+DEFAULT_MASTER_PORT = 29500
+
+_STATIC_ONLY = ("node_rank", "master_addr", "master_port")
+
+
+@dataclass(frozen=True, slots=True)
+class Meeting:
+    """How the nodes of a job meet.
+
+    Args:
+        backend: Name of the backend.
+        endpoint: Where; empty for one node.
+        run_id: Name of the job; empty for one of its own.
+        settings: The backend's own settings.
+        notices: What the user should know, a sentence each.
+    """
+
+    backend: str
+    endpoint: str
+    run_id: str
+    settings: Mapping[str, Any]
+    notices: tuple[str, ...] = ()
+
+
+def choose_meeting(given: Given) -> Meeting:
+    """Return how the nodes meet.
+
+    One node that was given no place to meet at needs none, whatever the backend's default.
+
+    Raises:
+        Refusal: The options contradict each other, or leave open where several nodes meet.
+    """
+    backend = given["rdzv_backend"]
+    if given["standalone"]:
+        _check_standalone(given)
+        return _alone(given)
+    if backend == "static":
+        return _static(given)
+    if backend == STANDALONE:
+        _check_standalone(given)
+        return _alone(given)
+    if backend == "c10d" and not given["rdzv_endpoint"] and given["nnodes"].maximum == 1:
+        return _alone(given, _ignored(given))
+    return _by_store(given)
+
+
+def _alone(given: Given, notices: tuple[str, ...] = ()) -> Meeting:
+    # A job that meets nobody gets a name of its own, as the default one is everybody's.
+    run_id = given["rdzv_id"] if given.is_given("rdzv_id") else ""
+    return Meeting(STANDALONE, "", run_id, given["rdzv_conf"], notices)
+
+
+def _check_standalone(given: Given) -> None:
+    if given["nnodes"].maximum > 1:
+        raise Refusal(
+            f"{given.said('nnodes')}: {_standalone_said(given)} is for one node; "
+            "leave one of the two out"
+        )
+
+
+def _standalone_said(given: Given) -> str:
+    return given.said("standalone" if given["standalone"] else "rdzv_backend")
+
+
+def _static(given: Given) -> Meeting:
+    nodes: NodeRange = given["nnodes"]
+    if nodes.minimum != nodes.maximum:
+        raise Refusal(
+            f"{given.said('nnodes')}: static rendezvous takes a fixed number of nodes; "
+            "give --rdzv-backend c10d and --rdzv-endpoint HOST:PORT for a range"
+        )
+    if given["node_rank"] >= nodes.maximum:
+        raise Refusal(
+            f"{given.said('node_rank')}: with {given.said('nnodes')} give a rank from 0 to "
+            f"{nodes.maximum - 1}"
+        )
+    host, port = _static_place(given)
+    if nodes.maximum == 1 and not port:
+        return _alone(given)
+    if not port:
+        raise Refusal(f"{_place_said(given)}: port 0 is known to no other node; give a port")
+    endpoint = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    settings = {**given["rdzv_conf"], "rank": given["node_rank"]}
+    return Meeting("static", endpoint, given["rdzv_id"], settings)
+
+
+def _static_place(given: Given) -> tuple[str, int | None]:
+    nodes = given["nnodes"].maximum
+    endpoint = given["rdzv_endpoint"]
+    if endpoint:
+        if "," in endpoint:
+            raise Refusal(
+                f"{given.said('rdzv_endpoint')}: static rendezvous has one; give HOST:PORT"
+            )
+        host, port = parse_endpoint(endpoint)
+        if port is None:
+            raise Refusal(f"{given.said('rdzv_endpoint')}: the port is missing; give HOST:PORT")
+        return host, port
+    if nodes > 1 and not given.is_given("master_addr"):
+        raise Refusal(
+            f"{given.said('nnodes')}: say where the nodes meet; give --rdzv-backend c10d and "
+            "--rdzv-endpoint HOST:PORT, or --master-addr HOST and --node-rank for static rendezvous"
+        )
+    port = given["master_port"]
+    if port is None and nodes > 1:
+        port = DEFAULT_MASTER_PORT
+    return given["master_addr"], port
+
+
+def _place_said(given: Given) -> str:
+    return given.said("rdzv_endpoint" if given["rdzv_endpoint"] else "master_port")
+
+
+def _by_store(given: Given) -> Meeting:
+    backend, endpoint = given["rdzv_backend"], given["rdzv_endpoint"] or ""
+    several = given["nnodes"].maximum > 1
+    if several and not endpoint and (backend == "c10d" or backend.startswith("etcd")):
+        raise Refusal(
+            f"{given.said('rdzv_backend')}: {given.said('nnodes')} need a place to meet; "
+            "give --rdzv-endpoint HOST:PORT"
+        )
+    if several and any(parse_endpoint(each)[1] == 0 for each in endpoint.split(",") if each):
+        raise Refusal(
+            f"{given.said('rdzv_endpoint')}: port 0 is known to no other node; give a port"
+        )
+    return Meeting(backend, endpoint, given["rdzv_id"], given["rdzv_conf"], _ignored(given))
+
+
+def _ignored(given: Given) -> tuple[str, ...]:
+    """Name what has no effect; variables may be set for all jobs of a site and are not named."""
+    typed = [given.said(name) for name in _STATIC_ONLY if given.is_typed(name)]
+    if not typed:
+        return ()
+    return (f"{', '.join(typed)}: without effect, as the rendezvous is not static",)

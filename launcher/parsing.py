@@ -1,0 +1,270 @@
+"""From the text of an option to its value; where it fails, the message says what would be right."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from .given import listed, nearest, quoted
+
+WORKER_KINDS = ("auto", "gpu", "cpu", "xpu")
+MAX_PORT = 65535
+
+_MAX_DIGITS = 9
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRange:
+    """How many nodes a job takes.
+
+    Args:
+        minimum: Fewest nodes, at least 1.
+        maximum: Most nodes, at least the minimum.
+    """
+
+    minimum: int
+    maximum: int
+
+    def __str__(self) -> str:
+        if self.minimum == self.maximum:
+            return str(self.minimum)
+        return f"{self.minimum}:{self.maximum}"
+
+
+def parse_nodes(text: str) -> NodeRange:
+    """Return the range of ``N`` or ``MIN:MAX``.
+
+    Raises:
+        ValueError: It is neither, below 1, or upside down.
+    """
+    bounds = [_whole(part) for part in text.split(":")]
+    if len(bounds) > 2 or None in bounds:  # noqa: PLR2004  two ends
+        raise ValueError("give a number of nodes such as 2, or MIN:MAX such as 1:4")
+    minimum, maximum = bounds[0] or 0, bounds[-1] or 0
+    if minimum < 1 or maximum < 1:
+        raise ValueError("a job takes at least 1 node; give a number such as 2, or MIN:MAX")
+    if minimum > maximum:
+        raise ValueError(f"the smaller number comes first, as in {maximum}:{minimum}")
+    return NodeRange(minimum, maximum)
+
+
+def parse_workers(text: str) -> int | str:
+    """Return a number of workers, at least 1, or one of ``WORKER_KINDS``.
+
+    Raises:
+        ValueError: It is neither.
+    """
+    if text in WORKER_KINDS:
+        return text
+    number = _whole(text)
+    if number is None or number < 1:
+        raise ValueError(
+            f"give a number of workers, 1 or more, or {listed(WORKER_KINDS)}"
+            f"{nearest(text, WORKER_KINDS)}"
+        )
+    return number
+
+
+def whole_number(least: int, what: str) -> Callable[[str], int]:
+    """Return a parser of whole numbers.
+
+    Args:
+        least: The smallest number that it takes.
+        what: What the number counts, for the message.
+    """
+
+    def parse(text: str) -> int:
+        number = _whole(text)
+        if number is None or number < least:
+            raise ValueError(f"give {what}: a whole number, {least} or more")
+        return number
+
+    return parse
+
+
+def seconds(*, zero: bool) -> Callable[[str], float]:
+    """Return a parser of durations in seconds.
+
+    Args:
+        zero: Whether it takes 0.
+    """
+
+    def parse(text: str) -> float:
+        try:
+            number = float(text)
+        except ValueError:
+            number = -1.0
+        if not (0 <= number < float("inf")) or (number == 0 and not zero):
+            raise ValueError(f"give a number of seconds, {'0 or more' if zero else 'more than 0'}")
+        return int(number) if number.is_integer() else number
+
+    return parse
+
+
+def choice(*known: str) -> Callable[[str], str]:
+    """Return a parser that takes one of some words."""
+
+    def parse(text: str) -> str:
+        if text not in known:
+            raise ValueError(f"give {listed(known)}{nearest(text, known)}")
+        return text
+
+    return parse
+
+
+def name(what: str) -> Callable[[str], str]:
+    """Return a parser that takes any printable text but none at all."""
+
+    def parse(text: str) -> str:
+        if not text.strip() or not text.isprintable():
+            raise ValueError(f"give {what}: a name of printable characters")
+        return text
+
+    return parse
+
+
+def parse_port(text: str) -> int:
+    """Return a TCP port; 0 stands for a free one.
+
+    Raises:
+        ValueError: It is none.
+    """
+    port = _whole(text)
+    if port is None or not 0 <= port <= MAX_PORT:
+        raise ValueError(f"give a port from 1 to {MAX_PORT}")
+    return port
+
+
+def parse_host(text: str) -> str:
+    """Return a host name or an address; one of IPv6 may stand in brackets, which go.
+
+    Raises:
+        ValueError: It can't be one.
+    """
+    host = text.strip()
+    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    is_address = bare.count(":") > 1
+    if not bare or any(each in bare for each in " /,[]@") or (":" in bare and not is_address):
+        raise ValueError("give a host name or an address, without a port")
+    if not bare.isprintable():
+        raise ValueError("give a host name or an address, without control characters")
+    return bare
+
+
+def parse_endpoint(text: str) -> tuple[str, int | None]:
+    """Return host and port of ``HOST``, ``HOST:PORT`` or ``[ADDRESS]:PORT``.
+
+    Raises:
+        ValueError: It is none of them.
+    """
+    head, colon, tail = text.strip().rpartition(":")
+    if not colon or tail.endswith("]"):  # no port
+        return parse_host(text), None
+    if ":" in head and not head.startswith("["):
+        raise ValueError(f"write an IPv6 address in brackets, as in [{head}]:{tail}")
+    port = _whole(tail)
+    if port is None or not 0 <= port <= MAX_PORT:
+        raise ValueError(f"{quoted(tail)} is no port; give HOST:PORT, a port being 1 to {MAX_PORT}")
+    return parse_host(head), port
+
+
+def parse_endpoints(text: str) -> str:
+    """Return a list of endpoints, checked and without spaces.
+
+    Raises:
+        ValueError: One of them is none.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    for part in parts:
+        parse_endpoint(part)
+    return ",".join(parts)
+
+
+def parse_settings(text: str) -> dict[str, str]:
+    """Return the settings of ``key=value,…``.
+
+    Raises:
+        ValueError: A part has no key or no value, or a key comes twice.
+    """
+    settings: dict[str, str] = {}
+    for part in text.split(",") if text.strip() else ():
+        key, _, value = (each.strip() for each in part.partition("="))
+        if not key or not value:
+            raise ValueError(f"{quoted(part)} is no setting; give key=value,key=value,…")
+        if key in settings:
+            raise ValueError(f"{key} comes twice; give each setting once")
+        settings[key] = value
+    return settings
+
+
+def parse_words(text: str) -> list[str]:
+    """Return words that commas separate; a word's own comma is written twice.
+
+    Raises:
+        ValueError: A word is empty.
+    """
+    if not text:
+        return []
+    words = [each.replace("\0", ",") for each in text.replace(",,", "\0").split(",")]
+    if "" in words:
+        raise ValueError("an empty word is in every line; give WORD,WORD,… (,, for a comma)")
+    return words
+
+
+def parse_local_ranks(text: str) -> frozenset[int] | None:
+    """Return local ranks that commas separate, or None for all.
+
+    Raises:
+        ValueError: One is no whole number from 0.
+    """
+    if not text.strip():
+        return None
+    ranks = [_whole(part) for part in text.split(",")]
+    if any(rank is None or rank < 0 for rank in ranks):
+        raise ValueError("give local ranks from 0 on, as in 0,1,2")
+    return frozenset(rank for rank in ranks if rank is not None)
+
+
+def parse_streams(text: str) -> Any:
+    """Return which of the workers' streams are meant: a ``Std``, or one for each local rank.
+
+    Raises:
+        ValueError: It is neither ``N`` nor ``RANK:N,…``.
+    """
+    from ..agent.logs import Std  # noqa: PLC0415  `--help` needs none
+
+    try:
+        return Std.from_str(text)
+    except ValueError as error:
+        raise ValueError(str(error).removeprefix(f"{text!r}: ")) from error
+
+
+def parse_signal_names(text: str) -> str:
+    """Return names of signals that a process can handle, as they were given.
+
+    Raises:
+        ValueError: There is none, or one that can't be handled.
+    """
+    from ..agent.signals import parse_signals  # noqa: PLC0415  `--help` needs none
+
+    try:
+        found = parse_signals(text)
+    except ValueError as error:
+        import signal  # noqa: PLC0415  refusals only
+
+        unknown = str(error).split(" ", 1)[0]
+        known = [each.name for each in signal.Signals]
+        hint = "" if unknown in known else nearest(unknown, known)
+        raise ValueError(f"{error}; give names such as SIGTERM,SIGUSR1{hint}") from None
+    if not found:
+        raise ValueError("name at least one signal, as in SIGTERM,SIGINT")
+    return text
+
+
+def _whole(text: str) -> int | None:
+    """Return the number that decimal digits write, or None; int() takes much more than digits."""
+    digits = text.strip().removeprefix("-")
+    if not (digits.isascii() and digits.isdecimal()) or len(digits) > _MAX_DIGITS:
+        return None
+    return int(text)

@@ -1,0 +1,104 @@
+"""What a worker runs, from SCRIPT and the options that say what it is, checked beforehand."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from .config import Environment
+from .given import Given, Refusal, quoted
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What a worker runs.
+
+    Args:
+        entrypoint: A command, or a function.
+        args: What it is called with.
+    """
+
+    entrypoint: Callable[..., Any] | str
+    args: list[str]
+
+
+def choose_program(given: Given, environment: Environment) -> Program:
+    """Return what a worker runs.
+
+    Raises:
+        Refusal: The options contradict each other, or there is no such program.
+    """
+    script, *args = given.command
+    if not script:
+        raise Refusal("SCRIPT is empty; say what to run")
+    for other in ("no_python", "run_path"):
+        if given["module"] and given[other]:
+            raise Refusal(
+                f"{given.said('module')} and {given.said(other)} exclude each other; give one"
+            )
+    if given["run_path"]:
+        from .run_path import run_script_path  # noqa: PLC0415  few jobs
+
+        check_script(script)
+        return Program(run_script_path, [script, *args])
+    if given["no_python"]:
+        check_program(script, environment.search_path)
+        return Program(script, args)
+    if "PYTHON_EXEC" in environment.variables:
+        check_program(environment.python, environment.search_path, said="PYTHON_EXEC=")
+    if given["module"]:
+        return Program(environment.python, ["-u", "-m", script, *args])
+    check_script(script)
+    return Program(environment.python, ["-u", script, *args])
+
+
+def check_script(path: str) -> None:
+    """Make sure that Python can run a file, or a folder with a ``__main__.py``.
+
+    Raises:
+        Refusal: It can't; the sentence names the path.
+    """
+    if os.path.isdir(path):
+        if not os.path.isfile(os.path.join(path, "__main__.py")):
+            raise Refusal(f"{quoted(path)} is a folder without a __main__.py; give a script in it")
+    elif not os.path.exists(path):
+        hint = "; is it a module (-m)?" if _looks_like_module(path) else ""
+        raise Refusal(f"{quoted(path)}: there is no such script{hint or '; give its path'}")
+    elif not os.access(path, os.R_OK):
+        raise Refusal(f"{quoted(path)} can't be read; check its permissions")
+
+
+def check_program(name: str, search_path: str, said: str = "") -> None:
+    """Make sure that the system can run a program.
+
+    Args:
+        name: A path, or a name to look for.
+        search_path: Where to look for a name: folders, separated by colons.
+        said: What stands before the name in a message.
+
+    Raises:
+        Refusal: It can't; the sentence names the program and what to do.
+    """
+    shown = said + quoted(name)
+    if "/" not in name:
+        folders = (folder or "." for folder in search_path.split(os.pathsep))
+        if any(_is_executable(os.path.join(folder, name)) for folder in folders):
+            return
+        hint = f"; write ./{name} for the one in this folder" if os.path.exists(name) else ""
+        raise Refusal(f"{shown}: there is no such program in PATH{hint or '; give its path'}")
+    if os.path.isdir(name):
+        raise Refusal(f"{shown} is a folder; give a program in it")
+    if not os.path.exists(name):
+        raise Refusal(f"{shown}: there is no such program; give its path")
+    if not os.access(name, os.X_OK):
+        raise Refusal(f"{shown} is not executable; make it so with chmod +x")
+
+
+def _is_executable(path: str) -> bool:
+    return os.path.isfile(path) and os.access(path, os.X_OK)
+
+
+def _looks_like_module(path: str) -> bool:
+    return "/" not in path and all(part.isidentifier() for part in path.split("."))
