@@ -65,7 +65,8 @@ class RendezvousStoreInfo:
             local_addr: Address of this node to publish; by default the one its name resolves to.
             server_port: Port of a store that is shared already; by default a free port.
         """
-        from .addresses import default_address, free_port  # noqa: PLC0415  rank 0's work only
+        from .addresses import default_address  # noqa: PLC0415  rank 0's work only
+        from .ports import free_port  # noqa: PLC0415
 
         if rank == 0:
             address = local_addr or default_address()
@@ -142,12 +143,14 @@ class Verdict:
         by: Group rank of the node that says so, or -1 for one without a rank (a node waiting).
         reason: A sentence for people.
         details: JSON values that the agents give each other; opaque to the rendezvous.
+        lost: Group ranks that won't be back; the next round does not wait for them.
     """
 
     kind: VerdictKind
     by: int = -1
     reason: str = ""
     details: Mapping[str, Any] = field(default_factory=dict)
+    lost: tuple[int, ...] = ()
 
 
 class RendezvousInfo:

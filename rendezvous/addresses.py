@@ -1,0 +1,143 @@
+"""Where a node can be reached."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from typing import NamedTuple
+
+DEFAULT_PORT = 29400
+MAX_PORT = 65535
+
+_LOOPBACK_NAMES = frozenset({"localhost", "localhost.localdomain", "ip6-localhost"})
+# Routed like any address of the internet, assigned to nobody (RFC 5737 and 3849), never sent to.
+_ELSEWHERE = ("192.0.2.1", "2001:db8::1")
+
+
+class Endpoint(NamedTuple):
+    """A host and a port, as ``host:port`` says it.
+
+    Args:
+        host: Name or address, without brackets.
+        port: 0 to 65535; 0 where any free port will do.
+    """
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def parse_endpoint(text: str, default_port: int = DEFAULT_PORT) -> Endpoint:
+    """Return the endpoint that a text names.
+
+    Args:
+        text: ``host``, ``host:port``, ``[address]``, ``[address]:port`` or an IPv6 address.
+        default_port: The port where the text names none.
+
+    Raises:
+        ValueError: It names none; the sentence says why.
+    """
+    text = text.strip()
+    if _is_address(socket.AF_INET6, text):
+        return Endpoint(text, default_port)
+    host, colon, port = text.rpartition(":")
+    if not colon or port.endswith("]"):
+        host, port = text, str(default_port)
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+        if not _is_address(socket.AF_INET6, host):
+            raise ValueError(f"endpoint {text!r}: {host!r} is no IPv6 address")
+    elif not host or any(letter in host for letter in ":/[], \t"):
+        raise ValueError(f"endpoint {text!r}: give host:port, or [address]:port for IPv6")
+    if not (port.isascii() and port.isdigit() and int(port) <= MAX_PORT):
+        raise ValueError(f"endpoint {text!r}: {port!r} is no port; give 0 to {MAX_PORT}")
+    return Endpoint(host, int(port))
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a host's very name says that only itself reaches it; look nothing up."""
+    if _is_address(socket.AF_INET, host):
+        return host.startswith("127.")
+    return host.lower() in _LOOPBACK_NAMES or host == "::1"
+
+
+def is_literal(host: str) -> bool:
+    """Return whether a host is given as an address, not as a name."""
+    return _is_address(socket.AF_INET, host) or _is_address(socket.AF_INET6, host)
+
+
+def is_local(host: str) -> bool:
+    """Return whether a host is this one, by its name or by the address of an interface."""
+    if is_loopback(host) or host.lower() == socket.gethostname().lower():
+        return True
+    return any(_can_bind(family, address) for family, address in addresses_of(host))
+
+
+def addresses_of(host: str) -> list[tuple[socket.AddressFamily, str]]:
+    """Return a host's addresses in the resolver's order; none for a name that nobody knows."""
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return []
+    return [(family, str(where[0])) for family, _, _, _, where in found]
+
+
+def address_towards(host: str, port: int) -> str:
+    """Return the address of this node's interface that reaches a host, without sending a byte.
+
+    Args:
+        host: Name or address.
+        port: Any port, which needn't be open.
+
+    Returns:
+        An address; ``127.0.0.1`` or ``::1`` where the host's name leads no further.
+
+    Raises:
+        OSError: No interface reaches it, or its name can't be resolved.
+    """
+    failure: OSError | None = None
+    for family, address in addresses_of(host):
+        # Port 0 is refused by connect(), and the port plays no part in the choice of a route.
+        try:
+            with socket.socket(family, socket.SOCK_DGRAM) as probe:
+                probe.connect((address, port or 1))
+                return str(probe.getsockname()[0])
+        except OSError as error:  # noqa: PERF203  two or three addresses
+            failure = error
+    raise failure or OSError(errno.EHOSTUNREACH, f"the name {host} can't be resolved")
+
+
+def default_address() -> str:
+    """Return the address at which other nodes most likely reach this one.
+
+    It is the one that the host's own name stands for; where that is a loopback address (as on
+    Debian), the one of the interface that leads to the rest of the world; at last, 127.0.0.1.
+    """
+    for _, address in addresses_of(socket.gethostname()):
+        if not is_loopback(address):
+            return address
+    for elsewhere in _ELSEWHERE:
+        try:
+            return address_towards(elsewhere, DEFAULT_PORT)
+        except OSError:  # noqa: PERF203  two addresses
+            continue
+    return "127.0.0.1"
+
+
+def _can_bind(family: socket.AddressFamily, address: str) -> bool:
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.bind((address, 0))
+    except OSError:
+        return False
+    return True
+
+
+def _is_address(family: socket.AddressFamily, text: str) -> bool:
+    try:
+        socket.inet_pton(family, text)
+    except (OSError, ValueError):
+        return False
+    return True

@@ -1,0 +1,82 @@
+"""The names under which a run's rounds lie in the store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class RoundKeys:
+    """The keys of one round.
+
+    Args:
+        prefix: What they all begin with.
+    """
+
+    prefix: str
+
+    @property
+    def seats(self) -> str:
+        """Counter of the seats taken; more than ``round.DOOR`` once the door is shut."""
+        return f"{self.prefix}/seats"
+
+    @property
+    def roster(self) -> str:
+        """Who takes part, written once."""
+        return f"{self.prefix}/roster"
+
+    @property
+    def verdict(self) -> str:
+        """How the round ended, written once."""
+        return f"{self.prefix}/verdict"
+
+    @property
+    def finished(self) -> str:
+        """Counter of the nodes whose workers all succeeded."""
+        return f"{self.prefix}/finished"
+
+    def node(self, seat: int) -> str:
+        """Record of the node on this seat, written by that node only."""
+        return f"{self.prefix}/node/{seat}"
+
+    def place(self, seat: int) -> str:
+        """What became of the node on this seat; the same whoever writes it."""
+        return f"{self.prefix}/place/{seat}"
+
+    def outcome(self, group_rank: int) -> str:
+        """How the workers of this node ended, in its agent's own format."""
+        return f"{self.prefix}/outcome/{group_rank}"
+
+    def left(self, seat: int) -> str:
+        """Mark of the node on this seat that it needs the store no more."""
+        return f"{self.prefix}/left/{seat}"
+
+    @property
+    def shared(self) -> str:
+        """Prefix of what the round's agents tell each other beside the protocol."""
+        return f"{self.prefix}/shared/"
+
+
+@dataclass(frozen=True, slots=True)
+class RunKeys:
+    """The keys of one run.
+
+    Args:
+        run_id: Any text; a slash in it cannot reach into another run's keys.
+    """
+
+    run_id: str
+
+    @property
+    def prefix(self) -> str:
+        """What all keys of the run begin with."""
+        return "run/" + self.run_id.replace("%", "%25").replace("/", "%2F")
+
+    @property
+    def hint(self) -> str:
+        """Number of the round that is forming: it may lag behind, and never runs ahead."""
+        return f"{self.prefix}/round"
+
+    def round(self, number: int) -> RoundKeys:
+        """Return the keys of one round, by its number from 0."""
+        return RoundKeys(f"{self.prefix}/round/{number}")

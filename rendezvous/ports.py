@@ -1,0 +1,116 @@
+"""Ports on which nobody listens yet."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Iterator, Sequence
+
+from .addresses import MAX_PORT
+
+_EPHEMERAL_RANGE_FILE = "/proc/sys/net/ipv4/ip_local_port_range"
+_CLAIMABLE = range(15000, MAX_PORT + 1)
+# What users of torch write into their scripts: the rendezvous' and the master's default port.
+_WELL_KNOWN = frozenset({29400, 29500})
+
+
+def free_port() -> int:
+    """Return a TCP port that nobody listens on now."""
+    with _bound_anywhere(0) as listener:
+        return int(listener.getsockname()[1])
+
+
+class PortClaim:
+    """A port on which a round's workers will meet, kept from other elrun jobs on this host.
+
+    The port lies outside of the range from which the kernel serves connections, so none can take
+    it by chance. That it is taken is told to other jobs in this network namespace by a Unix socket
+    with an abstract name, which vanishes with this process however it ends.
+
+    Args:
+        port: The port.
+        sign: The socket that says so.
+    """
+
+    def __init__(self, port: int, sign: socket.socket) -> None:
+        self.port = port
+        self._sign = sign
+
+    @staticmethod
+    def take(candidates: Sequence[int] | None = None) -> PortClaim:
+        """Claim a free port.
+
+        Args:
+            candidates: The ports to try, in order; by default some that no program is known for,
+                from a place that differs with every call.
+
+        Raises:
+            OSError: None of them is free.
+        """
+        for port in _shuffled_ports() if candidates is None else candidates:
+            sign = _hang_sign(port)
+            if sign is None:
+                continue
+            try:
+                _bound_anywhere(port).close()
+            except OSError:
+                sign.close()
+                continue
+            return PortClaim(port, sign)
+        raise OSError(errno.EADDRINUSE, "no port is free for the workers' store")
+
+    def release(self) -> None:
+        """Let others have the port."""
+        self._sign.close()
+
+
+def _shuffled_ports() -> Iterator[int]:
+    """Yield every claimable port once, those outside of the kernel's own range first."""
+    low, high = _ephemeral_range()
+    claimable = [port for port in _CLAIMABLE if port not in _WELL_KNOWN]
+    outside = [port for port in claimable if not low <= port <= high]
+    within = [port for port in claimable if low <= port <= high]
+    start = int.from_bytes(os.urandom(4), "big")
+    for ports in (outside, within):
+        yield from (ports[(start + step) % len(ports)] for step in range(len(ports)))
+
+
+def _ephemeral_range() -> tuple[int, int]:
+    try:
+        with open(_EPHEMERAL_RANGE_FILE, encoding="ascii") as file:
+            low, high = file.read().split()
+            return int(low), int(high)
+    except (OSError, ValueError):  # no /proc here: Linux's default, which few change
+        return 32768, 60999
+
+
+def _hang_sign(port: int) -> socket.socket | None:
+    sign = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        sign.bind(f"\0elrun-port-{port}")
+    except OSError:
+        sign.close()
+        return None
+    return sign
+
+
+def _bound_anywhere(port: int) -> socket.socket:
+    """Return a TCP socket that is bound to a port on every interface, or raise OSError."""
+    for family, address in ((socket.AF_INET6, "::"), (socket.AF_INET, "0.0.0.0")):  # noqa: S104  a store serves every interface
+        try:
+            listener = socket.socket(family, socket.SOCK_STREAM)
+        except OSError:  # no IPv6 on this host
+            continue
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+            listener.bind((address, port))
+        except OSError as error:
+            listener.close()
+            if error.errno == errno.EADDRINUSE:
+                raise
+            continue
+        return listener
+    raise OSError(errno.EADDRNOTAVAIL, "this host has neither IPv4 nor IPv6")

@@ -1,0 +1,46 @@
+"""The seam between the round protocol and whatever holds its keys.
+
+Six methods are all that a backend has to offer; ``memory.py`` is the fake, ``c10d.py`` the first
+real one. Every method may raise ``RendezvousConnectionError``, whose sentence names the endpoint,
+and nothing else. All of them may be called from several threads at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+
+class Store(Protocol):
+    """A key-value store that the nodes of a job share."""
+
+    def add(self, key: str, amount: int) -> int:
+        """Add to a counter, which starts at 0, in one atomic step; return its new value.
+
+        ``get`` and ``wait`` show a counter as decimal digits.
+        """
+
+    def set(self, values: Mapping[str, bytes]) -> None:
+        """Write several values, in no particular order, replacing what stood there."""
+
+    def get(self, keys: Sequence[str]) -> list[bytes | None]:
+        """Return the values without blocking; None for each key that isn't there."""
+
+    def create(self, key: str, value: bytes) -> bytes:
+        """Write a value unless one stands already; return the one that stands.
+
+        Args:
+            key: The key; of several nodes that create it, exactly one succeeds.
+            value: Not empty.
+        """
+
+    def wait(self, keys: Sequence[str], timeout_s: float | None) -> list[bytes] | None:
+        """Block until every key is there; return the values, or None when the time is up first.
+
+        Args:
+            keys: At least one.
+            timeout_s: Seconds; None waits for as long as the store is there.
+        """
+
+    def close(self) -> None:
+        """Release the connection; a ``wait`` that still blocks raises."""
