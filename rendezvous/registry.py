@@ -1,22 +1,22 @@
-"""Which backends there are, by the names that ``--rdzv-backend`` takes."""
+"""Rendezvous backends by name; one is imported when it is asked for."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
 from importlib import import_module
-from typing import Any
 
 from .handler import RendezvousHandler, RendezvousHandlerCreator, RendezvousParameters
 
-PLUG_INS = "torchrun.handlers"
+log = logging.getLogger(__name__)
 
-# A backend's module is imported when the backend is asked for, and with it whatever it needs.
+PLUGIN_GROUP = "torchrun.handlers"
+
 _BUILT_IN = {
     "c10d": (".c10d", "create_c10d"),
     "standalone": (".solo", "create_standalone"),
     "static": (".solo", "create_static"),
 }
-_TO_COME = frozenset({"etcd", "etcd-v2", "etcd-v3"})
+_PLANNED = ("etcd", "etcd-v2", "etcd-v3")
 
 
 class RendezvousHandlerRegistry:
@@ -26,106 +26,94 @@ class RendezvousHandlerRegistry:
         self._creators: dict[str, RendezvousHandlerCreator] = {}
 
     def register(self, backend: str, creator: RendezvousHandlerCreator) -> None:
-        """Add a backend.
+        """Make a backend known.
 
         Args:
-            backend: Its name.
-            creator: Makes a handler of the parameters.
+            backend: Its name, as ``--rdzv-backend`` takes it.
+            creator: Called with the parameters; returns the handler.
 
         Raises:
-            ValueError: The name is empty, or another constructor has it.
+            ValueError: The name is empty, or taken by another constructor.
         """
         if not backend:
             raise ValueError("the name of a rendezvous backend must not be empty")
-        if self._creators.setdefault(backend, creator) is not creator:
-            raise ValueError(f"there is a rendezvous backend {backend!r} already")
-
-    def known_backends(self) -> list[str]:
-        """Return the names of the backends that can be used now, sorted; plug-ins not included."""
-        return sorted({*_BUILT_IN, *self._creators})
-
-    def is_known(self, backend: str) -> bool:
-        """Return whether there is such a backend, be it as a plug-in that isn't loaded yet.
-
-        Installed packages are looked through only for a name that is none of ``known_backends()``.
-        """
-        return (
-            backend in self._creators or backend in _BUILT_IN or _find_plug_in(backend) is not None
-        )
+        if self._creators.setdefault(backend, creator) != creator:
+            raise ValueError(f"the rendezvous backend {backend!r} is registered already")
 
     def create_handler(self, params: RendezvousParameters) -> RendezvousHandler:
-        """Return a handler of the backend that the parameters name.
+        """Return a new handler of the backend that the parameters name.
+
+        A name that is not registered is looked for among elrun's own, then among the plug-ins of
+        the entry-point group ``torchrun.handlers``.
 
         Raises:
-            ValueError: There is no such backend, or it can't use the parameters.
+            ValueError: The backend is unknown, or its plug-in can't be loaded, or it refuses
+                the parameters.
         """
-        return self._creator_of(params.backend)(params)
-
-    def _creator_of(self, backend: str) -> RendezvousHandlerCreator:
-        if backend in self._creators:
-            return self._creators[backend]
-        if backend in _BUILT_IN:
-            module, function = _BUILT_IN[backend]
-            creator: RendezvousHandlerCreator = getattr(
-                import_module(module, __package__), function
+        creator = (
+            self._creators.get(params.backend)
+            or _built_in_creator(params.backend)
+            or _plugin_creator(params.backend)
+        )
+        if creator is None:
+            raise ValueError(_unknown(params.backend, [*self._creators, *known_backends()]))
+        handler = creator(params)
+        if handler.get_backend() != params.backend:
+            raise ValueError(
+                f"the rendezvous backend {params.backend!r} made a handler that says it is "
+                f"{handler.get_backend()!r}"
             )
-            return creator
-        plug_in = _find_plug_in(backend)
-        if plug_in is None:
-            raise ValueError(_unknown(backend, self.known_backends()))
-        return _load(backend, plug_in)
+        return handler
 
 
 rendezvous_handler_registry = RendezvousHandlerRegistry()
-
-
-def known_backends() -> list[str]:
-    """Return the names of the backends that can be used now, sorted; plug-ins not included."""
-    return rendezvous_handler_registry.known_backends()
+"""The registry that ``get_rendezvous_handler`` uses; programs may register their own backends."""
 
 
 def get_rendezvous_handler(params: RendezvousParameters) -> RendezvousHandler:
-    """Return a handler of the backend that the parameters name.
-
-    Backends of other packages are found through the entry points ``torchrun.handlers``.
-
-    Args:
-        params: What the backend is constructed from.
-
-    Raises:
-        ValueError: There is no such backend, or it can't use the parameters.
-    """
+    """Return a new handler from the common registry; see ``create_handler``."""
     return rendezvous_handler_registry.create_handler(params)
 
 
-def _find_plug_in(backend: str) -> Callable[[], Any] | None:
-    """Return what loads the plug-in of this name, or None where no package declares it."""
-    from importlib.metadata import entry_points  # noqa: PLC0415  15 ms that few jobs need
-
-    for entry_point in entry_points(group=PLUG_INS, name=backend):
-        return entry_point.load
-    return None
+def known_backends() -> list[str]:
+    """Return the names of elrun's backends and of the plug-ins that are installed."""
+    return sorted({*_BUILT_IN, *_plugins()})
 
 
-def _load(backend: str, plug_in: Callable[[], Any]) -> RendezvousHandlerCreator:
+def _built_in_creator(backend: str) -> RendezvousHandlerCreator | None:
+    if backend not in _BUILT_IN:
+        return None
+    module, name = _BUILT_IN[backend]
+    creator: RendezvousHandlerCreator = getattr(import_module(module, __package__), name)
+    return creator
+
+
+def _plugin_creator(backend: str) -> RendezvousHandlerCreator | None:
+    plugin = _plugins().get(backend)
+    if plugin is None:
+        return None
     try:
-        # As torchrun has it: the entry point names a function that returns the constructor.
-        creator: RendezvousHandlerCreator = plug_in()()
-    except Exception as error:  # whatever the other package raises
+        # torchrun's plug-ins name a function without arguments that returns the constructor.
+        creator: RendezvousHandlerCreator = plugin.load()()  # type: ignore[attr-defined]
+    except Exception as error:  # whatever a foreign package raises
         raise ValueError(
-            f"the rendezvous backend {backend!r} is a plug-in that can't be loaded: {error!r}"
+            f"the plug-in for the rendezvous backend {backend!r} can't be loaded: {error!r}"
         ) from error
     return creator
 
 
-def _unknown(backend: str, known: list[str]) -> str:
-    if backend in _TO_COME:
-        return (
-            f"the rendezvous backend {backend!r} is not in this version of elrun yet; "
-            f"give one of {', '.join(known)}"
-        )
-    from difflib import get_close_matches  # noqa: PLC0415  only for those who mistyped
+def _plugins() -> dict[str, object]:
+    from importlib.metadata import entry_points  # noqa: PLC0415  20 ms that few jobs need
 
-    near = get_close_matches(backend, known, 1)
+    return {point.name: point for point in entry_points(group=PLUGIN_GROUP)}
+
+
+def _unknown(backend: str, known: list[str]) -> str:
+    import difflib  # noqa: PLC0415  only a misspelt name needs it
+
+    if backend in _PLANNED:
+        return f"the rendezvous backend {backend!r} is not in this version yet: use c10d"
+    near = difflib.get_close_matches(backend, known, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    return f"there is no rendezvous backend {backend!r}; give one of {', '.join(known)}{hint}"
+    names = ", ".join(sorted(set(known)))
+    return f"the rendezvous backend {backend!r} is unknown: the known ones are {names}{hint}"
