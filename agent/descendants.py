@@ -1,0 +1,206 @@
+"""Which processes of this machine belong to an agent: its workers, and all that came from them.
+
+Every worker is a session of its own, so nothing that descends from it can be in the agent's session
+or in that of a kernel thread. What descends from it is found by one of three marks:
+
+1. its session is a worker's;
+2. one of its ancestors belongs;
+3. it was orphaned, has been adopted by the agent (or, once that is dead, by whoever adopts the
+   agent's children), and carries the agent's mark: ``ELRUN_AGENT`` in the environment it was
+   executed with, or, where a function worker forked it and it executed nothing, a mapping's name.
+
+The third rule asks for the adoption on purpose. A mark alone travels far: a worker that submits a
+batch job hands its whole environment to it, and that job may start on the same machine while this
+one is being stopped. It is no child of ours, and must live.
+
+Process ids are reused. A process is therefore named by its id with its start time.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+MARK_VARIABLE = "ELRUN_AGENT"
+
+# Positions in /proc/PID/stat after the command's name, see proc(5).
+_STATE, _PARENT, _GROUP, _SESSION, _START = 0, 1, 2, 3, 19
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A process as the kernel shows it.
+
+    Args:
+        pid: Its process id.
+        start: When it started, in clock ticks since boot; no two have both this and the id alike.
+        parent: Process id of its parent.
+        group: Its process group id.
+        session: Its session id.
+        ended: Whether it has ended and waits to be reaped.
+    """
+
+    pid: int
+    start: int
+    parent: int
+    group: int
+    session: int
+    ended: bool
+
+
+def mapping_name(mark: str) -> str:
+    """Return the name of the mapping by which a forked function worker carries a mark."""
+    return f"elrun-{mark}"
+
+
+def read_process(pid: int) -> Process | None:
+    """Return what the kernel says about a process; None where there is none."""
+    text = _read(f"/proc/{pid}/stat")
+    fields = text[text.rfind(b")") + 2 :].split()
+    if len(fields) <= _START:
+        return None
+    return Process(
+        pid=pid,
+        start=int(fields[_START]),
+        parent=int(fields[_PARENT]),
+        group=int(fields[_GROUP]),
+        session=int(fields[_SESSION]),
+        ended=fields[_STATE] in (b"Z", b"X"),
+    )
+
+
+def read_adopted(pid: int) -> list[int]:
+    """Return the children of a process's main thread, which is the one that adopts orphans.
+
+    Where the kernel was built without that list, nothing is returned.
+    """
+    return [int(child) for child in _read(f"/proc/{pid}/task/{pid}/children").split()]
+
+
+def carries_mark(pid: int, mark: str) -> bool:
+    """Return whether a process carries an agent's mark, as far as we may see."""
+    token = mark.encode()
+    return any(
+        name + token in _read(f"/proc/{pid}/{place}")
+        # Agents in agents: each adds its mark to those that are there already.
+        for place, name in (("environ", b""), ("maps", b"/memfd:elrun-"))
+    )
+
+
+def find_relatives(
+    processes: Mapping[int, Process],
+    workers: Mapping[int, int],
+    reaper: int,
+    is_marked: Callable[[int], bool],
+) -> list[Process]:
+    """Return those of the processes that belong to the workers, the workers among them.
+
+    Args:
+        processes: What runs, by process id.
+        workers: The workers' start times by process id.
+        reaper: Who adopts the workers' orphans.
+        is_marked: Tells whether the process of an id carries the agent's mark.
+    """
+    sessions = {
+        pid
+        for pid, start in workers.items()
+        if pid not in processes or processes[pid].start == start
+    }
+    verdicts: dict[int, bool] = {}
+    for pid in processes:
+        line: list[Process] = []
+        ancestor: Process | None = processes[pid]
+        while ancestor is not None and ancestor.pid not in verdicts:
+            verdicts[ancestor.pid] = (
+                False  # parents that were read at different times may form a ring
+            )
+            line.append(ancestor)
+            ancestor = processes.get(ancestor.parent)
+        belongs = ancestor is not None and verdicts[ancestor.pid]
+        for process in reversed(line):
+            belongs = (
+                belongs
+                or process.session in sessions
+                or process.pid in sessions
+                or (process.parent == reaper and is_marked(process.pid))
+            )
+            verdicts[process.pid] = belongs
+    return [process for pid, process in processes.items() if verdicts[pid]]
+
+
+class Family:
+    """The processes of one agent's workers, found anew at each question.
+
+    Args:
+        mark: The agent's mark.
+    """
+
+    def __init__(self, mark: str) -> None:
+        self.mark = mark
+        self._agent_session = os.getsid(0)
+        self._workers: dict[int, int] = {}
+        self._abandoned: set[tuple[int, int]] = set()
+
+    def add(self, pid: int, start: int) -> None:
+        """Count a worker in; its start time says which process of that id is meant."""
+        self._workers[pid] = start
+
+    def remove(self, pid: int) -> None:
+        """Forget a worker, whose session must be empty."""
+        self._workers.pop(pid, None)
+
+    def has_orphan(self, process: Process) -> bool:
+        """Return whether a process is of a worker's session, and no worker itself."""
+        return process.session in self._workers and process.pid not in self._workers
+
+    def abandon(self, process: Process) -> None:
+        """Count a process out that can't be killed."""
+        self._abandoned.add((process.pid, process.start))
+
+    def members(self, reaper: int) -> list[Process]:
+        """Return the processes that belong, those among them that wait to be reaped too.
+
+        Args:
+            reaper: Who adopts the workers' orphans: the agent while it lives.
+        """
+        return find_relatives(
+            self._candidates(), self._workers, reaper, lambda pid: carries_mark(pid, self.mark)
+        )
+
+    def _candidates(self) -> dict[int, Process]:
+        ourselves = os.getpid()
+        found: dict[int, Process] = {}
+        for name in os.listdir("/proc"):
+            if not name.isdecimal():
+                continue
+            pid = int(name)
+            # Asking for the session is a fifth of the price of reading the rest.
+            if pid == ourselves or (self._is_foreign_session(pid) and pid not in self._workers):
+                continue
+            process = read_process(pid)
+            if process is not None and (pid, process.start) not in self._abandoned:
+                found[pid] = process
+        return found
+
+    def _is_foreign_session(self, pid: int) -> bool:
+        try:
+            return os.getsid(pid) in (0, self._agent_session)
+        except OSError:
+            return True
+
+
+def _read(path: str) -> bytes:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:  # it has ended, or is another user's
+        return b""
+    try:
+        chunks = []
+        while chunk := os.read(fd, 1 << 17):
+            chunks.append(chunk)
+        return b"".join(chunks)
+    except OSError:  # it ended while we read
+        return b""
+    finally:
+        os.close(fd)

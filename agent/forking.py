@@ -1,0 +1,64 @@
+"""A fork that its parent's signal handlers don't follow into the child.
+
+A forked child keeps its parent's handlers and, worse, the descriptor that ``signal.set_wakeup_fd``
+named: until it has let go of both, a Ctrl-C at the terminal that reaches the child too is counted
+twice by the parent, for whom a second signal means *kill at once*. So the signals that are handled
+are blocked around the fork, and the child lets go before it unblocks them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+import warnings
+from collections.abc import Callable, Collection, Iterator
+
+
+def handled_signals() -> frozenset[int]:
+    """Return the signals for which this process has a handler in Python."""
+    return frozenset(
+        number for number in signal.valid_signals() if callable(signal.getsignal(number))
+    )
+
+
+@contextlib.contextmanager
+def shielded_fork(
+    handled: Collection[int], ignored: Collection[int] = ()
+) -> Iterator[Callable[[], None]]:
+    """Fork within this context; the child calls what it gives, which is safe after any fork.
+
+    The child then has default handlers and no wakeup descriptor. Signals that this process ignores
+    are ignored by the child, too: ``nohup`` means the workers as well.
+
+    Args:
+        handled: What ``handled_signals`` said.
+        ignored: Signals that the child is to ignore.
+    """
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, handled)
+
+    def reset() -> None:
+        signal.set_wakeup_fd(-1)
+        for number in handled:
+            signal.signal(number, signal.SIG_DFL)
+        for number in ignored:
+            signal.signal(number, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+    try:
+        with _thread_warning_off():
+            yield reset
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+@contextlib.contextmanager
+def _thread_warning_off() -> Iterator[None]:
+    # Python 3.12 warns of any fork beside threads. Ours either make system calls only, or are what
+    # the user asked for with start_method="fork".
+    if sys.version_info < (3, 12):
+        yield
+        return
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*fork.*", DeprecationWarning)
+        yield

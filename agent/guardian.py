@@ -1,0 +1,176 @@
+"""The small process that outlives its agent, to kill whatever the agent can't kill any more.
+
+An agent may die in any way at any moment: SIGKILL, the out-of-memory killer, a fault in a library.
+The kernel then kills the workers, whose parent-death signal it is, but nothing that they started.
+So before the first worker, the agent forks a guardian. It learns from a pipe which workers there
+are, sleeps until the agent has gone, kills all that belongs, and ends.
+
+It is forked, not executed: that takes 1 ms and shares the agent's memory. It is a session of its
+own, deaf to what is sent to the agent's group, and holds nothing of the agent's but the pipe.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import logging
+import os
+import select
+import signal
+import time
+
+from .descendants import Family
+from .forking import handled_signals, shielded_fork
+from .parent_death import process_namer, set_subreaper
+from .pidfd import send_signal
+from .stopping import KILL_WAIT_S, end_family
+
+log = logging.getLogger(__name__)
+
+_IGNORED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+_WATCH, _FORGET = b"+", b"-"
+
+
+class Guardian:
+    """The agent's handle of its guardian. While it is held, the agent adopts its workers' orphans.
+
+    Args:
+        mark: What the environment of each worker carries as ``ELRUN_AGENT``.
+    """
+
+    def __init__(self, mark: str) -> None:
+        self.mark = mark
+        self.family = Family(mark)
+        self._agent = os.getpid()
+        self._pid, self._pipe = _fork_guardian(self.family)
+        self._pidfd = os.pidfd_open(self._pid)
+        self._was_subreaper = set_subreaper(on=True)
+        self._is_released = False
+
+    @classmethod
+    def start(cls, mark: str | None = None) -> Guardian:
+        """Fork a guardian for this process.
+
+        Args:
+            mark: The agent's mark, of letters and digits; by default a random one.
+
+        Raises:
+            OSError: There can be no more processes or descriptors.
+        """
+        return cls(mark or os.urandom(8).hex())
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._pid
+
+    def watch(self, pid: int, start: int) -> None:
+        """Tell it of a worker.
+
+        Args:
+            pid: The worker's process id, which is its session id as well.
+            start: Its start time, see `descendants.Process`.
+        """
+        self.family.add(pid, start)
+        self._tell(_WATCH + b"%d %d\n" % (pid, start))
+
+    def forget(self, pid: int) -> None:
+        """Tell it that nothing of a worker is left."""
+        self.family.remove(pid)
+        self._tell(_FORGET + b"%d 0\n" % pid)
+
+    def release(self) -> None:
+        """End it: nothing is left that it could be needed for. Does nothing in a forked child."""
+        if self._is_released or os.getpid() != self._agent:
+            return
+        self._is_released = True
+        send_signal(self._pidfd, signal.SIGKILL)
+        with contextlib.suppress(ChildProcessError):
+            os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED)
+        os.close(self._pidfd)
+        os.close(self._pipe)
+        if not self._was_subreaper:
+            set_subreaper(on=False)
+
+    @property
+    def inherited_fds(self) -> tuple[int, ...]:
+        """Descriptors that a forked child of the agent should close."""
+        return (self._pidfd, self._pipe)
+
+    def _tell(self, message: bytes) -> None:
+        try:
+            os.write(self._pipe, message)
+        except OSError as error:  # it was killed, or suspended for very long
+            log.warning(
+                "the guardian (pid %d) does not listen (%s): if this agent is killed, what its "
+                "workers started may stay behind",
+                self._pid,
+                error.strerror,
+            )
+
+
+def _fork_guardian(family: Family) -> tuple[int, int]:
+    # Whatever may wait for a lock (imports, the dynamic loader) is done before the fork: another
+    # thread of the agent may hold it then, for ever.
+    take_name = process_namer("elrun-guardian")
+    agent_pidfd = os.pidfd_open(os.getpid())
+    read_end, write_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        with shielded_fork(handled_signals(), ignored=_IGNORED) as reset_handlers:
+            pid = os.fork()
+            if pid == 0:
+                try:
+                    gc.disable()  # no finalizer of the agent's objects may run here
+                    os.setsid()
+                    reset_handlers()
+                    take_name()
+                    _keep_only(read_end, agent_pidfd)
+                    _guard(family, read_end, agent_pidfd)
+                finally:
+                    os._exit(0)
+    except BaseException:
+        os.close(write_end)
+        raise
+    finally:
+        os.close(read_end)
+        os.close(agent_pidfd)
+    return pid, write_end
+
+
+def _keep_only(*kept: int) -> None:
+    # A pipe of the agent's that stayed open here would never end for its reader.
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) not in kept:
+            with contextlib.suppress(OSError):  # the listing's own
+                os.close(int(name))
+    for fd in (0, 1, 2):
+        if fd not in kept:
+            os.dup2(os.open(os.devnull, os.O_RDWR), fd)
+
+
+def _guard(family: Family, pipe: int, agent_pidfd: int) -> None:
+    _learn_until_agent_is_gone(family, pipe, agent_pidfd)
+    # With the agent dead, our own parent is whoever has adopted its children.
+    end_family(family, os.getppid(), time.monotonic() + KILL_WAIT_S)
+
+
+def _learn_until_agent_is_gone(family: Family, pipe: int, agent_pidfd: int) -> None:
+    poll = select.poll()
+    poll.register(pipe, select.POLLIN)
+    # The pipe alone would not do: a process that the agent forked may hold its other end.
+    poll.register(agent_pidfd, select.POLLIN)
+    unread = b""
+    while True:
+        events = dict(poll.poll())
+        if pipe not in events:
+            return
+        data = os.read(pipe, 1 << 16)
+        if not data:
+            return
+        *messages, unread = (unread + data).split(b"\n")
+        for message in messages:
+            pid, start = message[1:].split()
+            if message.startswith(_WATCH):
+                family.add(int(pid), int(start))
+            else:
+                family.remove(int(pid))

@@ -1,0 +1,89 @@
+"""What the kernel can do for the children of a process that dies: Linux's ``prctl``.
+
+A process can ask to be killed when its parent dies, and a parent can ask to adopt whatever its
+descendants leave behind. ``ctypes`` is the way to ask, as Python has no call for it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable
+from typing import Any
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_NAME = 15
+_PR_SET_CHILD_SUBREAPER = 36
+_PR_GET_CHILD_SUBREAPER = 37
+
+
+def death_signal_for_children() -> Callable[[], None]:
+    """Return what a child calls, right after the fork, to be killed when this process dies.
+
+    The kernel watches the thread that forked, not its process. A child of any thread but the main
+    one is therefore left alone: it would die with a thread that merely returned.
+    """
+    if threading.get_native_id() != os.getpid():
+        return _leave_alone
+    prctl, parent, sigkill = _load_prctl(), os.getpid(), int(signal.SIGKILL)
+
+    def die_with_parent() -> None:
+        prctl(_PR_SET_PDEATHSIG, sigkill, 0, 0, 0)
+        if os.getppid() != parent:  # it died before the kernel knew
+            os._exit(128 + sigkill)
+
+    return die_with_parent
+
+
+def die_with_parent(parent: int) -> None:
+    """Let this process be killed when its parent dies.
+
+    Args:
+        parent: Process id of the parent; where it isn't the parent any more, the process ends here.
+    """
+    _load_prctl()(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(128 + signal.SIGKILL)
+
+
+def set_subreaper(*, on: bool) -> bool:
+    """Let this process adopt its orphaned descendants, or not any more; return what was before."""
+    import ctypes  # noqa: PLC0415  2 ms that only a launch pays
+
+    prctl = _load_prctl()
+    before = ctypes.c_int(0)
+    prctl(_PR_GET_CHILD_SUBREAPER, ctypes.addressof(before), 0, 0, 0)
+    prctl(_PR_SET_CHILD_SUBREAPER, int(on), 0, 0, 0)
+    return bool(before.value)
+
+
+def process_namer(name: str) -> Callable[[], None]:
+    """Return what a child calls, after the fork, to be shown by ``ps`` and ``top`` under a name.
+
+    Args:
+        name: The name, of which 15 bytes count.
+    """
+    import ctypes  # noqa: PLC0415
+
+    text = ctypes.create_string_buffer(name.encode()[:15])
+    prctl = _load_prctl()
+
+    def take_name() -> None:
+        prctl(_PR_SET_NAME, ctypes.addressof(text), 0, 0, 0)
+
+    return take_name
+
+
+def _load_prctl() -> Callable[..., Any]:
+    import ctypes  # noqa: PLC0415
+
+    # PyDLL keeps the interpreter's lock: in a child forked from a process with threads, waiting
+    # for a lock is the one thing to avoid.
+    prctl = ctypes.PyDLL(None).prctl
+    prctl.argtypes = [ctypes.c_int, *[ctypes.c_ulong] * 4]
+    return prctl
+
+
+def _leave_alone() -> None:
+    pass

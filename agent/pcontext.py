@@ -1,0 +1,314 @@
+"""Watches and stops a set of worker processes as one.
+
+What a worker is made from differs: `commands` executes programs, `functions` runs Python functions.
+How it is watched and stopped does not, and is here.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import signal
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from .descendants import MARK_VARIABLE
+from .environment import inherited_environment
+from .failure import ProcessFailure
+from .guardian import Guardian
+from .logs import LogsSpecs
+from .output import OutputPump
+from .pidfd import wait_any
+from .process_results import RunProcsResult, StartFailed, WorkerExit
+from .stopping import KILL_WAIT_S, reap_adopted, stop_workers
+from .worker_process import WorkerProcess
+
+log = logging.getLogger(__name__)
+
+_DRAIN_S = 10.0
+
+
+class PContext(ABC):
+    """The worker processes of one attempt on this node.
+
+    Args:
+        name: What the workers are called: their role.
+        entrypoint: What they run.
+        args: Its arguments by local rank.
+        envs: What is added to the inherited environment, by local rank.
+        logs_specs: Where their output goes.
+        log_line_prefixes: What stands before each line of a worker that is shown, by local rank.
+        duplicate_stdout_filters: Words; lines of standard output with one of them are kept aside.
+        duplicate_stderr_filters: The same for standard error.
+        guardian: The agent's guardian; by default the context has one of its own.
+
+    Raises:
+        ValueError: ``args`` and ``envs`` are not for the same local ranks, from 0 on.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        entrypoint: Callable[..., Any] | str,
+        args: Mapping[int, tuple[Any, ...]],
+        envs: dict[int, dict[str, str]],
+        logs_specs: LogsSpecs,
+        log_line_prefixes: dict[int, str] | None = None,
+        duplicate_stdout_filters: list[str] | None = None,
+        duplicate_stderr_filters: list[str] | None = None,
+        guardian: Guardian | None = None,
+    ) -> None:
+        _require_local_ranks("args", args, len(args))
+        _require_local_ranks("envs", envs, len(args))
+        self.name = name
+        self.entrypoint = entrypoint
+        self.args = args
+        self.envs = envs
+        self.nprocs = len(args)
+        self.exits: dict[int, WorkerExit] = {}
+        self._logs = logs_specs.reify(envs)
+        self._prefixes = log_line_prefixes
+        self._filters = (duplicate_stdout_filters, duplicate_stderr_filters)
+        self._given_guardian = guardian
+        self._guardian: Guardian | None = None
+        self._pump: OutputPump | None = None
+        self._processes: dict[int, WorkerProcess] = {}
+        self._failures: dict[int, ProcessFailure] = {}
+        self._return_values: dict[int, Any] = {}
+        self._asked: set[int] = set()
+        self._agent = os.getpid()
+        self._is_closed = False
+
+    def start(self) -> None:
+        """Start all workers, or none: if anything fails, those that were started are killed.
+
+        A worker that can't be started for a reason of its own counts as failed instead.
+
+        Raises:
+            ValueError: An argument can't be given to a process.
+            OSError: There can be no guardian, or no pipes for the output.
+        """
+        if self._guardian is not None:
+            raise ValueError(f"the workers of {self.name!r} have been started already")
+        self._guardian = self._given_guardian or Guardian.start()
+        try:
+            self._prepare()
+            self._pump = OutputPump(
+                self._logs, self.nprocs, self._prefixes, self.name, *self._filters
+            )
+            for local_rank in range(self.nprocs):
+                self._start_worker(local_rank, self._guardian, self._pump)
+            self._finish_start()
+            self._pump.start()
+        except BaseException:
+            self.close(signal.SIGKILL, KILL_WAIT_S)
+            raise
+
+    def pids(self) -> dict[int, int]:
+        """Return the process ids by local rank, without those that could not be started."""
+        return {rank: process.pid for rank, process in self._processes.items()}
+
+    def filenos(self) -> list[int]:
+        """Return one descriptor for each running worker, readable once it has ended."""
+        return [process.ended_fd for process in self._running().values()]
+
+    def log_files(self, local_rank: int) -> str:
+        """Return the log file of a worker's standard error, else of its output, else ``""``."""
+        for files in (self._logs.stderrs, self._logs.stdouts):
+            path = files.get(local_rank, "")
+            if path not in ("", os.devnull):
+                return path
+        return ""
+
+    def wait(
+        self,
+        timeout: float = -1,
+        period: float = 1,  # noqa: ARG002  nothing is polled here
+    ) -> RunProcsResult | None:
+        """Wait until a worker fails or all have succeeded. The others are not stopped: ``close``.
+
+        Args:
+            timeout: How many seconds at most; 0 looks once, a negative number waits for ever.
+            period: Taken for the sake of torchrun's callers, without effect.
+
+        Returns:
+            What ended, or None where workers are still running or were stopped.
+        """
+        deadline = math.inf if timeout < 0 else time.monotonic() + timeout
+        while True:
+            self._look()
+            if self._failures or not self._running():
+                return self._result()
+            if time.monotonic() >= deadline:
+                return None
+            wait_any(self.filenos(), deadline)
+
+    def close(
+        self,
+        death_sig: signal.Signals | None = None,
+        timeout: float = 30,
+        urgent_fd: int | None = None,
+    ) -> None:
+        """Stop all workers with everything they started; afterwards ``exits`` tells of each.
+
+        Args:
+            death_sig: What they are asked with; SIGTERM by default.
+            timeout: Seconds that they have together before SIGKILL.
+            urgent_fd: Ends their time as soon as it is readable.
+        """
+        if self._is_closed or os.getpid() != self._agent:  # not in a child that forked from here
+            return
+        self._look()
+        if self._guardian is not None:
+            # One that left its error file already is failing by itself, and only slow to end.
+            self._asked |= {
+                local_rank
+                for local_rank, process in self._running().items()
+                if not self._error_file_time(local_rank) and not process.look()
+            }
+            stop_workers(
+                list(self._processes.values()),
+                self._guardian.family,
+                death_sig or signal.SIGTERM,
+                timeout,
+                urgent_fd,
+            )
+        self._look()
+        self._let_go()
+        if self._pump is not None:
+            self._pump.drain(_DRAIN_S)
+        self._clean_up()
+        self._is_closed = True
+
+    def _start_worker(self, local_rank: int, guardian: Guardian, pump: OutputPump) -> None:
+        inherited = inherited_environment()
+        marks = [inherited.get(MARK_VARIABLE), guardian.mark]
+        environment = {
+            **inherited,
+            **self.envs[local_rank],
+            MARK_VARIABLE: ":".join(filter(None, marks)),
+        }
+        try:
+            process = self._launch(
+                local_rank, environment, pump.stdout_fd(local_rank), pump.stderr_fd(local_rank)
+            )
+        except StartFailed as failed:
+            self._record(local_rank, 0, failed.exitcode, failed.reason)
+            return
+        self._processes[local_rank] = process
+        guardian.watch(process.pid, process.start)
+
+    @abstractmethod
+    def _launch(
+        self, local_rank: int, environment: dict[str, str], stdout: int | None, stderr: int | None
+    ) -> WorkerProcess:
+        """Start one worker.
+
+        Args:
+            local_rank: Which one.
+            environment: Its whole environment.
+            stdout: What its standard output becomes; None: the agent's own.
+            stderr: What its standard error becomes; None: the agent's own.
+
+        Raises:
+            StartFailed: Its process can't be started.
+            ValueError: An argument can't be given to a process.
+        """
+
+    def _prepare(self) -> None:  # noqa: B027  commands need nothing here
+        """Do what precedes the first start."""
+
+    def _finish_start(self) -> None:  # noqa: B027  the same
+        """Do what follows the last start."""
+
+    def _take_return_value(self, local_rank: int) -> Any:  # noqa: ARG002  functions have one
+        """Return what a worker that ended with 0 returned.
+
+        Raises:
+            ValueError: It can't be read back.
+        """
+        return None
+
+    def _clean_up(self) -> None:  # noqa: B027  the same
+        """Give back what was held besides the processes."""
+
+    def _running(self) -> dict[int, WorkerProcess]:
+        return {rank: each for rank, each in self._processes.items() if rank not in self.exits}
+
+    def _fds_not_for_workers(self) -> set[int]:
+        """Return what a forked process must close: an end that it held would never come."""
+        fds: set[int | None] = set()
+        if self._guardian is not None:
+            fds.update(self._guardian.inherited_fds)
+        if self._pump is not None:
+            for local_rank in range(self.nprocs):
+                fds |= {self._pump.stdout_fd(local_rank), self._pump.stderr_fd(local_rank)}
+        return {fd for fd in fds if fd is not None}
+
+    def _look(self) -> None:
+        ended = [rank for rank, process in self._running().items() if process.look()]
+        # Of those that ended between two looks, the one that wrote its error file first failed
+        # first; one that a signal killed left no word of when.
+        for local_rank in sorted(ended, key=lambda rank: self._error_file_time(rank) or math.inf):
+            process = self._processes[local_rank]
+            self._record(local_rank, process.pid, process.exitcode or 0)
+        if self._guardian is not None:
+            reap_adopted(self._guardian.family)
+
+    def _record(self, local_rank: int, pid: int, exitcode: int, reason: str = "") -> None:
+        if exitcode == 0:
+            try:
+                self._return_values[local_rank] = self._take_return_value(local_rank)
+            except ValueError as error:
+                exitcode, reason = 1, str(error)
+        stopped = local_rank in self._asked
+        self.exits[local_rank] = WorkerExit(pid, exitcode, time.monotonic(), stopped)
+        if exitcode == 0 or stopped:
+            return
+        error_file = self._logs.error_files.get(local_rank, "")
+        failure = ProcessFailure(local_rank, pid, exitcode, error_file)
+        if reason:
+            failure.message = reason
+        self._failures[local_rank] = failure
+        log.info("local rank %d (pid %d) failed: %s", local_rank, pid, failure.summary)
+
+    def _result(self) -> RunProcsResult | None:
+        result = RunProcsResult(stdouts=dict(self._logs.stdouts), stderrs=dict(self._logs.stderrs))
+        if self._failures:
+            result.failures = dict(self._failures)
+        elif len(self._return_values) == self.nprocs:
+            result.return_values = {rank: self._return_values[rank] for rank in range(self.nprocs)}
+        else:
+            return None
+        return result
+
+    def _let_go(self) -> None:
+        for local_rank, process in self._processes.items():
+            if local_rank not in self.exits:  # stuck in the kernel, but killed
+                self._asked.add(local_rank)
+                self._record(local_rank, process.pid, -signal.SIGKILL)
+            process.let_go()
+            if self._guardian is not None:
+                self._guardian.forget(process.pid)
+        if self._guardian is not None and self._guardian is not self._given_guardian:
+            self._guardian.release()
+
+    def _error_file_time(self, local_rank: int) -> int:
+        path = self._logs.error_files.get(local_rank, "")
+        if path in ("", os.devnull):
+            return 0
+        try:
+            return os.stat(path).st_mtime_ns
+        except OSError:  # it left none
+            return 0
+
+
+def _require_local_ranks(what: str, mapping: Mapping[int, Any], nprocs: int) -> None:
+    if not nprocs or mapping.keys() != set(range(nprocs)):
+        raise ValueError(
+            f"{what}: give one entry for each local rank from 0 to {max(0, nprocs - 1)}, "
+            f"not for {sorted(mapping)}"
+        )

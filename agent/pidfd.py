@@ -1,0 +1,82 @@
+"""Processes held by a file descriptor: signalled and awaited with no fear of a recycled pid."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import select
+import signal
+import time
+from collections.abc import Collection
+
+_LONGEST_POLL_MS = 1 << 30  # poll() takes a C int
+
+
+def send_signal(pidfd: int, number: int) -> None:
+    """Send a signal to the process, if it is still there and may be signalled."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        signal.pidfd_send_signal(pidfd, number)
+
+
+def wait_readable(
+    fds: Collection[int], deadline: float, urgent_fd: int | None = None
+) -> tuple[set[int], bool]:
+    """Block until every descriptor has been readable, the deadline passes, or it becomes urgent.
+
+    A pidfd is readable from the end of its process on, reaped or not.
+
+    Args:
+        fds: What to wait for.
+        deadline: When to give up, by ``time.monotonic()``; ``math.inf`` for never.
+        urgent_fd: A descriptor that ends the wait as soon as it is readable; it isn't read from.
+
+    Returns:
+        The descriptors that were never readable, and whether it became urgent.
+    """
+    poll = select.poll()
+    for fd in fds:
+        poll.register(fd, select.POLLIN)
+    if urgent_fd is not None:
+        poll.register(urgent_fd, select.POLLIN)
+    pending = set(fds)
+    while pending:
+        ready = {fd for fd, _ in poll.poll(milliseconds_until(deadline))}
+        for fd in ready & pending:
+            poll.unregister(fd)
+        pending -= ready
+        if urgent_fd in ready:
+            return pending, True
+        if not ready and time.monotonic() >= deadline:
+            break
+    return pending, False
+
+
+def wait_any(fds: Collection[int], deadline: float) -> set[int]:
+    """Block until one descriptor is readable or the deadline passes; return those that are.
+
+    Args:
+        fds: What to wait for.
+        deadline: When to give up, by ``time.monotonic()``; ``math.inf`` for never.
+    """
+    poll = select.poll()
+    for fd in fds:
+        poll.register(fd, select.POLLIN)
+    while True:
+        ready = {fd for fd, _ in poll.poll(milliseconds_until(deadline))}
+        if ready or time.monotonic() >= deadline:
+            return ready
+
+
+def milliseconds_until(deadline: float) -> int | None:
+    """Return the time left until the deadline as ``poll`` takes it: None for no deadline."""
+    if deadline == math.inf:
+        return None
+    left_s = max(0.0, deadline - time.monotonic())
+    return min(math.ceil(left_s * 1000), _LONGEST_POLL_MS)
+
+
+def close_all(fds: Collection[int]) -> None:
+    """Close the descriptors."""
+    for fd in fds:
+        os.close(fd)

@@ -1,0 +1,76 @@
+"""Starts a set of worker processes: the public face of everything that handles them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from .guardian import Guardian
+from .logs import LogsSpecs
+from .pcontext import PContext
+from .process_results import RunProcsResult, WorkerExit
+
+__all__ = ["PContext", "RunProcsResult", "WorkerExit", "start_processes"]
+
+
+def start_processes(
+    name: str,
+    entrypoint: Callable[..., Any] | str,
+    args: Mapping[int, tuple[Any, ...]],
+    envs: dict[int, dict[str, str]],
+    logs_specs: LogsSpecs,
+    log_line_prefixes: dict[int, str] | None = None,
+    start_method: str = "spawn",
+    numa_options: Any = None,
+    duplicate_stdout_filters: list[str] | None = None,
+    duplicate_stderr_filters: list[str] | None = None,
+    *,
+    guardian: Guardian | None = None,
+) -> PContext:
+    """Start copies of a command or a Python function, one for each local rank.
+
+    Args:
+        name: What the workers are called: their role.
+        entrypoint: A program, found through PATH; or a function.
+        args: Arguments by local rank, from 0 on. A program gets them as text.
+        envs: What is added to the inherited environment, by local rank.
+        logs_specs: Where the workers' output goes.
+        log_line_prefixes: What stands before each line of a worker that is shown, by local rank.
+        start_method: How a function gets into a new process: spawn, fork or forkserver.
+        numa_options: How workers are bound to CPUs; must be None for now.
+        duplicate_stdout_filters: Words; lines of standard output with one of them are kept aside.
+        duplicate_stderr_filters: The same for standard error.
+        guardian: The agent's guardian, for one worker group at a time; by default there is one
+            for these workers, until they are closed.
+
+    Returns:
+        The running workers; the caller waits for them and closes them.
+
+    Raises:
+        ValueError: An argument is none of these, or can't be given to a new process.
+        OSError: There can be no more processes or descriptors.
+    """
+    if numa_options is not None:
+        raise ValueError("numa_options: workers can't be bound to CPUs yet; give None")
+    common: dict[str, Any] = {
+        "name": name,
+        "entrypoint": entrypoint,
+        "args": args,
+        "envs": envs,
+        "logs_specs": logs_specs,
+        "log_line_prefixes": log_line_prefixes,
+        "duplicate_stdout_filters": duplicate_stdout_filters,
+        "duplicate_stderr_filters": duplicate_stderr_filters,
+        "guardian": guardian,
+    }
+    context: PContext
+    if isinstance(entrypoint, str):
+        from .commands import SubprocessContext  # noqa: PLC0415  one of the two is needed
+
+        context = SubprocessContext(**common)
+    else:
+        from .functions import MultiprocessContext  # noqa: PLC0415
+
+        context = MultiprocessContext(start_method=start_method, **common)
+    context.start()
+    return context

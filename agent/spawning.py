@@ -1,0 +1,131 @@
+"""Runs a function of ``multiprocessing``'s in a fresh interpreter that elrun itself executes.
+
+``multiprocessing`` can spawn by itself, but leaves no say in the new interpreter's environment,
+session and output before the first line of the user's modules has run. Here it does what it does
+best, pickling and unpickling, and elrun executes the interpreter like any other command.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+from dataclasses import dataclass
+from multiprocessing import context, reduction, resource_tracker, spawn
+from multiprocessing.process import BaseProcess
+from typing import Any, cast
+
+from .commands import Executor
+from .worker_main import InheritedDescriptor
+from .worker_process import WorkerProcess
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """A process to be, pickled.
+
+    Args:
+        data: What the new interpreter reads.
+        fds: The descriptors that it has to inherit.
+    """
+
+    data: bytes
+    fds: tuple[int, ...]
+
+
+def describe_this_process(name: str) -> dict[str, Any]:
+    """Return what makes a new interpreter resemble this one: its path, its main module.
+
+    Args:
+        name: What the new process is called.
+
+    Raises:
+        RuntimeError: This process is itself being spawned, and imports the user's main module,
+            which lacks its ``if __name__ == "__main__":``.
+    """
+    return spawn.get_preparation_data(name)
+
+
+def pack(process: BaseProcess, preparation: dict[str, Any]) -> Package:
+    """Pickle a process object of the ``spawn`` context that was not started.
+
+    Args:
+        process: The process object.
+        preparation: What ``describe_this_process`` said.
+
+    Raises:
+        Exception: Whatever pickling the user's function and arguments raises.
+    """
+    luggage = _Luggage()
+    buffer = io.BytesIO()
+    context.set_spawning_popen(cast("Any", luggage))
+    try:
+        reduction.dump(preparation, buffer)
+        reduction.dump(process, buffer)
+    finally:
+        context.set_spawning_popen(None)
+    return Package(buffer.getvalue(), tuple(luggage.fds))
+
+
+class Spawner:
+    """Executes interpreters, then sends each its package."""
+
+    def __init__(self) -> None:
+        self._executor = Executor()
+        self._unsent: list[tuple[int, bytes]] = []
+        self._pipes: list[int] = []
+
+    def execute(
+        self,
+        package: Package,
+        environment: dict[str, str],
+        stdout: int | None,
+        stderr: int | None,
+    ) -> WorkerProcess:
+        """Execute an interpreter that waits for its package; see ``Executor.execute``.
+
+        Raises:
+            StartFailed: The interpreter can't be executed.
+        """
+        tracker = cast("int", resource_tracker.getfd())
+        read_end, write_end = os.pipe2(os.O_CLOEXEC)
+        self._pipes.append(write_end)
+        self._unsent.append((write_end, package.data))
+        try:
+            return self._executor.execute(
+                spawn.get_command_line(tracker_fd=tracker, pipe_handle=read_end),
+                environment,
+                stdout,
+                stderr,
+                {read_end, tracker, *package.fds},
+            )
+        finally:
+            os.close(read_end)
+
+    def send(self) -> None:
+        """Send the packages: last, so that a large one waits for one interpreter, not for each."""
+        while self._unsent:
+            pipe, data = self._unsent.pop(0)
+            with contextlib.suppress(BrokenPipeError):  # it died early: its exit code will tell
+                view = memoryview(data)
+                while view:
+                    view = view[os.write(pipe, view) :]
+
+    def close(self) -> None:
+        """Close the pipes, by whose end a worker could tell that we have died."""
+        while self._pipes:
+            os.close(self._pipes.pop())
+
+
+class _Luggage:
+    """Collects the descriptors that pickled objects ask ``multiprocessing`` to bring along."""
+
+    def __init__(self) -> None:
+        self.fds: list[int] = []
+
+    def duplicate_for_child(self, fd: int) -> int:
+        self.fds.append(fd)
+        return fd
+
+    def DupFd(self, fd: int) -> Any:  # noqa: N802  the name that multiprocessing asks for
+        return InheritedDescriptor(fd)

@@ -1,0 +1,182 @@
+"""What runs inside a worker that is a Python function."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import pickle
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from .descendants import MARK_VARIABLE, mapping_name
+from .error_file import get_error_handler, record
+from .parent_death import die_with_parent
+
+
+class Descriptor:
+    """A file descriptor that stays usable when ``multiprocessing`` brings it into a new process.
+
+    Args:
+        fd: Its number in this process.
+    """
+
+    __slots__ = ("fd",)
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+
+    def __reduce__(self) -> tuple[Callable[[Any], Descriptor], tuple[Any]]:
+        from multiprocessing.reduction import DupFd  # noqa: PLC0415  in use already
+
+        return _receive_descriptor, (DupFd(self.fd),)
+
+
+def _receive_descriptor(sent: Any) -> Descriptor:
+    return Descriptor(sent.detach())
+
+
+class InheritedDescriptor:
+    """What stands for a descriptor that has the same number in the new process."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def detach(self) -> int:
+        """Return the number; the name is ``multiprocessing``'s."""
+        return self._fd
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a forked process must set up that an executed one is born with.
+
+    Args:
+        environment: The whole environment.
+        stdout: What standard output becomes; None leaves it.
+        stderr: What standard error becomes; None leaves it.
+        begin: What is done first; None, where the process that forked was no agent.
+    """
+
+    environment: dict[str, str]
+    stdout: Descriptor | None
+    stderr: Descriptor | None
+    begin: Callable[[], None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What a worker does.
+
+    Args:
+        function: The user's function.
+        args: Its arguments.
+        local_rank: The worker's local rank.
+        result: File for the pickled return value.
+        surroundings: What to set up first; None in a process that was executed for this task.
+    """
+
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    local_rank: int
+    result: Descriptor
+    surroundings: Surroundings | None = None
+
+
+def run(task: Task) -> None:
+    """Run a task; end the process as Python would, with the exception in the error file.
+
+    Raises:
+        SystemExit: The function failed or asked to exit.
+    """
+    mapping = _settle(task.surroundings) if task.surroundings else None
+    try:
+        value = record(task.function)(*task.args)
+        _hand_over(value, task)
+    except KeyboardInterrupt as error:
+        _print(error)
+        _die_of(signal.SIGINT)
+    except SystemExit:
+        raise
+    except BaseException as error:  # noqa: BLE001  the user's function may raise anything
+        _print(error)
+        raise SystemExit(1) from None
+    finally:
+        del mapping
+
+
+def _settle(surroundings: Surroundings) -> mmap.mmap:
+    os.setsid()
+    if surroundings.begin is not None:
+        surroundings.begin()
+    else:
+        die_with_parent(os.getppid())
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.environ.clear()
+    os.environ.update(surroundings.environment)
+    if surroundings.stdout is not None:
+        sys.stdout = _become(surroundings.stdout, 1, sys.stdout)
+    if surroundings.stderr is not None:
+        sys.stderr = _become(surroundings.stderr, 2, sys.stderr)
+    return _carry_mark(surroundings.environment[MARK_VARIABLE].rpartition(":")[2])
+
+
+def _become(descriptor: Descriptor, fd: int, stream: Any) -> Any:
+    os.dup2(descriptor.fd, fd)
+    os.close(descriptor.fd)
+    try:
+        if stream.fileno() == fd:
+            return stream
+    except (AttributeError, OSError, ValueError):  # closed, or no file at all
+        pass
+    return open(fd, "w", encoding="utf-8", errors="backslashreplace", closefd=False)
+
+
+def _carry_mark(mark: str) -> mmap.mmap:
+    # The environment that /proc shows is that of the last exec. A mapping is there for all to see,
+    # and every process forked from here inherits it.
+    fd = os.memfd_create(mapping_name(mark))
+    try:
+        os.ftruncate(fd, mmap.PAGESIZE)
+        return mmap.mmap(fd, mmap.PAGESIZE)
+    finally:
+        os.close(fd)
+
+
+def _hand_over(value: Any, task: Task) -> None:
+    try:
+        with open(task.result.fd, "wb") as file:
+            pickle.dump(value, file, protocol=pickle.HIGHEST_PROTOCOL)
+    except Exception as cause:  # how the user's own types pickle is the user's code
+        error = TypeError(
+            f"the return value of {name_of(task.function)} on local rank {task.local_rank} "
+            f"can't be sent to the agent: {cause}; return what pickle can take"
+        )
+        get_error_handler().record_exception(error)
+        raise error from cause
+
+
+def name_of(function: Callable[..., Any]) -> str:
+    """Return how messages call a function."""
+    return str(getattr(function, "__qualname__", None) or repr(function))
+
+
+def _print(error: BaseException) -> None:
+    # The traceback begins with the user's function, not with what led there.
+    own = (__file__, record.__code__.co_filename)
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_code.co_filename in own and trace.tb_next:
+        trace = trace.tb_next
+    sys.stdout.flush()
+    traceback.print_exception(type(error), error, trace)
+    sys.stderr.flush()
+
+
+def _die_of(number: signal.Signals) -> NoReturn:
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+    os._exit(128 + number)
