@@ -1,0 +1,69 @@
+# elrun's front desk. `make` lists what there is.
+
+PYTHON ?= python3
+VENV ?= .venv
+QUICK ?= 0
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+ROOMS := launcher agent rendezvous
+
+# Folders are listed too: their time changes when a module is deleted.
+SOURCES := pyproject.toml $(shell find src $(ROOMS) \
+	-name '*.py' -o -name py.typed -o -type d ! -name __pycache__ ! -name '*.egg-info')
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help run test check bench clean
+
+help:  ## list what can be made
+	@sed -n 's/^\([a-z]*\):.*##/make \1\t/p' Makefile | expand -t 14
+
+run: $(VENV)/installed  ## install elrun into .venv and train on two workers (20 s)
+	$(BIN)/elrun --standalone --nproc-per-node 2 --max-restarts 3 examples/train.py
+
+test: $(VENV)/installed  ## run all tests (minutes)
+	$(BIN)/pytest
+
+check: $(VENV)/installed .links/elrun  ## format, lint, types and the quick tests
+	$(BIN)/ruff format --check --quiet
+	$(BIN)/ruff check --quiet
+	$(BIN)/mypy
+	$(BIN)/pytest -m "not integration" -x
+
+bench: $(VENV)/installed  ## measure elrun beside torchrun; QUICK=1 for fewer runs
+	$(BIN)/python benchmarks/bench.py $(if $(filter-out 0,$(QUICK)),--quick)
+
+clean:  ## remove all that was made
+	rm -rf $(VENV) .links build dist *.egg-info src/*.egg-info
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Not editable: tests and examples meet elrun as a user has it, and an editable install puts an
+# import hook into the start of every interpreter. What setuptools left in build/ is removed, since
+# it would put modules that no longer exist into the wheel.
+$(VENV)/installed: $(SOURCES) $(VENV)/dependencies
+	rm -rf build/lib build/bdist.*
+	$(PIP) install --no-deps --no-build-isolation --force-reinstall .
+	@touch $@
+
+# The whole of `.[dev]`, elrun included: pip has no way to ask for dependencies alone.
+$(VENV)/dependencies: constraints.txt pyproject.toml $(BIN)/python
+	@echo "installing what elrun needs into $(VENV) (torch takes a while)"
+	$(PIP) install --constraint constraints.txt setuptools
+	$(PIP) install --constraint constraints.txt --no-build-isolation '.[dev]'
+	@touch $@
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "elrun's development needs Python 3.11 or newer; name one: make PYTHON=python3.11" >&2; \
+		exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+		echo "no virtual environment: $(PYTHON) lacks venv (Debian: apt-get install python3-venv)" >&2; \
+		exit 1; }
+
+# The package as a type checker wants to see it: one folder with the rooms inside.
+.links/elrun: src/elrun
+	@mkdir -p $@
+	@ln -sf $(addprefix ../../,$(wildcard src/elrun/*.py*) $(ROOMS)) $@
+	@touch $@
