@@ -1,0 +1,89 @@
+"""Makes and removes the directories that log files and error files stand in."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import itertools
+import os
+import re
+
+_MAX_NAME_LENGTH = 60  # in letters of up to four bytes: a file name has room for 255
+
+
+def make_usable(log_dir: str) -> None:
+    """Make a directory that the user named, where it is missing.
+
+    Raises:
+        ValueError: It can't be made, or written to.
+    """
+    try:
+        os.makedirs(log_dir, exist_ok=True)
+    except OSError as error:
+        raise unusable(log_dir, error) from error
+    if not os.access(log_dir, os.W_OK | os.X_OK):
+        raise unusable(log_dir, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
+
+
+def make_temporary_dir() -> str:
+    """Make a directory that only this user can read.
+
+    Raises:
+        OSError: No place for temporary files can be written to.
+    """
+    from tempfile import mkdtemp  # noqa: PLC0415  4 ms
+
+    return mkdtemp(prefix="elrun_")
+
+
+def make_run_dir(root: str, run_id: str) -> str:
+    """Make a directory for one run, unlike that of any other with this id.
+
+    Returns:
+        Its absolute path: a worker may change its working directory.
+
+    Raises:
+        OSError: It can't be made.
+    """
+    from tempfile import mkdtemp  # noqa: PLC0415  4 ms
+
+    return mkdtemp(prefix=f"{_file_name(run_id)}_", dir=os.path.abspath(root))
+
+
+def make_attempt_dir(run_dir: str, restarts: str, nprocs: int) -> str:
+    """Make a directory for one attempt, with one for each worker.
+
+    A worker group also starts again without a restart, when the membership changes. What it printed
+    before is kept: its next directory is ``attempt_<restarts>.1``, and so on.
+
+    Raises:
+        OSError: It can't be made.
+    """
+    first = os.path.join(run_dir, f"attempt_{_file_name(restarts)}")
+    for path in itertools.chain([first], (f"{first}.{n}" for n in itertools.count(1))):
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(path)
+            break
+    for local_rank in range(nprocs):
+        os.mkdir(os.path.join(path, str(local_rank)))
+    return path
+
+
+def remove_empty(root: str) -> None:
+    """Remove a directory and those below it, as far as there are no files in them."""
+    for path, _, _ in os.walk(root, topdown=False):
+        with contextlib.suppress(OSError):  # there are
+            os.rmdir(path)
+
+
+def unusable(log_dir: str, error: OSError) -> ValueError:
+    """Return the error that tells a user why the directory that they named is no good."""
+    reason = "it is a file" if isinstance(error, FileExistsError) else error.strerror
+    return ValueError(
+        f"log_dir {log_dir!r} can't be used: {reason}; give a directory that you can write to"
+    )
+
+
+def _file_name(text: str) -> str:
+    """Return a text as a part of a file name, which leads nowhere else."""
+    return re.sub(r"^\.|[^\w.=+@-]", "_", text)[:_MAX_NAME_LENGTH]
