@@ -78,7 +78,11 @@ def _elrun(tmp_path):
     for job in jobs:
         if job.process.poll() is None:
             job.process.kill()
-            job.process.communicate()
+        job.process.wait()
+        job.process.stdout.close()
+        job.process.stderr.close()
+        if job.process.stdin:
+            job.process.stdin.close()
     left = processes_with(token)
     for pid in left:
         os.kill(pid, signal.SIGKILL)

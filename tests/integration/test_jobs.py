@@ -13,30 +13,33 @@ import pytest
 pytestmark = pytest.mark.integration
 
 EXIT_0 = "import sys; sys.exit(0)"
-PRINT_RANK = "import os; print('rank', os.environ['RANK'], 'of', os.environ['WORLD_SIZE'])"
+PRINT_RANK = """
+import os, sys
+sys.stdout.write(f"rank {os.environ['RANK']} of {os.environ['WORLD_SIZE']}\\n")
+"""
 RANK_1_EXITS_3 = "import os, sys; sys.exit(3 if os.environ['RANK'] == '1' else 0)"
 SEGFAULT = "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"
-HANG = "import signal; print('ready', flush=True); signal.pause()"
+HANG = "import signal, sys; sys.stdout.write('ready\\n'); signal.pause()"
 IGNORE_TERM = """
-import signal
+import signal, sys
 signal.signal(signal.SIGTERM, lambda *a: print("ignored", flush=True))
-print("ready", flush=True)
+sys.stdout.write("ready\\n")
 while True:
     signal.pause()
 """
 FAIL_ONCE = """
 import os, sys
 attempt = os.environ["TORCHELASTIC_RESTART_COUNT"]
-print("attempt", attempt, "port", os.environ["MASTER_PORT"], flush=True)
+sys.stdout.write(f"attempt {attempt} port {os.environ['MASTER_PORT']}\\n")
 sys.exit(1 if attempt == "0" and os.environ["RANK"] == "0" else 0)
 """
 ALL_REDUCE = """
-import torch, torch.distributed as dist
+import sys, torch, torch.distributed as dist
 dist.init_process_group("gloo")
 one = torch.ones(1)
 dist.all_reduce(one)
 assert dist.is_torchelastic_launched()
-print("sum", int(one), flush=True)
+sys.stdout.write(f"sum {int(one)}\\n")
 dist.destroy_process_group()
 """
 TORCH_RECORD = """
@@ -207,7 +210,9 @@ def test_a_worker_that_ignores_the_signal_is_killed_in_the_end(elrun, script):
 
 def test_nohup_keeps_the_job_when_the_terminal_goes(elrun, script):
     """A SIGHUP that was ignored at the start stays ignored."""
-    program = "import sys; print('ready', flush=True); sys.stdin.read(); print('done', flush=True)"
+    program = (
+        "import sys; sys.stdout.write('ready\\n'); sys.stdin.read(); print('done', flush=True)"
+    )
     job = elrun(
         "-c",
         "import os, signal, sys; signal.signal(signal.SIGHUP, signal.SIG_IGN); "
@@ -229,7 +234,7 @@ import os, subprocess, sys, signal
 subprocess.Popen(["sleep", "1000"])
 subprocess.Popen(["sleep", "1000"], start_new_session=True)
 subprocess.Popen(["bash", "-c", "(setsid sleep 1000 &) ; sleep 1000"])
-print("ready", flush=True)
+sys.stdout.write("ready\\n")
 sys.exit(int(os.environ["CODE"])) if "CODE" in os.environ else signal.pause()
 """
 

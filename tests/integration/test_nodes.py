@@ -9,23 +9,25 @@ import pytest
 pytestmark = pytest.mark.integration
 
 ALL_REDUCE = """
-import os, torch, torch.distributed as dist
+import os, sys, torch, torch.distributed as dist
 dist.init_process_group("gloo")
 one = torch.ones(1)
 dist.all_reduce(one)
-print("sum", int(one), "restart", os.environ["TORCHELASTIC_RESTART_COUNT"], flush=True)
+attempt = os.environ["TORCHELASTIC_RESTART_COUNT"]
+sys.stdout.write(f"sum {int(one)} restart {attempt}\\n")
 dist.destroy_process_group()
 """
 WAIT_FOR_TWO = """
-import os, signal
+import os, signal, sys
 nodes = os.environ["GROUP_WORLD_SIZE"]
-print("nodes", nodes, "restart", os.environ["TORCHELASTIC_RESTART_COUNT"], flush=True)
+attempt = os.environ["TORCHELASTIC_RESTART_COUNT"]
+sys.stdout.write(f"nodes {nodes} restart {attempt}\\n")
 if nodes == "1":
     signal.pause()
 """
 LAST_RANK_FAILS = """
 import os, signal, sys
-print("ready", flush=True)
+sys.stdout.write("ready\\n")
 if os.environ["RANK"] == os.environ["FAILS"] and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
     sys.exit(7)
 if os.environ["RANK"] != os.environ["FAILS"] and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
@@ -34,7 +36,7 @@ if os.environ["RANK"] != os.environ["FAILS"] and os.environ["TORCHELASTIC_RESTAR
 FAIL_OR_HANG = (
     "import os, signal, sys; sys.exit(9) if os.environ['RANK'] == '3' else signal.pause()"
 )
-HANG = "import signal; print('ready', flush=True); signal.pause()"
+HANG = "import signal, sys; sys.stdout.write('ready\\n'); signal.pause()"
 
 
 @pytest.fixture(name="c10d")
