@@ -5,7 +5,7 @@ VENV ?= .venv
 QUICK ?= 0
 
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 ROOMS := launcher agent rendezvous
 
 # Folders are listed too: their time changes when a module is deleted.

@@ -296,6 +296,8 @@ class DefaultLogsSpecs(LogsSpecs):
             return NotImplemented
         return self._wishes() == other._wishes()
 
+    __hash__ = None  # type: ignore[assignment]  # equal by its wishes, which aren't frozen
+
     def _wishes(self) -> tuple[object, ...]:
         return (self._root_log_dir, self._redirects, self._tee, self._local_ranks_filter)
 

@@ -169,7 +169,7 @@ def _print(error: BaseException) -> None:
     # The traceback begins with the user's function, not with what led there.
     own = (__file__, record.__code__.co_filename)
     trace = error.__traceback__
-    while trace is not None and trace.tb_frame.f_code.co_filename in own and trace.tb_next:
+    while trace is not None and trace.tb_frame.f_code.co_filename in own:
         trace = trace.tb_next
     sys.stdout.flush()
     traceback.print_exception(type(error), error, trace)

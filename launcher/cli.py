@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import signal
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from .command import parse
 from .compose import Plan, compose
-from .config import Environment
-from .console import Console, logging_to
+from .config import Environment, LaunchConfig
+from .console import Console, logging_to, printable
 from .exit_codes import ExitCode, exit_code_of_signal, exit_code_of_worker
 from .given import Refusal
 
 if TYPE_CHECKING:
     from ..agent.failure import ChildFailedError
+
+Launch = Callable[[LaunchConfig, Callable[..., Any] | str, list[Any]], object]
 
 
 def main(args: list[str] | None = None) -> None:
@@ -31,50 +34,53 @@ def main(args: list[str] | None = None) -> None:
     sys.exit(run(sys.argv[1:] if args is None else args))
 
 
-def run(args: list[str]) -> int:
+def run(args: list[str], launch: Launch | None = None) -> int:
     """Run the command line.
 
     Args:
         args: What stands after ``elrun``.
+        launch: What runs the agent; by default ``launch_agent``.
 
     Returns:
         elrun's exit code; see ``ExitCode``.
     """
     console = Console()
     try:
-        return _run(args, Environment.current(), console)
+        return _run(args, Environment.current(), console, launch)
     except KeyboardInterrupt:
         console.say("interrupted")
         return exit_code_of_signal(signal.SIGINT)
+    except Exception as error:  # noqa: BLE001  the last place where a fault can be told as such
+        return _tell_fault(error, console)
     finally:
         console.settle()
 
 
-def _run(args: list[str], environment: Environment, console: Console) -> int:
+def _run(args: list[str], environment: Environment, console: Console, launch: Launch | None) -> int:
     try:
         given, notices = parse(args, environment)
         plan = compose(given, environment)
     except click.exceptions.Exit:  # --help and --version have said what they have to say
         return ExitCode.SUCCESS
-    except (Refusal, click.ClickException) as error:
-        console.say(
-            error.format_message() if isinstance(error, click.ClickException) else str(error)
-        )
+    except Refusal as refusal:
+        console.say(str(refusal))
         return ExitCode.BAD_USAGE
     for notice in (*notices, *plan.notices):
         console.say(notice)
     with logging_to(console, environment.log_level):
-        return _launch(plan, console)
+        return _launch(plan, console, launch)
 
 
-def _launch(plan: Plan, console: Console) -> int:
+def _launch(plan: Plan, console: Console, launch: Launch | None) -> int:
     from ..agent.failure import ChildFailedError  # noqa: PLC0415  `--help` needs none of them
     from ..agent.signals import SignalException  # noqa: PLC0415
     from ..rendezvous.handler import RendezvousError  # noqa: PLC0415
-    from .launch import launch_agent  # noqa: PLC0415
+
+    if launch is None:
+        from .launch import launch_agent as launch  # noqa: PLC0415
 
     try:
-        launch_agent(plan.config, plan.program.entrypoint, plan.program.args)
+        launch(plan.config, plan.program.entrypoint, plan.program.args)
     except ChildFailedError as failed:
         return _tell_failure(failed, console)
     except SignalException as stopped:
@@ -83,8 +89,11 @@ def _launch(plan: Plan, console: Console) -> int:
     except RendezvousError as error:
         console.say(f"the rendezvous failed: {error}")
         return ExitCode.RENDEZVOUS_FAILED
-    except Exception as error:  # noqa: BLE001  the last place where a fault can be told as such
-        return _tell_fault(error, console)
+    except ValueError as error:
+        if type(error) is not ValueError:  # what Python's own parsers raise is no word to the user
+            raise
+        console.say(str(error))
+        return ExitCode.BAD_USAGE
     return ExitCode.SUCCESS
 
 
@@ -93,7 +102,10 @@ def _tell_failure(failed: ChildFailedError, console: Console) -> int:
     from .summary import print_failure  # noqa: PLC0415  rich is for failures only
 
     failure = failed.get_first_failure()[1]
-    print_failure(failed, console)
+    try:
+        print_failure(failed, console)
+    except Exception:  # noqa: BLE001  how a failure is shown must not change what is reported
+        console.write(printable(f"{failed.format_msg()}\n"))
     if failure.traceback is not None:
         # elrun may be a worker itself, whose launcher reads the same kind of file.
         get_error_handler().dump_error_file(failure.error_file, failure.exitcode)
@@ -103,10 +115,10 @@ def _tell_failure(failed: ChildFailedError, console: Console) -> int:
 def _tell_fault(error: Exception, console: Console) -> int:
     import traceback  # noqa: PLC0415
 
-    if type(error) is ValueError:
-        console.say(str(error))
-        return ExitCode.BAD_USAGE
-    console.write("".join(traceback.format_exception(error)))
+    console.write(printable("".join(traceback.format_exception(error))))
+    if isinstance(error, OSError):
+        console.say(f"the system refused what elrun needs: {error}")
+        return ExitCode.FAULT
     console.say(
         f"this is a fault in elrun itself; please report it with the lines above: {error!r}"
     )

@@ -93,7 +93,11 @@ def parse(args: list[str], environment: Environment) -> tuple[Given, tuple[str, 
         for spelling in option.opts
     }
     spelled = spell_out(args, takes_value)
-    context = command.make_context("elrun", spelled.args, default_map=_defaults(environment))
+    defaults = _defaults(environment)
+    try:
+        context = command.make_context("elrun", spelled.args, default_map=defaults)
+    except click.ClickException as error:
+        raise Refusal(error.format_message()) from error
     if not context.params["command"]:
         raise Refusal(f"SCRIPT is missing; say what to run: {USAGE} (elrun --help says more)")
     texts = texts_of(context)

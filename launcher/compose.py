@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .config import Environment, LaunchConfig
+from .config import STANDALONE, Environment, LaunchConfig
 from .given import Given, Refusal, listed, nearest
 from .meeting import choose_meeting
 from .program import Program, choose_program
@@ -15,6 +15,12 @@ if TYPE_CHECKING:
     from ..agent.logs import LogsSpecs
 
 Counter = Callable[[str, Mapping[str, str]], int]
+
+DEFAULT_LOGS_SPECS = "default"
+"""The name under which torch registers its own layout; elrun's own stands for it."""
+
+OWN_BACKENDS = (STANDALONE, "static", "c10d")
+"""Looking for the others takes 20 ms, as each installed package is asked."""
 
 _WITHOUT_EFFECT = ("event_log_handler", "numa_binding")
 
@@ -34,20 +40,27 @@ class Plan:
     notices: tuple[str, ...]
 
 
-def compose(given: Given, environment: Environment, count: Counter | None = None) -> Plan:
+def compose(
+    given: Given,
+    environment: Environment,
+    *,
+    count: Counter | None = None,
+    backends: Callable[[], Sequence[str]] | None = None,
+) -> Plan:
     """Return what the user asked for.
 
     Args:
         given: The options and SCRIPT.
         environment: For what is no option.
         count: Counts the workers of a kind; by default this node's devices.
+        backends: Says which rendezvous backends there are; by default the registry.
 
     Raises:
         Refusal: It can't be launched.
     """
     program = choose_program(given, environment)
     meeting = choose_meeting(given)
-    check_backend(given, meeting.backend)
+    _check_backend(given, meeting.backend, backends)
     workers = _workers(given, environment, count)
     notices = [*meeting.notices, *_notices(given, environment, workers)]
     try:
@@ -80,15 +93,14 @@ def compose(given: Given, environment: Environment, count: Counter | None = None
     return Plan(config, program, tuple(notices))
 
 
-def check_backend(given: Given, backend: str) -> None:
-    """Make sure that there is such a backend.
-
-    Raises:
-        Refusal: There is none; the sentence lists those there are.
-    """
-    from ..rendezvous.registry import known_backends  # noqa: PLC0415  the launch needs it anyway
-
-    known = known_backends()
+def _check_backend(
+    given: Given, backend: str, backends: Callable[[], Sequence[str]] | None
+) -> None:
+    if backend in OWN_BACKENDS or backend.startswith("etcd"):
+        return
+    if backends is None:
+        from ..rendezvous.registry import known_backends as backends  # noqa: PLC0415
+    known = backends()
     if backend not in known:
         raise Refusal(
             f"{given.said('rdzv_backend')}: there is no such backend; "
@@ -132,7 +144,7 @@ def _logs_specs(given: Given, workers: int) -> LogsSpecs:
         "tee": given["tee"],
         "local_ranks_filter": None if ranks is None else set(ranks),
     }
-    if given["logs_specs"] is not None:
+    if given["logs_specs"] not in (None, DEFAULT_LOGS_SPECS):
         return _plug_in(given, settings)
     from ..agent.logs import DefaultLogsSpecs  # noqa: PLC0415  a refusal needs none
 
@@ -159,9 +171,10 @@ def _plug_in(given: Given, settings: dict[str, Any]) -> LogsSpecs:
     wanted = given["logs_specs"]
     found = {each.name: each for each in entry_points(group="torchrun.logs_specs")}
     if wanted not in found:
-        known = f"give {listed(sorted(found))}" if found else "none is installed"
+        known = sorted({*found, DEFAULT_LOGS_SPECS})
         raise Refusal(
-            f"{given.said('logs_specs')}: there is no such plug-in; {known}{nearest(wanted, found)}"
+            f"{given.said('logs_specs')}: there is no such plug-in; "
+            f"give {listed(known)}{nearest(wanted, known)}"
         )
     try:
         specs: LogsSpecs = found[wanted].load()(**settings)

@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from ..agent.failure import ChildFailedError
@@ -111,9 +112,9 @@ def launch_agent(
         if isinstance(logs_specs, DefaultLogsSpecs):
             logs_specs.cleanup()
     if result.is_failed():
-        raise ChildFailedError(
-            get_entrypoint_name(entrypoint, args), result.failures, result.report
-        )
+        name = get_entrypoint_name(entrypoint, args)
+        report = result.report and replace(result.report, name=name)
+        raise ChildFailedError(name, result.failures, report)
     return result.return_values
 
 

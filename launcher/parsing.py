@@ -12,6 +12,7 @@ WORKER_KINDS = ("auto", "gpu", "cpu", "xpu")
 MAX_PORT = 65535
 
 _MAX_DIGITS = 9
+_NO_PORT = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,11 +145,10 @@ def parse_host(text: str) -> str:
     """
     host = text.strip()
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
-    is_address = bare.count(":") > 1
-    if not bare or any(each in bare for each in " /,[]@") or (":" in bare and not is_address):
+    if not bare or not bare.isprintable() or any(each in bare for each in " /,[]@"):
+        raise ValueError("give a host name or an address, such as node1 or 10.0.0.1")
+    if ":" in bare and not _is_ipv6(bare):
         raise ValueError("give a host name or an address, without a port")
-    if not bare.isprintable():
-        raise ValueError("give a host name or an address, without control characters")
     return bare
 
 
@@ -158,15 +158,16 @@ def parse_endpoint(text: str) -> tuple[str, int | None]:
     Raises:
         ValueError: It is none of them.
     """
-    head, colon, tail = text.strip().rpartition(":")
-    if not colon or tail.endswith("]"):  # no port
-        return parse_host(text), None
-    if ":" in head and not head.startswith("["):
-        raise ValueError(f"write an IPv6 address in brackets, as in [{head}]:{tail}")
-    port = _whole(tail)
-    if port is None or not 0 <= port <= MAX_PORT:
-        raise ValueError(f"{quoted(tail)} is no port; give HOST:PORT, a port being 1 to {MAX_PORT}")
-    return parse_host(head), port
+    from ..rendezvous import addresses  # noqa: PLC0415  few jobs on one node have an endpoint
+
+    try:
+        host, port = addresses.parse_endpoint(text, _NO_PORT)
+    except ValueError as error:
+        reason = str(error).removeprefix(f"endpoint {text!r}").lstrip(": ")
+        raise ValueError(reason) from error
+    if ":" in host and "/" not in host and not _is_ipv6(host):
+        raise ValueError("give HOST:PORT; an IPv6 address stands in brackets, as in [::1]:29400")
+    return parse_host(host), None if port == _NO_PORT else port
 
 
 def parse_endpoints(text: str) -> str:
@@ -260,6 +261,16 @@ def parse_signal_names(text: str) -> str:
     if not found:
         raise ValueError("name at least one signal, as in SIGTERM,SIGINT")
     return text
+
+
+def _is_ipv6(text: str) -> bool:
+    from ipaddress import IPv6Address  # noqa: PLC0415  few jobs give one
+
+    try:
+        IPv6Address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _whole(text: str) -> int | None:

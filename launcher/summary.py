@@ -152,10 +152,11 @@ def _headline(report: JobReport) -> Iterator[RenderableType]:
     root = report.root
     name = os.path.basename(report.name) or "the job"
     node = f"node {root.node}, " if root.node else ""
+    pid = f", pid {root.pid}" if root.pid else ""
     yield Text.assemble(
         (printable(f"{PREFIX}{name} failed: "), "bold"),
         (f"rank {root.global_rank} {_verb(root.exitcode)}", "bold red"),
-        printable(f" ({node}local rank {root.local_rank}, pid {root.pid}) "),
+        printable(f" ({node}local rank {root.local_rank}{pid}) "),
         _moment(root.timestamp),
         overflow="fold",
     )

@@ -137,6 +137,7 @@ def test_torch_s_own_record_reaches_the_summary(elrun, script):
     code, _, err = elrun("--standalone", script(TORCH_RECORD)).finish()
 
     assert 1 == code
+    assert "elrun: script.py failed: rank 0 exited with code 1" in " ".join(err.split())
     assert "ValueError: no such shard" in err
     assert "in main" in err
 
@@ -300,8 +301,8 @@ def test_static_nodes_meet_at_the_master_address(elrun, script):
 
 def test_logs_lie_where_torchrun_s_users_look(elrun, script, tmp_path):
     """LOG_DIR/run id_unique/attempt_n/local rank/, for every attempt."""
-    elrun("--standalone", "--nproc-per-node", 2, "--max-restarts", 1, "--log-dir", tmp_path / "logs",
-          "--redirects", 3, "--rdzv-id", "myjob", script(FAIL_ONCE)).finish()  # fmt: skip
+    options = ["--nproc-per-node", 2, "--max-restarts", 1, "--redirects", 3, "--rdzv-id", "myjob"]
+    elrun(*options, "--log-dir", tmp_path / "logs", script(FAIL_ONCE)).finish()
 
     found = {
         str(path.relative_to(tmp_path / "logs")) for path in tmp_path.glob("logs/**/stdout.log")
