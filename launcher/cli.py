@@ -75,12 +75,10 @@ def _launch(plan: Plan, console: Console, launch: Launch | None) -> int:
     from ..agent.failure import ChildFailedError  # noqa: PLC0415  `--help` needs none of them
     from ..agent.signals import SignalException  # noqa: PLC0415
     from ..rendezvous.handler import RendezvousError  # noqa: PLC0415
-
-    if launch is None:
-        from .launch import launch_agent as launch  # noqa: PLC0415
+    from .launch import launch_agent  # noqa: PLC0415
 
     try:
-        launch(plan.config, plan.program.entrypoint, plan.program.args)
+        (launch or launch_agent)(plan.config, plan.program.entrypoint, plan.program.args)
     except ChildFailedError as failed:
         return _tell_failure(failed, console)
     except SignalException as stopped:

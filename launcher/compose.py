@@ -98,9 +98,9 @@ def _check_backend(
 ) -> None:
     if backend in OWN_BACKENDS or backend.startswith("etcd"):
         return
-    if backends is None:
-        from ..rendezvous.registry import known_backends as backends  # noqa: PLC0415
-    known = backends()
+    from ..rendezvous.registry import known_backends  # noqa: PLC0415  few jobs
+
+    known = (backends or known_backends)()
     if backend not in known:
         raise Refusal(
             f"{given.said('rdzv_backend')}: there is no such backend; "

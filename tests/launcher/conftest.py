@@ -1,0 +1,44 @@
+"""What the tests of the command line share."""
+
+import pytest
+from elrun.launcher.command import parse
+from elrun.launcher.compose import compose
+from elrun.launcher.config import Environment
+from elrun.launcher.given import Refusal
+
+BACKENDS = ["c10d", "etcd", "etcd-v2", "etcd-v3", "standalone", "static"]
+
+
+class CommandLine:
+    """Composes a launch as ``elrun`` does, in an environment of its own."""
+
+    def __init__(self):
+        self.variables = {"PATH": "/usr/bin:/bin"}
+        self.count = lambda kind, _variables: {"gpu": 8, "auto": 8, "cpu": 4, "xpu": 2}[kind]
+
+    def given(self, *args, **variables):
+        return parse(list(args), self._environment(variables))[0]
+
+    def plan(self, *args, **variables):
+        return compose(
+            self.given(*args, **variables),
+            self._environment(variables),
+            count=self.count,
+            backends=lambda: BACKENDS,
+        )
+
+    def refusal(self, *args, **variables):
+        with pytest.raises(Refusal) as caught:
+            self.plan(*args, **variables)
+        return str(caught.value)
+
+    def _environment(self, variables):
+        return Environment({**self.variables, **variables})
+
+
+@pytest.fixture(name="elrun")
+def _elrun(tmp_path, monkeypatch):
+    """A command line in a folder with a script ``x.py``."""
+    (tmp_path / "x.py").write_text("")
+    monkeypatch.chdir(tmp_path)
+    return CommandLine()

@@ -1,0 +1,146 @@
+"""How to launch, as one value."""
+
+import dataclasses
+
+import pytest
+from elrun.agent.logs import DefaultLogsSpecs
+from elrun.launcher.config import Environment, LaunchConfig
+
+
+@pytest.fixture(autouse=True)
+def _no_timeout_variable(monkeypatch):
+    monkeypatch.delenv("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", raising=False)
+
+
+def test_defaults_are_torch_s_where_they_make_sense():
+    """Three restarts, 0.1 s, spawn; the backend is whatever one node or several need."""
+    config = LaunchConfig(1, 1, 2)
+
+    assert (3, 0.1, "spawn", 30, "default_role") == (
+        config.max_restarts,
+        config.monitor_interval,
+        config.start_method,
+        config.shutdown_timeout,
+        config.role,
+    )
+    assert ("SIGTERM,SIGINT,SIGHUP,SIGQUIT", "null") == (
+        config.signals_to_handle,
+        config.event_log_handler,
+    )
+
+
+def test_fields_stand_in_torch_s_order():
+    """Some callers give them by position."""
+    expected = """
+        min_nodes max_nodes nproc_per_node logs_specs run_id role rdzv_endpoint rdzv_backend
+        rdzv_configs rdzv_timeout max_restarts monitor_interval start_method
+        log_line_prefix_template metrics_cfg local_addr event_log_handler numa_options
+        signals_to_handle duplicate_stdout_filters duplicate_stderr_filters virtual_local_rank
+        shutdown_timeout
+    """
+    assert expected.split() == [field.name for field in dataclasses.fields(LaunchConfig)]
+
+
+@pytest.mark.parametrize(
+    ("settings", "backend"),
+    [
+        ({}, "standalone"),
+        ({"rdzv_endpoint": "localhost:0"}, "c10d"),
+        ({"max_nodes": 2, "rdzv_endpoint": "n1:29400"}, "c10d"),
+        ({"max_nodes": 2}, "c10d"),
+        ({"rdzv_backend": "static", "rdzv_endpoint": "n1:1"}, "static"),
+        ({"rdzv_backend": "c10d"}, "c10d"),
+    ],
+)
+def test_one_node_that_meets_nobody_needs_no_backend(settings, backend):
+    """Unless one is asked for."""
+    config = LaunchConfig(**{"min_nodes": 1, "max_nodes": 1, "nproc_per_node": 1, **settings})
+
+    assert backend == config.rdzv_backend
+
+
+def test_a_config_does_not_change():
+    """What was checked stays as it was checked."""
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        LaunchConfig(1, 1, 1).max_restarts = 5
+
+
+def test_a_config_can_be_made_from_another():
+    """With what differs."""
+    config = dataclasses.replace(LaunchConfig(1, 1, 1), nproc_per_node=4)
+
+    assert (1, 4) == (config.max_nodes, config.nproc_per_node)
+
+
+def test_the_legacy_timeout_becomes_a_setting_of_the_backend():
+    """As in torch, it beats the setting of the same name; the caller's mapping is left alone."""
+    given = {"timeout": 1, "other": 2}
+
+    config = LaunchConfig(1, 1, 1, rdzv_configs=given, rdzv_timeout=60)
+
+    assert ({"timeout": 60, "other": 2}, {"timeout": 1, "other": 2}) == (config.rdzv_configs, given)
+
+
+def test_no_timeout_is_made_up():
+    """A setting that nobody gave is the backend's to choose."""
+    assert {} == LaunchConfig(1, 1, 1).rdzv_configs
+
+
+def test_output_goes_to_the_console_by_default():
+    """None stands for the default layout."""
+    assert DefaultLogsSpecs() == LaunchConfig(1, 1, 1, logs_specs=None).logs_specs
+
+
+@pytest.mark.parametrize(("given", "expected"), [(None, 12.5), (3, 3), (0, 0)])
+def test_the_shutdown_timeout_s_default_is_torch_s_variable(monkeypatch, given, expected):
+    """A value in the program beats it."""
+    monkeypatch.setenv("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "12.5")
+
+    assert expected == LaunchConfig(1, 1, 1, shutdown_timeout=given).shutdown_timeout
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"min_nodes": 0}, "min_nodes=0: a job takes at least 1 node"),
+        ({"min_nodes": 3, "max_nodes": 2}, "max_nodes=2 is less than min_nodes=3"),
+        ({"nproc_per_node": 0}, "nproc_per_node=0: give at least 1 worker"),
+        ({"max_restarts": -1}, "max_restarts=-1: give 0 or more"),
+        ({"monitor_interval": 0}, "monitor_interval=0: give more than 0 seconds"),
+        ({"monitor_interval": float("nan")}, "monitor_interval=nan: give more than 0 seconds"),
+        (
+            {"start_method": "thread"},
+            "start_method='thread': give one of spawn, fork, forkserver",
+        ),
+        ({"shutdown_timeout": -1}, "shutdown_timeout=-1: give 0 seconds or more"),
+        ({"role": ""}, "role='': give the workers' role a name"),
+        (
+            {"max_nodes": 2, "rdzv_backend": "standalone"},
+            "max_nodes=2: rdzv_backend='standalone' is for one node",
+        ),
+        (
+            {"max_nodes": 2, "rdzv_backend": "static"},
+            "rdzv_backend='static' takes a fixed number of nodes; use 'c10d' for a range",
+        ),
+        (
+            {"signals_to_handle": "SIGFOO"},
+            "signals_to_handle='SIGFOO': SIGFOO is no signal of this system",
+        ),
+    ],
+)
+def test_a_config_that_exists_is_valid(settings, sentence):
+    """What is wrong is named, with its value."""
+    with pytest.raises(ValueError) as caught:
+        LaunchConfig(**{"min_nodes": 1, "max_nodes": 1, "nproc_per_node": 1, **settings})
+
+    assert sentence == str(caught.value)
+
+
+def test_an_environment_is_a_snapshot(monkeypatch):
+    """What changes later changes nothing that was read."""
+    monkeypatch.setenv("LOGLEVEL", "INFO")
+    environment = Environment.current()
+
+    monkeypatch.setenv("LOGLEVEL", "ERROR")
+
+    assert "INFO" == environment.log_level

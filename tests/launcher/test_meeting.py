@@ -1,0 +1,161 @@
+# ruff: noqa: E501  sentences are quoted whole, so that they can be searched for
+"""Which rendezvous the options ask for."""
+
+import pytest
+
+
+def meeting_of(plan):
+    config = plan.config
+    return config.rdzv_backend, config.rdzv_endpoint, config.run_id, config.rdzv_configs
+
+
+ALONE = ("standalone", "", "", {})
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "",
+        "--standalone",
+        "--nnodes 1",
+        "--nnodes 1:1 --rdzv-backend static",
+        "--rdzv-backend c10d",
+        "--rdzv-backend standalone",
+        "--standalone --rdzv-backend c10d --rdzv-endpoint localhost:0",
+        "--standalone --node-rank 3",
+        "--master-port 0",
+        "--rdzv-endpoint localhost:0",
+    ],
+)
+def test_one_node_without_a_place_to_meet_is_standalone(elrun, options):
+    """It needs no store, and shares no run id with another job."""
+    assert ALONE == meeting_of(elrun.plan(*options.split(), "x.py"))
+
+
+def test_a_standalone_job_may_have_a_name(elrun):
+    """Its log folder is called by it; torchrun drops it."""
+    plan = elrun.plan("--standalone", "--rdzv-id", "mine", "x.py")
+
+    assert ("standalone", "", "mine", {}) == meeting_of(plan)
+
+
+def test_a_pod_s_variables_do_not_trouble_a_standalone_job(elrun):
+    """Kubeflow sets the node's rank and the master of the whole job in each pod."""
+    pod = {"PET_NODE_RANK": "1", "PET_MASTER_ADDR": "pod-0", "PET_MASTER_PORT": "29500"}
+
+    plan = elrun.plan("--standalone", "x.py", **pod)
+
+    assert (ALONE, ()) == (meeting_of(plan), plan.notices)
+
+
+@pytest.mark.parametrize(
+    ("options", "endpoint", "rank"),
+    [
+        ("--nnodes 2 --master-addr n1 --node-rank 1", "n1:29500", 1),
+        ("--nnodes 2 --master-addr n1 --master-port 1234", "n1:1234", 0),
+        ("--nnodes 2 --master-addr [::1]", "[::1]:29500", 0),
+        ("--nnodes 2 --rdzv-endpoint n1:1234 --node-rank 1", "n1:1234", 1),
+        ("--master-port 1234", "127.0.0.1:1234", 0),
+        ("--rdzv-endpoint n1:1234", "n1:1234", 0),
+    ],
+)
+def test_static_nodes_meet_where_they_are_told(elrun, options, endpoint, rank):
+    """The endpoint, else master address and port; the node's rank goes with them."""
+    plan = elrun.plan(*options.split(), "x.py")
+
+    assert ("static", endpoint, "none", {"rank": rank}) == meeting_of(plan)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ("--rdzv-backend c10d --rdzv-endpoint n1 --nnodes 2", ("c10d", "n1", "none", {})),
+        ("--rdzv-backend c10d --rdzv-endpoint localhost:0", ("c10d", "localhost:0", "none", {})),
+        (
+            "--rdzv-backend=c10d --rdzv-endpoint=a:1,b:2 --nnodes=1:4 --rdzv-id=7 --rdzv-conf=join_timeout=5",
+            ("c10d", "a:1,b:2", "7", {"join_timeout": "5"}),
+        ),
+        ("--rdzv-backend etcd-v3 --rdzv-endpoint e:2379", ("etcd-v3", "e:2379", "none", {})),
+    ],
+)
+def test_other_backends_get_what_was_given(elrun, options, expected):
+    """Endpoint, run id and settings as they are."""
+    assert expected == meeting_of(elrun.plan(*options.split(), "x.py"))
+
+
+def test_what_only_static_reads_is_noticed_elsewhere(elrun):
+    """Typed on the command line, it was meant to do something."""
+    options = "--rdzv-backend c10d --rdzv-endpoint n1 --node-rank 1 --master-addr n2"
+
+    plan = elrun.plan(*options.split(), "x.py")
+
+    sentence = "--node-rank 1, --master-addr n2: without effect, as the rendezvous is not static"
+    assert (sentence,) == plan.notices
+
+
+def test_variables_that_only_static_reads_are_not_noticed(elrun):
+    """They may be set for every job of a site."""
+    options = "--rdzv-backend c10d --rdzv-endpoint n1"
+
+    assert () == elrun.plan(*options.split(), "x.py", PET_NODE_RANK="1").notices
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (
+            "--standalone --nnodes 2",
+            "--nnodes 2: --standalone is for one node; leave one of the two out",
+        ),
+        (
+            "--rdzv-backend standalone --nnodes 1:2",
+            "--nnodes 1:2: --rdzv-backend standalone is for one node; leave one of the two out",
+        ),
+        (
+            "--nnodes 2",
+            "--nnodes 2: say where the nodes meet; give --rdzv-backend c10d and --rdzv-endpoint HOST:PORT, or --master-addr HOST and --node-rank for static rendezvous",
+        ),
+        (
+            "--nnodes 1:2",
+            "--nnodes 1:2: static rendezvous takes a fixed number of nodes; give --rdzv-backend c10d and --rdzv-endpoint HOST:PORT for a range",
+        ),
+        (
+            "--nnodes 2 --node-rank 3 --master-addr n1",
+            "--node-rank 3: with --nnodes 2 give a rank from 0 to 1",
+        ),
+        (
+            "--nnodes 2 --rdzv-endpoint n1",
+            "--rdzv-endpoint n1: the port is missing; give HOST:PORT",
+        ),
+        (
+            "--nnodes 2 --rdzv-endpoint n1:1,n2:2",
+            "--rdzv-endpoint n1:1,n2:2: static rendezvous has one; give HOST:PORT",
+        ),
+        (
+            "--nnodes 2 --master-addr n1 --master-port 0",
+            "--master-port 0: port 0 is known to no other node; give a port",
+        ),
+        (
+            "--nnodes 2 --rdzv-backend c10d",
+            "--rdzv-backend c10d: --nnodes 2 need a place to meet; give --rdzv-endpoint HOST:PORT",
+        ),
+        (
+            "--nnodes 2 --rdzv-backend c10d --rdzv-endpoint n1:0",
+            "--rdzv-endpoint n1:0: port 0 is known to no other node; give a port",
+        ),
+        (
+            "--nnodes 2 --rdzv-backend c10",
+            "--rdzv-backend c10: there is no such backend; give c10d, etcd, etcd-v2, etcd-v3, standalone or static; did you mean c10d?",
+        ),
+    ],
+)
+def test_contradictions_are_refused(elrun, options, sentence):
+    """Before anything starts, with what would be right."""
+    assert sentence == elrun.refusal(*options.split(), "x.py")
+
+
+def test_a_contradiction_with_a_variable_names_it(elrun):
+    """Nobody would look for ``--nnodes`` on a command line without it."""
+    sentence = elrun.refusal("--standalone", "x.py", PET_NNODES="2")
+
+    assert "PET_NNODES=2: --standalone is for one node; leave one of the two out" == sentence

@@ -1,0 +1,226 @@
+"""Every option: its name, its variable, its default, its place in ``--help``."""
+
+import pytest
+from elrun.launcher.command import build_command
+from elrun.launcher.config import Environment
+from elrun.launcher.given import Origin, spelling_of, variable_of
+from elrun.launcher.options import OPTIONS
+
+TORCHRUN = """
+    nnodes nproc-per-node rdzv-backend rdzv-endpoint rdzv-id rdzv-conf standalone max-restarts
+    monitor-interval start-method event-log-handler role module no-python run-path log-dir redirects
+    tee local-ranks-filter duplicate-stdout-filters duplicate-stderr-filters node-rank master-addr
+    master-port local-addr logs-specs numa-binding signals-to-handle shutdown-timeout
+    virtual-local-rank
+"""
+
+GOOD = {
+    "nnodes": "2:4",
+    "nproc_per_node": "gpu",
+    "rdzv_backend": "c10d",
+    "rdzv_endpoint": "node1:29400",
+    "rdzv_id": "job 1",
+    "rdzv_conf": "join_timeout=60,read_timeout=5",
+    "node_rank": "1",
+    "master_addr": "10.0.0.1",
+    "master_port": "29501",
+    "local_addr": "fe80::1",
+    "role": "trainer",
+    "start_method": "fork",
+    "max_restarts": "3",
+    "monitor_interval": "0.5",
+    "signals_to_handle": "SIGUSR1,SIGTERM",
+    "shutdown_timeout": "60",
+    "log_dir": "logs",
+    "redirects": "0:1,1:2",
+    "tee": "3",
+    "local_ranks_filter": "0,1",
+    "duplicate_stdout_filters": "apple,orange",
+    "duplicate_stderr_filters": "error",
+    "logs_specs": "mine",
+    "numa_binding": "core-complex",
+    "event_log_handler": "console",
+}
+BAD = {
+    "nnodes": "two",
+    "nproc_per_node": "gpus",
+    "rdzv_backend": " ",
+    "rdzv_endpoint": "node1:x",
+    "rdzv_id": "\x1b",
+    "rdzv_conf": "a",
+    "node_rank": "-1",
+    "master_addr": "a b",
+    "master_port": "70000",
+    "local_addr": "node1:1",
+    "role": "\n",
+    "start_method": "spwan",
+    "max_restarts": "-1",
+    "monitor_interval": "0",
+    "signals_to_handle": "SIGKILL",
+    "shutdown_timeout": "-1",
+    "log_dir": " ",
+    "redirects": "7",
+    "tee": "x",
+    "local_ranks_filter": "a",
+    "duplicate_stdout_filters": "a,",
+    "duplicate_stderr_filters": ",b",
+    "logs_specs": " ",
+    "numa_binding": "nodes",
+    "event_log_handler": "nul",
+    "standalone": "maybe",
+    "module": "2",
+    "no_python": "-",
+    "run_path": "ja",
+    "virtual_local_rank": "x",
+}
+FLAGS = [option.name for option in OPTIONS if option.is_flag]
+NAMES = [option.name for option in OPTIONS]
+
+
+def test_there_is_every_option_of_torchrun():
+    """Those of torch 2.13, none missing and none added."""
+    assert sorted(spelling_of(name) for name in TORCHRUN.split()) == sorted(
+        option.opts[-1] for option in OPTIONS
+    )
+
+
+def test_short_forms_are_torchrun_s():
+    """``-m``, ``-r`` and ``-t``."""
+    short = {option.opts[0]: option.name for option in OPTIONS if len(option.opts) > 1}
+
+    assert {"-m": "module", "-r": "redirects", "-t": "tee"} == short
+
+
+def test_the_samples_below_cover_every_option():
+    """An option that is added gets its good and its bad value here."""
+    assert set(NAMES) == set(GOOD) | set(FLAGS) == set(BAD)
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_a_variable_stands_for_an_option(elrun, name):
+    """``PET_<NAME>=value`` is ``--name value``."""
+    typed = elrun.given(spelling_of(name), GOOD[name], "x.py").answers[name]
+    from_environment = elrun.given("x.py", **{variable_of(name): GOOD[name]}).answers[name]
+
+    assert typed.value == from_environment.value
+    assert (Origin.COMMAND_LINE, Origin.ENVIRONMENT) == (typed.origin, from_environment.origin)
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_the_command_line_beats_the_variable(elrun, name):
+    """Even a variable that could not be used is not looked at then."""
+    given = elrun.given(spelling_of(name), GOOD[name], "x.py", **{variable_of(name): BAD[name]})
+
+    assert Origin.COMMAND_LINE is given.answers[name].origin
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_an_empty_variable_says_nothing(elrun, name):
+    """Pod templates set variables to nothing."""
+    assert Origin.DEFAULT is elrun.given("x.py", **{variable_of(name): ""}).answers[name].origin
+
+
+@pytest.mark.parametrize("name", FLAGS)
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("1", True), ("true", True), ("YES", True), ("on", True),
+        ("0", False), ("False", False), ("no", False), ("off", False), ("", False),
+    ],
+)  # fmt: skip
+def test_a_flag_s_variable_is_a_yes_or_a_no(elrun, name, text, expected):
+    """Torchrun takes whole numbers only, and fails on the rest."""
+    assert expected is elrun.given("x.py", **{variable_of(name): text})[name]
+
+
+@pytest.mark.parametrize("name", FLAGS)
+def test_a_flag_on_the_command_line_beats_a_no(elrun, name):
+    """``PET_STANDALONE=0 elrun --standalone``."""
+    assert elrun.given(spelling_of(name), "x.py", **{variable_of(name): "0"})[name]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_bad_variable_is_refused_by_its_name(elrun, name):
+    """The option that nobody typed is not what the user must look for."""
+    sentence = elrun.refusal("x.py", **{variable_of(name): BAD[name]})
+
+    assert sentence.startswith(f"{variable_of(name)}=")
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_a_bad_value_is_refused_by_its_option(elrun, name):
+    """With the value, and with what would be right."""
+    sentence = elrun.refusal(spelling_of(name), BAD[name], "x.py")
+
+    assert sentence.startswith(f"{spelling_of(name)} ")
+
+
+def test_all_defaults_are_torchrun_s(elrun):
+    """``elrun x.py`` is what ``torchrun x.py`` would be."""
+    given = elrun.given("x.py")
+
+    assert {
+        "nnodes": "1",
+        "nproc_per_node": "1",
+        "rdzv_backend": "static",
+        "rdzv_endpoint": "None",
+        "rdzv_id": "none",
+        "rdzv_conf": "{}",
+        "max_restarts": "0",
+        "monitor_interval": "0.1",
+        "start_method": "spawn",
+        "event_log_handler": "null",
+        "role": "default",
+        "node_rank": "0",
+        "master_addr": "127.0.0.1",
+        "master_port": "None",
+        "signals_to_handle": "SIGTERM,SIGINT,SIGHUP,SIGQUIT",
+        "shutdown_timeout": "None",
+    }.items() <= {name: str(given[name]) for name in NAMES}.items()
+
+
+@pytest.fixture(name="help_text")
+def _help_text(capsys):
+    with build_command().make_context("elrun", [], resilient_parsing=True) as context:
+        return context.get_help().replace("\0", " ")
+
+
+@pytest.mark.parametrize("option", OPTIONS, ids=NAMES)
+def test_help_shows_every_option_once(help_text, option):
+    """With its value's name and, where there is one, its default."""
+    lines = [line for line in help_text.splitlines() if line.startswith("  -")]
+    (shown,) = [line for line in lines if option.opts[-1] in line.split("  ")[1].split()]
+
+    assert option.is_flag or option.metavar in shown
+
+
+@pytest.mark.parametrize("option", [each for each in OPTIONS if each.show_default], ids=str)
+def test_help_tells_the_default(help_text, option):
+    """Where the default is more than nothing."""
+    start = help_text.index(f"{option.opts[-1]} {option.metavar}")
+
+    assert f"[default: {option.default}]" in help_text[start:].split("\n  -")[0]
+
+
+def test_help_is_readable_at_80_columns(help_text):
+    """No line is longer, and no option takes more than two lines of words."""
+    assert max(len(line) for line in help_text.splitlines()) <= 80
+    descriptions = help_text.replace("\n\n", "\n  -").split("\n  -")
+    assert max(len(each.splitlines()) for each in descriptions[6:] if each) <= 3
+
+
+def test_help_names_the_variables_once(help_text):
+    """A rule for all, instead of a word at each."""
+    assert 1 == help_text.count("PET_")
+
+
+def test_help_has_groups_in_one_order(help_text):
+    """Where it runs, how it meets, what is run, how it ends, where output goes."""
+    titles = [line[:-1] for line in help_text.splitlines() if line.endswith(":") and line[0] != " "]
+
+    assert list(dict.fromkeys(option.group for option in OPTIONS)) == titles[:-1]
+
+
+def test_environment_shows_no_secret():
+    """What is shown of it names no variable."""
+    assert "Environment()" == repr(Environment({"TOKEN": "secret"}))
