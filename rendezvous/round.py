@@ -1,0 +1,300 @@
+"""The round protocol: what nodes write, and every decision that follows from it.
+
+A run is a sequence of rounds, numbered from 0. A round is a set of keys of its own below
+``run/<id>/round/<number>``. What stands in a round is never rewritten, save that a node may take
+its own record back before the round is sealed, and no node reads keys of a round that it isn't in,
+save those of the one before.
+
+    seats        a counter: each node adds 1, and the value before is its seat
+    node/<seat>  the record of the node on that seat: who it is and what it brings (``Node``)
+    roster       who takes part, in rank order; written once (``Roster``)
+    place/<seat> what became of that seat; follows from the roster alone (``Place``)
+    verdict      why the round ended; written once (``Verdict``)
+    finished     a counter: nodes whose workers have all succeeded
+
+and beside the rounds ``run/<id>/round``, the number of the round that is forming. That one is a
+hint: it may lag behind, when two nodes write it in the wrong order or one dies before it does, but
+never runs ahead. A node that it sends to a round too early finds the door shut and goes on to the
+next.
+
+*Joining.* A node takes a seat, writes its record and blocks on its place: two writes and one wait,
+however many nodes there are. Nobody reads all records but the one that seals.
+
+*The door.* Sealing begins with adding ``DOOR`` to the counter of seats. The result says exactly how
+many seats were taken before, and whoever adds 1 after it reads a number that is too high for a
+seat: it goes on to the next round. So no node can be seated without those that seal knowing it. A
+seat whose record does not follow (its node died in between, or is slow) is not taken into the
+roster; the node, should it live, learns that from its place.
+
+*The roster.* The sealer draws it from the records by a pure function, writes it with
+compare-and-set, and then writes all the places. Of several that seal, the first roster stands, and
+each of the others takes its place from that one. Hence anybody who has a seat may seal. The node on
+seat 0 does so as soon as ``decide`` says so; it is woken by every record. The others sleep on their
+places and look now and then whether the round should have been sealed by now: the one on seat k
+every k times ``deputy_s``, so that a thousand who look cost the store little. A sealer that dies at
+the door, before the roster or before the places is replaced by the first deputy that looks; the
+deputies of a sealer that lives find nothing to do.
+
+*The verdict.* A round runs until it has one. Every member blocks on it, so that all act at once.
+DONE and ABORTED end the run; after any other, the members form the next round. A round without a
+verdict is running, and then the next one may not be sealed. A node that comes late takes its seat
+in the next round, and, if the running one has room for it and nobody has finished there, writes
+its verdict: NODE_WAITING. Otherwise it waits for that verdict as a spare.
+
+*The end.* Whoever would form round n+1 has read the verdict of round n: a member of round n as
+such, and a newcomer before anything else. So the verdict that ends the run reaches all who wait,
+and all who ever come. A run that is ended between two rounds gets a void roster, without members,
+and the verdict ABORTED on it. A newcomer that finds round n shut but never sealed, as the last of
+those that could have done it has died, voids it in the same way, with the verdict NODE_LOST.
+
+*Restarts.* The roster carries the number of restarts that the job has spent. It is that of the
+round before, plus one if that ended by WORKER_FAILED. So the budget is the job's, and changes of
+membership are free.
+
+*Limits.* All nodes of a run are told the same fewest and most nodes: what the first of them was
+told. A node that was told otherwise leaves as soon as it sees that.
+
+*Order.* Survivors keep the order that they had, newcomers follow by host name (node2 before node10)
+and seat. If more are seated than the round may take, survivors go before newcomers and early seats
+before late ones; the rest are spares, and take a seat in the next round.
+
+No clocks of two machines are compared: a deadline is its own node's, and a record has no date.
+
+This module has no store and no clock. What is read comes in as values, ``now`` among them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from .handler import Placement, RendezvousStoreInfo, VerdictKind
+from .records import History, Limits, Member, Node, NotTaken, Place, Roster
+
+DOOR = 1_000_000
+"""More seats than any round has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seal:
+    """The round can be sealed now."""
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """Too few nodes came in time.
+
+    Args:
+        joined: How many did.
+    """
+
+    joined: int
+
+
+@dataclass(frozen=True, slots=True)
+class Await:
+    """The round can't be sealed yet.
+
+    Args:
+        seats: How many further nodes could change that.
+        until: When the passing of time alone changes it, on the clock of ``now``.
+    """
+
+    seats: int
+    until: float
+
+
+Decision = Seal | GiveUp | Await
+
+
+def limits_of_run(seated: Mapping[int, Node], history: History | None) -> Limits | None:
+    """Return what all nodes must have been told: what the run was, else what the first seat was.
+
+    Args:
+        seated: Records by seat.
+        history: The round before, if there was one.
+    """
+    if history is not None and history.roster.members:
+        return history.roster.limits
+    staying = [seat for seat, node in seated.items() if not node.is_withdrawn]
+    return seated[min(staying)].limits if staying else None
+
+
+def present(seated: Mapping[int, Node], limits: Limits | None) -> dict[int, Node]:
+    """Return the nodes that a roster can take: still there, and told the right limits."""
+    return {
+        seat: node
+        for seat, node in seated.items()
+        if not node.is_withdrawn and node.limits == limits
+    }
+
+
+def decide(
+    seated: Mapping[int, Node],
+    history: History | None,
+    *,
+    mine: Limits,
+    now: float,
+    last_joined_at: float,
+    deadline: float,
+    last_call_s: float,
+) -> Decision:
+    """Decide whether a forming round can be sealed.
+
+    At once when nobody else is worth waiting for: in the first round, with the most nodes; in a
+    later one, with enough nodes and every survivor among them, as a spare must not take the place
+    of a survivor that is a moment slower. Otherwise when there are enough and nobody has come
+    during the last call.
+
+    Args:
+        seated: The records that are there, by seat.
+        history: The round before, if there was one.
+        mine: What the deciding node was told, while nobody is seated.
+        now: The time.
+        last_joined_at: When the last of the records came.
+        deadline: When too few nodes have had enough time.
+        last_call_s: Seconds for which each newcomer keeps the round open for another one.
+    """
+    limits = limits_of_run(seated, history) or mine
+    nodes = present(seated, limits)
+    if len(nodes) >= limits.min_nodes:
+        last_call_ends = last_joined_at + last_call_s
+        if _are_complete(nodes, limits, history) or now >= last_call_ends:
+            return Seal()
+        return Await(1, last_call_ends)
+    if now >= deadline:
+        return GiveUp(len(nodes))
+    return Await(limits.min_nodes - len(nodes), deadline)
+
+
+def draw_roster(
+    round_number: int, sealed_by: int, seated: Mapping[int, Node], history: History | None
+) -> Roster:
+    """Return the roster of a round whose door is shut.
+
+    Args:
+        round_number: The round.
+        sealed_by: Seat of the node that asks.
+        seated: The records by seat, of at least one node that is still there.
+        history: The round before, if there was one.
+    """
+    limits = limits_of_run(seated, history)
+    if limits is None:
+        raise ValueError(f"round {round_number}: nobody is seated")
+    members = [Member(seat, node) for seat, node in present(seated, limits).items()]
+    members.sort(key=_precedence)
+    taken = sorted(members[: limits.max_nodes], key=_rank_order)
+    return Roster(round_number, sealed_by, restarts_after(history), limits, tuple(taken))
+
+
+def void_roster(
+    round_number: int, sealed_by: int, limits: Limits, history: History | None
+) -> Roster:
+    """Return the roster of a round that nobody takes part in.
+
+    Args:
+        round_number: The round.
+        sealed_by: Seat of the node that asks, or -1.
+        limits: What that node was told.
+        history: The round before, if there was one.
+    """
+    return Roster(round_number, sealed_by, restarts_after(history), limits, ())
+
+
+def restarts_after(history: History | None) -> int:
+    """Return how many restarts the job has spent after a round."""
+    if history is None:
+        return 0
+    failed = history.verdict.kind is VerdictKind.WORKER_FAILED
+    return history.roster.restart_count + failed
+
+
+def place_of(roster: Roster, seat: int) -> Place:
+    """Return what became of a seat."""
+    return places_of(roster).get(seat, NotTaken())
+
+
+def places_of(roster: Roster) -> dict[int, Placement]:
+    """Return the placements of all members by seat."""
+    if not roster.members:
+        return {}
+    first = roster.members[0].node
+    world_size = sum(member.node.local_world_size for member in roster.members)
+    role_world_sizes: dict[str, int] = {}
+    firsts = []
+    rank = 0
+    for member in roster.members:
+        node = member.node
+        role_rank = role_world_sizes.get(node.role, 0)
+        firsts.append((rank, role_rank))
+        rank += node.local_world_size
+        role_world_sizes[node.role] = role_rank + node.local_world_size
+    return {
+        member.seat: Placement(
+            round=roster.round,
+            group_rank=group_rank,
+            group_world_size=len(roster.members),
+            first_rank=first_rank,
+            world_size=world_size,
+            first_role_rank=first_role_rank,
+            role_world_size=role_world_sizes[member.node.role],
+            restart_count=roster.restart_count,
+            workers_store=RendezvousStoreInfo(first.address, first.port),
+        )
+        for group_rank, (member, (first_rank, first_role_rank)) in enumerate(
+            zip(roster.members, firsts, strict=True)
+        )
+    }
+
+
+def has_room(roster: Roster, finished: int) -> bool:
+    """Return whether a running round should end for a newcomer.
+
+    Args:
+        roster: Who takes part.
+        finished: How many of them have finished.
+    """
+    return 0 < len(roster.members) < roster.limits.max_nodes and finished == 0
+
+
+def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
+    """Return what to sort names by so that node2 comes before node10."""
+    # A number sorts before a word, by its value; equal values (2 and 02) by how they are written.
+    return tuple(
+        (0, int(part), part) if part.isdigit() else (1, 0, part)
+        for part in re.split(r"([0-9]+)", name)
+        if part
+    )
+
+
+def _are_complete(nodes: Mapping[int, Node], limits: Limits, history: History | None) -> bool:
+    """Return whether nobody else is worth waiting for."""
+    expected = _expected_ranks(history)
+    if history is None or not expected:
+        return len(nodes) >= limits.max_nodes
+    back = {
+        node.origin.group_rank
+        for node in nodes.values()
+        if node.origin is not None and node.origin.round == history.roster.round
+    }
+    return expected <= back
+
+
+def _expected_ranks(history: History | None) -> set[int]:
+    if history is None:
+        return set()
+    return set(range(len(history.roster.members))) - set(history.verdict.lost)
+
+
+def _precedence(member: Member) -> tuple[bool, int]:
+    """Sort those first that are taken first if there are too many."""
+    return member.node.origin is None, member.seat
+
+
+def _rank_order(member: Member) -> tuple[int, int, tuple[tuple[int, int, str], ...], int]:
+    """Sort survivors of the latest round first, by their ranks there, and then newcomers."""
+    origin = member.node.origin
+    if origin is not None:
+        return -origin.round, origin.group_rank, (), member.seat
+    return 1, 0, natural_key(member.node.host), member.seat
