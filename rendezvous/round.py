@@ -262,7 +262,7 @@ def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
     """Return what to sort names by so that node2 comes before node10."""
     # A number sorts before a word, by its value; equal values (2 and 02) by how they are written.
     return tuple(
-        (0, int(part), part) if part.isdigit() else (1, 0, part)
+        (0, int(part), part) if part.isascii() and part.isdigit() else (1, 0, part)
         for part in re.split(r"([0-9]+)", name)
         if part
     )
