@@ -136,9 +136,13 @@ def _print_help(ctx: click.Context, _option: click.Parameter, is_given: bool) ->
 
 def _print_version(ctx: click.Context, _option: click.Parameter, is_given: bool) -> None:
     if is_given and not ctx.resilient_parsing:
-        from importlib.metadata import version  # noqa: PLC0415  asked for once in a lifetime
+        from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415  rarely
 
-        _tell(f"elrun {version('elrun')}\n", ctx)
+        try:
+            text = version("elrun")
+        except PackageNotFoundError:
+            text = "from a source tree that is not installed"
+        _tell(f"elrun {text}\n", ctx)
 
 
 def _tell(text: str, ctx: click.Context) -> None:

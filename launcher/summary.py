@@ -31,6 +31,7 @@ MAX_TRACEBACK_LINES = 200
 NARROW_COLUMNS = 72
 """Below this width, a rank takes a few lines instead of a row."""
 
+STACK_TITLE = "Traceback (most recent call last)"
 COLUMNS = ("rank", "local", "node", "pid", "ended by", "after", "file")
 
 _HEAD_LINES = 20
@@ -160,20 +161,29 @@ def _headline(report: JobReport) -> Iterator[RenderableType]:
         _moment(root.timestamp),
         overflow="fold",
     )
-    # What only says the exit code again is no help.
-    if root.message and not root.message.startswith(("exited with code", "Signal ")):
-        yield _indented(root.message, "red")
+    if message := _message(root):
+        yield _indented(message, "red")
     if root.file:
         yield _indented(f"see {root.file}")
     if report.max_restarts:
         yield _indented(f"after {report.restarts} of {report.max_restarts} restarts")
 
 
+def _message(root: RootCause) -> str:
+    """Return what says more than the exit code: the message, else the last line of the stack."""
+    if not root.message.startswith(("exited with code", "Signal ")):
+        return root.message
+    return root.traceback.strip().rpartition("\n")[2] if STACK_TITLE in root.traceback else ""
+
+
 def _table(rows: Sequence[RankOutcome], root: RootCause, screen: RichConsole) -> Table:
     """Return the ranks as a table, with their files if these fit beside the rest."""
+    without_files = _columns(rows, root, screen, COLUMNS[:-1])
+    if not any(outcome.file for outcome in rows):
+        return without_files
     whole = _columns(rows, root, screen, COLUMNS)
     needed = Measurement.get(screen, screen.options.update_width(_ANY_WIDTH), whole).maximum
-    return whole if needed <= screen.width else _columns(rows, root, screen, COLUMNS[:-1])
+    return whole if needed <= screen.width else without_files
 
 
 def _columns(
@@ -271,8 +281,7 @@ def _missing(report: JobReport) -> Iterator[str]:
 
 
 def _last_words(root: RootCause) -> Iterator[RenderableType]:
-    is_stack = "Traceback (most recent call last)" in root.traceback
-    title = "traceback" if is_stack else "last lines on standard error"
+    title = "traceback" if STACK_TITLE in root.traceback else "last lines on standard error"
     lines = root.traceback.strip("\n").split("\n")
     left_out = len(lines) - MAX_TRACEBACK_LINES
     if left_out > 0:

@@ -94,6 +94,13 @@ def test_what_only_repeats_the_exit_code_is_left_out():
     assert "left no error file" not in text
 
 
+def test_the_last_line_of_a_stack_is_a_message():
+    """A worker without an error file still says on standard error what went wrong."""
+    root = {"message": "exited with code 1 and left no error file", "traceback": STACK}
+
+    assert "  ValueError: no such shard" == summary(report(failed(1), root=root)).splitlines()[2]
+
+
 def test_a_table_shows_every_rank():
     """Ranks, node, pid, end, time since the first failure, file."""
     text = summary(report(outcome(0, file="/l/0"), failed(1, file="/l/1")), width=80)

@@ -1,0 +1,136 @@
+"""The command as people type it, in a process of its own."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = pytest.mark.integration
+
+EXIT_3 = "import sys; sys.exit(3)"
+SHOW = "import os, sys; print(sys.argv[1:], os.environ.get('OMP_NUM_THREADS'))"
+HANG = "import signal; print('ready', flush=True); signal.pause()"
+MARK = "open('ran', 'w').close()"
+
+
+@pytest.fixture(name="run")
+def _run(tmp_path):
+    """Run ``python -m elrun ARGS`` to its end, in a folder with a script ``x.py``."""
+
+    def run(*args, script=SHOW, command=(sys.executable, "-m", "elrun"), **variables):
+        (tmp_path / "x.py").write_text(script)
+        environ = {k: v for k, v in os.environ.items() if not k.startswith(("PET_", "OMP_"))}
+        return subprocess.run(
+            [*command, *args],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=tmp_path,
+            env={**environ, **variables},
+        )
+
+    return run
+
+
+def test_a_script_gets_all_that_follows_it(run):
+    """Also what looks like an option of elrun."""
+    done = run("--nnodes=1", "x.py", "--nnodes", "9", "--", "-m")
+
+    assert (0, "['--nnodes', '9', '--', '-m'] None\n", "") == (
+        done.returncode,
+        done.stdout,
+        done.stderr,
+    )
+
+
+def test_variables_alone_launch_a_job(run):
+    """As Kubeflow does it."""
+    done = run("x.py", PET_NPROC_PER_NODE="2", PET_STANDALONE="1")
+
+    assert (0, "[] 1\n[] 1\n") == (done.returncode, done.stdout)
+
+
+@pytest.mark.parametrize(
+    "args", [[], ["--nnodes", "4:2", "x.py"], ["nosuch.py"], ["--qqq", "x.py"]]
+)
+def test_bad_usage_is_one_sentence_and_2(run, tmp_path, args):
+    """Nothing has run."""
+    done = run(*args, script=MARK)
+
+    assert (2, 1, "") == (done.returncode, len(done.stderr.splitlines()), done.stdout)
+    assert done.stderr.startswith("elrun: ")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_failure_is_summed_up_without_colours(run):
+    """On standard error, which is no terminal here; the exit code is the worker's."""
+    done = run("--nproc-per-node", "2", "x.py", script=EXIT_3, OMP_NUM_THREADS="1", COLUMNS="80")
+
+    assert (3, "") == (done.returncode, done.stdout)
+    assert done.stderr.startswith("elrun: x.py failed: rank ")
+    assert done.stderr.isascii()
+    assert max(len(line) for line in done.stderr.splitlines()) <= 80
+
+
+def test_a_summary_survives_a_reader_that_has_gone(run):
+    """Nobody reads standard error any more: the exit code stays the worker's."""
+    shell = '"$0" -m elrun x.py 2> >(exec head -c 0)'
+
+    assert 3 == run(sys.executable, script=EXIT_3, command=("bash", "-c", shell)).returncode
+
+
+def test_a_closed_standard_error_changes_nothing(run):
+    """``2>&-`` is what some daemons do."""
+    shell = '"$0" -m elrun x.py 2>&-'
+
+    assert 3 == run(sys.executable, script=EXIT_3, command=("bash", "-c", shell)).returncode
+
+
+def test_help_survives_a_reader_that_has_enough(run):
+    """``elrun --help | head -1``."""
+    shell = 'set -o pipefail; "$0" -m elrun --help | head -1'
+
+    done = run(sys.executable, command=("bash", "-c", shell))
+
+    assert (0, "Usage: elrun [OPTIONS] SCRIPT [ARGS]...\n", "") == (
+        done.returncode,
+        done.stdout,
+        done.stderr,
+    )
+
+
+@pytest.mark.parametrize(
+    ("args", "heavy"),
+    [
+        (["--help"], {"torch", "rich", "asyncio", "importlib.metadata", "multiprocessing"}),
+        (["x.py"], {"torch", "rich", "asyncio", "importlib.metadata", "psutil"}),
+    ],
+)
+def test_the_launcher_imports_little(run, args, heavy):
+    """What takes tens of milliseconds is imported where it is needed."""
+    done = run(*args, command=(sys.executable, "-X", "importtime", "-m", "elrun"), script="")
+
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert 0 == done.returncode
+    assert "click" in imported
+    assert set() == heavy & imported
+
+
+def test_an_interrupt_stops_the_workers(tmp_path):
+    """Exit code 130, and one line that says so."""
+    (tmp_path / "x.py").write_text(HANG)
+    with subprocess.Popen(
+        [sys.executable, "-m", "elrun", "x.py"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+    ) as job:
+        assert "ready\n" == job.stdout.readline()
+        job.send_signal(signal.SIGINT)
+        said = job.stderr.read()
+
+    assert 130 == job.returncode
+    assert "elrun: stopped by SIGINT, and so were its workers" == said.splitlines()[-1]
