@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
+from typing import Any
 
 _UUID_BYTES = 96
 _ZE_INIT_GPU_ONLY = 1
 
 
-def nvml_ids() -> list[str] | None:
-    """Return the ids of the NVIDIA GPUs by ordinal, or None where NVML can't say."""
-    nvml = _library("libnvidia-ml.so.1")
+def load_library(name: str) -> ctypes.CDLL | None:
+    """Return a shared library, or None where the system has none of that name."""
     try:
-        if nvml is None or nvml.nvmlInit_v2() != 0:
-            return None
-    except AttributeError:  # older than the driver's interface of 2012
+        return ctypes.CDLL(name)
+    except OSError:
+        return None
+
+
+def nvml_ids(load: Callable[[str], Any] = load_library) -> list[str] | None:
+    """Return the ids of the NVIDIA GPUs by ordinal, or None where NVML can't say.
+
+    Args:
+        load: Returns the library of a name, or None.
+    """
+    nvml = load("libnvidia-ml.so.1")
+    if nvml is None or nvml.nvmlInit_v2() != 0:
         return None
     try:
         return _nvml_ids(nvml)
@@ -22,7 +33,7 @@ def nvml_ids() -> list[str] | None:
         nvml.nvmlShutdown()
 
 
-def _nvml_ids(nvml: ctypes.CDLL) -> list[str] | None:
+def _nvml_ids(nvml: Any) -> list[str] | None:
     count = ctypes.c_uint()
     if nvml.nvmlDeviceGetCount_v2(ctypes.byref(count)) != 0:
         return None
@@ -38,9 +49,13 @@ def _nvml_ids(nvml: ctypes.CDLL) -> list[str] | None:
     return ids
 
 
-def level_zero_count() -> int | None:
-    """Return the number of Intel GPUs, tiles counted as Level Zero shows them, or None."""
-    zero = _library("libze_loader.so.1")
+def level_zero_count(load: Callable[[str], Any] = load_library) -> int | None:
+    """Return the number of Intel GPUs, or of their tiles where these count, or None.
+
+    Args:
+        load: Returns the library of a name, or None.
+    """
+    zero = load("libze_loader.so.1")
     if zero is None or zero.zeInit(_ZE_INIT_GPU_ONLY) != 0:
         return None
     drivers = ctypes.c_uint32()
@@ -56,10 +71,3 @@ def level_zero_count() -> int | None:
             return None
         total += devices.value
     return total
-
-
-def _library(name: str) -> ctypes.CDLL | None:
-    try:
-        return ctypes.CDLL(name)
-    except OSError:
-        return None
