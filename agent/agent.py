@@ -232,8 +232,8 @@ class SimpleElasticAgent(ElasticAgent):
         worker_group.store = info.store
         worker_group.group_rank = info.rank
         worker_group.group_world_size = info.world_size
-        worker_group.master_addr = spec.master_addr or (meeting and meeting.master_addr)
-        worker_group.master_port = spec.master_port or (meeting and meeting.master_port)
+        worker_group.master_addr = spec.master_addr or (meeting.master_addr if meeting else None)
+        worker_group.master_port = spec.master_port or (meeting.master_port if meeting else None)
         if place is None:
             worker_group.workers = self._assign_worker_ranks(
                 info.store, info.rank, info.world_size, spec
