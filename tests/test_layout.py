@@ -31,6 +31,11 @@ USERS_OF = {
 FORBIDDEN_EVERYWHERE = {"cloudpickle", "dill", "marshal", "shelve"}
 
 
+needs_tree = pytest.mark.skipif(
+    not (TREE / "src").exists(), reason="a wheel is tested, no source tree is near"
+)
+
+
 @dataclass(frozen=True)
 class Module:
     """A file of the package and what its text says, by name."""
@@ -149,9 +154,7 @@ def test_no_pickle_in_disguise(name):
     assert set() == users_of(name)
 
 
-@pytest.mark.skipif(
-    not (TREE / "pyproject.toml").exists(), reason="no source tree beside these tests"
-)
+@needs_tree
 def test_the_package_list_names_every_folder():
     """A room that is missing from the list would be absent from the wheel."""
     tomllib = pytest.importorskip("tomllib", reason="tomllib came with Python 3.11")
@@ -165,9 +168,7 @@ def test_the_package_list_names_every_folder():
     assert set(ROOMS) == {folder for folder in folders.values() if "/" not in folder}
 
 
-@pytest.mark.skipif(
-    not (TREE / "pyproject.toml").exists(), reason="no source tree beside these tests"
-)
+@needs_tree
 def test_what_is_tested_is_what_is_in_the_tree():
     """An old install would let every test pass on yesterday's code."""
     in_tree = {"": TREE / "src/elrun", **{room: TREE / room for room in ROOMS}}
