@@ -11,7 +11,8 @@ import click
 from .config import Environment
 from .console import Console
 from .given import Answer, Given, Refusal, quoted, spelling_of, variable_of
-from .options import ABOUT, NO_BREAK, OPTIONS, LaunchOption, origin_of, texts_of
+from .option_types import NO_BREAK, LaunchOption, origin_of, texts_of
+from .options import ABOUT, OPTIONS
 from .spelling import spell_out
 
 USAGE = "elrun [OPTIONS] SCRIPT [ARGS]..."

@@ -128,7 +128,7 @@ def _by_store(given: Given) -> Meeting:
     several = given["nnodes"].maximum > 1
     if several and not endpoint and (backend == "c10d" or backend.startswith("etcd")):
         raise Refusal(
-            f"{given.said('rdzv_backend')}: {given.said('nnodes')} need a place to meet; "
+            f"{given.said('rdzv_backend')}: {given['nnodes']} nodes need a place to meet; "
             "give --rdzv-endpoint HOST:PORT"
         )
     if several and any(parse_endpoint(each)[1] == 0 for each in endpoint.split(",") if each):

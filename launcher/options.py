@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
-
-import click
-from click.core import ParameterSource
-
 from ..agent.signals import DEFAULT_SIGNALS
 from . import parsing
 from .config import START_METHODS
-from .given import Origin, Refusal, said
+from .option_types import LaunchOption, flag, value
 
 NODES = "Nodes and workers"
 RENDEZVOUS = "Rendezvous"
@@ -22,97 +16,8 @@ LOGS = "The workers' output"
 MORE = "Devices and events"
 ABOUT = "About elrun"
 
-NO_BREAK = "\0"
-"""Stands for a space at which no line may be broken."""
-
-_ORIGINS = {
-    ParameterSource.COMMANDLINE: Origin.COMMAND_LINE,
-    ParameterSource.DEFAULT_MAP: Origin.ENVIRONMENT,
-}
-
-
-class Value(click.ParamType):  # type: ignore[type-arg]  # generic since Click 8.4 only
-    """The type of an option's value.
-
-    Args:
-        parse: Turns text into the value; a ``ValueError`` says what would be right.
-    """
-
-    name = "value"
-
-    def __init__(self, parse: Callable[[str], Any]) -> None:
-        self._parse = parse
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the value, or refuse the text under the name that the user gave it."""
-        try:
-            return self._parse(value)
-        except ValueError as error:
-            name = (param and param.name) or ""
-            origin = origin_of(name, ctx) if ctx else Origin.COMMAND_LINE
-            raise Refusal(f"{said(name, value, origin)}: {error}") from error
-        finally:
-            if param and ctx:
-                texts_of(ctx)[param.name or ""] = value
-
-
-def origin_of(name: str, ctx: click.Context) -> Origin:
-    """Return where an option's value comes from."""
-    source = ctx.get_parameter_source(name)
-    return Origin.DEFAULT if source is None else _ORIGINS.get(source, Origin.DEFAULT)
-
-
-def texts_of(ctx: click.Context) -> dict[str, str]:
-    """Return the texts that options were given, by name."""
-    texts: dict[str, str] = ctx.meta.setdefault("elrun.texts", {})
-    return texts
-
-
-class LaunchOption(click.Option):
-    """An option that stands in a group of ``--help``.
-
-    Args:
-        group: The group's title.
-    """
-
-    def __init__(self, spellings: Sequence[str], *, group: str, **settings: Any) -> None:
-        super().__init__(spellings, **settings)
-        self.group = group
-
-    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
-        """Return the two columns of ``--help``; a default is not broken over two lines."""
-        record = super().get_help_record(ctx)
-        if record is None:
-            return None
-        text, mark, default = record[1].partition("[default: ")
-        return record[0], text + mark.replace(" ", NO_BREAK) + default.replace(" ", NO_BREAK)
-
-
-def _value(
-    spellings: str,
-    metavar: str,
-    group: str,
-    parse: Callable[[str], Any],
-    default: str | None,
-    description: str,
-) -> LaunchOption:
-    return LaunchOption(
-        spellings.split(),
-        group=group,
-        metavar=metavar,
-        type=Value(parse),
-        default=default,
-        show_default=bool(default),
-        help=description,
-    )
-
-
-def _flag(spellings: str, group: str, description: str) -> LaunchOption:
-    return LaunchOption(spellings.split(), group=group, is_flag=True, help=description)
-
-
 OPTIONS: tuple[LaunchOption, ...] = (
-    _value(
+    value(
         "--nnodes",
         "N|MIN:MAX",
         NODES,
@@ -120,7 +25,7 @@ OPTIONS: tuple[LaunchOption, ...] = (
         "1",
         "Nodes of the job; with a range it may shrink and grow.",
     ),
-    _value(
+    value(
         "--nproc-per-node",
         "N|KIND",
         NODES,
@@ -128,18 +33,16 @@ OPTIONS: tuple[LaunchOption, ...] = (
         "1",
         "Workers on this node: a number, auto, gpu, xpu or cpu (one for each).",
     ),
-    _flag(
-        "--standalone", NODES, "One node, nothing to configure, any number of jobs side by side."
-    ),
-    _value(
+    flag("--standalone", NODES, "One node, nothing to configure, any number of jobs side by side."),
+    value(
         "--rdzv-backend",
         "NAME",
         RENDEZVOUS,
-        parsing.name("a backend"),
+        parsing.parse_name,
         "static",
         "How nodes meet: static, c10d, etcd-v2, etcd-v3, or a plug-in's name.",
     ),
-    _value(
+    value(
         "--rdzv-endpoint",
         "HOST:PORT",
         RENDEZVOUS,
@@ -147,15 +50,15 @@ OPTIONS: tuple[LaunchOption, ...] = (
         None,
         "Where they meet; one node needs none.",
     ),
-    _value(
+    value(
         "--rdzv-id",
         "ID",
         RENDEZVOUS,
-        parsing.name("the job's id"),
+        parsing.parse_name,
         "none",
         "Name of the job, the same on all its nodes.",
     ),
-    _value(
+    value(
         "--rdzv-conf",
         "KEY=VALUE,...",
         RENDEZVOUS,
@@ -163,15 +66,15 @@ OPTIONS: tuple[LaunchOption, ...] = (
         "",
         "The backend's own settings.",
     ),
-    _value(
+    value(
         "--node-rank",
         "N",
         STATIC,
-        parsing.whole_number(0, "this node's rank"),
+        parsing.parse_count,
         "0",
         "Rank of this node; static only.",
     ),
-    _value(
+    value(
         "--master-addr",
         "HOST",
         STATIC,
@@ -179,7 +82,7 @@ OPTIONS: tuple[LaunchOption, ...] = (
         "127.0.0.1",
         "Address of the node of rank 0; static only.",
     ),
-    _value(
+    value(
         "--master-port",
         "PORT",
         STATIC,
@@ -187,7 +90,7 @@ OPTIONS: tuple[LaunchOption, ...] = (
         None,
         "Port there; static only; one node needs none.  [default: 29500]",
     ),
-    _value(
+    value(
         "--local-addr",
         "HOST",
         STATIC,
@@ -195,13 +98,11 @@ OPTIONS: tuple[LaunchOption, ...] = (
         None,
         "Address of this node for the others.  [default: found]",
     ),
-    _value(
-        "--role", "NAME", PROGRAM, parsing.name("a role"), "default", "Name that the workers share."
-    ),
-    _flag("-m --module", PROGRAM, "SCRIPT is a module, run as by python -m."),
-    _flag("--no-python", PROGRAM, "SCRIPT is any program, run as it is."),
-    _flag("--run-path", PROGRAM, "SCRIPT runs by runpy.run_path in the worker."),
-    _value(
+    value("--role", "NAME", PROGRAM, parsing.parse_name, "default", "Name that the workers share."),
+    flag("-m --module", PROGRAM, "SCRIPT is a module, run as by python -m."),
+    flag("--no-python", PROGRAM, "SCRIPT is any program, run as it is."),
+    flag("--run-path", PROGRAM, "SCRIPT runs by runpy.run_path in the worker."),
+    value(
         "--start-method",
         "METHOD",
         PROGRAM,
@@ -209,15 +110,15 @@ OPTIONS: tuple[LaunchOption, ...] = (
         "spawn",
         "For --run-path: spawn, fork or forkserver.",
     ),
-    _value(
+    value(
         "--max-restarts",
         "N",
         RESTARTS,
-        parsing.whole_number(0, "how many restarts"),
+        parsing.parse_count,
         "0",
         "Restarts before a failure ends the job.",
     ),
-    _value(
+    value(
         "--monitor-interval",
         "SECONDS",
         RESTARTS,
@@ -225,7 +126,7 @@ OPTIONS: tuple[LaunchOption, ...] = (
         "0.1",
         "Time between looks at what can't be waited for.",
     ),
-    _value(
+    value(
         "--signals-to-handle",
         "NAMES",
         RESTARTS,
@@ -233,7 +134,7 @@ OPTIONS: tuple[LaunchOption, ...] = (
         DEFAULT_SIGNALS,
         "Signals that end the job.",
     ),
-    _value(
+    value(
         "--shutdown-timeout",
         "SECONDS",
         RESTARTS,
@@ -241,15 +142,15 @@ OPTIONS: tuple[LaunchOption, ...] = (
         None,
         "Seconds from SIGTERM to SIGKILL; TORCH_ELASTIC_SHUTDOWN_TIMEOUT.  [default: 30]",
     ),
-    _value(
+    value(
         "--log-dir",
         "DIR",
         LOGS,
-        parsing.name("a folder"),
+        parsing.parse_path,
         None,
         "Folder for the log files.  [default: a temporary one]",
     ),
-    _value(
+    value(
         "-r --redirects",
         "STREAMS",
         LOGS,
@@ -257,7 +158,7 @@ OPTIONS: tuple[LaunchOption, ...] = (
         "0",
         "To files: 1 stdout, 2 stderr, 3 both, 0 none; 0:1,10:3 by local rank.",
     ),
-    _value(
+    value(
         "-t --tee",
         "STREAMS",
         LOGS,
@@ -265,7 +166,7 @@ OPTIONS: tuple[LaunchOption, ...] = (
         "0",
         "To files and the console; as --redirects.",
     ),
-    _value(
+    value(
         "--local-ranks-filter",
         "RANKS",
         LOGS,
@@ -273,7 +174,7 @@ OPTIONS: tuple[LaunchOption, ...] = (
         "",
         "Only these local ranks speak on the console.",
     ),
-    _value(
+    value(
         "--duplicate-stdout-filters",
         "WORDS",
         LOGS,
@@ -281,7 +182,7 @@ OPTIONS: tuple[LaunchOption, ...] = (
         "",
         "Collect lines of stdout with a word in a file.",
     ),
-    _value(
+    value(
         "--duplicate-stderr-filters",
         "WORDS",
         LOGS,
@@ -289,15 +190,15 @@ OPTIONS: tuple[LaunchOption, ...] = (
         "",
         "Collect lines of stderr with a word in a file.",
     ),
-    _value(
+    value(
         "--logs-specs",
         "NAME",
         LOGS,
-        parsing.name("a plug-in"),
+        parsing.parse_name,
         None,
         "A plug-in that lays the log files out (torchrun.logs_specs).",
     ),
-    _value(
+    value(
         "--numa-binding",
         "MODE",
         MORE,
@@ -305,8 +206,8 @@ OPTIONS: tuple[LaunchOption, ...] = (
         None,
         "Bind workers to CPUs: node, socket, exclusive, core-complex.",
     ),
-    _flag("--virtual-local-rank", MORE, "Each worker sees its GPU as device 0, with LOCAL_RANK 0."),
-    _value(
+    flag("--virtual-local-rank", MORE, "Each worker sees its GPU as device 0, with LOCAL_RANK 0."),
+    value(
         "--event-log-handler",
         "NAME",
         MORE,

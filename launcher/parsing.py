@@ -67,21 +67,16 @@ def parse_workers(text: str) -> int | str:
     return number
 
 
-def whole_number(least: int, what: str) -> Callable[[str], int]:
-    """Return a parser of whole numbers.
+def parse_count(text: str) -> int:
+    """Return a whole number from 0.
 
-    Args:
-        least: The smallest number that it takes.
-        what: What the number counts, for the message.
+    Raises:
+        ValueError: It is none.
     """
-
-    def parse(text: str) -> int:
-        number = _whole(text)
-        if number is None or number < least:
-            raise ValueError(f"give {what}: a whole number, {least} or more")
-        return number
-
-    return parse
+    number = _whole(text)
+    if number is None or number < 0:
+        raise ValueError("give a whole number, 0 or more")
+    return number
 
 
 def seconds(*, zero: bool) -> Callable[[str], float]:
@@ -114,15 +109,26 @@ def choice(*known: str) -> Callable[[str], str]:
     return parse
 
 
-def name(what: str) -> Callable[[str], str]:
-    """Return a parser that takes any printable text but none at all."""
+def parse_name(text: str) -> str:
+    """Return a name: any printable text but none at all.
 
-    def parse(text: str) -> str:
-        if not text.strip() or not text.isprintable():
-            raise ValueError(f"give {what}: a name of printable characters")
-        return text
+    Raises:
+        ValueError: It is empty, or holds control characters.
+    """
+    if not text.strip() or not text.isprintable():
+        raise ValueError("give a name of printable characters")
+    return text
 
-    return parse
+
+def parse_path(text: str) -> str:
+    """Return a path.
+
+    Raises:
+        ValueError: It is empty.
+    """
+    if not text.strip():
+        raise ValueError("give a path")
+    return text
 
 
 def parse_port(text: str) -> int:

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timezone
-from itertools import groupby
 
 from rich import box
 from rich.console import Console as RichConsole
@@ -19,19 +17,18 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from ..agent.failure import ChildFailedError, ProcessFailure, signal_name
+from ..agent.failure import ChildFailedError, ProcessFailure
 from ..agent.report import JobReport, RankOutcome, RankState, RootCause
 from .console import PREFIX, Console, printable
+from .wording import STACK_TITLE, after, ending, fold, message_of, missing_nodes, moment_of, verb
 
 MAX_ROWS = 32
-MAX_SPANS = 40
 MAX_MESSAGE_CHARS = 1_000
 MAX_TRACEBACK_CHARS = 20_000
 MAX_TRACEBACK_LINES = 200
 NARROW_COLUMNS = 72
 """Below this width, a rank takes a few lines instead of a row."""
 
-STACK_TITLE = "Traceback (most recent call last)"
 COLUMNS = ("rank", "local", "node", "pid", "ended by", "after", "file")
 
 _HEAD_LINES = 20
@@ -77,7 +74,7 @@ def failure_summary(report: JobReport, screen: RichConsole) -> Iterator[Renderab
         table = _table(rows, report.root, screen)
         has_files = len(table.columns) == len(COLUMNS)
         yield table
-    for sentence in (*fold(rest), *_missing(report)):
+    for sentence in (*fold(rest), *missing_nodes(report)):
         yield _text(sentence)
     if not is_narrow and not has_files:
         yield from _files(rows)
@@ -121,34 +118,6 @@ def choose_rows(report: JobReport) -> tuple[list[RankOutcome], list[RankOutcome]
     return shown, [each for each in ranks if each.global_rank not in names]
 
 
-def fold(ranks: Sequence[RankOutcome]) -> Iterator[str]:
-    """Say how ranks ended, a line for each way and run of ranks: ``ranks 3-997: stopped by elrun``.
-
-    Args:
-        ranks: In rank order.
-    """
-
-    def ways(outcome: RankOutcome) -> str:
-        is_failed = outcome.state is RankState.FAILED
-        return _ended_by(outcome) if is_failed else outcome.state.value
-
-    numbers: dict[str, list[int]] = {}
-    for outcome in ranks:
-        numbers.setdefault(ways(outcome), []).append(outcome.global_rank)
-    for way, members in numbers.items():
-        yield f"{'ranks' if len(members) > 1 else 'rank'} {_spans(members)}: {way}"
-
-
-def _spans(numbers: Sequence[int]) -> str:
-    """Return rising numbers as ``3-997, 999``, or the first of very many spans."""
-    spans = []
-    for _, run in groupby(enumerate(numbers), key=lambda pair: pair[1] - pair[0]):
-        members = [number for _, number in run]
-        spans.append(f"{members[0]}-{members[-1]}" if len(members) > 1 else str(members[0]))
-    more = len(spans) - MAX_SPANS
-    return ", ".join(spans[:MAX_SPANS]) + (f" and {more} more spans" if more > 0 else "")
-
-
 def _headline(report: JobReport) -> Iterator[RenderableType]:
     root = report.root
     name = os.path.basename(report.name) or "the job"
@@ -156,24 +125,17 @@ def _headline(report: JobReport) -> Iterator[RenderableType]:
     pid = f", pid {root.pid}" if root.pid else ""
     yield Text.assemble(
         (printable(f"{PREFIX}{name} failed: "), "bold"),
-        (f"rank {root.global_rank} {_verb(root.exitcode)}", "bold red"),
+        (f"rank {root.global_rank} {verb(root.exitcode)}", "bold red"),
         printable(f" ({node}local rank {root.local_rank}{pid}) "),
-        _moment(root.timestamp),
+        moment_of(root.timestamp),
         overflow="fold",
     )
-    if message := _message(root):
+    if message := message_of(root):
         yield _indented(message, "red")
     if root.file:
         yield _indented(f"see {root.file}")
     if report.max_restarts:
         yield _indented(f"after {report.restarts} of {report.max_restarts} restarts")
-
-
-def _message(root: RootCause) -> str:
-    """Return what says more than the exit code: the message, else the last line of the stack."""
-    if not root.message.startswith(("exited with code", "Signal ")):
-        return root.message
-    return root.traceback.strip().rpartition("\n")[2] if STACK_TITLE in root.traceback else ""
 
 
 def _table(rows: Sequence[RankOutcome], root: RootCause, screen: RichConsole) -> Table:
@@ -190,7 +152,9 @@ def _columns(
     rows: Sequence[RankOutcome], root: RootCause, screen: RichConsole, titles: Sequence[str]
 ) -> Table:
     # Rules and boxes help on a terminal only.
-    table = Table(box=box.SIMPLE_HEAD if screen.is_terminal else None, pad_edge=False)
+    table = Table(
+        box=box.SIMPLE_HEAD if screen.is_terminal else None, pad_edge=False, show_edge=False
+    )
     for title in titles:
         is_number = title in ("rank", "local", "pid", "after")
         justify: JustifyMethod = "right" if is_number else "left"
@@ -215,8 +179,8 @@ def _cells(outcome: RankOutcome, root: RootCause) -> tuple[str, ...]:
         str(outcome.local_rank),
         outcome.node,
         str(outcome.pid) if outcome.pid else "",
-        _ending(outcome, root),
-        _after(outcome),
+        ending(outcome, root),
+        after(outcome),
         outcome.file,
     )
 
@@ -226,58 +190,16 @@ def _block(outcome: RankOutcome, root: RootCause) -> Iterator[RenderableType]:
         f"local rank {outcome.local_rank}",
         f"node {outcome.node}" if outcome.node else "",
         f"pid {outcome.pid}" if outcome.pid else "",
-        _after(outcome),
+        after(outcome),
     ]
-    yield _text(f"rank {outcome.global_rank}: {_ending(outcome, root)}", _STYLES[outcome.state])
+    yield _text(f"rank {outcome.global_rank}: {ending(outcome, root)}", _STYLES[outcome.state])
     yield _indented(", ".join(filter(None, facts)))
     if outcome.file:
         yield _indented(outcome.file)
 
 
-def _ending(outcome: RankOutcome, root: RootCause) -> str:
-    """Return how a rank ended, in a cell."""
-    if outcome.state is RankState.FAILED:
-        is_root = outcome.global_rank == root.global_rank
-        return _ended_by(outcome) + (" (first)" if is_root else "")
-    if outcome.state is RankState.STOPPED and outcome.exitcode is not None:
-        return f"{outcome.state.value} ({_ended_by(outcome)})"
-    return str(outcome.state.value)
-
-
-def _ended_by(outcome: RankOutcome) -> str:
-    if outcome.exitcode is None:
-        return "unknown end"
-    if outcome.exitcode < 0:
-        return signal_name(outcome.exitcode)
-    return f"exit code {outcome.exitcode}"
-
-
-def _verb(exitcode: int) -> str:
-    if exitcode < 0:
-        return f"was killed by {signal_name(exitcode)}"
-    return f"exited with code {exitcode}"
-
-
-def _after(outcome: RankOutcome) -> str:
-    return "" if outcome.after_s is None else f"{outcome.after_s:+.2f} s"
-
-
 def _when(outcome: RankOutcome) -> float:
     return float("inf") if outcome.after_s is None else outcome.after_s
-
-
-def _moment(timestamp: int) -> str:
-    try:
-        moment = datetime.fromtimestamp(timestamp, tz=timezone.utc).astimezone()
-    except (OverflowError, OSError, ValueError):  # another node's word
-        return "at an unknown time"
-    return f"at {moment:%Y-%m-%d %H:%M:%S %Z}"
-
-
-def _missing(report: JobReport) -> Iterator[str]:
-    if report.missing_nodes:
-        nodes = _spans(sorted(report.missing_nodes))
-        yield f"nodes of group rank {nodes} did not say in time how their ranks ended"
 
 
 def _last_words(root: RootCause) -> Iterator[RenderableType]:

@@ -118,10 +118,10 @@ def test_options_without_effect_are_named_once(elrun):
             "--rdzv-endpoint n1:70000",
             "--rdzv-endpoint n1:70000: '70000' is no port: give 0 to 65535",
         ),
-        ("--rdzv-id= ", "--rdzv-id '': give the job's id: a name of printable characters"),
+        ("--rdzv-id= ", "--rdzv-id '': give a name of printable characters"),
         (
             "--max-restarts -1",
-            "--max-restarts -1: give how many restarts: a whole number, 0 or more",
+            "--max-restarts -1: give a whole number, 0 or more",
         ),
         ("--monitor-interval 0", "--monitor-interval 0: give a number of seconds, more than 0"),
         ("--shutdown-timeout -1", "--shutdown-timeout -1: give a number of seconds, 0 or more"),

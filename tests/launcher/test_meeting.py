@@ -137,7 +137,7 @@ def test_variables_that_only_static_reads_are_not_noticed(elrun):
         ),
         (
             "--nnodes 2 --rdzv-backend c10d",
-            "--rdzv-backend c10d: --nnodes 2 need a place to meet; give --rdzv-endpoint HOST:PORT",
+            "--rdzv-backend c10d: 2 nodes need a place to meet; give --rdzv-endpoint HOST:PORT",
         ),
         (
             "--nnodes 2 --rdzv-backend c10d --rdzv-endpoint n1:0",

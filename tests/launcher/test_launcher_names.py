@@ -1,0 +1,25 @@
+"""The names that the front door offers."""
+
+import elrun.launcher
+import pytest
+from elrun.launcher.cli import main
+from elrun.launcher.config import LaunchConfig
+from elrun.launcher.launch import elastic_launch, launch_agent
+
+
+def test_public_names_are_at_the_front_door():
+    """Each is what its module defines."""
+    expected = [LaunchConfig, elastic_launch, launch_agent, main]
+
+    assert expected == [getattr(elrun.launcher, name) for name in elrun.launcher.__all__]
+
+
+def test_public_names_are_listed():
+    """For completion."""
+    assert set(elrun.launcher.__all__) <= set(dir(elrun.launcher))
+
+
+def test_another_name_is_an_error():
+    """As of any module."""
+    with pytest.raises(AttributeError, match="has no attribute 'nosuch'"):
+        elrun.launcher.nosuch  # noqa: B018  asking is the test
