@@ -65,5 +65,5 @@ $(BIN)/python:
 # The package as a type checker wants to see it: one folder with the rooms inside.
 .links/elrun: src/elrun
 	@mkdir -p $@
-	@ln -sf $(addprefix ../../,$(wildcard src/elrun/*.py*) $(ROOMS)) $@
+	@ln -sf $(addprefix ../../,$(wildcard src/elrun/*.*) $(ROOMS)) $@
 	@touch $@

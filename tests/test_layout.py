@@ -14,7 +14,12 @@ ROOMS = ["launcher", "agent", "rendezvous"]  # an import may only point from lef
 
 # Who may import it, or call it: files, or a room and all that is in it.
 USERS_OF = {
-    "click": {"launcher/cli.py", "launcher/command.py", "launcher/options.py"},
+    "click": {
+        "launcher/cli.py",
+        "launcher/command.py",
+        "launcher/options.py",
+        "launcher/option_types.py",
+    },
     "rich": {"launcher/summary.py"},
     "torch": {"rendezvous/c10d.py"},
     # A Python function's arguments and return values, between an agent and its own workers.
@@ -24,6 +29,7 @@ USERS_OF = {
         "agent/environment.py",  # what workers inherit from the agent
         "agent/error_file.py",  # in the worker
         "agent/worker_main.py",  # in the worker
+        "rendezvous/c10d.py",  # whether torch's own log level is set, when torch is imported
     },
     "time.sleep": set(),
     "assert": set(),
