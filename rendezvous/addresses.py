@@ -1,187 +1,152 @@
-"""Addresses and ports: where a node can be reached, and a port for the workers of one round."""
+"""Where a node can be reached."""
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import ipaddress
-import random
 import socket
+from typing import NamedTuple
 
 DEFAULT_PORT = 29400
 MAX_PORT = 65535
 
-_EPHEMERAL_RANGE_FILE = "/proc/sys/net/ipv4/ip_local_port_range"
-_FIRST_UNPRIVILEGED_PORT = 1024
-_ATTEMPTS = 1000
+_LOOPBACK_NAMES = frozenset({"localhost", "localhost.localdomain", "ip6-localhost"})
+# Routed like any address of the internet, assigned to nobody (RFC 5737 and 3849), never sent to.
+_ELSEWHERE = ("192.0.2.1", "2001:db8::1")
 
 
-def parse_endpoint(endpoint: str, default_port: int = DEFAULT_PORT) -> tuple[str, int]:
-    """Return host and port of ``host``, ``host:port``, ``[IPv6]`` or ``[IPv6]:port``.
+class Endpoint(NamedTuple):
+    """A host and a port, as ``host:port`` says it.
 
     Args:
-        endpoint: The text; spaces around it don't count.
-        default_port: The port where none is given.
+        host: Name or address, without brackets.
+        port: 0 to 65535; 0 where any free port will do.
+    """
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def parse_endpoint(text: str, default_port: int = DEFAULT_PORT) -> Endpoint:
+    """Return the endpoint that a text names.
+
+    Args:
+        text: ``host``, ``host:port``, ``[address]``, ``[address]:port`` or an IPv6 address.
+        default_port: The port where the text names none.
 
     Raises:
-        ValueError: It is none of these, or the port is no port.
+        ValueError: It names none; the sentence says why.
     """
-    text = endpoint.strip()
+    said = f"endpoint {text!r}"
+    text = text.strip()
     if text.startswith("["):
         host, bracket, rest = text[1:].partition("]")
-        if not bracket or (rest and not rest.startswith(":")):
-            raise ValueError(f"endpoint {endpoint!r}: write an IPv6 address as [::1]:29400")
-        port_text = rest[1:] if rest else None
-    elif text.count(":") > 1:
-        host, port_text = text, None
+        if not _is_address(socket.AF_INET6, host) or not bracket or (rest and rest[0] != ":"):
+            raise ValueError(f"{said}: write an IPv6 address as [::1]:29400")
+        colon, port = rest[:1], rest[1:]
+    elif _is_address(socket.AF_INET6, text):
+        host, colon, port = text, "", ""
     else:
-        host, colon, after = text.partition(":")
-        port_text = after if colon else None
+        host, colon, port = text.partition(":")
+        if "/" in text or " " in text:
+            raise ValueError(f"{said}: give a host name or an address, no URL and no spaces")
+        if ":" in port:
+            raise ValueError(
+                f"{said}: give HOST:PORT; an IPv6 address stands in brackets, as in [::1]:29400"
+            )
     if not host:
-        raise ValueError(f"endpoint {endpoint!r} names no host: give HOST:PORT")
-    if port_text is None:
-        return host, default_port
-    if not port_text.isascii() or not port_text.isdigit() or int(port_text) > MAX_PORT:
-        raise ValueError(f"endpoint {endpoint!r}: {port_text!r} is no port: give 0 to {MAX_PORT}")
-    return host, int(port_text)
+        raise ValueError(f"{said} names no host; give HOST:PORT")
+    if not colon:
+        return Endpoint(host, default_port)
+    if not (port.isascii() and port.isdigit()) or int(port) > MAX_PORT:
+        raise ValueError(f"{said}: {port!r} is no port; give 0 to {MAX_PORT}")
+    return Endpoint(host, int(port))
 
 
-def format_endpoint(host: str, port: int) -> str:
-    """Return ``host:port``, with brackets around an IPv6 address."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+def is_loopback(host: str) -> bool:
+    """Return whether a host's very name says that only itself reaches it; look nothing up."""
+    if _is_address(socket.AF_INET, host):
+        return host.startswith("127.")
+    return host.lower() in _LOOPBACK_NAMES or host == "::1"
 
 
-def default_address() -> str:
-    """Return the name under which other nodes should find this one."""
-    return socket.getfqdn()
-
-
-def resolve(host: str, port: int) -> list[tuple[socket.AddressFamily, tuple[str, int]]]:
-    """Return the addresses of a host, each with its family, in the system's order.
-
-    Raises:
-        OSError: The name can't be resolved.
-    """
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys((family, where[:2]) for family, _, _, _, where in found))  # type: ignore[misc]
+def is_literal(host: str) -> bool:
+    """Return whether a host is given as an address, not as a name."""
+    return _is_address(socket.AF_INET, host) or _is_address(socket.AF_INET6, host)
 
 
 def is_local(host: str) -> bool:
-    """Return whether a host name or address is one of this machine's."""
+    """Return whether a host is this one, by its name or by the address of an interface."""
+    if is_loopback(host) or host.lower() == socket.gethostname().lower():
+        return True
+    return any(_can_bind(family, address) for family, address in addresses_of(host))
+
+
+def addresses_of(host: str) -> list[tuple[socket.AddressFamily, str]]:
+    """Return a host's addresses in the resolver's order; none for a name that nobody knows."""
     try:
-        candidates = resolve(host, 0)
-    except OSError:
-        return False
-    return any(_can_bind(family, address) for family, (address, _) in candidates)
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return []
+    return [(family, str(where[0])) for family, _, _, _, where in found]
 
 
 def address_towards(host: str, port: int) -> str:
-    """Return the address of the interface by which this machine reaches another.
-
-    Nothing is sent: the kernel only chooses a route.
-
-    Raises:
-        OSError: The name can't be resolved, or there is no route.
-    """
-    problem: OSError | None = None
-    for family, (address, number) in resolve(host, port or 1):
-        with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            try:
-                probe.connect((address, number))
-            except OSError as error:
-                problem = error
-                continue
-            return str(probe.getsockname()[0])
-    raise problem or OSError(errno.EADDRNOTAVAIL, f"no address for {host!r}")
-
-
-def is_loopback(address: str) -> bool:
-    """Return whether an address is only of use on this machine."""
-    try:
-        return ipaddress.ip_address(address).is_loopback
-    except ValueError:
-        return address == "localhost"
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on now; a `PortClaim` is the safer way."""
-    with socket.socket() as probe:
-        probe.bind(("", 0))
-        return int(probe.getsockname()[1])
-
-
-class PortClaim:
-    """A port for one round's workers, which no other elrun on this machine chooses meanwhile.
-
-    The process that will listen there is a worker, which starts later. So the port is outside the
-    range from which the kernel serves outgoing connections and ``bind`` to port 0; and an abstract
-    Unix socket, which belongs to the network namespace as ports do, says that it is taken.
+    """Return the address of this node's interface that reaches a host, without sending a byte.
 
     Args:
-        claims: Where to look for the kernel's range; tests give another file.
+        host: Name or address.
+        port: Any port, which needn't be open.
+
+    Returns:
+        An address; ``127.0.0.1`` or ``::1`` where the host's name leads no further.
 
     Raises:
-        OSError: No port is free.
+        OSError: No interface reaches it, or its name can't be resolved.
     """
-
-    def __init__(self, claims: str = _EPHEMERAL_RANGE_FILE) -> None:
-        choose = random.SystemRandom()
-        ports = _ports_outside(claims)
-        for _ in range(_ATTEMPTS):
-            port = choose.choice(ports)
-            claim = _claim(port)
-            if claim is None:
-                continue
-            if _can_listen(port):
-                self.port = port
-                self._claim: socket.socket | None = claim
-                return
-            claim.close()
-        raise OSError(errno.EADDRINUSE, f"no free port between {ports[0]} and {ports[-1]}")
-
-    def release(self) -> None:
-        """Let others have the port."""
-        if self._claim is not None:
-            self._claim.close()
-            self._claim = None
-
-
-def _ports_outside(range_file: str) -> range:
-    """Return the larger part of the unprivileged ports that the kernel does not give out itself."""
-    low, high = 32768, 60999
-    with contextlib.suppress(OSError, ValueError), open(range_file, encoding="ascii") as file:
-        low, high = (int(bound) for bound in file.read().split())
-    below = range(_FIRST_UNPRIVILEGED_PORT + 9_000, low)
-    above = range(high + 1, MAX_PORT + 1)
-    best = max(below, above, key=len)
-    return best if len(best) > _ATTEMPTS else range(_FIRST_UNPRIVILEGED_PORT, MAX_PORT + 1)
-
-
-def _claim(port: int) -> socket.socket | None:
-    claim = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        claim.bind(f"\0elrun-port-{port}")
-    except OSError:
-        claim.close()
-        return None
-    return claim
-
-
-def _can_listen(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as torch's store binds
+    failure: OSError | None = None
+    for family, address in addresses_of(host):
+        # Port 0 is refused by connect(), and the port plays no part in the choice of a route.
         try:
-            probe.bind(("", port))
-            probe.listen(1)
-        except OSError:
-            return False
-    return True
+            with socket.socket(family, socket.SOCK_DGRAM) as probe:
+                probe.connect((address, port or 1))
+                return str(probe.getsockname()[0])
+        except OSError as error:  # noqa: PERF203  two or three addresses
+            failure = error
+    raise failure or OSError(errno.EHOSTUNREACH, f"the name {host} can't be resolved")
+
+
+def default_address() -> str:
+    """Return the address at which other nodes most likely reach this one.
+
+    It is the one that the host's own name stands for; where that is a loopback address (as on
+    Debian), the one of the interface that leads to the rest of the world; at last, 127.0.0.1.
+    """
+    for _, address in addresses_of(socket.gethostname()):
+        if not is_loopback(address):
+            return address
+    for elsewhere in _ELSEWHERE:
+        try:
+            return address_towards(elsewhere, DEFAULT_PORT)
+        except OSError:  # noqa: PERF203  two addresses
+            continue
+    return "127.0.0.1"
 
 
 def _can_bind(family: socket.AddressFamily, address: str) -> bool:
-    with socket.socket(family, socket.SOCK_DGRAM) as probe:
-        try:
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
             probe.bind((address, 0))
-        except OSError:
-            return False
+    except OSError:
+        return False
+    return True
+
+
+def _is_address(family: socket.AddressFamily, text: str) -> bool:
+    try:
+        socket.inet_pton(family, text)
+    except (OSError, ValueError):
+        return False
     return True

@@ -47,8 +47,12 @@ class RoundKeys:
         """How the workers of this node ended, in its agent's own format."""
         return f"{self.prefix}/outcome/{group_rank}"
 
+    def gone(self, group_rank: int) -> str:
+        """Mark of this member that it needs the store no more."""
+        return f"{self.prefix}/gone/{group_rank}"
+
     def left(self, seat: int) -> str:
-        """Mark of the node on this seat that it needs the store no more."""
+        """Mark of the node on this seat, no member, that it needs the store no more."""
         return f"{self.prefix}/left/{seat}"
 
     @property

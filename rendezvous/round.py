@@ -43,9 +43,13 @@ its verdict: NODE_WAITING. Otherwise it waits for that verdict as a spare.
 
 *The end.* Whoever would form round n+1 has read the verdict of round n: a member of round n as
 such, and a newcomer before anything else. So the verdict that ends the run reaches all who wait,
-and all who ever come. A run that is ended between two rounds gets a void roster, without members,
-and the verdict ABORTED on it. A newcomer that finds round n shut but never sealed, as the last of
-those that could have done it has died, voids it in the same way, with the verdict NODE_LOST.
+and all who ever come. A run that is ended between two rounds gets the verdict ABORTED on the one
+that is forming, which is then sealed without members: it is void. The seats that are still free
+get records of nodes that left, since the node on seat 0 may be waiting for them.
+
+*Accidents.* When the door is shut and then too few nodes are there, or the last node that could
+have sealed dies, the round is void too, with the verdict NODE_LOST; a newcomer to the next one sees
+to that if nobody else does. The nodes go on to the next round, in which nobody is a survivor.
 
 *Restarts.* The roster carries the number of restarts that the job has spent. It is that of the
 round before, plus one if that ended by WORKER_FAILED. So the budget is the job's, and changes of
@@ -169,37 +173,43 @@ def decide(
 
 
 def draw_roster(
-    round_number: int, sealed_by: int, seated: Mapping[int, Node], history: History | None
+    round_number: int,
+    sealed_by: int,
+    seated: Mapping[int, Node],
+    history: History | None,
+    *,
+    mine: Limits,
 ) -> Roster:
-    """Return the roster of a round whose door is shut.
+    """Return the roster of a round whose door is shut: a void one if too few are there by now.
 
     Args:
         round_number: The round.
         sealed_by: Seat of the node that asks.
-        seated: The records by seat, of at least one node that is still there.
+        seated: The records by seat.
         history: The round before, if there was one.
+        mine: What that node was told.
     """
-    limits = limits_of_run(seated, history)
-    if limits is None:
-        raise ValueError(f"round {round_number}: nobody is seated")
+    limits = limits_of_run(seated, history) or mine
     members = [Member(seat, node) for seat, node in present(seated, limits).items()]
+    if len(members) < limits.min_nodes:
+        return void_roster(round_number, sealed_by, history, mine=limits)
     members.sort(key=_precedence)
     taken = sorted(members[: limits.max_nodes], key=_rank_order)
     return Roster(round_number, sealed_by, restarts_after(history), limits, tuple(taken))
 
 
 def void_roster(
-    round_number: int, sealed_by: int, limits: Limits, history: History | None
+    round_number: int, sealed_by: int, history: History | None, *, mine: Limits
 ) -> Roster:
     """Return the roster of a round that nobody takes part in.
 
     Args:
         round_number: The round.
         sealed_by: Seat of the node that asks, or -1.
-        limits: What that node was told.
         history: The round before, if there was one.
+        mine: What that node was told.
     """
-    return Roster(round_number, sealed_by, restarts_after(history), limits, ())
+    return Roster(round_number, sealed_by, restarts_after(history), mine, ())
 
 
 def restarts_after(history: History | None) -> int:

@@ -1,21 +1,16 @@
-"""Rendezvous of agents that need no store: one node alone, or nodes that know their ranks.
-
-``standalone`` is one node: nobody has to be met, and every round's workers meet at a new port.
-``static`` is nodes that were told their rank and where rank 0 is: their workers meet there, and
-their agents don't meet at all. A failure reaches another node's agent only through its workers,
-whose connections break; then it restarts them too.
-"""
+"""The rendezvous without a store: of a single node, or of nodes that were told their ranks."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
-from typing import Any
 
-from .addresses import PortClaim, parse_endpoint
+from .addresses import parse_endpoint
 from .handler import (
     NodeProfile,
     Placement,
     RendezvousClosedError,
+    RendezvousError,
     RendezvousInfo,
     RendezvousParameters,
     RendezvousStoreInfo,
@@ -23,172 +18,205 @@ from .handler import (
     Verdict,
     VerdictKind,
 )
+from .keys import RunKeys
 from .memory import MemoryStore
+from .ports import PortClaim
+from .round_store import RoundStore
 
-LOOPBACK = "127.0.0.1"
+DEFAULT_MASTER_PORT = 29500
 
 
-class SoloRounds(RoundHandler):
-    """Rounds that this node forms without asking anybody.
+class SoloRendezvous(RoundHandler):
+    """Rounds of nodes whose ranks are known beforehand; each node judges for itself.
 
     Args:
-        backend: ``standalone`` or ``static``.
+        backend: The name that the backend was asked for by.
         run_id: Name of the job.
-        group_rank: This node's rank.
-        group_world_size: Number of nodes; each is taken to bring as many workers as this one.
-        meeting: Where the workers meet; None chooses a new port at ``address`` for every round.
-        address: This node's address, as its own workers see it.
+        address: Where the node of group rank 0 is reached.
+        port: The workers' port there; 0 takes another one in each round, on one node only.
+        group_rank: Rank of this node.
+        group_world_size: Number of nodes; all run the same number of workers.
     """
 
     def __init__(
         self,
         backend: str,
         run_id: str,
-        *,
+        address: str,
+        port: int = 0,
         group_rank: int = 0,
         group_world_size: int = 1,
-        meeting: RendezvousStoreInfo | None = None,
-        address: str = LOOPBACK,
     ) -> None:
         self._backend = backend
         self._run_id = run_id
+        self._address = address
+        self._port = port
         self._group_rank = group_rank
         self._group_world_size = group_world_size
-        self._meeting = meeting
-        self._address = address
         self._profile = NodeProfile(1)
+        self._store = MemoryStore()
+        self._claim: PortClaim | None = None
+        self._wakes: list[Callable[[], None]] = []
+        # What follows changes with the rounds, and belongs to whoever holds the lock.
+        self._lock = threading.Lock()
         self._round = -1
         self._restart_count = 0
         self._verdict: Verdict | None = None
-        self._claim: PortClaim | None = None
         self._outcome: bytes | None = None
         self._is_closed = False
 
     def get_backend(self) -> str:
+        """Return the name that the backend was asked for by."""
         return self._backend
 
     def get_run_id(self) -> str:
+        """Return the run id."""
         return self._run_id
 
     def describe(self, profile: NodeProfile) -> None:
+        """Say how many workers this node runs."""
         self._profile = profile
 
     def subscribe(self, wake: Callable[[], None]) -> None:
-        """Do nothing: only this node's own agent ends a round."""
+        """Call ``wake`` whenever there is a verdict."""
+        self._wakes.append(wake)
 
     def next_rendezvous(self) -> RendezvousInfo:
-        if self._is_closed:
-            raise RendezvousClosedError(f"run {self._run_id!r} has ended")
-        if self._verdict is not None and self._verdict.kind is VerdictKind.WORKER_FAILED:
-            self._restart_count += 1
-        self._verdict = self._outcome = None
-        self._round += 1
-        each = self._profile.local_world_size
-        meeting = self._meeting or self._new_meeting()
-        place = Placement(
-            round=self._round,
-            group_rank=self._group_rank,
-            group_world_size=self._group_world_size,
-            first_rank=self._group_rank * each,
-            world_size=self._group_world_size * each,
-            first_role_rank=self._group_rank * each,
-            role_world_size=self._group_world_size * each,
-            restart_count=self._restart_count,
-            workers_store=meeting,
+        """Return this node's place in the next round, at once.
+
+        Raises:
+            RendezvousClosedError: The run has ended.
+            RendezvousError: No port is free.
+        """
+        with self._lock:
+            if self.is_closed():
+                raise RendezvousClosedError(f"run {self._run_id!r} has ended")
+            if self._verdict is not None and self._verdict.kind is VerdictKind.WORKER_FAILED:
+                self._restart_count += 1
+            self._round += 1
+            self._verdict = None
+            self._outcome = None
+            place = self._place(RendezvousStoreInfo(self._address, self._next_port()))
+        return RendezvousInfo(
+            RoundStore(self._store, RunKeys(self._run_id).round(place.round).shared),
+            place.group_rank,
+            place.group_world_size,
+            place.workers_store,
+            place,
         )
-        return RendezvousInfo(_store(), self._group_rank, self._group_world_size, meeting, place)
 
     def verdict(self) -> Verdict | None:
+        """Return the current round's verdict, if there is one."""
         return self._verdict
 
     def conclude(self, verdict: Verdict) -> Verdict:
-        if self._verdict is None:
-            self._verdict = verdict
-        return self._verdict
+        """End the round for this node, unless it has ended; return the verdict that stands."""
+        with self._lock:
+            standing = self._verdict = self._verdict or verdict
+        for wake in self._wakes:
+            wake()
+        return standing
 
     def arrive(self) -> None:
+        """Say that this node's workers succeeded, which is all that it waits for."""
         self.conclude(Verdict(VerdictKind.DONE, by=self._group_rank))
 
     def publish(self, outcome: bytes) -> None:
+        """Keep this node's outcome for ``collect``."""
         self._outcome = outcome
 
-    def collect(self, timeout_s: float) -> Sequence[bytes | None]:  # noqa: ARG002  nobody is met
-        outcomes: list[bytes | None] = [None] * self._group_world_size
-        outcomes[self._group_rank] = self._outcome
-        return outcomes
+    def collect(self, timeout_s: float) -> Sequence[bytes | None]:  # noqa: ARG002  nobody else tells
+        """Return this node's outcome, and None for every other node."""
+        return [
+            self._outcome if rank == self._group_rank else None
+            for rank in range(self._group_world_size)
+        ]
 
     def is_closed(self) -> bool:
-        return self._is_closed
+        """Return whether the run has ended for this node."""
+        return self._is_closed or (self._verdict is not None and self._verdict.kind.ends_run)
 
     def set_closed(self) -> None:
+        """End the run for this node."""
         self._is_closed = True
 
     def num_nodes_waiting(self) -> int:
+        """Return 0: nobody can come."""
         return 0
 
     def shutdown(self) -> bool:
-        self._release_port()
-        self._is_closed = True
-        return True
-
-    def _new_meeting(self) -> RendezvousStoreInfo:
-        # The new port is claimed before the last one is let go, so that they differ.
-        claim = PortClaim()
-        self._release_port()
-        self._claim = claim
-        return RendezvousStoreInfo(self._address, claim.port)
-
-    def _release_port(self) -> None:
+        """End the run for this node and give its port back."""
+        self.set_closed()
         if self._claim is not None:
             self._claim.release()
-            self._claim = None
+        return True
+
+    def _place(self, workers_store: RendezvousStoreInfo) -> Placement:
+        local_world_size = self._profile.local_world_size
+        first_rank = self._group_rank * local_world_size
+        world_size = self._group_world_size * local_world_size
+        return Placement(
+            round=self._round,
+            group_rank=self._group_rank,
+            group_world_size=self._group_world_size,
+            first_rank=first_rank,
+            world_size=world_size,
+            first_role_rank=first_rank,
+            role_world_size=world_size,
+            restart_count=self._restart_count,
+            workers_store=workers_store,
+        )
+
+    def _next_port(self) -> int:
+        if self._port:
+            return self._port
+        last = self._claim
+        try:
+            self._claim = PortClaim.take()
+        except OSError as error:
+            raise RendezvousError(f"{error.strerror}: all ports are in use") from error
+        if last is not None:  # only now, so that no two rounds in a row have one port
+            last.release()
+        return self._claim.port
 
 
-def create_standalone(parameters: RendezvousParameters) -> SoloRounds:
-    """Return the handler of a job on one node.
+def create_standalone(params: RendezvousParameters) -> RoundHandler:
+    """Return the rendezvous of a job on one node.
+
+    Args:
+        params: The endpoint plays no part.
 
     Raises:
-        ValueError: The job may take more than one node.
+        ValueError: More than one node is asked for.
     """
-    if parameters.max_nodes != 1:
+    if params.max_nodes > 1:
         raise ValueError(
-            f"the standalone rendezvous is one node alone, not {parameters.max_nodes}: "
-            "choose another --rdzv-backend"
+            f"standalone is for one node, not for {params.max_nodes}: "
+            "give --rdzv-backend c10d and --rdzv-endpoint"
         )
-    address = parameters.local_addr or LOOPBACK
-    return SoloRounds(parameters.backend, parameters.run_id, address=address)
+    return SoloRendezvous(params.backend, params.run_id, params.local_addr or "127.0.0.1")
 
 
-def create_static(parameters: RendezvousParameters) -> SoloRounds:
-    """Return the handler of a node that was told its rank and where rank 0 is.
+def create_static(params: RendezvousParameters) -> RoundHandler:
+    """Return the rendezvous of nodes that were told their ranks.
+
+    Args:
+        params: The endpoint is the master's address and port, where rank 0's worker hosts torch's
+            store in every round; the setting ``rank`` is this node's.
 
     Raises:
-        ValueError: The number of nodes is a range, the rank is not one of theirs, or there is
-            no address where several nodes could meet.
+        ValueError: The number of nodes is a range, or the rank or the endpoint does not fit.
     """
-    nodes = parameters.max_nodes
-    if parameters.min_nodes != nodes:
+    nodes = params.max_nodes
+    if params.min_nodes != nodes:
         raise ValueError(
-            f"the static rendezvous takes a fixed number of nodes, not "
-            f"{parameters.min_nodes}:{nodes}"
+            f"static rendezvous takes a fixed number of nodes, not {params.min_nodes}:{nodes}"
         )
-    rank = parameters.get_as_int("rank", 0) or 0
-    if not 0 <= rank < nodes:
-        raise ValueError(f"--node-rank {rank}: with {nodes} nodes, give 0 to {nodes - 1}")
-    meeting = None
-    if parameters.endpoint:
-        meeting = RendezvousStoreInfo(*parse_endpoint(parameters.endpoint, default_port=29500))
-    elif nodes > 1:
-        raise ValueError("several static nodes need --master-addr, where the first one is")
-    return SoloRounds(
-        parameters.backend,
-        parameters.run_id,
-        group_rank=rank,
-        group_world_size=nodes,
-        meeting=meeting,
-        address=parameters.local_addr or LOOPBACK,
-    )
-
-
-def _store() -> Any:
-    return MemoryStore()
+    rank = params.get_as_int("rank", 0 if nodes == 1 else -1)
+    if rank is None or not 0 <= rank < nodes:
+        raise ValueError(f"--node-rank {rank}: give a rank from 0 to {nodes - 1} of {nodes} nodes")
+    if not params.endpoint and nodes > 1:
+        raise ValueError("static rendezvous of several nodes needs --master-addr")
+    endpoint = parse_endpoint(params.endpoint or "127.0.0.1", default_port=0)
+    port = endpoint.port or (DEFAULT_MASTER_PORT if nodes > 1 else 0)
+    return SoloRendezvous(params.backend, params.run_id, endpoint.host, port, rank, nodes)

@@ -107,7 +107,7 @@ SEALING = {
     ),
     "the round before was void": (
         [A1, B1],
-        History(void_roster(0, -1, Limits(2, 3), None), Verdict(VerdictKind.NODE_LOST)),
+        History(void_roster(0, -1, None, mine=Limits(2, 3)), Verdict(VerdictKind.NODE_LOST)),
         1,
         Await(1, 5),
     ),
@@ -147,6 +147,10 @@ def test_a_run_keeps_its_limits():
     assert Limits(2, 3) == limits_of_run({0: node("odd", limits=(1, 9)), 1: A1}, history(A, B))
 
 
+def draw(number, sealed_by, seated, past):
+    return draw_roster(number, sealed_by, seated, past, mine=Limits(2, 3))
+
+
 def hosts(drawn):
     return [member.node.host for member in drawn.members]
 
@@ -156,14 +160,14 @@ def test_newcomers_are_ranked_by_host_name_as_people_count():
     names = ["node10", "node2", "node1", "other"]
     seated = {seat: node(name, limits=(4, 4)) for seat, name in enumerate(names)}
 
-    assert ["node1", "node2", "node10", "other"] == hosts(draw_roster(0, 0, seated, None))
+    assert ["node1", "node2", "node10", "other"] == hosts(draw(0, 0, seated, None))
 
 
 def test_agents_of_one_host_are_ranked_by_seat():
     """Where the host names agree, who came first goes first."""
     seated = {5: node("h", workers=5), 2: node("h", workers=2)}
 
-    drawn = draw_roster(0, 0, seated, None)
+    drawn = draw(0, 0, seated, None)
 
     assert [2, 5] == [member.seat for member in drawn.members]
 
@@ -172,7 +176,7 @@ def test_survivors_keep_their_order_and_go_before_newcomers():
     """Ranks stay with the nodes that stay, whoever sits down first."""
     seated = {0: C, 1: B1, 2: A1}
 
-    assert ["a", "b", "c"] == hosts(draw_roster(1, 0, seated, history(A, B)))
+    assert ["a", "b", "c"] == hosts(draw(1, 0, seated, history(A, B)))
 
 
 def test_a_full_round_takes_survivors_first_and_then_by_seat():
@@ -180,7 +184,7 @@ def test_a_full_round_takes_survivors_first_and_then_by_seat():
     late = node("aaa")
     seated = {0: D, 1: C, 2: late, 3: B1}
 
-    drawn = draw_roster(1, 0, seated, history(A, B, kind=VerdictKind.NODE_LOST, lost=(0,)))
+    drawn = draw(1, 0, seated, history(A, B, kind=VerdictKind.NODE_LOST, lost=(0,)))
 
     assert (["b", "c", "d"], NotTaken()) == (hosts(drawn), place_of(drawn, 2))
 
@@ -194,7 +198,12 @@ def test_a_node_that_left_or_was_told_otherwise_is_not_taken():
         3: C,
     }
 
-    assert ["a", "c"] == hosts(draw_roster(0, 0, seated, None))
+    assert ["a", "c"] == hosts(draw(0, 0, seated, None))
+
+
+def test_a_round_of_too_few_is_void():
+    """Nodes that leave while the door is being shut can't be replaced any more."""
+    assert () == draw(0, 0, {0: A, 1: replace(B, is_withdrawn=True)}, None).members
 
 
 @pytest.mark.parametrize(
@@ -212,7 +221,7 @@ def test_only_a_failed_worker_costs_a_restart(kind, spent):
 
 def test_a_void_round_keeps_the_count_of_restarts():
     """What the job has spent outlives a round in which nobody took part."""
-    void = void_roster(1, -1, Limits(2, 3), history(A, B, restarts=1))
+    void = void_roster(1, -1, history(A, B, restarts=1), mine=Limits(2, 3))
 
     assert (2, {}) == (void.restart_count, places_of(void))
 
@@ -235,7 +244,7 @@ def test_ranks_follow_the_roster_over_all_local_world_sizes():
 
 def test_everybody_meets_at_the_first_node():
     """The workers' store is where the node of group rank 0 keeps a port free."""
-    drawn = draw_roster(0, 0, {0: B, 1: A}, None)
+    drawn = draw(0, 0, {0: B, 1: A}, None)
 
     assert {("address of a", 29500)} == {
         (place.workers_store.master_addr, place.workers_store.master_port)
@@ -258,7 +267,7 @@ def test_no_two_nodes_share_a_rank(seed):
         for seat in dice.sample(range(20), dice.randint(1, 12))
     }
     seated[0] = node(limits=(1, 8))
-    drawn = draw_roster(0, 0, seated, None)
+    drawn = draw(0, 0, seated, None)
     ranks, role_ranks = [], {"a": [], "b": [], "default": []}
     for seat, place in places_of(drawn).items():
         workers = range(seated[seat].local_world_size)
@@ -276,7 +285,7 @@ def test_a_running_round_has_room_below_its_maximum_until_a_node_has_finished():
         has_room(roster(A, B), 0),
         has_room(roster(A, B), 1),
         has_room(roster(A, B, C), 0),
-        has_room(void_roster(0, 0, Limits(2, 3), None), 0),
+        has_room(void_roster(0, 0, None, mine=Limits(2, 3)), 0),
     ]
 
 

@@ -1,0 +1,432 @@
+"""The store over torch's TCPStore, which the node at the endpoint hosts.
+
+The only module that imports torch, and it does so when a store is reached, not before. Three habits
+of TCPStore shape it:
+
+- A call that blocks keeps its connection to itself. So every wait has a connection of its own.
+- A time-out is a failure to it, told on standard error. So no wait has one: a thread blocks as long
+  as it takes, and the deadline is watched in Python. A thread whose wait nobody wants any more ends
+  when its keys are written after all, or with the store.
+- It retries to connect for as long as it is told, with a warning each time, and is stuck for good
+  with a server that takes the connection and says nothing. So the endpoint is tried by plain
+  connections first, and then a thread connects while another one watches the time.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from importlib import import_module
+from typing import Any, TypeVar
+
+from .addresses import (
+    Endpoint,
+    address_towards,
+    addresses_of,
+    default_address,
+    is_literal,
+    is_local,
+    is_loopback,
+    parse_endpoint,
+)
+from .handler import (
+    RendezvousClosedError,
+    RendezvousConnectionError,
+    RendezvousError,
+    RendezvousParameters,
+    RoundHandler,
+)
+from .rounds import Connection, RoundRendezvous
+from .timing import timing_of
+
+log = logging.getLogger(__name__)
+
+_NEVER = timedelta(days=3650)
+_HANDSHAKE_S = 30.0
+_PROBE_S = 5.0
+_FIRST_PAUSE_S = 0.05
+_LONGEST_PAUSE_S = 1.0
+_BACKLOG = 4096
+# What compare_set() returns for a key that isn't there, when told to expect this.
+_NOTHING = b"\0elrun: nothing here"
+_TORCH = "torch.distributed"
+_LOG_LEVEL = "TORCH_CPP_LOG_LEVEL"
+
+_T = TypeVar("_T")
+
+
+class TcpStore:
+    """A ``Store`` over connections to one TCPStore server.
+
+    Args:
+        endpoint: How people call the place.
+        connect: Opens a further connection.
+        server: The connection that holds the server, if this process hosts it.
+
+    Raises:
+        RendezvousConnectionError: The first connection can't be opened.
+    """
+
+    def __init__(self, endpoint: str, connect: Callable[[], Any], server: Any = None) -> None:
+        self._endpoint = endpoint
+        self._connect = connect
+        self._server = server
+        self._client = server if server is not None else self._call(connect)
+        # The waits that are going on, and the connections that are free for the next ones.
+        self._lock = threading.Lock()
+        self._waits: dict[tuple[str, ...], _Wait] = {}
+        self._idle: list[Any] = []
+        self._is_closed = False
+
+    def add(self, key: str, amount: int) -> int:
+        """Add to a counter; see ``Store.add``."""
+        return int(self._call(self._open_client().add, key, amount))
+
+    def set(self, values: Mapping[str, bytes]) -> None:
+        """Write values; see ``Store.set``."""
+        if values:
+            self._call(self._open_client().multi_set, list(values), list(values.values()))
+
+    def get(self, keys: Sequence[str]) -> list[bytes | None]:
+        """Return values, None for each that isn't there; see ``Store.get``."""
+        client = self._open_client()
+        wanted = list(keys)
+        if len(wanted) > 2 and self._call(client.check, wanted):  # noqa: PLR2004  two calls do for two
+            return list(self._call(client.multi_get, wanted))
+        found = [self._call(client.compare_set, key, _NOTHING, _NOTHING) for key in wanted]
+        return [None if value == _NOTHING else value for value in found]
+
+    def create(self, key: str, value: bytes) -> bytes:
+        """Write a value once; see ``Store.create``."""
+        return bytes(self._call(self._open_client().compare_set, key, b"", value))
+
+    def wait(self, keys: Sequence[str], timeout_s: float | None) -> list[bytes] | None:
+        """Block until every key is there; see ``Store.wait``."""
+        wanted = tuple(keys)
+        with self._lock:
+            self._open_client()
+            wait = self._waits.get(wanted)
+            if wait is None:
+                wait = self._waits[wanted] = _Wait()
+                threading.Thread(
+                    target=self._block, args=(wanted, wait), name="elrun-store-wait", daemon=True
+                ).start()
+        if not wait.is_over.wait(timeout_s):
+            return None
+        if wait.error is not None:
+            raise RendezvousConnectionError(str(wait.error)) from wait.error
+        return list(wait.values)
+
+    def close(self) -> None:
+        """Let go of the connections, and of the server if it is here; see ``Store.close``."""
+        with self._lock:
+            self._is_closed = True
+            self._client = self._server = None
+            self._idle.clear()
+            waits = list(self._waits.values())
+            self._waits.clear()
+        for wait in waits:
+            wait.fail(self._closed_error())
+
+    def _block(self, keys: tuple[str, ...], wait: _Wait) -> None:
+        try:
+            with self._lock:
+                client = self._idle.pop() if self._idle else None
+            client = client or self._call(self._connect)
+            wait.succeed(self._call(client.multi_get, list(keys)))
+        except RendezvousError as error:
+            wait.fail(error)
+            client = None
+        with self._lock:
+            if self._waits.get(keys) is wait:
+                del self._waits[keys]
+            if client is not None and not self._is_closed:
+                self._idle.append(client)
+
+    def _open_client(self) -> Any:
+        client = self._client
+        if client is None:
+            raise self._closed_error()
+        return client
+
+    def _closed_error(self) -> RendezvousConnectionError:
+        return RendezvousConnectionError(f"the connection to {self._endpoint} was closed")
+
+    def _call(self, function: Callable[..., _T], *args: Any) -> _T:
+        """Call torch, whose errors become ours here and nowhere else."""
+        try:
+            return function(*args)
+        except RuntimeError as error:  # of which torch's DistError is one
+            reason = (str(error).splitlines() or [""])[0]
+            raise RendezvousConnectionError(
+                f"the rendezvous store at {self._endpoint} was lost: {reason}"
+            ) from error
+
+
+class _Wait:
+    """A wait that goes on in a thread of its own: it ends once, in one way."""
+
+    def __init__(self) -> None:
+        self.is_over = threading.Event()
+        self.values: Sequence[bytes] = ()
+        self.error: RendezvousError | None = None
+
+    def succeed(self, values: Sequence[bytes]) -> None:
+        self.values = values
+        self.is_over.set()
+
+    def fail(self, error: RendezvousError) -> None:
+        if not self.is_over.is_set():
+            self.error = error
+            self.is_over.set()
+
+
+class Reach:
+    """Reaches the store of one run: hosts it where the endpoint is this node, else connects to it.
+
+    Args:
+        endpoint: Where; port 0 hosts it on any free port, for this node alone.
+        is_host: Whether this node hosts it; None: if the endpoint is here and its port is free.
+        local_addr: Address of this node that others should use; None: the one that leads there.
+        timeout_s: For how long the endpoint is tried.
+    """
+
+    def __init__(
+        self, endpoint: Endpoint, is_host: bool | None, local_addr: str | None, timeout_s: float
+    ) -> None:
+        self._endpoint = endpoint
+        self._is_host = is_host
+        self._local_addr = local_addr
+        self._timeout_s = timeout_s
+
+    def __call__(self, stop: threading.Event) -> Connection:
+        """Return the connection, as soon as there is something to connect to.
+
+        Args:
+            stop: Ends the attempts.
+
+        Raises:
+            RendezvousConnectionError: The endpoint can't be hosted, or not reached in time.
+            RendezvousClosedError: ``stop`` was set.
+        """
+        deadline = time.monotonic() + self._timeout_s
+        may_host = self._is_host
+        if may_host is None:
+            may_host = self._endpoint.port == 0 or is_local(self._endpoint.host)
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            listener = self._listen() if may_host else None
+            if listener is not None:
+                return self._host(listener)
+            address, reason = self._probe(deadline)
+            if address:
+                return self._join(address, deadline)
+            left_s = deadline - time.monotonic()
+            if left_s <= 0:
+                raise RendezvousConnectionError(self._unreachable(reason, may_host=may_host))
+            if stop.wait(min(pause_s, left_s)):
+                raise RendezvousClosedError(f"gave up reaching {self._endpoint}")
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+    def _listen(self) -> socket.socket | None:
+        """Return a socket that listens at the endpoint, or None if another agent seems to."""
+        family, address = _interface_of(self._endpoint.host)
+        try:
+            try:
+                return _listener(family, address, self._endpoint.port)
+            except OSError as error:
+                if error.errno != errno.EADDRNOTAVAIL or address == _anywhere(family):
+                    raise
+                # An address that leads here by way of a router, so it belongs to no interface.
+                return _listener(family, _anywhere(family), self._endpoint.port)
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE and self._is_host is None:
+                return None
+            raise RendezvousConnectionError(
+                f"the rendezvous can't be hosted at {self._endpoint}: {error.strerror}; "
+                "free the port or give another one (--rdzv-endpoint)"
+            ) from error
+
+    def _host(self, listener: socket.socket) -> Connection:
+        tcp_store = _import_tcp_store()
+        bound, port = listener.getsockname()[:2]
+        own = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(bound, bound)  # noqa: S104  a table of names
+        try:
+            server = _in_time(
+                lambda: tcp_store(
+                    own,
+                    port,
+                    is_master=True,
+                    wait_for_workers=False,
+                    master_listen_fd=listener.fileno(),
+                    timeout=timedelta(seconds=_HANDSHAKE_S),
+                ),
+                _HANDSHAKE_S,
+            )
+        except (RuntimeError, TimeoutError) as error:
+            raise RendezvousConnectionError(
+                f"the rendezvous can't be hosted at {self._endpoint}: {error}"
+            ) from error
+        listener.detach()  # the server closes it
+        server.set_timeout(_NEVER)
+        log.info("hosting the rendezvous at %s, port %d", self._endpoint.host, port)
+        store = TcpStore(str(self._endpoint), lambda: _client(tcp_store, own, port), server)
+        return Connection(store, self._own_address(), is_host=True)
+
+    def _join(self, address: str, deadline: float) -> Connection:
+        tcp_store = _import_tcp_store()
+        port = self._endpoint.port
+        timeout_s = max(1.0, min(_HANDSHAKE_S, deadline - time.monotonic()))
+        try:
+            first: list[Any] = [
+                _in_time(lambda: _client(tcp_store, address, port, timeout_s), timeout_s)
+            ]
+        except (RuntimeError, TimeoutError) as error:
+            raise RendezvousConnectionError(
+                f"{self._endpoint} answers, but not as the rendezvous of a c10d job; "
+                "does another program use this port? (--rdzv-endpoint)"
+            ) from error
+        return Connection(
+            TcpStore(
+                str(self._endpoint),
+                lambda: first.pop() if first else _client(tcp_store, address, port),
+            ),
+            self._own_address(),
+        )
+
+    def _probe(self, deadline: float) -> tuple[str, str]:
+        """Return the address that answers at the endpoint, or none and the reason."""
+        timeout_s = max(0.1, min(_PROBE_S, deadline - time.monotonic()))
+        try:
+            with socket.create_connection(self._endpoint, timeout_s) as probe:
+                return str(probe.getpeername()[0]), ""
+        except socket.gaierror as error:
+            return "", f"the name {self._endpoint.host} can't be resolved ({error.strerror})"
+        except TimeoutError:
+            return "", "it does not answer"
+        except (OSError, UnicodeError) as error:
+            return "", getattr(error, "strerror", None) or str(error)
+
+    def _own_address(self) -> str:
+        if self._local_addr:
+            return self._local_addr
+        host, port = self._endpoint
+        try:
+            address = address_towards(host, port)
+        except OSError:
+            return default_address()
+        # A name that leads this node back to itself leads the others here, too.
+        return host if is_loopback(address) and not is_loopback(host) else address
+
+    def _unreachable(self, reason: str, *, may_host: bool) -> str:
+        said = (
+            f"the rendezvous at {self._endpoint} could not be reached within "
+            f"{self._timeout_s:g} s: {reason}"
+        )
+        if may_host:
+            return f"{said}; another program holds port {self._endpoint.port} on this host"
+        return f"{said}; is elrun running on {self._endpoint.host}, and is the port open?"
+
+
+def create_c10d(params: RendezvousParameters) -> RoundHandler:
+    """Return the rendezvous over a TCPStore.
+
+    Args:
+        params: The endpoint is ``host[:port]``, by default localhost and port 29400. Settings:
+            ``join_timeout`` and ``last_call_timeout`` in seconds; ``is_host`` says whether this
+            node hosts the store.
+
+    Raises:
+        ValueError: The endpoint is none, or a setting is not what it should be.
+    """
+    if "," in params.endpoint:
+        raise ValueError(f"endpoint {params.endpoint!r}: this version of elrun takes one endpoint")
+    endpoint = parse_endpoint(params.endpoint or "localhost")
+    is_host = params.get_as_bool("is_host")
+    if endpoint.port == 0 and (params.max_nodes > 1 or is_host is False):
+        raise ValueError(f"endpoint {params.endpoint!r}: port 0 is known to no other node")
+    timing = timing_of(params)
+    reach = Reach(endpoint, is_host, params.local_addr, timing.join_timeout_s)
+    return RoundRendezvous(params, reach, timing)
+
+
+def _import_tcp_store() -> Any:
+    """Import torch, with the warnings of its C++ side silenced: what matters is raised, too."""
+    if _LOG_LEVEL in os.environ or "torch" in sys.modules:
+        return import_module(_TORCH).TCPStore
+    # torch reads the variable while it is loaded; putenv() keeps it out of what workers inherit.
+    os.putenv(_LOG_LEVEL, "ERROR")
+    try:
+        return import_module(_TORCH).TCPStore
+    finally:
+        os.unsetenv(_LOG_LEVEL)
+
+
+def _client(tcp_store: Any, address: str, port: int, timeout_s: float = _HANDSHAKE_S) -> Any:
+    client = tcp_store(
+        address,
+        port,
+        is_master=False,
+        wait_for_workers=False,
+        timeout=timedelta(seconds=timeout_s),
+    )
+    client.set_timeout(_NEVER)
+    return client
+
+
+def _in_time(function: Callable[[], _T], timeout_s: float) -> _T:
+    """Return what a function returns, or leave it to itself after the time-out."""
+    results: list[_T] = []
+    errors: list[RuntimeError] = []
+    is_over = threading.Event()
+
+    def run() -> None:
+        try:
+            results.append(function())
+        except RuntimeError as error:
+            errors.append(error)
+        is_over.set()
+
+    threading.Thread(target=run, name="elrun-store-connect", daemon=True).start()
+    if not is_over.wait(timeout_s):
+        raise TimeoutError(f"no answer within {timeout_s:g} s")
+    if errors:
+        raise errors[0]
+    return results[0]
+
+
+def _interface_of(host: str) -> tuple[socket.AddressFamily, str]:
+    """Return where to listen for an endpoint on this node.
+
+    On the one interface that an address names. A name may stand for other addresses on other
+    nodes than it does here, so it means all interfaces, unless it is localhost.
+    """
+    addresses = addresses_of(host)
+    families = [family for family, _ in addresses]
+    family = socket.AF_INET if socket.AF_INET in families or not families else socket.AF_INET6
+    if is_literal(host) or is_loopback(host):
+        return next((each for each in addresses if each[0] == family), (family, host))
+    if socket.AF_INET6 in families and socket.has_dualstack_ipv6():
+        family = socket.AF_INET6
+    return family, _anywhere(family)
+
+
+def _anywhere(family: socket.AddressFamily) -> str:
+    return "::" if family == socket.AF_INET6 else "0.0.0.0"  # noqa: S104  see _interface_of
+
+
+def _listener(family: socket.AddressFamily, address: str, port: int) -> socket.socket:
+    # Python sets SO_REUSEADDR here: two can't listen, but the last job's connections don't matter.
+    return socket.create_server(
+        (address, port),
+        family=family,
+        backlog=_BACKLOG,
+        dualstack_ipv6=address == "::" and socket.has_dualstack_ipv6(),
+    )

@@ -1,0 +1,244 @@
+"""The way of one node into the next round that takes it."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import logging
+import time
+from collections.abc import Callable
+
+from .handler import (
+    Placement,
+    RendezvousClosedError,
+    RendezvousError,
+    RendezvousGracefulExitError,
+    Verdict,
+    VerdictKind,
+)
+from .keys import RunKeys
+from .records import History, Node, Roster
+from .round import DOOR, has_room, void_roster
+from .sealing import VOID, Seat, places_to_write, refusal, unoccupied
+from .store import Store
+from .timing import Timing
+from .wire import (
+    read_count,
+    read_roster,
+    read_verdict,
+    write_roster,
+    write_verdict,
+)
+
+log = logging.getLogger(__name__)
+
+_UNSEALED_LOOKS = 4
+
+
+class Joining:
+    """Takes seats, round after round, until a round takes the node.
+
+    Args:
+        store: The store.
+        run: Its keys.
+        node: The node's record.
+        timing: How long to wait for what.
+        clock: A monotonic clock.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        run: RunKeys,
+        node: Node,
+        timing: Timing,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store = store
+        self._run = run
+        self._node = node
+        self._timing = timing
+        self._clock = clock
+        self._seats: list[Seat] = []
+        self._round_number = 0
+
+    @property
+    def round_number(self) -> int:
+        """The round in which this node sat down last."""
+        return self._round_number
+
+    def enter(self) -> Placement:
+        """Block until this node is a member of a sealed round.
+
+        Raises:
+            RendezvousClosedError: The run has ended.
+            RendezvousGracefulExitError: It ended while this node waited, and went well without it.
+            RendezvousTimeoutError: Too few nodes came in time.
+            RendezvousStateError: The run has other limits, or the store holds something foreign.
+            RendezvousConnectionError: The store was lost.
+        """
+        origin = self._node.origin
+        number = read_forming_round(self._store, self._run) if origin is None else origin.round + 1
+        while True:
+            place = self._enter_round(number)
+            if place is not None:
+                return place
+            number += 1
+
+    def leave(self) -> None:
+        """Give up every seat, from any thread."""
+        for seat in list(self._seats):
+            seat.leave()
+
+    def _enter_round(self, number: int) -> Placement | None:
+        taken = self._store.add(self._run.round(number).seats, 1)
+        if taken > DOOR:
+            return None
+        seat = Seat(
+            self._store, self._run, number, taken - 1, self._node, self._timing, self._clock
+        )
+        self._seats.append(seat)
+        self._round_number = number
+        seat.take()
+        origin = self._node.origin
+        if number == 0:
+            place = seat.await_place(lambda: None)
+        elif origin is not None and origin.round == number - 1:
+            place = seat.await_place(
+                functools.cache(lambda: read_history(self._store, self._run, number))
+            )
+        else:
+            history = self._stand_by(number, seat)
+            place = seat.await_place(lambda: history)
+        return place if isinstance(place, Placement) else None
+
+    def _stand_by(self, number: int, seat: Seat) -> History:
+        """Wait, as a newcomer, for the end of the round before; ask for it if that has room."""
+        before = self._run.round(number - 1)
+        roster_data, verdict_data, finished = self._store.get(
+            [before.roster, before.verdict, before.finished]
+        )
+        if roster_data is None:
+            roster_data = self._await_roster(number - 1)
+        roster = read_roster(before.roster, roster_data)
+        if roster.members and roster.limits != self._node.limits:
+            seat.leave()
+            raise refusal(self._run, roster.limits, self._node.limits)
+        has_waited = verdict_data is None
+        if verdict_data is None:
+            wanted = self._verdict_for(
+                roster, 0 if finished is None else read_count(before.finished, finished)
+            )
+            verdict_data = (
+                _wait_for(self._store, before.verdict)
+                if wanted is None
+                else self._store.create(before.verdict, write_verdict(wanted))
+            )
+        verdict = read_verdict(before.verdict, verdict_data)
+        if verdict.kind.ends_run:
+            raise _ended(self._run, verdict, has_waited=has_waited)
+        return History(roster, verdict)
+
+    def _verdict_for(self, roster: Roster, finished: int) -> Verdict | None:
+        """Return the verdict that a newcomer asks for on a running round; None: it waits."""
+        if not roster.members:
+            return VOID
+        if has_room(roster, finished):
+            return Verdict(VerdictKind.NODE_WAITING, reason=f"{self._node.host} is waiting to join")
+        log.info("run %r is complete: waiting as a spare", self._run.run_id)
+        return None
+
+    def _await_roster(self, number: int) -> bytes:
+        """Return the roster of a round whose door is shut; void it if nobody is left to seal it."""
+        key = self._run.round(number).roster
+        values = self._store.wait([key], _UNSEALED_LOOKS * self._timing.deputy_s)
+        if values is not None:
+            return values[0]
+        history = read_history(self._store, self._run, number)
+        void = void_roster(number, -1, history, mine=self._node.limits)
+        return self._store.create(key, write_roster(void))
+
+
+def read_forming_round(store: Store, run: RunKeys) -> int:
+    """Return the number of the round that a newcomer should try first."""
+    (hint,) = store.get([run.hint])
+    return 0 if hint is None else read_count(run.hint, hint)
+
+
+def read_history(store: Store, run: RunKeys, number: int) -> History | None:
+    """Return what the nodes of a round must know of the one before, which has ended."""
+    if number == 0:
+        return None
+    keys = run.round(number - 1)
+    roster = _wait_for(store, keys.roster)
+    verdict = _wait_for(store, keys.verdict)
+    return History(read_roster(keys.roster, roster), read_verdict(keys.verdict, verdict))
+
+
+def abort_run(store: Store, run: RunKeys, node: Node, reason: str) -> None:
+    """End a run, whether a round is running or forming.
+
+    Args:
+        store: The store.
+        run: Its keys.
+        node: This node's record.
+        reason: A sentence for people.
+    """
+    aborted = write_verdict(Verdict(VerdictKind.ABORTED, reason=reason))
+    # The round before the forming one may still be running: then its verdict ends the run.
+    for number in itertools.count(max(0, read_forming_round(store, run) - 1)):
+        key = run.round(number).verdict
+        if read_verdict(key, store.create(key, aborted)).kind.ends_run:
+            _void(store, run, number, node)
+            return
+
+
+def _void(store: Store, run: RunKeys, number: int, node: Node) -> None:
+    """Seal a round without members, if it isn't sealed."""
+    keys = run.round(number)
+    taken = store.add(keys.seats, DOOR) % DOOR
+    void = void_roster(number, -1, read_history(store, run, number), mine=node.limits)
+    standing = read_roster(keys.roster, store.create(keys.roster, write_roster(void)))
+    if not standing.members:
+        free = unoccupied(keys, range(taken, taken + node.limits.max_nodes), node)
+        store.set({**free, **places_to_write(run, standing, taken)})
+
+
+def has_ended(store: Store, run: RunKeys) -> bool:
+    """Return whether a run has a verdict that no round follows."""
+    forming = read_forming_round(store, run)
+    keys = [run.round(number).verdict for number in (forming - 1, forming) if number >= 0]
+    told = zip(keys, store.get(keys), strict=True)
+    return any(data is not None and read_verdict(key, data).kind.ends_run for key, data in told)
+
+
+def marks_to_await(store: Store, run: RunKeys, number: int) -> list[str]:
+    """Return the marks of all nodes that may still have to read how a round ended.
+
+    Args:
+        store: The store.
+        run: Its keys.
+        number: The last round.
+    """
+    keys, next_keys = run.round(number), run.round(number + 1)
+    (roster,) = store.get([keys.roster])
+    members = 0 if roster is None else len(read_roster(keys.roster, roster).members)
+    seated = store.add(next_keys.seats, 0) % DOOR
+    gone = [keys.gone(rank) for rank in range(members)]
+    return gone + [next_keys.left(seat) for seat in range(seated)]
+
+
+def _wait_for(store: Store, key: str) -> bytes:
+    values = store.wait([key], None)
+    if values is None:
+        raise RendezvousError(f"{key}: the store gave up waiting")
+    return values[0]
+
+
+def _ended(run: RunKeys, verdict: Verdict, *, has_waited: bool) -> RendezvousError:
+    if has_waited and verdict.kind is VerdictKind.DONE:
+        return RendezvousGracefulExitError(
+            f"run {run.run_id!r} has ended well, and did not need this node"
+        )
+    reason = f": {verdict.reason}" if verdict.reason else ""
+    return RendezvousClosedError(f"run {run.run_id!r} has ended ({verdict.kind.value}{reason})")

@@ -1,0 +1,293 @@
+"""One seat in a forming round: the wait for its place, and the sealing that somebody has to do."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+from .handler import (
+    Placement,
+    RendezvousStateError,
+    RendezvousTimeoutError,
+    Verdict,
+    VerdictKind,
+)
+from .keys import RoundKeys, RunKeys
+from .records import History, Limits, Node, NotTaken, Place, Roster
+from .round import (
+    DOOR,
+    Await,
+    Decision,
+    GiveUp,
+    Seal,
+    decide,
+    draw_roster,
+    limits_of_run,
+    place_of,
+    places_of,
+)
+from .store import Store
+from .timing import Timing
+from .wire import (
+    read_node,
+    read_place,
+    read_roster,
+    write_count,
+    write_node,
+    write_place,
+    write_roster,
+    write_verdict,
+)
+
+log = logging.getLogger(__name__)
+
+VOID = Verdict(VerdictKind.NODE_LOST, reason="the nodes that formed the round left before it began")
+
+
+class Seat:
+    """The seat of one node in one round.
+
+    Args:
+        store: The store.
+        run: Its keys.
+        round_number: The round.
+        number: The seat.
+        node: The node's record.
+        timing: How long to wait for what.
+        clock: A monotonic clock.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        run: RunKeys,
+        round_number: int,
+        number: int,
+        node: Node,
+        timing: Timing,
+        clock: Callable[[], float],
+    ) -> None:
+        self._store = store
+        self._run = run
+        self._keys = run.round(round_number)
+        self._round_number = round_number
+        self._number = number
+        self._node = node
+        self._timing = timing
+        self._clock = clock
+        self._awaited: set[int] = set()
+        # leave() may come from another thread, and what it writes must be the last word.
+        self._record_lock = threading.Lock()
+        self._has_left = False
+
+    def take(self) -> None:
+        """Write the node's record."""
+        with self._record_lock:
+            if not self._has_left:
+                self._store.set({self._keys.node(self._number): write_node(self._node)})
+
+    def leave(self) -> None:
+        """Take the record back; end the round if it was sealed with this node in it meanwhile."""
+        with self._record_lock:
+            self._has_left = True
+            gone = {self._keys.left(self._number): b"1"}
+            self._store.set({**gone, **unoccupied(self._keys, [self._number], self._node)})
+        place = self._standing_place()
+        if isinstance(place, Placement):
+            rank = place.group_rank
+            reason = f"{self._node.host} left before the round began"
+            lost = Verdict(VerdictKind.NODE_LOST, rank, reason, lost=(rank,))
+            self._store.create(self._keys.verdict, write_verdict(lost))
+
+    def await_place(self, read_history: Callable[[], History | None]) -> Place:
+        """Block until the round is sealed; seal it, if it falls to this seat.
+
+        Args:
+            read_history: Returns the round before; called by those only that may have to seal.
+
+        Raises:
+            RendezvousTimeoutError: Too few nodes came in time.
+            RendezvousStateError: The other nodes were told other limits.
+        """
+        deadline = self._clock() + self._timing.join_timeout_s
+        if self._number == 0:
+            return self._seal_when_due(read_history(), deadline)
+        return self._watch_the_sealer(read_history, deadline)
+
+    def _seal_when_due(self, history: History | None, deadline: float) -> Place:
+        """Be the sealer: be woken by every record that matters."""
+        seated = {0: self._node}
+        last_joined_at = self._clock()
+        is_current = True
+        while True:
+            match self._decide(seated, history, last_joined_at, deadline):
+                case Seal() if is_current:
+                    return self._seal(seated, history)
+                case Seal():  # somebody may have left since its record was read
+                    seated |= self._read_nodes(seated)
+                    is_current = True
+                case GiveUp(joined):
+                    return self._give_up(joined)
+                case Await(seats, until):
+                    is_current = len(seated) == 1
+                    free = itertools.islice(
+                        (n for n in itertools.count() if n not in seated), seats
+                    )
+                    found = self._await_nodes(free, until - self._clock())
+                    seated |= found
+                    last_joined_at = self._clock() if found else last_joined_at
+                    if any(node.is_withdrawn for node in found.values()):
+                        place = self._standing_place()  # the run may have been ended meanwhile
+                        if place is not None:
+                            return place
+
+    def _watch_the_sealer(
+        self, read_history: Callable[[], History | None], deadline: float
+    ) -> Place:
+        """Be a deputy: sleep on the own place, and look now and then whether to step in."""
+        interval_s = self._timing.deputy_s * self._number
+        taken, changed_at = 0, self._clock()
+        while True:
+            left_s = deadline - self._clock()
+            pause_s = interval_s if left_s <= 0 else min(interval_s, left_s)
+            told = self._store.wait([self._keys.place(self._number)], pause_s)
+            if told is not None:
+                return self._read_place(told[0])
+            place = self._standing_place()
+            if place is not None:
+                return place
+            before, taken = taken, self._store.add(self._keys.seats, 0)
+            if taken != before:
+                changed_at = self._clock()
+            history = read_history()
+            seated = self._read_nodes(range(taken % DOOR))
+            self._check_limits(limits_of_run(seated, history))
+            decision = self._decide(seated, history, changed_at, deadline)
+            if isinstance(decision, Seal) or taken >= DOOR:
+                log.info("%s: sealing in place of the first node", self._keys.prefix)
+                return self._seal(seated, history)
+            if isinstance(decision, GiveUp):
+                return self._give_up(decision.joined)
+
+    def _decide(
+        self,
+        seated: dict[int, Node],
+        history: History | None,
+        last_joined_at: float,
+        deadline: float,
+    ) -> Decision:
+        return decide(
+            seated,
+            history,
+            mine=self._node.limits,
+            now=self._clock(),
+            last_joined_at=last_joined_at,
+            deadline=deadline,
+            last_call_s=self._timing.last_call_s,
+        )
+
+    def _seal(self, seated: dict[int, Node], history: History | None) -> Place:
+        taken = self._store.add(self._keys.seats, DOOR) % DOOR
+        late = [number for number in range(taken) if number not in seated]
+        if late:
+            seated = seated | self._await_nodes(late, self._timing.straggler_s)
+        drawn = draw_roster(
+            self._round_number, self._number, seated, history, mine=self._node.limits
+        )
+        standing = self._read_roster(self._store.create(self._keys.roster, write_roster(drawn)))
+        if not standing.members:
+            self._store.create(self._keys.verdict, write_verdict(VOID))
+        if standing.sealed_by == self._number:
+            # Nobody can come to the seats that were awaited in vain: end the store's wait for them.
+            free = unoccupied(self._keys, (n for n in self._awaited if n >= taken), self._node)
+            self._store.set({**places_to_write(self._run, standing, taken), **free})
+        return place_of(standing, self._number)
+
+    def _standing_place(self) -> Place | None:
+        """Return this seat's place if the round is sealed, even if nobody wrote the places."""
+        place, roster = self._store.get([self._keys.place(self._number), self._keys.roster])
+        if place is not None:
+            return self._read_place(place)
+        if roster is None:
+            return None
+        standing = self._read_roster(roster)
+        taken = self._store.add(self._keys.seats, 0) % DOOR
+        self._store.set(places_to_write(self._run, standing, taken))
+        return place_of(standing, self._number)
+
+    def _give_up(self, joined: int) -> Place:
+        place = self._standing_place()
+        if place is not None:
+            return place
+        self.leave()
+        raise RendezvousTimeoutError(
+            f"run {self._run.run_id!r}: {joined} of {self._node.limits.min_nodes} nodes joined "
+            f"within {self._timing.join_timeout_s:g} s (--rdzv-conf join_timeout=...)"
+        )
+
+    def _check_limits(self, limits: Limits | None) -> None:
+        if limits is not None and limits != self._node.limits:
+            self.leave()
+            raise refusal(self._run, limits, self._node.limits)
+
+    def _await_nodes(self, numbers: Iterable[int], timeout_s: float) -> dict[int, Node]:
+        """Return the records of these seats once all are there, or of some after the time-out."""
+        wanted = list(numbers)
+        keys = [self._keys.node(number) for number in wanted]
+        self._awaited.update(wanted)
+        values = self._store.wait(keys, max(0.0, timeout_s))
+        return self._parse_nodes(wanted, self._store.get(keys) if values is None else values)
+
+    def _read_nodes(self, numbers: Iterable[int]) -> dict[int, Node]:
+        """Return the records of these seats that are there."""
+        wanted = list(numbers)
+        return self._parse_nodes(wanted, self._store.get([self._keys.node(n) for n in wanted]))
+
+    def _parse_nodes(
+        self, numbers: Iterable[int], values: Iterable[bytes | None]
+    ) -> dict[int, Node]:
+        pairs = zip(numbers, values, strict=True)
+        return {n: read_node(self._keys.node(n), data) for n, data in pairs if data is not None}
+
+    def _read_place(self, data: bytes) -> Place:
+        return read_place(self._keys.place(self._number), data)
+
+    def _read_roster(self, data: bytes) -> Roster:
+        return read_roster(self._keys.roster, data)
+
+
+def places_to_write(run: RunKeys, roster: Roster, taken: int) -> dict[str, bytes]:
+    """Return what follows from a roster: the place of each seat, and where newcomers go now.
+
+    Args:
+        run: The run's keys.
+        roster: The standing roster.
+        taken: Number of seats that were taken.
+    """
+    keys = run.round(roster.round)
+    places = places_of(roster)
+    values = {keys.place(n): write_place(places.get(n, NotTaken())) for n in range(taken)}
+    return {**values, run.hint: write_count(roster.round + 1)}
+
+
+def unoccupied(keys: RoundKeys, numbers: Iterable[int], node: Node) -> dict[str, bytes]:
+    """Return records that say that these seats have no node, or have it no more.
+
+    Args:
+        keys: The round's keys.
+        numbers: The seats.
+        node: The node that says so.
+    """
+    record = write_node(replace(node, is_withdrawn=True))
+    return {keys.node(number): record for number in numbers}
+
+
+def refusal(run: RunKeys, limits: Limits, mine: Limits) -> RendezvousStateError:
+    """Return the error of a node that was told other limits than the run."""
+    return RendezvousStateError(
+        f"run {run.run_id!r} has {limits} nodes, and this node was told {mine}: "
+        "give the same --nnodes on every node"
+    )

@@ -1,0 +1,49 @@
+"""How long a node waits for what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .handler import RendezvousParameters
+
+# Ten years: what people mean by "inf", which the system's clocks don't take.
+_LONGEST_S = 3e8
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How long a node waits for what; all in seconds.
+
+    Args:
+        join_timeout_s: For enough nodes.
+        last_call_s: For another node after each one that joined, once there are enough.
+        deputy_s: Between two looks of the first deputy at whether the round should be sealed.
+        straggler_s: For the record of a node that took its seat just before the door was shut.
+        farewell_s: For the others to have read the end of the run, where this node hosts the store.
+    """
+
+    join_timeout_s: float = 600.0
+    last_call_s: float = 5.0
+    deputy_s: float = 3.0
+    straggler_s: float = 1.0
+    farewell_s: float = 5.0
+
+
+def timing_of(params: RendezvousParameters) -> Timing:
+    """Return how long to wait for what, as the settings say.
+
+    Args:
+        params: ``join_timeout``, or ``timeout`` as LaunchConfig knows it, and
+            ``last_call_timeout``, in seconds.
+
+    Raises:
+        ValueError: One of them is no number of seconds.
+    """
+    default = Timing()
+    legacy_s = params.get_as_seconds("timeout", default.join_timeout_s)
+    return Timing(
+        join_timeout_s=min(_LONGEST_S, params.get_as_seconds("join_timeout", legacy_s)),
+        last_call_s=min(
+            _LONGEST_S, params.get_as_seconds("last_call_timeout", default.last_call_s)
+        ),
+    )
