@@ -195,14 +195,16 @@ class OutputPump:
             fds = [fd for fd, _ in ready.poll()]
             if self._stop_fd in fds:
                 return
-            if max(map(self._carry_from, fds)) < _LITTLE_BYTES:
+            if max(self._carry_from(fd, ready) for fd in fds) < _LITTLE_BYTES:
                 stop.poll(_REST_S * 1000)
 
-    def _carry_from(self, fd: int) -> int:
+    def _carry_from(self, fd: int, ready: select.epoll) -> int:
         chunk = os.read(fd, _CHUNK_BYTES)
         if chunk:
             self._carried[fd].take(chunk)
         else:
+            # Closing alone would not do where a process that the agent forked holds the pipe, too.
+            ready.unregister(fd)
             self._end(fd)
         return len(chunk)
 
