@@ -35,7 +35,7 @@ bench: $(VENV)/installed  ## measure elrun beside torchrun; QUICK=1 for fewer ru
 	$(BIN)/python benchmarks/bench.py $(if $(filter-out 0,$(QUICK)),--quick)
 
 clean:  ## remove all that was made
-	rm -rf $(VENV) .links build dist *.egg-info src/*.egg-info
+	rm -rf $(VENV) .venv-ci .links build dist *.egg-info src/*.egg-info
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
