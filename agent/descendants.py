@@ -9,6 +9,8 @@ or in that of a kernel thread. What descends from it is found by one of three ma
    agent's children), and carries the agent's mark: ``ELRUN_AGENT`` in the environment it was
    executed with, or, where a function worker forked it and it executed nothing, a mapping's name.
 
+Whatever was found once belongs for ever, also when it has been orphaned and carries no mark.
+
 The third rule asks for the adoption on purpose. A mark alone travels far: a worker that submits a
 batch job hands its whole environment to it, and that job may start on the same machine while this
 one is being stopped. It is no child of ours, and must live.
@@ -19,10 +21,11 @@ Process ids are reused. A process is therefore named by its id with its start ti
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 
 MARK_VARIABLE = "ELRUN_AGENT"
+"""Marks of agents, separated by colons: an agent in a worker of another adds its own."""
 
 # Positions in /proc/PID/stat after the command's name, see proc(5).
 _STATE, _PARENT, _GROUP, _SESSION, _START = 0, 1, 2, 3, 19
@@ -80,12 +83,11 @@ def read_adopted(pid: int) -> list[int]:
 
 def carries_mark(pid: int, mark: str) -> bool:
     """Return whether a process carries an agent's mark, as far as we may see."""
-    token = mark.encode()
-    return any(
-        name + token in _read(f"/proc/{pid}/{place}")
-        # Agents in agents: each adds its mark to those that are there already.
-        for place, name in (("environ", b""), ("maps", b"/memfd:elrun-"))
-    )
+    variable = f"{MARK_VARIABLE}=".encode()
+    for entry in _read(f"/proc/{pid}/environ").split(b"\0"):
+        if entry.startswith(variable) and mark.encode() in entry[len(variable) :].split(b":"):
+            return True
+    return f"/memfd:{mapping_name(mark)} ".encode() in _read(f"/proc/{pid}/maps")
 
 
 def find_relatives(
@@ -93,6 +95,7 @@ def find_relatives(
     workers: Mapping[int, int],
     reaper: int,
     is_marked: Callable[[int], bool],
+    known: Container[tuple[int, int]] = (),
 ) -> list[Process]:
     """Return those of the processes that belong to the workers, the workers among them.
 
@@ -101,6 +104,7 @@ def find_relatives(
         workers: The workers' start times by process id.
         reaper: Who adopts the workers' orphans.
         is_marked: Tells whether the process of an id carries the agent's mark.
+        known: What was found to belong before, as ids with start times.
     """
     sessions = {
         pid
@@ -123,6 +127,7 @@ def find_relatives(
                 belongs
                 or process.session in sessions
                 or process.pid in sessions
+                or (process.pid, process.start) in known
                 or (process.parent == reaper and is_marked(process.pid))
             )
             verdicts[process.pid] = belongs
@@ -140,6 +145,7 @@ class Family:
         self.mark = mark
         self._agent_session = os.getsid(0)
         self._workers: dict[int, int] = {}
+        self._known: set[tuple[int, int]] = set()
         self._abandoned: set[tuple[int, int]] = set()
 
     def add(self, pid: int, start: int) -> None:
@@ -164,9 +170,15 @@ class Family:
         Args:
             reaper: Who adopts the workers' orphans: the agent while it lives.
         """
-        return find_relatives(
-            self._candidates(), self._workers, reaper, lambda pid: carries_mark(pid, self.mark)
+        found = find_relatives(
+            self._candidates(),
+            self._workers,
+            reaper,
+            is_marked=lambda pid: carries_mark(pid, self.mark),
+            known=self._known,
         )
+        self._known = {(process.pid, process.start) for process in found}
+        return found
 
     def _candidates(self) -> dict[int, Process]:
         ourselves = os.getpid()

@@ -100,20 +100,25 @@ class MultiprocessContext(PContext):
         if self._spawner is not None:
             package = self._packages[local_rank]
             return self._spawner.execute(package, environment, stdout, stderr)
-        surroundings = Surroundings(
-            environment,
-            stdout=None if stdout is None else Descriptor(stdout),
-            stderr=None if stderr is None else Descriptor(stderr),
-        )
+        start = self._fork if self.start_method == "fork" else self._ask_fork_server
         try:
-            if self.start_method == "fork":
-                return self._fork(local_rank, surroundings)
-            process = self._process(local_rank, surroundings)
-            with self._pickling():
-                process.start()
+            return start(local_rank, environment, stdout, stderr)
         except OSError as error:
             reason = f"no process for local rank {local_rank}: {error.strerror or error}"
             raise StartFailed(_NOT_STARTED, reason) from error
+
+    def _ask_fork_server(
+        self, local_rank: int, environment: dict[str, str], stdout: int | None, stderr: int | None
+    ) -> WorkerProcess:
+        # The server's own streams are those that we had when it was started.
+        surroundings = Surroundings(
+            environment,
+            stdout=Descriptor(1 if stdout is None else stdout),
+            stderr=Descriptor(2 if stderr is None else stderr),
+        )
+        process = self._process(local_rank, surroundings)
+        with self._pickling():
+            process.start()
         return WorkerProcess(
             _pid_of(process),
             reap=lambda: _forget(process),
@@ -121,9 +126,15 @@ class MultiprocessContext(PContext):
             ended_fd=process.sentinel,
         )
 
-    def _fork(self, local_rank: int, surroundings: Surroundings) -> WorkerProcess:
-        own = {end.fd for end in (surroundings.stdout, surroundings.stderr) if end is not None}
-        foreign = self._fds_not_for_workers() - own
+    def _fork(
+        self, local_rank: int, environment: dict[str, str], stdout: int | None, stderr: int | None
+    ) -> WorkerProcess:
+        surroundings = Surroundings(
+            environment,
+            stdout=None if stdout is None else Descriptor(stdout),
+            stderr=None if stderr is None else Descriptor(stderr),
+        )
+        foreign = self._fds_not_for_workers() - {stdout, stderr}
         die_with_parent = death_signal_for_children()
         with shielded_fork(handled_signals()) as reset_handlers:
 

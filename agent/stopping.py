@@ -62,6 +62,8 @@ def stop_workers(
     """
     deadline = time.monotonic() + grace_s
     asked = [worker for worker in workers if not worker.look()]
+    if asked:
+        family.members(os.getpid())  # while their parents live, which may be their only mark
     for worker in workers:
         worker.signal_group(death_signal)
         worker.signal_group(signal.SIGCONT)

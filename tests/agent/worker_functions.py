@@ -1,0 +1,99 @@
+"""Functions that tests run in worker processes; they are imported there, so little is here."""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+
+
+def return_rank_and_environment(factor):
+    return int(os.environ["RANK"]) * factor, os.environ["ADDED"]
+
+
+def return_bytes(size):
+    return os.urandom(1) * size
+
+
+def return_nothing_picklable():
+    return lambda: None
+
+
+class RefusesToReturn:
+    """Can be pickled, but not restored."""
+
+    def __reduce__(self):
+        return int, ("no number",)
+
+
+def return_what_cannot_be_restored():
+    return RefusesToReturn()
+
+
+def raise_value_error():
+    raise ValueError("no such shard")
+
+
+def exit_with(code):
+    sys.exit(code)
+
+
+def interrupt():
+    raise KeyboardInterrupt
+
+
+def kill_itself():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def describe_itself(ear):
+    """Tell session, process group, parent-death signal, handlers, wakeup descriptor and mask."""
+    death_signal = ctypes.c_int(0)
+    ctypes.CDLL(None).prctl(2, ctypes.byref(death_signal), 0, 0, 0)
+    return {
+        "leads_session": os.getsid(0) == os.getpid() == os.getpgid(0),
+        "death_signal": death_signal.value,
+        "term_handler": signal.getsignal(signal.SIGTERM),
+        "int_handler_is_pythons": signal.getsignal(signal.SIGINT) is signal.default_int_handler,
+        "wakeup_fd": signal.set_wakeup_fd(-1),
+        "mask": signal.pthread_sigmask(signal.SIG_BLOCK, ()),
+    }
+
+
+def say(text):
+    os.write(1, f"{text}\n".encode())
+    print(text + " printed")
+    print(text + " on stderr", file=sys.stderr)
+
+
+def hang():
+    signal.pause()
+
+
+def tell_and_hang(path):
+    with open(path, "w") as ear:
+        ear.write(f"{os.getpid()}\n")
+    signal.pause()
+
+
+def leave_daemon_and_hang(path):
+    """Leave a process behind that was forked twice, and executed nothing."""
+    with open(path, "w") as ear:
+        if os.fork() == 0:
+            os.setsid()
+            if os.fork() == 0:
+                os.setsid()
+                ear.write(f"{os.getpid()}\n")
+                ear.close()
+                signal.pause()
+            os._exit(0)
+        os.wait()
+    signal.pause()
+
+
+def put(queue, value):
+    queue.put(value)
+
+
+def run_command(command):
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
