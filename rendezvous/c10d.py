@@ -54,8 +54,6 @@ _PROBE_S = 5.0
 _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 1.0
 _BACKLOG = 4096
-# What compare_set() returns for a key that isn't there, when told to expect this.
-_NOTHING = b"\0elrun: nothing here"
 _TORCH = "torch.distributed"
 _LOG_LEVEL = "TORCH_CPP_LOG_LEVEL"
 
@@ -98,10 +96,14 @@ class TcpStore:
         """Return values, None for each that isn't there; see ``Store.get``."""
         client = self._open_client()
         wanted = list(keys)
-        if len(wanted) > 2 and self._call(client.check, wanted):  # noqa: PLR2004  two calls do for two
-            return list(self._call(client.multi_get, wanted))
-        found = [self._call(client.compare_set, key, _NOTHING, _NOTHING) for key in wanted]
-        return [None if value == _NOTHING else value for value in found]
+        if not wanted:
+            return []
+        # Not by compare_set(), which has values for missing keys, but wakes those that wait for
+        # them. Nor one by one at first: mostly all are there, or there are few.
+        if not self._call(client.check, wanted):
+            wanted = [key for key in wanted if self._call(client.check, [key])]
+        found = dict(zip(wanted, self._call(client.multi_get, wanted), strict=True))
+        return [found.get(key) for key in keys]
 
     def create(self, key: str, value: bytes) -> bytes:
         """Write a value once; see ``Store.create``."""

@@ -115,7 +115,7 @@ class RoundRendezvous(RoundHandler):
 
         The thread that calls this may be abandoned: ``shutdown()`` ends its wait.
         """
-        if self._is_closed or self._shut_down.is_set():
+        if self._has_ended() or self._shut_down.is_set():
             raise RendezvousClosedError(f"run {self._run.run_id!r} has ended for this node")
         before = self._place
         if before is not None and self._verdict is None:

@@ -1,0 +1,107 @@
+"""Nodes as threads of the test: each drives a real handler over one store that they share."""
+
+import threading
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
+
+from elrun.rendezvous.c10d import TcpStore
+from elrun.rendezvous.handler import NodeProfile, RendezvousParameters, Verdict, VerdictKind
+from elrun.rendezvous.rounds import Connection, RoundRendezvous
+from elrun.rendezvous.timing import Timing
+
+PATIENCE_S = 30
+# A last call and a join timeout that no test lives to see; tests that need one shorten it.
+TIMING = Timing(join_timeout_s=60, last_call_s=60, deputy_s=60, straggler_s=60)
+
+
+@dataclass
+class TestNode:
+    """One node; ``join`` goes on in a thread, as in an agent."""
+
+    __test__ = False
+
+    handler: RoundRendezvous
+    store: object
+    changed: threading.Event = field(default_factory=threading.Event)
+
+    def join(self):
+        future = Future()
+
+        def run():
+            try:
+                future.set_result(self.handler.next_rendezvous())
+            except BaseException as error:
+                future.set_exception(error)
+
+        threading.Thread(target=run, daemon=True).start()
+        return future
+
+    def await_verdict(self):
+        while (verdict := self.handler.verdict()) is None:
+            assert self.changed.wait(PATIENCE_S), "no verdict came"
+            self.changed.clear()
+        return verdict
+
+
+class Job:
+    """Makes the nodes of one job, and brings them to where a test begins."""
+
+    def __init__(self, connect):
+        self.connect = connect
+        self.nodes = []
+
+    def node(
+        self,
+        limits=(2, 2),
+        *,
+        run_id="run",
+        host=False,
+        workers=1,
+        role="default",
+        store=None,
+        **timing,
+    ):
+        store = store or self.connect()
+        handler = RoundRendezvous(
+            RendezvousParameters("memory", "", run_id, *limits),
+            lambda _: Connection(store, "127.0.0.1", host),
+            replace(TIMING, **timing),
+        )
+        handler.describe(NodeProfile(workers, role))
+        node = TestNode(handler, store)
+        handler.subscribe(node.changed.set)
+        self.nodes.append(node)
+        return node
+
+    def some(self, count, limits=(2, 2), **options):
+        return [self.node(limits, **options) for _ in range(count)]
+
+    def rendezvous(self, nodes):
+        """Let all join; return their placements in the order of the nodes."""
+        return placements([node.join() for node in nodes])
+
+    def running(self, count, limits, **options):
+        """Return nodes, by group rank, whose first round is running."""
+        nodes = self.some(count, limits, **options)
+        ranks = [place.group_rank for place in self.rendezvous(nodes)]
+        return [node for _, node in sorted(zip(ranks, nodes, strict=True), key=lambda p: p[0])]
+
+    def close(self):
+        for node in self.nodes:
+            node.handler.shutdown()
+
+
+def placements(joins):
+    return [join.result(PATIENCE_S).placement for join in joins]
+
+
+def failed(rank=0, **details):
+    return Verdict(VerdictKind.WORKER_FAILED, rank, f"node {rank} failed", details)
+
+
+class TcpClients:
+    def __init__(self, host):
+        self.host = host
+
+    def connect(self):
+        return TcpStore("the test's store", self.host._connect)
