@@ -102,7 +102,8 @@ class TcpStore:
         # them. Nor one by one at first: mostly all are there, or there are few.
         if not self._call(client.check, wanted):
             wanted = [key for key in wanted if self._call(client.check, [key])]
-        found = dict(zip(wanted, self._call(client.multi_get, wanted), strict=True))
+        values = self._call(client.multi_get, wanted) if wanted else []
+        found = dict(zip(wanted, values, strict=True))
         return [found.get(key) for key in keys]
 
     def create(self, key: str, value: bytes) -> bytes:

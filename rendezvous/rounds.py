@@ -37,6 +37,9 @@ log = logging.getLogger(__name__)
 
 MAX_OUTCOME_BYTES = 1 << 20
 
+# What a thread may take longer than the wait that it makes.
+_MARGIN_S = 0.2
+
 
 @dataclass(frozen=True, slots=True)
 class Connection:
@@ -211,25 +214,19 @@ class RoundRendezvous(RoundHandler):
         """Leave the run, without ending it for the others, and release the store.
 
         The node that hosts the store of a run that has ended stays until all others have read
-        that, 5 s at most.
+        that. All this takes 5 s at most, whatever the store does.
         """
         self._shut_down.set()
         self._wakes.clear()
         with self._lock:
             connection, self._connection = self._connection, None
             joining, claim = self._joining, self._claim
-        try:
-            if connection is not None:
-                self._say_farewell(connection, joining)
-        except RendezvousError as error:
-            log.info("left run %r without a farewell: %s", self._run.run_id, error)
-            return False
-        finally:
-            if connection is not None:
-                connection.store.close()
-            if claim is not None:
-                claim.release()
-        return True
+        is_told = connection is None or self._say_farewell(connection, joining)
+        if connection is not None:
+            connection.store.close()
+        if claim is not None:
+            claim.release()
+        return is_told
 
     def _reach_store(self) -> Connection:
         if self._connection is None:
@@ -311,7 +308,24 @@ class RoundRendezvous(RoundHandler):
     def _has_ended(self) -> bool:
         return self._is_closed or (self._verdict is not None and self._verdict.kind.ends_run)
 
-    def _say_farewell(self, connection: Connection, joining: Joining | None) -> None:
+    def _say_farewell(self, connection: Connection, joining: Joining | None) -> bool:
+        """Tell the others that this node leaves; in a thread, as the store may be stuck."""
+        told: list[bool] = []
+
+        def tell() -> None:
+            try:
+                self._leave_marks(connection, joining)
+            except RendezvousError as error:
+                log.info("left run %r without a farewell: %s", self._run.run_id, error)
+            else:
+                told.append(True)
+
+        thread = threading.Thread(target=tell, name="elrun-farewell", daemon=True)
+        thread.start()
+        thread.join(self._timing.farewell_s + _MARGIN_S)
+        return bool(told)
+
+    def _leave_marks(self, connection: Connection, joining: Joining | None) -> None:
         place, store = self._place, connection.store
         last_round = -1
         if joining is not None:

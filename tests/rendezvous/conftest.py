@@ -18,7 +18,6 @@ def memory():
 @pytest.fixture
 def tcp():
     """Return a real TCPStore's host."""
-    pytest.importorskip("torch")
     connection = Reach(parse_endpoint("127.0.0.1:0"), None, None, 10)(threading.Event())
     yield connection.store
     connection.store.close()

@@ -11,7 +11,7 @@ from elrun.rendezvous.timing import Timing
 
 PATIENCE_S = 30
 # A last call and a join timeout that no test lives to see; tests that need one shorten it.
-TIMING = Timing(join_timeout_s=60, last_call_s=60, deputy_s=60, straggler_s=60)
+TIMING = Timing(60, last_call_s=60, deputy_s=60, straggler_s=60, farewell_s=0.5)
 
 
 @dataclass
