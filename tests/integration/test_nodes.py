@@ -25,13 +25,12 @@ sys.stdout.write(f"nodes {nodes} restart {attempt}\\n")
 if nodes == "1":
     signal.pause()
 """
-LAST_RANK_FAILS = """
+FAILS_ONCE = """
 import os, signal, sys
-sys.stdout.write("ready\\n")
-if os.environ["RANK"] == os.environ["FAILS"] and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
-    sys.exit(7)
-if os.environ["RANK"] != os.environ["FAILS"] and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
-    signal.pause()
+attempt = os.environ["TORCHELASTIC_RESTART_COUNT"]
+sys.stdout.write(f"attempt {attempt}\\n")
+if attempt == "0":
+    sys.exit(7) if os.environ["RANK"] == os.environ["FAILS"] else signal.pause()
 """
 FAIL_OR_HANG = (
     "import os, signal, sys; sys.exit(9) if os.environ['RANK'] == '3' else signal.pause()"
@@ -93,18 +92,21 @@ def test_a_late_node_joins_in_a_new_round_at_no_cost(c10d, script):
 
     second = c10d(*options)
 
-    assert (0, "nodes 1 restart 0\nnodes 2 restart 0\n") == first.finish()[:2]
+    code, out, err = first.finish()
+    assert (0, "nodes 1 restart 0\nnodes 2 restart 0\n") == (code, out), err
     assert (0, "nodes 2 restart 0\n") == second.finish()[:2]
 
 
 @pytest.mark.parametrize("fails", ["0", "3"])
 def test_a_failure_restarts_the_workers_of_all_nodes(c10d, script, fails):
     """Whichever node it happened on, every node starts again."""
-    path = script(LAST_RANK_FAILS)
+    path = script(FAILS_ONCE)
     options = ["--nnodes", 2, "--nproc-per-node", 2, "--max-restarts", 1, path]
     jobs = [c10d(*options, env={"FAILS": fails}) for _ in range(2)]
 
-    assert [(0, "ready\n" * 4)] * 2 == [job.finish()[:2] for job in jobs]
+    ends = [job.finish() for job in jobs]
+
+    assert [(0, 2)] * 2 == [(code, out.count("attempt 1\n")) for code, out, _ in ends]
 
 
 def test_every_node_reports_the_same_root_cause(c10d, script):
