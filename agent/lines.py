@@ -135,7 +135,7 @@ def holds_any(pieces: Iterable[bytes], words: Sequence[bytes]) -> bool:
         seen += piece
         if any(word in seen for word in words):
             return True
-        seen = seen[len(seen) - overlap :] if overlap else b""
+        seen = seen[-overlap:] if overlap > 0 else b""
     return False
 
 

@@ -180,44 +180,53 @@ class OutputPump:
 
     def _carry(self) -> None:
         try:
-            with select.epoll() as ready:
-                for fd in (self._stop_fd, *self._carried):
-                    ready.register(fd, select.EPOLLIN)
-                self._carry_until_all_end(ready)
+            self._carry_until_all_end()
             self._carry_what_is_left()
         finally:
             self._close()
 
-    def _carry_until_all_end(self, ready: select.epoll) -> None:
-        stop = select.poll()
+    def _carry_until_all_end(self) -> None:
+        # No epoll: it would go on about a pipe that was closed here, but is still held by a process
+        # that the agent forked.
+        stop, ready = select.poll(), select.poll()
         stop.register(self._stop_fd, select.POLLIN)
+        for fd in (self._stop_fd, *self._carried):
+            ready.register(fd, select.POLLIN)
         while self._carried:
             fds = [fd for fd, _ in ready.poll()]
             if self._stop_fd in fds:
                 return
-            if max(self._carry_from(fd, ready) for fd in fds) < _LITTLE_BYTES:
+            counts = [self._carry_from(fd) for fd in fds]
+            for fd in fds:
+                if fd not in self._carried:
+                    ready.unregister(fd)
+            if max(counts) < _LITTLE_BYTES:
                 stop.poll(_REST_S * 1000)
 
-    def _carry_from(self, fd: int, ready: select.epoll) -> int:
-        chunk = os.read(fd, _CHUNK_BYTES)
-        if chunk:
-            self._carried[fd].take(chunk)
-        else:
-            # Closing alone would not do where a process that the agent forked holds the pipe, too.
-            ready.unregister(fd)
-            self._end(fd)
-        return len(chunk)
-
     def _carry_what_is_left(self) -> None:
-        if self._carried:
+        have_ended = [self._carry_last_from(fd) for fd in list(self._carried)]
+        if not all(have_ended):
             log.warning(
                 "a process that a worker left behind holds its output open: "
                 "what it prints from now on is lost"
             )
-        for fd in list(self._carried):
-            with contextlib.suppress(BlockingIOError):
-                self._carried[fd].take(os.read(fd, _CHUNK_BYTES))
+
+    def _carry_last_from(self, fd: int) -> bool:
+        """Return whether the pipe has ended by itself."""
+        with contextlib.suppress(BlockingIOError):
+            # One look takes all that a pipe can hold; another tells whether it has ended.
+            if self._carry_from(fd) == 0 or self._carry_from(fd) == 0:
+                return True
+        self._end(fd)
+        return False
+
+    def _carry_from(self, fd: int) -> int:
+        chunk = os.read(fd, _CHUNK_BYTES)
+        if chunk:
+            self._carried[fd].take(chunk)
+        else:
             self._end(fd)
+        return len(chunk)
 
     def _end(self, fd: int) -> None:
         self._carried.pop(fd).finish()

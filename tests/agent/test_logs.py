@@ -242,8 +242,9 @@ def test_a_temporary_directory_that_was_cleaned_away_is_made_again(temporary):
     specs = DefaultLogsSpecs()
     specs.reify(envs_for())
     shutil.rmtree(specs.root_log_dir)
+    path = Path(attempt_of(specs.reify(envs_for(restarts=1))))
 
-    assert os.path.isdir(attempt_of(specs.reify(envs_for(restarts=1))))
+    assert (True, temporary) == (path.is_dir(), path.parent.parent.parent)
 
 
 def test_a_missing_log_directory_is_made(tmp_path):

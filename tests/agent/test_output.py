@@ -409,8 +409,9 @@ def test_a_console_that_blocks_holds_up_the_end_for_a_bounded_time(tmp_path, pip
     assert ["the console takes no output"] == [text[:27] for text in warnings_in(caplog)]
     with open(pipe[0], "rb", closefd=False) as reader:  # the thread ends once it can
         reader.read(SOME_LINES * len("[worker0]:y\n"))
-    (carrier,) = (thread for thread in threading.enumerate() if thread.name == "elrun-output")
-    carrier.join()
+    for thread in threading.enumerate():
+        if thread.name == "elrun-output":
+            thread.join()
 
 
 def test_a_pipe_that_somebody_holds_open_is_left_after_the_time(tmp_path, console, caplog):
@@ -424,6 +425,19 @@ def test_a_pipe_that_somebody_holds_open_is_left_after_the_time(tmp_path, consol
 
     assert b"[worker0]:said\n" == console.out
     assert ["a process that a worker left behind"] == [text[:35] for text in warnings_in(caplog)]
+
+
+def test_a_pipe_that_a_forked_process_holds_too_ends_for_the_agent(tmp_path, console):
+    """A guardian or a forked worker has copies of what the agent reads."""
+    pump = pump_for(reify(tmp_path / "logs", 2, tee=Std.OUT), console.fds, nprocs=2)
+    copies = [os.dup(fd) for fd in pump._carried]
+    first, second = start(pump, HELLO, SAY_THEN_WAIT)
+    first.communicate()
+    finish(pump, [second])
+    for fd in copies:
+        os.close(fd)
+
+    assert {b"[worker0]:hello", b"[worker1]:said"} == set(console.out.splitlines())
 
 
 def test_draining_again_does_nothing(tmp_path, console):
