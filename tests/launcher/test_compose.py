@@ -116,7 +116,7 @@ def test_options_without_effect_are_named_once(elrun):
         ("--master-port 70000", "--master-port 70000: give a port from 1 to 65535"),
         (
             "--rdzv-endpoint n1:70000",
-            "--rdzv-endpoint n1:70000: '70000' is no port: give 0 to 65535",
+            "--rdzv-endpoint n1:70000: '70000' is no port; give 0 to 65535",
         ),
         ("--rdzv-id= ", "--rdzv-id '': give a name of printable characters"),
         (
