@@ -1,15 +1,9 @@
-"""The store over torch's TCPStore, which the node at the endpoint hosts.
+"""The rendezvous over torch's TCPStore, which the node at the endpoint hosts.
 
-The only module that imports torch, and it does so when a store is reached, not before. Three habits
-of TCPStore shape it:
-
-- A call that blocks keeps its connection to itself. So every wait has a connection of its own.
-- A time-out is a failure to it, told on standard error. So no wait has one: a thread blocks as long
-  as it takes, and the deadline is watched in Python. A thread whose wait nobody wants any more ends
-  when its keys are written after all, or with the store.
-- It retries to connect for as long as it is told, with a warning each time, and is stuck for good
-  with a server that takes the connection and says nothing. So the endpoint is tried by plain
-  connections first, and then a thread connects while another one watches the time.
+The only module that imports torch, and it does so when a store is reached, not before. Torch's own
+way to connect is to retry for as long as it is told, with a warning each time, and to be stuck for
+good with a server that takes the connection and says nothing. So the endpoint is tried by plain
+connections first, and then one thread connects while another watches the time.
 """
 
 from __future__ import annotations
@@ -21,7 +15,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from datetime import timedelta
 from importlib import import_module
 from typing import Any, TypeVar
@@ -39,17 +33,19 @@ from .addresses import (
 from .handler import (
     RendezvousClosedError,
     RendezvousConnectionError,
-    RendezvousError,
     RendezvousParameters,
     RoundHandler,
 )
 from .rounds import Connection, RoundRendezvous
+from .tcp_store import TcpStore
 from .timing import timing_of
 
 log = logging.getLogger(__name__)
 
 _NEVER = timedelta(days=3650)
 _HANDSHAKE_S = 30.0
+# Longer than any wait for it: when its own time is up, torch says so on standard error.
+_TORCH_TIMEOUT = timedelta(seconds=2 * _HANDSHAKE_S)
 _PROBE_S = 5.0
 _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 1.0
@@ -58,137 +54,6 @@ _TORCH = "torch.distributed"
 _LOG_LEVEL = "TORCH_CPP_LOG_LEVEL"
 
 _T = TypeVar("_T")
-
-
-class TcpStore:
-    """A ``Store`` over connections to one TCPStore server.
-
-    Args:
-        endpoint: How people call the place.
-        connect: Opens a further connection.
-        server: The connection that holds the server, if this process hosts it.
-
-    Raises:
-        RendezvousConnectionError: The first connection can't be opened.
-    """
-
-    def __init__(self, endpoint: str, connect: Callable[[], Any], server: Any = None) -> None:
-        self._endpoint = endpoint
-        self._connect = connect
-        self._server = server
-        self._client = server if server is not None else self._call(connect)
-        # The waits that are going on, and the connections that are free for the next ones.
-        self._lock = threading.Lock()
-        self._waits: dict[tuple[str, ...], _Wait] = {}
-        self._idle: list[Any] = []
-        self._is_closed = False
-
-    def add(self, key: str, amount: int) -> int:
-        """Add to a counter; see ``Store.add``."""
-        return int(self._call(self._open_client().add, key, amount))
-
-    def set(self, values: Mapping[str, bytes]) -> None:
-        """Write values; see ``Store.set``."""
-        if values:
-            self._call(self._open_client().multi_set, list(values), list(values.values()))
-
-    def get(self, keys: Sequence[str]) -> list[bytes | None]:
-        """Return values, None for each that isn't there; see ``Store.get``."""
-        client = self._open_client()
-        wanted = list(keys)
-        if not wanted:
-            return []
-        # Not by compare_set(), which has values for missing keys, but wakes those that wait for
-        # them. Nor one by one at first: mostly all are there, or there are few.
-        if not self._call(client.check, wanted):
-            wanted = [key for key in wanted if self._call(client.check, [key])]
-        values = self._call(client.multi_get, wanted) if wanted else []
-        found = dict(zip(wanted, values, strict=True))
-        return [found.get(key) for key in keys]
-
-    def create(self, key: str, value: bytes) -> bytes:
-        """Write a value once; see ``Store.create``."""
-        return bytes(self._call(self._open_client().compare_set, key, b"", value))
-
-    def wait(self, keys: Sequence[str], timeout_s: float | None) -> list[bytes] | None:
-        """Block until every key is there; see ``Store.wait``."""
-        wanted = tuple(keys)
-        with self._lock:
-            self._open_client()
-            wait = self._waits.get(wanted)
-            if wait is None:
-                wait = self._waits[wanted] = _Wait()
-                threading.Thread(
-                    target=self._block, args=(wanted, wait), name="elrun-store-wait", daemon=True
-                ).start()
-        if not wait.is_over.wait(timeout_s):
-            return None
-        if wait.error is not None:
-            raise RendezvousConnectionError(str(wait.error)) from wait.error
-        return list(wait.values)
-
-    def close(self) -> None:
-        """Let go of the connections, and of the server if it is here; see ``Store.close``."""
-        with self._lock:
-            self._is_closed = True
-            self._client = self._server = None
-            self._idle.clear()
-            waits = list(self._waits.values())
-            self._waits.clear()
-        for wait in waits:
-            wait.fail(self._closed_error())
-
-    def _block(self, keys: tuple[str, ...], wait: _Wait) -> None:
-        try:
-            with self._lock:
-                client = self._idle.pop() if self._idle else None
-            client = client or self._call(self._connect)
-            wait.succeed(self._call(client.multi_get, list(keys)))
-        except RendezvousError as error:
-            wait.fail(error)
-            client = None
-        with self._lock:
-            if self._waits.get(keys) is wait:
-                del self._waits[keys]
-            if client is not None and not self._is_closed:
-                self._idle.append(client)
-
-    def _open_client(self) -> Any:
-        client = self._client
-        if client is None:
-            raise self._closed_error()
-        return client
-
-    def _closed_error(self) -> RendezvousConnectionError:
-        return RendezvousConnectionError(f"the connection to {self._endpoint} was closed")
-
-    def _call(self, function: Callable[..., _T], *args: Any) -> _T:
-        """Call torch, whose errors become ours here and nowhere else."""
-        try:
-            return function(*args)
-        except RuntimeError as error:  # of which torch's DistError is one
-            reason = (str(error).splitlines() or [""])[0]
-            raise RendezvousConnectionError(
-                f"the rendezvous store at {self._endpoint} was lost: {reason}"
-            ) from error
-
-
-class _Wait:
-    """A wait that goes on in a thread of its own: it ends once, in one way."""
-
-    def __init__(self) -> None:
-        self.is_over = threading.Event()
-        self.values: Sequence[bytes] = ()
-        self.error: RendezvousError | None = None
-
-    def succeed(self, values: Sequence[bytes]) -> None:
-        self.values = values
-        self.is_over.set()
-
-    def fail(self, error: RendezvousError) -> None:
-        if not self.is_over.is_set():
-            self.error = error
-            self.is_over.set()
 
 
 class Reach:
@@ -253,7 +118,7 @@ class Reach:
             if error.errno == errno.EADDRINUSE and self._is_host is None:
                 return None
             raise RendezvousConnectionError(
-                f"the rendezvous can't be hosted at {self._endpoint}: {error.strerror}; "
+                f"the rendezvous can't be hosted at {self._endpoint}: {_words(error)}; "
                 "free the port or give another one (--rdzv-endpoint)"
             ) from error
 
@@ -269,7 +134,7 @@ class Reach:
                     is_master=True,
                     wait_for_workers=False,
                     master_listen_fd=listener.fileno(),
-                    timeout=timedelta(seconds=_HANDSHAKE_S),
+                    timeout=_TORCH_TIMEOUT,
                 ),
                 _HANDSHAKE_S,
             )
@@ -288,9 +153,7 @@ class Reach:
         port = self._endpoint.port
         timeout_s = max(1.0, min(_HANDSHAKE_S, deadline - time.monotonic()))
         try:
-            first: list[Any] = [
-                _in_time(lambda: _client(tcp_store, address, port, timeout_s), timeout_s)
-            ]
+            first = [_in_time(lambda: _client(tcp_store, address, port), timeout_s)]
         except (RuntimeError, TimeoutError) as error:
             raise RendezvousConnectionError(
                 f"{self._endpoint} answers, but not as the rendezvous of a c10d job; "
@@ -312,10 +175,12 @@ class Reach:
                 return str(probe.getpeername()[0]), ""
         except socket.gaierror as error:
             return "", f"the name {self._endpoint.host} can't be resolved ({error.strerror})"
+        except UnicodeError:  # a name that is too long, or has an empty part
+            return "", f"{self._endpoint.host} can't be a host name"
         except TimeoutError:
             return "", "it does not answer"
-        except (OSError, UnicodeError) as error:
-            return "", getattr(error, "strerror", None) or str(error)
+        except OSError as error:
+            return "", _words(error)
 
     def _own_address(self) -> str:
         if self._local_addr:
@@ -372,13 +237,9 @@ def _import_tcp_store() -> Any:
         os.unsetenv(_LOG_LEVEL)
 
 
-def _client(tcp_store: Any, address: str, port: int, timeout_s: float = _HANDSHAKE_S) -> Any:
+def _client(tcp_store: Any, address: str, port: int) -> Any:
     client = tcp_store(
-        address,
-        port,
-        is_master=False,
-        wait_for_workers=False,
-        timeout=timedelta(seconds=timeout_s),
+        address, port, is_master=False, wait_for_workers=False, timeout=_TORCH_TIMEOUT
     )
     client.set_timeout(_NEVER)
     return client
@@ -433,3 +294,7 @@ def _listener(family: socket.AddressFamily, address: str, port: int) -> socket.s
         backlog=_BACKLOG,
         dualstack_ipv6=address == "::" and socket.has_dualstack_ipv6(),
     )
+
+
+def _words(error: OSError) -> str:
+    return os.strerror(error.errno) if error.errno else str(error)

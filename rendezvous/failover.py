@@ -1,0 +1,124 @@
+"""Asks one of several servers, and the next one when that fails."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
+
+from .handler import RendezvousClosedError, RendezvousConnectionError
+
+_FIRST_PAUSE_S = 0.05
+_LONGEST_PAUSE_S = 0.5
+
+_C = TypeVar("_C")
+_T = TypeVar("_T")
+
+
+class Unreachable(Exception):  # noqa: N818  a state of affairs; it never leaves this room
+    """A server can't serve now: another one may, or this one a moment later."""
+
+
+class Failover(Generic[_C]):
+    """Calls functions with the client of a server that serves.
+
+    What is called must bear to be called again: its reply may have been lost on the way.
+
+    Args:
+        name: What the servers are called together.
+        clients: One for each server.
+        patience_s: For how long a call is tried.
+        on_trouble: Called, from any thread, whenever a server did not serve.
+        clock: A monotonic clock.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        clients: Sequence[_C],
+        patience_s: float,
+        on_trouble: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._name = name
+        self._clients = clients
+        self._patience_s = patience_s
+        self._on_trouble = on_trouble
+        self._clock = clock
+        self._ended = threading.Event()
+        # Written under the lock, by whoever notices first.
+        self._lock = threading.Lock()
+        self._index = 0
+        self._end: str = ""
+
+    @property
+    def index(self) -> int:
+        """Which of the servers is asked at present."""
+        return self._index
+
+    def call(
+        self,
+        function: Callable[[_C], _T],
+        patience_s: float | None = None,
+        stop: threading.Event | None = None,
+    ) -> _T:
+        """Return what the function returns for the first client that serves.
+
+        Args:
+            function: Raises ``Unreachable`` if another attempt makes sense.
+            patience_s: For how long it is tried; by default as long as the constructor said.
+            stop: Ends the attempts.
+
+        Raises:
+            RendezvousConnectionError: No server served in time, or ``end`` was called.
+            RendezvousClosedError: ``stop`` was set.
+        """
+        patience_s = self._patience_s if patience_s is None else patience_s
+        deadline = self._clock() + patience_s
+        pause_s = _FIRST_PAUSE_S
+        for attempt in range(1, 1 << 62):
+            self.check()
+            index = self._index
+            try:
+                return function(self._clients[index])
+            except Unreachable as error:
+                left_s = deadline - self._clock()
+                if left_s <= 0:
+                    raise RendezvousConnectionError(
+                        f"{self._name} could not be reached for {patience_s:g} s: {error}"
+                    ) from error
+            self._move_on_from(index)
+            if attempt % len(self._clients):
+                continue
+            (stop or self._ended).wait(min(pause_s, left_s))
+            if stop is not None and stop.is_set():
+                raise RendezvousClosedError(f"gave up reaching {self._name}")
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+        raise RendezvousConnectionError(f"{self._name} could not be reached")
+
+    def end(self, reason: str) -> None:
+        """Let every call from now on raise, with the first reason that was given."""
+        with self._lock:
+            self._end = self._end or reason
+        self._ended.set()
+
+    @property
+    def has_ended(self) -> threading.Event:
+        """Set once ``end`` was called."""
+        return self._ended
+
+    def check(self) -> None:
+        """Do nothing, unless the end has come.
+
+        Raises:
+            RendezvousConnectionError: ``end`` was called.
+        """
+        if self._ended.is_set():
+            raise RendezvousConnectionError(self._end)
+
+    def _move_on_from(self, index: int) -> None:
+        with self._lock:
+            if self._index == index:
+                self._index = (index + 1) % len(self._clients)
+        self._on_trouble()

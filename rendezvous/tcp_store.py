@@ -1,0 +1,151 @@
+"""A ``Store`` over torch's TCPStore.
+
+Three habits of TCPStore shape it:
+
+- A call that blocks keeps its connection to itself. So every wait has a connection of its own.
+- A time-out is a failure to it, told on standard error. So no wait has one: a thread blocks as long
+  as it takes, and the deadline is watched in Python. A thread whose wait nobody wants any more ends
+  when its keys are written after all, or with the store.
+- ``set`` is not answered. So a store that is lost shows in the calls that are.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from .handler import RendezvousConnectionError, RendezvousError
+
+_T = TypeVar("_T")
+
+
+class TcpStore:
+    """A ``Store`` over connections to one TCPStore server.
+
+    Args:
+        endpoint: How people call the place.
+        connect: Opens a further connection.
+        server: The connection that holds the server, if this process hosts it.
+
+    Raises:
+        RendezvousConnectionError: The first connection can't be opened.
+    """
+
+    def __init__(self, endpoint: str, connect: Callable[[], Any], server: Any = None) -> None:
+        self._endpoint = endpoint
+        self._connect = connect
+        self._server = server
+        self._client = server if server is not None else self._call(connect)
+        # The waits that are going on, and the connections that are free for the next ones.
+        self._lock = threading.Lock()
+        self._waits: dict[tuple[str, ...], _Wait] = {}
+        self._idle: list[Any] = []
+        self._is_closed = False
+
+    def add(self, key: str, amount: int) -> int:
+        """Add to a counter; see ``Store.add``."""
+        return int(self._call(self._open_client().add, key, amount))
+
+    def set(self, values: Mapping[str, bytes]) -> None:
+        """Write values; see ``Store.set``."""
+        if values:
+            self._call(self._open_client().multi_set, list(values), list(values.values()))
+
+    def get(self, keys: Sequence[str]) -> list[bytes | None]:
+        """Return values, None for each that isn't there; see ``Store.get``."""
+        client = self._open_client()
+        wanted = list(keys)
+        if not wanted:
+            return []
+        # Not by compare_set(), which has values for missing keys, but wakes those that wait for
+        # them. Nor one by one at first: mostly all are there, or there are few.
+        if not self._call(client.check, wanted):
+            wanted = [key for key in wanted if self._call(client.check, [key])]
+        values = self._call(client.multi_get, wanted) if wanted else []
+        found = dict(zip(wanted, values, strict=True))
+        return [found.get(key) for key in keys]
+
+    def create(self, key: str, value: bytes) -> bytes:
+        """Write a value once; see ``Store.create``."""
+        return bytes(self._call(self._open_client().compare_set, key, b"", value))
+
+    def wait(self, keys: Sequence[str], timeout_s: float | None) -> list[bytes] | None:
+        """Block until every key is there; see ``Store.wait``."""
+        wanted = tuple(keys)
+        with self._lock:
+            self._open_client()
+            wait = self._waits.get(wanted)
+            if wait is None:
+                wait = self._waits[wanted] = _Wait()
+                threading.Thread(
+                    target=self._block, args=(wanted, wait), name="elrun-store-wait", daemon=True
+                ).start()
+        if not wait.is_over.wait(timeout_s):
+            return None
+        if wait.error is not None:
+            raise RendezvousConnectionError(str(wait.error)) from wait.error
+        return list(wait.values)
+
+    def close(self) -> None:
+        """Let go of the connections, and of the server if it is here; see ``Store.close``."""
+        with self._lock:
+            self._is_closed = True
+            self._client = self._server = None
+            self._idle.clear()
+            waits = list(self._waits.values())
+            self._waits.clear()
+        for wait in waits:
+            wait.fail(self._closed_error())
+
+    def _block(self, keys: tuple[str, ...], wait: _Wait) -> None:
+        try:
+            with self._lock:
+                client = self._idle.pop() if self._idle else None
+            client = client or self._call(self._connect)
+            wait.succeed(self._call(client.multi_get, list(keys)))
+        except RendezvousError as error:
+            wait.fail(error)
+            client = None
+        with self._lock:
+            if self._waits.get(keys) is wait:
+                del self._waits[keys]
+            if client is not None and not self._is_closed:
+                self._idle.append(client)
+
+    def _open_client(self) -> Any:
+        client = self._client
+        if client is None:
+            raise self._closed_error()
+        return client
+
+    def _closed_error(self) -> RendezvousConnectionError:
+        return RendezvousConnectionError(f"the connection to {self._endpoint} was closed")
+
+    def _call(self, function: Callable[..., _T], *args: Any) -> _T:
+        """Call torch, whose errors become ours here and nowhere else."""
+        try:
+            return function(*args)
+        except RuntimeError as error:  # of which torch's DistError is one
+            reason = (str(error).splitlines() or [""])[0]
+            raise RendezvousConnectionError(
+                f"the rendezvous store at {self._endpoint} was lost: {reason}"
+            ) from error
+
+
+class _Wait:
+    """A wait that goes on in a thread of its own: it ends once, in one way."""
+
+    def __init__(self) -> None:
+        self.is_over = threading.Event()
+        self.values: Sequence[bytes] = ()
+        self.error: RendezvousError | None = None
+
+    def succeed(self, values: Sequence[bytes]) -> None:
+        self.values = values
+        self.is_over.set()
+
+    def fail(self, error: RendezvousError) -> None:
+        if not self.is_over.is_set():
+            self.error = error
+            self.is_over.set()

@@ -1,0 +1,332 @@
+"""The store over torch's TCPStore: who hosts it, who reaches it, what is said if nobody does."""
+
+import socket
+import subprocess
+import sys
+import threading
+
+import pytest
+from elrun.rendezvous.addresses import Endpoint
+from elrun.rendezvous.c10d import Reach
+from elrun.rendezvous.handler import (
+    RendezvousClosedError,
+    RendezvousConnectionError,
+    RendezvousParameters,
+    VerdictKind,
+)
+from elrun.rendezvous.keys import RunKeys
+from elrun.rendezvous.registry import get_rendezvous_handler
+from round_kit import PATIENCE_S, TestNode
+
+pytestmark = pytest.mark.integration
+
+HERE = "127.0.0.1"
+
+
+@pytest.fixture(name="port")
+def _port():
+    """Return a port that nobody uses, outside of the range that the kernel gives out."""
+    from elrun.rendezvous.ports import PortClaim  # noqa: PLC0415
+
+    claim = PortClaim.take()
+    yield claim.port
+    claim.release()
+
+
+@pytest.fixture(name="reach")
+def _reach(port):
+    """Return what reaches the endpoint, and close all that it reached."""
+    connections = []
+
+    def reach(host=HERE, *, port=port, is_host=None, local_addr=None, timeout_s=PATIENCE_S):
+        connection = Reach(Endpoint(host, port), is_host, local_addr, timeout_s)(threading.Event())
+        connections.append(connection)
+        return connection
+
+    yield reach
+    for connection in reversed(connections):
+        connection.store.close()
+
+
+def listener(host, port, backlog=5):
+    sock = socket.create_server((host, port), backlog=backlog)
+    sock.settimeout(PATIENCE_S)
+    return sock
+
+
+def node(endpoint, **config):
+    handler = get_rendezvous_handler(RendezvousParameters("c10d", endpoint, "run", 2, 2, **config))
+    joined = TestNode(handler, None)
+    handler.subscribe(joined.changed.set)
+    return joined
+
+
+def test_the_first_agent_at_the_endpoint_hosts_and_the_second_connects(reach):
+    """On one host, whoever is first serves the others."""
+    first, second = reach(), reach()
+    first.store.set({"k": b"v"})
+
+    assert (True, False, [b"v"]) == (first.is_host, second.is_host, second.store.get(["k"]))
+
+
+def test_port_0_is_any_free_port(reach):
+    """A node that meets nobody needs no port of its own choice."""
+    connection = reach(port=0)
+    connection.store.set({"k": b"v"})
+
+    assert (True, [b"v"]) == (connection.is_host, connection.store.get(["k"]))
+
+
+@pytest.mark.parametrize("host", ["localhost", "::1", socket.gethostname()])
+def test_names_and_ipv6_are_hosted_too(reach, host):
+    """Whatever the endpoint is called, both sides find each other there."""
+    if host == "::1" and not socket.has_dualstack_ipv6():
+        pytest.skip("this machine has no IPv6")
+    reach(host).store.set({"k": b"v"})
+
+    assert [b"v"] == reach(host).store.get(["k"])
+
+
+def test_an_address_is_served_on_its_interface_only(reach, port):
+    """Other interfaces don't answer."""
+    reach("127.0.0.1")
+
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.2", port), PATIENCE_S)
+
+
+def test_the_published_address_leads_to_the_endpoint_or_is_what_was_given(reach):
+    """--local-addr goes before what elrun finds out."""
+    assert (HERE, "10.1.2.3") == (reach().address, reach(local_addr="10.1.2.3").address)
+
+
+def test_the_last_jobs_connections_do_not_hold_the_port(reach):
+    """A new job may host where another has just ended."""
+    first, second = reach(), reach()
+    first.store.close()  # the side that closes first keeps the port in TIME_WAIT
+    second.store.close()
+
+    assert reach(is_host=True).is_host
+
+
+def test_a_busy_port_is_named_where_this_node_must_host(reach, port):
+    """is_host=true leaves no doubt: the port must be free."""
+    with (
+        listener(HERE, port),
+        pytest.raises(
+            RendezvousConnectionError,
+            match=f"can't be hosted at {HERE}:{port}: Address already in use; free the port",
+        ),
+    ):
+        reach(is_host=True)
+
+
+def test_another_program_at_the_endpoint_is_told_apart(reach, port):
+    """A program that takes connections and says nothing does not hold elrun up for good."""
+    with (
+        listener(HERE, port),
+        pytest.raises(RendezvousConnectionError, match="but not as the rendezvous of a c10d job"),
+    ):
+        reach(timeout_s=1)
+
+
+def test_a_port_that_is_held_but_silent_is_named(reach, port):
+    """Neither can this node host there, nor does anybody answer."""
+    with socket.socket() as holder:
+        holder.bind((HERE, port))
+        with pytest.raises(
+            RendezvousConnectionError,
+            match=f"within 0.2 s: .* another program holds port {port} on this host",
+        ):
+            reach(timeout_s=0.2)
+
+
+def test_an_endpoint_that_never_answers_is_named(reach, port):
+    """The sentence says where, for how long, why, and what to look at."""
+    with pytest.raises(
+        RendezvousConnectionError,
+        match=f"at {HERE}:{port} could not be reached within 0.2 s: Connection refused; is elrun",
+    ):
+        reach(is_host=False, timeout_s=0.2)
+
+
+def test_a_name_that_nobody_knows_is_named(reach):
+    """A misspelt host is told as such."""
+    with pytest.raises(RendezvousConnectionError, match="the name nowhere.invalid can't be resolv"):
+        reach("nowhere.invalid", timeout_s=0.2)
+
+
+def test_an_agent_that_stops_gives_up_reaching(port):
+    """A signal need not wait for the join timeout."""
+    stop = threading.Event()
+    stop.set()
+
+    with pytest.raises(RendezvousClosedError, match=f"gave up reaching {HERE}:{port}"):
+        Reach(Endpoint(HERE, port), False, None, PATIENCE_S)(stop)
+
+
+def test_an_agent_that_comes_before_the_host_waits_for_it(reach, port):
+    """The order in which nodes start does not matter."""
+    guests = []
+    early = threading.Thread(target=lambda: guests.append(reach(is_host=False)))
+    with socket.socket() as probe:  # nobody is there yet
+        assert probe.connect_ex((HERE, port))
+    early.start()
+    reach(is_host=True).store.set({"k": b"v"})
+    early.join(PATIENCE_S)
+
+    assert [b"v"] == guests[0].store.get(["k"])
+
+
+def test_a_lost_store_wakes_the_agents_and_is_named(port):
+    """When the host vanishes, verdict() says which endpoint was lost."""
+    endpoint = f"{HERE}:{port}"
+    host, guest = node(endpoint, is_host=True), node(endpoint, is_host=False)
+    for joining in [host.join(), guest.join()]:
+        joining.result(PATIENCE_S)
+    guest.changed.clear()
+    host.handler.shutdown()
+
+    assert guest.changed.wait(PATIENCE_S)
+    with pytest.raises(RendezvousConnectionError, match=f"store at {endpoint} was lost"):
+        guest.handler.verdict()
+    guest.handler.shutdown()
+
+
+TWO_NODES = """
+import sys, threading
+from elrun.rendezvous import NodeProfile, RendezvousParameters, Verdict, VerdictKind
+from elrun.rendezvous import get_rendezvous_handler
+assert "torch" not in sys.modules
+rounds = get_rendezvous_handler(RendezvousParameters("c10d", sys.argv[1], "run", 2, 2))
+assert "torch" not in sys.modules
+changed = threading.Event()
+rounds.subscribe(changed.set)
+
+def await_verdict():
+    while rounds.verdict() is None:
+        changed.wait()
+        changed.clear()
+    return rounds.verdict().kind
+
+place = rounds.next_rendezvous().placement
+rounds.conclude(Verdict(VerdictKind.WORKER_FAILED, place.group_rank))
+await_verdict()
+place = rounds.next_rendezvous().placement
+rounds.arrive()
+print(place.round, place.restart_count, place.group_world_size, await_verdict().name)
+rounds.shutdown()
+"""
+
+
+def test_two_agents_meet_fail_restart_and_end_in_silence(port):
+    """Nothing is said on standard error by torch, from the first connection to the last."""
+    command = [sys.executable, "-c", TWO_NODES, f"{HERE}:{port}"]
+    agents = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(2)
+    ]
+    told = [agent.communicate(timeout=2 * PATIENCE_S) for agent in agents]
+
+    assert [(b"1 1 2 DONE\n", b"")] * 2 == told
+
+
+LOSER = """
+import sys, threading
+from elrun.rendezvous import RendezvousConnectionError, RendezvousParameters
+from elrun.rendezvous import get_rendezvous_handler
+rounds = get_rendezvous_handler(
+    RendezvousParameters("c10d", sys.argv[1], "run", 2, 2, is_host=False)
+)
+changed = threading.Event()
+rounds.subscribe(changed.set)
+rounds.next_rendezvous()
+print("joined", flush=True)
+changed.wait()
+try:
+    rounds.verdict()
+except RendezvousConnectionError as error:
+    print(type(error).__name__)
+"""
+
+
+def test_a_lost_store_is_told_by_elrun_alone(port):
+    """The pages that torch's C++ side has to say about it stay away from the user's screen."""
+    host = node(f"{HERE}:{port}", is_host=True)
+    joining = host.join()
+    agent = subprocess.Popen(
+        [sys.executable, "-c", LOSER, f"{HERE}:{port}"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    joining.result(2 * PATIENCE_S)
+    assert b"joined\n" == agent.stdout.readline()
+    host.handler.shutdown()
+
+    assert (b"RendezvousConnectionError\n", b"") == agent.communicate(timeout=PATIENCE_S)
+
+
+LOG_LEVEL = """
+import os, subprocess, threading
+from elrun.rendezvous.addresses import Endpoint
+from elrun.rendezvous.c10d import Reach
+Reach(Endpoint("127.0.0.1", 0), None, None, 10)(threading.Event()).store.close()
+shell = ["sh", "-c", "echo ${TORCH_CPP_LOG_LEVEL-unset}"]
+for env in (None, os.environ):
+    print(subprocess.run(shell, env=env, capture_output=True, text=True).stdout.strip())
+"""
+
+
+@pytest.mark.parametrize(("said", "expected"), [(None, "unset"), ("INFO", "INFO")])
+def test_workers_find_torchs_log_level_as_the_user_left_it(said, expected, monkeypatch):
+    """That elrun silences torch in its own process is no worker's business."""
+    monkeypatch.delenv("TORCH_CPP_LOG_LEVEL", raising=False)
+    if said:
+        monkeypatch.setenv("TORCH_CPP_LOG_LEVEL", said)
+    printed = subprocess.run(
+        [sys.executable, "-c", LOG_LEVEL], stdout=subprocess.PIPE, text=True, check=True
+    ).stdout
+
+    assert [expected, expected] == printed.split()
+
+
+def test_a_newcomer_is_told_the_end_before_the_host_leaves(port, reach):
+    """Over a real store, too: a spare of a job that ends exits as one that was not needed."""
+    endpoint = f"{HERE}:{port}"
+    nodes = [node(endpoint), node(endpoint)]
+    joins = [each.join() for each in nodes]
+    for joining in joins:
+        joining.result(PATIENCE_S)
+    spare = node(endpoint)
+    joining = spare.join()
+    seated = RunKeys("run").round(1).node(0)
+    assert reach(is_host=False).store.wait([seated], PATIENCE_S)
+    for each in nodes:
+        each.handler.arrive()
+    verdicts = [each.await_verdict().kind for each in nodes]
+    leaving = [threading.Thread(target=each.handler.shutdown) for each in nodes]
+    for thread in leaving:
+        thread.start()
+    outcome = joining.exception(PATIENCE_S)
+    spare.handler.shutdown()
+    for thread in leaving:
+        thread.join(PATIENCE_S)
+
+    assert [VerdictKind.DONE] * 2 == verdicts
+    assert "did not need this node" in str(outcome)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "config", "match"),
+    [
+        ("h:70000", {}, "'70000' is no port"),
+        ("a:1,b:2", {}, "takes one endpoint"),
+        ("h:0", {}, "port 0 is known to no other node"),
+        ("h:1", {"is_host": "maybe"}, "is_host=maybe"),
+        ("h:1", {"join_timeout": "soon"}, "join_timeout=soon"),
+        ("h:1", {"last_call_timeout": "-1"}, "last_call_timeout=-1"),
+    ],
+)
+def test_what_cannot_be_an_endpoint_or_a_setting_is_refused_at_once(endpoint, config, match):
+    """Before anything is connected, a ValueError says what is wrong."""
+    with pytest.raises(ValueError, match=match):
+        node(endpoint, **config)

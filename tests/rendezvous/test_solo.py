@@ -1,0 +1,199 @@
+"""The backends without a store: one node, and nodes that were told their ranks."""
+
+import threading
+
+import pytest
+from elrun.rendezvous.handler import (
+    NodeProfile,
+    RendezvousClosedError,
+    RendezvousParameters,
+    Verdict,
+    VerdictKind,
+)
+from elrun.rendezvous.registry import get_rendezvous_handler
+
+
+def handler(backend="standalone", endpoint="", nodes=(1, 1), workers=2, local_addr=None, **config):
+    made = get_rendezvous_handler(
+        RendezvousParameters(backend, endpoint, "run", *nodes, local_addr, **config)
+    )
+    made.describe(NodeProfile(workers, "train"))
+    return made
+
+
+@pytest.fixture(name="alone")
+def _alone():
+    alone = handler()
+    yield alone
+    alone.shutdown()
+
+
+def test_one_node_is_placed_at_once(alone):
+    """All ranks are its own."""
+    place = alone.next_rendezvous().placement
+
+    assert (0, 0, 1, 0, 2, 0, 2, 0) == (
+        place.round,
+        place.group_rank,
+        place.group_world_size,
+        place.first_rank,
+        place.world_size,
+        place.first_role_rank,
+        place.role_world_size,
+        place.restart_count,
+    )
+
+
+def test_every_round_of_one_node_has_a_port_of_its_own(alone):
+    """A new attempt never meets at an old store."""
+    infos = [alone.next_rendezvous().bootstrap_store_info for _ in range(5)]
+
+    assert ({"127.0.0.1"}, 5) == (
+        {info.master_addr for info in infos},
+        len({info.master_port for info in infos}),
+    )
+
+
+def test_two_jobs_on_one_host_have_different_ports():
+    """However often they start, side by side."""
+    jobs = [handler() for _ in range(20)]
+    ports = {job.next_rendezvous().bootstrap_store_info.master_port for job in jobs}
+    for job in jobs:
+        job.shutdown()
+
+    assert 20 == len(ports)
+
+
+def test_the_local_address_is_honoured():
+    """--local-addr is where the workers meet."""
+    alone = handler(local_addr="10.1.2.3")
+    info = alone.next_rendezvous()
+    alone.shutdown()
+
+    assert "10.1.2.3" == info.bootstrap_store_info.master_addr
+
+
+def test_failures_are_counted_as_restarts(alone):
+    """Only a failed worker spends one."""
+    counts = []
+    for kind in [VerdictKind.WORKER_FAILED, VerdictKind.NODE_WAITING, VerdictKind.WORKER_FAILED]:
+        counts.append(alone.next_rendezvous().placement.restart_count)
+        alone.conclude(Verdict(kind))
+
+    assert ([0, 1, 1], 2) == (counts, alone.next_rendezvous().placement.restart_count)
+
+
+def test_the_first_verdict_stands(alone):
+    """As it would with several nodes."""
+    alone.next_rendezvous()
+    first = Verdict(VerdictKind.WORKER_FAILED, reason="first")
+
+    assert (None, first, first, first) == (
+        alone.verdict(),
+        alone.conclude(first),
+        alone.conclude(Verdict(VerdictKind.DONE)),
+        alone.verdict(),
+    )
+
+
+def test_a_verdict_wakes_the_agent(alone):
+    """Subscribers are called, as with any rounds."""
+    woken = threading.Event()
+    alone.subscribe(woken.set)
+    alone.next_rendezvous()
+    alone.conclude(Verdict(VerdictKind.WORKER_FAILED))
+
+    assert woken.is_set()
+
+
+def test_arriving_ends_the_run(alone):
+    """One node that is done is all nodes."""
+    alone.next_rendezvous()
+    alone.arrive()
+
+    assert (VerdictKind.DONE, True) == (alone.verdict().kind, alone.is_closed())
+    with pytest.raises(RendezvousClosedError):
+        alone.next_rendezvous()
+
+
+@pytest.mark.parametrize("end", ["set_closed", "shutdown"])
+def test_a_closed_run_has_no_next_round(alone, end):
+    """Neither after set_closed() nor after shutdown()."""
+    getattr(alone, end)()
+
+    assert alone.is_closed()
+    with pytest.raises(RendezvousClosedError):
+        alone.next_rendezvous()
+
+
+def test_outcomes_of_this_node_are_collected():
+    """Nobody else tells anything."""
+    static = handler("static", "h:1", (3, 3), rank=1)
+    static.next_rendezvous()
+    static.publish(b"mine")
+
+    assert [None, b"mine", None] == static.collect(0)
+
+
+def test_each_round_has_a_store_of_its_own(alone):
+    """What one attempt's agent wrote, the next one doesn't find."""
+    first = alone.next_rendezvous().store
+    first.set("k", "v")
+
+    assert (True, False) == (first.check(["k"]), alone.next_rendezvous().store.check(["k"]))
+
+
+def test_static_nodes_are_placed_by_their_rank():
+    """All nodes run as many workers as this one."""
+    place = handler("static", "node0:29501", (3, 3), workers=4, rank=2).next_rendezvous().placement
+
+    assert (2, 3, 8, 12, 8, 12) == (
+        place.group_rank,
+        place.group_world_size,
+        place.first_rank,
+        place.world_size,
+        place.first_role_rank,
+        place.role_world_size,
+    )
+
+
+def test_static_nodes_meet_at_the_master_in_every_round():
+    """The address and the port are what the user said, since nobody could tell the others."""
+    static = handler("static", "node0:29501", (2, 2), rank=0)
+    meetings = [static.next_rendezvous().bootstrap_store_info for _ in range(2)]
+
+    assert [("node0", 29501)] * 2 == [(each.master_addr, each.master_port) for each in meetings]
+
+
+def test_several_static_nodes_need_no_port():
+    """29500 is what torchrun's users expect."""
+    info = handler("static", "node0", (2, 2), rank=0).next_rendezvous()
+
+    assert 29500 == info.bootstrap_store_info.master_port
+
+
+def test_one_static_node_without_a_port_takes_a_new_one_each_time():
+    """There is nobody to agree with."""
+    static = handler("static", "127.0.0.1", (1, 1))
+    ports = {static.next_rendezvous().bootstrap_store_info.master_port for _ in range(3)}
+    static.shutdown()
+
+    assert 3 == len(ports)
+
+
+@pytest.mark.parametrize(
+    ("backend", "endpoint", "nodes", "config", "match"),
+    [
+        ("standalone", "", (1, 2), {}, "standalone is for one node, not for 2"),
+        ("static", "h:1", (1, 2), {}, "a fixed number of nodes, not 1:2"),
+        ("static", "h:1", (2, 2), {"rank": 2}, "--node-rank 2: give a rank from 0 to 1"),
+        ("static", "h:1", (2, 2), {"rank": -1}, "--node-rank -1"),
+        ("static", "h:1", (2, 2), {"rank": "one"}, "rank=one"),
+        ("static", "", (2, 2), {"rank": 0}, "needs --master-addr"),
+        ("static", "h:99999", (2, 2), {"rank": 0}, "'99999' is no port"),
+    ],
+)
+def test_what_does_not_fit_is_refused(backend, endpoint, nodes, config, match):
+    """Before anything starts, with a sentence."""
+    with pytest.raises(ValueError, match=match):
+        handler(backend, endpoint, nodes, **config)
