@@ -129,11 +129,11 @@ class EtcdServer:
             from .etcd_v2_client import open_client  # noqa: PLC0415  only one of the two is needed
 
             return open_client(settings, settings.endpoints[0])
-        from .etcd_v3_client import open_gateway  # noqa: PLC0415
+        from .etcd_v3_client import open_client  # noqa: PLC0415  only one of the two is needed
 
-        return open_gateway(settings, settings.endpoints[0])
+        return open_client(settings, settings.endpoints[0])
 
-    def __enter__(self) -> EtcdServer:
+    def __enter__(self) -> EtcdServer:  # noqa: PYI034  Self came with Python 3.11
         self.start()
         return self
 

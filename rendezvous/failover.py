@@ -122,3 +122,24 @@ class Failover(Generic[_C]):
             if self._index == index:
                 self._index = (index + 1) % len(self._clients)
         self._on_trouble()
+
+
+class Refused(RendezvousConnectionError):  # noqa: N818  as above
+    """A server answers, and does not do what it is asked to: no other attempt makes sense."""
+
+
+def plain_reason(error: BaseException) -> str:
+    """Return what lies below the wrappings of an HTTP library: the system's own words, if any."""
+    seen: list[BaseException] = [error]
+    for each in seen:  # grows meanwhile
+        if isinstance(each, TimeoutError) or "Timeout" in type(each).__name__:
+            return "it does not answer"
+        if isinstance(each, OSError) and each.strerror:
+            return each.strerror
+        inner = (each.__cause__, each.__context__, getattr(each, "reason", None), *each.args)
+        seen.extend(
+            other
+            for other in inner
+            if isinstance(other, BaseException) and all(other is not known for known in seen)
+        )
+    return str(seen[-1]) or type(seen[-1]).__name__

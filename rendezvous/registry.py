@@ -13,10 +13,12 @@ PLUGIN_GROUP = "torchrun.handlers"
 
 _BUILT_IN = {
     "c10d": (".c10d", "create_c10d"),
+    "etcd": (".etcd_v2", "create_etcd"),
+    "etcd-v2": (".etcd_v2", "create_etcd_v2"),
+    "etcd-v3": (".etcd_v3", "create_etcd_v3"),
     "standalone": (".solo", "create_standalone"),
     "static": (".solo", "create_static"),
 }
-_PLANNED = ("etcd", "etcd-v2", "etcd-v3")
 
 
 class RendezvousHandlerRegistry:
@@ -111,8 +113,6 @@ def _plugins() -> dict[str, object]:
 def _unknown(backend: str, known: list[str]) -> str:
     import difflib  # noqa: PLC0415  only a misspelt name needs it
 
-    if backend in _PLANNED:
-        return f"the rendezvous backend {backend!r} is not in this version yet: use c10d"
     near = difflib.get_close_matches(backend, known, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     names = ", ".join(sorted(set(known)))

@@ -1,11 +1,14 @@
 """Stores of each kind, and nodes of jobs over them."""
 
+import itertools
 import threading
 
 import pytest
 from elrun.rendezvous.addresses import parse_endpoint
 from elrun.rendezvous.c10d import Reach
+from elrun.rendezvous.etcd_server import EtcdServer
 from elrun.rendezvous.memory import MemoryStore
+from etcd_kit import EtcdClients
 from round_kit import Job, TcpClients
 
 
@@ -23,13 +26,56 @@ def tcp():
     connection.store.close()
 
 
+@pytest.fixture(scope="session")
+def etcd_server():
+    """Return an etcd as it is today: without the v2 API."""
+    with EtcdServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def etcd_v2_server():
+    """Return an etcd that has the v2 API."""
+    with EtcdServer(v2=True) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def numbers():
+    """Return numbers that no other test gets."""
+    return itertools.count()
+
+
+@pytest.fixture
+def etcd_v3(etcd_server, numbers):
+    """Return a part of a real etcd, reached over v3."""
+    clients = EtcdClients("etcd-v3", etcd_server.get_endpoint(), f"/test-{next(numbers)}/")
+    yield clients
+    clients.close()
+
+
+@pytest.fixture
+def etcd_v2(etcd_v2_server, numbers):
+    """Return a part of a real etcd, reached over v2."""
+    clients = EtcdClients("etcd-v2", etcd_v2_server.get_endpoint(), f"/test-{next(numbers)}/")
+    yield clients
+    clients.close()
+
+
 @pytest.fixture(
-    params=["memory", pytest.param("tcp", marks=pytest.mark.integration)], name="connect"
+    params=[
+        "memory",
+        *(
+            pytest.param(name, marks=pytest.mark.integration)
+            for name in ("tcp", "etcd_v3", "etcd_v2")
+        ),
+    ],
+    name="connect",
 )
 def _connect(request):
     """Return what opens a connection to a fresh store, of each kind in turn."""
     store = request.getfixturevalue(request.param)
-    return store.connect if request.param == "memory" else TcpClients(store).connect
+    return TcpClients(store).connect if request.param == "tcp" else store.connect
 
 
 @pytest.fixture

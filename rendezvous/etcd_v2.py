@@ -1,0 +1,259 @@
+"""The store over etcd's v2 API, for those who have no other.
+
+*Counters.* v2 has no transactions. So to add an amount is to create an entry with a random name in
+the counter's folder, and to list the folder: the value is the sum of the amounts of all entries
+that were created up to this one. No two nodes get in each other's way, but each reads what the
+earlier ones wrote: v3 is better with hundreds of nodes.
+
+*Once, even if the reply is lost.* An entry that is there already is not created again.
+
+*Waiting.* A wait reads the keys and, if one is missing, asks for the next event from there on, as
+often as it takes. What v2 has forgotten meanwhile is read anew.
+"""
+
+from __future__ import annotations
+
+import base64
+import logging
+import os
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from .etcd_settings import etcd_settings
+from .etcd_store import (
+    LEASE_S,
+    PATIENCE_S,
+    PREFIX,
+    PULSE_S,
+    EtcdStore,
+    Snapshot,
+    Watch,
+    rounds_over,
+)
+from .etcd_v2_client import Member, folder_of, path_of
+from .failover import Refused, Unreachable
+from .handler import RendezvousParameters, RoundHandler
+from .keys import RunKeys
+
+log = logging.getLogger(__name__)
+
+_LIST_FROM = 8
+"""So many keys in one folder are read by listing it."""
+
+_POLL_S = 10.0
+
+_T = TypeVar("_T")
+
+
+class EtcdV2Store(EtcdStore[Member]):
+    """A ``Store`` over the members of an etcd; ``open`` comes first.
+
+    Args:
+        name: What to call them in a sentence.
+        members: The members.
+        run: Name of what has a time to live; all keys begin with it and a slash.
+        patience_s: For how long a call is tried.
+        pulse_s: Seconds between two refreshments.
+        lease_s: How long keys stay after the last refreshment.
+        prefix: What all keys begin with.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        members: Sequence[Member],
+        run: str,
+        patience_s: float = PATIENCE_S,
+        pulse_s: float = PULSE_S,
+        lease_s: int = LEASE_S,
+        prefix: str = PREFIX,
+    ) -> None:
+        super().__init__(name, members, patience_s, pulse_s)
+        self._members = members
+        self._prefix = prefix
+        self._run = folder_of(prefix, run)
+        self._lease_s = lease_s
+
+    def add(self, key: str, amount: int) -> int:
+        """Add to a counter; see ``Store.add``. An amount of 0 reads only."""
+        if amount == 0:
+            return int(self._read([key])[0].get(key, b"0"))
+        path = path_of(self._prefix, key)
+        entry = f"{path}/{os.urandom(12).hex()}"
+        created_at = self._call(lambda client: _create(client, entry, str(amount))).createdIndex
+        listing = self._call(lambda client: client.read(path, recursive=True, quorum=True))
+        return sum(int(each.value) for each in listing.leaves if each.createdIndex <= created_at)
+
+    def create(self, key: str, value: bytes) -> bytes:
+        """Write a value once; see ``Store.create``."""
+        path = path_of(self._prefix, key)
+        return _decode(self._call(lambda client: _create(client, path, _encode(value))).value)
+
+    def _write(self, values: Mapping[str, bytes]) -> None:
+        for key, value in values.items():
+            self._write_one(path_of(self._prefix, key), _encode(value))
+
+    def _write_one(self, path: str, text: str) -> None:
+        self._call(lambda client: client.write(path, text))
+
+    def _read(self, keys: Sequence[str]) -> Snapshot:
+        paths = {path_of(self._prefix, key): key for key in keys}
+        folders: dict[str, list[str]] = {}
+        for path in paths:
+            folders.setdefault(path.rpartition("/")[0], []).append(path)
+        values: dict[str, bytes] = {}
+        revisions = []
+        for folder, wanted in folders.items():
+            for place in [folder] if len(wanted) >= _LIST_FROM else wanted:
+                leaves, index = self._list(place)
+                revisions.append(index)
+                for path, text in leaves.items():
+                    _take(values, paths, path, text)
+        return values, min(revisions)
+
+    def _list(self, path: str) -> tuple[dict[str, str], int]:
+        """Return the values at and below a path, and etcd's index; nothing if it isn't there."""
+        import etcd  # noqa: PLC0415  etcd's users only
+
+        try:
+            found = self._call(lambda client: client.read(path, recursive=True, quorum=True))
+        except etcd.EtcdKeyNotFound as error:
+            return {}, int(error.payload["index"])
+        return {leaf.key: leaf.value for leaf in found.leaves if not leaf.dir}, found.etcd_index
+
+    def _open_watch(
+        self, client: Member, keys: Sequence[str], values: Mapping[str, bytes], revision: int
+    ) -> Watch:
+        wanted = {path_of(self._prefix, key): key for key in keys}
+        watch = _Polling(client, values, wanted, revision + 1)
+        threading.Thread(target=watch.run, name="elrun-etcd-watch", daemon=True).start()
+        return watch
+
+    def _bind(self, client: Member) -> None:
+        import etcd  # noqa: PLC0415  etcd's users only
+
+        try:
+            client.ask(
+                lambda it: it.write(self._run, None, ttl=self._lease_s, dir=True, prevExist=False)
+            )
+        except (etcd.EtcdAlreadyExist, etcd.EtcdNotFile):
+            # Not refreshed here: one who comes after the run's end must not prolong it.
+            return
+
+    def _refresh(self, client: Member) -> None:
+        import etcd  # noqa: PLC0415  etcd's users only
+
+        try:
+            client.ask(lambda it: it.refresh(self._run, self._lease_s, dir=True))
+        except etcd.EtcdKeyNotFound as error:
+            raise Refused(f"{self._name} has forgotten this run, as nobody refreshed it") from error
+
+    def _release(self) -> None:
+        for member in self._members:
+            member.close()
+
+    def _call(self, function: Callable[[Any], _T]) -> _T:
+        return self._servers.call(lambda member: member.ask(function))
+
+
+class _Polling(Watch):
+    """A look-out for values; ``run`` goes on in a thread until it is over."""
+
+    def __init__(
+        self, member: Member, values: Mapping[str, bytes], paths: Mapping[str, str], index: int
+    ) -> None:
+        super().__init__(values, list(paths.values()))
+        self._member = member
+        self._paths = paths
+        self._index = index
+        missing = [path for path, key in paths.items() if key not in values]
+        self._path = os.path.commonpath(missing)
+
+    def run(self) -> None:
+        """Ask for events until all is there, or nobody wants to know, or etcd can't tell."""
+        import etcd  # noqa: PLC0415  etcd's users only
+
+        try:
+            while not self.is_over.is_set() and not self.has_found:
+                event = self._member.ask(self._next_event)
+                if event is not None and self._is_over_after(event):
+                    break
+        except (Unreachable, Refused, etcd.EtcdKeyError):
+            pass  # those who wait read anew, and find out whether that matters
+        finally:
+            self.is_over.set()
+
+    def _next_event(self, client: Any) -> Any:
+        import etcd  # noqa: PLC0415  etcd's users only
+
+        try:
+            return client.read(
+                self._path, wait=True, recursive=True, waitIndex=self._index, timeout=_POLL_S
+            )
+        except etcd.EtcdWatchTimedOut:
+            return None
+
+    def _is_over_after(self, event: Any) -> bool:
+        self._index = event.modifiedIndex + 1
+        if event.value is None or event.action in ("delete", "expire"):
+            return event.action in ("delete", "expire")
+        key = self._paths.get(event.key)
+        if key is None:  # a counter's entry?
+            return event.key.rpartition("/")[0] in self._paths
+        self.see(key, _decode(event.value))
+        return False
+
+
+def create_etcd_v2(params: RendezvousParameters) -> RoundHandler:
+    """Return the rendezvous over etcd's v2 API.
+
+    Args:
+        params: See ``etcd_settings``, and ``join_timeout`` and ``last_call_timeout`` in seconds.
+
+    Raises:
+        ValueError: The endpoint is none, or a setting is not what it should be.
+    """
+    settings = etcd_settings(params)
+    run = RunKeys(params.run_id).prefix
+
+    def make_store() -> EtcdV2Store:
+        members = [Member(settings, endpoint) for endpoint in settings.endpoints]
+        return EtcdV2Store(settings.name, members, run)
+
+    return rounds_over(make_store, params, settings)
+
+
+def create_etcd(params: RendezvousParameters) -> RoundHandler:
+    """Return the same under its old name, with a notice that it is old."""
+    log.warning("--rdzv-backend etcd is deprecated: give etcd-v2, or etcd-v3 if your etcd is 3.4+")
+    return create_etcd_v2(params)
+
+
+def _create(client: Any, path: str, text: str) -> Any:
+    """Return the node that stands at a path, having written it if none did."""
+    import etcd  # noqa: PLC0415  etcd's users only
+
+    try:
+        return client.write(path, text, prevExist=False)
+    except etcd.EtcdAlreadyExist:
+        return client.read(path, quorum=True)
+
+
+def _take(values: dict[str, bytes], wanted: Mapping[str, str], path: str, text: str) -> None:
+    """Add what a leaf says to the values: a value, or an entry of a counter."""
+    key = wanted.get(path)
+    if key is not None:
+        values[key] = _decode(text)
+        return
+    counter = wanted.get(path.rpartition("/")[0])
+    if counter is not None:
+        values[counter] = b"%d" % (int(values.get(counter, b"0")) + int(text))
+
+
+def _encode(value: bytes) -> str:
+    return base64.urlsafe_b64encode(value).decode("ascii")
+
+
+def _decode(text: str) -> bytes:
+    return base64.urlsafe_b64decode(text)
