@@ -21,6 +21,7 @@ Process ids are reused. A process is therefore named by its id with its start ti
 from __future__ import annotations
 
 import os
+import select
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 
@@ -29,6 +30,11 @@ MARK_VARIABLE = "ELRUN_AGENT"
 
 # Positions in /proc/PID/stat after the command's name, see proc(5).
 _STATE, _PARENT, _GROUP, _SESSION, _START = 0, 1, 2, 3, 19
+_ENVIRONMENT_START, _ENVIRONMENT_END = 47, 48
+
+_ENDED = (b"Z", b"X")
+
+_EXEC_LOOKS, _EMPTY_LOOKS = 1000, 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +65,7 @@ def mapping_name(mark: str) -> str:
 
 def read_process(pid: int) -> Process | None:
     """Return what the kernel says about a process; None where there is none."""
-    text = _read(f"/proc/{pid}/stat")
-    fields = text[text.rfind(b")") + 2 :].split()
+    fields = _stat_fields(pid)
     if len(fields) <= _START:
         return None
     return Process(
@@ -69,7 +74,7 @@ def read_process(pid: int) -> Process | None:
         parent=int(fields[_PARENT]),
         group=int(fields[_GROUP]),
         session=int(fields[_SESSION]),
-        ended=fields[_STATE] in (b"Z", b"X"),
+        ended=fields[_STATE] in _ENDED,
     )
 
 
@@ -78,16 +83,17 @@ def read_adopted(pid: int) -> list[int]:
 
     Where the kernel was built without that list, nothing is returned.
     """
-    return [int(child) for child in _read(f"/proc/{pid}/task/{pid}/children").split()]
+    children = _read(f"/proc/{pid}/task/{pid}/children") or b""
+    return [int(child) for child in children.split()]
 
 
 def carries_mark(pid: int, mark: str) -> bool:
     """Return whether a process carries an agent's mark, as far as we may see."""
     variable = f"{MARK_VARIABLE}=".encode()
-    for entry in _read(f"/proc/{pid}/environ").split(b"\0"):
+    for entry in _read_environment(pid).split(b"\0"):
         if entry.startswith(variable) and mark.encode() in entry[len(variable) :].split(b":"):
             return True
-    return f"/memfd:{mapping_name(mark)} ".encode() in _read(f"/proc/{pid}/maps")
+    return f"/memfd:{mapping_name(mark)} ".encode() in (_read(f"/proc/{pid}/maps") or b"")
 
 
 def find_relatives(
@@ -116,9 +122,7 @@ def find_relatives(
         line: list[Process] = []
         ancestor: Process | None = processes[pid]
         while ancestor is not None and ancestor.pid not in verdicts:
-            verdicts[ancestor.pid] = (
-                False  # parents that were read at different times may form a ring
-            )
+            verdicts[ancestor.pid] = False  # parents read at different times may form a ring
             line.append(ancestor)
             ancestor = processes.get(ancestor.parent)
         belongs = ancestor is not None and verdicts[ancestor.pid]
@@ -202,17 +206,41 @@ class Family:
             return True
 
 
-def _read(path: str) -> bytes:
+def _read_environment(pid: int) -> bytes:
+    """Return the environment that a process was executed with; nothing where we may not know."""
+    empty_looks = 0
+    for _ in range(_EXEC_LOOKS):
+        environment = _read(f"/proc/{pid}/environ")
+        if environment is None:
+            break
+        fields = _stat_fields(pid)
+        if environment or len(fields) <= _ENVIRONMENT_END or fields[_STATE] in _ENDED:
+            return environment
+        # In the middle of an exec a process has no environment. It is over when the program has
+        # been loaded, and nothing tells when that is: so the emptiness has to last.
+        empty_looks += b"0" != fields[_ENVIRONMENT_START] == fields[_ENVIRONMENT_END]
+        if empty_looks == _EMPTY_LOOKS:
+            break
+        select.poll().poll(1)
+    return b""
+
+
+def _stat_fields(pid: int) -> list[bytes]:
+    text = _read(f"/proc/{pid}/stat") or b""
+    return text[text.rfind(b")") + 2 :].split()
+
+
+def _read(path: str) -> bytes | None:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:  # it has ended, or is another user's
-        return b""
+        return None
     try:
         chunks = []
         while chunk := os.read(fd, 1 << 17):
             chunks.append(chunk)
         return b"".join(chunks)
     except OSError:  # it ended while we read
-        return b""
+        return None
     finally:
         os.close(fd)

@@ -22,12 +22,13 @@ import time
 from .descendants import Family
 from .forking import handled_signals, shielded_fork
 from .parent_death import process_namer, set_subreaper
-from .pidfd import send_signal
+from .pidfd import send_signal, wait_readable
 from .stopping import KILL_WAIT_S, end_family
 
 log = logging.getLogger(__name__)
 
 _IGNORED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+_EXIT_WAIT_S = 1.0
 _WATCH, _FORGET = b"+", b"-"
 
 
@@ -150,8 +151,11 @@ def _keep_only(*kept: int) -> None:
 
 def _guard(family: Family, pipe: int, agent_pidfd: int) -> None:
     _learn_until_agent_is_gone(family, pipe, agent_pidfd)
+    # A process closes its pipes a moment before its children get another parent. (An agent that has
+    # executed another program closed them, too, and doesn't die.)
+    wait_readable({agent_pidfd}, time.monotonic() + _EXIT_WAIT_S)
     # With the agent dead, our own parent is whoever has adopted its children.
-    end_family(family, os.getppid(), time.monotonic() + KILL_WAIT_S)
+    end_family(family, os.getppid, time.monotonic() + KILL_WAIT_S)
 
 
 def _learn_until_agent_is_gone(family: Family, pipe: int, agent_pidfd: int) -> None:

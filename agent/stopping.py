@@ -15,7 +15,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from .descendants import Family, Process, read_adopted, read_process
@@ -29,6 +29,8 @@ KILL_WAIT_S = 10.0
 
 _LEAVE_S = 0.25
 """How long leftovers have: Python's resource tracker needs it to remove what was shared."""
+
+_CALM_LOOKS = 2
 
 
 @dataclass(slots=True)
@@ -79,7 +81,7 @@ def stop_workers(
             worker.signal_group(signal.SIGKILL)
     sweep = end_family(
         family,
-        os.getpid(),
+        os.getpid,
         time.monotonic() + KILL_WAIT_S,
         death_signal,
         leave_s=0.0 if pending else _LEAVE_S,
@@ -90,29 +92,34 @@ def stop_workers(
 
 def end_family(
     family: Family,
-    reaper: int,
+    reaper: Callable[[], int],
     deadline: float,
     death_signal: int = signal.SIGKILL,
     leave_s: float = 0.0,
 ) -> Sweep:
-    """Kill what belongs, again and again until a look finds nothing alive.
+    """Kill what belongs, again and again until nothing alive is found twice in a row.
 
+    The kernel lists processes one by one in the order of their ids. One look may thus miss a
+    process that was forked meanwhile, with an id that had been passed, from one that is gone.
     Only system calls are made: the guardian calls this in a forked child.
 
     Args:
         family: Tells what belongs.
-        reaper: Who adopts the orphans: the agent while it lives.
+        reaper: Says who adopts the orphans: the agent while it lives.
         deadline: When to give up, by ``time.monotonic()``.
         death_signal: What they are asked with first.
         leave_s: How long they have to follow that before SIGKILL.
     """
     sweep = Sweep()
-    while True:
-        members = family.members(reaper)
+    calm_looks = 0
+    while calm_looks < _CALM_LOOKS:
+        members = family.members(reaper())
         sweep.found += members
         held = _hold(process for process in members if not process.ended)
         if not held:
-            return sweep
+            calm_looks += 1
+            continue
+        calm_looks = 0
         if leave_s > 0:
             _send(held, death_signal, signal.SIGCONT)
             wait_readable(held, min(deadline, time.monotonic() + leave_s))
@@ -123,7 +130,8 @@ def end_family(
             sweep.stuck = [held[pidfd] for pidfd in pending]
         close_all(held)
         if time.monotonic() >= deadline:
-            return sweep
+            break
+    return sweep
 
 
 def reap(processes: Iterable[Process], spare: Iterable[int] = ()) -> None:

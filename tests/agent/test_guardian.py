@@ -15,6 +15,7 @@ from worker_kit import Ear
 pytestmark = pytest.mark.integration
 
 FOLDER = os.path.dirname(worker_kit.__file__)
+EXECUTE_ITSELF = 'exec sh "$0"'  # a process has no environment while it executes a program
 
 
 @pytest.fixture(name="guardian")
@@ -75,7 +76,8 @@ def guardian_of(agent):
         "setsid sh -c 'echo $$ > {ear}; exec sleep 1000' & wait",
         "(setsid sh -c 'echo $$ > {ear}; exec sleep 1000' &); exec sleep 1000",
         "(sh -c 'echo $$ > {ear}; exec sleep 1000' &); exit 0",
-        "kill -STOP $$ & echo $$ > {ear}; wait",
+        "echo $$ > {ear}; kill -STOP $$",
+        "(setsid sh -c 'echo $$ > {ear}; exec sh {endless}' &); exec sleep 1000",
     ],
     ids=[
         "worker",
@@ -85,13 +87,15 @@ def guardian_of(agent):
         "daemon",
         "left behind",
         "suspended",
+        "executing",
     ],
 )
-def test_nothing_survives_an_agent_that_was_killed(agent, ear, script):
+def test_nothing_survives_an_agent_that_was_killed(agent, ear, script, tmp_path):
     """Workers, their children, and what they left behind end with the agent."""
-    process = agent(
-        f"context = worker_kit.start_shells({script.format(ear=ear.path)!r})", "signal.pause()"
-    )
+    endless = tmp_path / "endless"
+    endless.write_text(EXECUTE_ITSELF)
+    script = script.format(ear=ear.path, endless=endless)
+    process = agent(f"context = worker_kit.start_shells({script!r})", "signal.pause()")
     pidfds = worker_kit.hold(*ear.hear())
     guardian = worker_kit.hold(guardian_of(process))
 
@@ -118,18 +122,23 @@ def test_no_function_survives_an_agent_that_was_killed(agent, ear, function, met
     assert worker_kit.all_end(pidfds)
 
 
-def test_nothing_survives_an_agent_that_just_leaves(agent, ear):
+def test_nothing_survives_an_agent_that_just_leaves(agent, ear, tmp_path):
     """An agent that ends without closing its workers is as good as dead."""
-    agent(f"worker_kit.start_shells('sleep 1000 & echo $$ $! > {ear.path}; wait')", "os._exit(0)")
+    started = Ear(tmp_path, "started").path
+    script = f"sleep 1000 & echo $$ $! > {ear.path}; echo > {started}; wait"
+    agent(f"worker_kit.start_shells({script!r})", f"open({started!r}).read()", "os._exit(0)")
     pidfds = worker_kit.hold(*ear.hear())
 
     assert worker_kit.all_end(pidfds)
 
 
-def test_nothing_survives_an_agent_that_becomes_another_program(agent, ear):
+def test_nothing_survives_an_agent_that_becomes_another_program(agent, ear, tmp_path):
     """The process lives on, but it is no agent any more."""
+    started = Ear(tmp_path, "started").path
+    script = f"echo $$ > {ear.path}; echo > {started}; exec sleep 1000"
     agent(
-        f"context = worker_kit.start_shells('trap : TERM; echo $$ > {ear.path}; read x')",
+        f"context = worker_kit.start_shells({script!r})",
+        f"open({started!r}).read()",
         "os.execvp('sleep', ['sleep', '1000'])",
     )
     pidfds = worker_kit.hold(*ear.hear())
@@ -145,6 +154,7 @@ def test_a_fork_of_the_agent_keeps_nothing_alive(agent, ear, tmp_path):
         "if os.fork() == 0:",
         f"    open({fork.path!r}, 'w').close()",
         f"    open({gate.path!r}).read()",
+        "    os._exit(0)",
         "signal.pause()",
     )
     pidfds = worker_kit.hold(*ear.hear())

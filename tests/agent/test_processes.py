@@ -261,6 +261,19 @@ def test_a_daemon_that_a_worker_started_is_stopped(shells, ear):
     assert worker_kit.have_ended(pids)
 
 
+def test_a_daemon_is_found_while_it_executes_a_program(shells, ear, tmp_path):
+    """In that moment it has no environment that could carry a mark."""
+    endless = tmp_path / "endless"
+    endless.write_text('exec sh "$0"')
+    context = shells(f"(setsid sh -c 'echo $$ > {ear.path}; exec sh {endless}' &); exit 3")
+    pids = ear.hear()
+    context.wait()
+
+    context.close()
+
+    assert worker_kit.have_ended(pids)
+
+
 def test_a_session_with_an_environment_of_its_own_is_stopped(shells, ear):
     """What carries no mark is known from when its parents lived."""
     child = f"setsid env -i sh -c 'echo $$ > {ear.path}; exec sleep 1000'"
@@ -290,8 +303,8 @@ def test_a_program_behind_a_shell_has_the_whole_time(tmp_path, ear):
     program.write_text(
         "import signal, sys, pathlib, os\n"
         f"signal.signal(signal.SIGTERM, lambda *_: open({ear.path!r}).read() and sys.exit())\n"
-        f"print('ready', file=open({ear.path!r}, 'w'))\n"
         "try:\n"
+        f"    print('ready', file=open({ear.path!r}, 'w'))\n"
         "    while True: signal.pause()\n"
         "finally:\n"
         f"    pathlib.Path({str(saved)!r}).touch()\n"
