@@ -124,7 +124,8 @@ class Joining:
         if roster.members and roster.limits != self._node.limits:
             seat.leave()
             raise refusal(self._run, roster.limits, self._node.limits)
-        has_waited = verdict_data is None
+        # Also a spare that no round took, and that comes to the next one when all is over.
+        has_waited = verdict_data is None or len(self._seats) > 1
         if verdict_data is None:
             wanted = self._verdict_for(
                 roster, 0 if finished is None else read_count(before.finished, finished)

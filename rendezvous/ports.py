@@ -68,12 +68,25 @@ class PortClaim:
 def _shuffled_ports() -> Iterator[int]:
     """Yield every claimable port once, those outside of the kernel's own range first."""
     low, high = _ephemeral_range()
-    claimable = [port for port in _CLAIMABLE if port not in _WELL_KNOWN]
-    outside = [port for port in claimable if not low <= port <= high]
-    within = [port for port in claimable if low <= port <= high]
+    below = range(_CLAIMABLE.start, max(low, _CLAIMABLE.start))
+    within = range(below.stop, min(high + 1, _CLAIMABLE.stop))
+    above = range(within.stop, _CLAIMABLE.stop)
     start = int.from_bytes(os.urandom(4), "big")
-    for ports in (outside, within):
-        yield from (ports[(start + step) % len(ports)] for step in range(len(ports)))
+    for parts in ((below, above), (within,)):
+        count = sum(len(part) for part in parts)
+        for step in range(count):
+            port = _nth((start + step) % count, parts)
+            if port not in _WELL_KNOWN:
+                yield port
+
+
+def _nth(index: int, parts: Sequence[range]) -> int:
+    """Return an item of several ranges, as if they were one."""
+    for part in parts:
+        if index < len(part):
+            return part[index]
+        index -= len(part)
+    raise IndexError(index)
 
 
 def _ephemeral_range() -> tuple[int, int]:

@@ -12,10 +12,13 @@ Three habits of TCPStore shape it:
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from .handler import RendezvousConnectionError, RendezvousError
+
+_CLOSING_S = 1.0
 
 _T = TypeVar("_T")
 
@@ -78,9 +81,10 @@ class TcpStore:
             wait = self._waits.get(wanted)
             if wait is None:
                 wait = self._waits[wanted] = _Wait()
-                threading.Thread(
+                wait.thread = threading.Thread(
                     target=self._block, args=(wanted, wait), name="elrun-store-wait", daemon=True
-                ).start()
+                )
+                wait.thread.start()
         if not wait.is_over.wait(timeout_s):
             return None
         if wait.error is not None:
@@ -90,6 +94,7 @@ class TcpStore:
     def close(self) -> None:
         """Let go of the connections, and of the server if it is here; see ``Store.close``."""
         with self._lock:
+            is_host = self._server is not None
             self._is_closed = True
             self._client = self._server = None
             self._idle.clear()
@@ -97,6 +102,12 @@ class TcpStore:
             self._waits.clear()
         for wait in waits:
             wait.fail(self._closed_error())
+        if is_host:
+            # Without the server these threads return from torch. Were they to do so while the
+            # interpreter goes down, it would end them in a way that makes C++ abort the process.
+            deadline = time.monotonic() + _CLOSING_S
+            for wait in waits:
+                wait.join(deadline - time.monotonic())
 
     def _block(self, keys: tuple[str, ...], wait: _Wait) -> None:
         try:
@@ -140,6 +151,11 @@ class _Wait:
         self.is_over = threading.Event()
         self.values: Sequence[bytes] = ()
         self.error: RendezvousError | None = None
+        self.thread: threading.Thread | None = None
+
+    def join(self, timeout_s: float) -> None:
+        if self.thread is not None:
+            self.thread.join(max(0.0, timeout_s))
 
     def succeed(self, values: Sequence[bytes]) -> None:
         self.values = values

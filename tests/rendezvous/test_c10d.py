@@ -265,6 +265,23 @@ def test_a_lost_store_is_told_by_elrun_alone(port):
     assert (b"RendezvousConnectionError\n", b"") == agent.communicate(timeout=PATIENCE_S)
 
 
+WAITER = """
+import sys, threading
+from elrun.rendezvous.addresses import Endpoint
+from elrun.rendezvous.c10d import Reach
+store = Reach(Endpoint("127.0.0.1", 0), None, None, 10)(threading.Event()).store
+store.wait(["never"], 0.05)
+store.close()
+"""
+
+
+def test_a_host_that_still_waited_for_something_exits_in_peace():
+    """No thread is left in torch when the interpreter goes down: C++ would abort the process."""
+    ended = subprocess.run([sys.executable, "-c", WAITER], stderr=subprocess.PIPE, check=False)
+
+    assert (0, b"") == (ended.returncode, ended.stderr)
+
+
 LOG_LEVEL = """
 import os, subprocess, threading
 from elrun.rendezvous.addresses import Endpoint

@@ -81,11 +81,8 @@ def test_a_backend_needs_a_name():
 @pytest.mark.parametrize(
     ("backend", "match"),
     [
-        ("c10", "known ones are c10d, standalone, static; did you mean 'c10d'?"),
-        ("zookeeper", "known ones are c10d, standalone, static$"),
-        ("etcd", "'etcd' is not in this version yet"),
-        ("etcd-v2", "'etcd-v2' is not in this version yet"),
-        ("etcd-v3", "'etcd-v3' is not in this version yet"),
+        ("c10", "known ones are c10d, .*standalone, static; did you mean 'c10d'?"),
+        ("zookeeper", "known ones are c10d, .*standalone, static$"),
     ],
 )
 def test_an_unknown_backend_is_refused(backend, match):
