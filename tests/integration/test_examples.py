@@ -15,6 +15,8 @@ SHORT = ("--steps", 60, "--save-every", 20)
 
 # As a command of the job under test, this becomes the program that its arguments name.
 BECOME = ("-c", "import os, sys; os.execvp(sys.argv[1], sys.argv[1:])")
+# One worker alone would take every core, and fight over them with whatever else runs there.
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 WITH_ELRUN_ON_PATH = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
 
 
@@ -48,10 +50,10 @@ def test_a_death_does_not_change_what_is_learnt(elrun):
 def test_a_second_run_does_not_resume_the_first(elrun, tmp_path):
     """Without ``--checkpoint`` a checkpoint lasts as long as its job, restarts included."""
     command = ("--standalone", TRAIN, "--steps", 2, "--save-every", 1)
-    temporary = {"TMPDIR": str(tmp_path)}
+    env = {"TMPDIR": str(tmp_path), **ONE_THREAD}
 
-    first = elrun(*command, env=temporary).finish()
-    second = elrun(*command, env=temporary).finish()
+    first = elrun(*command, env=env).finish()
+    second = elrun(*command, env=env).finish()
 
     assert first[:2] == second[:2]
     assert [] == list(tmp_path.glob("elrun-train-*"))
@@ -61,8 +63,8 @@ def test_a_kept_checkpoint_is_resumed(elrun, tmp_path):
     """With ``--checkpoint`` a later job goes on where an earlier one ended."""
     command = ("--standalone", TRAIN, "--save-every", 2, "--checkpoint", tmp_path / "kept")
 
-    elrun(*command, "--steps", 2).finish()
-    _, out, _ = elrun(*command, "--steps", 4).finish()
+    elrun(*command, "--steps", 2, env=ONE_THREAD).finish()
+    _, out, _ = elrun(*command, "--steps", 4, env=ONE_THREAD).finish()
 
     assert "resumed at step 2" in out
     assert 2 == len(losses(out))
@@ -71,8 +73,9 @@ def test_a_kept_checkpoint_is_resumed(elrun, tmp_path):
 def test_torchrun_runs_the_same_script(elrun):
     """The training script knows nothing of elrun."""
     torchrun = ("-m", "torch.distributed.run")
+    options = ("--standalone", TRAIN, "--steps", 2)
 
-    code, out, _ = elrun("--standalone", TRAIN, "--steps", 2, command=torchrun).finish()
+    code, out, _ = elrun(*options, command=torchrun, env=ONE_THREAD).finish()
 
     assert (0, 1) == (code, len(losses(out)))
 

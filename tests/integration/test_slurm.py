@@ -43,7 +43,6 @@ srun --ntasks-per-node=1 elrun --nnodes 2 --nproc-per-node 2 --rdzv-backend c10d
 @pytest.fixture(scope="module", name="cluster")
 def _cluster(tmp_path_factory):
     """Start a cluster of two nodes; return the environment of those who use it."""
-    # SLURM's sockets have short names only.
     folder = tmp_path_factory.mktemp("slurm")
     environment = {name: value for name, value in os.environ.items() if name[:6] != "SLURM_"}
     environment |= {"PATH": PATH, "SLURM_CLUSTER_DIR": str(folder)}
@@ -65,14 +64,27 @@ def _cluster(tmp_path_factory):
 def _sbatch(cluster, tmp_path):
     """Submit a job, wait for its end, return exit code and output; afterwards no job is left."""
 
+    def run(*command):
+        return subprocess.run(
+            [str(word) for word in command],
+            check=True,
+            env=cluster,
+            cwd=REPOSITORY,
+            timeout=200,
+            text=True,
+            stdout=subprocess.PIPE,
+        ).stdout
+
     def submit(*arguments):
         output = tmp_path / "job.out"
-        command = ["sbatch", "--wait", "--nodes=2", f"--output={output}", *map(str, arguments)]
-        job = subprocess.run(command, check=False, env=cluster, cwd=REPOSITORY, timeout=200)
-        return job.returncode, output.read_text()
+        job = run("sbatch", "--parsable", "--nodes=2", f"--output={output}", *arguments).strip()
+        # `sbatch --wait` looks after 2, 10, 42 s; a job that depends on this one starts at its end.
+        run("srun", "--nodes=1", f"--dependency=afterany:{job}", "true")
+        code = re.search(r"ExitCode=(\d+):0", run("scontrol", "show", "job", job))
+        return int(code[1]), output.read_text()
 
     yield submit
-    subprocess.run(["scancel", "--user", str(os.getuid())], env=cluster, check=True)
+    run("scancel", "--user", os.getuid())
 
 
 def test_one_agent_a_node_trains_over_both(sbatch, tmp_path):
