@@ -1,9 +1,8 @@
 """What the stores over etcd's two APIs have in common: failover, waiting, and the pulse.
 
-*The lease.* All keys of a run are bound to one lease (v2: to one directory with a time to live),
-which all its nodes refresh. So they stay for as long as one node lives, whichever of them wrote
-them, and vanish at once, ``LEASE_S`` after the last node has gone: until then, those who come too
-late learn that the run has ended.
+*The lease.* All keys of a run are bound to one lease, which all its nodes refresh. So they stay for
+as long as one node lives, whichever of them wrote them, and vanish at once, ``LEASE_S`` after the
+last node has gone: until then, those who come too late learn that the run has ended.
 
 *The pulse.* Every ``PULSE_S`` a thread refreshes the lease. A server that answers no more is
 noticed by that at the latest, as a wait that blocks says nothing about it.

@@ -7,6 +7,11 @@ earlier ones wrote: v3 is better with hundreds of nodes.
 
 *Once, even if the reply is lost.* An entry that is there already is not created again.
 
+*The lease.* v2 has none, and no etcd of today prolongs a folder's time to live. So a run has a mark
+with a time to live, which its nodes prolong, and which names the folder where its keys lie. Once
+it has expired, the next run of this name gets another folder; and whoever begins a run removes all
+folders that no mark names any more.
+
 *Waiting.* A wait reads the keys and, if one is missing, asks for the next event from there on, as
 often as it takes. What v2 has forgotten meanwhile is read anew.
 """
@@ -18,6 +23,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from .etcd_settings import etcd_settings
@@ -31,7 +37,7 @@ from .etcd_store import (
     Watch,
     rounds_over,
 )
-from .etcd_v2_client import Member, folder_of, path_of
+from .etcd_v2_client import Member, path_of
 from .failover import Refused, Unreachable
 from .handler import RendezvousParameters, RoundHandler
 from .keys import RunKeys
@@ -42,6 +48,7 @@ _LIST_FROM = 8
 """So many keys in one folder are read by listing it."""
 
 _POLL_S = 10.0
+_MARKS = "marks"
 
 _T = TypeVar("_T")
 
@@ -52,10 +59,10 @@ class EtcdV2Store(EtcdStore[Member]):
     Args:
         name: What to call them in a sentence.
         members: The members.
-        run: Name of what has a time to live; all keys begin with it and a slash.
+        run: Name of what shares a mark.
         patience_s: For how long a call is tried.
-        pulse_s: Seconds between two refreshments.
-        lease_s: How long keys stay after the last refreshment.
+        pulse_s: Seconds between two refreshments of the mark.
+        lease_s: How long keys are found after the last refreshment.
         prefix: What all keys begin with.
     """
 
@@ -71,15 +78,16 @@ class EtcdV2Store(EtcdStore[Member]):
     ) -> None:
         super().__init__(name, members, patience_s, pulse_s)
         self._members = members
-        self._prefix = prefix
-        self._run = folder_of(prefix, run)
+        self._root = prefix
+        self._mark = path_of(f"{prefix}{_MARKS}/", run)
+        self._folder = os.urandom(12).hex()
         self._lease_s = lease_s
 
     def add(self, key: str, amount: int) -> int:
         """Add to a counter; see ``Store.add``. An amount of 0 reads only."""
         if amount == 0:
             return int(self._read([key])[0].get(key, b"0"))
-        path = path_of(self._prefix, key)
+        path = self._path_of(key)
         entry = f"{path}/{os.urandom(12).hex()}"
         created_at = self._call(lambda client: _create(client, entry, str(amount))).createdIndex
         listing = self._call(lambda client: client.read(path, recursive=True, quorum=True))
@@ -87,18 +95,18 @@ class EtcdV2Store(EtcdStore[Member]):
 
     def create(self, key: str, value: bytes) -> bytes:
         """Write a value once; see ``Store.create``."""
-        path = path_of(self._prefix, key)
+        path = self._path_of(key)
         return _decode(self._call(lambda client: _create(client, path, _encode(value))).value)
 
     def _write(self, values: Mapping[str, bytes]) -> None:
         for key, value in values.items():
-            self._write_one(path_of(self._prefix, key), _encode(value))
+            self._write_one(self._path_of(key), _encode(value))
 
     def _write_one(self, path: str, text: str) -> None:
         self._call(lambda client: client.write(path, text))
 
     def _read(self, keys: Sequence[str]) -> Snapshot:
-        paths = {path_of(self._prefix, key): key for key in keys}
+        paths = {self._path_of(key): key for key in keys}
         folders: dict[str, list[str]] = {}
         for path in paths:
             folders.setdefault(path.rpartition("/")[0], []).append(path)
@@ -125,29 +133,40 @@ class EtcdV2Store(EtcdStore[Member]):
     def _open_watch(
         self, client: Member, keys: Sequence[str], values: Mapping[str, bytes], revision: int
     ) -> Watch:
-        wanted = {path_of(self._prefix, key): key for key in keys}
+        wanted = {self._path_of(key): key for key in keys}
         watch = _Polling(client, values, wanted, revision + 1)
         threading.Thread(target=watch.run, name="elrun-etcd-watch", daemon=True).start()
         return watch
 
     def _bind(self, client: Member) -> None:
-        import etcd  # noqa: PLC0415  etcd's users only
+        mine = self._folder
+        standing = client.ask(lambda it: _create(it, self._mark, mine, self._lease_s)).value
+        # Not refreshed here if it stood: one who comes after the run's end must not prolong it.
+        self._folder = str(standing)
+        if standing == mine:
+            client.ask(self._sweep)
 
-        try:
-            client.ask(
-                lambda it: it.write(self._run, None, ttl=self._lease_s, dir=True, prevExist=False)
-            )
-        except (etcd.EtcdAlreadyExist, etcd.EtcdNotFile):
-            # Not refreshed here: one who comes after the run's end must not prolong it.
-            return
+    def _sweep(self, client: Any) -> None:
+        """Remove what no mark names: folders first, as a run has its mark before its folder."""
+        folders = [leaf.key for leaf in client.read(self._root).children if leaf.dir]
+        marks = client.read(self._root + _MARKS, recursive=True, quorum=True).leaves
+        known = {_MARKS, *(leaf.value for leaf in marks)}
+        for folder in folders:
+            if folder.rpartition("/")[2] not in known:
+                _delete(client, folder)
 
     def _refresh(self, client: Member) -> None:
         import etcd  # noqa: PLC0415  etcd's users only
 
         try:
-            client.ask(lambda it: it.refresh(self._run, self._lease_s, dir=True))
+            client.ask(lambda it: it.refresh(self._mark, self._lease_s))
         except etcd.EtcdKeyNotFound as error:
-            raise Refused(f"{self._name} has forgotten this run, as nobody refreshed it") from error
+            raise Refused(
+                f"{self._name} has forgotten this run, as nobody refreshed its mark"
+            ) from error
+
+    def _path_of(self, key: str) -> str:
+        return path_of(f"{self._root}{self._folder}/", key)
 
     def _release(self) -> None:
         for member in self._members:
@@ -169,6 +188,11 @@ class _Polling(Watch):
         self._index = index
         missing = [path for path, key in paths.items() if key not in values]
         self._path = os.path.commonpath(missing)
+
+    @property
+    def found(self) -> Mapping[str, bytes] | None:
+        """Nothing: only what is missing is watched, so those who wait read all of it anew."""
+        return None
 
     def run(self) -> None:
         """Ask for events until all is there, or nobody wants to know, or etcd can't tell."""
@@ -230,14 +254,21 @@ def create_etcd(params: RendezvousParameters) -> RoundHandler:
     return create_etcd_v2(params)
 
 
-def _create(client: Any, path: str, text: str) -> Any:
+def _create(client: Any, path: str, text: str, ttl_s: int | None = None) -> Any:
     """Return the node that stands at a path, having written it if none did."""
     import etcd  # noqa: PLC0415  etcd's users only
 
     try:
-        return client.write(path, text, prevExist=False)
+        return client.write(path, text, ttl=ttl_s, prevExist=False)
     except etcd.EtcdAlreadyExist:
         return client.read(path, quorum=True)
+
+
+def _delete(client: Any, folder: str) -> None:
+    import etcd  # noqa: PLC0415  etcd's users only
+
+    with suppress(etcd.EtcdKeyNotFound):  # another one was faster
+        client.delete(folder, recursive=True)
 
 
 def _take(values: dict[str, bytes], wanted: Mapping[str, str], path: str, text: str) -> None:

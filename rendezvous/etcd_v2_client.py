@@ -112,11 +112,6 @@ def path_of(prefix: str, key: str) -> str:
     return prefix + "".join(f"{_word(folder)}~/" for folder in folders) + _word(name)
 
 
-def folder_of(prefix: str, key: str) -> str:
-    """Return where the values lie whose keys begin with this key and a slash."""
-    return path_of(prefix, key) + "~"
-
-
 def _word(text: str) -> str:
     quoted = quote(text, safe="", errors="surrogateescape").replace("~", "%7E").replace("%", "=")
     return f"={quoted}" if quoted[:1] in ("_", ".", "") else quoted

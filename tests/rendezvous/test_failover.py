@@ -1,0 +1,124 @@
+"""One of several servers is asked, then the next."""
+
+import threading
+
+import pytest
+from elrun.rendezvous.failover import Failover, Refused, Unreachable, plain_reason
+from elrun.rendezvous.handler import RendezvousClosedError, RendezvousConnectionError
+
+
+class Clock:
+    """Each look at it takes a second."""
+
+    def __init__(self):
+        self.now = 0
+
+    def __call__(self):
+        self.now += 1
+        return self.now
+
+
+def fail(client):
+    raise Unreachable(f"{client} is down")
+
+
+def only(*living):
+    def ask(client):
+        return client if client in living else fail(client)
+
+    return ask
+
+
+def test_the_first_server_is_asked_first():
+    """Whoever serves is asked, and no other."""
+    assert "a" == Failover("etcd", ["a", "b"], 10).call(only("a", "b"))
+
+
+def test_the_next_server_is_asked_when_one_is_down():
+    """And it stays the one that is asked."""
+    servers = Failover("etcd", ["a", "b", "c"], 10)
+
+    assert ("c", 2) == (servers.call(only("c")), servers.index)
+
+
+def test_a_server_that_comes_back_is_found():
+    """The round begins anew after the last one."""
+    servers = Failover("etcd", ["a", "b"], 10)
+    servers.call(only("b"))
+
+    assert "a" == servers.call(only("a"))
+
+
+def test_patience_ends_with_a_sentence():
+    """It names the servers, the time and the last reason."""
+    servers = Failover("etcd at a,b", ["a", "b"], 5, clock=Clock())
+
+    with pytest.raises(
+        RendezvousConnectionError, match=r"etcd at a,b could not be reached for 5 s: [ab] is down"
+    ):
+        servers.call(fail)
+
+
+def test_a_refusal_is_not_tried_again():
+    """Another server would say the same."""
+    asked = []
+
+    def refuse(client):
+        asked.append(client)
+        raise Refused("no")
+
+    with pytest.raises(RendezvousConnectionError, match="no"):
+        Failover("etcd", ["a", "b"], 5).call(refuse)
+    assert ["a"] == asked
+
+
+def test_trouble_is_told():
+    """Waits on the server that failed can be taken up elsewhere."""
+    troubles = []
+    Failover("etcd", ["a", "b"], 10, lambda: troubles.append(1)).call(only("b"))
+
+    assert [1] == troubles
+
+
+def test_a_stop_ends_the_attempts():
+    """A node that is stopped while it reaches for etcd does not go on."""
+    stop = threading.Event()
+    stop.set()
+
+    with pytest.raises(RendezvousClosedError, match="gave up"):
+        Failover("etcd", ["a"], 60).call(fail, stop=stop)
+
+
+def test_nothing_is_asked_after_the_end():
+    """The first reason stands."""
+    servers = Failover("etcd", ["a"], 10)
+    servers.end("lost")
+    servers.end("closed")
+
+    with pytest.raises(RendezvousConnectionError, match="^lost$"):
+        servers.call(only("a"))
+
+
+def wrapped(inner):
+    try:
+        try:
+            raise inner
+        except OSError as error:
+            raise ValueError("wrapped") from error
+    except ValueError as error:
+        return error
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (wrapped(ConnectionRefusedError(111, "Connection refused")), "Connection refused"),
+        (ValueError(OSError(113, "No route to host")), "No route to host"),
+        (TimeoutError(), "it does not answer"),
+        (ValueError("odd"), "odd"),
+        (ValueError(), "ValueError"),
+    ],
+)
+def test_the_reason_is_the_system_s_own(error, reason):
+    """Nobody has to read an HTTP library's inner life."""
+    assert reason == plain_reason(error)
