@@ -213,22 +213,6 @@ def has_ended(store: Store, run: RunKeys) -> bool:
     return any(data is not None and read_verdict(key, data).kind.ends_run for key, data in told)
 
 
-def marks_to_await(store: Store, run: RunKeys, number: int) -> list[str]:
-    """Return the marks of all nodes that may still have to read how a round ended.
-
-    Args:
-        store: The store.
-        run: Its keys.
-        number: The last round.
-    """
-    keys, next_keys = run.round(number), run.round(number + 1)
-    (roster,) = store.get([keys.roster])
-    members = 0 if roster is None else len(read_roster(keys.roster, roster).members)
-    seated = store.add(next_keys.seats, 0) % DOOR
-    gone = [keys.gone(rank) for rank in range(members)]
-    return gone + [next_keys.left(seat) for seat in range(seated)]
-
-
 def _wait_for(store: Store, key: str) -> bytes:
     values = store.wait([key], None)
     if values is None:

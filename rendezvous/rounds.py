@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from .farewell import Farewell
 from .handler import (
     NodeProfile,
     Placement,
@@ -23,7 +24,7 @@ from .handler import (
     Verdict,
     VerdictKind,
 )
-from .joining import Joining, abort_run, has_ended, marks_to_await
+from .joining import Joining, abort_run, has_ended
 from .keys import RoundKeys, RunKeys
 from .ports import PortClaim
 from .records import Limits, Node, Origin
@@ -36,9 +37,6 @@ from .wire import read_verdict, write_verdict
 log = logging.getLogger(__name__)
 
 MAX_OUTCOME_BYTES = 1 << 20
-
-# What a thread may take longer than the wait that it makes.
-_MARGIN_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,21 +190,25 @@ class RoundRendezvous(RoundHandler):
         return has_ended(connection.store, self._run)
 
     def set_closed(self) -> None:
-        """End the run for all nodes, or for this one only if it never reached the store."""
+        """End the run for all nodes, or for this one only if the store is out of its reach."""
         has_ended_already = self._has_ended()
         connection, place = self._connection, self._place
         self._is_closed = True
         if has_ended_already or connection is None:
             return
         reason = f"{socket.gethostname()} ended the run"
-        if place is not None and self._verdict is None:
-            verdict = self.conclude(Verdict(VerdictKind.ABORTED, place.group_rank, reason))
-            if verdict.kind.ends_run:
-                return
-        abort_run(connection.store, self._run, self._record(connection, port=1), reason)
+        try:
+            if place is not None and self._verdict is None:
+                self.conclude(Verdict(VerdictKind.ABORTED, place.group_rank, reason))
+            if not self._verdict_ends_run():
+                abort_run(connection.store, self._run, self._record(connection, port=1), reason)
+        except RendezvousConnectionError as error:  # without a store nobody can join either
+            log.info("run %r ends with its store: %s", self._run.run_id, error)
 
     def num_nodes_waiting(self) -> int:
         """Return how many nodes have taken a seat in the next round."""
+        if self._place is None:
+            return 0
         store, place, _ = self._current_round()
         return store.add(self._run.round(place.round + 1).seats, 0) % DOOR
 
@@ -221,8 +223,11 @@ class RoundRendezvous(RoundHandler):
         with self._lock:
             connection, self._connection = self._connection, None
             joining, claim = self._joining, self._claim
-        is_told = connection is None or self._say_farewell(connection, joining)
+        is_told = True
         if connection is not None:
+            farewell = Farewell(connection.store, self._run, self._place, joining)
+            stays = connection.is_host and self._has_ended()
+            is_told = farewell.say(self._timing.farewell_s, stays=stays)
             connection.store.close()
         if claim is not None:
             claim.release()
@@ -247,6 +252,7 @@ class RoundRendezvous(RoundHandler):
         with self._lock:
             connection, self._claim = self._connection, claim
             if connection is None:
+                claim.release()
                 raise RendezvousClosedError(f"this node has left run {self._run.run_id!r}")
             origin = None if before is None else Origin(before.round, before.group_rank)
             node = self._record(connection, claim.port, origin)
@@ -306,35 +312,7 @@ class RoundRendezvous(RoundHandler):
             return self._connection.store, self._place, self._run.round(self._place.round)
 
     def _has_ended(self) -> bool:
-        return self._is_closed or (self._verdict is not None and self._verdict.kind.ends_run)
+        return self._is_closed or self._verdict_ends_run()
 
-    def _say_farewell(self, connection: Connection, joining: Joining | None) -> bool:
-        """Tell the others that this node leaves; in a thread, as the store may be stuck."""
-        told: list[bool] = []
-
-        def tell() -> None:
-            try:
-                self._leave_marks(connection, joining)
-            except RendezvousError as error:
-                log.info("left run %r without a farewell: %s", self._run.run_id, error)
-            else:
-                told.append(True)
-
-        thread = threading.Thread(target=tell, name="elrun-farewell", daemon=True)
-        thread.start()
-        thread.join(self._timing.farewell_s + _MARGIN_S)
-        return bool(told)
-
-    def _leave_marks(self, connection: Connection, joining: Joining | None) -> None:
-        place, store = self._place, connection.store
-        last_round = -1
-        if joining is not None:
-            joining.leave()
-            last_round = joining.round_number - 1
-        if place is not None:
-            store.set({self._run.round(place.round).gone(place.group_rank): b"1"})
-            last_round = max(last_round, place.round)
-        if connection.is_host and last_round >= 0 and self._has_ended():
-            marks = marks_to_await(store, self._run, last_round)
-            if marks:
-                store.wait(marks, self._timing.farewell_s)
+    def _verdict_ends_run(self) -> bool:
+        return self._verdict is not None and self._verdict.kind.ends_run

@@ -186,6 +186,15 @@ def test_a_store_that_is_lost_makes_a_poor_farewell(memory_job, memory):
     assert not node.handler.shutdown()
 
 
+def test_a_run_may_be_closed_although_the_store_is_lost(memory_job, memory):
+    """The failed job's own exit code must not be hidden by that."""
+    (node,) = memory_job.running(1, (1, 1))
+    memory.lose()
+    node.handler.set_closed()
+
+    assert node.handler.is_closed()
+
+
 def test_a_foreign_record_ends_the_rendezvous(memory_job, memory):
     """What elrun didn't write is refused with the key in the sentence."""
     memory.set({ROUND_0.node(1): b"\x80\x04pickle"})

@@ -375,9 +375,10 @@ def test_two_runs_in_one_store_do_not_meet(job):
 
 def test_waiting_nodes_are_counted(job):
     """num_nodes_waiting() counts those that have a seat in the next round."""
+    late = job.node((1, 1))
     nodes = job.running(1, (1, 1))
-    before = nodes[0].handler.num_nodes_waiting()
-    job.node((1, 1)).join()
+    before = nodes[0].handler.num_nodes_waiting() + late.handler.num_nodes_waiting()
+    late.join()
     await_seats(nodes[0], ROUND_1, 1)
 
     assert (0, 1) == (before, nodes[0].handler.num_nodes_waiting())
