@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 import select
 import signal
-import socket
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ..rendezvous.handler import RendezvousInfo, Verdict, VerdictKind
 from ..rendezvous.polled import PolledRounds
@@ -17,11 +17,12 @@ from .environment import worker_environment
 from .guardian import Guardian
 from .logs import LogsSpecs
 from .processes import PContext, start_processes
-from .report import RootCause
-from .reporting import conclude_report, root_cause_of
 from .signals import DEFAULT_SIGNALS, SignalInbox
 from .wakeup import Wakeup
 from .worker import RunResult, WorkerGroup, WorkerSpec, WorkerState
+
+if TYPE_CHECKING:
+    from .report import RootCause
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +64,7 @@ class LocalElasticAgent(SimpleElasticAgent):
         self._logs_specs = logs_specs
         self._start_method = start_method
         self._log_line_prefix_template = log_line_prefix_template
-        self._hostname = socket.gethostname()
+        self._hostname = os.uname().nodename
         self._wake = Wakeup()
         self._inbox = SignalInbox(signals_to_handle, self._wake)
         self._guardian: Guardian | None = None
@@ -169,6 +170,9 @@ class LocalElasticAgent(SimpleElasticAgent):
         )
 
     def _conclude_failed_run(self, result: RunResult, verdict: Verdict | None) -> RunResult:
+        from .report import RootCause  # noqa: PLC0415  most jobs succeed
+        from .reporting import conclude_report  # noqa: PLC0415
+
         root = None
         if verdict is not None and verdict.details:
             root = RootCause.from_json(dict(verdict.details))
@@ -188,6 +192,8 @@ class LocalElasticAgent(SimpleElasticAgent):
     def _local_root_cause(self, result: RunResult) -> RootCause | None:
         if not result.failures or self._pcontext is None:
             return None
+        from .reporting import root_cause_of  # noqa: PLC0415  most jobs succeed
+
         return root_cause_of(result.failures, self._pcontext, self._hostname)
 
     def _log_line_prefixes(self, group: WorkerGroup) -> dict[int, str] | None:
