@@ -24,7 +24,7 @@ from .output import OutputPump
 from .pidfd import wait_any
 from .process_results import RunProcsResult, StartFailed, WorkerExit
 from .stopping import KILL_WAIT_S, reap_adopted, stop_workers
-from .worker_process import WorkerProcess
+from .worker_process import WorkerProcess, keep_exit_codes
 
 log = logging.getLogger(__name__)
 
@@ -93,6 +93,7 @@ class PContext(ABC):
         """
         if self._guardian is not None:
             raise ValueError(f"the workers of {self.name!r} have been started already")
+        keep_exit_codes()
         self._guardian = self._given_guardian or Guardian.start()
         try:
             self._prepare()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 from collections.abc import Callable
 
 from .descendants import read_process
@@ -81,6 +82,17 @@ class WorkerProcess:
         if end is None:
             return None
         return end.si_status if end.si_code == os.CLD_EXITED else -end.si_status
+
+
+def keep_exit_codes() -> None:
+    """Undo an ignored SIGCHLD, with which the kernel would forget how our children end.
+
+    It is inherited from whoever started this process, so that nobody asked for it here. Only the
+    main thread may do that; from another, workers' exit codes stay unknown.
+    """
+    if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
+        with contextlib.suppress(ValueError):
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
 def _open_pidfd(pid: int) -> int:

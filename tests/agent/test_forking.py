@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 
 import pytest
 from elrun.agent.forking import handled_signals, shielded_fork
@@ -50,7 +51,7 @@ def test_a_signal_for_the_parent_waits_for_the_fork(wakeup):
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
     with shielded_fork(handled_signals()):
-        os.kill(os.getpid(), signal.SIGUSR1)
+        signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)
         with pytest.raises(BlockingIOError):
             os.read(wakeup.fileno(), 1)
 

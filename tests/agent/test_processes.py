@@ -179,12 +179,16 @@ def test_the_death_signal_can_be_chosen(shells):
     assert -signal.SIGINT == context.exits[0].exitcode
 
 
-def test_a_worker_that_ignores_the_death_signal_is_killed_at_the_deadline(shells, ear, never):
-    """SIGKILL follows for those that are left; the others ended by the first signal."""
+def test_a_worker_that_ignores_the_death_signal_is_killed_at_the_deadline(
+    shells, ear, never, caplog
+):
+    """SIGKILL follows for those that are left, with a warning; the others ended by the first."""
     context = shells(DEAF.format(ear=ear.path, never=never), HANG)
     ear.hear()
 
     context.close(timeout=0.1)
+
+    assert "SIGTERM did not end all in 0.1 s" in caplog.text
 
     assert {0: -9, 1: -15} == {rank: end.exitcode for rank, end in context.exits.items()}
     assert all(end.stopped for end in context.exits.values())
@@ -388,6 +392,17 @@ def test_somebody_else_who_reaps_does_not_hang_the_group(shells):
     os.waitpid(context.pids()[0], 0)
 
     assert 255 == context.wait().failures[0].exitcode
+
+
+def test_exit_codes_are_known_where_sigchld_was_ignored(shells):
+    """It is inherited from whoever started the agent, and would make the kernel forget them."""
+    previous = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        failure = shells(EXIT_3).wait().failures[0]
+    finally:
+        signal.signal(signal.SIGCHLD, previous)
+
+    assert 3 == failure.exitcode
 
 
 def test_the_workers_survive_the_thread_that_started_them():
