@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .etcd_server import EtcdServer
     from .handler import (
         NodeProfile,
         Placement,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "EtcdServer",
     "NodeProfile",
     "Placement",
     "RendezvousClosedError",
@@ -53,16 +55,18 @@ __all__ = [
     "rendezvous_handler_registry",
 ]
 
-_IN_REGISTRY = frozenset(
-    {"RendezvousHandlerRegistry", "get_rendezvous_handler", "rendezvous_handler_registry"}
-)
+_ELSEWHERE = {
+    "EtcdServer": ".etcd_server",
+    "RendezvousHandlerRegistry": ".registry",
+    "get_rendezvous_handler": ".registry",
+    "rendezvous_handler_registry": ".registry",
+}
 
 
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = ".registry" if name in _IN_REGISTRY else ".handler"
-    return getattr(import_module(home, __name__), name)
+    return getattr(import_module(_ELSEWHERE.get(name, ".handler"), __name__), name)
 
 
 def __dir__() -> list[str]:

@@ -31,7 +31,7 @@ from .timing import timing_of
 log = logging.getLogger(__name__)
 
 PREFIX = "/elrun/"
-LEASE_S = 600
+LEASE_S = 60
 PULSE_S = 2.0
 PATIENCE_S = 6.0
 REQUEST_S = 3.0
