@@ -310,10 +310,11 @@ class SimpleElasticAgent(ElasticAgent):
 
         A thread does, since the store may be gone too, and that must not hold up the shutdown.
         """
-        if self._worker_group.group_rank is None or self._rounds_are_private:
+        if self._worker_group.group_rank is None or isinstance(self._rounds, PolledRounds):
             return None
+        rank = self._group_rank
         verdict = Verdict(
-            VerdictKind.NODE_LOST, by=self._group_rank, reason=f"a node left: {error}"
+            VerdictKind.NODE_LOST, by=rank, reason=f"a node left: {error}", lost=(rank,)
         )
         thread = threading.Thread(
             target=_try_to_conclude,
@@ -323,10 +324,6 @@ class SimpleElasticAgent(ElasticAgent):
         )
         thread.start()
         return thread
-
-    @property
-    def _rounds_are_private(self) -> bool:
-        return isinstance(self._rounds, PolledRounds) or self._worker_group.group_world_size == 1
 
     @property
     def _group_rank(self) -> int:

@@ -15,7 +15,7 @@ from ..agent.logs import DefaultLogsSpecs
 from ..agent.signals import SignalException
 from ..agent.worker import WorkerSpec
 from ..rendezvous.addresses import parse_endpoint
-from ..rendezvous.handler import RendezvousParameters
+from ..rendezvous.handler import RendezvousParameters, RoundHandler
 from ..rendezvous.registry import get_rendezvous_handler
 from .config import LaunchConfig
 
@@ -99,15 +99,16 @@ def launch_agent(
         shutdown_timeout=config.shutdown_timeout,
         signals_to_handle=config.signals_to_handle,
     )
-    stopped_by_signal = False
+    may_leave = True
     try:
         result = agent.run()
     except SignalException:
-        # The other nodes may go on without this one: the run stays open for them.
-        stopped_by_signal = True
+        # The other nodes may go on without this one. elrun's own handlers leave the run open for
+        # them; others would close it.
+        may_leave = isinstance(handler, RoundHandler)
         raise
     finally:
-        if not stopped_by_signal:
+        if may_leave:
             handler.shutdown()
         if isinstance(logs_specs, DefaultLogsSpecs):
             logs_specs.cleanup()
