@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from .addresses import Endpoint
@@ -43,14 +43,7 @@ class Gateway:
             Unreachable: The member can't serve now.
             Refused: It refuses the request.
         """
-        token = self._authenticate()
-        try:
-            return self._post(path, body)
-        except Refused as refused:
-            if not token or "invalid auth token" not in str(refused):
-                raise
-        self._authenticate(spent=token)
-        return self._post(path, body)
+        return self._with_token(lambda: self._post(path, body))
 
     def stream(self, path: str, body: Mapping[str, Any]) -> Any:
         """Return the response to a request, once it has begun; the caller reads and closes it.
@@ -59,19 +52,11 @@ class Gateway:
             Unreachable: The member can't serve now.
             Refused: It refuses the request.
         """
-        import requests  # noqa: PLC0415  etcd's users only
+        return self._with_token(lambda: self._stream(path, body))
 
-        self._authenticate()
-        try:
-            response = self._client.session.post(
-                self._client.get_url(path), json=body, stream=True, timeout=(REQUEST_S, _SILENCE_S)
-            )
-            if response.status_code == requests.codes["ok"]:
-                return response
-            with response:
-                raise self.refuse(response.text)
-        except requests.RequestException as error:
-            raise self._trouble(error) from error
+    def log_in_again(self) -> None:
+        """Get another token, as this one may have expired."""
+        self._authenticate(spent=self._authenticate())
 
     def refuse(self, text: str) -> Refused:
         """Return the error that stands for an answer."""
@@ -86,6 +71,31 @@ class Gateway:
     def close(self) -> None:
         """Let go of the connections that are idle."""
         self._client.session.close()
+
+    def _with_token(self, ask: Callable[[], Any]) -> Any:
+        token = self._authenticate()
+        try:
+            return ask()
+        except Refused as refused:
+            if not token or "invalid auth token" not in str(refused):
+                raise
+        self._authenticate(spent=token)
+        return ask()
+
+    def _stream(self, path: str, body: Mapping[str, Any]) -> Any:
+        import requests  # noqa: PLC0415  etcd's users only
+        from etcd3gw.exceptions import Etcd3Exception  # noqa: PLC0415
+
+        try:
+            response = self._client.session.post(
+                self._client.get_url(path), json=body, stream=True, timeout=(REQUEST_S, _SILENCE_S)
+            )
+            if response.status_code == requests.codes["ok"]:
+                return response
+            with response:
+                raise self.refuse(response.text)
+        except (requests.RequestException, Etcd3Exception) as error:
+            raise self._trouble(error) from error
 
     def _post(self, path: str, body: Mapping[str, Any]) -> Any:
         import requests  # noqa: PLC0415  etcd's users only

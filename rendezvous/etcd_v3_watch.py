@@ -120,7 +120,8 @@ class StreamWatch(Watch):
         result = message["result"]
         if result.get("canceled"):
             if "compact_revision" not in result:
-                raise self._gateway.refuse(result.get("cancel_reason", "the watch"))
+                self._gateway.log_in_again()  # a watch isn't told why else it may not
+                raise Unreachable(f"the watch ended: {result.get('cancel_reason')}")
             self._is_settled.set()  # too late for this revision: those who wait read anew
             return True
         if result.get("created"):

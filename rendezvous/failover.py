@@ -77,7 +77,9 @@ class Failover(Generic[_C]):
         patience_s = self._patience_s if patience_s is None else patience_s
         deadline = self._clock() + patience_s
         pause_s = _FIRST_PAUSE_S
-        for attempt in range(1, 1 << 62):
+        attempt = 0
+        while True:
+            attempt += 1
             self.check()
             index = self._index
             try:
@@ -95,7 +97,6 @@ class Failover(Generic[_C]):
             if stop is not None and stop.is_set():
                 raise RendezvousClosedError(f"gave up reaching {self._name}")
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
-        raise RendezvousConnectionError(f"{self._name} could not be reached")
 
     def end(self, reason: str) -> None:
         """Let every call from now on raise, with the first reason that was given."""

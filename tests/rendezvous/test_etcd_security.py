@@ -164,9 +164,12 @@ def test_a_token_that_has_expired_is_renewed(etcd_with_users, secret_file):
     """A job lasts longer than etcd's memory of who logged in."""
     clients = EtcdClients("etcd-v3", etcd_with_users, user="root", password_file=secret_file)
     store = clients.connect()
-    store._gateways[0]._client.session.headers["Authorization"] = "stale"
+    headers = store._gateways[0]._client.session.headers
+    headers["Authorization"] = "stale"
     store.set({"k": b"1"})
-    store._gateways[0]._client.session.headers["Authorization"] = "stale"
+    headers["Authorization"] = "stale"
+    watch = store._servers.call(lambda it: store._open_watch(it, ["k", "l"], {"k": b"1"}, 1))
 
-    assert [b"1"] == store.wait(["k"], 30)
+    assert (False, False) == (watch.is_over.is_set(), headers["Authorization"] == "stale")
+    watch.stop()
     clients.close()
