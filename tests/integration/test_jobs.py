@@ -388,6 +388,7 @@ if dist.get_rank() == 0:
 """
 
 
+@pytest.mark.timeout(600)  # 20 imports of torch by two workers at once: 30 s on an idle machine
 def test_twenty_restarts_of_a_gloo_job_all_succeed(elrun, script):
     """Rank 0, which hosts the store, dies in each attempt: torchrun hangs in most of these."""
     env = {"DEATHS": "20"}
@@ -401,7 +402,7 @@ def test_twenty_restarts_of_a_gloo_job_all_succeed(elrun, script):
         env=env,
     )
 
-    code, out, _ = job.finish(timeout_s=110)
+    code, out, _ = job.finish(timeout_s=580)
 
     assert (0, "survived 20\n") == (code, out)
 
