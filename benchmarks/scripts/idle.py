@@ -2,6 +2,8 @@
 
 import os
 import signal
+import sys
 
-print(os.getpid(), flush=True)
+sys.stdout.write(f"{os.getpid()}\n")  # in one piece: print would let another worker in between
+sys.stdout.flush()
 signal.pause()
