@@ -90,7 +90,8 @@ def test_a_failure_restarts_the_workers_of_all_nodes(agent, script):
 
 def test_a_late_node_joins_in_a_new_round(agent, script):
     """With ``--nnodes 1:2``, the first trains alone until the second comes."""
-    options = ["--nnodes", "1:2", "--rdzv-conf", "last_call_timeout=0.1", script(WAIT_FOR_TWO)]
+    # Long enough for the first node to be back before the second one begins without it.
+    options = ["--nnodes", "1:2", "--rdzv-conf", "last_call_timeout=4", script(WAIT_FOR_TWO)]
     first = agent(*options)
     first.wait_for_line("nodes 1")
     second = agent(*options)
