@@ -17,7 +17,7 @@ def line_of(row: Row, samples: Samples) -> str:
     """Return the row of the Markdown table."""
     middle = {name: _typical(row, figures) for name, figures in samples.items()}
     ours, theirs = middle.get("elrun"), middle.get("torchrun")
-    ratio = f"{theirs / ours:.1f}" if ours and theirs else ""
+    ratio = f"{theirs / ours:.1f}" if ours and theirs and not row.is_share else ""
     cells = [_cell(row, samples.get(name)) for name in ("elrun", "torchrun", "floor")]
     return f"| {row.key} | {row.work} | {' | '.join(cells)} | {ratio} | {row.goal} |"
 
@@ -33,8 +33,7 @@ def _typical(row: Row, figures: Sequence[float | None]) -> float | None:
     known = [figure for figure in figures if figure is not None]
     if not known:
         return None
-    # A share of successes is a mean; a duration is a median.
-    return statistics.fmean(known) if row.key == "P13" else statistics.median(known)
+    return statistics.fmean(known) if row.is_share else statistics.median(known)
 
 
 def _cell(row: Row, figures: Sequence[float | None] | None) -> str:
