@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import subprocess
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any
 
 from .forking import handled_signals, shielded_fork
 from .parent_death import death_signal_for_children
@@ -17,10 +19,20 @@ _NOT_FOUND, _NOT_EXECUTABLE = 127, 126  # what a shell reports
 
 
 class SubprocessContext(PContext):
-    """Workers that execute a program. It is started by ``start_processes``."""
+    """Workers that execute a program. It is started by ``start_processes``.
+
+    Args:
+        *args: See ``PContext``.
+        executor: What starts the program.
+        **options: See ``PContext``.
+    """
+
+    def __init__(self, *args: Any, executor: Executor | None = None, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._given_executor = executor
 
     def _prepare(self) -> None:
-        self._executor = Executor()
+        self._executor = self._given_executor or Executor()
 
     def _launch(
         self, local_rank: int, environment: dict[str, str], stdout: int | None, stderr: int | None
@@ -29,8 +41,33 @@ class SubprocessContext(PContext):
         return self._executor.execute(command, environment, stdout, stderr)
 
 
+class Slot:
+    """A descriptor number that stands for whatever is put there, and for nothing else."""
+
+    def __init__(self) -> None:
+        self.number = os.open(os.devnull, os.O_RDONLY)
+
+    @contextlib.contextmanager
+    def hold(self, fd: int) -> Iterator[int]:
+        """Put a descriptor there for a while, and give the number."""
+        os.dup2(fd, self.number, inheritable=False)
+        try:
+            yield self.number
+        finally:
+            nothing = os.open(os.devnull, os.O_RDONLY)
+            os.dup2(nothing, self.number, inheritable=False)
+            os.close(nothing)
+
+    def close(self) -> None:
+        """Give the number back."""
+        os.close(self.number)
+
+
 class Executor:
     """Executes programs as sessions of their own that die with this process."""
+
+    package_slot: Slot | None = None
+    """Where an interpreter that runs a function has to find it; None: anywhere."""
 
     def __init__(self) -> None:
         self._handled = handled_signals()

@@ -16,6 +16,20 @@ def inherited_environment() -> Mapping[str, str]:
     return os.environ
 
 
+def shared_environment(local_world_size: int, inherited: Mapping[str, str]) -> dict[str, str]:
+    """Return that part of what elrun adds which is the same for every worker of every attempt.
+
+    Args:
+        local_world_size: Number of workers on this node.
+        inherited: The agent's own environment; what the user set there is kept.
+    """
+    shared = {NCCL_ASYNC_ERROR_HANDLING: inherited.get(NCCL_ASYNC_ERROR_HANDLING, "1")}
+    if local_world_size > 1:
+        # Each worker's thread pools would otherwise claim every core of the node.
+        shared["OMP_NUM_THREADS"] = inherited.get("OMP_NUM_THREADS", "1")
+    return shared
+
+
 def worker_environment(
     worker: Worker,
     group: WorkerGroup,
@@ -58,11 +72,8 @@ def worker_environment(
         "TORCHELASTIC_MAX_RESTARTS": str(spec.max_restarts),
         "TORCHELASTIC_RUN_ID": run_id,
         "TORCHELASTIC_USE_AGENT_STORE": str(use_agent_store),
-        NCCL_ASYNC_ERROR_HANDLING: inherited.get(NCCL_ASYNC_ERROR_HANDLING, "1"),
+        **shared_environment(spec.local_world_size, inherited),
     }
-    if spec.local_world_size > 1:
-        # Each worker's thread pools would otherwise claim every core of the node.
-        added["OMP_NUM_THREADS"] = inherited.get("OMP_NUM_THREADS", "1")
     if spec.virtual_local_rank:
         added["LOCAL_RANK"] = "0"
         added[VISIBLE_DEVICES] = _device_of(worker.local_rank, inherited.get(VISIBLE_DEVICES))

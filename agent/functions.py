@@ -12,6 +12,7 @@ from dataclasses import replace
 from multiprocessing.process import BaseProcess
 from typing import IO, Any, cast
 
+from .commands import Executor
 from .forking import handled_signals, shielded_fork
 from .guardian import Guardian
 from .logs import LogsSpecs
@@ -43,6 +44,7 @@ class MultiprocessContext(PContext):
         duplicate_stdout_filters: Words; lines of standard output with one of them are kept aside.
         duplicate_stderr_filters: The same for standard error.
         guardian: The agent's guardian; by default the context has one of its own.
+        executor: What starts a fresh interpreter.
 
     Raises:
         ValueError: There is no such start method.
@@ -60,6 +62,7 @@ class MultiprocessContext(PContext):
         duplicate_stdout_filters: list[str] | None = None,
         duplicate_stderr_filters: list[str] | None = None,
         guardian: Guardian | None = None,
+        executor: Executor | None = None,
     ) -> None:
         if start_method not in START_METHODS:
             raise ValueError(f"start_method={start_method!r}: give {', '.join(START_METHODS)}")
@@ -76,6 +79,7 @@ class MultiprocessContext(PContext):
         )
         self.start_method = start_method
         self._function = entrypoint
+        self._executor = executor
         self._results: list[IO[bytes]] = []
         self._packages: list[Package] = []
         self._spawner: Spawner | None = None
@@ -88,7 +92,7 @@ class MultiprocessContext(PContext):
             return
         preparation = describe_this_process(self.name)
         if self.start_method == "spawn":
-            self._spawner = Spawner()
+            self._spawner = Spawner(self._executor or Executor())
             # All are pickled before the first is started: what can't be is known in time.
             for local_rank in range(self.nprocs):
                 with self._pickling():

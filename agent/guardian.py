@@ -75,6 +75,15 @@ class Guardian:
         self.family.add(pid, start)
         self._tell(_WATCH + b"%d %d\n" % (pid, start))
 
+    def watch_helper(self, pid: int, start: int) -> None:
+        """Tell it of a process that outlives the workers, but must not outlive the agent.
+
+        Args:
+            pid: The process id, which is its session id as well.
+            start: Its start time, see `descendants.Process`.
+        """
+        self._tell(_WATCH + b"%d %d\n" % (pid, start))
+
     def forget(self, pid: int) -> None:
         """Tell it that nothing of a worker is left."""
         self.family.remove(pid)

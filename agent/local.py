@@ -7,13 +7,13 @@ import os
 import select
 import signal
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ..rendezvous.handler import RendezvousInfo, Verdict, VerdictKind
 from ..rendezvous.polled import PolledRounds
 from .agent import DEFAULT_ROLE, SimpleElasticAgent
-from .environment import worker_environment
+from .environment import inherited_environment, shared_environment, worker_environment
 from .guardian import Guardian
 from .logs import LogsSpecs
 from .processes import PContext, start_processes
@@ -22,6 +22,8 @@ from .wakeup import Wakeup
 from .worker import RunResult, WorkerGroup, WorkerSpec, WorkerState
 
 if TYPE_CHECKING:
+    from .commands import Executor
+    from .preload import Preloading
     from .report import RootCause
 
 log = logging.getLogger(__name__)
@@ -46,6 +48,7 @@ class LocalElasticAgent(SimpleElasticAgent):
         shutdown_timeout: Seconds that workers have between a signal and SIGKILL.
         signals_to_handle: Names of the signals that end the job.
         environ: The agent's environment; by default that of this process.
+        preload: Modules that a process imports beforehand, from which workers are forked.
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class LocalElasticAgent(SimpleElasticAgent):
         *,
         signals_to_handle: str = DEFAULT_SIGNALS,
         environ: Mapping[str, str] | None = None,
+        preload: Sequence[str] = (),
     ) -> None:
         super().__init__(spec, exit_barrier_timeout, shutdown_timeout, environ=environ)
         self._logs_specs = logs_specs
@@ -68,6 +72,8 @@ class LocalElasticAgent(SimpleElasticAgent):
         self._wake = Wakeup()
         self._inbox = SignalInbox(signals_to_handle, self._wake)
         self._guardian: Guardian | None = None
+        self._modules = tuple(preload)
+        self._preloading: Preloading | None = None
         self._pcontext: PContext | None = None
         self._rounds.subscribe(self._wake.notify)
 
@@ -76,8 +82,13 @@ class LocalElasticAgent(SimpleElasticAgent):
         self._guardian = Guardian.start()
         try:
             with self._inbox:
+                if self._modules:
+                    self._preloading = self._begin_preloading(self._guardian)
                 return super().run(role)
         finally:
+            if self._preloading is not None:
+                self._preloading.close()
+                self._preloading = None
             self._guardian.release()
             self._guardian = None
             self._wake.close()
@@ -109,8 +120,37 @@ class LocalElasticAgent(SimpleElasticAgent):
             duplicate_stdout_filters=spec.duplicate_stdout_filters,
             duplicate_stderr_filters=spec.duplicate_stderr_filters,
             guardian=self._guardian,
+            executor=self._preloaded_executor(),
         )
         return self._pcontext.pids()
+
+    def _begin_preloading(self, guardian: Guardian) -> Preloading | None:
+        from .preload import begin_preloading  # noqa: PLC0415  few jobs
+
+        spec = self._worker_group.spec
+        if spec.entrypoint is None:
+            return None
+        environment = {
+            **inherited_environment(),
+            **shared_environment(spec.local_world_size, self._environ),
+        }
+        return begin_preloading(
+            self._modules,
+            spec.entrypoint,
+            _fill_in(spec.args, 0),
+            self._start_method,
+            environment,
+            guardian,
+        )
+
+    def _preloaded_executor(self) -> Executor | None:
+        if self._preloading is None:
+            return None
+        from .preload import PreloadedExecutor  # noqa: PLC0415  few jobs
+
+        while not self._preloading.is_settled():
+            self._wait_for_change(None)
+        return PreloadedExecutor(self._preloading)
 
     def _stop_workers(self, worker_group: WorkerGroup) -> None:  # noqa: ARG002  the one group
         self._shutdown(timeout=self._shutdown_timeout)
@@ -145,6 +185,8 @@ class LocalElasticAgent(SimpleElasticAgent):
         waiting = select.poll()
         waiting.register(self._wake.fileno(), select.POLLIN)
         for fd in self._pcontext.filenos() if self._pcontext else ():
+            waiting.register(fd, select.POLLIN)
+        for fd in self._preloading.filenos() if self._preloading else ():
             waiting.register(fd, select.POLLIN)
         waiting.poll(None if timeout_s is None else timeout_s * 1000)
         self._wake.clear()

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .guardian import Guardian
 from .logs import LogsSpecs
 from .pcontext import PContext
 from .process_results import RunProcsResult, WorkerExit
+
+if TYPE_CHECKING:
+    from .commands import Executor
 
 __all__ = ["PContext", "RunProcsResult", "WorkerExit", "start_processes"]
 
@@ -26,6 +29,7 @@ def start_processes(
     duplicate_stderr_filters: list[str] | None = None,
     *,
     guardian: Guardian | None = None,
+    executor: Executor | None = None,
 ) -> PContext:
     """Start copies of a command or a Python function, one for each local rank.
 
@@ -42,6 +46,7 @@ def start_processes(
         duplicate_stderr_filters: The same for standard error.
         guardian: The agent's guardian, for one worker group at a time; by default there is one
             for these workers, until they are closed.
+        executor: What starts a program or a fresh interpreter; by default it is executed.
 
     Returns:
         The running workers; the caller waits for them and closes them.
@@ -62,6 +67,7 @@ def start_processes(
         "duplicate_stdout_filters": duplicate_stdout_filters,
         "duplicate_stderr_filters": duplicate_stderr_filters,
         "guardian": guardian,
+        "executor": executor,
     }
     context: PContext
     if isinstance(entrypoint, str):

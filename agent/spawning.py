@@ -67,11 +67,26 @@ def pack(process: BaseProcess, preparation: dict[str, Any]) -> Package:
     return Package(buffer.getvalue(), tuple(luggage.fds))
 
 
-class Spawner:
-    """Executes interpreters, then sends each its package."""
+def command_for(package: int) -> list[str]:
+    """Return the command of an interpreter that runs a function.
 
-    def __init__(self) -> None:
-        self._executor = Executor()
+    Args:
+        package: Descriptor from which it reads what to run.
+    """
+    tracker = cast("int", resource_tracker.getfd())
+    command = spawn.get_command_line(tracker_fd=tracker, pipe_handle=package)
+    return [os.fsdecode(word) for word in command]
+
+
+class Spawner:
+    """Executes interpreters, then sends each its package.
+
+    Args:
+        executor: What executes them.
+    """
+
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
         self._unsent: list[tuple[int, bytes]] = []
         self._pipes: list[int] = []
 
@@ -91,14 +106,17 @@ class Spawner:
         read_end, write_end = os.pipe2(os.O_CLOEXEC)
         self._pipes.append(write_end)
         self._unsent.append((write_end, package.data))
+        slot = self._executor.package_slot
+        place = slot.hold(read_end) if slot else contextlib.nullcontext(read_end)
         try:
-            return self._executor.execute(
-                spawn.get_command_line(tracker_fd=tracker, pipe_handle=read_end),
-                environment,
-                stdout,
-                stderr,
-                {read_end, tracker, *package.fds},
-            )
+            with place as number:
+                return self._executor.execute(
+                    command_for(number),
+                    environment,
+                    stdout,
+                    stderr,
+                    {number, tracker, *package.fds},
+                )
         finally:
             os.close(read_end)
 

@@ -84,6 +84,7 @@ def compose(
             duplicate_stdout_filters=given["duplicate_stdout_filters"],
             duplicate_stderr_filters=given["duplicate_stderr_filters"],
             virtual_local_rank=given["virtual_local_rank"],
+            preload=given["preload"],
             shutdown_timeout=environment.shutdown_timeout_s
             if given["shutdown_timeout"] is None
             else given["shutdown_timeout"],

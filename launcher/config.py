@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ..agent.signals import DEFAULT_SIGNALS, parse_signals
 from .given import quoted, variable_of
+from .parsing import is_module_name
 
 if TYPE_CHECKING:
     from ..agent.logs import LogsSpecs
@@ -112,6 +113,7 @@ class LaunchConfig:
         virtual_local_rank: Whether each worker sees one GPU only, as device 0, with LOCAL_RANK 0.
         shutdown_timeout: Seconds that workers have between a signal and SIGKILL; by default what
             ``TORCH_ELASTIC_SHUTDOWN_TIMEOUT`` says, else 30.
+        preload: Names of modules that one process imports before the workers are forked from it.
 
     Raises:
         ValueError: A value is out of its range; the message names it.
@@ -141,6 +143,7 @@ class LaunchConfig:
     duplicate_stderr_filters: list[str] | None = None
     virtual_local_rank: bool = False
     shutdown_timeout: float = None  # type: ignore[assignment]
+    preload: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         configs = dict(self.rdzv_configs)
@@ -201,6 +204,10 @@ class LaunchConfig:
             (
                 not self.shutdown_timeout >= 0,
                 f"shutdown_timeout={self.shutdown_timeout}: give 0 seconds or more",
+            ),
+            (
+                isinstance(self.preload, str) or not all(map(is_module_name, self.preload)),
+                f"preload={self.preload!r}: give a list of names of modules",
             ),
             (not self.role, "role='': give the workers' role a name"),
         )

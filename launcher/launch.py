@@ -98,6 +98,7 @@ def launch_agent(
         log_line_prefix_template=config.log_line_prefix_template,
         shutdown_timeout=config.shutdown_timeout,
         signals_to_handle=config.signals_to_handle,
+        preload=config.preload,
     )
     may_leave = True
     try:

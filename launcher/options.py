@@ -111,6 +111,14 @@ OPTIONS: tuple[LaunchOption, ...] = (
         "For --run-path: spawn, fork or forkserver.",
     ),
     value(
+        "--preload",
+        "MODULE,...",
+        PROGRAM,
+        parsing.parse_modules,
+        "",
+        "Import these once, then fork the workers.",
+    ),
+    value(
         "--max-restarts",
         "N",
         RESTARTS,

@@ -219,6 +219,24 @@ def parse_words(text: str) -> list[str]:
     return words
 
 
+def parse_modules(text: str) -> tuple[str, ...]:
+    """Return names of Python modules that commas separate.
+
+    Raises:
+        ValueError: One can't be a module's name.
+    """
+    names = tuple(name.strip() for name in text.split(",")) if text.strip() else ()
+    for name in names:
+        if not is_module_name(name):
+            raise ValueError(f"{quoted(name)} is no module's name; give MODULE,MODULE,…")
+    return names
+
+
+def is_module_name(text: str) -> bool:
+    """Return whether a module can have that name, be it there or not."""
+    return all(part.isidentifier() for part in text.split("."))
+
+
 def parse_local_ranks(text: str) -> frozenset[int] | None:
     """Return local ranks that commas separate, or None for all.
 

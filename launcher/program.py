@@ -44,6 +44,11 @@ def choose_program(given: Given, environment: Environment) -> Program:
         check_script(script)
         return Program(run_script_path, [script, *args])
     if given["no_python"]:
+        if given["preload"]:
+            raise Refusal(
+                f"{given.said('no_python')} and {given.said('preload')} exclude each other: only "
+                "Python scripts can be preloaded"
+            )
         check_program(script, environment.search_path)
         return Program(script, args)
     if "PYTHON_EXEC" in environment.variables:

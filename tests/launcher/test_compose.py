@@ -129,6 +129,7 @@ def test_options_without_effect_are_named_once(elrun):
             "--start-method spwan",
             "--start-method spwan: give spawn, fork or forkserver; did you mean spawn?",
         ),
+        ("--preload a-b", "--preload a-b: a-b is no module's name; give MODULE,MODULE,…"),
         (
             "--redirects 7",
             "--redirects 7: give 0 (no stream), 1 (standard output), 2 (standard error) or 3 (both) for all workers, or LOCAL_RANK:CODE pairs such as 0:1,10:3",

@@ -36,7 +36,7 @@ def test_fields_stand_in_torch_s_order():
         rdzv_configs rdzv_timeout max_restarts monitor_interval start_method
         log_line_prefix_template metrics_cfg local_addr event_log_handler numa_options
         signals_to_handle duplicate_stdout_filters duplicate_stderr_filters virtual_local_rank
-        shutdown_timeout
+        shutdown_timeout preload
     """
     assert expected.split() == [field.name for field in dataclasses.fields(LaunchConfig)]
 
@@ -113,6 +113,8 @@ def test_the_shutdown_timeout_s_default_is_torch_s_variable(monkeypatch, given, 
             "start_method='thread': give one of spawn, fork, forkserver",
         ),
         ({"shutdown_timeout": -1}, "shutdown_timeout=-1: give 0 seconds or more"),
+        ({"preload": "torch"}, "preload='torch': give a list of names of modules"),
+        ({"preload": ["a b"]}, "preload=['a b']: give a list of names of modules"),
         ({"role": ""}, "role='': give the workers' role a name"),
         (
             {"max_nodes": 2, "rdzv_backend": "standalone"},

@@ -13,6 +13,7 @@ TORCHRUN = """
     master-port local-addr logs-specs numa-binding signals-to-handle shutdown-timeout
     virtual-local-rank
 """
+OURS = "preload"
 
 GOOD = {
     "nnodes": "2:4",
@@ -27,6 +28,7 @@ GOOD = {
     "local_addr": "fe80::1",
     "role": "trainer",
     "start_method": "fork",
+    "preload": "torch,torch.nn",
     "max_restarts": "3",
     "monitor_interval": "0.5",
     "signals_to_handle": "SIGUSR1,SIGTERM",
@@ -54,6 +56,7 @@ BAD = {
     "local_addr": "node1:1",
     "role": "\n",
     "start_method": "spwan",
+    "preload": "torch,",
     "max_restarts": "-1",
     "monitor_interval": "0",
     "signals_to_handle": "SIGKILL",
@@ -78,8 +81,8 @@ NAMES = [option.name for option in OPTIONS]
 
 
 def test_there_is_every_option_of_torchrun():
-    """Those of torch 2.13, none missing and none added."""
-    assert sorted(spelling_of(name) for name in TORCHRUN.split()) == sorted(
+    """Those of torch 2.13, none missing, and few added."""
+    assert sorted(spelling_of(name) for name in f"{TORCHRUN} {OURS}".split()) == sorted(
         option.opts[-1] for option in OPTIONS
     )
 

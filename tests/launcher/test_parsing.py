@@ -125,6 +125,14 @@ def test_a_word_s_own_comma_is_written_twice(text, expected):
     assert expected == parsing.parse_words(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"), [("", ()), ("torch", ("torch",)), ("a.b, c", ("a.b", "c"))]
+)
+def test_modules_are_names_that_commas_separate(text, expected):
+    """Nothing is no module."""
+    assert expected == parsing.parse_modules(text)
+
+
 @pytest.mark.parametrize(("text", "expected"), [("", None), ("0,2", {0, 2}), ("10", {10})])
 def test_local_ranks_are_numbers_from_0(text, expected):
     """Nothing stands for all of them."""

@@ -82,6 +82,10 @@ def test_a_folder_with_a_main_module_is_a_script(elrun, tmp_path):
         (["--no-python", "./folder"], "./folder is a folder; give a program in it"),
         (["--no-python", "./plain.sh"], "./plain.sh is not executable; make it so with chmod +x"),
         (["-m", "--no-python", "x"], "--module and --no-python exclude each other; give one"),
+        (
+            ["--no-python", "--preload", "torch", "sh"],
+            "--no-python and --preload torch exclude each other: only Python scripts can be preloaded",
+        ),
         (["-m", "--run-path", "x"], "--module and --run-path exclude each other; give one"),
         (["--run-path", "nosuch.py"], "nosuch.py: there is no such script; is it a module (-m)?"),
     ],

@@ -1,0 +1,312 @@
+# ruff: noqa: INP001  the folder is put on PYTHONPATH; it is no package
+
+"""Stops an interpreter on the way to its script, and lets forked copies of it go on as workers.
+
+Python imports a module of this name in the middle of its start, when all is set up but for the
+script, and nothing of the script has been touched. Where that happens to be this file, because
+PYTHONPATH of a preloading process begins with its folder, the interpreter does not get further. It
+imports the modules that it was asked for, and then, for each worker that the agent wants, forks a
+process in which this module simply ends. There the start goes on where it was: what runs the
+script, with whatever arguments, as a file, a folder, a module or a command, is Python itself. So a
+preloaded worker can't but have the same ``__main__``, the same tracebacks and the same end as an
+executed one, and this file has to care only for what a process is born with: its environment, its
+descriptors, its session, its entropy.
+
+A worker is the child of a child that ends at once. An orphan, it is adopted by the agent, whose
+child it is from then on; it waits for the agent's word before it goes on, so that none runs that
+the agent doesn't know of. The preloading process ends when the agent closes its socket.
+
+Nothing else of elrun is imported here: the interpreter may be another than the agent's, and the
+worker is the user's.
+"""
+
+from __future__ import annotations
+
+import _thread
+import contextlib
+import ctypes
+import fcntl
+import importlib
+import io
+import json
+import os
+import signal
+import socket
+import sys
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+_SETTINGS_VARIABLE = "ELRUN_PRELOAD"
+_HEADER_BYTES = 8
+_MOST_FDS = 250
+_PR_SET_PDEATHSIG = 1
+_PROT_READ, _MAP_PRIVATE, _PAGE = 1, 2, 4096
+
+
+def _main() -> None:
+    """Return in each worker, and nowhere else.
+
+    Raises:
+        Exception: What the user's own ``sitecustomize`` raised, for ``site`` to deal with.
+    """
+    settings = _remove_traces()
+    name = _rename("elrun-preload")
+    problem = _run_own_customization()
+    with socket.socket(fileno=settings["socket"]) as channel:
+        channel.set_inheritable(False)
+        refusal = _import_modules(settings["modules"]) or _reason_not_to_fork()
+        _let_go_of_streams()
+        _answer(channel, {"refusal": refusal})
+        order = _serve(channel)
+    _become_worker(order)
+    _rename(name)
+    if problem is not None:
+        raise problem
+
+
+def _remove_traces() -> dict[str, Any]:
+    """Make environment and import path those that the process would have without us."""
+    settings: dict[str, Any] = json.loads(os.environ.pop(_SETTINGS_VARIABLE))
+    del os.environ["PYTHONPATH"]
+    if settings["python_path"] is not None:
+        os.environ["PYTHONPATH"] = settings["python_path"]
+    folder = os.path.dirname(__file__)
+    sys.path.remove(folder)
+    sys.path_importer_cache.pop(folder, None)
+    del sys.modules[__name__]
+    return settings
+
+
+def _run_own_customization() -> Exception | None:
+    try:
+        importlib.import_module(__name__)  # the one that we stood in front of
+    except Exception as error:  # noqa: BLE001  each worker raises it again: most often there is none
+        return error
+    return None
+
+
+def _import_modules(names: list[str]) -> str:
+    """Import modules as the script would; return a reason why that failed, or nothing."""
+    folder = _script_folder()
+    sys.path.insert(0, folder)
+    name = ""
+    try:
+        for name in names:
+            importlib.import_module(name)
+    except BaseException as error:  # noqa: BLE001  a module may raise anything
+        lines = str(error).splitlines() or [""]
+        return f"{name} can't be imported ({type(error).__name__}: {lines[0]})"
+    finally:
+        with contextlib.suppress(ValueError):  # a module removed it
+            sys.path.remove(folder)
+    return ""
+
+
+def _script_folder() -> str:
+    if sys.argv[0] in ("-m", "-c"):
+        return os.getcwd()
+    path = os.path.realpath(sys.argv[0])
+    return path if os.path.isdir(path) else os.path.dirname(path)
+
+
+def _reason_not_to_fork() -> str:
+    """Return what makes the process unfit to be forked, or nothing."""
+    if _thread._count():  # noqa: SLF001  it counts those that the threading module doesn't know, too
+        threading = importlib.import_module("threading")
+        main = threading.main_thread()
+        names = ", ".join(each.name for each in threading.enumerate() if each is not main)
+        return f"a module started threads ({names or 'unnamed'}), which a fork would lose"
+    cuda = getattr(sys.modules.get("torch"), "cuda", None)
+    if cuda is not None and cuda.is_initialized():
+        return "a module initialised CUDA, which can't be used after a fork"
+    return ""
+
+
+def _let_go_of_streams() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):  # a module may have put anything there
+            stream.flush()
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for fd in (0, 1, 2):
+        os.dup2(nowhere, fd)
+    os.close(nowhere)
+
+
+def _serve(channel: socket.socket) -> dict[str, Any]:
+    """Fork a worker for each order; return the order in the worker."""
+    while True:
+        order, fds = _receive(channel)
+        try:
+            _require_free(set(order["fds"]) - {0, 1, 2, channel.fileno(), *fds})
+            pid = _fork_orphan()
+        except OSError as error:
+            _answer(channel, {"refusal": error.strerror})
+        else:
+            if pid == 0:
+                order["received"] = fds
+                return order
+            _answer(channel, {"pid": pid})
+        for fd in fds:
+            os.close(fd)
+
+
+def _require_free(numbers: set[int]) -> None:
+    taken = numbers & {int(name) for name in os.listdir("/proc/self/fd")}
+    if taken:
+        raise FileExistsError(0, f"a module holds descriptor {min(taken)}, which a worker needs")
+
+
+def _receive(channel: socket.socket) -> tuple[dict[str, Any], list[int]]:
+    header, fds, _, _ = socket.recv_fds(
+        channel, _HEADER_BYTES, _MOST_FDS, socket.MSG_CMSG_CLOEXEC | socket.MSG_WAITALL
+    )
+    left = int.from_bytes(header, "big")
+    body = b""
+    while len(body) < left and (data := channel.recv(left - len(body))):
+        body += data
+    if not header or len(body) < left:
+        os._exit(0)  # the agent has gone, or needs no more workers
+    return json.loads(body), fds
+
+
+def _answer(channel: socket.socket, message: dict[str, Any]) -> None:
+    try:
+        channel.sendall(json.dumps(message).encode() + b"\n")
+    except OSError:  # the agent has gone
+        os._exit(0)
+
+
+def _fork_orphan() -> int:
+    """Fork a process that is nobody's child but the agent's; return its id, and 0 in it."""
+    read_end, write_end = os.pipe()
+    with _fork_warnings_off():
+        between = os.fork()
+        if between == 0:
+            pid = -1
+            try:
+                pid = os.fork()
+                if pid:
+                    os.write(write_end, b"%d" % pid)
+            finally:
+                if pid:
+                    os._exit(0)
+            os.close(read_end)
+            os.close(write_end)
+            return 0
+    os.close(write_end)
+    os.waitpid(between, 0)  # only now the agent is the parent
+    told = os.read(read_end, 32)
+    os.close(read_end)
+    if not told:
+        raise BlockingIOError(0, "too many processes, or not enough memory")
+    return int(told)
+
+
+@contextlib.contextmanager
+def _fork_warnings_off() -> Iterator[None]:
+    # Python 3.12 warns of native threads, too. Those of numerical libraries know how to fork.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        yield
+
+
+def _become_worker(order: dict[str, Any]) -> None:
+    """Give this process what an executed worker is born with."""
+    os.setsid()
+    *received, permission = order["received"]
+    if not os.read(permission, 1):
+        os._exit(0)  # the agent doesn't know of this process
+    os.close(permission)
+    libc = ctypes.PyDLL(None)
+    prctl = libc.prctl
+    prctl.argtypes = [ctypes.c_int, *[ctypes.c_ulong] * 4]
+    prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != order["agent"]:
+        os._exit(128 + signal.SIGKILL)
+    _carry_mark(libc, order["mark"])
+    os.environ.clear()
+    os.environ.update(order["environment"])
+    _place(received, order["fds"])
+    _begin_streams_anew(set(order["fds"]))
+    sys.argv[1:] = order["args"]
+    sys.orig_argv[:] = order["command"]
+    _renew_entropy()
+    if (threading := sys.modules.get("threading")) is not None:
+        threading.main_thread()._set_native_id()  # noqa: SLF001  a fork forgets it before 3.13
+
+
+def _place(received: list[int], wanted: list[int]) -> None:
+    """Give descriptors the numbers that they have in the agent."""
+    above = max(wanted) + 1
+    safe = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, above) for fd in received]
+    for fd in {0, 1, 2, *received}:
+        os.close(fd)
+    for fd, number in zip(safe, wanted, strict=True):
+        os.dup2(fd, number)
+        os.close(fd)
+
+
+def _begin_streams_anew(open_fds: set[int]) -> None:
+    """Let the standard streams forget what they were connected to.
+
+    They stay the objects that they are: a logging handler may have been given one.
+    """
+    is_buffered = not sys.__stdout__.write_through  # type: ignore[union-attr]
+    for fd, name in enumerate(("stdin", "stdout", "stderr")):
+        stream: Any = getattr(sys, f"__{name}__")
+        if fd not in open_fds:  # as Python does where one is closed
+            setattr(sys, name, None)
+            setattr(sys, f"__{name}__", None)
+            continue
+        encoding, errors, buffer = stream.encoding, stream.errors, stream.buffer
+        raw = getattr(buffer, "raw", buffer)
+        raw.__init__(fd, "r" if fd == 0 else "w", closefd=False)
+        raw.name = f"<{name}>"
+        if buffer is not raw:
+            size = raw._blksize  # noqa: SLF001  it decides how much is read ahead
+            buffer.__init__(raw, size if size > 1 else io.DEFAULT_BUFFER_SIZE)
+        by_line = is_buffered and (fd == 2 or raw.isatty())  # noqa: PLR2004  standard error
+        stream.__init__(buffer, encoding, errors, "\n", by_line, not is_buffered)
+
+
+def _carry_mark(libc: ctypes.PyDLL, name: str) -> None:
+    # /proc shows the environment of the last exec, which knew no mark. A mapping is seen as well,
+    # and inherited by whatever is forked from here; nothing ever unmaps it.
+    mmap = libc.mmap
+    mmap.restype = ctypes.c_void_p
+    mmap.argtypes = [
+        ctypes.c_void_p,
+        ctypes.c_size_t,
+        ctypes.c_int,
+        ctypes.c_int,
+        ctypes.c_int,
+        ctypes.c_long,
+    ]
+    fd = os.memfd_create(name)
+    os.ftruncate(fd, _PAGE)
+    mmap(None, _PAGE, _PROT_READ, _MAP_PRIVATE, fd, 0)
+    os.close(fd)
+
+
+def _renew_entropy() -> None:
+    # A generator that was used during an import would go on alike in all workers. The random
+    # module does this by itself after each fork.
+    if (torch := sys.modules.get("torch")) is not None:
+        torch.default_generator.seed()
+    if (numpy_random := sys.modules.get("numpy.random")) is not None:
+        numpy_random.seed()
+    if (process := sys.modules.get("multiprocessing.process")) is not None:
+        process.current_process().authkey = os.urandom(32)
+
+
+def _rename(name: str) -> str:
+    """Give this process the name that ``ps`` and ``top`` show; return the name before."""
+    with open("/proc/self/comm", "r+", encoding="utf-8", errors="surrogateescape") as file:
+        before = file.read().rstrip("\n")
+    with open("/proc/self/comm", "w", encoding="utf-8", errors="surrogateescape") as file:
+        file.write(name)
+    return before
+
+
+_main()

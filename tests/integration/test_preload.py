@@ -1,0 +1,548 @@
+"""One suite, two ways to start: a preloaded worker is, to itself and to its user, the same worker.
+
+Each script below prints what a worker can see of itself. It is run executed and preloaded, and the
+two must say the same.
+"""
+
+import os
+import re
+import select
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.integration
+
+PRELOAD = ("--preload", "preloadable,multiprocessing.pool,random,json")
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}  # said beforehand, elrun needs not say it
+PRELOADABLE = """
+import logging, os
+handler = logging.StreamHandler()  # it keeps the standard error of this moment
+IMPORTED_BY = os.getpid()
+THREADS = os.environ.get("OMP_NUM_THREADS")
+"""
+TELL_IMPORTER = """
+import os, sys, preloadable
+how = "executed" if preloadable.IMPORTED_BY == os.getpid() else "forked"
+sys.stdout.write(f"{how} {preloadable.IMPORTED_BY} {preloadable.THREADS}\\n")
+"""
+
+SEES = {
+    "arguments": "print(sys.argv, sys.orig_argv[1:])",
+    "main": """
+main = sys.modules["__main__"]
+print(__name__, __file__, __spec__, __package__, __doc__, __loader__.__class__, sorted(vars(main)))
+print(main.__builtins__ is __builtins__, __builtins__)
+""",
+    "path": "print([p for p in sys.path], os.getcwd(), sys.flags, sys.executable, sys.prefix)",
+    "modules": "print('sitecustomize' in sys.modules, 'site' in sys.modules, sys.meta_path)",
+    "environment": """
+hidden = ("RANK", "MASTER", "TORCHELASTIC", "ELRUN_AGENT", "ELRUN_TEST_JOB", "PYTEST")
+print({k: v for k, v in os.environ.items() if not k.startswith(hidden)})
+import subprocess
+told = subprocess.run(["env"], capture_output=True, text=True).stdout
+print(sorted(line for line in told.splitlines() if not line.startswith((*hidden, "_="))))
+print(os.environ["RANK"], os.environ["WORLD_SIZE"], os.environ["TORCHELASTIC_RESTART_COUNT"])
+""",
+    "umask": "print(os.umask(0))",
+    "signals": """
+import signal
+print({n.name: str(signal.getsignal(n)).split(" at ")[0] for n in signal.Signals})
+print(signal.pthread_sigmask(signal.SIG_BLOCK, ()), signal.set_wakeup_fd(-1))
+""",
+    "streams": """
+for s in (sys.stdin, sys.stdout, sys.stderr):
+    print(s, s is sys.__stdin__ or s is sys.__stdout__ or s is sys.__stderr__, s.isatty(),
+          s.encoding, s.errors, s.line_buffering, s.write_through, s.newlines, type(s.buffer),
+          s.buffer, s.seekable(), s.fileno())
+""",
+    "descriptors": """
+print([(fd, os.get_inheritable(fd)) for fd in range(100) if os.path.exists(f"/proc/self/fd/{fd}")])
+""",
+    "session": """
+import ctypes
+death = ctypes.c_int()
+ctypes.CDLL(None).prctl(2, ctypes.byref(death), 0, 0, 0)
+print(os.getsid(0) == os.getpid() == os.getpgid(0), death.value)
+print(open(f"/proc/{os.getppid()}/cmdline").read().split("\\0")[1:3], os.nice(0))
+print(open("/proc/self/comm").read(), open("/proc/self/cmdline").read())
+print(sorted(os.sched_getaffinity(0)))
+""",
+    "threads": """
+import threading, time
+print(threading.current_thread() is threading.main_thread(), threading.enumerate())
+print(threading.main_thread().native_id == os.getpid())
+def late():
+    stop.wait()
+    print("the thread is waited for")
+stop = threading.Event()
+threading.Thread(target=late).start()
+threading.Timer(0, stop.set).start()
+""",
+    "pickle": """
+import pickle
+class Own: pass
+print(pickle.dumps(Own()), type(pickle.loads(pickle.dumps(Own()))))
+""",
+    "pool": """
+import multiprocessing
+def square(n): return n * n, __name__
+if __name__ == "__main__":
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
+        print(pool.map(square, [1, 2, 3]))
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        print(pool.map(square, [1, 2, 3]))
+    print(multiprocessing.current_process(), multiprocessing.parent_process())
+""",
+    "end": """
+import atexit
+atexit.register(print, "atexit 1"); atexit.register(print, "atexit 2")
+sys.stdout.write("no newline at the end")
+""",
+    "own exit": "import atexit; atexit.register(print, 'atexit'); sys.exit(3)",
+    "exit with a text": "sys.exit('no such shard')",
+    "exit in a function": "def f(): raise SystemExit\nf()",
+    "quick exit": "sys.stdout.write('kept'); os._exit(4)",
+    "exception": """
+import atexit
+atexit.register(lambda: print(sys.last_type, sys.last_traceback.tb_frame, sys.last_value))
+def f(n):
+    if n: f(n - 1)
+    raise ValueError("no such shard")
+f(2)
+""",
+    "exception with a cause": """
+try:
+    {}["a"]
+except KeyError as error:
+    raise RuntimeError("asked for a") from error
+""",
+    "stack": """
+import traceback, inspect
+traceback.print_stack(); print(len(inspect.stack()), sys._getframe().f_back)
+def deep(n): return deep(n + 1)
+try: deep(0)
+except RecursionError as e: print(len(traceback.extract_tb(e.__traceback__)))
+""",
+    "own excepthook": """
+def hook(kind, error, trace):
+    import traceback
+    print("hook", kind, error, traceback.format_tb(trace), trace.tb_next)
+sys.excepthook = hook
+raise ValueError("no such shard")
+""",
+    "syntax error": "def f(:\n  pass",
+    "interrupt": "raise KeyboardInterrupt",
+    "signal": "import signal; os.kill(os.getpid(), signal.SIGUSR1)",
+    "fault": "import faulthandler; faulthandler.enable(); import ctypes; ctypes.string_at(0)",
+    "warning": "import warnings; warnings.warn('old'); print(warnings.filters)",
+    "future": """from __future__ import annotations
+def f(x: nothing): pass
+print(f.__annotations__)
+""",
+    "buffered bytes": "sys.stdout.buffer.write(b'x'); sys.stderr.write('y'); os.write(1, b'z')",
+    "handler": """
+import preloadable, logging
+preloadable.handler.emit(logging.makeLogRecord({'msg': 'm'}))
+""",
+    "imported": "import preloadable; print(preloadable.__file__, preloadable.__spec__)",
+    "memory": "import mmap, gc; print(gc.isenabled(), gc.get_threshold(), gc.get_debug())",
+}
+
+
+@pytest.fixture(name="preloadable", autouse=True)
+def _preloadable(tmp_path):
+    """Lay a module beside the script."""
+    (tmp_path / "preloadable.py").write_text(PRELOADABLE)
+
+
+@pytest.fixture(name="both")
+def _both(elrun):
+    """Run a job executed and preloaded, and return what it said, without what can't be the same."""
+
+    def run(*args, preload=PRELOAD, **options):
+        return [
+            tidy(elrun("--standalone", *how, *args, **options).finish()) for how in ((), preload)
+        ]
+
+    return run
+
+
+def tidy(finished):
+    code, out, err = finished
+    err = re.sub(r"elrun: (?s:.*)", "elrun: …", err)  # the summary has pids and times
+    err = re.sub(r"\nExtension modules: .*\n", "", err)
+    text = [re.sub(r"0x[0-9a-f]{4,}", "0x…", stream) for stream in (out, err)]
+    return code, *(re.sub(r"started \d+", "started", stream) for stream in text)
+
+
+@pytest.mark.parametrize("name", SEES)
+def test_a_worker_sees_and_shows_the_same(both, script, name):
+    """What a script can find out about itself, and what its user sees of it, is the same."""
+    begin = "" if name == "future" else "import os, sys\n"
+
+    executed, preloaded = both(script(begin + SEES[name]), "a", "--b", "ü")
+
+    assert executed == preloaded
+
+
+def test_workers_are_forked_and_nothing_is_said(elrun, script):
+    """All workers come from one process that imported the module; the user hears of no trouble."""
+    code, out, err = elrun(
+        "--standalone", "--nproc-per-node", 2, *PRELOAD, script(TELL_IMPORTER), env=ONE_THREAD
+    ).finish()
+
+    assert (0, "") == (code, err)
+    assert 2 == len(out.splitlines())
+    assert 1 == len(set(out.splitlines()))
+    assert out.startswith("forked ")
+
+
+def test_modules_find_the_threads_that_workers_get(elrun, script):
+    """OMP_NUM_THREADS is read when a library is loaded, so it is set by then."""
+    _, out, _ = elrun(
+        "--standalone", "--nproc-per-node", 2, *PRELOAD, script(TELL_IMPORTER)
+    ).finish()
+
+    assert ["1", "1"] == [line.split()[2] for line in out.splitlines()]
+
+
+def test_a_module_runs_with_its_package(both, tmp_path):
+    """``-m`` finds relative imports, its own specification and its arguments."""
+    package = tmp_path / "package"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "neighbour.py").write_text("WORD = 'found'")
+    (package / "script.py").write_text(
+        "import sys\n"
+        "from .neighbour import WORD\n"
+        "print(WORD, __name__, __package__, __spec__, __file__, sys.argv, sys.path)\n"
+        "raise ValueError(WORD)\n"
+    )
+
+    executed, preloaded = both("-m", "package.script", "a")
+
+    assert executed == preloaded
+    assert "found" in preloaded[1]
+
+
+def test_a_folder_runs_by_its_main_module(both, tmp_path):
+    """It comes first on the import path."""
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "__main__.py").write_text("import sys; print(sys.path, __file__)")
+
+    executed, preloaded = both("folder", preload=("--preload", "json"))
+
+    assert executed == preloaded
+
+
+@pytest.mark.parametrize("text", ["print(__name__, __file__, sys.argv)", "sys.exit(3)", "1 / 0"])
+def test_a_path_is_run_in_the_worker(both, script, text):
+    """``--run-path`` is a function that multiprocessing brings into the process."""
+    executed, preloaded = both("--run-path", script(f"import sys\n{text}\n"), "a", "b")
+
+    assert executed == preloaded
+
+
+@pytest.mark.parametrize("streams", ["--redirects", "--tee"])
+def test_output_goes_where_it_is_sent(both, script, tmp_path, streams):
+    """Also what a library of C's writes, and what a module logs that got its stream before."""
+    program = script(
+        "import logging, os, preloadable, sys\n"
+        "print('printed'); os.write(1, b'written\\n')\n"
+        "preloadable.handler.emit(logging.makeLogRecord({'msg': 'logged'}))\n"
+    )
+
+    executed, preloaded = both("--log-dir", "logs", streams, "3", program)
+
+    files = sorted(tmp_path.glob("logs/*/attempt_0/0/*.log"))
+    assert executed == preloaded
+    assert ["logged\n", "printed\nwritten\n"] * 2 == [file.read_text() for file in files]
+
+
+def test_standard_input_is_the_agent_s(elrun, script, tmp_path):
+    """A worker may read what is piped into elrun."""
+    (tmp_path / "input").write_text("one\ntwo\n")
+    program = script("import sys; print([sys.stdin.readline(), sys.stdin.buffer.read()])")
+    with (tmp_path / "input").open() as stdin:
+        code, out, _ = elrun("--standalone", *PRELOAD, program, stdin=stdin).finish()
+
+    assert (0, "['one\\n', b'']\n") == (code, out)
+
+
+def test_a_local_rank_in_the_arguments_is_each_worker_s_own(elrun, script):
+    """``${local_rank}`` is filled in."""
+    program = script("import sys; sys.stdout.write(f'{sys.argv[1:]} {sys.orig_argv[-1]}\\n')")
+    _, out, _ = elrun(
+        "--standalone", "--nproc-per-node", 2, *PRELOAD, program, "shard-${local_rank}"
+    ).finish()
+
+    assert ["['shard-0'] shard-0", "['shard-1'] shard-1"] == sorted(out.splitlines())
+
+
+def test_atexit_handlers_of_the_modules_run_in_each_worker(elrun, script, tmp_path):
+    """As if the worker had imported them itself; none runs in the process that did."""
+    (tmp_path / "leaver.py").write_text("import atexit; atexit.register(print, 'left')")
+    _, out, _ = elrun("--standalone", "--preload", "leaver", script("print('worked')")).finish()
+
+    assert "worked\nleft\n" == out
+
+
+def test_random_numbers_differ_from_worker_to_worker(elrun, script, tmp_path):
+    """As between processes that were executed: also where a module has drawn one already."""
+    (tmp_path / "drawn.py").write_text(
+        "import numpy, random, torch; random.random(), numpy.random.random(), torch.rand(1)"
+    )
+    numbers = "[random.random(), numpy.random.random(), torch.rand(1).item(), key]"
+    program = script(
+        "import numpy, random, sys, torch\n"
+        "from multiprocessing import process\n"
+        "key = bytes(process.current_process().authkey)\n"
+        f"for number in {numbers}: sys.stdout.write(f'{{number!r}}\\n')\n"
+    )
+    options = ("--standalone", "--nproc-per-node", 2, "--preload", "drawn")
+    code, out, err = elrun(*options, program, env=ONE_THREAD).finish()
+
+    assert (0, "") == (code, err)
+    assert 8 == len(out.splitlines()) == len(set(out.splitlines()))
+
+
+def test_a_restart_is_a_fork_from_the_same_process(elrun, script):
+    """What was imported once serves every attempt."""
+    program = script(TELL_IMPORTER + "sys.exit(os.environ['TORCHELASTIC_RESTART_COUNT'] == '0')")
+    code, out, _ = elrun("--standalone", "--max-restarts", 1, *PRELOAD, program).finish()
+
+    assert 0 == code
+    assert 2 == len(out.splitlines())
+    assert 1 == len(set(out.splitlines()))
+
+
+def test_without_its_process_the_next_attempt_is_executed(elrun, script):
+    """One warning, and the job goes on."""
+    program = script(
+        TELL_IMPORTER
+        + "import signal\n"
+        + "if os.environ['TORCHELASTIC_RESTART_COUNT'] == '0':\n"
+        + "    os.kill(preloadable.IMPORTED_BY, signal.SIGKILL); sys.exit(1)\n"
+    )
+    code, out, err = elrun(
+        "--standalone", "--nproc-per-node", 1, "--max-restarts", 2, *PRELOAD, program
+    ).finish()
+
+    assert 0 == code
+    assert ["forked", "executed"] == [line.split()[0] for line in out.splitlines()]
+    assert 1 == err.count("workers start without")
+    assert "ended (exit code -9); workers start without" in err
+
+
+def test_a_worker_lives_on_when_its_origin_dies(elrun, script):
+    """Exit codes come back all the same."""
+    program = script(
+        "import os, signal, sys, preloadable\n"
+        "end = os.pidfd_open(preloadable.IMPORTED_BY)\n"
+        "os.kill(preloadable.IMPORTED_BY, signal.SIGKILL)\n"
+        "import select; select.select([end], [], [])\n"
+        "sys.exit(7)\n"
+    )
+
+    assert 7 == elrun("--standalone", *PRELOAD, program).finish()[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (
+            "import no_such",
+            "odd can't be imported (ModuleNotFoundError: No module named 'no_such')",
+        ),
+        ("1 / 0", "odd can't be imported (ZeroDivisionError: division by zero)"),
+        ("import sys; sys.exit(5)", "odd can't be imported (SystemExit: 5)"),
+        ("import os; os._exit(5)", "the preloading process ended (exit code 5) while it imported"),
+        (
+            "import os, signal; os.kill(os.getpid(), signal.SIGKILL)",
+            "the preloading process ended (exit code -9) while it imported",
+        ),
+        (
+            "from threading import *; Thread(target=Event().wait, name='ear', daemon=True).start()",
+            "a module started threads (ear), which a fork would lose",
+        ),
+        (
+            "import sys; sys.modules['torch'] = sys.cuda = sys; sys.is_initialized = lambda: True",
+            "a module initialised CUDA, which can't be used after a fork",
+        ),
+    ],
+)
+def test_where_it_cannot_be_the_job_starts_all_the_same(elrun, script, tmp_path, text, sentence):
+    """One sentence says why, whatever goes wrong."""
+    (tmp_path / "odd.py").write_text(text)
+    code, out, err = elrun(
+        "--standalone", "--preload", "preloadable,odd", script(TELL_IMPORTER)
+    ).finish()
+
+    assert (0, True) == (code, out.startswith("executed"))
+    assert f"elrun: preloading preloadable, odd: {sentence}; workers start without\n" == err
+
+
+def test_a_script_that_starts_an_interpreter_is_none(elrun, script, tmp_path):
+    """It may do more than that, so it is executed for each worker."""
+    wrapper = tmp_path / "python3"
+    wrapper.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    wrapper.chmod(0o755)
+    code, out, err = elrun(
+        "--standalone", *PRELOAD, script(TELL_IMPORTER), env={"PYTHON_EXEC": str(wrapper)}
+    ).finish()
+
+    assert (0, True) == (code, out.startswith("executed"))
+    assert "is not a Python interpreter itself; workers start without" in err
+
+
+def test_what_a_module_prints_is_seen_once(elrun, script, tmp_path):
+    """On standard error, as standard output belongs to the workers."""
+    (tmp_path / "chatty.py").write_text("print('hello')")
+    _, out, err = elrun(
+        *("--standalone", "--nproc-per-node", 2, "--preload", "chatty"),
+        script("import chatty"),
+        env=ONE_THREAD,
+    ).finish()
+
+    assert ("", "hello\n") == (out, err)
+
+
+def test_a_customization_of_the_user_s_runs_first(elrun, script, tmp_path):
+    """Python imports ``sitecustomize`` before all else, and so it does still."""
+    (tmp_path / "sitecustomize.py").write_text("import sys; sys.customized = True")
+    program = script(
+        "import os, sitecustomize, sys\n"
+        "print(sys.customized, sitecustomize.__file__, os.environ['PYTHONPATH'], sys.path)"
+    )
+    said = [
+        elrun("--standalone", *how, program, env={"PYTHONPATH": str(tmp_path)}).finish()
+        for how in ((), PRELOAD)
+    ]
+
+    assert said[0] == said[1]
+    assert said[0][1].startswith("True")
+
+
+def test_a_stop_does_not_wait_for_an_import(elrun, script, tmp_path):
+    """A signal ends the job while modules are still being imported."""
+    os.mkfifo(tmp_path / "never")
+    (tmp_path / "slow.py").write_text("import sys; sys.stderr.write('slow\\n'); open('never')")
+    job = elrun("--standalone", "--preload", "slow", script("print('started')"))
+    assert "slow\n" == job.process.stderr.readline()
+
+    job.signal(signal.SIGTERM)
+
+    assert (143, "") == job.finish()[:2]
+
+
+def test_nothing_outlives_an_agent_that_is_killed(elrun, script, request):
+    """Workers, what they started, and the process that they were forked from."""
+    conftest = request.config.pluginmanager.get_plugin(str(Path(__file__).with_name("conftest.py")))
+    program = script(
+        "import os, signal, sys\n"
+        "if os.fork() == 0:\n"
+        "    os.setsid()\n"
+        "    if os.fork() == 0: sys.stdout.write('ready\\n')\n"
+        "signal.pause()\n"
+    )
+    job = elrun("--standalone", *PRELOAD, program)
+    job.wait_for_line("ready")
+    ends = [os.pidfd_open(pid) for pid in conftest.processes_with(elrun.token)]
+    assert len(ends) >= 6  # agent, guardian, preloading process, and three of the script's
+
+    job.signal(signal.SIGKILL)
+
+    for end in ends:  # readable once its process has ended; the test's time-out bounds the wait
+        select.select([end], [], [])
+        os.close(end)
+
+
+def test_what_a_worker_leaves_behind_is_stopped_with_it(elrun, script):
+    """A process that only forked, and has lost its parent, carries the worker's mark."""
+    program = script(
+        "import os, signal, sys\n"
+        "if os.fork() == 0:\n"
+        "    os.setsid()\n"
+        "    if os.fork() == 0:\n"
+        "        os.setsid(); sys.stdout.write('left\\n'); signal.pause()\n"
+        "    os._exit(0)\n"
+        "os.wait(); signal.pause()\n"
+    )
+    job = elrun("--standalone", *PRELOAD, program)
+    job.wait_for_line("left")
+
+    job.signal(signal.SIGTERM)
+
+    assert 143 == job.finish()[0]
+
+
+def test_gloo_workers_are_forked_with_torch_loaded(elrun, script):
+    """They form a group in each attempt, and a failure restarts them."""
+    program = script(
+        "import os, sys, torch, torch.distributed as dist\n"
+        "dist.init_process_group('gloo')\n"
+        "one = torch.ones(1)\n"
+        "dist.all_reduce(one)\n"
+        "sys.stdout.write(f'sum {int(one)}\\n')\n"
+        "if os.environ['TORCHELASTIC_RESTART_COUNT'] < '2' and dist.get_rank() == 0: os._exit(1)\n"
+        "dist.barrier()\n"
+        "dist.destroy_process_group()\n"
+    )
+    options = ("--standalone", "--nproc-per-node", 2, "--max-restarts", 2, "--preload", "torch")
+    code, out, err = elrun(*options, program).finish()
+
+    assert (0, ["sum 2"] * 6) == (code, out.splitlines())
+    assert "preloading" not in err
+
+
+FUNCTION = """
+import os, sys
+import preloadable
+from elrun import LaunchConfig, elastic_launch
+
+def work(factor, queue):
+    queue.put(os.environ["RANK"])
+    return preloadable.IMPORTED_BY != os.getpid(), int(os.environ["RANK"]) * factor, __name__
+
+if __name__ == "__main__":
+    import multiprocessing
+    queue = multiprocessing.get_context("spawn").Queue()
+    method = sys.argv[1]
+    config = LaunchConfig(1, 1, 2, preload=["preloadable"], start_method=method)
+    print(elastic_launch(config, work)(3, queue))
+    print(sorted([queue.get(), queue.get()]))
+"""
+
+
+def test_functions_run_in_forked_workers(elrun, script):
+    """With arguments that bring descriptors along; values come back."""
+    code, out, err = elrun("spawn", command=(script(FUNCTION),)).finish()
+
+    assert (0, "") == (code, err)
+    expected = {0: (True, 0, "__mp_main__"), 1: (True, 3, "__mp_main__")}
+    assert f"{expected}\n['0', '1']\n" == out
+
+
+def test_other_start_methods_have_a_way_of_their_own(elrun, script):
+    """Their workers are copies of the agent or of multiprocessing's server."""
+    code, out, err = elrun("fork", command=(script(FUNCTION),)).finish()
+
+    assert 0 == code
+    assert "start_method='fork' has a way of its own; workers start without" in err
+    assert "['0', '1']" in out
+
+
+def test_the_preloading_process_is_fresh_and_holds_nothing(elrun, script):
+    """No descriptor of the job, no standard stream, and a name of its own."""
+    program = script(
+        "import os, preloadable, sys\n"
+        "folder = f'/proc/{preloadable.IMPORTED_BY}'\n"
+        "fds = sorted(os.readlink(f'{folder}/fd/{fd}') for fd in os.listdir(f'{folder}/fd'))\n"
+        "print(fds[:-1], fds[-1].split(':')[0], open(f'{folder}/comm').read())\n"
+    )
+    _, out, _ = elrun("--standalone", *PRELOAD, program).finish()
+
+    assert "['/dev/null', '/dev/null', '/dev/null'] socket elrun-preload\n\n" == out
