@@ -40,6 +40,7 @@ def _temporary(tmp_path, monkeypatch):
     """The place for temporary files, empty."""
     path = tmp_path / "temporary"
     path.mkdir()
+    monkeypatch.setenv("TMPDIR", str(path))
     monkeypatch.setattr(tempfile, "tempdir", str(path))
     return path
 
