@@ -35,20 +35,21 @@ import socket
 import sys
 import warnings
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 _SETTINGS_VARIABLE = "ELRUN_PRELOAD"
 _HEADER_BYTES = 8
 _MOST_FDS = 250
+_FAULT = 70
 _PR_SET_PDEATHSIG = 1
 _PROT_READ, _MAP_PRIVATE, _PAGE = 1, 2, 4096
 
 
-def _main() -> None:
+def _main() -> Exception | None:
     """Return in each worker, and nowhere else.
 
-    Raises:
-        Exception: What the user's own ``sitecustomize`` raised, for ``site`` to deal with.
+    Returns:
+        What the user's own ``sitecustomize`` raised, for ``site`` to deal with.
     """
     settings = _remove_traces()
     name = _rename("elrun-preload")
@@ -61,8 +62,15 @@ def _main() -> None:
         order = _serve(channel)
     _become_worker(order)
     _rename(name)
-    if problem is not None:
-        raise problem
+    return problem
+
+
+def _fail() -> NoReturn:
+    """Say what went wrong, and end: the start must not go on as if nothing had been."""
+    import traceback  # noqa: PLC0415  never, one hopes
+
+    traceback.print_exc()
+    os._exit(_FAULT)
 
 
 def _remove_traces() -> dict[str, Any]:
@@ -260,10 +268,11 @@ def _begin_streams_anew(open_fds: set[int]) -> None:
             setattr(sys, f"__{name}__", None)
             continue
         encoding, errors, buffer = stream.encoding, stream.errors, stream.buffer
-        raw = getattr(buffer, "raw", buffer)
-        raw.__init__(fd, "r" if fd == 0 else "w", closefd=False)
+        raw: Any = io.FileIO(fd, "r" if fd == 0 else "w", closefd=False)
         raw.name = f"<{name}>"
-        if buffer is not raw:
+        if isinstance(buffer, io.FileIO):
+            buffer = raw
+        else:
             size = raw._blksize  # noqa: SLF001  it decides how much is read ahead
             buffer.__init__(raw, size if size > 1 else io.DEFAULT_BUFFER_SIZE)
         by_line = is_buffered and (fd == 2 or raw.isatty())  # noqa: PLR2004  standard error
@@ -309,4 +318,9 @@ def _rename(name: str) -> str:
     return before
 
 
-_main()
+try:
+    _problem = _main()
+except BaseException:  # noqa: BLE001  site would go on after it
+    _fail()
+if _problem is not None:
+    raise _problem

@@ -8,6 +8,7 @@ import os
 import re
 import select
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -260,6 +261,33 @@ def test_output_goes_where_it_is_sent(both, script, tmp_path, streams):
     files = sorted(tmp_path.glob("logs/*/attempt_0/0/*.log"))
     assert executed == preloaded
     assert ["logged\n", "printed\nwritten\n"] * 2 == [file.read_text() for file in files]
+
+
+@pytest.mark.parametrize(("out", "err"), [("file", None), (None, "file"), ("file", "file")])
+def test_streams_may_be_files(tmp_path, script, out, err):
+    """Each worker's are what they are, not what those of the preloading process happened to be."""
+    program = script(
+        "import sys\n"
+        "print('out', sys.stdout.seekable(), sys.stdout.tell() if sys.stdout.seekable() else '')\n"
+        "print('err', sys.stderr.seekable(), file=sys.stderr)\n"
+    )
+    said = []
+    for how in ((), PRELOAD):
+        with (tmp_path / "file").open("w+") as file:
+            file.write("begin\n")
+            file.flush()
+            done = subprocess.run(
+                [sys.executable, "-m", "elrun", "--standalone", *how, program],
+                stdout=file if out else subprocess.PIPE,
+                stderr=file if err else subprocess.PIPE,
+                stdin=subprocess.DEVNULL,
+                cwd=tmp_path,
+                check=True,
+                text=True,
+            )
+        said.append((done.stdout, done.stderr, (tmp_path / "file").read_text()))
+
+    assert said[0] == said[1]
 
 
 def test_standard_input_is_the_agent_s(elrun, script, tmp_path):
