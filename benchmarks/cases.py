@@ -13,6 +13,7 @@ from subprocess import TimeoutExpired
 from jobs import (
     ELRUN,
     FLOOR,
+    PRELOADED,
     TORCHRUN,
     TORCHRUN_OWN_STORE,
     Launcher,
@@ -171,11 +172,12 @@ CASES = (
     Case(
         (Row("P2", "the same with torch, gloo, one all-reduce, s", "2 times faster", 2),),
         start_torch,
+        (ELRUN, PRELOADED, TORCHRUN),
     ),
     Case(
         (Row("P3", "restart gap of a torch script, s (torchrun: own store)", "not slower", 2),),
         restart_torch,
-        (ELRUN, TORCHRUN_OWN_STORE),
+        (ELRUN, PRELOADED, TORCHRUN_OWN_STORE),
     ),
     Case((Row("P4", "restart gap of a script without torch, s", "3 times faster"),), restart_plain),
     Case(

@@ -41,6 +41,7 @@ def _installed(name: str) -> tuple[str, ...]:
 
 
 ELRUN = Launcher("elrun", _installed("elrun"))
+PRELOADED = Launcher("preloaded", (*ELRUN.program, "--preload", "torch"))
 TORCHRUN = Launcher("torchrun", _installed("torchrun"))
 # As shipped, most restarts of a gloo job hang: the new workers get the old ones' store.
 TORCHRUN_OWN_STORE = Launcher(

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from cases import Row
 
+COLUMNS = ("elrun", "torchrun", "floor", "preloaded")
+
 Samples = Mapping[str, Sequence[float | None]]  # by launcher
 
 
@@ -18,14 +20,14 @@ def line_of(row: Row, samples: Samples) -> str:
     middle = {name: _typical(row, figures) for name, figures in samples.items()}
     ours, theirs = middle.get("elrun"), middle.get("torchrun")
     ratio = f"{theirs / ours:.1f}" if ours and theirs and not row.is_share else ""
-    cells = [_cell(row, samples.get(name)) for name in ("elrun", "torchrun", "floor")]
+    cells = [_cell(row, samples.get(name)) for name in COLUMNS]
     return f"| {row.key} | {row.work} | {' | '.join(cells)} | {ratio} | {row.goal} |"
 
 
 def header() -> str:
     return (
-        "| # | work | elrun | torchrun | floor | torchrun / elrun | goal |\n"
-        "|---|---|---:|---:|---:|---:|---|"
+        "| # | work | elrun | torchrun | floor | `--preload torch` | torchrun / elrun | goal |\n"
+        "|---|---|---:|---:|---:|---:|---:|---|"
     )
 
 
