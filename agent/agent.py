@@ -9,15 +9,17 @@ loop looks every ``monitor_interval`` seconds.
 from __future__ import annotations
 
 import logging
+import math
 import signal
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from ..rendezvous.handler import (
     NodeProfile,
+    RendezvousClosedError,
     RendezvousError,
     RendezvousGracefulExitError,
     RendezvousInfo,
@@ -27,6 +29,7 @@ from ..rendezvous.handler import (
 )
 from ..rendezvous.polled import PolledRounds
 from .environment import inherited_environment
+from .failure import ProcessFailure
 from .policy import Step, next_step
 from .ranks import RankSpan, _RoleInstanceInfo, assign_spans, identical_span
 from .signals import SignalException
@@ -35,6 +38,8 @@ from .worker import RunResult, Worker, WorkerGroup, WorkerSpec, WorkerState
 log = logging.getLogger(__name__)
 
 DEFAULT_ROLE = "default"
+
+_T = TypeVar("_T")
 
 _FAREWELL_S = 1.0
 
@@ -78,6 +83,7 @@ class SimpleElasticAgent(ElasticAgent):
         self._exit_barrier_timeout = exit_barrier_timeout
         self._shutdown_timeout = shutdown_timeout
         self._total_execution_time = 0
+        self._failed_at = 0.0
         self._environ = inherited_environment() if environ is None else environ
         handler = spec.rdzv_handler
         self._rounds = handler if isinstance(handler, RoundHandler) else PolledRounds(handler)
@@ -125,6 +131,10 @@ class SimpleElasticAgent(ElasticAgent):
         """Take part in the next round; block until it is sealed."""
         return self._rounds.next_rendezvous()
 
+    def _ask(self, question: Callable[[], _T]) -> _T:
+        """Return what the rendezvous answers; a subclass may bound the time that it takes."""
+        return question()
+
     def _describe_failure(self, result: RunResult) -> Verdict:
         """Return the verdict by which the other nodes learn that a worker failed here."""
         ranks = sorted(result.failures)
@@ -134,9 +144,14 @@ class SimpleElasticAgent(ElasticAgent):
             reason=f"rank {ranks[0]} failed" if ranks else "workers are unhealthy",
         )
 
-    def _conclude_failed_run(self, result: RunResult, verdict: Verdict | None) -> RunResult:  # noqa: ARG002
+    def _conclude_failed_run(self, result: RunResult, verdict: Verdict | None) -> RunResult:
         """Return the result of a failed job, after its workers were stopped."""
-        return RunResult(WorkerState.FAILED, failures=result.failures)
+        failures = dict(result.failures)
+        if not failures:
+            unknown = ProcessFailure(local_rank=-1, pid=0, exitcode=1, error_file="")
+            unknown.message = verdict.reason if verdict else "the workers are unhealthy"
+            failures[-1] = unknown
+        return RunResult(WorkerState.FAILED, failures=failures)
 
     # The loop.
 
@@ -160,7 +175,12 @@ class SimpleElasticAgent(ElasticAgent):
             return RunResult(WorkerState.SUCCEEDED)
         except SignalException as error:
             death_sig = error.sigval
-            farewell = self._say_farewell(error)
+            farewell = self._say_farewell(VerdictKind.NODE_LOST, f"a node left: {error}")
+            raise
+        except RendezvousError:
+            raise
+        except Exception as error:  # whatever it is, the other nodes must not wait for this one
+            farewell = self._say_farewell(VerdictKind.ABORTED, f"a node failed: {error}")
             raise
         finally:
             self._shutdown(death_sig, timeout=self._shutdown_timeout)
@@ -172,22 +192,21 @@ class SimpleElasticAgent(ElasticAgent):
         group = self._worker_group
         self._initialize_workers(group)
         waited = False
-        while True:
-            if not waited:
-                self._wait_for_change(self._watch_interval)
+        while True:  # look first, wait then: what a wake-up told may have come before the wait
             result = self._monitor_workers(group)
             group.state = result.state
-            if isinstance(self._rounds, PolledRounds) and result.state is WorkerState.HEALTHY:
+            if result.state is WorkerState.HEALTHY:
                 self._rounds.look_for_waiting_nodes()
             verdict = self._rounds.verdict()
             step = next_step(result.state, verdict, self._remaining_restarts, waited=waited)
             if step is Step.REPORT_FAILURE:
-                verdict = self._rounds.conclude(self._describe_failure(result))
+                failure = self._describe_failure(result)
+                verdict = self._ask(lambda: self._rounds.conclude(failure))  # noqa: B023  at once
                 step = next_step(result.state, verdict, self._remaining_restarts)
             waited = step is Step.WAIT_FOR_OTHERS
             match step:
                 case Step.WATCH:
-                    pass
+                    self._wait_for_change(self._watch_interval)
                 case Step.WAIT_FOR_OTHERS:
                     self._exit_barrier()
                 case Step.FINISH:
@@ -197,11 +216,17 @@ class SimpleElasticAgent(ElasticAgent):
                     self._remaining_restarts -= step is Step.RESTART
                     self._restart_workers(group)
                 case Step.FAIL:
+                    self._failed_at = time.monotonic()
                     self._stop_workers(group)
                     group.state = WorkerState.FAILED
                     failed = self._conclude_failed_run(result, verdict)
-                    self._rounds.set_closed()
+                    self._ask(self._rounds.set_closed)
                     return failed
+                case Step.LEAVE:
+                    raise RendezvousClosedError(
+                        f"run {self._rounds.get_run_id()!r} was aborted: "
+                        f"{verdict.reason if verdict else 'no reason was given'}"
+                    )
                 case _:
                     raise RuntimeError(
                         f"[{group.spec.role}] the workers are in state {result.state.value}: "
@@ -225,6 +250,7 @@ class SimpleElasticAgent(ElasticAgent):
     def _rendezvous(self, worker_group: WorkerGroup) -> None:
         """Meet the other nodes; give the group its ranks and its store."""
         spec = worker_group.spec
+        worker_group.group_rank = None  # until there is a new one, this node has none
         self._rounds.describe(NodeProfile(spec.local_world_size, spec.role))
         info = self._next_round()
         place, meeting = info.placement, info.bootstrap_store_info
@@ -294,28 +320,33 @@ class SimpleElasticAgent(ElasticAgent):
         Waits for ``exit_barrier_timeout`` at most: then this node leaves with its own success.
         """
         deadline = time.monotonic() + self._exit_barrier_timeout
-        self._rounds.arrive()
+        self._ask(self._rounds.arrive)
         while self._rounds.verdict() is None:
             left_s = deadline - time.monotonic()
-            if left_s <= 0:
+            if left_s <= 0 and self._rounds.is_needed_by_others:
+                log.warning(
+                    "the other nodes have not finished within %g s: this one stays, since it "
+                    "hosts the store that they need",
+                    self._exit_barrier_timeout,
+                )
+                deadline = math.inf
+            elif left_s <= 0:
                 log.warning(
                     "the other nodes have not finished within %g s: this one leaves",
                     self._exit_barrier_timeout,
                 )
                 return
-            self._wait_for_change(left_s)
+            self._wait_for_change(None if math.isinf(deadline) else max(0.0, left_s))
 
-    def _say_farewell(self, error: SignalException) -> threading.Thread | None:
-        """Tell the others that this node leaves, so that they go on without it.
+    def _say_farewell(self, kind: VerdictKind, reason: str) -> threading.Thread | None:
+        """Tell the others that this node leaves: they go on without it, or leave too.
 
         A thread does, since the store may be gone too, and that must not hold up the shutdown.
         """
         if self._worker_group.group_rank is None or isinstance(self._rounds, PolledRounds):
             return None
         rank = self._group_rank
-        verdict = Verdict(
-            VerdictKind.NODE_LOST, by=rank, reason=f"a node left: {error}", lost=(rank,)
-        )
+        verdict = Verdict(kind, by=rank, reason=reason, lost=(rank,))
         thread = threading.Thread(
             target=_try_to_conclude,
             args=(self._rounds, verdict),

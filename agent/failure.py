@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 NOT_AVAILABLE = "<N/A>"
 MAX_ERROR_FILE_BYTES = 1 << 20
+_ONE_DAY_S = 86_400
 
 
 def signal_name(exitcode: int) -> str:
@@ -85,7 +86,9 @@ class ProcessFailure:
         self.message = data["message"] or self._message_from_exit_code()
         said = self._extra_info().get("timestamp", data.get("timestamp"))
         with contextlib.suppress(TypeError, ValueError, OverflowError):  # a foreign writer's word
-            self.timestamp = int(said)  # type: ignore[arg-type]  # whatever it is: int() decides
+            moment = int(said)  # type: ignore[arg-type]  # whatever it is: int() decides
+            if 0 <= moment <= self.timestamp + _ONE_DAY_S:  # seconds, not milliseconds
+                self.timestamp = moment
 
     @property
     def summary(self) -> str:

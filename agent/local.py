@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import select
 import signal
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from ..rendezvous.handler import RendezvousInfo, Verdict, VerdictKind
-from ..rendezvous.polled import PolledRounds
+from ..rendezvous.handler import (
+    RendezvousConnectionError,
+    RendezvousInfo,
+    Verdict,
+    VerdictKind,
+)
 from .agent import DEFAULT_ROLE, SimpleElasticAgent
 from .environment import inherited_environment, shared_environment, worker_environment
 from .guardian import Guardian
@@ -19,7 +25,7 @@ from .logs import LogsSpecs
 from .processes import PContext, start_processes
 from .signals import DEFAULT_SIGNALS, SignalInbox
 from .wakeup import Wakeup
-from .worker import RunResult, WorkerGroup, WorkerSpec, WorkerState
+from .worker import RunResult, UsageError, WorkerGroup, WorkerSpec, WorkerState
 
 if TYPE_CHECKING:
     from .commands import Executor
@@ -28,6 +34,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+ANSWER_TIMEOUT_S = 10.0
+SILENCE_S = 10.0
 _LOCAL_RANK_MACRO = "${local_rank}"
 
 _T = TypeVar("_T")
@@ -94,13 +102,17 @@ class LocalElasticAgent(SimpleElasticAgent):
             self._wake.close()
 
     def _start_workers(self, worker_group: WorkerGroup) -> dict[int, Any]:
+        try:
+            self._pcontext = self._start_processes(worker_group)
+        except ValueError as error:  # an argument, a GPU or a folder that can't be had
+            raise UsageError(str(error)) from error
+        return self._pcontext.pids()
+
+    def _start_processes(self, worker_group: WorkerGroup) -> PContext:
         spec = worker_group.spec
-        entrypoint = spec.entrypoint
-        if entrypoint is None:
-            raise ValueError("a WorkerSpec needs an entrypoint: a command or a function")
-        self._pcontext = start_processes(
+        return start_processes(
             name=spec.role,
-            entrypoint=entrypoint,
+            entrypoint=spec.entrypoint or "",
             args={w.local_rank: _fill_in(spec.args, w.local_rank) for w in worker_group.workers},
             envs={
                 worker.local_rank: worker_environment(
@@ -122,7 +134,6 @@ class LocalElasticAgent(SimpleElasticAgent):
             guardian=self._guardian,
             executor=self._preloaded_executor(),
         )
-        return self._pcontext.pids()
 
     def _begin_preloading(self, guardian: Guardian) -> Preloading | None:
         from .preload import begin_preloading  # noqa: PLC0415  few jobs
@@ -178,16 +189,21 @@ class LocalElasticAgent(SimpleElasticAgent):
 
     @property
     def _watch_interval(self) -> float | None:
-        polled = isinstance(self._rounds, PolledRounds)
-        return self._worker_group.spec.monitor_interval if polled else None
+        own_monitor = type(self)._monitor_workers is not LocalElasticAgent._monitor_workers  # noqa: SLF001
+        if own_monitor or self._rounds.has_to_be_asked:
+            return self._worker_group.spec.monitor_interval
+        return None
 
     def _wait_for_change(self, timeout_s: float | None) -> None:
+        workers = self._pcontext.filenos() if self._pcontext else []
+        preloading = self._preloading.filenos() if self._preloading else []
+        self._wait([*workers, *preloading], timeout_s)
+
+    def _wait(self, fds: Sequence[int], timeout_s: float | None) -> None:
         waiting = select.poll()
-        waiting.register(self._wake.fileno(), select.POLLIN)
-        for fd in self._pcontext.filenos() if self._pcontext else ():
-            waiting.register(fd, select.POLLIN)
-        for fd in self._preloading.filenos() if self._preloading else ():
-            waiting.register(fd, select.POLLIN)
+        for fd in (self._wake.fileno(), *fds):
+            if fd >= 0:  # one that somebody else reaped has none
+                waiting.register(fd, select.POLLIN)
         waiting.poll(None if timeout_s is None else timeout_s * 1000)
         self._wake.clear()
         self._inbox.raise_if_any()
@@ -196,8 +212,30 @@ class LocalElasticAgent(SimpleElasticAgent):
         """Meet the others in a thread, so that a signal can end the wait for them."""
         self._pcontext = None
         call = _Call(self._rounds.next_rendezvous, self._wake.notify)
+        patience_s: float | None = SILENCE_S
+        started_at = time.monotonic()
         while not call.is_done:
-            self._wait_for_change(None)
+            self._wait((), patience_s)
+            if patience_s and time.monotonic() - started_at >= patience_s and not call.is_done:
+                log.warning("waiting for other nodes to join run %r", self._rounds.get_run_id())
+                patience_s = None
+        return call.result()
+
+    def _ask(self, question: Callable[[], _T]) -> _T:
+        """Ask in a thread: a store whose host has frozen must not make this agent deaf.
+
+        Raises:
+            RendezvousConnectionError: There is no answer within 10 s.
+        """
+        deadline = time.monotonic() + ANSWER_TIMEOUT_S
+        call = _Call(question, self._wake.notify)
+        while not call.is_done:
+            left_s = deadline - time.monotonic()
+            if left_s <= 0:
+                raise RendezvousConnectionError(
+                    f"the rendezvous store has not answered for {ANSWER_TIMEOUT_S:g} s"
+                )
+            self._wait((), left_s)
         return call.result()
 
     def _describe_failure(self, result: RunResult) -> Verdict:
@@ -217,8 +255,11 @@ class LocalElasticAgent(SimpleElasticAgent):
 
         root = None
         if verdict is not None and verdict.details:
-            root = RootCause.from_json(dict(verdict.details))
-        root = root or self._local_root_cause(result)
+            with contextlib.suppress(ValueError):  # another agent's: ours has to do then
+                root = RootCause.from_json(dict(verdict.details))
+        if root is None or (verdict is not None and verdict.by == self._group_rank):
+            # Now that its output has been carried to the end, the log says all it can.
+            root = self._local_root_cause(result) or root
         if root is None or self._pcontext is None:
             return super()._conclude_failed_run(result, verdict)
         return conclude_report(
@@ -229,6 +270,8 @@ class LocalElasticAgent(SimpleElasticAgent):
             node=self._hostname,
             failures=result.failures,
             restarts=self._restart_count,
+            failed_at=self._failed_at,
+            ask=self._ask,
         )
 
     def _local_root_cause(self, result: RunResult) -> RootCause | None:

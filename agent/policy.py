@@ -18,6 +18,7 @@ class Step(enum.Enum):
     REJOIN = "restart the workers in a new round, at no cost"
     FINISH = "leave: the job succeeded"
     FAIL = "stop the workers: the job failed"
+    LEAVE = "stop the workers: the run was aborted"
     GIVE_UP = "stop: nobody knows how the workers are"
 
 
@@ -49,7 +50,7 @@ def _step_after(kind: VerdictKind, remaining_restarts: int) -> Step:
     if kind is VerdictKind.DONE:
         return Step.FINISH
     if kind is VerdictKind.ABORTED:
-        return Step.FAIL
+        return Step.LEAVE
     if kind is VerdictKind.WORKER_FAILED:
         return Step.RESTART if remaining_restarts > 0 else Step.FAIL
     return Step.REJOIN

@@ -6,6 +6,8 @@ import enum
 from dataclasses import asdict, dataclass
 from typing import Any
 
+_LATEST_S = 1 << 33  # the year 2242
+
 
 class RankState(enum.Enum):
     """How one rank ended."""
@@ -61,7 +63,7 @@ class RankOutcome:
                 None if data["after_s"] is None else float(data["after_s"]),
                 str(data["file"]),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"not the outcome of a rank: {error!r}") from error
 
 
@@ -109,13 +111,20 @@ class RootCause:
                 str(data["node"]),
                 int(data["pid"]),
                 int(data["exitcode"]),
-                int(data["timestamp"]),
+                _moment(data["timestamp"]),
                 str(data["message"]),
                 str(data["traceback"]),
                 str(data["file"]),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"not a root cause: {error!r}") from error
+
+
+def _moment(said: Any) -> int:
+    seconds = int(said)
+    if not 0 <= seconds < _LATEST_S:
+        raise ValueError(f"{seconds} s after 1970 is no time of a failure")
+    return seconds
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from ..rendezvous.handler import RendezvousConnectionError, RoundHandler
 from .failure import ProcessFailure
@@ -57,6 +56,8 @@ def conclude_report(
     node: str,
     failures: dict[int, ProcessFailure],
     restarts: int,
+    failed_at: float,
+    ask: Callable[[Callable[[], None]], None],
 ) -> RunResult:
     """Return the result of a failed job: this node's ranks, and the other nodes' as far as told.
 
@@ -71,16 +72,21 @@ def conclude_report(
         node: This node's host name.
         failures: This node's failures by global rank.
         restarts: Restarts that the job has spent.
+        failed_at: When this node learned of the failure, by ``time.monotonic()``.
+        ask: Calls what asks the store, for a bounded time.
     """
-    ranks = outcomes_of(group, processes, root, node, failures)
+    ranks = outcomes_of(group, processes, root, node, failures, failed_at)
     missing: tuple[int, ...] = ()
-    if (group.group_world_size or 1) > 1:
+    nodes = group.group_world_size or 1
+    if nodes > 1:
+        told = json.dumps([each.to_json() for each in ranks]).encode()
         try:
-            rounds.publish(json.dumps([each.to_json() for each in ranks]).encode())
+            ask(lambda: rounds.publish(told))
             if group.group_rank == 0:
                 ranks, missing = _gather(rounds, ranks)
         except RendezvousConnectionError as error:
             log.info("the other nodes' outcomes are not known: %s", error)
+            missing = tuple(rank for rank in range(nodes) if rank != group.group_rank)
     report = JobReport(
         name=group.spec.get_entrypoint_name(),
         root=root,
@@ -99,19 +105,21 @@ def outcomes_of(
     root: RootCause,
     node: str,
     failures: Mapping[int, ProcessFailure],
+    failed_at: float,
 ) -> list[RankOutcome]:
     """Return how this node's ranks ended, seen from the first failure.
 
     Args:
         group: The node's worker group.
         processes: Its processes, all ended.
-        root: The job's first failure; where it is another node's, its time is about now.
+        root: The job's first failure.
         node: This node's host name.
         failures: This node's failures by global rank.
+        failed_at: When this node learned of the failure, by ``time.monotonic()``: where it is
+            another node's, the nearest to its time that this node's clock can say.
     """
     exits = processes.exits
-    ended_at = [end.ended_at for end in exits.values()]
-    first_at = min(ended_at, default=time.monotonic())
+    first_at = failed_at
     for worker in group.workers:
         if worker.global_rank == root.global_rank and worker.local_rank in exits:
             first_at = exits[worker.local_rank].ended_at
@@ -134,7 +142,7 @@ def outcomes_of(
                 pid=end.pid if end else 0,
                 exitcode=end.exitcode if end else None,
                 state=state,
-                after_s=round(end.ended_at - first_at, 3) if end else None,
+                after_s=round(max(0.0, end.ended_at - first_at), 3) if end else None,
                 file=failure.error_file
                 if failure is not None and has_error_file
                 else processes.log_files(worker.local_rank),

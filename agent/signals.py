@@ -67,7 +67,7 @@ class SignalInbox:
         self._wake = wake
         self._urgent = Wakeup()
         self._received: list[signal.Signals] = []
-        self._taken = 0
+        self._taken = False
         self._previous: dict[signal.Signals, Any] = {}
         self._previous_fd = -1
 
@@ -84,9 +84,11 @@ class SignalInbox:
                 continue  # nohup asked for just this
             self._previous[number] = current
             signal.signal(number, self._note)
-        # The handler in C writes here at once; Python's runs only when the main thread gets round
-        # to it, which a wait that has just begun would put off to its end.
-        self._previous_fd = signal.set_wakeup_fd(self._wake.notify_fd, warn_on_full_buffer=False)
+        if self._previous:
+            # The handler in C writes here at once; Python's runs only when the main thread gets
+            # round to it, which a wait that has just begun would put off to its end.
+            fd = self._wake.notify_fd
+            self._previous_fd = signal.set_wakeup_fd(fd, warn_on_full_buffer=False)
         return self
 
     def __exit__(
@@ -115,9 +117,7 @@ class SignalInbox:
         """
         if self._taken or not self._received:
             return
-        self._taken = 1
-        if self._previous:
-            signal.set_wakeup_fd(self._urgent.notify_fd, warn_on_full_buffer=False)
+        self._taken = True
         first = self._received[0]
         raise SignalException(f"elrun was stopped by {first.name}", first)
 

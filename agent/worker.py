@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from .report import JobReport
 
 
+class UsageError(ValueError):
+    """What the user asked for can't be run, and nothing was."""
+
+
 @dataclass
 class WorkerSpec:
     """The plan of a worker group: what is run, how often, and with which others.

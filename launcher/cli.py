@@ -74,6 +74,7 @@ def _run(args: list[str], environment: Environment, console: Console, launch: La
 def _launch(plan: Plan, console: Console, launch: Launch | None) -> int:
     from ..agent.failure import ChildFailedError  # noqa: PLC0415  `--help` needs none of them
     from ..agent.signals import SignalException  # noqa: PLC0415
+    from ..agent.worker import UsageError  # noqa: PLC0415
     from ..rendezvous.handler import RendezvousError  # noqa: PLC0415
     from .launch import launch_agent  # noqa: PLC0415
 
@@ -87,9 +88,7 @@ def _launch(plan: Plan, console: Console, launch: Launch | None) -> int:
     except RendezvousError as error:
         console.say(f"the rendezvous failed: {error}")
         return ExitCode.RENDEZVOUS_FAILED
-    except ValueError as error:
-        if type(error) is not ValueError:  # what Python's own parsers raise is no word to the user
-            raise
+    except UsageError as error:
         console.say(str(error))
         return ExitCode.BAD_USAGE
     return ExitCode.SUCCESS
@@ -97,6 +96,7 @@ def _launch(plan: Plan, console: Console, launch: Launch | None) -> int:
 
 def _tell_failure(failed: ChildFailedError, console: Console) -> int:
     from ..agent.error_file import get_error_handler  # noqa: PLC0415
+    from ..agent.failure import read_error_file  # noqa: PLC0415
     from .summary import print_failure  # noqa: PLC0415  rich is for failures only
 
     failure = failed.get_first_failure()[1]
@@ -104,7 +104,7 @@ def _tell_failure(failed: ChildFailedError, console: Console) -> int:
         print_failure(failed, console)
     except Exception:  # noqa: BLE001  how a failure is shown must not change what is reported
         console.write(printable(f"{failed.format_msg()}\n"))
-    if failure.traceback is not None:
+    if read_error_file(failure.error_file) is not None:
         # elrun may be a worker itself, whose launcher reads the same kind of file.
         get_error_handler().dump_error_file(failure.error_file, failure.exitcode)
     return exit_code_of_worker(failure.exitcode)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -13,13 +14,15 @@ from ..agent.failure import ChildFailedError
 from ..agent.local import LocalElasticAgent
 from ..agent.logs import DefaultLogsSpecs
 from ..agent.signals import SignalException
-from ..agent.worker import WorkerSpec
+from ..agent.worker import UsageError, WorkerSpec
 from ..rendezvous.addresses import parse_endpoint
-from ..rendezvous.handler import RendezvousParameters, RoundHandler
+from ..rendezvous.handler import RendezvousHandler, RendezvousParameters, RoundHandler
 from ..rendezvous.registry import get_rendezvous_handler
 from .config import LaunchConfig
 
 log = logging.getLogger(__name__)
+
+_LEAVE_TIMEOUT_S = 10.0
 
 
 class elastic_launch:  # noqa: N801  the name that torch's users know
@@ -61,8 +64,37 @@ def launch_agent(
         ChildFailedError: A worker failed and the restarts are spent.
         SignalException: A signal stopped this agent.
         RendezvousError: The nodes could not meet, or the store was lost.
-        ValueError: The config or the entrypoint can't be used.
+        UsageError: The config or the entrypoint can't be used; a ValueError.
     """
+    try:
+        handler, agent = _compose(config, entrypoint, args)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    may_leave = True
+    try:
+        result = agent.run()
+    except SignalException:
+        # The other nodes may go on without this one. elrun's own handlers leave the run open for
+        # them; others would close it.
+        may_leave = isinstance(handler, RoundHandler)
+        raise
+    finally:
+        if may_leave:
+            _leave(handler)
+        if isinstance(config.logs_specs, DefaultLogsSpecs):
+            config.logs_specs.cleanup()
+    if result.is_failed():
+        name = get_entrypoint_name(entrypoint, args)
+        report = result.report and replace(result.report, name=name)
+        raise ChildFailedError(name, result.failures, report)
+    return result.return_values
+
+
+def _compose(
+    config: LaunchConfig, entrypoint: Callable[..., Any] | str | None, args: list[Any]
+) -> tuple[RendezvousHandler, LocalElasticAgent]:
+    if not config.run_id and config.max_nodes > 1:
+        raise ValueError("run_id: the nodes of a job find each other by it; give all the same one")
     parameters = RendezvousParameters(
         backend=config.rdzv_backend,
         endpoint=config.rdzv_endpoint,
@@ -74,50 +106,47 @@ def launch_agent(
     )
     master_addr, master_port = _fixed_master(parameters)
     handler = get_rendezvous_handler(parameters)
-    logs_specs = config.logs_specs or DefaultLogsSpecs()
+    spec = WorkerSpec(
+        role=config.role,
+        local_world_size=config.nproc_per_node,
+        entrypoint=entrypoint,
+        args=tuple(args),
+        rdzv_handler=handler,
+        max_restarts=config.max_restarts,
+        monitor_interval=config.monitor_interval,
+        master_addr=master_addr,
+        master_port=master_port,
+        local_addr=config.local_addr,
+        event_log_handler=config.event_log_handler,
+        numa_options=config.numa_options,
+        duplicate_stdout_filters=config.duplicate_stdout_filters,
+        duplicate_stderr_filters=config.duplicate_stderr_filters,
+        virtual_local_rank=config.virtual_local_rank,
+    )
     agent = LocalElasticAgent(
-        WorkerSpec(
-            role=config.role,
-            local_world_size=config.nproc_per_node,
-            entrypoint=entrypoint,
-            args=tuple(args),
-            rdzv_handler=handler,
-            max_restarts=config.max_restarts,
-            monitor_interval=config.monitor_interval,
-            master_addr=master_addr,
-            master_port=master_port,
-            local_addr=config.local_addr,
-            event_log_handler=config.event_log_handler,
-            numa_options=config.numa_options,
-            duplicate_stdout_filters=config.duplicate_stdout_filters,
-            duplicate_stderr_filters=config.duplicate_stderr_filters,
-            virtual_local_rank=config.virtual_local_rank,
-        ),
-        logs_specs,
+        spec,
+        config.logs_specs,
         start_method=config.start_method,
         log_line_prefix_template=config.log_line_prefix_template,
         shutdown_timeout=config.shutdown_timeout,
         signals_to_handle=config.signals_to_handle,
         preload=config.preload,
     )
-    may_leave = True
-    try:
-        result = agent.run()
-    except SignalException:
-        # The other nodes may go on without this one. elrun's own handlers leave the run open for
-        # them; others would close it.
-        may_leave = isinstance(handler, RoundHandler)
-        raise
-    finally:
-        if may_leave:
+    return handler, agent
+
+
+def _leave(handler: RendezvousHandler) -> None:
+    """Shut the handler down within 10 s: a store whose host has frozen never answers."""
+
+    def shut_down() -> None:
+        try:
             handler.shutdown()
-        if isinstance(logs_specs, DefaultLogsSpecs):
-            logs_specs.cleanup()
-    if result.is_failed():
-        name = get_entrypoint_name(entrypoint, args)
-        report = result.report and replace(result.report, name=name)
-        raise ChildFailedError(name, result.failures, report)
-    return result.return_values
+        except Exception as error:  # noqa: BLE001  a plug-in's; the job's own outcome matters more
+            log.warning("the rendezvous was not left in order: %s", error)
+
+    thread = threading.Thread(target=shut_down, name="elrun-leave", daemon=True)
+    thread.start()
+    thread.join(_LEAVE_TIMEOUT_S)
 
 
 def get_entrypoint_name(entrypoint: Callable[..., Any] | str | None, args: list[Any]) -> str:

@@ -51,7 +51,7 @@ def choose_meeting(given: Given) -> Meeting:
     if backend == STANDALONE:
         _check_standalone(given)
         return _alone(given)
-    if backend == "c10d" and not given["rdzv_endpoint"] and given["nnodes"].maximum == 1:
+    if backend == "c10d" and given["nnodes"].maximum == 1:
         return _alone(given, _ignored(given))
     return _by_store(given)
 

@@ -11,6 +11,15 @@ from .given import listed, nearest, quoted
 WORKER_KINDS = ("auto", "gpu", "cpu", "xpu")
 MAX_PORT = 65535
 
+_OPTION_OF = {
+    "backend": "--rdzv-backend",
+    "endpoint": "--rdzv-endpoint",
+    "run_id": "--rdzv-id",
+    "min_nodes": "--nnodes",
+    "max_nodes": "--nnodes",
+    "local_addr": "--local-addr",
+}
+
 _MAX_DIGITS = 9
 _NO_PORT = -1
 
@@ -199,6 +208,8 @@ def parse_settings(text: str) -> dict[str, str]:
         key, _, value = (each.strip() for each in part.partition("="))
         if not key or not value:
             raise ValueError(f"{quoted(part)} is no setting; give key=value,key=value,…")
+        if key in _OPTION_OF:
+            raise ValueError(f"{key} has an option of its own; give {_OPTION_OF[key]}")
         if key in settings:
             raise ValueError(f"{key} comes twice; give each setting once")
         settings[key] = value

@@ -17,6 +17,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from ..agent.environment import inherited_environment
 from ..agent.failure import ChildFailedError, ProcessFailure
 from ..agent.report import JobReport, RankOutcome, RankState, RootCause
 from .console import PREFIX, Console, printable
@@ -42,15 +43,18 @@ def print_failure(error: ChildFailedError, console: Console, width: int | None =
     Args:
         error: What ended the job.
         console: Where elrun speaks.
-        width: Columns to use; by default those of the terminal, or 80.
+        width: Columns to use; by default those of the terminal, or of the variable COLUMNS. A
+            file has no columns: there a line is as long as it is, for those who search it.
     """
     stream = console.stream
     if stream is None:
         return
+    if width is None and not stream.isatty() and "COLUMNS" not in inherited_environment():
+        width = _ANY_WIDTH
     screen = RichConsole(file=stream, width=width, markup=False, emoji=False, highlight=False)
     with screen.capture() as captured:
         for part in failure_summary(report_of(error), screen):
-            screen.print(part)
+            screen.print(part, crop=False)
     lines = captured.get().splitlines()
     console.write("".join(f"{line.rstrip()}\n" for line in lines))
 
@@ -210,7 +214,8 @@ def _last_words(root: RootCause) -> Iterator[RenderableType]:
         tail = lines[_HEAD_LINES + left_out :]
         lines = [*lines[:_HEAD_LINES], f"... {left_out} lines are left out here ...", *tail]
     yield _text(f"{title} of rank {root.global_rank}:", "bold")
-    yield _text("\n".join(lines))
+    # Left to the terminal to wrap: a line that was cut can't be searched for, or clicked.
+    yield Text(printable("\n".join(lines)), no_wrap=True, overflow="ignore")
 
 
 def _text(text: str, style: str = "") -> Text:

@@ -255,6 +255,19 @@ class RoundHandler(RendezvousHandler):
     All methods but ``next_rendezvous`` and ``collect`` take one store operation at most.
     """
 
+    @property
+    def is_needed_by_others(self) -> bool:
+        """Whether the round can't go on once this node has gone, since it hosts the store."""
+        return False
+
+    @property
+    def has_to_be_asked(self) -> bool:
+        """Whether waiting nodes are only found by ``look_for_waiting_nodes``."""
+        return False
+
+    def look_for_waiting_nodes(self) -> None:
+        """Ask once whether nodes are waiting, which ends the round."""
+
     @abstractmethod
     def describe(self, profile: NodeProfile) -> None:
         """Say what this node brings to the rounds it will join; before ``next_rendezvous``."""

@@ -6,14 +6,21 @@ a failure restarts this node's workers, and the others notice by their own worke
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from .handler import (
     NodeProfile,
+    RendezvousClosedError,
+    RendezvousConnectionError,
+    RendezvousError,
+    RendezvousGracefulExitError,
     RendezvousHandler,
     RendezvousInfo,
+    RendezvousStateError,
+    RendezvousTimeoutError,
     RoundHandler,
     Verdict,
     VerdictKind,
@@ -21,6 +28,34 @@ from .handler import (
 
 _ARRIVED_KEY = "elrun/arrived"
 _ALL_ARRIVED_KEY = "elrun/all_arrived"
+
+
+_OURS = {
+    error.__name__: error
+    for error in (
+        RendezvousClosedError,
+        RendezvousConnectionError,
+        RendezvousGracefulExitError,
+        RendezvousStateError,
+        RendezvousTimeoutError,
+        RendezvousError,
+    )
+}
+
+
+@contextlib.contextmanager
+def _our_errors() -> Iterator[None]:
+    """Raise elrun's error of the same name for one of torch's, whose classes are not imported."""
+    try:
+        yield
+    except RendezvousError:
+        raise
+    except Exception as error:
+        names = (each.__name__ for each in type(error).__mro__)
+        ours = next((_OURS[name] for name in names if name in _OURS), None)
+        if ours is None:
+            raise
+        raise ours(str(error) or type(error).__name__) from error
 
 
 class PolledRounds(RoundHandler):
@@ -45,23 +80,36 @@ class PolledRounds(RoundHandler):
 
     def next_rendezvous(self) -> RendezvousInfo:
         self._verdict = None
-        self._info = self._handler.next_rendezvous()
+        with _our_errors():
+            theirs = self._handler.next_rendezvous()
+        # Theirs may be torch's class, which knows no placement.
+        self._info = RendezvousInfo(
+            theirs.store, theirs.rank, theirs.world_size, theirs.bootstrap_store_info
+        )
         return self._info
 
     def is_closed(self) -> bool:
-        return self._handler.is_closed()
+        with _our_errors():
+            return self._handler.is_closed()
 
     def set_closed(self) -> None:
-        self._handler.set_closed()
+        with _our_errors():
+            self._handler.set_closed()
 
     def num_nodes_waiting(self) -> int:
-        return self._handler.num_nodes_waiting()
+        with _our_errors():
+            return self._handler.num_nodes_waiting()
 
     def get_run_id(self) -> str:
         return self._handler.get_run_id()
 
     def shutdown(self) -> bool:
-        return self._handler.shutdown()
+        with _our_errors():
+            return self._handler.shutdown()
+
+    @property
+    def has_to_be_asked(self) -> bool:
+        return True
 
     def describe(self, profile: NodeProfile) -> None:
         """Do nothing: the agents exchange profiles through the round's store."""
@@ -74,7 +122,7 @@ class PolledRounds(RoundHandler):
 
     def look_for_waiting_nodes(self) -> None:
         """Ask the handler once whether nodes are waiting, which ends the round."""
-        if self._verdict is None and self._handler.num_nodes_waiting() > 0:
+        if self._verdict is None and self.num_nodes_waiting() > 0:
             self._verdict = Verdict(VerdictKind.NODE_WAITING, reason="nodes are waiting to join")
 
     def conclude(self, verdict: Verdict) -> Verdict:

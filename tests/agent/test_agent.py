@@ -6,11 +6,13 @@ from elrun.agent.failure import ProcessFailure
 from elrun.agent.worker import RunResult
 from elrun.rendezvous.handler import (
     Placement,
+    RendezvousClosedError,
     RendezvousConnectionError,
     RendezvousGracefulExitError,
     RendezvousHandler,
     RendezvousInfo,
     RendezvousStoreInfo,
+    RendezvousTimeoutError,
     RoundHandler,
     Verdict,
     VerdictKind,
@@ -301,6 +303,50 @@ def test_workers_that_can_not_be_started_end_the_run():
     assert [("shutdown", 15)] == agent.calls
 
 
+def test_a_verdict_that_came_with_the_round_is_seen_before_any_wait():
+    """Whoever waits first would sleep on a wake-up that has been and gone."""
+    rounds = ScriptedRounds({0: Verdict(VerdictKind.NODE_WAITING)})
+    agent = InMemoryAgent(rounds, [HEALTHY, SUCCEEDED])
+    waits = []
+    agent._wait_for_change = lambda timeout_s: waits.append(rounds.round)
+
+    agent.run()
+
+    assert [] == [number for number in waits if number == 0]
+
+
+def test_an_aborted_run_ends_with_its_reason():
+    """Workers are shut down, and the error says who gave up and why."""
+    rounds = ScriptedRounds({0: Verdict(VerdictKind.ABORTED, reason="node2 has no GPU")})
+    agent = InMemoryAgent(rounds, [HEALTHY])
+
+    with pytest.raises(RendezvousClosedError, match="node2 has no GPU"):
+        agent.run()
+
+    assert [("start", 0), ("shutdown", 15)] == agent.calls
+
+
+def test_a_node_that_fails_by_itself_aborts_the_round():
+    """The others would wait for ever for one that could not start its workers."""
+    rounds = ScriptedRounds(nodes=2)
+    agent = InMemoryAgent(rounds, [HEALTHY, OSError("no more processes")])
+
+    with pytest.raises(OSError, match="no more processes"):
+        agent.run()
+
+    assert ("conclude", VerdictKind.ABORTED) == rounds.calls[-1]
+
+
+def test_a_failure_that_nobody_describes_still_has_one():
+    """A verdict without details leaves its reason as the failure."""
+    rounds = ScriptedRounds({0: Verdict(VerdictKind.WORKER_FAILED, reason="rank 9 failed")})
+    agent = InMemoryAgent(rounds, [HEALTHY], max_restarts=0)
+
+    (failure,) = agent.run().failures.values()
+
+    assert "rank 9 failed" == failure.summary
+
+
 class TorchStore(dict):
     """The few methods of torch's Store that agents of plug-ins' handlers share."""
 
@@ -322,6 +368,14 @@ class TorchStore(dict):
             self.set(key, value)
 
 
+class TorchInfo:
+    """What torch's handlers return: a class that knows no placement."""
+
+    def __init__(self, store, rank, world_size, bootstrap_store_info):
+        self.store, self.rank, self.world_size = store, rank, world_size
+        self.bootstrap_store_info = bootstrap_store_info
+
+
 class TorchrunHandler(RendezvousHandler):
     """A handler as plug-ins for torchrun write them: no verdicts, only waiting nodes."""
 
@@ -335,7 +389,7 @@ class TorchrunHandler(RendezvousHandler):
         return "job"
 
     def next_rendezvous(self):
-        return RendezvousInfo(TorchStore(), 0, 1, RendezvousStoreInfo("node1", 29500))
+        return TorchInfo(TorchStore(), 0, 1, RendezvousStoreInfo("node1", 29500))
 
     def is_closed(self):
         return False
@@ -370,6 +424,20 @@ def test_a_handler_written_for_torchrun_is_asked_for_waiting_nodes():
     agent.run()
 
     assert [("start", 0), "stop", ("start", 0), ("shutdown", 15)] == agent.calls
+
+
+def test_torch_s_errors_become_ours_by_their_names():
+    """A time-out of a plug-in's ends as a time-out of elrun's, without importing torch."""
+    theirs = type("RendezvousTimeoutError", (Exception,), {})
+    handler = TorchrunHandler()
+
+    def fail():
+        raise theirs
+
+    handler.next_rendezvous = fail
+
+    with pytest.raises(RendezvousTimeoutError, match="RendezvousTimeoutError"):
+        InMemoryAgent(handler, [HEALTHY]).run()
 
 
 def test_identical_workers_need_no_store():

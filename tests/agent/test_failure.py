@@ -64,12 +64,13 @@ def test_a_damaged_error_file_counts_as_none(tmp_path, content):
     assert "exited with code 1 and left no error file" == ProcessFailure(0, 1, 1, path).summary
 
 
-@pytest.mark.parametrize("timestamp", ["soon", None, [], "1e999"])
+@pytest.mark.parametrize("timestamp", ["soon", None, [], "1e999", -1, 1790000000000])
 def test_a_foreign_timestamp_is_replaced_by_now(tmp_path, timestamp):
     """A writer that gives no time in seconds leaves it to the reader."""
     failure = ProcessFailure(0, 1, 1, error_file(tmp_path, torch_record(timestamp=timestamp)))
 
     assert failure.timestamp > 1_000_000_000
+    assert failure.timestamp_isoformat().startswith("20")
 
 
 def test_failures_share_nothing(tmp_path):

@@ -28,7 +28,7 @@ def test_without_a_verdict_the_workers_state_decides(state, expected):
     ("kind", "remaining", "expected"),
     [
         (VerdictKind.DONE, 0, Step.FINISH),
-        (VerdictKind.ABORTED, 3, Step.FAIL),
+        (VerdictKind.ABORTED, 3, Step.LEAVE),
         (VerdictKind.WORKER_FAILED, 1, Step.RESTART),
         (VerdictKind.WORKER_FAILED, 0, Step.FAIL),
         (VerdictKind.NODE_LOST, 0, Step.REJOIN),

@@ -92,6 +92,29 @@ def test_handlers_are_put_back(wake):
         signal.signal(signal.SIGUSR1, mine)
 
 
+def test_no_signals_leave_no_trace(wake):
+    """With nothing to handle, the interpreter's wake-up descriptor is left alone."""
+    with SignalInbox("", wake):
+        pass
+
+    assert -1 == signal.set_wakeup_fd(-1)
+
+
+def test_a_program_s_own_signal_is_not_urgent(wake):
+    """After the first signal, another that the program handles itself is not a second one."""
+    mine = signal.signal(signal.SIGUSR2, lambda *_: None)
+    try:
+        with SignalInbox("SIGUSR1", wake) as inbox:
+            os.kill(os.getpid(), signal.SIGUSR1)
+            with pytest.raises(SignalException):
+                inbox.raise_if_any()
+            os.kill(os.getpid(), signal.SIGUSR2)
+
+            assert not is_readable(inbox.urgent_fd)
+    finally:
+        signal.signal(signal.SIGUSR2, mine)
+
+
 def test_nohup_is_respected(wake):
     """SIGHUP that is ignored at the start stays ignored."""
     mine = signal.signal(signal.SIGHUP, signal.SIG_IGN)

@@ -5,6 +5,7 @@ import signal
 import pytest
 from elrun.agent.failure import ChildFailedError, ProcessFailure
 from elrun.agent.signals import SignalException
+from elrun.agent.worker import UsageError
 from elrun.launcher import cli
 from elrun.launcher.exit_codes import ExitCode
 from elrun.launcher.program import Program
@@ -78,12 +79,13 @@ def test_what_a_backend_refuses_is_bad_usage(run):
     """It knows its settings only when it is made."""
     sentence = "--rdzv-conf join_timeout=x: give a number of seconds"
 
-    assert (2, f"elrun: {sentence}\n") == run(error=ValueError(sentence))
+    assert (2, f"elrun: {sentence}\n") == run(error=UsageError(sentence))
 
 
 @pytest.mark.parametrize(
     ("error", "sentence"),
     [
+        (ValueError("oh"), "this is a fault in elrun itself; please report it with the lines"),
         (TypeError("oh"), "this is a fault in elrun itself; please report it with the lines above"),
         (UnicodeDecodeError("utf-8", b"", 0, 1, "oh"), "this is a fault in elrun itself"),
         (OSError(24, "Too many open files"), "the system refused what elrun needs: [Errno 24] Too"),

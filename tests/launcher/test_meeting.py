@@ -22,6 +22,7 @@ ALONE = ("standalone", "", "", {})
         "--rdzv-backend c10d",
         "--rdzv-backend standalone",
         "--standalone --rdzv-backend c10d --rdzv-endpoint localhost:0",
+        "--rdzv-backend c10d --rdzv-endpoint localhost:0",
         "--standalone --node-rank 3",
         "--master-port 0",
         "--rdzv-endpoint localhost:0",
@@ -70,7 +71,6 @@ def test_static_nodes_meet_where_they_are_told(elrun, options, endpoint, rank):
     ("options", "expected"),
     [
         ("--rdzv-backend c10d --rdzv-endpoint n1 --nnodes 2", ("c10d", "n1", "none", {})),
-        ("--rdzv-backend c10d --rdzv-endpoint localhost:0", ("c10d", "localhost:0", "none", {})),
         (
             "--rdzv-backend=c10d --rdzv-endpoint=a:1,b:2 --nnodes=1:4 --rdzv-id=7 --rdzv-conf=join_timeout=5",
             ("c10d", "a:1,b:2", "7", {"join_timeout": "5"}),
