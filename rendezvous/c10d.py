@@ -36,7 +36,8 @@ from .handler import (
     RendezvousParameters,
     RoundHandler,
 )
-from .rounds import Connection, RoundRendezvous
+from .rounds import RoundRendezvous
+from .store import Connection
 from .tcp_store import TcpStore
 from .timing import timing_of
 
@@ -146,7 +147,7 @@ class Reach:
         server.set_timeout(_NEVER)
         log.info("hosting the rendezvous at %s, port %d", self._endpoint.host, port)
         store = TcpStore(str(self._endpoint), lambda: _client(tcp_store, own, port), server)
-        return Connection(store, self._own_address(), is_host=True)
+        return Connection(store, self._own_address(), is_host=True, open_aside=store.aside)
 
     def _join(self, address: str, deadline: float) -> Connection:
         tcp_store = _import_tcp_store()
@@ -159,13 +160,11 @@ class Reach:
                 f"{self._endpoint} answers, but not as the rendezvous of a c10d job; "
                 "does another program use this port? (--rdzv-endpoint)"
             ) from error
-        return Connection(
-            TcpStore(
-                str(self._endpoint),
-                lambda: first.pop() if first else _client(tcp_store, address, port),
-            ),
-            self._own_address(),
+        store = TcpStore(
+            str(self._endpoint),
+            lambda: first.pop() if first else _client(tcp_store, address, port),
         )
+        return Connection(store, self._own_address(), open_aside=store.aside)
 
     def _probe(self, deadline: float) -> tuple[str, str]:
         """Return the address that answers at the endpoint, or none and the reason."""

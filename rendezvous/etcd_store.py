@@ -25,7 +25,8 @@ from .addresses import Endpoint, address_towards, default_address, is_loopback
 from .etcd_settings import EtcdSettings
 from .failover import Failover
 from .handler import RendezvousConnectionError, RendezvousError, RendezvousParameters
-from .rounds import Connection, RoundRendezvous
+from .rounds import RoundRendezvous
+from .store import Connection
 from .timing import timing_of
 
 log = logging.getLogger(__name__)

@@ -16,6 +16,7 @@ from .handler import (
     Verdict,
     VerdictKind,
 )
+from .heart import Heart
 from .keys import RunKeys
 from .records import History, Node, Roster
 from .round import DOOR, has_room, void_roster
@@ -43,6 +44,7 @@ class Joining:
         run: Its keys.
         node: The node's record.
         timing: How long to wait for what.
+        heart: The node's heart, which beats on each seat in turn.
         clock: A monotonic clock.
     """
 
@@ -52,12 +54,14 @@ class Joining:
         run: RunKeys,
         node: Node,
         timing: Timing,
+        heart: Heart,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
         self._run = run
         self._node = node
         self._timing = timing
+        self._heart = heart
         self._clock = clock
         self._seats: list[Seat] = []
         self._round_number = 0
@@ -95,7 +99,14 @@ class Joining:
         if taken > DOOR:
             return None
         seat = Seat(
-            self._store, self._run, number, taken - 1, self._node, self._timing, self._clock
+            self._store,
+            self._run,
+            number,
+            taken - 1,
+            self._node,
+            self._timing,
+            self._heart,
+            self._clock,
         )
         self._seats.append(seat)
         self._round_number = number

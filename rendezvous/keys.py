@@ -43,6 +43,14 @@ class RoundKeys:
         """What became of the node on this seat; the same whoever writes it."""
         return f"{self.prefix}/place/{seat}"
 
+    def seat_beat(self, seat: int) -> str:
+        """Sign of life of the node on this seat; changes for as long as that waits there."""
+        return f"{self.prefix}/seat_beat/{seat}"
+
+    def beat(self, group_rank: int) -> str:
+        """Sign of life of this member; changes until that takes its next seat."""
+        return f"{self.prefix}/beat/{group_rank}"
+
     def outcome(self, group_rank: int) -> str:
         """How the workers of this node ended, in its agent's own format."""
         return f"{self.prefix}/outcome/{group_rank}"

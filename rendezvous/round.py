@@ -1,9 +1,9 @@
 """The round protocol: what nodes write, and every decision that follows from it.
 
 A run is a sequence of rounds, numbered from 0. A round is a set of keys of its own below
-``run/<id>/round/<number>``. What stands in a round is never rewritten, save that a node may take
-its own record back before the round is sealed, and no node reads keys of a round that it isn't in,
-save those of the one before.
+``run/<id>/round/<number>``. What stands in a round is never rewritten, save heartbeats, and that a
+node may take its own record back before the round is sealed, and no node reads keys of a round
+that it isn't in, save those of the one before.
 
     seats        a counter: each node adds 1, and the value before is its seat
     node/<seat>  the record of the node on that seat: who it is and what it brings (``Node``)
@@ -11,6 +11,7 @@ save those of the one before.
     place/<seat> what became of that seat; follows from the roster alone (``Place``)
     verdict      why the round ended; written once (``Verdict``)
     finished     a counter: nodes whose workers have all succeeded
+    seat_beat/<seat>, beat/<rank>   signs of life, rewritten all the time (``heart.py``)
 
 and beside the rounds ``run/<id>/round``, the number of the round that is forming. That one is a
 hint: it may lag behind, when two nodes write it in the wrong order or one dies before it does, but
@@ -51,9 +52,16 @@ get records of nodes that left, since the node on seat 0 may be waiting for them
 have sealed dies, the round is void too, with the verdict NODE_LOST; a newcomer to the next one sees
 to that if nobody else does. The nodes go on to the next round, in which nobody is a survivor.
 
+*Liveness.* A node that sits or takes part has a heartbeat. A member that falls silent is lost:
+NODE_LOST, by whoever of the others listens to it. If it lives, it reads that verdict when it
+wakes, stops its workers and comes back as a newcomer. The node on seat 0 counts those who sit
+there and are silent as if they had left, and does not wait for silent members of the round before;
+no other node that seals does, since a lost node that gets into a roster is missed there soon
+enough.
+
 *Restarts.* The roster carries the number of restarts that the job has spent. It is that of the
-round before, plus one if that ended by WORKER_FAILED. So the budget is the job's, and changes of
-membership are free.
+round before, plus one if that ended by WORKER_FAILED and lost no node. So the budget is the job's,
+and changes of membership are free.
 
 *Limits.* All nodes of a run are told the same fewest and most nodes: what the first of them was
 told. A node that was told otherwise leaves as soon as it sees that.
@@ -193,7 +201,7 @@ def draw_roster(
     members = [Member(seat, node) for seat, node in present(seated, limits).items()]
     if len(members) < limits.min_nodes:
         return void_roster(round_number, sealed_by, history, mine=limits)
-    members.sort(key=_precedence)
+    members.sort(key=lambda member: _precedence(member, history))
     taken = sorted(members[: limits.max_nodes], key=_rank_order)
     return Roster(round_number, sealed_by, restarts_after(history), limits, tuple(taken))
 
@@ -213,10 +221,15 @@ def void_roster(
 
 
 def restarts_after(history: History | None) -> int:
-    """Return how many restarts the job has spent after a round."""
+    """Return how many restarts the job has spent after a round.
+
+    A worker's failure in a round that lost a node, too, is put down to that: peers of a node that
+    dies fail long before it is missed.
+    """
     if history is None:
         return 0
-    failed = history.verdict.kind is VerdictKind.WORKER_FAILED
+    verdict = history.verdict
+    failed = verdict.kind is VerdictKind.WORKER_FAILED and not verdict.lost
     return history.roster.restart_count + failed
 
 
@@ -258,6 +271,21 @@ def places_of(roster: Roster) -> dict[int, Placement]:
     }
 
 
+def missing_survivors(seated: Mapping[int, Node], history: History) -> set[int]:
+    """Return the group ranks of the round before that should be back, and are not.
+
+    Args:
+        seated: The records by seat.
+        history: The round before.
+    """
+    back = {
+        node.origin.group_rank
+        for node in seated.values()
+        if node.origin is not None and node.origin.round == history.roster.round
+    }
+    return _expected_ranks(history) - back
+
+
 def has_room(roster: Roster, finished: int) -> bool:
     """Return whether a running round should end for a newcomer.
 
@@ -280,26 +308,22 @@ def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
 
 def _are_complete(nodes: Mapping[int, Node], limits: Limits, history: History | None) -> bool:
     """Return whether nobody else is worth waiting for."""
-    expected = _expected_ranks(history)
-    if history is None or not expected:
+    if history is None or not _expected_ranks(history):
         return len(nodes) >= limits.max_nodes
-    back = {
-        node.origin.group_rank
-        for node in nodes.values()
-        if node.origin is not None and node.origin.round == history.roster.round
-    }
-    return expected <= back
+    return not missing_survivors(nodes, history)
 
 
-def _expected_ranks(history: History | None) -> set[int]:
-    if history is None:
-        return set()
+def _expected_ranks(history: History) -> set[int]:
     return set(range(len(history.roster.members))) - set(history.verdict.lost)
 
 
-def _precedence(member: Member) -> tuple[bool, int]:
+def _precedence(member: Member, history: History | None) -> tuple[bool, int]:
     """Sort those first that are taken first if there are too many."""
-    return member.node.origin is None, member.seat
+    origin = member.node.origin
+    is_survivor = (
+        origin is not None and history is not None and origin.round == history.roster.round
+    )
+    return not is_survivor, member.seat
 
 
 def _rank_order(member: Member) -> tuple[int, int, tuple[tuple[int, int, str], ...], int]:

@@ -7,7 +7,6 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from .farewell import Farewell
 from .handler import (
@@ -24,34 +23,21 @@ from .handler import (
     Verdict,
     VerdictKind,
 )
+from .heart import Heart
 from .joining import Joining, abort_run, has_ended
 from .keys import RoundKeys, RunKeys
+from .membership import Membership
 from .ports import PortClaim
 from .records import Limits, Node, Origin
 from .round import DOOR
 from .round_store import RoundStore
-from .store import Store
+from .store import Connection, Store
 from .timing import Timing, timing_of
 from .wire import read_verdict, write_verdict
 
 log = logging.getLogger(__name__)
 
 MAX_OUTCOME_BYTES = 1 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class Connection:
-    """A store within reach.
-
-    Args:
-        store: The store.
-        address: Address of this node that the others should use.
-        is_host: Whether the store lives in this process and vanishes with it.
-    """
-
-    store: Store
-    address: str
-    is_host: bool = False
 
 
 class RoundRendezvous(RoundHandler):
@@ -81,6 +67,9 @@ class RoundRendezvous(RoundHandler):
         self._connect = connect
         self._timing = timing or timing_of(params)
         self._clock = clock
+        self._heart = Heart(self._open_aside, self._timing, clock)
+        self._aside_lock = threading.Lock()
+        self._aside: Store | None = None
         self._profile = NodeProfile(1)
         self._wakes: list[Callable[[], None]] = []
         self._shut_down = threading.Event()
@@ -128,6 +117,7 @@ class RoundRendezvous(RoundHandler):
         keys = self._run.round(place.round)
         with self._lock:
             self._place, self._verdict, self._loss, self._joining = place, None, None, None
+        Membership(self._heart, store, keys, place, self._timing, self.conclude).begin()
         threading.Thread(
             target=self._watch, args=(store, place, keys), name="elrun-verdict", daemon=True
         ).start()
@@ -159,6 +149,7 @@ class RoundRendezvous(RoundHandler):
     def arrive(self) -> None:
         """Say that this node's workers all succeeded; the last node to say so concludes DONE."""
         store, place, keys = self._current_round()
+        self._heart.finish()
         if store.add(keys.finished, 1) == place.group_world_size:
             self.conclude(Verdict(VerdictKind.DONE, place.group_rank))
 
@@ -220,6 +211,7 @@ class RoundRendezvous(RoundHandler):
         """
         self._shut_down.set()
         self._wakes.clear()
+        self._heart.rest()
         with self._lock:
             connection, self._connection = self._connection, None
             joining, claim = self._joining, self._claim
@@ -229,6 +221,8 @@ class RoundRendezvous(RoundHandler):
             stays = connection.is_host and self._has_ended()
             is_told = farewell.say(self._timing.farewell_s, stays=stays)
             connection.store.close()
+        if self._aside is not None:
+            self._aside.close()
         if claim is not None:
             claim.release()
         return is_told
@@ -243,6 +237,20 @@ class RoundRendezvous(RoundHandler):
                 self._connection = connection
         return self._connection
 
+    def _open_aside(self) -> Store:
+        """Return the store as the heart reaches it."""
+        connection = self._connection
+        if connection is None:
+            raise RendezvousClosedError(f"this node has left run {self._run.run_id!r}")
+        if connection.open_aside is None:
+            return connection.store
+        with self._aside_lock:
+            if self._aside is None:
+                self._aside = connection.open_aside()
+                if self._shut_down.is_set():
+                    self._aside.close()
+            return self._aside
+
     def _join(self, before: Placement | None) -> Placement:
         last_claim = self._claim
         try:
@@ -254,9 +262,11 @@ class RoundRendezvous(RoundHandler):
             if connection is None:
                 claim.release()
                 raise RendezvousClosedError(f"this node has left run {self._run.run_id!r}")
-            origin = None if before is None else Origin(before.round, before.group_rank)
+            origin = self._origin(before)
             node = self._record(connection, claim.port, origin)
-            joining = Joining(connection.store, self._run, node, self._timing, self._clock)
+            joining = Joining(
+                connection.store, self._run, node, self._timing, self._heart, self._clock
+            )
             self._joining = joining
         if last_claim is not None:  # only now, so that no two rounds in a row have one port
             last_claim.release()
@@ -277,6 +287,14 @@ class RoundRendezvous(RoundHandler):
             origin=origin,
         )
 
+    def _origin(self, before: Placement | None) -> Origin | None:
+        """Return where this node comes from; it is a newcomer if the others think it lost."""
+        if before is None or (
+            self._verdict is not None and before.group_rank in self._verdict.lost
+        ):
+            return None
+        return Origin(before.round, before.group_rank)
+
     def _watch(self, store: Store, place: Placement, keys: RoundKeys) -> None:
         """Block until the round has a verdict; a thread of its own does."""
         try:
@@ -292,6 +310,10 @@ class RoundRendezvous(RoundHandler):
         with self._lock:
             if self._place is place and self._verdict is None:
                 self._verdict = verdict
+                if verdict.kind.ends_run:
+                    self._heart.rest()
+                else:
+                    self._heart.listen_to(())
         self._wake_subscribers()
         return verdict
 
@@ -299,6 +321,7 @@ class RoundRendezvous(RoundHandler):
         with self._lock:
             if self._place is place and not self._shut_down.is_set():
                 self._loss = loss
+                self._heart.rest()
         self._wake_subscribers()
 
     def _wake_subscribers(self) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import itertools
 import logging
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
+from .attendance import take_attendance
 from .handler import (
     Placement,
     RendezvousStateError,
@@ -15,6 +16,7 @@ from .handler import (
     Verdict,
     VerdictKind,
 )
+from .heart import FIRST_BEAT, Heart
 from .keys import RoundKeys, RunKeys
 from .records import History, Limits, Node, NotTaken, Place, Roster
 from .round import (
@@ -57,6 +59,7 @@ class Seat:
         number: The seat.
         node: The node's record.
         timing: How long to wait for what.
+        heart: The node's heart.
         clock: A monotonic clock.
     """
 
@@ -68,6 +71,7 @@ class Seat:
         number: int,
         node: Node,
         timing: Timing,
+        heart: Heart,
         clock: Callable[[], float],
     ) -> None:
         self._store = store
@@ -77,6 +81,7 @@ class Seat:
         self._number = number
         self._node = node
         self._timing = timing
+        self._heart = heart
         self._clock = clock
         self._awaited: set[int] = set()
         # leave() may come from another thread, and what it writes must be the last word.
@@ -84,10 +89,13 @@ class Seat:
         self._has_left = False
 
     def take(self) -> None:
-        """Write the node's record."""
+        """Write the node's record, and let its heart beat here."""
+        beat = self._keys.seat_beat(self._number)
         with self._record_lock:
             if not self._has_left:
-                self._store.set({self._keys.node(self._number): write_node(self._node)})
+                self._heart.beat_at(beat)
+                record = write_node(self._node)
+                self._store.set({self._keys.node(self._number): record, beat: FIRST_BEAT})
 
     def leave(self) -> None:
         """Take the record back; end the round if it was sealed with this node in it meanwhile."""
@@ -123,9 +131,12 @@ class Seat:
         last_joined_at = self._clock()
         is_current = True
         while True:
-            match self._decide(seated, history, last_joined_at, deadline):
+            alive = take_attendance(
+                self._heart, self._run, self._round_number, self._number, seated, history
+            )
+            match self._decide(alive.seated, alive.history, last_joined_at, deadline):
                 case Seal() if is_current:
-                    return self._seal(seated, history)
+                    return self._seal(alive.seated, alive.history)
                 case Seal():  # somebody may have left since its record was read
                     seated |= self._read_nodes(seated)
                     is_current = True
@@ -136,7 +147,10 @@ class Seat:
                     free = itertools.islice(
                         (n for n in itertools.count() if n not in seated), seats
                     )
-                    found = self._await_nodes(free, until - self._clock())
+                    wait_s = until - self._clock()
+                    if alive.is_passing:
+                        wait_s = min(wait_s, self._timing.heartbeat_s)
+                    found = self._await_nodes(free, wait_s)
                     seated |= found
                     last_joined_at = self._clock() if found else last_joined_at
                     if any(node.is_withdrawn for node in found.values()):
@@ -174,7 +188,7 @@ class Seat:
 
     def _decide(
         self,
-        seated: dict[int, Node],
+        seated: Mapping[int, Node],
         history: History | None,
         last_joined_at: float,
         deadline: float,
@@ -189,11 +203,11 @@ class Seat:
             last_call_s=self._timing.last_call_s,
         )
 
-    def _seal(self, seated: dict[int, Node], history: History | None) -> Place:
+    def _seal(self, seated: Mapping[int, Node], history: History | None) -> Place:
         taken = self._store.add(self._keys.seats, DOOR) % DOOR
         late = [number for number in range(taken) if number not in seated]
         if late:
-            seated = seated | self._await_nodes(late, self._timing.straggler_s)
+            seated = {**seated, **self._await_nodes(late, self._timing.straggler_s)}
         drawn = draw_roster(
             self._round_number, self._number, seated, history, mine=self._node.limits
         )
@@ -260,7 +274,7 @@ class Seat:
 
 
 def places_to_write(run: RunKeys, roster: Roster, taken: int) -> dict[str, bytes]:
-    """Return what follows from a roster: the place of each seat, and where newcomers go now.
+    """Return what follows from a roster: places, first beats, and where newcomers go now.
 
     Args:
         run: The run's keys.
@@ -270,7 +284,8 @@ def places_to_write(run: RunKeys, roster: Roster, taken: int) -> dict[str, bytes
     keys = run.round(roster.round)
     places = places_of(roster)
     values = {keys.place(n): write_place(places.get(n, NotTaken())) for n in range(taken)}
-    return {**values, run.hint: write_count(roster.round + 1)}
+    beats = {keys.beat(rank): FIRST_BEAT for rank in range(len(places)) if len(places) > 1}
+    return {**values, **beats, run.hint: write_count(roster.round + 1)}
 
 
 def unoccupied(keys: RoundKeys, numbers: Iterable[int], node: Node) -> dict[str, bytes]:

@@ -7,7 +7,8 @@ and nothing else. All of them may be called from several threads at once.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 
@@ -44,3 +45,21 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Release the connection; a ``wait`` that still blocks raises."""
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """A store within reach.
+
+    Args:
+        store: The store.
+        address: Address of this node that the others should use.
+        is_host: Whether the store lives in this process and vanishes with it.
+        open_aside: Opens a further connection, which may be busy without harm to this one; None
+            if the calls of one connection don't wait for each other.
+    """
+
+    store: Store
+    address: str
+    is_host: bool = False
+    open_aside: Callable[[], Store] | None = None

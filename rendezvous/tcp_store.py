@@ -46,6 +46,14 @@ class TcpStore:
         self._idle: list[Any] = []
         self._is_closed = False
 
+    def aside(self) -> TcpStore:
+        """Return the same store over a connection of its own, which may be busy without harm.
+
+        Raises:
+            RendezvousConnectionError: The connection can't be opened.
+        """
+        return TcpStore(self._endpoint, self._connect)
+
     def add(self, key: str, amount: int) -> int:
         """Add to a counter; see ``Store.add``."""
         return int(self._call(self._open_client().add, key, amount))

@@ -20,6 +20,8 @@ class Timing:
         deputy_s: Between two looks of the first deputy at whether the round should be sealed.
         straggler_s: For the record of a node that took its seat just before the door was shut.
         farewell_s: For the others to have read the end of the run, where this node hosts the store.
+        heartbeat_s: Between two signs of life.
+        patience_s: For a sign of life of another node, before that counts as lost.
     """
 
     join_timeout_s: float = 600.0
@@ -27,23 +29,39 @@ class Timing:
     deputy_s: float = 3.0
     straggler_s: float = 1.0
     farewell_s: float = 5.0
+    heartbeat_s: float = 0.5
+    patience_s: float = 2.0
 
 
 def timing_of(params: RendezvousParameters) -> Timing:
     """Return how long to wait for what, as the settings say.
 
     Args:
-        params: ``join_timeout``, or ``timeout`` as LaunchConfig knows it, and
-            ``last_call_timeout``, in seconds.
+        params: ``join_timeout``, or ``timeout`` as LaunchConfig knows it, ``last_call_timeout``,
+            ``heartbeat_interval`` and ``heartbeat_patience``, in seconds.
 
     Raises:
-        ValueError: One of them is no number of seconds.
+        ValueError: One of them is no number of seconds, or the patience is less than two
+            intervals.
     """
     default = Timing()
+    heartbeat_s = params.get_as_seconds("heartbeat_interval", default.heartbeat_s)
+    patience_s = params.get_as_seconds(
+        "heartbeat_patience", max(default.patience_s, 4 * heartbeat_s)
+    )
+    if heartbeat_s == 0:
+        raise ValueError("--rdzv-conf heartbeat_interval=0: give a number of seconds above 0")
+    if patience_s < 2 * heartbeat_s:
+        raise ValueError(
+            f"--rdzv-conf heartbeat_patience={patience_s:g}: give at least twice the "
+            f"heartbeat_interval of {heartbeat_s:g} s"
+        )
     legacy_s = params.get_as_seconds("timeout", default.join_timeout_s)
     return Timing(
         join_timeout_s=min(_LONGEST_S, params.get_as_seconds("join_timeout", legacy_s)),
         last_call_s=min(
             _LONGEST_S, params.get_as_seconds("last_call_timeout", default.last_call_s)
         ),
+        heartbeat_s=min(_LONGEST_S, heartbeat_s),
+        patience_s=min(_LONGEST_S, patience_s),
     )

@@ -6,12 +6,14 @@ from dataclasses import dataclass, field, replace
 
 from elrun.rendezvous.c10d import TcpStore
 from elrun.rendezvous.handler import NodeProfile, RendezvousParameters, Verdict, VerdictKind
-from elrun.rendezvous.rounds import Connection, RoundRendezvous
+from elrun.rendezvous.rounds import RoundRendezvous
+from elrun.rendezvous.store import Connection
 from elrun.rendezvous.timing import Timing
 
 PATIENCE_S = 30
 # A last call and a join timeout that no test lives to see; tests that need one shorten it.
-TIMING = Timing(60, last_call_s=60, deputy_s=60, straggler_s=60, farewell_s=0.5)
+# So are heartbeats.
+TIMING = Timing(60, 60, deputy_s=60, straggler_s=60, farewell_s=0.5, heartbeat_s=60, patience_s=240)
 
 
 @dataclass

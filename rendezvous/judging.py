@@ -1,0 +1,65 @@
+"""Who has been silent for too long, judged from the beats that one node has read: a pure decision.
+
+A beat says nothing by its value. A node is alive if its beat *changed* between two looks of the
+judge, by the judge's own clock. Its silence is the time for which the judge has looked, and seen
+the same. Time for which the judge itself did not look doesn't count: it was paused, or could not
+reach the store, and in the latter case the others could not either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+
+class Judge:
+    """Remembers what was heard of each node, and for how long nothing new.
+
+    Args:
+        patience_s: How long a node may be silent.
+        longest_pause_s: Seconds between two looks that count as silence; what is more, doesn't.
+    """
+
+    def __init__(self, patience_s: float, longest_pause_s: float) -> None:
+        self._patience_s = patience_s
+        self._longest_pause_s = longest_pause_s
+        # A clock that goes only while the judge looks.
+        self._attended_s = 0.0
+        self._looked_at: float | None = None
+        # The beat of each node, and when it was first seen, by the clock above.
+        self._heard: dict[str, tuple[bytes | None, float]] = {}
+
+    def forget_all_but(self, names: Collection[str]) -> None:
+        """Drop what was heard of other nodes."""
+        self._heard = {name: heard for name, heard in self._heard.items() if name in names}
+
+    def look(self, beats: Mapping[str, bytes | None], asked_at: float, answered_at: float) -> None:
+        """Take in what one look at the beats has shown.
+
+        Args:
+            beats: The beats by name; None for one that isn't there.
+            asked_at: When the store was asked.
+            answered_at: When it had answered, by the same clock.
+        """
+        if self._looked_at is not None:
+            pause_s = max(0.0, asked_at - self._looked_at)
+            self._attended_s += min(pause_s, self._longest_pause_s)
+        self._looked_at = answered_at
+        for name, beat in beats.items():
+            if name not in self._heard or self._heard[name][0] != beat:
+                self._heard[name] = (beat, self._attended_s)
+
+    def silent(self) -> frozenset[str]:
+        """Return the nodes that have been silent for as long as they may."""
+        return frozenset(name for name in self._heard if self._left_s(name) <= 0)
+
+    def beat_of(self, name: str) -> bytes | None:
+        """Return the last beat that was seen of a node."""
+        return self._heard[name][0]
+
+    def due_in_s(self) -> float:
+        """Return the seconds until a look could find another node silent for too long."""
+        lefts = (self._left_s(name) for name in self._heard)
+        return min((left_s for left_s in lefts if left_s > 0), default=self._patience_s)
+
+    def _left_s(self, name: str) -> float:
+        return self._heard[name][1] + self._patience_s - self._attended_s

@@ -1,0 +1,82 @@
+"""What a member of a running round does for its liveness: beat, and tell of those who are lost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+from .handler import Placement, Verdict, VerdictKind
+from .heart import Heart
+from .keys import RoundKeys
+from .records import Roster
+from .store import Store
+from .timing import Timing
+from .wire import read_roster
+
+
+class Membership:
+    """One member's part in noticing who is lost.
+
+    Args:
+        heart: The node's heart.
+        store: Where the roster lies.
+        keys: The round's keys.
+        place: This node's place in the round.
+        timing: How long to bear silence.
+        conclude: Proposes a verdict.
+    """
+
+    def __init__(
+        self,
+        heart: Heart,
+        store: Store,
+        keys: RoundKeys,
+        place: Placement,
+        timing: Timing,
+        conclude: Callable[[Verdict], object],
+    ) -> None:
+        self._heart = heart
+        self._store = store
+        self._keys = keys
+        self._place = place
+        self._timing = timing
+        self._conclude = conclude
+
+    def begin(self) -> None:
+        """Beat, and listen to whom this rank has to listen; a node alone does neither."""
+        if self._place.group_world_size == 1:
+            self._heart.rest()
+            return
+        rank = self._place.group_rank
+        self._heart.beat_at(self._keys.beat(rank))
+        if rank <= 1:
+            self._listen_to_all()
+        else:
+            self._heart.listen_to([self._keys.beat(rank - 1)], lambda _: self._listen_to_all())
+
+    def _listen_to_all(self) -> None:
+        ranks = {self._keys.beat(rank): rank for rank in range(self._place.group_world_size)}
+        del ranks[self._keys.beat(self._place.group_rank)]
+        self._heart.listen_to(
+            ranks, lambda silent: self._tell(sorted(ranks[key] for key in silent))
+        )
+
+    def _tell(self, lost: list[int]) -> None:
+        (data,) = self._store.get([self._keys.roster])
+        roster = None if data is None else read_roster(self._keys.roster, data)
+        reason = sentence(lost, roster, self._timing.patience_s)
+        verdict = Verdict(VerdictKind.NODE_LOST, self._place.group_rank, reason, lost=tuple(lost))
+        self._conclude(verdict)
+
+
+def sentence(lost: Collection[int], roster: Roster | None, patience_s: float) -> str:
+    """Return what to tell people of nodes that fell silent.
+
+    Args:
+        lost: Their group ranks.
+        roster: Who they are.
+        patience_s: For how long nothing was heard of them.
+    """
+    hosts = {} if roster is None else dict(enumerate(m.node.host for m in roster.members))
+    names = [f"{hosts.get(rank, 'a node')} (group rank {rank})" for rank in lost]
+    have = "has" if len(names) == 1 else "have"
+    return f"{' and '.join(names)} {have} not been heard of for {patience_s:g} s"
