@@ -18,7 +18,7 @@ class Attendance:
     Args:
         seated: The records by seat; those of silent nodes are marked as withdrawn.
         history: The round before; silent members of it that have not come are lost.
-        is_passing: Whether it may change although no record comes.
+        is_passing: Whether a beat alone, or the lack of it, may soon change it.
     """
 
     seated: Mapping[int, Node]

@@ -32,6 +32,9 @@ log = logging.getLogger(__name__)
 
 # How much later than it should a look may come and still count in full.
 _LATENESS = 1.5
+# Nodes that are lost together have beaten last at different times. One that has used up more than
+# this part of the patience is waited for before the others are told of.
+_NEARLY_SILENT = 0.75
 
 FIRST_BEAT = b"0"
 """Stands at each key from the start, so that all can be read in one call."""
@@ -96,6 +99,8 @@ class Heart:
         self,
         keys: Iterable[str],
         on_silence: Callable[[frozenset[str]], None] | None = None,
+        *,
+        afresh: bool = False,
     ) -> None:
         """Listen to the beats at these keys, and to no others.
 
@@ -103,12 +108,13 @@ class Heart:
             keys: Where the others beat. One that was listened to before keeps its silence.
             on_silence: Called after each look that finds some silent for too long, with those that
                 have not finished; in the heart's own thread.
+            afresh: Whether all have their full patience from now on.
         """
         with self._lock:
             self._names = tuple(keys)
             self._on_silence = on_silence
             if self._names:
-                self._judge.forget_all_but(set(self._names))
+                self._judge.forget_all_but(set() if afresh else set(self._names))
 
     def silent(self) -> frozenset[str]:
         """Return the keys, of those listened to, that have been silent for too long."""
@@ -153,7 +159,8 @@ class Heart:
                 if not (self._judge.beat_of(name) or b"").endswith(FINISHED)
             )
             tell, left_s = self._on_silence, self._judge.due_in_s()
-        if missed and tell is not None:
+        is_settled = left_s > (1 - _NEARLY_SILENT) * self._timing.patience_s
+        if missed and is_settled and tell is not None:
             tell(missed)
         return left_s
 

@@ -51,13 +51,15 @@ class Membership:
         if rank <= 1:
             self._listen_to_all()
         else:
-            self._heart.listen_to([self._keys.beat(rank - 1)], lambda _: self._listen_to_all())
+            self._heart.listen_to(
+                [self._keys.beat(rank - 1)], lambda _: self._listen_to_all(afresh=True)
+            )
 
-    def _listen_to_all(self) -> None:
+    def _listen_to_all(self, *, afresh: bool = False) -> None:
         ranks = {self._keys.beat(rank): rank for rank in range(self._place.group_world_size)}
         del ranks[self._keys.beat(self._place.group_rank)]
         self._heart.listen_to(
-            ranks, lambda silent: self._tell(sorted(ranks[key] for key in silent))
+            ranks, lambda silent: self._tell(sorted(ranks[key] for key in silent)), afresh=afresh
         )
 
     def _tell(self, lost: list[int]) -> None:

@@ -147,10 +147,10 @@ class Seat:
                     free = itertools.islice(
                         (n for n in itertools.count() if n not in seated), seats
                     )
-                    wait_s = until - self._clock()
-                    if alive.is_passing:
-                        wait_s = min(wait_s, self._timing.heartbeat_s)
-                    found = self._await_nodes(free, wait_s)
+                    # Some of them may come alone, and must be listened to from then on.
+                    timing = self._timing
+                    look_s = timing.heartbeat_s if alive.is_passing else timing.patience_s
+                    found = self._await_nodes(free, min(look_s, until - self._clock()))
                     seated |= found
                     last_joined_at = self._clock() if found else last_joined_at
                     if any(node.is_withdrawn for node in found.values()):

@@ -1,0 +1,146 @@
+"""A node's heartbeat: its steps, by a clock that the test moves."""
+
+import threading
+
+import pytest
+from elrun.rendezvous.handler import RendezvousConnectionError
+from elrun.rendezvous.heart import FINISHED, Heart
+from elrun.rendezvous.timing import Timing
+
+TIMING = Timing(heartbeat_s=60, patience_s=240)
+JOIN_S = 30
+
+
+class Clock:
+    """Shows what the test says."""
+
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture(name="clock")
+def _clock():
+    return Clock()
+
+
+@pytest.fixture(name="heart")
+def _heart(memory, clock):
+    """Return a heart that beats at 'mine'; its thread waits for a minute, and steps are made."""
+    heart = Heart(lambda: memory, TIMING, clock)
+    heart.beat_at("mine")
+    yield heart
+    heart.rest()
+
+
+def steps_until(heart, clock, end, each=lambda _: None):
+    """Make steps when they are due."""
+    while clock.now <= end:
+        each(clock.now)
+        clock.now += max(heart.step(), 1)
+
+
+def heart_threads():
+    return [each for each in threading.enumerate() if each.name == "elrun-heart"]
+
+
+def test_each_beat_differs_from_the_one_before(memory, heart, clock):
+    """That is all that a beat says."""
+    clock.now = 60
+    heart.step()
+    (first,) = memory.get(["mine"])
+    clock.now = 120
+    heart.step()
+    (second,) = memory.get(["mine"])
+
+    assert first is not None
+    assert first != second
+
+
+def test_there_is_one_beat_an_interval(memory, heart, clock):
+    """A step before its time writes nothing, and says how long it is until the next."""
+    clock.now = 50
+
+    assert 10 == heart.step()
+    assert [None] == memory.get(["mine"])
+
+
+def test_a_new_key_ends_the_beats_at_the_old_one(memory, heart, clock):
+    """A node has one beat."""
+    heart.beat_at("new")
+    clock.now = 60
+    heart.step()
+    old, new = memory.get(["mine", "new"])
+
+    assert (None, True) == (old, new is not None)
+
+
+def test_silence_is_told(heart, clock):
+    """Who doesn't beat for as long as the patience lasts is told of, who does is not."""
+    told = []
+    heart.listen_to(["silent", "alive"], told.append)
+    store = heart._open_store()
+    steps_until(heart, clock, 300, lambda now: store.set({"alive": b"%d" % now}))
+
+    assert {frozenset(["silent"])} == set(told)
+    assert {"silent"} == heart.silent()
+
+
+def test_who_has_finished_may_be_silent(memory, heart, clock):
+    """The round can do without a node whose workers have succeeded; the next one has to know."""
+    told = []
+    memory.set({"other": b"7" + FINISHED})
+    heart.listen_to(["other"], told.append)
+    steps_until(heart, clock, 300)
+
+    assert ([], {"other"}) == (told, heart.silent())
+
+
+def test_a_heart_says_that_its_node_has_finished(memory, heart, clock):
+    """With its next beat, and on its next seat no more."""
+    heart.finish()
+    clock.now = 60
+    heart.step()
+    (finished,) = memory.get(["mine"])
+    heart.beat_at("new")
+    clock.now = 120
+    heart.step()
+    (new,) = memory.get(["new"])
+
+    assert [True, False] == [beat.endswith(FINISHED) for beat in (finished, new)]
+
+
+def test_silence_outlasts_a_change_of_listeners(memory, heart, clock):
+    """Who listens to a node in another matter knows what it has heard so far."""
+    heart.listen_to(["silent"])
+    steps_until(heart, clock, 300)
+    heart.listen_to(["silent", "other"])
+
+    assert {"silent"} == heart.silent()
+
+
+def test_a_heart_at_rest_has_no_thread():
+    """Nothing goes on after the end of a run."""
+    heart = Heart(lambda: None, TIMING)
+    before = heart_threads()
+    heart.beat_at("key")
+    (thread,) = set(heart_threads()) - set(before)
+    heart.rest()
+    thread.join(JOIN_S)
+
+    assert not thread.is_alive()
+
+
+def test_a_heart_stops_when_the_store_is_lost(memory):
+    """Quietly: whoever watches the round tells of the loss."""
+    memory.lose()
+    heart = Heart(lambda: memory, Timing(heartbeat_s=0.01, patience_s=1))
+    before = heart_threads()
+    heart.beat_at("key")
+    for thread in set(heart_threads()) - set(before):
+        thread.join(JOIN_S)
+
+    assert not set(heart_threads()) - set(before)
+    with pytest.raises(RendezvousConnectionError):
+        memory.get(["key"])
