@@ -207,8 +207,7 @@ def create_c10d(params: RendezvousParameters) -> RoundHandler:
 
     Args:
         params: The endpoint is ``host[:port]``, by default localhost and port 29400. Settings:
-            ``join_timeout`` and ``last_call_timeout`` in seconds; ``is_host`` says whether this
-            node hosts the store.
+            those of ``timing_of``; ``is_host`` says whether this node hosts the store.
 
     Raises:
         ValueError: The endpoint is none, or a setting is not what it should be.

@@ -233,7 +233,7 @@ def create_etcd_v2(params: RendezvousParameters) -> RoundHandler:
     """Return the rendezvous over etcd's v2 API.
 
     Args:
-        params: See ``etcd_settings``, and ``join_timeout`` and ``last_call_timeout`` in seconds.
+        params: See ``etcd_settings`` and ``timing_of``.
 
     Raises:
         ValueError: The endpoint is none, or a setting is not what it should be.

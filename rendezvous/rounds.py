@@ -44,8 +44,7 @@ class RoundRendezvous(RoundHandler):
     """Rounds that the nodes agree on through a store.
 
     Args:
-        params: Backend, run id, numbers of nodes, and the settings ``join_timeout`` and
-            ``last_call_timeout`` in seconds.
+        params: Backend, run id, numbers of nodes, and the settings of ``timing_of``.
         connect: Reaches the store, at the first rendezvous; gives up when the event is set.
         timing: How long to wait for what, beside those two.
         clock: A monotonic clock.
