@@ -151,13 +151,15 @@ def decide(
     last_joined_at: float,
     deadline: float,
     last_call_s: float,
+    survivor_s: float = 0.0,
 ) -> Decision:
     """Decide whether a forming round can be sealed.
 
     At once when nobody else is worth waiting for: in the first round, with the most nodes; in a
     later one, with enough nodes and every survivor among them, as a spare must not take the place
     of a survivor that is a moment slower. Otherwise when there are enough and nobody has come
-    during the last call.
+    during the last call, which is longer while a survivor is known to be on its way: its workers
+    may be saving a checkpoint, and a round without it would be torn down as soon as it comes.
 
     Args:
         seated: The records that are there, by seat.
@@ -167,11 +169,13 @@ def decide(
         last_joined_at: When the last of the records came.
         deadline: When too few nodes have had enough time.
         last_call_s: Seconds for which each newcomer keeps the round open for another one.
+        survivor_s: The same for a survivor, if that is longer.
     """
     limits = limits_of_run(seated, history) or mine
     nodes = present(seated, limits)
     if len(nodes) >= limits.min_nodes:
-        last_call_ends = last_joined_at + last_call_s
+        is_awaited = history is not None and bool(missing_survivors(nodes, history))
+        last_call_ends = last_joined_at + max(last_call_s, survivor_s if is_awaited else 0.0)
         if _are_complete(nodes, limits, history) or now >= last_call_ends:
             return Seal()
         return Await(1, last_call_ends)

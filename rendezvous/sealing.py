@@ -201,6 +201,7 @@ class Seat:
             last_joined_at=last_joined_at,
             deadline=deadline,
             last_call_s=self._timing.last_call_s,
+            survivor_s=self._timing.survivor_s,
         )
 
     def _seal(self, seated: Mapping[int, Node], history: History | None) -> Place:

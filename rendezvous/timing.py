@@ -17,6 +17,7 @@ class Timing:
     Args:
         join_timeout_s: For enough nodes.
         last_call_s: For another node after each one that joined, once there are enough.
+        survivor_s: For a living node of the round before, whose workers take their time to stop.
         deputy_s: Between two looks of the first deputy at whether the round should be sealed.
         straggler_s: For the record of a node that took its seat just before the door was shut.
         farewell_s: For the others to have read the end of the run, where this node hosts the store.
@@ -26,6 +27,7 @@ class Timing:
 
     join_timeout_s: float = 600.0
     last_call_s: float = 5.0
+    survivor_s: float = 40.0
     deputy_s: float = 3.0
     straggler_s: float = 1.0
     farewell_s: float = 5.0
@@ -38,7 +40,7 @@ def timing_of(params: RendezvousParameters) -> Timing:
 
     Args:
         params: ``join_timeout``, or ``timeout`` as LaunchConfig knows it, ``last_call_timeout``,
-            ``heartbeat_interval`` and ``heartbeat_patience``, in seconds.
+            ``survivor_timeout``, ``heartbeat_interval`` and ``heartbeat_patience``, in seconds.
 
     Raises:
         ValueError: One of them is no number of seconds, or the patience is less than two
@@ -62,6 +64,7 @@ def timing_of(params: RendezvousParameters) -> Timing:
         last_call_s=min(
             _LONGEST_S, params.get_as_seconds("last_call_timeout", default.last_call_s)
         ),
+        survivor_s=min(_LONGEST_S, params.get_as_seconds("survivor_timeout", default.survivor_s)),
         heartbeat_s=min(_LONGEST_S, heartbeat_s),
         patience_s=min(_LONGEST_S, patience_s),
     )

@@ -148,15 +148,16 @@ def _serve(channel: socket.socket) -> dict[str, Any]:
         try:
             _require_free(set(order["fds"]) - {0, 1, 2, channel.fileno(), *fds})
             pid = _fork_orphan()
+            answer = {"pid": pid}
         except OSError as error:
-            _answer(channel, {"refusal": error.strerror})
-        else:
-            if pid == 0:
-                order["received"] = fds
-                return order
-            _answer(channel, {"pid": pid})
+            pid = -1
+            answer = {"refusal": error.strerror}
+        if pid == 0:
+            order["received"] = fds
+            return order
         for fd in fds:
             os.close(fd)
+        _answer(channel, answer)
 
 
 def _require_free(numbers: set[int]) -> None:

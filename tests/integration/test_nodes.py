@@ -1,5 +1,6 @@
 """Jobs of several agents that meet over c10d, here side by side on one machine."""
 
+import os
 import select
 import signal
 import socket
@@ -31,6 +32,20 @@ attempt = os.environ["TORCHELASTIC_RESTART_COUNT"]
 sys.stdout.write(f"attempt {attempt}\\n")
 if attempt == "0":
     sys.exit(7) if os.environ["RANK"] == os.environ["FAILS"] else signal.pause()
+"""
+SLOW_TO_STOP = """
+import os, signal, sys, time
+nodes, attempt = os.environ["GROUP_WORLD_SIZE"], os.environ["TORCHELASTIC_RESTART_COUNT"]
+sys.stdout.write(f"nodes {nodes} restart {attempt}\\n")
+if nodes == "1":
+    signal.pause()
+if attempt == "0":
+    if os.environ["RANK"] == "0":
+        open(sys.argv[1]).close()
+        sys.exit(7)
+    signal.signal(signal.SIGTERM, lambda *_: (time.sleep(2), sys.exit(0)))
+    open(sys.argv[1], "w").close()
+    signal.pause()
 """
 FAIL_OR_HANG = (
     "import os, signal, sys; sys.exit(9) if os.environ['RANK'] == '3' else signal.pause()"
@@ -107,6 +122,18 @@ def test_a_failure_restarts_the_workers_of_all_nodes(c10d, script, fails):
     ends = [job.finish() for job in jobs]
 
     assert [(0, 2)] * 2 == [(code, out.count("attempt 1\n")) for code, out, _ in ends]
+
+
+def test_a_node_whose_workers_take_long_to_stop_is_waited_for(c10d, script, tmp_path):
+    """A checkpoint saved on SIGTERM must not cost the node its place, nor a further round."""
+    os.mkfifo(tmp_path / "both-run")
+    options = ["--nnodes", "1:2", "--max-restarts", 1, "--rdzv-conf", "last_call_timeout=0.1"]
+    jobs = [c10d(*options, script(SLOW_TO_STOP), tmp_path / "both-run") for _ in range(2)]
+
+    ends = [job.finish() for job in jobs]
+
+    assert [0, 0] == [code for code, _, _ in ends]
+    assert all(out.endswith("nodes 2 restart 0\nnodes 2 restart 1\n") for _, out, _ in ends)
 
 
 def test_every_node_reports_the_same_root_cause(c10d, script):

@@ -54,6 +54,7 @@ def decision(seated, past=None, *, now=0.0, last_joined_at=0.0):
         last_joined_at=last_joined_at,
         deadline=600,
         last_call_s=5,
+        survivor_s=40,
     )
 
 
@@ -73,14 +74,14 @@ SEALING = {
     "all survivors are back": ([A1, B1], history(A, B), 0, Seal()),
     "survivors in another order": ([B1, A1], history(A, B), 0, Seal()),
     "survivors and a newcomer": ([C, B1, A1], history(A, B), 0, Seal()),
-    "a survivor is missing": ([A1, B1], history(A, B, C), 1, Await(1, 5)),
+    "a survivor is missing": ([A1, B1], history(A, B, C), 1, Await(1, 40)),
     "a spare does not stand in for a slow survivor": (
         [D, A1, B1],
         history(A, B, C),
-        1,
-        Await(1, 5),
+        6,
+        Await(1, 40),
     ),
-    "a spare stands in at last": ([D, A1, B1], history(A, B, C), 5, Seal()),
+    "a spare stands in at last": ([D, A1, B1], history(A, B, C), 40, Seal()),
     "a survivor is known to be lost": (
         [A1, B1],
         history(A, B, C, kind=VerdictKind.NODE_LOST, lost=(2,)),
@@ -103,7 +104,7 @@ SEALING = {
         [A1, B1],
         History(replace(roster(A, B), round=1), Verdict(VerdictKind.NODE_WAITING)),
         1,
-        Await(1, 5),
+        Await(1, 40),
     ),
     "the round before was void": (
         [A1, B1],
