@@ -148,7 +148,7 @@ def _serve(channel: socket.socket) -> dict[str, Any]:
         try:
             _require_free(set(order["fds"]) - {0, 1, 2, channel.fileno(), *fds})
             pid = _fork_orphan()
-            answer = {"pid": pid}
+            answer: dict[str, Any] = {"pid": pid}
         except OSError as error:
             pid = -1
             answer = {"refusal": error.strerror}
