@@ -220,7 +220,7 @@ class SimpleElasticAgent(ElasticAgent):
                     self._stop_workers(group)
                     group.state = WorkerState.FAILED
                     failed = self._conclude_failed_run(result, verdict)
-                    self._ask(self._rounds.set_closed)
+                    self._end_run()
                     return failed
                 case Step.LEAVE:
                     raise RendezvousClosedError(
@@ -337,6 +337,13 @@ class SimpleElasticAgent(ElasticAgent):
                 )
                 return
             self._wait_for_change(None if math.isinf(deadline) else max(0.0, left_s))
+
+    def _end_run(self) -> None:
+        """Let nobody join any more; why the job failed is known, whatever becomes of the store."""
+        try:
+            self._ask(self._rounds.set_closed)
+        except RendezvousError as error:
+            log.info("the run could not be closed: %s", error)
 
     def _say_farewell(self, kind: VerdictKind, reason: str) -> threading.Thread | None:
         """Tell the others that this node leaves: they go on without it, or leave too.

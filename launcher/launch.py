@@ -16,7 +16,8 @@ from ..agent.logs import DefaultLogsSpecs
 from ..agent.signals import SignalException
 from ..agent.worker import UsageError, WorkerSpec
 from ..rendezvous.addresses import parse_endpoint
-from ..rendezvous.handler import RendezvousHandler, RendezvousParameters, RoundHandler
+from ..rendezvous.handler import RendezvousHandler, RoundHandler
+from ..rendezvous.parameters import RendezvousParameters
 from ..rendezvous.registry import get_rendezvous_handler
 from .config import LaunchConfig
 

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
         RendezvousHandler,
         RendezvousHandlerCreator,
         RendezvousInfo,
-        RendezvousParameters,
         RendezvousStateError,
         RendezvousStoreInfo,
         RendezvousTimeoutError,
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
         Verdict,
         VerdictKind,
     )
+    from .parameters import RendezvousParameters
     from .registry import (
         RendezvousHandlerRegistry,
         get_rendezvous_handler,

@@ -33,9 +33,9 @@ from .addresses import (
 from .handler import (
     RendezvousClosedError,
     RendezvousConnectionError,
-    RendezvousParameters,
     RoundHandler,
 )
+from .parameters import RendezvousParameters
 from .rounds import RoundRendezvous
 from .store import Connection
 from .tcp_store import TcpStore

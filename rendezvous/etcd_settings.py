@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from .addresses import Endpoint, parse_endpoint
-from .handler import RendezvousParameters
+from .parameters import RendezvousParameters
 
 DEFAULT_PORT = 2379
 

@@ -24,7 +24,8 @@ from typing import Any, Generic, TypeVar
 from .addresses import Endpoint, address_towards, default_address, is_loopback
 from .etcd_settings import EtcdSettings
 from .failover import Failover
-from .handler import RendezvousConnectionError, RendezvousError, RendezvousParameters
+from .handler import RendezvousConnectionError, RendezvousError
+from .parameters import RendezvousParameters
 from .rounds import RoundRendezvous
 from .store import Connection
 from .timing import timing_of

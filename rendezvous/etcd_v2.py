@@ -39,8 +39,9 @@ from .etcd_store import (
 )
 from .etcd_v2_client import Member, path_of
 from .failover import Refused, Unreachable
-from .handler import RendezvousParameters, RoundHandler
+from .handler import RoundHandler
 from .keys import RunKeys
+from .parameters import RendezvousParameters
 
 log = logging.getLogger(__name__)
 

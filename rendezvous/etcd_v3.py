@@ -34,8 +34,9 @@ from .etcd_store import (
 from .etcd_v3_client import Gateway, decode, encode
 from .etcd_v3_watch import AFTER_COUNTERS, COUNTED, StreamWatch
 from .failover import Refused
-from .handler import RendezvousParameters, RoundHandler
+from .handler import RoundHandler
 from .keys import RunKeys
+from .parameters import RendezvousParameters
 
 # etcd takes 128 operations and 1.5 MiB in a transaction, unless told otherwise.
 _MAX_OPERATIONS = 120

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from importlib import import_module
 
-from .handler import RendezvousHandler, RendezvousHandlerCreator, RendezvousParameters
+from .handler import RendezvousHandler, RendezvousHandlerCreator
+from .parameters import RendezvousParameters
 
 log = logging.getLogger(__name__)
 

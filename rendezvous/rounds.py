@@ -17,7 +17,6 @@ from .handler import (
     RendezvousError,
     RendezvousGracefulExitError,
     RendezvousInfo,
-    RendezvousParameters,
     RendezvousStateError,
     RoundHandler,
     Verdict,
@@ -27,6 +26,7 @@ from .heart import Heart
 from .joining import Joining, abort_run, has_ended
 from .keys import RoundKeys, RunKeys
 from .membership import Membership
+from .parameters import RendezvousParameters
 from .ports import PortClaim
 from .records import Limits, Node, Origin
 from .round import DOOR

@@ -12,7 +12,6 @@ from .handler import (
     RendezvousClosedError,
     RendezvousError,
     RendezvousInfo,
-    RendezvousParameters,
     RendezvousStoreInfo,
     RoundHandler,
     Verdict,
@@ -20,6 +19,7 @@ from .handler import (
 )
 from .keys import RunKeys
 from .memory import MemoryStore
+from .parameters import RendezvousParameters
 from .ports import PortClaim
 from .round_store import RoundStore
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .handler import RendezvousParameters
+from .parameters import RendezvousParameters
 
 # Ten years: what people mean by "inf", which the system's clocks don't take.
 _LONGEST_S = 3e8

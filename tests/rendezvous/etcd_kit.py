@@ -5,7 +5,7 @@ from elrun.rendezvous.etcd_v2 import EtcdV2Store
 from elrun.rendezvous.etcd_v2_client import Member
 from elrun.rendezvous.etcd_v3 import EtcdV3Store
 from elrun.rendezvous.etcd_v3_client import Gateway
-from elrun.rendezvous.handler import RendezvousParameters
+from elrun.rendezvous.parameters import RendezvousParameters
 
 KINDS = {"etcd-v2": (EtcdV2Store, Member), "etcd-v3": (EtcdV3Store, Gateway)}
 RUN = "run/it"

@@ -5,7 +5,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 
 from elrun.rendezvous.c10d import TcpStore
-from elrun.rendezvous.handler import NodeProfile, RendezvousParameters, Verdict, VerdictKind
+from elrun.rendezvous.handler import NodeProfile, Verdict, VerdictKind
+from elrun.rendezvous.parameters import RendezvousParameters
 from elrun.rendezvous.rounds import RoundRendezvous
 from elrun.rendezvous.store import Connection
 from elrun.rendezvous.timing import Timing

@@ -11,10 +11,10 @@ from elrun.rendezvous.c10d import Reach
 from elrun.rendezvous.handler import (
     RendezvousClosedError,
     RendezvousConnectionError,
-    RendezvousParameters,
     VerdictKind,
 )
 from elrun.rendezvous.keys import RunKeys
+from elrun.rendezvous.parameters import RendezvousParameters
 from elrun.rendezvous.registry import get_rendezvous_handler
 from round_kit import PATIENCE_S, TestNode
 

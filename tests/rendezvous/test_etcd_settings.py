@@ -3,7 +3,7 @@
 import pytest
 from elrun.rendezvous.addresses import Endpoint
 from elrun.rendezvous.etcd_settings import EtcdSettings, etcd_settings
-from elrun.rendezvous.handler import RendezvousParameters
+from elrun.rendezvous.parameters import RendezvousParameters
 
 
 def settings(endpoint="", **config):

@@ -8,7 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from elrun.rendezvous.etcd_server import EtcdServer
 from elrun.rendezvous.failover import Unreachable
-from elrun.rendezvous.handler import RendezvousConnectionError, RendezvousParameters
+from elrun.rendezvous.handler import RendezvousConnectionError
+from elrun.rendezvous.parameters import RendezvousParameters
 from elrun.rendezvous.registry import get_rendezvous_handler
 from etcd_kit import RUN, EtcdClients
 

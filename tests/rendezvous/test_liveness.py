@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import pytest
 from elrun.rendezvous.attendance import take_attendance
-from elrun.rendezvous.handler import RendezvousParameters, Verdict, VerdictKind
+from elrun.rendezvous.handler import Verdict, VerdictKind
 from elrun.rendezvous.keys import RunKeys
 from elrun.rendezvous.membership import sentence
+from elrun.rendezvous.parameters import RendezvousParameters
 from elrun.rendezvous.records import History, Limits, Member, Node, Origin, Roster
 from elrun.rendezvous.round import draw_roster, restarts_after
 from elrun.rendezvous.timing import timing_of

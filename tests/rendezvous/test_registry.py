@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 import pytest
-from elrun.rendezvous.handler import RendezvousParameters
+from elrun.rendezvous.parameters import RendezvousParameters
 from elrun.rendezvous.registry import (
     RendezvousHandlerRegistry,
     get_rendezvous_handler,

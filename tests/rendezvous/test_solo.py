@@ -6,10 +6,10 @@ import pytest
 from elrun.rendezvous.handler import (
     NodeProfile,
     RendezvousClosedError,
-    RendezvousParameters,
     Verdict,
     VerdictKind,
 )
+from elrun.rendezvous.parameters import RendezvousParameters
 from elrun.rendezvous.registry import get_rendezvous_handler
 
 
