@@ -244,7 +244,7 @@ def test_nothing_is_left_in_the_agent_by_function_workers(start, method):
         context.wait()
         context.close()
 
-    assert fds == worker_kit.open_fds()
+    assert worker_kit.open_fds() <= fds
     assert children == worker_kit.children()
 
 

@@ -195,7 +195,8 @@ def test_a_guardian_that_is_released_is_gone():
     guardian.release()
     guardian.release()
 
-    assert (fds, children) == (worker_kit.open_fds(), worker_kit.children())
+    assert worker_kit.open_fds() <= fds  # others' may have been collected meanwhile
+    assert worker_kit.children() <= children
 
 
 def test_the_agent_adopts_orphans_only_while_it_has_a_guardian(ear):

@@ -222,7 +222,8 @@ def test_nothing_is_left_open(guardian, tmp_path):
     begun.close()
 
     assert refused is None
-    assert (before, children) == (worker_kit.open_fds(), worker_kit.children())
+    assert worker_kit.open_fds() <= before
+    assert worker_kit.children() <= children
 
 
 def test_a_slot_keeps_its_number():

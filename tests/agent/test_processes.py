@@ -352,7 +352,7 @@ def test_fifty_groups_leave_nothing_in_the_agent(shells):
         context.wait()
         context.close()
 
-    assert fds == worker_kit.open_fds()
+    assert worker_kit.open_fds() <= fds
     assert children == worker_kit.children()
 
 

@@ -35,13 +35,14 @@ sys.stdout.write(f"attempt {attempt} port {os.environ['MASTER_PORT']}\\n")
 sys.exit(1 if attempt == "0" and os.environ["RANK"] == "0" else 0)
 """
 ALL_REDUCE = """
-import sys, torch, torch.distributed as dist
+import os, sys, torch, torch.distributed as dist
 dist.init_process_group("gloo")
 one = torch.ones(1)
 dist.all_reduce(one)
 assert dist.is_torchelastic_launched()
 sys.stdout.write(f"sum {int(one)}\\n")
 dist.destroy_process_group()
+os._exit(0)  # torch 2.13 aborts now and then when the interpreter is taken down around gloo
 """
 TORCH_RECORD = """
 from torch.distributed.elastic.multiprocessing.errors import record
@@ -389,6 +390,7 @@ if dist.get_rank() == 0 and attempt < int(os.environ["DEATHS"]):
 dist.barrier()
 if dist.get_rank() == 0:
     print("survived", attempt, flush=True)
+os._exit(0)  # torch 2.13 aborts now and then when the interpreter is taken down around gloo
 """
 
 
