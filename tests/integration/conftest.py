@@ -57,11 +57,11 @@ def _elrun(tmp_path):
     token = tmp_path.name + os.urandom(4).hex()
     jobs = []
 
-    def start(*args, env=None, command=("-m", "elrun"), **options):
+    def start(*args, env=None, command=("-m", "elrun"), prefix=(), **options):
         variables = {k: v for k, v in os.environ.items() if not k.startswith(("PET_", "SLURM_"))}
         variables |= {TOKEN: token, "PYTHONFAULTHANDLER": "1", **(env or {})}
         process = subprocess.Popen(
-            [sys.executable, *command, *map(str, args)],
+            [*prefix, sys.executable, *command, *map(str, args)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -1,0 +1,109 @@
+"""A job whose workers go in step, count their steps, and resume from a checkpoint.
+
+    in_step.py FOLDER [--gloo]
+
+It goes on until FOLDER has a file named ``enough``. The journal in FOLDER has a line for each step
+that a worker made together with all others of its group. They meet at rank 0, by plain sockets, or
+by gloo: either blocks while a peer is silent, and fails when one is gone.
+"""
+
+import json
+import os
+import socket
+import sys
+import time
+from pathlib import Path
+
+STEP_S = 0.05
+SAVE_EVERY = 5
+
+FOLDER = Path(sys.argv[1])
+RANK, WORLD_SIZE = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+MASTER = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+
+
+class Sockets:
+    def __init__(self):
+        if RANK == 0:
+            with socket.create_server(("", MASTER[1])) as server:
+                self.peers = [server.accept()[0] for _ in range(1, WORLD_SIZE)]
+        else:
+            self.peers = [self.connect()]
+
+    @staticmethod
+    def connect():
+        while True:
+            try:
+                return socket.create_connection(MASTER)
+            except ConnectionRefusedError:  # rank 0 has yet to come
+                time.sleep(0.02)
+
+    def agree(self, number):
+        """Return rank 0's number, once all are here."""
+        if RANK != 0:
+            self.peers[0].sendall(bytes(8))
+            return int.from_bytes(self.receive(self.peers[0]), "big")
+        for peer in self.peers:
+            self.receive(peer)
+        for peer in self.peers:
+            peer.sendall(number.to_bytes(8, "big"))
+        return number
+
+    @staticmethod
+    def receive(peer):
+        data = peer.recv(8, socket.MSG_WAITALL)
+        if len(data) < 8:
+            raise ConnectionError("a peer is gone")
+        return data
+
+
+class Gloo:
+    def __init__(self):
+        import torch
+        import torch.distributed as dist
+
+        dist.init_process_group("gloo")
+        self.torch, self.dist = torch, dist
+
+    def agree(self, number):
+        value = self.torch.tensor([number if RANK == 0 else 0])
+        self.dist.all_reduce(value)
+        return int(value)
+
+
+def saved_step():
+    try:
+        return int((FOLDER / "checkpoint").read_text())
+    except FileNotFoundError:
+        return 0
+
+
+def save(step):
+    part = FOLDER / "checkpoint.part"
+    part.write_text(str(step))
+    part.replace(FOLDER / "checkpoint")
+
+
+def main():
+    group = Gloo() if "--gloo" in sys.argv else Sockets()
+    step = first = group.agree(saved_step())
+    with (FOLDER / "journal").open("a", buffering=1) as journal:
+        while True:
+            start = time.monotonic()
+            time.sleep(STEP_S)
+            is_enough = RANK == 0 and (FOLDER / "enough").exists()
+            if group.agree(int(is_enough)):
+                return
+            step += 1
+            line = {"round": MASTER, "rank": RANK, "step": step, "start": start}
+            journal.write(json.dumps({**line, "end": time.monotonic()}) + "\n")
+            if step == first + 1:
+                sys.stdout.write(f"{WORLD_SIZE} workers, from step {step}\n")
+                sys.stdout.flush()
+            if RANK == 0 and step % SAVE_EVERY == 0:
+                save(step)
+
+
+main()
+sys.stdout.flush()
+os._exit(0)  # torch 2.13 aborts now and then when the interpreter is taken down around gloo
