@@ -51,8 +51,7 @@ def take_attendance(
         if each != seat and not node.is_withdrawn
     }
     missing: dict[str, int] = {}
-    # A member that was alone has no heartbeat.
-    if history is not None and len(history.roster.members) > 1:
+    if history is not None:
         before = run.round(history.roster.round)
         missing = {before.beat(rank): rank for rank in missing_survivors(seated, history)}
     heart.listen_to([*others, *missing])

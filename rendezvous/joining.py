@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Callable
 
+from .bystander import await_verdict
 from .handler import (
     Placement,
     RendezvousClosedError,
@@ -25,6 +26,7 @@ from .store import Store
 from .timing import Timing
 from .wire import (
     read_count,
+    read_forming,
     read_roster,
     read_verdict,
     write_roster,
@@ -43,6 +45,7 @@ class Joining:
         store: The store.
         run: Its keys.
         node: The node's record.
+        number: The round to try first.
         timing: How long to wait for what.
         heart: The node's heart, which beats on each seat in turn.
         clock: A monotonic clock.
@@ -53,6 +56,7 @@ class Joining:
         store: Store,
         run: RunKeys,
         node: Node,
+        number: int,
         timing: Timing,
         heart: Heart,
         clock: Callable[[], float] = time.monotonic,
@@ -64,7 +68,7 @@ class Joining:
         self._heart = heart
         self._clock = clock
         self._seats: list[Seat] = []
-        self._round_number = 0
+        self._round_number = number
 
     @property
     def round_number(self) -> int:
@@ -81,8 +85,7 @@ class Joining:
             RendezvousStateError: The run has other limits, or the store holds something foreign.
             RendezvousConnectionError: The store was lost.
         """
-        origin = self._node.origin
-        number = read_forming_round(self._store, self._run) if origin is None else origin.round + 1
+        number = self._round_number
         while True:
             place = self._enter_round(number)
             if place is not None:
@@ -142,7 +145,7 @@ class Joining:
                 roster, 0 if finished is None else read_count(before.finished, finished)
             )
             verdict_data = (
-                _wait_for(self._store, before.verdict)
+                await_verdict(self._store, before, roster, self._heart, self._timing)
                 if wanted is None
                 else self._store.create(before.verdict, write_verdict(wanted))
             )
@@ -173,8 +176,8 @@ class Joining:
 
 def read_forming_round(store: Store, run: RunKeys) -> int:
     """Return the number of the round that a newcomer should try first."""
-    (hint,) = store.get([run.hint])
-    return 0 if hint is None else read_count(run.hint, hint)
+    (record,) = store.get([run.record])
+    return 0 if record is None else read_forming(run.record, record)
 
 
 def read_history(store: Store, run: RunKeys, number: int) -> History | None:

@@ -42,10 +42,7 @@ class Membership:
         self._conclude = conclude
 
     def begin(self) -> None:
-        """Beat, and listen to whom this rank has to listen; a node alone does neither."""
-        if self._place.group_world_size == 1:
-            self._heart.rest()
-            return
+        """Beat, also where only spares may hear it, and listen to whom this rank has to listen."""
         rank = self._place.group_rank
         self._heart.beat_at(self._keys.beat(rank))
         if rank <= 1:

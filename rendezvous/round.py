@@ -11,12 +11,13 @@ that it isn't in, save those of the one before.
     place/<seat> what became of that seat; follows from the roster alone (``Place``)
     verdict      why the round ended; written once (``Verdict``)
     finished     a counter: nodes whose workers have all succeeded
+    success/<rank>  mark of each of them, which is what counts: a counter can't be signed
     seat_beat/<seat>, beat/<rank>   signs of life, rewritten all the time (``heart.py``)
 
-and beside the rounds ``run/<id>/round``, the number of the round that is forming. That one is a
-hint: it may lag behind, when two nodes write it in the wrong order or one dies before it does, but
-never runs ahead. A node that it sends to a round too early finds the door shut and goes on to the
-next.
+and beside the rounds ``run/<id>/round``, the run's own record, with the number of the round that
+is forming. That is a hint: it may lag behind, when two nodes write it in the wrong order or one
+dies before it does, but never runs ahead. A node that it sends to a round too early finds the door
+shut and goes on to the next.
 
 *Joining.* A node takes a seat, writes its record and blocks on its place: two writes and one wait,
 however many nodes there are. Nobody reads all records but the one that seals.
@@ -57,7 +58,8 @@ NODE_LOST, by whoever of the others listens to it. If it lives, it reads that ve
 wakes, stops its workers and comes back as a newcomer. The node on seat 0 counts those who sit
 there and are silent as if they had left, and does not wait for silent members of the round before;
 no other node that seals does, since a lost node that gets into a roster is missed there soon
-enough.
+enough. Those who wait for the verdict of a running round listen to one of its members, and to all
+once that one is silent: if no member is left to say so, they say that all are lost.
 
 *Restarts.* The roster carries the number of restarts that the job has spent. It is that of the
 round before, plus one if that ended by WORKER_FAILED and lost no node. So the budget is the job's,

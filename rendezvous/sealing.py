@@ -37,7 +37,7 @@ from .wire import (
     read_node,
     read_place,
     read_roster,
-    write_count,
+    write_forming,
     write_node,
     write_place,
     write_roster,
@@ -285,8 +285,8 @@ def places_to_write(run: RunKeys, roster: Roster, taken: int) -> dict[str, bytes
     keys = run.round(roster.round)
     places = places_of(roster)
     values = {keys.place(n): write_place(places.get(n, NotTaken())) for n in range(taken)}
-    beats = {keys.beat(rank): FIRST_BEAT for rank in range(len(places)) if len(places) > 1}
-    return {**values, **beats, run.hint: write_count(roster.round + 1)}
+    beats = {keys.beat(rank): FIRST_BEAT for rank in range(len(places))}
+    return {**values, **beats, run.record: write_forming(roster.round + 1)}
 
 
 def unoccupied(keys: RoundKeys, numbers: Iterable[int], node: Node) -> dict[str, bytes]:

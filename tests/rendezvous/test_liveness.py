@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 from elrun.rendezvous.attendance import take_attendance
-from elrun.rendezvous.handler import Verdict, VerdictKind
+from elrun.rendezvous.handler import RendezvousGracefulExitError, Verdict, VerdictKind
+from elrun.rendezvous.heart import FINISHED
 from elrun.rendezvous.keys import RunKeys
 from elrun.rendezvous.membership import sentence
 from elrun.rendezvous.parameters import RendezvousParameters
@@ -21,6 +22,13 @@ def fall_silent(*nodes):
     """Stop the hearts of nodes: they neither beat nor listen, as if their machines stood still."""
     for node in nodes:
         node.handler._heart.rest()
+
+
+def until_beat(store, key, ends_with=b""):
+    """Return after the next beat at a key that ends so."""
+    before = store.get([key])
+    while (now := store.get([key])) == before or not now[0].endswith(ends_with):
+        assert not store.wait(["no such key"], LIVELY["heartbeat_s"])
 
 
 @pytest.mark.parametrize("silent", [(0,), (1,), (2,), (0, 1), (1, 2)])
@@ -81,19 +89,61 @@ def test_a_member_that_is_slow_to_come_back_is_waited_for(memory_job, memory):
     first, second = memory_job.running(2, (1, 2), **LIVELY)
     first.handler.conclude(failed(0))
     coming = first.join()
-    before = memory.get([RUN.round(0).beat(1)])
-    while memory.get([RUN.round(0).beat(1)]) == before:
-        assert not second.store.wait(["no such key"], LIVELY["heartbeat_s"])
+    until_beat(memory, RUN.round(0).beat(1))
     places = [*memory_job.rendezvous([second]), coming.result(PATIENCE_S).placement]
 
     assert {(2, 1)} == {(place.group_world_size, place.restart_count) for place in places}
 
 
-def test_a_node_alone_has_no_heartbeat(memory_job, memory):
-    """Nobody would listen."""
-    memory_job.rendezvous([memory_job.node((1, 1), **LIVELY)])
+def test_a_spare_begins_anew_when_all_members_are_gone(memory_job):
+    """At once or one after the other: the next round lacks them all, and costs no restart."""
+    nodes = memory_job.running(2, (2, 2), **LIVELY)
+    spares = [memory_job.node((2, 2), **LIVELY).join() for _ in range(2)]
+    fall_silent(*nodes)
+    places = [join.result(PATIENCE_S).placement for join in spares]
+    verdict = nodes[0].await_verdict()
 
-    assert [None] == memory.get([RUN.round(0).beat(0)])
+    assert (VerdictKind.NODE_LOST, (0, 1)) == (verdict.kind, verdict.lost)
+    assert {(1, 2, 0)} == {(p.round, p.group_world_size, p.restart_count) for p in places}
+
+
+def test_a_spare_notices_that_a_node_alone_is_gone(memory_job):
+    """Nobody else would."""
+    (node,) = memory_job.running(1, (1, 1), **LIVELY)
+    spare = memory_job.node((1, 1), **LIVELY).join()
+    fall_silent(node)
+
+    assert 1 == spare.result(PATIENCE_S).placement.round
+    assert "(group rank 0) has not been heard of" in node.await_verdict().reason
+
+
+def test_a_spare_leaves_it_to_the_members_to_miss_one_of_them(memory_job, memory):
+    """The first may have finished and gone: while another one lives, the round goes on."""
+    first, second = memory_job.running(2, (2, 2), **LIVELY)
+    first.handler.arrive()
+    until_beat(memory, RUN.round(0).beat(0), ends_with=FINISHED)
+    fall_silent(first)
+    waiting = memory_job.node((2, 2), **LIVELY)
+    spare = waiting.join()
+    while waiting.handler._heart.silent() != {RUN.round(0).beat(0)}:
+        assert not second.store.wait(["no such key"], LIVELY["heartbeat_s"])
+    for _ in range(3 * round(LIVELY["patience_s"] / LIVELY["heartbeat_s"])):
+        assert not second.store.wait([RUN.round(0).verdict], LIVELY["heartbeat_s"])
+    second.handler.arrive()
+
+    with pytest.raises(RendezvousGracefulExitError):
+        spare.result(PATIENCE_S)
+
+
+def test_a_spare_ends_a_run_whose_members_finished_and_are_gone(memory_job, memory):
+    """The last to finish died before it could say that all have."""
+    nodes = memory_job.running(2, (2, 2), **LIVELY)
+    spare = memory_job.node((2, 2), **LIVELY).join()
+    fall_silent(*nodes)
+    memory.add(RUN.round(0).finished, 2)
+
+    with pytest.raises(RendezvousGracefulExitError):
+        spare.result(PATIENCE_S)
 
 
 def test_a_lost_spare_does_not_take_a_place(memory_job):
@@ -167,14 +217,6 @@ def test_a_silent_survivor_counts_as_lost():
     )
 
     assert ((2, 1), False) == (alive.history.verdict.lost, alive.is_passing)
-
-
-def test_a_survivor_that_was_alone_has_its_last_call():
-    """It had no heartbeat, so silence says nothing."""
-    ear = Ear()
-    take_attendance(ear, RUN, 1, 0, {0: node("b")}, history("a"))
-
-    assert [] == ear.listens_to
 
 
 def test_a_failure_that_came_with_a_lost_node_is_free():

@@ -1,0 +1,58 @@
+"""What a node that is outside a running round hears of it: as a rule, that somebody lives there.
+
+A spare waits for the verdict of the running round, which the round's members write. If all of them
+are gone at once (a rack without power, a job that was killed as a whole and started again), nobody
+is left to do so but those who wait. So each of them listens to group rank 0, and, if that falls
+silent, to all members. Once all are silent, it writes the verdict itself.
+"""
+
+from __future__ import annotations
+
+from .handler import Verdict, VerdictKind
+from .heart import Heart
+from .keys import RoundKeys
+from .membership import sentence
+from .records import Roster
+from .store import Store
+from .timing import Timing
+from .wire import read_count, write_verdict
+
+
+def await_verdict(
+    store: Store, keys: RoundKeys, roster: Roster, heart: Heart, timing: Timing
+) -> bytes:
+    """Return the verdict of a running round, at the latest when all of its members are silent.
+
+    Args:
+        store: The store.
+        keys: The round's keys.
+        roster: Its members, one at least.
+        heart: The heart of the node that waits, which beats on its seat.
+        timing: How long to bear silence.
+    """
+    everybody = tuple(keys.beat(rank) for rank in range(len(roster.members)))
+    heard = everybody[:1]
+    heart.listen_to(heard)
+    while True:
+        told = store.wait([keys.verdict], timing.patience_s)
+        if told is not None:
+            return told[0]
+        if len(heart.silent()) < len(heard):
+            continue
+        if heard == everybody:
+            verdict = _verdict_without_members(store, keys, roster, timing)
+            return store.create(keys.verdict, write_verdict(verdict))
+        heard = everybody
+        heart.listen_to(heard)
+
+
+def _verdict_without_members(
+    store: Store, keys: RoundKeys, roster: Roster, timing: Timing
+) -> Verdict:
+    """Return how a round ended whose members are all gone."""
+    (finished,) = store.get([keys.finished])
+    if finished is not None and read_count(keys.finished, finished) >= len(roster.members):
+        return Verdict(VerdictKind.DONE)
+    lost = tuple(range(len(roster.members)))
+    reason = sentence(lost, roster, timing.patience_s)
+    return Verdict(VerdictKind.NODE_LOST, reason=reason, lost=lost)
