@@ -11,9 +11,14 @@ NCCL_ASYNC_ERROR_HANDLING = "TORCH_NCCL_ASYNC_ERROR_HANDLING"
 VISIBLE_DEVICES = "CUDA_VISIBLE_DEVICES"
 
 
+_SECRET = "ELRUN_RDZV_SECRET"  # noqa: S105  a name
+
+
 def inherited_environment() -> Mapping[str, str]:
-    """Return the agent's own environment, which its workers inherit."""
-    return os.environ
+    """Return the agent's own environment, which its workers inherit, less the job's secret."""
+    environment = os.environ.copy()
+    environment.pop(_SECRET, None)  # a program that logs its environment must not log this
+    return environment
 
 
 def shared_environment(local_world_size: int, inherited: Mapping[str, str]) -> dict[str, str]:

@@ -57,6 +57,13 @@ class Environment:
         return self.variables.get("LOGLEVEL") or "WARNING"
 
     @property
+    def rendezvous_secret(self) -> bytes:
+        """``ELRUN_RDZV_SECRET``: what the nodes of a job know and nobody else; may be empty."""
+        return (
+            self.variables.get("ELRUN_RDZV_SECRET", "").strip().encode("utf-8", "surrogateescape")
+        )
+
+    @property
     def log_line_prefix_template(self) -> str | None:
         """``TORCHELASTIC_LOG_LINE_PREFIX_TEMPLATE``."""
         return self.variables.get("TORCHELASTIC_LOG_LINE_PREFIX_TEMPLATE") or None

@@ -19,7 +19,7 @@ from ..rendezvous.addresses import parse_endpoint
 from ..rendezvous.handler import RendezvousHandler, RoundHandler
 from ..rendezvous.parameters import RendezvousParameters
 from ..rendezvous.registry import get_rendezvous_handler
-from .config import LaunchConfig
+from .config import Environment, LaunchConfig
 
 log = logging.getLogger(__name__)
 
@@ -103,7 +103,7 @@ def _compose(
         min_nodes=config.min_nodes,
         max_nodes=config.max_nodes,
         local_addr=config.local_addr,
-        **config.rdzv_configs,
+        **{**_secret(), **config.rdzv_configs},
     )
     master_addr, master_port = _fixed_master(parameters)
     handler = get_rendezvous_handler(parameters)
@@ -134,6 +134,16 @@ def _compose(
         preload=config.preload,
     )
     return handler, agent
+
+
+def _secret() -> dict[str, Any]:
+    """Return the job's secret as a setting, if the environment has one."""
+    value = Environment.current().rendezvous_secret
+    if not value:
+        return {}
+    from ..rendezvous.signing import Secret  # noqa: PLC0415  few jobs have one
+
+    return {"secret": Secret(value)}
 
 
 def _leave(handler: RendezvousHandler) -> None:

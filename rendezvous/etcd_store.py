@@ -194,7 +194,7 @@ class EtcdStore(ABC, Generic[_C]):
         """Add to a counter; see ``Store.add``."""
 
     @abstractmethod
-    def create(self, key: str, value: bytes) -> bytes:
+    def create(self, key: str, value: bytes, instead_of: bytes = b"") -> bytes:
         """Write a value once; see ``Store.create``."""
 
     @abstractmethod

@@ -94,10 +94,13 @@ class EtcdV2Store(EtcdStore[Member]):
         listing = self._call(lambda client: client.read(path, recursive=True, quorum=True))
         return sum(int(each.value) for each in listing.leaves if each.createdIndex <= created_at)
 
-    def create(self, key: str, value: bytes) -> bytes:
+    def create(self, key: str, value: bytes, instead_of: bytes = b"") -> bytes:
         """Write a value once; see ``Store.create``."""
-        path = self._path_of(key)
-        return _decode(self._call(lambda client: _create(client, path, _encode(value))).value)
+        path, text = self._path_of(key), _encode(value)
+        if instead_of:
+            old = _encode(instead_of)
+            return _decode(self._call(lambda client: _replace(client, path, text, old)).value)
+        return _decode(self._call(lambda client: _create(client, path, text)).value)
 
     def _write(self, values: Mapping[str, bytes]) -> None:
         for key, value in values.items():
@@ -262,6 +265,16 @@ def _create(client: Any, path: str, text: str, ttl_s: int | None = None) -> Any:
     try:
         return client.write(path, text, ttl=ttl_s, prevExist=False)
     except etcd.EtcdAlreadyExist:
+        return client.read(path, quorum=True)
+
+
+def _replace(client: Any, path: str, text: str, old: str) -> Any:
+    """Return the node that stands at a path, having written it if the old one did."""
+    import etcd  # noqa: PLC0415  etcd's users only
+
+    try:
+        return client.write(path, text, prevValue=old)
+    except etcd.EtcdCompareFailed:
         return client.read(path, quorum=True)
 
 

@@ -97,11 +97,11 @@ class EtcdV3Store(EtcdStore[Gateway]):
         then = {"request_range": {**_range_below(name), "revision": put_at}}
         return int(_read_value(name, self._transact({"success": [then]})["responses"][0]) or 0)
 
-    def create(self, key: str, value: bytes) -> bytes:
+    def create(self, key: str, value: bytes, instead_of: bytes = b"") -> bytes:
         """Write a value once; see ``Store.create``."""
         name = self._name_of(key)
         request = {
-            "compare": [_is_absent(name)],
+            "compare": [_has_value(name, instead_of) if instead_of else _is_absent(name)],
             "success": [self._put(name, value)],
             "failure": [{"request_range": {"key": encode(name)}}],
         }
@@ -184,6 +184,10 @@ def create_etcd_v3(params: RendezvousParameters) -> RoundHandler:
 
 def _is_absent(name: bytes) -> dict[str, Any]:
     return {"key": encode(name), "target": "CREATE", "result": "EQUAL", "create_revision": "0"}
+
+
+def _has_value(name: bytes, value: bytes) -> dict[str, Any]:
+    return {"key": encode(name), "target": "VALUE", "result": "EQUAL", "value": encode(value)}
 
 
 def _range_below(name: bytes) -> dict[str, Any]:

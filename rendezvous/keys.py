@@ -35,6 +35,10 @@ class RoundKeys:
         """Counter of the nodes whose workers all succeeded."""
         return f"{self.prefix}/finished"
 
+    def success(self, group_rank: int) -> str:
+        """Mark of this member that its workers all succeeded; what the counter rests on."""
+        return f"{self.prefix}/success/{group_rank}"
+
     def node(self, seat: int) -> str:
         """Record of the node on this seat, written by that node only."""
         return f"{self.prefix}/node/{seat}"
@@ -85,10 +89,15 @@ class RunKeys:
         return "run/" + self.run_id.replace("%", "%25").replace("/", "%2F")
 
     @property
-    def hint(self) -> str:
-        """Number of the round that is forming: it may lag behind, and never runs ahead."""
+    def record(self) -> str:
+        """Which round is forming: it may lag behind, and never runs ahead."""
         return f"{self.prefix}/round"
 
     def round(self, number: int) -> RoundKeys:
         """Return the keys of one round, by its number from 0."""
         return RoundKeys(f"{self.prefix}/round/{number}")
+
+
+def is_counter(key: str) -> bool:
+    """Return whether what stands at a key is a number that nodes add to, or may be one."""
+    return key.endswith(("/seats", "/finished")) or "/shared/" in key

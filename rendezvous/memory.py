@@ -56,13 +56,14 @@ class MemoryStore:
             self._check()
             return [self._shelf.values.get(key) for key in keys]
 
-    def create(self, key: str, value: bytes) -> bytes:
+    def create(self, key: str, value: bytes, instead_of: bytes = b"") -> bytes:
         """Write a value once; see ``Store.create``."""
         with self._shelf.changed:
             self._check()
-            standing = self._shelf.values.setdefault(key, value)
-            self._shelf.changed.notify_all()
-            return standing
+            if self._shelf.values.get(key, b"") == instead_of:
+                self._shelf.values[key] = value
+                self._shelf.changed.notify_all()
+            return self._shelf.values.get(key, b"")
 
     def wait(self, keys: Sequence[str], timeout_s: float | None) -> list[bytes] | None:
         """Block until every key is there; see ``Store.wait``."""

@@ -7,7 +7,9 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
+from .entry import enter_run
 from .farewell import Farewell
 from .handler import (
     NodeProfile,
@@ -31,6 +33,7 @@ from .ports import PortClaim
 from .records import Limits, Node, Origin
 from .round import DOOR
 from .round_store import RoundStore
+from .signing import SignedStore, secret_of
 from .store import Connection, Store
 from .timing import Timing, timing_of
 from .wire import read_verdict, write_verdict
@@ -63,6 +66,7 @@ class RoundRendezvous(RoundHandler):
         self._backend = params.backend
         self._run = RunKeys(params.run_id)
         self._limits = Limits(params.min_nodes, params.max_nodes)
+        self._secret = secret_of(params)
         self._connect = connect
         self._timing = timing or timing_of(params)
         self._clock = clock
@@ -76,6 +80,7 @@ class RoundRendezvous(RoundHandler):
         # has the watcher of each round.
         self._lock = threading.Lock()
         self._connection: Connection | None = None
+        self._forming = 0
         self._joining: Joining | None = None
         self._claim: PortClaim | None = None
         self._place: Placement | None = None
@@ -149,7 +154,12 @@ class RoundRendezvous(RoundHandler):
         """Say that this node's workers all succeeded; the last node to say so concludes DONE."""
         store, place, keys = self._current_round()
         self._heart.finish()
-        if store.add(keys.finished, 1) == place.group_world_size:
+        store.set({keys.success(place.group_rank): b"1"})
+        if store.add(keys.finished, 1) < place.group_world_size:
+            return
+        # The counter bears no signature: it says when to look, and the marks say what is so.
+        marks = [keys.success(rank) for rank in range(place.group_world_size)]
+        if None not in store.get(marks):
             self.conclude(Verdict(VerdictKind.DONE, place.group_rank))
 
     def publish(self, outcome: bytes) -> None:
@@ -229,12 +239,29 @@ class RoundRendezvous(RoundHandler):
     def _reach_store(self) -> Connection:
         if self._connection is None:
             connection = self._connect(self._shut_down)
+            try:
+                connection = self._enter_run(connection)
+            except RendezvousError:
+                connection.store.close()
+                raise
             with self._lock:
                 if self._shut_down.is_set():
                     connection.store.close()
                     raise RendezvousClosedError(f"this node has left run {self._run.run_id!r}")
                 self._connection = connection
         return self._connection
+
+    def _enter_run(self, connection: Connection) -> Connection:
+        """Return the connection as this run's nodes use it."""
+        secret, open_aside = self._secret, connection.open_aside
+        self._forming = enter_run(connection.store, self._run, secret)
+        if secret is None:
+            return connection
+        return replace(
+            connection,
+            store=SignedStore(connection.store, secret),
+            open_aside=open_aside and (lambda: SignedStore(open_aside(), secret)),
+        )
 
     def _open_aside(self) -> Store:
         """Return the store as the heart reaches it."""
@@ -263,8 +290,9 @@ class RoundRendezvous(RoundHandler):
                 raise RendezvousClosedError(f"this node has left run {self._run.run_id!r}")
             origin = self._origin(before)
             node = self._record(connection, claim.port, origin)
+            number = self._forming if before is None else before.round + 1
             joining = Joining(
-                connection.store, self._run, node, self._timing, self._heart, self._clock
+                connection.store, self._run, node, number, self._timing, self._heart, self._clock
             )
             self._joining = joining
         if last_claim is not None:  # only now, so that no two rounds in a row have one port

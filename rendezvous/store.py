@@ -27,12 +27,13 @@ class Store(Protocol):
     def get(self, keys: Sequence[str]) -> list[bytes | None]:
         """Return the values without blocking; None for each key that isn't there."""
 
-    def create(self, key: str, value: bytes) -> bytes:
+    def create(self, key: str, value: bytes, instead_of: bytes = b"") -> bytes:
         """Write a value unless one stands already; return the one that stands.
 
         Args:
             key: The key; of several nodes that create it, exactly one succeeds.
             value: Not empty.
+            instead_of: A value that is there, to be replaced if it still is; empty: none is.
         """
 
     def wait(self, keys: Sequence[str], timeout_s: float | None) -> list[bytes] | None:

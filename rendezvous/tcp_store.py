@@ -77,9 +77,9 @@ class TcpStore:
         found = dict(zip(wanted, values, strict=True))
         return [found.get(key) for key in keys]
 
-    def create(self, key: str, value: bytes) -> bytes:
+    def create(self, key: str, value: bytes, instead_of: bytes = b"") -> bytes:
         """Write a value once; see ``Store.create``."""
-        return bytes(self._call(self._open_client().compare_set, key, b"", value))
+        return bytes(self._call(self._open_client().compare_set, key, instead_of, value))
 
     def wait(self, keys: Sequence[str], timeout_s: float | None) -> list[bytes] | None:
         """Block until every key is there; see ``Store.wait``."""

@@ -2,9 +2,8 @@
 
     {"elrun": 1, "kind": "node", "host": "node1", …}
 
-Every ``read_…`` function takes the key beside the bytes: it stands in the error message, and a
-signature, once there is one, will cover it: ``_pack`` and ``_unpack`` are the two places where a
-record leaves and enters, and the only ones that would sign and verify.
+Every ``read_…`` function takes the key beside the bytes, as it stands in the error message.
+Signatures, where the job has a secret, are put around what is written here (``signing.py``).
 """
 
 from __future__ import annotations
@@ -32,6 +31,20 @@ MAX_ROSTER_BYTES = 7 << 20
 """torch's TCPStore takes values of 8 MiB; 10,000 nodes with long names fit."""
 
 _MAX_REASON = 64 << 10
+
+
+def write_forming(number: int) -> bytes:
+    """Return a run's own record: the number of the round that is forming."""
+    return _pack("run", {"forming": number}, MAX_RECORD_BYTES)
+
+
+def read_forming(key: str, data: bytes) -> int:
+    """Return the number of the round that is forming.
+
+    Raises:
+        RendezvousStateError: It is no such record, or the run speaks another version.
+    """
+    return _unpack(key, "run", data, MAX_RECORD_BYTES).count("forming")
 
 
 def write_node(node: Node) -> bytes:
@@ -180,11 +193,6 @@ def read_count(key: str, data: bytes) -> int:
     if not data.isdigit() or len(data) > len(str(MAX_COUNT)):
         raise RendezvousStateError(f"{key}: {data[:40]!r} is no count")
     return int(data)
-
-
-def write_count(count: int) -> bytes:
-    """Return the value of a counter, as ``Store.get`` would."""
-    return str(count).encode()
 
 
 def _pack(kind: str, fields: dict[str, Any], limit: int) -> bytes:
