@@ -15,7 +15,7 @@ from .membership import sentence
 from .records import Roster
 from .store import Store
 from .timing import Timing
-from .wire import read_count, write_verdict
+from .wire import write_verdict
 
 
 def await_verdict(
@@ -50,9 +50,9 @@ def _verdict_without_members(
     store: Store, keys: RoundKeys, roster: Roster, timing: Timing
 ) -> Verdict:
     """Return how a round ended whose members are all gone."""
-    (finished,) = store.get([keys.finished])
-    if finished is not None and read_count(keys.finished, finished) >= len(roster.members):
+    ranks = range(len(roster.members))
+    if None not in store.get([keys.success(rank) for rank in ranks]):
         return Verdict(VerdictKind.DONE)
-    lost = tuple(range(len(roster.members)))
+    lost = tuple(ranks)
     reason = sentence(lost, roster, timing.patience_s)
     return Verdict(VerdictKind.NODE_LOST, reason=reason, lost=lost)

@@ -140,7 +140,7 @@ def test_a_spare_ends_a_run_whose_members_finished_and_are_gone(memory_job, memo
     nodes = memory_job.running(2, (2, 2), **LIVELY)
     spare = memory_job.node((2, 2), **LIVELY).join()
     fall_silent(*nodes)
-    memory.add(RUN.round(0).finished, 2)
+    memory.set({RUN.round(0).success(rank): b"1" for rank in range(2)})
 
     with pytest.raises(RendezvousGracefulExitError):
         spare.result(PATIENCE_S)
