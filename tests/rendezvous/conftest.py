@@ -9,7 +9,7 @@ from elrun.rendezvous.c10d import Reach
 from elrun.rendezvous.etcd_server import EtcdServer
 from elrun.rendezvous.memory import MemoryStore
 from etcd_kit import EtcdClients
-from round_kit import Job, TcpClients
+from round_kit import Job, SignedClients, TcpClients
 
 
 @pytest.fixture
@@ -62,9 +62,16 @@ def etcd_v2(etcd_v2_server, numbers):
     clients.close()
 
 
+@pytest.fixture
+def signed(memory):
+    """Return a store in memory as those see it who know a secret."""
+    return SignedClients(memory)
+
+
 @pytest.fixture(
     params=[
         "memory",
+        "signed",
         *(
             pytest.param(name, marks=pytest.mark.integration)
             for name in ("tcp", "etcd_v3", "etcd_v2")

@@ -8,6 +8,7 @@ from elrun.rendezvous.c10d import TcpStore
 from elrun.rendezvous.handler import NodeProfile, Verdict, VerdictKind
 from elrun.rendezvous.parameters import RendezvousParameters
 from elrun.rendezvous.rounds import RoundRendezvous
+from elrun.rendezvous.signing import Secret, SignedStore
 from elrun.rendezvous.store import Connection
 from elrun.rendezvous.timing import Timing
 
@@ -62,11 +63,13 @@ class Job:
         workers=1,
         role="default",
         store=None,
+        secret=None,
         **timing,
     ):
         store = store or self.connect()
+        config = {"secret": Secret(secret)} if secret else {}
         handler = RoundRendezvous(
-            RendezvousParameters("memory", "", run_id, *limits),
+            RendezvousParameters("memory", "", run_id, *limits, **config),
             lambda _: Connection(store, "127.0.0.1", host),
             replace(TIMING, **timing),
         )
@@ -108,3 +111,14 @@ class TcpClients:
 
     def connect(self):
         return TcpStore("the test's store", self.host._connect)
+
+
+class SignedClients:
+    """Opens connections to one store for those who know a secret."""
+
+    def __init__(self, store, secret=b"open sesame"):
+        self.store = store
+        self.secret = Secret(secret)
+
+    def connect(self):
+        return SignedStore(self.store.connect(), self.secret)

@@ -28,9 +28,9 @@ def test_a_counter_starts_at_zero(store):
 
 def test_a_counter_is_read_as_digits(store):
     """A counter is a value like others to those who read."""
-    store.add("n", 12)
+    store.add("round/seats", 12)
 
-    assert [b"12"] == store.get(["n"])
+    assert [b"12"] == store.get(["round/seats"])
 
 
 def test_concurrent_adds_give_different_numbers(connect):
@@ -75,6 +75,21 @@ def test_getting_or_setting_nothing_is_nothing(store):
     store.set({})
 
     assert [] == store.get([])
+
+
+def test_a_value_is_replaced_by_those_who_know_it(store, connect):
+    """Of several that would put something in place of one value, the first does."""
+    other = connect()
+    store.set({"k": b"old"})
+    stood = [
+        store.create("k", b"new", b"another"),
+        store.create("k", b"new", b"old"),
+        other.create("k", b"newer", b"old"),
+    ]
+
+    assert [b"old", b"new", b"new"] == stood
+    assert [b"new"] == other.get(["k"])
+    other.close()
 
 
 def test_the_first_to_create_wins(store, connect):

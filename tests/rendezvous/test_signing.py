@@ -1,0 +1,236 @@
+"""What a secret protects, and from whom."""
+
+import threading
+
+import pytest
+from elrun.rendezvous.entry import enter_run
+from elrun.rendezvous.handler import RendezvousStateError, Verdict, VerdictKind
+from elrun.rendezvous.keys import RunKeys
+from elrun.rendezvous.parameters import RendezvousParameters
+from elrun.rendezvous.signing import Secret, SignedStore, secret_of
+from elrun.rendezvous.wire import write_forming, write_verdict
+
+PATIENCE_S = 30
+RUN = RunKeys("run")
+OURS, THEIRS = b"open sesame", b"please"
+
+
+@pytest.fixture(name="store")
+def _store(memory):
+    return SignedStore(memory.connect(), Secret(OURS))
+
+
+def parameters(**config):
+    return RendezvousParameters("memory", "", "run", 1, 1, **config)
+
+
+def test_a_signature_covers_key_and_value():
+    """The same for ever: nodes of one version must understand each other."""
+    signed = Secret(b"key").sign("a/b", b"value")
+
+    assert b"signed 17538c25340698df" == signed[:23]
+    assert b" value" == signed[-6:]
+    assert b"value" == Secret(b"key").verify("a/b", signed)
+
+
+@pytest.mark.parametrize(
+    ("key", "data"),
+    [
+        ("k", b"value"),
+        ("k", b""),
+        ("k", b"signed "),
+        ("k", b"signed " + 64 * b"0" + b" value"),
+        ("k", Secret(THEIRS).sign("k", b"value")),
+        ("k", Secret(OURS).sign("run/1/k", b"value")),
+        ("ka", Secret(OURS).sign("k", b"avalue")),
+        ("k", Secret(OURS).sign("k", b"value") + b" and more"),
+    ],
+)
+def test_what_does_not_verify_counts_as_missing(store, memory, caplog, key, data):
+    """Nor does a true record count that was copied to another key; a warning names the key."""
+    memory.set({key: data})
+
+    assert [None] == store.get([key])
+    assert f"{key}: a record that isn't signed" in caplog.text
+
+
+def test_a_forgery_is_told_of_once(store, memory, caplog):
+    """Who floods the store does not flood the log."""
+    memory.set({"k": b"forged"})
+    for _ in range(3):
+        store.get(["k"])
+
+    assert 1 == len(caplog.records)
+
+
+def test_create_takes_the_place_of_a_forgery(store, memory):
+    """A stranger who was first has won nothing."""
+    memory.set({"k": b"forged"})
+
+    assert b"true" == store.create("k", b"true")
+    assert [b"true"] == store.get(["k"])
+
+
+def test_create_gives_up_on_a_stranger_who_never_does(store, memory):
+    """It doesn't go round for ever."""
+
+    class Busy:
+        def create(self, *_):
+            memory.add("forgeries", 1)
+            return b"%s th forgery" % memory.get(["forgeries"])[0]
+
+    with pytest.raises(RendezvousStateError, match="keeps writing"):
+        SignedStore(Busy(), Secret(OURS)).create("k", b"true")
+
+
+def test_a_wait_goes_on_past_a_forgery(store, memory):
+    """It ends with the true value, however the key was filled before."""
+    memory.set({"k": b"forged"})
+    looked = threading.Event()
+
+    class Watched:
+        def wait(self, keys, timeout_s):
+            found = memory.wait(keys, timeout_s)
+            looked.set()
+            return found
+
+    waiting = SignedStore(Watched(), Secret(OURS))
+    found = []
+    thread = threading.Thread(target=lambda: found.extend(waiting.wait(["k"], PATIENCE_S)))
+    thread.start()
+    assert looked.wait(PATIENCE_S)
+    store.set({"k": b"true"})
+    thread.join(PATIENCE_S)
+
+    assert [b"true"] == found
+
+
+def test_a_wait_for_a_forgery_has_its_end(store, memory):
+    """The time-out holds."""
+    memory.set({"k": b"forged"})
+
+    assert store.wait(["k"], 0.01) is None
+
+
+def test_the_secret_is_in_no_text():
+    """Not in a log line, nor in an error's repr."""
+    params = parameters(secret=Secret(OURS))
+
+    assert "sesame" not in f"{params.config} {secret_of(params)!r} {Secret(OURS)}"
+
+
+def test_the_secret_is_what_the_file_says(tmp_path):
+    """Less the white space that editors leave."""
+    path = tmp_path / "secret"
+    path.write_bytes(b" open sesame\r\n")
+    secret = secret_of(parameters(secret_file=str(path)))
+
+    assert Secret(OURS).sign("k", b"v") == secret.sign("k", b"v")
+
+
+def test_a_job_needs_no_secret():
+    """Nothing is signed unless asked for."""
+    assert secret_of(parameters()) is None
+
+
+def test_a_secret_file_that_is_not_there_is_named(tmp_path):
+    """With the system's own words."""
+    with pytest.raises(ValueError, match=r"secret_file=/.*none: .*No such file"):
+        secret_of(parameters(secret_file=str(tmp_path / "none")))
+
+
+def test_an_empty_secret_file_is_refused(tmp_path):
+    """It would let everybody in."""
+    (tmp_path / "empty").write_bytes(b"\n")
+    with pytest.raises(ValueError, match="it is empty"):
+        secret_of(parameters(secret_file=str(tmp_path / "empty")))
+
+
+def test_a_secret_on_the_command_line_is_refused():
+    """It would show in ``ps``."""
+    with pytest.raises(ValueError, match="every user of this host could read it"):
+        secret_of(parameters(secret="open sesame"))
+
+
+@pytest.mark.parametrize(
+    ("theirs", "mine", "sentence"),
+    [
+        (Secret(OURS), None, "takes only nodes that know its secret"),
+        (Secret(OURS), Secret(THEIRS), "has another secret than this node"),
+        (None, Secret(OURS), "was started without a secret"),
+    ],
+)
+def test_who_has_another_secret_is_refused_at_once(memory, theirs, mine, sentence):
+    """The sentence says what to do, and nothing was changed."""
+    enter_run(memory, RUN, theirs)
+    before = memory.get([RUN.record])
+    with pytest.raises(RendezvousStateError, match=f"run 'run' {sentence}.*secret_file="):
+        enter_run(memory, RUN, mine)
+
+    assert before == memory.get([RUN.record])
+
+
+def test_who_has_the_same_secret_learns_which_round_forms(memory):
+    """That is all the record says."""
+    enter_run(memory, RUN, Secret(OURS))
+    memory.set({RUN.record: Secret(OURS).sign(RUN.record, write_forming(7))})
+
+    assert 7 == enter_run(memory, RUN, Secret(OURS))
+
+
+def test_another_version_of_the_protocol_is_refused_by_name(memory):
+    """Both versions stand in the sentence."""
+    memory.set({RUN.record: b'{"elrun":2,"kind":"run","forming":0}'})
+    with pytest.raises(RendezvousStateError, match="protocol version 2, this one speaks 1"):
+        enter_run(memory, RUN, None)
+
+
+def test_nodes_that_share_a_secret_meet(job):
+    """Over every store, as without."""
+    places = job.rendezvous(job.some(3, (3, 3), secret=OURS))
+
+    assert [0, 1, 2] == sorted(place.group_rank for place in places)
+
+
+def test_a_stranger_touches_nothing_of_the_round(memory_job, memory):
+    """It is refused before it takes a seat, so those who know the secret aren't even delayed."""
+    first = memory_job.node(secret=OURS).join()
+    stranger = memory_job.node(secret=THEIRS)
+    with pytest.raises(RendezvousStateError):
+        stranger.handler.next_rendezvous()
+    second = memory_job.node(secret=OURS).join()
+
+    assert {0, 1} == {each.result(PATIENCE_S).rank for each in (first, second)}
+    assert [b"1000002"] == memory.get([RUN.round(0).seats])
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        pytest.param(lambda data: data, id="unsigned"),
+        pytest.param(lambda data: Secret(THEIRS).sign(RUN.round(0).verdict, data), id="theirs"),
+        pytest.param(lambda data: Secret(OURS).sign(RUN.round(1).verdict, data), id="replayed"),
+    ],
+)
+def test_a_forged_verdict_ends_nothing(memory_job, memory, forged):
+    """The one that a member writes stands in its place, for all."""
+    one, other = memory_job.some(2, secret=OURS)
+    memory_job.rendezvous([one, other])
+    memory.set({RUN.round(0).verdict: forged(write_verdict(Verdict(VerdictKind.ABORTED)))})
+    failed = one.handler.conclude(Verdict(VerdictKind.WORKER_FAILED, 0, "rank 0 failed"))
+
+    assert VerdictKind.WORKER_FAILED == failed.kind
+    assert failed == other.await_verdict()
+
+
+def test_who_turns_the_counter_of_the_finished_finishes_nobody(memory_job, memory):
+    """A counter can't be signed, so the marks of the nodes are what counts."""
+    one, other = memory_job.some(2, secret=OURS)
+    memory_job.rendezvous([one, other])
+    memory.add(RUN.round(0).finished, 1)
+    one.handler.arrive()
+    verdict = one.handler.verdict()
+    other.handler.arrive()
+
+    assert verdict is None
+    assert VerdictKind.DONE == one.await_verdict().kind
