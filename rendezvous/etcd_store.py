@@ -19,6 +19,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
 from .addresses import Endpoint, address_towards, default_address, is_loopback
@@ -235,7 +236,7 @@ def rounds_over(
         params: What the backend is constructed from.
         settings: How etcd is reached.
     """
-    timing = timing_of(params)
+    timing = replace(timing_of(params), afterlife_s=LEASE_S)
 
     def connect(stop: threading.Event) -> Connection:
         store = make_store()

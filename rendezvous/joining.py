@@ -151,7 +151,7 @@ class Joining:
             )
         verdict = read_verdict(before.verdict, verdict_data)
         if verdict.kind.ends_run:
-            raise _ended(self._run, verdict, has_waited=has_waited)
+            raise _ended(self._run, verdict, self._timing, has_waited=has_waited)
         return History(roster, verdict)
 
     def _verdict_for(self, roster: Roster, finished: int) -> Verdict | None:
@@ -234,10 +234,18 @@ def _wait_for(store: Store, key: str) -> bytes:
     return values[0]
 
 
-def _ended(run: RunKeys, verdict: Verdict, *, has_waited: bool) -> RendezvousError:
+def _ended(run: RunKeys, verdict: Verdict, timing: Timing, *, has_waited: bool) -> RendezvousError:
     if has_waited and verdict.kind is VerdictKind.DONE:
         return RendezvousGracefulExitError(
             f"run {run.run_id!r} has ended well, and did not need this node"
         )
     reason = f": {verdict.reason}" if verdict.reason else ""
-    return RendezvousClosedError(f"run {run.run_id!r} has ended ({verdict.kind.value}{reason})")
+    said = f"run {run.run_id!r} has ended ({verdict.kind.value}{reason})"
+    if has_waited:
+        return RendezvousClosedError(said)
+    # Nothing tells a node that is late for this run from one that begins it again.
+    until = f" {timing.afterlife_s:g} s after" if timing.afterlife_s else ""
+    return RendezvousClosedError(
+        f"{said}; if it is to run again, give it another --rdzv-id, or start it{until or ' once'} "
+        "its last node has left"
+    )

@@ -23,6 +23,8 @@ class Timing:
         farewell_s: For the others to have read the end of the run, where this node hosts the store.
         heartbeat_s: Between two signs of life.
         patience_s: For a sign of life of another node, before that counts as lost.
+        afterlife_s: For the records of a run to vanish once its last node has left, if the store
+            keeps them that long.
     """
 
     join_timeout_s: float = 600.0
@@ -33,6 +35,7 @@ class Timing:
     farewell_s: float = 5.0
     heartbeat_s: float = 0.5
     patience_s: float = 2.0
+    afterlife_s: float = 0.0
 
 
 def timing_of(params: RendezvousParameters) -> Timing:

@@ -220,6 +220,19 @@ def test_a_newcomer_to_a_run_that_has_ended_is_turned_away(job):
         job.node().join().result(PATIENCE_S)
 
 
+@pytest.mark.parametrize(
+    ("afterlife_s", "words"),
+    [(0, "once its last node has left"), (60, "60 s after its last node has left")],
+)
+def test_whoever_wants_to_run_a_job_again_is_told_how(memory_job, afterlife_s, words):
+    """A node can't tell whether it is late or the first of another run of the same name."""
+    (node,) = memory_job.running(1, (1, 1))
+    node.handler.set_closed()
+
+    with pytest.raises(RendezvousClosedError, match=f"another --rdzv-id, or start it {words}"):
+        memory_job.node((1, 1), afterlife_s=afterlife_s).join().result(PATIENCE_S)
+
+
 def test_a_member_of_a_run_that_has_ended_is_turned_away(job):
     """No round follows DONE."""
     (node,) = job.running(1, (1, 1))
