@@ -244,8 +244,8 @@ def _ended(run: RunKeys, verdict: Verdict, timing: Timing, *, has_waited: bool) 
     if has_waited:
         return RendezvousClosedError(said)
     # Nothing tells a node that is late for this run from one that begins it again.
-    until = f" {timing.afterlife_s:g} s after" if timing.afterlife_s else ""
+    when = f"{timing.afterlife_s:g} s after" if timing.afterlife_s else "once"
     return RendezvousClosedError(
-        f"{said}; if it is to run again, give it another --rdzv-id, or start it{until or ' once'} "
+        f"{said}; if it is to run again, give it another --rdzv-id, or start it {when} "
         "its last node has left"
     )

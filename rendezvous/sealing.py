@@ -305,5 +305,5 @@ def refusal(run: RunKeys, limits: Limits, mine: Limits) -> RendezvousStateError:
     """Return the error of a node that was told other limits than the run."""
     return RendezvousStateError(
         f"run {run.run_id!r} has {limits} nodes, and this node was told {mine}: "
-        "give the same --nnodes on every node"
+        "give the same --nnodes on every node, or another --rdzv-id to another job"
     )
