@@ -1,0 +1,113 @@
+"""Jobs of several agents that share a secret, and those who don't know it."""
+
+from pathlib import Path
+
+import pytest
+from elrun.rendezvous.etcd_server import EtcdServer
+from elrun.rendezvous.ports import free_port
+
+pytestmark = pytest.mark.integration
+
+SECRET = "open sesame"
+SAY_AND_WAIT = """
+import os, signal, sys
+sys.stdout.write(f"nodes {os.environ['GROUP_WORLD_SIZE']}\\n")
+sys.stdout.flush()
+signal.pause()
+"""
+TELL_ENVIRONMENT = "import os; print(sorted(k for k, v in os.environ.items() if 'sesame' in v))"
+
+
+@pytest.fixture(name="endpoint", params=["c10d", "etcd-v3"])
+def _endpoint(request):
+    """Return the options that say where to meet."""
+    if request.param == "c10d":
+        yield ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{free_port()}"]
+        return
+    with EtcdServer() as server:
+        yield ["--rdzv-backend", "etcd-v3", "--rdzv-endpoint", server.get_endpoint()]
+
+
+@pytest.fixture(name="agent")
+def _agent(elrun, endpoint):
+    def start(*args, **options):
+        return elrun(*endpoint, "--rdzv-id", "job", "--nnodes", 2, *args, **options)
+
+    return start
+
+
+@pytest.fixture(name="secret_file")
+def _secret_file(tmp_path):
+    path = tmp_path / "secret"
+    path.write_text(SECRET)
+    path.chmod(0o600)
+    return f"secret_file={path}"
+
+
+def test_file_and_environment_say_the_same(agent, script, secret_file):
+    """One node has the secret from a file and one from its environment; workers have it not."""
+    path = script(TELL_ENVIRONMENT)
+    jobs = [
+        agent("--rdzv-conf", secret_file, path),
+        agent(path, env={"ELRUN_RDZV_SECRET": SECRET}),
+    ]
+
+    assert [(0, "[]\n", "")] * 2 == [job.finish() for job in jobs]
+
+
+def test_a_job_with_another_secret_is_refused_and_disturbs_nobody(agent, script, secret_file):
+    """Two jobs have one run id: the second ends with 75 and says why, the first goes on."""
+    path = script(SAY_AND_WAIT)
+    jobs = [agent("--rdzv-conf", secret_file, path) for _ in range(2)]
+    for job in jobs:
+        job.wait_for_line("nodes 2")
+    strangers = [
+        agent(path, env={"ELRUN_RDZV_SECRET": "please"}),
+        agent(path),
+    ]
+    ends = [job.finish() for job in strangers]
+    alive = [job.process.poll() for job in jobs]
+    for job in jobs:
+        job.process.terminate()
+    said = [job.finish() for job in jobs]
+
+    assert [75, 75] == [code for code, _, _ in ends], ends
+    assert "run 'job' has another secret than this node" in ends[0][2]
+    assert "run 'job' takes only nodes that know its secret" in ends[1][2]
+    assert [None, None] == alive
+    assert ["nodes 2\n"] * 2 == [out for _, out, _ in said]
+
+
+def test_the_secret_is_nowhere_to_be_read(agent, script, secret_file):
+    """Not on the command line, not in the log, however much of it is asked for."""
+    jobs = [
+        agent(
+            "--rdzv-conf", secret_file, script(SAY_AND_WAIT), env={"LOGLEVEL": "DEBUG"}
+        )
+        for _ in range(2)
+    ]  # fmt: skip
+    for job in jobs:
+        job.wait_for_line("nodes 2")
+    commands = [Path(f"/proc/{job.process.pid}/cmdline").read_text() for job in jobs]
+    for job in jobs:
+        job.process.terminate()
+    said = [job.finish()[2] for job in jobs]
+
+    assert all("round 0" in text for text in said)
+    assert not any("sesame" in text for text in [*commands, *said])
+
+
+@pytest.mark.parametrize(
+    ("setting", "sentence"),
+    [
+        ("secret=sesame", "every user of this host could read it"),
+        ("secret_file=/does/not/exist", "No such file or directory"),
+    ],
+)
+def test_a_secret_that_cannot_be_had_is_bad_usage(agent, script, setting, sentence):
+    """Exit code 2 and a sentence, before anybody is met."""
+    code, _, err = agent("--rdzv-conf", setting, script("")).finish()
+
+    assert 2 == code
+    assert sentence in err
+    assert "Traceback" not in err
