@@ -32,6 +32,7 @@ from .environment import inherited_environment
 from .failure import ProcessFailure
 from .policy import Step, next_step
 from .ranks import RankSpan, _RoleInstanceInfo, assign_spans, identical_span
+from .recording import Recording, measured, publishing_metrics
 from .signals import SignalException
 from .worker import RunResult, Worker, WorkerGroup, WorkerSpec, WorkerState
 
@@ -59,7 +60,7 @@ class ElasticAgent(ABC):
         """Return the worker group; it changes while the agent runs."""
 
 
-class SimpleElasticAgent(ElasticAgent):
+class SimpleElasticAgent(Recording, ElasticAgent):
     """The loop for one worker group of one role.
 
     Args:
@@ -84,6 +85,7 @@ class SimpleElasticAgent(ElasticAgent):
         self._shutdown_timeout = shutdown_timeout
         self._total_execution_time = 0
         self._failed_at = 0.0
+        self._round: int | None = None
         self._environ = inherited_environment() if environ is None else environ
         handler = spec.rdzv_handler
         self._rounds = handler if isinstance(handler, RoundHandler) else PolledRounds(handler)
@@ -155,6 +157,8 @@ class SimpleElasticAgent(ElasticAgent):
 
     # The loop.
 
+    @publishing_metrics
+    @measured
     def run(self, role: str = DEFAULT_ROLE) -> RunResult:
         """Run the workers to their end, through all restarts.
 
@@ -169,7 +173,12 @@ class SimpleElasticAgent(ElasticAgent):
         death_sig = signal.SIGTERM
         farewell: threading.Thread | None = None
         try:
-            return self._invoke_run(role)
+            result = self._invoke_run(role)
+            self._total_execution_time = int(time.monotonic() - started_at)
+            self._record_metrics(result)
+            self._record_worker_events(result)
+            self._last_look = None
+            return result  # noqa: TRY300  what comes before belongs to it
         except RendezvousGracefulExitError as error:
             log.info("this node was not needed: %s", error)
             return RunResult(WorkerState.SUCCEEDED)
@@ -187,6 +196,7 @@ class SimpleElasticAgent(ElasticAgent):
             if farewell is not None:
                 farewell.join(_FAREWELL_S)
             self._total_execution_time = int(time.monotonic() - started_at)
+            self._record_attempt_end()  # if an exception ended the run in the midst of one
 
     def _invoke_run(self, role: str = DEFAULT_ROLE) -> RunResult:  # noqa: ARG002  the spec names it
         group = self._worker_group
@@ -195,6 +205,9 @@ class SimpleElasticAgent(ElasticAgent):
         while True:  # look first, wait then: what a wake-up told may have come before the wait
             result = self._monitor_workers(group)
             group.state = result.state
+            self._last_look = result
+            self._put_role_metric("remaining_restarts", self._remaining_restarts)
+            self._put_role_metric(result.state.value.lower(), 1)
             if result.state is WorkerState.HEALTHY:
                 self._rounds.look_for_waiting_nodes()
             verdict = self._rounds.verdict()
@@ -204,6 +217,7 @@ class SimpleElasticAgent(ElasticAgent):
                 verdict = self._ask(lambda: self._rounds.conclude(failure))  # noqa: B023  at once
                 step = next_step(result.state, verdict, self._remaining_restarts)
             waited = step is Step.WAIT_FOR_OTHERS
+            self._record_verdict(verdict, step)
             match step:
                 case Step.WATCH:
                     self._wait_for_change(self._watch_interval)
@@ -213,6 +227,7 @@ class SimpleElasticAgent(ElasticAgent):
                     return result
                 case Step.RESTART | Step.REJOIN:
                     self._log_restart(step, verdict)
+                    self._record_attempt_end()
                     self._remaining_restarts -= step is Step.RESTART
                     self._restart_workers(group)
                 case Step.FAIL:
@@ -233,40 +248,48 @@ class SimpleElasticAgent(ElasticAgent):
                         "the agent can't tell what they do, so it stops them"
                     )
 
+    @measured
     def _initialize_workers(self, worker_group: WorkerGroup) -> None:
         """Meet the other nodes and start a fresh set of workers."""
         self._rendezvous(worker_group)
         ids = self._start_workers(worker_group)
         for worker in worker_group.workers:
             worker.id = ids.get(worker.local_rank)
+        self._record_worker_starts()
         worker_group.state = WorkerState.HEALTHY
 
+    @measured
     def _restart_workers(self, worker_group: WorkerGroup) -> None:
         """Stop the workers, meet again, start new ones."""
         self._stop_workers(worker_group)
         worker_group.state = WorkerState.STOPPED
         self._initialize_workers(worker_group)
 
+    @measured
     def _rendezvous(self, worker_group: WorkerGroup) -> None:
         """Meet the other nodes; give the group its ranks and its store."""
         spec = worker_group.spec
         worker_group.group_rank = None  # until there is a new one, this node has none
         self._rounds.describe(NodeProfile(spec.local_world_size, spec.role))
-        info = self._next_round()
+        with self._recorded_rendezvous():
+            info = self._next_round()
+            worker_group.group_rank = info.rank
+            worker_group.group_world_size = info.world_size
         place, meeting = info.placement, info.bootstrap_store_info
+        self._round = None if place is None else place.round
         self._store = info.store
         worker_group.store = info.store
-        worker_group.group_rank = info.rank
-        worker_group.group_world_size = info.world_size
         worker_group.master_addr = spec.master_addr or (meeting.master_addr if meeting else None)
         worker_group.master_port = spec.master_port or (meeting.master_port if meeting else None)
         if place is None:
-            worker_group.workers = self._assign_worker_ranks(
-                info.store, info.rank, info.world_size, spec
-            )
+            with self.record_duration("ASSIGN_WORKER_RANKS"):
+                worker_group.workers = self._assign_worker_ranks(
+                    info.store, info.rank, info.world_size, spec
+                )
         else:
             worker_group.workers = RankSpan.of(place).workers(spec.local_world_size)
             self._remaining_restarts = max(0, spec.max_restarts - place.restart_count)
+        self._record_joined(info)
         log.info(
             "[%s] round %s: group rank %d of %d, ranks %s of %d, restart %d of %d",
             spec.role,
@@ -279,6 +302,7 @@ class SimpleElasticAgent(ElasticAgent):
             spec.max_restarts,
         )
 
+    @measured
     def _assign_worker_ranks(
         self, store: Any, group_rank: int, group_world_size: int, spec: WorkerSpec
     ) -> list[Worker]:
@@ -314,6 +338,7 @@ class SimpleElasticAgent(ElasticAgent):
         span = RankSpan(*json.loads(store.get(_ASSIGNED_RANKS_KEY.format(group_rank))))
         return span.workers(spec.local_world_size)
 
+    @measured
     def _exit_barrier(self) -> None:
         """Wait until every node's workers have succeeded, or the round ends otherwise.
 

@@ -1,0 +1,92 @@
+"""Makes calls in a thread of its own, for a loop that can't wait for them.
+
+What is called comes from outside: it may raise, block for seconds, or never return. That costs one
+warning, and never the loop more than the time it grants at the end.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+
+log = logging.getLogger(__name__)
+
+MAX_WAITING_CALLS = 10_000
+
+
+class Background:
+    """Makes the calls that it is given, one after the other, in the order in which they came.
+
+    Args:
+        name: What is called, for people.
+        loss: What is lost when calls fail, for people.
+    """
+
+    def __init__(self, name: str, loss: str) -> None:
+        self._name = name
+        self._loss = loss
+        self._changed = threading.Condition()
+        self._waiting: deque[Callable[[], object]] = deque()
+        self._thread: threading.Thread | None = None
+        self._is_closed = False
+        self._has_warned = False
+        self._pid = os.getpid()
+
+    def call(self, function: Callable[[], object]) -> None:
+        """Have the function called soon; return at once."""
+        with self._changed:
+            is_full = len(self._waiting) >= MAX_WAITING_CALLS
+            if not is_full and not self._is_closed:
+                self._waiting.append(function)
+                self._changed.notify_all()
+                if self._thread is None:
+                    self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+                    self._thread.start()
+        if is_full:
+            self._warn(f"is {MAX_WAITING_CALLS} calls behind")
+
+    def close(self, timeout_s: float) -> None:
+        """Wait until all calls are made, for a bounded time, and end the thread.
+
+        Args:
+            timeout_s: How long it may take; what has not been called by then never is.
+        """
+        if os.getpid() != self._pid:  # a fork: the thread is the parent's
+            return
+        deadline = time.monotonic() + timeout_s
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify_all()
+            thread = self._thread
+        if thread is None:
+            return
+        thread.join(max(0.0, deadline - time.monotonic()))
+        with self._changed:
+            left = len(self._waiting)
+            self._waiting.clear()
+        if thread.is_alive():
+            self._warn(f"has not taken {left} of them within {timeout_s:g} s")
+
+    def _run(self) -> None:
+        while (function := self._next()) is not None:
+            try:
+                function()
+            except BaseException as error:  # noqa: BLE001  whatever a foreign handler raises
+                self._warn(f"failed: {error!r}")
+            with self._changed:
+                if self._waiting:  # else close() has given up on all of them
+                    self._waiting.popleft()
+
+    def _next(self) -> Callable[[], object] | None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._is_closed)
+            return self._waiting[0] if self._waiting else None
+
+    def _warn(self, what: str) -> None:
+        if not self._has_warned:
+            self._has_warned = True
+            log.warning("%s %s; %s are lost, and the job goes on", self._name, what, self._loss)

@@ -1,0 +1,380 @@
+"""What an agent tells about its work: the template's events and metrics.
+
+Few jobs have anybody who listens, so the modules that events and metrics need are imported only
+once somebody does: an event log handler is named, or metrics are configured.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+
+from ..rendezvous.handler import (
+    RendezvousGracefulExitError,
+    RendezvousInfo,
+    RoundHandler,
+    Verdict,
+)
+from .policy import Step
+from .worker import RunResult, Worker, WorkerGroup, WorkerState
+
+if TYPE_CHECKING:
+    from .background import Background
+    from .events import Event, EventSource, NodeState
+
+HANDLER_TIMEOUT_S = 5.0
+"""How long handlers have, once the job has ended, for what they have not taken yet."""
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+class Recording:
+    """The part of an agent that records; what it reads, the agent sets."""
+
+    _worker_group: WorkerGroup
+    _remaining_restarts: int
+    _total_execution_time: int
+    _rounds: RoundHandler
+    _last_look: RunResult | None = None
+    """How the workers of this attempt stood when last looked at; None once that is recorded."""
+    _metrics_background: Background | None = None
+
+    # Events.
+
+    def get_event_succeeded(self) -> Event:
+        """Return the event of an agent whose job succeeded."""
+        from .events import EventSource  # noqa: PLC0415  see the head of this file
+
+        return self._construct_event("SUCCEEDED", EventSource.AGENT)
+
+    def get_event_failed(self) -> Event:
+        """Return the event of an agent that failed by the exception that is being handled."""
+        import traceback  # noqa: PLC0415  see the head of this file
+
+        from .events import EventSource  # noqa: PLC0415
+
+        return self._construct_event("FAILED", EventSource.AGENT, raw_error=traceback.format_exc())
+
+    def _construct_event(
+        self,
+        state: str,
+        source: EventSource,
+        worker: Worker | None = None,
+        raw_error: str | None = None,
+        duration_ms: float | None = None,
+        exit_code: int | None = None,
+        worker_pid: int | None = None,
+    ) -> Event:
+        """Return an event of this agent, or of one of its workers.
+
+        Args:
+            state: What happened; the event's name ends with it.
+            source: Whom it happened to.
+            worker: The worker.
+            raw_error: What the worker left in its error file, or the agent's traceback.
+            duration_ms: How long it took.
+            exit_code: A failed worker's exit code, -n for signal n.
+            worker_pid: A failed worker's process id.
+        """
+        import json  # noqa: PLC0415  see the head of this file
+
+        from .events import Event, now_ms  # noqa: PLC0415
+
+        group, spec = self._worker_group, self._worker_group.spec
+        more: dict[str, object] = {
+            "group_world_size": group.group_world_size,
+            "entry_point": spec.get_entrypoint_name(),
+        }
+        if worker is not None:  # lists of one, as readers of torchrun's events expect them
+            more |= {
+                "local_rank": [worker.local_rank],
+                "role_rank": [worker.role_rank],
+                "role_world_size": [worker.role_world_size],
+                "exit_code": [exit_code],
+                "worker_pid": [worker_pid],
+            }
+        return Event(
+            f"torchelastic.worker.status.{state}",
+            source,
+            now_ms(),
+            {
+                "run_id": self._rounds.get_run_id(),
+                "global_rank": None if worker is None else worker.global_rank,
+                "group_rank": group.group_rank,
+                "worker_id": None if worker is None else str(worker.id),
+                "role": spec.role,
+                "hostname": os.uname().nodename,
+                "state": state,
+                "total_run_time": self._total_execution_time,
+                "rdzv_backend": self._rounds.get_backend(),
+                "raw_error": raw_error,
+                "metadata": json.dumps(more),
+                "agent_restarts": spec.max_restarts - self._remaining_restarts,
+                "duration_ms": duration_ms,
+            },
+        )
+
+    def _record_worker_starts(self) -> None:
+        if self._events() is None:
+            return
+        from .events import EventSource  # noqa: PLC0415  see the head of this file
+
+        for worker in self._worker_group.workers:
+            self._record_event(self._construct_event("START", EventSource.WORKER, worker))
+
+    def _record_worker_events(self, result: RunResult) -> None:
+        """Record how each worker ended when the job did."""
+        self._record_worker_ends(result)
+
+    def _record_attempt_end(self) -> None:
+        """Record how each worker ended when an attempt did, if there is one under way."""
+        if self._last_look is not None:
+            self._record_worker_ends(self._last_look)
+            self._last_look = None
+
+    def _record_worker_ends(self, result: RunResult) -> None:
+        if self._events() is None:
+            return
+        import json  # noqa: PLC0415  see the head of this file
+
+        from .events import EventSource  # noqa: PLC0415
+
+        for worker in self._worker_group.workers:
+            failure = result.failures.get(worker.global_rank)
+            self._record_event(
+                self._construct_event(
+                    self._get_worker_state(worker, result),
+                    EventSource.WORKER,
+                    worker,
+                    raw_error=json.dumps(failure.error_file_data) if failure else None,
+                    exit_code=failure.exitcode if failure else None,
+                    worker_pid=failure.pid if failure else None,
+                )
+            )
+
+    def _get_worker_state(self, worker: Worker, result: RunResult) -> str:
+        """Return how a worker ended; one that the agent stops is ``TERMINATED``."""
+        if worker.global_rank in result.failures:
+            return WorkerState.FAILED.value
+        is_done = result.state is WorkerState.SUCCEEDED
+        return WorkerState.SUCCEEDED.value if is_done else "TERMINATED"
+
+    @contextmanager
+    def record_duration(self, state: str) -> Iterator[None]:
+        """Record an agent's event with the time that the body takes, however it ends.
+
+        Args:
+            state: What the body does.
+        """
+        if self._events() is None:
+            yield
+            return
+        from .events import EventSource  # noqa: PLC0415  see the head of this file
+
+        started_at = time.monotonic()
+        try:
+            yield
+        finally:
+            duration_ms = (time.monotonic() - started_at) * 1000
+            self._record_event(
+                self._construct_event(state, EventSource.AGENT, duration_ms=duration_ms)
+            )
+
+    def _record_event(self, event: Event) -> None:
+        from .events import record  # noqa: PLC0415  see the head of this file
+
+        record(event, self._worker_group.spec.event_log_handler)
+
+    # Events of the rendezvous.
+
+    @contextmanager
+    def _recorded_rendezvous(self) -> Iterator[None]:
+        """Record the wish to join a round, how long it took, and why it was in vain."""
+        if self._events() is None:
+            yield
+            return
+        from .events import NodeState  # noqa: PLC0415  see the head of this file
+
+        self._record_step("join", NodeState.INIT, "this node wants to join the next round")
+        try:
+            with self.record_duration("RENDEZVOUS"):
+                yield
+        except RendezvousGracefulExitError as error:
+            self._record_step("leave", NodeState.SUCCEEDED, str(error))
+            raise
+        except BaseException as error:
+            self._record_step("fail", NodeState.FAILED, str(error) or repr(error))
+            raise
+
+    def _record_joined(self, info: RendezvousInfo) -> None:
+        if self._events() is None:
+            return
+        from .events import NodeState  # noqa: PLC0415  see the head of this file
+
+        number = "a round" if info.placement is None else f"round {info.placement.round}"
+        message = f"this node is in {number}, as group rank {info.rank} of {info.world_size}"
+        self._record_step("joined", NodeState.RUNNING, message)
+
+    def _record_verdict(self, verdict: Verdict | None, step: Step) -> None:
+        """Record how the round ended, if it has, and whether this node goes on to the next."""
+        if verdict is None or self._events() is None:
+            return
+        from .events import NodeState  # noqa: PLC0415  see the head of this file
+
+        if step is Step.FINISH:
+            state = NodeState.SUCCEEDED
+        elif step in (Step.RESTART, Step.REJOIN):
+            state = NodeState.RUNNING
+        else:
+            state = NodeState.FAILED
+        reason = f": {verdict.reason}" if verdict.reason else ""
+        self._record_step("ended", state, f"the round ended: {verdict.kind.value}{reason}")
+
+    def _record_step(self, name: str, state: NodeState, message: str) -> None:
+        from .events import construct_and_record_rdzv_event  # noqa: PLC0415  head of this file
+
+        group = self._worker_group
+        has_place = group.group_rank is not None
+        construct_and_record_rdzv_event(
+            self._rounds.get_run_id(),
+            message,
+            state,
+            name,
+            rank=group.group_rank,
+            master_endpoint=f"{group.master_addr}:{group.master_port}" if has_place else "",
+            destination=group.spec.event_log_handler,
+        )
+
+    def _events(self) -> ModuleType | None:
+        """Return the module of events, if there may be somebody who listens."""
+        if self._worker_group.spec.event_log_handler != "null":
+            from . import events  # noqa: PLC0415  see the head of this file
+
+            return events
+        return _imported("events")
+
+    # Metrics.
+
+    def _record_metrics(self, group_results: RunResult) -> None:
+        """Publish how the job went: its flakiness, and one of four ways to end."""
+        is_failed = group_results.is_failed()
+        self._record_flakiness_metric(is_failed)
+        self._put_role_metric("run_total", 1)
+        spec = self._worker_group.spec
+        has_restarted = self._remaining_restarts != spec.max_restarts
+        record = self._record_metric_with_condition
+        record("run_success_with_retries", not is_failed and has_restarted)
+        record("run_success_no_retries", not is_failed and not has_restarted)
+        record("run_failed_with_retries", is_failed and has_restarted)
+        record("run_failed_no_retries", is_failed and not has_restarted)
+
+    def _record_metric_with_condition(self, metric_name: str, condition: bool) -> None:
+        """Publish 1 where the condition holds, else 0, for the workers' role."""
+        self._put_role_metric(metric_name, int(condition))
+
+    def _record_flakiness_metric(self, is_failed: bool = False) -> None:
+        """Publish the share of the restarts that the job has spent, in percent.
+
+        A job that failed counts as 100; one that may never restart and succeeds as 0.
+        """
+        chances = self._worker_group.spec.max_restarts + 1
+        spent = chances if is_failed else chances - (self._remaining_restarts + 1)
+        self._put_role_metric("flakiness", int(100.0 * spent / chances))
+
+    def _put_role_metric(self, name: str, value: int) -> None:
+        self._put_metric(f"workers.{self._worker_group.spec.role}.{name}", value)
+
+    def _put_metric(self, name: str, value: int) -> None:
+        metrics = _imported("metrics")
+        if metrics is None:
+            return
+        if self._metrics_background is None:  # a step that is called by itself, outside of a run
+            metrics.put_metric(name, value)
+            return
+        stream = metrics.getStream(metrics.AGENT_GROUP)
+        data = metrics.MetricData(time.time(), stream.group_name, name, value)
+        self._metrics_background.call(lambda: stream.handler.emit(data))
+
+
+_Agent = TypeVar("_Agent", bound=Recording)
+
+
+def measured(
+    step: Callable[Concatenate[_Agent, _P], _R],
+) -> Callable[Concatenate[_Agent, _P], _R]:
+    """Decorate a step of an agent so that it publishes what ``metrics.prof`` would."""
+
+    @functools.wraps(step)
+    def measured_step(self: _Agent, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
+        if _imported("metrics") is None:
+            return step(self, *args, **kwargs)
+        started_at = time.monotonic()
+        outcome = "failure"
+        try:
+            result = step(self, *args, **kwargs)
+            outcome = "success"
+            return result
+        finally:
+            duration_ms = int((time.monotonic() - started_at) * 1000)
+            self._put_metric(f"{step.__qualname__}.{outcome}", 1)
+            self._put_metric(f"{step.__qualname__}.duration.ms", duration_ms)
+
+    return measured_step
+
+
+def publishing_metrics(
+    run: Callable[Concatenate[_Agent, _P], _R],
+) -> Callable[Concatenate[_Agent, _P], _R]:
+    """Decorate an agent's run so that a thread publishes its metrics: a handler may be slow."""
+
+    @functools.wraps(run)
+    def publishing_run(self: _Agent, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
+        if _imported("metrics") is None:
+            return run(self, *args, **kwargs)
+        from .background import Background  # noqa: PLC0415  see the head of this file
+
+        self._metrics_background = Background("a metric handler", "metrics")
+        try:
+            return run(self, *args, **kwargs)
+        finally:
+            background, self._metrics_background = self._metrics_background, None
+            if background is not None:
+                background.close(HANDLER_TIMEOUT_S)
+
+    return publishing_run
+
+
+@contextmanager
+def recorded_outcome(agent: Any) -> Iterator[None]:
+    """Record how the body, which runs an agent, ends; see that the handler gets all events.
+
+    Args:
+        agent: The agent; a ``Recording``.
+    """
+    destination = agent.get_worker_group().spec.event_log_handler
+    if destination == "null":
+        yield
+        return
+    from .events import close, record  # noqa: PLC0415  see the head of this file
+
+    try:
+        yield
+    except BaseException:
+        record(agent.get_event_failed(), destination)
+        raise
+    else:
+        record(agent.get_event_succeeded(), destination)
+    finally:
+        close(destination, HANDLER_TIMEOUT_S)
+
+
+def _imported(name: str) -> ModuleType | None:
+    """Return a module of this room if it has been imported: who has not done so can't listen."""
+    return sys.modules.get(f"{__package__}.{name}")
