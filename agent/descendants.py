@@ -23,7 +23,7 @@ from __future__ import annotations
 import os
 import select
 from collections.abc import Callable, Container, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 MARK_VARIABLE = "ELRUN_AGENT"
 """Marks of agents, separated by colons: an agent in a worker of another adds its own."""
@@ -37,8 +37,7 @@ _ENDED = (b"Z", b"X")
 _EXEC_LOOKS, _EMPTY_LOOKS = 1000, 10
 
 
-@dataclass(frozen=True, slots=True)
-class Process:
+class Process(NamedTuple):
     """A process as the kernel shows it.
 
     Args:

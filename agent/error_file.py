@@ -21,11 +21,9 @@ import traceback
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
-from .failure import ChildFailedError, read_error_file
+from .failure import ERROR_FILE_VARIABLE, ChildFailedError, read_error_file
 
 log = logging.getLogger(__name__)
-
-ERROR_FILE_VARIABLE = "TORCHELASTIC_ERROR_FILE"
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import time
@@ -13,6 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .report import JobReport
+
+ERROR_FILE_VARIABLE = "TORCHELASTIC_ERROR_FILE"
+"""Names the file in which a worker leaves the exception that ends it."""
 
 NOT_AVAILABLE = "<N/A>"
 MAX_ERROR_FILE_BYTES = 1 << 20
@@ -42,6 +44,8 @@ def read_error_file(path: str) -> dict[str, Any] | None:
     Args:
         path: The file; more than 1 MiB of it, or anything but a JSON object, counts as unreadable.
     """
+    import json  # noqa: PLC0415  2 ms; most workers leave no such file
+
     try:
         with open(path, "rb") as file:
             data = json.loads(file.read(MAX_ERROR_FILE_BYTES + 1))

@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 MAX_HELD_BYTES = 64 * 1024
 
 _LONE_RETURN = re.compile(rb"\r(?!\n)")
 
 
-@dataclass(frozen=True, slots=True)
-class LongLine:
+class LongLine(NamedTuple):
     """A line that was not held: where in the stream it lies, its end-of-line included.
 
     Args:

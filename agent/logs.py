@@ -15,8 +15,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntFlag
+from typing import NamedTuple
 
-from .error_file import ERROR_FILE_VARIABLE
+from .failure import ERROR_FILE_VARIABLE
 from .log_dirs import (
     make_attempt_dir,
     make_run_dir,
@@ -102,8 +103,7 @@ class LogsDest:  # not frozen: plug-ins change what DefaultLogsSpecs.reify() gav
     filtered_stderr: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(NamedTuple):
     """Where one stream of one worker goes; nowhere, where it has no path and isn't shown.
 
     Args:

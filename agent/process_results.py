@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from .failure import ProcessFailure
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerExit:
+class WorkerExit(NamedTuple):
     """How a worker process ended.
 
     Args:

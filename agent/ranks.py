@@ -6,17 +6,15 @@ that were written for torchrun, which leave ranks to the agents and a store that
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ..rendezvous.handler import Placement
 from .worker import Worker
 
 
-@dataclass(frozen=True, slots=True)
-class RankSpan:
+class RankSpan(NamedTuple):
     """The ranks of one node's workers.
 
     Args:
@@ -55,8 +53,7 @@ class RankSpan:
         ]
 
 
-@dataclass(frozen=True, slots=True)
-class _RoleInstanceInfo:
+class _RoleInstanceInfo(NamedTuple):
     """What a node's agent tells the others: its role, its group rank, its number of workers."""
 
     role: str
@@ -65,6 +62,8 @@ class _RoleInstanceInfo:
 
     def serialize(self) -> bytes:
         """Return the fields as JSON."""
+        import json  # noqa: PLC0415  plug-ins' rounds only
+
         return json.dumps(
             {"role": self.role, "rank": self.rank, "local_world_size": self.local_world_size}
         ).encode()
@@ -76,6 +75,8 @@ class _RoleInstanceInfo:
         Raises:
             ValueError: The data is something else.
         """
+        import json  # noqa: PLC0415
+
         try:
             fields = json.loads(data)
             return _RoleInstanceInfo(

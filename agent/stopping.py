@@ -16,7 +16,6 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 
 from .descendants import Family, Process, read_adopted, read_process
 from .pidfd import close_all, send_signal, wait_readable
@@ -33,17 +32,19 @@ _LEAVE_S = 0.25
 _CALM_LOOKS = 2
 
 
-@dataclass(slots=True)
 class Sweep:
     """What ``end_family`` met.
 
-    Args:
+    Attributes:
         found: Every process that it found, those that had ended before with them.
         stuck: The processes that could not be killed in time.
     """
 
-    found: list[Process] = field(default_factory=list)
-    stuck: list[Process] = field(default_factory=list)
+    __slots__ = ("found", "stuck")
+
+    def __init__(self) -> None:
+        self.found: list[Process] = []
+        self.stuck: list[Process] = []
 
 
 def stop_workers(

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .config import STANDALONE, Environment, LaunchConfig
 from .given import Given, Refusal, listed, nearest
@@ -25,8 +24,7 @@ OWN_BACKENDS = (STANDALONE, "static", "c10d")
 _WITHOUT_EFFECT = ("event_log_handler", "numa_binding")
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """What is launched on this node.
 
     Args:

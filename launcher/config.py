@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..agent.signals import DEFAULT_SIGNALS, parse_signals
 from .given import quoted, variable_of
@@ -22,15 +22,17 @@ DEFAULT_SHUTDOWN_TIMEOUT_S = 30.0
 _SHUTDOWN_TIMEOUT_VARIABLE = "TORCH_ELASTIC_SHUTDOWN_TIMEOUT"
 
 
-@dataclass(frozen=True, slots=True)
-class Environment:
+class Environment(NamedTuple):
     """The launcher's environment, read once.
 
     Args:
         variables: All of it, by name.
     """
 
-    variables: Mapping[str, str] = field(repr=False)
+    variables: Mapping[str, str]
+
+    def __repr__(self) -> str:
+        return "Environment()"  # it may hold secrets
 
     @staticmethod
     def current() -> Environment:

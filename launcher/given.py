@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 
 class Refusal(Exception):  # noqa: N818  it is the user's error, not ours
@@ -20,8 +19,7 @@ class Origin(enum.Enum):
     DEFAULT = "default"
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What an option has been set to.
 
     Args:
@@ -35,7 +33,6 @@ class Answer:
     text: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
 class Given:
     """What the user gave.
 
@@ -44,8 +41,11 @@ class Given:
         command: SCRIPT and its arguments; not empty.
     """
 
-    answers: Mapping[str, Answer]
-    command: tuple[str, ...]
+    __slots__ = ("answers", "command")
+
+    def __init__(self, answers: Mapping[str, Answer], command: tuple[str, ...]) -> None:
+        self.answers = answers
+        self.command = command
 
     def __getitem__(self, name: str) -> Any:
         return self.answers[name].value

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from .config import STANDALONE
 from .given import Given, Refusal
@@ -15,8 +14,7 @@ DEFAULT_MASTER_PORT = 29500
 _STATIC_ONLY = ("node_rank", "master_addr", "master_port")
 
 
-@dataclass(frozen=True, slots=True)
-class Meeting:
+class Meeting(NamedTuple):
     """How the nodes of a job meet.
 
     Args:

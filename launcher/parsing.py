@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from .given import listed, nearest, quoted
 
@@ -24,8 +23,7 @@ _MAX_DIGITS = 9
 _NO_PORT = -1
 
 
-@dataclass(frozen=True, slots=True)
-class NodeRange:
+class NodeRange(NamedTuple):
     """How many nodes a job takes.
 
     Args:

@@ -62,7 +62,7 @@ def take_attendance(
     lost = [missing[key] for key in silent & set(missing)]
     if history is not None and lost:
         lost = [*history.verdict.lost, *sorted(lost)]
-        history = replace(history, verdict=replace(history.verdict, lost=tuple(lost)))
+        history = replace(history, verdict=history.verdict._replace(lost=tuple(lost)))
     return Attendance(
         {**seated, **ghosts}, history, is_passing=bool(ghosts or missing.keys() - silent)
     )

@@ -10,8 +10,9 @@ from __future__ import annotations
 import enum
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, ClassVar, NamedTuple
 
 from .parameters import RendezvousParameters
 
@@ -81,8 +82,7 @@ class RendezvousStoreInfo:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class NodeProfile:
+class NodeProfile(NamedTuple):
     """What a node tells about itself when it takes a seat.
 
     Args:
@@ -94,8 +94,7 @@ class NodeProfile:
     role: str = "default"
 
 
-@dataclass(frozen=True, slots=True)
-class Placement:
+class Placement(NamedTuple):
     """Where a node stands in a sealed round.
 
     Args:
@@ -136,8 +135,7 @@ class VerdictKind(enum.Enum):
         return self in (VerdictKind.DONE, VerdictKind.ABORTED)
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """Why a round ended: written once, read by every node.
 
     Args:
@@ -151,7 +149,7 @@ class Verdict:
     kind: VerdictKind
     by: int = -1
     reason: str = ""
-    details: Mapping[str, Any] = field(default_factory=dict)
+    details: Mapping[str, Any] = MappingProxyType({})
     lost: tuple[int, ...] = ()
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from .handler import RendezvousTimeoutError
-from .store import Store
+
+if TYPE_CHECKING:
+    from .store import Store
 
 DEFAULT_TIMEOUT_S = 300.0
 

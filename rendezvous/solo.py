@@ -17,7 +17,6 @@ from .handler import (
     Verdict,
     VerdictKind,
 )
-from .keys import RunKeys
 from .memory import MemoryStore
 from .parameters import RendezvousParameters
 from .ports import PortClaim
@@ -98,7 +97,7 @@ class SoloRendezvous(RoundHandler):
             self._outcome = None
             place = self._place(RendezvousStoreInfo(self._address, self._next_port()))
         return RendezvousInfo(
-            RoundStore(self._store, RunKeys(self._run_id).round(place.round).shared),
+            RoundStore(self._store, f"{place.round}/"),
             place.group_rank,
             place.group_world_size,
             place.workers_store,

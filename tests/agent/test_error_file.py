@@ -4,8 +4,8 @@ import json
 import sys
 
 import pytest
-from elrun.agent.error_file import ERROR_FILE_VARIABLE, get_error_handler
-from elrun.agent.failure import ChildFailedError, ProcessFailure
+from elrun.agent.error_file import get_error_handler
+from elrun.agent.failure import ERROR_FILE_VARIABLE, ChildFailedError, ProcessFailure
 
 from elrun import record
 
