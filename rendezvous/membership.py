@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection
 from .handler import Placement, Verdict, VerdictKind
 from .heart import Heart
 from .keys import RoundKeys
+from .naming import name_members
 from .records import Roster
 from .store import Store
 from .timing import Timing
@@ -75,7 +76,5 @@ def sentence(lost: Collection[int], roster: Roster | None, patience_s: float) ->
         roster: Who they are.
         patience_s: For how long nothing was heard of them.
     """
-    hosts = {} if roster is None else dict(enumerate(m.node.host for m in roster.members))
-    names = [f"{hosts.get(rank, 'a node')} (group rank {rank})" for rank in lost]
-    have = "has" if len(names) == 1 else "have"
-    return f"{' and '.join(names)} {have} not been heard of for {patience_s:g} s"
+    have = "has" if len(lost) == 1 else "have"
+    return f"{name_members(lost, roster)} {have} not been heard of for {patience_s:g} s"

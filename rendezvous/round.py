@@ -97,13 +97,7 @@ class Seal:
 
 @dataclass(frozen=True, slots=True)
 class GiveUp:
-    """Too few nodes came in time.
-
-    Args:
-        joined: How many did.
-    """
-
-    joined: int
+    """Too few nodes came in time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +176,7 @@ def decide(
             return Seal()
         return Await(1, last_call_ends)
     if now >= deadline:
-        return GiveUp(len(nodes))
+        return GiveUp()
     return Await(limits.min_nodes - len(nodes), deadline)
 
 
@@ -284,12 +278,22 @@ def missing_survivors(seated: Mapping[int, Node], history: History) -> set[int]:
         seated: The records by seat.
         history: The round before.
     """
+    return absent_members(seated, history) & _expected_ranks(history)
+
+
+def absent_members(seated: Mapping[int, Node], history: History) -> set[int]:
+    """Return the group ranks of the round before that are not back, lost ones included.
+
+    Args:
+        seated: The records by seat.
+        history: The round before.
+    """
     back = {
         node.origin.group_rank
         for node in seated.values()
         if node.origin is not None and node.origin.round == history.roster.round
     }
-    return _expected_ranks(history) - back
+    return set(range(len(history.roster.members))) - back
 
 
 def has_room(roster: Roster, finished: int) -> bool:

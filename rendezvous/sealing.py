@@ -31,6 +31,7 @@ from .round import (
     place_of,
     places_of,
 )
+from .shortfall import shortfall
 from .store import Store
 from .timing import Timing
 from .wire import (
@@ -140,8 +141,8 @@ class Seat:
                 case Seal():  # somebody may have left since its record was read
                     seated |= self._read_nodes(seated)
                     is_current = True
-                case GiveUp(joined):
-                    return self._give_up(joined)
+                case GiveUp():
+                    return self._give_up(alive.seated, alive.history)
                 case Await(seats, until):
                     is_current = len(seated) == 1
                     free = itertools.islice(
@@ -184,7 +185,7 @@ class Seat:
                 log.info("%s: sealing in place of the first node", self._keys.prefix)
                 return self._seal(seated, history)
             if isinstance(decision, GiveUp):
-                return self._give_up(decision.joined)
+                return self._give_up(seated, history)
 
     def _decide(
         self,
@@ -233,15 +234,15 @@ class Seat:
         self._store.set(places_to_write(self._run, standing, taken))
         return place_of(standing, self._number)
 
-    def _give_up(self, joined: int) -> Place:
+    def _give_up(self, seated: Mapping[int, Node], history: History | None) -> Place:
         place = self._standing_place()
         if place is not None:
             return place
         self.leave()
-        raise RendezvousTimeoutError(
-            f"run {self._run.run_id!r}: {joined} of {self._node.limits.min_nodes} nodes joined "
-            f"within {self._timing.join_timeout_s:g} s (--rdzv-conf join_timeout=...)"
+        said = shortfall(
+            seated, history, mine=self._node.limits, within_s=self._timing.join_timeout_s
         )
+        raise RendezvousTimeoutError(f"run {self._run.run_id!r}: {said}")
 
     def _check_limits(self, limits: Limits | None) -> None:
         if limits is not None and limits != self._node.limits:

@@ -1,5 +1,6 @@
 """Agents that are killed, paused or replaced while a job of several nodes runs over c10d."""
 
+import re
 import select
 import signal
 import socket
@@ -148,3 +149,20 @@ def test_the_loss_of_the_stores_host_ends_the_others(agents, script):
     ends = [job.finish() for job in others]
     assert [75, 75] == [code for code, _, _ in ends]
     assert all(agents.endpoint in err for _, _, err in ends)
+
+
+def test_survivors_that_wait_in_vain_name_who_is_missing(agents, script):
+    """Exit code 75, and a sentence that says which machine to look at."""
+    conf = "join_timeout=3,heartbeat_interval=0.2"
+    jobs = agents(3, "--nnodes", "3", "--rdzv-conf", conf, script(HANG))
+    wait_for_lines(jobs, "nodes 3")
+    jobs.pop().signal(signal.SIGKILL)
+
+    ends = [job.finish() for job in jobs]
+
+    here = socket.gethostname()
+    there = (
+        rf"2 of 3 nodes joined within 3 s .*: {here} \(2 nodes\); missing since round 0: {here} "
+    )
+    assert [75, 75] == [code for code, _, _ in ends]
+    assert any(re.search(there, err) for _, _, err in ends), ends

@@ -63,7 +63,7 @@ A1, B1, C1 = (replace(each, origin=Origin(0, rank)) for rank, each in enumerate(
 
 SEALING = {
     "nobody but the sealer": ([A], None, 0, Await(1, 600)),
-    "too few at the deadline": ([A], None, 600, GiveUp(1)),
+    "too few at the deadline": ([A], None, 600, GiveUp()),
     "enough: a last call": ([A, B], None, 1, Await(1, 5)),
     "enough, past the deadline": ([A, B], None, 600, Seal()),
     "the last call is over": ([A, B], None, 5, Seal()),

@@ -1,0 +1,38 @@
+"""What nodes are called in sentences for people."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from .records import Node, Roster
+from .round import natural_key
+
+_MOST_NAMES = 8
+
+
+def name_members(ranks: Iterable[int], roster: Roster | None) -> str:
+    """Return the members of a round by host and group rank.
+
+    Args:
+        ranks: Their group ranks.
+        roster: Who they are, if that is known.
+    """
+    members = () if roster is None else roster.members
+    hosts = dict(enumerate(member.node.host for member in members))
+    return _enumerate([f"{hosts.get(rank, 'a node')} (group rank {rank})" for rank in ranks])
+
+
+def name_hosts(nodes: Iterable[Node]) -> str:
+    """Return where nodes are that have no rank."""
+    counts = Counter(node.host for node in nodes)
+    hosts = sorted(counts, key=natural_key)
+    return _enumerate(
+        [host if counts[host] == 1 else f"{host} ({counts[host]} nodes)" for host in hosts]
+    )
+
+
+def _enumerate(names: Sequence[str]) -> str:
+    if len(names) > _MOST_NAMES + 1:
+        names = [*names[:_MOST_NAMES], f"{len(names) - _MOST_NAMES} more"]
+    return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))

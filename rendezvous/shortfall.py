@@ -1,0 +1,33 @@
+"""What to tell people when too few nodes came: who is there, and who is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from .naming import name_hosts, name_members
+from .records import History, Limits, Node
+from .round import absent_members, present
+
+
+def shortfall(
+    seated: Mapping[int, Node], history: History | None, *, mine: Limits, within_s: float
+) -> str:
+    """Return what to say of a round that did not come about.
+
+    Args:
+        seated: The records that are there, by seat.
+        history: The round before, if there was one.
+        mine: What the node that gives up was told.
+        within_s: For how long it has waited.
+    """
+    there = present(seated, mine)
+    said = (
+        f"{len(there)} of {mine.min_nodes} nodes joined within {within_s:g} s "
+        "(--rdzv-conf join_timeout=...)"
+    )
+    if there:
+        said += f": {name_hosts(there.values())}"
+    if history is None:
+        return said
+    missing = name_members(sorted(absent_members(there, history)), history.roster)
+    return f"{said}; missing since round {history.roster.round}: {missing}" if missing else said
