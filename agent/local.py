@@ -19,16 +19,23 @@ from ..rendezvous.handler import (
     VerdictKind,
 )
 from .agent import DEFAULT_ROLE, SimpleElasticAgent
-from .environment import inherited_environment, shared_environment, worker_environment
+from .environment import (
+    HEALTH_CHECK_PORT,
+    inherited_environment,
+    shared_environment,
+    worker_environment,
+)
 from .guardian import Guardian
 from .logs import LogsSpecs
 from .processes import PContext, start_processes
+from .recording import measured
 from .signals import DEFAULT_SIGNALS, SignalInbox
 from .wakeup import Wakeup
 from .worker import RunResult, UsageError, WorkerGroup, WorkerSpec, WorkerState
 
 if TYPE_CHECKING:
     from .commands import Executor
+    from .health import AgentHealth
     from .preload import Preloading
     from .report import RootCause
 
@@ -83,6 +90,7 @@ class LocalElasticAgent(SimpleElasticAgent):
         self._modules = tuple(preload)
         self._preloading: Preloading | None = None
         self._pcontext: PContext | None = None
+        self._health: AgentHealth | None = None
         self._rounds.subscribe(self._wake.notify)
 
     def run(self, role: str = DEFAULT_ROLE) -> RunResult:
@@ -90,10 +98,13 @@ class LocalElasticAgent(SimpleElasticAgent):
         self._guardian = Guardian.start()
         try:
             with self._inbox:
+                self._health = self._begin_health()
                 if self._modules:
                     self._preloading = self._begin_preloading(self._guardian)
                 return super().run(role)
         finally:
+            if self._health is not None:
+                self._health.stop()
             if self._preloading is not None:
                 self._preloading.close()
                 self._preloading = None
@@ -101,6 +112,7 @@ class LocalElasticAgent(SimpleElasticAgent):
             self._guardian = None
             self._wake.close()
 
+    @measured
     def _start_workers(self, worker_group: WorkerGroup) -> dict[int, Any]:
         try:
             self._pcontext = self._start_processes(worker_group)
@@ -135,6 +147,24 @@ class LocalElasticAgent(SimpleElasticAgent):
             executor=self._preloaded_executor(),
         )
 
+    def _begin_health(self) -> AgentHealth | None:
+        said = self._environ.get(HEALTH_CHECK_PORT)
+        if not said:
+            return None
+        from .health import describe, start_health  # noqa: PLC0415  few jobs
+
+        return start_health(
+            said,
+            self._shutdown_timeout,
+            self._wake.notify,
+            lambda: describe(
+                self._worker_group,
+                run_id=self._rounds.get_run_id(),
+                round_number=self._round,
+                restarts=self._restart_count,
+            ),
+        )
+
     def _begin_preloading(self, guardian: Guardian) -> Preloading | None:
         from .preload import begin_preloading  # noqa: PLC0415  few jobs
 
@@ -163,6 +193,7 @@ class LocalElasticAgent(SimpleElasticAgent):
             self._wait_for_change(None)
         return PreloadedExecutor(self._preloading)
 
+    @measured
     def _stop_workers(self, worker_group: WorkerGroup) -> None:  # noqa: ARG002  the one group
         self._shutdown(timeout=self._shutdown_timeout)
 
@@ -170,6 +201,7 @@ class LocalElasticAgent(SimpleElasticAgent):
         if self._pcontext is not None:
             self._pcontext.close(death_sig, timeout, urgent_fd=self._inbox.urgent_fd)
 
+    @measured
     def _monitor_workers(self, worker_group: WorkerGroup) -> RunResult:
         if self._pcontext is None:
             return RunResult(WorkerState.UNKNOWN)
@@ -206,6 +238,8 @@ class LocalElasticAgent(SimpleElasticAgent):
                 waiting.register(fd, select.POLLIN)
         waiting.poll(None if timeout_s is None else timeout_s * 1000)
         self._wake.clear()
+        if self._health is not None:
+            self._health.echo()
         self._inbox.raise_if_any()
 
     def _next_round(self) -> RendezvousInfo:
