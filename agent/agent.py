@@ -87,6 +87,7 @@ class SimpleElasticAgent(Recording, ElasticAgent):
         self._failed_at = 0.0
         self._round: int | None = None
         self._environ = inherited_environment() if environ is None else environ
+        self._open_event_log()
         handler = spec.rdzv_handler
         self._rounds = handler if isinstance(handler, RoundHandler) else PolledRounds(handler)
         self._change = threading.Event()

@@ -15,10 +15,13 @@ import logging
 import os
 import sys
 import threading
-from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING
 
 from .background import Background
 from .event_file import EventFile
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 PLUGIN_GROUP = "elrun.event_log_handlers"
 BUILT_IN = ("null", "console", "file")
@@ -146,6 +149,8 @@ def _load(name: str) -> logging.Handler:
 
 
 def _plugins() -> dict[str, EntryPoint]:
+    from importlib.metadata import entry_points  # noqa: PLC0415  20 ms, for plug-ins only
+
     return {point.name: point for point in entry_points(group=PLUGIN_GROUP)}
 
 

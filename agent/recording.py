@@ -48,6 +48,18 @@ class Recording:
 
     # Events.
 
+    def _open_event_log(self) -> None:
+        """Make the event log handler ready: one that is unknown is refused before the job starts.
+
+        Raises:
+            ValueError: There is no such handler, or it can't be loaded.
+        """
+        destination = self._worker_group.spec.event_log_handler
+        if destination != "null":
+            from .event_handlers import recorder_of  # noqa: PLC0415  see the head of this file
+
+            recorder_of(destination)
+
     def get_event_succeeded(self) -> Event:
         """Return the event of an agent whose job succeeded."""
         from .events import EventSource  # noqa: PLC0415  see the head of this file

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,7 +22,7 @@ DEFAULT_LOGS_SPECS = "default"
 OWN_BACKENDS = (STANDALONE, "static", "c10d")
 """Looking for the others takes 20 ms, as each installed package is asked."""
 
-_WITHOUT_EFFECT = ("event_log_handler", "numa_binding")
+_WITHOUT_EFFECT = ("numa_binding",)
 
 
 class Plan(NamedTuple):
@@ -77,7 +78,7 @@ def compose(
             start_method=given["start_method"],
             log_line_prefix_template=environment.log_line_prefix_template,
             local_addr=given["local_addr"],
-            event_log_handler=given["event_log_handler"],
+            event_log_handler=_event_log_handler(given),
             signals_to_handle=given["signals_to_handle"],
             duplicate_stdout_filters=given["duplicate_stdout_filters"],
             duplicate_stderr_filters=given["duplicate_stderr_filters"],
@@ -125,7 +126,7 @@ def _notices(given: Given, environment: Environment, workers: int) -> list[str]:
         notices.append(
             f"OMP_NUM_THREADS=1 for each of the {workers} workers; set it for another number"
         )
-    idle = [given.said(name) for name in _WITHOUT_EFFECT if given[name] not in (None, "null")]
+    idle = [given.said(name) for name in _WITHOUT_EFFECT if given[name] is not None]
     if idle:
         notices.append(f"{' and '.join(idle)}: without effect in this version of elrun")
     return notices
@@ -152,6 +153,23 @@ def _logs_specs(given: Given, workers: int) -> LogsSpecs:
     except ValueError as error:
         what = str(error).removeprefix(f"log_dir {given['log_dir']!r} ")
         raise Refusal(f"{given.said('log_dir')} {what}") from error
+
+
+def _event_log_handler(given: Given) -> str:
+    wanted: str = given["event_log_handler"]
+    if wanted == "null":
+        return wanted
+    from ..agent.event_handlers import is_known, known_handlers  # noqa: PLC0415  few jobs
+
+    if not is_known(wanted):
+        known = [*known_handlers(), "file:PATH"]
+        raise Refusal(
+            f"{given.said('event_log_handler')}: there is no such handler; "
+            f"give {listed(known)}{nearest(wanted, known)}"
+        )
+    if wanted == "file" and given["log_dir"] not in (None, os.devnull):
+        return f"file:{given['log_dir']}/"
+    return wanted
 
 
 def _check_ranks(given: Given, name: str, ranks: Collection[int], workers: int) -> None:

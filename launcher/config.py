@@ -112,9 +112,10 @@ class LaunchConfig:
             waited for.
         start_method: How functions get into new processes: spawn, fork or forkserver.
         log_line_prefix_template: What stands before each line of a worker on the console.
-        metrics_cfg: Settings of the metrics.
+        metrics_cfg: ``null`` or ``console`` by group of metrics; the group "" stands for the rest.
         local_addr: Address of this node that the others should use; by default it is found.
-        event_log_handler: Name of the handler that takes the events.
+        event_log_handler: Name of the handler that takes the events: ``null``, ``console``,
+            ``file``, ``file:PATH``, or a plug-in.
         numa_options: How workers are bound to CPUs.
         signals_to_handle: Names of the signals that end the job, separated by commas.
         duplicate_stdout_filters: Words; lines of standard output with one of them are kept aside.

@@ -13,6 +13,7 @@ from typing import Any
 from ..agent.failure import ChildFailedError
 from ..agent.local import LocalElasticAgent
 from ..agent.logs import DefaultLogsSpecs
+from ..agent.recording import recorded_outcome
 from ..agent.signals import SignalException
 from ..agent.worker import UsageError, WorkerSpec
 from ..rendezvous.addresses import parse_endpoint
@@ -71,6 +72,13 @@ def launch_agent(
         handler, agent = _compose(config, entrypoint, args)
     except ValueError as error:
         raise UsageError(str(error)) from error
+    with recorded_outcome(agent):
+        return _run(agent, handler, config, get_entrypoint_name(entrypoint, args))
+
+
+def _run(
+    agent: LocalElasticAgent, handler: RendezvousHandler, config: LaunchConfig, name: str
+) -> dict[int, Any]:
     may_leave = True
     try:
         result = agent.run()
@@ -85,7 +93,6 @@ def launch_agent(
         if isinstance(config.logs_specs, DefaultLogsSpecs):
             config.logs_specs.cleanup()
     if result.is_failed():
-        name = get_entrypoint_name(entrypoint, args)
         report = result.report and replace(result.report, name=name)
         raise ChildFailedError(name, result.failures, report)
     return result.return_values
@@ -105,6 +112,10 @@ def _compose(
         local_addr=config.local_addr,
         **{**_secret(), **config.rdzv_configs},
     )
+    if config.metrics_cfg:
+        from ..agent.metrics import MetricsConfig, initialize_metrics  # noqa: PLC0415  few jobs
+
+        initialize_metrics(MetricsConfig(config.metrics_cfg))
     master_addr, master_port = _fixed_master(parameters)
     handler = get_rendezvous_handler(parameters)
     spec = WorkerSpec(

@@ -219,8 +219,8 @@ OPTIONS: tuple[LaunchOption, ...] = (
         "--event-log-handler",
         "NAME",
         MORE,
-        parsing.choice("null", "console"),
+        parsing.parse_name,
         "null",
-        "Where the events go: null or console.",
+        "Where the events go: null, console, file, file:PATH, a plug-in.",
     ),
 )

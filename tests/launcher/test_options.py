@@ -69,7 +69,7 @@ BAD = {
     "duplicate_stderr_filters": ",b",
     "logs_specs": " ",
     "numa_binding": "nodes",
-    "event_log_handler": "nul",
+    "event_log_handler": " ",
     "standalone": "maybe",
     "module": "2",
     "no_python": "-",
