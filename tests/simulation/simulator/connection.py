@@ -1,0 +1,312 @@
+"""The way between a machine and the store, and all that can happen on it.
+
+There are two kinds of stores, which fail in two manners. etcd's answers may get lost, and its
+requests may arrive twice, since its clients repeat what was not answered; when it is away for a
+moment, all wait, and when it is away for long, they give up. A TCPStore neither loses nor repeats
+anything and keeps the order of what is sent; but a connection that breaks is lost for good.
+"""
+
+import functools
+
+from elrun.rendezvous.handler import RendezvousConnectionError
+
+from .faults import Fate
+from .words import in_words
+
+REQUEST_S = 3.0
+PATIENCE_S = (6.0, 11.0)
+"""How long etcd's client bears a silent store: the pulse finds it first, or an agent's call."""
+
+
+class Connection:
+    """A ``rendezvous.store.Store`` for one machine.
+
+    Args:
+        server: Where the values lie.
+        machine: Whose connection this is.
+        faults: What goes wrong on the way.
+    """
+
+    def __init__(self, server, machine, faults):
+        self.server = server
+        self.machine = machine
+        self.world = machine.world
+        self.faults = faults
+        self.is_cut = False
+        self._cuts = 0
+        self._end = None
+        self._held = []
+        self._pending = {}
+
+    def add(self, key, amount):
+        return self._call("add", key, amount)
+
+    def set(self, values):
+        self._call("set", values)
+
+    def get(self, keys):
+        return self._call("get", keys)
+
+    def create(self, key, value, instead_of=b""):
+        return self._call("create", key, value, instead_of)
+
+    def wait(self, keys, timeout_s):
+        wait = Wait(self, keys)
+        if timeout_s is not None:
+            self.world.after(max(0.0, timeout_s) / self.machine.clock_rate, wait.time_out)
+        return self._await_answer(wait)
+
+    def close(self):
+        self.end("was closed")
+
+    def cut(self):
+        """Let nothing pass until ``heal``."""
+        self.is_cut = True
+        self._cuts += 1
+
+    def heal(self):
+        """Let requests and answers pass again."""
+        self.is_cut = False
+        held, self._held = self._held, []
+        for send in held:
+            self.world.after(self.world.random.random() * 0.5, send)
+
+    def hold(self, send):
+        """Keep something that can't pass until it can."""
+        self._held.append(send)
+
+    def restart(self):
+        """Feel the server start anew."""
+
+    def end(self, how):
+        """Break for good: whoever waits is told so, and whoever asks later."""
+        if self._end is None:
+            self._end = f"the connection to the simulated store {how}"
+            pending, self._pending = self._pending, {}
+            for request in pending:
+                request.fail(self._end)
+
+    def finish(self, request):
+        """Forget a request that was answered, or is no longer of interest."""
+        self._pending.pop(request, None)
+
+    def next_arrival(self):
+        """Return when a request that is sent now will arrive."""
+        return self.world.now + self.faults.latency_s()
+
+    def apply(self, request):
+        """Let a request take effect on the server; return the answer."""
+        answer = getattr(self.server, request.name)(self.machine, *request.args)
+        narrator = self.world.narrator
+        if narrator is not None:
+            narrator.saw_request(self.machine, request.name, request.args, answer)
+        return answer
+
+    def _call(self, name, *args):
+        return self._await_answer(Request(self, name, args))
+
+    def _await_answer(self, request):
+        self._check()
+        self._pending[request] = None
+        request.send()
+        return request.thread.block()
+
+    def _check(self):
+        if self._end is not None:
+            raise RendezvousConnectionError(self._end)
+
+
+class EtcdConnection(Connection):
+    """A connection whose client asks again when it gets no answer."""
+
+    keeps_answers = False
+
+    def cut(self):
+        super().cut()
+        patience_s = self.world.random.uniform(*PATIENCE_S) / self.machine.clock_rate
+        self.world.after(patience_s, self._give_up, self._cuts)
+
+    def restart(self):
+        """Ask anew for what the server has forgotten: who waits for what."""
+        for request in self._pending:
+            if isinstance(request, Wait) and request.is_known:
+                request.is_known = False
+                self.hold(request.send)
+
+    def wait(self, keys, timeout_s):
+        found = super().wait(keys, timeout_s)
+        if found is None:  # a last look, as the real client does
+            values = self.get(keys)
+            found = None if None in values else values
+        return found
+
+    def lose(self, request):
+        """Ask again after a while, as no answer came."""
+        self.world.after(REQUEST_S / self.machine.clock_rate, request.send)
+
+    def _give_up(self, cuts):
+        if self.is_cut and cuts == self._cuts:
+            self.end("was out of reach for too long")
+
+
+class TcpConnection(Connection):
+    """A connection that keeps the order of what is sent, and breaks at the first trouble."""
+
+    keeps_answers = True
+
+    def __init__(self, server, machine, faults):
+        super().__init__(server, machine, faults)
+        self._last_arrival = 0.0
+
+    def set(self, values):
+        """Send values; nobody says whether they arrived."""
+        self._check()
+        Unanswered(self, "set", (values,)).send()
+
+    def next_arrival(self):
+        self._last_arrival = max(self._last_arrival, super().next_arrival())
+        return self._last_arrival
+
+    def restart(self):
+        """Break: the data is gone."""
+        self.end("was broken by the end of its server")
+
+    def lose(self, request):
+        """Break with it."""
+        self.end("was broken")
+
+
+class Request:
+    """One question: it is sent, takes effect, and is answered, unless something happens.
+
+    Args:
+        connection: Its way.
+        name: The method of ``Server``.
+        args: What that takes, after the machine.
+    """
+
+    def __init__(self, connection, name, args):
+        self.connection = connection
+        self.world = connection.world
+        self.thread = self.world.running
+        self.name = name
+        self.args = args
+        self._turn = self.thread.turn
+        self._has_answer = False
+        self._answer = None
+
+    def send(self):
+        """Set out for the server."""
+        connection = self.connection
+        if connection.is_cut:
+            connection.hold(self.send)
+        else:
+            self.world.at(self._arrival(), self._arrive)
+
+    def fail(self, why):
+        """Let the thread that asked be told that there is no store any more."""
+        self.world.soon(self.thread.resume, self._turn, RendezvousConnectionError(why))
+
+    def _arrival(self):
+        return self.connection.next_arrival()
+
+    def _arrive(self):
+        connection = self.connection
+        if connection.is_cut:
+            connection.hold(self.send)
+            return
+        fate = connection.faults.fate_of(self)
+        if fate is None:
+            self._take_effect()
+            self._answer_in_a_while()
+        elif fate is Fate.CRASH_BEFORE:
+            connection.machine.crash(f"before it {self._in_words()}")
+        elif fate is Fate.CRASH_AFTER:
+            self._take_effect()
+            connection.machine.crash("right after that")
+        elif fate is Fate.REQUEST_LOST:
+            self._narrate(f"its request is lost: it {self._in_words()}")
+            connection.lose(self)
+        elif fate is Fate.REPLY_LOST:
+            self._take_effect()
+            self._narrate("the reply to that is lost")
+            connection.lose(self)
+        else:
+            self._take_effect()
+            self._answer_in_a_while()
+            self.world.after(self.world.random.uniform(0, 2 * REQUEST_S), self._arrive_again)
+
+    def _arrive_again(self):
+        self._narrate(f"a request comes for the second time: it {self._in_words()}")
+        self._take_effect()
+
+    def _take_effect(self):
+        # A counter is never added to twice: the real clients see to that.
+        if not (self._has_answer and self.name == "add"):
+            self._answer = self.connection.apply(self)
+            self._has_answer = True
+
+    def _answer_in_a_while(self):
+        self.world.after(self.connection.faults.latency_s(), self._reply, self._answer)
+
+    def _reply(self, answer):
+        connection = self.connection
+        if not connection.is_cut:
+            connection.finish(self)
+            self.thread.resume(self._turn, answer)
+        elif connection.keeps_answers:
+            connection.hold(functools.partial(self._reply, answer))
+        else:
+            connection.hold(self.send)
+
+
+    def _in_words(self):
+        return in_words(self.name, self.args) or "gives a sign of life"
+
+    def _narrate(self, words):
+        if self.world.narrator is not None:
+            self.world.narrator.saw_event(self.connection.machine, words)
+
+
+class Unanswered(Request):
+    """Something that is sent, and that nobody waits for."""
+
+    def _answer_in_a_while(self):
+        pass
+
+
+class Wait(Request):
+    """A question that is answered when all its keys are there; it has a connection of its own.
+
+    Args:
+        connection: Its way.
+        keys: The keys.
+    """
+
+    def __init__(self, connection, keys):
+        super().__init__(connection, "wait", (keys,))
+        self.keys = keys
+        self.missing = set()
+        self.is_known = False
+
+    def tell(self, values):
+        """Answer: the last key has come."""
+        self.world.after(self.connection.faults.latency_s(), self._reply, values)
+
+    def time_out(self):
+        """Wait no longer."""
+        self.connection.finish(self)
+        self.thread.resume(self._turn, None)
+
+    def _arrival(self):
+        return self.world.now + self.connection.faults.latency_s()
+
+    def _take_effect(self):
+        self.is_known = True
+        narrator = self.world.narrator
+        if narrator is not None:
+            narrator.saw_request(self.connection.machine, "wait", self.args, None)
+        self.connection.server.watch(self)
+
+    def _answer_in_a_while(self):
+        pass

@@ -1,0 +1,129 @@
+"""What the protocol's modules see in place of the machine that they would run on.
+
+The protocol is not to know of the simulator. It starts threads, takes locks, waits for events and
+reads clocks like any program, through names in its modules: ``threading``, ``time``, ``socket``,
+``PortClaim``. While histories are simulated, these names mean what is here.
+"""
+
+import contextlib
+import logging
+import types
+
+from elrun.agent import agent
+from elrun.rendezvous import farewell, heart, joining, rounds, sealing
+
+from . import world as _world
+
+PROTOCOL = (rounds, joining, sealing, heart, farewell, agent)
+
+
+class Event:
+    """Like ``threading.Event``."""
+
+    def __init__(self, world):
+        self._world = world
+        self._is_set = False
+        self._waiters = []
+
+    def is_set(self):
+        return self._is_set
+
+    def set(self):
+        self._is_set = True
+        waiters, self._waiters = self._waiters, []
+        for thread, turn in waiters:
+            self._world.soon(thread.resume, turn)
+
+    def clear(self):
+        self._is_set = False
+
+    def wait(self, timeout=None):
+        if not self._is_set:
+            self._world.running.sleep(timeout, until=self._waiters)
+        return self._is_set
+
+
+class Lock:
+    """Like ``threading.Lock``; a thread that finds it free now and then loses its turn."""
+
+    def __init__(self, world):
+        self._world = world
+        self._is_held = False
+        self._waiters = []
+
+    def __enter__(self):
+        thread = self._world.running
+        while self._is_held:
+            thread.sleep(None, until=self._waiters)
+        self._is_held = True
+
+    def __exit__(self, *_):
+        self._is_held = False
+        waiters, self._waiters = self._waiters, []
+        for thread, turn in waiters:
+            self._world.soon(thread.resume, turn)
+
+
+class Threading:
+    """Like the module ``threading``, for whatever thread of the world calls it."""
+
+    def __init__(self, world):
+        self._world = world
+
+    def Thread(self, target, args=(), name="thread", daemon=True):  # noqa: N802  the real name
+        return _world.Thread(self._world.running.machine, target, args, name)
+
+    def Event(self):  # noqa: N802  the real name
+        return Event(self._world)
+
+    def Lock(self):  # noqa: N802  the real name
+        return Lock(self._world)
+
+
+class PortClaim:
+    """Like ``ports.PortClaim``: a number that no other claim has."""
+
+    def __init__(self, port):
+        self.port = port
+
+    def release(self):
+        pass
+
+
+def _stand_ins(world):
+    """Return what to put in place of which name."""
+    ports = iter(range(20000, 60000))
+    return {
+        "threading": Threading(world),
+        "time": types.SimpleNamespace(monotonic=lambda: world.running.machine.clock()),
+        "socket": types.SimpleNamespace(gethostname=lambda: world.running.machine.name),
+        "PortClaim": types.SimpleNamespace(take=lambda: PortClaim(next(ports))),
+    }
+
+
+@contextlib.contextmanager
+def simulated_machines(world):
+    """Let the protocol run in a world."""
+    ours = _stand_ins(world)
+    replaced = []
+    try:
+        for module in PROTOCOL:
+            for name, value in ours.items():
+                if name in module.__dict__:
+                    replaced.append((module, name, module.__dict__[name]))
+                    setattr(module, name, value)
+        yield
+    finally:
+        for module, name, value in replaced:
+            setattr(module, name, value)
+
+
+@contextlib.contextmanager
+def quiet_logs():
+    """Keep what the protocol logs from the reader of many histories."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(before)

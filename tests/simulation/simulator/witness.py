@@ -1,0 +1,249 @@
+"""What must hold after every step, by one who sees the whole store and all nodes at once.
+
+The witness takes nobody's word: who sits where it knows from the counter, who takes part from what
+nodes do, and all else from the first value that was written. Its own reckoning of places is the
+one thing that it shares with the protocol.
+"""
+
+from elrun.rendezvous.handler import (
+    RendezvousClosedError,
+    RendezvousConnectionError,
+    RendezvousGracefulExitError,
+    RendezvousTimeoutError,
+    VerdictKind,
+)
+from elrun.rendezvous.round import DOOR, places_of
+from elrun.rendezvous.wire import read_forming, read_node, read_roster, read_verdict
+
+from .keys import parse
+
+
+class Violation(Exception):  # noqa: N818  what is found is a fact
+    """Something happened that must never happen."""
+
+
+class Witness:
+    """Sees all, and raises ``Violation``.
+
+    Args:
+        limits: Fewest and most nodes of a round.
+    """
+
+    def __init__(self, limits):
+        self._limits = limits
+        self._rounds = {}
+        self._writers = {
+            "seats": self._ignore,
+            "node": self._saw_record,
+            "roster": self._saw_roster,
+            "verdict": self._saw_verdict,
+            "round": self._saw_hint,
+        }
+
+    def round(self, number):
+        """Return what is known of a round."""
+        found = self._rounds.get(number)
+        if found is None:
+            found = self._rounds[number] = Round(number)
+        return found
+
+    @property
+    def rounds(self):
+        """All that is known."""
+        return self._rounds.values()
+
+    @property
+    def latest(self):
+        """The last round that was sealed with members; None if there is none."""
+        sealed = [each for each in self._rounds.values() if each.is_sealed and each.members]
+        return max(sealed, key=lambda each: each.number, default=None)
+
+    @property
+    def has_ended(self):
+        """Whether a verdict says that no round follows."""
+        return any(each.verdict and each.verdict.kind.ends_run for each in self._rounds.values())
+
+    # What happens in the store.
+
+    def saw_write(self, machine, key, before, value):
+        """Judge a write."""
+        what, number, index = parse(key)
+        writer = self._writers.get(what)
+        if writer is not None:
+            writer(machine, number, index, before, value)
+
+    def saw_add(self, machine, key, amount, value):
+        """Judge an addition to a counter."""
+        what, number, _ = parse(key)
+        if what != "seats":
+            return
+        each = self.round(number)
+        if amount == DOOR and each.seats_at_the_door is None:
+            each.seats_at_the_door = value - DOOR
+        elif amount == 1 and value <= DOOR:
+            each.sit(machine, value - 1)
+
+    def _ignore(self, *_):
+        pass
+
+    def _saw_record(self, machine, number, seat, before, value):
+        each = self.round(number)
+        if not read_node("", value).is_withdrawn:
+            each.sit(machine, seat)
+        elif (
+            before is not None
+            and each.sitting.get(seat) is not machine
+            and not read_node("", before).is_withdrawn
+        ):
+            raise Violation(
+                f"{machine} overwrites the record of {each.sitting.get(seat)} on seat {seat} of "
+                f"round {number}"
+            )
+
+    def _saw_roster(self, machine, number, _, before, value):
+        each = self.round(number)
+        if before is not None:
+            if before != value:
+                raise Violation(f"{machine} overwrites the roster of round {number}")
+            return
+        roster = read_roster("", value)
+        each.seal(roster)
+        past = self._rounds.get(number - 1)
+        if number > 0:
+            self._follows(each, past)
+        if not roster.members:
+            return
+        if not self._limits.min_nodes <= len(roster.members) <= self._limits.max_nodes:
+            raise Violation(f"round {number} has {len(roster.members)} of {self._limits} nodes")
+
+    def _follows(self, each, past):
+        """Judge whether a round may come after the one before, and what it keeps of it."""
+        number, roster = each.number, each.roster
+        if past is None or past.roster is None or past.verdict is None:
+            raise Violation(f"round {number} is sealed before round {number - 1} has ended")
+        if past.verdict.kind.ends_run and roster.members:
+            raise Violation(f"round {number} follows {past.verdict.kind.value!r}")
+        spent = roster.restart_count - past.roster.restart_count
+        if spent not in (0, 1) or (spent and past.verdict.kind is not VerdictKind.WORKER_FAILED):
+            raise Violation(
+                f"{past.verdict.kind.value!r} makes {past.roster.restart_count} restarts "
+                f"{roster.restart_count}"
+            )
+        survivors = [
+            (member.node.origin.group_rank, each.sitting[member.seat])
+            for member in roster.members
+            if member.node.origin is not None and member.node.origin.round == past.number
+        ]
+        ranks = [rank for rank, _ in survivors]
+        if ranks != sorted(set(ranks)):
+            raise Violation(f"survivors change their order in round {number}: {ranks}")
+        for rank, machine in survivors:
+            if past.members[rank] is not machine:
+                raise Violation(
+                    f"{machine} calls itself rank {rank} of round {past.number}, which is "
+                    f"{past.members[rank]}"
+                )
+
+    def _saw_verdict(self, machine, number, _, before, value):
+        each = self.round(number)
+        if before is not None:
+            if before != value:
+                raise Violation(f"{machine} overwrites the verdict of round {number}")
+            return
+        verdict = each.verdict = read_verdict("", value)
+        if verdict.kind is VerdictKind.DONE:
+            late = [m for rank, m in enumerate(each.members) if rank not in each.finished]
+            if late:
+                raise Violation(f"round {number} is done, and {late} have not finished")
+        if verdict.kind.ends_run:
+            after = self._rounds.get(number + 1)
+            if after is not None and after.members:
+                raise Violation(f"round {number} ends the run, and round {number + 1} stands")
+        elif each.roster is None:
+            raise Violation(f"round {number} ends before it is sealed")
+
+    def _saw_hint(self, machine, _, __, ___, value):
+        number = read_forming("", value)
+        before = self._rounds.get(number - 1)
+        if number and (before is None or before.roster is None):
+            raise Violation(f"{machine} sends newcomers to round {number}, too early")
+
+    # What the nodes do.
+
+    def saw_start(self, machine, place):
+        """Judge a node that starts its workers."""
+        each = self.round(place.round)
+        if each.roster is None:
+            raise Violation(f"{machine} runs in round {place.round}, which is not sealed")
+        seats = [seat for seat, who in each.sitting.items() if who is machine]
+        if place not in [places_of(each.roster).get(seat) for seat in seats]:
+            raise Violation(f"{machine} runs as {place}, and the roster says {each.roster}")
+        if each.members[place.group_rank] is not machine:
+            raise Violation(f"{machine} runs in place of {each.members[place.group_rank]}")
+
+    def saw_success(self, machine, place):
+        """Note that a node's workers have succeeded."""
+        self.round(place.round).finished.add(place.group_rank)
+
+    def saw_end(self, machine, outcome):
+        """Judge how an agent ends."""
+        match outcome:
+            case RendezvousGracefulExitError() | "SUCCEEDED":
+                if not any(
+                    each.verdict and each.verdict.kind is VerdictKind.DONE
+                    for each in self._rounds.values()
+                ):
+                    raise Violation(f"{machine} ends well, and the run does not")
+            case RendezvousClosedError():
+                if not self.has_ended:
+                    raise Violation(f"{machine} thinks that the run has ended: {outcome}")
+            case RendezvousConnectionError() | RendezvousTimeoutError() | "FAILED":
+                pass
+            case Exception():
+                if type(outcome).__name__ != "SignalException":
+                    raise Violation(f"{machine} ends by {outcome!r}")
+
+
+class Round:
+    """What is known of one round."""
+
+    def __init__(self, number):
+        self.number = number
+        self.sitting = {}
+        self.seats_at_the_door = None
+        self.roster = None
+        self.members = []
+        self.verdict = None
+        self.finished = set()
+
+    @property
+    def is_sealed(self):
+        return self.roster is not None
+
+    def sit(self, machine, seat):
+        """Note who sits on a seat; two can't."""
+        other = self.sitting.setdefault(seat, machine)
+        if other is not machine:
+            if not other.is_dead:
+                raise Violation(
+                    f"{machine} and {other} both sit on seat {seat} of round {self.number}"
+                )
+            self.sitting[seat] = machine
+
+    def seal(self, roster):
+        """Note who takes part; none that came after the door was shut."""
+        self.roster = roster
+        if roster.round != self.number:
+            raise Violation(f"the roster of round {self.number} is one of round {roster.round}")
+        if roster.members and self.seats_at_the_door is None:
+            raise Violation(f"round {self.number} is sealed with an open door")
+        for member in roster.members:
+            if member.seat >= self.seats_at_the_door:
+                raise Violation(
+                    f"{member.node.host} takes part in round {self.number}, whose door was shut "
+                    "before it came"
+                )
+        self.members = [self.sitting[member.seat] for member in roster.members]
+        if len(set(self.members)) < len(self.members):
+            raise Violation(f"a node has two ranks in round {self.number}: {self.members}")
+
