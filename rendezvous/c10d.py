@@ -40,6 +40,7 @@ from .rounds import RoundRendezvous
 from .store import Connection
 from .tcp_store import TcpStore
 from .timing import timing_of
+from .unanswered import AnswerWatch
 
 log = logging.getLogger(__name__)
 
@@ -163,6 +164,7 @@ class Reach:
         store = TcpStore(
             str(self._endpoint),
             lambda: first.pop() if first else _client(tcp_store, address, port),
+            watch=AnswerWatch((address, port)),
         )
         return Connection(store, self._own_address(), open_aside=store.aside)
 
@@ -228,7 +230,7 @@ def _import_tcp_store() -> Any:
     if _LOG_LEVEL in os.environ or "torch" in sys.modules:
         return import_module(_TORCH).TCPStore
     # torch reads the variable while it is loaded; putenv() keeps it out of what workers inherit.
-    os.putenv(_LOG_LEVEL, "ERROR")
+    os.putenv(_LOG_LEVEL, "FATAL")
     try:
         return import_module(_TORCH).TCPStore
     finally:

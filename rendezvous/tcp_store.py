@@ -1,12 +1,14 @@
 """A ``Store`` over torch's TCPStore.
 
-Three habits of TCPStore shape it:
+Four habits of TCPStore shape it:
 
 - A call that blocks keeps its connection to itself. So every wait has a connection of its own.
 - A time-out is a failure to it, told on standard error. So no wait has one: a thread blocks as long
   as it takes, and the deadline is watched in Python. A thread whose wait nobody wants any more ends
   when its keys are written after all, or with the store.
 - ``set`` is not answered. So a store that is lost shows in the calls that are.
+- A server that says nothing any more is waited for without end. So calls are watched
+  (``unanswered.py``), and its connections broken off when it is time.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from .handler import RendezvousConnectionError, RendezvousError
+from .unanswered import AnswerWatch
 
 _CLOSING_S = 1.0
 
@@ -30,21 +33,32 @@ class TcpStore:
         endpoint: How people call the place.
         connect: Opens a further connection.
         server: The connection that holds the server, if this process hosts it.
+        watch: Notices when the server answers no more, if it is in another process.
 
     Raises:
         RendezvousConnectionError: The first connection can't be opened.
     """
 
-    def __init__(self, endpoint: str, connect: Callable[[], Any], server: Any = None) -> None:
+    def __init__(
+        self,
+        endpoint: str,
+        connect: Callable[[], Any],
+        server: Any = None,
+        watch: AnswerWatch | None = None,
+    ) -> None:
         self._endpoint = endpoint
         self._connect = connect
         self._server = server
+        self._watch = watch
+        self._silence = ""
         self._client = server if server is not None else self._call(connect)
         # The waits that are going on, and the connections that are free for the next ones.
         self._lock = threading.Lock()
         self._waits: dict[tuple[str, ...], _Wait] = {}
         self._idle: list[Any] = []
         self._is_closed = False
+        if watch is not None:
+            watch.subscribe(self._lose)
 
     def aside(self) -> TcpStore:
         """Return the same store over a connection of its own, which may be busy without harm.
@@ -52,7 +66,7 @@ class TcpStore:
         Raises:
             RendezvousConnectionError: The connection can't be opened.
         """
-        return TcpStore(self._endpoint, self._connect)
+        return TcpStore(self._endpoint, self._connect, watch=self._watch)
 
     def add(self, key: str, amount: int) -> int:
         """Add to a counter; see ``Store.add``."""
@@ -101,6 +115,8 @@ class TcpStore:
 
     def close(self) -> None:
         """Let go of the connections, and of the server if it is here; see ``Store.close``."""
+        if self._watch is not None:
+            self._watch.end()
         with self._lock:
             is_host = self._server is not None
             self._is_closed = True
@@ -122,7 +138,7 @@ class TcpStore:
             with self._lock:
                 client = self._idle.pop() if self._idle else None
             client = client or self._call(self._connect)
-            wait.succeed(self._call(client.multi_get, list(keys)))
+            wait.succeed(self._call_for_long(client.multi_get, list(keys)))
         except RendezvousError as error:
             wait.fail(error)
             client = None
@@ -141,15 +157,33 @@ class TcpStore:
     def _closed_error(self) -> RendezvousConnectionError:
         return RendezvousConnectionError(f"the connection to {self._endpoint} was closed")
 
+    def _lose(self, reason: str) -> None:
+        """Take note that the server is lost, before the connections are broken off."""
+        with self._lock:
+            self._silence = reason
+            waits = list(self._waits.values())
+        for wait in waits:
+            wait.fail(self._lost_error(reason))
+
+    def _lost_error(self, reason: str) -> RendezvousConnectionError:
+        return RendezvousConnectionError(
+            f"the rendezvous store at {self._endpoint} was lost: {reason}"
+        )
+
     def _call(self, function: Callable[..., _T], *args: Any) -> _T:
+        """Call torch for something that is answered at once."""
+        if self._watch is None:
+            return self._call_for_long(function, *args)
+        watched: Callable[..., _T] = self._watch.call
+        return self._call_for_long(watched, function, *args)
+
+    def _call_for_long(self, function: Callable[..., _T], *args: Any) -> _T:
         """Call torch, whose errors become ours here and nowhere else."""
         try:
             return function(*args)
         except RuntimeError as error:  # of which torch's DistError is one
-            reason = (str(error).splitlines() or [""])[0]
-            raise RendezvousConnectionError(
-                f"the rendezvous store at {self._endpoint} was lost: {reason}"
-            ) from error
+            reason = self._silence or (str(error).splitlines() or [""])[0]
+            raise self._lost_error(reason) from error
 
 
 class _Wait:
