@@ -7,7 +7,6 @@ warning, and never the loop more than the time it grants at the end.
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
 from collections import deque
@@ -34,10 +33,9 @@ class Background:
         self._thread: threading.Thread | None = None
         self._is_closed = False
         self._has_warned = False
-        self._pid = os.getpid()
 
     def call(self, function: Callable[[], object]) -> None:
-        """Have the function called soon; return at once."""
+        """Have the function called soon; return at once. Once closed, do nothing."""
         with self._changed:
             is_full = len(self._waiting) >= MAX_WAITING_CALLS
             if not is_full and not self._is_closed:
@@ -55,8 +53,6 @@ class Background:
         Args:
             timeout_s: How long it may take; what has not been called by then never is.
         """
-        if os.getpid() != self._pid:  # a fork: the thread is the parent's
-            return
         deadline = time.monotonic() + timeout_s
         with self._changed:
             self._is_closed = True
@@ -76,7 +72,7 @@ class Background:
             try:
                 function()
             except BaseException as error:  # noqa: BLE001  whatever a foreign handler raises
-                self._warn(f"failed: {error!r}")
+                self._warn(f"failed: {type(error).__name__}: {error}")
             with self._changed:
                 if self._waiting:  # else close() has given up on all of them
                     self._waiting.popleft()

@@ -100,6 +100,7 @@ class Recorders:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._by_name: dict[tuple[str, int], Recorder] = {}
+        self._closes_at_exit = False
 
     def get(self, destination: str) -> Recorder:
         """Return the recorder of a handler, a new one at first, and in a process that was forked.
@@ -114,7 +115,9 @@ class Recorders:
         with self._lock:
             if key not in self._by_name:
                 self._by_name[key] = Recorder(destination)
-                atexit.register(self.close, destination, _EXIT_TIMEOUT_S)
+            if not self._closes_at_exit:
+                self._closes_at_exit = True
+                atexit.register(self._close_all)
             return self._by_name[key]
 
     def close(self, destination: str, timeout_s: float) -> None:
@@ -123,6 +126,10 @@ class Recorders:
             recorder = self._by_name.pop((destination, os.getpid()), None)
         if recorder is not None:
             recorder.close(timeout_s)
+
+    def _close_all(self) -> None:
+        for destination, _ in list(self._by_name):
+            self.close(destination, _EXIT_TIMEOUT_S)
 
 
 _recorders = Recorders()

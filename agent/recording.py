@@ -21,6 +21,7 @@ from ..rendezvous.handler import (
     RoundHandler,
     Verdict,
 )
+from .failure import NOT_AVAILABLE
 from .policy import Step
 from .worker import RunResult, Worker, WorkerGroup, WorkerState
 
@@ -160,12 +161,16 @@ class Recording:
 
         for worker in self._worker_group.workers:
             failure = result.failures.get(worker.global_rank)
+            error: object = None
+            if failure is not None:
+                has_error_file = failure.error_file != NOT_AVAILABLE
+                error = failure.error_file_data if has_error_file else {"message": failure.message}
             self._record_event(
                 self._construct_event(
                     self._get_worker_state(worker, result),
                     EventSource.WORKER,
                     worker,
-                    raw_error=json.dumps(failure.error_file_data) if failure else None,
+                    raw_error=json.dumps(error) if error else None,
                     exit_code=failure.exitcode if failure else None,
                     worker_pid=failure.pid if failure else None,
                 )
@@ -219,10 +224,10 @@ class Recording:
             with self.record_duration("RENDEZVOUS"):
                 yield
         except RendezvousGracefulExitError as error:
-            self._record_step("leave", NodeState.SUCCEEDED, str(error))
+            self._record_step("left", NodeState.SUCCEEDED, str(error))
             raise
         except BaseException as error:
-            self._record_step("fail", NodeState.FAILED, str(error) or repr(error))
+            self._record_step("failed", NodeState.FAILED, str(error) or repr(error))
             raise
 
     def _record_joined(self, info: RendezvousInfo) -> None:
@@ -250,19 +255,26 @@ class Recording:
         self._record_step("ended", state, f"the round ended: {verdict.kind.value}{reason}")
 
     def _record_step(self, name: str, state: NodeState, message: str) -> None:
-        from .events import construct_and_record_rdzv_event  # noqa: PLC0415  head of this file
+        import traceback  # noqa: PLC0415  see the head of this file
+
+        from .events import NodeState, RdzvEvent, now_ms, record_rdzv_event  # noqa: PLC0415
 
         group = self._worker_group
         has_place = group.group_rank is not None
-        construct_and_record_rdzv_event(
-            self._rounds.get_run_id(),
-            message,
-            state,
-            name,
-            rank=group.group_rank,
+        is_error = state is NodeState.FAILED and sys.exc_info()[0] is not None
+        event = RdzvEvent(
+            name=f"rendezvous.{name}",
+            run_id=self._rounds.get_run_id(),
+            message=message,
+            hostname=os.uname().nodename,
+            pid=os.getpid(),
+            node_state=state,
             master_endpoint=f"{group.master_addr}:{group.master_port}" if has_place else "",
-            destination=group.spec.event_log_handler,
+            rank=group.group_rank,
+            error_trace=traceback.format_exc() if is_error else "",
+            timestamp=now_ms(),
         )
+        record_rdzv_event(event, group.spec.event_log_handler)
 
     def _events(self) -> ModuleType | None:
         """Return the module of events, if there may be somebody who listens."""
