@@ -11,7 +11,7 @@ from .parsing import NodeRange, parse_endpoint
 
 DEFAULT_MASTER_PORT = 29500
 
-_STATIC_ONLY = ("node_rank", "master_addr", "master_port")
+_ADDRESSES = ("master_addr", "master_port")
 
 
 class Meeting(NamedTuple):
@@ -50,7 +50,7 @@ def choose_meeting(given: Given) -> Meeting:
         _check_standalone(given)
         return _alone(given)
     if backend == "c10d" and given["nnodes"].maximum == 1:
-        return _alone(given, _ignored(given))
+        return _alone(given, _ignored(given, "node_rank", *_ADDRESSES))
     return _by_store(given)
 
 
@@ -133,12 +133,28 @@ def _by_store(given: Given) -> Meeting:
         raise Refusal(
             f"{given.said('rdzv_endpoint')}: port 0 is known to no other node; give a port"
         )
-    return Meeting(backend, endpoint, given["rdzv_id"], given["rdzv_conf"], _ignored(given))
+    settings = given["rdzv_conf"]
+    if given.is_given("node_rank"):  # a wish, where the nodes agree on their ranks
+        settings = {"rank": given["node_rank"], **settings}
+    run_id = _name_in_store(given, shared=backend.startswith("etcd"), several=several)
+    return Meeting(backend, endpoint, run_id, settings, _ignored(given, *_ADDRESSES))
 
 
-def _ignored(given: Given) -> tuple[str, ...]:
+def _name_in_store(given: Given, *, shared: bool, several: bool) -> str:
+    """Return the job's name in a store that it may share with jobs of other people."""
+    if not shared or given.is_given("rdzv_id"):
+        return str(given["rdzv_id"])
+    if several:
+        raise Refusal(
+            f"{given.said('rdzv_backend')}: an etcd is shared by jobs, which their names tell "
+            "apart; give --rdzv-id NAME, the same on all nodes of this job and on no others"
+        )
+    return ""
+
+
+def _ignored(given: Given, *names: str) -> tuple[str, ...]:
     """Name what has no effect; variables may be set for all jobs of a site and are not named."""
-    typed = [given.said(name) for name in _STATIC_ONLY if given.is_typed(name)]
+    typed = [given.said(name) for name in names if given.is_typed(name)]
     if not typed:
         return ()
     return (f"{', '.join(typed)}: without effect, as the rendezvous is not static",)

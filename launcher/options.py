@@ -72,7 +72,7 @@ OPTIONS: tuple[LaunchOption, ...] = (
         STATIC,
         parsing.parse_count,
         "0",
-        "Rank of this node; static only.",
+        "Rank of this node; a wish, unless static.",
     ),
     value(
         "--master-addr",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+_MAX_RANK = (1 << 31) - 1
+
 _TRUE = frozenset({"1", "true", "t", "yes", "y"})
 _FALSE = frozenset({"0", "false", "f", "no", "n"})
 
@@ -81,6 +83,17 @@ class RendezvousParameters:
             return int(value)
         except (TypeError, ValueError) as error:
             raise ValueError(f"--rdzv-conf {key}={value}: give a whole number") from error
+
+    def get_as_rank(self, key: str) -> int | None:
+        """Return the setting as a rank; None where it isn't given.
+
+        Raises:
+            ValueError: It is none.
+        """
+        value = self.get_as_int(key)
+        if value is not None and not 0 <= value <= _MAX_RANK:
+            raise ValueError(f"--rdzv-conf {key}={value}: give a rank from 0 on")
+        return value
 
     def get_as_seconds(self, key: str, default: float) -> float:
         """Return the setting as a duration in seconds.

@@ -49,6 +49,7 @@ class Node:
         limits: How many nodes it was told the run has.
         origin: Where it comes from; None for a newcomer.
         is_withdrawn: Whether it has left its seat again.
+        wish: Group rank that it would like to have; None: any.
     """
 
     host: str
@@ -59,6 +60,7 @@ class Node:
     limits: Limits
     origin: Origin | None = None
     is_withdrawn: bool = False
+    wish: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,9 +68,10 @@ and changes of membership are free.
 *Limits.* All nodes of a run are told the same fewest and most nodes: what the first of them was
 told. A node that was told otherwise leaves as soon as it sees that.
 
-*Order.* Survivors keep the order that they had, newcomers follow by host name (node2 before node10)
-and seat. If more are seated than the round may take, survivors go before newcomers and early seats
-before late ones; the rest are spares, and take a seat in the next round.
+*Order.* Survivors keep the order that they had. Newcomers follow: first those that wish for a rank,
+by that, then by host name (node2 before node10) and seat. If more are seated than the round may
+take, survivors go before newcomers and early seats before late ones; the rest are spares, and take
+a seat in the next round.
 
 No clocks of two machines are compared: a deadline is its own node's, and a record has no date.
 
@@ -79,6 +80,7 @@ This module has no store and no clock. What is read comes in as values, ``now`` 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -336,9 +338,9 @@ def _precedence(member: Member, history: History | None) -> tuple[bool, int]:
     return not is_survivor, member.seat
 
 
-def _rank_order(member: Member) -> tuple[int, int, tuple[tuple[int, int, str], ...], int]:
+def _rank_order(member: Member) -> tuple[int, float, tuple[tuple[int, int, str], ...], int]:
     """Sort survivors of the latest round first, by their ranks there, and then newcomers."""
-    origin = member.node.origin
+    origin, wish = member.node.origin, member.node.wish
     if origin is not None:
         return -origin.round, origin.group_rank, (), member.seat
-    return 1, 0, natural_key(member.node.host), member.seat
+    return 1, math.inf if wish is None else wish, natural_key(member.node.host), member.seat

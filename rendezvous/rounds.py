@@ -47,13 +47,14 @@ class RoundRendezvous(RoundHandler):
     """Rounds that the nodes agree on through a store.
 
     Args:
-        params: Backend, run id, numbers of nodes, and the settings of ``timing_of``.
+        params: Backend, run id, numbers of nodes, and the settings of ``timing_of``; ``rank`` is
+            the group rank that this node would like to have.
         connect: Reaches the store, at the first rendezvous; gives up when the event is set.
         timing: How long to wait for what, beside those two.
         clock: A monotonic clock.
 
     Raises:
-        ValueError: A setting is no number of seconds.
+        ValueError: A setting is not what it should be.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class RoundRendezvous(RoundHandler):
         self._backend = params.backend
         self._run = RunKeys(params.run_id)
         self._limits = Limits(params.min_nodes, params.max_nodes)
+        self._wish = params.get_as_rank("rank")
         self._secret = secret_of(params)
         self._connect = connect
         self._timing = timing or timing_of(params)
@@ -312,6 +314,7 @@ class RoundRendezvous(RoundHandler):
             role=self._profile.role,
             limits=self._limits,
             origin=origin,
+            wish=self._wish,
         )
 
     def _origin(self, before: Placement | None) -> Origin | None:

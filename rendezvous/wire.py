@@ -232,6 +232,7 @@ def _node_fields(node: Node) -> dict[str, Any]:
         "nodes": [node.limits.min_nodes, node.limits.max_nodes],
         "origin": node.origin and [node.origin.round, node.origin.group_rank],
         "withdrawn": node.is_withdrawn,
+        "wish": node.wish,
     }
 
 
@@ -245,6 +246,7 @@ def _node(record: Record) -> Node:
         limits=_limits(record),
         origin=None if record.is_null("origin") else Origin(*record.pair("origin")),
         is_withdrawn=record.flag("withdrawn"),
+        wish=None if record.is_null("wish") else record.count("wish"),
     )
 
 

@@ -75,7 +75,15 @@ def test_static_nodes_meet_where_they_are_told(elrun, options, endpoint, rank):
             "--rdzv-backend=c10d --rdzv-endpoint=a:1,b:2 --nnodes=1:4 --rdzv-id=7 --rdzv-conf=join_timeout=5",
             ("c10d", "a:1,b:2", "7", {"join_timeout": "5"}),
         ),
-        ("--rdzv-backend etcd-v3 --rdzv-endpoint e:2379", ("etcd-v3", "e:2379", "none", {})),
+        ("--rdzv-backend etcd-v3 --rdzv-endpoint e:2379", ("etcd-v3", "e:2379", "", {})),
+        (
+            "--rdzv-backend etcd-v3 --rdzv-endpoint e:2379 --nnodes 2 --rdzv-id none",
+            ("etcd-v3", "e:2379", "none", {}),
+        ),
+        (
+            "--rdzv-backend c10d --rdzv-endpoint n1 --nnodes 2 --node-rank 1",
+            ("c10d", "n1", "none", {"rank": 1}),
+        ),
     ],
 )
 def test_other_backends_get_what_was_given(elrun, options, expected):
@@ -87,10 +95,20 @@ def test_what_only_static_reads_is_noticed_elsewhere(elrun):
     """Typed on the command line, it was meant to do something."""
     options = "--rdzv-backend c10d --rdzv-endpoint n1 --node-rank 1 --master-addr n2"
 
-    plan = elrun.plan(*options.split(), "x.py")
+    alone = elrun.plan(*options.split(), "x.py").notices
+    several = elrun.plan("--nnodes", "2", *options.split(), "x.py").notices
 
-    sentence = "--node-rank 1, --master-addr n2: without effect, as the rendezvous is not static"
-    assert (sentence,) == plan.notices
+    rest = "--master-addr n2: without effect, as the rendezvous is not static"
+    assert ((f"--node-rank 1, {rest}",), (rest,)) == (alone, several)
+
+
+def test_a_variable_may_wish_for_a_rank(elrun):
+    """Operators set it on each node of a job."""
+    options = "--rdzv-backend c10d --rdzv-endpoint n1 --nnodes 2"
+
+    plan = elrun.plan(*options.split(), "x.py", PET_NODE_RANK="1")
+
+    assert {"rank": 1} == meeting_of(plan)[-1]
 
 
 def test_variables_that_only_static_reads_are_not_noticed(elrun):
@@ -138,6 +156,10 @@ def test_variables_that_only_static_reads_are_not_noticed(elrun):
         (
             "--nnodes 2 --rdzv-backend c10d",
             "--rdzv-backend c10d: 2 nodes need a place to meet; give --rdzv-endpoint HOST:PORT",
+        ),
+        (
+            "--nnodes 2 --rdzv-backend etcd-v3 --rdzv-endpoint e",
+            "--rdzv-backend etcd-v3: an etcd is shared by jobs, which their names tell apart; give --rdzv-id NAME, the same on all nodes of this job and on no others",
         ),
         (
             "--nnodes 2 --rdzv-backend c10d --rdzv-endpoint n1:0",

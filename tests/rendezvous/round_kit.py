@@ -64,10 +64,11 @@ class Job:
         role="default",
         store=None,
         secret=None,
+        rank=None,
         **timing,
     ):
         store = store or self.connect()
-        config = {"secret": Secret(secret)} if secret else {}
+        config = {"rank": rank, **({"secret": Secret(secret)} if secret else {})}
         handler = RoundRendezvous(
             RendezvousParameters("memory", "", run_id, *limits, **config),
             lambda _: Connection(store, "127.0.0.1", host),

@@ -164,6 +164,24 @@ def test_newcomers_are_ranked_by_host_name_as_people_count():
     assert ["node1", "node2", "node10", "other"] == hosts(draw(0, 0, seated, None))
 
 
+def test_newcomers_that_wish_for_a_rank_are_ranked_by_that():
+    """Gaps don't matter, equal wishes go by name, and whoever has none goes last."""
+    wishes = {"a": None, "b": 7, "c": 2, "node10": 5, "node2": 5}
+    seated = {
+        seat: replace(node(name, limits=(5, 5)), wish=wish)
+        for seat, (name, wish) in enumerate(wishes.items())
+    }
+
+    assert ["c", "node2", "node10", "b", "a"] == hosts(draw(0, 0, seated, None))
+
+
+def test_a_wish_does_not_move_survivors():
+    """A replacement that wishes for rank 0 follows those who stayed."""
+    seated = {0: replace(C, wish=0), 1: replace(A1, wish=2), 2: replace(B1, wish=1)}
+
+    assert ["a", "b", "c"] == hosts(draw(1, 0, seated, history(A, B)))
+
+
 def test_agents_of_one_host_are_ranked_by_seat():
     """Where the host names agree, who came first goes first."""
     seated = {5: node("h", workers=5), 2: node("h", workers=2)}

@@ -39,6 +39,20 @@ def test_nodes_form_a_round_with_consistent_ranks(job, count):
     }
 
 
+def test_a_node_may_wish_for_a_rank(job):
+    """Where the nodes of a first round were given ranks, those are theirs."""
+    nodes = [job.node((3, 3), rank=rank) for rank in ("2", "0", "1")]
+
+    assert [2, 0, 1] == [place.group_rank for place in job.rendezvous(nodes)]
+
+
+@pytest.mark.parametrize("rank", ["-1", "first", 1 << 31])
+def test_a_wish_that_is_no_rank_is_refused(memory_job, rank):
+    """Before others could stumble over it."""
+    with pytest.raises(ValueError, match=f"rank={rank}: give a "):
+        memory_job.node(rank=rank)
+
+
 def test_ranks_span_nodes_of_different_sizes_and_roles(job):
     """Global ranks cover all workers, role ranks those of the role."""
     nodes = [
