@@ -28,7 +28,7 @@ class Failover(Generic[_C]):
     Args:
         name: What the servers are called together.
         clients: One for each server.
-        patience_s: For how long a call is tried.
+        patience_s: For how long a call is tried; while no server serves, all calls together.
         on_trouble: Called, from any thread, whenever a server did not serve.
         clock: A monotonic clock.
     """
@@ -50,6 +50,7 @@ class Failover(Generic[_C]):
         # Written under the lock, by whoever notices first.
         self._lock = threading.Lock()
         self._index = 0
+        self._in_vain_since: float | None = None
         self._end: str = ""
 
     @property
@@ -75,21 +76,27 @@ class Failover(Generic[_C]):
             RendezvousClosedError: ``stop`` was set.
         """
         patience_s = self._patience_s if patience_s is None else patience_s
-        deadline = self._clock() + patience_s
+        began_at = self._clock()
         pause_s = _FIRST_PAUSE_S
         attempt = 0
         while True:
             attempt += 1
             self.check()
-            index = self._index
+            index, asked_at = self._index, self._clock()
             try:
-                return function(self._clients[index])
+                answer = function(self._clients[index])
             except Unreachable as error:
-                left_s = deadline - self._clock()
+                # A call that begins when others have waited in vain must not wait as long again.
+                since = min(began_at, self._note_failure(asked_at))
+                left_s = since + patience_s - self._clock()
                 if left_s <= 0:
                     raise RendezvousConnectionError(
                         f"{self._name} could not be reached for {patience_s:g} s: {error}"
                     ) from error
+            else:
+                with self._lock:
+                    self._in_vain_since = None
+                return answer
             self._move_on_from(index)
             if attempt % len(self._clients):
                 continue
@@ -117,6 +124,13 @@ class Failover(Generic[_C]):
         """
         if self._ended.is_set():
             raise RendezvousConnectionError(self._end)
+
+    def _note_failure(self, asked_at: float) -> float:
+        """Return when the first of the attempts since which nothing succeeded was begun."""
+        with self._lock:
+            if self._in_vain_since is None:
+                self._in_vain_since = asked_at
+            return self._in_vain_since
 
     def _move_on_from(self, index: int) -> None:
         with self._lock:

@@ -59,6 +59,33 @@ def test_patience_ends_with_a_sentence():
         servers.call(fail)
 
 
+def test_all_calls_share_the_patience():
+    """Who comes when others have waited in vain does not wait as long again."""
+    servers = Failover("etcd", ["a"], 5, clock=Clock())
+    asked = []
+    with pytest.raises(RendezvousConnectionError):
+        servers.call(fail)
+
+    with pytest.raises(RendezvousConnectionError):
+        servers.call(lambda client: asked.append(client) or fail(client))
+
+    assert ["a"] == asked
+
+
+def test_a_server_that_serves_renews_the_patience():
+    """What was in vain before doesn't count."""
+    servers = Failover("etcd", ["a"], 5, clock=Clock())
+    asked = []
+    with pytest.raises(RendezvousConnectionError):
+        servers.call(fail)
+    servers.call(only("a"))
+
+    with pytest.raises(RendezvousConnectionError):
+        servers.call(lambda client: asked.append(client) or fail(client))
+
+    assert 1 < len(asked)
+
+
 def test_a_refusal_is_not_tried_again():
     """Another server would say the same."""
     asked = []
