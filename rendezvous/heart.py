@@ -47,20 +47,22 @@ class Heart:
     """Beats and listens while it has a key to beat at.
 
     Args:
-        open_store: Returns the store, over a connection that may be busy without harm.
+        open_store: Returns the store, over a connection that may be busy without harm; is given
+            the one that failed, if one did.
         timing: How often to beat, and how long to bear silence.
         clock: A monotonic clock.
     """
 
     def __init__(
         self,
-        open_store: Callable[[], Store],
+        open_store: Callable[[Store | None], Store],
         timing: Timing,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._open_store = open_store
         self._timing = timing
         self._clock = clock
+        self._broken: Store | None = None
         # What follows is written under the lock, by any thread.
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -130,7 +132,8 @@ class Heart:
 
     def step(self) -> float:
         """Beat if it is time, listen, and return the seconds until the next step."""
-        store = self._open_store()
+        store = self._open_store(self._broken)
+        self._broken = store  # unless this step comes to its end
         now = self._clock()
         with self._lock:
             names, key = self._names, self._key
@@ -142,6 +145,7 @@ class Heart:
         if is_due:
             store.set({key: beat})
         left_s = self._listen(store, names) if names else self._timing.patience_s
+        self._broken = None
         with self._lock:
             return max(0.0, min(left_s, self._beats_at - self._clock()))
 
@@ -166,8 +170,11 @@ class Heart:
 
     def _run(self, rested: threading.Event) -> None:
         pause_s = self._timing.heartbeat_s
-        try:
-            while not rested.wait(pause_s):
+        while not rested.wait(pause_s):
+            try:
                 pause_s = self.step()
-        except RendezvousError as error:  # whoever watches the round finds that out, too
-            log.info("this node has no heartbeat any more: %s", error)
+            except RendezvousError as error:
+                # Whoever watches the round finds out if the store is lost for good. But this may be
+                # the loss of one connection, or of a moment: then the node must go on to beat.
+                log.info("a heartbeat of this node failed: %s", error)
+                pause_s = self._timing.heartbeat_s

@@ -265,15 +265,15 @@ class RoundRendezvous(RoundHandler):
             open_aside=open_aside and (lambda: SignedStore(open_aside(), secret)),
         )
 
-    def _open_aside(self) -> Store:
-        """Return the store as the heart reaches it."""
+    def _open_aside(self, broken: Store | None) -> Store:
+        """Return the store as the heart reaches it: anew, if that broke."""
         connection = self._connection
         if connection is None:
             raise RendezvousClosedError(f"this node has left run {self._run.run_id!r}")
         if connection.open_aside is None:
             return connection.store
         with self._aside_lock:
-            if self._aside is None:
+            if self._aside is None or self._aside is broken:
                 self._aside = connection.open_aside()
                 if self._shut_down.is_set():
                     self._aside.close()
