@@ -14,8 +14,11 @@ from .faults import Fate
 from .words import in_words
 
 REQUEST_S = 3.0
-PATIENCE_S = (6.0, 11.0)
-"""How long etcd's client bears a silent store: the pulse finds it first, or an agent's call."""
+CALL_S = 6.0
+"""How long etcd's client waits for one answer, and how long it goes on asking."""
+ETCD_PATIENCE_S = (6.0, 8.0)
+TCP_PATIENCE_S = (5.0, 7.0)
+"""How long the store may be out of reach until all is given up, by whatever call comes first."""
 
 
 class Connection:
@@ -60,20 +63,26 @@ class Connection:
         self.end("was closed")
 
     def cut(self):
-        """Let nothing pass until ``heal``."""
+        """Let nothing pass until ``heal``; give up, if that is long in coming."""
         self.is_cut = True
         self._cuts += 1
+        patience_s = self.world.random.uniform(*self.patience_s) / self.machine.clock_rate
+        self.world.after(patience_s, self._give_up, self._cuts)
 
     def heal(self):
         """Let requests and answers pass again."""
         self.is_cut = False
         held, self._held = self._held, []
         for send in held:
-            self.world.after(self.world.random.random() * 0.5, send)
+            self.world.after(self._heals_in_s(), send)
 
     def hold(self, send):
         """Keep something that can't pass until it can."""
         self._held.append(send)
+
+    def hold_request(self, request):
+        """Keep a request that can't pass."""
+        self.hold(request.send)
 
     def restart(self):
         """Feel the server start anew."""
@@ -102,6 +111,10 @@ class Connection:
             narrator.saw_request(self.machine, request.name, request.args, answer)
         return answer
 
+    def _give_up(self, cuts):
+        if self.is_cut and cuts == self._cuts:
+            self.end("was out of reach for too long")
+
     def _call(self, name, *args):
         return self._await_answer(Request(self, name, args))
 
@@ -120,18 +133,18 @@ class EtcdConnection(Connection):
     """A connection whose client asks again when it gets no answer."""
 
     keeps_answers = False
+    patience_s = ETCD_PATIENCE_S
 
-    def cut(self):
-        super().cut()
-        patience_s = self.world.random.uniform(*PATIENCE_S) / self.machine.clock_rate
-        self.world.after(patience_s, self._give_up, self._cuts)
+    def hold_request(self, request):
+        super().hold_request(request)
+        self.world.after(CALL_S / self.machine.clock_rate, self._expire, request, self._cuts)
 
     def restart(self):
         """Ask anew for what the server has forgotten: who waits for what."""
         for request in self._pending:
             if isinstance(request, Wait) and request.is_known:
                 request.is_known = False
-                self.hold(request.send)
+                self.hold_request(request)
 
     def wait(self, keys, timeout_s):
         found = super().wait(keys, timeout_s)
@@ -144,15 +157,20 @@ class EtcdConnection(Connection):
         """Ask again after a while, as no answer came."""
         self.world.after(REQUEST_S / self.machine.clock_rate, request.send)
 
-    def _give_up(self, cuts):
+    def _expire(self, request, cuts):
         if self.is_cut and cuts == self._cuts:
-            self.end("was out of reach for too long")
+            self.finish(request)
+            request.fail("the simulated store has not answered")
+
+    def _heals_in_s(self):
+        return self.world.random.random() * 0.5
 
 
 class TcpConnection(Connection):
     """A connection that keeps the order of what is sent, and breaks at the first trouble."""
 
     keeps_answers = True
+    patience_s = TCP_PATIENCE_S
 
     def __init__(self, server, machine, faults):
         super().__init__(server, machine, faults)
@@ -170,6 +188,14 @@ class TcpConnection(Connection):
     def restart(self):
         """Break: the data is gone."""
         self.end("was broken by the end of its server")
+
+    def _give_up(self, cuts):
+        if self.is_cut and cuts == self._cuts:
+            for connection in self.machine.connections:
+                connection.end("was out of reach for too long")
+
+    def _heals_in_s(self):
+        return 0.0  # in the order in which all was sent
 
     def lose(self, request):
         """Break with it."""
@@ -193,18 +219,22 @@ class Request:
         self.args = args
         self._turn = self.thread.turn
         self._has_answer = False
+        self._is_given_up = False
         self._answer = None
 
     def send(self):
         """Set out for the server."""
         connection = self.connection
+        if self._is_given_up:
+            return
         if connection.is_cut:
-            connection.hold(self.send)
+            connection.hold_request(self)
         else:
             self.world.at(self._arrival(), self._arrive)
 
     def fail(self, why):
-        """Let the thread that asked be told that there is no store any more."""
+        """Let the thread that asked be told that no answer comes."""
+        self._is_given_up = True
         self.world.soon(self.thread.resume, self._turn, RendezvousConnectionError(why))
 
     def _arrival(self):
@@ -213,7 +243,7 @@ class Request:
     def _arrive(self):
         connection = self.connection
         if connection.is_cut:
-            connection.hold(self.send)
+            connection.hold_request(self)
             return
         fate = connection.faults.fate_of(self)
         if fate is None:
@@ -229,7 +259,7 @@ class Request:
             connection.lose(self)
         elif fate is Fate.REPLY_LOST:
             self._take_effect()
-            self._narrate("the reply to that is lost")
+            self._narrate(f"a reply to it is lost: it {self._in_words()}")
             connection.lose(self)
         else:
             self._take_effect()

@@ -100,7 +100,7 @@ class History:
         if mishap is Mishap.NEWCOMER:
             self._start_node()
         elif mishap is Mishap.STORE_AWAY:
-            self._take_store_away(random.choice((0.5, 3, 12)))
+            self._take_store_away(random.choice((0.5, 3, 7, 12)))
         elif mishap is Mishap.CRASH_MEMBERS:
             for node in living:
                 if node.place is not None:
@@ -113,7 +113,7 @@ class History:
                 case Mishap.PAUSE:
                     self._pause(node, random.choice((0.5, 2, 8)))
                 case Mishap.CUT:
-                    self._cut(node, random.choice((0.5, 3, 12)))
+                    self._cut(node, random.choice((0.5, 3, 7, 12)))
                 case Mishap.LEAVE:
                     node.leave()
                 case Mishap.FAIL | Mishap.FINISH:
@@ -223,7 +223,13 @@ class History:
         if latest is None or latest.verdict is not None:
             return False
         running = [node for node in living if node.place and node.place.round == latest.number]
-        if len(running) != len(latest.members):
+        # A node that has finished may go: the others can do without it.
+        gone = [
+            member
+            for rank, member in enumerate(latest.members)
+            if rank in latest.finished and member.is_dead
+        ]
+        if len(running) + len(gone) != len(latest.members):
             return False
         wanted = min(len(living), self.plan.limits.max_nodes)
         return len(running) == wanted or bool(latest.finished)
