@@ -19,6 +19,7 @@ from .handler import (
 )
 from .heart import Heart
 from .keys import RunKeys
+from .naming import name_hosts
 from .records import History, Node, Roster
 from .round import DOOR, has_room, void_roster
 from .sealing import VOID, Seat, places_to_write, refusal, unoccupied
@@ -160,7 +161,13 @@ class Joining:
             return VOID
         if has_room(roster, finished):
             return Verdict(VerdictKind.NODE_WAITING, reason=f"{self._node.host} is waiting to join")
-        log.info("run %r is complete: waiting as a spare", self._run.run_id)
+        if len(self._seats) == 1:  # it may be one for many rounds
+            log.warning(
+                "run %r needs no further node now (%s): this one waits as a spare; if it is for "
+                "another job, give that another --rdzv-id",
+                self._run.run_id,
+                name_hosts(member.node for member in roster.members),
+            )
         return None
 
     def _await_roster(self, number: int) -> bytes:

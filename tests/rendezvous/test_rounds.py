@@ -1,5 +1,6 @@
 """Whole rounds: nodes as threads, over the store in memory and over a real TCPStore."""
 
+import socket
 import threading
 
 import pytest
@@ -192,6 +193,21 @@ def test_one_more_than_the_maximum_is_a_spare_that_takes_a_lost_nodes_place(job)
     assert [(1, 0, 0), (1, 1, 0)] == [
         (place.round, place.group_rank, place.restart_count) for place in places
     ]
+
+
+def test_a_spare_says_that_it_is_one(memory_job, caplog):
+    """Two jobs that share a name by accident would else wait in silence."""
+    nodes = memory_job.running(2, (2, 2))
+    memory_job.node().join()
+    while not caplog.records:
+        assert not nodes[0].store.wait(["no such key"], 0.01)
+    nodes[0].handler.conclude(failed())
+    kinds(nodes)
+    memory_job.rendezvous(nodes)
+    here = socket.gethostname()
+
+    (record,) = (each for each in caplog.records if each.levelname == "WARNING")
+    assert f"run 'run' needs no further node now ({here} (2 nodes))" in record.getMessage()
 
 
 def test_a_spare_leaves_its_place_to_the_survivors(job):
