@@ -1,124 +1,19 @@
 """The agent's loop, with workers in memory and rounds that follow a script."""
 
 import pytest
-from elrun.agent import SignalException, SimpleElasticAgent, WorkerSpec, WorkerState
-from elrun.agent.failure import ProcessFailure
+from agent_kit import HEALTHY, SUCCEEDED, InMemoryAgent, ScriptedRounds, failed
+from elrun.agent import SignalException, WorkerSpec, WorkerState
 from elrun.agent.worker import RunResult
 from elrun.rendezvous.handler import (
-    Placement,
     RendezvousClosedError,
     RendezvousConnectionError,
     RendezvousGracefulExitError,
     RendezvousHandler,
-    RendezvousInfo,
     RendezvousStoreInfo,
     RendezvousTimeoutError,
-    RoundHandler,
     Verdict,
     VerdictKind,
 )
-
-HEALTHY = RunResult(WorkerState.HEALTHY)
-SUCCEEDED = RunResult(WorkerState.SUCCEEDED, return_values={0: "a", 1: "b"})
-
-
-def failed():
-    return RunResult(WorkerState.FAILED, failures={0: ProcessFailure(0, 1, 1, "")})
-
-
-class ScriptedRounds(RoundHandler):
-    """Rounds of one node; ``verdicts`` maps a round to one that other nodes have written."""
-
-    def __init__(self, verdicts=None, nodes=1):
-        self.calls = []
-        self.round = -1
-        self.nodes = nodes
-        self.restarts = 0
-        self.verdicts = verdicts or {}
-
-    def get_backend(self):
-        return "scripted"
-
-    def get_run_id(self):
-        return "job"
-
-    def describe(self, profile):
-        self.calls.append(("describe", profile.local_world_size, profile.role))
-
-    def next_rendezvous(self):
-        last = self.verdicts.get(self.round)
-        if isinstance(last, Verdict) and last.kind is VerdictKind.WORKER_FAILED:
-            self.restarts += 1
-        self.round += 1
-        self.calls.append("join")
-        meeting = RendezvousStoreInfo("node1", 29500 + self.round)
-        place = Placement(self.round, 0, self.nodes, 0, 2, 0, 2, self.restarts, meeting)
-        return RendezvousInfo(None, 0, self.nodes, meeting, place)
-
-    def subscribe(self, wake):
-        self.wake = wake
-
-    def verdict(self):
-        verdict = self.verdicts.get(self.round)
-        if isinstance(verdict, Exception):
-            raise verdict
-        return verdict
-
-    def conclude(self, verdict):
-        self.calls.append(("conclude", verdict.kind))
-        return self.verdicts.setdefault(self.round, verdict)
-
-    def arrive(self):
-        self.calls.append("arrive")
-        if self.nodes == 1:
-            self.conclude(Verdict(VerdictKind.DONE))
-
-    def publish(self, outcome):
-        pass
-
-    def collect(self, timeout_s):
-        return []
-
-    def is_closed(self):
-        return False
-
-    def set_closed(self):
-        self.calls.append("close")
-
-    def num_nodes_waiting(self):
-        return 0
-
-    def shutdown(self):
-        return True
-
-
-class InMemoryAgent(SimpleElasticAgent):
-    """Workers are numbers; ``script`` says how they stand at each look."""
-
-    def __init__(self, rounds, script, max_restarts=3, **options):
-        spec = WorkerSpec("trainer", 2, rounds, entrypoint="job", max_restarts=max_restarts)
-        super().__init__(spec, **options)
-        self.script = list(script)
-        self.calls = []
-
-    def _start_workers(self, worker_group):
-        self.calls.append(("start", self._restart_count))
-        return {0: "w0", 1: "w1"}
-
-    def _stop_workers(self, worker_group):
-        self.calls.append("stop")
-
-    def _monitor_workers(self, worker_group):
-        result = self.script.pop(0) if len(self.script) > 1 else self.script[0]
-        if isinstance(result, BaseException):
-            raise result
-        return result
-
-    def _shutdown(self, death_sig=15, timeout=30):
-        self.calls.append(("shutdown", int(death_sig)))
-
-    def _wait_for_change(self, timeout_s):
-        pass
 
 
 def test_a_run_that_succeeds_returns_what_its_workers_returned():
