@@ -12,7 +12,7 @@ from dataclasses import replace
 from multiprocessing.process import BaseProcess
 from typing import IO, Any, cast
 
-from .commands import Executor
+from .executing import Executor
 from .forking import handled_signals, shielded_fork
 from .guardian import Guardian
 from .logs import LogsSpecs
@@ -156,10 +156,9 @@ class MultiprocessContext(PContext):
             lost_exitcode=lambda: LOST_EXIT_CODE if process.exitcode is None else process.exitcode,
         )
 
-    def _finish_start(self) -> None:
-        if self._spawner is not None:
-            self._spawner.send()
+    def _finish_start(self) -> Mapping[int, StartFailed]:
         self._packages.clear()
+        return {} if self._spawner is None else self._spawner.send()
 
     def _take_return_value(self, local_rank: int) -> Any:
         file = self._results[local_rank]

@@ -34,7 +34,7 @@ from .wakeup import Wakeup
 from .worker import RunResult, UsageError, WorkerGroup, WorkerSpec, WorkerState
 
 if TYPE_CHECKING:
-    from .commands import Executor
+    from .executing import Executor
     from .health import AgentHealth
     from .preload import Preloading
     from .report import RootCause

@@ -102,7 +102,7 @@ class PContext(ABC):
             )
             for local_rank in range(self.nprocs):
                 self._start_worker(local_rank, self._guardian, self._pump)
-            self._finish_start()
+            self._drop(self._finish_start(), self._guardian)
             self._pump.start()
         except BaseException:
             self.close(signal.SIGKILL, KILL_WAIT_S)
@@ -202,11 +202,18 @@ class PContext(ABC):
         self._processes[local_rank] = process
         guardian.watch(process.pid, process.start)
 
+    def _drop(self, failures: Mapping[int, StartFailed], guardian: Guardian) -> None:
+        ranks = {process.pid: rank for rank, process in self._processes.items()}
+        for pid, failed in failures.items():
+            self._processes.pop(ranks[pid]).let_go()
+            guardian.forget(pid)
+            self._record(ranks[pid], 0, failed.exitcode, failed.reason)
+
     @abstractmethod
     def _launch(
         self, local_rank: int, environment: dict[str, str], stdout: int | None, stderr: int | None
     ) -> WorkerProcess:
-        """Start one worker.
+        """Start one worker; that there is no such program may be told by ``_finish_start``.
 
         Args:
             local_rank: Which one.
@@ -222,8 +229,9 @@ class PContext(ABC):
     def _prepare(self) -> None:  # noqa: B027  commands need nothing here
         """Do what precedes the first start."""
 
-    def _finish_start(self) -> None:  # noqa: B027  the same
-        """Do what follows the last start."""
+    def _finish_start(self) -> Mapping[int, StartFailed]:
+        """Do what follows the last start; return why processes have no program, by their ids."""
+        return {}
 
     def _take_return_value(self, local_rank: int) -> Any:  # noqa: ARG002  functions have one
         """Return what a worker that ended with 0 returned.

@@ -8,7 +8,7 @@ import os
 import select
 import signal
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 _LONGEST_POLL_MS = 1 << 30  # poll() takes a C int
 
@@ -76,7 +76,7 @@ def milliseconds_until(deadline: float) -> int | None:
     return min(math.ceil(left_s * 1000), _LONGEST_POLL_MS)
 
 
-def close_all(fds: Collection[int]) -> None:
+def close_all(fds: Iterable[int]) -> None:
     """Close the descriptors."""
     for fd in fds:
         os.close(fd)

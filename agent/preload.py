@@ -23,8 +23,8 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from .commands import Executor, Slot
 from .descendants import MARK_VARIABLE, mapping_name
+from .executing import Executor, Slot
 from .guardian import Guardian
 from .pidfd import wait_readable
 from .process_results import StartFailed
@@ -77,13 +77,17 @@ class Preloading:
             self._channel, theirs = socket.socketpair()
             undo.enter_context(self._channel)
             with theirs:
-                self._process = Executor().execute(
+                executor = Executor()
+                self._process = executor.execute(
                     command,
                     {**environment, **_hook(modules, environment, theirs.fileno())},
                     stdout=2,  # standard output belongs to the workers
                     stderr=None,
                     inherited_fds=[theirs.fileno()],
                 )
+            for failure in executor.settle().values():
+                self._process.let_go()
+                raise failure
             undo.pop_all()
         self._channel.settimeout(_ANSWER_S)
         guardian.watch_helper(self._process.pid, self._process.start)
@@ -153,7 +157,7 @@ class Preloading:
                 raise
             if "pid" not in answer:
                 raise BlockingIOError(0, answer["refusal"])
-            worker = WorkerProcess(answer["pid"], reap=_reaper(answer["pid"]))
+            worker = WorkerProcess(answer["pid"])
             with contextlib.suppress(BrokenPipeError):  # it was killed: its exit code will tell
                 os.write(permit, b"\1")
             return worker
@@ -246,7 +250,7 @@ class PreloadedExecutor(Executor):
     def execute(
         self,
         command: Sequence[str],
-        environment: dict[str, str],
+        environment: Mapping[str, str],
         stdout: int | None,
         stderr: int | None,
         inherited_fds: Collection[int] = (),
@@ -320,14 +324,6 @@ def _hook(modules: Sequence[str], environment: Mapping[str, str], channel: int) 
         "PYTHONPATH": os.pathsep.join(filter(None, [HOOK_FOLDER, python_path])),
         _SETTINGS_VARIABLE: json.dumps(settings),
     }
-
-
-def _reaper(pid: int) -> Callable[[], None]:
-    def reap() -> None:
-        with contextlib.suppress(ChildProcessError):
-            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG)
-
-    return reap
 
 
 def _is_open(fd: int) -> bool:

@@ -11,7 +11,7 @@ from .pcontext import PContext
 from .process_results import RunProcsResult, WorkerExit
 
 if TYPE_CHECKING:
-    from .commands import Executor
+    from .executing import Executor
 
 __all__ = ["PContext", "RunProcsResult", "WorkerExit", "start_processes"]
 

@@ -15,7 +15,8 @@ from multiprocessing import context, reduction, resource_tracker, spawn
 from multiprocessing.process import BaseProcess
 from typing import Any, cast
 
-from .commands import Executor
+from .executing import Executor
+from .process_results import StartFailed
 from .worker_main import InheritedDescriptor
 from .worker_process import WorkerProcess
 
@@ -120,17 +121,23 @@ class Spawner:
         finally:
             os.close(read_end)
 
-    def send(self) -> None:
-        """Send the packages: last, so that a large one waits for one interpreter, not for each."""
+    def send(self) -> dict[int, StartFailed]:
+        """Send the packages: last, so that a large one waits for one interpreter, not for each.
+
+        Returns:
+            Why interpreters could not be executed, by process id.
+        """
         while self._unsent:
             pipe, data = self._unsent.pop(0)
             with contextlib.suppress(BrokenPipeError):  # it died early: its exit code will tell
                 view = memoryview(data)
                 while view:
                     view = view[os.write(pipe, view) :]
+        return self._executor.settle()
 
     def close(self) -> None:
         """Close the pipes, by whose end a worker could tell that we have died."""
+        self._executor.close()
         while self._pipes:
             os.close(self._pipes.pop())
 

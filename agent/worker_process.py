@@ -22,7 +22,7 @@ class WorkerProcess:
 
     Args:
         pid: Its process id.
-        reap: Reaps it, once it has ended.
+        reap: Reaps it, once it has ended; by default as a child of this process.
         lost_exitcode: Says how it ended where the kernel won't tell: it is no child of ours, or
             somebody else has reaped it.
         ended_fd: A descriptor that becomes readable when it ends; by default a pidfd.
@@ -31,13 +31,13 @@ class WorkerProcess:
     def __init__(
         self,
         pid: int,
-        reap: Callable[[], object],
+        reap: Callable[[], object] | None = None,
         lost_exitcode: Callable[[], int | None] = lambda: LOST_EXIT_CODE,
         ended_fd: int | None = None,
     ) -> None:
         self.pid = pid
         self.exitcode: int | None = None
-        self._reap = reap
+        self._reap = reap or self._reap_child
         self._lost_exitcode = lost_exitcode
         self._pidfd = _open_pidfd(pid)
         self.ended_fd = self._pidfd if ended_fd is None else ended_fd
@@ -71,6 +71,10 @@ class WorkerProcess:
         if self._pidfd >= 0:
             os.close(self._pidfd)
             self._pidfd = -1
+
+    def _reap_child(self) -> None:
+        with contextlib.suppress(ChildProcessError):  # no child of ours, or not any more
+            os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG)
 
     def _ask(self) -> int | None:
         try:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import worker_kit
 from elrun.agent import preload
-from elrun.agent.commands import Slot
+from elrun.agent.executing import Slot
 from elrun.agent.guardian import Guardian
 from elrun.agent.preload import PreloadedExecutor, Preloading, begin_preloading, program_of
 

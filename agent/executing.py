@@ -1,0 +1,217 @@
+"""Executes programs in children of this process, and waits for none before it begins the next.
+
+``subprocess`` waits until a program is loaded, takes 3 ms to import, and has only its slowest way
+for a child that is to die with its parent. Here a child is forked, does the few things that belong
+between fork and exec, and reports through a pipe if there is no program to become. All children
+share that pipe: when it ends, the last of them is a program, or is gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import signal
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import NamedTuple, NoReturn
+
+from .forking import handled_signals, shielded_fork
+from .parent_death import death_signal_for_children
+from .pidfd import close_all
+from .process_results import StartFailed
+from .worker_process import WorkerProcess
+
+_NOT_FOUND, _NOT_EXECUTABLE = 127, 126  # what a shell reports
+
+_IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
+
+
+class Slot:
+    """A descriptor number that stands for whatever is put there, and for nothing else."""
+
+    def __init__(self) -> None:
+        self.number = os.open(os.devnull, os.O_RDONLY)
+
+    @contextlib.contextmanager
+    def hold(self, fd: int) -> Iterator[int]:
+        """Put a descriptor there for a while, and give the number."""
+        os.dup2(fd, self.number, inheritable=False)
+        try:
+            yield self.number
+        finally:
+            nothing = os.open(os.devnull, os.O_RDONLY)
+            os.dup2(nothing, self.number, inheritable=False)
+            os.close(nothing)
+
+    def close(self) -> None:
+        """Give the number back."""
+        os.close(self.number)
+
+
+class Executor:
+    """Executes programs as sessions of their own that die with this process."""
+
+    package_slot: Slot | None = None
+    """Where an interpreter that runs a function has to find it; None: anywhere."""
+
+    def __init__(self) -> None:
+        self._handled = handled_signals()
+        self._die_with_parent = death_signal_for_children()
+        self._programs: dict[int, str] = {}
+        self._reports_fd = self._report_fd = -1
+
+    def execute(
+        self,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        stdout: int | None,
+        stderr: int | None,
+        inherited_fds: Collection[int] = (),
+    ) -> WorkerProcess:
+        """Execute a program; whether there is one to execute, ``settle`` tells.
+
+        Args:
+            command: The program, found through the environment's PATH, and its arguments.
+            environment: Its whole environment.
+            stdout: What its standard output becomes; None: our own.
+            stderr: What its standard error becomes; None: our own.
+            inherited_fds: Further descriptors that it is to have.
+
+        Raises:
+            StartFailed: There can be no more processes.
+            ValueError: An argument or a variable can't be passed to any program.
+        """
+        program = _Program.of(command, environment)  # a child copies each page that it touches
+        streams = {number: fd for number, fd in ((1, stdout), (2, stderr)) if fd is not None}
+        try:
+            if self._report_fd < 0:
+                self._reports_fd, self._report_fd = _pipe()
+            with shielded_fork(self._handled) as reset_handlers:
+                pid = os.fork()
+                if pid == 0:
+                    number = errno.EIO
+                    try:
+                        os.setsid()
+                        reset_handlers()
+                        self._die_with_parent()
+                        _arrange(streams, inherited_fds, self._report_fd)
+                        program.replace_this()
+                    except OSError as error:
+                        number = error.errno or number
+                    finally:
+                        os.write(self._report_fd, b"%d %d\n" % (os.getpid(), number))
+                        os._exit(_NOT_EXECUTABLE)
+        except OSError as error:
+            raise _explain(command[0], error) from error
+        self._programs[pid] = command[0]
+        return WorkerProcess(pid)
+
+    def settle(self) -> dict[int, StartFailed]:
+        """Wait until all programs are loaded; return why some are not, by process id.
+
+        The processes of these have ended.
+        """
+        if self._report_fd < 0:
+            return {}
+        os.close(self._report_fd)
+        self._report_fd = -1
+        text = b""
+        while data := os.read(self._reports_fd, 1 << 16):
+            text += data
+        failures = {}
+        for line in text.splitlines():
+            pid, number = map(int, line.split())
+            with contextlib.suppress(ChildProcessError):  # somebody else has reaped it
+                os.waitid(os.P_PID, pid, os.WEXITED)
+            failures[pid] = _explain(self._programs[pid], OSError(number, os.strerror(number)))
+        self.close()
+        return failures
+
+    def close(self) -> None:
+        """Ask no more what became of the programs."""
+        fds = self._reports_fd, self._report_fd
+        self._reports_fd = self._report_fd = -1
+        close_all(fd for fd in fds if fd >= 0)
+        self._programs.clear()
+
+
+class _Program(NamedTuple):
+    """What is executed, as the kernel takes it."""
+
+    paths: list[bytes]
+    arguments: list[bytes]
+    environment: dict[bytes, bytes]
+
+    @staticmethod
+    def of(command: Sequence[str], environment: Mapping[str, str]) -> _Program:
+        arguments = [os.fsencode(word) for word in command]
+        encoded = {os.fsencode(name): os.fsencode(text) for name, text in environment.items()}
+        if any(b"\0" in text for text in (*arguments, *encoded, *encoded.values())):
+            raise ValueError("an argument or a variable holds a null byte; take it out")
+        if any(b"=" in name for name in encoded):
+            raise ValueError("the name of a variable holds '='; take it out")
+        paths = arguments[:1]
+        if b"/" not in arguments[0]:
+            folders = os.get_exec_path(dict(environment))
+            paths = [os.path.join(os.fsencode(folder), arguments[0]) for folder in folders]
+        return _Program(paths, arguments, encoded)
+
+    def replace_this(self) -> NoReturn:
+        """Become the program; raise OSError as the shell would choose it."""
+        failure = OSError(errno.ENOENT, os.strerror(errno.ENOENT))
+        for path in self.paths:
+            try:
+                os.execve(path, self.arguments, self.environment)  # noqa: S606  that is the task
+            except (FileNotFoundError, NotADirectoryError):  # noqa: PERF203  PATH is short
+                continue
+            except OSError as error:
+                failure = error
+        raise failure
+
+
+def _arrange(streams: Mapping[int, int], inherited_fds: Collection[int], report_fd: int) -> None:
+    for ignored in _IGNORED_BY_PYTHON:
+        signal.signal(ignored, signal.SIG_DFL)
+    # Above the standard streams first: one may be meant for the place of another.
+    sources = {number: _above_streams(fd) for number, fd in streams.items()}
+    for number, fd in sources.items():
+        os.dup2(fd, number)
+    for fd in inherited_fds:
+        os.set_inheritable(fd, True)
+    kept = {0, 1, 2, report_fd, *inherited_fds}
+    for fd in map(int, os.listdir("/proc/self/fd")):
+        if fd not in kept:
+            with contextlib.suppress(OSError):  # the listing's own
+                os.close(fd)
+
+
+def _pipe() -> tuple[int, int]:
+    """Return a pipe whose writing end is none of the standard streams, were they all closed."""
+    reading, writing = os.pipe2(os.O_CLOEXEC)
+    try:
+        return reading, _above_streams(writing)
+    finally:
+        os.close(writing)
+
+
+def _above_streams(fd: int) -> int:
+    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
+
+
+def _explain(program: str, error: OSError) -> StartFailed:
+    exitcode = _NOT_EXECUTABLE
+    reason = error.strerror or str(error)
+    if error.errno in (errno.ENOENT, errno.ENOTDIR):
+        exitcode = _NOT_FOUND
+        if os.path.exists(program):  # a script
+            reason = "the interpreter that its first line names is not there"
+        elif "/" not in program:
+            reason = "there is no such program in PATH"
+    elif os.path.isdir(program):
+        reason = "it is a directory"
+    elif error.errno == errno.ENOEXEC:
+        reason = "it is no program of this machine, or a script without a '#!' line"
+    elif error.errno == errno.EACCES:
+        reason = "permission denied; is it executable (chmod +x)?"
+    return StartFailed(exitcode, f"{program!r} can't be executed: {reason}")
