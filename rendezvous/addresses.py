@@ -1,10 +1,18 @@
-"""Where a node can be reached."""
+"""Where a node can be reached.
+
+An address is a text here, also that of a link, with the zone that it is nothing without:
+``fe80::1%eth0``. The system's calls want the zone as a number beside it: ``socket_address`` and
+``host_of`` lead there and back.
+"""
 
 from __future__ import annotations
 
 import errno
+import logging
 import socket
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+log = logging.getLogger(__name__)
 
 DEFAULT_PORT = 29400
 MAX_PORT = 65535
@@ -90,7 +98,30 @@ def addresses_of(host: str) -> list[tuple[socket.AddressFamily, str]]:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
         return []
-    return [(family, str(where[0])) for family, _, _, _, where in found]
+    return [(family, host_of(where)) for family, _, _, _, where in found]
+
+
+def socket_address(address: str, port: int) -> tuple[Any, ...]:
+    """Return an address as sockets take it.
+
+    Args:
+        address: No name.
+        port: A port.
+
+    Raises:
+        OSError: This host has no such zone.
+    """
+    bare, _, zone = address.partition("%")
+    if not zone:
+        return address, port
+    return bare, port, 0, int(zone) if zone.isdecimal() else socket.if_nametoindex(zone)
+
+
+def host_of(where: tuple[Any, ...]) -> str:
+    """Return the address from what a socket says: ``getpeername()`` and such."""
+    host = str(where[0])
+    zone = where[3] if len(where) > 3 else 0  # noqa: PLR2004  IPv6: address, port, flow, zone
+    return f"{host}%{socket.if_indextoname(zone)}" if zone and "%" not in host else host
 
 
 def address_towards(host: str, port: int) -> str:
@@ -111,8 +142,8 @@ def address_towards(host: str, port: int) -> str:
         # Port 0 is refused by connect(), and the port plays no part in the choice of a route.
         try:
             with socket.socket(family, socket.SOCK_DGRAM) as probe:
-                probe.connect((address, port or 1))
-                return str(probe.getsockname()[0])
+                probe.connect(socket_address(address, port or 1))
+                return host_of(probe.getsockname())
         except OSError as error:  # noqa: PERF203  two or three addresses
             failure = error
     raise failure or OSError(errno.EHOSTUNREACH, f"the name {host} can't be resolved")
@@ -135,18 +166,42 @@ def default_address() -> str:
     return "127.0.0.1"
 
 
+def published_address(endpoint: Endpoint, local_addr: str | None) -> str:
+    """Return the address at which the other nodes shall reach this one.
+
+    Args:
+        endpoint: What this node reached; the address is that of the interface that leads there.
+        local_addr: What the user said, which goes before that.
+    """
+    if local_addr:
+        if not is_local(local_addr):  # it may be one all the same, by way of a router
+            known = "no address of this host" if addresses_of(local_addr) else "no known name"
+            log.warning("--local-addr %s is %s: can other nodes reach it?", local_addr, known)
+        return local_addr
+    try:
+        address = address_towards(*endpoint)
+    except OSError:
+        return default_address()
+    # A name that leads this node back to itself leads the others here, too.
+    leads_here = is_loopback(address) and not is_loopback(endpoint.host)
+    return endpoint.host if leads_here else address
+
+
 def _can_bind(family: socket.AddressFamily, address: str) -> bool:
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            probe.bind((address, 0))
+            probe.bind(socket_address(address, 0))
     except OSError:
         return False
     return True
 
 
 def _is_address(family: socket.AddressFamily, text: str) -> bool:
+    bare, percent, zone = text.partition("%")
+    if percent and (family != socket.AF_INET6 or not zone or "%" in zone):
+        return False
     try:
-        socket.inet_pton(family, text)
+        socket.inet_pton(family, bare)
     except (OSError, ValueError):
         return False
     return True

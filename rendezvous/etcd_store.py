@@ -22,7 +22,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
-from .addresses import Endpoint, address_towards, default_address, is_loopback
+from .addresses import published_address
 from .etcd_settings import EtcdSettings
 from .failover import Failover
 from .handler import RendezvousConnectionError, RendezvousError
@@ -245,24 +245,6 @@ def rounds_over(
         except RendezvousError:
             store.close()
             raise
-        return Connection(store, _own_address(settings.endpoints[index], params.local_addr))
+        return Connection(store, published_address(settings.endpoints[index], params.local_addr))
 
     return RoundRendezvous(params, connect, timing)
-
-
-def _own_address(endpoint: Endpoint, local_addr: str | None) -> str:
-    """Return the address of this node that others should use.
-
-    Args:
-        endpoint: The member of etcd that this node reached.
-        local_addr: What the user said.
-    """
-    if local_addr:
-        return local_addr
-    try:
-        address = address_towards(*endpoint)
-    except OSError:
-        return default_address()
-    # A name that leads this node back to itself leads the others here, too.
-    leads_here = is_loopback(address) and not is_loopback(endpoint.host)
-    return endpoint.host if leads_here else address

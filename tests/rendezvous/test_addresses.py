@@ -6,10 +6,14 @@ import pytest
 from elrun.rendezvous.addresses import (
     Endpoint,
     address_towards,
+    addresses_of,
     default_address,
+    host_of,
     is_local,
     is_loopback,
     parse_endpoint,
+    published_address,
+    socket_address,
 )
 
 
@@ -24,6 +28,8 @@ from elrun.rendezvous.addresses import (
         ("[::1]:29500", "::1", 29500),
         ("[fe80::1]", "fe80::1", 29400),
         ("::1", "::1", 29400),
+        ("[fe80::1%eth0]:29500", "fe80::1%eth0", 29500),
+        ("fe80::1%eth0", "fe80::1%eth0", 29400),
     ],
 )
 def test_an_endpoint_is_a_host_and_perhaps_a_port(text, host, port):
@@ -45,6 +51,8 @@ def test_an_endpoint_is_a_host_and_perhaps_a_port(text, host, port):
         ("[node1]:29400", r"write an IPv6 address as \[::1\]:29400"),
         ("[::1:29400", r"write an IPv6 address as"),
         ("[::1]29400", r"write an IPv6 address as"),
+        ("[fe80::1%]:29400", r"write an IPv6 address as"),
+        ("[10.0.0.1%eth0]:29400", r"write an IPv6 address as"),
         ("http://node1:29400", "no URL"),
         ("node 1", "no spaces"),
     ],
@@ -55,7 +63,7 @@ def test_what_is_no_endpoint_is_refused(text, match):
         parse_endpoint(text)
 
 
-@pytest.mark.parametrize("text", ["node1:29400", "[::1]:29400"])
+@pytest.mark.parametrize("text", ["node1:29400", "[::1]:29400", "[fe80::1%eth0]:29400"])
 def test_an_endpoint_reads_as_it_is_written(text):
     """Its text parses to itself."""
     assert text == str(parse_endpoint(text))
@@ -88,6 +96,74 @@ def test_other_machines_are_not_this_one(host):
 def test_this_machine_is_reached_over_its_loopback(host, port):
     """The way to oneself leads through no interface."""
     assert is_loopback(address_towards(host, port))
+
+
+@pytest.fixture(name="link_address")
+def _link_address():
+    """Return an address of this host that means nothing without its zone."""
+    with open("/proc/net/if_inet6", encoding="ascii") as file:
+        for line in file:
+            digits, _, _, _, _, name = line.split()
+            if digits.startswith("fe80"):
+                address = socket.inet_ntop(socket.AF_INET6, bytes.fromhex(digits))
+                return f"{address}%{name}"
+    pytest.skip("no interface here has a link-local address")
+
+
+def test_an_address_of_a_link_keeps_its_zone(link_address):
+    """Without it, nobody could connect there."""
+    found = [address for _, address in addresses_of(link_address)]
+
+    assert ([link_address], True, link_address) == (
+        found,
+        is_local(link_address),
+        address_towards(link_address, 1),
+    )
+
+
+def test_a_server_may_listen_at_an_address_of_a_link(link_address):
+    """And be connected to, by what it says of itself."""
+    with socket.create_server(socket_address(link_address, 0), family=socket.AF_INET6) as server:
+        where = server.getsockname()
+        with socket.create_connection((host_of(where), where[1])) as client:
+            assert link_address == host_of(client.getpeername())
+
+
+def test_a_zone_that_is_not_there_leads_nowhere():
+    """It is a typing error, or another host's."""
+    with pytest.raises(OSError, match="no interface"):
+        socket_address("fe80::1%nowhere", 1)
+    assert not is_local("fe80::1%nowhere")
+
+
+@pytest.mark.parametrize(
+    ("host", "address"),
+    [("127.0.0.1", "127.0.0.1"), ("::1", "::1"), ("localhost", "127.0.0.1")],
+)
+def test_the_published_address_is_that_of_the_interface_that_led_there(host, address):
+    """The other nodes reach the endpoint too, so they reach its network."""
+    assert published_address(Endpoint(host, 1), None) == address
+
+
+def test_a_name_that_leads_back_to_its_host_is_published_as_it_is():
+    """Debian's hosts know themselves as 127.0.1.1, where no other node would find them."""
+    assert not is_loopback(published_address(Endpoint(socket.gethostname(), 1), None))
+
+
+@pytest.mark.parametrize(
+    ("local_addr", "warnings"),
+    [
+        ("127.0.0.1", []),
+        ("192.0.2.7", ["--local-addr 192.0.2.7 is no address of this host"]),
+        ("nowhere.invalid", ["--local-addr nowhere.invalid is no known name"]),
+    ],
+)
+def test_an_address_that_the_user_gave_is_published_as_it_is(local_addr, warnings, caplog):
+    """With a warning if it seems to be another host's: a router may know better."""
+    published = published_address(Endpoint("::1", 1), local_addr)
+
+    said = [record.getMessage().partition(":")[0] for record in caplog.records]
+    assert (local_addr, warnings) == (published, said)
 
 
 def test_an_unknown_name_leads_nowhere():
