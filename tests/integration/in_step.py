@@ -59,8 +59,8 @@ class Sockets:
 
 class Gloo:
     def __init__(self):
-        import torch
-        import torch.distributed as dist
+        import torch  # noqa: PLC0415  a second, which most of the tests don't spend
+        import torch.distributed as dist  # noqa: PLC0415  the same
 
         dist.init_process_group("gloo")
         self.torch, self.dist = torch, dist
