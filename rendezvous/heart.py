@@ -39,9 +39,6 @@ _NEARLY_SILENT = 0.75
 FIRST_BEAT = b"0"
 """Stands at each key from the start, so that all can be read in one call."""
 
-FINISHED = b" finished"
-"""Ends the beat of a node whose workers have all succeeded: the round can do without it."""
-
 
 class Heart:
     """Beats and listens while it has a key to beat at.
@@ -68,7 +65,6 @@ class Heart:
         self._thread: threading.Thread | None = None
         self._rested = threading.Event()
         self._key = ""
-        self._has_finished = False
         self._count = 0
         self._beats_at = 0.0
         self._names: tuple[str, ...] = ()
@@ -83,7 +79,7 @@ class Heart:
         """
         self.listen_to(())
         with self._lock:
-            self._key, self._has_finished = key, False
+            self._key = key
             self._beats_at = self._clock() + self._timing.heartbeat_s
             if self._thread is None:
                 self._rested = threading.Event()
@@ -91,11 +87,6 @@ class Heart:
                     target=self._run, args=(self._rested,), name="elrun-heart", daemon=True
                 )
                 self._thread.start()
-
-    def finish(self) -> None:
-        """Let the beat say from now on that this node's workers have succeeded."""
-        with self._lock:
-            self._has_finished = True
 
     def listen_to(
         self,
@@ -108,8 +99,8 @@ class Heart:
 
         Args:
             keys: Where the others beat. One that was listened to before keeps its silence.
-            on_silence: Called after each look that finds some silent for too long, with those that
-                have not finished; in the heart's own thread.
+            on_silence: Called after each look that finds some silent for too long, with those; in
+                the heart's own thread.
             afresh: Whether all have their full patience from now on.
         """
         with self._lock:
@@ -141,7 +132,7 @@ class Heart:
             if is_due:
                 self._count += 1
                 self._beats_at = now + self._timing.heartbeat_s
-            beat = b"%d" % self._count + (FINISHED if self._has_finished else b"")
+            beat = b"%d" % self._count
         if is_due:
             store.set({key: beat})
         left_s = self._listen(store, names) if names else self._timing.patience_s
@@ -157,11 +148,7 @@ class Heart:
             if names != self._names:
                 return 0.0
             self._judge.look(beats, asked_at, self._clock())
-            missed = frozenset(
-                name
-                for name in self._judge.silent()
-                if not (self._judge.beat_of(name) or b"").endswith(FINISHED)
-            )
+            missed = self._judge.silent()
             tell, left_s = self._on_silence, self._judge.due_in_s()
         is_settled = left_s > (1 - _NEARLY_SILENT) * self._timing.patience_s
         if missed and is_settled and tell is not None:
@@ -173,7 +160,7 @@ class Heart:
         while not rested.wait(pause_s):
             try:
                 pause_s = self.step()
-            except RendezvousError as error:
+            except RendezvousError as error:  # noqa: PERF203  a beat now and then
                 # Whoever watches the round finds out if the store is lost for good. But this may be
                 # the loss of one connection, or of a moment: then the node must go on to beat.
                 log.info("a heartbeat of this node failed: %s", error)

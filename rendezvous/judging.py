@@ -52,10 +52,6 @@ class Judge:
         """Return the nodes that have been silent for as long as they may."""
         return frozenset(name for name in self._heard if self._left_s(name) <= 0)
 
-    def beat_of(self, name: str) -> bytes | None:
-        """Return the last beat that was seen of a node."""
-        return self._heard[name][0]
-
     def due_in_s(self) -> float:
         """Return the seconds until a look could find another node silent for too long."""
         lefts = (self._left_s(name) for name in self._heard)

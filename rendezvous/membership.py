@@ -1,4 +1,9 @@
-"""What a member of a running round does for its liveness: beat, and tell of those who are lost."""
+"""What a member of a running round does for its liveness: beat, and tell of those who are lost.
+
+A member whose workers have succeeded may fall silent, as the round can do without it. It has left a
+mark that says so. Should all have left theirs, then the last of them died before it could say that
+the round is done, and whoever misses it says so instead.
+"""
 
 from __future__ import annotations
 
@@ -57,8 +62,17 @@ class Membership:
         ranks = {self._keys.beat(rank): rank for rank in range(self._place.group_world_size)}
         del ranks[self._keys.beat(self._place.group_rank)]
         self._heart.listen_to(
-            ranks, lambda silent: self._tell(sorted(ranks[key] for key in silent)), afresh=afresh
+            ranks, lambda silent: self._miss(sorted(ranks[key] for key in silent)), afresh=afresh
         )
+
+    def _miss(self, silent: list[int]) -> None:
+        everybody = range(self._place.group_world_size)
+        marks = self._store.get([self._keys.success(rank) for rank in everybody])
+        lost = [rank for rank in silent if marks[rank] is None]
+        if lost:
+            self._tell(lost)
+        elif None not in marks:
+            self._conclude(Verdict(VerdictKind.DONE, self._place.group_rank))
 
     def _tell(self, lost: list[int]) -> None:
         (data,) = self._store.get([self._keys.roster])

@@ -3,7 +3,7 @@
 import threading
 
 import pytest
-from elrun.rendezvous.heart import FINISHED, Heart
+from elrun.rendezvous.heart import Heart
 from elrun.rendezvous.memory import MemoryStore
 from elrun.rendezvous.timing import Timing
 
@@ -85,30 +85,6 @@ def test_silence_is_told(heart, clock):
 
     assert {frozenset(["silent"])} == set(told)
     assert {"silent"} == heart.silent()
-
-
-def test_who_has_finished_may_be_silent(memory, heart, clock):
-    """The round can do without a node whose workers have succeeded; the next one has to know."""
-    told = []
-    memory.set({"other": b"7" + FINISHED})
-    heart.listen_to(["other"], told.append)
-    steps_until(heart, clock, 300)
-
-    assert ([], {"other"}) == (told, heart.silent())
-
-
-def test_a_heart_says_that_its_node_has_finished(memory, heart, clock):
-    """With its next beat, and on its next seat no more."""
-    heart.finish()
-    clock.now = 60
-    heart.step()
-    (finished,) = memory.get(["mine"])
-    heart.beat_at("new")
-    clock.now = 120
-    heart.step()
-    (new,) = memory.get(["new"])
-
-    assert [True, False] == [beat.endswith(FINISHED) for beat in (finished, new)]
 
 
 def test_silence_outlasts_a_change_of_listeners(memory, heart, clock):

@@ -5,7 +5,6 @@ from dataclasses import replace
 import pytest
 from elrun.rendezvous.attendance import take_attendance
 from elrun.rendezvous.handler import RendezvousGracefulExitError, Verdict, VerdictKind
-from elrun.rendezvous.heart import FINISHED
 from elrun.rendezvous.keys import RunKeys
 from elrun.rendezvous.membership import sentence
 from elrun.rendezvous.parameters import RendezvousParameters
@@ -24,11 +23,17 @@ def fall_silent(*nodes):
         node.handler._heart.rest()
 
 
-def until_beat(store, key, ends_with=b""):
-    """Return after the next beat at a key that ends so."""
+def until_beat(store, key):
+    """Return after the next beat at a key."""
     before = store.get([key])
-    while (now := store.get([key])) == before or not now[0].endswith(ends_with):
+    while store.get([key]) == before:
         assert not store.wait(["no such key"], LIVELY["heartbeat_s"])
+
+
+def until_silent(node, key):
+    """Return once a node has heard nothing from there for too long."""
+    while key not in node.handler._heart.silent():
+        assert not node.store.wait(["no such key"], LIVELY["heartbeat_s"])
 
 
 @pytest.mark.parametrize("silent", [(0,), (1,), (2,), (0, 1), (1, 2)])
@@ -121,12 +126,10 @@ def test_a_spare_leaves_it_to_the_members_to_miss_one_of_them(memory_job, memory
     """The first may have finished and gone: while another one lives, the round goes on."""
     first, second = memory_job.running(2, (2, 2), **LIVELY)
     first.handler.arrive()
-    until_beat(memory, RUN.round(0).beat(0), ends_with=FINISHED)
     fall_silent(first)
     waiting = memory_job.node((2, 2), **LIVELY)
     spare = waiting.join()
-    while waiting.handler._heart.silent() != {RUN.round(0).beat(0)}:
-        assert not second.store.wait(["no such key"], LIVELY["heartbeat_s"])
+    until_silent(waiting, RUN.round(0).beat(0))
     for _ in range(3 * round(LIVELY["patience_s"] / LIVELY["heartbeat_s"])):
         assert not second.store.wait([RUN.round(0).verdict], LIVELY["heartbeat_s"])
     second.handler.arrive()
@@ -144,6 +147,39 @@ def test_a_spare_ends_a_run_whose_members_finished_and_are_gone(memory_job, memo
 
     with pytest.raises(RendezvousGracefulExitError):
         spare.result(PATIENCE_S)
+
+
+def test_members_that_have_finished_may_fall_silent(memory_job):
+    """The round can do without them, and ends well."""
+    first, second, third = memory_job.running(3, (3, 3), **LIVELY)
+    first.handler.arrive()
+    fall_silent(first)
+    until_silent(second, RUN.round(0).beat(0))
+    second.handler.arrive()
+    third.handler.arrive()
+
+    assert {VerdictKind.DONE} == {node.await_verdict().kind for node in (first, second, third)}
+
+
+def test_a_run_is_done_although_the_last_to_finish_could_not_say_so(memory_job, memory):
+    """It had left its mark, and was counted; those who miss it say that all is done."""
+    nodes = memory_job.running(3, (3, 3), **LIVELY)
+    nodes[0].handler.arrive()
+    nodes[1].handler.arrive()
+    memory.set({RUN.round(0).success(2): b"1"})
+    fall_silent(nodes[2])
+
+    assert {VerdictKind.DONE} == {node.await_verdict().kind for node in nodes}
+
+
+def test_one_that_has_finished_does_not_hide_the_loss_of_another(memory_job, memory):
+    """The last one listens to a node that may be silent: then it listens to all."""
+    nodes = memory_job.running(3, (3, 3), **LIVELY)
+    nodes[1].handler.arrive()
+    fall_silent(*nodes[:2])
+    verdict = nodes[2].await_verdict()
+
+    assert (VerdictKind.NODE_LOST, (0,)) == (verdict.kind, verdict.lost)
 
 
 def test_a_lost_spare_does_not_take_a_place(memory_job):
