@@ -62,10 +62,9 @@ class Background:
             return
         thread.join(max(0.0, deadline - time.monotonic()))
         with self._changed:
-            left = len(self._waiting)
             self._waiting.clear()
         if thread.is_alive():
-            self._warn(f"has not taken {left} of them within {timeout_s:g} s")
+            self._warn(f"has not taken all within {timeout_s:g} s")
 
     def _run(self) -> None:
         while (function := self._next()) is not None:
