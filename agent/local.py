@@ -245,6 +245,9 @@ class LocalElasticAgent(SimpleElasticAgent):
     def _next_round(self) -> RendezvousInfo:
         """Meet the others in a thread, so that a signal can end the wait for them."""
         self._pcontext = None
+        if self._rounds.answers_at_once:
+            self._inbox.raise_if_any()
+            return self._rounds.next_rendezvous()
         call = _Call(self._rounds.next_rendezvous, self._wake.notify)
         patience_s: float | None = SILENCE_S
         started_at = time.monotonic()
@@ -261,6 +264,8 @@ class LocalElasticAgent(SimpleElasticAgent):
         Raises:
             RendezvousConnectionError: There is no answer within 10 s.
         """
+        if self._rounds.answers_at_once:
+            return question()
         deadline = time.monotonic() + ANSWER_TIMEOUT_S
         call = _Call(question, self._wake.notify)
         while not call.is_done:

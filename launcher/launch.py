@@ -166,6 +166,9 @@ def _leave(handler: RendezvousHandler) -> None:
         except Exception as error:  # noqa: BLE001  a plug-in's; the job's own outcome matters more
             log.warning("the rendezvous was not left in order: %s", error)
 
+    if isinstance(handler, RoundHandler) and handler.answers_at_once:
+        shut_down()
+        return
     thread = threading.Thread(target=shut_down, name="elrun-leave", daemon=True)
     thread.start()
     thread.join(_LEAVE_TIMEOUT_S)

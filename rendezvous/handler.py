@@ -256,6 +256,11 @@ class RoundHandler(RendezvousHandler):
     """
 
     @property
+    def answers_at_once(self) -> bool:
+        """Whether no call has to wait for another node or a store."""
+        return False
+
+    @property
     def is_needed_by_others(self) -> bool:
         """Whether the round can't go on once this node has gone, since it hosts the store."""
         return False

@@ -91,7 +91,7 @@ def _nth(index: int, parts: Sequence[range]) -> int:
 
 def _ephemeral_range() -> tuple[int, int]:
     try:
-        with open(_EPHEMERAL_RANGE_FILE, encoding="ascii") as file:
+        with open(_EPHEMERAL_RANGE_FILE, "rb") as file:
             low, high = file.read().split()
             return int(low), int(high)
     except (OSError, ValueError):  # no /proc here: Linux's default, which few change

@@ -72,6 +72,11 @@ class SoloRendezvous(RoundHandler):
         """Return the run id."""
         return self._run_id
 
+    @property
+    def answers_at_once(self) -> bool:
+        """Always: there is nobody to wait for."""
+        return True
+
     def describe(self, profile: NodeProfile) -> None:
         """Say how many workers this node runs."""
         self._profile = profile
