@@ -159,9 +159,13 @@ class Family:
         """Forget a worker, whose session must be empty."""
         self._workers.pop(pid, None)
 
+    def is_worker(self, pid: int) -> bool:
+        """Return whether a process id is a worker's."""
+        return pid in self._workers
+
     def has_orphan(self, process: Process) -> bool:
         """Return whether a process is of a worker's session, and no worker itself."""
-        return process.session in self._workers and process.pid not in self._workers
+        return process.session in self._workers and not self.is_worker(process.pid)
 
     def abandon(self, process: Process) -> None:
         """Count a process out that can't be killed."""

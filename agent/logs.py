@@ -134,6 +134,24 @@ def route_of(dest: LogsDest, std: Std, local_rank: int, *, filtered: bool) -> Ro
     return Route("" if path == os.devnull else path, on_console=is_teed, has_prefix=is_teed)
 
 
+def is_any_carried(
+    dest: LogsDest, nprocs: int, *, filters_stdout: bool, filters_stderr: bool
+) -> bool:
+    """Return whether any stream of any worker is not simply inherited.
+
+    Args:
+        dest: Where all of them go.
+        nprocs: Number of workers.
+        filters_stdout: Whether lines of standard output are looked for.
+        filters_stderr: The same for standard error.
+    """
+    return any(
+        route_of(dest, std, local_rank, filtered=filtered) is not None
+        for std, filtered in ((Std.OUT, filters_stdout), (Std.ERR, filters_stderr))
+        for local_rank in range(nprocs)
+    )
+
+
 class LogsSpecs(abc.ABC):
     """What a user wants done with the workers' output.
 

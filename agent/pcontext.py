@@ -13,18 +13,20 @@ import signal
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .descendants import MARK_VARIABLE
 from .environment import inherited_environment
 from .failure import ProcessFailure
 from .guardian import Guardian
-from .logs import LogsSpecs
-from .output import OutputPump
+from .logs import LogsSpecs, is_any_carried
 from .pidfd import wait_any
 from .process_results import RunProcsResult, StartFailed, WorkerExit
 from .stopping import KILL_WAIT_S, reap_adopted, stop_workers
 from .worker_process import WorkerProcess, keep_exit_codes
+
+if TYPE_CHECKING:
+    from .output import OutputPump
 
 log = logging.getLogger(__name__)
 
@@ -97,13 +99,12 @@ class PContext(ABC):
         self._guardian = self._given_guardian or Guardian.start()
         try:
             self._prepare()
-            self._pump = OutputPump(
-                self._logs, self.nprocs, self._prefixes, self.name, *self._filters
-            )
+            self._pump = self._open_pump()
             for local_rank in range(self.nprocs):
-                self._start_worker(local_rank, self._guardian, self._pump)
+                self._start_worker(local_rank, self._guardian)
             self._drop(self._finish_start(), self._guardian)
-            self._pump.start()
+            if self._pump is not None:
+                self._pump.start()
         except BaseException:
             self.close(signal.SIGKILL, KILL_WAIT_S)
             raise
@@ -184,7 +185,22 @@ class PContext(ABC):
         self._clean_up()
         self._is_closed = True
 
-    def _start_worker(self, local_rank: int, guardian: Guardian, pump: OutputPump) -> None:
+    def _open_pump(self) -> OutputPump | None:
+        stdout_filters, stderr_filters = self._filters
+        if not is_any_carried(
+            self._logs,
+            self.nprocs,
+            filters_stdout=bool(stdout_filters),
+            filters_stderr=bool(stderr_filters),
+        ):
+            return None
+        from .output import OutputPump  # noqa: PLC0415  1 ms; many jobs print to the console only
+
+        return OutputPump(
+            self._logs, self.nprocs, self._prefixes, self.name, stdout_filters, stderr_filters
+        )
+
+    def _start_worker(self, local_rank: int, guardian: Guardian) -> None:
         inherited = inherited_environment()
         marks = [inherited.get(MARK_VARIABLE), guardian.mark]
         environment = {
@@ -193,9 +209,10 @@ class PContext(ABC):
             MARK_VARIABLE: ":".join(filter(None, marks)),
         }
         try:
-            process = self._launch(
-                local_rank, environment, pump.stdout_fd(local_rank), pump.stderr_fd(local_rank)
-            )
+            pump = self._pump
+            stdout = pump and pump.stdout_fd(local_rank)
+            stderr = pump and pump.stderr_fd(local_rank)
+            process = self._launch(local_rank, environment, stdout, stderr)
         except StartFailed as failed:
             self._record(local_rank, 0, failed.exitcode, failed.reason)
             return

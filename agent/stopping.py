@@ -154,7 +154,7 @@ def reap(processes: Iterable[Process], spare: Iterable[int] = ()) -> None:
 def reap_adopted(family: Family) -> None:
     """Reap orphans from the workers' sessions that this process has adopted and that have ended."""
     for pid in read_adopted(os.getpid()):
-        process = read_process(pid)
+        process = None if family.is_worker(pid) else read_process(pid)
         if process is not None and process.ended and family.has_orphan(process):
             reap([process])
 
