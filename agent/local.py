@@ -20,6 +20,7 @@ from ..rendezvous.handler import (
 )
 from .agent import DEFAULT_ROLE, SimpleElasticAgent
 from .environment import (
+    ENABLE_FILE_TIMER,
     HEALTH_CHECK_PORT,
     inherited_environment,
     shared_environment,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from .health import AgentHealth
     from .preload import Preloading
     from .report import RootCause
+    from .watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 
@@ -91,6 +93,7 @@ class LocalElasticAgent(SimpleElasticAgent):
         self._preloading: Preloading | None = None
         self._pcontext: PContext | None = None
         self._health: AgentHealth | None = None
+        self._watchdog: Watchdog | None = None
         self._rounds.subscribe(self._wake.notify)
 
     def run(self, role: str = DEFAULT_ROLE) -> RunResult:
@@ -99,12 +102,15 @@ class LocalElasticAgent(SimpleElasticAgent):
         try:
             with self._inbox:
                 self._health = self._begin_health()
+                self._watchdog = self._begin_watchdog()
                 if self._modules:
                     self._preloading = self._begin_preloading(self._guardian)
                 return super().run(role)
         finally:
             if self._health is not None:
                 self._health.stop()
+            if self._watchdog is not None:
+                self._watchdog.stop()
             if self._preloading is not None:
                 self._preloading.close()
                 self._preloading = None
@@ -118,6 +124,8 @@ class LocalElasticAgent(SimpleElasticAgent):
             self._pcontext = self._start_processes(worker_group)
         except ValueError as error:  # an argument, a GPU or a folder that can't be had
             raise UsageError(str(error)) from error
+        if self._watchdog is not None:
+            self._watchdog.watch(self._pcontext)
         return self._pcontext.pids()
 
     def _start_processes(self, worker_group: WorkerGroup) -> PContext:
@@ -135,6 +143,7 @@ class LocalElasticAgent(SimpleElasticAgent):
                     use_agent_store=self._rounds.use_agent_store,
                     inherited=self._environ,
                 )
+                | self._timer_environment()
                 for worker in worker_group.workers
             },
             logs_specs=self._logs_specs,
@@ -165,6 +174,16 @@ class LocalElasticAgent(SimpleElasticAgent):
             ),
         )
 
+    def _begin_watchdog(self) -> Watchdog | None:
+        if self._environ.get(ENABLE_FILE_TIMER) != "1":
+            return None
+        from .watchdog import begin_watchdog  # noqa: PLC0415  few jobs
+
+        return begin_watchdog(self._environ, self._rounds.get_run_id())
+
+    def _timer_environment(self) -> dict[str, str]:
+        return self._watchdog.environment(self._environ) if self._watchdog else {}
+
     def _begin_preloading(self, guardian: Guardian) -> Preloading | None:
         from .preload import begin_preloading  # noqa: PLC0415  few jobs
 
@@ -174,6 +193,7 @@ class LocalElasticAgent(SimpleElasticAgent):
         environment = {
             **inherited_environment(),
             **shared_environment(spec.local_world_size, self._environ),
+            **self._timer_environment(),
         }
         return begin_preloading(
             self._modules,
@@ -245,6 +265,8 @@ class LocalElasticAgent(SimpleElasticAgent):
     def _next_round(self) -> RendezvousInfo:
         """Meet the others in a thread, so that a signal can end the wait for them."""
         self._pcontext = None
+        if self._watchdog is not None:
+            self._watchdog.watch(None)
         if self._rounds.answers_at_once:
             self._inbox.raise_if_any()
             return self._rounds.next_rendezvous()

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from .descendants import MARK_VARIABLE
 from .environment import inherited_environment
-from .failure import ProcessFailure
+from .failure import NOT_AVAILABLE, ProcessFailure
 from .guardian import Guardian
 from .logs import LogsSpecs, is_any_carried
 from .pidfd import wait_any
@@ -81,6 +81,7 @@ class PContext(ABC):
         self._failures: dict[int, ProcessFailure] = {}
         self._return_values: dict[int, Any] = {}
         self._asked: set[int] = set()
+        self._blamed: dict[int, str] = {}
         self._agent = os.getpid()
         self._is_closed = False
 
@@ -124,6 +125,20 @@ class PContext(ABC):
             if path not in ("", os.devnull):
                 return path
         return ""
+
+    def error_file(self, local_rank: int) -> str:
+        """Return the path of a worker's error file, or ``""``."""
+        path = self._logs.error_files.get(local_rank, "")
+        return "" if path == os.devnull else path
+
+    def blame(self, local_rank: int, reason: str) -> None:
+        """Count the end of a worker as a failure, whatever its exit code: it is ended for a reason.
+
+        Args:
+            local_rank: Which one.
+            reason: Why, as the rest of a sentence; its error file, if there is one, says more.
+        """
+        self._blamed[local_rank] = reason
 
     def wait(
         self,
@@ -169,7 +184,9 @@ class PContext(ABC):
             self._asked |= {
                 local_rank
                 for local_rank, process in self._running().items()
-                if not self._error_file_time(local_rank) and not process.look()
+                if not self._error_file_time(local_rank)
+                and local_rank not in self._blamed
+                and not process.look()
             }
             stop_workers(
                 list(self._processes.values()),
@@ -285,6 +302,8 @@ class PContext(ABC):
             reap_adopted(self._guardian.family)
 
     def _record(self, local_rank: int, pid: int, exitcode: int, reason: str = "") -> None:
+        if local_rank in self._blamed:
+            exitcode, reason = exitcode or 1, reason or self._blamed[local_rank]
         if exitcode == 0:
             try:
                 self._return_values[local_rank] = self._take_return_value(local_rank)
@@ -296,7 +315,7 @@ class PContext(ABC):
             return
         error_file = self._logs.error_files.get(local_rank, "")
         failure = ProcessFailure(local_rank, pid, exitcode, error_file)
-        if reason:
+        if reason and failure.error_file == NOT_AVAILABLE:
             failure.message = reason
         self._failures[local_rank] = failure
         log.info("local rank %d (pid %d) failed: %s", local_rank, pid, failure.summary)
@@ -323,11 +342,8 @@ class PContext(ABC):
             self._guardian.release()
 
     def _error_file_time(self, local_rank: int) -> int:
-        path = self._logs.error_files.get(local_rank, "")
-        if path in ("", os.devnull):
-            return 0
         try:
-            return os.stat(path).st_mtime_ns
+            return os.stat(self.error_file(local_rank)).st_mtime_ns
         except OSError:  # it left none
             return 0
 

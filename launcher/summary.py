@@ -21,7 +21,17 @@ from ..agent.environment import inherited_environment
 from ..agent.failure import ChildFailedError, ProcessFailure
 from ..agent.report import JobReport, RankOutcome, RankState, RootCause
 from .console import PREFIX, Console, printable
-from .wording import STACK_TITLE, after, ending, fold, message_of, missing_nodes, moment_of, verb
+from .wording import (
+    FAULT_HANDLER_TITLES,
+    STACK_TITLE,
+    after,
+    ending,
+    fold,
+    message_of,
+    missing_nodes,
+    moment_of,
+    verb,
+)
 
 MAX_ROWS = 32
 MAX_MESSAGE_CHARS = 1_000
@@ -207,7 +217,11 @@ def _when(outcome: RankOutcome) -> float:
 
 
 def _last_words(root: RootCause) -> Iterator[RenderableType]:
-    title = "traceback" if STACK_TITLE in root.traceback else "last lines on standard error"
+    title = "last lines on standard error"
+    if STACK_TITLE in root.traceback:
+        title = "traceback"
+    elif root.traceback.startswith(FAULT_HANDLER_TITLES):
+        title = "stack"
     lines = root.traceback.strip("\n").split("\n")
     left_out = len(lines) - MAX_TRACEBACK_LINES
     if left_out > 0:

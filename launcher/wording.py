@@ -10,6 +10,7 @@ from ..agent.failure import signal_name
 from ..agent.report import JobReport, RankOutcome, RankState, RootCause
 
 STACK_TITLE = "Traceback (most recent call last)"
+FAULT_HANDLER_TITLES = ("Thread 0x", "Current thread 0x")
 MAX_SPANS = 40
 
 
