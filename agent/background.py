@@ -41,9 +41,7 @@ class Background:
             if not is_full and not self._is_closed:
                 self._waiting.append(function)
                 self._changed.notify_all()
-                if self._thread is None:
-                    self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-                    self._thread.start()
+                self._thread = self._thread or self._start()
         if is_full:
             self._warn(f"is {MAX_WAITING_CALLS} calls behind")
 
@@ -65,6 +63,16 @@ class Background:
             self._waiting.clear()
         if thread.is_alive():
             self._warn(f"has not taken all within {timeout_s:g} s")
+
+    def _start(self) -> threading.Thread | None:
+        thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:  # the system grants no more
+            self._waiting.clear()
+            self._warn(f"has no thread: {error}")
+            return None
+        return thread
 
     def _run(self) -> None:
         while (function := self._next()) is not None:

@@ -85,7 +85,14 @@ class Recorder:
         """Have the handler take a line soon; return at once."""
         record = logging.LogRecord(self._logger_name, logging.INFO, "", 0, line, None, None)
         if record.levelno >= self._handler.level:
-            self._background.call(lambda: self._handler.handle(record))
+            self._background.call(lambda: self._hand_over(record))
+
+    def _hand_over(self, record: logging.LogRecord) -> None:
+        # Not by handle(), which holds the handler's lock: a handler that blocks would then block
+        # the interpreter at its exit, where the standard library takes the lock of each.
+        kept = self._handler.filter(record)
+        if kept:
+            self._handler.emit(kept if isinstance(kept, logging.LogRecord) else record)
 
     def close(self, timeout_s: float) -> None:
         """Wait until the handler has taken all, for a bounded time, and close it."""

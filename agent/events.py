@@ -13,7 +13,6 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -69,7 +68,7 @@ class Event:
     name: str
     source: EventSource
     timestamp: int = 0
-    metadata: Mapping[str, EventMetadataValue] = field(default_factory=dict)
+    metadata: dict[str, EventMetadataValue] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return self.serialize()

@@ -155,9 +155,7 @@ class Recording:
     def _record_worker_ends(self, result: RunResult) -> None:
         if self._events() is None:
             return
-        import json  # noqa: PLC0415  see the head of this file
-
-        from .events import EventSource  # noqa: PLC0415
+        from .events import EventSource  # noqa: PLC0415  see the head of this file
 
         for worker in self._worker_group.workers:
             failure = result.failures.get(worker.global_rank)
@@ -170,7 +168,7 @@ class Recording:
                     self._get_worker_state(worker, result),
                     EventSource.WORKER,
                     worker,
-                    raw_error=json.dumps(error) if error else None,
+                    raw_error=_as_json(error) if error else None,
                     exit_code=failure.exitcode if failure else None,
                     worker_pid=failure.pid if failure else None,
                 )
@@ -397,6 +395,15 @@ def recorded_outcome(agent: Any) -> Iterator[None]:
         record(agent.get_event_succeeded(), destination)
     finally:
         close(destination, HANDLER_TIMEOUT_S)
+
+
+def _as_json(error: object) -> str:
+    import json  # noqa: PLC0415  see the head of this file
+
+    try:
+        return json.dumps(error)
+    except RecursionError:  # a worker's error file may be as deep as could just be read
+        return '{"message": "the error file is too deep"}'
 
 
 def _imported(name: str) -> ModuleType | None:

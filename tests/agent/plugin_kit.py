@@ -29,6 +29,10 @@ class Blocking(logging.Handler):
     def emit(self, record):
         threading.Event().wait()
 
+class Filtering(Memory):
+    def filter(self, record):
+        return "keep" in record.getMessage()
+
 def warnings_only():
     handler = Memory()
     handler.setLevel(logging.WARNING)
@@ -54,6 +58,7 @@ def install_plugins(folder):
         "raising = event_plugins:Raising\n"
         "broken = event_plugins:Broken\n"
         "blocking = event_plugins:Blocking\n"
+        "filtering = event_plugins:Filtering\n"
         "warnings = event_plugins:warnings_only\n"
         "fails = event_plugins:fails\n"
         "missing = event_plugins:Missing\n"

@@ -77,7 +77,8 @@ def test_the_installed_plug_ins_are_known(plugins):
     """After elrun's own, and without being loaded."""
     assert [
         *("null", "console", "file"),
-        *("blocking", "broken", "fails", "memory", "missing", "no_handler", "raising", "warnings"),
+        *("blocking", "broken", "fails", "filtering", "memory", "missing", "no_handler"),
+        *("raising", "warnings"),
     ] == known_handlers()
     assert is_known("memory")
     assert not is_known("memori")
@@ -90,6 +91,15 @@ def test_a_plug_in_may_want_less(plugins, recorders):
     recorders.close("warnings", 30)
 
     assert ["flush", "close"] == plugins().Memory.seen
+
+
+def test_a_plug_in_may_filter(plugins, recorders):
+    """As the standard library lets it."""
+    for event in ("keep this", "not this"):
+        recorders.get("filtering").take(event)
+    recorders.close("filtering", 30)
+
+    assert ["keep this", "flush", "close"] == plugins().Memory.seen
 
 
 @pytest.mark.parametrize(

@@ -194,6 +194,17 @@ def test_the_story_of_a_restart(log, tmp_path):
     assert {"message": {"message": "out of memory", "extraInfo": {}}} == error
 
 
+def test_an_error_file_of_any_depth_is_told(log, tmp_path):
+    """What could just be read may be too deep to be written."""
+    failure = worker_failure(tmp_path, 0, 1, "deep")
+    for _ in range(100_000):
+        failure.error_file_data = [failure.error_file_data]
+    agent = agent_with(events=log.name)
+    agent._record_worker_events(RunResult(WorkerState.FAILED, failures={-1: failure}))
+
+    assert '{"message": "the error file is too deep"}' == log()[0]["metadata"]["raw_error"]
+
+
 def test_the_story_of_a_job_that_fails(log):
     """The round's end says that no other follows; a worker without error file says its code."""
     agent_with([failed()], max_restarts=0, events=log.name).run()

@@ -228,6 +228,30 @@ def test_a_plug_in_that_misbehaves_is_one_warning(elrun, script, plugins, name, 
     assert [f"elrun: the event log handler {name!r} {fault}; {LOSS}"] == warnings_in(err)
 
 
+def test_a_handler_that_blocks_lets_a_program_end(script, plugins, tmp_path):
+    """The standard library asks each handler for its lock when the interpreter ends."""
+    path = script("""
+from elrun import LaunchConfig, elastic_launch
+
+def work():
+    return 7
+
+if __name__ == "__main__":
+    assert {0: 7} == elastic_launch(LaunchConfig(1, 1, 1, event_log_handler="blocking"), work)()
+""")
+    done = subprocess.run(
+        [sys.executable, path],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, **plugins},
+        check=False,
+    )
+
+    assert 0 == done.returncode, done.stderr
+    assert f"the event log handler 'blocking' has not taken all within 5 s; {LOSS}\n" == done.stderr
+
+
 def test_a_full_disk_is_one_warning(elrun, script, small_disk):
     """However many events find no room."""
     path = small_disk / "events"
