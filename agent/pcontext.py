@@ -227,8 +227,8 @@ class PContext(ABC):
         }
         try:
             pump = self._pump
-            stdout = pump and pump.stdout_fd(local_rank)
-            stderr = pump and pump.stderr_fd(local_rank)
+            stdout = None if pump is None else pump.stdout_fd(local_rank)
+            stderr = None if pump is None else pump.stderr_fd(local_rank)
             process = self._launch(local_rank, environment, stdout, stderr)
         except StartFailed as failed:
             self._record(local_rank, 0, failed.exitcode, failed.reason)
