@@ -1,0 +1,108 @@
+"""Jobs that meet over an etcd of three members, some of which die meanwhile."""
+
+import pytest
+from cluster_kit import EtcdCluster
+
+pytestmark = pytest.mark.integration
+
+# Each rank says that it runs, and goes on when the test writes its file.
+GOES_ON = """
+import os, sys, time
+attempt = os.environ["TORCHELASTIC_RESTART_COUNT"]
+sys.stdout.write(f"running {attempt}\\n")
+sys.stdout.flush()
+if attempt == "0":
+    while not os.path.exists(os.environ["GO"]):
+        time.sleep(0.02)
+    sys.exit(9 if os.environ["RANK"] == "0" else 0)
+"""
+
+
+@pytest.fixture(params=["etcd-v3", "etcd-v2"], name="backend")
+def _backend(request):
+    return request.param
+
+
+@pytest.fixture(name="cluster")
+def _cluster(backend, tmp_path):
+    folder = tmp_path / "etcd"
+    folder.mkdir()
+    with EtcdCluster(folder, v2=backend == "etcd-v2") as cluster:
+        yield cluster
+
+
+class RunningJob:
+    """Two agents whose workers run; ``go`` lets one fail, so that all meet again."""
+
+    def __init__(self, elrun, path, meeting, go):
+        options = [*meeting, "--rdzv-id", "job", "--nnodes", 2, "--max-restarts", 1]
+        self._jobs = [elrun(*options, path, env={"GO": str(go)}) for _ in range(2)]
+        self.go = go
+        for job in self._jobs:
+            job.wait_for_line("running 0")
+
+    def ends(self):
+        """Return exit code, standard output and standard error of both agents."""
+        return [job.finish() for job in self._jobs]
+
+
+@pytest.fixture(name="job")
+def _job(elrun, script, backend, cluster, tmp_path):
+    meeting = ["--rdzv-backend", backend, "--rdzv-endpoint", cluster.endpoints]
+    return RunningJob(elrun, script(GOES_ON), meeting, tmp_path / "go")
+
+
+WELL = [(0, "running 0\nrunning 1\n")] * 2
+
+
+def test_a_member_may_die(job, cluster):
+    """The agents go on with another one, and the failure after that restarts the job."""
+    cluster.kill(0)  # the first of the endpoints, so the one that both ask
+
+    job.go.touch()
+
+    ends = job.ends()
+    assert WELL == [end[:2] for end in ends], ends
+
+
+def test_a_member_may_freeze(job, cluster):
+    """Who answers no more is asked no more."""
+    cluster.freeze(0)
+
+    job.go.touch()
+
+    ends = job.ends()
+    assert WELL == [end[:2] for end in ends], ends
+
+
+def test_the_leader_may_die(job, cluster):
+    """The others choose a new one meanwhile."""
+    cluster.kill(cluster.leader())
+
+    job.go.touch()
+
+    ends = job.ends()
+    assert WELL == [end[:2] for end in ends], ends
+
+
+def test_too_few_members_end_the_job(job, cluster):
+    """One of three decides nothing: the workers are stopped, and the members are named."""
+    cluster.kill(0, cluster.leader() or 1)
+
+    ends = job.ends()
+
+    assert [(75, "running 0\n")] * 2 == [end[:2] for end in ends], ends
+    assert all(f"etcd at {cluster.endpoints} could not be reached" in end[2] for end in ends), ends
+
+
+def test_members_that_come_back_in_time_are_not_missed(job, cluster):
+    """A short time without a majority is waited out."""
+    members = {0, cluster.leader() or 1}
+    cluster.kill(*members)
+    for member in members:
+        cluster.start(member)
+
+    job.go.touch()
+
+    ends = job.ends()
+    assert WELL == [end[:2] for end in ends], ends
