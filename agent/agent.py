@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 from ..rendezvous.handler import (
     NodeProfile,
     RendezvousClosedError,
+    RendezvousConnectionError,
     RendezvousError,
     RendezvousGracefulExitError,
     RendezvousInfo,
@@ -43,6 +44,8 @@ DEFAULT_ROLE = "default"
 _T = TypeVar("_T")
 
 _FAREWELL_S = 1.0
+# A store that is silent counts as lost after 7 s; its workers never outlive it by more than 10 s.
+_GRACE_WITHOUT_STORE_S = 2.5
 
 _ROLE_INFO_KEY = "torchelastic/role_info/{}"
 _ASSIGNED_RANKS_KEY = "torchelastic/assigned_ranks/{}"
@@ -171,7 +174,7 @@ class SimpleElasticAgent(Recording, ElasticAgent):
             RendezvousError: The nodes could not meet, or the store was lost.
         """
         started_at = time.monotonic()
-        death_sig = signal.SIGTERM
+        death_sig, shutdown_timeout_s = signal.SIGTERM, self._shutdown_timeout
         farewell: threading.Thread | None = None
         try:
             result = self._invoke_run(role)
@@ -187,13 +190,17 @@ class SimpleElasticAgent(Recording, ElasticAgent):
             death_sig = error.sigval
             farewell = self._say_farewell(VerdictKind.NODE_LOST, f"a node left: {error}")
             raise
+        except RendezvousConnectionError:
+            # The others may go on without this node: what its workers still write does harm.
+            shutdown_timeout_s = min(shutdown_timeout_s, _GRACE_WITHOUT_STORE_S)
+            raise
         except RendezvousError:
             raise
         except Exception as error:  # whatever it is, the other nodes must not wait for this one
             farewell = self._say_farewell(VerdictKind.ABORTED, f"a node failed: {error}")
             raise
         finally:
-            self._shutdown(death_sig, timeout=self._shutdown_timeout)
+            self._shutdown(death_sig, timeout=shutdown_timeout_s)
             if farewell is not None:
                 farewell.join(_FAREWELL_S)
             self._total_execution_time = int(time.monotonic() - started_at)

@@ -22,13 +22,14 @@ from typing import Any, TypeVar
 
 from .addresses import (
     Endpoint,
-    address_towards,
     addresses_of,
-    default_address,
+    host_of,
     is_literal,
     is_local,
     is_loopback,
     parse_endpoint,
+    published_address,
+    socket_address,
 )
 from .handler import (
     RendezvousClosedError,
@@ -36,8 +37,10 @@ from .handler import (
     RoundHandler,
 )
 from .parameters import RendezvousParameters
+from .port_holder import holder_of
 from .rounds import RoundRendezvous
 from .store import Connection
+from .succession import Succession
 from .tcp_store import TcpStore
 from .timing import timing_of
 from .unanswered import AnswerWatch
@@ -49,6 +52,7 @@ _HANDSHAKE_S = 30.0
 # Longer than any wait for it: when its own time is up, torch says so on standard error.
 _TORCH_TIMEOUT = timedelta(seconds=2 * _HANDSHAKE_S)
 _PROBE_S = 5.0
+_GLANCE_S = 1.0
 _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 1.0
 _BACKLOG = 4096
@@ -105,6 +109,32 @@ class Reach:
                 raise RendezvousClosedError(f"gave up reaching {self._endpoint}")
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
+    @property
+    def is_here(self) -> bool:
+        """Whether the endpoint is this node."""
+        return is_local(self._endpoint.host)
+
+    def host(self) -> Connection | None:
+        """Host the store; return None if another program holds the port.
+
+        Raises:
+            RendezvousConnectionError: It can't be hosted for another reason.
+        """
+        listener = self._listen()
+        return None if listener is None else self._host(listener)
+
+    def join(self, timeout_s: float) -> Connection:
+        """Return a connection to the store that another node hosts.
+
+        Raises:
+            RendezvousConnectionError: Nobody does, or not in time.
+        """
+        deadline = time.monotonic() + timeout_s
+        address, reason = self._probe(min(deadline, time.monotonic() + _GLANCE_S))
+        if not address:
+            raise RendezvousConnectionError(f"{self._endpoint}: {reason}")
+        return self._join(address, deadline)
+
     def _listen(self) -> socket.socket | None:
         """Return a socket that listens at the endpoint, or None if another agent seems to."""
         family, address = _interface_of(self._endpoint.host)
@@ -120,13 +150,13 @@ class Reach:
             if error.errno == errno.EADDRINUSE and self._is_host is None:
                 return None
             raise RendezvousConnectionError(
-                f"the rendezvous can't be hosted at {self._endpoint}: {_words(error)}; "
-                "free the port or give another one (--rdzv-endpoint)"
+                f"the rendezvous can't be hosted at {self._endpoint}: {self._hindrance(error)} "
+                "(--rdzv-endpoint)"
             ) from error
 
     def _host(self, listener: socket.socket) -> Connection:
         tcp_store = _import_tcp_store()
-        bound, port = listener.getsockname()[:2]
+        bound, port = host_of(listener.getsockname()), listener.getsockname()[1]
         own = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(bound, bound)  # noqa: S104  a table of names
         try:
             server = _in_time(
@@ -157,9 +187,10 @@ class Reach:
         try:
             first = [_in_time(lambda: _client(tcp_store, address, port), timeout_s)]
         except (RuntimeError, TimeoutError) as error:
+            asks = "does another program use this port?"
             raise RendezvousConnectionError(
                 f"{self._endpoint} answers, but not as the rendezvous of a c10d job; "
-                "does another program use this port? (--rdzv-endpoint)"
+                f"{self._held() if self.is_here else asks} (--rdzv-endpoint)"
             ) from error
         store = TcpStore(
             str(self._endpoint),
@@ -173,7 +204,7 @@ class Reach:
         timeout_s = max(0.1, min(_PROBE_S, deadline - time.monotonic()))
         try:
             with socket.create_connection(self._endpoint, timeout_s) as probe:
-                return str(probe.getpeername()[0]), ""
+                return host_of(probe.getpeername()), ""
         except socket.gaierror as error:
             return "", f"the name {self._endpoint.host} can't be resolved ({error.strerror})"
         except UnicodeError:  # a name that is too long, or has an empty part
@@ -184,15 +215,14 @@ class Reach:
             return "", _words(error)
 
     def _own_address(self) -> str:
-        if self._local_addr:
-            return self._local_addr
-        host, port = self._endpoint
-        try:
-            address = address_towards(host, port)
-        except OSError:
-            return default_address()
-        # A name that leads this node back to itself leads the others here, too.
-        return host if is_loopback(address) and not is_loopback(host) else address
+        return published_address(self._endpoint, self._local_addr)
+
+    def _hindrance(self, error: OSError) -> str:
+        return self._held() if error.errno == errno.EADDRINUSE else _words(error)
+
+    def _held(self) -> str:
+        port = self._endpoint.port
+        return f"port {port} of this host is held by {holder_of(port)}"
 
     def _unreachable(self, reason: str, *, may_host: bool) -> str:
         said = (
@@ -200,7 +230,7 @@ class Reach:
             f"{self._timeout_s:g} s: {reason}"
         )
         if may_host:
-            return f"{said}; another program holds port {self._endpoint.port} on this host"
+            return f"{said}; {self._held()}"
         return f"{said}; is elrun running on {self._endpoint.host}, and is the port open?"
 
 
@@ -208,21 +238,31 @@ def create_c10d(params: RendezvousParameters) -> RoundHandler:
     """Return the rendezvous over a TCPStore.
 
     Args:
-        params: The endpoint is ``host[:port]``, by default localhost and port 29400. Settings:
-            those of ``timing_of``; ``is_host`` says whether this node hosts the store.
+        params: The endpoint is ``host[:port]``, by default localhost and port 29400, or several
+            separated by commas, to which the nodes move in turn. Settings: those of ``timing_of``
+            and ``secret_of``; ``is_host`` says whether this node hosts the store at the only one.
 
     Raises:
         ValueError: The endpoint is none, or a setting is not what it should be.
     """
-    if "," in params.endpoint:
-        raise ValueError(f"endpoint {params.endpoint!r}: this version of elrun takes one endpoint")
-    endpoint = parse_endpoint(params.endpoint or "localhost")
+    texts = [text for text in (params.endpoint or "localhost").split(",") if text.strip()]
+    endpoints = [parse_endpoint(text) for text in texts]
     is_host = params.get_as_bool("is_host")
-    if endpoint.port == 0 and (params.max_nodes > 1 or is_host is False):
+    if not endpoints:
+        raise ValueError(f"endpoint {params.endpoint!r} names no host; give HOST:PORT")
+    if len(set(endpoints)) < len(endpoints):
+        raise ValueError(f"endpoint {params.endpoint!r}: one of them is named twice")
+    if len(endpoints) > 1 and is_host is not None:
+        raise ValueError("--rdzv-conf is_host=...: with several endpoints, the nodes find it out")
+    may_be_any = len(endpoints) == 1 and params.max_nodes == 1 and is_host is not False
+    if any(endpoint.port == 0 for endpoint in endpoints) and not may_be_any:
         raise ValueError(f"endpoint {params.endpoint!r}: port 0 is known to no other node")
     timing = timing_of(params)
-    reach = Reach(endpoint, is_host, params.local_addr, timing.join_timeout_s)
-    return RoundRendezvous(params, reach, timing)
+    places = [
+        Reach(endpoint, is_host, params.local_addr, timing.join_timeout_s) for endpoint in endpoints
+    ]
+    connect = places[0] if len(places) == 1 else Succession(places, timing.join_timeout_s)
+    return RoundRendezvous(params, connect, timing)
 
 
 def _import_tcp_store() -> Any:
@@ -289,7 +329,7 @@ def _anywhere(family: socket.AddressFamily) -> str:
 def _listener(family: socket.AddressFamily, address: str, port: int) -> socket.socket:
     # Python sets SO_REUSEADDR here: two can't listen, but the last job's connections don't matter.
     return socket.create_server(
-        (address, port),
+        socket_address(address, port),
         family=family,
         backlog=_BACKLOG,
         dualstack_ipv6=address == "::" and socket.has_dualstack_ipv6(),

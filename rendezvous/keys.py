@@ -98,6 +98,6 @@ class RunKeys:
         return RoundKeys(f"{self.prefix}/round/{number}")
 
 
-def is_counter(key: str) -> bool:
-    """Return whether what stands at a key is a number that nodes add to, or may be one."""
+def may_count(key: str) -> bool:
+    """Return whether what stands at a key may be a number that nodes add to."""
     return key.endswith(("/seats", "/finished")) or "/shared/" in key

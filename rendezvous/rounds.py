@@ -7,9 +7,9 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
-from .entry import enter_run
+from .access import Access
+from .carrying import carry_over
 from .farewell import Farewell
 from .handler import (
     NodeProfile,
@@ -30,13 +30,13 @@ from .keys import RoundKeys, RunKeys
 from .membership import Membership
 from .parameters import RendezvousParameters
 from .ports import PortClaim
-from .records import Limits, Node, Origin
+from .records import History, Limits, Node, Origin, Roster
 from .round import DOOR
 from .round_store import RoundStore
-from .signing import SignedStore, secret_of
+from .signing import secret_of
 from .store import Connection, Store
 from .timing import Timing, timing_of
-from .wire import read_verdict, write_verdict
+from .wire import read_roster, read_verdict, write_verdict
 
 log = logging.getLogger(__name__)
 
@@ -68,24 +68,21 @@ class RoundRendezvous(RoundHandler):
         self._run = RunKeys(params.run_id)
         self._limits = Limits(params.min_nodes, params.max_nodes)
         self._wish = params.get_as_rank("rank")
-        self._secret = secret_of(params)
-        self._connect = connect
+        self._access = Access(self._run, connect, secret_of(params))
         self._timing = timing or timing_of(params)
         self._clock = clock
-        self._heart = Heart(self._open_aside, self._timing, clock)
-        self._aside_lock = threading.Lock()
-        self._aside: Store | None = None
+        self._heart = Heart(self._access.aside, self._timing, clock)
         self._profile = NodeProfile(1)
         self._wakes: list[Callable[[], None]] = []
         self._shut_down = threading.Event()
         # What follows is written under the lock: next_rendezvous has a thread of its own, and so
         # has the watcher of each round.
         self._lock = threading.Lock()
-        self._connection: Connection | None = None
-        self._forming = 0
         self._joining: Joining | None = None
         self._claim: PortClaim | None = None
         self._place: Placement | None = None
+        self._roster: Roster | None = None  # kept where the run may have to move
+        self._is_adrift = False
         self._verdict: Verdict | None = None
         self._loss: RendezvousConnectionError | None = None
         self._is_closed = False
@@ -97,6 +94,12 @@ class RoundRendezvous(RoundHandler):
     def get_run_id(self) -> str:
         """Return the run id."""
         return self._run.run_id
+
+    @property
+    def is_needed_by_others(self) -> bool:
+        """Whether this node hosts the only store that the run has."""
+        connection = self._access.connection
+        return connection is not None and connection.is_host and connection.moves is None
 
     def describe(self, profile: NodeProfile) -> None:
         """Say what this node brings to the rounds it will join."""
@@ -118,8 +121,7 @@ class RoundRendezvous(RoundHandler):
             self.conclude(
                 Verdict(VerdictKind.NODE_WAITING, before.group_rank, "a node asks for a new round")
             )
-        store = self._reach_store().store
-        place = self._join(before)
+        store, place = self._meet(before)
         keys = self._run.round(place.round)
         with self._lock:
             self._place, self._verdict, self._loss, self._joining = place, None, None, None
@@ -149,18 +151,30 @@ class RoundRendezvous(RoundHandler):
             ValueError: The verdict's details are no JSON, or have more than 1 MiB.
         """
         store, place, keys = self._current_round()
-        data = store.create(keys.verdict, write_verdict(verdict))
+        try:
+            data = store.create(keys.verdict, write_verdict(verdict))
+        except RendezvousConnectionError as error:
+            moved = self._lose(place, error)
+            if moved is None:
+                raise
+            return moved
         return self._settle(place, read_verdict(keys.verdict, data))
 
     def arrive(self) -> None:
         """Say that this node's workers all succeeded; the last node to say so concludes DONE."""
         store, place, keys = self._current_round()
-        store.set({keys.success(place.group_rank): b"1"})
-        if store.add(keys.finished, 1) < place.group_world_size:
+        try:
+            store.set({keys.success(place.group_rank): b"1"})
+            if store.add(keys.finished, 1) < place.group_world_size:
+                return
+            # The counter bears no signature: it says when to look, and the marks say what is so.
+            marks = [keys.success(rank) for rank in range(place.group_world_size)]
+            are_all_there = None not in store.get(marks)
+        except RendezvousConnectionError as error:
+            if self._lose(place, error) is None:
+                raise
             return
-        # The counter bears no signature: it says when to look, and the marks say what is so.
-        marks = [keys.success(rank) for rank in range(place.group_world_size)]
-        if None not in store.get(marks):
+        if are_all_there:
             self.conclude(Verdict(VerdictKind.DONE, place.group_rank))
 
     def publish(self, outcome: bytes) -> None:
@@ -185,7 +199,7 @@ class RoundRendezvous(RoundHandler):
 
     def is_closed(self) -> bool:
         """Return whether the run has ended; asks the store if this node doesn't know."""
-        connection = self._connection
+        connection = self._access.connection
         if self._has_ended() or connection is None:
             return self._has_ended()
         return has_ended(connection.store, self._run)
@@ -193,7 +207,7 @@ class RoundRendezvous(RoundHandler):
     def set_closed(self) -> None:
         """End the run for all nodes, or for this one only if the store is out of its reach."""
         has_ended_already = self._has_ended()
-        connection, place = self._connection, self._place
+        connection, place = self._access.connection, self._place
         self._is_closed = True
         if has_ended_already or connection is None:
             return
@@ -222,8 +236,8 @@ class RoundRendezvous(RoundHandler):
         self._shut_down.set()
         self._wakes.clear()
         self._heart.rest()
+        connection = self._access.give_up()
         with self._lock:
-            connection, self._connection = self._connection, None
             joining, claim = self._joining, self._claim
         is_told = True
         if connection is not None:
@@ -231,67 +245,73 @@ class RoundRendezvous(RoundHandler):
             stays = connection.is_host and self._has_ended()
             is_told = farewell.say(self._timing.farewell_s, stays=stays)
             connection.store.close()
-        if self._aside is not None:
-            self._aside.close()
         if claim is not None:
             claim.release()
         return is_told
 
-    def _reach_store(self) -> Connection:
-        if self._connection is None:
-            connection = self._connect(self._shut_down)
+    def _meet(self, before: Placement | None) -> tuple[Store, Placement]:
+        """Enter the next round, in this store or, when it is lost and there is another, in that."""
+        deadline = self._clock() + self._timing.join_timeout_s
+        while True:
+            if self._is_adrift:
+                self._access.drop()
+            connection = self._access.open()
             try:
-                connection = self._enter_run(connection)
-            except RendezvousError:
-                connection.store.close()
-                raise
-            with self._lock:
-                if self._shut_down.is_set():
-                    connection.store.close()
-                    raise RendezvousClosedError(f"this node has left run {self._run.run_id!r}")
-                self._connection = connection
-        return self._connection
+                place = self._enter(connection, before)
+            except RendezvousConnectionError as error:
+                if connection.moves is None or self._shut_down.is_set():
+                    raise
+                if self._clock() >= deadline:
+                    raise
+                log.warning("%s; looking at the other endpoints", error)
+                self._is_adrift = True
+            else:
+                self._is_adrift = False
+                return connection.store, place
 
-    def _enter_run(self, connection: Connection) -> Connection:
-        """Return the connection as this run's nodes use it."""
-        secret, open_aside = self._secret, connection.open_aside
-        self._forming = enter_run(connection.store, self._run, secret)
-        if secret is None:
-            return connection
-        return replace(
-            connection,
-            store=SignedStore(connection.store, secret),
-            open_aside=open_aside and (lambda: SignedStore(open_aside(), secret)),
-        )
+    def _enter(self, connection: Connection, before: Placement | None) -> Placement:
+        roster, verdict = self._roster, self._verdict
+        if self._is_adrift and before is not None:
+            if roster is None or roster.round != before.round or verdict is None:
+                before = None  # too little is known: to the others, this is a new node
+            else:
+                node = self._record(connection, port=1)
+                self._verdict = carry_over(
+                    connection.store,
+                    self._run,
+                    History(roster, verdict),
+                    self._access.forming,
+                    node,
+                )
+        is_over = threading.Event()
+        if connection.moves is not None:
+            threading.Thread(
+                target=self._access.look_elsewhere, args=(is_over,), name="elrun-scout", daemon=True
+            ).start()
+        try:
+            place = self._join(connection, before)
+        finally:
+            is_over.set()
+        if connection.moves is not None:
+            key = self._run.round(place.round).roster
+            (data,) = connection.store.get([key])
+            self._roster = None if data is None else read_roster(key, data)
+        return place
 
-    def _open_aside(self, broken: Store | None) -> Store:
-        """Return the store as the heart reaches it: anew, if that broke."""
-        connection = self._connection
-        if connection is None:
-            raise RendezvousClosedError(f"this node has left run {self._run.run_id!r}")
-        if connection.open_aside is None:
-            return connection.store
-        with self._aside_lock:
-            if self._aside is None or self._aside is broken:
-                self._aside = connection.open_aside()
-                if self._shut_down.is_set():
-                    self._aside.close()
-            return self._aside
-
-    def _join(self, before: Placement | None) -> Placement:
+    def _join(self, connection: Connection, before: Placement | None) -> Placement:
         last_claim = self._claim
         try:
             claim = PortClaim.take()
         except OSError as error:
             raise RendezvousError(f"{error.strerror}: all ports are in use") from error
         with self._lock:
-            connection, self._claim = self._connection, claim
-            if connection is None:
+            self._claim = claim
+            if self._shut_down.is_set():
                 claim.release()
                 raise RendezvousClosedError(f"this node has left run {self._run.run_id!r}")
             origin = self._origin(before)
             node = self._record(connection, claim.port, origin)
-            number = self._forming if before is None else before.round + 1
+            number = self._access.forming if before is None else before.round + 1
             joining = Joining(
                 connection.store, self._run, node, number, self._timing, self._heart, self._clock
             )
@@ -346,12 +366,20 @@ class RoundRendezvous(RoundHandler):
         self._wake_subscribers()
         return verdict
 
-    def _lose(self, place: Placement, loss: RendezvousConnectionError) -> None:
+    def _lose(self, place: Placement, loss: RendezvousConnectionError) -> Verdict | None:
+        """Take note that the store is lost; return the verdict on the round if the run can move."""
         with self._lock:
             if self._place is place and not self._shut_down.is_set():
-                self._loss = loss
                 self._heart.rest()
+                if not self._access.can_move:
+                    self._loss = loss
+                elif self._verdict is None:
+                    self._is_adrift = True
+                    reason = f"{loss}; the nodes meet at the next endpoint"
+                    self._verdict = Verdict(VerdictKind.NODE_LOST, reason=reason)
+            verdict = self._verdict
         self._wake_subscribers()
+        return verdict
 
     def _wake_subscribers(self) -> None:
         for wake in list(self._wakes):
@@ -359,9 +387,10 @@ class RoundRendezvous(RoundHandler):
 
     def _current_round(self) -> tuple[Store, Placement, RoundKeys]:
         with self._lock:
-            if self._connection is None or self._place is None:
+            connection = self._access.connection
+            if connection is None or self._place is None:
                 raise RendezvousStateError(f"this node is in no round of run {self._run.run_id!r}")
-            return self._connection.store, self._place, self._run.round(self._place.round)
+            return connection.store, self._place, self._run.round(self._place.round)
 
     def _has_ended(self) -> bool:
         return self._is_closed or self._verdict_ends_run()

@@ -7,7 +7,7 @@ and nothing else. All of them may be called from several threads at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -48,6 +48,20 @@ class Store(Protocol):
         """Release the connection; a ``wait`` that still blocks raises."""
 
 
+class Moves(Protocol):
+    """The places at which a run may have its store, of which it uses one."""
+
+    @property
+    def at(self) -> int:
+        """Index of the place that is used; places that are named earlier go before later ones."""
+
+    def survey(self) -> Iterator[tuple[int, Store]]:
+        """Yield the other places that have a store now, which the caller closes."""
+
+    def choose(self, place: int) -> None:
+        """Look there first when the store is reached next."""
+
+
 @dataclass(frozen=True, slots=True)
 class Connection:
     """A store within reach.
@@ -58,9 +72,11 @@ class Connection:
         is_host: Whether the store lives in this process and vanishes with it.
         open_aside: Opens a further connection, which may be busy without harm to this one; None
             if the calls of one connection don't wait for each other.
+        moves: Where else the run's store may be; None if nowhere.
     """
 
     store: Store
     address: str
     is_host: bool = False
     open_aside: Callable[[], Store] | None = None
+    moves: Moves | None = None

@@ -182,8 +182,16 @@ class TcpStore:
         try:
             return function(*args)
         except RuntimeError as error:  # of which torch's DistError is one
-            reason = self._silence or (str(error).splitlines() or [""])[0]
+            reason = self._silence or _in_plain_words(error)
             raise self._lost_error(reason) from error
+
+
+def _in_plain_words(error: RuntimeError) -> str:
+    """Return torch's reason, or what it means where that is known."""
+    said = (str(error).splitlines() or [""])[0]
+    if any(sign in said for sign in ("Failed to recv", "Broken pipe", "Connection reset")):
+        return "its host has closed the connection"
+    return said
 
 
 class _Wait:

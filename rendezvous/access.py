@@ -1,0 +1,168 @@
+"""One node's way to the store of its run: opened when it is needed, and anew when it was lost."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+
+from .entry import enter_run
+from .handler import RendezvousClosedError, RendezvousError
+from .keys import RunKeys
+from .signing import Secret, SignedStore
+from .store import Connection, Store
+from .wire import read_forming
+
+_LOOK_ELSEWHERE_S = 2.0
+_NOWHERE = -1
+
+
+class Access:
+    """Opens and closes the connections of one node.
+
+    Args:
+        run: The run's keys.
+        connect: Reaches the store; gives up when the event is set.
+        secret: What the nodes of the run know, if anything.
+    """
+
+    def __init__(
+        self,
+        run: RunKeys,
+        connect: Callable[[threading.Event], Connection],
+        secret: Secret | None,
+    ) -> None:
+        self._run = run
+        self._connect = connect
+        self._secret = secret
+        self._given_up = threading.Event()
+        # What follows is written under the lock.
+        self._lock = threading.Lock()
+        self._connection: Connection | None = None
+        self._aside: Store | None = None
+        self._forming = 0
+
+    @property
+    def connection(self) -> Connection | None:
+        """The connection, if there is one."""
+        return self._connection
+
+    @property
+    def forming(self) -> int:
+        """The round that was forming when the store was reached."""
+        return self._forming
+
+    @property
+    def can_move(self) -> bool:
+        """Whether the run has another place to meet at."""
+        return self._connection is not None and self._connection.moves is not None
+
+    def open(self) -> Connection:
+        """Return the connection; reach the store, if there is none.
+
+        Raises:
+            RendezvousConnectionError: It can't be reached.
+            RendezvousStateError: The run refuses this node.
+            RendezvousClosedError: ``give_up`` was called.
+        """
+        if self._connection is not None:
+            return self._connection
+        connection = self._connect(self._given_up)
+        try:
+            forming = enter_run(connection.store, self._run, self._secret)
+        except RendezvousError:
+            connection.store.close()
+            raise
+        connection = self._signed(connection)
+        with self._lock:
+            if not self._given_up.is_set():
+                self._connection, self._forming = connection, forming
+                return connection
+        connection.store.close()
+        raise self._closed()
+
+    def aside(self, broken: Store | None = None) -> Store:
+        """Return the store over a connection that may be busy without harm to the first one.
+
+        Args:
+            broken: What it returned before, if that is of no use any more.
+        """
+        connection = self._connection
+        if connection is None:
+            raise self._closed()
+        if connection.open_aside is None:
+            return connection.store
+        standing = self._aside
+        if standing is not None and standing is not broken:
+            return standing
+        aside = connection.open_aside()
+        with self._lock:
+            if self._connection is connection:
+                self._aside = aside
+                return aside
+        aside.close()
+        raise self._closed()
+
+    def drop(self) -> None:
+        """Let go of a store that was lost: ``open`` looks for it, or for another one, anew."""
+        with self._lock:
+            connection, self._connection = self._connection, None
+            aside, self._aside = self._aside, None
+        if aside is not None:
+            aside.close()
+        if connection is not None:
+            connection.store.close()
+
+    def give_up(self) -> Connection | None:
+        """Open nothing any more; return the connection, which the caller closes."""
+        self._given_up.set()
+        with self._lock:
+            connection, self._connection = self._connection, None
+            aside, self._aside = self._aside, None
+        if aside is not None:
+            aside.close()
+        return connection
+
+    def look_elsewhere(self, is_over: threading.Event) -> None:
+        """Look, while this node waits for others, whether they meet at another endpoint.
+
+        If the run has come further there, or as far at an endpoint that is named before this one,
+        this connection is closed, and ``open`` goes there.
+
+        Args:
+            is_over: Set when the wait is.
+        """
+        connection = self._connection
+        if connection is None or connection.moves is None:
+            return
+        moves = connection.moves
+        while not is_over.wait(_LOOK_ELSEWHERE_S):
+            here = self._forming_at(connection.store), -moves.at
+            for place, store in moves.survey():
+                there = self._forming_at(self._sign(store)), -place
+                store.close()
+                if there > here and there[0] != _NOWHERE and not is_over.is_set():
+                    moves.choose(place)
+                    connection.store.close()
+                    return
+
+    def _forming_at(self, store: Store) -> int:
+        try:
+            (record,) = store.get([self._run.record])
+            return _NOWHERE if record is None else read_forming(self._run.record, record)
+        except RendezvousError:
+            return _NOWHERE
+
+    def _signed(self, connection: Connection) -> Connection:
+        open_aside = connection.open_aside
+        return replace(
+            connection,
+            store=self._sign(connection.store),
+            open_aside=open_aside and (lambda: self._sign(open_aside())),
+        )
+
+    def _sign(self, store: Store) -> Store:
+        return store if self._secret is None else SignedStore(store, self._secret)
+
+    def _closed(self) -> RendezvousClosedError:
+        return RendezvousClosedError(f"this node has left run {self._run.run_id!r}")
