@@ -1,0 +1,85 @@
+"""Calls that are not answered, and the connections that are broken off for it."""
+
+import socket
+import threading
+
+import pytest
+from elrun.rendezvous.unanswered import AnswerWatch, sever
+
+PATIENCE_S = 30
+QUICK = {"look_s": 0.01, "patience_looks": 3}
+
+
+@pytest.fixture(name="pair")
+def _pair():
+    """Return a server's socket, and one that is connected to it."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        client = socket.create_connection(server.getsockname())
+        accepted, _ = server.accept()
+        with client, accepted:
+            yield accepted, client
+
+
+def test_an_unanswered_call_comes_back(pair):
+    """Who is stuck in a socket is freed, and told why first."""
+    _, client = pair
+    reasons = []
+    watch = AnswerWatch(client.getpeername(), **QUICK)
+    watch.subscribe(reasons.append)
+    client.settimeout(PATIENCE_S)
+
+    assert b"" == watch.call(client.recv, 1)
+    assert ["it has not answered for 0.03 s"] == reasons
+
+
+def test_answered_calls_are_no_silence(pair):
+    """However many there are, and however long they go on."""
+    reasons = []
+    watch = AnswerWatch(pair[1].getpeername(), **QUICK)
+    watch.subscribe(reasons.append)
+    seen = threading.Event()
+    looks = [watch.call(seen.wait, 0.005) for _ in range(40)]
+    watch.end()
+
+    assert not any(looks)
+    assert [] == reasons
+
+
+def test_who_waits_for_long_says_so(pair):
+    """A call that was not watched is not missed: it waits for other nodes, not for an answer."""
+    accepted, client = pair
+    watch = AnswerWatch(client.getpeername(), **QUICK)
+    watch.subscribe(lambda _: None)
+    got = []
+    thread = threading.Thread(target=lambda: got.append(client.recv(1)))
+    thread.start()
+    threading.Event().wait(0.1)
+    accepted.send(b"x")
+    thread.join(PATIENCE_S)
+    watch.end()
+
+    assert [b"x"] == got
+
+
+def test_only_the_connections_to_that_peer_are_broken_off(pair):
+    """Workers and other stores have theirs in the same process."""
+    accepted, client = pair
+    host, port = client.getpeername()
+    sever((host, port + 1))
+    sever(("127.0.0.2", port))
+    client.send(b"still there")
+
+    assert b"still there" == accepted.recv(100)
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this host has no IPv6")
+def test_an_address_is_known_in_both_notations():
+    """A socket of both kinds calls an IPv4 address by its mapped name, as torch's do."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        client = socket.socket(socket.AF_INET6)
+        client.connect(("::ffff:127.0.0.1", server.getsockname()[1]))
+        accepted, _ = server.accept()
+        with client, accepted:
+            sever(server.getsockname())
+
+            assert b"" == client.recv(1)
