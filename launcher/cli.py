@@ -7,9 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import click
-
-from .command import parse
+from .command import Answered, parse
 from .compose import Plan, compose
 from .config import Environment, LaunchConfig
 from .console import Console, logging_to, printable
@@ -60,7 +58,7 @@ def _run(args: list[str], environment: Environment, console: Console, launch: La
     try:
         given, notices = parse(args, environment)
         plan = compose(given, environment)
-    except click.exceptions.Exit:  # --help and --version have said what they have to say
+    except Answered:
         return ExitCode.SUCCESS
     except Refusal as refusal:
         console.say(str(refusal))

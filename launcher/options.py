@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..agent.signals import DEFAULT_SIGNALS
 from . import parsing
 from .config import START_METHODS
-from .option_types import LaunchOption, flag, value
+from .option import Option, flag, value
 
 NODES = "Nodes and workers"
 RENDEZVOUS = "Rendezvous"
@@ -16,7 +16,7 @@ LOGS = "The workers' output"
 MORE = "Devices and events"
 ABOUT = "About elrun"
 
-OPTIONS: tuple[LaunchOption, ...] = (
+OPTIONS: tuple[Option, ...] = (
     value(
         "--nnodes",
         "N|MIN:MAX",
@@ -224,3 +224,8 @@ OPTIONS: tuple[LaunchOption, ...] = (
         "Where the events go: null, console, file, file:PATH, a plug-in.",
     ),
 )
+
+HELP = flag("-h --help", ABOUT, "Show this and exit.")
+VERSION = flag("--version", ABOUT, "Show the version and exit.")
+
+ALL_OPTIONS = (*OPTIONS, HELP, VERSION)

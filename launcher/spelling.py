@@ -17,11 +17,13 @@ class Spelled(NamedTuple):
     """A command line in declared form.
 
     Args:
-        args: The arguments.
+        options: Each option that was typed with its value, empty for one that takes none.
+        command: SCRIPT and its arguments.
         notices: What was taken for what, a sentence each.
     """
 
-    args: list[str]
+    options: list[tuple[str, str]]
+    command: list[str]
     notices: tuple[str, ...]
 
 
@@ -36,7 +38,7 @@ def spell_out(args: Sequence[str], takes_value: Mapping[str, bool]) -> Spelled:
         Refusal: An option is unknown or ambiguous, or its value is missing.
     """
     waiting = list(args)
-    spelled: list[str] = []
+    options: list[tuple[str, str]] = []
     notices: list[str] = []
     while waiting and waiting[0] not in ("-", "--") and waiting[0].startswith("-"):
         typed, has_value, value = waiting.pop(0).partition("=")
@@ -46,19 +48,18 @@ def spell_out(args: Sequence[str], takes_value: Mapping[str, bool]) -> Spelled:
                 notices.append(f"{typed} is taken as {option}")
         else:
             option, attached = _short(typed, takes_value)
-            spelled += [f"-{flag}" for flag in option[1:-1]]
+            options += [(f"-{flag}", "") for flag in option[1:-1]]
             option = f"-{option[-1]}"
             if attached:
                 has_value, value = "=", attached + has_value + value
         if not takes_value[option]:
             if has_value:
                 raise Refusal(f"{option} takes no value, but was given {quoted(value)}")
-            spelled.append(option)
-            continue
-        if not has_value:
+        elif not has_value:
             value = _next_value(option, waiting, takes_value)
-        spelled += [option, value]
-    return Spelled(spelled + waiting, tuple(notices))
+        options.append((option, value))
+    command = waiting[1:] if waiting[:1] == ["--"] else waiting
+    return Spelled(options, command, tuple(notices))
 
 
 def _next_value(option: str, waiting: list[str], takes_value: Mapping[str, bool]) -> str:

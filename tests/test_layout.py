@@ -14,12 +14,7 @@ ROOMS = ["launcher", "agent", "rendezvous"]  # an import may only point from lef
 
 # Who may import it, or call it: files, or a room and all that is in it.
 USERS_OF = {
-    "click": {
-        "launcher/cli.py",
-        "launcher/command.py",
-        "launcher/options.py",
-        "launcher/option_types.py",
-    },
+    "click": {"launcher/help.py"},
     "rich": {"launcher/summary.py"},
     "torch": {"rendezvous/c10d.py"},
     # A Python function's arguments and return values, between an agent and its own workers.

@@ -1,9 +1,9 @@
 """Every option: its name, its variable, its default, its place in ``--help``."""
 
 import pytest
-from elrun.launcher.command import build_command
 from elrun.launcher.config import Environment
 from elrun.launcher.given import Origin, spelling_of, variable_of
+from elrun.launcher.help import build_command, help_page
 from elrun.launcher.options import OPTIONS
 
 TORCHRUN = """
@@ -183,9 +183,8 @@ def test_all_defaults_are_torchrun_s(elrun):
 
 
 @pytest.fixture(name="help_text")
-def _help_text(capsys):
-    with build_command().make_context("elrun", [], resilient_parsing=True) as context:
-        return context.get_help().replace("\0", " ")
+def _help_text():
+    return help_page()
 
 
 @pytest.mark.parametrize("option", OPTIONS, ids=NAMES)
@@ -197,7 +196,9 @@ def test_help_shows_every_option_once(help_text, option):
     assert option.is_flag or option.metavar in shown
 
 
-@pytest.mark.parametrize("option", [each for each in OPTIONS if each.show_default], ids=str)
+@pytest.mark.parametrize(
+    "option", [each for each in OPTIONS if each.default], ids=lambda each: each.name
+)
 def test_help_tells_the_default(help_text, option):
     """Where the default is more than nothing."""
     start = help_text.index(f"{option.opts[-1]} {option.metavar}")
@@ -227,3 +228,16 @@ def test_help_has_groups_in_one_order(help_text):
 def test_environment_shows_no_secret():
     """What is shown of it names no variable."""
     assert "Environment()" == repr(Environment({"TOKEN": "secret"}))
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_click_knows_the_options_as_they_are_read(name):
+    """What ``--help`` shows is what elrun reads: the same words mean the same to both."""
+    words = [spelling_of(name), GOOD[name], "x.py", spelling_of(name)]
+
+    context = build_command().make_context("elrun", words)
+
+    assert (GOOD[name], ("x.py", spelling_of(name))) == (
+        context.params[name],
+        context.params["command"],
+    )

@@ -29,7 +29,8 @@ TAKES_VALUE = {
         ("-mr3 x", "-m -r 3 x"),
         ("-mr 3 x", "-m -r 3 x"),
         ("--nnodes -1 x", "--nnodes -1 x"),
-        ("--no-python -- --nnodes", "--no-python -- --nnodes"),
+        ("--no-python -- --nnodes", "--no-python --nnodes"),
+        ("-- -- x", "-- x"),
         ("x --whatever", "x --whatever"),
         ("- x", "- x"),
         ("", ""),
@@ -37,7 +38,10 @@ TAKES_VALUE = {
 )
 def test_a_command_line_becomes_its_declared_form(typed, declared):
     """Up to SCRIPT; what follows is not looked at."""
-    assert declared.split() == spell_out(typed.split(), TAKES_VALUE).args
+    spelled = spell_out(typed.split(), TAKES_VALUE)
+
+    words = [word for option in spelled.options for word in option if word]
+    assert declared.split() == words + spelled.command
 
 
 def test_a_spelling_with_underscores_needs_no_notice():
@@ -49,8 +53,8 @@ def test_an_abbreviation_is_noticed():
     """What it was taken for is said once."""
     spelled = spell_out(["--nnode=1", "x"], TAKES_VALUE)
 
-    assert (["--nnodes", "1", "x"], ("--nnode is taken as --nnodes",)) == (
-        spelled.args,
+    assert ([("--nnodes", "1")], ("--nnode is taken as --nnodes",)) == (
+        spelled.options,
         spelled.notices,
     )
 

@@ -1,0 +1,63 @@
+"""What an option is: its spellings, its place in ``--help``, and how its text becomes a value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+
+class Option(NamedTuple):
+    """An option of the command line.
+
+    Args:
+        opts: Its spellings, the long one last.
+        group: The title that it stands under in ``--help``.
+        help: Its line there.
+        metavar: What its value is called there.
+        parse: Turns text into the value, or says by a ``ValueError`` what would be right; None for
+            a flag, which takes no value.
+        default: The text that stands for it where none is given.
+    """
+
+    opts: tuple[str, ...]
+    group: str
+    help: str
+    metavar: str = ""
+    parse: Callable[[str], Any] | None = None
+    default: str | None = None
+
+    @property
+    def name(self) -> str:
+        """Its name in Python: ``nproc_per_node``."""
+        return self.opts[-1].removeprefix("--").replace("-", "_")
+
+    @property
+    def is_flag(self) -> bool:
+        """Whether it takes no value."""
+        return self.parse is None
+
+
+def value(
+    spellings: str,
+    metavar: str,
+    group: str,
+    parse: Callable[[str], Any],
+    default: str | None,
+    description: str,
+) -> Option:
+    """Return an option that takes a value; see ``Option``.
+
+    Args:
+        spellings: Its names, separated by spaces.
+        metavar: What its value is called in ``--help``.
+        group: The title that it stands under.
+        parse: Turns text into the value.
+        default: The text that stands for it where none is given.
+        description: Its line in ``--help``.
+    """
+    return Option(tuple(spellings.split()), group, description, metavar, parse, default)
+
+
+def flag(spellings: str, group: str, description: str) -> Option:
+    """Return an option without a value; see ``value``."""
+    return Option(tuple(spellings.split()), group, description)
