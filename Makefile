@@ -3,6 +3,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 QUICK ?= 0
+SEEDS ?= 10000
+FIRST ?= 0
+SEED ?=
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
@@ -14,7 +17,7 @@ SOURCES := pyproject.toml $(shell find src $(ROOMS) \
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test check bench clean
+.PHONY: help run test check simulate bench clean
 
 help:  ## list what can be made
 	@sed -n 's/^\([a-z]*\):.*##/make \1\t/p' Makefile | expand -t 14
@@ -30,6 +33,10 @@ check: $(VENV)/installed .links/elrun  ## format, lint, types and the quick test
 	$(BIN)/ruff check --quiet
 	$(BIN)/mypy
 	$(BIN)/pytest -m "not integration" -x
+
+simulate: $(VENV)/installed  ## try the rendezvous in invented worlds; SEEDS=, FIRST=, or SEED= for one
+	PYTHONPATH=tests/simulation $(BIN)/python -m simulator \
+		$(if $(SEED),--seed $(SEED),--seeds $(SEEDS) --first $(FIRST))
 
 bench: $(VENV)/installed  ## measure elrun beside torchrun; QUICK=1 for fewer runs
 	$(BIN)/python benchmarks/bench.py $(if $(filter-out 0,$(QUICK)),--quick)

@@ -1,24 +1,35 @@
-import sys, time, collections
-from .history import History
-from .words import Narrator
-from .stand_ins import quiet_logs
-import traceback
-first=int(sys.argv[1]); n=int(sys.argv[2])
-with quiet_logs():
-    if n==1:
-        h=History(first, Narrator(print))
-        print(h.plan)
-        print(h.run())
-        if hasattr(h,'error'): traceback.print_exception(h.error)
-    else:
-        t=time.process_time(); bad=collections.Counter(); steps=0;vs=0;rounds=0; ex={}
-        for s in range(first, first+n):
-            h=History(s); o=h.run()
-            steps+=o.steps; vs+=o.virtual_s; rounds+=o.rounds
-            if o.violation:
-                import re
-                k=re.sub(r'\d+','N',o.violation)[:90]
-                bad[k]+=1; ex.setdefault(k,[]).append(s)
-        dt=time.process_time()-t
-        print(f"{n/dt:.0f}/s steps {steps/n:.0f} virtual {vs/n:.1f} rounds {rounds/n:.2f}")
-        for k,c in bad.most_common(20): print(c,k,ex[k][:6])
+"""The simulator's command line: ``python -m simulator --seeds 10000``."""
+
+import argparse
+import sys
+import time
+
+from .runner import replay, report, simulate
+
+_MOST_FAILURES = 10
+
+
+def main():
+    """Simulate what the command line says; exit with 1 if a promise was broken."""
+    parser = argparse.ArgumentParser(prog="simulator", description=__doc__)
+    parser.add_argument("--seeds", type=int, default=10_000, help="how many histories to make")
+    parser.add_argument("--first", type=int, default=0, help="the seed of the first one")
+    parser.add_argument("--seed", type=int, help="make this one only, and tell it in words")
+    parser.add_argument("--jobs", type=int, help="how many processes; by default one a core")
+    options = parser.parse_args()
+    if options.seed is not None:
+        sys.exit(bool(replay(options.seed, print).violation))
+    began = time.monotonic()
+    tally = simulate(range(options.first, options.first + options.seeds), options.jobs)
+    print(report(tally, time.monotonic() - began))
+    for seed, violation in tally.failed[:_MOST_FAILURES]:
+        print(f"  seed {seed}: {violation}")
+    if tally.failed:
+        seed, _ = tally.failed[0]
+        print(f"\nThe history of seed {seed} (`make simulate SEED={seed}` tells it again):\n")
+        replay(seed, print)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -289,7 +289,6 @@ class Request:
         else:
             connection.hold(self.send)
 
-
     def _in_words(self):
         return in_words(self.name, self.args) or "gives a sign of life"
 

@@ -125,7 +125,7 @@ class Faults:
             return None
         return self._choice(self._plan.fates)
 
-    def calm_down(self):
+    def end(self):
         """Let nothing go wrong any more."""
         self._fate_rate = 0.0
 

@@ -46,18 +46,13 @@ class Node(Machine):
         if not self.is_dead:
             self.history.tell(self, f"crashes {when}".rstrip())
             self.kill()
-            self.history.peers_feel(self)
+            self.history.trouble.peers_feel(self)
 
     def leave(self):
         """Tell the agent to stop, as a person or a scheduler does."""
         if self.agent is not None and not self.is_dead:
             self.history.tell(self, "is told to leave")
             self.agent.interrupt()
-
-    @property
-    def is_gone(self):
-        """Whether the agent has ended, in whatever way."""
-        return self.is_dead
 
     @property
     def place(self):

@@ -6,15 +6,14 @@ reads clocks like any program, through names in its modules: ``threading``, ``ti
 """
 
 import contextlib
-import logging
+import functools
+import sys
 import types
 
 from elrun.agent import agent
-from elrun.rendezvous import farewell, heart, joining, rounds, sealing
+from elrun.rendezvous import rounds
 
 from . import world as _world
-
-PROTOCOL = (rounds, joining, sealing, heart, farewell, agent)
 
 
 class Event:
@@ -80,6 +79,16 @@ class Threading:
         return Lock(self._world)
 
 
+class Time:
+    """Like the module ``time``, as far as it may be used."""
+
+    def __init__(self, world):
+        self._world = world
+
+    def monotonic(self):
+        return self._world.running.machine.clock()
+
+
 class PortClaim:
     """Like ``ports.PortClaim``: a number that no other claim has."""
 
@@ -95,7 +104,7 @@ def _stand_ins(world):
     ports = iter(range(20000, 60000))
     return {
         "threading": Threading(world),
-        "time": types.SimpleNamespace(monotonic=lambda: world.running.machine.clock()),
+        "time": Time(world),
         "socket": types.SimpleNamespace(gethostname=lambda: world.running.machine.name),
         "PortClaim": types.SimpleNamespace(take=lambda: PortClaim(next(ports))),
     }
@@ -107,7 +116,7 @@ def simulated_machines(world):
     ours = _stand_ins(world)
     replaced = []
     try:
-        for module in PROTOCOL:
+        for module in _protocol():
             for name, value in ours.items():
                 if name in module.__dict__:
                     replaced.append((module, name, module.__dict__[name]))
@@ -118,12 +127,13 @@ def simulated_machines(world):
             setattr(module, name, value)
 
 
-@contextlib.contextmanager
-def quiet_logs():
-    """Keep what the protocol logs from the reader of many histories."""
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logging.disable(before)
+@functools.cache
+def _protocol():
+    """Return the modules that a node's rendezvous is made of, and the agent's loop."""
+    found = [rounds, agent]
+    for module in found:  # grows meanwhile
+        named = (getattr(value, "__module__", None) or "" for value in vars(module).values())
+        for name in named:
+            if name.startswith("elrun.rendezvous.") and sys.modules[name] not in found:
+                found.append(sys.modules[name])
+    return tuple(found)

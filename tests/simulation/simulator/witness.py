@@ -246,4 +246,3 @@ class Round:
         self.members = [self.sitting[member.seat] for member in roster.members]
         if len(set(self.members)) < len(self.members):
             raise Violation(f"a node has two ranks in round {self.number}: {self.members}")
-

@@ -11,6 +11,8 @@ from .keys import parse
 class Narrator(logging.Handler):
     """Tells what happens, in the order in which it does.
 
+    A question that a node has asked already is not told again until something has changed.
+
     Args:
         write: Takes each line.
     """
@@ -19,26 +21,53 @@ class Narrator(logging.Handler):
         super().__init__()
         self._write = write
         self._world = None
+        self._asked = set()
 
-    def follow(self, world):
-        """Tell of this world from now on."""
+    def begin(self, world, plan):
+        """Tell of this world from now on, beginning with what awaits it."""
         self._world = world
+        for line in plan_in_words(plan):
+            self._write(line)
 
     def saw_event(self, node, words):
         """Tell of something that happens to a node, or to all."""
-        self._write(f"{self._world.now:8.3f} s  {node or 'all'!s:7} {words}")
+        self._asked.clear()
+        self._say(node or "all", words)
 
-    def saw_request(self, machine, name, args, answer):
+    def saw_request(self, node, name, args, answer):
         """Tell of a request that takes effect."""
         words = in_words(name, args, answer)
+        if name in ("get", "wait") or args[1:2] == (0,):
+            if (node, words) in self._asked:
+                return
+            self._asked.add((node, words))
+        elif words:
+            self._asked.clear()
         if words:
-            self.saw_event(machine, words)
+            self._say(node, words)
 
     def emit(self, record):
         """Tell what the protocol logs."""
-        thread = self._world.running
+        thread = self._world and self._world.running
         if thread is not None:
-            self.saw_event(thread.machine, f"says: {record.getMessage()}")
+            self._say(thread.machine, f"says: {record.getMessage()}")
+
+    def _say(self, node, words):
+        self._write(f"{self._world.now:8.3f} s  {node!s:7} {words}")
+
+
+def plan_in_words(plan):
+    """Return what is known of a history before it begins."""
+    low, high = plan.clock_rates
+    fates = ", or ".join(fate.value for fate in plan.fates)
+    store = "TCPStore" if plan.is_tcp else "etcd"
+    return (
+        f"{plan.nodes} nodes start for a run of {plan.limits}, over a store like {store}.",
+        f"A message travels for {plan.latency_s:g} s on the average.",
+        f"Clocks run {low:g} to {high:g} times as fast as they should.",
+        f"To {plan.fate_rate:.1%} of all requests it happens that {fates}.",
+        f"The job may spend {plan.max_restarts} restarts. {plan.timing}",
+    )
 
 
 def in_words(name, args, answer=None):
@@ -51,22 +80,22 @@ def in_words(name, args, answer=None):
         case "create":
             return _creation(*args[:2], answer)
         case "get":
-            names = _unique(_name(key) for key in args[0] if "beat" not in key)
-            return f"reads {', '.join(names)}" if names else ""
+            names = _names(key for key in args[0] if "beat" not in key)
+            return names and f"reads {names}"
         case _:
-            return f"waits for {', '.join(_unique(_name(key) for key in args[0]))}"
+            return f"waits for {_names(args[0])}"
 
 
 def _addition(key, amount, value):
     what, number, _ = parse(key)
     if what == "finished":
-        return f"finishes in round {number}: {value} have now"
-    if value is None:
-        return f"it could add {amount} to the {what} of round {number}"
+        return f"is counted among those who have finished in round {number}"
     if amount == DOOR:
-        return f"shuts the door of round {number}, behind {value % DOOR} seats"
+        return f"shuts the door of round {number}"
     if amount == 0:
-        return f"counts {value % DOOR} seats in round {number}"
+        return f"counts the seats of round {number}"
+    if value is None:
+        return f"takes a seat of round {number}"
     if value > DOOR:
         return f"finds the door of round {number} shut"
     return f"takes seat {value - 1} of round {number}"
@@ -76,8 +105,8 @@ def _writing(key, value):
     what, number, index = parse(key)
     match what:
         case "node":
-            leaves = read_node(key, value).is_withdrawn
-            return f"{'empties' if leaves else 'sits down on'} seat {index} of round {number}"
+            is_withdrawn = read_node(key, value).is_withdrawn
+            return f"{'empties' if is_withdrawn else 'sits on'} seat {index} of round {number}"
         case "place":
             return f"writes the places of round {number}"
         case "round":
@@ -85,35 +114,40 @@ def _writing(key, value):
         case "beat" | "seat_beat":
             return ""
         case _:
-            return f"writes the {what} mark {index} of round {number}"
+            return f"leaves the mark '{what}' in round {number}"
 
 
 def _creation(key, value, standing):
     what, number, _ = parse(key)
-    is_first = standing in (value, None)
+    is_ours = standing in (value, None)
     match what:
         case "roster":
-            members = [member.node.host for member in read_roster(key, value).members]
-            deed = f"seals round {number} with {', '.join(members) or 'nobody'}"
-            return deed if is_first else f"would have it that it {deed}, which another one has"
+            hosts = [member.node.host for member in read_roster(key, value).members]
+            if is_ours:
+                return f"seals round {number} with {', '.join(hosts) or 'nobody'}"
+            return f"would seal round {number}, which another node has sealed"
         case "verdict":
             ours = read_verdict(key, value)
-            said = f"{ours.kind.value} ({ours.reason})"
-            if is_first:
+            said = f"{ours.kind.value} ({ours.reason})" if ours.reason else ours.kind.value
+            if is_ours:
                 return f"ends round {number}: {said}"
             stands = read_verdict(key, standing).kind.value
-            return f"would end round {number}: {said}; it has ended: {stands}"
+            return f"would end round {number}: {said}; but there stands: {stands}"
         case "round":
-            forming = "?" if standing is None else read_forming(key, standing)
-            return f"learns that round {forming} is forming"
+            if standing is None:
+                return "asks which round is forming"
+            return f"learns that round {read_forming(key, standing)} is forming"
         case _:
             return f"creates {key}"
 
 
-def _name(key):
-    what, number, index = parse(key)
-    whose = "" if index < 0 else f" {index}"
-    return f"{what}{whose} of round {number}"
+def _names(keys):
+    parsed = [parse(key) for key in keys]
+    return ", ".join(
+        _unique(
+            f"{what}{'' if index < 0 else f' {index}'} of round {n}" for what, n, index in parsed
+        )
+    )
 
 
 def _unique(words):

@@ -1,0 +1,106 @@
+"""The rendezvous in invented worlds: what must hold, and that it would be seen if it did not."""
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+from elrun.rendezvous.round import DOOR
+from simulator.connection import EtcdConnection, TcpConnection
+from simulator.history import History
+from simulator.runner import replay
+from simulator.server import Server
+
+HERE = os.path.dirname(__file__)
+
+
+@pytest.mark.integration
+def test_five_thousand_histories_keep_every_promise():
+    """Whatever goes wrong, and whenever: see the simulator's own words for what is promised."""
+    command = [sys.executable, "-m", "simulator", "--seeds", "5000"]
+    done = subprocess.run(command, cwd=HERE, capture_output=True, text=True, check=False)
+
+    assert (0, "") == (done.returncode, done.stderr), done.stdout
+    assert re.match(r"5,000 histories in [\d.]+ s, [\d,]+ a minute: all is well", done.stdout)
+
+
+@pytest.mark.parametrize("first", range(0, 200, 20))
+def test_some_histories_keep_every_promise(first):
+    """A small part of those above, for those who wait for an answer."""
+    outcomes = [History(seed).run() for seed in range(first, first + 20)]
+
+    assert [] == [outcome for outcome in outcomes if outcome.violation]
+
+
+def told(seed):
+    """Return a history in words."""
+    lines = []
+    replay(seed, lines.append)
+    return lines
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_seed_makes_the_same_history_every_time(seed):
+    """So a failure that was seen once can be looked at."""
+    first = told(seed)
+
+    assert len(first) > 20
+    assert first == told(seed)
+
+
+# Bugs that are planted on purpose: a simulator that finds none has shown nothing.
+
+
+def finds(words, seeds, **planted):
+    """Return whether one of these histories breaks a promise in this way."""
+    return any(re.search(words, History(seed, **planted).run().violation) for seed in range(seeds))
+
+
+class _TornCounter:
+    """Takes a seat in two steps, between which another node may take the same one."""
+
+    def add(self, key, amount):
+        if amount != 1 or not key.endswith("/seats"):
+            return super().add(key, amount)
+        value = int(self.get([key])[0] or 0) + amount
+        self.set({key: b"%d" % value})
+        return value
+
+
+class _BlindToTheDoor:
+    """Sits down although the door is shut."""
+
+    def add(self, key, amount):
+        value = super().add(key, amount)
+        return value % DOOR if amount == 1 else value
+
+
+class OverwritingServer(Server):
+    """Lets the last verdict stand, not the first."""
+
+    def create(self, machine, key, value, instead_of=b""):
+        if not key.endswith("/verdict"):
+            return super().create(machine, key, value, instead_of)
+        self._write(machine, key, value)
+        return value
+
+
+def both_kinds(bug):
+    """Return connections with a bug, of the two kinds."""
+    return [type(bug.__name__, (bug, kind), {}) for kind in (EtcdConnection, TcpConnection)]
+
+
+def test_two_nodes_on_one_seat_are_found():
+    """A counter that isn't atomic gives one number twice."""
+    assert finds(r"both sit on seat \d+ of round", 50, connections=both_kinds(_TornCounter))
+
+
+def test_a_verdict_that_is_overwritten_is_found():
+    """Nodes would act on different ones."""
+    assert finds(r"overwrites the verdict of round", 200, server=OverwritingServer)
+
+
+def test_a_late_node_in_a_sealed_round_is_found():
+    """It takes a seat behind the door, and a deputy that seals finds its record."""
+    assert finds(r"whose door was shut before", 1500, connections=both_kinds(_BlindToTheDoor))
