@@ -68,7 +68,7 @@ class EventFile(logging.Handler):
                 self._fd = os.open(self.path, flags, 0o666)
             status = os.fstat(self._fd)
             is_full = status.st_size > 0 and status.st_size + room > self._max_bytes
-            if not is_full or not stat.S_ISREG(status.st_mode):
+            if not is_full or not stat.S_ISREG(status.st_mode):  # a device must never be moved
                 return
             self._rotate()
 
@@ -82,10 +82,8 @@ class EventFile(logging.Handler):
         self._let_go()
 
     def _ends_with_a_line(self) -> bool:
-        status = os.fstat(self._fd)
-        if not stat.S_ISREG(status.st_mode) or status.st_size == 0:
-            return True
-        return os.pread(self._fd, 1, status.st_size - 1) == b"\n"
+        size = os.fstat(self._fd).st_size
+        return size == 0 or os.pread(self._fd, 1, size - 1) == b"\n"
 
     def _is_in_place(self) -> bool:
         try:

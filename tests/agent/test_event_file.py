@@ -100,6 +100,23 @@ def test_agents_of_one_host_may_share_a_file(path, open_file, tmp_path):
     assert [f"{number:05}" for number in range(20)] == lines
 
 
+def test_a_file_that_another_agent_rotates_first_is_rotated_once(path, open_file, monkeypatch):
+    """Both have found it full; the second one to get the lock sees that it is done."""
+
+    def flock(fd, how):
+        path.rename(f"{path}.1")
+        path.write_text("other\n")
+
+    path.write_text("full full\n")
+    monkeypatch.setattr("fcntl.flock", flock)
+    write(open_file(max_bytes=15), "too long")
+
+    assert ("other\ntoo long\n", "full full\n") == (
+        path.read_text(),
+        path.with_suffix(".jsonl.1").read_text(),
+    )
+
+
 @pytest.mark.parametrize("move", [os.remove, lambda path: os.rename(path, f"{path}.old")])
 def test_a_file_that_somebody_moves_is_made_anew(path, open_file, move):
     """As logrotate does it."""
@@ -119,18 +136,18 @@ def test_a_line_that_was_cut_off_spoils_no_other(path, open_file):
     assert '{"name": "cut o\n{}\n' == path.read_text()
 
 
-def test_a_device_is_never_rotated(open_file):
-    """``file:/dev/stderr`` must not move the device away."""
-    file = EventFile("/dev/null", max_bytes=1)
-    write(file, "first", "second")
-    file.close()
+def test_what_is_no_file_is_never_rotated(path, open_file, tmp_path):
+    """``file:/dev/null`` must not move the device away: here a pipe stands for it."""
+    os.mkfifo(path)
+    write(open_file(max_bytes=1), "first", "second")
 
-    assert not os.path.exists("/dev/null.1")
+    assert [path] == list(tmp_path.iterdir())
 
 
-def test_a_fault_is_told_as_the_standard_library_does(path, caplog):
+def test_a_fault_is_told_as_the_standard_library_does(path):
     """``handleError`` gets it; nothing is raised."""
-    file = EventFile("/dev/full")
+    path.symlink_to("/dev/full")
+    file = EventFile(str(path))
     told = []
     file.handleError = told.append
     write(file, "lost")

@@ -241,6 +241,21 @@ def test_a_signal_ends_the_story_of_the_workers(log):
     assert ["WORKER0 TERMINATED", "WORKER1 TERMINATED"] == [told(line) for line in log()[-2:]]
 
 
+def test_workers_end_once_in_the_story(log):
+    """Also when the agent is stopped on its way into the next round."""
+    rounds = ScriptedRounds({0: Verdict(VerdictKind.NODE_WAITING)})
+    agent = agent_with([HEALTHY], rounds=rounds, events=log.name)
+    agent._stop_workers = lambda _group: setattr(agent, "_next_round", stop)
+
+    def stop():
+        raise SignalException("stopped", 15)
+
+    with pytest.raises(SignalException):
+        agent.run()
+
+    assert 1 == [told(line) for line in log()].count("WORKER0 TERMINATED")
+
+
 def test_workers_that_never_ran_have_no_end(log):
     """A rendezvous that fails tells why, with the traceback."""
     rounds = ScriptedRounds()
@@ -363,6 +378,7 @@ def test_the_metrics_of_a_run(published):
         for what in ("success", "duration.ms")
     } == set(steps)
     assert 2 == steps.count("SimpleElasticAgent._rendezvous.success")
+    assert ("workers.trainer.run_success_with_retries", 1) in published
     assert "SimpleElasticAgent.run.duration.ms" == published[-1][0]
 
 
