@@ -86,6 +86,7 @@ def save(step):
 
 def main():
     group = Gloo() if "--gloo" in sys.argv else Sockets()
+    meeting = [*MASTER, group.agree(os.getpid())]
     step = first = group.agree(saved_step())
     with (FOLDER / "journal").open("a", buffering=1) as journal:
         while True:
@@ -95,7 +96,7 @@ def main():
             if group.agree(int(is_enough)):
                 return
             step += 1
-            line = {"round": MASTER, "rank": RANK, "step": step, "start": start}
+            line = {"round": meeting, "rank": RANK, "step": step, "start": start}
             journal.write(json.dumps({**line, "end": time.monotonic()}) + "\n")
             if step == first + 1:
                 sys.stdout.write(f"{WORLD_SIZE} workers, from step {step}\n")
