@@ -2,13 +2,17 @@
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 pytestmark = pytest.mark.integration
+
+DOCS = Path(__file__).parent.parent.parent / "docs" / "events.md"
 
 FAILS_ONCE = """
 import os, signal, sys
@@ -133,6 +137,28 @@ def test_the_story_of_a_job_of_two_nodes_with_a_restart(elrun, script, tmp_path)
     error = json.loads(stories[1][5]["metadata"]["raw_error"])
     assert "ValueError: no such shard" == error["message"]["message"]
     assert "Traceback" in error["message"]["extraInfo"]["py_callstack"]
+
+
+@pytest.mark.skipif(not DOCS.exists(), reason="a wheel is tested, no source tree is near")
+def test_the_documentation_shows_what_is_recorded(elrun, script, tmp_path):
+    """Its command, with its program, records each of its lines."""
+
+    def in_general(line):
+        varies = r'"(pid|timestamp|duration_ms|worker_id|hostname)": ("[^"]*"|[0-9.]+)'
+        named = re.sub(varies, r'"\1": …', line)
+        numbered = re.sub(r'127.0.0.1:[0-9]+|worker_pid\\": \[[0-9]+\]', "…", named)
+        return re.sub(r"rank 1 on [^ ]+", "rank 1 on …", numbered)
+
+    text = DOCS.read_text()
+    (program,) = re.findall(r"```python\n(import os.*?)```", text, re.DOTALL)
+    (command,) = re.findall(r"```bash\nelrun (.*?)\n```", text)
+    script(program, "train.py")
+    assert 0 == elrun(*command.split()).finish()[0]
+
+    shown = re.findall(r"```json\n(.*?)\n```", text)
+    recorded = (tmp_path / "events.jsonl").read_text().splitlines()
+    assert 9 == len(shown)
+    assert set() == {*map(in_general, shown)} - {*map(in_general, recorded)}
 
 
 def test_torchs_own_classes_read_the_lines(elrun, script, tmp_path):
