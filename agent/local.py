@@ -154,6 +154,7 @@ class LocalElasticAgent(SimpleElasticAgent):
             duplicate_stderr_filters=spec.duplicate_stderr_filters,
             guardian=self._guardian,
             executor=self._preloaded_executor(),
+            is_unwanted=self._inbox.has_any,
         )
 
     def _begin_health(self) -> AgentHealth | None:

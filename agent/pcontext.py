@@ -6,6 +6,7 @@ How it is watched and stopped does not, and is here.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 import os
@@ -85,10 +86,14 @@ class PContext(ABC):
         self._agent = os.getpid()
         self._is_closed = False
 
-    def start(self) -> None:
+    def start(self, is_unwanted: Callable[[], bool] = lambda: False) -> None:
         """Start all workers, or none: if anything fails, those that were started are killed.
 
         A worker that can't be started for a reason of its own counts as failed instead.
+
+        Args:
+            is_unwanted: Asked before each start. Once it says yes, no more workers are started, and
+                the caller is expected to close those that were.
 
         Raises:
             ValueError: An argument can't be given to a process.
@@ -101,7 +106,7 @@ class PContext(ABC):
         try:
             self._prepare()
             self._pump = self._open_pump()
-            for local_rank in range(self.nprocs):
+            for local_rank in itertools.takewhile(lambda _: not is_unwanted(), range(self.nprocs)):
                 self._start_worker(local_rank, self._guardian)
             self._drop(self._finish_start(), self._guardian)
             if self._pump is not None:

@@ -30,6 +30,7 @@ def start_processes(
     *,
     guardian: Guardian | None = None,
     executor: Executor | None = None,
+    is_unwanted: Callable[[], bool] = lambda: False,
 ) -> PContext:
     """Start copies of a command or a Python function, one for each local rank.
 
@@ -47,6 +48,7 @@ def start_processes(
         guardian: The agent's guardian, for one worker group at a time; by default there is one
             for these workers, until they are closed.
         executor: What starts a program or a fresh interpreter; by default it is executed.
+        is_unwanted: Asked before each start; once it says yes, no more workers are started.
 
     Returns:
         The running workers; the caller waits for them and closes them.
@@ -78,5 +80,5 @@ def start_processes(
         from .functions import MultiprocessContext  # noqa: PLC0415
 
         context = MultiprocessContext(start_method=start_method, **common)
-    context.start()
+    context.start(is_unwanted)
     return context

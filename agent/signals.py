@@ -109,13 +109,17 @@ class SignalInbox:
         """Readable once a further signal has come after the first."""
         return self._urgent.fileno()
 
+    def has_any(self) -> bool:
+        """Return whether ``raise_if_any`` would raise."""
+        return bool(self._received) and not self._taken
+
     def raise_if_any(self) -> None:
         """Raise for the first signal, once.
 
         Raises:
             SignalException: A signal came since the last call.
         """
-        if self._taken or not self._received:
+        if not self.has_any():
             return
         self._taken = True
         first = self._received[0]
