@@ -1,5 +1,6 @@
 """The store over torch's TCPStore: who hosts it, who reaches it, what is said if nobody does."""
 
+import os
 import socket
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from round_kit import PATIENCE_S, TestNode
 pytestmark = pytest.mark.integration
 
 HERE = "127.0.0.1"
+ME = rf".+ \(pid {os.getpid()}\)"
 
 
 @pytest.fixture(name="port")
@@ -115,7 +117,7 @@ def test_a_busy_port_is_named_where_this_node_must_host(reach, port):
         listener(HERE, port),
         pytest.raises(
             RendezvousConnectionError,
-            match=f"can't be hosted at {HERE}:{port}: Address already in use; free the port",
+            match=f"can't be hosted at {HERE}:{port}: port {port} of this host is held by {ME}",
         ),
     ):
         reach(is_host=True)
@@ -125,7 +127,10 @@ def test_another_program_at_the_endpoint_is_told_apart(reach, port):
     """A program that takes connections and says nothing does not hold elrun up for good."""
     with (
         listener(HERE, port),
-        pytest.raises(RendezvousConnectionError, match="but not as the rendezvous of a c10d job"),
+        pytest.raises(
+            RendezvousConnectionError,
+            match=f"but not as the rendezvous of a c10d job; port {port} .* held by {ME}",
+        ),
     ):
         reach(timeout_s=1)
 
@@ -136,7 +141,7 @@ def test_a_port_that_is_held_but_silent_is_named(reach, port):
         holder.bind((HERE, port))
         with pytest.raises(
             RendezvousConnectionError,
-            match=f"within 0.2 s: .* another program holds port {port} on this host",
+            match=f"within 0.2 s: .* port {port} of this host is held by another program",
         ):
             reach(timeout_s=0.2)
 
