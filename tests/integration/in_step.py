@@ -98,8 +98,8 @@ def main():
             step += 1
             line = {"round": meeting, "rank": RANK, "step": step, "start": start}
             journal.write(json.dumps({**line, "end": time.monotonic()}) + "\n")
-            if step == first + 1:
-                sys.stdout.write(f"{WORLD_SIZE} workers, from step {step}\n")
+            if step == first + SAVE_EVERY + 2:  # so there is a checkpoint to go back to
+                sys.stdout.write(f"{WORLD_SIZE} workers, since step {first}\n")
                 sys.stdout.flush()
             if RANK == 0 and step % SAVE_EVERY == 0:
                 save(step)

@@ -38,7 +38,7 @@ class Work:
         self.jobs = []
 
     def begin(self, *options, program_options=()):
-        """Start the agents; return once the workers of all three have made a step."""
+        """Start the agents; return once their workers have made steps and saved a checkpoint."""
         words = [*self._meeting, "--rdzv-id", "job", *options]
         program = [PROGRAM, self._folder, *program_options]
         self.jobs = [self._elrun(*words, *program, prefix=host.prefix) for host in self.hosts[:3]]
@@ -46,7 +46,7 @@ class Work:
         return self
 
     def wait_for(self, line, *numbers):
-        """Return once a worker on each of these nodes has said so."""
+        """Return once a worker on each of these nodes has made some steps and says so."""
         for number in numbers:
             self.jobs[number - 1].wait_for_line(line)
 
@@ -232,19 +232,42 @@ def test_the_loss_of_the_stores_host_ends_the_others(over_c10d):
     assert 128 + signal.SIGTERM == work.jobs[0].finish()[0]
 
 
-@pytest.mark.parametrize("fault", ["killed", "cut off"])
-def test_with_two_endpoints_the_job_outlives_the_stores_host(over_c10d, fault):
-    """The others meet at the second endpoint, and resume where the job was saved last."""
+def test_a_stores_host_whose_cable_is_mended_soon_goes_on_with_the_others(over_c10d):
+    """It has thrown them out meanwhile, and they have not yet given it up."""
+    work = over_c10d().begin(*NODES_2_TO_3)
+    workers = work.workers_of(1)
+    work.hosts[0].cut_cable()
+    assert are_stopped(workers)
+
+    work.hosts[0].mend_cable()
+
+    work.wait_for("3 workers", 1, 2, 3)
+    assert [0, 0, 0] == [end[0] for end in work.end(1, 2, 3)]
+    assert 2 == len(work.steps())
+
+
+def test_with_two_endpoints_the_job_outlives_the_stores_host(over_c10d):
+    """The others meet at the second one, and resume where the job was saved last."""
     work = over_c10d(endpoints=2).begin(*NODES_2_TO_3)
 
-    if fault == "killed":
-        work.jobs[0].signal(signal.SIGKILL)
-    else:
-        work.hosts[0].cut_cable()
+    work.jobs[0].signal(signal.SIGKILL)
 
     work.wait_for("2 workers", 2, 3)
     assert [0, 0] == [end[0] for end in work.end(2, 3)]
     assert 2 == len(work.steps())
+
+
+def test_a_stores_host_that_was_cut_off_follows_to_the_second_endpoint(over_c10d):
+    """The others went on there; once its cable is mended, it finds them."""
+    work = over_c10d(endpoints=2).begin(*NODES_2_TO_3)
+    work.hosts[0].cut_cable()
+    work.wait_for("2 workers", 2, 3)
+
+    work.hosts[0].mend_cable()
+
+    work.wait_for("3 workers", 1, 2, 3)
+    assert [0, 0, 0] == [end[0] for end in work.end(1, 2, 3)]
+    assert 3 == len(work.steps())
 
 
 def test_etcd_may_be_out_of_reach_for_a_moment(over_etcd):
