@@ -57,8 +57,11 @@ class Access:
         """Whether the run has another place to meet at."""
         return self._connection is not None and self._connection.moves is not None
 
-    def open(self) -> Connection:
+    def open(self, forming: int = 0) -> Connection:
         """Return the connection; reach the store, if there is none.
+
+        Args:
+            forming: The round to begin with in a store that knows nothing of the run.
 
         Raises:
             RendezvousConnectionError: It can't be reached.
@@ -69,7 +72,7 @@ class Access:
             return self._connection
         connection = self._connect(self._given_up)
         try:
-            forming = enter_run(connection.store, self._run, self._secret)
+            forming = enter_run(connection.store, self._run, self._secret, forming)
         except RendezvousError:
             connection.store.close()
             raise

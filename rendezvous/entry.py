@@ -16,13 +16,14 @@ from .wire import read_forming, write_forming
 _HOW = f"--rdzv-conf secret_file=..., or {SECRET_VARIABLE}"
 
 
-def enter_run(store: Store, run: RunKeys, secret: Secret | None) -> int:
+def enter_run(store: Store, run: RunKeys, secret: Secret | None, forming: int = 0) -> int:
     """Write the run's record, or see whether this node fits the one that stands.
 
     Args:
         store: The store itself, which hides nothing that is signed by others.
         run: The run's keys.
         secret: What this node was given.
+        forming: The round that is forming, if nobody was here before.
 
     Returns:
         The number of the round that is forming.
@@ -31,7 +32,7 @@ def enter_run(store: Store, run: RunKeys, secret: Secret | None) -> int:
         RendezvousStateError: The run has another secret, or another version of the protocol.
     """
     key = run.record
-    first = write_forming(0)
+    first = write_forming(forming)
     standing = store.create(key, first if secret is None else secret.sign(key, first))
     record = standing if secret is None else secret.verify(key, standing)
     if record is None or (secret is None and is_signed(standing)):

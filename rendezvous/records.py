@@ -50,6 +50,7 @@ class Node:
         origin: Where it comes from; None for a newcomer.
         is_withdrawn: Whether it has left its seat again.
         wish: Group rank that it would like to have; None: any.
+        restarts: Restarts that the job had spent, as far as this node knows.
     """
 
     host: str
@@ -61,6 +62,7 @@ class Node:
     origin: Origin | None = None
     is_withdrawn: bool = False
     wish: int | None = None
+    restarts: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,6 +65,10 @@ once that one is silent: if no member is left to say so, they say that all are l
 round before, plus one if that ended by WORKER_FAILED and lost no node. So the budget is the job's,
 and changes of membership are free.
 
+*Moving.* Where a store that is lost has a successor, every member keeps the roster of its round and
+writes it there, with a verdict of its own. So the run goes on in the new store as if it were the
+old one (``carrying.py``).
+
 *Limits.* All nodes of a run are told the same fewest and most nodes: what the first of them was
 told. A node that was told otherwise leaves as soon as it sees that.
 
@@ -205,7 +209,9 @@ def draw_roster(
         return void_roster(round_number, sealed_by, history, mine=limits)
     members.sort(key=lambda member: _precedence(member, history))
     taken = sorted(members[: limits.max_nodes], key=_rank_order)
-    return Roster(round_number, sealed_by, restarts_after(history), limits, tuple(taken))
+    # A store that was begun anew knows less of the job than its nodes may.
+    restarts = max([restarts_after(history), *(member.node.restarts for member in taken)])
+    return Roster(round_number, sealed_by, restarts, limits, tuple(taken))
 
 
 def void_roster(

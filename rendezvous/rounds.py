@@ -255,13 +255,12 @@ class RoundRendezvous(RoundHandler):
         while True:
             if self._is_adrift:
                 self._access.drop()
-            connection = self._access.open()
+            connection = self._access.open(0 if before is None else before.round + 1)
             try:
                 place = self._enter(connection, before)
             except RendezvousConnectionError as error:
-                if connection.moves is None or self._shut_down.is_set():
-                    raise
-                if self._clock() >= deadline:
+                is_late = self._clock() >= deadline
+                if connection.moves is None or self._shut_down.is_set() or is_late:
                     raise
                 log.warning("%s; looking at the other endpoints", error)
                 self._is_adrift = True
@@ -270,33 +269,33 @@ class RoundRendezvous(RoundHandler):
                 return connection.store, place
 
     def _enter(self, connection: Connection, before: Placement | None) -> Placement:
-        roster, verdict = self._roster, self._verdict
-        if self._is_adrift and before is not None:
-            if roster is None or roster.round != before.round or verdict is None:
-                before = None  # too little is known: to the others, this is a new node
-            else:
-                node = self._record(connection, port=1)
-                self._verdict = carry_over(
-                    connection.store,
-                    self._run,
-                    History(roster, verdict),
-                    self._access.forming,
-                    node,
-                )
+        if self._is_adrift and before is not None and not self._carry_over(connection, before):
+            before = None
+        if connection.moves is None:
+            return self._join(connection, before)
         is_over = threading.Event()
-        if connection.moves is not None:
-            threading.Thread(
-                target=self._access.look_elsewhere, args=(is_over,), name="elrun-scout", daemon=True
-            ).start()
+        threading.Thread(
+            target=self._access.look_elsewhere, args=(is_over,), name="elrun-scout", daemon=True
+        ).start()
         try:
             place = self._join(connection, before)
         finally:
             is_over.set()
-        if connection.moves is not None:
-            key = self._run.round(place.round).roster
-            (data,) = connection.store.get([key])
-            self._roster = None if data is None else read_roster(key, data)
+        key = self._run.round(place.round).roster
+        (data,) = connection.store.get([key])
+        self._roster = None if data is None else read_roster(key, data)
         return place
+
+    def _carry_over(self, connection: Connection, before: Placement) -> bool:
+        """Return whether this node is a survivor also where the run meets now."""
+        roster, verdict = self._roster, self._verdict
+        if roster is None or roster.round != before.round or verdict is None:
+            return False
+        history = History(roster, verdict)
+        standing = carry_over(connection.store, self._run, history, self._access.forming)
+        with self._lock:
+            self._verdict = standing or verdict
+        return standing is not None
 
     def _join(self, connection: Connection, before: Placement | None) -> Placement:
         last_claim = self._claim
@@ -334,6 +333,7 @@ class RoundRendezvous(RoundHandler):
             limits=self._limits,
             origin=origin,
             wish=self._wish,
+            restarts=0 if self._place is None else self._place.restart_count,
         )
 
     def _origin(self, before: Placement | None) -> Origin | None:

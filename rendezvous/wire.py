@@ -233,6 +233,7 @@ def _node_fields(node: Node) -> dict[str, Any]:
         "origin": node.origin and [node.origin.round, node.origin.group_rank],
         "withdrawn": node.is_withdrawn,
         "wish": node.wish,
+        "restarts": node.restarts,
     }
 
 
@@ -247,6 +248,7 @@ def _node(record: Record) -> Node:
         origin=None if record.is_null("origin") else Origin(*record.pair("origin")),
         is_withdrawn=record.flag("withdrawn"),
         wish=None if record.is_null("wish") else record.count("wish"),
+        restarts=record.count("restarts"),
     )
 
 

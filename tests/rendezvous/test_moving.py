@@ -1,0 +1,219 @@
+"""Runs that go on in another store when theirs is lost."""
+
+import threading
+from dataclasses import replace
+
+import pytest
+from elrun.rendezvous.handler import (
+    NodeProfile,
+    RendezvousConnectionError,
+    Verdict,
+    VerdictKind,
+)
+from elrun.rendezvous.keys import RunKeys
+from elrun.rendezvous.memory import MemoryStore
+from elrun.rendezvous.parameters import RendezvousParameters
+from elrun.rendezvous.rounds import RoundRendezvous
+from elrun.rendezvous.store import Connection
+from elrun.rendezvous.succession import Succession
+from elrun.rendezvous.timing import Timing
+from round_kit import PATIENCE_S, TestNode
+
+RUN = RunKeys("run")
+TIMING = Timing(
+    join_timeout_s=PATIENCE_S,
+    last_call_s=PATIENCE_S,
+    survivor_s=PATIENCE_S,
+    deputy_s=0.2,
+    farewell_s=0.1,
+    heartbeat_s=0.05,
+    patience_s=0.5,
+)
+
+
+class Network:
+    """Three endpoints, each with a store while somebody serves there, and cables that break."""
+
+    def __init__(self):
+        self.stores = {}
+        self.cut = set()
+        self.nodes = []
+
+    def node(self, home, limits=(2, 3), **timing):
+        """Return a node that lives at an endpoint and can serve there."""
+        places = [Place(self, number, home) for number in range(3)]
+        handler = RoundRendezvous(
+            RendezvousParameters("memory", "", "run", *limits),
+            Succession(places, PATIENCE_S, take_over_s=PATIENCE_S),
+            replace(TIMING, **timing),
+        )
+        handler.describe(NodeProfile(1))
+        node = TestNode(handler, None)
+        handler.subscribe(node.changed.set)
+        self.nodes.append(node)
+        return node
+
+    def lose(self, number):
+        """Let the node at an endpoint die."""
+        self.stores.pop(number).lose()
+
+
+class Place:
+    """One endpoint, as seen from a node that lives at one of them."""
+
+    def __init__(self, network, number, home):
+        self.network = network
+        self.number = number
+        self.home = home
+        self.is_here = number == home
+
+    def join(self, timeout_s):
+        is_cut = (self.home, self.number) in self.network.cut
+        if self.number not in self.network.stores or is_cut:
+            raise RendezvousConnectionError(f"endpoint {self.number}: nobody after {timeout_s:g} s")
+        return Connection(self.network.stores[self.number].connect(), "127.0.0.1")
+
+    def host(self):
+        store = self.network.stores[self.number] = MemoryStore()
+        return Connection(store.connect(), "127.0.0.1", is_host=True)
+
+
+@pytest.fixture(name="network")
+def _network():
+    network = Network()
+    yield network
+    for node in network.nodes:
+        node.handler.shutdown()
+
+
+def meet(nodes):
+    """Return the placements of nodes that join at once."""
+    joins = [node.join() for node in nodes]
+    return [join.result(PATIENCE_S).placement for join in joins]
+
+
+def test_the_survivors_meet_at_the_next_endpoint(network):
+    """In their old order, in the next round, and it costs no restart."""
+    nodes = [network.node(home) for home in range(3)]
+    before = meet(nodes)
+    network.lose(0)
+    survivors = nodes[1:]
+    verdicts = [node.await_verdict() for node in survivors]
+    after = meet(survivors)
+
+    assert {VerdictKind.NODE_LOST} == {verdict.kind for verdict in verdicts}
+    assert [1] == list(network.stores)
+    order = sorted(range(2), key=lambda index: before[1:][index].group_rank)
+    assert order == sorted(range(2), key=lambda index: after[index].group_rank)
+    assert [(1, 2, 0)] * 2 == [
+        (place.round, place.group_world_size, place.restart_count) for place in after
+    ]
+
+
+def test_the_restarts_that_were_spent_are_carried_over(network):
+    """The budget is the job's, wherever it meets."""
+    nodes = [network.node(home) for home in range(3)]
+    meet(nodes)
+    nodes[0].handler.conclude(Verdict(VerdictKind.WORKER_FAILED, 0))
+    for node in nodes:
+        node.await_verdict()
+    meet(nodes)
+    network.lose(0)
+    for node in nodes[1:]:
+        node.await_verdict()
+
+    assert [(2, 1)] * 2 == [(place.round, place.restart_count) for place in meet(nodes[1:])]
+
+
+def test_a_failure_that_nobody_can_be_told_of_is_put_down_to_the_loss(network):
+    """Workers fail when the host of the store dies, as their peers on it are gone, too."""
+    nodes = [network.node(home) for home in range(3)]
+    meet(nodes)
+    network.lose(0)
+    standing = nodes[1].handler.conclude(Verdict(VerdictKind.WORKER_FAILED, 1))
+
+    assert VerdictKind.NODE_LOST == standing.kind
+
+
+def test_a_node_that_has_finished_comes_along(network):
+    """It can't know who else has finished: that stood in the store."""
+    nodes = [network.node(home) for home in range(3)]
+    meet(nodes)
+    network.lose(0)
+    nodes[1].handler.arrive()
+
+    assert VerdictKind.NODE_LOST == nodes[1].handler.verdict().kind
+
+
+def test_where_others_have_begun_anew_survivors_are_newcomers(network):
+    """Whoever finds an empty store begins with round 0. The restarts are not forgotten."""
+    nodes = [network.node(home) for home in range(3)]
+    meet(nodes)
+    nodes[0].handler.conclude(Verdict(VerdictKind.WORKER_FAILED, 0))
+    for node in nodes:
+        node.await_verdict()
+    meet(nodes)
+    network.stores[1] = MemoryStore()
+    network.cut.add((None, 0))
+    fresh = network.node(None)
+    joining = fresh.join()
+    assert network.stores[1].wait([RUN.round(0).node(0)], PATIENCE_S)
+    network.lose(0)
+    for node in nodes[1:]:
+        node.await_verdict()
+    joins = [node.join() for node in nodes[1:]]
+    places = [join.result(PATIENCE_S).placement for join in (*joins, joining)]
+
+    assert [(0, 1)] * 3 == [(place.round, place.restart_count) for place in places]
+    assert [0, 1, 2] == sorted(place.group_rank for place in places)
+
+
+def test_who_is_alone_at_an_endpoint_goes_where_the_others_are(network):
+    """A node that was cut off waits at its own endpoint until the cable is mended."""
+    nodes = [network.node(home) for home in range(3)]
+    meet(nodes)
+    network.cut |= {(1, 0), (1, 2)}
+    lonely = nodes[1]
+    lonely.handler._access.connection.store.close()
+    lonely.await_verdict()
+    joining = lonely.join()
+    others = [nodes[0], nodes[2]]
+    for node in others:
+        assert VerdictKind.NODE_LOST == node.await_verdict().kind
+    meet(others)
+    network.cut.clear()
+    for node in others:
+        assert VerdictKind.NODE_WAITING == node.await_verdict().kind
+    places = meet(others)
+
+    assert 3 == joining.result(PATIENCE_S).world_size
+    assert [(2, 3)] * 2 == [(place.round, place.group_world_size) for place in places]
+
+
+def test_a_node_that_only_lost_its_connection_is_back_at_once(network):
+    """The store is where it was; all form a new round."""
+    nodes = [network.node(home, patience_s=PATIENCE_S) for home in (2, 1, 0)]
+    meet(nodes)
+    nodes[0].handler._access.connection.store.close()
+    joins = [node.join() for node in nodes if node.await_verdict()]
+
+    assert [3] * 3 == [join.result(PATIENCE_S).world_size for join in joins]
+
+
+def test_a_run_that_has_no_other_place_ends_with_its_store():
+    """The sentence is the store's."""
+    store = MemoryStore()
+    handler = RoundRendezvous(
+        RendezvousParameters("memory", "", "run", 1, 1),
+        lambda _: Connection(store, "127.0.0.1"),
+        TIMING,
+    )
+    changed = threading.Event()
+    handler.subscribe(changed.set)
+    handler.next_rendezvous()
+    store.lose()
+    assert changed.wait(PATIENCE_S)
+
+    with pytest.raises(RendezvousConnectionError, match="memory store was lost"):
+        handler.verdict()
+    handler.shutdown()
