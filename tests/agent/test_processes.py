@@ -481,3 +481,11 @@ def test_what_cannot_be_passed_to_a_program_leaves_nothing_running():
         start_pythons("input()", "\0")
 
     assert children == worker_kit.children()
+
+
+def test_what_is_not_wanted_any_more_is_not_started(shells):
+    """The workers that run already are left to whoever closes them; there is no result."""
+    wanted = iter([False, False, True])
+    context = shells(HANG, HANG, HANG, HANG, is_unwanted=lambda: next(wanted))
+
+    assert ([0, 1], None) == (list(context.pids()), context.wait(0))
