@@ -31,9 +31,10 @@ from ..rendezvous.handler import (
 from ..rendezvous.polled import PolledRounds
 from .environment import inherited_environment
 from .failure import ProcessFailure
+from .measuring import Measuring, measured, publishing_metrics
 from .policy import Step, next_step
 from .ranks import RankSpan, _RoleInstanceInfo, assign_spans, identical_span
-from .recording import Recording, measured, publishing_metrics
+from .recording import Recording
 from .signals import SignalException
 from .worker import RunResult, Worker, WorkerGroup, WorkerSpec, WorkerState
 
@@ -63,7 +64,7 @@ class ElasticAgent(ABC):
         """Return the worker group; it changes while the agent runs."""
 
 
-class SimpleElasticAgent(Recording, ElasticAgent):
+class SimpleElasticAgent(Recording, Measuring, ElasticAgent):
     """The loop for one worker group of one role.
 
     Args:

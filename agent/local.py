@@ -28,8 +28,8 @@ from .environment import (
 )
 from .guardian import Guardian
 from .logs import LogsSpecs
+from .measuring import measured
 from .processes import PContext, start_processes
-from .recording import measured
 from .signals import DEFAULT_SIGNALS, SignalInbox
 from .wakeup import Wakeup
 from .worker import RunResult, UsageError, WorkerGroup, WorkerSpec, WorkerState

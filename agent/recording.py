@@ -1,19 +1,18 @@
-"""What an agent tells about its work: the template's events and metrics.
+"""What an agent tells about its work: the template's events.
 
-Few jobs have anybody who listens, so the modules that events and metrics need are imported only
-once somebody does: an event log handler is named, or metrics are configured.
+Few jobs have anybody who listens, so the modules that events need are imported only once somebody
+does: an event log handler is named.
 """
 
 from __future__ import annotations
 
-import functools
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from ..rendezvous.handler import (
     RendezvousGracefulExitError,
@@ -22,18 +21,12 @@ from ..rendezvous.handler import (
     Verdict,
 )
 from .failure import NOT_AVAILABLE
+from .measuring import HANDLER_TIMEOUT_S, imported
 from .policy import Step
 from .worker import RunResult, Worker, WorkerGroup, WorkerState
 
 if TYPE_CHECKING:
-    from .background import Background
     from .events import Event, EventSource, NodeState
-
-HANDLER_TIMEOUT_S = 5.0
-"""How long handlers have, once the job has ended, for what they have not taken yet."""
-
-_P = ParamSpec("_P")
-_R = TypeVar("_R")
 
 
 class Recording:
@@ -45,9 +38,6 @@ class Recording:
     _rounds: RoundHandler
     _last_look: RunResult | None = None
     """How the workers of this attempt stood when last looked at; None once that is recorded."""
-    _metrics_background: Background | None = None
-
-    # Events.
 
     def _open_event_log(self) -> None:
         """Make the event log handler ready: one that is unknown is refused before the job starts.
@@ -202,6 +192,32 @@ class Recording:
                 self._construct_event(state, EventSource.AGENT, duration_ms=duration_ms)
             )
 
+    def _log_watchdog_event(self, name: str, request: Any) -> None:
+        """Record what a timer server has done; from any thread.
+
+        Args:
+            name: What it has done; the event's name.
+            request: The ``FileTimerRequest`` that it was done about, if there is one.
+        """
+        if self._events() is None:
+            return
+        import json  # noqa: PLC0415  see the head of this file
+
+        from .events import EventSource  # noqa: PLC0415
+
+        more = {"watchdog_event": name}
+        if request is not None:
+            more |= {
+                "worker_pid": str(request.worker_pid),
+                "scope_id": request.scope_id,
+                "expiration_time": str(request.expiration_time),
+                "signal": str(request.signal),
+            }
+        event = self._construct_event("RUNNING", EventSource.AGENT)
+        event.name = name
+        event.metadata["metadata"] = json.dumps(more)
+        self._record_event(event)
+
     def _record_event(self, event: Event) -> None:
         from .events import record  # noqa: PLC0415  see the head of this file
 
@@ -280,97 +296,7 @@ class Recording:
             from . import events  # noqa: PLC0415  see the head of this file
 
             return events
-        return _imported("events")
-
-    # Metrics.
-
-    def _record_metrics(self, group_results: RunResult) -> None:
-        """Publish how the job went: its flakiness, and one of four ways to end."""
-        is_failed = group_results.is_failed()
-        self._record_flakiness_metric(is_failed)
-        self._put_role_metric("run_total", 1)
-        spec = self._worker_group.spec
-        has_restarted = self._remaining_restarts != spec.max_restarts
-        record = self._record_metric_with_condition
-        record("run_success_with_retries", not is_failed and has_restarted)
-        record("run_success_no_retries", not is_failed and not has_restarted)
-        record("run_failed_with_retries", is_failed and has_restarted)
-        record("run_failed_no_retries", is_failed and not has_restarted)
-
-    def _record_metric_with_condition(self, metric_name: str, condition: bool) -> None:
-        """Publish 1 where the condition holds, else 0, for the workers' role."""
-        self._put_role_metric(metric_name, int(condition))
-
-    def _record_flakiness_metric(self, is_failed: bool = False) -> None:
-        """Publish the share of the restarts that the job has spent, in percent.
-
-        A job that failed counts as 100; one that may never restart and succeeds as 0.
-        """
-        chances = self._worker_group.spec.max_restarts + 1
-        spent = chances if is_failed else chances - (self._remaining_restarts + 1)
-        self._put_role_metric("flakiness", int(100.0 * spent / chances))
-
-    def _put_role_metric(self, name: str, value: int) -> None:
-        self._put_metric(f"workers.{self._worker_group.spec.role}.{name}", value)
-
-    def _put_metric(self, name: str, value: int) -> None:
-        metrics = _imported("metrics")
-        if metrics is None:
-            return
-        if self._metrics_background is None:  # a step that is called by itself, outside of a run
-            metrics.put_metric(name, value)
-            return
-        stream = metrics.getStream(metrics.AGENT_GROUP)
-        data = metrics.MetricData(time.time(), stream.group_name, name, value)
-        self._metrics_background.call(lambda: stream.handler.emit(data))
-
-
-_Agent = TypeVar("_Agent", bound=Recording)
-
-
-def measured(
-    step: Callable[Concatenate[_Agent, _P], _R],
-) -> Callable[Concatenate[_Agent, _P], _R]:
-    """Decorate a step of an agent so that it publishes what ``metrics.prof`` would."""
-
-    @functools.wraps(step)
-    def measured_step(self: _Agent, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
-        if _imported("metrics") is None:
-            return step(self, *args, **kwargs)
-        started_at = time.monotonic()
-        outcome = "failure"
-        try:
-            result = step(self, *args, **kwargs)
-            outcome = "success"
-            return result
-        finally:
-            duration_ms = int((time.monotonic() - started_at) * 1000)
-            self._put_metric(f"{step.__qualname__}.{outcome}", 1)
-            self._put_metric(f"{step.__qualname__}.duration.ms", duration_ms)
-
-    return measured_step
-
-
-def publishing_metrics(
-    run: Callable[Concatenate[_Agent, _P], _R],
-) -> Callable[Concatenate[_Agent, _P], _R]:
-    """Decorate an agent's run so that a thread publishes its metrics: a handler may be slow."""
-
-    @functools.wraps(run)
-    def publishing_run(self: _Agent, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
-        if _imported("metrics") is None:
-            return run(self, *args, **kwargs)
-        from .background import Background  # noqa: PLC0415  see the head of this file
-
-        self._metrics_background = Background("a metric handler", "metrics")
-        try:
-            return run(self, *args, **kwargs)
-        finally:
-            background, self._metrics_background = self._metrics_background, None
-            if background is not None:
-                background.close(HANDLER_TIMEOUT_S)
-
-    return publishing_run
+        return imported("events")
 
 
 @contextmanager
@@ -404,8 +330,3 @@ def _as_json(error: object) -> str:
         return json.dumps(error)
     except RecursionError:  # a worker's error file may be as deep as could just be read
         return '{"message": "the error file is too deep"}'
-
-
-def _imported(name: str) -> ModuleType | None:
-    """Return a module of this room if it has been imported: who has not done so can't listen."""
-    return sys.modules.get(f"{__package__}.{name}")

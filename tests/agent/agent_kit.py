@@ -120,3 +120,7 @@ class InMemoryAgent(SimpleElasticAgent):
 
     def _wait_for_change(self, timeout_s):
         pass
+
+
+def agent_with(results=(SUCCEEDED,), **options):
+    return InMemoryAgent(options.pop("rounds", None) or ScriptedRounds(), list(results), **options)

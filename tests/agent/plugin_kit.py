@@ -33,6 +33,10 @@ class Filtering(Memory):
     def filter(self, record):
         return "keep" in record.getMessage()
 
+class Rewriting(Memory):
+    def filter(self, record):
+        return logging.makeLogRecord({"msg": "re" + record.getMessage()})
+
 def warnings_only():
     handler = Memory()
     handler.setLevel(logging.WARNING)
@@ -59,6 +63,7 @@ def install_plugins(folder):
         "broken = event_plugins:Broken\n"
         "blocking = event_plugins:Blocking\n"
         "filtering = event_plugins:Filtering\n"
+        "rewriting = event_plugins:Rewriting\n"
         "warnings = event_plugins:warnings_only\n"
         "fails = event_plugins:fails\n"
         "missing = event_plugins:Missing\n"
