@@ -82,7 +82,9 @@ def test_an_offer_that_would_end_the_process_is_not_taken(offer):
     """Who doesn't catch a signal dies of it; what a request says is not trusted."""
     with running(PLAIN) as (process, pidfd, _):
         assert take_stack(process.pid, pidfd, offer) == ""
-        assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+
+        assert -signal.SIGINT == process.wait(PATIENCE_S)
 
 
 @pytest.mark.parametrize("fd", [-1, 0, 999])

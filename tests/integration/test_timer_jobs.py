@@ -100,6 +100,18 @@ def test_the_report_shows_the_scope_and_the_stack(elrun, script, tmp_path):
     assert "exchange_gradients" in message["extraInfo"]["py_callstack"]
 
 
+def test_without_files_the_report_shows_the_scope(elrun, script):
+    """There is no error file then, in which the reason could stand."""
+    code, _, err = elrun(
+        "--standalone", "--nproc-per-node", 2, "--log-dir", os.devnull, script(stuck_once(ELRUNS)),
+        env=ENABLED,
+    ).finish()  # fmt: skip
+
+    assert 128 + signal.SIGKILL == code
+    assert "was stuck in the timer scope 'all-reduce' for 0." in err
+    assert stat.S_ISCHR(os.stat(os.devnull).st_mode)
+
+
 def test_torch_s_client_shows_the_stack_on_standard_error(elrun, script):
     """It offers none to the agent; the report says where it is."""
     code, _, err = elrun(
