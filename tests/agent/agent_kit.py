@@ -5,6 +5,7 @@ from elrun.agent.failure import ProcessFailure
 from elrun.agent.worker import RunResult
 from elrun.rendezvous.handler import (
     Placement,
+    RendezvousHandler,
     RendezvousInfo,
     RendezvousStoreInfo,
     RoundHandler,
@@ -120,6 +121,63 @@ class InMemoryAgent(SimpleElasticAgent):
 
     def _wait_for_change(self, timeout_s):
         pass
+
+
+class TorchStore(dict):
+    """The few methods of torch's Store that agents of plug-ins' handlers share."""
+
+    def set(self, key, value):
+        self[key] = value.encode() if isinstance(value, str) else value
+
+    def get(self, key):
+        return self[key]
+
+    def add(self, key, amount):
+        self[key] = self.get(key) + amount if key in self else amount
+        return self[key]
+
+    def multi_get(self, keys):
+        return [self[key] for key in keys]
+
+    def multi_set(self, keys, values):
+        for key, value in zip(keys, values, strict=True):
+            self.set(key, value)
+
+
+class TorchInfo:
+    """What torch's handlers return: a class that knows no placement."""
+
+    def __init__(self, store, rank, world_size, bootstrap_store_info):
+        self.store, self.rank, self.world_size = store, rank, world_size
+        self.bootstrap_store_info = bootstrap_store_info
+
+
+class TorchrunHandler(RendezvousHandler):
+    """A handler as plug-ins for torchrun write them: no verdicts, only waiting nodes."""
+
+    def __init__(self, waiting=()):
+        self.waiting = list(waiting)
+
+    def get_backend(self):
+        return "plug-in"
+
+    def get_run_id(self):
+        return "job"
+
+    def next_rendezvous(self):
+        return TorchInfo(TorchStore(), 0, 1, RendezvousStoreInfo("node1", 29500))
+
+    def is_closed(self):
+        return False
+
+    def set_closed(self):
+        pass
+
+    def num_nodes_waiting(self):
+        return self.waiting.pop(0) if self.waiting else 0
+
+    def shutdown(self):
+        return True
 
 
 def agent_with(results=(SUCCEEDED,), **options):

@@ -1,15 +1,20 @@
 """The agent's loop, with workers in memory and rounds that follow a script."""
 
 import pytest
-from agent_kit import HEALTHY, SUCCEEDED, InMemoryAgent, ScriptedRounds, failed
+from agent_kit import (
+    HEALTHY,
+    SUCCEEDED,
+    InMemoryAgent,
+    ScriptedRounds,
+    TorchrunHandler,
+    failed,
+)
 from elrun.agent import SignalException, WorkerSpec, WorkerState
 from elrun.agent.worker import RunResult
 from elrun.rendezvous.handler import (
     RendezvousClosedError,
     RendezvousConnectionError,
     RendezvousGracefulExitError,
-    RendezvousHandler,
-    RendezvousStoreInfo,
     RendezvousTimeoutError,
     Verdict,
     VerdictKind,
@@ -240,63 +245,6 @@ def test_a_failure_that_nobody_describes_still_has_one():
     (failure,) = agent.run().failures.values()
 
     assert "rank 9 failed" == failure.summary
-
-
-class TorchStore(dict):
-    """The few methods of torch's Store that agents of plug-ins' handlers share."""
-
-    def set(self, key, value):
-        self[key] = value.encode() if isinstance(value, str) else value
-
-    def get(self, key):
-        return self[key]
-
-    def add(self, key, amount):
-        self[key] = self.get(key) + amount if key in self else amount
-        return self[key]
-
-    def multi_get(self, keys):
-        return [self[key] for key in keys]
-
-    def multi_set(self, keys, values):
-        for key, value in zip(keys, values, strict=True):
-            self.set(key, value)
-
-
-class TorchInfo:
-    """What torch's handlers return: a class that knows no placement."""
-
-    def __init__(self, store, rank, world_size, bootstrap_store_info):
-        self.store, self.rank, self.world_size = store, rank, world_size
-        self.bootstrap_store_info = bootstrap_store_info
-
-
-class TorchrunHandler(RendezvousHandler):
-    """A handler as plug-ins for torchrun write them: no verdicts, only waiting nodes."""
-
-    def __init__(self, waiting=()):
-        self.waiting = list(waiting)
-
-    def get_backend(self):
-        return "plug-in"
-
-    def get_run_id(self):
-        return "job"
-
-    def next_rendezvous(self):
-        return TorchInfo(TorchStore(), 0, 1, RendezvousStoreInfo("node1", 29500))
-
-    def is_closed(self):
-        return False
-
-    def set_closed(self):
-        pass
-
-    def num_nodes_waiting(self):
-        return self.waiting.pop(0) if self.waiting else 0
-
-    def shutdown(self):
-        return True
 
 
 def test_a_handler_written_for_torchrun_works():

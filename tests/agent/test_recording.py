@@ -5,7 +5,7 @@ import os
 from types import SimpleNamespace
 
 import pytest
-from agent_kit import HEALTHY, SUCCEEDED, ScriptedRounds, agent_with, failed
+from agent_kit import HEALTHY, SUCCEEDED, ScriptedRounds, TorchrunHandler, agent_with, failed
 from elrun.agent import SignalException, WorkerState
 from elrun.agent.events import Event, EventSource, close
 from elrun.agent.failure import ProcessFailure
@@ -231,6 +231,20 @@ def test_the_story_of_a_membership_change(log):
     ]
     assert "the round ended: node waiting: node2 waits" == lines[0]["message"]
     assert {0} == {line["metadata"]["agent_restarts"] for line in lines if "source" in line}
+
+
+def test_agents_that_agree_on_ranks_themselves_tell_how_long_it_takes(log):
+    """As a plug-in for torchrun leaves it to them; the rounds have no numbers there."""
+    agent_with(rounds=TorchrunHandler(), events=log.name).run()
+
+    lines = log()
+    assert [
+        "rendezvous.join INIT",
+        "AGENT RENDEZVOUS",
+        "AGENT ASSIGN_WORKER_RANKS",
+        "rendezvous.joined RUNNING",
+    ] == [told(line) for line in lines[:4]]
+    assert "this node is in a round, as group rank 0 of 1" == lines[3]["message"]
 
 
 def test_a_signal_ends_the_story_of_the_workers(log):

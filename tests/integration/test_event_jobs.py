@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from elrun.rendezvous.etcd_server import EtcdServer
 
 pytestmark = pytest.mark.integration
 
@@ -90,14 +91,25 @@ def warnings_in(err):
     return [line for line in err.splitlines() if "handler" in line]
 
 
-def test_the_story_of_a_job_of_two_nodes_with_a_restart(elrun, script, tmp_path):
+@pytest.fixture(name="meeting", params=["c10d", "etcd-v2", "etcd-v3"])
+def _meeting(request):
+    """A backend, and an endpoint for it."""
+    if request.param == "c10d":
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            endpoint = f"127.0.0.1:{probe.getsockname()[1]}"
+        yield request.param, endpoint
+    else:
+        with EtcdServer(v2=request.param == "etcd-v2") as server:
+            yield request.param, server.get_endpoint()
+
+
+def test_the_story_of_a_job_of_two_nodes_with_a_restart(elrun, script, tmp_path, meeting):
     """Each agent tells its own part, in order; the failed worker's error is told by its agent."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        endpoint = f"127.0.0.1:{probe.getsockname()[1]}"
+    backend, endpoint = meeting
     jobs = [
         elrun(
-            *("--nnodes", 2, "--rdzv-backend", "c10d", "--rdzv-endpoint", endpoint),
+            *("--nnodes", 2, "--rdzv-backend", backend, "--rdzv-endpoint", endpoint),
             *("--rdzv-id", "job", "--max-restarts", 1, "--log-dir", f"logs{number}"),
             *("--event-log-handler", "file", script(RECORDED)),
         )
@@ -133,7 +145,7 @@ def test_the_story_of_a_job_of_two_nodes_with_a_restart(elrun, script, tmp_path)
         assert "rank 1 on" in lines[4]["message"]
         assert "failed: ValueError: no such shard" in lines[4]["message"]
         assert {"job"} == {line.get("run_id") or line["metadata"]["run_id"] for line in lines}
-        assert {"c10d"} == {line["metadata"]["rdzv_backend"] for line in lines if "source" in line}
+        assert {backend} == {line["metadata"]["rdzv_backend"] for line in lines if "source" in line}
     error = json.loads(stories[1][5]["metadata"]["raw_error"])
     assert "ValueError: no such shard" == error["message"]["message"]
     assert "Traceback" in error["message"]["extraInfo"]["py_callstack"]
