@@ -7,6 +7,7 @@ import subprocess
 from contextlib import suppress
 from http.client import HTTPConnection, HTTPException
 
+from elrun.rendezvous.addresses import Endpoint
 from elrun.rendezvous.etcd_server import _find_binary
 from elrun.rendezvous.ports import PortClaim
 
@@ -19,10 +20,12 @@ class EtcdCluster:
     Args:
         folder: Where they keep their data.
         v2: Whether they serve the v2 API, too.
+        host: Address at which they are.
     """
 
-    def __init__(self, folder, *, v2):
+    def __init__(self, folder, *, v2, host="127.0.0.1"):
         self._folder = folder
+        self._host = host
         self._v2 = v2
         self._clients = [PortClaim.take() for _ in range(MEMBERS)]
         self._peers = [PortClaim.take() for _ in range(MEMBERS)]
@@ -47,7 +50,7 @@ class EtcdCluster:
     @property
     def endpoints(self):
         """What ``--rdzv-endpoint`` takes."""
-        return ",".join(f"127.0.0.1:{claim.port}" for claim in self._clients)
+        return ",".join(str(Endpoint(self._host, claim.port)) for claim in self._clients)
 
     def start(self, member):
         """Start a member, or start it again."""
@@ -101,7 +104,7 @@ class EtcdCluster:
         return json.loads(self._ask(member, "POST", "/v3/maintenance/status"))
 
     def _ask(self, member, method, path):
-        connection = HTTPConnection("127.0.0.1", self._clients[member].port, timeout=5)
+        connection = HTTPConnection(self._host, self._clients[member].port, timeout=5)
         try:
             connection.request(method, path, "{}")
             return connection.getresponse().read()
@@ -109,4 +112,4 @@ class EtcdCluster:
             connection.close()
 
     def _url(self, claims, member):
-        return f"http://127.0.0.1:{claims[member].port}"
+        return f"http://{Endpoint(self._host, claims[member].port)}"

@@ -23,11 +23,16 @@ def _backend(request):
     return request.param
 
 
+@pytest.fixture(name="host")
+def _host():
+    return "127.0.0.1"
+
+
 @pytest.fixture(name="cluster")
-def _cluster(backend, tmp_path):
+def _cluster(backend, host, tmp_path):
     folder = tmp_path / "etcd"
     folder.mkdir()
-    with EtcdCluster(folder, v2=backend == "etcd-v2") as cluster:
+    with EtcdCluster(folder, v2=backend == "etcd-v2", host=host) as cluster:
         yield cluster
 
 
@@ -58,6 +63,18 @@ WELL = [(0, "running 0\nrunning 1\n")] * 2
 def test_a_member_may_die(job, cluster):
     """The agents go on with another one, and the failure after that restarts the job."""
     cluster.kill(0)  # the first of the endpoints, so the one that both ask
+
+    job.go.touch()
+
+    ends = job.ends()
+    assert WELL == [end[:2] for end in ends], ends
+
+
+@pytest.mark.parametrize("host", ["::1"])
+def test_members_may_be_reached_over_ipv6(job, cluster, host):
+    """Their addresses stand in brackets, and one may die as ever."""
+    assert cluster.endpoints.startswith(f"[{host}]:")
+    cluster.kill(0)
 
     job.go.touch()
 
