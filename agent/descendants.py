@@ -229,16 +229,19 @@ def _read_environment(pid: int) -> bytes:
 
 
 def _stat_fields(pid: int) -> list[bytes]:
-    text = _read(f"/proc/{pid}/stat") or b""
+    text = _read(f"/proc/{pid}/stat", is_short=True) or b""
     return text[text.rfind(b")") + 2 :].split()
 
 
-def _read(path: str) -> bytes | None:
+def _read(path: str, *, is_short: bool = False) -> bytes | None:
+    """Return the content of a file, of which the kernel hands out a short one in one piece."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:  # it has ended, or is another user's
         return None
     try:
+        if is_short:
+            return os.read(fd, 1 << 12)
         chunks = []
         while chunk := os.read(fd, 1 << 17):
             chunks.append(chunk)

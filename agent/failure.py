@@ -44,12 +44,16 @@ def read_error_file(path: str) -> dict[str, Any] | None:
     Args:
         path: The file; more than 1 MiB of it, or anything but a JSON object, counts as unreadable.
     """
-    import json  # noqa: PLC0415  2 ms; most workers leave no such file
-
     try:
         with open(path, "rb") as file:
-            data = json.loads(file.read(MAX_ERROR_FILE_BYTES + 1))
-    except (OSError, ValueError, RecursionError):  # a file that is cut off, foreign, or too deep
+            text = file.read(MAX_ERROR_FILE_BYTES + 1)
+    except OSError:
+        return None
+    import json  # noqa: PLC0415  3 ms of a restart; most workers leave no such file
+
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError):  # a file that is cut off, foreign, or too deep
         return None
     return data if isinstance(data, dict) and "message" in data else None
 

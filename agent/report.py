@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 _LATEST_S = 1 << 33  # the year 2242
 
@@ -17,8 +16,7 @@ class RankState(enum.Enum):
     STOPPED = "stopped by elrun"
 
 
-@dataclass(frozen=True, slots=True)
-class RankOutcome:
+class RankOutcome(NamedTuple):
     """The end of one rank.
 
     Args:
@@ -43,7 +41,7 @@ class RankOutcome:
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as JSON values."""
-        return {**asdict(self), "state": self.state.value}
+        return {**self._asdict(), "state": self.state.value}
 
     @staticmethod
     def from_json(data: dict[str, Any]) -> RankOutcome:
@@ -67,8 +65,7 @@ class RankOutcome:
             raise ValueError(f"not the outcome of a rank: {error!r}") from error
 
 
-@dataclass(frozen=True, slots=True)
-class RootCause:
+class RootCause(NamedTuple):
     """The job's first failure.
 
     Args:
@@ -95,7 +92,7 @@ class RootCause:
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as JSON values."""
-        return asdict(self)
+        return self._asdict()
 
     @staticmethod
     def from_json(data: dict[str, Any]) -> RootCause:
@@ -127,8 +124,7 @@ def _moment(said: Any) -> int:
     return seconds
 
 
-@dataclass(frozen=True, slots=True)
-class JobReport:
+class JobReport(NamedTuple):
     """Why a job failed and how each rank ended.
 
     Args:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Mapping
 
@@ -79,6 +78,8 @@ def conclude_report(
     missing: tuple[int, ...] = ()
     nodes = group.group_world_size or 1
     if nodes > 1:
+        import json  # noqa: PLC0415  3 ms of a restart, of which one node needs none
+
         told = json.dumps([each.to_json() for each in ranks]).encode()
         try:
             ask(lambda: rounds.publish(told))
@@ -154,6 +155,8 @@ def outcomes_of(
 def _gather(
     rounds: RoundHandler, mine: list[RankOutcome]
 ) -> tuple[list[RankOutcome], tuple[int, ...]]:
+    import json  # noqa: PLC0415
+
     ranks = list(mine)
     missing = []
     for group_rank, told in enumerate(rounds.collect(OUTCOMES_TIMEOUT_S)):

@@ -71,9 +71,11 @@ def stop_workers(
         worker.signal_group(death_signal)
         worker.signal_group(signal.SIGCONT)
     pending, urgent = wait_readable({worker.ended_fd for worker in asked}, deadline, urgent_fd)
+    look: list[Process] = []
     if asked and not pending:
+        look = family.members(os.getpid())
         groups = {worker.pid for worker in asked}
-        pending, urgent = _wait_for_groups(groups, family, deadline, urgent_fd)
+        pending, urgent = _wait_for_groups(groups, look, deadline, urgent_fd)
     if pending:
         name = signal.Signals(death_signal).name
         reason = "a second signal came" if urgent else f"{name} did not end all in {grace_s:g} s"
@@ -86,6 +88,7 @@ def stop_workers(
         time.monotonic() + KILL_WAIT_S,
         death_signal,
         leave_s=0.0 if pending else _LEAVE_S,
+        last_look=look,
     )
     _abandon(sweep.stuck, family)
     reap(sweep.found, spare={worker.pid for worker in workers})
@@ -97,6 +100,7 @@ def end_family(
     deadline: float,
     death_signal: int = signal.SIGKILL,
     leave_s: float = 0.0,
+    last_look: Sequence[Process] = (),
 ) -> Sweep:
     """Kill what belongs, again and again until nothing alive is found twice in a row.
 
@@ -110,9 +114,11 @@ def end_family(
         deadline: When to give up, by ``time.monotonic()``.
         death_signal: What they are asked with first.
         leave_s: How long they have to follow that before SIGKILL.
+        last_look: What a look has just found, if there was one: it may have found nothing alive.
     """
     sweep = Sweep()
-    calm_looks = 0
+    sweep.found += last_look
+    calm_looks = int(bool(last_look) and all(process.ended for process in last_look))
     while calm_looks < _CALM_LOOKS:
         members = family.members(reaper())
         sweep.found += members
@@ -160,9 +166,8 @@ def reap_adopted(family: Family) -> None:
 
 
 def _wait_for_groups(
-    groups: set[int], family: Family, deadline: float, urgent_fd: int | None
+    groups: set[int], members: Iterable[Process], deadline: float, urgent_fd: int | None
 ) -> tuple[set[int], bool]:
-    members = family.members(os.getpid())
     held = _hold(each for each in members if each.group in groups and not each.ended)
     waited = wait_readable(held, deadline, urgent_fd)
     close_all(held)

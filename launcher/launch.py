@@ -7,7 +7,6 @@ import os
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 from ..agent.failure import ChildFailedError
@@ -93,7 +92,7 @@ def _run(
         if isinstance(config.logs_specs, DefaultLogsSpecs):
             config.logs_specs.cleanup()
     if result.is_failed():
-        report = result.report and replace(result.report, name=name)
+        report = result.report and result.report._replace(name=name)
         raise ChildFailedError(name, result.failures, report)
     return result.return_values
 
