@@ -91,6 +91,14 @@ def test_the_metrics_of_a_run(published):
     assert "SimpleElasticAgent.run.duration.ms" == published[-1][0]
 
 
+def test_a_job_that_failed_waits_for_nobody(published):
+    """Its nodes know of each other's failure: there is no exit barrier."""
+    agent_with([failed()], max_restarts=0).run()
+
+    assert ("workers.trainer.run_failed_no_retries", 1) in published
+    assert not [name for name, _ in published if "_exit_barrier" in name]
+
+
 def test_a_step_that_fails_publishes_so(published):
     """And all the steps that it is part of."""
     rounds = ScriptedRounds()

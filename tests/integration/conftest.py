@@ -2,12 +2,14 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from elrun.rendezvous.etcd_server import EtcdServer
 
 TOKEN = "ELRUN_TEST_JOB"
 
@@ -99,3 +101,16 @@ def _script(tmp_path):
         return path
 
     return write
+
+
+@pytest.fixture(name="meeting", params=["c10d", "etcd-v2", "etcd-v3"])
+def _meeting(request):
+    """A backend, and an endpoint for it."""
+    if request.param == "c10d":
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            endpoint = f"127.0.0.1:{probe.getsockname()[1]}"
+        yield request.param, endpoint
+    else:
+        with EtcdServer(v2=request.param == "etcd-v2") as server:
+            yield request.param, server.get_endpoint()

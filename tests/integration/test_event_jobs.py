@@ -3,13 +3,11 @@
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from elrun.rendezvous.etcd_server import EtcdServer
 
 pytestmark = pytest.mark.integration
 
@@ -89,19 +87,6 @@ def told(line):
 
 def warnings_in(err):
     return [line for line in err.splitlines() if "handler" in line]
-
-
-@pytest.fixture(name="meeting", params=["c10d", "etcd-v2", "etcd-v3"])
-def _meeting(request):
-    """A backend, and an endpoint for it."""
-    if request.param == "c10d":
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            endpoint = f"127.0.0.1:{probe.getsockname()[1]}"
-        yield request.param, endpoint
-    else:
-        with EtcdServer(v2=request.param == "etcd-v2") as server:
-            yield request.param, server.get_endpoint()
 
 
 def test_the_story_of_a_job_of_two_nodes_with_a_restart(elrun, script, tmp_path, meeting):
