@@ -7,7 +7,6 @@ import os
 import signal
 import time
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -119,6 +118,8 @@ class ProcessFailure:
 
     def timestamp_isoformat(self) -> str:
         """Return when it failed as local time, ``2026-11-20_12:00:00``."""
+        from datetime import datetime, timezone  # noqa: PLC0415  failures only
+
         moment = datetime.fromtimestamp(self.timestamp, tz=timezone.utc).astimezone()
         return moment.replace(tzinfo=None).isoformat(sep="_")
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from .handler import RendezvousTimeoutError
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from .store import Store
 
 DEFAULT_TIMEOUT_S = 300.0
@@ -30,6 +31,8 @@ class RoundStore:
     @property
     def timeout(self) -> timedelta:
         """How long a call that waits for a key may take; 300 s unless set."""
+        from datetime import timedelta  # noqa: PLC0415  1 ms of every start, and few ask
+
         return timedelta(seconds=self._timeout_s)
 
     def set_timeout(self, timeout: timedelta) -> None:
