@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import math
 import os
 import socket
 import sys
@@ -53,6 +54,7 @@ _HANDSHAKE_S = 30.0
 _TORCH_TIMEOUT = timedelta(seconds=2 * _HANDSHAKE_S)
 _PROBE_S = 5.0
 _GLANCE_S = 1.0
+_NOTICE_S = 5.0
 _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 1.0
 _BACKLOG = 4096
@@ -70,15 +72,22 @@ class Reach:
         is_host: Whether this node hosts it; None: if the endpoint is here and its port is free.
         local_addr: Address of this node that others should use; None: the one that leads there.
         timeout_s: For how long the endpoint is tried.
+        notice_s: When the user is told that it has been tried in vain so far.
     """
 
     def __init__(
-        self, endpoint: Endpoint, is_host: bool | None, local_addr: str | None, timeout_s: float
+        self,
+        endpoint: Endpoint,
+        is_host: bool | None,
+        local_addr: str | None,
+        timeout_s: float,
+        notice_s: float = _NOTICE_S,
     ) -> None:
         self._endpoint = endpoint
         self._is_host = is_host
         self._local_addr = local_addr
         self._timeout_s = timeout_s
+        self._notice_s = notice_s
 
     def __call__(self, stop: threading.Event) -> Connection:
         """Return the connection, as soon as there is something to connect to.
@@ -94,7 +103,7 @@ class Reach:
         may_host = self._is_host
         if may_host is None:
             may_host = self._endpoint.port == 0 or is_local(self._endpoint.host)
-        pause_s = _FIRST_PAUSE_S
+        pause_s, notice_s = _FIRST_PAUSE_S, self._notice_s
         while True:
             listener = self._listen() if may_host else None
             if listener is not None:
@@ -105,6 +114,15 @@ class Reach:
             left_s = deadline - time.monotonic()
             if left_s <= 0:
                 raise RendezvousConnectionError(self._unreachable(reason, may_host=may_host))
+            if left_s <= self._timeout_s - notice_s:
+                notice_s = math.inf  # once
+                log.warning(
+                    "the rendezvous at %s is not there yet: %s; it is tried for %g s "
+                    "(--rdzv-conf join_timeout=...)",
+                    self._endpoint,
+                    reason,
+                    self._timeout_s,
+                )
             if stop.wait(min(pause_s, left_s)):
                 raise RendezvousClosedError(f"gave up reaching {self._endpoint}")
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)

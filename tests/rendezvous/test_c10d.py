@@ -146,6 +146,19 @@ def test_a_port_that_is_held_but_silent_is_named(reach, port):
             reach(timeout_s=0.2)
 
 
+def test_an_endpoint_that_is_not_there_yet_is_told_of_once(caplog):
+    """A misspelt name should not take ten minutes to be seen."""
+    reach = Reach(Endpoint("nowhere.invalid", 1), None, None, 0.5, notice_s=0.1)
+    with pytest.raises(RendezvousConnectionError):
+        reach(threading.Event())
+
+    (record,) = caplog.records
+    assert record.getMessage().startswith(
+        "the rendezvous at nowhere.invalid:1 is not there yet: "
+        "the name nowhere.invalid can't be resolved"
+    )
+
+
 def test_an_endpoint_that_never_answers_is_named(reach, port):
     """The sentence says where, for how long, why, and what to look at."""
     with pytest.raises(
@@ -341,7 +354,7 @@ def test_a_newcomer_is_told_the_end_before_the_host_leaves(port, reach):
     ("endpoint", "config", "match"),
     [
         ("h:70000", {}, "'70000' is no port"),
-        ("a:1,b:2", {}, "takes one endpoint"),
+        ("a:1,a:1", {}, "one of them is named twice"),
         ("h:0", {}, "port 0 is known to no other node"),
         ("h:1", {"is_host": "maybe"}, "is_host=maybe"),
         ("h:1", {"join_timeout": "soon"}, "join_timeout=soon"),
