@@ -7,11 +7,9 @@ does: an event log handler is named.
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ..rendezvous.handler import (
@@ -125,7 +123,7 @@ class Recording:
         )
 
     def _record_worker_starts(self) -> None:
-        if self._events() is None:
+        if not self._has_listeners:
             return
         from .events import EventSource  # noqa: PLC0415  see the head of this file
 
@@ -143,7 +141,7 @@ class Recording:
             self._last_look = None
 
     def _record_worker_ends(self, result: RunResult) -> None:
-        if self._events() is None:
+        if not self._has_listeners:
             return
         from .events import EventSource  # noqa: PLC0415  see the head of this file
 
@@ -178,7 +176,7 @@ class Recording:
         Args:
             state: What the body does.
         """
-        if self._events() is None:
+        if not self._has_listeners:
             yield
             return
         from .events import EventSource  # noqa: PLC0415  see the head of this file
@@ -199,7 +197,7 @@ class Recording:
             name: What it has done; the event's name.
             request: The ``FileTimerRequest`` that it was done about, if there is one.
         """
-        if self._events() is None:
+        if not self._has_listeners:
             return
         import json  # noqa: PLC0415  see the head of this file
 
@@ -228,7 +226,7 @@ class Recording:
     @contextmanager
     def _recorded_rendezvous(self) -> Iterator[None]:
         """Record the wish to join a round, how long it took, and why it was in vain."""
-        if self._events() is None:
+        if not self._has_listeners:
             yield
             return
         from .events import NodeState  # noqa: PLC0415  see the head of this file
@@ -241,11 +239,14 @@ class Recording:
             self._record_step("left", NodeState.SUCCEEDED, str(error))
             raise
         except BaseException as error:
-            self._record_step("failed", NodeState.FAILED, str(error) or repr(error))
+            import traceback  # noqa: PLC0415  see the head of this file
+
+            what = str(error) or repr(error)
+            self._record_step("failed", NodeState.FAILED, what, traceback.format_exc())
             raise
 
     def _record_joined(self, info: RendezvousInfo) -> None:
-        if self._events() is None:
+        if not self._has_listeners:
             return
         from .events import NodeState  # noqa: PLC0415  see the head of this file
 
@@ -255,7 +256,7 @@ class Recording:
 
     def _record_verdict(self, verdict: Verdict | None, step: Step) -> None:
         """Record how the round ended, if it has, and whether this node goes on to the next."""
-        if verdict is None or self._events() is None:
+        if verdict is None or not self._has_listeners:
             return
         from .events import NodeState  # noqa: PLC0415  see the head of this file
 
@@ -268,14 +269,13 @@ class Recording:
         reason = f": {verdict.reason}" if verdict.reason else ""
         self._record_step("ended", state, f"the round ended: {verdict.kind.value}{reason}")
 
-    def _record_step(self, name: str, state: NodeState, message: str) -> None:
-        import traceback  # noqa: PLC0415  see the head of this file
-
-        from .events import NodeState, RdzvEvent, now_ms, record_rdzv_event  # noqa: PLC0415
+    def _record_step(
+        self, name: str, state: NodeState, message: str, error_trace: str = ""
+    ) -> None:
+        from .events import RdzvEvent, now_ms, record_rdzv_event  # noqa: PLC0415  head of this file
 
         group = self._worker_group
         has_place = group.group_rank is not None
-        is_error = state is NodeState.FAILED and sys.exc_info()[0] is not None
         event = RdzvEvent(
             name=f"rendezvous.{name}",
             run_id=self._rounds.get_run_id(),
@@ -285,18 +285,16 @@ class Recording:
             node_state=state,
             master_endpoint=f"{group.master_addr}:{group.master_port}" if has_place else "",
             rank=group.group_rank,
-            error_trace=traceback.format_exc() if is_error else "",
+            error_trace=error_trace,
             timestamp=now_ms(),
         )
         record_rdzv_event(event, group.spec.event_log_handler)
 
-    def _events(self) -> ModuleType | None:
-        """Return the module of events, if there may be somebody who listens."""
-        if self._worker_group.spec.event_log_handler != "null":
-            from . import events  # noqa: PLC0415  see the head of this file
-
-            return events
-        return imported("events")
+    @property
+    def _has_listeners(self) -> bool:
+        """Whether somebody may want to know: where not, nothing is constructed or imported."""
+        has_handler = self._worker_group.spec.event_log_handler != "null"
+        return has_handler or imported("events") is not None
 
 
 @contextmanager
