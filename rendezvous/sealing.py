@@ -152,12 +152,14 @@ class Seat:
                     timing = self._timing
                     look_s = timing.heartbeat_s if alive.is_passing else timing.patience_s
                     found = self._await_nodes(free, min(look_s, until - self._clock()))
-                    seated |= found
-                    last_joined_at = self._clock() if found else last_joined_at
-                    if any(node.is_withdrawn for node in found.values()):
-                        place = self._standing_place()  # the run may have been ended meanwhile
+                    if len(found) < seats or any(node.is_withdrawn for node in found.values()):
+                        # A deputy may have sealed meanwhile, or the run have been ended.
+                        place = self._standing_place()
                         if place is not None:
                             return place
+                        found |= self._read_others(seated)
+                    seated |= found
+                    last_joined_at = self._clock() if found else last_joined_at
 
     def _watch_the_sealer(
         self, read_history: Callable[[], History | None], deadline: float
@@ -206,7 +208,12 @@ class Seat:
         )
 
     def _seal(self, seated: Mapping[int, Node], history: History | None) -> Place:
-        taken = self._store.add(self._keys.seats, DOOR) % DOOR
+        behind_the_door = self._store.add(self._keys.seats, DOOR)
+        taken = behind_the_door % DOOR
+        # Another node seals, too: its members must hear of it before they are missed.
+        place = self._standing_place() if behind_the_door >= 2 * DOOR else None
+        if place is not None:
+            return place
         late = [number for number in range(taken) if number not in seated]
         if late:
             seated = {**seated, **self._await_nodes(late, self._timing.straggler_s)}
@@ -261,6 +268,14 @@ class Seat:
         """Return the records of these seats that are there."""
         wanted = list(numbers)
         return self._parse_nodes(wanted, self._store.get([self._keys.node(n) for n in wanted]))
+
+    def _read_others(self, seated: Mapping[int, Node]) -> dict[int, Node]:
+        """Return what is known of the other seats, also behind one that stays empty.
+
+        The node that took that has died before it wrote its record.
+        """
+        taken = self._store.add(self._keys.seats, 0) % DOOR
+        return self._read_nodes(number for number in range(taken) if number not in seated)
 
     def _parse_nodes(
         self, numbers: Iterable[int], values: Iterable[bytes | None]

@@ -13,8 +13,8 @@ from elrun.rendezvous.handler import (
 )
 from elrun.rendezvous.keys import RunKeys
 from elrun.rendezvous.records import Limits, Node
-from elrun.rendezvous.round import DOOR
-from elrun.rendezvous.wire import read_verdict, write_node
+from elrun.rendezvous.round import DOOR, void_roster
+from elrun.rendezvous.wire import read_verdict, write_node, write_roster
 from round_kit import PATIENCE_S, failed, placements
 
 RUN = RunKeys("run")
@@ -86,6 +86,45 @@ def test_a_node_that_dies_before_its_record_takes_no_place(memory_job, memory):
     nodes = memory_job.some(2, (2, 2), deputy_s=0.05, straggler_s=0.05)
 
     assert {0, 1} == {place.group_rank for place in memory_job.rendezvous(nodes)}
+
+
+def test_a_seat_without_a_record_hides_no_other(memory_job, memory):
+    """The first node finds who sits behind it by itself, however late its deputies look."""
+    lively = {"heartbeat_s": 0.05, "patience_s": 0.5, "straggler_s": 0.05}
+    first = memory_job.node((2, 2), **lively).join()
+    memory.wait([ROUND_0.node(0)], PATIENCE_S)
+    memory.add(ROUND_0.seats, 1)
+    second = memory_job.node((2, 2), **lively).join()
+
+    assert 2 == len(placements([first, second]))
+
+
+def test_the_first_node_learns_that_a_deputy_has_sealed(memory_job, memory):
+    """Although it counts too few nodes itself, since some have fallen silent or gone."""
+    joining = memory_job.node((3, 3), heartbeat_s=0.05, patience_s=0.5).join()
+    memory.wait([ROUND_0.node(0)], PATIENCE_S)
+    memory.add(ROUND_0.seats, DOOR)
+    memory.create(ROUND_0.roster, write_roster(void_roster(0, 1, None, mine=Limits(3, 3))))
+
+    assert memory.wait([ROUND_1.node(0)], PATIENCE_S) is not None
+    assert not joining.done()
+
+
+def test_a_second_sealer_takes_its_place_before_it_is_missed(memory_job, memory):
+    """It doesn't wait for stragglers once another one has sealed."""
+    memory.add(ROUND_0.seats, 1)
+    store = DyingStore(memory.connect(), lambda *_: False)
+
+    def add_after_another(key, amount):
+        if amount == DOOR:
+            memory.add(key, DOOR)
+            memory.create(ROUND_0.roster, write_roster(void_roster(0, 0, None, mine=Limits(1, 1))))
+        return memory.add(key, amount)
+
+    store.add = add_after_another
+    memory_job.node((1, 1), store=store, deputy_s=0.05).join()
+
+    assert memory.wait([ROUND_1.node(0)], PATIENCE_S) is not None
 
 
 def test_the_standing_roster_settles_who_sealed(memory_job, memory):
