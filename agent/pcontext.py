@@ -106,8 +106,9 @@ class PContext(ABC):
         try:
             self._prepare()
             self._pump = self._open_pump()
+            inherited = _marked(inherited_environment(), self._guardian.mark)
             for local_rank in itertools.takewhile(lambda _: not is_unwanted(), range(self.nprocs)):
-                self._start_worker(local_rank, self._guardian)
+                self._start_worker(local_rank, inherited, self._guardian)
             self._drop(self._finish_start(), self._guardian)
             if self._pump is not None:
                 self._pump.start()
@@ -222,16 +223,13 @@ class PContext(ABC):
             self._logs, self.nprocs, self._prefixes, self.name, stdout_filters, stderr_filters
         )
 
-    def _start_worker(self, local_rank: int, guardian: Guardian) -> None:
-        inherited = inherited_environment()
-        marks = [inherited.get(MARK_VARIABLE), guardian.mark]
-        environment = {
-            **inherited,
-            **self.envs[local_rank],
-            MARK_VARIABLE: ":".join(filter(None, marks)),
-        }
+    def _start_worker(
+        self, local_rank: int, inherited: Mapping[str, str], guardian: Guardian
+    ) -> None:
+        own = {name: text for name, text in self.envs[local_rank].items() if name != MARK_VARIABLE}
+        environment = {**inherited, **own}
+        pump = self._pump
         try:
-            pump = self._pump
             stdout = None if pump is None else pump.stdout_fd(local_rank)
             stderr = None if pump is None else pump.stderr_fd(local_rank)
             process = self._launch(local_rank, environment, stdout, stderr)
@@ -351,6 +349,11 @@ class PContext(ABC):
             return os.stat(self.error_file(local_rank)).st_mtime_ns
         except OSError:  # it left none
             return 0
+
+
+def _marked(environment: Mapping[str, str], mark: str) -> dict[str, str]:
+    marks = [environment.get(MARK_VARIABLE), mark]
+    return {**environment, MARK_VARIABLE: ":".join(filter(None, marks))}
 
 
 def _require_local_ranks(what: str, mapping: Mapping[int, Any], nprocs: int) -> None:
