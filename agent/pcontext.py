@@ -226,8 +226,8 @@ class PContext(ABC):
     def _start_worker(
         self, local_rank: int, inherited: Mapping[str, str], guardian: Guardian
     ) -> None:
-        own = {name: text for name, text in self.envs[local_rank].items() if name != MARK_VARIABLE}
-        environment = {**inherited, **own}
+        mark = {MARK_VARIABLE: inherited[MARK_VARIABLE]}
+        environment = {**inherited, **self.envs[local_rank], **mark}
         pump = self._pump
         try:
             stdout = None if pump is None else pump.stdout_fd(local_rank)
