@@ -12,6 +12,8 @@ pytestmark = pytest.mark.integration
 EXIT_3 = "import sys; sys.exit(3)"
 SHOW = "import os, sys; print(sys.argv[1:], os.environ.get('OMP_NUM_THREADS'))"
 HANG = "import signal; print('ready', flush=True); signal.pause()"
+HEAVY = "torch rich asyncio importlib.metadata multiprocessing http psutil "
+NOT_AT_START = "click subprocess json datetime pathlib tempfile shutil uuid ipaddress difflib"
 MARK = "open('ran', 'w').close()"
 
 
@@ -104,12 +106,8 @@ def test_help_survives_a_reader_that_has_enough(run):
 @pytest.mark.parametrize(
     ("args", "heavy"),
     [
-        ("--help", "torch rich asyncio importlib.metadata multiprocessing"),
-        (
-            "--standalone --nproc-per-node 2 x.py",
-            "torch rich click asyncio importlib.metadata multiprocessing psutil http json "
-            + "subprocess datetime pathlib tempfile shutil uuid ipaddress difflib",
-        ),
+        ("--help", HEAVY),
+        ("--standalone --nproc-per-node 2 x.py", HEAVY + NOT_AT_START),
     ],
 )
 def test_the_launcher_imports_little(run, args, heavy):
