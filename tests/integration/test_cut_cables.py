@@ -243,7 +243,8 @@ def test_a_stores_host_whose_cable_is_mended_soon_goes_on_with_the_others(over_c
 
     work.wait_for("3 workers", 1, 2, 3)
     assert [0, 0, 0] == [end[0] for end in work.end(1, 2, 3)]
-    assert 2 == len(work.steps())
+    # The others come back together, or one after the other.
+    assert [each.workers for each in work.steps()] in ([3, 3], [3, 2, 3])
 
 
 def test_with_two_endpoints_the_job_outlives_the_stores_host(over_c10d):
