@@ -60,7 +60,7 @@ class Connection:
         return self._await_answer(wait)
 
     def close(self):
-        self.end("was closed")
+        self._end_for_good("was closed")
 
     def cut(self):
         """Let nothing pass until ``heal``; give up, if that is long in coming."""
@@ -89,6 +89,10 @@ class Connection:
 
     def end(self, how):
         """Break for good: whoever waits is told so, and whoever asks later."""
+        self.machine.has_lost_store = True
+        self._end_for_good(how)
+
+    def _end_for_good(self, how):
         if self._end is None:
             self._end = f"the connection to the simulated store {how}"
             pending, self._pending = self._pending, {}
@@ -160,6 +164,7 @@ class EtcdConnection(Connection):
     def _expire(self, request, cuts):
         if self.is_cut and cuts == self._cuts:
             self.finish(request)
+            self.machine.has_lost_store = True
             request.fail("the simulated store has not answered")
 
     def _heals_in_s(self):

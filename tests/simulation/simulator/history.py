@@ -64,6 +64,7 @@ class History:
         self.trouble = Trouble(self)
         self._faults = Faults(self.world.random, self.plan)
         self._make_connection = connections[self.plan.is_tcp]
+        self.is_calm = False
         self._may_end = False
 
     def run(self):
@@ -97,11 +98,15 @@ class History:
 
     def _let_them_settle(self):
         self.tell(None, "from now on nothing goes wrong")
+        self.is_calm = True
         self._faults.end()
         self.trouble.end()
         if not self.witness.has_ended and self.world.random.random() < 0.7:
             while len(self.living) < self.plan.limits.min_nodes:
                 self.start_node()
+        # Those who were out of sight may be thought lost, until they have been heard for a while.
+        self.world.run_until(self.world.now + 3 * self.plan.timing.patience_s)
+        self.witness.expect_the_truth()
         self.world.run_until(self.world.now + SETTLING_S, self._is_settled)
         if not self._is_settled():
             raise Violation(f"no round and no end within {SETTLING_S} s: {self._standing()}")
@@ -119,21 +124,24 @@ class History:
         gone = [
             member
             for rank, member in enumerate(latest.members)
-            if rank in latest.finished and member.is_dead
+            if rank in latest.marked and member.is_dead
         ]
         if len(running) + len(gone) != len(latest.members):
             return False
         wanted = min(len(living), self.plan.limits.max_nodes)
-        return len(running) == wanted or bool(latest.finished)
+        return len(running) == wanted or bool(latest.marked)
 
     def _let_them_end(self):
         self.tell(None, "from now on all workers succeed")
         self._may_end = True
+        last = self.witness.latest
         for node in self.living:
             self._finish(node)
         self.world.run_until(self.world.now + ENDING_S, lambda: not self.living)
         if self.living:
             raise Violation(f"not everybody ended within {ENDING_S} s: {self._standing()}")
+        if self.witness.latest is not last:
+            raise Violation(f"nothing was wrong with round {last.number}, and another one followed")
 
     def _finish(self, node):
         agent = node.agent
@@ -156,8 +164,8 @@ class History:
 
     def start_node(self):
         """Start an agent on a machine of its own."""
-        name = f"node{len(self.nodes)}"
-        node = Node(self, name, self.world.random.uniform(*self.plan.clock_rates))
+        rate = 1.0 if self.is_calm else self.world.random.uniform(*self.plan.clock_rates)
+        node = Node(self, f"node{len(self.nodes)}", rate)
         self.nodes.append(node)
         node.boot()
 

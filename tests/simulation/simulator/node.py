@@ -31,6 +31,7 @@ class Node(Machine):
         self.connections = [history.connect(self)]
         self.agent = None
         self.outcome = None
+        self.has_lost_store = False
 
     def boot(self):
         """Start the agent."""
@@ -76,7 +77,7 @@ class Node(Machine):
         handler.shutdown()
         self.outcome = outcome
         self.history.tell(self, f"ends: {outcome}")
-        self.history.witness.saw_end(self, outcome)
+        self.history.witness.saw_end(self, outcome, is_calm=self.history.is_calm)
         self.world.soon(self.kill)
 
     def _open_aside(self):
@@ -112,7 +113,8 @@ class Agent(SimpleElasticAgent):
 
     def end_workers(self, attempt, state):
         """Let this node's workers end, if it still is that attempt."""
-        if attempt == self._attempt and self._state is WorkerState.HEALTHY:
+        is_running = self._state is WorkerState.HEALTHY and not self._node.is_dead
+        if attempt == self._attempt and is_running:
             self._node.history.tell(self._node, f"its workers have {state.value.lower()}")
             self._state = state
             if state is WorkerState.SUCCEEDED:
@@ -139,6 +141,9 @@ class Agent(SimpleElasticAgent):
         return dict.fromkeys(range(worker_group.spec.local_world_size), 0)
 
     def _stop_workers(self, worker_group):
+        if self.running_at is not None:
+            told = self._rounds.verdict()
+            self._node.history.witness.saw_told(self._node, self.running_at, told)
         self._shutdown()
 
     def _shutdown(self, death_sig=15, timeout=30):
@@ -175,6 +180,7 @@ class Agent(SimpleElasticAgent):
         while not call.is_done:
             left_s = deadline - self._node.clock()
             if left_s <= 0:
+                self._node.has_lost_store = True
                 raise RendezvousConnectionError("the store has not answered")
             self._wait_for_change(left_s)
         return call.result()

@@ -80,7 +80,11 @@ class Trouble:
             self._end_in(self._random.random(), node, state)
 
     def _end_in(self, delay_s, node, state):
-        self._world.after(delay_s, node.agent.end_workers, node.agent.attempt, state)
+        self._world.after(delay_s, self._end, node, node.agent.attempt, state)
+
+    def _end(self, node, attempt, state):
+        if not self._is_over:
+            node.agent.end_workers(attempt, state)
 
     def _pause_one(self):
         for node in self._one_living():

@@ -32,10 +32,12 @@ class Witness:
     def __init__(self, limits):
         self._limits = limits
         self._rounds = {}
+        self._may_err = True
         self._writers = {
             "seats": self._ignore,
             "node": self._saw_record,
             "roster": self._saw_roster,
+            "success": self._saw_success,
             "verdict": self._saw_verdict,
             "round": self._saw_hint,
         }
@@ -62,6 +64,10 @@ class Witness:
     def has_ended(self):
         """Whether a verdict says that no round follows."""
         return any(each.verdict and each.verdict.kind.ends_run for each in self._rounds.values())
+
+    def expect_the_truth(self):
+        """Take it from now on that nothing has gone wrong for longer than nodes are patient."""
+        self._may_err = False
 
     # What happens in the store.
 
@@ -151,6 +157,11 @@ class Witness:
                 raise Violation(f"{machine} overwrites the verdict of round {number}")
             return
         verdict = each.verdict = read_verdict("", value)
+        if verdict.kind is VerdictKind.NODE_LOST and not self._may_err:
+            living = [each.members[rank] for rank in verdict.lost if rank != verdict.by]
+            living = [who for who in living if not who.is_dead]
+            if living:
+                raise Violation(f"{machine} gives up {living}, who are well")
         if verdict.kind is VerdictKind.DONE:
             late = [m for rank, m in enumerate(each.members) if rank not in each.finished]
             if late:
@@ -161,6 +172,9 @@ class Witness:
                 raise Violation(f"round {number} ends the run, and round {number + 1} stands")
         elif each.roster is None:
             raise Violation(f"round {number} ends before it is sealed")
+
+    def _saw_success(self, _machine, number, rank, _before, _value):
+        self.round(number).marked.add(rank)
 
     def _saw_hint(self, machine, _, __, ___, value):
         number = read_forming("", value)
@@ -185,8 +199,20 @@ class Witness:
         """Note that a node's workers have succeeded."""
         self.round(place.round).finished.add(place.group_rank)
 
-    def saw_end(self, machine, outcome):
-        """Judge how an agent ends."""
+    def saw_told(self, machine, place, verdict):
+        """Judge what a node believes that its round has ended by."""
+        stands = self.round(place.round).verdict
+        if verdict != stands:
+            raise Violation(f"{machine} is told {verdict}, and there stands {stands}")
+
+    def saw_end(self, machine, outcome, *, is_calm):
+        """Judge how an agent ends.
+
+        Args:
+            machine: Its machine.
+            outcome: What it returned or raised.
+            is_calm: Whether nothing goes wrong any more.
+        """
         match outcome:
             case RendezvousGracefulExitError() | "SUCCEEDED":
                 if not any(
@@ -197,7 +223,10 @@ class Witness:
             case RendezvousClosedError():
                 if not self.has_ended:
                     raise Violation(f"{machine} thinks that the run has ended: {outcome}")
-            case RendezvousConnectionError() | RendezvousTimeoutError() | "FAILED":
+            case RendezvousConnectionError():
+                if is_calm and not machine.has_lost_store:
+                    raise Violation(f"{machine} loses a store that is there: {outcome}")
+            case RendezvousTimeoutError() | "FAILED":
                 pass
             case Exception():
                 if type(outcome).__name__ != "SignalException":
@@ -215,6 +244,7 @@ class Round:
         self.members = []
         self.verdict = None
         self.finished = set()
+        self.marked = set()
 
     @property
     def is_sealed(self):
