@@ -11,7 +11,6 @@ import functools
 from elrun.rendezvous.handler import RendezvousConnectionError
 
 from .faults import Fate
-from .words import in_words
 
 REQUEST_S = 3.0
 CALL_S = 6.0
@@ -60,7 +59,7 @@ class Connection:
         return self._await_answer(wait)
 
     def close(self):
-        self._end_for_good("was closed")
+        self.break_off("was closed")
 
     def cut(self):
         """Let nothing pass until ``heal``; give up, if that is long in coming."""
@@ -90,9 +89,10 @@ class Connection:
     def end(self, how):
         """Break for good: whoever waits is told so, and whoever asks later."""
         self.machine.has_lost_store = True
-        self._end_for_good(how)
+        self.break_off(how)
 
-    def _end_for_good(self, how):
+    def break_off(self, how):
+        """Break for good, for a reason that the node may be expected to cope with."""
         if self._end is None:
             self._end = f"the connection to the simulated store {how}"
             pending, self._pending = self._pending, {}
@@ -295,7 +295,8 @@ class Request:
             connection.hold(self.send)
 
     def _in_words(self):
-        return in_words(self.name, self.args) or "gives a sign of life"
+        narrator = self.world.narrator
+        return narrator and (narrator.in_words(self.name, self.args) or "gives a sign of life")
 
     def _narrate(self, words):
         if self.world.narrator is not None:

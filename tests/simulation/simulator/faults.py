@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from elrun.rendezvous.records import Limits
 from elrun.rendezvous.timing import Timing
 
+DELAY_S = 2.0
+
 
 class Fate(enum.Enum):
     """What can happen to a request."""
@@ -41,6 +43,8 @@ class Plan:
 
     Args:
         is_tcp: Whether the store fails in TCPStore's manner, not in etcd's.
+        has_host: Whether the store lives on the first node, and dies with it.
+        has_secret: Whether the job has a secret, which signs all records.
         limits: Fewest and most nodes.
         nodes: How many start.
         max_restarts: Restarts that the job may spend.
@@ -50,10 +54,14 @@ class Plan:
         fates: What may happen to requests.
         fate_rate: The part of all requests that something happens to.
         latency_s: How long a message travels, on the average.
+        delay_rate: The part of all messages that travel for up to ``DELAY_S``.
+        switch_rate: In which part of all cases a thread that takes a lock is stopped before it.
         clock_rates: Lowest and highest speed of the clocks.
     """
 
     is_tcp: bool
+    has_host: bool
+    has_secret: bool
     limits: Limits
     nodes: int
     max_restarts: int
@@ -63,6 +71,8 @@ class Plan:
     fates: tuple[Fate, ...]
     fate_rate: float
     latency_s: float
+    delay_rate: float
+    switch_rate: float
     clock_rates: tuple[float, float]
 
 
@@ -78,6 +88,8 @@ def draw_plan(random):
     ]
     return Plan(
         is_tcp=is_tcp,
+        has_host=is_tcp and random.random() < 0.5,
+        has_secret=random.random() < 0.1,
         limits=Limits(min_nodes, max_nodes),
         nodes=random.randint(min_nodes, max_nodes + random.choice((0, 0, 1, 2))),
         max_restarts=random.randint(0, 4),
@@ -96,6 +108,8 @@ def draw_plan(random):
         fates=_some_of(random, Fate),
         fate_rate=random.choice((0, 0, 0.002, 0.01)) if is_tcp else random.choice((0, 0.005, 0.03)),
         latency_s=random.choice((0.001, 0.01, 0.1)),
+        delay_rate=random.choice((0, 0, 0.02)),
+        switch_rate=random.choice((0, 0.1)),
         clock_rates=random.choice(((1, 1), (1, 1), (0.9, 1.1), (0.5, 2))),
     )
 
@@ -113,11 +127,15 @@ class Faults:
         self._choice = random.choice
         self._plan = plan
         self._fate_rate = plan.fate_rate
+        self._delay_rate = plan.delay_rate
         self._double_latency_s = 2 * plan.latency_s
 
     def latency_s(self):
         """Return how long a message travels."""
-        return self._random() * self._double_latency_s
+        chance = self._random()
+        if chance < self._delay_rate:
+            return chance / self._delay_rate * DELAY_S
+        return chance * self._double_latency_s
 
     def fate_of(self, _request):
         """Return what happens to a request; None for most."""
@@ -127,7 +145,7 @@ class Faults:
 
     def end(self):
         """Let nothing go wrong any more."""
-        self._fate_rate = 0.0
+        self._fate_rate = self._delay_rate = 0.0
 
 
 def _some_of(random, kinds):

@@ -4,6 +4,8 @@ import traceback
 from dataclasses import dataclass
 
 from elrun.agent.worker import WorkerState
+from elrun.rendezvous.handler import RendezvousConnectionError
+from elrun.rendezvous.signing import Secret
 
 from .connection import EtcdConnection, TcpConnection
 from .faults import Faults, draw_plan
@@ -56,15 +58,18 @@ class History:
         self.world = World(seed)
         self.world.narrator = narrator
         self.plan = draw_plan(self.world.random)
+        self.secret = Secret(b"open sesame") if self.plan.has_secret else None
         if narrator is not None:
-            narrator.begin(self.world, self.plan)
-        self.witness = Witness(self.plan.limits)
+            narrator.begin(self.world, self.plan, self.secret)
+        self.world.switch_rate = self.plan.switch_rate
+        self.witness = Witness(self.plan.limits, self.secret)
         self.server = server(self.witness)
         self.nodes = []
         self.trouble = Trouble(self)
         self._faults = Faults(self.world.random, self.plan)
         self._make_connection = connections[self.plan.is_tcp]
         self.is_calm = False
+        self._is_served = True
         self._may_end = False
 
     def run(self):
@@ -171,7 +176,23 @@ class History:
 
     def connect(self, node):
         """Return a way to the store for a node."""
+        if not self._is_served:
+            node.has_lost_store = True
+            raise RendezvousConnectionError("nobody serves the simulated store any more")
         return self._make_connection(self.server, node, self._faults)
+
+    def is_host(self, node):
+        """Return whether the store lives on this node's machine."""
+        return self.plan.has_host and node is self.nodes[0]
+
+    def saw_end(self, node):
+        """Note that a machine is dead, and the store with it if it lived there."""
+        if self.is_host(node):
+            self._is_served = False
+            for other in self.living:
+                other.has_lost_store = not self.witness.has_ended
+                for connection in other.connections:
+                    connection.break_off("was broken by the end of its server")
 
     def stop_s(self):
         """Return how long workers take to stop."""

@@ -28,7 +28,7 @@ class Node(Machine):
     def __init__(self, history, name, clock_rate):
         super().__init__(history.world, name, clock_rate)
         self.history = history
-        self.connections = [history.connect(self)]
+        self.connections = []
         self.agent = None
         self.outcome = None
         self.has_lost_store = False
@@ -64,8 +64,15 @@ class Node(Machine):
         plan = self.history.plan
         limits = plan.limits
         handler = RoundRendezvous(
-            RendezvousParameters("simulated", "", RUN_ID, limits.min_nodes, limits.max_nodes),
-            lambda _: StoreInReach(self.connections[0], self.name, open_aside=self._open_aside),
+            RendezvousParameters(
+                "simulated",
+                "",
+                RUN_ID,
+                limits.min_nodes,
+                limits.max_nodes,
+                secret=self.history.secret,
+            ),
+            self._connect,
             plan.timing,
             self.clock,
         )
@@ -80,9 +87,17 @@ class Node(Machine):
         self.history.witness.saw_end(self, outcome, is_calm=self.history.is_calm)
         self.world.soon(self.kill)
 
-    def _open_aside(self):
-        if not self.history.plan.is_tcp:
-            return self.connections[0]
+    def kill(self):
+        """End all threads, wherever they are; from outside of all of them."""
+        super().kill()
+        self.history.saw_end(self)
+
+    def _connect(self, _stop):
+        aside = self._open_connection if self.history.plan.is_tcp else None
+        is_host = self.history.is_host(self)
+        return StoreInReach(self._open_connection(), self.name, is_host, aside)
+
+    def _open_connection(self):
         self.connections.append(self.history.connect(self))
         return self.connections[-1]
 

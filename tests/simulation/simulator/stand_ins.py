@@ -15,6 +15,8 @@ from elrun.rendezvous import rounds
 
 from . import world as _world
 
+LONGEST_STOP_S = 0.1
+
 
 class Event:
     """Like ``threading.Event``."""
@@ -43,7 +45,7 @@ class Event:
 
 
 class Lock:
-    """Like ``threading.Lock``; a thread that finds it free now and then loses its turn."""
+    """Like ``threading.Lock``; a thread that takes it may be stopped for a moment just before."""
 
     def __init__(self, world):
         self._world = world
@@ -51,7 +53,10 @@ class Lock:
         self._waiters = []
 
     def __enter__(self):
-        thread = self._world.running
+        world = self._world
+        thread = world.running
+        if world.switch_rate and world.random.random() < world.switch_rate:
+            thread.sleep(world.random.random() * LONGEST_STOP_S)
         while self._is_held:
             thread.sleep(None, until=self._waiters)
         self._is_held = True

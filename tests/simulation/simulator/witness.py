@@ -27,10 +27,12 @@ class Witness:
 
     Args:
         limits: Fewest and most nodes of a round.
+        secret: What signs all records, if the job has a secret.
     """
 
-    def __init__(self, limits):
+    def __init__(self, limits, secret=None):
         self._limits = limits
+        self._secret = secret
         self._rounds = {}
         self._may_err = True
         self._writers = {
@@ -76,6 +78,9 @@ class Witness:
         what, number, index = parse(key)
         writer = self._writers.get(what)
         if writer is not None:
+            if self._secret is not None and what != "seats":
+                value = self._secret.verify(key, value)
+                before = before and self._secret.verify(key, before)
             writer(machine, number, index, before, value)
 
     def saw_add(self, machine, key, amount, value):

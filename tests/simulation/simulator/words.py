@@ -20,12 +20,12 @@ class Narrator(logging.Handler):
     def __init__(self, write):
         super().__init__()
         self._write = write
-        self._world = None
+        self._world = self._secret = None
         self._asked = set()
 
-    def begin(self, world, plan):
+    def begin(self, world, plan, secret):
         """Tell of this world from now on, beginning with what awaits it."""
-        self._world = world
+        self._world, self._secret = world, secret
         for line in plan_in_words(plan):
             self._write(line)
 
@@ -36,7 +36,7 @@ class Narrator(logging.Handler):
 
     def saw_request(self, node, name, args, answer):
         """Tell of a request that takes effect."""
-        words = in_words(name, args, answer)
+        words = self.in_words(name, args, answer)
         if name in ("get", "wait") or args[1:2] == (0,):
             if (node, words) in self._asked:
                 return
@@ -45,6 +45,16 @@ class Narrator(logging.Handler):
             self._asked.clear()
         if words:
             self._say(node, words)
+
+    def in_words(self, name, args, answer=None):
+        """Return what a request does; nothing for one that says nothing."""
+        if self._secret is not None and name == "set":
+            args = ({key: self._secret.verify(key, value) for key, value in args[0].items()},)
+        elif self._secret is not None and name == "create":
+            key, value = args[:2]
+            args = (key, self._secret.verify(key, value))
+            answer = answer and self._secret.verify(key, answer)
+        return _in_words(name, args, answer)
 
     def emit(self, record):
         """Tell what the protocol logs."""
@@ -70,15 +80,14 @@ def plan_in_words(plan):
     )
 
 
-def in_words(name, args, answer=None):
-    """Return what a request does; nothing for one that says nothing."""
+def _in_words(name, args, answer):
     match name:
         case "add":
             return _addition(*args, answer)
         case "set":
             return ", ".join(filter(None, _unique(_writing(*item) for item in args[0].items())))
         case "create":
-            return _creation(*args[:2], answer)
+            return _creation(args[0], args[1], answer)
         case "get":
             names = _names(key for key in args[0] if "beat" not in key)
             return names and f"reads {names}"

@@ -20,6 +20,7 @@ class World:
         self.steps = 0
         self.running = None
         self.narrator = None
+        self.switch_rate = 0.0
         self.hub = getcurrent()
         self._agenda = []
         self._order = itertools.count()
