@@ -11,6 +11,7 @@ from __future__ import annotations
 from .handler import Verdict, VerdictKind
 from .heart import Heart
 from .keys import RoundKeys
+from .lookout import Lookout
 from .membership import sentence
 from .records import Roster
 from .store import Store
@@ -30,20 +31,12 @@ def await_verdict(
         heart: The heart of the node that waits, which beats on its seat.
         timing: How long to bear silence.
     """
-    everybody = tuple(keys.beat(rank) for rank in range(len(roster.members)))
-    heard = everybody[:1]
-    heart.listen_to(heard)
-    while True:
-        told = store.wait([keys.verdict], timing.patience_s)
-        if told is not None:
-            return told[0]
-        if len(heart.silent()) < len(heard):
-            continue
-        if heard == everybody:
+    members = Lookout(heart, (keys.beat(rank) for rank in range(len(roster.members))))
+    while (told := store.wait([keys.verdict], timing.patience_s)) is None:
+        if members.are_gone():
             verdict = _verdict_without_members(store, keys, roster, timing)
             return store.create(keys.verdict, write_verdict(verdict))
-        heard = everybody
-        heart.listen_to(heard)
+    return told[0]
 
 
 def _verdict_without_members(

@@ -176,9 +176,10 @@ def decide(
     limits = limits_of_run(seated, history) or mine
     nodes = present(seated, limits)
     if len(nodes) >= limits.min_nodes:
-        is_awaited = history is not None and bool(missing_survivors(nodes, history))
+        # One that came back and left again is not on its way.
+        is_awaited = history is not None and bool(missing_survivors(seated, history))
         last_call_ends = last_joined_at + max(last_call_s, survivor_s if is_awaited else 0.0)
-        if _are_complete(nodes, limits, history) or now >= last_call_ends:
+        if now >= last_call_ends or (not is_awaited and _are_complete(nodes, limits, history)):
             return Seal()
         return Await(1, last_call_ends)
     if now >= deadline:
@@ -325,10 +326,9 @@ def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
 
 
 def _are_complete(nodes: Mapping[int, Node], limits: Limits, history: History | None) -> bool:
-    """Return whether nobody else is worth waiting for."""
-    if history is None or not _expected_ranks(history):
-        return len(nodes) >= limits.max_nodes
-    return not missing_survivors(nodes, history)
+    """Return whether nobody else is worth waiting for, now that all survivors are back."""
+    has_survivors = history is not None and bool(_expected_ranks(history))
+    return has_survivors or len(nodes) >= limits.max_nodes
 
 
 def _expected_ranks(history: History) -> set[int]:

@@ -18,6 +18,7 @@ from .handler import (
 )
 from .heart import FIRST_BEAT, Heart
 from .keys import RoundKeys, RunKeys
+from .lookout import Lookout
 from .records import History, Limits, Node, NotTaken, Place, Roster
 from .round import (
     DOOR,
@@ -122,13 +123,17 @@ class Seat:
             RendezvousStateError: The other nodes were told other limits.
         """
         deadline = self._clock() + self._timing.join_timeout_s
-        if self._number == 0:
-            return self._seal_when_due(read_history(), deadline)
-        return self._watch_the_sealer(read_history, deadline)
+        if self._number > 0:
+            place = self._watch_the_sealer(read_history, deadline)
+            if place is not None:
+                return place
+        return self._seal_when_due(read_history(), deadline)
 
     def _seal_when_due(self, history: History | None, deadline: float) -> Place:
         """Be the sealer: be woken by every record that matters."""
-        seated = {0: self._node}
+        seated = {self._number: self._node}
+        if self._number > 0:
+            seated |= self._read_others(seated)
         last_joined_at = self._clock()
         is_current = True
         while True:
@@ -163,16 +168,33 @@ class Seat:
 
     def _watch_the_sealer(
         self, read_history: Callable[[], History | None], deadline: float
-    ) -> Place:
-        """Be a deputy: sleep on the own place, and look now and then whether to step in."""
+    ) -> Place | None:
+        """Be a deputy: sleep on the own place, and look now and then whether to step in.
+
+        Returns:
+            The place; None if all who sit before this node are gone, so that it is the sealer now.
+        """
         interval_s = self._timing.deputy_s * self._number
         taken, changed_at = 0, self._clock()
+        before_me = Lookout(
+            self._heart, (self._keys.seat_beat(n) for n in reversed(range(self._number)))
+        )
+        looked_at = self._clock()
         while True:
-            left_s = deadline - self._clock()
-            pause_s = interval_s if left_s <= 0 else min(interval_s, left_s)
-            told = self._store.wait([self._keys.place(self._number)], pause_s)
+            now = self._clock()
+            look_at = looked_at + interval_s
+            if now < deadline:
+                look_at = min(look_at, deadline)
+            pause_s = min(look_at - now, self._timing.patience_s)
+            told = self._store.wait([self._keys.place(self._number)], max(0.0, pause_s))
             if told is not None:
                 return self._read_place(told[0])
+            if before_me.are_gone():
+                log.info("%s: all who sat before this node are gone", self._keys.prefix)
+                return None
+            if self._clock() < look_at:
+                continue
+            looked_at = self._clock()
             place = self._standing_place()
             if place is not None:
                 return place

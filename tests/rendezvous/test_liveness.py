@@ -199,6 +199,26 @@ def test_a_lost_spare_does_not_take_a_place(memory_job):
     assert [3, 3, 3] == sizes
 
 
+def test_a_deputy_takes_the_place_of_a_sealer_that_dies(memory_job, memory):
+    """It need not wait for those, either, of whom nothing is heard."""
+    options = {**LIVELY, "deputy_s": 60, "last_call_s": 0.1, "survivor_s": 3600}
+    nodes = memory_job.running(4, (2, 4), **options)
+    nodes[0].handler.conclude(failed(0))
+    for node in nodes:
+        node.await_verdict()
+    nodes[0].join()
+    memory.wait([RUN.round(1).node(0)], PATIENCE_S)
+    second = nodes[1].join()
+    memory.wait([RUN.round(1).node(1)], PATIENCE_S)
+    fall_silent(nodes[0], nodes[3])  # one that sits on seat 0, and one on its way
+    third = nodes[2].join()
+    places = [join.result(PATIENCE_S).placement for join in (second, third)]
+
+    assert [(0, 2, 0), (1, 2, 0)] == [
+        (place.group_rank, place.group_world_size, place.restart_count) for place in places
+    ]
+
+
 # What the sealing node makes of silence.
 
 

@@ -75,6 +75,12 @@ SEALING = {
     "survivors in another order": ([B1, A1], history(A, B), 0, Seal()),
     "survivors and a newcomer": ([C, B1, A1], history(A, B), 0, Seal()),
     "a survivor is missing": ([A1, B1], history(A, B, C), 1, Await(1, 40)),
+    "a survivor came back, and left again": (
+        [A1, replace(B1, is_withdrawn=True), C1],
+        history(A, B, C),
+        0,
+        Seal(),
+    ),
     "a spare does not stand in for a slow survivor": (
         [D, A1, B1],
         history(A, B, C),
