@@ -6,7 +6,6 @@ import contextlib
 import os
 import signal
 import time
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -57,7 +56,6 @@ def read_error_file(path: str) -> dict[str, Any] | None:
     return data if isinstance(data, dict) and "message" in data else None
 
 
-@dataclass
 class ProcessFailure:
     """A failed worker.
 
@@ -73,24 +71,17 @@ class ProcessFailure:
         timestamp: When, in seconds since the epoch: the error file's word, else now.
     """
 
-    local_rank: int
-    pid: int
-    exitcode: int
-    error_file: str
-    error_file_data: dict[str, Any] = field(init=False)
-    message: Any = field(init=False)
-    timestamp: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        data = read_error_file(self.error_file)
+    def __init__(self, local_rank: int, pid: int, exitcode: int, error_file: str) -> None:
+        data = read_error_file(error_file)
+        self.local_rank = local_rank
+        self.pid = pid
+        self.exitcode = exitcode
+        self.error_file = NOT_AVAILABLE if data is None else error_file
+        self.error_file_data: dict[str, Any] = data or {"message": "<NONE>"}
+        self.message: Any = (data and data["message"]) or self._message_from_exit_code()
         self.timestamp = int(time.time())
         if data is None:
-            self.error_file = NOT_AVAILABLE
-            self.error_file_data = {"message": "<NONE>"}
-            self.message = self._message_from_exit_code()
             return
-        self.error_file_data = data
-        self.message = data["message"] or self._message_from_exit_code()
         said = self._extra_info().get("timestamp", data.get("timestamp"))
         with contextlib.suppress(TypeError, ValueError, OverflowError):  # a foreign writer's word
             moment = int(said)  # type: ignore[arg-type]  # whatever it is: int() decides

@@ -13,7 +13,6 @@ import logging
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import IntFlag
 from typing import NamedTuple
 
@@ -80,9 +79,10 @@ def to_map(val_or_map: Std | Mapping[int, Std], local_world_size: int) -> dict[i
     return {rank: val_or_map.get(rank, Std.NONE) for rank in range(local_world_size)}
 
 
-@dataclass
-class LogsDest:  # not frozen: plug-ins change what DefaultLogsSpecs.reify() gave them
+class LogsDest:
     """Where the output of one attempt's workers goes, as paths by local rank.
+
+    Plug-ins change what ``DefaultLogsSpecs.reify`` gave them.
 
     Args:
         stdouts: Log file of standard output; "" inherits the agent's, ``/dev/null`` drops it.
@@ -94,13 +94,23 @@ class LogsDest:  # not frozen: plug-ins change what DefaultLogsSpecs.reify() gav
         filtered_stderr: The same for standard error.
     """
 
-    stdouts: dict[int, str] = field(default_factory=dict)
-    stderrs: dict[int, str] = field(default_factory=dict)
-    tee_stdouts: dict[int, str] = field(default_factory=dict)
-    tee_stderrs: dict[int, str] = field(default_factory=dict)
-    error_files: dict[int, str] = field(default_factory=dict)
-    filtered_stdout: str = ""
-    filtered_stderr: str = ""
+    def __init__(
+        self,
+        stdouts: dict[int, str] | None = None,
+        stderrs: dict[int, str] | None = None,
+        tee_stdouts: dict[int, str] | None = None,
+        tee_stderrs: dict[int, str] | None = None,
+        error_files: dict[int, str] | None = None,
+        filtered_stdout: str = "",
+        filtered_stderr: str = "",
+    ) -> None:
+        self.stdouts = {} if stdouts is None else stdouts
+        self.stderrs = {} if stderrs is None else stderrs
+        self.tee_stdouts = {} if tee_stdouts is None else tee_stdouts
+        self.tee_stderrs = {} if tee_stderrs is None else tee_stderrs
+        self.error_files = {} if error_files is None else error_files
+        self.filtered_stdout = filtered_stdout
+        self.filtered_stderr = filtered_stderr
 
 
 class Route(NamedTuple):

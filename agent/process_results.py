@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from .failure import ProcessFailure
@@ -24,7 +23,6 @@ class WorkerExit(NamedTuple):
     stopped: bool
 
 
-@dataclass
 class RunProcsResult:
     """How a set of worker processes ended.
 
@@ -35,10 +33,17 @@ class RunProcsResult:
         stderrs: The same for standard error.
     """
 
-    return_values: dict[int, Any] = field(default_factory=dict)
-    failures: dict[int, ProcessFailure] = field(default_factory=dict)
-    stdouts: dict[int, str] = field(default_factory=dict)
-    stderrs: dict[int, str] = field(default_factory=dict)
+    def __init__(
+        self,
+        return_values: dict[int, Any] | None = None,
+        failures: dict[int, ProcessFailure] | None = None,
+        stdouts: dict[int, str] | None = None,
+        stderrs: dict[int, str] | None = None,
+    ) -> None:
+        self.return_values = {} if return_values is None else return_values
+        self.failures = {} if failures is None else failures
+        self.stdouts = {} if stdouts is None else stdouts
+        self.stderrs = {} if stderrs is None else stderrs
 
     def is_failed(self) -> bool:
         """Return whether a worker failed."""

@@ -6,7 +6,6 @@ import enum
 import os
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -19,7 +18,6 @@ class UsageError(ValueError):
     """What the user asked for can't be run, and nothing was."""
 
 
-@dataclass
 class WorkerSpec:
     """The plan of a worker group: what is run, how often, and with which others.
 
@@ -45,37 +43,54 @@ class WorkerSpec:
         ValueError: A number is out of range, or there is no entrypoint.
     """
 
-    role: str
-    local_world_size: int
-    rdzv_handler: RendezvousHandler
-    fn: Callable[..., Any] | None = None
-    entrypoint: Callable[..., Any] | str | None = None
-    args: tuple[Any, ...] = ()
-    max_restarts: int = 3
-    monitor_interval: float = 0.1
-    master_port: int | None = None
-    master_addr: str | None = None
-    local_addr: str | None = None
-    event_log_handler: str = "null"
-    numa_options: Any = None
-    duplicate_stdout_filters: list[str] | None = None
-    duplicate_stderr_filters: list[str] | None = None
-    virtual_local_rank: bool = False
-
-    def __post_init__(self) -> None:
-        if self.local_world_size < 1:
-            raise ValueError(f"local_world_size={self.local_world_size}: give at least 1")
-        if self.monitor_interval <= 0:
-            raise ValueError(f"monitor_interval={self.monitor_interval}: give more than 0 s")
-        if self.max_restarts < 0:
-            raise ValueError(f"max_restarts={self.max_restarts}: give 0 or more")
-        if self.fn is not None:
+    def __init__(
+        self,
+        role: str,
+        local_world_size: int,
+        rdzv_handler: RendezvousHandler,
+        fn: Callable[..., Any] | None = None,
+        entrypoint: Callable[..., Any] | str | None = None,
+        args: tuple[Any, ...] = (),
+        max_restarts: int = 3,
+        monitor_interval: float = 0.1,
+        master_port: int | None = None,
+        master_addr: str | None = None,
+        local_addr: str | None = None,
+        event_log_handler: str = "null",
+        numa_options: Any = None,
+        duplicate_stdout_filters: list[str] | None = None,
+        duplicate_stderr_filters: list[str] | None = None,
+        virtual_local_rank: bool = False,
+    ) -> None:
+        if local_world_size < 1:
+            raise ValueError(f"local_world_size={local_world_size}: give at least 1")
+        if monitor_interval <= 0:
+            raise ValueError(f"monitor_interval={monitor_interval}: give more than 0 s")
+        if max_restarts < 0:
+            raise ValueError(f"max_restarts={max_restarts}: give 0 or more")
+        if fn is not None:
             warnings.warn(
-                "WorkerSpec(fn=…) is deprecated: use entrypoint=…", DeprecationWarning, stacklevel=3
+                "WorkerSpec(fn=…) is deprecated: use entrypoint=…", DeprecationWarning, stacklevel=2
             )
-            self.entrypoint = self.fn
-        if not self.entrypoint:
+            entrypoint = fn
+        if not entrypoint:
             raise ValueError("a WorkerSpec needs an entrypoint: a command or a function")
+        self.role = role
+        self.local_world_size = local_world_size
+        self.rdzv_handler = rdzv_handler
+        self.fn = fn
+        self.entrypoint = entrypoint
+        self.args = args
+        self.max_restarts = max_restarts
+        self.monitor_interval = monitor_interval
+        self.master_port = master_port
+        self.master_addr = master_addr
+        self.local_addr = local_addr
+        self.event_log_handler = event_log_handler
+        self.numa_options = numa_options
+        self.duplicate_stdout_filters = duplicate_stdout_filters
+        self.duplicate_stderr_filters = duplicate_stderr_filters
+        self.virtual_local_rank = virtual_local_rank
 
     def get_entrypoint_name(self) -> str:
         """Return the function's qualified name, or the command's file name."""
@@ -181,7 +196,6 @@ class WorkerGroup:
         self.master_port: int | None = None
 
 
-@dataclass
 class RunResult:
     """How a worker group stands, or ended.
 
@@ -192,10 +206,17 @@ class RunResult:
         report: Every rank's end and the job's first failure, when the job failed.
     """
 
-    state: WorkerState
-    return_values: dict[int, Any] = field(default_factory=dict)
-    failures: dict[int, ProcessFailure] = field(default_factory=dict)
-    report: JobReport | None = None
+    def __init__(
+        self,
+        state: WorkerState,
+        return_values: dict[int, Any] | None = None,
+        failures: dict[int, ProcessFailure] | None = None,
+        report: JobReport | None = None,
+    ) -> None:
+        self.state = state
+        self.return_values = {} if return_values is None else return_values
+        self.failures = {} if failures is None else failures
+        self.report = report
 
     def is_failed(self) -> bool:
         """Return whether the group failed."""

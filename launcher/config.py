@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..agent.signals import DEFAULT_SIGNALS, parse_signals
@@ -13,6 +13,8 @@ from .given import quoted, variable_of
 from .parsing import is_module_name
 
 if TYPE_CHECKING:
+    from typing_extensions import Self
+
     from ..agent.logs import LogsSpecs
 
 START_METHODS = ("spawn", "fork", "forkserver")
@@ -91,8 +93,37 @@ class Environment(NamedTuple):
         return timeout_s
 
 
-@dataclass(frozen=True, slots=True)
-class LaunchConfig:
+class _Fields(NamedTuple):
+    """What a launch config is made from, as it was given."""
+
+    min_nodes: int
+    max_nodes: int
+    nproc_per_node: int
+    # What None stands for is settled at construction, so readers never find it.
+    logs_specs: LogsSpecs = None  # type: ignore[assignment]
+    run_id: str = ""
+    role: str = "default_role"
+    rdzv_endpoint: str = ""
+    rdzv_backend: str = ""
+    rdzv_configs: Mapping[str, Any] = MappingProxyType({})
+    rdzv_timeout: int = -1
+    max_restarts: int = 3
+    monitor_interval: float = 0.1
+    start_method: str = "spawn"
+    log_line_prefix_template: str | None = None
+    metrics_cfg: Mapping[str, str] = MappingProxyType({})
+    local_addr: str | None = None
+    event_log_handler: str = "null"
+    numa_options: Any = None
+    signals_to_handle: str = DEFAULT_SIGNALS
+    duplicate_stdout_filters: list[str] | None = None
+    duplicate_stderr_filters: list[str] | None = None
+    virtual_local_rank: bool = False
+    shutdown_timeout: float = None  # type: ignore[assignment]
+    preload: Sequence[str] = ()
+
+
+class LaunchConfig(_Fields):
     """How to launch the workers of one node, the others of the job being launched alike.
 
     Args:
@@ -129,95 +160,86 @@ class LaunchConfig:
         ValueError: A value is out of its range; the message names it.
     """
 
-    min_nodes: int
-    max_nodes: int
-    nproc_per_node: int
-    # What None stands for is settled at construction, so readers never find it.
-    logs_specs: LogsSpecs = None  # type: ignore[assignment]
-    run_id: str = ""
-    role: str = "default_role"
-    rdzv_endpoint: str = ""
-    rdzv_backend: str = ""
-    rdzv_configs: Mapping[str, Any] = field(default_factory=dict)
-    rdzv_timeout: int = -1
-    max_restarts: int = 3
-    monitor_interval: float = 0.1
-    start_method: str = "spawn"
-    log_line_prefix_template: str | None = None
-    metrics_cfg: Mapping[str, str] = field(default_factory=dict)
-    local_addr: str | None = None
-    event_log_handler: str = "null"
-    numa_options: Any = None
-    signals_to_handle: str = DEFAULT_SIGNALS
-    duplicate_stdout_filters: list[str] | None = None
-    duplicate_stderr_filters: list[str] | None = None
-    virtual_local_rank: bool = False
-    shutdown_timeout: float = None  # type: ignore[assignment]
-    preload: Sequence[str] = ()
+    __slots__ = ()
 
-    def __post_init__(self) -> None:
-        configs = dict(self.rdzv_configs)
-        if self.rdzv_timeout != -1:
-            configs["timeout"] = self.rdzv_timeout
-        self._complete("rdzv_configs", configs)
-        self._complete("rdzv_backend", self.rdzv_backend or self._default_backend())
-        if self.logs_specs is None:
-            from ..agent.logs import DefaultLogsSpecs  # noqa: PLC0415  the command line has its own
+    if not TYPE_CHECKING:  # the fields' own signature is the right one
 
-            self._complete("logs_specs", DefaultLogsSpecs())
-        if self.shutdown_timeout is None:
-            self._complete("shutdown_timeout", Environment.current().shutdown_timeout_s)
-        for is_wrong, sentence in self._rules():
-            if is_wrong:
-                raise ValueError(sentence)
-        try:
-            parse_signals(self.signals_to_handle)
-        except ValueError as error:
-            raise ValueError(f"signals_to_handle={self.signals_to_handle!r}: {error}") from error
+        def __new__(cls, *args: Any, **settings: Any) -> Self:
+            return cls._make(_checked(_completed(_Fields(*args, **settings))))
 
-    def _complete(self, name: str, value: object) -> None:
-        object.__setattr__(self, name, value)
+        def _replace(self, **changes: Any) -> LaunchConfig:
+            return LaunchConfig(**{**self._asdict(), **changes})
 
-    def _default_backend(self) -> str:
-        needs_no_other = self.max_nodes == 1 and not self.rdzv_endpoint
-        return STANDALONE if needs_no_other else "c10d"
 
-    def _rules(self) -> tuple[tuple[bool, str], ...]:
-        """Return whether each rule is broken, with the sentence that says so."""
-        return (
-            (self.min_nodes < 1, f"min_nodes={self.min_nodes}: a job takes at least 1 node"),
-            (
-                self.max_nodes < self.min_nodes,
-                f"max_nodes={self.max_nodes} is less than min_nodes={self.min_nodes}",
-            ),
-            (
-                self.nproc_per_node < 1,
-                f"nproc_per_node={self.nproc_per_node}: give at least 1 worker",
-            ),
-            (
-                self.rdzv_backend == STANDALONE and self.max_nodes > 1,
-                f"max_nodes={self.max_nodes}: rdzv_backend='standalone' is for one node",
-            ),
-            (
-                self.rdzv_backend == "static" and self.min_nodes != self.max_nodes,
-                "rdzv_backend='static' takes a fixed number of nodes; use 'c10d' for a range",
-            ),
-            (self.max_restarts < 0, f"max_restarts={self.max_restarts}: give 0 or more"),
-            (
-                not self.monitor_interval > 0,
-                f"monitor_interval={self.monitor_interval}: give more than 0 seconds",
-            ),
-            (
-                self.start_method not in START_METHODS,
-                f"start_method={self.start_method!r}: give one of {', '.join(START_METHODS)}",
-            ),
-            (
-                not self.shutdown_timeout >= 0,
-                f"shutdown_timeout={self.shutdown_timeout}: give 0 seconds or more",
-            ),
-            (
-                isinstance(self.preload, str) or not all(map(is_module_name, self.preload)),
-                f"preload={self.preload!r}: give a list of names of modules",
-            ),
-            (not self.role, "role='': give the workers' role a name"),
-        )
+def _completed(given: _Fields) -> _Fields:
+    """Return the fields with what None and "" stand for."""
+    configs = dict(given.rdzv_configs)
+    if given.rdzv_timeout != -1:
+        configs["timeout"] = given.rdzv_timeout
+    meets_nobody = given.max_nodes == 1 and not given.rdzv_endpoint
+    logs_specs = given.logs_specs
+    if logs_specs is None:
+        from ..agent.logs import DefaultLogsSpecs  # noqa: PLC0415  the command line has its own
+
+        logs_specs = DefaultLogsSpecs()
+    shutdown_timeout = given.shutdown_timeout
+    if shutdown_timeout is None:
+        shutdown_timeout = Environment.current().shutdown_timeout_s
+    return given._replace(
+        rdzv_configs=configs,
+        rdzv_backend=given.rdzv_backend or (STANDALONE if meets_nobody else "c10d"),
+        logs_specs=logs_specs,
+        shutdown_timeout=shutdown_timeout,
+    )
+
+
+def _checked(config: _Fields) -> _Fields:
+    for is_wrong, sentence in _rules(config):
+        if is_wrong:
+            raise ValueError(sentence)
+    try:
+        parse_signals(config.signals_to_handle)
+    except ValueError as error:
+        raise ValueError(f"signals_to_handle={config.signals_to_handle!r}: {error}") from error
+    return config
+
+
+def _rules(config: _Fields) -> tuple[tuple[bool, str], ...]:
+    """Return whether each rule is broken, with the sentence that says so."""
+    return (
+        (config.min_nodes < 1, f"min_nodes={config.min_nodes}: a job takes at least 1 node"),
+        (
+            config.max_nodes < config.min_nodes,
+            f"max_nodes={config.max_nodes} is less than min_nodes={config.min_nodes}",
+        ),
+        (
+            config.nproc_per_node < 1,
+            f"nproc_per_node={config.nproc_per_node}: give at least 1 worker",
+        ),
+        (
+            config.rdzv_backend == STANDALONE and config.max_nodes > 1,
+            f"max_nodes={config.max_nodes}: rdzv_backend='standalone' is for one node",
+        ),
+        (
+            config.rdzv_backend == "static" and config.min_nodes != config.max_nodes,
+            "rdzv_backend='static' takes a fixed number of nodes; use 'c10d' for a range",
+        ),
+        (config.max_restarts < 0, f"max_restarts={config.max_restarts}: give 0 or more"),
+        (
+            not config.monitor_interval > 0,
+            f"monitor_interval={config.monitor_interval}: give more than 0 seconds",
+        ),
+        (
+            config.start_method not in START_METHODS,
+            f"start_method={config.start_method!r}: give one of {', '.join(START_METHODS)}",
+        ),
+        (
+            not config.shutdown_timeout >= 0,
+            f"shutdown_timeout={config.shutdown_timeout}: give 0 seconds or more",
+        ),
+        (
+            isinstance(config.preload, str) or not all(map(is_module_name, config.preload)),
+            f"preload={config.preload!r}: give a list of names of modules",
+        ),
+        (not config.role, "role='': give the workers' role a name"),
+    )

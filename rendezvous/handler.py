@@ -10,7 +10,6 @@ from __future__ import annotations
 import enum
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple
 
@@ -41,8 +40,12 @@ class RendezvousGracefulExitError(RendezvousError):
     """This node was never needed and leaves: not a failure, the agent exits with 0."""
 
 
-@dataclass(frozen=True, slots=True)
-class RendezvousStoreInfo:
+class _Address(NamedTuple):
+    master_addr: str
+    master_port: int
+
+
+class RendezvousStoreInfo(_Address):
     """Where the workers of one attempt find their torch store.
 
     Args:
@@ -52,9 +55,7 @@ class RendezvousStoreInfo:
 
     MASTER_ADDR_KEY: ClassVar[str] = "MASTER_ADDR"
     MASTER_PORT_KEY: ClassVar[str] = "MASTER_PORT"
-
-    master_addr: str
-    master_port: int
+    __slots__ = ()
 
     @staticmethod
     def build(

@@ -96,7 +96,7 @@ def test_each_worker_has_a_directory_with_its_files(tmp_path):
     attempt = f"{run}/attempt_0"
     assert run.name.startswith("job_")
     assert ["0", "1"] == sorted(os.listdir(attempt))
-    assert (
+    assert vars(
         LogsDest(
             stdouts={0: f"{attempt}/0/stdout.log", 1: f"{attempt}/1/stdout.log"},
             stderrs={0: "", 1: f"{attempt}/1/stderr.log"},
@@ -106,8 +106,7 @@ def test_each_worker_has_a_directory_with_its_files(tmp_path):
             filtered_stdout=f"{attempt}/filtered_stdout.log",
             filtered_stderr=f"{attempt}/filtered_stderr.log",
         )
-        == dest
-    )
+    ) == vars(dest)
 
 
 def test_each_worker_is_told_its_error_file(tmp_path):
@@ -320,7 +319,7 @@ def test_no_files_are_made_below_dev_null():
     envs = envs_for()
     dest = DefaultLogsSpecs(os.devnull, redirects=Std.OUT, tee={1: Std.ERR}).reify(envs)
 
-    assert (
+    assert vars(
         LogsDest(
             stdouts=NOTHING,
             stderrs={0: "", 1: os.devnull},
@@ -329,8 +328,7 @@ def test_no_files_are_made_below_dev_null():
             filtered_stdout=os.devnull,
             filtered_stderr=os.devnull,
         )
-        == dest
-    )
+    ) == vars(dest)
     assert ["", ""] == [env["TORCHELASTIC_ERROR_FILE"] for env in envs.values()]
 
 

@@ -10,10 +10,11 @@ import pytest
 pytestmark = pytest.mark.integration
 
 EXIT_3 = "import sys; sys.exit(3)"
-SHOW = "import os, sys; print(sys.argv[1:], os.environ.get('OMP_NUM_THREADS'))"
+# One write for each line: print makes two of it, between which another worker may write.
+SHOW = "import os, sys; sys.stdout.write(f\"{sys.argv[1:]} {os.getenv('OMP_NUM_THREADS')}\\n\")"
 HANG = "import signal; print('ready', flush=True); signal.pause()"
 HEAVY = "torch rich asyncio importlib.metadata multiprocessing http psutil "
-NOT_AT_START = "click subprocess json datetime pathlib tempfile shutil uuid ipaddress difflib"
+NOT_AT_START = "click dataclasses inspect subprocess json datetime pathlib tempfile shutil uuid"
 MARK = "open('ran', 'w').close()"
 
 
