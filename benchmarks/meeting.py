@@ -1,0 +1,245 @@
+"""Let N nodes meet, each a thread of this process, and tell what that cost, as JSON.
+
+    python benchmarks/meeting.py c10d 128             elrun's rendezvous over one TCPStore
+    python benchmarks/meeting.py etcd-v3 64           over a real etcd
+    python benchmarks/meeting.py memory 1024          over a dictionary: what the protocol itself costs
+    python benchmarks/meeting.py today 64             torchrun's own handler over one TCPStore
+
+Every node has connections of its own, which are open before the clock starts: on a cluster each
+node opens its own at the same time as all others, here one machine would do the work of all. An
+operation is a call to the store; its bytes are those of keys and values, both ways.
+"""
+
+import contextlib
+import json
+import resource
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+from elrun.rendezvous.handler import NodeProfile
+from elrun.rendezvous.memory import MemoryStore
+from elrun.rendezvous.parameters import RendezvousParameters
+from elrun.rendezvous.rounds import RoundRendezvous
+from elrun.rendezvous.store import Connection
+from elrun.rendezvous.timing import timing_of
+
+JOIN_TIMEOUT_S = 300
+STACK_BYTES = 256 << 10
+
+
+class Meter:
+    """What all nodes together asked of the store."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.operations = 0
+        self.bytes = 0
+
+    def count(self, *texts: str | bytes | None) -> None:
+        size = sum(len(text) for text in texts if text)
+        with self.lock:
+            self.operations += 1
+            self.bytes += size
+
+
+class MeteredStore:
+    """A store of elrun's whose calls are counted."""
+
+    def __init__(self, store: Any, meter: Meter) -> None:
+        self.store = store
+        self.meter = meter
+
+    def add(self, key: str, amount: int) -> int:
+        self.meter.count(key, b"12345678")
+        return self.store.add(key, amount)
+
+    def set(self, values: Mapping[str, bytes]) -> None:
+        self.meter.count(*values, *values.values())
+        self.store.set(values)
+
+    def get(self, keys: Sequence[str]) -> list[bytes | None]:
+        values = self.store.get(keys)
+        self.meter.count(*keys, *values)
+        return values
+
+    def create(self, key: str, value: bytes, instead_of: bytes = b"") -> bytes:
+        standing = self.store.create(key, value, instead_of)
+        self.meter.count(key, value, standing)
+        return standing
+
+    def wait(self, keys: Sequence[str], timeout_s: float | None) -> list[bytes] | None:
+        self.meter.count(*keys)
+        values = self.store.wait(keys, timeout_s)
+        with self.meter.lock:
+            self.meter.bytes += sum(map(len, values or ()))
+        return values
+
+    def close(self) -> None:
+        self.store.close()
+
+
+class MeteredTorchStore:
+    """What torchrun's backend asks of a TCPStore, counted."""
+
+    def __init__(self, store: Any, meter: Meter) -> None:
+        self.store = store
+        self.meter = meter
+
+    def get(self, key: str) -> bytes:
+        value = self.store.get(key)
+        self.meter.count(key, value)
+        return value
+
+    def compare_set(self, key: str, expected: str, desired: str) -> bytes:
+        standing = self.store.compare_set(key, expected, desired)
+        self.meter.count(key, expected, desired, standing)
+        return standing
+
+
+@contextlib.contextmanager
+def tcp_stores(count: int) -> Iterator[list[Any]]:
+    """Give each node a TcpStore with two open connections to one server."""
+    from elrun.rendezvous.addresses import Endpoint
+    from elrun.rendezvous.c10d import Reach
+    from elrun.rendezvous.ports import free_port
+
+    endpoint = Endpoint("127.0.0.1", free_port())
+    host = Reach(endpoint, True, None, 30)(threading.Event()).store
+    host.set({"here": b"1"})
+    stores = [
+        Reach(endpoint, False, None, 30)(threading.Event()).store for _ in range(count - 1)
+    ]
+    for store in stores:
+        store.wait(["here"], 30)  # leaves a connection for the next wait
+    host.wait(["here"], 30)
+    yield [host, *stores]
+    for store in [*stores, host]:
+        store.close()
+
+
+@contextlib.contextmanager
+def memory_stores(count: int) -> Iterator[list[Any]]:
+    shelf = MemoryStore()
+    yield [shelf.connect() for _ in range(count)]
+
+
+@contextlib.contextmanager
+def etcd_stores(count: int) -> Iterator[list[Any]]:
+    """Give each node a store over one real etcd."""
+    from elrun.rendezvous.etcd_server import EtcdServer
+    from elrun.rendezvous.etcd_settings import etcd_settings
+    from elrun.rendezvous.etcd_v3 import EtcdV3Store
+    from elrun.rendezvous.etcd_v3_client import Gateway
+
+    with EtcdServer() as server:
+        params = RendezvousParameters("etcd-v3", server.get_endpoint(), "bench", 1, count)
+        settings = etcd_settings(params)
+        stores = []
+        for _ in range(count):
+            gateways = [Gateway(settings, endpoint) for endpoint in settings.endpoints]
+            stores.append(EtcdV3Store(settings.name, gateways, "run/bench"))
+            stores[-1].open()
+        yield stores
+        for store in stores:
+            store.close()
+
+
+STORES = {"c10d": tcp_stores, "memory": memory_stores, "etcd-v3": etcd_stores}
+
+
+@contextlib.contextmanager
+def elrun_nodes(backend: str, count: int, meter: Meter) -> Iterator[list[Callable[[], int]]]:
+    """Make elrun's nodes; each function joins and returns the size of the round."""
+    params = RendezvousParameters("memory", "", "bench", count, count)
+    timing = replace(timing_of(params), join_timeout_s=JOIN_TIMEOUT_S)
+    with STORES[backend](count) as stores:
+        handlers = []
+        for store in stores:
+            connection = Connection(MeteredStore(store, meter), "127.0.0.1")
+            handler = RoundRendezvous(params, lambda _, it=connection: it, timing)
+            handler.describe(NodeProfile(8))
+            handlers.append(handler)
+        yield [lambda it=each: it.next_rendezvous().world_size for each in handlers]
+
+
+@contextlib.contextmanager
+def torch_nodes(count: int, meter: Meter) -> Iterator[list[Callable[[], int]]]:
+    """Make torchrun's nodes over one TCPStore, each with a connection of its own."""
+    from elrun.rendezvous.ports import free_port
+    from torch.distributed import TCPStore
+    from torch.distributed.elastic.rendezvous.c10d_rendezvous_backend import C10dRendezvousBackend
+    from torch.distributed.elastic.rendezvous.dynamic_rendezvous import (
+        DynamicRendezvousHandler,
+        RendezvousTimeout,
+    )
+
+    port = free_port()
+    patience = timedelta(seconds=JOIN_TIMEOUT_S)
+    stores = [
+        TCPStore(
+            "127.0.0.1", port, is_master=number == 0, wait_for_workers=False, timeout=patience
+        )
+        for number in range(count)
+    ]
+    handlers = []
+    for store in stores:
+        backend = C10dRendezvousBackend(MeteredTorchStore(store, meter), "bench")
+        handlers.append(
+            DynamicRendezvousHandler.from_backend(
+                "bench", store, backend, count, count, timeout=RendezvousTimeout(join=patience)
+            )
+        )
+    yield [lambda it=each: it.next_rendezvous().world_size for each in handlers]
+
+
+def meet(nodes: Sequence[Callable[[], int]]) -> float:
+    """Let all nodes join at once; return the seconds until the last one is in the round."""
+    begin = threading.Barrier(len(nodes) + 1)
+    sizes = []
+    arrived = threading.Semaphore(0)
+
+    def join(node: Callable[[], int]) -> None:
+        begin.wait()
+        try:
+            sizes.append(node())
+        finally:
+            arrived.release()
+
+    for node in nodes:
+        threading.Thread(target=join, args=(node,), daemon=True).start()
+    begin.wait()
+    started_at = time.perf_counter()
+    for _ in nodes:
+        arrived.acquire()
+    seconds = time.perf_counter() - started_at
+    if sizes != [len(nodes)] * len(nodes):
+        raise SystemExit(f"not all nodes met: {sorted(set(sizes))}")
+    return seconds
+
+
+def main() -> None:
+    kind, count = sys.argv[1], int(sys.argv[2])
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    threading.stack_size(STACK_BYTES)
+    # Each of a thousand threads that want to run would else wake up 200 times a second to say so.
+    sys.setswitchinterval(1)
+    meter = Meter()
+    nodes = torch_nodes(count, meter) if kind == "today" else elrun_nodes(kind, count, meter)
+    with nodes as joins:
+        seconds = meet(joins)
+        figures = {"seconds": seconds, "operations": meter.operations, "bytes": meter.bytes}
+        print(json.dumps(figures), flush=True)
+        # Threads that wait in torch must not see the interpreter go down.
+        import os
+
+        os._exit(0)
+
+
+if __name__ == "__main__":
+    main()
