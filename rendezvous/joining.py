@@ -20,9 +20,10 @@ from .handler import (
 from .heart import Heart
 from .keys import RunKeys
 from .naming import name_hosts
+from .placing import places_to_write, unoccupied
 from .records import History, Node, Roster
 from .round import DOOR, has_room, void_roster
-from .sealing import VOID, Seat, places_to_write, refusal, unoccupied
+from .sealing import VOID, Seat, refusal
 from .store import Store
 from .timing import Timing
 from .wire import (

@@ -6,7 +6,6 @@ import itertools
 import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 
 from .attendance import take_attendance
 from .handler import (
@@ -17,9 +16,10 @@ from .handler import (
     VerdictKind,
 )
 from .heart import FIRST_BEAT, Heart
-from .keys import RoundKeys, RunKeys
+from .keys import RunKeys
 from .lookout import Lookout
-from .records import History, Limits, Node, NotTaken, Place, Roster
+from .placing import places_to_write, unoccupied
+from .records import History, Limits, Node, Place, Roster
 from .round import (
     DOOR,
     Await,
@@ -30,7 +30,6 @@ from .round import (
     draw_roster,
     limits_of_run,
     place_of,
-    places_of,
 )
 from .shortfall import shortfall
 from .store import Store
@@ -39,9 +38,7 @@ from .wire import (
     read_node,
     read_place,
     read_roster,
-    write_forming,
     write_node,
-    write_place,
     write_roster,
     write_verdict,
 )
@@ -310,33 +307,6 @@ class Seat:
 
     def _read_roster(self, data: bytes) -> Roster:
         return read_roster(self._keys.roster, data)
-
-
-def places_to_write(run: RunKeys, roster: Roster, taken: int) -> dict[str, bytes]:
-    """Return what follows from a roster: places, first beats, and where newcomers go now.
-
-    Args:
-        run: The run's keys.
-        roster: The standing roster.
-        taken: Number of seats that were taken.
-    """
-    keys = run.round(roster.round)
-    places = places_of(roster)
-    values = {keys.place(n): write_place(places.get(n, NotTaken())) for n in range(taken)}
-    beats = {keys.beat(rank): FIRST_BEAT for rank in range(len(places))}
-    return {**values, **beats, run.record: write_forming(roster.round + 1)}
-
-
-def unoccupied(keys: RoundKeys, numbers: Iterable[int], node: Node) -> dict[str, bytes]:
-    """Return records that say that these seats have no node, or have it no more.
-
-    Args:
-        keys: The round's keys.
-        numbers: The seats.
-        node: The node that says so.
-    """
-    record = write_node(replace(node, is_withdrawn=True))
-    return {keys.node(number): record for number in numbers}
 
 
 def refusal(run: RunKeys, limits: Limits, mine: Limits) -> RendezvousStateError:
