@@ -8,6 +8,7 @@ loop looks every ``monitor_interval`` seconds.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import signal
@@ -222,8 +223,7 @@ class SimpleElasticAgent(Recording, Measuring, ElasticAgent):
             verdict = self._rounds.verdict()
             step = next_step(result.state, verdict, self._remaining_restarts, waited=waited)
             if step is Step.REPORT_FAILURE:
-                failure = self._describe_failure(result)
-                verdict = self._ask(lambda: self._rounds.conclude(failure))  # noqa: B023  at once
+                verdict = self._report_failure(result)
                 step = next_step(result.state, verdict, self._remaining_restarts)
             waited = step is Step.WAIT_FOR_OTHERS
             self._record_verdict(verdict, step)
@@ -258,6 +258,14 @@ class SimpleElasticAgent(Recording, Measuring, ElasticAgent):
                     )
 
     @measured
+    def _report_failure(self, result: RunResult) -> Verdict:
+        """Tell the other nodes that a worker failed here; return the verdict that stands."""
+        failure = self._describe_failure(result)
+        if self._remaining_restarts == 0:
+            with contextlib.suppress(RendezvousError):  # concluding will show what is wrong
+                self._ask(self._rounds.await_signs_of_life)
+        return self._ask(lambda: self._rounds.conclude(failure))
+
     def _initialize_workers(self, worker_group: WorkerGroup) -> None:
         """Meet the other nodes and start a fresh set of workers."""
         self._rendezvous(worker_group)

@@ -274,6 +274,16 @@ class RoundHandler(RendezvousHandler):
     def look_for_waiting_nodes(self) -> None:
         """Ask once whether nodes are waiting, which ends the round."""
 
+    def await_signs_of_life(self) -> None:
+        """Wait, if the job could bear the loss of a node, until all have shown that they live.
+
+        Whoever is about to end the job for a failure asks for that first: the failure may be what
+        the loss of a node looks like from its peers, and then the loss becomes the verdict.
+
+        Raises:
+            RendezvousConnectionError: The store was lost.
+        """
+
     @abstractmethod
     def describe(self, profile: NodeProfile) -> None:
         """Say what this node brings to the rounds it will join; before ``next_rendezvous``."""

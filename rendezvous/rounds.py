@@ -31,6 +31,7 @@ from .membership import Membership
 from .parameters import RendezvousParameters
 from .ports import PortClaim
 from .records import History, Limits, Node, Origin, Roster
+from .roll_call import call_the_roll
 from .round import DOOR
 from .round_store import RoundStore
 from .signing import secret_of
@@ -159,6 +160,12 @@ class RoundRendezvous(RoundHandler):
                 raise
             return moved
         return self._settle(place, read_verdict(keys.verdict, data))
+
+    def await_signs_of_life(self) -> None:
+        """Wait until all other members live or are lost, if there are more than are needed."""
+        store, place, keys = self._current_round()
+        if place.group_world_size > self._limits.min_nodes:
+            call_the_roll(store, keys, place, self._timing, self._clock)
 
     def arrive(self) -> None:
         """Say that this node's workers all succeeded; the last node to say so concludes DONE."""

@@ -82,9 +82,10 @@ def test_survivors_of_a_killed_node_go_on(agents, script):
     assert ["nodes 3 restart 0\nnodes 2 restart 0\n"] * 2 == stop(jobs)
 
 
-def test_collectives_that_fail_with_a_lost_node_cost_nothing(agents, script):
+@pytest.mark.parametrize("max_restarts", [0, 1])
+def test_collectives_that_fail_with_a_lost_node_cost_nothing(agents, script, max_restarts):
     """Its peers' workers fail before the node is missed; that is put down to the node."""
-    options = ["--nnodes", "2:3", "--max-restarts", 1]
+    options = ["--nnodes", "2:3", "--max-restarts", max_restarts]
     jobs = agents(3, *options, script(REDUCE_AND_HANG))
     wait_for_lines(jobs, "sum 3")
     victim = jobs.pop()
