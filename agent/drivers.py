@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
+
+from .gpus import Gpu
 
 _UUID_BYTES = 96
 _ZE_INIT_GPU_ONLY = 1
@@ -18,8 +20,22 @@ def load_library(name: str) -> ctypes.CDLL | None:
         return None
 
 
-def nvml_ids(load: Callable[[str], Any] = load_library) -> list[str] | None:
-    """Return the ids of the NVIDIA GPUs by ordinal, or None where NVML can't say.
+class _PciInfo(ctypes.Structure):
+    """NVML's ``nvmlPciInfo_t``, third version."""
+
+    _fields_: ClassVar[list[tuple[str, Any]]] = [
+        ("short_address", ctypes.c_char * 16),
+        ("domain", ctypes.c_uint),
+        ("bus", ctypes.c_uint),
+        ("device", ctypes.c_uint),
+        ("device_id", ctypes.c_uint),
+        ("subsystem_id", ctypes.c_uint),
+        ("address", ctypes.c_char * 32),
+    ]
+
+
+def nvml_gpus(load: Callable[[str], Any] = load_library) -> list[Gpu] | None:
+    """Return the NVIDIA GPUs by ordinal, or None where NVML can't say.
 
     Args:
         load: Returns the library of a name, or None.
@@ -28,16 +44,16 @@ def nvml_ids(load: Callable[[str], Any] = load_library) -> list[str] | None:
     if nvml is None or nvml.nvmlInit_v2() != 0:
         return None
     try:
-        return _nvml_ids(nvml)
+        return _nvml_gpus(nvml)
     finally:
         nvml.nvmlShutdown()
 
 
-def _nvml_ids(nvml: Any) -> list[str] | None:
+def _nvml_gpus(nvml: Any) -> list[Gpu] | None:
     count = ctypes.c_uint()
     if nvml.nvmlDeviceGetCount_v2(ctypes.byref(count)) != 0:
         return None
-    ids = []
+    gpus = []
     for ordinal in range(count.value):
         device = ctypes.c_void_p()
         name = ctypes.create_string_buffer(_UUID_BYTES)
@@ -45,8 +61,15 @@ def _nvml_ids(nvml: Any) -> list[str] | None:
             return None
         if nvml.nvmlDeviceGetUUID(device, name, _UUID_BYTES) != 0:
             return None
-        ids.append(name.value.decode("ascii", errors="replace"))
-    return ids
+        gpus.append(Gpu(name.value.decode("ascii", errors="replace"), _nvml_address(nvml, device)))
+    return gpus
+
+
+def _nvml_address(nvml: Any, device: ctypes.c_void_p) -> str:
+    pci = _PciInfo()
+    if nvml.nvmlDeviceGetPciInfo_v3(device, ctypes.byref(pci)) != 0:
+        return ""
+    return f"{pci.domain:04x}:{pci.bus:02x}:{pci.device:02x}.0"
 
 
 def level_zero_count(load: Callable[[str], Any] = load_library) -> int | None:

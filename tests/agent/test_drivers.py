@@ -1,7 +1,8 @@
 """What the GPU drivers' libraries are asked, and what is made of their answers."""
 
 import pytest
-from elrun.launcher.drivers import level_zero_count, load_library, nvml_ids
+from elrun.agent.drivers import level_zero_count, load_library, nvml_gpus
+from elrun.agent.gpus import Gpu
 
 OK, FAILED = 0, 1
 
@@ -37,6 +38,10 @@ class Nvml:
         name.value = self.ids[device.value - 1].encode()
         return self.result("uuid")
 
+    def nvmlDeviceGetPciInfo_v3(self, device, pci):  # noqa: N802
+        pci._obj.domain, pci._obj.bus, pci._obj.device = 0x10000, 0x3B, device.value
+        return self.result("pci")
+
 
 class LevelZero:
     """Level Zero with a number of GPUs for each driver; one call may fail."""
@@ -63,17 +68,24 @@ class LevelZero:
 
 
 def test_nvml_tells_the_gpus_in_order():
-    """Their ids are what ``CUDA_VISIBLE_DEVICES`` may name; the library is left again."""
+    """Ids are what ``CUDA_VISIBLE_DEVICES`` may name, addresses are written as in ``/sys``."""
     nvml = Nvml("GPU-1", "GPU-2")
 
-    assert ["GPU-1", "GPU-2"] == nvml_ids({"libnvidia-ml.so.1": nvml}.get)
+    gpus = nvml_gpus({"libnvidia-ml.so.1": nvml}.get)
+
+    assert [Gpu("GPU-1", "10000:3b:01.0"), Gpu("GPU-2", "10000:3b:02.0")] == gpus
     assert not nvml.is_open
+
+
+def test_nvml_may_not_tell_an_address():
+    """The GPU can be counted without."""
+    assert [Gpu("GPU-1")] == nvml_gpus(lambda _: Nvml("GPU-1", failing="pci"))
 
 
 @pytest.mark.parametrize("failing", ["init", "count", "handle", "uuid"])
 def test_nvml_that_fails_says_nothing(failing):
     """Then the kernel's files are asked."""
-    assert nvml_ids(lambda _: Nvml("GPU-1", failing=failing)) is None
+    assert nvml_gpus(lambda _: Nvml("GPU-1", failing=failing)) is None
 
 
 def test_level_zero_adds_its_drivers_gpus_up():
@@ -87,7 +99,7 @@ def test_level_zero_that_fails_says_nothing(failing):
     assert level_zero_count(lambda _: LevelZero(1, failing=failing)) is None
 
 
-@pytest.mark.parametrize("count", [nvml_ids, level_zero_count])
+@pytest.mark.parametrize("count", [nvml_gpus, level_zero_count])
 def test_a_library_that_is_not_there_says_nothing(count):
     """Most nodes have one maker's drivers only."""
     assert count(lambda _: None) is None
