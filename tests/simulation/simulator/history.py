@@ -133,6 +133,9 @@ class History:
         ]
         if len(running) + len(gone) != len(latest.members):
             return False
+        spares = set(living) - set(running)
+        if not spares <= set(self.witness.round(latest.number + 1).sitting.values()):
+            return False
         wanted = min(len(living), self.plan.limits.max_nodes)
         return len(running) == wanted or bool(latest.marked)
 
@@ -190,7 +193,9 @@ class History:
         if self.is_host(node):
             self._is_served = False
             for other in self.living:
-                other.has_lost_store = not self.witness.has_ended
+                # It stays for those who take part or wait; who comes after the end, comes too late.
+                is_waited_for = self.witness.has_ended and self.witness.has_sat(other)
+                other.has_lost_store = not is_waited_for
                 for connection in other.connections:
                     connection.break_off("was broken by the end of its server")
 

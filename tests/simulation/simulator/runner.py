@@ -55,12 +55,13 @@ def simulate(seeds, jobs=None):
         return sum(pool.imap_unordered(_simulate_some, chunks), Tally())
 
 
-def replay(seed, write):
+def replay(seed, write, **parts):
     """Make one history, and tell it.
 
     Args:
         seed: Its seed.
         write: Takes each line.
+        **parts: What ``History`` is to be made of, if not of the usual.
 
     Returns:
         How it went.
@@ -71,7 +72,7 @@ def replay(seed, write):
     protocol.setLevel(logging.INFO)
     protocol.addHandler(narrator)
     try:
-        outcome = History(seed, narrator).run()
+        outcome = History(seed, narrator, **parts).run()
     finally:
         protocol.removeHandler(narrator)
         protocol.setLevel(level)

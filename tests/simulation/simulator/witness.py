@@ -67,6 +67,10 @@ class Witness:
         """Whether a verdict says that no round follows."""
         return any(each.verdict and each.verdict.kind.ends_run for each in self._rounds.values())
 
+    def has_sat(self, machine):
+        """Return whether a node has ever taken a seat."""
+        return any(machine in each.sitting.values() for each in self._rounds.values())
+
     def expect_the_truth(self):
         """Take it from now on that nothing has gone wrong for longer than nodes are patient."""
         self._may_err = False
