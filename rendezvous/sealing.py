@@ -176,25 +176,15 @@ class Seat:
         before_me = Lookout(
             self._heart, (self._keys.seat_beat(n) for n in reversed(range(self._number)))
         )
-        looked_at = self._clock()
         while True:
-            now = self._clock()
-            look_at = looked_at + interval_s
-            if now < deadline:
-                look_at = min(look_at, deadline)
-            pause_s = min(look_at - now, self._timing.patience_s)
-            told = self._store.wait([self._keys.place(self._number)], max(0.0, pause_s))
-            if told is not None:
-                return self._read_place(told[0])
+            left_s = deadline - self._clock()
+            pause_s = interval_s if left_s <= 0 else min(interval_s, left_s)
+            place = self._await_own_place(pause_s, before_me)
+            if place is not None:
+                return place
             if before_me.are_gone():
                 log.info("%s: all who sat before this node are gone", self._keys.prefix)
                 return None
-            if self._clock() < look_at:
-                continue
-            looked_at = self._clock()
-            place = self._standing_place()
-            if place is not None:
-                return place
             before, taken = taken, self._store.add(self._keys.seats, 0)
             if taken != before:
                 changed_at = self._clock()
@@ -207,6 +197,17 @@ class Seat:
                 return self._seal(seated, history)
             if isinstance(decision, GiveUp):
                 return self._give_up(seated, history)
+
+    def _await_own_place(self, pause_s: float, before_me: Lookout) -> Place | None:
+        """Return this seat's place, or None after a while, or once nobody is left before it."""
+        until = self._clock() + pause_s
+        while (left_s := until - self._clock()) > 0 and not before_me.are_gone():
+            told = self._store.wait(
+                [self._keys.place(self._number)], min(left_s, self._timing.patience_s)
+            )
+            if told is not None:
+                return self._read_place(told[0])
+        return self._standing_place()
 
     def _decide(
         self,
