@@ -49,10 +49,17 @@ class RendezvousParameters:
         self.max_nodes = max_nodes
         self.local_addr = local_addr
         self.config = config
+        self._asked: set[str] = set()
 
     def get(self, key: str, default: Any = None) -> Any:
         """Return the setting as it was given, or the default."""
+        self._asked.add(key)
         return self.config.get(key, default)
+
+    @property
+    def asked(self) -> frozenset[str]:
+        """The settings that were asked for up to now."""
+        return frozenset(self._asked)
 
     def get_as_bool(self, key: str, default: bool | None = None) -> bool | None:
         """Return the setting as a truth value.

@@ -20,6 +20,8 @@ _BUILT_IN = {
     "standalone": (".solo", "create_standalone"),
     "static": (".solo", "create_static"),
 }
+# A site may have set the same for all its jobs.
+_WITHOUT_SETTINGS = ("standalone", "static")
 
 
 class RendezvousHandlerRegistry:
@@ -53,11 +55,12 @@ class RendezvousHandlerRegistry:
             ValueError: The backend is unknown, or its plug-in can't be loaded, or it refuses
                 the parameters.
         """
-        creator = (
-            self._creators.get(params.backend)
-            or _built_in_creator(params.backend)
-            or _plugin_creator(params.backend)
-        )
+        built_in = None
+        creator = self._creators.get(params.backend)
+        if creator is None:
+            creator = built_in = _built_in_creator(params.backend)
+        if creator is None:
+            creator = _plugin_creator(params.backend)
         if creator is None:
             raise ValueError(_unknown(params.backend, [*self._creators, *known_backends()]))
         handler = creator(params)
@@ -66,6 +69,9 @@ class RendezvousHandlerRegistry:
                 f"the rendezvous backend {params.backend!r} made a handler that says it is "
                 f"{handler.get_backend()!r}"
             )
+        if built_in is not None and params.backend not in _WITHOUT_SETTINGS:
+            for key in sorted(set(params.config) - params.asked):
+                log.warning("--rdzv-conf %s", _without_effect(key, params))
         return handler
 
 
@@ -109,6 +115,15 @@ def _plugins() -> dict[str, object]:
     from importlib.metadata import entry_points  # noqa: PLC0415  20 ms that few jobs need
 
     return {point.name: point for point in entry_points(group=PLUGIN_GROUP)}
+
+
+def _without_effect(key: str, params: RendezvousParameters) -> str:
+    import difflib  # noqa: PLC0415  only a misspelt key needs it
+
+    near = difflib.get_close_matches(key, params.asked, n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    said = f"{key}={params.config[key]}: the {params.backend} rendezvous has no such setting"
+    return f"{said}, so it has no effect{hint}"
 
 
 def _unknown(backend: str, known: list[str]) -> str:

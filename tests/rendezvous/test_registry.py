@@ -132,3 +132,23 @@ def test_backends_load_only_what_they_need():
     ).stdout
 
     assert "[]\n" == printed
+
+
+def test_a_setting_that_nobody_asks_for_is_told_of(caplog):
+    """A misspelt one would else be noticed when it is needed."""
+    config = {"last_cal_timeout": "3", "join_timeout": "4"}
+    get_rendezvous_handler(RendezvousParameters("c10d", "localhost:0", "run", 1, 1, **config))
+
+    (told,) = [record.getMessage() for record in caplog.records]
+    assert told == (
+        "--rdzv-conf last_cal_timeout=3: the c10d rendezvous has no such setting, so it has no "
+        "effect; did you mean last_call_timeout?"
+    )
+
+
+def test_a_single_node_bears_settings_for_several(caplog):
+    """They may be the same for all jobs of a site."""
+    config = {"last_call_timeout": "3", "anything": "else"}
+    get_rendezvous_handler(RendezvousParameters("standalone", "", "run", 1, 1, **config))
+
+    assert [] == caplog.records
