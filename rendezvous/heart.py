@@ -11,7 +11,9 @@ Nobody has to listen to all, but somebody has to listen to each:
   else they would have said so by now: then it listens to all. However many nodes are lost at once,
   the first one that is left says so, within twice the patience.
 - The node on seat 0, which seals the round that is forming, listens to those who sit there, and to
-  the members of the round before who have not come.
+  the members of the round before who have not come. Every other one listens to the one that sits
+  before it, and to all who do if that one falls silent.
+- A spare listens to group rank 0 of the round that runs, and to all members if that falls silent.
 
 So a node makes two short calls an interval, and all together read O(N) beats.
 """

@@ -35,7 +35,8 @@ seat 0 does so as soon as ``decide`` says so; it is woken by every record. The o
 places and look now and then whether the round should have been sealed by now: the one on seat k
 every k times ``deputy_s``, so that a thousand who look cost the store little. A sealer that dies at
 the door, before the roster or before the places is replaced by the first deputy that looks; the
-deputies of a sealer that lives find nothing to do.
+deputies of a sealer that lives find nothing to do. Each also listens to the one that sits before
+it; if nobody who does is left, it takes the part of the node on seat 0.
 
 *The verdict.* A round runs until it has one. Every member blocks on it, so that all act at once.
 DONE and ABORTED end the run; after any other, the members form the next round. A round without a
@@ -54,12 +55,13 @@ have sealed dies, the round is void too, with the verdict NODE_LOST; a newcomer 
 to that if nobody else does. The nodes go on to the next round, in which nobody is a survivor.
 
 *Liveness.* A node that sits or takes part has a heartbeat. A member that falls silent is lost:
-NODE_LOST, by whoever of the others listens to it. If it lives, it reads that verdict when it
-wakes, stops its workers and comes back as a newcomer. The node on seat 0 counts those who sit
-there and are silent as if they had left, and does not wait for silent members of the round before;
-no other node that seals does, since a lost node that gets into a roster is missed there soon
-enough. Those who wait for the verdict of a running round listen to one of its members, and to all
-once that one is silent: if no member is left to say so, they say that all are lost.
+NODE_LOST, by whoever of the others listens to it. If it lives, it reads that verdict when it wakes,
+stops its workers and comes back as a newcomer. The first node that is left on a seat counts those
+who sit there and are silent as if they had left, and does not wait for silent members of the round
+before; a deputy that seals in its place does not know, since a lost node that gets into a roster is
+missed there soon enough. Those who wait for the verdict of a running round listen to one of its
+members, and to all once that one is silent: if no member is left to say so, they say that all are
+lost.
 
 *Restarts.* The roster carries the number of restarts that the job has spent. It is that of the
 round before, plus one if that ended by WORKER_FAILED and lost no node. So the budget is the job's,
