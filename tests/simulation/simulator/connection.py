@@ -64,6 +64,7 @@ class Connection:
     def cut(self):
         """Let nothing pass until ``heal``; give up, if that is long in coming."""
         self.is_cut = True
+        self.machine.is_steady = False
         self._cuts += 1
         patience_s = self.world.random.uniform(*self.patience_s) / self.machine.clock_rate
         self.world.after(patience_s, self._give_up, self._cuts)
@@ -159,6 +160,7 @@ class EtcdConnection(Connection):
 
     def lose(self, request):
         """Ask again after a while, as no answer came."""
+        self.machine.is_steady = False
         self.world.after(REQUEST_S / self.machine.clock_rate, request.send)
 
     def _expire(self, request, cuts):
@@ -204,6 +206,7 @@ class TcpConnection(Connection):
 
     def lose(self, request):
         """Break with it."""
+        self.machine.is_steady = False
         self.end("was broken")
 
 

@@ -75,6 +75,11 @@ class Plan:
     switch_rate: float
     clock_rates: tuple[float, float]
 
+    @property
+    def keeps_time(self):
+        """Whether no clock and no message is so late that a node seems to be silent."""
+        return self.clock_rates == (1, 1) and not self.delay_rate and self.latency_s < 0.1
+
 
 def draw_plan(random):
     """Return the plan that chance has for a history."""

@@ -26,7 +26,8 @@ class Node(Machine):
     """
 
     def __init__(self, history, name, clock_rate):
-        super().__init__(history.world, name, clock_rate)
+        is_steady = history.plan.keeps_time
+        super().__init__(history.world, name, clock_rate, is_steady=is_steady)
         self.history = history
         self.connections = []
         self.agent = None

@@ -94,7 +94,7 @@ class Witness:
             return
         each = self.round(number)
         if amount == DOOR and each.seats_at_the_door is None:
-            each.seats_at_the_door = value - DOOR
+            each.shut_the_door(value - DOOR)
         elif amount == 1 and value <= DOOR:
             each.sit(machine, value - 1)
 
@@ -103,7 +103,8 @@ class Witness:
 
     def _saw_record(self, machine, number, seat, before, value):
         each = self.round(number)
-        if not read_node("", value).is_withdrawn:
+        node = each.records[seat] = read_node("", value)
+        if not node.is_withdrawn:
             each.sit(machine, seat)
         elif (
             before is not None
@@ -144,6 +145,9 @@ class Witness:
                 f"{past.verdict.kind.value!r} makes {past.roster.restart_count} restarts "
                 f"{roster.restart_count}"
             )
+        displaced = each.displaced_survivors()
+        if displaced:
+            raise Violation(f"newcomers take the places of {displaced} in round {number}")
         survivors = [
             (member.node.origin.group_rank, each.sitting[member.seat])
             for member in roster.members
@@ -248,7 +252,9 @@ class Round:
     def __init__(self, number):
         self.number = number
         self.sitting = {}
+        self.records = {}
         self.seats_at_the_door = None
+        self.records_at_the_door = ()
         self.roster = None
         self.members = []
         self.verdict = None
@@ -268,6 +274,31 @@ class Round:
                     f"{machine} and {other} both sit on seat {seat} of round {self.number}"
                 )
             self.sitting[seat] = machine
+
+    def shut_the_door(self, seats):
+        """Note who sat down before, and whose records could be read."""
+        self.seats_at_the_door = seats
+        self.records_at_the_door = tuple(
+            seat for seat, node in self.records.items() if not node.is_withdrawn
+        )
+
+    def displaced_survivors(self):
+        """Return members of the round before that had to stay outside, for newcomers."""
+        members = self.roster.members
+        if all(self._survives(member.node) for member in members):
+            return []
+        taken = {member.seat for member in members}
+        return [
+            self.sitting[seat]
+            for seat in self.records_at_the_door
+            if seat not in taken
+            and self._survives(self.records[seat])
+            and not self.records[seat].is_withdrawn
+            and self.sitting[seat].is_steady
+        ]
+
+    def _survives(self, node):
+        return node.origin is not None and node.origin.round == self.number - 1
 
     def seal(self, roster):
         """Note who takes part; none that came after the door was shut."""

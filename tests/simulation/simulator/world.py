@@ -133,13 +133,15 @@ class Machine:
         world: Where it stands.
         name: Its host name.
         clock_rate: How many seconds its clock counts in one.
+        is_steady: Whether the others have no reason to think it dead.
     """
 
-    def __init__(self, world, name, clock_rate=1.0):
+    def __init__(self, world, name, clock_rate=1.0, *, is_steady=True):
         self.world = world
         self.name = name
         self.clock_rate = clock_rate
         self.is_dead = False
+        self.is_steady = is_steady
         self.is_paused = False
         self.missed = []
         self._threads = []
@@ -172,6 +174,7 @@ class Machine:
     def pause(self):
         """Let no thread run from now on; what reaches them meanwhile waits."""
         self.is_paused = True
+        self.is_steady = False
 
     def go_on(self):
         """Let the threads run again."""
@@ -183,6 +186,7 @@ class Machine:
     def kill(self):
         """End all threads, wherever they are; from outside of all of them."""
         self.is_dead = True
+        self.is_steady = False
         for thread in self._threads:
             if not thread.is_over:
                 thread.is_over = True
