@@ -6,6 +6,7 @@ The public names are loaded when they are first used.
 from importlib import import_module
 
 _HOME_OF = {
+    "AffinityMode": ".numa",
     "ChildFailedError": ".failure",
     "ConsoleMetricHandler": ".metrics",
     "DefaultLogsSpecs": ".logs",
@@ -24,6 +25,7 @@ _HOME_OF = {
     "MultiprocessContext": ".functions",
     "NodeState": ".events",
     "NullMetricHandler": ".metrics",
+    "NumaOptions": ".numa",
     "PContext": ".processes",
     "ProcessFailure": ".failure",
     "RdzvEvent": ".events",

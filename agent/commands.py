@@ -28,7 +28,8 @@ class SubprocessContext(PContext):
         self, local_rank: int, environment: dict[str, str], stdout: int | None, stderr: int | None
     ) -> WorkerProcess:
         command = [str(self.entrypoint), *map(str, self.args[local_rank])]
-        return self._executor.execute(command, environment, stdout, stderr)
+        cpus = self._cpus.get(local_rank, ())
+        return self._executor.execute(command, environment, stdout, stderr, cpus=cpus)
 
     def _finish_start(self) -> Mapping[int, StartFailed]:
         return self._executor.settle()

@@ -20,7 +20,7 @@ from .forking import handled_signals, shielded_fork
 from .parent_death import death_signal_for_children
 from .pidfd import close_all
 from .process_results import StartFailed
-from .worker_process import WorkerProcess
+from .worker_process import WorkerProcess, bind_to
 
 _NOT_FOUND, _NOT_EXECUTABLE = 127, 126  # what a shell reports
 
@@ -68,6 +68,7 @@ class Executor:
         stdout: int | None,
         stderr: int | None,
         inherited_fds: Collection[int] = (),
+        cpus: Collection[int] = (),
     ) -> WorkerProcess:
         """Execute a program; whether there is one to execute, ``settle`` tells.
 
@@ -77,6 +78,7 @@ class Executor:
             stdout: What its standard output becomes; None: our own.
             stderr: What its standard error becomes; None: our own.
             inherited_fds: Further descriptors that it is to have.
+            cpus: CPUs that it is bound to; none: those of this process.
 
         Raises:
             StartFailed: There can be no more processes.
@@ -95,6 +97,8 @@ class Executor:
                         os.setsid()
                         reset_handlers()
                         self._die_with_parent()
+                        if cpus:
+                            bind_to(cpus)
                         _arrange(streams, inherited_fds, self._report_fd)
                         program.replace_this()
                     except OSError as error:

@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import pickle
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from multiprocessing.process import BaseProcess
 from typing import IO, Any, cast
@@ -45,6 +45,7 @@ class MultiprocessContext(PContext):
         duplicate_stderr_filters: The same for standard error.
         guardian: The agent's guardian; by default the context has one of its own.
         executor: What starts a fresh interpreter.
+        cpus: CPUs that they are bound to, by local rank; the others may use any.
 
     Raises:
         ValueError: There is no such start method.
@@ -63,6 +64,7 @@ class MultiprocessContext(PContext):
         duplicate_stderr_filters: list[str] | None = None,
         guardian: Guardian | None = None,
         executor: Executor | None = None,
+        cpus: Mapping[int, Collection[int]] | None = None,
     ) -> None:
         if start_method not in START_METHODS:
             raise ValueError(f"start_method={start_method!r}: give {', '.join(START_METHODS)}")
@@ -76,6 +78,7 @@ class MultiprocessContext(PContext):
             duplicate_stdout_filters,
             duplicate_stderr_filters,
             guardian,
+            cpus,
         )
         self.start_method = start_method
         self._function = entrypoint
@@ -103,7 +106,8 @@ class MultiprocessContext(PContext):
     ) -> WorkerProcess:
         if self._spawner is not None:
             package = self._packages[local_rank]
-            return self._spawner.execute(package, environment, stdout, stderr)
+            cpus = self._cpus.get(local_rank, ())
+            return self._spawner.execute(package, environment, stdout, stderr, cpus)
         start = self._fork if self.start_method == "fork" else self._ask_fork_server
         try:
             return start(local_rank, environment, stdout, stderr)
@@ -119,6 +123,7 @@ class MultiprocessContext(PContext):
             environment,
             stdout=Descriptor(1 if stdout is None else stdout),
             stderr=Descriptor(2 if stderr is None else stderr),
+            cpus=self._cpus.get(local_rank, ()),
         )
         process = self._process(local_rank, surroundings)
         with self._pickling():
@@ -137,6 +142,7 @@ class MultiprocessContext(PContext):
             environment,
             stdout=None if stdout is None else Descriptor(stdout),
             stderr=None if stderr is None else Descriptor(stderr),
+            cpus=self._cpus.get(local_rank, ()),
         )
         foreign = self._fds_not_for_workers() - {stdout, stderr}
         die_with_parent = death_signal_for_children()

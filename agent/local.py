@@ -37,6 +37,7 @@ from .worker import RunResult, UsageError, WorkerGroup, WorkerSpec, WorkerState
 if TYPE_CHECKING:
     from .executing import Executor
     from .health import AgentHealth
+    from .numa import CpuBinding
     from .preload import Preloading
     from .report import RootCause
     from .watchdog import Watchdog
@@ -92,6 +93,7 @@ class LocalElasticAgent(SimpleElasticAgent):
         self._modules = tuple(preload)
         self._preloading: Preloading | None = None
         self._pcontext: PContext | None = None
+        self._binding = _binding_of(spec)
         self._health: AgentHealth | None = None
         self._watchdog: Watchdog | None = None
         self._rounds.subscribe(self._wake.notify)
@@ -149,11 +151,11 @@ class LocalElasticAgent(SimpleElasticAgent):
             logs_specs=self._logs_specs,
             log_line_prefixes=self._log_line_prefixes(worker_group),
             start_method=self._start_method,
-            numa_options=spec.numa_options,
             duplicate_stdout_filters=spec.duplicate_stdout_filters,
             duplicate_stderr_filters=spec.duplicate_stderr_filters,
             guardian=self._guardian,
             executor=self._preloaded_executor(),
+            binding=self._binding,
             is_unwanted=self._inbox.has_any,
         )
 
@@ -385,6 +387,14 @@ class _Call(Generic[_T]):
         if self._error is not None:
             raise self._error
         return self._value[0]
+
+
+def _binding_of(spec: WorkerSpec) -> CpuBinding | None:
+    if spec.numa_options is None:
+        return None
+    from .numa import CpuBinding  # noqa: PLC0415  few jobs
+
+    return CpuBinding(spec.numa_options)
 
 
 def _fill_in(args: tuple[Any, ...], local_rank: int) -> tuple[Any, ...]:

@@ -13,7 +13,7 @@ import os
 import signal
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from .descendants import MARK_VARIABLE
@@ -47,6 +47,7 @@ class PContext(ABC):
         duplicate_stdout_filters: Words; lines of standard output with one of them are kept aside.
         duplicate_stderr_filters: The same for standard error.
         guardian: The agent's guardian; by default the context has one of its own.
+        cpus: CPUs that they are bound to, by local rank; the others may use any.
 
     Raises:
         ValueError: ``args`` and ``envs`` are not for the same local ranks, from 0 on.
@@ -63,6 +64,7 @@ class PContext(ABC):
         duplicate_stdout_filters: list[str] | None = None,
         duplicate_stderr_filters: list[str] | None = None,
         guardian: Guardian | None = None,
+        cpus: Mapping[int, Collection[int]] | None = None,
     ) -> None:
         _require_local_ranks("args", args, len(args))
         _require_local_ranks("envs", envs, len(args))
@@ -75,6 +77,7 @@ class PContext(ABC):
         self._logs = logs_specs.reify(envs)
         self._prefixes = log_line_prefixes
         self._filters = (duplicate_stdout_filters, duplicate_stderr_filters)
+        self._cpus = cpus or {}
         self._given_guardian = guardian
         self._guardian: Guardian | None = None
         self._pump: OutputPump | None = None

@@ -29,7 +29,7 @@ from .guardian import Guardian
 from .pidfd import wait_readable
 from .process_results import StartFailed
 from .stopping import KILL_WAIT_S
-from .worker_process import WorkerProcess
+from .worker_process import WorkerProcess, bind_to
 
 log = logging.getLogger(__name__)
 
@@ -125,6 +125,7 @@ class Preloading:
         command: Sequence[str],
         environment: Mapping[str, str],
         fds: Mapping[int, int],
+        cpus: Collection[int] = (),
     ) -> WorkerProcess:
         """Fork a worker.
 
@@ -132,6 +133,7 @@ class Preloading:
             command: What it runs: the program, with arguments of its own.
             environment: Its whole environment.
             fds: Its descriptors, by the number that they have there.
+            cpus: CPUs that it is bound to; none: those of the preloading process.
 
         Raises:
             OSError: It is not possible now.
@@ -158,6 +160,8 @@ class Preloading:
             if "pid" not in answer:
                 raise BlockingIOError(0, answer["refusal"])
             worker = WorkerProcess(answer["pid"])
+            if cpus:
+                bind_to(cpus, worker.pid)
             with contextlib.suppress(BrokenPipeError):  # it was killed: its exit code will tell
                 os.write(permit, b"\1")
             return worker
@@ -254,18 +258,18 @@ class PreloadedExecutor(Executor):
         stdout: int | None,
         stderr: int | None,
         inherited_fds: Collection[int] = (),
+        cpus: Collection[int] = (),
     ) -> WorkerProcess:
         """Start a worker; see ``Executor.execute``."""
         if self._preloading.is_usable and self._is_forkable(command, environment):
             streams = {0: 0, 1: 1 if stdout is None else stdout, 2: 2 if stderr is None else stderr}
             fds = {number: fd for number, fd in streams.items() if _is_open(fd)}
             try:
-                return self._preloading.fork(
-                    command, environment, fds | {fd: fd for fd in inherited_fds}
-                )
+                fds |= {fd: fd for fd in inherited_fds}
+                return self._preloading.fork(command, environment, fds, cpus)
             except OSError as error:
                 log.info("a worker is executed, not forked: %s", error)
-        return super().execute(command, environment, stdout, stderr, inherited_fds)
+        return super().execute(command, environment, stdout, stderr, inherited_fds, cpus)
 
     def _is_forkable(self, command: Sequence[str], environment: Mapping[str, str]) -> bool:
         program = self._preloading.program

@@ -12,6 +12,7 @@ from .process_results import RunProcsResult, WorkerExit
 
 if TYPE_CHECKING:
     from .executing import Executor
+    from .numa import CpuBinding, NumaOptions
 
 __all__ = ["PContext", "RunProcsResult", "WorkerExit", "start_processes"]
 
@@ -24,12 +25,13 @@ def start_processes(
     logs_specs: LogsSpecs,
     log_line_prefixes: dict[int, str] | None = None,
     start_method: str = "spawn",
-    numa_options: Any = None,
+    numa_options: NumaOptions | None = None,
     duplicate_stdout_filters: list[str] | None = None,
     duplicate_stderr_filters: list[str] | None = None,
     *,
     guardian: Guardian | None = None,
     executor: Executor | None = None,
+    binding: CpuBinding | None = None,
     is_unwanted: Callable[[], bool] = lambda: False,
 ) -> PContext:
     """Start copies of a command or a Python function, one for each local rank.
@@ -42,23 +44,27 @@ def start_processes(
         logs_specs: Where the workers' output goes.
         log_line_prefixes: What stands before each line of a worker that is shown, by local rank.
         start_method: How a function gets into a new process: spawn, fork or forkserver.
-        numa_options: How workers are bound to CPUs; must be None for now.
+        numa_options: How workers are bound to CPUs; by default they may use any.
         duplicate_stdout_filters: Words; lines of standard output with one of them are kept aside.
         duplicate_stderr_filters: The same for standard error.
         guardian: The agent's guardian, for one worker group at a time; by default there is one
             for these workers, until they are closed.
         executor: What starts a program or a fresh interpreter; by default it is executed.
+        binding: The agent's way of binding them, instead of ``numa_options``: it warns once.
         is_unwanted: Asked before each start; once it says yes, no more workers are started.
 
     Returns:
         The running workers; the caller waits for them and closes them.
 
     Raises:
-        ValueError: An argument is none of these, or can't be given to a new process.
+        ValueError: An argument is none of these, or can't be given to a new process; or a worker
+            can't be bound to CPUs and may not run on others.
         OSError: There can be no more processes or descriptors.
     """
-    if numa_options is not None:
-        raise ValueError("numa_options: workers can't be bound to CPUs yet; give None")
+    if numa_options is not None and binding is None:
+        from .numa import CpuBinding  # noqa: PLC0415  few jobs
+
+        binding = CpuBinding(numa_options)
     common: dict[str, Any] = {
         "name": name,
         "entrypoint": entrypoint,
@@ -70,6 +76,7 @@ def start_processes(
         "duplicate_stderr_filters": duplicate_stderr_filters,
         "guardian": guardian,
         "executor": executor,
+        "cpus": None if binding is None else binding.choose(len(args)),
     }
     context: PContext
     if isinstance(entrypoint, str):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+from collections.abc import Collection
 from dataclasses import dataclass
 from multiprocessing import context, reduction, resource_tracker, spawn
 from multiprocessing.process import BaseProcess
@@ -97,6 +98,7 @@ class Spawner:
         environment: dict[str, str],
         stdout: int | None,
         stderr: int | None,
+        cpus: Collection[int] = (),
     ) -> WorkerProcess:
         """Execute an interpreter that waits for its package; see ``Executor.execute``.
 
@@ -117,6 +119,7 @@ class Spawner:
                     stdout,
                     stderr,
                     {number, tracker, *package.fds},
+                    cpus,
                 )
         finally:
             os.close(read_end)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ..rendezvous.handler import RendezvousHandler
     from .failure import ProcessFailure
+    from .numa import NumaOptions
     from .report import JobReport
 
 
@@ -57,7 +58,7 @@ class WorkerSpec:
         master_addr: str | None = None,
         local_addr: str | None = None,
         event_log_handler: str = "null",
-        numa_options: Any = None,
+        numa_options: NumaOptions | None = None,
         duplicate_stdout_filters: list[str] | None = None,
         duplicate_stderr_filters: list[str] | None = None,
         virtual_local_rank: bool = False,

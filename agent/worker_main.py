@@ -8,7 +8,7 @@ import pickle
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -58,12 +58,14 @@ class Surroundings:
         environment: The whole environment.
         stdout: What standard output becomes; None leaves it.
         stderr: What standard error becomes; None leaves it.
+        cpus: CPUs to be bound to; none leaves them.
         begin: What is done first; None, where the process that forked was no agent.
     """
 
     environment: dict[str, str]
     stdout: Descriptor | None
     stderr: Descriptor | None
+    cpus: Collection[int] = ()
     begin: Callable[[], None] | None = None
 
 
@@ -114,6 +116,10 @@ def _settle(surroundings: Surroundings) -> mmap.mmap:
         surroundings.begin()
     else:
         die_with_parent(os.getppid())
+    if surroundings.cpus:
+        from .worker_process import bind_to  # noqa: PLC0415  few jobs
+
+        bind_to(surroundings.cpus)
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.clear()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from .descendants import read_process
 from .pidfd import send_signal
@@ -86,6 +86,17 @@ class WorkerProcess:
         if end is None:
             return None
         return end.si_status if end.si_code == os.CLD_EXITED else -end.si_status
+
+
+def bind_to(cpus: Collection[int], pid: int = 0) -> None:
+    """Bind a process that has one thread to CPUs, unless its container has lost them meanwhile.
+
+    Args:
+        cpus: Which ones.
+        pid: Its process id; 0 is this process.
+    """
+    with contextlib.suppress(OSError):
+        os.sched_setaffinity(pid, cpus)
 
 
 def keep_exit_codes() -> None:

@@ -13,6 +13,7 @@ from .program import Program, choose_program
 
 if TYPE_CHECKING:
     from ..agent.logs import LogsSpecs
+    from ..agent.numa import NumaOptions
 
 Counter = Callable[[str, Mapping[str, str]], int]
 
@@ -21,8 +22,6 @@ DEFAULT_LOGS_SPECS = "default"
 
 OWN_BACKENDS = (STANDALONE, "static", "c10d")
 """Looking for the others takes 20 ms, as each installed package is asked."""
-
-_WITHOUT_EFFECT = ("numa_binding",)
 
 
 class Plan(NamedTuple):
@@ -61,7 +60,7 @@ def compose(
     meeting = choose_meeting(given)
     _check_backend(given, meeting.backend, backends)
     workers = _workers(given, environment, count)
-    notices = [*meeting.notices, *_notices(given, environment, workers)]
+    notices = [*meeting.notices, *_notices(environment, workers)]
     try:
         config = LaunchConfig(
             min_nodes=given["nnodes"].minimum,
@@ -79,6 +78,7 @@ def compose(
             log_line_prefix_template=environment.log_line_prefix_template,
             local_addr=given["local_addr"],
             event_log_handler=_event_log_handler(given),
+            numa_options=_numa_options(given),
             signals_to_handle=given["signals_to_handle"],
             duplicate_stdout_filters=given["duplicate_stdout_filters"],
             duplicate_stderr_filters=given["duplicate_stderr_filters"],
@@ -120,15 +120,12 @@ def _workers(given: Given, environment: Environment, count: Counter | None) -> i
         raise Refusal(f"{given.said('nproc_per_node')}: {error}") from error
 
 
-def _notices(given: Given, environment: Environment, workers: int) -> list[str]:
+def _notices(environment: Environment, workers: int) -> list[str]:
     notices = []
     if workers > 1 and "OMP_NUM_THREADS" not in environment.variables:
         notices.append(
             f"OMP_NUM_THREADS=1 for each of the {workers} workers; set it for another number"
         )
-    idle = [given.said(name) for name in _WITHOUT_EFFECT if given[name] is not None]
-    if idle:
-        notices.append(f"{' and '.join(idle)}: without effect in this version of elrun")
     return notices
 
 
@@ -170,6 +167,16 @@ def _event_log_handler(given: Given) -> str:
     if wanted == "file" and given["log_dir"] not in (None, os.devnull):
         return f"file:{given['log_dir']}/"
     return wanted
+
+
+def _numa_options(given: Given) -> NumaOptions | None:
+    if given["numa_binding"] is None:
+        return None
+    from ..agent.numa import AffinityMode, NumaOptions  # noqa: PLC0415  few jobs
+
+    # It makes a job faster, and must not keep one from running.
+    mode = AffinityMode(given["numa_binding"])
+    return NumaOptions(mode, should_fall_back_if_binding_fails=True)
 
 
 def _check_ranks(given: Given, name: str, ranks: Collection[int], workers: int) -> None:

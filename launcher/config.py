@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from ..agent.logs import LogsSpecs
+    from ..agent.numa import NumaOptions
 
 START_METHODS = ("spawn", "fork", "forkserver")
 STANDALONE = "standalone"
@@ -114,7 +115,7 @@ class _Fields(NamedTuple):
     metrics_cfg: Mapping[str, str] = MappingProxyType({})
     local_addr: str | None = None
     event_log_handler: str = "null"
-    numa_options: Any = None
+    numa_options: NumaOptions | None = None
     signals_to_handle: str = DEFAULT_SIGNALS
     duplicate_stdout_filters: list[str] | None = None
     duplicate_stderr_filters: list[str] | None = None
@@ -147,7 +148,7 @@ class LaunchConfig(_Fields):
         local_addr: Address of this node that the others should use; by default it is found.
         event_log_handler: Name of the handler that takes the events: ``null``, ``console``,
             ``file``, ``file:PATH``, or a plug-in.
-        numa_options: How workers are bound to CPUs.
+        numa_options: How workers are bound to CPUs; by default they may use any.
         signals_to_handle: Names of the signals that end the job, separated by commas.
         duplicate_stdout_filters: Words; lines of standard output with one of them are kept aside.
         duplicate_stderr_filters: The same for standard error.

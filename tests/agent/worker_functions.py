@@ -97,3 +97,7 @@ def put(queue, value):
 
 def run_command(command):
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def return_cpus():
+    return frozenset(os.sched_getaffinity(0))

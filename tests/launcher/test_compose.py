@@ -3,6 +3,7 @@
 
 import pytest
 from elrun.agent.logs import DefaultLogsSpecs, Std
+from elrun.agent.numa import AffinityMode, NumaOptions
 
 
 def test_options_become_a_launch_config(elrun):
@@ -76,11 +77,12 @@ def test_threads_are_no_subject_otherwise(elrun, options, variables):
     assert () == elrun.plan(*options, "x.py", **variables).notices
 
 
-def test_options_without_effect_are_named_once(elrun):
-    """They are accepted for the sake of people's scripts."""
-    plan = elrun.plan("--numa-binding", "node", "x.py")
+def test_workers_that_cannot_be_bound_run_anyway(elrun):
+    """From the command line: binding makes a job faster, and must not keep one from running."""
+    plan = elrun.plan("--numa-binding", "core-complex", "x.py")
 
-    assert ("--numa-binding node: without effect in this version of elrun",) == plan.notices
+    expected = NumaOptions(AffinityMode.CORE_COMPLEX, should_fall_back_if_binding_fails=True)
+    assert expected == plan.config.numa_options
 
 
 @pytest.mark.parametrize(
