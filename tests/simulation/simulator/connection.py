@@ -6,15 +6,12 @@ moment, all wait, and when it is away for long, they give up. A TCPStore neither
 anything and keeps the order of what is sent; but a connection that breaks is lost for good.
 """
 
-import functools
-
 from elrun.rendezvous.handler import RendezvousConnectionError
 
-from .faults import Fate
+from .request import REQUEST_S, Request, Unanswered, Wait
 
-REQUEST_S = 3.0
 CALL_S = 6.0
-"""How long etcd's client waits for one answer, and how long it goes on asking."""
+"""How long etcd's client goes on asking."""
 ETCD_PATIENCE_S = (6.0, 8.0)
 TCP_PATIENCE_S = (5.0, 7.0)
 """How long the store may be out of reach until all is given up, by whatever call comes first."""
@@ -208,143 +205,3 @@ class TcpConnection(Connection):
         """Break with it."""
         self.machine.is_steady = False
         self.end("was broken")
-
-
-class Request:
-    """One question: it is sent, takes effect, and is answered, unless something happens.
-
-    Args:
-        connection: Its way.
-        name: The method of ``Server``.
-        args: What that takes, after the machine.
-    """
-
-    def __init__(self, connection, name, args):
-        self.connection = connection
-        self.world = connection.world
-        self.thread = self.world.running
-        self.name = name
-        self.args = args
-        self._turn = self.thread.turn
-        self._has_answer = False
-        self._is_given_up = False
-        self._answer = None
-
-    def send(self):
-        """Set out for the server."""
-        connection = self.connection
-        if self._is_given_up:
-            return
-        if connection.is_cut:
-            connection.hold_request(self)
-        else:
-            self.world.at(self._arrival(), self._arrive)
-
-    def fail(self, why):
-        """Let the thread that asked be told that no answer comes."""
-        self._is_given_up = True
-        self.world.soon(self.thread.resume, self._turn, RendezvousConnectionError(why))
-
-    def _arrival(self):
-        return self.connection.next_arrival()
-
-    def _arrive(self):
-        connection = self.connection
-        if connection.is_cut:
-            connection.hold_request(self)
-            return
-        fate = connection.faults.fate_of(self)
-        if fate is None:
-            self._take_effect()
-            self._answer_in_a_while()
-        elif fate is Fate.CRASH_BEFORE:
-            connection.machine.crash(f"before it {self._in_words()}")
-        elif fate is Fate.CRASH_AFTER:
-            self._take_effect()
-            connection.machine.crash("right after that")
-        elif fate is Fate.REQUEST_LOST:
-            self._narrate(f"its request is lost: it {self._in_words()}")
-            connection.lose(self)
-        elif fate is Fate.REPLY_LOST:
-            self._take_effect()
-            self._narrate(f"a reply to it is lost: it {self._in_words()}")
-            connection.lose(self)
-        else:
-            self._take_effect()
-            self._answer_in_a_while()
-            self.world.after(self.world.random.uniform(0, 2 * REQUEST_S), self._arrive_again)
-
-    def _arrive_again(self):
-        self._narrate(f"a request comes for the second time: it {self._in_words()}")
-        self._take_effect()
-
-    def _take_effect(self):
-        # A counter is never added to twice: the real clients see to that.
-        if not (self._has_answer and self.name == "add"):
-            self._answer = self.connection.apply(self)
-            self._has_answer = True
-
-    def _answer_in_a_while(self):
-        self.world.after(self.connection.faults.latency_s(), self._reply, self._answer)
-
-    def _reply(self, answer):
-        connection = self.connection
-        if not connection.is_cut:
-            connection.finish(self)
-            self.thread.resume(self._turn, answer)
-        elif connection.keeps_answers:
-            connection.hold(functools.partial(self._reply, answer))
-        else:
-            connection.hold(self.send)
-
-    def _in_words(self):
-        narrator = self.world.narrator
-        return narrator and (narrator.in_words(self.name, self.args) or "gives a sign of life")
-
-    def _narrate(self, words):
-        if self.world.narrator is not None:
-            self.world.narrator.saw_event(self.connection.machine, words)
-
-
-class Unanswered(Request):
-    """Something that is sent, and that nobody waits for."""
-
-    def _answer_in_a_while(self):
-        pass
-
-
-class Wait(Request):
-    """A question that is answered when all its keys are there; it has a connection of its own.
-
-    Args:
-        connection: Its way.
-        keys: The keys.
-    """
-
-    def __init__(self, connection, keys):
-        super().__init__(connection, "wait", (keys,))
-        self.keys = keys
-        self.missing = set()
-        self.is_known = False
-
-    def tell(self, values):
-        """Answer: the last key has come."""
-        self.world.after(self.connection.faults.latency_s(), self._reply, values)
-
-    def time_out(self):
-        """Wait no longer."""
-        self.connection.finish(self)
-        self.thread.resume(self._turn, None)
-
-    def _arrival(self):
-        return self.world.now + self.connection.faults.latency_s()
-
-    def _take_effect(self):
-        self.is_known = True
-        narrator = self.world.narrator
-        if narrator is not None:
-            narrator.saw_request(self.connection.machine, "wait", self.args, None)
-        self.connection.server.watch(self)
-
-    def _answer_in_a_while(self):
-        pass

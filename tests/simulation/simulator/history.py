@@ -8,12 +8,13 @@ from elrun.rendezvous.handler import RendezvousConnectionError
 from elrun.rendezvous.signing import Secret
 
 from .connection import EtcdConnection, TcpConnection
+from .facts import Violation
 from .faults import Faults, draw_plan
 from .node import Node
 from .server import Server
 from .stand_ins import simulated_machines
 from .trouble import Trouble
-from .witness import Violation, Witness
+from .witness import Witness
 from .world import World
 
 SETTLING_S = 120

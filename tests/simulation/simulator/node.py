@@ -142,11 +142,6 @@ class Agent(SimpleElasticAgent):
         """Which attempt runs, by a number that no other has."""
         return self._attempt
 
-    @property
-    def has_finished(self):
-        """Whether its workers have succeeded."""
-        return self._state is WorkerState.SUCCEEDED
-
     def _start_workers(self, worker_group):
         history = self._node.history
         self._attempt += 1

@@ -15,11 +15,8 @@ from elrun.rendezvous.handler import (
 from elrun.rendezvous.round import DOOR, places_of
 from elrun.rendezvous.wire import read_forming, read_node, read_roster, read_verdict
 
+from .facts import Round, Violation
 from .keys import parse
-
-
-class Violation(Exception):  # noqa: N818  what is found is a fact
-    """Something happened that must never happen."""
 
 
 class Witness:
@@ -244,75 +241,3 @@ class Witness:
             case Exception():
                 if type(outcome).__name__ != "SignalException":
                     raise Violation(f"{machine} ends by {outcome!r}")
-
-
-class Round:
-    """What is known of one round."""
-
-    def __init__(self, number):
-        self.number = number
-        self.sitting = {}
-        self.records = {}
-        self.seats_at_the_door = None
-        self.records_at_the_door = ()
-        self.roster = None
-        self.members = []
-        self.verdict = None
-        self.finished = set()
-        self.marked = set()
-
-    @property
-    def is_sealed(self):
-        return self.roster is not None
-
-    def sit(self, machine, seat):
-        """Note who sits on a seat; two can't."""
-        other = self.sitting.setdefault(seat, machine)
-        if other is not machine:
-            if not other.is_dead:
-                raise Violation(
-                    f"{machine} and {other} both sit on seat {seat} of round {self.number}"
-                )
-            self.sitting[seat] = machine
-
-    def shut_the_door(self, seats):
-        """Note who sat down before, and whose records could be read."""
-        self.seats_at_the_door = seats
-        self.records_at_the_door = tuple(
-            seat for seat, node in self.records.items() if not node.is_withdrawn
-        )
-
-    def displaced_survivors(self):
-        """Return members of the round before that had to stay outside, for newcomers."""
-        members = self.roster.members
-        if all(self._survives(member.node) for member in members):
-            return []
-        taken = {member.seat for member in members}
-        return [
-            self.sitting[seat]
-            for seat in self.records_at_the_door
-            if seat not in taken
-            and self._survives(self.records[seat])
-            and not self.records[seat].is_withdrawn
-            and self.sitting[seat].is_steady
-        ]
-
-    def _survives(self, node):
-        return node.origin is not None and node.origin.round == self.number - 1
-
-    def seal(self, roster):
-        """Note who takes part; none that came after the door was shut."""
-        self.roster = roster
-        if roster.round != self.number:
-            raise Violation(f"the roster of round {self.number} is one of round {roster.round}")
-        if roster.members and self.seats_at_the_door is None:
-            raise Violation(f"round {self.number} is sealed with an open door")
-        for member in roster.members:
-            if member.seat >= self.seats_at_the_door:
-                raise Violation(
-                    f"{member.node.host} takes part in round {self.number}, whose door was shut "
-                    "before it came"
-                )
-        self.members = [self.sitting[member.seat] for member in roster.members]
-        if len(set(self.members)) < len(self.members):
-            raise Violation(f"a node has two ranks in round {self.number}: {self.members}")
