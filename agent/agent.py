@@ -33,6 +33,7 @@ from ..rendezvous.polled import PolledRounds
 from .environment import inherited_environment
 from .failure import ProcessFailure
 from .measuring import Measuring, measured, publishing_metrics
+from .older_steps import call_shutdown
 from .policy import Step, next_step
 from .ranks import RankSpan, _RoleInstanceInfo, assign_spans, identical_span
 from .recording import Recording
@@ -202,7 +203,7 @@ class SimpleElasticAgent(Recording, Measuring, ElasticAgent):
             farewell = self._say_farewell(VerdictKind.ABORTED, f"a node failed: {error}")
             raise
         finally:
-            self._shutdown(death_sig, timeout=shutdown_timeout_s)
+            call_shutdown(self._shutdown, death_sig, shutdown_timeout_s)
             if farewell is not None:
                 farewell.join(_FAREWELL_S)
             self._total_execution_time = int(time.monotonic() - started_at)

@@ -36,7 +36,7 @@ class ErrorHandler:
         """Let fatal signals (SIGSEGV, SIGABRT …) print the Python stack to standard error."""
         try:
             faulthandler.enable(all_threads=True)
-        except (OSError, ValueError, AttributeError) as error:  # standard error is no real file
+        except (OSError, RuntimeError, ValueError, AttributeError) as error:  # no real stderr
             log.debug("no stack will be printed at a fatal signal: %s", error)
 
     def record_exception(self, error: BaseException) -> None:

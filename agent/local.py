@@ -29,6 +29,7 @@ from .environment import (
 from .guardian import Guardian
 from .logs import LogsSpecs
 from .measuring import measured
+from .older_steps import call_shutdown
 from .processes import PContext, start_processes
 from .signals import DEFAULT_SIGNALS, SignalInbox
 from .wakeup import Wakeup
@@ -182,7 +183,7 @@ class LocalElasticAgent(SimpleElasticAgent):
             return None
         from .watchdog import begin_watchdog  # noqa: PLC0415  few jobs
 
-        return begin_watchdog(self._environ, self._rounds.get_run_id())
+        return begin_watchdog(self._environ, self._rounds.get_run_id(), self._log_watchdog_event)
 
     def _timer_environment(self) -> dict[str, str]:
         return self._watchdog.environment(self._environ) if self._watchdog else {}
@@ -218,7 +219,7 @@ class LocalElasticAgent(SimpleElasticAgent):
 
     @measured
     def _stop_workers(self, worker_group: WorkerGroup) -> None:  # noqa: ARG002  the one group
-        self._shutdown(timeout=self._shutdown_timeout)
+        call_shutdown(self._shutdown, signal.SIGTERM, self._shutdown_timeout)
 
     def _shutdown(self, death_sig: signal.Signals = signal.SIGTERM, timeout: float = 30) -> None:
         if self._pcontext is not None:

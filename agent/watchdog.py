@@ -8,7 +8,8 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 from .environment import TIMER_FILE
 from .file_timer_server import FileTimerServer, descends_from
@@ -17,6 +18,9 @@ from .pcontext import PContext
 from .pidfd import send_signal
 from .stacks import abort_with_stack, describe_state, shows_stack_at_abort, take_stack
 from .timer_table import Stuck
+
+if TYPE_CHECKING:
+    from .file_timers import FileTimerRequest
 
 log = logging.getLogger(__name__)
 
@@ -30,10 +34,17 @@ class Watchdog(FileTimerServer):
         file_path: The pipe.
         run_id: The job's name.
         own_dir: A directory that was made for the pipe, or nothing.
+        log_event: Called with the name of what happened, and the request it happened to.
     """
 
-    def __init__(self, file_path: str, run_id: str, own_dir: str = "") -> None:
-        super().__init__(file_path, run_id)
+    def __init__(
+        self,
+        file_path: str,
+        run_id: str,
+        own_dir: str = "",
+        log_event: Callable[[str, FileTimerRequest | None], None] | None = None,
+    ) -> None:
+        super().__init__(file_path, run_id, log_event=log_event)
         self._own_dir = own_dir
         self._workers: PContext | None = None
 
@@ -97,18 +108,23 @@ class Watchdog(FileTimerServer):
         return None
 
 
-def begin_watchdog(environ: Mapping[str, str], run_id: str) -> Watchdog | None:
+def begin_watchdog(
+    environ: Mapping[str, str],
+    run_id: str,
+    log_event: Callable[[str, FileTimerRequest | None], None] | None = None,
+) -> Watchdog | None:
     """Start a watchdog; a warning says why there can be none.
 
     Args:
         environ: The agent's environment.
         run_id: The job's name.
+        log_event: Called with the name of what happened, and the request it happened to.
     """
     watchdog = None
     named = environ.get(TIMER_FILE)
     if named:
         try:
-            watchdog = Watchdog(os.path.abspath(named), run_id)
+            watchdog = Watchdog(os.path.abspath(named), run_id, log_event=log_event)
         except OSError as error:
             log.warning(
                 "timers: %s=%s can't be used: %s; workers find another one there",
@@ -119,7 +135,7 @@ def begin_watchdog(environ: Mapping[str, str], run_id: str) -> Watchdog | None:
     try:
         if watchdog is None:
             own_dir = make_temporary_dir()
-            watchdog = Watchdog(os.path.join(own_dir, "timers"), run_id, own_dir)
+            watchdog = Watchdog(os.path.join(own_dir, "timers"), run_id, own_dir, log_event)
     except OSError as error:
         log.warning("workers can set no timers: no pipe can be made: %s", error)
         return None

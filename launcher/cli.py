@@ -21,15 +21,17 @@ Launch = Callable[[LaunchConfig, Callable[..., Any] | str, list[Any]], object]
 
 
 def main(args: list[str] | None = None) -> None:
-    """Run the command line, as ``torch.distributed.run.main`` does.
+    """Run the command line, and return if it succeeds, as ``torch.distributed.run.main`` does.
 
     Args:
         args: What stands after ``elrun``; by default this process's arguments.
 
     Raises:
-        SystemExit: Always, with elrun's exit code.
+        SystemExit: The job failed, or could not be launched; it has elrun's exit code.
     """
-    sys.exit(run(sys.argv[1:] if args is None else args))
+    code = run(sys.argv[1:] if args is None else args)
+    if code != ExitCode.SUCCESS:
+        sys.exit(code)
 
 
 def run(args: list[str], launch: Launch | None = None) -> int:

@@ -101,6 +101,11 @@ OPTIONS: tuple[Option, ...] = (
     value("--role", "NAME", PROGRAM, parsing.parse_name, "default", "Name that the workers share."),
     flag("-m --module", PROGRAM, "SCRIPT is a module, run as by python -m."),
     flag("--no-python", PROGRAM, "SCRIPT is any program, run as it is."),
+    flag(
+        "--use-env",
+        PROGRAM,
+        "No effect: ranks stand in the environment.  [torch.distributed.launch]",
+    ),
     flag("--run-path", PROGRAM, "SCRIPT runs by runpy.run_path in the worker."),
     value(
         "--start-method",

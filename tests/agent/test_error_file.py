@@ -82,3 +82,13 @@ def test_a_directory_that_is_gone_does_not_hide_the_exception(monkeypatch, capsy
     get_error_handler().record_exception(ValueError("boom"))
 
     assert "/nowhere/error.json: the error file can't be written" in capsys.readouterr().err
+
+
+def test_a_program_without_standard_error_is_recorded_too(error_file, monkeypatch):
+    """``faulthandler`` refuses then; the program runs, and its exception is written."""
+    monkeypatch.setattr("sys.stderr", None)
+
+    with pytest.raises(ValueError, match="boom"):
+        record(raise_value_error)()
+
+    assert error_file.exists()

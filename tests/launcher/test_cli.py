@@ -156,6 +156,12 @@ def test_main_raises_the_exit_code(tmp_path, monkeypatch):
     assert ExitCode.BAD_USAGE == caught.value.code
 
 
+def test_main_returns_after_a_success(capsys):
+    """A program that launches by ``main`` goes on, as with ``torch.distributed.run.main``."""
+    assert cli.main(["--version"]) is None
+    assert capsys.readouterr().out.startswith("elrun ")
+
+
 @pytest.mark.parametrize("option", ["--help", "-h", "--version"])
 def test_questions_are_answered_on_standard_output(capsys, option):
     """Whatever else stands there; nothing is launched."""

@@ -13,7 +13,7 @@ TORCHRUN = """
     master-port local-addr logs-specs numa-binding signals-to-handle shutdown-timeout
     virtual-local-rank
 """
-OURS = "preload"
+OURS = "preload use-env"
 
 GOOD = {
     "nnodes": "2:4",
@@ -74,6 +74,7 @@ BAD = {
     "module": "2",
     "no_python": "-",
     "run_path": "ja",
+    "use_env": "ja",
     "virtual_local_rank": "x",
 }
 FLAGS = [option.name for option in OPTIONS if option.is_flag]
