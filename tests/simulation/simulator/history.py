@@ -195,8 +195,8 @@ class History:
             self._is_served = False
             for other in self.living:
                 # It stays for those who take part or wait; who comes after the end, comes too late.
-                is_waited_for = self.witness.has_ended and self.witness.has_sat(other)
-                other.has_lost_store = not is_waited_for
+                is_told = self.witness.has_ended and self.witness.has_sat(other)
+                other.has_lost_store = not (self.is_calm and is_told)
                 for connection in other.connections:
                     connection.break_off("was broken by the end of its server")
 

@@ -151,12 +151,13 @@ def _creation(key, value, standing):
 
 
 def _names(keys):
-    parsed = [parse(key) for key in keys]
-    return ", ".join(
-        _unique(
-            f"{what}{'' if index < 0 else f' {index}'} of round {n}" for what, n, index in parsed
-        )
-    )
+    return ", ".join(_unique(_noun(*parse(key)) for key in keys))
+
+
+def _noun(what, number, index):
+    if number < 0:
+        return "which round is forming"
+    return f"{what} of round {number}" if index < 0 else f"{what} {index} of round {number}"
 
 
 def _unique(words):
