@@ -16,7 +16,7 @@ from elrun.rendezvous.etcd_server import _find_binary
 from journal_kit import read_steps
 from network_kit import Network, why_no_namespaces
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(90)]
+pytestmark = pytest.mark.integration
 
 PROGRAM = Path(__file__).with_name("in_step.py")
 C10D_PORT = 29400
