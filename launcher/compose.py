@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 Counter = Callable[[str, Mapping[str, str]], int]
 
+_SCHEDULER_VARIABLES = ("SLURM_STEP_ID", "JOB_COMPLETION_INDEX")
+
 DEFAULT_LOGS_SPECS = "default"
 """The name under which torch registers its own layout; elrun's own stands for it."""
 
@@ -57,10 +59,11 @@ def compose(
         Refusal: It can't be launched.
     """
     program = choose_program(given, environment)
+    given, heard = _with_scheduler(given, environment)
     meeting = choose_meeting(given)
     _check_backend(given, meeting.backend, backends)
     workers = _workers(given, environment, count)
-    notices = [*meeting.notices, *_notices(environment, workers)]
+    notices = [*heard, *meeting.notices, *_notices(environment, workers)]
     try:
         config = LaunchConfig(
             min_nodes=given["nnodes"].minimum,
@@ -91,6 +94,14 @@ def compose(
     except ValueError as error:
         raise Refusal(str(error)) from error
     return Plan(config, program, tuple(notices))
+
+
+def _with_scheduler(given: Given, environment: Environment) -> tuple[Given, tuple[str, ...]]:
+    if not any(name in environment.variables for name in _SCHEDULER_VARIABLES):
+        return given, ()
+    from .scheduler import ask_scheduler  # noqa: PLC0415  not every node has one
+
+    return ask_scheduler(given, environment.variables)
 
 
 def _check_backend(

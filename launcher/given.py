@@ -16,6 +16,7 @@ class Origin(enum.Enum):
 
     COMMAND_LINE = "command line"
     ENVIRONMENT = "environment"
+    SCHEDULER = "scheduler"
     DEFAULT = "default"
 
 
