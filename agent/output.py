@@ -147,8 +147,9 @@ class OutputPump:
         console: Sink,
     ) -> None:
         words = [_encoded(word) for word in filters or ()]
-        aside = dest.filtered_stdout if std is Std.OUT else dest.filtered_stderr
-        filtered = self._open_file(aside) if words else None
+        name = "filtered_stdout" if std is Std.OUT else "filtered_stderr"
+        # A plug-in's destination may be torch's own class, which has no such files in torch 2.9.
+        filtered = self._open_file(getattr(dest, name, "")) if words else None
         for local_rank, mark in enumerate(marks):
             route = route_of(dest, std, local_rank, filtered=bool(words))
             if route is None:

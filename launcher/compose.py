@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from .config import STANDALONE, Environment, LaunchConfig
+from .config import DEFAULT_LAYOUT, Environment, LaunchConfig
 from .given import Given, Refusal, listed, nearest
-from .meeting import choose_meeting
+from .meeting import choose_meeting, is_own
 from .program import Program, choose_program
 
 if TYPE_CHECKING:
@@ -18,12 +18,6 @@ if TYPE_CHECKING:
 Counter = Callable[[str, Mapping[str, str]], int]
 
 _SCHEDULER_VARIABLES = ("SLURM_STEP_ID", "JOB_COMPLETION_INDEX")
-
-DEFAULT_LOGS_SPECS = "default"
-"""The name under which torch registers its own layout; elrun's own stands for it."""
-
-OWN_BACKENDS = (STANDALONE, "static", "c10d")
-"""Looking for the others takes 20 ms, as each installed package is asked."""
 
 
 class Plan(NamedTuple):
@@ -107,7 +101,7 @@ def _with_scheduler(given: Given, environment: Environment) -> tuple[Given, tupl
 def _check_backend(
     given: Given, backend: str, backends: Callable[[], Sequence[str]] | None
 ) -> None:
-    if backend in OWN_BACKENDS or backend.startswith("etcd"):
+    if is_own(backend):
         return
     from ..rendezvous.registry import known_backends  # noqa: PLC0415  few jobs
 
@@ -152,8 +146,10 @@ def _logs_specs(given: Given, workers: int) -> LogsSpecs:
         "tee": given["tee"],
         "local_ranks_filter": None if ranks is None else set(ranks),
     }
-    if given["logs_specs"] not in (None, DEFAULT_LOGS_SPECS):
-        return _plug_in(given, settings)
+    if given["logs_specs"] not in (None, DEFAULT_LAYOUT):
+        from .layouts import layout_of_plug_in  # noqa: PLC0415  few jobs have one
+
+        return layout_of_plug_in(given, settings)
     from ..agent.logs import DefaultLogsSpecs  # noqa: PLC0415  a refusal needs none
 
     try:
@@ -198,23 +194,3 @@ def _check_ranks(given: Given, name: str, ranks: Collection[int], workers: int) 
             f"{given.said(name)}: there is no local rank {beyond[0]} among {workers} worker(s) "
             f"a node; give {known}"
         )
-
-
-def _plug_in(given: Given, settings: dict[str, Any]) -> LogsSpecs:
-    from importlib.metadata import entry_points  # noqa: PLC0415  few jobs have a plug-in
-
-    wanted = given["logs_specs"]
-    found = {each.name: each for each in entry_points(group="torchrun.logs_specs")}
-    if wanted not in found:
-        known = sorted({*found, DEFAULT_LOGS_SPECS})
-        raise Refusal(
-            f"{given.said('logs_specs')}: there is no such plug-in; "
-            f"give {listed(known)}{nearest(wanted, known)}"
-        )
-    try:
-        specs: LogsSpecs = found[wanted].load()(**settings)
-    except Exception as error:
-        raise Refusal(
-            f"{given.said('logs_specs')}: {found[wanted].value} can't be used: {error!r}"
-        ) from error
-    return specs

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 START_METHODS = ("spawn", "fork", "forkserver")
 STANDALONE = "standalone"
+DEFAULT_LAYOUT = "default"
+"""The name under which torch registers its layout of log files; elrun's own stands for it."""
+
 DEFAULT_SHUTDOWN_TIMEOUT_S = 30.0
 
 _SHUTDOWN_TIMEOUT_VARIABLE = "TORCH_ELASTIC_SHUTDOWN_TIMEOUT"

@@ -46,7 +46,7 @@ OPTIONS: tuple[Option, ...] = (
         "--rdzv-endpoint",
         "HOST:PORT",
         RENDEZVOUS,
-        parsing.parse_endpoints,
+        parsing.parse_name,
         None,
         "Where they meet; one node needs none.",
     ),

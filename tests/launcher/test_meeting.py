@@ -2,6 +2,7 @@
 """Which rendezvous the options ask for."""
 
 import pytest
+from elrun.launcher.meeting import choose_meeting
 
 
 def meeting_of(plan):
@@ -89,6 +90,14 @@ def test_static_nodes_meet_where_they_are_told(elrun, options, endpoint, rank):
 def test_other_backends_get_what_was_given(elrun, options, expected):
     """Endpoint, run id and settings as they are."""
     assert expected == meeting_of(elrun.plan(*options.split(), "x.py"))
+
+
+@pytest.mark.parametrize("endpoint", ["/shared/folder", "zk://a:1/x", "node1:0", "a b"])
+def test_a_plug_in_s_endpoint_is_its_own_affair(elrun, endpoint):
+    """It may be a folder, an address of another kind, or nothing that elrun would understand."""
+    options = ("--nnodes", "2", "--rdzv-backend", "mine", "--rdzv-endpoint", endpoint)
+
+    assert ("mine", endpoint) == choose_meeting(elrun.given(*options, "x.py"))[:2]
 
 
 def test_what_only_static_reads_is_noticed_elsewhere(elrun):
