@@ -8,6 +8,8 @@ import signal
 import time
 from typing import TYPE_CHECKING, Any
 
+from .plain_value import PlainValue
+
 if TYPE_CHECKING:
     from .report import JobReport
 
@@ -56,7 +58,7 @@ def read_error_file(path: str) -> dict[str, Any] | None:
     return data if isinstance(data, dict) and "message" in data else None
 
 
-class ProcessFailure:
+class ProcessFailure(PlainValue):
     """A failed worker.
 
     Args:

@@ -25,6 +25,7 @@ from .log_dirs import (
     remove_empty,
     unusable,
 )
+from .plain_value import PlainValue
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +80,7 @@ def to_map(val_or_map: Std | Mapping[int, Std], local_world_size: int) -> dict[i
     return {rank: val_or_map.get(rank, Std.NONE) for rank in range(local_world_size)}
 
 
-class LogsDest:
+class LogsDest(PlainValue):
     """Where the output of one attempt's workers goes, as paths by local rank.
 
     Plug-ins change what ``DefaultLogsSpecs.reify`` gave them.

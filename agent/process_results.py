@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from .failure import ProcessFailure
+from .plain_value import PlainValue
 
 
 class WorkerExit(NamedTuple):
@@ -23,7 +24,7 @@ class WorkerExit(NamedTuple):
     stopped: bool
 
 
-class RunProcsResult:
+class RunProcsResult(PlainValue):
     """How a set of worker processes ended.
 
     Args:

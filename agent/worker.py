@@ -8,6 +8,8 @@ import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from .plain_value import PlainValue
+
 if TYPE_CHECKING:
     from ..rendezvous.handler import RendezvousHandler
     from .failure import ProcessFailure
@@ -19,7 +21,7 @@ class UsageError(ValueError):
     """What the user asked for can't be run, and nothing was."""
 
 
-class WorkerSpec:
+class WorkerSpec(PlainValue):
     """The plan of a worker group: what is run, how often, and with which others.
 
     Args:
@@ -197,7 +199,7 @@ class WorkerGroup:
         self.master_port: int | None = None
 
 
-class RunResult:
+class RunResult(PlainValue):
     """How a worker group stands, or ended.
 
     Args:

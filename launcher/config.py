@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..agent.plain_value import DataclassFields
 from ..agent.signals import DEFAULT_SIGNALS, parse_signals
 from .given import quoted, variable_of
 from .parsing import is_module_name
@@ -165,6 +166,7 @@ class LaunchConfig(_Fields):
     """
 
     __slots__ = ()
+    __dataclass_fields__ = DataclassFields()  # for dataclasses.replace(config, …)
 
     if not TYPE_CHECKING:  # the fields' own signature is the right one
 
@@ -191,6 +193,7 @@ def _completed(given: _Fields) -> _Fields:
         shutdown_timeout = Environment.current().shutdown_timeout_s
     return given._replace(
         rdzv_configs=configs,
+        metrics_cfg=dict(given.metrics_cfg),
         rdzv_backend=given.rdzv_backend or (STANDALONE if meets_nobody else "c10d"),
         logs_specs=logs_specs,
         shutdown_timeout=shutdown_timeout,
