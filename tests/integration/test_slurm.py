@@ -1,4 +1,4 @@
-"""The SLURM script of the examples, on a real SLURM of two nodes with a network each."""
+"""Jobs on a real SLURM of two nodes with a network each."""
 
 import os
 import re
@@ -32,6 +32,7 @@ pytestmark = [
     ),
 ]
 
+SAY = 'echo "rank $RANK of $WORLD_SIZE on $(hostname)"'
 FAIL_5_ON_RANK_3 = '[ "$RANK" = 3 ] && exit 5; exec sleep 100'
 TWO_AGENTS = """
 srun --ntasks-per-node=1 elrun --nnodes 2 --nproc-per-node 2 --rdzv-backend c10d
@@ -116,3 +117,48 @@ def test_sbatch_gets_the_exit_code_of_the_root_cause(sbatch):
     code, output = sbatch("--wrap", wrapped)
 
     assert 5 == code, output
+
+
+def test_srun_needs_no_recipe(sbatch):
+    """``srun elrun`` on two nodes is one job; it is told at one of them what SLURM said."""
+    code, output = sbatch("--wrap", f"srun elrun --nproc-per-node 2 --no-python bash -c '{SAY}'")
+
+    assert 0 == code, output
+    said = [line for line in output.splitlines() if line.startswith("rank ")]
+    assert [
+        "rank 0 of 4 on node1",
+        "rank 1 of 4 on node1",
+        "rank 2 of 4 on node2",
+        "rank 3 of 4 on node2",
+    ] == sorted(said)
+    assert 1 == output.count("from SLURM: --nnodes 2 --rdzv-backend c10d --rdzv-endpoint node1:")
+
+
+def test_two_steps_side_by_side_are_two_jobs(sbatch):
+    """Each has a name and a port of its own, though their first host is the same."""
+    step = f"srun --overlap elrun --no-python bash -c '{SAY}; echo name $TORCHELASTIC_RUN_ID'"
+
+    code, output = sbatch("--wrap", f"{step} & {step}; wait $!")
+
+    assert 0 == code, output
+    assert 2 == output.count("rank 1 of 2 on node2")
+    names = re.findall("^name (.*)", output, flags=re.MULTILINE)
+    assert 2 == len(set(names)) == len(names) / 2
+
+
+def test_a_batch_script_has_a_job_of_its_own(sbatch):
+    """It runs once, on the first node, and no other elrun is waiting for it."""
+    code, output = sbatch("--wrap", f"elrun --no-python bash -c '{SAY}'")
+
+    assert (0, "rank 0 of 1 on node1\n") == (code, output)
+
+
+def test_several_tasks_a_node_are_refused(sbatch):
+    """Each would be an agent."""
+    code, output = sbatch(
+        "--ntasks-per-node=2", "--wrap", f"srun elrun --no-python bash -c '{SAY}'"
+    )
+
+    assert 2 == code, output
+    assert 4 == output.count("has 4 tasks on 2 nodes, and each would be an agent; give srun")
+    assert "rank" not in output
