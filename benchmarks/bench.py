@@ -1,45 +1,62 @@
 """Measure elrun beside torchrun, in turns, and print a Markdown table with medians and the ratio.
 
-    make bench            five runs each, some minutes
-    make bench QUICK=1    three runs each
+    make bench            a quarter of an hour
+    make bench QUICK=1    three minutes
 
-Only the ratios mean something on a shared machine. Every sample goes to build/bench.json.
+Only the ratios mean something on a shared machine. Every sample goes to build/bench.json, charts go
+beside it.
 """
 
 import argparse
 import sys
+import time
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import pictures
 import report
-from cases import CASES, FULL, QUICK, Case, Plan, start_empty
-from jobs import JobFailedError
+from alone import start_empty
+from cases import CASES, ROWS
+from rows import FULL, QUICK, Case, FailedError, Figure, Launcher, Plan
 
 JSON_PATH = Path(__file__).parent.parent / "build" / "bench.json"
 
 
-def measure(case: Case, plan: Plan) -> dict[str, dict[str, list[float | None]]]:
+def measure(case: Case, plan: Plan) -> dict[str, dict[str, list[Figure]]]:
     """Return the samples by row and launcher."""
-    samples = {row.key: defaultdict(list) for row in case.rows}
+    samples: dict[str, dict[str, list[Figure]]] = {row.key: defaultdict(list) for row in case.rows}
     for run in range(plan.runs):
         # Whoever goes first meets a machine that the other has just warmed or heated.
         for launcher in case.launchers if run % 2 == 0 else reversed(case.launchers):
-            if launcher.name in case.once and run > 0:
-                continue
-            try:
-                figures = case.run(launcher, plan)
-            except JobFailedError:
-                figures = {row.key: None for row in case.rows}
-            for key, figure in figures.items():
-                samples[key][launcher.name].append(figure)
+            if run < case.runs(launcher, plan):
+                for key, figure in figures_of(case, launcher, plan).items():
+                    samples[key][launcher.name].append(figure)
     return samples
+
+
+def figures_of(case: Case, launcher: Launcher, plan: Plan) -> Mapping[str, Figure]:
+    try:
+        return case.run(launcher, plan)
+    except FailedError as failed:
+        return {row.key: str(failed) for row in case.rows}
+
+
+def left_out(cases: Sequence[Case], plan: Plan) -> list[str]:
+    """Return what a plan does not measure, row by row."""
+    missing = []
+    for case in cases:
+        names = [it.name for it in case.launchers if case.runs(it, FULL) > case.runs(it, plan) == 0]
+        if names:
+            missing.append(f"{case.rows[0].key} ({', '.join(names)})")
+    return missing
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="fewer and shorter runs")
-    parser.add_argument("--runs", type=int, help="runs of each launcher")
+    parser.add_argument("--runs", type=int, help="runs of each launcher, at most")
     parser.add_argument("--restarts", type=int, help="restarts in a row (P13)")
     parser.add_argument("--only", nargs="+", default=[], metavar="ROW", help="such as P1 P4")
     parser.add_argument("--json", type=Path, default=JSON_PATH, metavar="FILE")
@@ -50,17 +67,34 @@ def main() -> None:
     options = parse_arguments()
     given = {"runs": options.runs, "restarts": options.restarts}
     plan = replace(QUICK if options.quick else FULL, **{name: n for name, n in given.items() if n})
+    cases = [
+        case
+        for case in CASES
+        if not options.only or any(row.key.split()[0] in options.only for row in case.rows)
+    ]
+    started_s = time.monotonic()
+    machine = report.machine()
     for launcher in CASES[0].launchers:
         start_empty(launcher, plan)  # byte code is compiled and files are in memory after this
-    samples = {}
-    print(report.header(), flush=True)
-    for case in CASES:
-        if options.only and not any(row.key.split()[0] in options.only for row in case.rows):
-            continue
-        samples |= measure(case, plan)
+    samples: dict[str, Mapping[str, Sequence[Figure]]] = {}
+    print(report.HEADER, flush=True)
+    for case in cases:
+        taken = measure(case, plan)
+        samples |= taken
         for row in case.rows:
-            print(report.line_of(row, samples[row.key]), flush=True)
-    report.write_json(options.json, samples, quick=options.quick)
+            if any(taken[row.key].values()) and not row.is_detail:
+                print(report.line_of(row, taken[row.key]), flush=True)
+    table = report.rounds_table(ROWS, samples)
+    if table:
+        print(f"\n{table}")
+    machine["minutes"] = round((time.monotonic() - started_s) / 60, 1)
+    record = {"quick": plan.is_quick, "machine": machine, "samples": samples}
+    report.write_json(options.json, record)
+    for name, picture in pictures.all_of(ROWS, samples).items():
+        options.json.with_name(name).write_text(picture)
+    missing = left_out(cases, plan)
+    if missing:
+        print(f"\nleft out: {', '.join(missing)}", file=sys.stderr)
     print(f"\nevery sample: {options.json}", file=sys.stderr)
 
 

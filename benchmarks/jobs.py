@@ -1,4 +1,4 @@
-"""Starts a launcher with everything it starts in reach, and leaves nothing behind."""
+"""Starts launchers with everything that they start in reach, and leaves nothing behind."""
 
 import os
 import select
@@ -7,37 +7,21 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
+
+import proc
+from notes import Notes
+from rows import FailedError, Launcher
 
 SCRIPTS = Path(__file__).parent / "scripts"
 _MARK = "ELRUN_BENCH_JOB"
-_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
-
-
-class JobFailedError(Exception):
-    """The launcher ended before its workers had done what is measured."""
-
-
-@dataclass(frozen=True)
-class Launcher:
-    """A command that starts workers.
-
-    Args:
-        name: What the table calls it.
-        program: How the command begins.
-        environment: Variables it gets beside this process's own.
-    """
-
-    name: str
-    program: tuple[str, ...]
-    environment: tuple[tuple[str, str], ...] = ()
 
 
 def _installed(name: str) -> tuple[str, ...]:
-    return (str(Path(sys.executable).with_name(name)), "--standalone")
+    return (str(Path(sys.executable).with_name(name)),)
 
 
 ELRUN = Launcher("elrun", _installed("elrun"))
@@ -50,99 +34,155 @@ TORCHRUN_OWN_STORE = Launcher(
 FLOOR = Launcher("floor", (sys.executable, str(SCRIPTS / "floor.py")))
 
 
+class Bill(NamedTuple):
+    """What a command cost.
+
+    Args:
+        taken_s: Seconds from its start to its end.
+        cpu_s: CPU seconds of the launcher's own process.
+        peak_mb: The most memory that it, or one of its workers, had in use at once.
+    """
+
+    taken_s: float
+    cpu_s: float
+    peak_mb: float
+
+
 class Job:
     """A command under way.
 
     Args:
         process: The launcher's process.
-        notes: The file in which workers note what happens to them.
         started_s: When it began, by the monotonic clock.
     """
 
-    def __init__(self, process: subprocess.Popen[str], notes: Path, started_s: float) -> None:
+    def __init__(self, process: subprocess.Popen[str], started_s: float) -> None:
         self.process = process
-        self._notes = notes
-        self._started_s = started_s
+        self.started_s = started_s
 
-    def wait(self, timeout_s: float) -> float | None:
-        """Return the seconds from start to end, or None if it failed or took too long."""
-        try:
-            code = self.process.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            return None
-        return time.monotonic() - self._started_s if code == 0 else None
-
-    def wait_and_bill(self, timeout_s: float) -> tuple[float, float]:
-        """Return the seconds from start to end, and the launcher's own CPU seconds.
+    def finish(self, timeout_s: float) -> Bill:
+        """Wait for the end, and return what it took.
 
         Raises:
-            JobFailedError: It failed or took too long.
+            FailedError: It failed or took too long.
         """
-        end = os.pidfd_open(self.process.pid)
-        ended, _, _ = select.select([end], [], [], timeout_s)
-        os.close(end)
-        taken_s, used_s = time.monotonic() - self._started_s, cpu_s(self.process.pid)
-        if not ended or self.process.wait() != 0:
-            raise JobFailedError
-        return taken_s, used_s
+        pid = self.process.pid
+        if not ended_in(timeout_s, [pid]):
+            raise FailedError(f"not in {timeout_s:g} s")
+        taken_s, cpu_s = time.monotonic() - self.started_s, proc.cpu_s(pid)
+        _, status, usage = os.wait4(pid, 0)
+        self.process.returncode = code = os.waitstatus_to_exitcode(status)
+        if code != 0:
+            raise FailedError(f"exit code {code}")
+        return Bill(taken_s, cpu_s, usage.ru_maxrss * 1.024e-3)
 
     def read_pids(self, count: int) -> list[int]:
         """Return the pids that the workers print, as soon as all have.
 
         Raises:
-            JobFailedError: The launcher has ended before.
+            FailedError: The launcher has ended before.
         """
         lines = [self.process.stdout.readline() for _ in range(count)]
         if not all(lines):
-            raise JobFailedError
+            raise FailedError("its workers did not start")
         return [int(line) for line in lines]
 
-    def notes(self) -> list[tuple[str, int, float]]:
-        """Return what the workers noted: event, attempt, monotonic seconds."""
-        lines = self._notes.read_text().splitlines() if self._notes.exists() else []
-        words = (line.split() for line in lines)
-        return [(event, int(attempt), float(at_s)) for event, attempt, at_s in words]
 
-
-@contextmanager
-def started(
-    launcher: Launcher,
-    script: str,
-    *options: str,
-    environment: Mapping[str, str] | None = None,
-    quiet: bool = False,
-) -> Iterator[Job]:
-    """Run the launcher; at the end, kill whatever is left of it and of its workers.
+class Workplace:
+    """A folder in which launchers work.
 
     Args:
-        launcher: Who starts the workers.
-        script: Name of a file in scripts/.
-        *options: Options of the launcher.
-        environment: Variables for the workers.
-        quiet: Whether standard output goes to /dev/null; it is a pipe otherwise.
+        folder: The folder.
     """
-    with tempfile.TemporaryDirectory(prefix="elrun-bench-") as folder:
-        mark = f"{_MARK}={folder}"
-        notes = Path(folder, "notes")
-        variables = os.environ | {_MARK: folder, "BENCH_NOTES": str(notes), "OMP_NUM_THREADS": "1"}
+
+    def __init__(self, folder: Path) -> None:
+        self.notes = Notes(folder / "notes")
+        self.folder = folder
+        self._jobs: list[Job] = []
+
+    def start(
+        self,
+        launcher: Launcher,
+        script: str,
+        *options: str,
+        environment: Mapping[str, str] | None = None,
+        quiet: bool = False,
+    ) -> Job:
+        """Run a launcher.
+
+        Args:
+            launcher: Who starts the workers.
+            script: Name of a file in scripts/.
+            *options: Options of the launcher.
+            environment: Variables for the workers.
+            quiet: Whether standard output goes to /dev/null; it is a pipe otherwise.
+        """
+        return self.spawn(
+            [*launcher.program, *options, str(SCRIPTS / script)],
+            {**dict(launcher.environment), **(environment or {})},
+            quiet=quiet,
+        )
+
+    def spawn(
+        self, command: Sequence[str], environment: Mapping[str, str], *, quiet: bool = False
+    ) -> Job:
+        """Run any command, with variables beside this process's own."""
+        variables = {
+            **os.environ,
+            _MARK: str(self.folder),
+            "BENCH_NOTES": str(self.notes.path),
+            "BENCH_NODE": str(len(self._jobs)),
+            "OMP_NUM_THREADS": "1",
+            **environment,
+        }
         started_s = time.monotonic()
         process = subprocess.Popen(
-            [*launcher.program, *options, str(SCRIPTS / script)],
-            env={**variables, **dict(launcher.environment), **(environment or {})},
+            command,
+            env=variables,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL if quiet else subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            cwd=folder,
+            cwd=self.folder,
             text=True,
             start_new_session=True,
         )
+        self._jobs.append(Job(process, started_s))
+        return self._jobs[-1]
+
+    def clear(self) -> None:
+        """Kill whatever is left of the launchers and of their workers."""
+        _kill_all(f"{_MARK}={self.folder}".encode())
+        for job in self._jobs:
+            job.process.wait()
+            if job.process.stdout:
+                job.process.stdout.close()
+        self.notes.close()
+
+
+@contextmanager
+def workplace() -> Iterator[Workplace]:
+    """Make a place for a job, and remove all that is left of it at the end."""
+    with tempfile.TemporaryDirectory(prefix="elrun-bench-") as folder:
+        place = Workplace(Path(folder))
         try:
-            yield Job(process, notes, started_s)
+            yield place
         finally:
-            _kill_all(mark.encode())
-            process.wait()
-            if process.stdout:
-                process.stdout.close()
+            place.clear()
+
+
+def ended_in(timeout_s: float, pids: list[int]) -> bool:
+    """Wait for the ends of processes; return whether all have ended in time."""
+    deadline = time.monotonic() + timeout_s
+    ends = set()
+    for pid in pids:
+        with suppress(ProcessLookupError):  # it has ended already
+            ends.add(os.pidfd_open(pid))
+    running = set(ends)
+    while running and (left_s := deadline - time.monotonic()) > 0:
+        running -= set(select.select(running, [], [], left_s)[0])
+    for end in ends:
+        os.close(end)
+    return not running
 
 
 def _kill_all(mark: bytes) -> None:
@@ -150,42 +190,3 @@ def _kill_all(mark: bytes) -> None:
         with suppress(OSError):  # it has ended meanwhile, or is another user's
             if mark in Path("/proc", entry, "environ").read_bytes().split(b"\0"):
                 os.kill(int(entry), signal.SIGKILL)
-
-
-def is_alive(pid: int) -> bool:
-    """Return whether the process runs; a zombie doesn't."""
-    try:
-        return _stat(pid)[0] not in "ZX"
-    except OSError:
-        return False
-
-
-def children_of(pid: int) -> set[int]:
-    """Return the pids of its children, by whichever of its threads."""
-    tasks = Path("/proc", str(pid), "task").glob("*/children")
-    return {int(child) for task in tasks for child in task.read_text().split()}
-
-
-def cpu_s(pid: int) -> float:
-    """Return the CPU seconds that a process has used, threads included; also of a zombie."""
-    fields = _stat(pid)
-    return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
-
-
-def resident_mb(pid: int) -> float:
-    """Return the memory that is mapped into a process, in MB, shared pages in full."""
-    return _kilobytes(Path("/proc", str(pid), "status"), "VmRSS:") / 1000
-
-
-def proportional_mb(pid: int) -> float:
-    """Return the memory that a process stands for, in MB: shared pages divided by their users."""
-    return _kilobytes(Path("/proc", str(pid), "smaps_rollup"), "Pss:") / 1000
-
-
-def _kilobytes(path: Path, key: str) -> float:
-    line = next(line for line in path.read_text().splitlines() if line.startswith(key))
-    return int(line.split()[1]) * 1.024
-
-
-def _stat(pid: int) -> list[str]:
-    return Path("/proc", str(pid), "stat").read_text().rpartition(")")[2].split()

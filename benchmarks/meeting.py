@@ -7,16 +7,19 @@
 
 Every node has connections of its own, which are open before the clock starts: on a cluster each
 node opens its own at the same time as all others, here one machine would do the work of all. An
-operation is a call to the store; its bytes are those of keys and values, both ways.
+operation is a call to the store; its bytes are those of keys and values, both ways. Signs of life
+belong to no round and are counted apart: the longer a round takes, the more there are of them.
 """
 
+import argparse
 import contextlib
 import json
+import os
 import resource
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -36,14 +39,26 @@ class Meter:
     """What all nodes together asked of the store."""
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        self._lock = threading.Lock()
         self.operations = 0
         self.bytes = 0
+        self.beats = 0
 
-    def count(self, *texts: str | bytes | None) -> None:
-        size = sum(len(text) for text in texts if text)
-        with self.lock:
+    def count(self, keys: Iterable[str], values: Iterable[str | bytes | None]) -> None:
+        """Take note of a call, by the keys and values that went to or fro."""
+        names = list(keys)
+        if all("beat/" in name for name in names):
+            with self._lock:
+                self.beats += 1
+            return
+        with self._lock:
             self.operations += 1
+        self.add_bytes([*names, *values])
+
+    def add_bytes(self, texts: Iterable[str | bytes | None]) -> None:
+        """Take note of what went to or fro."""
+        size = sum(len(text) for text in texts if text)
+        with self._lock:
             self.bytes += size
 
 
@@ -55,28 +70,27 @@ class MeteredStore:
         self.meter = meter
 
     def add(self, key: str, amount: int) -> int:
-        self.meter.count(key, b"12345678")
+        self.meter.count([key], [b"12345678"])
         return self.store.add(key, amount)
 
     def set(self, values: Mapping[str, bytes]) -> None:
-        self.meter.count(*values, *values.values())
+        self.meter.count(values, values.values())
         self.store.set(values)
 
     def get(self, keys: Sequence[str]) -> list[bytes | None]:
         values = self.store.get(keys)
-        self.meter.count(*keys, *values)
+        self.meter.count(keys, values)
         return values
 
     def create(self, key: str, value: bytes, instead_of: bytes = b"") -> bytes:
         standing = self.store.create(key, value, instead_of)
-        self.meter.count(key, value, standing)
+        self.meter.count([key], [value, instead_of, standing])
         return standing
 
     def wait(self, keys: Sequence[str], timeout_s: float | None) -> list[bytes] | None:
-        self.meter.count(*keys)
+        self.meter.count(keys, [])
         values = self.store.wait(keys, timeout_s)
-        with self.meter.lock:
-            self.meter.bytes += sum(map(len, values or ()))
+        self.meter.add_bytes(values or [])
         return values
 
     def close(self) -> None:
@@ -92,12 +106,12 @@ class MeteredTorchStore:
 
     def get(self, key: str) -> bytes:
         value = self.store.get(key)
-        self.meter.count(key, value)
+        self.meter.count([key], [value])
         return value
 
     def compare_set(self, key: str, expected: str, desired: str) -> bytes:
         standing = self.store.compare_set(key, expected, desired)
-        self.meter.count(key, expected, desired, standing)
+        self.meter.count([key], [expected, desired, standing])
         return standing
 
 
@@ -197,48 +211,62 @@ def torch_nodes(count: int, meter: Meter) -> Iterator[list[Callable[[], int]]]:
     yield [lambda it=each: it.next_rendezvous().world_size for each in handlers]
 
 
-def meet(nodes: Sequence[Callable[[], int]]) -> float:
-    """Let all nodes join at once; return the seconds until the last one is in the round."""
+def meet(nodes: Sequence[Callable[[], int]], limit_s: float) -> float:
+    """Let all nodes join at once; return the seconds until the last one is in the round.
+
+    Raises:
+        SystemExit: Not all of them came to be there in time.
+    """
     begin = threading.Barrier(len(nodes) + 1)
-    sizes = []
+    sizes: list[int | Exception] = []
     arrived = threading.Semaphore(0)
 
     def join(node: Callable[[], int]) -> None:
         begin.wait()
         try:
             sizes.append(node())
-        finally:
-            arrived.release()
+        except Exception as error:  # noqa: BLE001  whatever a thousand threads say is told once
+            sizes.append(error)
+        arrived.release()
 
     for node in nodes:
         threading.Thread(target=join, args=(node,), daemon=True).start()
     begin.wait()
-    started_at = time.perf_counter()
+    started_at = time.monotonic()
     for _ in nodes:
-        arrived.acquire()
-    seconds = time.perf_counter() - started_at
-    if sizes != [len(nodes)] * len(nodes):
-        raise SystemExit(f"not all nodes met: {sorted(set(sizes))}")
+        if not arrived.acquire(timeout=max(0.0, started_at + limit_s - time.monotonic())):
+            raise SystemExit(f"not in {limit_s:g} s")
+    seconds = time.monotonic() - started_at
+    failed = [size for size in sizes if size != len(nodes)]
+    if failed:
+        raise SystemExit(f"{len(failed)} failed, such as: {failed[0]}")
     return seconds
 
 
 def main() -> None:
-    kind, count = sys.argv[1], int(sys.argv[2])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("kind", choices=[*STORES, "today"])
+    parser.add_argument("nodes", type=int)
+    parser.add_argument("--limit", type=float, default=JOIN_TIMEOUT_S, metavar="SECONDS")
+    options = parser.parse_args()
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     threading.stack_size(STACK_BYTES)
     # Each of a thousand threads that want to run would else wake up 200 times a second to say so.
     sys.setswitchinterval(1)
     meter = Meter()
-    nodes = torch_nodes(count, meter) if kind == "today" else elrun_nodes(kind, count, meter)
-    with nodes as joins:
-        seconds = meet(joins)
-        figures = {"seconds": seconds, "operations": meter.operations, "bytes": meter.bytes}
-        print(json.dumps(figures), flush=True)
-        # Threads that wait in torch must not see the interpreter go down.
-        import os
-
-        os._exit(0)
+    if options.kind == "today":
+        nodes = torch_nodes(options.nodes, meter)
+    else:
+        nodes = elrun_nodes(options.kind, options.nodes, meter)
+    try:
+        with nodes as joins:
+            figures: dict[str, float | str] = {"seconds": meet(joins, options.limit)}
+            figures |= {name: getattr(meter, name) for name in ("operations", "bytes", "beats")}
+    except SystemExit as failed:
+        figures = {"failed": str(failed.code)}
+    print(json.dumps(figures), flush=True)
+    os._exit(0)  # threads that wait in torch must not see the interpreter go down
 
 
 if __name__ == "__main__":

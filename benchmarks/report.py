@@ -1,67 +1,105 @@
-"""Turns samples into a table for people and a file for programs."""
+"""Turns samples into tables for people and a file for programs."""
 
 import json
 import os
 import platform
 import statistics
+import subprocess
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
 
-from cases import Row
+from rows import Figure, Row, Samples
 
 COLUMNS = ("elrun", "torchrun", "floor", "preloaded")
-
-Samples = Mapping[str, Sequence[float | None]]  # by launcher
+HEADER = """\
+| # | work | elrun | torchrun | floor | `--preload torch` | torchrun / elrun | goal |
+|---|---|---:|---:|---:|---:|---:|---|"""
+ROUNDS = {  # launcher, by the column's title
+    "elrun, memory": "memory",
+    "elrun, c10d": "elrun",
+    "elrun, etcd-v3": "etcd-v3",
+    "torchrun, c10d": "torchrun",
+}
 
 
 def line_of(row: Row, samples: Samples) -> str:
-    """Return the row of the Markdown table."""
-    middle = {name: _typical(row, figures) for name, figures in samples.items()}
-    ours, theirs = middle.get("elrun"), middle.get("torchrun")
+    """Return the row of the first table."""
+    ours, theirs = (typical(row, samples.get(name, ())) for name in ("elrun", "torchrun"))
     ratio = f"{theirs / ours:.1f}" if ours and theirs and not row.is_share else ""
-    cells = [_cell(row, samples.get(name)) for name in COLUMNS]
-    return f"| {row.key} | {row.work} | {' | '.join(cells)} | {ratio} | {row.goal} |"
+    cells = [cell(row, samples.get(name, ())) for name in COLUMNS]
+    return _line([row.key, row.work, *cells, ratio, row.goal])
 
 
-def header() -> str:
-    return (
-        "| # | work | elrun | torchrun | floor | `--preload torch` | torchrun / elrun | goal |\n"
-        "|---|---|---:|---:|---:|---:|---:|---|"
-    )
+def rounds_table(rows: Mapping[str, Row], samples: Mapping[str, Samples]) -> str:
+    """Return the table of what it costs that N nodes meet; empty if that was not measured."""
+    sizes = sorted({int(key.split()[1]) for key in samples if key.startswith("P6 ")})
+    if not sizes:
+        return ""
+    parts = {"s": "", "calls a node": " operations", "bytes a node": " bytes"}
+    counted = ("elrun, c10d", "torchrun, c10d")
+    titles = [f"{title}, s" for title in ROUNDS]
+    titles += [f"{title}, {unit}" for unit in list(parts)[1:] for title in counted]
+    lines = [_line(["nodes", *titles]), "|---:" * (1 + len(titles)) + "|"]
+    for size in sizes:
+        cells = []
+        for unit, part in parts.items():
+            key = f"P6 {size}{part}"
+            names = ROUNDS.values() if unit == "s" else [ROUNDS[title] for title in counted]
+            found = [samples.get(key, {}).get(name, ()) for name in names]
+            cells += [cell(rows[key], figures) for figures in found]
+        lines.append(_line([f"{size:,}", *cells]))
+    return "\n".join(lines)
 
 
-def _typical(row: Row, figures: Sequence[float | None]) -> float | None:
-    known = [figure for figure in figures if figure is not None]
+def typical(row: Row, figures: Sequence[Figure]) -> float | None:
+    """Return what stands for all runs: the median, or the mean of shares; None if all failed."""
+    known = [figure for figure in figures if not isinstance(figure, str)]
     if not known:
         return None
     return statistics.fmean(known) if row.is_share else statistics.median(known)
 
 
-def _cell(row: Row, figures: Sequence[float | None] | None) -> str:
-    if figures is None:
-        return ""
-    typical = _typical(row, figures)
-    failed = figures.count(None)
-    shown = "" if typical is None else f"{typical:.{row.digits}f}"
-    return f"{shown} ({failed} of {len(figures)} failed)".strip() if failed else shown
+def cell(row: Row, figures: Sequence[Figure]) -> str:
+    """Return the figures as the table shows them: the typical one, and what failed."""
+    middle = typical(row, figures)
+    shown = "" if middle is None else f"{middle:,.{row.digits}f}"
+    failures = Counter(figure for figure in figures if isinstance(figure, str))
+    if not failures:
+        return shown
+    if middle is None and len(failures) == 1 and len(figures) == 1:
+        return next(iter(failures))
+    told = ", ".join(f"{count} of {len(figures)}: {why}" for why, count in failures.items())
+    return f"{shown} ({told})".strip()
 
 
-def write_json(path: Path, samples: Mapping[str, Samples], *, quick: bool) -> None:
-    """Write every sample, and what they were taken on."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    versions = {name: version(name) for name in ("torch", "click")}
-    machine = {
+def machine() -> dict[str, object]:
+    """Return what the samples are taken on, and when."""
+    commit = subprocess.run(
+        ["git", "describe", "--always", "--dirty"],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return {
+        "date": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+        "commit": commit.stdout.strip(),
         "cpus": len(os.sched_getaffinity(0)),
         "python": platform.python_version(),
+        "torch": version("torch"),
         "kernel": platform.release(),
         "load": os.getloadavg()[0],
     }
-    record = {
-        "version": 1,
-        "quick": quick,
-        "machine": machine,
-        "versions": versions,
-        "samples": samples,
-    }
-    path.write_text(json.dumps(record, indent=1) + "\n")
+
+
+def write_json(path: Path, record: Mapping[str, object]) -> None:
+    """Write every sample, and what they were taken on."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"version": 2, **record}, indent=1) + "\n")
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"

@@ -1,8 +1,14 @@
-"""A worker that imports torch, forms a gloo group, all-reduces once and leaves."""
+"""A worker that imports torch, forms a gloo group, all-reduces once and leaves; notes say when."""
+
+from note import note
+
+note("line")
 
 import torch
 import torch.distributed as dist
 
+note("torch")
 dist.init_process_group("gloo")
 dist.all_reduce(torch.ones(1))
+note("group")
 dist.destroy_process_group()

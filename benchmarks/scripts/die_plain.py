@@ -3,17 +3,11 @@
 import os
 import signal
 import time
-from pathlib import Path
 
+from note import note
 
-def note(event: str) -> None:
-    with Path(os.environ["BENCH_NOTES"]).open("a") as notes:
-        notes.write(f"{event} {attempt} {time.monotonic()}\n")
-
-
-attempt = int(os.environ["TORCHELASTIC_RESTART_COUNT"])
 note("alive")
-if attempt < int(os.environ["BENCH_DEATHS"]):
+if int(os.environ["TORCHELASTIC_RESTART_COUNT"]) < int(os.environ["BENCH_DEATHS"]):
     if os.environ["RANK"] == "0":
         time.sleep(0.5)  # the other worker is up by then
         note("death")

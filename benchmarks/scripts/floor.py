@@ -9,6 +9,7 @@ import click
 
 
 @click.command()
+@click.option("--standalone", is_flag=True, expose_value=False)
 @click.option("--nproc-per-node", type=int, default=1)
 @click.argument("script")
 def main(nproc_per_node: int, script: str) -> None:

@@ -1,0 +1,66 @@
+"""Cases of P6: what it costs that N nodes meet, by a process of its own for each measurement."""
+
+import json
+import shutil
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+from jobs import workplace
+from rows import FailedError, Figures, Launcher, Plan
+
+MEETING = Path(__file__).with_name("meeting.py")
+SIZES = (16, 64, 128, 256, 1024)
+LIMIT_S = 60.0
+_SETTING_UP_S = 60.0  # a thousand nodes, their connections and the imports
+
+
+def _over(name: str, kind: str) -> Launcher:
+    return Launcher(name, (sys.executable, str(MEETING), kind))
+
+
+C10D = _over("elrun", "c10d")
+ETCD = _over("etcd-v3", "etcd-v3")
+MEMORY = _over("memory", "memory")
+TODAY = _over("torchrun", "today")
+
+
+def meet(nodes: int, launcher: Launcher, _plan: Plan) -> Figures:
+    with workplace() as place:
+        command = (*launcher.program, str(nodes), "--limit", str(LIMIT_S))
+        job = place.spawn([*_known_hosts(place.folder), *command], {})
+        job.finish(LIMIT_S + _SETTING_UP_S)
+        cost = json.loads(job.process.stdout.read())
+    if "failed" in cost:
+        raise FailedError(cost["failed"])
+    return {
+        f"P6 {nodes}": cost["seconds"],
+        f"P6 {nodes} operations": cost["operations"] / nodes,
+        f"P6 {nodes} bytes": cost["bytes"] / nodes,
+    }
+
+
+def _known_hosts(folder: Path) -> tuple[str, ...]:
+    """Return how a command begins that finds this machine's names in /etc/hosts.
+
+    TCPStore looks each peer up by its address. Where a name server is slow to say that it knows no
+    ``::ffff:127.0.0.1``, a thousand connections take minutes.
+    """
+    if not _can_unshare():
+        return ()
+    hosts = folder / "hosts"
+    hosts.write_text(f"{Path('/etc/hosts').read_text()}\n::1 localhost\n::ffff:127.0.0.1 localhost\n")
+    script = 'mount --bind "$0" /etc/hosts && exec "$@"'
+    return (*_PRIVATE, "sh", "-c", script, str(hosts))
+
+
+_PRIVATE = ("unshare", "--map-root-user", "--mount")
+
+
+@cache
+def _can_unshare() -> bool:
+    attempt = (*_PRIVATE, "mount", "--bind", "/etc/hosts", "/etc/hosts")
+    return bool(shutil.which("unshare")) and (
+        subprocess.run(attempt, capture_output=True, check=False).returncode == 0
+    )
