@@ -8,10 +8,14 @@ import pytest
 import worker_functions
 import worker_kit
 from elrun.agent.guardian import Guardian
+from elrun.agent.local import LocalElasticAgent
 from elrun.agent.numa import AffinityMode, CpuBinding, NumaOptions
 from elrun.agent.preload import PreloadedExecutor, Preloading
 from elrun.agent.processes import start_processes
 from elrun.agent.topology import NumaNode, Topology
+from elrun.agent.worker import WorkerSpec
+from elrun.rendezvous.parameters import RendezvousParameters
+from elrun.rendezvous.solo import create_standalone
 
 pytestmark = [
     pytest.mark.integration,
@@ -146,3 +150,23 @@ def test_options_that_cannot_be_followed_start_nothing(tmp_path):
         start_commands("-c", binding=binding)
 
     assert [] == multiprocessing.active_children()
+
+
+def test_an_agent_binds_its_workers_at_each_start(binding, tmp_path):
+    """After a restart, too."""
+    script = tmp_path / "script.py"
+    text = SAY_CPUS.format(path=str(tmp_path / "said"))
+    script.write_text(text + "sys.exit(os.environ['TORCHELASTIC_RESTART_COUNT'] == '0')")
+    handler = create_standalone(RendezvousParameters("standalone", "", "run", 1, 1))
+    entrypoint, args = sys.executable, (str(script),)
+    spec = WorkerSpec("trainer", 2, handler, entrypoint=entrypoint, args=args, max_restarts=1)
+    agent = LocalElasticAgent(spec, worker_kit.Logs())
+    agent._binding = binding
+
+    result = agent.run()
+
+    handler.shutdown()
+    assert not result.is_failed()
+    first, second = f"0 executed {sorted(FIRST)}", f"1 executed {sorted(SECOND)}"
+    # The worker that fails first may end the other before it has said anything.
+    assert {first, second} == set(said(tmp_path / "said"))
