@@ -184,8 +184,8 @@ def _usable(topology: Topology, cpus: frozenset[int], owner: str) -> frozenset[i
 
 
 def _parts(groups: Sequence[frozenset[int]], cpus: frozenset[int]) -> list[frozenset[int]]:
-    """Return what belongs to these CPUs of each group, in the order of the groups' first CPUs."""
-    return [part for group in sorted(groups, key=min) if (part := group & cpus)]
+    """Return what belongs to these CPUs of each group."""
+    return [part for group in groups if (part := group & cpus)]
 
 
 def _share(cores: Sequence[frozenset[int]], place: int, shares: int, number: int) -> frozenset[int]:

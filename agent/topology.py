@@ -27,6 +27,8 @@ class NumaNode(NamedTuple):
 class Topology(NamedTuple):
     """The CPUs of a node, by what they share, and where its GPUs are.
 
+    Sockets, cores and complexes are in the order of their first CPUs.
+
     Args:
         allowed: CPUs that this process may use.
         nodes: NUMA nodes by number.

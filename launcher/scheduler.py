@@ -118,7 +118,6 @@ def _leaves_meeting_open(given: Given) -> bool:
 def _is_static_without_rank(given: Given) -> bool:
     return (
         given["rdzv_backend"] == "static"
-        and not given["standalone"]
         and not given.is_given("node_rank")
         and given["nnodes"].maximum > 1
     )

@@ -100,8 +100,9 @@ def test_a_function_is_bound_before_it_runs(binding, start_method):
     assert {0: ALL, 1: ALL} == start()
 
 
-def test_a_preloaded_worker_is_bound_before_it_runs(binding, tmp_path):
-    """The process that imports the modules is not."""
+@pytest.mark.parametrize("how", ["forked", "executed"])
+def test_a_preloaded_worker_is_bound_before_it_runs(binding, tmp_path, how):
+    """Also one that is executed instead; the process that imports the modules is not."""
     script = tmp_path / "script.py"
     script.write_text(SAY_CPUS.format(path=str(tmp_path / "said")))
     guardian = Guardian.start()
@@ -109,6 +110,8 @@ def test_a_preloaded_worker_is_bound_before_it_runs(binding, tmp_path):
     preloading = Preloading(["colorsys"], command, dict(os.environ), guardian)
     try:
         worker_kit.wait_until(preloading.is_settled)
+        if how == "executed":
+            preloading.give_up("it is not wanted")
         context = start_commands(
             str(script),
             binding=binding,
@@ -122,7 +125,7 @@ def test_a_preloaded_worker_is_bound_before_it_runs(binding, tmp_path):
         preloading.close()
         guardian.release()
 
-    expected = [f"0 forked {sorted(FIRST)}", f"1 forked {sorted(SECOND)}"]
+    expected = [f"0 {how} {sorted(FIRST)}", f"1 {how} {sorted(SECOND)}"]
     assert expected == said(tmp_path / "said")
     assert ALL == free
 
