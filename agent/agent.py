@@ -258,7 +258,6 @@ class SimpleElasticAgent(Recording, Measuring, ElasticAgent):
                         "the agent can't tell what they do, so it stops them"
                     )
 
-    @measured
     def _report_failure(self, result: RunResult) -> Verdict:
         """Tell the other nodes that a worker failed here; return the verdict that stands."""
         failure = self._describe_failure(result)
@@ -267,6 +266,7 @@ class SimpleElasticAgent(Recording, Measuring, ElasticAgent):
                 self._ask(self._rounds.await_signs_of_life)
         return self._ask(lambda: self._rounds.conclude(failure))
 
+    @measured
     def _initialize_workers(self, worker_group: WorkerGroup) -> None:
         """Meet the other nodes and start a fresh set of workers."""
         self._rendezvous(worker_group)
