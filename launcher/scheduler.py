@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from .config import STANDALONE
 from .given import Answer, Given, Origin, Refusal, spelling_of
 from .parsing import NodeRange
 
@@ -29,6 +30,7 @@ class Step(NamedTuple):
         number: Number of the step in its job.
         nodes: Number of its nodes.
         tasks: Number of its tasks on all of them.
+        task: Place of this task among them.
         node_rank: Place of this node among them.
         hosts: Names of the nodes, as SLURM writes them.
         gpus: Number of the step's GPUs on this node; 0 where SLURM does not tell.
@@ -38,9 +40,15 @@ class Step(NamedTuple):
     number: int
     nodes: int
     tasks: int
+    task: int
     node_rank: int
     hosts: str
     gpus: int
+
+    @property
+    def name(self) -> str:
+        """What SLURM calls it."""
+        return f"{self.job}.{self.number}"
 
     @property
     def endpoint(self) -> str:
@@ -62,14 +70,12 @@ def ask_scheduler(given: Given, variables: Mapping[str, str]) -> tuple[Given, tu
     step = read_step(variables)
     if step is not None and step.nodes > 1 and _leaves_meeting_open(given):
         return _join_step(given, step)
-    if not _is_static_without_rank(given):
+    if step is not None and step.tasks > 1 and _is_alone_by_default(given):
+        return given, _one_voice(step, _tell_of_several(step))
+    rank = _rank_among(given["nnodes"].maximum, step, variables)
+    if rank is None or not _is_static_without_rank(given):
         return given, ()
-    if step is not None and step.tasks == step.nodes == given["nnodes"].maximum:
-        return _with(given, {"node_rank": step.node_rank}), ()
-    index = variables.get("JOB_COMPLETION_INDEX", "")
-    if index.isdecimal() and int(index) < given["nnodes"].maximum:
-        return _with(given, {"node_rank": int(index)}), ()
-    return given, ()
+    return _with(given, {"node_rank": rank}), ()
 
 
 def read_step(variables: Mapping[str, str]) -> Step | None:
@@ -86,6 +92,7 @@ def read_step(variables: Mapping[str, str]) -> Step | None:
             number=int(variables["SLURM_STEP_ID"]),
             nodes=int(variables["SLURM_STEP_NUM_NODES"]),
             tasks=int(variables["SLURM_STEP_NUM_TASKS"]),
+            task=int(variables["SLURM_PROCID"]),
             node_rank=int(variables["SLURM_NODEID"]),
             hosts=variables["SLURM_STEP_NODELIST"],
             gpus=int(gpus) if gpus.isdecimal() else 0,
@@ -107,12 +114,26 @@ def first_host(hosts: str) -> str:
         name += re.split("[,-]", numbers, maxsplit=1)[0]
 
 
+def _rank_among(nodes: int, step: Step | None, variables: Mapping[str, str]) -> int | None:
+    """Return this node's place among so many, from the scheduler that counts as many."""
+    if step is not None and step.tasks == step.nodes == nodes:
+        return step.node_rank
+    index = variables.get("JOB_COMPLETION_INDEX", "")
+    return int(index) if index.isdecimal() and int(index) < nodes else None
+
+
 def _leaves_meeting_open(given: Given) -> bool:
     if given["standalone"] or any(given.is_given(name) for name in _PLACES):
         return False
     if given.is_given("rdzv_backend") and given["rdzv_backend"] != "c10d":
         return False
     return not given.is_given("nnodes") or given["nnodes"].maximum > 1
+
+
+def _is_alone_by_default(given: Given) -> bool:
+    if given["standalone"] or given["rdzv_backend"] == STANDALONE:
+        return False
+    return not given.is_given("nnodes")
 
 
 def _is_static_without_rank(given: Given) -> bool:
@@ -124,18 +145,17 @@ def _is_static_without_rank(given: Given) -> bool:
 
 
 def _join_step(given: Given, step: Step) -> tuple[Given, tuple[str, ...]]:
-    name = f"{step.job}.{step.number}"
     if step.tasks != step.nodes:
         raise Refusal(
-            f"SLURM step {name} has {step.tasks} tasks on {step.nodes} nodes, and each would be an "
-            "agent; give srun --ntasks-per-node=1, and elrun --nproc-per-node, which starts the "
-            "workers (or --standalone for a job of its own in each task)"
+            f"SLURM step {step.name} has {step.tasks} tasks on {step.nodes} nodes, and each would "
+            "be an agent; give srun --ntasks-per-node=1, and elrun --nproc-per-node, which starts "
+            "the workers (or --standalone for a job of its own in each task)"
         )
     said = {
         "nnodes": NodeRange(step.nodes, step.nodes),
         "rdzv_backend": "c10d",
         "rdzv_endpoint": step.endpoint,
-        "rdzv_id": name,
+        "rdzv_id": step.name,
         "nproc_per_node": step.gpus,
     }
     taken = {
@@ -144,9 +164,21 @@ def _join_step(given: Given, step: Step) -> tuple[Given, tuple[str, ...]]:
     notice = " ".join(f"{spelling_of(option)} {value}" for option, value in taken.items())
     if not given.is_given("node_rank"):
         taken["node_rank"] = step.node_rank
-    # One node speaks for all.
-    notices = (f"from SLURM: {notice}",) if step.node_rank == 0 else ()
-    return _with(given, taken), notices
+    return _with(given, taken), _one_voice(step, f"from SLURM: {notice}")
+
+
+def _tell_of_several(step: Step) -> str:
+    how = f"--nnodes {step.nodes}"
+    if step.nodes == 1:
+        how = f"srun --ntasks-per-node=1, and elrun --nproc-per-node {step.tasks}"
+    return (
+        f"SLURM step {step.name} has {step.tasks} tasks, and each runs a job of its own; give "
+        f"{how} for one job, or --standalone if that is meant"
+    )
+
+
+def _one_voice(step: Step, notice: str) -> tuple[str, ...]:
+    return (notice,) if step.task == 0 else ()
 
 
 def _with(given: Given, said: Mapping[str, Any]) -> Given:

@@ -107,15 +107,38 @@ def test_what_was_given_stands(elrun, options, meeting, size):
         "--standalone",
         "--nnodes 1",
         "--rdzv-backend standalone",
-        "--rdzv-backend c10d --rdzv-endpoint localhost:0",
-        "--master-port 0",
     ],
 )
 def test_a_job_on_each_node_can_be_asked_for(elrun, options):
-    """By one of the options that say where, or that it is one node."""
+    """By an option that says that it is one node."""
     plan = elrun.plan(*options.split(), "x.py", SLURM_GPUS_ON_NODE="8", **SECOND_OF_TWO)
 
     assert (ALONE, (1, 1, 1), ()) == (meeting_of(plan), size_of(plan), plan.notices)
+
+
+@pytest.mark.parametrize(
+    ("options", "step", "hint"),
+    [
+        ("--rdzv-backend c10d --rdzv-endpoint n1:0", FIRST_OF_TWO, "--nnodes 2"),
+        ("--master-port 0", FIRST_OF_TWO, "--nnodes 2"),
+        (
+            "",
+            {**ONE_OF_THREE, "SLURM_STEP_NUM_TASKS": "2"},
+            "srun --ntasks-per-node=1, and elrun --nproc-per-node 2",
+        ),
+    ],
+)
+def test_jobs_side_by_side_that_nobody_asked_for_are_told_of(elrun, options, step, hint):
+    """By the first task; as many small jobs as there are tasks are seldom what was meant."""
+    first = elrun.plan(*options.split(), "x.py", **step)
+    second = elrun.plan(*options.split(), "x.py", **{**step, "SLURM_PROCID": "1"})
+
+    notice = (
+        "SLURM step 4711.3 has 2 tasks, and each runs a job of its own; "
+        f"give {hint} for one job, or --standalone if that is meant"
+    )
+    assert ((notice,), ()) == (first.notices, second.notices)
+    assert ALONE == meeting_of(first) == meeting_of(second)
 
 
 def test_variables_of_an_operator_count_as_given(elrun):
