@@ -195,6 +195,7 @@ def test_nodes_that_share_a_secret_meet(job):
 def test_a_stranger_touches_nothing_of_the_round(memory_job, memory):
     """It is refused before it takes a seat, so those who know the secret aren't even delayed."""
     first = memory_job.node(secret=OURS).join()
+    assert memory.wait([RUN.round(0).node(0)], PATIENCE_S)
     stranger = memory_job.node(secret=THEIRS)
     with pytest.raises(RendezvousStateError):
         stranger.handler.next_rendezvous()
