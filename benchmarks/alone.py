@@ -135,7 +135,7 @@ def restart_again_and_again(launcher: Launcher, plan: Plan) -> Figures:
     return {"P13": 100 * succeeded / wanted}
 
 
-def start_many(workers: int, launcher: Launcher) -> Figures:
+def start_many(workers: int, launcher: Launcher, _plan: Plan) -> Figures:
     with workplace() as place:
         bill = place.start(launcher, "empty.py", *_options(workers)).finish(2 * LIMIT_S)
     return {f"P14 {workers}": bill.taken_s, f"P14 {workers} MB": bill.peak_mb}

@@ -39,7 +39,7 @@ def measure(case: Case, plan: Plan) -> dict[str, dict[str, list[Figure]]]:
 def figures_of(case: Case, launcher: Launcher, plan: Plan) -> Mapping[str, Figure]:
     try:
         return case.run(launcher, plan)
-    except FailedError as failed:
+    except (FailedError, OSError) as failed:  # such as a process that has gone when it is looked at
         return {row.key: str(failed) for row in case.rows}
 
 
@@ -81,15 +81,15 @@ def main() -> None:
     for case in cases:
         taken = measure(case, plan)
         samples |= taken
+        machine["minutes"] = round((time.monotonic() - started_s) / 60, 1)
+        record = {"quick": plan.is_quick, "machine": machine, "samples": samples}
+        report.write_json(options.json, record)  # each time: an end in the middle loses little
         for row in case.rows:
             if any(taken[row.key].values()) and not row.is_detail:
                 print(report.line_of(row, taken[row.key]), flush=True)
     table = report.rounds_table(ROWS, samples)
     if table:
         print(f"\n{table}")
-    machine["minutes"] = round((time.monotonic() - started_s) / 60, 1)
-    record = {"quick": plan.is_quick, "machine": machine, "samples": samples}
-    report.write_json(options.json, record)
     for name, picture in pictures.all_of(ROWS, samples).items():
         options.json.with_name(name).write_text(picture)
     missing = left_out(cases, plan)

@@ -34,23 +34,36 @@ def line_of(row: Row, samples: Samples) -> str:
 
 
 def rounds_table(rows: Mapping[str, Row], samples: Mapping[str, Samples]) -> str:
-    """Return the table of what it costs that N nodes meet; empty if that was not measured."""
+    """Return the tables of what it costs that N nodes meet; empty if that was not measured."""
     sizes = sorted({int(key.split()[1]) for key in samples if key.startswith("P6 ")})
     if not sizes:
         return ""
-    parts = {"s": "", "calls a node": " operations", "bytes a node": " bytes"}
-    counted = ("elrun, c10d", "torchrun, c10d")
-    titles = [f"{title}, s" for title in ROUNDS]
-    titles += [f"{title}, {unit}" for unit in list(parts)[1:] for title in counted]
-    lines = [_line(["nodes", *titles]), "|---:" * (1 + len(titles)) + "|"]
+    counted = {title: name for title, name in ROUNDS.items() if name != "memory"}
+    columns = [(f"{title}, calls", " operations", name) for title, name in counted.items()]
+    columns += [(f"{title}, bytes", " bytes", name) for title, name in counted.items()]
+    seconds = [(title, "", name) for title, name in ROUNDS.items()]
+    tables = {"nodes, seconds": seconds, "nodes, per node": columns}
+    return "\n\n".join(
+        _table(title, sizes, columns, rows, samples) for title, columns in tables.items()
+    )
+
+
+def _table(
+    title: str,
+    sizes: Sequence[int],
+    columns: Sequence[tuple[str, str, str]],
+    rows: Mapping[str, Row],
+    samples: Mapping[str, Samples],
+) -> str:
+    lines = [_line([title, *(name for name, _, _ in columns)]), "|---:" * (1 + len(columns)) + "|"]
     for size in sizes:
-        cells = []
-        for unit, part in parts.items():
-            key = f"P6 {size}{part}"
-            names = ROUNDS.values() if unit == "s" else [ROUNDS[title] for title in counted]
-            found = [samples.get(key, {}).get(name, ()) for name in names]
-            cells += [cell(rows[key], figures) for figures in found]
-        lines.append(_line([f"{size:,}", *cells]))
+        keys = [f"P6 {size}{part}" for _, part, _ in columns]
+        cells = [
+            cell(rows[key], samples.get(key, {}).get(name, ()))
+            for key, (_, _, name) in zip(keys, columns, strict=True)
+        ]
+        if any(cells):
+            lines.append(_line([f"{size:,}", *cells]))
     return "\n".join(lines)
 
 

@@ -50,7 +50,9 @@ def _known_hosts(folder: Path) -> tuple[str, ...]:
     if not _can_unshare():
         return ()
     hosts = folder / "hosts"
-    hosts.write_text(f"{Path('/etc/hosts').read_text()}\n::1 localhost\n::ffff:127.0.0.1 localhost\n")
+    hosts.write_text(
+        f"{Path('/etc/hosts').read_text()}\n::1 localhost\n::ffff:127.0.0.1 localhost\n"
+    )
     script = 'mount --bind "$0" /etc/hosts && exec "$@"'
     return (*_PRIVATE, "sh", "-c", script, str(hosts))
 
