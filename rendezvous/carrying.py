@@ -4,8 +4,9 @@ Every member of a round that may have to move keeps the roster. When the store i
 the same roster to the next one, with the verdict that the round's store was lost, by ``create``: so
 it makes no difference who comes first, nor whether the store is in truth the old one.
 
-If others have begun the run anew there, a survivor comes as a newcomer. It still knows how many
-restarts the job has spent.
+If others have begun the run anew there, or have brought another round along, a survivor comes as a
+newcomer: where a later round stands, the one after its own has no seats any more. It still knows how
+many restarts the job has spent.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def carry_over(store: Store, run: RunKeys, history: History, forming: int) -> Ve
         The verdict that stands there; None if the run that is there is another one.
     """
     keys = run.round(history.roster.round)
-    if forming <= history.roster.round:
+    if forming != history.roster.round + 1:
         return None
     roster = read_roster(keys.roster, store.create(keys.roster, write_roster(history.roster)))
     if roster != history.roster:

@@ -4,6 +4,7 @@ import threading
 from dataclasses import replace
 
 import pytest
+from elrun.rendezvous.carrying import carry_over
 from elrun.rendezvous.handler import (
     NodeProfile,
     RendezvousConnectionError,
@@ -13,6 +14,7 @@ from elrun.rendezvous.handler import (
 from elrun.rendezvous.keys import RunKeys
 from elrun.rendezvous.memory import MemoryStore
 from elrun.rendezvous.parameters import RendezvousParameters
+from elrun.rendezvous.records import History, Limits, Roster
 from elrun.rendezvous.rounds import RoundRendezvous
 from elrun.rendezvous.store import Connection
 from elrun.rendezvous.succession import Succession
@@ -166,6 +168,15 @@ def test_where_others_have_begun_anew_survivors_are_newcomers(network):
 
     assert [(0, 1)] * 3 == [(place.round, place.restart_count) for place in places]
     assert [0, 1, 2] == sorted(place.group_rank for place in places)
+
+
+@pytest.mark.parametrize(("forming", "is_brought"), [(3, False), (4, True), (5, False)])
+def test_only_the_round_before_the_forming_one_is_brought_along(forming, is_brought):
+    """Whoever missed a later round would sit down in that one, whose roster stands already."""
+    history = History(Roster(3, 0, 0, Limits(1, 2), ()), Verdict(VerdictKind.NODE_LOST))
+    standing = carry_over(MemoryStore(), RUN, history, forming)
+
+    assert (history.verdict if is_brought else None) == standing
 
 
 def test_who_is_alone_at_an_endpoint_goes_where_the_others_are(network):
