@@ -328,9 +328,13 @@ def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
 
 
 def _are_complete(nodes: Mapping[int, Node], limits: Limits, history: History | None) -> bool:
-    """Return whether nobody else is worth waiting for, now that all survivors are back."""
-    has_survivors = history is not None and bool(_expected_ranks(history))
-    return has_survivors or len(nodes) >= limits.max_nodes
+    """Return whether nobody else is worth waiting for, now that all survivors are back.
+
+    Where they are too few by themselves, newcomers are waited for, and after one more may come: a
+    last call costs less than the round that would be torn down for the next of them.
+    """
+    are_enough = history is not None and len(_expected_ranks(history)) >= limits.min_nodes
+    return are_enough or len(nodes) >= limits.max_nodes
 
 
 def _expected_ranks(history: History) -> set[int]:

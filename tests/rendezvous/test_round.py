@@ -181,6 +181,14 @@ def test_newcomers_that_wish_for_a_rank_are_ranked_by_that():
     assert ["c", "node2", "node10", "b", "a"] == hosts(draw(0, 0, seated, None))
 
 
+def test_survivors_that_are_too_few_leave_newcomers_a_last_call():
+    """Whoever replaces one lost node may be followed by the one that replaces the next."""
+    past = history(A, B, C, kind=VerdictKind.NODE_LOST, lost=(1, 2))
+
+    assert [Await(1, 5), Seal()] == [decision([A1, D], past, now=now) for now in (0, 5)]
+    assert Seal() == decision([A1, D, node("e")], past)
+
+
 def test_a_wish_does_not_move_survivors():
     """A replacement that wishes for rank 0 follows those who stayed."""
     seated = {0: replace(C, wish=0), 1: replace(A1, wish=2), 2: replace(B1, wish=1)}
