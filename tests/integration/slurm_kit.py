@@ -1,0 +1,103 @@
+"""A real SLURM of two nodes with a network each, for the tests of one file."""
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+CLUSTER_TOOL = Path(
+    os.environ.get("ELRUN_SLURM_CLUSTER", REPOSITORY.parent / "shared/tools/slurm-cluster")
+)
+# Debian's daemons are in sbin; the nodes find elrun on the PATH that sbatch hands on.
+PATH = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"], "/usr/sbin", "/sbin"])
+MISSING = [
+    name
+    for name in ("munged", "slurmctld", "slurmd", "sbatch", "srun")
+    if not shutil.which(name, path=PATH)
+]
+
+MARKS = [
+    pytest.mark.integration,
+    pytest.mark.slurm,
+    pytest.mark.timeout(300),
+    pytest.mark.skipif(bool(MISSING), reason=f"SLURM is not installed: no {', '.join(MISSING)}"),
+    pytest.mark.skipif(
+        not CLUSTER_TOOL.exists(), reason=f"no {CLUSTER_TOOL} (ELRUN_SLURM_CLUSTER names it)"
+    ),
+]
+
+SAY = 'echo "rank $RANK of $WORLD_SIZE on $(hostname)"'
+
+
+class Cluster:
+    """A running cluster.
+
+    Args:
+        folder: Where its state is.
+        environment: That of its users.
+    """
+
+    def __init__(self, folder, environment):
+        self._folder = folder
+        self._environment = environment
+
+    def sbatch(self, output, *arguments, meanwhile=lambda: None):
+        """Submit a job, wait for its end, and return its exit code and output.
+
+        Args:
+            output: Where the output goes.
+            *arguments: What else sbatch is told.
+            meanwhile: Called once it is submitted.
+        """
+        arguments = ("--parsable", "--nodes=2", f"--output={output}", *arguments)
+        job = self.run("sbatch", *arguments).strip()
+        meanwhile()
+        # `sbatch --wait` looks after 2, 10, 42 s; a job that depends on this one starts at its end.
+        self.run("srun", "--nodes=1", f"--dependency=afterany:{job}", "true")
+        code = re.search(r"ExitCode=(\d+):0", self.run("scontrol", "show", "job", job))
+        return int(code[1]), output.read_text()
+
+    def cancel_all(self):
+        self.run("scancel", "--user", os.getuid())
+
+    def cut_power(self, node):
+        """End a node with all that runs there, without a word."""
+        os.kill(int((self._folder / f"{node}.pid").read_text()), signal.SIGKILL)
+
+    def run(self, *command):
+        """Run a command of a user's; return what it prints."""
+        return subprocess.run(
+            [str(word) for word in command],
+            check=True,
+            env=self._environment,
+            cwd=REPOSITORY,
+            timeout=200,
+            text=True,
+            stdout=subprocess.PIPE,
+        ).stdout
+
+
+@contextlib.contextmanager
+def cluster_in(folder):
+    """Start a cluster of two nodes whose state is in a folder."""
+    environment = {name: value for name, value in os.environ.items() if name[:6] != "SLURM_"}
+    environment |= {"PATH": PATH, "SLURM_CLUSTER_DIR": str(folder)}
+
+    def tool(*arguments):
+        return subprocess.run(
+            [CLUSTER_TOOL, *arguments], env=environment, check=True, text=True, capture_output=True
+        ).stdout
+
+    try:
+        tool("up", "2")
+        conf = re.search(r"SLURM_CONF='(.*)'", tool("env")).group(1)
+        yield Cluster(folder, environment | {"SLURM_CONF": conf})
+    finally:
+        tool("down")
