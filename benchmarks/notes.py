@@ -62,8 +62,8 @@ class Notes:
         """
         deadline = time.monotonic() + timeout_s
         while len(found := [note for note in self._taken if wanted(note)]) < count:
-            left_s = deadline - time.monotonic()
-            if left_s <= 0 or not select.select([self._pipe], [], [], left_s)[0]:
+            left_s = max(0.0, deadline - time.monotonic())
+            if not select.select([self._pipe], [], [], left_s)[0]:
                 raise FailedError(f"not in {timeout_s:g} s")
             self._read()
         return found[:count]

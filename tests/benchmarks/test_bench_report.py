@@ -1,0 +1,97 @@
+"""From samples to the tables of `make bench`."""
+
+import pytest
+from publish import replaced
+from report import cell, line_of, rounds_table
+from rows import FULL, QUICK, Limit, Row
+
+ROW = Row("P1", "an empty script, s", "20 times faster", digits=2)
+SHARE = Row("P13", "restarts, %", "100", digits=0, is_share=True)
+
+
+def test_a_row_shows_medians_and_how_many_times_longer_torchrun_takes():
+    """The middle run stands for all, so that one that was disturbed changes nothing."""
+    line = line_of(ROW, {"elrun": [0.1, 9.0, 0.1], "torchrun": [1.5, 1.6, 1.7], "floor": [0.05]})
+
+    assert "| P1 | an empty script, s | 0.10 | 1.60 | 0.05 |  | 16.0 | 20 times faster |" == line
+
+
+def test_shares_are_averaged_and_have_no_ratio():
+    """Four runs of five that succeed are 80 %, of which a median would make 100."""
+    line = line_of(SHARE, {"elrun": [100.0], "torchrun": [100.0, 100.0, 100.0, 100.0, 0.0]})
+
+    assert "| P13 | restarts, % | 100 | 80 |  |  |  | 100 |" == line
+
+
+@pytest.mark.parametrize(
+    ("figures", "shown"),
+    [
+        ([], ""),
+        ([1234.5], "1,234.50"),
+        (["not in 25 s"], "not in 25 s"),
+        (["not in 25 s"] * 2, "(2 of 2: not in 25 s)"),
+        ([1.0, "exit code 1", 3.0], "2.00 (1 of 3: exit code 1)"),
+        (["exit code 1", "not in 9 s"], "(1 of 2: exit code 1, 1 of 2: not in 9 s)"),
+        ([0.0], "0.00"),
+    ],
+)
+def test_a_failure_is_shown_with_its_reason(figures, shown):
+    """It is never left out of the count, nor counted as a figure."""
+    assert shown == cell(ROW, figures)
+
+
+def test_a_launcher_that_always_fails_has_no_ratio():
+    """There is nothing to divide."""
+    line = line_of(ROW, {"elrun": [0.1], "torchrun": ["not in 25 s"]})
+
+    assert "| P1 | an empty script, s | 0.10 | not in 25 s |  |  |  | 20 times faster |" == line
+
+
+def test_rounds_have_a_line_for_each_size_and_what_they_cost_below():
+    """In the order of numbers, whatever the order of the samples."""
+    rows = {
+        f"P6 {size}{part}": Row(f"P6 {size}{part}", "", digits=1)
+        for size in (64, 1024)
+        for part in ("", " operations", " bytes")
+    }
+    samples = {
+        "P6 1024": {"elrun": [0.9], "etcd-v3": ["not in 60 s"]},
+        "P6 1024 operations": {"elrun": [5.0]},
+        "P6 64": {"elrun": [0.1], "torchrun": [2.2]},
+        "P6 64 operations": {"elrun": [5.0], "torchrun": [9.6]},
+        "P6 64 bytes": {"elrun": [1378.0], "torchrun": [86772.0]},
+    }
+
+    seconds, costs = rounds_table(rows, samples).split("\n\n")
+
+    assert ["| 64 |  | 0.1 |  | 2.2 |", "| 1,024 |  | 0.9 | not in 60 s |  |"] == (
+        seconds.splitlines()[2:]
+    )
+    assert "| 64 | 5.0 |  | 9.6 | 1,378.0 |  | 86,772.0 |" == costs.splitlines()[2]
+
+
+def test_no_rounds_no_table():
+    """A run of other rows prints none."""
+    assert "" == rounds_table({}, {"P1": {"elrun": [0.1]}})
+
+
+def test_a_quick_run_keeps_its_own_limit():
+    """What takes a minute is in the full run only, and more runs may not be asked for than that."""
+    limit = Limit(full=1, quick=0)
+
+    assert (1, 0) == (limit.of(FULL), limit.of(QUICK))
+
+
+def test_what_stands_between_markers_is_replaced_and_nothing_else():
+    """Twice the same figures make the same page."""
+    page = "a\n<!-- figures -->\n\nold\n\n<!-- end of figures -->\nb\n"
+    new = "a\n<!-- figures -->\n\nnew\n\n<!-- end of figures -->\nb\n"
+
+    assert new == replaced(page, {"figures": "new"})
+    assert new == replaced(new, {"figures": "new"})
+
+
+def test_figures_without_a_place_on_the_page_are_refused():
+    """A marker that somebody has removed would leave old figures standing."""
+    with pytest.raises(ValueError, match="0 pairs of markers for 'figures'"):
+        replaced("a page\n", {"figures": "new"})
