@@ -5,8 +5,8 @@ the same roster to the next one, with the verdict that the round's store was los
 it makes no difference who comes first, nor whether the store is in truth the old one.
 
 If others have begun the run anew there, or have brought another round along, a survivor comes as a
-newcomer: where a later round stands, the one after its own has no seats any more. It still knows how
-many restarts the job has spent.
+newcomer: where a later round stands, the one after its own has no seats any more. It still knows
+how many restarts the job has spent.
 """
 
 from __future__ import annotations

@@ -99,6 +99,11 @@ class Joining:
         for seat in list(self._seats):
             seat.leave()
 
+    def leave_over(self, store: Store) -> None:
+        """Give up every seat over another connection, if it leads to the same store."""
+        for seat in list(self._seats):
+            seat.leave_over(store)
+
     def _enter_round(self, number: int) -> Placement | None:
         taken = self._store.add(self._run.round(number).seats, 1)
         if taken > DOOR:

@@ -80,6 +80,7 @@ class RoundRendezvous(RoundHandler):
         # has the watcher of each round.
         self._lock = threading.Lock()
         self._joining: Joining | None = None
+        self._broken_off: list[Joining] = []  # its seats may be there still, in a store left behind
         self._claim: PortClaim | None = None
         self._place: Placement | None = None
         self._roster: Roster | None = None  # kept where the run may have to move
@@ -271,13 +272,20 @@ class RoundRendezvous(RoundHandler):
                     raise
                 log.warning("%s; looking at the other endpoints", error)
                 self._is_adrift = True
+                with self._lock:
+                    joining, self._joining = self._joining, None
+                if joining is not None:
+                    self._broken_off.append(joining)
             else:
                 self._is_adrift = False
                 return connection.store, place
 
     def _enter(self, connection: Connection, before: Placement | None) -> Placement:
-        if self._is_adrift and before is not None and not self._carry_over(connection, before):
-            before = None
+        if self._is_adrift:
+            for joining in self._broken_off:
+                joining.leave_over(connection.store)
+            if before is not None and not self._carry_over(connection, before):
+                before = None
         if connection.moves is None:
             return self._join(connection, before)
         is_over = threading.Event()

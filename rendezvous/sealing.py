@@ -109,6 +109,13 @@ class Seat:
             lost = Verdict(VerdictKind.NODE_LOST, rank, reason, lost=(rank,))
             self._store.create(self._keys.verdict, write_verdict(lost))
 
+    def leave_over(self, store: Store) -> None:
+        """Leave over another connection, if it leads to the store in which this node sat."""
+        (standing,) = store.get([self._keys.node(self._number)])
+        if standing == write_node(self._node):
+            self._store = store
+            self.leave()
+
     def await_place(self, read_history: Callable[[], History | None]) -> Place:
         """Block until the round is sealed; seal it, if it falls to this seat.
 

@@ -38,6 +38,7 @@ class Network:
 
     def __init__(self):
         self.stores = {}
+        self.has_begun = threading.Event()
         self.cut = set()
         self.nodes = []
 
@@ -77,6 +78,7 @@ class Place:
 
     def host(self):
         store = self.network.stores[self.number] = MemoryStore()
+        self.network.has_begun.set()
         return Connection(store.connect(), "127.0.0.1", is_host=True)
 
 
@@ -209,6 +211,28 @@ def test_a_node_that_only_lost_its_connection_is_back_at_once(network):
     joins = [node.join() for node in nodes if node.await_verdict()]
 
     assert [3] * 3 == [join.result(PATIENCE_S).world_size for join in joins]
+
+
+def test_a_node_that_comes_back_to_a_forming_round_leaves_its_old_seat(network):
+    """It would be counted twice, and the round begin without a node that it needs."""
+    first, second, third = [network.node(home, (3, 3)) for home in range(3)]
+    joins = [first.join()]
+    seats = RUN.round(0)
+    wait_for(network, seats.node(0))
+    joins.append(second.join())
+    wait_for(network, seats.node(1))
+    second.handler._access.connection.store.close()
+    wait_for(network, seats.node(2))
+    joins.append(third.join())
+    places = [join.result(PATIENCE_S).placement for join in joins]
+
+    assert [0, 1, 2] == sorted(place.group_rank for place in places)
+
+
+def wait_for(network, key):
+    """Wait until a key is written to the first store."""
+    assert network.has_begun.wait(PATIENCE_S)
+    assert network.stores[0].wait([key], PATIENCE_S)
 
 
 def test_a_run_that_has_no_other_place_ends_with_its_store():

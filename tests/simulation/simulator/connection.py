@@ -34,6 +34,7 @@ class Connection:
         self.is_cut = False
         self._cuts = 0
         self._end = None
+        self.on_close = None
         self._held = []
         self._pending = {}
 
@@ -55,8 +56,15 @@ class Connection:
             self.world.after(max(0.0, timeout_s) / self.machine.clock_rate, wait.time_out)
         return self._await_answer(wait)
 
+    @property
+    def has_ended(self):
+        """Whether it is broken for good."""
+        return self._end is not None
+
     def close(self):
         self.break_off("was closed")
+        if self.on_close is not None:
+            self.on_close()
 
     def cut(self):
         """Let nothing pass until ``heal``; give up, if that is long in coming."""
@@ -196,7 +204,8 @@ class TcpConnection(Connection):
     def _give_up(self, cuts):
         if self.is_cut and cuts == self._cuts:
             for connection in self.machine.connections:
-                connection.end("was out of reach for too long")
+                if connection.server is self.server:
+                    connection.end("was out of reach for too long")
 
     def _heals_in_s(self):
         return 0.0  # in the order in which all was sent

@@ -15,6 +15,7 @@ class Round:
         self.seats_at_the_door = None
         self.records_at_the_door = ()
         self.roster = None
+        self.is_carried = False
         self.members = []
         self.verdict = None
         self.finished = set()
@@ -58,6 +59,12 @@ class Round:
 
     def _survives(self, node):
         return node.origin is not None and node.origin.round == self.number - 1
+
+    def carry(self, roster, elsewhere):
+        """Note that the round was sealed in another store, and that its members bring it along."""
+        self.roster = roster
+        self.is_carried = True
+        self.members = elsewhere.members
 
     def seal(self, roster):
         """Note who takes part; none that came after the door was shut."""

@@ -31,10 +31,17 @@ class Mishap(enum.Enum):
     PAUSE = "a machine stands still"
     CUT = "a machine can't reach the store"
     STORE_AWAY = "nobody can reach the store, which starts anew"
+    CRASH_HOST = "the machine with the store dies"
+    PAUSE_HOST = "the machine with the store stands still"
+    PART = "the network falls into two parts"
     LEAVE = "somebody stops an agent"
     NEWCOMER = "an agent is started"
     FAIL = "a worker fails"
     FINISH = "the workers of a node succeed"
+
+
+ELSEWHERE = (Mishap.CRASH_HOST, Mishap.PAUSE_HOST, Mishap.PART)
+"""What happens where the store may be at several endpoints."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +49,7 @@ class Plan:
     """What a history is made of.
 
     Args:
+        endpoints: At how many places the store may be.
         is_tcp: Whether the store fails in TCPStore's manner, not in etcd's.
         has_host: Whether the store lives on the first node, and dies with it.
         has_secret: Whether the job has a secret, which signs all records.
@@ -59,6 +67,7 @@ class Plan:
         clock_rates: Lowest and highest speed of the clocks.
     """
 
+    endpoints: int
     is_tcp: bool
     has_host: bool
     has_secret: bool
@@ -81,19 +90,22 @@ class Plan:
         return self.clock_rates == (1, 1) and not self.delay_rate and self.latency_s < 0.1
 
 
-def draw_plan(random):
-    """Return the plan that chance has for a history."""
+def draw_plan(random, seed):
+    """Return the plan that chance has for a history; every fifth has several endpoints."""
+    endpoints = random.choice((2, 2, 3)) if seed % 5 == 4 else 1
     max_nodes = random.choice((1, 2, 2, 3, 3, 3, 4, 4, 5))
     min_nodes = random.randint(1, max_nodes)
-    is_tcp = random.random() < 0.3
+    is_tcp = endpoints > 1 or random.random() < 0.3
     chaos_s = random.uniform(4, 20)
-    kinds = _some_of(random, Mishap)
+    none_of = (Mishap.STORE_AWAY,) if endpoints > 1 else ELSEWHERE
+    kinds = _some_of(random, [kind for kind in Mishap if kind not in none_of])
     mishaps = [
         (random.uniform(0, chaos_s), random.choice(kinds)) for _ in range(random.randint(0, 7))
     ]
     return Plan(
+        endpoints=endpoints,
         is_tcp=is_tcp,
-        has_host=is_tcp and random.random() < 0.5,
+        has_host=endpoints == 1 and is_tcp and random.random() < 0.5,
         has_secret=random.random() < 0.1,
         limits=Limits(min_nodes, max_nodes),
         nodes=random.randint(min_nodes, max_nodes + random.choice((0, 0, 1, 2))),

@@ -4,17 +4,17 @@ import traceback
 from dataclasses import dataclass
 
 from elrun.agent.worker import WorkerState
-from elrun.rendezvous.handler import RendezvousConnectionError
 from elrun.rendezvous.signing import Secret
 
 from .connection import EtcdConnection, TcpConnection
+from .endpoints import Endpoints
 from .facts import Violation
 from .faults import Faults, draw_plan
 from .node import Node
 from .server import Server
+from .sites import OneStore
 from .stand_ins import simulated_machines
 from .trouble import Trouble
-from .witness import Witness
 from .world import World
 
 SETTLING_S = 120
@@ -58,19 +58,18 @@ class History:
         self.seed = seed
         self.world = World(seed)
         self.world.narrator = narrator
-        self.plan = draw_plan(self.world.random)
+        self.plan = draw_plan(self.world.random, seed)
         self.secret = Secret(b"open sesame") if self.plan.has_secret else None
         if narrator is not None:
             narrator.begin(self.world, self.plan, self.secret)
         self.world.switch_rate = self.plan.switch_rate
-        self.witness = Witness(self.plan.limits, self.secret)
-        self.server = server(self.witness)
         self.nodes = []
+        self.faults = Faults(self.world.random, self.plan)
+        make_site = OneStore if self.plan.endpoints == 1 else Endpoints
+        self.site = make_site(self, server, connections[self.plan.is_tcp])
         self.trouble = Trouble(self)
-        self._faults = Faults(self.world.random, self.plan)
-        self._make_connection = connections[self.plan.is_tcp]
         self.is_calm = False
-        self._is_served = True
+        self.calm_since = 0.0
         self._may_end = False
 
     def run(self):
@@ -79,8 +78,10 @@ class History:
             violation = self._run()
             for node in self.nodes:
                 node.kill()
-        rounds = sum(1 for each in self.witness.rounds if each.members)
-        return Outcome(self.seed, violation, self.world.steps, self.world.now, rounds)
+        return Outcome(self.seed, violation, self.world.steps, self.world.now, self._count_rounds())
+
+    def _count_rounds(self):
+        return sum(bool(each.members) for witness in self.site.witnesses for each in witness.rounds)
 
     def _run(self):
         try:
@@ -105,52 +106,35 @@ class History:
     def _let_them_settle(self):
         self.tell(None, "from now on nothing goes wrong")
         self.is_calm = True
-        self._faults.end()
+        self.calm_since = self.world.now
+        self.faults.end()
         self.trouble.end()
-        if not self.witness.has_ended and self.world.random.random() < 0.7:
-            while len(self.living) < self.plan.limits.min_nodes:
+        if not self.has_ended and self.world.random.random() < 0.7:
+            while len(self.living) < self.plan.limits.min_nodes or self._are_homeless():
                 self.start_node()
         # Those who were out of sight may be thought lost, until they have been heard for a while.
         self.world.run_until(self.world.now + 3 * self.plan.timing.patience_s)
-        self.witness.expect_the_truth()
-        self.world.run_until(self.world.now + SETTLING_S, self._is_settled)
-        if not self._is_settled():
+        for witness in self.site.witnesses:
+            witness.expect_the_truth()
+        self.world.run_until(self.world.now + SETTLING_S, self.site.is_settled)
+        if not self.site.is_settled():
             raise Violation(f"no round and no end within {SETTLING_S} s: {self._standing()}")
 
-    def _is_settled(self):
-        """Return whether all that live are in a round or wait beside it, or none is left."""
-        living = self.living
-        if not living:
-            return True
-        latest = self.witness.latest
-        if latest is None or latest.verdict is not None:
-            return False
-        running = [node for node in living if node.place and node.place.round == latest.number]
-        # A node that has finished may go: the others can do without it.
-        gone = [
-            member
-            for rank, member in enumerate(latest.members)
-            if rank in latest.marked and member.is_dead
-        ]
-        if len(running) + len(gone) != len(latest.members):
-            return False
-        spares = set(living) - set(running)
-        if not spares <= set(self.witness.round(latest.number + 1).sitting.values()):
-            return False
-        wanted = min(len(living), self.plan.limits.max_nodes)
-        return len(running) == wanted or bool(latest.marked)
+    def _are_homeless(self):
+        """Return whether nobody who lives could host the store of a run that moves."""
+        return self.plan.endpoints > 1 and all(node.home is None for node in self.living)
 
     def _let_them_end(self):
         self.tell(None, "from now on all workers succeed")
         self._may_end = True
-        last = self.witness.latest
+        rounds = self._count_rounds()
         for node in self.living:
             self._finish(node)
         self.world.run_until(self.world.now + ENDING_S, lambda: not self.living)
         if self.living:
             raise Violation(f"not everybody ended within {ENDING_S} s: {self._standing()}")
-        if self.witness.latest is not last:
-            raise Violation(f"nothing was wrong with round {last.number}, and another one followed")
+        if self._count_rounds() != rounds:
+            raise Violation("nothing was wrong with the last round, and another one followed")
 
     def _finish(self, node):
         agent = node.agent
@@ -167,6 +151,11 @@ class History:
     # What the nodes ask, and what is asked of them.
 
     @property
+    def has_ended(self):
+        """Whether some store says that no round follows."""
+        return any(witness.has_ended for witness in self.site.witnesses)
+
+    @property
     def living(self):
         """The nodes whose agents have not ended."""
         return [node for node in self.nodes if not node.is_dead]
@@ -177,28 +166,6 @@ class History:
         node = Node(self, f"node{len(self.nodes)}", rate)
         self.nodes.append(node)
         node.boot()
-
-    def connect(self, node):
-        """Return a way to the store for a node."""
-        if not self._is_served:
-            node.has_lost_store = True
-            raise RendezvousConnectionError("nobody serves the simulated store any more")
-        return self._make_connection(self.server, node, self._faults)
-
-    def is_host(self, node):
-        """Return whether the store lives on this node's machine."""
-        return self.plan.has_host and node is self.nodes[0]
-
-    def saw_end(self, node):
-        """Note that a machine is dead, and the store with it if it lived there."""
-        if self.is_host(node):
-            self._is_served = False
-            for other in self.living:
-                # It stays for those who take part or wait; who comes after the end, comes too late.
-                is_told = self.witness.has_ended and self.witness.has_sat(other)
-                other.has_lost_store = not (self.is_calm and is_told)
-                for connection in other.connections:
-                    connection.break_off("was broken by the end of its server")
 
     def stop_s(self):
         """Return how long workers take to stop."""

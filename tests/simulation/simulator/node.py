@@ -6,7 +6,6 @@ from elrun.agent.worker import RunResult, WorkerSpec, WorkerState
 from elrun.rendezvous.handler import RendezvousConnectionError, RendezvousError
 from elrun.rendezvous.parameters import RendezvousParameters
 from elrun.rendezvous.rounds import RoundRendezvous
-from elrun.rendezvous.store import Connection as StoreInReach
 
 from .world import Machine
 
@@ -29,7 +28,12 @@ class Node(Machine):
         is_steady = history.plan.keeps_time
         super().__init__(history.world, name, clock_rate, is_steady=is_steady)
         self.history = history
+        self.home = history.site.next_home()
         self.connections = []
+        self.server = None
+        self.round = None
+        self.restarts = 0
+        self.awake_since = 0.0
         self.agent = None
         self.outcome = None
         self.has_lost_store = False
@@ -61,6 +65,22 @@ class Node(Machine):
         """Where its workers run, if they do."""
         return None if self.agent is None or self.is_dead else self.agent.running_at
 
+    @property
+    def is_at_work(self):
+        """Whether its workers run, and have not ended."""
+        return self.place is not None and self.agent.is_busy
+
+    def pause(self):
+        """Stand still, and the store with it that lives here."""
+        super().pause()
+        self.history.site.refresh()
+
+    def go_on(self):
+        """Go on where it stood still."""
+        self.awake_since = self.world.now
+        super().go_on()
+        self.history.site.refresh()
+
     def _run(self):
         plan = self.history.plan
         limits = plan.limits
@@ -73,7 +93,7 @@ class Node(Machine):
                 limits.max_nodes,
                 secret=self.history.secret,
             ),
-            self._connect,
+            self.history.site.way_for(self),
             plan.timing,
             self.clock,
         )
@@ -85,22 +105,19 @@ class Node(Machine):
         handler.shutdown()
         self.outcome = outcome
         self.history.tell(self, f"ends: {outcome}")
-        self.history.witness.saw_end(self, outcome, is_calm=self.history.is_calm)
+        if self.server is not None:
+            self.history.site.witness_of(self).saw_end(
+                self,
+                outcome,
+                is_calm=self.history.is_calm,
+                may_lose=self.history.site.may_lose(self),
+            )
         self.world.soon(self.kill)
 
     def kill(self):
         """End all threads, wherever they are; from outside of all of them."""
         super().kill()
-        self.history.saw_end(self)
-
-    def _connect(self, _stop):
-        aside = self._open_connection if self.history.plan.is_tcp else None
-        is_host = self.history.is_host(self)
-        return StoreInReach(self._open_connection(), self.name, is_host, aside)
-
-    def _open_connection(self):
-        self.connections.append(self.history.connect(self))
-        return self.connections[-1]
+        self.history.site.saw_end(self)
 
 
 class Agent(SimpleElasticAgent):
@@ -134,8 +151,13 @@ class Agent(SimpleElasticAgent):
             self._node.history.tell(self._node, f"its workers have {state.value.lower()}")
             self._state = state
             if state is WorkerState.SUCCEEDED:
-                self._node.history.witness.saw_success(self._node, self.running_at)
+                self._witness.saw_success(self._node, self.running_at)
             self._change.set()
+
+    @property
+    def is_busy(self):
+        """Whether its workers have not ended."""
+        return self._state is WorkerState.HEALTHY
 
     @property
     def attempt(self):
@@ -147,15 +169,20 @@ class Agent(SimpleElasticAgent):
         self._attempt += 1
         self._state = WorkerState.HEALTHY
         self.running_at = self._place
-        history.witness.saw_start(self._node, self._place)
+        self._witness.saw_start(self._node, self._place)
+        history.site.saw_start(self._node, self._place)
         history.saw_start(self._node)
         return dict.fromkeys(range(worker_group.spec.local_world_size), 0)
 
     def _stop_workers(self, worker_group):
         if self.running_at is not None:
             told = self._rounds.verdict()
-            self._node.history.witness.saw_told(self._node, self.running_at, told)
+            self._witness.saw_told(self._node, self.running_at, told)
         self._shutdown()
+
+    @property
+    def _witness(self):
+        return self._node.history.site.witness_of(self._node)
 
     def _shutdown(self, death_sig=15, timeout=30):
         if self.running_at is not None:

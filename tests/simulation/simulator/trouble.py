@@ -6,6 +6,7 @@ from .faults import Mishap
 
 PAUSES_S = (0.5, 2, 8)
 OUTAGES_S = (0.5, 3, 7, 12)
+PARTINGS_S = (3, 7, 12, 25)
 """Some shorter than what the clients of the store bear, some longer, and one about as long."""
 
 
@@ -27,6 +28,9 @@ class Trouble:
             Mishap.PAUSE: self._pause_one,
             Mishap.CUT: self._cut_one,
             Mishap.STORE_AWAY: self._take_store_away,
+            Mishap.CRASH_HOST: self._crash_host,
+            Mishap.PAUSE_HOST: self._pause_host,
+            Mishap.PART: self._part,
             Mishap.LEAVE: self._send_one_away,
             Mishap.NEWCOMER: history.start_node,
             Mishap.FAIL: lambda: self._end_workers(WorkerState.FAILED),
@@ -86,12 +90,41 @@ class Trouble:
         if not self._is_over:
             node.agent.end_workers(attempt, state)
 
+    def _hosts(self):
+        return [node for node in self._history.living if self._history.site.is_host(node)]
+
+    def _crash_host(self):
+        for node in self._hosts():
+            node.crash()
+
+    def _pause_host(self):
+        for node in self._hosts():
+            self._pause(node)
+
+    def _part(self):
+        nodes = list(self._history.nodes)
+        self._random.shuffle(nodes)
+        count = self._random.randint(1, max(1, len(nodes) - 1))
+        some, others = nodes[:count], nodes[count:]
+        seconds = self._random.choice(PARTINGS_S)
+        self._history.tell(None, f"no cable between {some} and {others} for {seconds:g} s")
+        self._history.site.cut_between(some, others)
+        self._world.after(seconds, self._mend_between, some, others)
+
+    def _mend_between(self, some, others):
+        if not self._is_over:
+            self._history.tell(None, f"the cables between {some} and {others} are mended")
+            self._history.site.mend_between(some, others)
+
     def _pause_one(self):
         for node in self._one_living():
-            seconds = self._random.choice(PAUSES_S)
-            self._history.tell(node, f"stands still for {seconds:g} s")
-            node.pause()
-            self._world.after(seconds, self._go_on, node)
+            self._pause(node)
+
+    def _pause(self, node):
+        seconds = self._random.choice(PAUSES_S)
+        self._history.tell(node, f"stands still for {seconds:g} s")
+        node.pause()
+        self._world.after(seconds, self._go_on, node)
 
     def _go_on(self, node):
         if node.is_paused and not node.is_dead:
@@ -107,19 +140,13 @@ class Trouble:
     def _take_store_away(self):
         seconds = self._random.choice(OUTAGES_S)
         self._history.tell(None, f"the store is away for {seconds:g} s, and starts anew")
-        self._history.server.forget_watches()
+        self._history.site.take_away()
         for node in self._history.living:
-            self._cut(node, seconds)
-            for connection in node.connections:
-                connection.restart()
+            self._world.after(seconds, self._heal, node)
 
     def _cut(self, node, seconds):
-        for connection in node.connections:
-            connection.cut()
+        self._history.site.cut(node)
         self._world.after(seconds, self._heal, node)
 
     def _heal(self, node):
-        if not node.is_dead and any(connection.is_cut for connection in node.connections):
-            self._history.tell(node, "can reach the store again")
-            for connection in node.connections:
-                connection.heal()
+        self._history.site.heal(node)

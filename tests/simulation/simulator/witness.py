@@ -25,11 +25,13 @@ class Witness:
     Args:
         limits: Fewest and most nodes of a round.
         secret: What signs all records, if the job has a secret.
+        stores: What is known of other stores that the run has, if it may have some.
     """
 
-    def __init__(self, limits, secret=None):
+    def __init__(self, limits, secret=None, stores=None):
         self._limits = limits
         self._secret = secret
+        self._stores = stores
         self._rounds = {}
         self._may_err = True
         self._writers = {
@@ -120,6 +122,12 @@ class Witness:
                 raise Violation(f"{machine} overwrites the roster of round {number}")
             return
         roster = read_roster("", value)
+        elsewhere = self._stores and self._stores.sealed_elsewhere(roster)
+        if elsewhere:
+            if machine not in elsewhere.members:
+                raise Violation(f"{machine} brings round {number} along, and was no member")
+            each.carry(roster, elsewhere)
+            return
         each.seal(roster)
         past = self._rounds.get(number - 1)
         if number > 0:
@@ -137,7 +145,10 @@ class Witness:
         if past.verdict.kind.ends_run and roster.members:
             raise Violation(f"round {number} follows {past.verdict.kind.value!r}")
         spent = roster.restart_count - past.roster.restart_count
-        if spent not in (0, 1) or (spent and past.verdict.kind is not VerdictKind.WORKER_FAILED):
+        is_known = spent > 0 and self._stores and self._is_known(roster)
+        if not is_known and (
+            spent not in (0, 1) or (spent and past.verdict.kind is not VerdictKind.WORKER_FAILED)
+        ):
             raise Violation(
                 f"{past.verdict.kind.value!r} makes {past.roster.restart_count} restarts "
                 f"{roster.restart_count}"
@@ -160,6 +171,11 @@ class Witness:
                     f"{past.members[rank]}"
                 )
 
+    def _is_known(self, roster):
+        """Return whether a member knows of as many restarts from another store."""
+        known = [member.node.restarts for member in roster.members]
+        return roster.restart_count in known
+
     def _saw_verdict(self, machine, number, _, before, value):
         each = self.round(number)
         if before is not None:
@@ -168,8 +184,8 @@ class Witness:
             return
         verdict = each.verdict = read_verdict("", value)
         if verdict.kind is VerdictKind.NODE_LOST and not self._may_err:
-            living = [each.members[rank] for rank in verdict.lost if rank != verdict.by]
-            living = [who for who in living if not who.is_dead]
+            lost = [rank for rank in verdict.lost if rank != verdict.by]
+            living = [each.members[rank] for rank in lost if self._is_there(each, rank)]
             if living:
                 raise Violation(f"{machine} gives up {living}, who are well")
         if verdict.kind is VerdictKind.DONE:
@@ -189,8 +205,17 @@ class Witness:
     def _saw_hint(self, machine, _, __, ___, value):
         number = read_forming("", value)
         before = self._rounds.get(number - 1)
+        if self._stores and number <= self._stores.last_round() + 1:
+            return
         if number and (before is None or before.roster is None):
             raise Violation(f"{machine} sends newcomers to round {number}, too early")
+
+    def _is_there(self, each, rank):
+        """Return whether a member has not died, left its seat, or gone to another store."""
+        machine, seat = each.members[rank], each.roster.members[rank].seat
+        is_here = self._stores is None or self._stores.is_at(machine, self)
+        has_left = seat in each.records and each.records[seat].is_withdrawn
+        return is_here and not has_left and not machine.is_dead
 
     # What the nodes do.
 
@@ -212,16 +237,18 @@ class Witness:
     def saw_told(self, machine, place, verdict):
         """Judge what a node believes that its round has ended by."""
         stands = self.round(place.round).verdict
-        if verdict != stands:
+        is_own = self._stores and machine.has_lost_store and not verdict.lost
+        if verdict != stands and not is_own:
             raise Violation(f"{machine} is told {verdict}, and there stands {stands}")
 
-    def saw_end(self, machine, outcome, *, is_calm):
+    def saw_end(self, machine, outcome, *, is_calm, may_lose):
         """Judge how an agent ends.
 
         Args:
             machine: Its machine.
             outcome: What it returned or raised.
             is_calm: Whether nothing goes wrong any more.
+            may_lose: Whether it has a reason to say that the store is lost.
         """
         match outcome:
             case RendezvousGracefulExitError() | "SUCCEEDED":
@@ -234,7 +261,7 @@ class Witness:
                 if not self.has_ended:
                     raise Violation(f"{machine} thinks that the run has ended: {outcome}")
             case RendezvousConnectionError():
-                if is_calm and not machine.has_lost_store:
+                if is_calm and not may_lose:
                     raise Violation(f"{machine} loses a store that is there: {outcome}")
             case RendezvousTimeoutError() | "FAILED":
                 pass

@@ -71,6 +71,8 @@ def plan_in_words(plan):
     low, high = plan.clock_rates
     fates = ", or ".join(fate.value for fate in plan.fates)
     store = "TCPStore" if plan.is_tcp else "etcd"
+    if plan.endpoints > 1:
+        store += f", at {plan.endpoints} endpoints"
     return (
         f"{plan.nodes} nodes start for a run of {plan.limits}, over a store like {store}.",
         f"A message travels for {plan.latency_s:g} s on the average.",

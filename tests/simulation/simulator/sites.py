@@ -1,0 +1,122 @@
+"""Where the run's store is when it has one place only, which may be a machine of its own."""
+
+from elrun.rendezvous.handler import RendezvousConnectionError
+from elrun.rendezvous.store import Connection as StoreInReach
+
+from .witness import Witness
+
+
+class OneStore:
+    """The only store that a run has.
+
+    Args:
+        history: The history.
+        server: Makes the store.
+        make_connection: Makes a way to it.
+    """
+
+    def __init__(self, history, server, make_connection):
+        self._history = history
+        self._plan = history.plan
+        self._make_connection = make_connection
+        self._is_served = True
+        self.witness = Witness(history.plan.limits, history.secret)
+        self.server = server(self.witness)
+        self.witnesses = (self.witness,)
+
+    def way_for(self, node):
+        """Return what reaches the store for a node."""
+
+        def connect(_stop):
+            aside = (lambda: self._open(node)) if self._plan.is_tcp else None
+            return StoreInReach(self._open(node), node.name, self.is_host(node), aside)
+
+        return connect
+
+    def witness_of(self, _node):
+        """Return who sees the store that a node uses."""
+        return self.witness
+
+    def next_home(self):
+        """Return the endpoint at which the next node lives."""
+        return
+
+    def is_settled(self):
+        """Return whether all that live are in a round or wait beside it, or none is left."""
+        living = self._history.living
+        return not living or is_common_round(self.witness, living, self._plan.limits)
+
+    def may_lose(self, node):
+        """Return whether a node has a reason to say that the store is lost."""
+        return node.has_lost_store
+
+    def saw_start(self, node, place):
+        """Note that a node's workers have started."""
+
+    def saw_end(self, node):
+        """Note that a machine is dead, and the store with it if it lived there."""
+        if not self.is_host(node):
+            return
+        self._is_served = False
+        for other in self._history.living:
+            # It stays for those who take part or wait; who comes after the end, comes too late.
+            is_told = self.witness.has_ended and self.witness.has_sat(other)
+            other.has_lost_store = not (self._history.is_calm and is_told)
+            for connection in other.connections:
+                connection.break_off("was broken by the end of its server")
+
+    def take_away(self):
+        """Let the store start anew, while nobody can reach it."""
+        self.server.forget_watches()
+        for node in self._history.living:
+            self.cut(node)
+            for connection in node.connections:
+                connection.restart()
+
+    def cut(self, node):
+        """Let nothing pass between a node and the store."""
+        for connection in node.connections:
+            connection.cut()
+
+    def heal(self, node):
+        """Let all pass again."""
+        if not node.is_dead and any(connection.is_cut for connection in node.connections):
+            self._history.tell(node, "can reach the store again")
+            for connection in node.connections:
+                connection.heal()
+
+    def refresh(self):
+        """Take note that a machine stands still, or goes on: it is no concern of this store."""
+
+    def is_host(self, node):
+        """Return whether the store lives on this node's machine."""
+        return self._plan.has_host and node is self._history.nodes[0]
+
+    def _open(self, node):
+        if not self._is_served:
+            node.has_lost_store = True
+            raise RendezvousConnectionError("nobody serves the simulated store any more")
+        connection = self._make_connection(self.server, node, self._history.faults)
+        node.connections.append(connection)
+        return connection
+
+
+def is_common_round(witness, nodes, limits):
+    """Return whether nodes of one store are in a running round, or beside it for want of room."""
+    latest = witness.latest
+    if latest is None or latest.verdict is not None:
+        return False
+    running = [node for node in nodes if node.place and node.place.round == latest.number]
+    # A node that has finished may go: the others can do without it.
+    gone = [
+        member
+        for rank, member in enumerate(latest.members)
+        if rank in latest.marked and member.is_dead
+    ]
+    if len(running) + len(gone) != len(latest.members):
+        return False
+    spares = set(nodes) - set(running)
+    if not spares <= set(witness.round(latest.number + 1).sitting.values()):
+        return False
+    wanted = min(len(nodes), limits.max_nodes)
+    return len(running) == wanted or bool(latest.marked)
