@@ -7,7 +7,6 @@ own, which is left alone but for the rank of a static node, as any default is wr
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -111,7 +110,7 @@ def first_host(hosts: str) -> str:
         if comma or not bracket:
             return name
         numbers, _, hosts = hosts.partition("]")
-        name += re.split("[,-]", numbers, maxsplit=1)[0]
+        name += numbers.replace("-", ",").partition(",")[0]
 
 
 def _rank_among(nodes: int, step: Step | None, variables: Mapping[str, str]) -> int | None:
