@@ -1,6 +1,7 @@
 """Starts launchers with everything that they start in reach, and leaves nothing behind."""
 
 import os
+import re
 import select
 import signal
 import subprocess
@@ -18,6 +19,8 @@ from rows import FailedError, Launcher
 
 SCRIPTS = Path(__file__).parent / "scripts"
 _MARK = "ELRUN_BENCH_JOB"
+# Options of the launchers, the ranks of a scheduler, and what makes every start compile.
+_UNWANTED = re.compile("PET_|SLURM_|PYTHONDONTWRITEBYTECODE$")
 
 
 def _installed(name: str) -> tuple[str, ...]:
@@ -128,7 +131,7 @@ class Workplace:
     ) -> Job:
         """Run any command, with variables beside this process's own."""
         variables = {
-            **os.environ,
+            **{name: value for name, value in os.environ.items() if not _UNWANTED.match(name)},
             _MARK: str(self.folder),
             "BENCH_NOTES": str(self.notes.path),
             "BENCH_NODE": str(len(self._jobs)),

@@ -5,6 +5,7 @@
 What stands between the markers `<!-- NAME -->` and `<!-- end of NAME -->` is written anew.
 """
 
+import argparse
 import json
 import re
 import sys
@@ -21,7 +22,9 @@ CHARTS = PAGE.parent / "speed"
 
 
 def main() -> None:
-    record = json.loads(JSON_PATH.read_text())
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("json", type=Path, nargs="?", default=JSON_PATH, metavar="FILE")
+    record = json.loads(parser.parse_args().json.read_text())
     samples = record["samples"]
     parts = {
         "machine": machine_line(record),
