@@ -1,7 +1,9 @@
 """From samples to the tables of `make bench`."""
 
 import pytest
-from publish import replaced
+from bench import left_out
+from cases import CASES, ROWS
+from publish import PAGE, replaced
 from report import cell, line_of, rounds_table
 from rows import FULL, QUICK, Limit, Row
 
@@ -95,3 +97,23 @@ def test_figures_without_a_place_on_the_page_are_refused():
     """A marker that somebody has removed would leave old figures standing."""
     with pytest.raises(ValueError, match="0 pairs of markers for 'figures'"):
         replaced("a page\n", {"figures": "new"})
+
+
+def test_every_goal_has_its_row_and_every_row_a_name_of_its_own():
+    """P1 to P13 are promised; two rows of one name would share their samples."""
+    assert {f"P{number}" for number in range(1, 14)} <= {key.split()[0] for key in ROWS}
+    assert len(ROWS) == sum(len(case.rows) for case in CASES)
+
+
+def test_what_a_quick_run_leaves_out_is_named():
+    """A missing row must not read as a row that was never meant to be."""
+    assert [] == left_out(CASES, FULL)
+    assert {"P8 (torchrun)", "P13 (torchrun)"} <= set(left_out(CASES, QUICK))
+
+
+def test_the_page_has_a_place_for_each_part():
+    """Publishing is done last, when nobody has time for a marker that is gone."""
+    page = PAGE.read_text()
+
+    assert page.startswith("# Speed")
+    assert "new" in replaced(page, dict.fromkeys(("machine", "figures", "rounds"), "new"))
