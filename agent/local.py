@@ -22,6 +22,7 @@ from .agent import DEFAULT_ROLE, SimpleElasticAgent
 from .environment import (
     ENABLE_FILE_TIMER,
     HEALTH_CHECK_PORT,
+    SIGNALS_TO_HANDLE,
     inherited_environment,
     shared_environment,
     worker_environment,
@@ -65,7 +66,8 @@ class LocalElasticAgent(SimpleElasticAgent):
         log_line_prefix_template: What stands before each line under ``--tee``; ``${role_name}``,
             ``${local_rank}``, ``${rank}``, ``${hostname}`` and ``${restart_count}`` are filled in.
         shutdown_timeout: Seconds that workers have between a signal and SIGKILL.
-        signals_to_handle: Names of the signals that end the job.
+        signals_to_handle: Names of the signals that end the job; by default what
+            ``TORCHELASTIC_SIGNALS_TO_HANDLE`` says, else SIGTERM, SIGINT, SIGHUP and SIGQUIT.
         environ: The agent's environment; by default that of this process.
         preload: Modules that a process imports beforehand, from which workers are forked.
     """
@@ -79,7 +81,7 @@ class LocalElasticAgent(SimpleElasticAgent):
         log_line_prefix_template: str | None = None,
         shutdown_timeout: float = 30,
         *,
-        signals_to_handle: str = DEFAULT_SIGNALS,
+        signals_to_handle: str = "",
         environ: Mapping[str, str] | None = None,
         preload: Sequence[str] = (),
     ) -> None:
@@ -89,7 +91,8 @@ class LocalElasticAgent(SimpleElasticAgent):
         self._log_line_prefix_template = log_line_prefix_template
         self._hostname = os.uname().nodename
         self._wake = Wakeup()
-        self._inbox = SignalInbox(signals_to_handle, self._wake)
+        wanted = signals_to_handle or self._environ.get(SIGNALS_TO_HANDLE) or DEFAULT_SIGNALS
+        self._inbox = SignalInbox(wanted, self._wake)
         self._guardian: Guardian | None = None
         self._modules = tuple(preload)
         self._preloading: Preloading | None = None
