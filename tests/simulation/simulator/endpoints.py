@@ -7,7 +7,7 @@ decided by the real ``Succession``; what stands here is what it finds at each en
 
 from collections import Counter
 
-from elrun.rendezvous.handler import RendezvousConnectionError
+from elrun.rendezvous.handler import RendezvousConnectionError, RendezvousTimeoutError
 from elrun.rendezvous.store import Connection as StoreInReach
 from elrun.rendezvous.succession import Succession
 
@@ -17,6 +17,8 @@ from .witness import Witness
 
 TAKE_OVER_S = 10.0
 GLANCE_S = 1.0
+MEETING_S = 15.0
+"""Bound on the time in which nodes find each other, once nothing goes wrong any more."""
 STALE_S = 25.0
 """Bound on the time for which workers outlive their round: 10 s, by a clock of half the speed, and
 some seconds that they take to stop."""
@@ -100,14 +102,24 @@ class Endpoints:
             for server, nodes in groups.items()
         )
 
-    def may_lose(self, _node):
-        """Return whether a node has a reason to say that no store is in reach.
+    def saw_outcome(self, node, outcome):
+        """Judge how an agent ends."""
+        could_meet = self._could_meet()
+        if isinstance(outcome, RendezvousTimeoutError) and could_meet:
+            raise Violation(f"{node} gives up, and enough could meet: {outcome}")
+        if node.server is not None:
+            self.witness_of(node).saw_end(node, outcome, may_lose=not could_meet)
 
-        As long as nobody lives at an endpoint, or somebody has done so for too short a time.
-        """
-        calm_s = self._world.now - self._history.calm_since
-        is_early = calm_s < 2 * self._plan.timing.join_timeout_s
-        return is_early or all(node.home is None for node in self._history.living)
+    def _could_meet(self):
+        """Return whether enough live, have long been able to meet at an endpoint, and have to."""
+        living = self._history.living
+        return (
+            self._history.is_calm
+            and self._world.now - self._history.calm_since > MEETING_S
+            and len(living) >= self._plan.limits.min_nodes
+            and any(node.home is not None for node in living)
+            and not self._history.has_ended
+        )
 
     def saw_start(self, node, place):
         """Note that a node's workers have started; see later that they run nowhere else."""

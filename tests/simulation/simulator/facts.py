@@ -80,5 +80,8 @@ class Round:
                     "before it came"
                 )
         self.members = [self.sitting[member.seat] for member in roster.members]
-        if len(set(self.members)) < len(self.members):
+        # One that has left a seat may be on another; it is missed on the first one.
+        left = [self.records[member.seat].is_withdrawn for member in roster.members]
+        staying = [who for who, has_left in zip(self.members, left, strict=True) if not has_left]
+        if len(set(staying)) < len(staying):
             raise Violation(f"a node has two ranks in round {self.number}: {self.members}")

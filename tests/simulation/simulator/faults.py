@@ -96,11 +96,12 @@ def draw_plan(random, seed):
     max_nodes = random.choice((1, 2, 2, 3, 3, 3, 4, 4, 5))
     min_nodes = random.randint(1, max_nodes)
     is_tcp = endpoints > 1 or random.random() < 0.3
-    chaos_s = random.uniform(4, 20)
+    chaos_s = random.uniform(4, 20 if endpoints == 1 else 60)
     none_of = (Mishap.STORE_AWAY,) if endpoints > 1 else ELSEWHERE
     kinds = _some_of(random, [kind for kind in Mishap if kind not in none_of])
     mishaps = [
-        (random.uniform(0, chaos_s), random.choice(kinds)) for _ in range(random.randint(0, 7))
+        (random.uniform(0, chaos_s), random.choice(kinds))
+        for _ in range(random.randint(0, 7 if endpoints == 1 else 14))
     ]
     return Plan(
         endpoints=endpoints,

@@ -105,13 +105,7 @@ class Node(Machine):
         handler.shutdown()
         self.outcome = outcome
         self.history.tell(self, f"ends: {outcome}")
-        if self.server is not None:
-            self.history.site.witness_of(self).saw_end(
-                self,
-                outcome,
-                is_calm=self.history.is_calm,
-                may_lose=self.history.site.may_lose(self),
-            )
+        self.history.site.saw_outcome(self, outcome)
         self.world.soon(self.kill)
 
     def kill(self):

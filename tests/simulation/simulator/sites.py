@@ -46,9 +46,10 @@ class OneStore:
         living = self._history.living
         return not living or is_common_round(self.witness, living, self._plan.limits)
 
-    def may_lose(self, node):
-        """Return whether a node has a reason to say that the store is lost."""
-        return node.has_lost_store
+    def saw_outcome(self, node, outcome):
+        """Judge how an agent ends."""
+        may_lose = node.has_lost_store or not self._history.is_calm
+        self.witness.saw_end(node, outcome, may_lose=may_lose)
 
     def saw_start(self, node, place):
         """Note that a node's workers have started."""

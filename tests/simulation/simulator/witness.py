@@ -241,13 +241,12 @@ class Witness:
         if verdict != stands and not is_own:
             raise Violation(f"{machine} is told {verdict}, and there stands {stands}")
 
-    def saw_end(self, machine, outcome, *, is_calm, may_lose):
+    def saw_end(self, machine, outcome, *, may_lose):
         """Judge how an agent ends.
 
         Args:
             machine: Its machine.
             outcome: What it returned or raised.
-            is_calm: Whether nothing goes wrong any more.
             may_lose: Whether it has a reason to say that the store is lost.
         """
         match outcome:
@@ -261,7 +260,7 @@ class Witness:
                 if not self.has_ended:
                     raise Violation(f"{machine} thinks that the run has ended: {outcome}")
             case RendezvousConnectionError():
-                if is_calm and not may_lose:
+                if not may_lose:
                     raise Violation(f"{machine} loses a store that is there: {outcome}")
             case RendezvousTimeoutError() | "FAILED":
                 pass
