@@ -8,7 +8,7 @@
 Every node has connections of its own, which are open before the clock starts: on a cluster each
 node opens its own at the same time as all others, here one machine would do the work of all. An
 operation is a call to the store; its bytes are those of keys and values, both ways. Signs of life
-belong to no round and are counted apart: the longer a round takes, the more there are of them.
+belong to no round and are counted apart; all nodes give one each five seconds, as torchrun's do.
 """
 
 # ruff: noqa: PLC0415  each kind imports what the others do without
@@ -34,6 +34,8 @@ from elrun.rendezvous.store import Connection
 from elrun.rendezvous.timing import timing_of
 
 JOIN_TIMEOUT_S = 300
+# torchrun's. At elrun's own pace, a thousand nodes keep one interpreter busy with living.
+HEARTBEAT_S, PATIENCE_S = 5, 15
 STACK_BYTES = 256 << 10
 
 
@@ -174,7 +176,12 @@ STORES = {"c10d": tcp_stores, "memory": memory_stores, "etcd-v3": etcd_stores}
 def elrun_nodes(backend: str, count: int, meter: Meter) -> Iterator[list[Callable[[], int]]]:
     """Make elrun's nodes; each function joins and returns the size of the round."""
     params = RendezvousParameters("memory", "", "bench", count, count)
-    timing = replace(timing_of(params), join_timeout_s=JOIN_TIMEOUT_S)
+    timing = replace(
+        timing_of(params),
+        join_timeout_s=JOIN_TIMEOUT_S,
+        heartbeat_s=HEARTBEAT_S,
+        patience_s=PATIENCE_S,
+    )
     with STORES[backend](count) as stores:
         handlers = []
         for store in stores:
