@@ -196,12 +196,15 @@ def parse_endpoints(text: str) -> str:
 
 
 def parse_settings(text: str) -> dict[str, str]:
-    """Return the settings of ``key=value,…``.
+    """Return the settings of ``key=value,…``, in quotes or not.
 
     Raises:
         ValueError: A part has no key or no value, or a key comes twice.
     """
     settings: dict[str, str] = {}
+    text = text.strip()
+    if text[:1] in ("'", '"') and text[0] == text[-1] and len(text) > 1:
+        text = text[1:-1]
     for part in text.split(",") if text.strip() else ():
         key, _, value = (each.strip() for each in part.partition("="))
         if not key or not value:

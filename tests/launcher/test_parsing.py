@@ -94,10 +94,13 @@ def test_endpoints_are_a_list():
         ("", {}),
         (" a = 1 ,b=x=y", {"a": "1", "b": "x=y"}),
         ("join_timeout=60", {"join_timeout": "60"}),
+        ("'a=1,b=2'", {"a": "1", "b": "2"}),  # from programs that start others without a shell
+        ('"a=1"', {"a": "1"}),
+        ("a='1'", {"a": "'1'"}),
     ],
 )
 def test_settings_are_keys_and_values(text, expected):
-    """Only the first ``=`` separates."""
+    """Only the first ``=`` separates; quotes around all of it are the shell's."""
     assert expected == parsing.parse_settings(text)
 
 
