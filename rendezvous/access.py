@@ -11,10 +11,10 @@ from .handler import RendezvousClosedError, RendezvousError
 from .keys import RunKeys
 from .signing import Secret, SignedStore
 from .store import Connection, Store
-from .wire import read_forming
+from .wire import read_forming, read_verdict
 
 _LOOK_ELSEWHERE_S = 2.0
-_NOWHERE = -1
+_NOWHERE = (False, -1)
 
 
 class Access:
@@ -129,8 +129,8 @@ class Access:
     def look_elsewhere(self, is_over: threading.Event) -> None:
         """Look, while this node waits for others, whether they meet at another endpoint.
 
-        If the run has come further there, or as far at an endpoint that is named before this one,
-        this connection is closed, and ``open`` goes there.
+        If a round runs there and none does here, or the run has come further there, or as far at an
+        endpoint that is named before this one, this connection is closed, and ``open`` goes there.
 
         Args:
             is_over: Set when the wait is.
@@ -140,21 +140,29 @@ class Access:
             return
         moves = connection.moves
         while not is_over.wait(_LOOK_ELSEWHERE_S):
-            here = self._forming_at(connection.store), -moves.at
+            here = self._progress_at(connection.store)
             for place, store in moves.survey():
-                there = self._forming_at(self._sign(store)), -place
+                there = self._progress_at(self._sign(store))
                 store.close()
-                if there > here and there[0] != _NOWHERE and not is_over.is_set():
+                is_ahead = (there, -place) > (here, -moves.at)
+                if is_ahead and there != _NOWHERE and not is_over.is_set():
                     moves.choose(place)
                     connection.store.close()
                     return
 
-    def _forming_at(self, store: Store) -> int:
+    def _progress_at(self, store: Store) -> tuple[bool, int]:
+        """Return whether the run goes on in a store, or has ended there, and which round forms."""
         try:
             (record,) = store.get([self._run.record])
-            return _NOWHERE if record is None else read_forming(self._run.record, record)
+            if record is None:
+                return _NOWHERE
+            forming = read_forming(self._run.record, record)
+            last = self._run.round(forming - 1)
+            roster, verdict = store.get([last.roster, last.verdict])
+            is_over = verdict is not None and not read_verdict(last.verdict, verdict).kind.ends_run
         except RendezvousError:
             return _NOWHERE
+        return roster is not None and not is_over, forming
 
     def _signed(self, connection: Connection) -> Connection:
         open_aside = connection.open_aside

@@ -38,7 +38,7 @@ class Network:
 
     def __init__(self):
         self.stores = {}
-        self.has_begun = threading.Event()
+        self.changed = threading.Condition()
         self.cut = set()
         self.nodes = []
 
@@ -77,8 +77,10 @@ class Place:
         return Connection(self.network.stores[self.number].connect(), "127.0.0.1")
 
     def host(self):
-        store = self.network.stores[self.number] = MemoryStore()
-        self.network.has_begun.set()
+        store = MemoryStore()
+        with self.network.changed:
+            self.network.stores[self.number] = store
+            self.network.changed.notify_all()
         return Connection(store.connect(), "127.0.0.1", is_host=True)
 
 
@@ -203,6 +205,23 @@ def test_who_is_alone_at_an_endpoint_goes_where_the_others_are(network):
     assert [(2, 3)] * 2 == [(place.round, place.group_world_size) for place in places]
 
 
+def test_who_waits_goes_where_a_round_runs(network):
+    """Those who run don't look out for others, however the endpoints are named."""
+    nodes = [network.node(home, (2, 2)) for home in range(2)]
+    meet(nodes)
+    network.stores[2] = MemoryStore()
+    network.cut |= {(None, 0), (None, 1)}
+    meet([network.node(None, (2, 2)) for _ in range(2)])
+    network.cut |= {(1, 2)}
+    network.lose(0)
+    nodes[1].await_verdict()
+    nodes[1].join()
+    wait_for(network, RUN.round(1).node(0), at=1)
+    network.cut.clear()
+
+    assert network.stores[2].wait([RUN.round(1).node(0)], PATIENCE_S)
+
+
 def test_a_node_that_only_lost_its_connection_is_back_at_once(network):
     """The store is where it was; all form a new round."""
     nodes = [network.node(home, patience_s=PATIENCE_S) for home in (2, 1, 0)]
@@ -229,10 +248,11 @@ def test_a_node_that_comes_back_to_a_forming_round_leaves_its_old_seat(network):
     assert [0, 1, 2] == sorted(place.group_rank for place in places)
 
 
-def wait_for(network, key):
-    """Wait until a key is written to the first store."""
-    assert network.has_begun.wait(PATIENCE_S)
-    assert network.stores[0].wait([key], PATIENCE_S)
+def wait_for(network, key, at=0):
+    """Wait until somebody serves at an endpoint, and a key is written there."""
+    with network.changed:
+        assert network.changed.wait_for(lambda: at in network.stores, PATIENCE_S)
+    assert network.stores[at].wait([key], PATIENCE_S)
 
 
 def test_a_run_that_has_no_other_place_ends_with_its_store():

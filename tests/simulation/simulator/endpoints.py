@@ -17,7 +17,7 @@ from .witness import Witness
 
 TAKE_OVER_S = 10.0
 GLANCE_S = 1.0
-MEETING_S = 15.0
+MEETING_S = 35.0
 """Bound on the time in which nodes find each other, once nothing goes wrong any more."""
 STALE_S = 25.0
 """Bound on the time for which workers outlive their round: 10 s, by a clock of half the speed, and

@@ -112,7 +112,7 @@ def draw_plan(random, seed):
         nodes=random.randint(min_nodes, max_nodes + random.choice((0, 0, 1, 2))),
         max_restarts=random.randint(0, 4),
         timing=Timing(
-            join_timeout_s=20,
+            join_timeout_s=20 if endpoints == 1 else 45,
             last_call_s=random.choice((0.2, 1, 2)),
             survivor_s=random.choice((1, 5)),
             deputy_s=random.choice((0.3, 1)),
