@@ -213,14 +213,8 @@ class SimpleElasticAgent(Recording, Measuring, ElasticAgent):
         group = self._worker_group
         self._initialize_workers(group)
         waited = False
+        result = self._look_at(group)
         while True:  # look first, wait then: what a wake-up told may have come before the wait
-            result = self._monitor_workers(group)
-            group.state = result.state
-            self._last_look = result
-            self._put_role_metric("remaining_restarts", self._remaining_restarts)
-            self._put_role_metric(result.state.value.lower(), 1)
-            if result.state is WorkerState.HEALTHY:
-                self._rounds.look_for_waiting_nodes()
             verdict = self._rounds.verdict()
             step = next_step(result.state, verdict, self._remaining_restarts, waited=waited)
             if step is Step.REPORT_FAILURE:
@@ -257,6 +251,18 @@ class SimpleElasticAgent(Recording, Measuring, ElasticAgent):
                         f"[{group.spec.role}] the workers are in state {result.state.value}: "
                         "the agent can't tell what they do, so it stops them"
                     )
+            if not waited:  # who has succeeded is not looked at again: it may be gone by now
+                result = self._look_at(group)
+
+    def _look_at(self, group: WorkerGroup) -> RunResult:
+        result = self._monitor_workers(group)
+        group.state = result.state
+        self._last_look = result
+        self._put_role_metric("remaining_restarts", self._remaining_restarts)
+        self._put_role_metric(result.state.value.lower(), 1)
+        if result.state is WorkerState.HEALTHY:
+            self._rounds.look_for_waiting_nodes()
+        return result
 
     def _report_failure(self, result: RunResult) -> Verdict:
         """Tell the other nodes that a worker failed here; return the verdict that stands."""

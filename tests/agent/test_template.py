@@ -282,6 +282,14 @@ def test_every_step_may_be_taken_over(meeting):
     ] == taken
 
 
+def test_workers_that_have_succeeded_are_not_looked_at_again(meeting):
+    """Their machines may be gone by then, and a look could only say that nobody knows."""
+    agent = RemoteAgent(meeting(), [HEALTHY, SUCCEEDED, UNKNOWN])
+
+    assert SUCCEEDED is agent.run().state
+    assert [UNKNOWN] == agent.looks
+
+
 class TakesNothing(RemoteAgent):
     def _shutdown(self):
         self.story.append("shutdown")
