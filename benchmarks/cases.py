@@ -88,6 +88,7 @@ CASES = (
         (Row("P3", "restart gap of a torch script, s (torchrun: own store)", "not slower", 2),),
         alone.restart_torch,
         (ELRUN, PRELOADED, TORCHRUN_OWN_STORE),
+        Limit(5, 1),
     ),
     Case(
         (Row("P4", "restart gap of a script without torch, s", "3 times faster"),),

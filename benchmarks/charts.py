@@ -173,7 +173,7 @@ def _line(
         at_x, at_y = to_x(math.log10(x)), to_y(math.log10(y))
         arrow = f"{at_x - 6:.1f},{at_y + 8:.1f} {at_x + 6:.1f},{at_y + 8:.1f} {at_x:.1f},{at_y:.1f}"
         drawn.append(f'<polygon class="{series.colour}" points="{arrow}"/>')
-        drawn.append(_text(at_x + 10, at_y + 8, words, "pale"))
+        drawn.append(_text(at_x, at_y - 6, words, series.colour, anchor="middle"))
     last = points[-1][0] if points else right
     drawn.append(_text(max(last, right) + 10, name_at, series.name, f"{series.colour} strong"))
     return drawn
