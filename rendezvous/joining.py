@@ -158,7 +158,7 @@ class Joining:
             )
         verdict = read_verdict(before.verdict, verdict_data)
         if verdict.kind.ends_run:
-            raise _ended(self._run, verdict, self._timing, has_waited=has_waited)
+            raise ended(self._run, verdict, self._timing, has_waited=has_waited)
         return History(roster, verdict)
 
     def _verdict_for(self, roster: Roster, finished: int) -> Verdict | None:
@@ -247,7 +247,15 @@ def _wait_for(store: Store, key: str) -> bytes:
     return values[0]
 
 
-def _ended(run: RunKeys, verdict: Verdict, timing: Timing, *, has_waited: bool) -> RendezvousError:
+def ended(run: RunKeys, verdict: Verdict, timing: Timing, *, has_waited: bool) -> RendezvousError:
+    """Return the error of a node that comes to a run which has ended.
+
+    Args:
+        run: The run's keys.
+        verdict: How it ended.
+        timing: For how long its records stay.
+        has_waited: Whether this node took part, or waited as a spare, before that.
+    """
     if has_waited and verdict.kind is VerdictKind.DONE:
         return RendezvousGracefulExitError(
             f"run {run.run_id!r} has ended well, and did not need this node"

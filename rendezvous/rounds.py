@@ -25,7 +25,7 @@ from .handler import (
     VerdictKind,
 )
 from .heart import Heart
-from .joining import Joining, abort_run, has_ended
+from .joining import Joining, abort_run, ended, has_ended
 from .keys import RoundKeys, RunKeys
 from .membership import Membership
 from .parameters import RendezvousParameters
@@ -310,6 +310,8 @@ class RoundRendezvous(RoundHandler):
         standing = carry_over(connection.store, self._run, history, self._access.forming)
         with self._lock:
             self._verdict = standing or verdict
+        if standing is not None and standing.kind.ends_run:
+            raise ended(self._run, standing, self._timing, has_waited=True)
         return standing is not None
 
     def _join(self, connection: Connection, before: Placement | None) -> Placement:
@@ -384,14 +386,15 @@ class RoundRendezvous(RoundHandler):
     def _lose(self, place: Placement, loss: RendezvousConnectionError) -> Verdict | None:
         """Take note that the store is lost; return the verdict on the round if the run can move."""
         with self._lock:
-            if self._place is place and not self._shut_down.is_set():
+            is_running = self._place is place and self._verdict is None
+            if is_running and not self._shut_down.is_set():
                 self._heart.rest()
-                if not self._access.can_move:
-                    self._loss = loss
-                elif self._verdict is None:
+                if self._access.can_move:
                     self._is_adrift = True
                     reason = f"{loss}; the nodes meet at the next endpoint"
                     self._verdict = Verdict(VerdictKind.NODE_LOST, reason=reason)
+                else:
+                    self._loss = loss
             verdict = self._verdict
         self._wake_subscribers()
         return verdict

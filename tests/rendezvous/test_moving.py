@@ -8,6 +8,7 @@ from elrun.rendezvous.carrying import carry_over
 from elrun.rendezvous.handler import (
     NodeProfile,
     RendezvousConnectionError,
+    RendezvousGracefulExitError,
     Verdict,
     VerdictKind,
 )
@@ -203,6 +204,19 @@ def test_who_is_alone_at_an_endpoint_goes_where_the_others_are(network):
 
     assert 3 == joining.result(PATIENCE_S).world_size
     assert [(2, 3)] * 2 == [(place.round, place.group_world_size) for place in places]
+
+
+def test_a_run_that_ended_while_a_node_was_cut_off_has_ended_for_it_too(network):
+    """It had finished, or the run could not be done: its work is not to be done again."""
+    nodes = [network.node(home, (1, 2)) for home in range(2)]
+    ranks = [place.group_rank for place in meet(nodes)]
+    nodes[1].handler._access.connection.store.close()
+    nodes[1].await_verdict()
+    verdict = Verdict(VerdictKind.DONE, ranks[0])
+    assert verdict == nodes[0].handler.conclude(verdict)
+
+    with pytest.raises(RendezvousGracefulExitError):
+        nodes[1].handler.next_rendezvous()
 
 
 def test_who_waits_goes_where_a_round_runs(network):
