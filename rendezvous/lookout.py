@@ -19,16 +19,17 @@ class Lookout:
 
     def __init__(self, heart: Heart, keys: Iterable[str]) -> None:
         self._heart = heart
-        self._all = tuple(keys)
-        self._heard = self._all[:1]
+        # A thousand deputies look out for all who sit before them: most never need more than one.
+        self._further = iter(keys)
+        self._heard = (next(self._further),)
         heart.listen_to(self._heard)
 
     def are_gone(self) -> bool:
         """Return whether all have been silent for too long; to be asked every now and then."""
         if len(self._heart.silent()) < len(self._heard):
             return False
-        if self._heard != self._all:
-            self._heard = self._all
-            self._heart.listen_to(self._all)
-            return False
-        return True
+        further = tuple(self._further)
+        if further:
+            self._heard += further
+            self._heart.listen_to(self._heard)
+        return not further
