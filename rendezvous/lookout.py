@@ -21,7 +21,7 @@ class Lookout:
         self._heart = heart
         # A thousand deputies look out for all who sit before them: most never need more than one.
         self._further = iter(keys)
-        self._heard = (next(self._further),)
+        self._heard: tuple[str, ...] = (next(self._further),)
         heart.listen_to(self._heard)
 
     def are_gone(self) -> bool:
