@@ -194,12 +194,14 @@ def read_forming_round(store: Store, run: RunKeys) -> int:
 
 
 def read_history(store: Store, run: RunKeys, number: int) -> History | None:
-    """Return what the nodes of a round must know of the one before, which has ended."""
-    if number == 0:
-        return None
+    """Return what the nodes of a round must know of the one before, which has ended.
+
+    None if there was none, or if this store has none: whoever was to bring it along has died.
+    """
     keys = run.round(number - 1)
-    roster = _wait_for(store, keys.roster)
-    verdict = _wait_for(store, keys.verdict)
+    roster, verdict = store.get([keys.roster, keys.verdict]) if number > 0 else (None, None)
+    if roster is None or verdict is None:
+        return None
     return History(read_roster(keys.roster, roster), read_verdict(keys.verdict, verdict))
 
 
@@ -238,13 +240,6 @@ def has_ended(store: Store, run: RunKeys) -> bool:
     keys = [run.round(number).verdict for number in (forming - 1, forming) if number >= 0]
     told = zip(keys, store.get(keys), strict=True)
     return any(data is not None and read_verdict(key, data).kind.ends_run for key, data in told)
-
-
-def _wait_for(store: Store, key: str) -> bytes:
-    values = store.wait([key], None)
-    if values is None:
-        raise RendezvousError(f"{key}: the store gave up waiting")
-    return values[0]
 
 
 def ended(run: RunKeys, verdict: Verdict, timing: Timing, *, has_waited: bool) -> RendezvousError:

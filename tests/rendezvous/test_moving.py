@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 from elrun.rendezvous.carrying import carry_over
+from elrun.rendezvous.entry import enter_run
 from elrun.rendezvous.handler import (
     NodeProfile,
     RendezvousConnectionError,
@@ -57,6 +58,14 @@ class Network:
         self.nodes.append(node)
         return node
 
+    def store_at(self, number):
+        """Let somebody serve at an endpoint."""
+        store = MemoryStore()
+        with self.changed:
+            self.stores[number] = store
+            self.changed.notify_all()
+        return store
+
     def lose(self, number):
         """Let the node at an endpoint die."""
         self.stores.pop(number).lose()
@@ -78,10 +87,7 @@ class Place:
         return Connection(self.network.stores[self.number].connect(), "127.0.0.1")
 
     def host(self):
-        store = MemoryStore()
-        with self.network.changed:
-            self.network.stores[self.number] = store
-            self.network.changed.notify_all()
+        store = self.network.store_at(self.number)
         return Connection(store.connect(), "127.0.0.1", is_host=True)
 
 
@@ -160,7 +166,7 @@ def test_where_others_have_begun_anew_survivors_are_newcomers(network):
     for node in nodes:
         node.await_verdict()
     meet(nodes)
-    network.stores[1] = MemoryStore()
+    network.store_at(1)
     network.cut.add((None, 0))
     fresh = network.node(None)
     joining = fresh.join()
@@ -206,6 +212,14 @@ def test_who_is_alone_at_an_endpoint_goes_where_the_others_are(network):
     assert [(2, 3)] * 2 == [(place.round, place.group_world_size) for place in places]
 
 
+def test_a_round_that_nobody_brings_along_is_void(network):
+    """The node that was to do so has announced it, and died: those who come begin without it."""
+    enter_run(network.store_at(0), RUN, None, forming=4)
+    nodes = [network.node(None, (2, 2), deputy_s=0.02) for _ in range(2)]
+
+    assert [0, 1] == sorted(place.group_rank for place in meet(nodes))
+
+
 def test_a_run_that_ended_while_a_node_was_cut_off_has_ended_for_it_too(network):
     """It had finished, or the run could not be done: its work is not to be done again."""
     nodes = [network.node(home, (1, 2)) for home in range(2)]
@@ -223,7 +237,7 @@ def test_who_waits_goes_where_a_round_runs(network):
     """Those who run don't look out for others, however the endpoints are named."""
     nodes = [network.node(home, (2, 2)) for home in range(2)]
     meet(nodes)
-    network.stores[2] = MemoryStore()
+    network.store_at(2)
     network.cut |= {(None, 0), (None, 1)}
     meet([network.node(None, (2, 2)) for _ in range(2)])
     network.cut |= {(1, 2)}
