@@ -32,6 +32,7 @@ class Connection:
         self.world = machine.world
         self.faults = faults
         self.is_cut = False
+        self.is_torn = False
         self._cuts = 0
         self._end = None
         self.on_close = None
@@ -95,6 +96,7 @@ class Connection:
     def end(self, how):
         """Break for good: whoever waits is told so, and whoever asks later."""
         self.machine.has_lost_store = True
+        self.is_torn = True
         self.break_off(how)
 
     def break_off(self, how):

@@ -240,7 +240,7 @@ class Endpoints:
         """Return what is known of a round that was sealed in another store; None if nothing is."""
         for witness in self.witnesses:
             each = witness.round(roster.round)
-            if each.roster == roster and not each.is_carried:
+            if each.roster == roster and roster.members and not each.is_carried:
                 return each
         return None
 

@@ -107,7 +107,11 @@ class Request:
 
 
 class Unanswered(Request):
-    """Something that is sent, and that nobody waits for."""
+    """Something that is sent, and that nobody waits for; lost with the connection."""
+
+    def _arrive(self):
+        if not self.connection.is_torn:
+            super()._arrive()
 
     def _answer_in_a_while(self):
         pass

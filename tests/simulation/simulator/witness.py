@@ -183,7 +183,8 @@ class Witness:
                 raise Violation(f"{machine} overwrites the verdict of round {number}")
             return
         verdict = each.verdict = read_verdict("", value)
-        if verdict.kind is VerdictKind.NODE_LOST and not self._may_err:
+        may_err = self._may_err or each.is_carried  # it ended long ago, elsewhere
+        if verdict.kind is VerdictKind.NODE_LOST and not may_err:
             lost = [rank for rank in verdict.lost if rank != verdict.by]
             living = [each.members[rank] for rank in lost if self._is_there(each, rank)]
             if living:
