@@ -8,7 +8,7 @@ the start of a job a later endpoint's node takes over only if the first one's ha
 A store holds no quorum: if the network falls apart, each part may have its own. The nodes of a part
 that is too small to form a round look for the other one until they find it (``Access``), so two
 parts can only both go on if both have the fewest nodes that the run was given. A minimum of more
-than half of the maximum rules that out.
+than half of all nodes, spares included, rules that out.
 """
 
 from __future__ import annotations

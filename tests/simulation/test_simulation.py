@@ -6,6 +6,8 @@ import subprocess
 import sys
 
 import pytest
+from elrun.rendezvous import rounds
+from elrun.rendezvous.carrying import carry_over
 from elrun.rendezvous.round import DOOR
 from simulator.connection import EtcdConnection, TcpConnection
 from simulator.history import History
@@ -105,6 +107,21 @@ def test_a_verdict_that_is_overwritten_is_found():
 def test_a_late_node_in_a_sealed_round_is_found():
     """It takes a seat behind the door, and a deputy that seals finds its record."""
     assert finds(r"whose door was shut before", 1500, connections=both_kinds(_BlindToTheDoor))
+
+
+def test_a_seat_in_a_round_that_was_brought_along_is_found(monkeypatch):
+    """A survivor of the round before takes the place of another node there."""
+
+    def carry_anyway(store, run, history, forming):
+        number = history.roster.round
+        return carry_over(store, run, history, number + 1) if forming > number else None
+
+    monkeypatch.setattr(rounds, "carry_over", carry_anyway)
+    violations = (History(seed).run().violation for seed in range(4, 2000, 5))
+
+    assert any(
+        re.search(r"node\d+ runs in place of node\d+", violation) for violation in violations
+    )
 
 
 def test_a_history_that_breaks_a_promise_is_told_in_words():
