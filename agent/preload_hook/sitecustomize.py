@@ -26,6 +26,7 @@ import _thread
 import contextlib
 import ctypes
 import fcntl
+import gc
 import importlib
 import io
 import json
@@ -56,7 +57,8 @@ def _main() -> Exception | None:
     problem = _run_own_customization()
     with socket.socket(fileno=settings["socket"]) as channel:
         channel.set_inheritable(False)
-        refusal = _import_modules(settings["modules"]) or _reason_not_to_fork()
+        with _without_garbage_collection():
+            refusal = _import_modules(settings["modules"]) or _reason_not_to_fork()
         _let_go_of_streams()
         _answer(channel, {"refusal": refusal})
         order = _serve(channel)
@@ -92,6 +94,22 @@ def _run_own_customization() -> Exception | None:
     except Exception as error:  # noqa: BLE001  each worker raises it again: most often there is none
         return error
     return None
+
+
+@contextlib.contextmanager
+def _without_garbage_collection() -> Iterator[None]:
+    """Look for no garbage among what is imported: not now, and never in a worker.
+
+    There is hardly any. To look for it writes to every object, and so takes each worker a copy of
+    all memory that it shares with the others; most of all at its end, where that takes half a
+    second after ``import torch``.
+    """
+    thresholds = gc.get_threshold()
+    gc.set_threshold(0)
+    yield
+    if gc.get_threshold()[0] == 0:  # else a module knows better
+        gc.set_threshold(*thresholds)
+    gc.freeze()
 
 
 def _import_modules(names: list[str]) -> str:

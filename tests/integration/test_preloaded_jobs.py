@@ -318,6 +318,20 @@ def test_atexit_handlers_of_the_modules_run_in_each_worker(elrun, script, tmp_pa
     assert "worked\nleft\n" == out
 
 
+def test_garbage_is_looked_for_among_the_worker_s_own_only(elrun, script):
+    """What was imported is left alone; collection goes on as it would, for all else."""
+    program = script(
+        "import gc, sys\n"
+        "class Ring: pass\n"
+        "ring = Ring(); ring.itself = ring; del ring\n"
+        "found = gc.collect() > 0\n"
+        "print(gc.isenabled(), gc.get_threshold()[0] > 0, gc.get_freeze_count() > 0, found)"
+    )
+    end = elrun("--standalone", *PRELOAD, program).finish()
+
+    assert (0, "True True True True\n") == end[:2], end
+
+
 def test_random_numbers_differ_from_worker_to_worker(elrun, script, tmp_path):
     """As between processes that were executed: also where a module has drawn one already."""
     (tmp_path / "drawn.py").write_text(
