@@ -18,6 +18,7 @@ HERE = os.path.dirname(__file__)
 
 
 @pytest.mark.integration
+@pytest.mark.timeout(600)  # it only computes: a busy machine takes longer
 @pytest.mark.parametrize("first", range(0, 5000, 1000))
 def test_five_thousand_histories_keep_every_promise(first):
     """Whatever goes wrong, and whenever: see the simulator's own words for what is promised."""

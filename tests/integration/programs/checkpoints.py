@@ -25,6 +25,7 @@ while state["step"] < STEPS:
     state["step"] += 1
     dcp.save(state, checkpoint_id=FOLDER)
 total = int(state["weights"].full_tensor().sum())
-print(f"rank {rank}: from step {begun_at}, sum {total}", flush=True)
+sys.stdout.write(f"rank {rank}: from step {begun_at}, sum {total}\n")
 dist.destroy_process_group()
+sys.stdout.flush()
 os._exit(0)

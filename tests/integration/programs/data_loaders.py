@@ -1,6 +1,7 @@
 """Data-parallel workers, each of which reads through two DataLoader processes of its own."""
 
 import os
+import sys
 
 import torch
 import torch.distributed as dist
@@ -28,8 +29,9 @@ def main():
     weights = [torch.zeros(1, 1) for _ in range(dist.get_world_size())]
     dist.all_gather(weights, model.module.weight.data)
     agree = all(torch.equal(each, weights[0]) for each in weights)
-    print(f"rank {dist.get_rank()}: saw {seen}, weights agree {agree}", flush=True)
+    sys.stdout.write(f"rank {dist.get_rank()}: saw {seen}, weights agree {agree}\n")
     dist.destroy_process_group()
+    sys.stdout.flush()
     os._exit(0)
 
 

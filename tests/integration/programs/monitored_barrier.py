@@ -1,6 +1,7 @@
 """A barrier that names the rank which doesn't come."""
 
 import os
+import sys
 from datetime import timedelta
 
 import torch.distributed as dist
@@ -13,10 +14,11 @@ if dist.get_rank() == 0:
     try:
         dist.monitored_barrier(timeout=timedelta(seconds=1))
     except RuntimeError as error:
-        print(f"rank 0: missed rank 1 {'Rank 1' in str(error)}", flush=True)
+        sys.stdout.write(f"rank 0: missed rank 1 {'Rank 1' in str(error)}\n")
     store.set("told", "1")
     store.wait(["seen"])
 else:
     store.wait(["told"])
     store.set("seen", "1")
+sys.stdout.flush()
 os._exit(0)

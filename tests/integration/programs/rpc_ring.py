@@ -1,6 +1,7 @@
 """Each worker asks the next one to add two numbers, over RPC."""
 
 import os
+import sys
 
 import torch
 from torch.distributed import rpc
@@ -11,5 +12,6 @@ next_one = f"worker{(rank + 1) % world_size}"
 total = rpc.rpc_sync(next_one, torch.add, args=(torch.tensor(rank), torch.tensor(40)))
 remote = rpc.remote(next_one, torch.mul, args=(torch.tensor(rank), torch.tensor(2))).to_here()
 rpc.shutdown()
-print(f"rank {rank}: {int(total)} {int(remote)}", flush=True)
+sys.stdout.write(f"rank {rank}: {int(total)} {int(remote)}\n")
+sys.stdout.flush()
 os._exit(0)  # see examples/train.py: torch's teardown of gloo may abort

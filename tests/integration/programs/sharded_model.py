@@ -1,6 +1,7 @@
 """A model whose parameters are sharded over the workers (FSDP2) learns on a mesh of CPUs."""
 
 import os
+import sys
 
 import torch
 import torch.distributed as dist
@@ -26,6 +27,7 @@ for _ in range(10):
     optimizer.step()
     losses.append(float(loss.detach()))
 local = model[0].weight.to_local().shape[0]
-print(f"rank {dist.get_rank()}: rows {local}, falls {losses[-1] < losses[0]}", flush=True)
+sys.stdout.write(f"rank {dist.get_rank()}: rows {local}, falls {losses[-1] < losses[0]}\n")
 dist.destroy_process_group()
+sys.stdout.flush()
 os._exit(0)
