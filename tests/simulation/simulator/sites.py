@@ -23,6 +23,7 @@ class OneStore:
         self.witness = Witness(history.plan.limits, history.secret)
         self.server = server(self.witness)
         self.witnesses = (self.witness,)
+        self.is_split = False
 
     def way_for(self, node):
         """Return what reaches the store for a node."""
@@ -112,7 +113,7 @@ def is_common_round(witness, nodes, limits):
     gone = [
         member
         for rank, member in enumerate(latest.members)
-        if rank in latest.marked and member.is_dead
+        if rank in latest.marked and member not in nodes
     ]
     if len(running) + len(gone) != len(latest.members):
         return False
