@@ -113,7 +113,7 @@ def is_common_round(witness, nodes, limits):
     gone = [
         member
         for rank, member in enumerate(latest.members)
-        if rank in latest.marked and member not in nodes
+        if rank in latest.marked and member not in running
     ]
     if len(running) + len(gone) != len(latest.members):
         return False

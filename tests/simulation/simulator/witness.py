@@ -140,6 +140,8 @@ class Witness:
     def _follows(self, each, past):
         """Judge whether a round may come after the one before, and what it keeps of it."""
         number, roster = each.number, each.roster
+        if self._stores and not roster.members:
+            return  # whoever was to bring the round along has died
         if past is None or past.roster is None or past.verdict is None:
             raise Violation(f"round {number} is sealed before round {number - 1} has ended")
         if past.verdict.kind.ends_run and roster.members:
