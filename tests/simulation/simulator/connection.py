@@ -204,7 +204,7 @@ class TcpConnection(Connection):
         self.end("was broken by the end of its server")
 
     def _give_up(self, cuts):
-        if self.is_cut and cuts == self._cuts:
+        if self.is_cut and cuts == self._cuts and not self.has_ended:
             for connection in self.machine.connections:
                 if connection.server is self.server:
                     connection.end("was out of reach for too long")
