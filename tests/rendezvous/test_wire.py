@@ -24,7 +24,9 @@ from elrun.rendezvous.wire import (
     write_verdict,
 )
 
-NODE = Node("node1", "10.0.0.1", 20001, 8, "default", Limits(2, 4), Origin(3, 1), wish=7, restarts=2)
+NODE = Node(
+    "node1", "10.0.0.1", 20001, 8, "default", Limits(2, 4), Origin(3, 1), wish=7, restarts=2
+)
 NODE_BYTES = (
     b'{"elrun":1,"kind":"node","host":"node1","address":"10.0.0.1","port":20001,"workers":8,'
     b'"role":"default","nodes":[2,4],"origin":[3,1],"withdrawn":false,"wish":7,"restarts":2}'
