@@ -132,7 +132,13 @@ def test_the_standing_roster_settles_who_sealed(memory_job, memory):
     go_on = threading.Event()
     slow = DyingStore(memory.connect(), lambda *_: False)
     create = slow.create
-    slow.create = lambda key, value: (go_on.wait(PATIENCE_S), create(key, value))[1]
+
+    def create_late(key, value):
+        if key == ROUND_0.roster:
+            go_on.wait(PATIENCE_S)
+        return create(key, value)
+
+    slow.create = create_late
     joining = memory_job.node((2, 2), store=slow).join()
     memory.wait([ROUND_0.node(0)], PATIENCE_S)
     deputy = memory_job.node((2, 2), deputy_s=0.05).join().result(PATIENCE_S).placement
