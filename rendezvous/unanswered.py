@@ -11,6 +11,7 @@ server is not to blame.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import threading
@@ -86,11 +87,21 @@ def sever(peer: tuple[str, int]) -> None:
         peer: As ``getpeername`` says it; an IPv4 address in its own notation.
     """
     for name in os.listdir("/proc/self/fd"):
-        try:
+        with contextlib.suppress(OSError):  # it is closed by now, or no socket
             # A copy, so that what is looked at can't become another file meanwhile.
-            with socket.socket(fileno=os.dup(int(name))) as connection:
-                address, port = connection.getpeername()[:2]
-                if (address.removeprefix(_MAPPED), port) == peer:
-                    connection.shutdown(socket.SHUT_RDWR)
-        except (OSError, TypeError, ValueError, AttributeError):  # noqa: PERF203  no socket, or no such
-            continue
+            copy = os.dup(int(name))
+            try:
+                _sever_one(copy, peer)
+            finally:
+                os.close(copy)
+
+
+def _sever_one(fd: int, peer: tuple[str, int]) -> None:
+    connection = socket.socket(fileno=fd)
+    try:
+        if connection.family in (socket.AF_INET, socket.AF_INET6):
+            address, port = connection.getpeername()[:2]
+            if (address.removeprefix(_MAPPED), port) == peer:
+                connection.shutdown(socket.SHUT_RDWR)
+    finally:
+        connection.detach()

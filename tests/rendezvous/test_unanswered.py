@@ -1,5 +1,6 @@
 """Calls that are not answered, and the connections that are broken off for it."""
 
+import os
 import socket
 import threading
 
@@ -70,6 +71,20 @@ def test_only_the_connections_to_that_peer_are_broken_off(pair):
     client.send(b"still there")
 
     assert b"still there" == accepted.recv(100)
+
+
+def test_no_descriptor_is_left_behind(pair):
+    """Pipes, files and other sockets are looked at, too: a copy that stays would hold them open."""
+    before = sorted(os.listdir("/proc/self/fd"))
+    reading, writing = os.pipe()
+    one, other = socket.socketpair()
+    with one, other:
+        sever(pair[1].getpeername())
+        os.close(writing)
+
+        assert b"" == os.read(reading, 1)
+    os.close(reading)
+    assert before == sorted(os.listdir("/proc/self/fd"))
 
 
 @pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this host has no IPv6")
