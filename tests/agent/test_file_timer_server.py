@@ -337,7 +337,8 @@ def test_a_server_sleeps_while_nothing_happens(serve):
 
 def test_a_grandchild_descends_from_us(run, tmp_path):
     """A worker may be a shell script that starts the program; our parent is no descendant."""
-    run("import os, signal; os.fork(); signal.pause()")
+    dies_with_its_parent = "__import__('ctypes').CDLL(None).prctl(1, signal.SIGKILL)"
+    run(f"import os, signal; os.fork() or {dies_with_its_parent}; signal.pause()")
     wait_until(lambda: any(descends_from(pid, children()) for pid in map(int, pids())))
 
     assert not descends_from(os.getppid(), {os.getpid()})
