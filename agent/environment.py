@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
+from ..rendezvous.parameters import SECRET_VARIABLE
 from .worker import Worker, WorkerGroup
 
 NCCL_ASYNC_ERROR_HANDLING = "TORCH_NCCL_ASYNC_ERROR_HANDLING"
@@ -15,13 +16,10 @@ TIMER_FILE = "TORCHELASTIC_TIMER_FILE"
 SIGNALS_TO_HANDLE = "TORCHELASTIC_SIGNALS_TO_HANDLE"
 
 
-_SECRET = "ELRUN_RDZV_SECRET"  # noqa: S105  a name
-
-
 def inherited_environment() -> Mapping[str, str]:
     """Return the agent's own environment, which its workers inherit, less the job's secret."""
     environment = os.environ.copy()
-    environment.pop(_SECRET, None)  # a program that logs its environment must not log this
+    environment.pop(SECRET_VARIABLE, None)  # a program that logs its environment must not log this
     return environment
 
 

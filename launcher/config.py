@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..agent.plain_value import DataclassFields
 from ..agent.signals import DEFAULT_SIGNALS, parse_signals
+from ..rendezvous.parameters import SECRET_VARIABLE
 from .given import quoted, variable_of
 from .parsing import is_module_name
 
@@ -68,9 +69,7 @@ class Environment(NamedTuple):
     @property
     def rendezvous_secret(self) -> bytes:
         """``ELRUN_RDZV_SECRET``: what the nodes of a job know and nobody else; may be empty."""
-        return (
-            self.variables.get("ELRUN_RDZV_SECRET", "").strip().encode("utf-8", "surrogateescape")
-        )
+        return self.variables.get(SECRET_VARIABLE, "").strip().encode("utf-8", "surrogateescape")
 
     @property
     def log_line_prefix_template(self) -> str | None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from .handler import RendezvousStateError
 from .keys import RunKeys
-from .signing import SECRET_VARIABLE, Secret, is_signed
+from .parameters import SECRET_VARIABLE
+from .signing import Secret, is_signed
 from .store import Store
 from .wire import read_forming, write_forming
 

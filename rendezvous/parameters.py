@@ -6,6 +6,9 @@ from typing import Any
 
 _MAX_RANK = (1 << 31) - 1
 
+SECRET_VARIABLE = "ELRUN_RDZV_SECRET"  # noqa: S105  a name
+"""What the nodes of a job know and nobody else; elrun reads it, and workers don't get it."""
+
 _TRUE = frozenset({"1", "true", "t", "yes", "y"})
 _FALSE = frozenset({"0", "false", "f", "no", "n"})
 

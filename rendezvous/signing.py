@@ -22,12 +22,10 @@ from collections.abc import Mapping, Sequence
 
 from .handler import RendezvousStateError
 from .keys import may_count
-from .parameters import RendezvousParameters
+from .parameters import SECRET_VARIABLE, RendezvousParameters
 from .store import Store
 
 log = logging.getLogger(__name__)
-
-SECRET_VARIABLE = "ELRUN_RDZV_SECRET"  # noqa: S105  a name
 
 _SIGNED = b"signed "
 _SIGNATURE_BYTES = 64
