@@ -86,15 +86,18 @@ class Watchdog(FileTimerServer):
         if local_rank is None or workers is None:
             return
         number = stuck.timer.request.signal
+        reason = stuck.description
+        is_worker = stuck.pid == workers.pids().get(local_rank)
+        if is_worker:  # at once: the signal that asks for its stack may wake it, and it goes on
+            workers.blame(local_rank, reason)
         stack = take_stack(stuck.pid, pidfd, stuck.timer.request.stack)
         will_abort = not stack and number == signal.SIGKILL and shows_stack_at_abort(stuck.pid)
-        reason = stuck.description
         if not stack:
             reason += _explain_missing_stack(stuck.pid, will_abort=will_abort)
         log.info("local rank %d (pid %d) %s", local_rank, stuck.pid, reason)
         # Before it dies: the agent asks why as soon as it has.
         _leave_error_file(workers.error_file(local_rank), reason, stack)
-        if stuck.pid == workers.pids().get(local_rank):
+        if is_worker:
             workers.blame(local_rank, reason)
         if not (will_abort and abort_with_stack(stuck.pid, pidfd)):
             send_signal(pidfd, number)

@@ -36,7 +36,7 @@ from elrun.agent import timers
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 client = timers.FileTimerClient(os.environ["TORCHELASTIC_TIMER_FILE"], signal=signal.SIGTERM)
 with timers.expires(after=0.1, scope="step", client=client):
-    signal.pause()
+    {wait}
 """
 PRINT_ENVIRONMENT = """
 import os
@@ -123,9 +123,16 @@ def test_torch_s_client_shows_the_stack_on_standard_error(elrun, script):
     assert "its stack stands on its standard error" in err
 
 
-def test_a_worker_that_ends_well_when_it_is_reaped_has_failed(elrun, script):
+@pytest.mark.parametrize(
+    "wait",
+    ["while True: signal.pause()", "signal.pause()"],
+    ids=["SIGTERM ends it", "the signal that asks for its stack wakes it"],
+)
+def test_a_worker_that_ends_well_when_it_is_reaped_has_failed(elrun, script, wait):
     """It didn't do its work: exit code 0 after a signal that it handled is no success."""
-    code, _, err = elrun("--standalone", script(HANDLES_TERM), env=ENABLED).finish()
+    program = script(HANDLES_TERM.replace("{wait}", wait))
+
+    code, _, err = elrun("--standalone", program, env=ENABLED).finish()
 
     assert 1 == code
     assert "was stuck in the timer scope 'step' for 0.1 s" in err
