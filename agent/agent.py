@@ -35,7 +35,7 @@ from .failure import ProcessFailure
 from .measuring import Measuring, measured, publishing_metrics
 from .older_steps import call_shutdown
 from .policy import Step, next_step
-from .ranks import RankSpan, _RoleInstanceInfo, assign_spans, identical_span
+from .ranks import RankSpan, _RoleInstanceInfo, agree_on_span, identical_span
 from .recording import Recording
 from .signals import SignalException
 from .worker import RunResult, Worker, WorkerGroup, WorkerSpec, WorkerState
@@ -49,9 +49,6 @@ _T = TypeVar("_T")
 _FAREWELL_S = 1.0
 # A store that is silent counts as lost after 7 s; its workers never outlive it by more than 10 s.
 _GRACE_WITHOUT_STORE_S = 2.5
-
-_ROLE_INFO_KEY = "torchelastic/role_info/{}"
-_ASSIGNED_RANKS_KEY = "torchelastic/assigned_ranks/{}"
 
 
 class ElasticAgent(ABC):
@@ -330,37 +327,21 @@ class SimpleElasticAgent(Recording, Measuring, ElasticAgent):
     def _assign_worker_ranks(
         self, store: Any, group_rank: int, group_world_size: int, spec: WorkerSpec
     ) -> list[Worker]:
-        """Agree on ranks through a store that the round's agents share.
-
-        Each agent writes what it brings; group rank 0 reads all and writes each one's span.
+        """Agree on ranks, where the rendezvous has not settled them.
 
         Args:
-            store: Anything with torch ``Store``'s ``set``, blocking ``get``, ``multi_get`` and
-                ``multi_set``.
+            store: What the round's agents share; see ``agree_on_span``.
             group_rank: Rank of this node.
             group_world_size: Number of nodes.
             spec: What this node brings.
         """
-        import json  # noqa: PLC0415  only plug-ins' handlers need this step
-
+        size = spec.local_world_size
         if self._environ.get("TORCH_ELASTIC_WORKER_IDENTICAL") == "1":
-            span = identical_span(group_rank, group_world_size, spec.local_world_size)
-            return span.workers(spec.local_world_size)
-        mine = _RoleInstanceInfo(spec.role, group_rank, spec.local_world_size)
-        store.set(_ROLE_INFO_KEY.format(group_rank), mine.serialize())
-        if group_rank == 0:
-            everyone = range(group_world_size)
-            told = store.multi_get([_ROLE_INFO_KEY.format(rank) for rank in everyone])
-            spans = assign_spans(_RoleInstanceInfo.deserialize(data) for data in told)
-            store.multi_set(
-                [_ASSIGNED_RANKS_KEY.format(rank) for rank in everyone],
-                [
-                    json.dumps([s.first_rank, s.world_size, s.first_role_rank, s.role_world_size])
-                    for s in spans
-                ],
-            )
-        span = RankSpan(*json.loads(store.get(_ASSIGNED_RANKS_KEY.format(group_rank))))
-        return span.workers(spec.local_world_size)
+            span = identical_span(group_rank, group_world_size, size)
+        else:
+            mine = _RoleInstanceInfo(spec.role, group_rank, size)
+            span = agree_on_span(store, mine, group_world_size)
+        return span.workers(size)
 
     @measured
     def _exit_barrier(self) -> None:

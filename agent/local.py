@@ -7,10 +7,9 @@ import logging
 import os
 import select
 import signal
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..rendezvous.handler import (
     RendezvousConnectionError,
@@ -19,6 +18,7 @@ from ..rendezvous.handler import (
     VerdictKind,
 )
 from .agent import DEFAULT_ROLE, SimpleElasticAgent
+from .calling import Call
 from .environment import (
     ENABLE_FILE_TIMER,
     HEALTH_CHECK_PORT,
@@ -277,7 +277,7 @@ class LocalElasticAgent(SimpleElasticAgent):
         if self._rounds.answers_at_once:
             self._inbox.raise_if_any()
             return self._rounds.next_rendezvous()
-        call = _Call(self._rounds.next_rendezvous, self._wake.notify)
+        call = Call(self._rounds.next_rendezvous, self._wake.notify)
         patience_s: float | None = SILENCE_S
         started_at = time.monotonic()
         while not call.is_done:
@@ -296,7 +296,7 @@ class LocalElasticAgent(SimpleElasticAgent):
         if self._rounds.answers_at_once:
             return question()
         deadline = time.monotonic() + ANSWER_TIMEOUT_S
-        call = _Call(question, self._wake.notify)
+        call = Call(question, self._wake.notify)
         while not call.is_done:
             left_s = deadline - time.monotonic()
             if left_s <= 0:
@@ -365,32 +365,6 @@ class LocalElasticAgent(SimpleElasticAgent):
             )
             for worker in group.workers
         }
-
-
-class _Call(Generic[_T]):
-    """A blocking call in a daemon thread; it may be abandoned."""
-
-    def __init__(self, function: Callable[[], _T], wake: Callable[[], None]) -> None:
-        self._function = function
-        self._wake = wake
-        self._value: list[_T] = []
-        self._error: BaseException | None = None
-        self.is_done = False
-        threading.Thread(target=self._run, name="elrun-rendezvous", daemon=True).start()
-
-    def _run(self) -> None:
-        try:
-            self._value.append(self._function())
-        except BaseException as error:  # noqa: BLE001  it is raised again where it is waited for
-            self._error = error
-        self.is_done = True
-        self._wake()
-
-    def result(self) -> _T:
-        """Return what the function returned, or raise what it raised."""
-        if self._error is not None:
-            raise self._error
-        return self._value[0]
 
 
 def _binding_of(spec: WorkerSpec) -> CpuBinding | None:

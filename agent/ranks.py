@@ -1,4 +1,4 @@
-"""Ranks of workers: pure functions of who brings how many workers of which role.
+"""Ranks of workers: who brings how many workers of which role settles them.
 
 elrun's own rendezvous settles ranks together with the roster. What stands here serves handlers
 that were written for torchrun, which leave ranks to the agents and a store that they share.
@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..rendezvous.handler import Placement
 from .worker import Worker
+
+_ROLE_INFO_KEY = "torchelastic/role_info/{}"
+_ASSIGNED_RANKS_KEY = "torchelastic/assigned_ranks/{}"
 
 
 class RankSpan(NamedTuple):
@@ -122,6 +125,31 @@ def assign_spans(infos: Iterable[_RoleInstanceInfo]) -> list[RankSpan]:
         next_rank += node.local_world_size
         next_role_rank[node.role] += node.local_world_size
     return spans
+
+
+def agree_on_span(store: Any, mine: _RoleInstanceInfo, group_world_size: int) -> RankSpan:
+    """Return this node's ranks, after its agent and the others have told what they bring.
+
+    Each agent writes what it brings; that of group rank 0 reads all and writes each one's span.
+
+    Args:
+        store: Anything with torch ``Store``'s ``set``, blocking ``get``, ``multi_get`` and
+            ``multi_set``.
+        mine: What this node brings.
+        group_world_size: Number of nodes.
+    """
+    import json  # noqa: PLC0415  plug-ins' rounds only
+
+    store.set(_ROLE_INFO_KEY.format(mine.rank), mine.serialize())
+    if mine.rank == 0:
+        everyone = range(group_world_size)
+        told = store.multi_get([_ROLE_INFO_KEY.format(rank) for rank in everyone])
+        spans = assign_spans(_RoleInstanceInfo.deserialize(data) for data in told)
+        store.multi_set(
+            [_ASSIGNED_RANKS_KEY.format(rank) for rank in everyone],
+            [json.dumps(list(span)) for span in spans],
+        )
+    return RankSpan(*json.loads(store.get(_ASSIGNED_RANKS_KEY.format(mine.rank))))
 
 
 def identical_span(group_rank: int, group_world_size: int, local_world_size: int) -> RankSpan:
