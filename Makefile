@@ -3,12 +3,15 @@
 PYTHON ?= python3
 VENV ?= .venv
 QUICK ?= 0
+# Processes that share the tests, file by file: most tests wait for something, more than they compute.
+TESTERS ?= 3
 SEEDS ?= 10000
 FIRST ?= 0
 SEED ?=
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
+PYTEST := $(BIN)/pytest --numprocesses $(TESTERS) --dist loadfile
 ROOMS := launcher agent rendezvous
 
 # Folders are listed too: their time changes when a module is deleted.
@@ -25,14 +28,14 @@ help:  ## list what can be made
 run: $(VENV)/installed  ## install elrun into .venv and train on two workers (20 s)
 	$(BIN)/elrun --standalone --nproc-per-node 2 --max-restarts 3 examples/train.py
 
-test: $(VENV)/installed  ## run all tests (minutes)
-	$(BIN)/pytest
+test: $(VENV)/installed  ## run all tests (ten minutes)
+	$(PYTEST)
 
 check: $(VENV)/installed .links/elrun  ## format, lint, types and the quick tests
 	$(BIN)/ruff format --check --quiet
 	$(BIN)/ruff check --quiet
 	$(BIN)/mypy
-	$(BIN)/pytest -m "not integration" -x
+	$(PYTEST) -m "not integration" -x
 
 simulate: $(VENV)/installed  ## try the rendezvous in invented worlds; SEEDS=, FIRST=, or SEED= for one
 	PYTHONPATH=tests/simulation $(BIN)/python -m simulator \

@@ -28,7 +28,7 @@ class Timing:
     """
 
     join_timeout_s: float = 600.0
-    last_call_s: float = 5.0
+    last_call_s: float = 3.0
     survivor_s: float = 40.0
     deputy_s: float = 3.0
     straggler_s: float = 1.0
