@@ -102,8 +102,10 @@ class Endpoints:
             groups.setdefault(node.server, []).append(node)
         if len(groups) > 1 and not self.may_split:
             return False
+        # A round whose store died is over, also if all its members had finished and have gone.
         return None not in groups and all(
-            is_common_round(self._witnesses[server], nodes, self._plan.limits)
+            server in self._serving
+            and is_common_round(self._witnesses[server], nodes, self._plan.limits)
             for server, nodes in groups.items()
         )
 
