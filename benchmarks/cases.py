@@ -77,7 +77,7 @@ CASES = (
             Row("P2 group", "until both have all-reduced, s", is_detail=True),
         ),
         alone.start_torch,
-        (ELRUN, PRELOADED, TORCHRUN),
+        (ELRUN, PRELOADED, TORCHRUN, FLOOR),
     ),
     Case(
         (Row("P2 imports", "what the command itself imports, s", is_detail=True),),

@@ -1,7 +1,11 @@
-"""The least that a launcher can be: a Click command that starts interpreters and waits."""
+"""The least that a launcher can be: a Click command that starts interpreters and waits.
+
+They find what ``init_process_group`` needs in their environment, and nothing else is done for them.
+"""
 
 import os
 import select
+import socket
 import subprocess
 import sys
 
@@ -13,7 +17,20 @@ import click
 @click.option("--nproc-per-node", type=int, default=1)
 @click.argument("script")
 def main(nproc_per_node: int, script: str) -> None:
-    workers = [subprocess.Popen([sys.executable, "-u", script]) for _ in range(nproc_per_node)]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    meeting = {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "WORLD_SIZE": str(nproc_per_node),
+    }
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-u", script], env={**os.environ, **meeting, "RANK": str(rank)}
+        )
+        for rank in range(nproc_per_node)
+    ]
     waiting = {os.pidfd_open(worker.pid) for worker in workers}
     while waiting:
         ended, _, _ = select.select(waiting, [], [])

@@ -10,7 +10,7 @@ def note(event: str) -> None:
     words = (
         event,
         found["BENCH_NODE"],
-        found["TORCHELASTIC_RESTART_COUNT"],
+        found.get("TORCHELASTIC_RESTART_COUNT", "0"),  # the floor sets none
         found["WORLD_SIZE"],
         os.getpid(),
         time.monotonic(),
