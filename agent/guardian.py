@@ -21,7 +21,7 @@ import time
 
 from .descendants import Family
 from .forking import handled_signals, shielded_fork
-from .parent_death import process_namer, set_subreaper
+from .parent_death import OrphanAdoption, process_namer
 from .pidfd import send_signal, wait_readable
 from .stopping import KILL_WAIT_S, end_family
 
@@ -45,7 +45,8 @@ class Guardian:
         self._agent = os.getpid()
         self._pid, self._pipe = _fork_guardian(self.family)
         self._pidfd = os.pidfd_open(self._pid)
-        self._was_subreaper = set_subreaper(on=True)
+        self._adoption = OrphanAdoption.of_this_process()
+        self._adoption.hold()
         self._is_released = False
 
     @classmethod
@@ -99,8 +100,7 @@ class Guardian:
             os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED)
         os.close(self._pidfd)
         os.close(self._pipe)
-        if not self._was_subreaper:
-            set_subreaper(on=False)
+        self._adoption.release()
 
     @property
     def inherited_fds(self) -> tuple[int, ...]:

@@ -206,7 +206,8 @@ class DefaultLogsSpecs(LogsSpecs):
     """A directory for the run, in it one for each attempt, in it one for each worker.
 
     A fault of the file system after the start costs files, not the job: what can't have a file any
-    more goes to the console.
+    more goes to the console. ``launch_agent`` uses a copy: each of its jobs has directories of its
+    own, and this object stays as it was.
 
     Args:
         log_dir: Directory for log files, made where it is missing. None: a temporary directory that
@@ -260,6 +261,12 @@ class DefaultLogsSpecs(LogsSpecs):
         for local_rank, env in envs.items():
             env[ERROR_FILE_VARIABLE] = dest.error_files[local_rank] if attempt_dir else ""
         return dest
+
+    def for_one_job(self) -> DefaultLogsSpecs:
+        """Return specs with the same wishes, which have made no directory yet."""
+        return DefaultLogsSpecs(
+            self._root_log_dir, self._redirects, self._tee, self._local_ranks_filter
+        )
 
     def cleanup(self) -> None:
         """Remove the temporary directory, as far as nothing was left there; a user's own stays."""

@@ -18,6 +18,42 @@ _PR_SET_CHILD_SUBREAPER = 36
 _PR_GET_CHILD_SUBREAPER = 37
 
 
+class OrphanAdoption:
+    """Lets a process adopt its orphaned descendants as long as anybody holds it.
+
+    A process adopts or it does not, whoever in it asked: two agents in two threads share this one.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._holders = 0
+        self._adopted_before = False
+
+    @staticmethod
+    def of_this_process() -> OrphanAdoption:
+        """Return the one that everybody in this process shares."""
+        # A forked child adopts for nobody, and a lock that it inherits may be held for ever.
+        return _ADOPTIONS.setdefault(os.getpid(), OrphanAdoption())
+
+    def hold(self) -> None:
+        """Begin to adopt, unless somebody holds it already."""
+        with self._lock:
+            if self._holders == 0:
+                self._adopted_before = set_subreaper(on=True)
+            self._holders += 1
+
+    def release(self) -> None:
+        """Let go of it; the last to do so leaves the process as the first has found it."""
+        with self._lock:
+            self._holders -= 1
+            if self._holders == 0 and not self._adopted_before:
+                set_subreaper(on=False)
+
+
+# By process id. What is counted belongs to the process, not to an object of ours.
+_ADOPTIONS: dict[int, OrphanAdoption] = {}
+
+
 def death_signal_for_children() -> Callable[[], None]:
     """Return what a child calls, right after the fork, to be killed when this process dies.
 

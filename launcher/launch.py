@@ -68,6 +68,8 @@ def launch_agent(
         UsageError: The config or the entrypoint can't be used; a ValueError.
     """
     try:
+        if type(config.logs_specs) is DefaultLogsSpecs:  # what a subclass keeps, we can't know
+            config = config._replace(logs_specs=config.logs_specs.for_one_job())
         handler, agent = _compose(config, entrypoint, args)
     except ValueError as error:
         raise UsageError(str(error)) from error

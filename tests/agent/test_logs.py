@@ -247,6 +247,17 @@ def test_a_temporary_directory_that_was_cleaned_away_is_made_again(temporary):
     assert (True, temporary) == (path.is_dir(), path.parent.parent.parent)
 
 
+def test_one_job_s_end_takes_nothing_from_another(temporary):
+    """Two jobs with the same wishes have a temporary directory each."""
+    wishes = DefaultLogsSpecs(redirects=Std.OUT)
+    ended, running = wishes.for_one_job(), wishes.for_one_job()
+    attempts = [attempt_of(specs.reify(envs_for())) for specs in (ended, running)]
+    ended.cleanup()
+
+    assert [False, True] == [os.path.isdir(attempt) for attempt in attempts]
+    assert ("", wishes) == (wishes.root_log_dir, running)
+
+
 def test_a_missing_log_directory_is_made(tmp_path):
     """With its parents."""
     DefaultLogsSpecs(str(tmp_path / "a" / "b"))

@@ -8,7 +8,12 @@ import threading
 
 import pytest
 import worker_kit
-from elrun.agent.parent_death import death_signal_for_children, process_namer, set_subreaper
+from elrun.agent.parent_death import (
+    OrphanAdoption,
+    death_signal_for_children,
+    process_namer,
+    set_subreaper,
+)
 
 pytestmark = pytest.mark.integration
 
@@ -96,6 +101,40 @@ def test_subreaper_can_be_switched_on_and_off():
     states = [set_subreaper(on=True), set_subreaper(on=True), set_subreaper(on=False)]
 
     assert [False, True, True, False] == [*states, set_subreaper(on=False)]
+
+
+def is_subreaper():
+    state = ctypes.c_int()
+    ctypes.CDLL(None).prctl(37, ctypes.byref(state), 0, 0, 0)
+    return bool(state.value)
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_orphans_are_adopted_until_the_last_holder_lets_go(before):
+    """Then all is as the first has found it."""
+
+    def states():
+        set_subreaper(on=before)
+        adoption = OrphanAdoption.of_this_process()
+        steps = (adoption.hold, adoption.hold, adoption.release, adoption.release)
+        return [step() or is_subreaper() for step in steps]
+
+    assert repr([True, True, True, before]) == in_child(states)
+
+
+def test_a_forked_child_holds_nothing_of_its_parent_s():
+    """The kernel does not let it inherit the adoption, so it begins to count anew."""
+    adoption = OrphanAdoption.of_this_process()
+    adoption.hold()
+
+    def states():
+        own = OrphanAdoption.of_this_process()
+        return [is_subreaper(), own.hold() or is_subreaper(), own.release() or is_subreaper()]
+
+    try:
+        assert repr([False, True, False]) == in_child(states)
+    finally:
+        adoption.release()
 
 
 def test_a_child_takes_a_name():
