@@ -3,7 +3,7 @@
 The public names are loaded when they are first used.
 """
 
-from importlib import import_module
+from ..rendezvous.lazily import names_elsewhere
 
 _HOME_OF = {
     "AffinityMode": ".numa",
@@ -56,11 +56,4 @@ _HOME_OF = {
 __all__ = sorted(_HOME_OF)  # noqa: PLE0605  one list of names, not two
 
 
-def __getattr__(name: str) -> object:
-    if name not in _HOME_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOME_OF[name], __name__), name)
-
-
-def __dir__() -> list[str]:
-    return [*globals(), *__all__]
+__getattr__, __dir__ = names_elsewhere(__name__, __name__, _HOME_OF)

@@ -24,8 +24,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Any
+
+from ..rendezvous.lazily import names_elsewhere
 
 log = logging.getLogger(__name__)
 
@@ -39,10 +40,7 @@ _HOME_OF = {
 }
 
 
-def __getattr__(name: str) -> object:
-    if name not in _HOME_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOME_OF[name], __package__), name)
+__getattr__, __dir__ = names_elsewhere(__name__, __package__ or "", _HOME_OF)
 
 
 @dataclass(frozen=True, slots=True)

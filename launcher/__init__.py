@@ -3,8 +3,9 @@
 The public names below are loaded when they are first used.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from ..rendezvous.lazily import names_elsewhere
 
 if TYPE_CHECKING:
     from .cli import main
@@ -21,11 +22,4 @@ _HOME_OF = {
 }
 
 
-def __getattr__(name: str) -> object:
-    if name not in _HOME_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOME_OF[name], __name__), name)
-
-
-def __dir__() -> list[str]:
-    return [*globals(), *__all__]
+__getattr__, __dir__ = names_elsewhere(__name__, __name__, _HOME_OF)

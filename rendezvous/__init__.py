@@ -3,8 +3,9 @@
 The public names below are loaded when they are first used, as most jobs need few of them.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from .lazily import names_elsewhere
 
 if TYPE_CHECKING:
     from .etcd_server import EtcdServer
@@ -63,11 +64,6 @@ _ELSEWHERE = {
 }
 
 
-def __getattr__(name: str) -> object:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_ELSEWHERE.get(name, ".handler"), __name__), name)
-
-
-def __dir__() -> list[str]:
-    return [*globals(), *__all__]
+__getattr__, __dir__ = names_elsewhere(
+    __name__, __name__, {**dict.fromkeys(__all__, ".handler"), **_ELSEWHERE}
+)

@@ -1,0 +1,26 @@
+"""Public names that are loaded when they are first used: a package's import costs nothing."""
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+
+
+def names_elsewhere(
+    module: str, package: str, home_of: Mapping[str, str]
+) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
+    """Return a module's ``__getattr__`` and ``__dir__`` (PEP 562).
+
+    Args:
+        module: The module's name.
+        package: The package that the homes are relative to.
+        home_of: The module in which each name is defined, such as ``.worker``.
+    """
+
+    def load(name: str) -> object:
+        if name not in home_of:
+            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        return getattr(import_module(home_of[name], package), name)
+
+    def names() -> list[str]:
+        return sorted({*vars(import_module(module)), *home_of})
+
+    return load, names
