@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 from .entry import enter_run
 from .handler import RendezvousClosedError, RendezvousError
 from .keys import RunKeys
 from .signing import Secret, SignedStore
-from .store import Connection, Store
+from .store import Connection, Moves, Store
 from .wire import read_forming, read_verdict
 
 _LOOK_ELSEWHERE_S = 2.0
@@ -126,29 +127,50 @@ class Access:
             aside.close()
         return connection
 
-    def look_elsewhere(self, is_over: threading.Event) -> None:
+    @contextmanager
+    def looking_elsewhere(self) -> Iterator[None]:
         """Look, while this node waits for others, whether they meet at another endpoint.
 
         If a round runs there and none does here, or the run has come further there, or as far at an
         endpoint that is named before this one, this connection is closed, and ``open`` goes there.
-
-        Args:
-            is_over: Set when the wait is.
+        It is not closed any more once the wait is over.
         """
         connection = self._connection
         if connection is None or connection.moves is None:
+            yield
             return
-        moves = connection.moves
+        is_over, leaving = threading.Event(), threading.Lock()
+        threading.Thread(
+            target=self._scout,
+            args=(connection, connection.moves, is_over, leaving),
+            name="elrun-scout",
+            daemon=True,
+        ).start()
+        try:
+            yield
+        finally:
+            with leaving:
+                is_over.set()
+
+    def _scout(
+        self,
+        connection: Connection,
+        moves: Moves,
+        is_over: threading.Event,
+        leaving: threading.Lock,
+    ) -> None:
         while not is_over.wait(_LOOK_ELSEWHERE_S):
             here = self._progress_at(connection.store)
             for place, store in moves.survey():
                 there = self._progress_at(self._sign(store))
                 store.close()
-                is_ahead = (there, -place) > (here, -moves.at)
-                if is_ahead and there != _NOWHERE and not is_over.is_set():
-                    moves.choose(place)
-                    connection.store.close()
-                    return
+                if there == _NOWHERE or (there, -place) <= (here, -moves.at):
+                    continue
+                with leaving:
+                    if not is_over.is_set():
+                        moves.choose(place)
+                        connection.store.close()
+                return
 
     def _progress_at(self, store: Store) -> tuple[bool, int]:
         """Return whether the run goes on in a store, or has ended there, and which round forms."""

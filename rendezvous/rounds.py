@@ -286,19 +286,12 @@ class RoundRendezvous(RoundHandler):
                 joining.leave_over(connection.store)
             if before is not None and not self._carry_over(connection, before):
                 before = None
-        if connection.moves is None:
-            return self._join(connection, before)
-        is_over = threading.Event()
-        threading.Thread(
-            target=self._access.look_elsewhere, args=(is_over,), name="elrun-scout", daemon=True
-        ).start()
-        try:
+        with self._access.looking_elsewhere():
             place = self._join(connection, before)
-        finally:
-            is_over.set()
-        key = self._run.round(place.round).roster
-        (data,) = connection.store.get([key])
-        self._roster = None if data is None else read_roster(key, data)
+        if connection.moves is not None:
+            key = self._run.round(place.round).roster
+            (data,) = connection.store.get([key])
+            self._roster = None if data is None else read_roster(key, data)
         return place
 
     def _carry_over(self, connection: Connection, before: Placement) -> bool:

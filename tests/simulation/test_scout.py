@@ -1,0 +1,71 @@
+"""The scout, which looks for the others while a node waits: when it may take it elsewhere."""
+
+import pytest
+from elrun.rendezvous.access import Access
+from elrun.rendezvous.entry import enter_run
+from elrun.rendezvous.handler import RendezvousConnectionError
+from elrun.rendezvous.keys import RunKeys
+from elrun.rendezvous.memory import MemoryStore
+from elrun.rendezvous.store import Connection
+from simulator.stand_ins import simulated_machines
+from simulator.world import Machine, World
+
+RUN = RunKeys("run")
+A_LOOK_S = 2.0
+A_MOMENT_S = 1.0
+
+
+class Elsewhere:
+    """Another endpoint, where the run has come further; to choose it takes a moment."""
+
+    at = 0
+
+    def __init__(self, world):
+        self.world = world
+        self.chosen = []
+
+    def survey(self):
+        store = MemoryStore()
+        enter_run(store, RUN, None, forming=7)
+        yield 1, store
+
+    def choose(self, place):
+        self.world.running.sleep(A_MOMENT_S)
+        self.chosen.append(place)
+
+
+@pytest.mark.parametrize(
+    ("wait_s", "is_there_still"),
+    [(A_LOOK_S - A_MOMENT_S / 2, True), (A_LOOK_S + A_MOMENT_S / 2, False)],
+)
+def test_a_wait_is_over_before_the_scout_goes_or_after(wait_s, is_there_still):
+    """A node that has a place in a round is not taken away from it a moment later."""
+    world, seen = World(1), []
+    elsewhere = Elsewhere(world)
+
+    def wait_for_others():
+        access = Access(RUN, lambda _: Connection(MemoryStore(), "here", moves=elsewhere), None)
+        store = access.open().store
+        with access.looking_elsewhere():
+            world.running.sleep(wait_s)
+        seen.append(is_within_reach(store))
+        world.running.sleep(10 * A_LOOK_S)
+        seen.append(is_within_reach(store))
+
+    with simulated_machines(world):
+        machine = Machine(world, "node")
+        machine.spawn(wait_for_others)
+        world.run_until(20 * A_LOOK_S)
+        machine.kill()
+
+    assert [is_there_still] * 2 == seen
+    assert bool(elsewhere.chosen) is not is_there_still
+
+
+def is_within_reach(store):
+    """Return whether a connection is open."""
+    try:
+        store.get([])
+    except RendezvousConnectionError:
+        return False
+    return True
