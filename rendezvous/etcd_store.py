@@ -20,12 +20,13 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
-from .addresses import published_address
-from .etcd_settings import EtcdSettings
+from .addresses import Endpoint, published_address
+from .etcd_settings import EtcdSettings, etcd_settings
 from .failover import Failover
 from .handler import RendezvousConnectionError, RendezvousError
+from .keys import RunKeys
 from .parameters import RendezvousParameters
 from .rounds import RoundRendezvous
 from .store import Connection
@@ -225,21 +226,27 @@ class EtcdStore(ABC, Generic[_C]):
 
 
 def rounds_over(
-    make_store: Callable[[], EtcdStore[Any]],
     params: RendezvousParameters,
-    settings: EtcdSettings,
+    make_client: Callable[[EtcdSettings, Endpoint], _C],
+    make_store: Callable[[str, Sequence[_C], str], EtcdStore[_C]],
 ) -> RoundRendezvous:
-    """Return the rendezvous over a store.
+    """Return the rendezvous over etcd; nothing is connected before the first round is joined.
 
     Args:
-        make_store: Called when the first round is joined.
-        params: What the backend is constructed from.
-        settings: How etcd is reached.
+        params: What the backend is constructed from; see ``etcd_settings`` and ``timing_of``.
+        make_client: Makes the client of a member.
+        make_store: Makes the store of etcd's name, its members' clients, and the run's first key.
+
+    Raises:
+        ValueError: The endpoint is none, or a setting is not what it should be.
     """
+    settings = etcd_settings(params)
     timing = replace(timing_of(params), afterlife_s=LEASE_S)
+    run = RunKeys(params.run_id).prefix
 
     def connect(stop: threading.Event) -> Connection:
-        store = make_store()
+        clients = [make_client(settings, endpoint) for endpoint in settings.endpoints]
+        store = make_store(settings.name, clients, run)
         try:
             index = store.open(stop, min(CONNECT_S, timing.join_timeout_s))
         except RendezvousError:

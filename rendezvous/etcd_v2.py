@@ -26,7 +26,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from .etcd_settings import etcd_settings
 from .etcd_store import (
     LEASE_S,
     PATIENCE_S,
@@ -40,7 +39,6 @@ from .etcd_store import (
 from .etcd_v2_client import Member, path_of
 from .failover import Refused, Unreachable
 from .handler import RoundHandler
-from .keys import RunKeys
 from .parameters import RendezvousParameters
 
 log = logging.getLogger(__name__)
@@ -234,22 +232,8 @@ class _Polling(Watch):
 
 
 def create_etcd_v2(params: RendezvousParameters) -> RoundHandler:
-    """Return the rendezvous over etcd's v2 API.
-
-    Args:
-        params: See ``etcd_settings`` and ``timing_of``.
-
-    Raises:
-        ValueError: The endpoint is none, or a setting is not what it should be.
-    """
-    settings = etcd_settings(params)
-    run = RunKeys(params.run_id).prefix
-
-    def make_store() -> EtcdV2Store:
-        members = [Member(settings, endpoint) for endpoint in settings.endpoints]
-        return EtcdV2Store(settings.name, members, run)
-
-    return rounds_over(make_store, params, settings)
+    """Return the rendezvous over etcd's v2 API; see ``rounds_over``."""
+    return rounds_over(params, Member, EtcdV2Store)
 
 
 def create_etcd(params: RendezvousParameters) -> RoundHandler:

@@ -21,7 +21,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from hashlib import sha256
 from typing import Any
 
-from .etcd_settings import etcd_settings
 from .etcd_store import (
     LEASE_S,
     PATIENCE_S,
@@ -35,7 +34,6 @@ from .etcd_v3_client import Gateway, decode, encode
 from .etcd_v3_watch import AFTER_COUNTERS, COUNTED, StreamWatch
 from .failover import Refused
 from .handler import RoundHandler
-from .keys import RunKeys
 from .parameters import RendezvousParameters
 
 # etcd takes 128 operations and 1.5 MiB in a transaction, unless told otherwise.
@@ -164,22 +162,8 @@ class EtcdV3Store(EtcdStore[Gateway]):
 
 
 def create_etcd_v3(params: RendezvousParameters) -> RoundHandler:
-    """Return the rendezvous over etcd's v3 API.
-
-    Args:
-        params: See ``etcd_settings`` and ``timing_of``.
-
-    Raises:
-        ValueError: The endpoint is none, or a setting is not what it should be.
-    """
-    settings = etcd_settings(params)
-    run = RunKeys(params.run_id).prefix
-
-    def make_store() -> EtcdV3Store:
-        gateways = [Gateway(settings, endpoint) for endpoint in settings.endpoints]
-        return EtcdV3Store(settings.name, gateways, run)
-
-    return rounds_over(make_store, params, settings)
+    """Return the rendezvous over etcd's v3 API; see ``rounds_over``."""
+    return rounds_over(params, Gateway, EtcdV3Store)
 
 
 def _is_absent(name: bytes) -> dict[str, Any]:
