@@ -24,6 +24,7 @@ from .config import Environment, LaunchConfig
 log = logging.getLogger(__name__)
 
 _LEAVE_TIMEOUT_S = 10.0
+_STANDARD_ERROR = 2
 
 
 class elastic_launch:  # noqa: N801  the name that torch's users know
@@ -67,6 +68,7 @@ def launch_agent(
         RendezvousError: The nodes could not meet, or the store was lost.
         UsageError: The config or the entrypoint can't be used; a ValueError.
     """
+    _fill_closed_streams()
     try:
         if type(config.logs_specs) is DefaultLogsSpecs:  # what a subclass keeps, we can't know
             config = config._replace(logs_specs=config.logs_specs.for_one_job())
@@ -75,6 +77,20 @@ def launch_agent(
         raise UsageError(str(error)) from error
     with recorded_outcome(agent):
         return _run(agent, handler, config, get_entrypoint_name(entrypoint, args))
+
+
+def _fill_closed_streams() -> None:
+    """Let standard streams that were closed (``elrun … >&-``) lead nowhere, for the workers too.
+
+    Their numbers would go to the first files that are opened: what a worker prints would end up in
+    a pipe of the agent's, or in the worker's own first connection.
+    """
+    while True:
+        fd = os.open(os.devnull, os.O_RDWR)
+        if fd > _STANDARD_ERROR:
+            os.close(fd)
+            return
+        os.set_inheritable(fd, True)
 
 
 def _run(
