@@ -1,4 +1,4 @@
-"""Jobs whose standard streams are not what they should be: nobody reads them, or they are closed."""
+"""Jobs whose standard streams are not as they should be: without a reader, or closed."""
 
 import os
 import subprocess
