@@ -22,6 +22,15 @@ log = logging.getLogger(__name__)
 
 DEFAULT_SIGNALS = "SIGTERM,SIGINT,SIGHUP,SIGQUIT"
 
+_UNFIT = {
+    **dict.fromkeys((signal.SIGKILL, signal.SIGSTOP), "can't be handled by any process"),
+    signal.SIGCHLD: "comes with the end of each worker, and would end every job",
+    **dict.fromkeys(
+        (signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL),
+        "tells of a crash of elrun itself, after which it can't stop anything in order",
+    ),
+}
+
 
 class SignalException(Exception):  # noqa: N818  the seeds' name
     """The agent was told to stop by a signal.
@@ -40,7 +49,7 @@ def parse_signals(names: str) -> tuple[signal.Signals, ...]:
     """Return the signals of a list of names such as ``SIGTERM,SIGUSR1``.
 
     Raises:
-        ValueError: A name is no signal, or one that no process can handle.
+        ValueError: A name is no signal, or that of one which can't be taken as a wish to stop.
     """
     found = []
     for name in filter(None, (part.strip().upper() for part in names.split(","))):
@@ -48,8 +57,8 @@ def parse_signals(names: str) -> tuple[signal.Signals, ...]:
             number = signal.Signals[name if name.startswith("SIG") else f"SIG{name}"]
         except KeyError:
             raise ValueError(f"{name} is no signal of this system") from None
-        if number in (signal.SIGKILL, signal.SIGSTOP):
-            raise ValueError(f"{name} can't be handled by any process")
+        if number in _UNFIT:
+            raise ValueError(f"{number.name} {_UNFIT[number]}")
         found.append(number)
     return tuple(dict.fromkeys(found))
 
