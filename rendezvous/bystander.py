@@ -8,6 +8,9 @@ silent, to all members. Once all are silent, it writes the verdict itself.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+
 from .handler import Verdict, VerdictKind
 from .heart import Heart
 from .keys import RoundKeys
@@ -19,24 +22,43 @@ from .timing import Timing
 from .wire import write_verdict
 
 
-def await_verdict(
-    store: Store, keys: RoundKeys, roster: Roster, heart: Heart, timing: Timing
-) -> bytes:
-    """Return the verdict of a running round, at the latest when all of its members are silent.
+class Bystander:
+    """Stands beside running rounds, one after the other.
 
     Args:
-        store: The store.
-        keys: The round's keys.
-        roster: Its members, one at least.
         heart: The heart of the node that waits, which beats on its seat.
         timing: How long to bear silence.
+        clock: A monotonic clock.
     """
-    members = Lookout(heart, (keys.beat(rank) for rank in range(len(roster.members))))
-    while (told := store.wait([keys.verdict], timing.patience_s)) is None:
-        if members.are_gone():
-            verdict = _verdict_without_members(store, keys, roster, timing)
-            return store.create(keys.verdict, write_verdict(verdict))
-    return told[0]
+
+    def __init__(self, heart: Heart, timing: Timing, clock: Callable[[], float]) -> None:
+        self._heart = heart
+        self._timing = timing
+        self._clock = clock
+        self._stood_until = -math.inf
+
+    @property
+    def stood_until(self) -> float:
+        """When it last stood beside a round; a node that does so is not short of others."""
+        return self._stood_until
+
+    def await_verdict(self, store: Store, keys: RoundKeys, roster: Roster) -> bytes:
+        """Return the verdict of a running round, at the latest when all of its members are silent.
+
+        Args:
+            store: The store.
+            keys: The round's keys.
+            roster: Its members, one at least.
+        """
+        members = Lookout(self._heart, (keys.beat(rank) for rank in range(len(roster.members))))
+        try:
+            while (told := store.wait([keys.verdict], self._timing.patience_s)) is None:
+                if members.are_gone():
+                    verdict = _verdict_without_members(store, keys, roster, self._timing)
+                    return store.create(keys.verdict, write_verdict(verdict))
+            return told[0]
+        finally:
+            self._stood_until = self._clock()
 
 
 def _verdict_without_members(

@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Callable
 
-from .bystander import await_verdict
+from .bystander import Bystander
 from .handler import (
     Placement,
     RendezvousClosedError,
@@ -50,6 +50,7 @@ class Joining:
         number: The round to try first.
         timing: How long to wait for what.
         heart: The node's heart, which beats on each seat in turn.
+        bystander: Waits beside a round that runs already.
         clock: A monotonic clock.
     """
 
@@ -61,6 +62,7 @@ class Joining:
         number: int,
         timing: Timing,
         heart: Heart,
+        bystander: Bystander,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
@@ -68,6 +70,7 @@ class Joining:
         self._node = node
         self._timing = timing
         self._heart = heart
+        self._bystander = bystander
         self._clock = clock
         self._seats: list[Seat] = []
         self._round_number = number
@@ -152,7 +155,7 @@ class Joining:
                 roster, 0 if finished is None else read_count(before.finished, finished)
             )
             verdict_data = (
-                await_verdict(self._store, before, roster, self._heart, self._timing)
+                self._bystander.await_verdict(self._store, before, roster)
                 if wanted is None
                 else self._store.create(before.verdict, write_verdict(wanted))
             )

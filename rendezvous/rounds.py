@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from .access import Access
+from .bystander import Bystander
 from .carrying import carry_over
 from .farewell import Farewell
 from .handler import (
@@ -73,6 +74,7 @@ class RoundRendezvous(RoundHandler):
         self._timing = timing or timing_of(params)
         self._clock = clock
         self._heart = Heart(self._access.aside, self._timing, clock)
+        self._bystander = Bystander(self._heart, self._timing, clock)
         self._profile = NodeProfile(1)
         self._wakes: list[Callable[[], None]] = []
         self._shut_down = threading.Event()
@@ -259,7 +261,7 @@ class RoundRendezvous(RoundHandler):
 
     def _meet(self, before: Placement | None) -> tuple[Store, Placement]:
         """Enter the next round, in this store or, when it is lost and there is another, in that."""
-        deadline = self._clock() + self._timing.join_timeout_s
+        began_at = self._clock()
         while True:
             if self._is_adrift:
                 self._access.drop()
@@ -267,7 +269,8 @@ class RoundRendezvous(RoundHandler):
             try:
                 place = self._enter(connection, before)
             except RendezvousConnectionError as error:
-                is_late = self._clock() >= deadline
+                short_since = max(began_at, self._bystander.stood_until)
+                is_late = self._clock() - short_since >= self._timing.join_timeout_s
                 if connection.moves is None or self._shut_down.is_set() or is_late:
                     raise
                 log.warning("%s; looking at the other endpoints", error)
@@ -322,7 +325,14 @@ class RoundRendezvous(RoundHandler):
             node = self._record(connection, claim.port, origin)
             number = self._access.forming if before is None else before.round + 1
             joining = Joining(
-                connection.store, self._run, node, number, self._timing, self._heart, self._clock
+                connection.store,
+                self._run,
+                node,
+                number,
+                self._timing,
+                self._heart,
+                self._bystander,
+                self._clock,
             )
             self._joining = joining
         if last_claim is not None:  # only now, so that no two rounds in a row have one port

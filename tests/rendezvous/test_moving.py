@@ -1,6 +1,7 @@
 """Runs that go on in another store when theirs is lost."""
 
 import threading
+import time
 from dataclasses import replace
 
 import pytest
@@ -44,13 +45,14 @@ class Network:
         self.cut = set()
         self.nodes = []
 
-    def node(self, home, limits=(2, 3), **timing):
+    def node(self, home, limits=(2, 3), clock=time.monotonic, **timing):
         """Return a node that lives at an endpoint and can serve there."""
         places = [Place(self, number, home) for number in range(3)]
         handler = RoundRendezvous(
             RendezvousParameters("memory", "", "run", *limits),
             Succession(places, PATIENCE_S, take_over_s=PATIENCE_S),
             replace(TIMING, **timing),
+            clock,
         )
         handler.describe(NodeProfile(1))
         node = TestNode(handler, None)
@@ -69,6 +71,16 @@ class Network:
     def lose(self, number):
         """Let the node at an endpoint die."""
         self.stores.pop(number).lose()
+
+
+class Clock:
+    """A clock that a test can put forward."""
+
+    def __init__(self):
+        self.ahead_s = 0.0
+
+    def __call__(self):
+        return time.monotonic() + self.ahead_s
 
 
 class Place:
@@ -248,6 +260,23 @@ def test_who_waits_goes_where_a_round_runs(network):
     network.cut.clear()
 
     assert network.stores[2].wait([RUN.round(1).node(0)], PATIENCE_S)
+
+
+def test_a_spare_that_has_waited_for_long_moves_as_all_others_do(network):
+    """Its time to find enough nodes begins when the round that it stood beside is over."""
+    clock = Clock()
+    nodes = [network.node(home, (2, 2)) for home in range(2)]
+    meet(nodes)
+    spare = network.node(2, (2, 2), clock=clock)
+    joining = spare.join()
+    wait_for(network, RUN.round(1).node(0))
+    clock.ahead_s = 2 * PATIENCE_S
+    network.lose(0)
+    nodes[1].await_verdict()
+
+    places = [join.result(PATIENCE_S).placement for join in (joining, nodes[1].join())]
+
+    assert [2, 2] == [place.group_world_size for place in places]
 
 
 def test_a_node_that_only_lost_its_connection_is_back_at_once(network):
