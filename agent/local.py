@@ -217,7 +217,7 @@ class LocalElasticAgent(SimpleElasticAgent):
         from .preload import PreloadedExecutor  # noqa: PLC0415  few jobs
 
         while not self._preloading.is_settled():
-            self._wait_for_change(None)
+            self._wait_for_change(self._preloading.patience_left_s())
         return PreloadedExecutor(self._preloading)
 
     @measured
@@ -232,7 +232,7 @@ class LocalElasticAgent(SimpleElasticAgent):
     def _monitor_workers(self, worker_group: WorkerGroup) -> RunResult:
         if self._pcontext is None:
             return RunResult(WorkerState.UNKNOWN)
-        ended = self._pcontext.wait(0)
+        ended = self._pcontext.look()
         if ended is None:
             return RunResult(WorkerState.HEALTHY)
         rank_of = {worker.local_rank: worker.global_rank for worker in worker_group.workers}

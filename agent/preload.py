@@ -36,7 +36,8 @@ log = logging.getLogger(__name__)
 HOOK_FOLDER = os.path.join(os.path.dirname(__file__), "preload_hook")
 
 _SETTINGS_VARIABLE = "ELRUN_PRELOAD"
-_ANSWER_S = 30.0  # a fork takes milliseconds, more where memory is short
+_IMPORT_S = 300.0  # torch takes a second, and 40 from a cold file system of many users
+_ANSWER_S = 10.0  # a fork takes milliseconds, more where memory is short
 _HEADER_BYTES = 8
 
 _PYTHON_NAME = re.compile(r"python[\d.]*[a-z]*")
@@ -54,6 +55,7 @@ class Preloading:
         environment: What is in the environment of each worker.
         guardian: The agent's guardian.
         package_slot: Where the command looks for the function that it runs.
+        patience_s: How long the modules may take.
 
     Raises:
         ValueError: The command can't be started so; the sentence says why.
@@ -67,10 +69,13 @@ class Preloading:
         environment: Mapping[str, str],
         guardian: Guardian,
         package_slot: Slot | None = None,
+        patience_s: float = _IMPORT_S,
     ) -> None:
         self.program = tuple(program_of(command, environment.get("PATH", os.defpath)))
         self.modules = tuple(modules)
         self.package_slot = package_slot
+        self._patience_s = patience_s
+        self._give_up_at = time.monotonic() + patience_s
         self._is_loading = True
         self._is_usable = False
         with contextlib.ExitStack() as undo:
@@ -106,6 +111,10 @@ class Preloading:
         """Return what becomes readable when ``is_settled`` may have changed."""
         return [self._channel.fileno()] if self._is_loading else []
 
+    def patience_left_s(self) -> float:
+        """Return after how many seconds ``is_settled`` changes if nothing else changes it."""
+        return max(0.0, self._give_up_at - time.monotonic())
+
     def is_settled(self) -> bool:
         """Look whether the modules are imported, or it is known that they won't be."""
         if self._is_loading and not wait_readable(self.filenos(), deadline=0.0)[0]:
@@ -118,6 +127,10 @@ class Preloading:
                 self.give_up(refusal)
             else:
                 self._is_usable = True
+        elif self._is_loading and not self.patience_left_s():
+            self._is_loading = False
+            self._process.signal_group(signal.SIGKILL)
+            self.give_up(f"not imported within {self._patience_s:g} s")
         return not self._is_loading
 
     def fork(

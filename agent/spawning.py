@@ -3,14 +3,20 @@
 ``multiprocessing`` can spawn by itself, but leaves no say in the new interpreter's environment,
 session and output before the first line of the user's modules has run. Here it does what it does
 best, pickling and unpickling, and elrun executes the interpreter like any other command.
+
+An interpreter reads its package bit by bit, between imports that may take long or never end. The
+agent does not wait for that: what a pipe does not take at once, a thread sends.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
-from collections.abc import Collection
+import select
+import threading
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from multiprocessing import context, reduction, resource_tracker, spawn
 from multiprocessing.process import BaseProcess
@@ -18,6 +24,7 @@ from typing import Any, cast
 
 from .executing import Executor
 from .process_results import StartFailed
+from .wakeup import Wakeup
 from .worker_main import InheritedDescriptor
 from .worker_process import WorkerProcess
 
@@ -89,8 +96,10 @@ class Spawner:
 
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
-        self._unsent: list[tuple[int, bytes]] = []
+        self._unsent: dict[int, memoryview] = {}
         self._pipes: list[int] = []
+        self._stop = Wakeup()
+        self._thread: threading.Thread | None = None
 
     def execute(
         self,
@@ -107,8 +116,9 @@ class Spawner:
         """
         tracker = cast("int", resource_tracker.getfd())
         read_end, write_end = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(write_end, False)
         self._pipes.append(write_end)
-        self._unsent.append((write_end, package.data))
+        self._unsent[write_end] = memoryview(package.data)
         slot = self._executor.package_slot
         place = slot.hold(read_end) if slot else contextlib.nullcontext(read_end)
         try:
@@ -125,24 +135,60 @@ class Spawner:
             os.close(read_end)
 
     def send(self) -> dict[int, StartFailed]:
-        """Send the packages: last, so that a large one waits for one interpreter, not for each.
+        """Send the packages, or let them be sent by a thread as the interpreters read.
 
         Returns:
             Why interpreters could not be executed, by process id.
+
+        Raises:
+            OSError: There can be no more threads.
         """
-        while self._unsent:
-            pipe, data = self._unsent.pop(0)
-            with contextlib.suppress(BrokenPipeError):  # it died early: its exit code will tell
-                view = memoryview(data)
-                while view:
-                    view = view[os.write(pipe, view) :]
+        self._send_to(list(self._unsent))
+        if self._unsent:
+            thread = threading.Thread(target=self._send_all, name="elrun-packages", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:
+                raise BlockingIOError(errno.EAGAIN, str(error)) from error
+            self._thread = thread
         return self._executor.settle()
 
     def close(self) -> None:
         """Close the pipes, by whose end a worker could tell that we have died."""
         self._executor.close()
+        self._stop.notify()
+        if self._thread is not None:
+            self._thread.join()
+        self._stop.close()
         while self._pipes:
             os.close(self._pipes.pop())
+
+    def _send_all(self) -> None:
+        waiting = select.poll()
+        waiting.register(self._stop.fileno(), select.POLLIN)
+        for pipe in self._unsent:
+            waiting.register(pipe, select.POLLOUT)
+        while self._unsent:
+            ready = [fd for fd, _ in waiting.poll()]
+            if self._stop.fileno() in ready:
+                return
+            for pipe in self._send_to(ready):
+                waiting.unregister(pipe)
+
+    def _send_to(self, pipes: Iterable[int]) -> list[int]:
+        """Send what the pipes take now; return those that need no more."""
+        done = []
+        for pipe in pipes:
+            try:
+                while rest := self._unsent[pipe]:
+                    self._unsent[pipe] = rest[os.write(pipe, rest) :]
+            except BlockingIOError:
+                continue
+            except BrokenPipeError:  # it died early: its exit code will tell
+                pass
+            del self._unsent[pipe]
+            done.append(pipe)
+        return done
 
 
 class _Luggage:

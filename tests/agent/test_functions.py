@@ -209,6 +209,37 @@ def test_what_cannot_be_pickled_is_refused_at_the_start(start, function, args):
     assert children - helpers == worker_kit.children() - helpers
 
 
+@pytest.mark.parametrize("method", ["spawn"], indirect=True)
+def test_an_interpreter_that_does_not_read_holds_up_nobody(start, tmp_path):
+    """Its arguments are more than a pipe holds; it gets them when it goes on."""
+    (tmp_path / "sitecustomize.py").write_text("import os, signal; os.kill(os.getpid(), 19)")
+    large = bytes(1_000_000)
+    envs = {0: {"PYTHONPATH": str(tmp_path)}, 1: {}}
+    context = start(worker_functions.length_of, (large,), (large,), envs=envs)
+    stopped, goes_on = context.pids().values()
+    assert worker_kit.all_end(worker_kit.hold(goes_on))
+    assert context.wait(0) is None
+    worker_kit.wait_until(lambda: worker_kit.is_suspended(stopped))
+
+    worker_kit.kill(stopped, signal.SIGCONT)
+
+    assert {0: 1_000_000, 1: 1_000_000} == context.wait().return_values
+
+
+@pytest.mark.parametrize("method", ["spawn"], indirect=True)
+def test_an_interpreter_that_never_reads_can_be_stopped(start, tmp_path):
+    """And nothing of what was meant for it is left."""
+    (tmp_path / "sitecustomize.py").write_text("import os, signal; os.kill(os.getpid(), 19)")
+    threads = threading.active_count()
+    envs = {0: {"PYTHONPATH": str(tmp_path)}}
+    context = start(worker_functions.length_of, (bytes(1_000_000),), envs=envs)
+
+    context.close(signal.SIGKILL)
+
+    assert -signal.SIGKILL == context.exits[0].exitcode
+    assert threads == threading.active_count()
+
+
 @pytest.mark.parametrize("method", ["fork"], indirect=True)
 def test_a_fork_takes_any_function(start):
     """Nothing is pickled on the way into a copy of this process."""

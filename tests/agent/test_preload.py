@@ -193,20 +193,37 @@ def test_another_program_is_executed(preloading, guardian, caplog):
 
 
 @pytest.mark.integration
-def test_a_suspended_process_is_given_up(preloading, guardian, caplog, monkeypatch):
-    """The agent waits for an answer for a bounded time."""
+@pytest.mark.parametrize("size", [1, 1_000_000], ids=["unanswered", "unread"])
+def test_a_suspended_process_is_given_up(preloading, guardian, caplog, size):
+    """The agent waits for a bounded time, for an answer or for its order to be read."""
+    large = {f"LARGE_{i}": "x" * (size // 10) for i in range(10)}
     origin = preloading("raise SystemExit(4)")
     os.kill(origin.pid, signal.SIGSTOP)
     origin._channel.settimeout(0.01)
 
     worker = PreloadedExecutor(origin).execute(
-        list(origin.program), environment_of(guardian), None, None
+        list(origin.program), {**environment_of(guardian), **large}, None, None
     )
     worker_kit.wait_until(worker.look)
     worker.let_go()
 
     assert 4 == worker.exitcode
     assert "does not answer; workers start without" in caplog.text
+
+
+@pytest.mark.integration
+def test_an_import_that_does_not_end_is_given_up(guardian, tmp_path, caplog):
+    """It has its time; then its process is ended, and workers are executed."""
+    (tmp_path / "endless.py").write_text("import signal; signal.pause()")
+    (tmp_path / "script.py").write_text("")
+    command = [PYTHON, str(tmp_path / "script.py")]
+    origin = Preloading(["endless"], command, dict(os.environ), guardian, patience_s=0)
+    pidfds = worker_kit.hold(origin.pid)
+
+    assert (0, True, False) == (origin.patience_left_s(), origin.is_settled(), origin.is_usable)
+    assert "preloading endless: not imported within 0 s; workers start without" in caplog.text
+    assert worker_kit.all_end(pidfds)
+    origin.close()
 
 
 @pytest.mark.integration

@@ -11,6 +11,10 @@ def return_rank_and_environment(factor):
     return int(os.environ["RANK"]) * factor, os.environ["ADDED"]
 
 
+def length_of(value):
+    return len(value)
+
+
 def return_bytes(size):
     return os.urandom(1) * size
 

@@ -112,6 +112,11 @@ def is_alive(pid):
         os.close(fd)
 
 
+def is_suspended(pid):
+    with open(f"/proc/{pid}/stat") as file:
+        return file.read().rpartition(")")[2].split()[0] == "T"
+
+
 def wait_until_ended(context, count):
     """Wait until so many workers have ended, whether the context has looked or not."""
     fds = set(context.filenos())
