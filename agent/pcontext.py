@@ -50,7 +50,7 @@ class PContext(ABC):
         cpus: CPUs that they are bound to, by local rank; the others may use any.
 
     Raises:
-        ValueError: ``args`` and ``envs`` are not for the same local ranks, from 0 on.
+        RuntimeError: ``args`` and ``envs`` are not for the same local ranks, from 0 on.
     """
 
     def __init__(
@@ -149,12 +149,37 @@ class PContext(ABC):
         """
         self._blamed[local_rank] = reason
 
+    @property
+    def stdouts(self) -> dict[int, str]:
+        """The file of each worker's standard output, by local rank; ``""``: there is none."""
+        return {rank: self._logs.stdouts.get(rank, "") for rank in range(self.nprocs)}
+
+    @property
+    def stderrs(self) -> dict[int, str]:
+        """The file of each worker's standard error, by local rank; ``""``: there is none."""
+        return {rank: self._logs.stderrs.get(rank, "") for rank in range(self.nprocs)}
+
+    @property
+    def error_files(self) -> dict[int, str]:
+        """Where each worker would leave its error file, by local rank; ``""``: nowhere."""
+        return {rank: self._logs.error_files.get(rank, "") for rank in range(self.nprocs)}
+
+    def look(self) -> RunProcsResult | None:
+        """Look once, and stop nobody.
+
+        Returns:
+            What ended, once a worker has failed or all have succeeded; None where workers are
+            still running or were stopped.
+        """
+        self._look()
+        return self._result() if self._failures or not self._running() else None
+
     def wait(
         self,
         timeout: float = -1,
         period: float = 1,  # noqa: ARG002  nothing is polled here
     ) -> RunProcsResult | None:
-        """Wait until a worker fails or all have succeeded. The others are not stopped: ``close``.
+        """Wait until a worker fails or all have succeeded, then ``close``: no other runs on.
 
         Args:
             timeout: How many seconds at most; 0 looks once, a negative number waits for ever.
@@ -164,13 +189,12 @@ class PContext(ABC):
             What ended, or None where workers are still running or were stopped.
         """
         deadline = math.inf if timeout < 0 else time.monotonic() + timeout
-        while True:
-            self._look()
-            if self._failures or not self._running():
-                return self._result()
+        while self.look() is None and self._running():
             if time.monotonic() >= deadline:
                 return None
             wait_any(self.filenos(), deadline)
+        self.close()
+        return self._result()
 
     def close(
         self,
@@ -361,7 +385,7 @@ def _marked(environment: Mapping[str, str], mark: str) -> dict[str, str]:
 
 def _require_local_ranks(what: str, mapping: Mapping[int, Any], nprocs: int) -> None:
     if not nprocs or mapping.keys() != set(range(nprocs)):
-        raise ValueError(
+        raise RuntimeError(  # as in torch: programs may catch it
             f"{what}: give one entry for each local rank from 0 to {max(0, nprocs - 1)}, "
             f"not for {sorted(mapping)}"
         )

@@ -54,9 +54,10 @@ def start_processes(
         is_unwanted: Asked before each start; once it says yes, no more workers are started.
 
     Returns:
-        The running workers; the caller waits for them and closes them.
+        The running workers. The caller waits for them; who no longer wants to, closes them.
 
     Raises:
+        RuntimeError: ``args`` and ``envs`` are not for the same local ranks, from 0 on.
         ValueError: An argument is none of these, or can't be given to a new process; or a worker
             can't be bound to CPUs and may not run on others.
         OSError: There can be no more processes or descriptors.

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 import worker_kit
+from elrun.agent.logs import DefaultLogsSpecs, Std
 from elrun.agent.processes import start_processes
-from worker_kit import EXIT_0, EXIT_3, HANG, Ear, Logs, start_pythons, start_shells
+from worker_kit import EXIT_0, EXIT_3, HANG, Ear, Logs, children, start_pythons, start_shells
 
 pytestmark = pytest.mark.integration
 
@@ -69,13 +70,43 @@ def test_some_that_succeeded_are_no_result_yet(shells):
 
 
 def test_a_failure_is_told_before_the_others_have_ended(shells):
-    """The first failure is the result; who still runs is for ``close`` to stop."""
+    """A look stops nobody: the agent says how long the others have."""
     context = shells(HANG, EXIT_3)
+    worker_kit.wait_until_ended(context, 1)
 
-    result = context.wait()
+    result = context.look()
 
     assert [3] == [failure.exitcode for failure in result.failures.values()]
     assert [1] == list(result.failures) == list(context.exits)
+
+
+def test_whoever_waited_for_a_result_has_nothing_to_stop(shells):
+    """As in torch, ``wait`` closes: nobody has to, after ``start_processes(...).wait()``."""
+    context = shells(HANG, EXIT_3)
+    pids = set(context.pids().values())
+
+    result = context.wait()
+
+    assert [1] == list(result.failures)
+    assert not pids & children()
+    assert {0: (-15, True), 1: (3, False)} == {
+        rank: (end.exitcode, end.stopped) for rank, end in context.exits.items()
+    }
+
+
+def test_files_of_output_and_errors_are_told_by_rank(tmp_path):
+    """A stream that goes to the console has none."""
+    logs = DefaultLogsSpecs(log_dir=str(tmp_path), redirects={0: Std.ERR}, tee={1: Std.OUT})
+    context = start_processes(
+        "trainer", "bash", dict.fromkeys((0, 1), ("-c", "echo word")), {0: {}, 1: {}}, logs
+    )
+
+    context.wait()
+
+    assert ["", "stdout.log"] == [os.path.basename(context.stdouts[rank]) for rank in (0, 1)]
+    assert ["stderr.log", ""] == [os.path.basename(context.stderrs[rank]) for rank in (0, 1)]
+    assert {"error.json"} == {os.path.basename(path) for path in context.error_files.values()}
+    assert "word\n" == Path(context.stdouts[1]).read_text()
 
 
 def test_closing_tells_how_each_ended(shells):
@@ -467,7 +498,7 @@ def test_the_log_file_of_a_worker_is_that_of_its_standard_error(tmp_path):
 @pytest.mark.parametrize("ranks", [(), (1,), (0, 2)])
 def test_local_ranks_count_from_zero(ranks):
     """Arguments for other local ranks are refused."""
-    with pytest.raises(ValueError, match="one entry for each local rank"):
+    with pytest.raises(RuntimeError, match="one entry for each local rank"):
         start_processes(
             "trainer", "true", dict.fromkeys(ranks, ()), {rank: {} for rank in ranks}, Logs()
         )
