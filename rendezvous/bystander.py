@@ -60,6 +60,18 @@ class Bystander:
         finally:
             self._stood_until = self._clock()
 
+    def await_own_verdict(self, store: Store, keys: RoundKeys, roster: Roster, rank: int) -> bytes:
+        """Return the same as a member whose workers have succeeded, and that beats on its rank.
+
+        Args:
+            store: The store.
+            keys: The round's keys.
+            roster: Its members.
+            rank: The group rank of this one.
+        """
+        self._heart.beat_at(keys.beat(rank))
+        return self.await_verdict(store, keys, roster)
+
 
 def _verdict_without_members(
     store: Store, keys: RoundKeys, roster: Roster, timing: Timing

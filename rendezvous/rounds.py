@@ -12,6 +12,7 @@ from .access import Access
 from .bystander import Bystander
 from .carrying import carry_over
 from .farewell import Farewell
+from .finishing import finish
 from .handler import (
     NodeProfile,
     Placement,
@@ -174,17 +175,12 @@ class RoundRendezvous(RoundHandler):
         """Say that this node's workers all succeeded; the last node to say so concludes DONE."""
         store, place, keys = self._current_round()
         try:
-            store.set({keys.success(place.group_rank): b"1"})
-            if store.add(keys.finished, 1) < place.group_world_size:
-                return
-            # The counter bears no signature: it says when to look, and the marks say what is so.
-            marks = [keys.success(rank) for rank in range(place.group_world_size)]
-            are_all_there = None not in store.get(marks)
+            are_all_done = finish(store, keys, place.group_rank, place.group_world_size)
         except RendezvousConnectionError as error:
             if self._lose(place, error) is None:
                 raise
             return
-        if are_all_there:
+        if are_all_done:
             self.conclude(Verdict(VerdictKind.DONE, place.group_rank))
 
     def publish(self, outcome: bytes) -> None:
@@ -303,7 +299,14 @@ class RoundRendezvous(RoundHandler):
         if roster is None or roster.round != before.round or verdict is None:
             return False
         history = History(roster, verdict)
-        standing = carry_over(connection.store, self._run, history, self._access.forming)
+        standing = carry_over(
+            connection.store,
+            self._run,
+            history,
+            self._access.forming,
+            before.group_rank,
+            self._bystander,
+        )
         with self._lock:
             self._verdict = standing or verdict
         if standing is not None and standing.kind.ends_run:

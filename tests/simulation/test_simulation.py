@@ -113,9 +113,9 @@ def test_a_late_node_in_a_sealed_round_is_found():
 def test_a_seat_in_a_round_that_was_brought_along_is_found(monkeypatch):
     """A survivor of the round before takes the place of another node there."""
 
-    def carry_anyway(store, run, history, forming):
+    def carry_anyway(store, run, history, forming, *others):
         number = history.roster.round
-        return carry_over(store, run, history, number + 1) if forming > number else None
+        return carry_over(store, run, history, number + 1, *others) if forming > number else None
 
     monkeypatch.setattr(rounds, "carry_over", carry_anyway)
     violations = (History(seed).run().violation for seed in range(4, 2000, 5))

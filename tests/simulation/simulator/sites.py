@@ -109,7 +109,7 @@ def is_common_round(witness, nodes, limits):
     if latest is None or latest.verdict is not None:
         return False
     running = [node for node in nodes if node.place and node.place.round == latest.number]
-    # A node that has finished may go: the others can do without it.
+    # A node that has finished may go, or come back and wait: the others can do without it.
     gone = [
         member
         for rank, member in enumerate(latest.members)
@@ -117,7 +117,7 @@ def is_common_round(witness, nodes, limits):
     ]
     if len(running) + len(gone) != len(latest.members):
         return False
-    spares = set(nodes) - set(running)
+    spares = set(nodes) - set(running) - set(gone)
     if not spares <= set(witness.round(latest.number + 1).sitting.values()):
         return False
     wanted = min(len(nodes), limits.max_nodes)
