@@ -121,8 +121,7 @@ class Endpoints:
         """Return whether enough live, have long been able to meet at an endpoint, and have to."""
         living = self._history.living
         return (
-            self._history.is_calm
-            and self._world.now - self._history.calm_since > MEETING_S
+            self._history.calm_s > MEETING_S
             and len(living) >= self._plan.limits.min_nodes
             and any(node.home is not None for node in living)
             and not self._history.has_ended

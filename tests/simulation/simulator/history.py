@@ -151,6 +151,11 @@ class History:
     # What the nodes ask, and what is asked of them.
 
     @property
+    def calm_s(self):
+        """For how long nothing has gone wrong any more."""
+        return self.world.now - self.calm_since if self.is_calm else 0.0
+
+    @property
     def has_ended(self):
         """Whether some store says that no round follows."""
         return any(witness.has_ended for witness in self.site.witnesses)

@@ -5,6 +5,9 @@ from elrun.rendezvous.store import Connection as StoreInReach
 
 from .witness import Witness
 
+FAREWELL_S = 5.0
+"""Bound on the time for which a host stays: 2 s, by a clock of half the speed, and a moment."""
+
 
 class OneStore:
     """The only store that a run has.
@@ -61,9 +64,10 @@ class OneStore:
             return
         self._is_served = False
         for other in self._history.living:
-            # It stays for those who take part or wait; who comes after the end, comes too late.
+            # It stays for those who take part or wait; who comes after the end, comes too late,
+            # and so may one that was out of its reach for a part of the time that it stays.
             is_told = self.witness.has_ended and self.witness.has_sat(other)
-            other.has_lost_store = not (self._history.is_calm and is_told)
+            other.has_lost_store = not (self._history.calm_s > FAREWELL_S and is_told)
             for connection in other.connections:
                 connection.break_off("was broken by the end of its server")
 
