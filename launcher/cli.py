@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .command import Answered, parse
 from .compose import Plan, compose
@@ -27,11 +27,15 @@ def main(args: list[str] | None = None) -> None:
         args: What stands after ``elrun``; by default this process's arguments.
 
     Raises:
-        SystemExit: The job failed, or could not be launched; it has elrun's exit code.
+        SystemExit: The job failed, or could not be launched; it has elrun's exit code. It is a
+            ``ChildFailedError``, too, where a worker failed, and a ``ValueError`` where the command
+            can't be used: a program that catches what torch's ``main`` raises goes on as before.
     """
-    code = run(sys.argv[1:] if args is None else args)
-    if code != ExitCode.SUCCESS:
-        sys.exit(code)
+    end = _attempt(sys.argv[1:] if args is None else args, None)
+    if end.code != ExitCode.SUCCESS:
+        from .exits import exit_of  # noqa: PLC0415  most jobs succeed
+
+        raise exit_of(end.code, end.cause) from end.cause
 
 
 def run(args: list[str], launch: Launch | None = None) -> int:
@@ -44,34 +48,47 @@ def run(args: list[str], launch: Launch | None = None) -> int:
     Returns:
         elrun's exit code; see ``ExitCode``.
     """
+    return _attempt(args, launch).code
+
+
+class _End(NamedTuple):
+    """How it ended: elrun's exit code, and what led to it."""
+
+    code: int
+    cause: BaseException | None = None
+
+
+def _attempt(args: list[str], launch: Launch | None) -> _End:
     console = Console()
     try:
         return _run(args, Environment.current(), console, launch)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         console.say("interrupted")
-        return exit_code_of_signal(signal.SIGINT)
+        return _End(exit_code_of_signal(signal.SIGINT), interrupt)
     except Exception as error:  # noqa: BLE001  the last place where a fault can be told as such
-        return _tell_fault(error, console)
+        return _End(_tell_fault(error, console), error)
     finally:
         console.settle()
 
 
-def _run(args: list[str], environment: Environment, console: Console, launch: Launch | None) -> int:
+def _run(
+    args: list[str], environment: Environment, console: Console, launch: Launch | None
+) -> _End:
     try:
         given, notices = parse(args, environment)
         plan = compose(given, environment)
     except Answered:
-        return ExitCode.SUCCESS
+        return _End(ExitCode.SUCCESS)
     except Refusal as refusal:
         console.say(str(refusal))
-        return ExitCode.BAD_USAGE
+        return _End(ExitCode.BAD_USAGE, refusal)
     for notice in (*notices, *plan.notices):
         console.say(notice)
     with logging_to(console, environment.log_level):
         return _launch(plan, console, launch)
 
 
-def _launch(plan: Plan, console: Console, launch: Launch | None) -> int:
+def _launch(plan: Plan, console: Console, launch: Launch | None) -> _End:
     from ..agent.failure import ChildFailedError  # noqa: PLC0415  `--help` needs none of them
     from ..agent.signals import SignalException  # noqa: PLC0415
     from ..agent.worker import UsageError  # noqa: PLC0415
@@ -81,17 +98,17 @@ def _launch(plan: Plan, console: Console, launch: Launch | None) -> int:
     try:
         (launch or launch_agent)(plan.config, plan.program.entrypoint, plan.program.args)
     except ChildFailedError as failed:
-        return _tell_failure(failed, console)
+        return _End(_tell_failure(failed, console), failed)
     except SignalException as stopped:
         console.say(f"stopped by {stopped.sigval.name}, and so were its workers")
-        return exit_code_of_signal(stopped.sigval)
+        return _End(exit_code_of_signal(stopped.sigval), stopped)
     except RendezvousError as error:
         console.say(f"the rendezvous failed: {error}")
-        return ExitCode.RENDEZVOUS_FAILED
+        return _End(ExitCode.RENDEZVOUS_FAILED, error)
     except UsageError as error:
         console.say(str(error))
-        return ExitCode.BAD_USAGE
-    return ExitCode.SUCCESS
+        return _End(ExitCode.BAD_USAGE, error)
+    return _End(ExitCode.SUCCESS)
 
 
 def _tell_failure(failed: ChildFailedError, console: Console) -> int:

@@ -135,7 +135,8 @@ class LaunchConfig(_Fields):
         max_nodes: Most nodes that it takes.
         nproc_per_node: Number of workers on this node.
         logs_specs: Where the workers' output goes; by default to the console.
-        run_id: Name of the job, the same on all its nodes; by default a random one.
+        run_id: Name of the job, the same on all its nodes; by default a random one, which no
+            other node knows.
         role: Name that the workers share.
         rdzv_endpoint: ``host:port`` at which the nodes meet.
         rdzv_backend: How they meet; by default not at all where one node needs no endpoint

@@ -68,6 +68,11 @@ def launch_agent(
         RendezvousError: The nodes could not meet, or the store was lost.
         UsageError: The config or the entrypoint can't be used; a ValueError.
     """
+    if _is_being_spawned():
+        raise UsageError(
+            'a worker that imports this program launches again; launch under "if __name__ == '
+            "'__main__':\""
+        )
     _fill_closed_streams()
     try:
         if type(config.logs_specs) is DefaultLogsSpecs:  # what a subclass keeps, we can't know
@@ -77,6 +82,12 @@ def launch_agent(
         raise UsageError(str(error)) from error
     with recorded_outcome(agent):
         return _run(agent, handler, config, get_entrypoint_name(entrypoint, args))
+
+
+def _is_being_spawned() -> bool:
+    """Return whether this is a process of ``multiprocessing``'s that is still about to begin."""
+    process: Any = sys.modules.get("multiprocessing.process")
+    return process is not None and getattr(process.current_process(), "_inheriting", False)
 
 
 def _fill_closed_streams() -> None:
@@ -118,8 +129,13 @@ def _run(
 def _compose(
     config: LaunchConfig, entrypoint: Callable[..., Any] | str | None, args: list[Any]
 ) -> tuple[RendezvousHandler, LocalElasticAgent]:
-    if not config.run_id and config.max_nodes > 1:
+    if not config.run_id and config.min_nodes > 1:
         raise ValueError("run_id: the nodes of a job find each other by it; give all the same one")
+    if not config.run_id and config.max_nodes > 1:
+        log.warning(
+            "no run_id was given, and the nodes of a job find each other by it: no other node can "
+            "join this one"
+        )
     parameters = RendezvousParameters(
         backend=config.rdzv_backend,
         endpoint=config.rdzv_endpoint,

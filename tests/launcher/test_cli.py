@@ -8,6 +8,7 @@ from elrun.agent.signals import SignalException
 from elrun.agent.worker import UsageError
 from elrun.launcher import cli
 from elrun.launcher.exit_codes import ExitCode
+from elrun.launcher.exits import exit_of
 from elrun.launcher.program import Program
 from elrun.rendezvous.handler import RendezvousClosedError, RendezvousTimeoutError
 
@@ -154,6 +155,31 @@ def test_main_raises_the_exit_code(tmp_path, monkeypatch):
         cli.main()
 
     assert ExitCode.BAD_USAGE == caught.value.code
+
+
+def test_what_cannot_be_used_is_a_value_error_of_main(tmp_path):
+    """As in torch: a program may catch it, and its sentence is there."""
+    with pytest.raises(ValueError, match="no such script") as caught:
+        cli.main([str(tmp_path / "nosuch.py")])
+
+    assert isinstance(caught.value, SystemExit)
+
+
+def test_a_failed_job_is_an_exit_that_tells_who_failed():
+    """Programs that catch torch's ``ChildFailedError`` of ``main`` go on as before."""
+    exit_ = exit_of(139, failure(-11))
+
+    assert isinstance(exit_, SystemExit)
+    assert isinstance(exit_, ChildFailedError)
+    assert (139, -11) == (exit_.code, exit_.get_first_failure()[1].exitcode)
+
+
+@pytest.mark.parametrize("cause", [None, RuntimeError("oh")])
+def test_another_end_is_a_plain_exit(cause):
+    """There is no error of torch's that it could be."""
+    exit_ = exit_of(ExitCode.FAULT, cause)
+
+    assert (SystemExit, 70) == (type(exit_), exit_.code)
 
 
 def test_main_returns_after_a_success(capsys):

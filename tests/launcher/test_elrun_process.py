@@ -143,3 +143,21 @@ def test_an_interrupt_stops_the_workers(tmp_path):
 
     assert 130 == job.returncode
     assert "elrun: stopped by SIGINT, and so were its workers" == said.splitlines()[-1]
+
+
+def test_a_program_may_catch_the_failure_of_main(run):
+    """Or not: then it ends with elrun's exit code."""
+    launch = "from elrun.launcher import main; main(['x.py'])"
+    catch = f"""
+from elrun.agent import ChildFailedError
+try:
+    {launch}
+except ChildFailedError as error:
+    print(error.failures[0].exitcode)
+"""
+    caught = run("-c", catch, script=EXIT_3, command=(sys.executable,))
+    uncaught = run("-c", launch, script=EXIT_3, command=(sys.executable,))
+
+    assert (0, "3\n") == (caught.returncode, caught.stdout)
+    assert 3 == uncaught.returncode
+    assert "Traceback" not in uncaught.stderr
