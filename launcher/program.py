@@ -54,6 +54,8 @@ def choose_program(given: Given, environment: Environment) -> Program:
     if given["module"]:
         return Program(environment.python, ["-u", "-m", script, *args])
     check_script(script)
+    if script.startswith("-"):  # after a "--" of ours; the interpreter would read options
+        script = os.path.join(os.curdir, script)
     return Program(environment.python, ["-u", script, *args])
 
 

@@ -6,12 +6,18 @@ from __future__ import annotations
 def run_script_path(script: str, *args: str) -> None:
     """Run a Python script in this process as its main program.
 
+    It finds the modules beside it, as it would under ``python SCRIPT``.
+
     Args:
         script: Path of the script.
         *args: Its arguments.
     """
-    import runpy  # noqa: PLC0415  workers only
+    import os  # noqa: PLC0415  workers only
+    import pkgutil  # noqa: PLC0415
+    import runpy  # noqa: PLC0415
     import sys  # noqa: PLC0415
 
     sys.argv = [script, *args]
+    if pkgutil.get_importer(script) is None:  # else it is a folder or an archive, a path itself
+        sys.path.insert(0, os.path.dirname(os.path.realpath(script)))
     runpy.run_path(script, run_name="__main__")

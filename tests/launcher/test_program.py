@@ -128,3 +128,25 @@ def test_run_script_path_runs_a_script_as_main(tmp_path, monkeypatch, capsys):
     run_script_path(str(path), "-a", "b")
 
     assert "__main__ ['-a', 'b']\n" == capsys.readouterr().out
+
+
+def test_a_script_on_a_path_finds_what_lies_beside_it(tmp_path, monkeypatch, capsys):
+    """As it does under ``python SCRIPT``, also through a link; torchrun's does not."""
+    monkeypatch.setattr(sys, "argv", ["elrun"])
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    (tmp_path / "x.py").write_text("import elrun_test_beside as module; print(module.__file__)")
+    (tmp_path / "elrun_test_beside.py").write_text("")
+    (tmp_path / "folder").mkdir()
+    link = tmp_path / "folder" / "link.py"
+    link.symlink_to("../x.py")
+
+    run_script_path(str(link))
+
+    assert f"{tmp_path / 'elrun_test_beside.py'}\n" == capsys.readouterr().out
+
+
+def test_a_script_may_be_called_like_an_option(elrun, tmp_path):
+    """After two dashes; the interpreter gets it as a path."""
+    (tmp_path / "-x.py").write_text("")
+
+    assert ["-u", "./-x.py", "-m"] == elrun.plan("--", "-x.py", "-m").program.args
