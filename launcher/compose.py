@@ -189,8 +189,7 @@ def _numa_options(given: Given) -> NumaOptions | None:
 def _check_ranks(given: Given, name: str, ranks: Collection[int], workers: int) -> None:
     beyond = sorted(rank for rank in ranks if rank >= workers)
     if beyond:
-        known = "0" if workers == 1 else f"0 to {workers - 1}"
-        raise Refusal(
-            f"{given.said(name)}: there is no local rank {beyond[0]} among {workers} worker(s) "
-            f"a node; give {known}"
-        )
+        known = "one worker a node; give 0"
+        if workers > 1:
+            known = f"{workers} workers a node; give 0 to {workers - 1}"
+        raise Refusal(f"{given.said(name)}: there is no local rank {beyond[0]} among {known}")

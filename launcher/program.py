@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from .config import Environment
-from .given import Given, Refusal, quoted
+from .given import Given, Refusal, nearest, quoted
+from .parsing import is_module_name
+
+_DASHES = ("\u2010", "\u2011", "\u2012", "\u2013", "\u2014", "\u2212")
 
 
 class Program(NamedTuple):
@@ -52,6 +56,7 @@ def choose_program(given: Given, environment: Environment) -> Program:
     if "PYTHON_EXEC" in environment.variables:
         check_program(environment.python, environment.search_path, said="PYTHON_EXEC=")
     if given["module"]:
+        check_module(script, given.said("module"))
         return Program(environment.python, ["-u", "-m", script, *args])
     check_script(script)
     if script.startswith("-"):  # after a "--" of ours; the interpreter would read options
@@ -69,10 +74,25 @@ def check_script(path: str) -> None:
         if not os.path.isfile(os.path.join(path, "__main__.py")):
             raise Refusal(f"{quoted(path)} is a folder without a __main__.py; give a script in it")
     elif not os.path.exists(path):
-        hint = "; is it a module (-m)?" if _looks_like_module(path) else ""
-        raise Refusal(f"{quoted(path)}: there is no such script{hint or '; give its path'}")
+        raise Refusal(f"{quoted(path)}: there is no such script{_instead_of(path)}")
     elif not os.access(path, os.R_OK):
         raise Refusal(f"{quoted(path)} can't be read; check its permissions")
+
+
+def check_module(name: str, option: str) -> None:
+    """Refuse a script's path for a module's name: Python would run the script, and fail then.
+
+    Args:
+        name: The module's name.
+        option: The option that says it is one, as the user gave it.
+
+    Raises:
+        Refusal: It is a path; the sentence names it.
+    """
+    bare = name.removesuffix(".py")
+    is_path = "/" in name or (name != bare and not os.path.isdir(bare))
+    if is_path and os.path.isfile(name):
+        raise Refusal(f"{option} {quoted(name)}: this is a file, no module; leave {option} out")
 
 
 def check_program(name: str, search_path: str, said: str = "") -> None:
@@ -105,5 +125,16 @@ def _is_executable(path: str) -> bool:
     return os.path.isfile(path) and os.access(path, os.X_OK)
 
 
-def _looks_like_module(path: str) -> bool:
-    return "/" not in path and all(part.isidentifier() for part in path.split("."))
+def _instead_of(path: str) -> str:
+    """Say what to give instead of a path at which there is nothing."""
+    if path[:1] in _DASHES:
+        return "; an option begins with two hyphens (--), and this is a dash"
+    if "/" not in path and not path.endswith(".py") and is_module_name(path):
+        return "; is it a module (-m)?"
+    hint = ""
+    if "/" not in path:
+        with contextlib.suppress(OSError):
+            # Without the ending, which makes short names look alike.
+            names = [each.removesuffix(".py") for each in os.listdir() if each.endswith(".py")]
+            hint = nearest(path.removesuffix(".py"), names)
+    return f"{hint.removesuffix('?')}.py?" if hint else "; give its path"

@@ -135,7 +135,7 @@ def test_workers_that_cannot_be_bound_run_anyway(elrun):
         ("--tee 0:1,0:2", "--tee 0:1,0:2: local rank 0 stands twice; name it once"),
         (
             "-r 2:1 --nproc-per-node 2",
-            "--redirects 2:1: there is no local rank 2 among 2 worker(s) a node; give 0 to 1",
+            "--redirects 2:1: there is no local rank 2 among 2 workers a node; give 0 to 1",
         ),
         (
             "--local-ranks-filter a",
@@ -143,7 +143,7 @@ def test_workers_that_cannot_be_bound_run_anyway(elrun):
         ),
         (
             "--local-ranks-filter 1",
-            "--local-ranks-filter 1: there is no local rank 1 among 1 worker(s) a node; give 0",
+            "--local-ranks-filter 1: there is no local rank 1 among one worker a node; give 0",
         ),
         (
             "--signals-to-handle SIGFOO",

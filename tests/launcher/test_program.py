@@ -38,6 +38,14 @@ def test_a_module_runs_by_its_name(elrun):
     )
 
 
+def test_a_module_may_be_called_py(elrun, tmp_path):
+    """In a package beside a script of the package's name."""
+    (tmp_path / "trainer").mkdir()
+    (tmp_path / "trainer.py").write_text("")
+
+    assert ["-u", "-m", "trainer.py"] == elrun.plan("-m", "trainer.py").program.args
+
+
 def test_python_exec_names_the_interpreter(elrun):
     """As with torchrun."""
     assert ("/bin/sh", ["-u", "x.py"]) == program_of(elrun.plan("x.py", PYTHON_EXEC="/bin/sh"))
@@ -69,6 +77,21 @@ def test_a_folder_with_a_main_module_is_a_script(elrun, tmp_path):
     [
         (["no/such.py"], "no/such.py: there is no such script; give its path"),
         (["a b.py"], "'a b.py': there is no such script; give its path"),
+        (["evaluate.py"], "evaluate.py: there is no such script; give its path"),
+        (["trianer.py"], "trianer.py: there is no such script; did you mean trainer.py?"),
+        (["folder/trainer.py"], "folder/trainer.py: there is no such script; give its path"),
+        (
+            ["\u2013-nnodes", "2", "x.py"],
+            "\u2013-nnodes: there is no such script; an option begins with two hyphens (--), and this is a dash",
+        ),
+        (
+            ["-m", "trainer.py"],
+            "--module trainer.py: this is a file, no module; leave --module out",
+        ),
+        (
+            ["-m", "./trainer.py"],
+            "--module ./trainer.py: this is a file, no module; leave --module out",
+        ),
         (["pkg.train"], "pkg.train: there is no such script; is it a module (-m)?"),
         (["-"], "-: there is no such script; give its path"),
         ([""], "SCRIPT is empty; say what to run"),
@@ -87,12 +110,13 @@ def test_a_folder_with_a_main_module_is_a_script(elrun, tmp_path):
             "--no-python and --preload torch exclude each other: only Python scripts can be preloaded",
         ),
         (["-m", "--run-path", "x"], "--module and --run-path exclude each other; give one"),
-        (["--run-path", "nosuch.py"], "nosuch.py: there is no such script; is it a module (-m)?"),
+        (["--run-path", "nosuch.py"], "nosuch.py: there is no such script; give its path"),
     ],
 )
 def test_what_cannot_run_is_refused(elrun, tmp_path, args, sentence):
     """The sentence names the path as it was given."""
     (tmp_path / "folder").mkdir()
+    (tmp_path / "trainer.py").write_text("")
     (tmp_path / "plain.sh").write_text("")
     (tmp_path / "plain.sh").chmod(0o644)
 
