@@ -23,20 +23,17 @@ from typing import Any, TypeVar
 
 from .addresses import (
     Endpoint,
-    addresses_of,
     host_of,
-    is_literal,
     is_local,
-    is_loopback,
     parse_endpoint,
     published_address,
-    socket_address,
 )
 from .handler import (
     RendezvousClosedError,
     RendezvousConnectionError,
     RoundHandler,
 )
+from .listening import listen_at
 from .parameters import RendezvousParameters
 from .port_holder import holder_of
 from .rounds import RoundRendezvous
@@ -57,7 +54,6 @@ _GLANCE_S = 1.0
 _NOTICE_S = 5.0
 _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 1.0
-_BACKLOG = 4096
 _TORCH = "torch.distributed"
 _LOG_LEVEL = "TORCH_CPP_LOG_LEVEL"
 
@@ -155,15 +151,8 @@ class Reach:
 
     def _listen(self) -> socket.socket | None:
         """Return a socket that listens at the endpoint, or None if another agent seems to."""
-        family, address = _interface_of(self._endpoint.host)
         try:
-            try:
-                return _listener(family, address, self._endpoint.port)
-            except OSError as error:
-                if error.errno != errno.EADDRNOTAVAIL or address == _anywhere(family):
-                    raise
-                # An address that leads here by way of a router, so it belongs to no interface.
-                return _listener(family, _anywhere(family), self._endpoint.port)
+            return listen_at(self._endpoint)
         except OSError as error:
             if error.errno == errno.EADDRINUSE and self._is_host is None:
                 return None
@@ -322,36 +311,6 @@ def _in_time(function: Callable[[], _T], timeout_s: float) -> _T:
     if errors:
         raise errors[0]
     return results[0]
-
-
-def _interface_of(host: str) -> tuple[socket.AddressFamily, str]:
-    """Return where to listen for an endpoint on this node.
-
-    On the one interface that an address names. A name may stand for other addresses on other
-    nodes than it does here, so it means all interfaces, unless it is localhost.
-    """
-    addresses = addresses_of(host)
-    families = [family for family, _ in addresses]
-    family = socket.AF_INET if socket.AF_INET in families or not families else socket.AF_INET6
-    if is_literal(host) or is_loopback(host):
-        return next((each for each in addresses if each[0] == family), (family, host))
-    if socket.AF_INET6 in families and socket.has_dualstack_ipv6():
-        family = socket.AF_INET6
-    return family, _anywhere(family)
-
-
-def _anywhere(family: socket.AddressFamily) -> str:
-    return "::" if family == socket.AF_INET6 else "0.0.0.0"  # noqa: S104  see _interface_of
-
-
-def _listener(family: socket.AddressFamily, address: str, port: int) -> socket.socket:
-    # Python sets SO_REUSEADDR here: two can't listen, but the last job's connections don't matter.
-    return socket.create_server(
-        socket_address(address, port),
-        family=family,
-        backlog=_BACKLOG,
-        dualstack_ipv6=address == "::" and socket.has_dualstack_ipv6(),
-    )
 
 
 def _words(error: OSError) -> str:
