@@ -17,6 +17,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from .descendants import MARK_VARIABLE
+from .descriptors import make_room_for
 from .environment import inherited_environment
 from .failure import NOT_AVAILABLE, ProcessFailure
 from .guardian import Guardian
@@ -105,6 +106,7 @@ class PContext(ABC):
         if self._guardian is not None:
             raise ValueError(f"the workers of {self.name!r} have been started already")
         keep_exit_codes()
+        make_room_for(self.nprocs)
         self._guardian = self._given_guardian or Guardian.start()
         try:
             self._prepare()

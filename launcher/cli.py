@@ -130,6 +130,11 @@ def _tell_failure(failed: ChildFailedError, console: Console) -> int:
 def _tell_fault(error: Exception, console: Console) -> int:
     import traceback  # noqa: PLC0415
 
+    from .shortage import shortage_behind  # noqa: PLC0415  neither is the rule
+
+    if shortage := shortage_behind(error):
+        console.say(f"the system refused what elrun needs: {shortage}")
+        return ExitCode.FAULT
     console.write(printable("".join(traceback.format_exception(error))))
     if isinstance(error, OSError):
         console.say(f"the system refused what elrun needs: {error}")

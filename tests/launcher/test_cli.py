@@ -89,7 +89,7 @@ def test_what_a_backend_refuses_is_bad_usage(run):
         (ValueError("oh"), "this is a fault in elrun itself; please report it with the lines"),
         (TypeError("oh"), "this is a fault in elrun itself; please report it with the lines above"),
         (UnicodeDecodeError("utf-8", b"", 0, 1, "oh"), "this is a fault in elrun itself"),
-        (OSError(24, "Too many open files"), "the system refused what elrun needs: [Errno 24] Too"),
+        (OSError(5, "Input/output error"), "the system refused what elrun needs: [Errno 5] Input"),
     ],
 )
 def test_a_fault_shows_where_it_happened(run, error, sentence):
@@ -99,6 +99,16 @@ def test_a_fault_shows_where_it_happened(run, error, sentence):
     assert 70 == code
     assert said.startswith("Traceback (most recent call last):")
     assert said.splitlines()[-1].startswith(f"elrun: {sentence}")
+
+
+def test_a_shortage_is_one_sentence(run):
+    """Where it happened is of no use to a person who has to raise a limit."""
+    sentence = (
+        "the system refused what elrun needs: Too many open files; raise the limit of open files "
+        "(ulimit -n), or start fewer workers"
+    )
+
+    assert (70, f"elrun: {sentence}\n") == run(error=OSError(24, "Too many open files"))
 
 
 def test_an_interrupt_ends_like_any_program_s(run):

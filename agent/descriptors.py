@@ -1,0 +1,30 @@
+"""Sees to it that there can be as many open files as a large worker group needs."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+_FOR_THE_AGENT = 64
+_FOR_A_WORKER = 12
+"""Both ends of two pipes, two log files, a pidfd, and what a function comes and goes by."""
+
+
+def make_room_for(workers: int) -> None:
+    """Raise this process's limit of open files as far as it takes and may be raised.
+
+    Systems set it to 1,024 by default, which is for the sake of programs that use ``select``, and
+    allow much more to those that ask. Workers inherit it.
+
+    Args:
+        workers: How many are about to be started.
+    """
+    wanted = len(os.listdir("/proc/self/fd")) + _FOR_THE_AGENT + _FOR_A_WORKER * workers
+    if os.sysconf("SC_OPEN_MAX") >= wanted:
+        return
+    import resource  # noqa: PLC0415  few jobs
+
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    limit = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
+    with contextlib.suppress(OSError, ValueError):  # then what lacks descriptors says so
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, most))

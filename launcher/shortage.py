@@ -1,0 +1,33 @@
+"""What the system has run out of when it refuses something, and what a person can do."""
+
+from __future__ import annotations
+
+import errno
+
+_ADVICE = {
+    errno.EMFILE: "raise the limit of open files (ulimit -n), or start fewer workers",
+    errno.ENFILE: "the whole machine has no more open files to give",
+    errno.EAGAIN: (
+        "raise the limit of processes and threads (ulimit -u, or the container's), or start fewer "
+        "workers"
+    ),
+    errno.ENOMEM: "it has no more memory; start fewer workers, or raise the container's limit",
+    errno.ENOSPC: "make room there",
+    errno.EDQUOT: "make room there, or ask for more",
+    errno.EROFS: "name a place that can be written to",
+}
+_NO_THREAD = "can't start new thread"
+
+
+def shortage_behind(error: BaseException) -> str:
+    """Return what was refused and what to do about it; "" where the error tells of no shortage.
+
+    Args:
+        error: What was raised, by the system or by the ``threading`` module.
+    """
+    if isinstance(error, RuntimeError) and str(error) == _NO_THREAD:
+        error = BlockingIOError(errno.EAGAIN, "there can be no more threads")
+    if not isinstance(error, OSError) or error.errno not in _ADVICE:
+        return ""
+    place = f" ({error.filename})" if error.filename else ""
+    return f"{error.strerror}{place}; {_ADVICE[error.errno]}"
