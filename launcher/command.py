@@ -7,7 +7,17 @@ from collections.abc import Mapping
 
 from .config import Environment
 from .console import Console
-from .given import Answer, Given, Origin, Refusal, quoted, said, spelling_of, variable_of
+from .given import (
+    Answer,
+    Given,
+    Origin,
+    Refusal,
+    nearest_word,
+    quoted,
+    said,
+    spelling_of,
+    variable_of,
+)
 from .option import Option
 from .options import ALL_OPTIONS, HELP, OPTIONS, VERSION
 from .spelling import spell_out
@@ -21,7 +31,7 @@ class Answered(Exception):  # noqa: N818  nothing went wrong
 
 
 def parse(args: list[str], environment: Environment) -> tuple[Given, tuple[str, ...]]:
-    """Return what the user gave, and a sentence for each abbreviation that was understood.
+    """Return what the user gave, and a sentence for each abbreviation or misspelt variable.
 
     Args:
         args: What stands after ``elrun``.
@@ -48,7 +58,8 @@ def parse(args: list[str], environment: Environment) -> tuple[Given, tuple[str, 
             "SCRIPT is missing; say what to run: elrun [OPTIONS] SCRIPT [ARGS]... "
             "(elrun --help says more)"
         )
-    return Given(answers, tuple(spelled.command)), spelled.notices
+    notices = (*spelled.notices, *_misspelt(environment))
+    return Given(answers, tuple(spelled.command)), notices
 
 
 def _answer(option: Option, typed: Mapping[str, str], environment: Environment) -> Answer:
@@ -67,6 +78,23 @@ def _answer(option: Option, typed: Mapping[str, str], environment: Environment) 
         return Answer(option.parse(text), origin, text)
     except ValueError as error:
         raise Refusal(f"{said(name, text, origin)}: {error}") from error
+
+
+def _misspelt(environment: Environment) -> tuple[str, ...]:
+    """Name the variables that are nearly an option's; others may be somebody else's."""
+    known = {variable_of(option.name): option.name for option in OPTIONS}
+    unknown = [each for each in environment.variables if each.startswith("PET_")]
+    names = list(known.values())
+    nearest = {
+        each: nearest_word(each.removeprefix("PET_").lower(), names)
+        for each in unknown
+        if each not in known
+    }
+    return tuple(
+        f"{quoted(each)} has no effect; did you mean {variable_of(match)}?"
+        for each, match in nearest.items()
+        if match
+    )
 
 
 def _truth(name: str, text: str) -> bool:

@@ -90,10 +90,15 @@ def quoted(text: str) -> str:
 
 def nearest(word: str, known: Collection[str]) -> str:
     """Return ``; did you mean X?`` for the known word that is nearest, or nothing."""
-    import difflib  # noqa: PLC0415  refusals only
+    match = nearest_word(word, known)
+    return f"; did you mean {match}?" if match else ""
 
-    matches = difflib.get_close_matches(word, known, n=1)
-    return f"; did you mean {matches[0]}?" if matches else ""
+
+def nearest_word(word: str, known: Collection[str]) -> str:
+    """Return the known word that is nearest, or nothing."""
+    import difflib  # noqa: PLC0415  mistakes only
+
+    return next(iter(difflib.get_close_matches(word, known, n=1)), "")
 
 
 def listed(words: Collection[str]) -> str:

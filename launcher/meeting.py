@@ -110,7 +110,15 @@ def _static(given: Given, endpoint: str) -> Meeting:
         raise Refusal(f"{_place_said(given)}: port 0 is known to no other node; give a port")
     place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     settings = {**given["rdzv_conf"], "rank": given["node_rank"]}
-    return Meeting("static", place, given["rdzv_id"], settings)
+    notices: tuple[str, ...] = ()
+    if nodes.maximum > 1 and not given.is_given("node_rank"):
+        # Two nodes that both take rank 0 would wait for each other's workers without a word.
+        sentence = (
+            f"this node takes rank 0 of {nodes.maximum}, as it was given no --node-rank; "
+            "with static rendezvous give each node its own"
+        )
+        notices = (sentence,)
+    return Meeting("static", place, given["rdzv_id"], settings, notices)
 
 
 def _static_place(given: Given, endpoint: str) -> tuple[str, int | None]:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from .config import Environment
-from .given import Given, Refusal, nearest, quoted
+from .given import Given, Refusal, nearest_word, quoted
 from .parsing import is_module_name
 
 _DASHES = ("\u2010", "\u2011", "\u2012", "\u2013", "\u2014", "\u2212")
@@ -131,10 +131,10 @@ def _instead_of(path: str) -> str:
         return "; an option begins with two hyphens (--), and this is a dash"
     if "/" not in path and not path.endswith(".py") and is_module_name(path):
         return "; is it a module (-m)?"
-    hint = ""
+    match = ""
     if "/" not in path:
         with contextlib.suppress(OSError):
             # Without the ending, which makes short names look alike.
             names = [each.removesuffix(".py") for each in os.listdir() if each.endswith(".py")]
-            hint = nearest(path.removesuffix(".py"), names)
-    return f"{hint.removesuffix('?')}.py?" if hint else "; give its path"
+            match = nearest_word(path.removesuffix(".py"), names)
+    return f"; did you mean {match}.py?" if match else "; give its path"

@@ -28,6 +28,6 @@ def shortfall(
     if there:
         said += f": {name_hosts(there.values())}"
     if history is None:
-        return said
+        return f"{said}; the others need the same --rdzv-endpoint and --rdzv-id"
     missing = name_members(sorted(absent_members(there, history)), history.roster)
     return f"{said}; missing since round {history.roster.round}: {missing}" if missing else said

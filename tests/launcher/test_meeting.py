@@ -111,6 +111,20 @@ def test_what_only_static_reads_is_noticed_elsewhere(elrun):
     assert ((f"--node-rank 1, {rest}",), (rest,)) == (alone, several)
 
 
+def test_a_static_node_without_a_rank_says_which_it_takes(elrun):
+    """Two nodes of rank 0 would wait for workers that never come."""
+    options = "--nnodes 2 --master-addr n1"
+
+    silent = elrun.plan(*options.split(), "--node-rank", "0", "x.py").notices
+    told = elrun.plan(*options.split(), "x.py").notices
+
+    sentence = (
+        "this node takes rank 0 of 2, as it was given no --node-rank; "
+        "with static rendezvous give each node its own"
+    )
+    assert ((), (sentence,)) == (silent, told)
+
+
 def test_a_variable_may_wish_for_a_rank(elrun):
     """Operators set it on each node of a job."""
     options = "--rdzv-backend c10d --rdzv-endpoint n1 --nnodes 2"

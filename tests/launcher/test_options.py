@@ -1,6 +1,7 @@
 """Every option: its name, its variable, its default, its place in ``--help``."""
 
 import pytest
+from elrun.launcher.command import parse
 from elrun.launcher.config import Environment
 from elrun.launcher.given import Origin, spelling_of, variable_of
 from elrun.launcher.help import build_command, help_page
@@ -135,6 +136,18 @@ def test_an_empty_variable_says_nothing(elrun, name):
 def test_a_flag_s_variable_is_a_yes_or_a_no(elrun, name, text, expected):
     """Torchrun takes whole numbers only, and fails on the rest."""
     assert expected is elrun.given("x.py", **{variable_of(name): text})[name]
+
+
+def test_a_variable_that_is_nearly_an_option_s_is_noticed():
+    """What was meant is named; a variable that is nobody's may be somebody else's."""
+    wrong = {"PET_NPROC_PER_NOD": "2", "PET_nnodes": "2", "PET_SHOP": "rex", "PET_NNODES": "1"}
+
+    notices = parse(["x.py"], Environment(wrong))[1]
+
+    assert (
+        "PET_NPROC_PER_NOD has no effect; did you mean PET_NPROC_PER_NODE?",
+        "PET_nnodes has no effect; did you mean PET_NNODES?",
+    ) == notices
 
 
 @pytest.mark.parametrize("name", FLAGS)
