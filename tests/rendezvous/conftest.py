@@ -29,7 +29,7 @@ def tcp():
 @pytest.fixture(scope="session")
 def etcd_server():
     """Return an etcd as it is today: without the v2 API."""
-    with EtcdServer() as server:
+    with EtcdServer(v2=False) as server:
         yield server
 
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from elrun.rendezvous.etcd_server import EtcdServer
+from elrun.rendezvous.etcd_server import EtcdServer, _find_binary
 from elrun.rendezvous.handler import RendezvousConnectionError
 
 pytestmark = pytest.mark.integration
@@ -59,6 +59,65 @@ def test_its_client_speaks_v2_where_that_was_asked_for(etcd_v2_server):
     assert "v" == client.read("/client").value
 
 
+def test_it_speaks_v2_where_it_can():
+    """What was written for torchrun's server finds a key of the v2 API in this one, too."""
+    with EtcdServer() as server:
+        client = server.get_client()
+        client.write("/key", "v")
+
+        assert "v" == client.read("/key").value
+
+
+def test_a_program_without_v2_is_used_for_what_it_has(tmp_path):
+    """etcd 3.6 knows no ``--enable-v2``, and ends with a sentence about that."""
+    program = tmp_path / "etcd"
+    program.write_text(
+        "#!/bin/sh\n"
+        'case "$*" in *--enable-v2*) echo "not defined: -enable-v2" >&2; exit 2;; esac\n'
+        f'exec "{_find_binary()}" "$@"\n'
+    )
+    program.chmod(0o755)
+
+    with EtcdServer(binary=str(program)) as server:
+        client = server.get_client()
+        client.put("/key", "v")
+
+        assert [b"v"] == client.get("/key")
+        client.session.close()
+
+
+def test_a_variable_names_the_program(tmp_path, monkeypatch):
+    """The one that torchrun's server reads."""
+    program = tmp_path / "etcd"
+    program.write_text("#!/bin/sh\necho this one >&2\nexit 3\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("TORCHELASTIC_ETCD_BINARY_PATH", str(program))
+
+    with pytest.raises(RendezvousConnectionError, match="ended with 3; it said: this one"):
+        EtcdServer().start(PATIENCE_S)
+
+
+def test_it_stops_while_a_process_forked_meanwhile_lives():
+    """Which holds everything that this process had open."""
+    server = EtcdServer()
+    server.start()
+    read_end, write_end = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(write_end)
+        os.read(read_end, 1)
+        os._exit(0)
+    port = server.get_port()
+
+    server.stop()
+    serves = can_connect(port)
+    os.close(write_end)
+    os.waitpid(child, 0)
+    os.close(read_end)
+
+    assert not serves
+
+
 def test_stopping_it_leaves_nothing():
     """Neither the server nor its data; a second stop is no fault."""
     server = EtcdServer()
@@ -74,13 +133,13 @@ def test_stopping_it_leaves_nothing():
 
 def test_it_keeps_its_data_in_a_folder_that_was_given(tmp_path):
     """So it can be killed and started again, on the same port."""
-    server = EtcdServer(data_dir=str(tmp_path))
+    server = EtcdServer(str(tmp_path), v2=False)
     server.start()
     port = server.get_port()
     server.get_client().put("/kept", "v")
     server.stop()
 
-    with EtcdServer(data_dir=str(tmp_path), port=port) as again:
+    with EtcdServer(str(tmp_path), v2=False, port=port) as again:
         assert (port, [b"v"]) == (again.get_port(), again.get_client().get("/kept"))
 
 
