@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from .descendants import MARK_VARIABLE
 from .descriptors import make_room_for
+from .endings import Endings
 from .environment import inherited_environment
-from .failure import NOT_AVAILABLE, ProcessFailure
 from .guardian import Guardian
 from .logs import LogsSpecs, is_any_carried
 from .pidfd import wait_any
@@ -74,8 +74,8 @@ class PContext(ABC):
         self.args = args
         self.envs = envs
         self.nprocs = len(args)
-        self.exits: dict[int, WorkerExit] = {}
         self._logs = logs_specs.reify(envs)
+        self._endings = Endings(self.nprocs, self._logs, self._take_return_value)
         self._prefixes = log_line_prefixes
         self._filters = (duplicate_stdout_filters, duplicate_stderr_filters)
         self._cpus = cpus or {}
@@ -83,10 +83,6 @@ class PContext(ABC):
         self._guardian: Guardian | None = None
         self._pump: OutputPump | None = None
         self._processes: dict[int, WorkerProcess] = {}
-        self._failures: dict[int, ProcessFailure] = {}
-        self._return_values: dict[int, Any] = {}
-        self._asked: set[int] = set()
-        self._blamed: dict[int, str] = {}
         self._agent = os.getpid()
         self._is_closed = False
 
@@ -149,7 +145,12 @@ class PContext(ABC):
             local_rank: Which one.
             reason: Why, as the rest of a sentence; its error file, if there is one, says more.
         """
-        self._blamed[local_rank] = reason
+        self._endings.blame(local_rank, reason)
+
+    @property
+    def exits(self) -> dict[int, WorkerExit]:
+        """How workers have ended, by local rank, in the order in which that was seen."""
+        return self._endings.exits
 
     @property
     def stdouts(self) -> dict[int, str]:
@@ -174,7 +175,8 @@ class PContext(ABC):
             still running or were stopped.
         """
         self._look()
-        return self._result() if self._failures or not self._running() else None
+        is_over = self._endings.have_failed or not self._running()
+        return self._endings.result() if is_over else None
 
     def wait(
         self,
@@ -196,7 +198,7 @@ class PContext(ABC):
                 return None
             wait_any(self.filenos(), deadline)
         self.close()
-        return self._result()
+        return self._endings.result()
 
     def close(
         self,
@@ -216,13 +218,13 @@ class PContext(ABC):
         self._look()
         if self._guardian is not None:
             # One that left its error file already is failing by itself, and only slow to end.
-            self._asked |= {
+            self._endings.forgive(
                 local_rank
                 for local_rank, process in self._running().items()
                 if not self._error_file_time(local_rank)
-                and local_rank not in self._blamed
+                and not self._endings.is_blamed(local_rank)
                 and not process.look()
-            }
+            )
             stop_workers(
                 list(self._processes.values()),
                 self._guardian.family,
@@ -263,7 +265,7 @@ class PContext(ABC):
             stderr = None if pump is None else pump.stderr_fd(local_rank)
             process = self._launch(local_rank, environment, stdout, stderr)
         except StartFailed as failed:
-            self._record(local_rank, 0, failed.exitcode, failed.reason)
+            self._endings.record(local_rank, 0, failed.exitcode, failed.reason)
             return
         self._processes[local_rank] = process
         guardian.watch(process.pid, process.start)
@@ -273,7 +275,7 @@ class PContext(ABC):
         for pid, failed in failures.items():
             self._processes.pop(ranks[pid]).let_go()
             guardian.forget(pid)
-            self._record(ranks[pid], 0, failed.exitcode, failed.reason)
+            self._endings.record(ranks[pid], 0, failed.exitcode, failed.reason)
 
     @abstractmethod
     def _launch(
@@ -329,44 +331,15 @@ class PContext(ABC):
         # first; one that a signal killed left no word of when.
         for local_rank in sorted(ended, key=lambda rank: self._error_file_time(rank) or math.inf):
             process = self._processes[local_rank]
-            self._record(local_rank, process.pid, process.exitcode or 0)
+            self._endings.record(local_rank, process.pid, process.exitcode or 0)
         if self._guardian is not None:
             reap_adopted(self._guardian.family)
-
-    def _record(self, local_rank: int, pid: int, exitcode: int, reason: str = "") -> None:
-        if local_rank in self._blamed:
-            exitcode, reason = exitcode or 1, reason or self._blamed[local_rank]
-        if exitcode == 0:
-            try:
-                self._return_values[local_rank] = self._take_return_value(local_rank)
-            except ValueError as error:
-                exitcode, reason = 1, str(error)
-        stopped = local_rank in self._asked
-        self.exits[local_rank] = WorkerExit(pid, exitcode, time.monotonic(), stopped)
-        if exitcode == 0 or stopped:
-            return
-        error_file = self._logs.error_files.get(local_rank, "")
-        failure = ProcessFailure(local_rank, pid, exitcode, error_file)
-        if reason and failure.error_file == NOT_AVAILABLE:
-            failure.message = reason
-        self._failures[local_rank] = failure
-        log.info("local rank %d (pid %d) failed: %s", local_rank, pid, failure.summary)
-
-    def _result(self) -> RunProcsResult | None:
-        result = RunProcsResult(stdouts=dict(self._logs.stdouts), stderrs=dict(self._logs.stderrs))
-        if self._failures:
-            result.failures = dict(self._failures)
-        elif len(self._return_values) == self.nprocs:
-            result.return_values = {rank: self._return_values[rank] for rank in range(self.nprocs)}
-        else:
-            return None
-        return result
 
     def _let_go(self) -> None:
         for local_rank, process in self._processes.items():
             if local_rank not in self.exits:  # stuck in the kernel, but killed
-                self._asked.add(local_rank)
-                self._record(local_rank, process.pid, -signal.SIGKILL)
+                self._endings.forgive([local_rank])
+                self._endings.record(local_rank, process.pid, -signal.SIGKILL)
             process.let_go()
             if self._guardian is not None:
                 self._guardian.forget(process.pid)

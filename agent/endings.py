@@ -1,0 +1,99 @@
+"""What has become of the workers of one attempt: how each ended, and what that comes to."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from .failure import NOT_AVAILABLE, ProcessFailure
+from .process_results import RunProcsResult, WorkerExit
+
+if TYPE_CHECKING:
+    from .logs import LogsDest
+
+log = logging.getLogger(__name__)
+
+
+class Endings:
+    """Takes down how workers end, by local rank.
+
+    Args:
+        nprocs: How many workers there are.
+        logs: Where they leave their output and their error files.
+        take_return_value: Returns what a worker that ended with 0 returned; raises ValueError if
+            it can't be read back.
+    """
+
+    def __init__(
+        self, nprocs: int, logs: LogsDest, take_return_value: Callable[[int], Any]
+    ) -> None:
+        self.exits: dict[int, WorkerExit] = {}
+        self._nprocs = nprocs
+        self._logs = logs
+        self._take_return_value = take_return_value
+        self._failures: dict[int, ProcessFailure] = {}
+        self._return_values: dict[int, Any] = {}
+        self._stopped: set[int] = set()
+        self._blamed: dict[int, str] = {}
+
+    @property
+    def have_failed(self) -> bool:
+        """Whether a worker has failed."""
+        return bool(self._failures)
+
+    def blame(self, local_rank: int, reason: str) -> None:
+        """Count the end of a worker as a failure, whatever its exit code.
+
+        Args:
+            local_rank: Which one.
+            reason: Why, as the rest of a sentence; its error file, if there is one, says more.
+        """
+        self._blamed[local_rank] = reason
+
+    def is_blamed(self, local_rank: int) -> bool:
+        """Return whether a worker's end counts as a failure in any case."""
+        return local_rank in self._blamed
+
+    def forgive(self, local_ranks: Iterable[int]) -> None:
+        """Count the end of workers that are stopped as no failure."""
+        self._stopped.update(local_ranks)
+
+    def record(self, local_rank: int, pid: int, exitcode: int, reason: str = "") -> None:
+        """Take down how a worker ended.
+
+        Args:
+            local_rank: Which one.
+            pid: Its process id; 0 for one that could not be started.
+            exitcode: Its exit code, -n for signal n.
+            reason: Why it failed, if that is known and it leaves no word itself.
+        """
+        if local_rank in self._blamed:
+            exitcode, reason = exitcode or 1, reason or self._blamed[local_rank]
+        if exitcode == 0:
+            try:
+                self._return_values[local_rank] = self._take_return_value(local_rank)
+            except ValueError as error:
+                exitcode, reason = 1, str(error)
+        stopped = local_rank in self._stopped
+        self.exits[local_rank] = WorkerExit(pid, exitcode, time.monotonic(), stopped)
+        if exitcode == 0 or stopped:
+            return
+        error_file = self._logs.error_files.get(local_rank, "")
+        failure = ProcessFailure(local_rank, pid, exitcode, error_file)
+        if reason and failure.error_file == NOT_AVAILABLE:
+            failure.message = reason
+        self._failures[local_rank] = failure
+        log.info("local rank %d (pid %d) failed: %s", local_rank, pid, failure.summary)
+
+    def result(self) -> RunProcsResult | None:
+        """Return what ended, once a worker has failed or all have succeeded; else None."""
+        result = RunProcsResult(stdouts=dict(self._logs.stdouts), stderrs=dict(self._logs.stderrs))
+        if self._failures:
+            result.failures = dict(self._failures)
+        elif len(self._return_values) == self._nprocs:
+            result.return_values = {rank: self._return_values[rank] for rank in range(self._nprocs)}
+        else:
+            return None
+        return result
