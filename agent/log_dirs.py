@@ -23,7 +23,9 @@ def make_usable(log_dir: str) -> None:
     except OSError as error:
         raise unusable(log_dir, error) from error
     if not os.access(log_dir, os.W_OK | os.X_OK):
-        raise unusable(log_dir, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
+        is_read_only = os.statvfs(log_dir).f_flag & os.ST_RDONLY
+        number = errno.EROFS if is_read_only else errno.EACCES
+        raise unusable(log_dir, OSError(number, os.strerror(number)))
 
 
 def make_temporary_dir() -> str:

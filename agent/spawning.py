@@ -51,8 +51,14 @@ def describe_this_process(name: str) -> dict[str, Any]:
     Raises:
         RuntimeError: This process is itself being spawned, and imports the user's main module,
             which lacks its ``if __name__ == "__main__":``.
+        ValueError: The directory that it works in has been deleted.
     """
-    return spawn.get_preparation_data(name)
+    try:
+        return spawn.get_preparation_data(name)
+    except FileNotFoundError:
+        raise ValueError(
+            "the working directory has been deleted, and functions start in it; change to another"
+        ) from None
 
 
 def pack(process: BaseProcess, preparation: dict[str, Any]) -> Package:

@@ -7,6 +7,7 @@ import shutil
 import stat
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from elrun.agent.logs import (
@@ -288,6 +289,15 @@ def test_a_log_directory_that_cannot_be_written_to_is_refused(tmp_path):
     tmp_path.chmod(0o500)
 
     with pytest.raises(ValueError, match=r"can't be used: Permission denied; give a directory"):
+        DefaultLogsSpecs(str(tmp_path))
+
+
+def test_a_log_directory_on_a_disk_that_takes_nothing_is_refused(tmp_path, monkeypatch):
+    """No change of its permissions would help."""
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(f_flag=os.ST_RDONLY))
+
+    with pytest.raises(ValueError, match=r"can't be used: Read-only file system; give a directory"):
         DefaultLogsSpecs(str(tmp_path))
 
 

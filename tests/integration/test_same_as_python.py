@@ -111,3 +111,31 @@ def test_a_program_that_launches_while_it_is_imported_is_told_so(elrun, script):
     code, _, err = elrun(script(PROGRAM_THAT_LAUNCHES), command=()).finish()
 
     assert (1, 1) == (code, err.count("UsageError: a worker that imports this program launches"))
+
+
+@pytest.mark.parametrize("options", [(), ("--preload", "json")], ids=["executed", "preloaded"])
+def test_a_folder_that_was_deleted_is_no_obstacle(tmp_path, script, options):
+    """A shell may stand in one; ``python`` runs there, too."""
+    done = in_a_deleted_folder(tmp_path, *options, script("print('it runs')"))
+
+    assert (0, "it runs\n", "") == (done.returncode, done.stdout, done.stderr)
+
+
+def test_a_function_needs_a_folder_that_is_there(tmp_path, script):
+    """``multiprocessing`` goes there first; a sentence says so."""
+    done = in_a_deleted_folder(tmp_path, "--run-path", script("print('it runs')"))
+
+    assert (2, "") == (done.returncode, done.stdout)
+    assert done.stderr.startswith("elrun: the working directory has been deleted, and functions")
+
+
+def in_a_deleted_folder(tmp_path, *args):
+    (tmp_path / "gone").mkdir()
+    command = 'cd gone && rmdir ../gone && exec "$@"'
+    return subprocess.run(
+        ["sh", "-c", command, "sh", sys.executable, *LAUNCHER, *map(str, args)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
