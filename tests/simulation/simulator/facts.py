@@ -80,8 +80,15 @@ class Round:
                     "before it came"
                 )
         self.members = [self.sitting[member.seat] for member in roster.members]
-        # One that has left a seat may be on another; it is missed on the first one.
-        left = [self.records[member.seat].is_withdrawn for member in roster.members]
-        staying = [who for who, has_left in zip(self.members, left, strict=True) if not has_left]
+        staying = [who for _, who in self.staying()]
         if len(set(staying)) < len(staying):
             raise Violation(f"a node has two ranks in round {self.number}: {self.members}")
+
+    def staying(self):
+        """Return the roster's members that have not left their seats, and who they are.
+
+        One that has left may be on another seat. It is missed on the first one, as if it had died
+        there after its record was read.
+        """
+        pairs = zip(self.roster.members, self.members, strict=True)
+        return [pair for pair in pairs if not self.records[pair[0].seat].is_withdrawn]

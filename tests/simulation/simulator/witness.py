@@ -159,8 +159,8 @@ class Witness:
         if displaced:
             raise Violation(f"newcomers take the places of {displaced} in round {number}")
         survivors = [
-            (member.node.origin.group_rank, each.sitting[member.seat])
-            for member in roster.members
+            (member.node.origin.group_rank, machine)
+            for member, machine in each.staying()
             if member.node.origin is not None and member.node.origin.round == past.number
         ]
         ranks = [rank for rank, _ in survivors]
