@@ -31,6 +31,7 @@ from elrun.rendezvous.memory import MemoryStore
 from elrun.rendezvous.parameters import RendezvousParameters
 from elrun.rendezvous.rounds import RoundRendezvous
 from elrun.rendezvous.store import Connection
+from elrun.rendezvous.telling import Told, tell
 from elrun.rendezvous.timing import timing_of
 
 JOIN_TIMEOUT_S = 300
@@ -96,6 +97,15 @@ class MeteredStore:
         values = self.store.wait(keys, timeout_s)
         self.meter.add_bytes(values or [])
         return values
+
+    def tell(self, key: str, hear: Callable[[Told], None]) -> None:
+        self.meter.count([key], [])
+
+        def take_note(told: Told) -> None:
+            self.meter.add_bytes([told] if isinstance(told, bytes) else [])
+            hear(told)
+
+        tell(self.store, key, take_note)
 
     def close(self) -> None:
         self.store.close()

@@ -38,6 +38,7 @@ from .round import DOOR
 from .round_store import RoundStore
 from .signing import secret_of
 from .store import Connection, Store
+from .telling import Told, tell
 from .timing import Timing, timing_of
 from .wire import read_roster, read_verdict, write_verdict
 
@@ -79,8 +80,8 @@ class RoundRendezvous(RoundHandler):
         self._profile = NodeProfile(1)
         self._wakes: list[Callable[[], None]] = []
         self._shut_down = threading.Event()
-        # What follows is written under the lock: next_rendezvous has a thread of its own, and so
-        # has the watcher of each round.
+        # What follows is written under the lock: next_rendezvous has a thread of its own, and
+        # a round's verdict is told by one of the store's.
         self._lock = threading.Lock()
         self._joining: Joining | None = None
         self._broken_off: list[Joining] = []  # its seats may be there still, in a store left behind
@@ -131,9 +132,7 @@ class RoundRendezvous(RoundHandler):
         with self._lock:
             self._place, self._verdict, self._loss, self._joining = place, None, None, None
         Membership(self._heart, store, keys, place, self._timing, self.conclude).begin()
-        threading.Thread(
-            target=self._watch, args=(store, place, keys), name="elrun-verdict", daemon=True
-        ).start()
+        tell(store, keys.verdict, lambda told: self._hear(place, keys, told))
         return RendezvousInfo(
             RoundStore(store, keys.shared),
             place.group_rank,
@@ -367,12 +366,12 @@ class RoundRendezvous(RoundHandler):
             return None
         return Origin(before.round, before.group_rank)
 
-    def _watch(self, store: Store, place: Placement, keys: RoundKeys) -> None:
-        """Block until the round has a verdict; a thread of its own does."""
+    def _hear(self, place: Placement, keys: RoundKeys, told: Told) -> None:
+        """Take in the round's verdict, or that this node will hear of none."""
         try:
-            told = store.wait([keys.verdict], None)
-            if told is not None:
-                self._settle(place, read_verdict(keys.verdict, told[0]))
+            if not isinstance(told, bytes):
+                raise told
+            self._settle(place, read_verdict(keys.verdict, told))
         except RendezvousConnectionError as error:
             self._lose(place, error)
         except RendezvousError as error:  # a foreign verdict: the round can't be followed any more

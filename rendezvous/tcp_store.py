@@ -13,13 +13,13 @@ Four habits of TCPStore shape it:
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from .handler import RendezvousConnectionError, RendezvousError
+from .telling import Told
 from .unanswered import AnswerWatch
+from .waits import Waits
 
 _CLOSING_S = 1.0
 
@@ -52,11 +52,10 @@ class TcpStore:
         self._watch = watch
         self._silence = ""
         self._client = server if server is not None else self._call(connect)
-        # The waits that are going on, and the connections that are free for the next ones.
-        self._lock = threading.Lock()
-        self._waits: dict[tuple[str, ...], _Wait] = {}
-        self._idle: list[Any] = []
-        self._is_closed = False
+        self._waits = Waits(
+            lambda: self._call(connect),
+            lambda client, keys: self._call_for_long(client.multi_get, list(keys)),
+        )
         if watch is not None:
             watch.subscribe(self._lose)
 
@@ -97,56 +96,27 @@ class TcpStore:
 
     def wait(self, keys: Sequence[str], timeout_s: float | None) -> list[bytes] | None:
         """Block until every key is there; see ``Store.wait``."""
-        wanted = tuple(keys)
-        with self._lock:
-            self._open_client()
-            wait = self._waits.get(wanted)
-            if wait is None:
-                wait = self._waits[wanted] = _Wait()
-                wait.thread = threading.Thread(
-                    target=self._block, args=(wanted, wait), name="elrun-store-wait", daemon=True
-                )
-                wait.thread.start()
-        if not wait.is_over.wait(timeout_s):
-            return None
-        if wait.error is not None:
-            raise RendezvousConnectionError(str(wait.error)) from wait.error
-        return list(wait.values)
+        outcome = self._waits.begin(keys).result(timeout_s)
+        if isinstance(outcome, RendezvousError):
+            raise RendezvousConnectionError(str(outcome)) from outcome
+        return outcome
+
+    def tell(self, key: str, hear: Callable[[Told], None]) -> None:
+        """Have ``hear`` called with a value once it is there; see ``telling.tell``."""
+        self._waits.begin([key]).subscribe(
+            lambda outcome: hear(outcome if isinstance(outcome, RendezvousError) else outcome[0])
+        )
 
     def close(self) -> None:
         """Let go of the connections, and of the server if it is here; see ``Store.close``."""
         if self._watch is not None:
             self._watch.end()
-        with self._lock:
-            is_host = self._server is not None
-            self._is_closed = True
-            self._client = self._server = None
-            self._idle.clear()
-            waits = list(self._waits.values())
-            self._waits.clear()
-        for wait in waits:
-            wait.fail(self._closed_error())
-        if is_host:
-            # Without the server these threads return from torch. Were they to do so while the
-            # interpreter goes down, it would end them in a way that makes C++ abort the process.
-            deadline = time.monotonic() + _CLOSING_S
-            for wait in waits:
-                wait.join(deadline - time.monotonic())
-
-    def _block(self, keys: tuple[str, ...], wait: _Wait) -> None:
-        try:
-            with self._lock:
-                client = self._idle.pop() if self._idle else None
-            client = client or self._call(self._connect)
-            wait.succeed(self._call_for_long(client.multi_get, list(keys)))
-        except RendezvousError as error:
-            wait.fail(error)
-            client = None
-        with self._lock:
-            if self._waits.get(keys) is wait:
-                del self._waits[keys]
-            if client is not None and not self._is_closed:
-                self._idle.append(client)
+        is_host = self._server is not None
+        self._client = self._server = None
+        # Were threads to return from torch while the interpreter goes down, it would end them in a
+        # way that makes C++ abort the process. Those that wait return once the server is gone.
+        busy_for_s = _CLOSING_S if is_host else 0.0
+        self._waits.close(self._closed_error(), busy_for_s, idle_for_s=_CLOSING_S)
 
     def _open_client(self) -> Any:
         client = self._client
@@ -159,11 +129,8 @@ class TcpStore:
 
     def _lose(self, reason: str) -> None:
         """Take note that the server is lost, before the connections are broken off."""
-        with self._lock:
-            self._silence = reason
-            waits = list(self._waits.values())
-        for wait in waits:
-            wait.fail(self._lost_error(reason))
+        self._silence = reason
+        self._waits.fail(self._lost_error(reason))
 
     def _lost_error(self, reason: str) -> RendezvousConnectionError:
         return RendezvousConnectionError(
@@ -192,26 +159,3 @@ def _in_plain_words(error: RuntimeError) -> str:
     if any(sign in said for sign in ("Failed to recv", "Broken pipe", "Connection reset")):
         return "its host has closed the connection"
     return said
-
-
-class _Wait:
-    """A wait that goes on in a thread of its own: it ends once, in one way."""
-
-    def __init__(self) -> None:
-        self.is_over = threading.Event()
-        self.values: Sequence[bytes] = ()
-        self.error: RendezvousError | None = None
-        self.thread: threading.Thread | None = None
-
-    def join(self, timeout_s: float) -> None:
-        if self.thread is not None:
-            self.thread.join(max(0.0, timeout_s))
-
-    def succeed(self, values: Sequence[bytes]) -> None:
-        self.values = values
-        self.is_over.set()
-
-    def fail(self, error: RendezvousError) -> None:
-        if not self.is_over.is_set():
-            self.error = error
-            self.is_over.set()

@@ -2,9 +2,11 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from queue import Queue
 
 import pytest
 from elrun.rendezvous.handler import RendezvousConnectionError
+from elrun.rendezvous.telling import tell
 
 LONG_S = 30
 
@@ -180,6 +182,42 @@ def test_closing_ends_a_wait(store):
 
         with pytest.raises(RendezvousConnectionError, match="closed"):
             waiting.result(LONG_S)
+
+
+def test_a_value_that_is_there_is_told(store):
+    """Whoever asks late hears of it, too."""
+    told = Queue()
+    store.set({"k": b"1"})
+    tell(store, "k", told.put)
+
+    assert b"1" == told.get(timeout=LONG_S)
+
+
+def test_a_value_is_told_when_it_comes(store, connect):
+    """Nobody has to wait for it, and other calls go on."""
+    told = Queue()
+    other = connect()
+    for key in ("a", "b"):
+        tell(store, key, lambda value, key=key: told.put((key, value)))
+    other.set({"b": b"2"})
+    first = told.get(timeout=LONG_S)
+    store.set({"a": b"1"})
+    second = told.get(timeout=LONG_S)
+    other.close()
+
+    assert (("b", b"2"), ("a", b"1")) == (first, second)
+
+
+def test_closing_is_told(store):
+    """Who was to hear of a value hears that there will be none; once the store is closed, too."""
+    told = Queue()
+    tell(store, "never", told.put)
+    store.close()
+    tell(store, "never", told.put)
+
+    errors = [told.get(timeout=LONG_S) for _ in range(2)]
+    assert ["closed", "closed"] == [str(error).split()[-1] for error in errors]
+    assert {RendezvousConnectionError} == {type(error) for error in errors}
 
 
 @pytest.mark.parametrize(
