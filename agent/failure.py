@@ -33,6 +33,13 @@ def signal_name(exitcode: int) -> str:
         return f"signal {-exitcode}"
 
 
+def end_of(exitcode: int) -> str:
+    """Say what happened to a process that ended so: ``was killed by SIGSEGV``."""
+    if exitcode < 0:
+        return f"was killed by {signal_name(exitcode)}"
+    return f"exited with code {exitcode}"
+
+
 def shell_exit_code(exitcode: int) -> int:
     """Return the exit code that a shell would report: 128+n where signal n killed the process."""
     return 128 - exitcode if exitcode < 0 else exitcode

@@ -310,10 +310,12 @@ class LocalElasticAgent(SimpleElasticAgent):
         root = self._local_root_cause(result)
         if root is None:
             return super()._describe_failure(result)
+        from .reporting import reason_of  # noqa: PLC0415  most jobs succeed
+
         return Verdict(
             VerdictKind.WORKER_FAILED,
             by=self._group_rank,
-            reason=f"rank {root.global_rank} on {root.node} failed: {root.message}",
+            reason=reason_of(root),
             details=root.to_json(),
         )
 

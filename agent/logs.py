@@ -318,7 +318,9 @@ class DefaultLogsSpecs(LogsSpecs):
         if not self._root_log_dir:
             self._temporary_dir = make_temporary_dir()
         path = make_run_dir(self.root_log_dir, run_id)
-        log.info("log files are in %s", path)
+        # Output that goes nowhere else, to a folder that nobody has named, must be found again.
+        is_hidden = not self._root_log_dir and self._redirects not in (Std.NONE, {})
+        log.log(logging.WARNING if is_hidden else logging.INFO, "log files are in %s", path)
         return path
 
     def __repr__(self) -> str:

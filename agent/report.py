@@ -5,6 +5,8 @@ from __future__ import annotations
 import enum
 from typing import Any, NamedTuple
 
+STACK_TITLE = "Traceback (most recent call last)"
+
 _LATEST_S = 1 << 33  # the year 2242
 
 
@@ -89,6 +91,13 @@ class RootCause(NamedTuple):
     message: str
     traceback: str = ""
     file: str = ""
+
+    @property
+    def words(self) -> str:
+        """What says more than the exit code: the message, else the last line of the stack."""
+        if not self.message.startswith(("exited with code", "Signal ")):
+            return self.message
+        return self.traceback.strip().rpartition("\n")[2] if STACK_TITLE in self.traceback else ""
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as JSON values."""

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Mapping
 
 from ..rendezvous.handler import RendezvousConnectionError, RoundHandler
-from .failure import ProcessFailure
+from .failure import ProcessFailure, end_of
 from .processes import PContext
 from .report import JobReport, RankOutcome, RankState, RootCause
 from .worker import RunResult, WorkerGroup, WorkerState
@@ -44,6 +44,12 @@ def root_cause_of(
         traceback=explanation[-MAX_TRACEBACK_CHARS:],
         file=log_file if failure.traceback is None else failure.error_file,
     )
+
+
+def reason_of(root: RootCause) -> str:
+    """Say in one line which rank failed and how, for the log and for the other nodes."""
+    rank = f"rank {root.global_rank} on {root.node}"
+    return f"{rank} failed: {root.words}" if root.words else f"{rank} {end_of(root.exitcode)}"
 
 
 def conclude_report(

@@ -18,19 +18,17 @@ from rich.table import Table
 from rich.text import Text
 
 from ..agent.environment import inherited_environment
-from ..agent.failure import ChildFailedError, ProcessFailure
-from ..agent.report import JobReport, RankOutcome, RankState, RootCause
+from ..agent.failure import ChildFailedError, ProcessFailure, end_of
+from ..agent.report import STACK_TITLE, JobReport, RankOutcome, RankState, RootCause
 from .console import PREFIX, Console, printable
 from .wording import (
     FAULT_HANDLER_TITLES,
-    STACK_TITLE,
     after,
     ending,
     fold,
-    message_of,
+    hint_about,
     missing_nodes,
     moment_of,
-    verb,
 )
 
 MAX_ROWS = 32
@@ -139,13 +137,15 @@ def _headline(report: JobReport) -> Iterator[RenderableType]:
     pid = f", pid {root.pid}" if root.pid else ""
     yield Text.assemble(
         (printable(f"{PREFIX}{name} failed: "), "bold"),
-        (f"rank {root.global_rank} {verb(root.exitcode)}", "bold red"),
+        (f"rank {root.global_rank} {end_of(root.exitcode)}", "bold red"),
         printable(f" ({node}local rank {root.local_rank}{pid}) "),
         moment_of(root.timestamp),
         overflow="fold",
     )
-    if message := message_of(root):
-        yield _indented(message, "red")
+    if root.words:
+        yield _indented(root.words, "red")
+    elif hint := hint_about(root, inherited_environment()):
+        yield _indented(hint)
     if root.file:
         yield _indented(f"see {root.file}")
     if report.max_restarts:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from itertools import groupby
 
 from ..agent.failure import signal_name
 from ..agent.report import JobReport, RankOutcome, RankState, RootCause
 
-STACK_TITLE = "Traceback (most recent call last)"
 FAULT_HANDLER_TITLES = ("Thread 0x", "Current thread 0x")
 MAX_SPANS = 40
+
+_FAULT_HANDLER_VARIABLES = ("PYTHONFAULTHANDLER", "TORCHELASTIC_ENABLE_FILE_TIMER")
+_CRASHES = ("SIGSEGV", "SIGBUS", "SIGFPE", "SIGILL", "SIGABRT")
 
 
 def fold(ranks: Sequence[RankOutcome]) -> Iterator[str]:
@@ -67,11 +69,22 @@ def _ended_by(outcome: RankOutcome) -> str:
     return f"exit code {outcome.exitcode}"
 
 
-def verb(exitcode: int) -> str:
-    """Say what happened to a process that ended so: ``was killed by SIGSEGV``."""
-    if exitcode < 0:
-        return f"was killed by {signal_name(exitcode)}"
-    return f"exited with code {exitcode}"
+def hint_about(root: RootCause, environment: Mapping[str, str]) -> str:
+    """Say what may be behind a signal, or would show it, where nothing else does.
+
+    Args:
+        root: The job's first failure.
+        environment: Of elrun: whether workers show their stack anyway.
+    """
+    name = signal_name(root.exitcode)
+    if name == "SIGKILL":
+        return "elrun did not send it; the kernel does when memory runs out (see dmesg)"
+    shows_stack = any(each in root.traceback for each in FAULT_HANDLER_TITLES) or any(
+        each in environment for each in _FAULT_HANDLER_VARIABLES
+    )
+    if name in _CRASHES and not shows_stack:
+        return "PYTHONFAULTHANDLER=1 in the environment shows where a Python program crashes"
+    return ""
 
 
 def after(outcome: RankOutcome) -> str:
@@ -86,10 +99,3 @@ def moment_of(timestamp: int) -> str:
     except (OverflowError, OSError, ValueError):  # another node's word
         return "at an unknown time"
     return f"at {moment:%Y-%m-%d %H:%M:%S %Z}"
-
-
-def message_of(root: RootCause) -> str:
-    """Return what says more than the exit code: the message, else the last line of the stack."""
-    if not root.message.startswith(("exited with code", "Signal ")):
-        return root.message
-    return root.traceback.strip().rpartition("\n")[2] if STACK_TITLE in root.traceback else ""

@@ -222,6 +222,29 @@ def test_a_temporary_directory_with_something_in_it_stays(temporary):
     assert "{}" == path.read_text()
 
 
+@pytest.mark.parametrize(
+    ("log_dir", "wishes", "is_told"),
+    [
+        (None, {"redirects": Std.OUT}, True),
+        (None, {"redirects": {1: Std.ALL}}, True),
+        (None, {"tee": Std.ALL}, False),
+        (None, {}, False),
+        ("logs", {"redirects": Std.ALL}, False),
+    ],
+)
+def test_output_in_a_folder_that_nobody_named_is_told_of(
+    temporary, caplog, log_dir, wishes, is_told
+):
+    """Who redirects it, and names no folder, must be able to find it."""
+    specs = DefaultLogsSpecs(log_dir and str(temporary / log_dir), **wishes)
+
+    dest = specs.reify(envs_for())
+
+    run_dir = os.path.dirname(attempt_of(dest))
+    expected = [f"log files are in {run_dir}"] if is_told else []
+    assert expected == [each.message for each in caplog.records if each.levelname == "WARNING"]
+
+
 def test_a_users_directory_is_never_removed(tmp_path):
     """It is the user's, empty or not."""
     specs = DefaultLogsSpecs(str(tmp_path / "logs"))

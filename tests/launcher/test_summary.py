@@ -74,6 +74,37 @@ def test_a_signal_is_called_by_its_name():
     assert "rank 1 was killed by SIGSEGV" in text.splitlines()[0]
 
 
+KILLED = {"exitcode": -9, "message": "Signal 9 (SIGKILL) received by PID 4001"}
+CRASHED = {"exitcode": -11, "message": "Signal 11 (SIGSEGV) received by PID 4001"}
+FAULT = "Fatal Python error: Segmentation fault\n\nCurrent thread 0x0 (most recent call first):\n"
+
+
+@pytest.mark.parametrize(
+    ("root", "variables", "hint"),
+    [
+        (KILLED, {}, "memory runs out"),
+        (CRASHED, {}, "PYTHONFAULTHANDLER=1"),
+        (CRASHED, {"PYTHONFAULTHANDLER": "1"}, None),
+        ({**CRASHED, "traceback": FAULT}, {}, None),
+        ({**KILLED, "message": "was stuck in the timer scope 'step'"}, {}, None),
+        ({"message": "exited with code 1 and left no error file"}, {}, None),
+    ],
+)
+def test_a_silent_signal_gets_a_hint(monkeypatch, root, variables, hint):
+    """What sends it, or what shows more: not where somebody has said more already."""
+    for name in ("PYTHONFAULTHANDLER", "TORCHELASTIC_ENABLE_FILE_TIMER"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+
+    head = summary(report(failed(1), root=root), width=200).split("\n\n")[0]
+
+    if hint:
+        assert hint in head.splitlines()[1]
+    else:
+        assert ("memory" in head, "PYTHONFAULTHANDLER" in head) == (False, False)
+
+
 def test_the_root_cause_s_words_follow():
     """Its message, its file, the restarts that were spent."""
     root = {"file": FILE.format(1)}
@@ -268,8 +299,8 @@ def test_a_failure_without_a_report_is_summed_up_too():
 
     lines = stream.getvalue().splitlines()
     assert lines[0].startswith("elrun: train.py failed: rank 1 was killed by SIGKILL (local rank 1")
-    assert ["0", "0", "11", "exit code 3"] == re.split(r"\s{2,}", lines[3].strip())
-    assert ["1", "1", "12", "SIGKILL (first)"] == re.split(r"\s{2,}", lines[4].strip())
+    assert ["0", "0", "11", "exit code 3"] == re.split(r"\s{2,}", lines[4].strip())
+    assert ["1", "1", "12", "SIGKILL (first)"] == re.split(r"\s{2,}", lines[5].strip())
 
 
 def test_a_worker_that_never_started_has_no_pid():
