@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 from .handler import RendezvousConnectionError
+
+
+class _Wait:
+    """A wait over one connection for keys of which some are missing."""
+
+    def __init__(self, store: MemoryStore, missing: set[str]) -> None:
+        self.store = store
+        self.missing = missing
+        self.is_over = threading.Event()
 
 
 class _Shelf:
@@ -16,15 +24,35 @@ class _Shelf:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.values: dict[str, bytes] = {}
-        # Each wait has an event of its own: of a thousand, only those are woken whose key came.
-        self.waits: defaultdict[str, set[threading.Event]] = defaultdict(set)
+        self.waits: defaultdict[str, set[_Wait]] = defaultdict(set)
         self.is_lost = False
 
+    def begin(self, wait: _Wait) -> None:
+        for key in wait.missing:
+            self.waits[key].add(wait)
+        if not wait.missing:
+            wait.is_over.set()
+
     def wake(self, keys: Iterable[str]) -> None:
-        """Wake those that wait for one of these keys."""
+        """Wake those whose last missing key is among these: who waits for many is woken once."""
         for key in keys:
-            for wait in self.waits.get(key, ()):
-                wait.set()
+            for wait in self.waits.pop(key, ()):
+                wait.missing.discard(key)
+                if not wait.missing:
+                    wait.is_over.set()
+
+    def wake_all_of(self, store: MemoryStore | None) -> None:
+        """Wake all that wait over a connection, or over any."""
+        for waits in self.waits.values():
+            for wait in waits:
+                if store in (None, wait.store):
+                    wait.is_over.set()
+
+    def forget(self, wait: _Wait) -> None:
+        for key in wait.missing:
+            self.waits[key].discard(wait)
+            if not self.waits[key]:
+                del self.waits[key]
 
 
 class MemoryStore:
@@ -42,7 +70,7 @@ class MemoryStore:
         """Break every connection, as if the machine that holds the values went away."""
         with self._shelf.lock:
             self._shelf.is_lost = True
-            self._shelf.wake(list(self._shelf.waits))
+            self._shelf.wake_all_of(None)
 
     def add(self, key: str, amount: int) -> int:
         """Add to a counter; see ``Store.add``."""
@@ -77,39 +105,24 @@ class MemoryStore:
 
     def wait(self, keys: Sequence[str], timeout_s: float | None) -> list[bytes] | None:
         """Block until every key is there; see ``Store.wait``."""
-        deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        event = threading.Event()
-        missing = list(keys)
+        with self._shelf.lock:
+            self._check()
+            wait = _Wait(self, {key for key in keys if key not in self._shelf.values})
+            self._shelf.begin(wait)
         try:
-            while True:
-                with self._shelf.lock:
-                    self._check()
-                    values = self._shelf.values
-                    missing = [key for key in missing if key not in values]
-                    if not missing:
-                        return [values[key] for key in keys]
-                    event.clear()
-                    for key in keys:
-                        self._shelf.waits[key].add(event)
-                left_s = None if deadline is None else deadline - time.monotonic()
-                if (left_s is not None and left_s <= 0) or not event.wait(left_s):
-                    return None
+            wait.is_over.wait(timeout_s)
         finally:
-            self._forget(event, keys)
+            with self._shelf.lock:
+                self._shelf.forget(wait)
+        with self._shelf.lock:
+            self._check()
+            return None if wait.missing else [self._shelf.values[key] for key in keys]
 
     def close(self) -> None:
         """Break this connection; see ``Store.close``."""
         with self._shelf.lock:
             self._is_closed = True
-            self._shelf.wake(list(self._shelf.waits))
-
-    def _forget(self, event: threading.Event, keys: Sequence[str]) -> None:
-        with self._shelf.lock:
-            for key in keys:
-                waits = self._shelf.waits[key]
-                waits.discard(event)
-                if not waits:
-                    del self._shelf.waits[key]
+            self._shelf.wake_all_of(self)
 
     def _check(self) -> None:
         if self._is_closed or self._shelf.is_lost:

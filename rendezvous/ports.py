@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from .addresses import MAX_PORT
 
 _EPHEMERAL_RANGE_FILE = "/proc/sys/net/ipv4/ip_local_port_range"
+_LINE_BYTES = 64
 _CLAIMABLE = range(15000, MAX_PORT + 1)
 # What users of torch write into their scripts: the rendezvous' and the master's default port.
 _WELL_KNOWN = frozenset({29400, 29500})
@@ -91,8 +92,8 @@ def _nth(index: int, parts: Sequence[range]) -> int:
 
 def _ephemeral_range() -> tuple[int, int]:
     try:
-        with open(_EPHEMERAL_RANGE_FILE, "rb") as file:
-            low, high = file.read().split()
+        with open(_EPHEMERAL_RANGE_FILE, "rb", buffering=0) as file:
+            low, high = file.read(_LINE_BYTES).split()
             return int(low), int(high)
     except (OSError, ValueError):  # no /proc here: Linux's default, which few change
         return 32768, 60999

@@ -247,7 +247,9 @@ class Seat:
         drawn = draw_roster(
             self._round_number, self._number, seated, history, mine=self._node.limits
         )
-        standing = self._read_roster(self._store.create(self._keys.roster, write_roster(drawn)))
+        mine = write_roster(drawn)
+        stands = self._store.create(self._keys.roster, mine)
+        standing = drawn if stands == mine else self._read_roster(stands)
         if not standing.members:
             self._store.create(self._keys.verdict, write_verdict(VOID))
         if standing.sealed_by == self._number:
