@@ -253,7 +253,8 @@ class RendezvousHandler(ABC):
 class RoundHandler(RendezvousHandler):
     """A rendezvous whose rounds end by a verdict that every node learns at once.
 
-    All methods but ``next_rendezvous`` and ``collect`` take one store operation at most.
+    All methods but ``next_rendezvous``, ``collect`` and ``describe_wait``, which takes two, take
+    one store operation at most.
     """
 
     @property
@@ -283,6 +284,17 @@ class RoundHandler(RendezvousHandler):
         Raises:
             RendezvousConnectionError: The store was lost.
         """
+
+    def describe_wait(self) -> str:
+        """Say who is there by now, while another thread is in ``next_rendezvous``.
+
+        Returns:
+            A sentence without its end; "" where nothing is known, or no other node is waited for.
+
+        Raises:
+            RendezvousError: The store was lost, or holds something foreign.
+        """
+        return ""
 
     @abstractmethod
     def describe(self, profile: NodeProfile) -> None:

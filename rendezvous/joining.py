@@ -22,13 +22,15 @@ from .keys import RunKeys
 from .naming import name_hosts
 from .placing import places_to_write, unoccupied
 from .records import History, Node, Roster
-from .round import DOOR, has_room, void_roster
+from .round import DOOR, has_room, present, void_roster
 from .sealing import VOID, Seat, refusal
+from .shortfall import progress
 from .store import Store
 from .timing import Timing
 from .wire import (
     read_count,
     read_forming,
+    read_node,
     read_roster,
     read_verdict,
     write_roster,
@@ -38,6 +40,8 @@ from .wire import (
 log = logging.getLogger(__name__)
 
 _UNSEALED_LOOKS = 4
+_MOST_READ = 64
+"""Of more nodes, one that waits only asks how many there are: all of them ask, and at one time."""
 
 
 class Joining:
@@ -73,6 +77,7 @@ class Joining:
         self._bystander = bystander
         self._clock = clock
         self._seats: list[Seat] = []
+        self._is_standing_by = False
         self._round_number = number
 
     @property
@@ -96,6 +101,20 @@ class Joining:
             if place is not None:
                 return place
             number += 1
+
+    def describe_wait(self) -> str:
+        """Say, from any thread, who is there by now; "" where that is not what is waited for."""
+        if not self._seats or self._is_standing_by:
+            return ""
+        keys, limits = self._run.round(self._round_number), self._node.limits
+        taken = self._store.add(keys.seats, 0) % DOOR
+        if taken > _MOST_READ:
+            return progress(taken, {}, limits)
+        names = [keys.node(number) for number in range(taken)]
+        records = enumerate(zip(names, self._store.get(names), strict=True))
+        seated = {n: read_node(name, data) for n, (name, data) in records if data is not None}
+        there = present(seated, limits)
+        return progress(len(there), there, limits)
 
     def leave(self) -> None:
         """Give up every seat, from any thread."""
@@ -121,18 +140,21 @@ class Joining:
             self._heart,
             self._clock,
         )
+        origin = self._node.origin
+        is_survivor = origin is not None and origin.round == number - 1
+        self._is_standing_by = number > 0 and not is_survivor
         self._seats.append(seat)
         self._round_number = number
         seat.take()
-        origin = self._node.origin
         if number == 0:
             place = seat.await_place(lambda: None)
-        elif origin is not None and origin.round == number - 1:
+        elif is_survivor:
             place = seat.await_place(
                 functools.cache(lambda: read_history(self._store, self._run, number))
             )
         else:
             history = self._stand_by(number, seat)
+            self._is_standing_by = False
             place = seat.await_place(lambda: history)
         return place if isinstance(place, Placement) else None
 

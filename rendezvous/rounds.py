@@ -141,6 +141,12 @@ class RoundRendezvous(RoundHandler):
             place,
         )
 
+    def describe_wait(self) -> str:
+        """Say who is there by now, while another thread is in ``next_rendezvous``."""
+        with self._lock:
+            joining = self._joining
+        return "" if joining is None else joining.describe_wait()
+
     def verdict(self) -> Verdict | None:
         """Return the current round's verdict if there is one, without asking the store."""
         with self._lock:

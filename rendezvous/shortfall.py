@@ -1,4 +1,4 @@
-"""What to tell people when too few nodes came: who is there, and who is missing."""
+"""What to tell people while too few nodes are there, and when too few came: who, and who not."""
 
 from __future__ import annotations
 
@@ -31,3 +31,21 @@ def shortfall(
         return f"{said}; the others need the same --rdzv-endpoint and --rdzv-id"
     missing = name_members(sorted(absent_members(there, history)), history.roster)
     return f"{said}; missing since round {history.roster.round}: {missing}" if missing else said
+
+
+def progress(count: int, seated: Mapping[int, Node], mine: Limits) -> str:
+    """Return what to say of a round that has not come about yet.
+
+    Args:
+        count: How many nodes are there.
+        seated: The records of those that are to be named, by seat.
+        mine: What the node that waits was told.
+    """
+    wanted = f"{mine.min_nodes}" if mine.min_nodes == mine.max_nodes else f"{mine}"
+    said = f"{count} of {wanted} nodes {'is' if count == 1 else 'are'} here"
+    if seated:
+        said += f" ({name_hosts(seated.values())})"
+    missing = mine.min_nodes - count
+    return (
+        f"{said}; {missing} more {'is' if missing == 1 else 'are'} needed" if missing > 0 else said
+    )

@@ -331,6 +331,35 @@ def test_everybody_can_tell_that_a_run_has_ended(job, end):
     )
 
 
+def test_a_node_that_waits_can_say_for_whom(job):
+    """The others that are there, by their hosts; a spare waits for nobody to come."""
+    early = job.some(2, (3, 3))
+    assert "" == early[0].handler.describe_wait()
+    joins = [node.join() for node in early]
+    await_seats(early[0], ROUND_0, 2)
+
+    said = early[0].handler.describe_wait()
+    joins.append(job.node((3, 3)).join())
+    placements(joins)
+    spare = job.node((3, 3))
+    spare.join()
+    await_seats(spare, ROUND_1, 1)
+
+    host = socket.gethostname()
+    assert f"2 of 3 nodes are here ({host} (2 nodes)); 1 more is needed" == said
+    assert ["", ""] == [node.handler.describe_wait() for node in (early[0], spare)]
+
+
+def test_one_of_very_many_asks_only_how_many_there_are(memory_job):
+    """Were each to read all records, a thousand nodes would read a million."""
+    node = memory_job.node((1000, 1000))
+    node.join()
+    await_seats(node, ROUND_0, 1)
+    node.store.add(ROUND_0.seats, 899)
+
+    assert "900 of 1000 nodes are here; 100 more are needed" == node.handler.describe_wait()
+
+
 def test_too_few_nodes_in_time_is_an_error_that_counts_them(job):
     """The sentence names the run, who came, and the setting."""
     joins = [job.node((3, 3), join_timeout_s=0.2).join() for _ in range(2)]

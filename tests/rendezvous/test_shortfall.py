@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from elrun.rendezvous.handler import Verdict, VerdictKind
 from elrun.rendezvous.records import History, Limits, Member, Node, Origin, Roster
-from elrun.rendezvous.shortfall import shortfall
+from elrun.rendezvous.shortfall import progress, shortfall
 
 LIMITS = Limits(3, 3)
 
@@ -69,3 +69,25 @@ def test_a_long_list_is_cut():
 
     assert text.endswith("node8 (group rank 8) and 31 more")
     assert "node9" not in text
+
+
+@pytest.mark.parametrize(
+    ("hosts", "limits", "sentence"),
+    [
+        (["b", "a"], Limits(4, 4), "2 of 4 nodes are here (a and b); 2 more are needed"),
+        (["a"], Limits(2, 4), "1 of 2:4 nodes is here (a); 1 more is needed"),
+        (["a", "b"], Limits(2, 4), "2 of 2:4 nodes are here (a and b)"),
+    ],
+)
+def test_a_round_that_forms_says_how_far_it_is(hosts, limits, sentence):
+    """Who is there, and how many more it takes."""
+    seated = dict(enumerate(map(node, hosts)))
+
+    assert sentence == progress(len(hosts), seated, limits)
+
+
+def test_of_many_nodes_only_the_number_is_said():
+    """Not all of them are read."""
+    assert "900 of 1000 nodes are here; 100 more are needed" == progress(
+        900, {}, Limits(1000, 1000)
+    )
