@@ -213,10 +213,10 @@ class SimpleElasticAgent(Recording, Measuring, ElasticAgent):
         result = self._look_at(group)
         while True:  # look first, wait then: what a wake-up told may have come before the wait
             verdict = self._rounds.verdict()
-            step = next_step(result.state, verdict, self._remaining_restarts, waited=waited)
+            step = next_step(result.state, verdict, self._usable_restarts, waited=waited)
             if step is Step.REPORT_FAILURE:
                 verdict = self._report_failure(result)
-                step = next_step(result.state, verdict, self._remaining_restarts)
+                step = next_step(result.state, verdict, self._usable_restarts)
             waited = step is Step.WAIT_FOR_OTHERS
             self._record_verdict(verdict, step)
             match step:
@@ -264,7 +264,7 @@ class SimpleElasticAgent(Recording, Measuring, ElasticAgent):
     def _report_failure(self, result: RunResult) -> Verdict:
         """Tell the other nodes that a worker failed here; return the verdict that stands."""
         failure = self._describe_failure(result)
-        if self._remaining_restarts == 0:
+        if self._usable_restarts == 0:
             with contextlib.suppress(RendezvousError):  # concluding will show what is wrong
                 self._ask(self._rounds.await_signs_of_life)
         return self._ask(lambda: self._rounds.conclude(failure))
@@ -397,6 +397,11 @@ class SimpleElasticAgent(Recording, Measuring, ElasticAgent):
     def _group_rank(self) -> int:
         rank = self._worker_group.group_rank
         return -1 if rank is None else rank
+
+    @property
+    def _usable_restarts(self) -> int:
+        """Restarts that the job has left, as far as this node is fit for one."""
+        return self._remaining_restarts
 
     @property
     def _restart_count(self) -> int:

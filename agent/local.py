@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..rendezvous.handler import (
     RendezvousConnectionError,
+    RendezvousError,
     RendezvousInfo,
     Verdict,
     VerdictKind,
@@ -23,6 +24,7 @@ from .environment import (
     ENABLE_FILE_TIMER,
     HEALTH_CHECK_PORT,
     SIGNALS_TO_HANDLE,
+    UNINTERRUPTIBLE_STATE_TIMEOUT,
     inherited_environment,
     shared_environment,
     worker_environment,
@@ -39,6 +41,7 @@ from .worker import RunResult, UsageError, WorkerGroup, WorkerSpec, WorkerState
 if TYPE_CHECKING:
     from .executing import Executor
     from .health import AgentHealth
+    from .kernel_waits import KernelWaits
     from .numa import CpuBinding
     from .preload import Preloading
     from .report import RootCause
@@ -100,6 +103,8 @@ class LocalElasticAgent(SimpleElasticAgent):
         self._binding = _binding_of(spec)
         self._health: AgentHealth | None = None
         self._watchdog: Watchdog | None = None
+        self._kernel_waits = self._begin_watching_kernel_waits()
+        self._is_fit = True
         self._rounds.subscribe(self._wake.notify)
 
     def run(self, role: str = DEFAULT_ROLE) -> RunResult:
@@ -188,6 +193,13 @@ class LocalElasticAgent(SimpleElasticAgent):
 
         return begin_watchdog(self._environ, self._rounds.get_run_id(), self._log_watchdog_event)
 
+    def _begin_watching_kernel_waits(self) -> KernelWaits | None:
+        if not self._environ.get(UNINTERRUPTIBLE_STATE_TIMEOUT):
+            return None
+        from .kernel_waits import watch_kernel_waits  # noqa: PLC0415  few jobs
+
+        return watch_kernel_waits(self._environ)
+
     def _timer_environment(self) -> dict[str, str]:
         return self._watchdog.environment(self._environ) if self._watchdog else {}
 
@@ -234,7 +246,7 @@ class LocalElasticAgent(SimpleElasticAgent):
             return RunResult(WorkerState.UNKNOWN)
         ended = self._pcontext.look()
         if ended is None:
-            return RunResult(WorkerState.HEALTHY)
+            return self._look_for_kernel_waits(worker_group)
         rank_of = {worker.local_rank: worker.global_rank for worker in worker_group.workers}
         if ended.is_failed():
             return RunResult(
@@ -246,12 +258,28 @@ class LocalElasticAgent(SimpleElasticAgent):
             return_values={rank_of[local]: each for local, each in ended.return_values.items()},
         )
 
+    def _look_for_kernel_waits(self, worker_group: WorkerGroup) -> RunResult:
+        """Return how workers stand of which none has ended."""
+        if self._kernel_waits is None or self._pcontext is None:
+            return RunResult(WorkerState.HEALTHY)
+        held = self._kernel_waits.look(self._pcontext.running_pids(), time.monotonic())
+        if not held:
+            return RunResult(WorkerState.HEALTHY)
+        self._is_fit = False  # what is stuck holds a device that new workers would need
+        rank_of = {worker.local_rank: worker.global_rank for worker in worker_group.workers}
+        failures = {rank_of[local]: failure for local, failure in held.items()}
+        return RunResult(WorkerState.UNHEALTHY, failures=failures)
+
+    @property
+    def _usable_restarts(self) -> int:
+        return super()._usable_restarts if self._is_fit else 0
+
     @property
     def _watch_interval(self) -> float | None:
         own_monitor = type(self)._monitor_workers is not LocalElasticAgent._monitor_workers  # noqa: SLF001
         if own_monitor or self._rounds.has_to_be_asked:
             return self._worker_group.spec.monitor_interval
-        return None
+        return None if self._kernel_waits is None else self._kernel_waits.look_interval_s
 
     def _wait_for_change(self, timeout_s: float | None) -> None:
         workers = self._pcontext.filenos() if self._pcontext else []
@@ -283,9 +311,16 @@ class LocalElasticAgent(SimpleElasticAgent):
         while not call.is_done:
             self._wait((), patience_s)
             if patience_s and time.monotonic() - started_at >= patience_s and not call.is_done:
-                log.warning("waiting for other nodes to join run %r", self._rounds.get_run_id())
+                Call(self._tell_of_the_wait, self._wake.notify)
                 patience_s = None
         return call.result()
+
+    def _tell_of_the_wait(self) -> None:
+        who = ""
+        with contextlib.suppress(RendezvousError):  # whoever waits for the round will tell
+            who = self._rounds.describe_wait()
+        said = f": {who}" if who else ""
+        log.warning("waiting for other nodes to join run %r%s", self._rounds.get_run_id(), said)
 
     def _ask(self, question: Callable[[], _T]) -> _T:
         """Ask in a thread: a store whose host has frozen must not make this agent deaf.

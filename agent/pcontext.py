@@ -121,6 +121,10 @@ class PContext(ABC):
         """Return the process ids by local rank, without those that could not be started."""
         return {rank: process.pid for rank, process in self._processes.items()}
 
+    def running_pids(self) -> dict[int, int]:
+        """Return the process ids of those that have not been seen to end, by local rank."""
+        return {rank: process.pid for rank, process in self._running().items()}
+
     def filenos(self) -> list[int]:
         """Return one descriptor for each running worker, readable once it has ended."""
         return [process.ended_fd for process in self._running().values()]
