@@ -100,7 +100,7 @@ def _launch(plan: Plan, console: Console, launch: Launch | None) -> _End:
     except ChildFailedError as failed:
         return _End(_tell_failure(failed, console), failed)
     except SignalException as stopped:
-        console.say(f"stopped by {stopped.sigval.name}, and so were its workers")
+        console.say(f"stopped by {stopped.sigval.name}; none of its workers is left")
         return _End(exit_code_of_signal(stopped.sigval), stopped)
     except RendezvousError as error:
         console.say(f"the rendezvous failed: {error}")

@@ -16,8 +16,13 @@ if TYPE_CHECKING:
 def main() -> NoReturn:
     """Run the command line and exit with its code."""
     gc.disable()  # a start makes no garbage: looking for it was a fifteenth of the time
-    from .launcher.cli import run  # noqa: PLC0415  the console script's import of this module stays free
+    try:
+        from .launcher.cli import run  # noqa: PLC0415  this module's import stays free
+    except KeyboardInterrupt:  # so early that there is nothing to stop
+        import signal  # noqa: PLC0415  rarely
 
+        sys.stderr.write("elrun: interrupted\n")
+        sys.exit(128 + signal.SIGINT)
     code = run(sys.argv[1:], _launch)
     # All is closed and flushed by now. A thread may still block inside torch's store for an answer
     # that nobody wants any more; taking the interpreter down around it aborts the process.

@@ -64,7 +64,7 @@ def test_a_signal_is_told_in_one_line(run):
     """With what became of the workers."""
     stopped = SignalException("stop", signal.SIGTERM)
 
-    assert (143, "elrun: stopped by SIGTERM, and so were its workers\n") == run(error=stopped)
+    assert (143, "elrun: stopped by SIGTERM; none of its workers is left\n") == run(error=stopped)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import textwrap
 
 import pytest
 
@@ -142,7 +143,27 @@ def test_an_interrupt_stops_the_workers(tmp_path):
         said = job.stderr.read()
 
     assert 130 == job.returncode
-    assert "elrun: stopped by SIGINT, and so were its workers" == said.splitlines()[-1]
+    assert "elrun: stopped by SIGINT; none of its workers is left" == said.splitlines()[-1]
+
+
+def test_an_interrupt_while_elrun_is_still_loaded_is_told_in_one_line(run):
+    """A traceback of its imports would look like a fault."""
+    interrupted = """
+        import sys
+        from elrun.__main__ import main
+
+        class CtrlC:
+            def find_spec(self, name, path=None, target=None):
+                if name == "elrun.launcher.command":
+                    raise KeyboardInterrupt
+
+        sys.meta_path.insert(0, CtrlC())
+        main()
+    """
+
+    done = run(command=(sys.executable, "-c", textwrap.dedent(interrupted)))
+
+    assert (130, "", "elrun: interrupted\n") == (done.returncode, done.stdout, done.stderr)
 
 
 def test_a_program_may_catch_the_failure_of_main(run):
