@@ -145,7 +145,9 @@ class RoundRendezvous(RoundHandler):
         """Say who is there by now, while another thread is in ``next_rendezvous``."""
         with self._lock:
             joining = self._joining
-        return "" if joining is None else joining.describe_wait()
+        if joining is not None:
+            return joining.describe_wait()
+        return "" if self._access.connection else "the store that they meet in is not reached yet"
 
     def verdict(self) -> Verdict | None:
         """Return the current round's verdict if there is one, without asking the store."""

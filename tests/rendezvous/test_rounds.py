@@ -334,7 +334,7 @@ def test_everybody_can_tell_that_a_run_has_ended(job, end):
 def test_a_node_that_waits_can_say_for_whom(job):
     """The others that are there, by their hosts; a spare waits for nobody to come."""
     early = job.some(2, (3, 3))
-    assert "" == early[0].handler.describe_wait()
+    assert "the store that they meet in is not reached yet" == early[0].handler.describe_wait()
     joins = [node.join() for node in early]
     await_seats(early[0], ROUND_0, 2)
 
