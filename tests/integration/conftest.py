@@ -3,7 +3,6 @@
 import os
 import select
 import signal
-import socket
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from elrun.rendezvous.etcd_server import EtcdServer
+from elrun.rendezvous.ports import PortClaim
 
 TOKEN = "ELRUN_TEST_JOB"
 
@@ -123,14 +123,19 @@ def _script(tmp_path):
     return write
 
 
+@pytest.fixture(name="vacant_endpoint")
+def _vacant_endpoint():
+    """An endpoint at which nobody listens, and where only this test's jobs will."""
+    claim = PortClaim.take()
+    yield f"127.0.0.1:{claim.port}"
+    claim.release()
+
+
 @pytest.fixture(name="meeting", params=["c10d", "etcd-v2", "etcd-v3"])
-def _meeting(request):
+def _meeting(request, vacant_endpoint):
     """A backend, and an endpoint for it."""
     if request.param == "c10d":
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            endpoint = f"127.0.0.1:{probe.getsockname()[1]}"
-        yield request.param, endpoint
+        yield request.param, vacant_endpoint
     else:
         with EtcdServer(v2=request.param == "etcd-v2") as server:
             yield request.param, server.get_endpoint()

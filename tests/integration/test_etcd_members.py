@@ -2,20 +2,9 @@
 
 import pytest
 from cluster_kit import EtcdCluster
+from job_kit import RunningJob
 
 pytestmark = pytest.mark.integration
-
-# Each rank says that it runs, and goes on when the test writes its file.
-GOES_ON = """
-import os, sys, time
-attempt = os.environ["TORCHELASTIC_RESTART_COUNT"]
-sys.stdout.write(f"running {attempt}\\n")
-sys.stdout.flush()
-if attempt == "0":
-    while not os.path.exists(os.environ["GO"]):
-        time.sleep(0.02)
-    sys.exit(9 if os.environ["RANK"] == "0" else 0)
-"""
 
 
 @pytest.fixture(params=["etcd-v3", "etcd-v2"], name="backend")
@@ -36,28 +25,10 @@ def _cluster(backend, host, tmp_path):
         yield cluster
 
 
-class RunningJob:
-    """Two agents whose workers run; ``go`` lets one fail, so that all meet again."""
-
-    def __init__(self, elrun, path, meeting, go):
-        options = [*meeting, "--rdzv-id", "job", "--nnodes", 2, "--max-restarts", 1]
-        self._jobs = [elrun(*options, path, env={"GO": str(go)}) for _ in range(2)]
-        self.go = go
-        for job in self._jobs:
-            job.wait_for_line("running 0")
-
-    def ends(self):
-        """Return exit code, standard output and standard error of both agents."""
-        return [job.finish() for job in self._jobs]
-
-
 @pytest.fixture(name="job")
-def _job(elrun, script, backend, cluster, tmp_path):
+def _job(elrun, backend, cluster, tmp_path):
     meeting = ["--rdzv-backend", backend, "--rdzv-endpoint", cluster.endpoints]
-    return RunningJob(elrun, script(GOES_ON), meeting, tmp_path / "go")
-
-
-WELL = [(0, "running 0\nrunning 1\n")] * 2
+    return RunningJob(elrun, meeting, tmp_path / "go")
 
 
 def test_a_member_may_die(job, cluster):
@@ -67,7 +38,7 @@ def test_a_member_may_die(job, cluster):
     job.go.touch()
 
     ends = job.ends()
-    assert WELL == [end[:2] for end in ends], ends
+    assert RunningJob.WELL == [end[:2] for end in ends], ends
 
 
 @pytest.mark.parametrize("host", ["::1"])
@@ -79,7 +50,7 @@ def test_members_may_be_reached_over_ipv6(job, cluster, host):
     job.go.touch()
 
     ends = job.ends()
-    assert WELL == [end[:2] for end in ends], ends
+    assert RunningJob.WELL == [end[:2] for end in ends], ends
 
 
 def test_a_member_may_freeze(job, cluster):
@@ -89,7 +60,7 @@ def test_a_member_may_freeze(job, cluster):
     job.go.touch()
 
     ends = job.ends()
-    assert WELL == [end[:2] for end in ends], ends
+    assert RunningJob.WELL == [end[:2] for end in ends], ends
 
 
 def test_the_leader_may_die(job, cluster):
@@ -99,7 +70,7 @@ def test_the_leader_may_die(job, cluster):
     job.go.touch()
 
     ends = job.ends()
-    assert WELL == [end[:2] for end in ends], ends
+    assert RunningJob.WELL == [end[:2] for end in ends], ends
 
 
 def test_too_few_members_end_the_job(job, cluster):
@@ -122,4 +93,4 @@ def test_members_that_come_back_in_time_are_not_missed(job, cluster):
     job.go.touch()
 
     ends = job.ends()
-    assert WELL == [end[:2] for end in ends], ends
+    assert RunningJob.WELL == [end[:2] for end in ends], ends

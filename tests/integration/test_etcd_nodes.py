@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from elrun.rendezvous.etcd_server import EtcdServer
+from job_kit import RunningJob
 
 pytestmark = pytest.mark.integration
 
@@ -31,17 +32,6 @@ sys.stdout.flush()
 if os.environ["GROUP_WORLD_SIZE"] == "1":
     signal.pause()
 """
-# Each rank says that it runs, and goes on when the test writes its file.
-GOES_ON = """
-import os, sys, time
-attempt = os.environ["TORCHELASTIC_RESTART_COUNT"]
-sys.stdout.write(f"running {attempt}\\n")
-sys.stdout.flush()
-if attempt == "0":
-    while not os.path.exists(os.environ["GO"]):
-        time.sleep(0.02)
-    sys.exit(9 if os.environ["RANK"] == "0" else 0)
-"""
 HANG = "import signal, sys; sys.stdout.write('ready\\n'); sys.stdout.flush(); signal.pause()"
 
 
@@ -57,13 +47,17 @@ def _server(backend, tmp_path):
         yield server
 
 
+@pytest.fixture(name="meeting_there")
+def _meeting_there(backend, server):
+    return ["--rdzv-backend", backend, "--rdzv-endpoint", server.get_endpoint()]
+
+
 @pytest.fixture(name="agent")
-def _agent(elrun, backend, server):
+def _agent(elrun, meeting_there):
     """Start an agent of the job."""
-    meeting = ["--rdzv-backend", backend, "--rdzv-endpoint", server.get_endpoint()]
 
     def start(*args, **options):
-        return elrun(*meeting, "--rdzv-id", "job/1", *args, **options)
+        return elrun(*meeting_there, "--rdzv-id", "job/1", *args, **options)
 
     return start
 
@@ -115,21 +109,17 @@ def test_the_agent_imports_no_torch(agent, script):
     assert [False, False] == ["libtorch" in each for each in maps]
 
 
-def test_etcd_may_be_killed_and_come_back(agent, script, server, backend, tmp_path):
+def test_etcd_may_be_killed_and_come_back(elrun, meeting_there, server, backend, tmp_path):
     """The job goes on, and the failure after that restarts it as ever."""
-    go = tmp_path / "go"
-    options = ["--nnodes", 2, "--max-restarts", 1, script(GOES_ON)]
-    jobs = [agent(*options, env={"GO": str(go)}) for _ in range(2)]
-    for job in jobs:
-        job.wait_for_line("running 0")
+    job = RunningJob(elrun, meeting_there, tmp_path / "go")
     port = server.get_port()
     server.stop()
     again = EtcdServer(v2=backend == "etcd-v2", data_dir=str(tmp_path / "etcd"), port=port)
     with again:
-        go.touch()
-        ends = [job.finish() for job in jobs]
+        job.go.touch()
+        ends = job.ends()
 
-    assert [(0, "running 0\nrunning 1\n")] * 2 == [end[:2] for end in ends], ends
+    assert RunningJob.WELL == [end[:2] for end in ends], ends
 
 
 def test_etcd_that_stays_away_ends_the_job(agent, script, server):

@@ -6,6 +6,7 @@ import signal
 import socket
 
 import pytest
+from job_kit import can_connect, until
 
 pytestmark = pytest.mark.integration
 
@@ -29,34 +30,18 @@ while True:
 
 
 @pytest.fixture(name="agents")
-def _agents(elrun):
+def _agents(elrun, vacant_endpoint):
     """Start agents of one job, the one that hosts the store first."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        endpoint = f"127.0.0.1:{probe.getsockname()[1]}"
 
     def start(count, *args):
-        meeting = ["--rdzv-backend", "c10d", "--rdzv-endpoint", endpoint, "--rdzv-id", "job"]
+        where = ["--rdzv-backend", "c10d", "--rdzv-endpoint", vacant_endpoint]
         jobs = []
         for _ in range(count):
-            jobs.append(elrun(*meeting, *args))
-            until(lambda: can_connect(endpoint))
+            jobs.append(elrun(*where, "--rdzv-id", "job", *args))
+            until(lambda: can_connect(vacant_endpoint))
         return jobs
 
-    start.endpoint = endpoint
     return start
-
-
-def can_connect(endpoint):
-    host, port = endpoint.split(":")
-    with socket.socket() as probe:
-        return probe.connect_ex((host, int(port))) == 0
-
-
-def until(condition):
-    """Return once the condition holds; the test's time-out bounds the wait."""
-    while not condition():
-        select.select([], [], [], 0.05)
 
 
 def wait_for_lines(jobs, line):
@@ -140,7 +125,7 @@ def test_a_new_agent_takes_a_killed_ones_place(agents, script):
     assert ["nodes 2 restart 0\n" * 2, "nodes 2 restart 0\n"] == stop([first, third])
 
 
-def test_the_loss_of_the_stores_host_ends_the_others(agents, script):
+def test_the_loss_of_the_stores_host_ends_the_others(agents, vacant_endpoint, script):
     """They stop their workers, name the endpoint, and a scheduler may requeue the job."""
     host, *others = agents(3, "--nnodes", "3", script(HANG))
     wait_for_lines([host, *others], "nodes 3")
@@ -149,7 +134,7 @@ def test_the_loss_of_the_stores_host_ends_the_others(agents, script):
 
     ends = [job.finish() for job in others]
     assert [75, 75] == [code for code, _, _ in ends]
-    assert all(agents.endpoint in err for _, _, err in ends)
+    assert all(vacant_endpoint in err for _, _, err in ends)
 
 
 def test_survivors_that_wait_in_vain_name_who_is_missing(agents, script):

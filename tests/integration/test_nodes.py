@@ -1,11 +1,10 @@
 """Jobs of several agents that meet over c10d, here side by side on one machine."""
 
 import os
-import select
 import signal
-import socket
 
 import pytest
+from job_kit import can_connect, until
 
 pytestmark = pytest.mark.integration
 
@@ -55,29 +54,14 @@ HANG = "import signal, sys; sys.stdout.write('ready\\n'); signal.pause()"
 
 
 @pytest.fixture(name="c10d")
-def _c10d(elrun):
+def _c10d(elrun, vacant_endpoint):
     """Start an agent of the job; all of them meet at one free port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
 
     def start(*args, **options):
-        meeting = ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{port}"]
+        meeting = ["--rdzv-backend", "c10d", "--rdzv-endpoint", vacant_endpoint]
         return elrun(*meeting, "--rdzv-id", "job", *args, **options)
 
-    start.port = port
     return start
-
-
-def can_connect(port):
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def until(condition):
-    """Return once the condition holds; the test's time-out bounds the wait."""
-    while not condition():
-        select.select([], [], [], 0.05)
 
 
 def test_two_agents_form_one_job(c10d, script):
@@ -186,10 +170,10 @@ def test_an_endpoint_that_nobody_hosts_is_named(elrun, script):
     assert "192.0.2.1:29400" in err
 
 
-def test_a_signal_ends_the_wait_for_other_nodes(c10d, script):
+def test_a_signal_ends_the_wait_for_other_nodes(c10d, vacant_endpoint, script):
     """An agent that waits for others can be stopped at once."""
     job = c10d("--nnodes", 2, script(HANG))
-    until(lambda: can_connect(c10d.port))
+    until(lambda: can_connect(vacant_endpoint))
 
     job.signal(signal.SIGTERM)
 

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 from elrun.rendezvous.etcd_server import EtcdServer
-from elrun.rendezvous.ports import free_port
 
 pytestmark = pytest.mark.integration
 
@@ -19,10 +18,10 @@ TELL_ENVIRONMENT = "import os; print(sorted(k for k, v in os.environ.items() if 
 
 
 @pytest.fixture(name="endpoint", params=["c10d", "etcd-v3"])
-def _endpoint(request):
+def _endpoint(request, vacant_endpoint):
     """Return the options that say where to meet."""
     if request.param == "c10d":
-        yield ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{free_port()}"]
+        yield ["--rdzv-backend", "c10d", "--rdzv-endpoint", vacant_endpoint]
         return
     with EtcdServer() as server:
         yield ["--rdzv-backend", "etcd-v3", "--rdzv-endpoint", server.get_endpoint()]

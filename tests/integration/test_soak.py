@@ -11,13 +11,13 @@ import os
 import random
 import select
 import signal
-import socket
 import sys
 import time
 from pathlib import Path
 
 import pytest
 from elrun.rendezvous.etcd_server import EtcdServer
+from job_kit import can_connect
 from journal_kit import read_lines, read_steps
 
 SOAK_S = float(os.environ.get("ELRUN_SOAK_S", "20"))
@@ -157,14 +157,8 @@ class Soak:
         self.history.append(f"{time.monotonic() - self._began_at:6.2f} s  {what}")
 
 
-def can_connect(endpoint):
-    host, port = endpoint.split(":")
-    with socket.socket() as probe:
-        return probe.connect_ex((host, int(port))) == 0
-
-
 @pytest.fixture(params=["c10d", "etcd-v3"], name="soak")
-def _soak(elrun, request, tmp_path):
+def _soak(elrun, request, vacant_endpoint, tmp_path):
     def soak(endpoint, *, keeps_first):
         meeting = ["--rdzv-backend", request.param, "--rdzv-endpoint", endpoint]
         return Soak(
@@ -176,10 +170,7 @@ def _soak(elrun, request, tmp_path):
         )
 
     if request.param == "c10d":
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            endpoint = f"127.0.0.1:{probe.getsockname()[1]}"
-        yield soak(endpoint, keeps_first=True)
+        yield soak(vacant_endpoint, keeps_first=True)
     else:
         with EtcdServer() as server:
             yield soak(server.get_endpoint(), keeps_first=False)
