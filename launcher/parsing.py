@@ -162,6 +162,8 @@ def parse_host(text: str) -> str:
         raise ValueError("give a host name or an address, such as node1 or 10.0.0.1")
     if ":" in bare and not _is_ipv6(bare):
         raise ValueError("give a host name or an address, without a port")
+    if bare.isdecimal():  # a port by itself would be looked up as an address, and found
+        raise ValueError("the host is missing; give its name or address, such as node1 or 10.0.0.1")
     return bare
 
 

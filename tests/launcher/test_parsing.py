@@ -153,3 +153,10 @@ def test_streams_are_read_for_any_local_rank():
 def test_a_host_loses_its_brackets(text, expected):
     """Torchrun's users write IPv6 addresses in either way."""
     assert expected == parsing.parse_host(text)
+
+
+@pytest.mark.parametrize("parse", [parsing.parse_host, parsing.parse_endpoint])
+def test_a_port_by_itself_is_no_host(parse):
+    """The system would take 29400 for the address 0.0.114.216."""
+    with pytest.raises(ValueError, match="the host is missing"):
+        parse("29400")
