@@ -1,6 +1,5 @@
 """Events as values, and as lines of JSON."""
 
-import json
 import os
 
 import pytest
@@ -26,18 +25,6 @@ STEP_LINE = (
     '"node_state": "INIT", "master_endpoint": "", "rank": null, "local_id": null, '
     '"error_trace": "", "timestamp": 1790000000123}'
 )
-
-
-@pytest.fixture(name="log")
-def _log(tmp_path):
-    """Return the events that were recorded under the name ``log.name``, as JSON values."""
-
-    def read():
-        close(read.name, 30)
-        return [json.loads(line) for line in (tmp_path / "events").read_text().splitlines()]
-
-    read.name = f"file:{tmp_path / 'events'}"
-    return read
 
 
 @pytest.mark.parametrize(("event", "line"), [(EVENT, EVENT_LINE), (STEP, STEP_LINE)])

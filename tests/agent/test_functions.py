@@ -26,9 +26,8 @@ def _method(request):
 
 
 @pytest.fixture(name="start")
-def _start(method):
-    """Start workers that run a function, with arguments by local rank; closed at the end."""
-    contexts = []
+def _start(method, contexts):
+    """Start workers that run a function, with arguments by local rank."""
 
     def start(function, *args, envs=None, logs=None):
         contexts.append(
@@ -43,9 +42,7 @@ def _start(method):
         )
         return contexts[-1]
 
-    yield start
-    for context in contexts:
-        context.close(signal.SIGKILL)
+    return start
 
 
 @pytest.fixture(name="error_file")

@@ -19,17 +19,14 @@ DEAF = "trap '' TERM; echo > {ear}; while :; do read -t 1000 < {never}; done"
 
 
 @pytest.fixture(name="shells")
-def _shells():
-    """Start workers that are shell scripts; they are closed at the end."""
-    contexts = []
+def _shells(contexts):
+    """Start workers that are shell scripts."""
 
     def start(*scripts, **options):
         contexts.append(start_shells(*scripts, **options))
         return contexts[-1]
 
-    yield start
-    for context in contexts:
-        context.close(signal.SIGKILL)
+    return start
 
 
 @pytest.fixture(name="ear")
@@ -275,20 +272,20 @@ def test_what_a_worker_left_behind_is_stopped(shells, ear, tmp_path):
     assert worker_kit.have_ended(pids)
 
 
-def test_processes_with_sessions_of_their_own_are_stopped(shells, ear):
-    """A descendant that made itself a session is found by its parents, or by its mark."""
-    child = f"setsid sh -c 'echo $$ > {ear.path}; exec sleep 1000'"
-    context = shells(f"{child} & {HANG}")
-    pids = ear.hear()
-
-    context.close()
-
-    assert worker_kit.have_ended(pids)
+SLEEPER = "sh -c 'echo $$ > {ear}; exec sleep 1000'"
 
 
-def test_a_daemon_that_a_worker_started_is_stopped(shells, ear):
-    """A process that was orphaned long ago, in a session of its own, still carries the mark."""
-    context = shells(f"(setsid sh -c 'echo $$ > {ear.path}; exec sleep 1000' &) ; {HANG}")
+@pytest.mark.parametrize(
+    "child",
+    [
+        pytest.param(f"setsid {SLEEPER} &", id="a session of its own, known by its parents"),
+        pytest.param(f"(setsid {SLEEPER} &) ;", id="a daemon, which still carries the mark"),
+        pytest.param(f"setsid env -i {SLEEPER} &", id="no mark, but its parents were seen"),
+    ],
+)
+def test_a_descendant_that_left_the_session_is_stopped(shells, ear, child):
+    """Whatever it did to be on its own."""
+    context = shells(f"{child.format(ear=ear.path)} {HANG}")
     pids = ear.hear()
 
     context.close()
@@ -303,17 +300,6 @@ def test_a_daemon_is_found_while_it_executes_a_program(shells, ear, tmp_path):
     context = shells(f"(setsid sh -c 'echo $$ > {ear.path}; exec sh {endless}' &); exit 3")
     pids = ear.hear()
     context.wait()
-
-    context.close()
-
-    assert worker_kit.have_ended(pids)
-
-
-def test_a_session_with_an_environment_of_its_own_is_stopped(shells, ear):
-    """What carries no mark is known from when its parents lived."""
-    child = f"setsid env -i sh -c 'echo $$ > {ear.path}; exec sleep 1000'"
-    context = shells(f"{child} & {HANG}")
-    pids = ear.hear()
 
     context.close()
 

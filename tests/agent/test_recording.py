@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from agent_kit import HEALTHY, SUCCEEDED, ScriptedRounds, TorchrunHandler, agent_with, failed
 from elrun.agent import SignalException, WorkerState
-from elrun.agent.events import Event, EventSource, close
+from elrun.agent.events import Event, EventSource
 from elrun.agent.failure import ProcessFailure
 from elrun.agent.worker import RunResult
 from elrun.rendezvous.handler import (
@@ -26,19 +26,6 @@ BEGINNING = (
     "WORKER1 START",
 )
 GOOD_END = ("rendezvous.ended SUCCEEDED", "WORKER0 SUCCEEDED", "WORKER1 SUCCEEDED")
-
-
-@pytest.fixture(name="log")
-def _log(tmp_path):
-    """Return what was recorded under the name ``log.name``, as JSON values."""
-
-    def read():
-        close(read.name, 30)
-        return [json.loads(line) for line in (tmp_path / "events").read_text().splitlines()]
-
-    read.name = f"file:{tmp_path / 'events'}"
-    yield read
-    close(read.name, 30)
 
 
 def told(line):

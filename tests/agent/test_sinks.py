@@ -93,26 +93,18 @@ def test_another_fault_is_another_warning(faults, caplog):
     assert 3 == len(warnings_in(caplog))
 
 
-def test_a_disk_with_room_again_is_written_again(full, tmp_path, faults):
-    """What came while it was full is lost, what comes later isn't."""
-    sink = Sink(full, "file", faults, retry_s=0)
+@pytest.mark.parametrize(("retry_s", "kept"), [(0, b"kept\n"), (3600, b"")])
+def test_a_disk_with_room_again_is_written_again_after_a_while(
+    full, tmp_path, faults, retry_s, kept
+):
+    """What came while it was full is lost, and what comes before it is tried again."""
+    sink = Sink(full, "file", faults, retry_s=retry_s)
     sink.write(b"lost\n")
     with open(tmp_path / "log", "wb") as roomy:
         os.dup2(roomy.fileno(), full)
     sink.write(b"kept\n")
 
-    assert b"kept\n" == (tmp_path / "log").read_bytes()
-
-
-def test_a_full_disk_is_left_alone_for_a_while(full, tmp_path, faults):
-    """It isn't tried at every line."""
-    sink = Sink(full, "file", faults, retry_s=3600)
-    sink.write(b"lost\n")
-    with open(tmp_path / "log", "wb") as roomy:
-        os.dup2(roomy.fileno(), full)
-    sink.write(b"lost, too\n")
-
-    assert b"" == (tmp_path / "log").read_bytes()
+    assert kept == (tmp_path / "log").read_bytes()
 
 
 def test_a_reader_that_left_is_no_warning(pipe, faults, caplog):

@@ -123,6 +123,14 @@ def meet(nodes):
     return [join.result(PATIENCE_S).placement for join in joins]
 
 
+def restart(nodes):
+    """Let a worker fail, and all meet again."""
+    nodes[0].handler.conclude(Verdict(VerdictKind.WORKER_FAILED, 0))
+    for node in nodes:
+        node.await_verdict()
+    meet(nodes)
+
+
 def test_the_survivors_meet_at_the_next_endpoint(network):
     """In their old order, in the next round, and it costs no restart."""
     nodes = [network.node(home) for home in range(3)]
@@ -145,10 +153,7 @@ def test_the_restarts_that_were_spent_are_carried_over(network):
     """The budget is the job's, wherever it meets."""
     nodes = [network.node(home) for home in range(3)]
     meet(nodes)
-    nodes[0].handler.conclude(Verdict(VerdictKind.WORKER_FAILED, 0))
-    for node in nodes:
-        node.await_verdict()
-    meet(nodes)
+    restart(nodes)
     network.lose(0)
     for node in nodes[1:]:
         node.await_verdict()
@@ -180,10 +185,7 @@ def test_where_others_have_begun_anew_survivors_are_newcomers(network):
     """Whoever finds an empty store begins with round 0. The restarts are not forgotten."""
     nodes = [network.node(home) for home in range(3)]
     meet(nodes)
-    nodes[0].handler.conclude(Verdict(VerdictKind.WORKER_FAILED, 0))
-    for node in nodes:
-        node.await_verdict()
-    meet(nodes)
+    restart(nodes)
     network.store_at(1)
     network.cut.add((None, 0))
     fresh = network.node(None)

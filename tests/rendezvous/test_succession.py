@@ -112,13 +112,17 @@ def test_a_node_that_was_started_again_joins_those_who_moved(node, network, pass
     assert (False, ["joined 1"]) == (connection.is_host, network.done)
 
 
-def test_after_a_loss_the_next_one_serves_at_once(node, network, passing):
-    """The survivors lose no time."""
+def after_a_loss(succession, network, passing):
+    """Return where a node goes that was at the first endpoint when that was lost."""
     network.serving.add(0)
-    succession = node(1)
     succession(passing)
     network.serving.clear()
-    connection = succession(passing)
+    return succession(passing)
+
+
+def test_after_a_loss_the_next_one_serves_at_once(node, network, passing):
+    """The survivors lose no time."""
+    connection = after_a_loss(node(1), network, passing)
 
     assert (True, ["joined 0", "hosted 1"], 0.0) == (
         connection.is_host,
@@ -129,11 +133,7 @@ def test_after_a_loss_the_next_one_serves_at_once(node, network, passing):
 
 def test_after_a_loss_the_one_after_next_waits_a_moment(node, network, passing):
     """So that not each survivor has a store of its own; but it serves if the next one is gone."""
-    network.serving.add(0)
-    succession = node(2)
-    succession(passing)
-    network.serving.clear()
-    connection = succession(passing)
+    connection = after_a_loss(node(2), network, passing)
 
     assert connection.is_host
     assert STEP_S <= passing.now < STEP_S + 2
