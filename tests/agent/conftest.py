@@ -5,6 +5,7 @@ import signal
 
 import pytest
 from elrun.agent.events import close
+from worker_kit import Ear, start_shells
 
 
 @pytest.fixture(name="log")
@@ -27,3 +28,20 @@ def _contexts():
     yield contexts
     for context in contexts:
         context.close(signal.SIGKILL)
+
+
+@pytest.fixture(name="shells")
+def _shells(contexts):
+    """Start workers that are shell scripts."""
+
+    def start(*scripts, **options):
+        contexts.append(start_shells(*scripts, **options))
+        return contexts[-1]
+
+    return start
+
+
+@pytest.fixture(name="ear")
+def _ear(tmp_path):
+    """A pipe into which processes tell who they are."""
+    return Ear(tmp_path)

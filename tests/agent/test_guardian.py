@@ -31,11 +31,6 @@ def has_settled(guardian):
     return 5 == len(os.listdir(f"/proc/{guardian.pid}/fd"))
 
 
-@pytest.fixture(name="ear")
-def _ear(tmp_path):
-    return Ear(tmp_path)
-
-
 @pytest.fixture(name="agent")
 def _agent():
     """Start a program that plays the agent; it is killed at the end if it still runs."""

@@ -1,0 +1,141 @@
+"""What workers started, and may have left behind: all of it ends with them, and nothing else."""
+
+import os
+import subprocess
+import sys
+import threading
+
+import pytest
+import worker_kit
+from worker_kit import EXIT_3, HANG, Ear, start_shells
+
+pytestmark = pytest.mark.integration
+
+SLEEPER = "sh -c 'echo $$ > {ear}; exec sleep 1000'"
+
+
+def test_what_a_worker_runs_in_the_background_is_stopped(shells, ear):
+    """Background commands are in the worker's process group."""
+    context = shells(f"sleep 1000 & echo $! > {ear.path}; {HANG}")
+    pids = ear.hear()
+
+    context.close()
+
+    assert worker_kit.have_ended(pids)
+
+
+def test_what_a_worker_left_behind_is_stopped(shells, ear, tmp_path):
+    """A worker that succeeded, or failed, leaves nothing running either."""
+    ears = [ear, Ear(tmp_path, "another")]
+    context = shells(
+        f"sleep 1000 & echo $! > {ears[0].path}",
+        f"sleep 1000 & echo $! > {ears[1].path}; exit 3",
+    )
+    pids = [pid for each in ears for pid in each.hear()]
+    context.wait()
+
+    context.close()
+
+    assert worker_kit.have_ended(pids)
+
+
+@pytest.mark.parametrize(
+    "child",
+    [
+        pytest.param(f"setsid {SLEEPER} &", id="a session of its own, known by its parents"),
+        pytest.param(f"(setsid {SLEEPER} &) ;", id="a daemon, which still carries the mark"),
+        pytest.param(f"setsid env -i {SLEEPER} &", id="no mark, but its parents were seen"),
+    ],
+)
+def test_a_descendant_that_left_the_session_is_stopped(shells, ear, child):
+    """Whatever it did to be on its own."""
+    context = shells(f"{child.format(ear=ear.path)} {HANG}")
+    pids = ear.hear()
+
+    context.close()
+
+    assert worker_kit.have_ended(pids)
+
+
+def test_a_daemon_is_found_while_it_executes_a_program(shells, ear, tmp_path):
+    """In that moment it has no environment that could carry a mark."""
+    endless = tmp_path / "endless"
+    endless.write_text('exec sh "$0"')
+    context = shells(f"(setsid sh -c 'echo $$ > {ear.path}; exec sh {endless}' &); exit 3")
+    pids = ear.hear()
+    context.wait()
+
+    context.close()
+
+    assert worker_kit.have_ended(pids)
+
+
+def test_what_is_left_and_deaf_is_killed(shells, ear):
+    """A leftover that ignores the death signal is killed long before the deadline."""
+    deaf = f"trap '' TERM; echo $$ > {ear.path}; exec sleep 1000"
+    context = shells(f'setsid sh -c "{deaf}" & {HANG}')  # fmt: skip
+    pids = ear.hear()
+
+    context.close(timeout=10_000)
+
+    assert worker_kit.have_ended(pids)
+
+
+def test_a_program_behind_a_shell_has_the_whole_time(tmp_path, ear):
+    """The shell ends at once; what it ran in its group may still save its work."""
+    saved = tmp_path / "saved"
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import signal, sys, pathlib, os\n"
+        f"signal.signal(signal.SIGTERM, lambda *_: open({ear.path!r}).read() and sys.exit())\n"
+        "try:\n"
+        f"    print('ready', file=open({ear.path!r}, 'w'))\n"
+        "    while True: signal.pause()\n"
+        "finally:\n"
+        f"    pathlib.Path({str(saved)!r}).touch()\n"
+    )
+    context = start_shells(f"{sys.executable} {program}; true")
+    ear.hear()
+    pidfd = os.pidfd_open(context.pids()[0])
+
+    def let_it_save():
+        worker_kit.all_end([pidfd])
+        ear.say("go on")
+
+    thread = threading.Thread(target=let_it_save)
+    thread.start()
+    context.close(timeout=10_000)
+    thread.join()
+
+    assert saved.exists()
+    assert -15 == context.exits[0].exitcode
+
+
+def test_orphans_that_ended_are_reaped(shells, ear, tmp_path):
+    """The agent adopts what its workers orphan, and lets no zombie stand."""
+    gate = Ear(tmp_path, "gate")
+    context = shells(f"(sh -c 'echo $$ > {ear.path}; read x < {gate.path}' &); {HANG}")
+    (orphan,) = ear.hear()
+    pidfds = worker_kit.hold(orphan)
+    gate.say("end")
+    worker_kit.all_end(pidfds)
+
+    context.wait(0)
+
+    assert int(orphan) not in worker_kit.children()
+
+
+def test_the_users_own_children_are_left_to_the_user(shells):
+    """Another child of this process is neither reaped nor killed."""
+    ended = subprocess.Popen(["true"])
+    running = subprocess.Popen(["sleep", "1000"], start_new_session=True)
+    os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)
+
+    context = shells(EXIT_3, HANG)
+    context.wait()
+    context.close()
+
+    assert 0 == ended.wait()
+    assert running.poll() is None
+    running.kill()
+    running.wait()
