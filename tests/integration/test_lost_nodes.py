@@ -55,15 +55,19 @@ def stop(jobs):
     return [job.finish()[1] for job in jobs]
 
 
+def lose_one_of_three(jobs, word):
+    """Kill an agent as soon as all say that they run; return when the others say so again."""
+    wait_for_lines(jobs, f"{word} 3")
+    jobs.pop().signal(signal.SIGKILL)
+    wait_for_lines(jobs, f"{word} 2")
+
+
 def test_survivors_of_a_killed_node_go_on(agents, script):
     """With a world that is smaller, and no restart spent."""
     jobs = agents(3, "--nnodes", "2:3", script(HANG))
-    wait_for_lines(jobs, "nodes 3")
-    victim = jobs.pop()
 
-    victim.signal(signal.SIGKILL)
+    lose_one_of_three(jobs, "nodes")
 
-    wait_for_lines(jobs, "nodes 2")
     assert ["nodes 3 restart 0\nnodes 2 restart 0\n"] * 2 == stop(jobs)
 
 
@@ -72,12 +76,9 @@ def test_collectives_that_fail_with_a_lost_node_cost_nothing(agents, script, max
     """Its peers' workers fail before the node is missed; that is put down to the node."""
     options = ["--nnodes", "2:3", "--max-restarts", max_restarts]
     jobs = agents(3, *options, script(REDUCE_AND_HANG))
-    wait_for_lines(jobs, "sum 3")
-    victim = jobs.pop()
 
-    victim.signal(signal.SIGKILL)
+    lose_one_of_three(jobs, "sum")
 
-    wait_for_lines(jobs, "sum 2")
     assert ["sum 3 restart 0\nsum 2 restart 0\n"] * 2 == stop(jobs)
 
 
