@@ -4,11 +4,17 @@
     python benchmarks/meeting.py etcd-v3 64           over a real etcd
     python benchmarks/meeting.py memory 1024          over a dictionary: the protocol alone
     python benchmarks/meeting.py today 64             torchrun's own handler over one TCPStore
+    python benchmarks/meeting.py floor 128            what any node must ask of a TCPStore, no more
 
 Every node has connections of its own, which are open before the clock starts: on a cluster each
 node opens its own at the same time as all others, here one machine would do the work of all. An
 operation is a call to the store; its bytes are those of keys and values, both ways. Signs of life
 belong to no round and are counted apart; all nodes give one each five seconds, as torchrun's do.
+
+All nodes share one interpreter, which runs one of them at a time. Among a thousand, each that asks
+the system or the store for anything, or starts a thread, queues up for its next turn, and most of
+the seconds go by in that queue, which no cluster has. ``floor`` tells what is left of them for
+nodes that take a seat, write a record and wait for a place, and do nothing else at all.
 """
 
 # ruff: noqa: PLC0415  each kind imports what the others do without
@@ -38,6 +44,7 @@ JOIN_TIMEOUT_S = 300
 # torchrun's. At elrun's own pace, a thousand nodes keep one interpreter busy with living.
 HEARTBEAT_S, PATIENCE_S = 5, 15
 STACK_BYTES = 256 << 10
+RECORD_BYTES = 200  # of a node or a place, about as long as elrun's
 
 
 class Meter:
@@ -129,6 +136,22 @@ class MeteredTorchStore:
         return standing
 
 
+class BareStore:
+    """A TCPStore as it is: a call blocks the node's own thread, for as long as it takes."""
+
+    def __init__(self, client: Any) -> None:
+        self.client = client
+
+    def add(self, key: str, amount: int) -> int:
+        return self.client.add(key, amount)
+
+    def set(self, values: Mapping[str, bytes]) -> None:
+        self.client.multi_set(list(values), list(values.values()))
+
+    def wait(self, keys: Sequence[str], _timeout_s: float | None) -> list[bytes]:
+        return self.client.multi_get(list(keys))
+
+
 @contextlib.contextmanager
 def tcp_stores(count: int) -> Iterator[list[Any]]:
     """Give each node a TcpStore with two open connections to one server."""
@@ -202,23 +225,29 @@ def elrun_nodes(backend: str, count: int, meter: Meter) -> Iterator[list[Callabl
         yield [lambda it=each: it.next_rendezvous().world_size for each in handlers]
 
 
+def torch_clients(count: int) -> list[Any]:
+    """Return torch's own clients of one server, which the first of them hosts."""
+    from elrun.rendezvous.ports import free_port
+    from torch.distributed import TCPStore
+
+    port, patience = free_port(), timedelta(seconds=JOIN_TIMEOUT_S)
+    return [
+        TCPStore("127.0.0.1", port, is_master=number == 0, wait_for_workers=False, timeout=patience)
+        for number in range(count)
+    ]
+
+
 @contextlib.contextmanager
 def torch_nodes(count: int, meter: Meter) -> Iterator[list[Callable[[], int]]]:
     """Make torchrun's nodes over one TCPStore, each with a connection of its own."""
-    from elrun.rendezvous.ports import free_port
-    from torch.distributed import TCPStore
     from torch.distributed.elastic.rendezvous.c10d_rendezvous_backend import C10dRendezvousBackend
     from torch.distributed.elastic.rendezvous.dynamic_rendezvous import (
         DynamicRendezvousHandler,
         RendezvousTimeout,
     )
 
-    port = free_port()
     patience = timedelta(seconds=JOIN_TIMEOUT_S)
-    stores = [
-        TCPStore("127.0.0.1", port, is_master=number == 0, wait_for_workers=False, timeout=patience)
-        for number in range(count)
-    ]
+    stores = torch_clients(count)
     handlers = []
     for store in stores:
         backend = C10dRendezvousBackend(MeteredTorchStore(store, meter), "bench")
@@ -228,6 +257,24 @@ def torch_nodes(count: int, meter: Meter) -> Iterator[list[Callable[[], int]]]:
             )
         )
     yield [lambda it=each: it.next_rendezvous().world_size for each in handlers]
+
+
+@contextlib.contextmanager
+def floor_nodes(count: int, meter: Meter) -> Iterator[list[Callable[[], int]]]:
+    """Make nodes that ask the store for what any protocol of theirs must, and think nothing."""
+    record = b"x" * RECORD_BYTES
+
+    def join(store: MeteredStore) -> int:
+        seat = store.add("seats", 1) - 1
+        store.set({f"node/{seat}": record})
+        if seat == 0:
+            store.wait([f"node/{each}" for each in range(count)], None)
+            store.set({f"place/{each}": record for each in range(count)})
+        store.wait([f"place/{seat}"], None)
+        return count
+
+    stores = [MeteredStore(BareStore(client), meter) for client in torch_clients(count)]
+    yield [lambda it=each: join(it) for each in stores]
 
 
 def meet(nodes: Sequence[Callable[[], int]], limit_s: float) -> float:
@@ -250,8 +297,8 @@ def meet(nodes: Sequence[Callable[[], int]], limit_s: float) -> float:
 
     for node in nodes:
         threading.Thread(target=join, args=(node,), daemon=True).start()
-    begin.wait()
     started_at = time.monotonic()
+    begin.wait()
     for _ in nodes:
         if not arrived.acquire(timeout=max(0.0, started_at + limit_s - time.monotonic())):
             raise SystemExit(f"not in {limit_s:g} s")
@@ -264,7 +311,7 @@ def meet(nodes: Sequence[Callable[[], int]], limit_s: float) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("kind", choices=[*STORES, "today"])
+    parser.add_argument("kind", choices=[*STORES, "today", "floor"])
     parser.add_argument("nodes", type=int)
     parser.add_argument("--limit", type=float, default=JOIN_TIMEOUT_S, metavar="SECONDS")
     options = parser.parse_args()
@@ -276,6 +323,8 @@ def main() -> None:
     meter = Meter()
     if options.kind == "today":
         nodes = torch_nodes(options.nodes, meter)
+    elif options.kind == "floor":
+        nodes = floor_nodes(options.nodes, meter)
     else:
         nodes = elrun_nodes(options.kind, options.nodes, meter)
     try:
