@@ -142,10 +142,14 @@ class Family:
 
     Args:
         mark: The agent's mark.
+        takes_strangers: Whether the agent's process has no children but its workers and helpers:
+            then any other of a foreign session is an orphan that it has adopted.
     """
 
-    def __init__(self, mark: str) -> None:
+    def __init__(self, mark: str, *, takes_strangers: bool = False) -> None:
         self.mark = mark
+        self._takes_strangers = takes_strangers
+        self._helpers: set[int] = set()
         self._agent_session = os.getsid(0)
         self._workers: dict[int, int] = {}
         self._known: set[tuple[int, int]] = set()
@@ -163,9 +167,16 @@ class Family:
         """Return whether a process id is a worker's."""
         return pid in self._workers
 
+    def add_helper(self, pid: int) -> None:
+        """Count a child of the agent's in that is no worker: it is not taken for an orphan."""
+        self._helpers.add(pid)
+
     def has_orphan(self, process: Process) -> bool:
-        """Return whether a process is of a worker's session, and no worker itself."""
-        return process.session in self._workers and not self.is_worker(process.pid)
+        """Return whether a child of the agent's is one that it has adopted."""
+        if self.is_worker(process.pid) or process.pid in self._helpers:
+            return False
+        is_foreign = process.session != self._agent_session
+        return process.session in self._workers or (self._takes_strangers and is_foreign)
 
     def abandon(self, process: Process) -> None:
         """Count a process out that can't be killed."""

@@ -41,11 +41,12 @@ class Guardian:
 
     def __init__(self, mark: str) -> None:
         self.mark = mark
-        self.family = Family(mark)
+        self._adoption = OrphanAdoption.of_this_process()
+        self.family = Family(mark, takes_strangers=self._adoption.is_of_agent_alone)
         self._agent = os.getpid()
         self._pid, self._pipe = _fork_guardian(self.family)
         self._pidfd = os.pidfd_open(self._pid)
-        self._adoption = OrphanAdoption.of_this_process()
+        self.family.add_helper(self._pid)
         self._adoption.hold()
         self._is_released = False
 
@@ -83,6 +84,7 @@ class Guardian:
             pid: The process id, which is its session id as well.
             start: Its start time, see `descendants.Process`.
         """
+        self.family.add_helper(pid)
         self._tell(_WATCH + b"%d %d\n" % (pid, start))
 
     def forget(self, pid: int) -> None:

@@ -22,9 +22,14 @@ class OrphanAdoption:
     """Lets a process adopt its orphaned descendants as long as anybody holds it.
 
     A process adopts or it does not, whoever in it asked: two agents in two threads share this one.
+
+    Attributes:
+        is_of_agent_alone: Whether the process is elrun's command, and so has no children but an
+            agent's. In a user's program nothing tells a child of the program's from an orphan.
     """
 
     def __init__(self) -> None:
+        self.is_of_agent_alone = False
         self._lock = threading.Lock()
         self._holders = 0
         self._adopted_before = False

@@ -3,6 +3,9 @@
 A handler only notes the signal and wakes the agent's loop; the loop raises ``SignalException`` at
 a place of its own choosing. The first signal stops the workers within the shutdown time-out, every
 further one makes ``urgent_fd`` readable, upon which whoever is stopping workers kills them at once.
+
+The end of a child wakes the loop as well, unless the program handles that itself: orphans that the
+agent has adopted end without a word to anybody else, and are to be reaped.
 """
 
 from __future__ import annotations
@@ -93,6 +96,9 @@ class SignalInbox:
                 continue  # nohup asked for just this
             self._previous[number] = current
             signal.signal(number, self._note)
+        if signal.getsignal(signal.SIGCHLD) in (signal.SIG_DFL, signal.SIG_IGN):
+            self._previous[signal.SIGCHLD] = signal.SIG_DFL  # ignored, it would lose exit codes
+            signal.signal(signal.SIGCHLD, self._wake_only)
         if self._previous:
             # The handler in C writes here at once; Python's runs only when the main thread gets
             # round to it, which a wait that has just begun would put off to its end.
@@ -133,6 +139,9 @@ class SignalInbox:
         self._taken = True
         first = self._received[0]
         raise SignalException(f"elrun was stopped by {first.name}", first)
+
+    def _wake_only(self, _number: int, _frame: FrameType | None) -> None:
+        self._wake.notify()
 
     def _note(self, number: int, _frame: FrameType | None) -> None:
         self._received.append(signal.Signals(number))

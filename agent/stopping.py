@@ -158,7 +158,7 @@ def reap(processes: Iterable[Process], spare: Iterable[int] = ()) -> None:
 
 
 def reap_adopted(family: Family) -> None:
-    """Reap orphans from the workers' sessions that this process has adopted and that have ended."""
+    """Reap orphans that this process has adopted and that have ended."""
     for pid in read_adopted(os.getpid()):
         process = None if family.is_worker(pid) else read_process(pid)
         if process is not None and process.ended and family.has_orphan(process):

@@ -32,8 +32,10 @@ def main() -> NoReturn:
 def _launch(
     config: LaunchConfig, entrypoint: Callable[..., Any] | str, args: list[Any]
 ) -> dict[int, Any]:
-    from .launcher.launch import launch_agent  # noqa: PLC0415  `--help` needs none
+    from .agent.parent_death import OrphanAdoption  # noqa: PLC0415  `--help` needs none
+    from .launcher.launch import launch_agent  # noqa: PLC0415
 
+    OrphanAdoption.of_this_process().is_of_agent_alone = True
     gc.freeze()
     gc.enable()
     return launch_agent(config, entrypoint, args)

@@ -108,6 +108,17 @@ def test_an_orphan_of_a_workers_session_is_known():
     assert not family.has_orphan(process(30, AGENT, WORKER))
 
 
+def test_a_process_of_the_agent_alone_has_no_children_but_its_own_and_orphans():
+    """Any other is an orphan, unless the agent's own program may have started it."""
+    family = Family("mark", takes_strangers=True)
+    family.add(WORKER, 100)
+    family.add_helper(40)
+    children = [process(pid, AGENT, session=pid) for pid in (WORKER, 30, 40)]
+    children.append(process(50, AGENT, session=os.getsid(0)))
+
+    assert [False, True, False, False] == [family.has_orphan(each) for each in children]
+
+
 @pytest.mark.integration
 def test_a_process_is_read_from_the_kernel():
     """Whatever its name looks like."""

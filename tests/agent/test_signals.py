@@ -100,6 +100,30 @@ def test_no_signals_leave_no_trace(wake):
     assert -1 == signal.set_wakeup_fd(-1)
 
 
+@pytest.mark.parametrize("before", [signal.SIG_DFL, signal.SIG_IGN])
+def test_the_end_of_a_child_wakes_the_loop(wake, before):
+    """It may be one that the agent has adopted, and is no wish to stop."""
+    mine = signal.signal(signal.SIGCHLD, before)
+    try:
+        with SignalInbox("SIGUSR1", wake) as inbox:
+            os.kill(os.getpid(), signal.SIGCHLD)
+
+            assert (True, False) == (is_readable(wake.fileno()), inbox.has_any())
+        assert signal.SIG_DFL is signal.getsignal(signal.SIGCHLD)
+    finally:
+        signal.signal(signal.SIGCHLD, mine)
+
+
+def test_a_program_may_watch_its_children_itself(wake):
+    """As some event loops do."""
+    mine = signal.signal(signal.SIGCHLD, watch := lambda *_: None)
+    try:
+        with SignalInbox("SIGUSR1", wake):
+            assert watch is signal.getsignal(signal.SIGCHLD)
+    finally:
+        signal.signal(signal.SIGCHLD, mine)
+
+
 def test_a_program_s_own_signal_is_not_urgent(wake):
     """After the first signal, another that the program handles itself is not a second one."""
     mine = signal.signal(signal.SIGUSR2, lambda *_: None)
