@@ -88,9 +88,8 @@ class MultiprocessContext(PContext):
         self._spawner: Spawner | None = None
 
     def _prepare(self) -> None:
-        # Unnamed files: nobody else can open them, and none is left behind, whoever is killed.
         for _ in range(self.nprocs):
-            self._results.append(tempfile.TemporaryFile())  # noqa: SIM115  close() closes them
+            self._results.append(_unnamed_file())
         if self.start_method == "fork":
             return
         preparation = describe_this_process(self.name)
@@ -214,6 +213,14 @@ class MultiprocessContext(PContext):
                 f"(start_method={self.start_method!r}): {error}; give a function from the top "
                 "level of a module and arguments that pickle can take, or start_method='fork'"
             ) from error
+
+
+def _unnamed_file() -> IO[bytes]:
+    """Return a file that nobody else can open, and that is not left behind, whoever is killed."""
+    try:
+        return tempfile.TemporaryFile()
+    except OSError:  # no place for temporary files takes any
+        return open(os.memfd_create("elrun-result"), "w+b")
 
 
 def _pid_of(process: BaseProcess) -> int:

@@ -1,11 +1,13 @@
 """Workers that are Python functions, started in each of the three ways."""
 
+import errno
 import multiprocessing
 import multiprocessing.forkserver
 import multiprocessing.resource_tracker
 import os
 import signal
 import sys
+import tempfile
 import threading
 
 import pytest
@@ -64,6 +66,19 @@ def test_return_values_may_be_large(start):
     values = start(worker_functions.return_bytes, (size,), (size,)).wait().return_values
 
     assert [size, size] == [len(value) for value in values.values()]
+
+
+def test_return_values_need_no_place_for_temporary_files(start, monkeypatch):
+    """A container may have none that can be written to; then they stay in memory."""
+
+    def refuse():
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+
+    values = start(worker_functions.return_bytes, (1_000_000,)).wait().return_values
+
+    assert 1_000_000 == len(values[0])
 
 
 def test_an_exception_is_in_the_error_file(start, error_file, capfd):
