@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 from .entry import enter_run
@@ -128,12 +128,16 @@ class Access:
         return connection
 
     @contextmanager
-    def looking_elsewhere(self) -> Iterator[None]:
+    def looking_elsewhere(self, leave: Callable[[], None]) -> Iterator[None]:
         """Look, while this node waits for others, whether they meet at another endpoint.
 
         If a round runs there and none does here, or the run has come further there, or as far at an
         endpoint that is named before this one, this connection is closed, and ``open`` goes there.
         It is not closed any more once the wait is over.
+
+        Args:
+            leave: Gives this node's seats up, before the connection is closed: a round may have
+                begun with it that it has not heard of yet.
         """
         connection = self._connection
         if connection is None or connection.moves is None:
@@ -142,7 +146,7 @@ class Access:
         is_over, leaving = threading.Event(), threading.Lock()
         threading.Thread(
             target=self._scout,
-            args=(connection, connection.moves, is_over, leaving),
+            args=(connection, connection.moves, is_over, leaving, leave),
             name="elrun-scout",
             daemon=True,
         ).start()
@@ -158,6 +162,7 @@ class Access:
         moves: Moves,
         is_over: threading.Event,
         leaving: threading.Lock,
+        leave: Callable[[], None],
     ) -> None:
         while not is_over.wait(_LOOK_ELSEWHERE_S):
             here = self._progress_at(connection.store)
@@ -169,6 +174,8 @@ class Access:
                 with leaving:
                     if not is_over.is_set():
                         moves.choose(place)
+                        with suppress(RendezvousError):
+                            leave()
                         connection.store.close()
                 return
 

@@ -292,13 +292,18 @@ class RoundRendezvous(RoundHandler):
                 joining.leave_over(connection.store)
             if before is not None and not self._carry_over(connection, before):
                 before = None
-        with self._access.looking_elsewhere():
+        with self._access.looking_elsewhere(self._leave_seats):
             place = self._join(connection, before)
         if connection.moves is not None:
             key = self._run.round(place.round).roster
             (data,) = connection.store.get([key])
             self._roster = None if data is None else read_roster(key, data)
         return place
+
+    def _leave_seats(self) -> None:
+        joining = self._joining
+        if joining is not None:
+            joining.leave()
 
     def _carry_over(self, connection: Connection, before: Placement) -> bool:
         """Return whether this node is a survivor also where the run meets now."""

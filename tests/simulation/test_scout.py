@@ -40,13 +40,13 @@ class Elsewhere:
 )
 def test_a_wait_is_over_before_the_scout_goes_or_after(wait_s, is_there_still):
     """A node that has a place in a round is not taken away from it a moment later."""
-    world, seen = World(1), []
+    world, seen, told = World(1), [], []
     elsewhere = Elsewhere(world)
 
     def wait_for_others():
         access = Access(RUN, lambda _: Connection(MemoryStore(), "here", moves=elsewhere), None)
         store = access.open().store
-        with access.looking_elsewhere():
+        with access.looking_elsewhere(lambda: told.append(is_within_reach(store))):
             world.running.sleep(wait_s)
         seen.append(is_within_reach(store))
         world.running.sleep(10 * A_LOOK_S)
@@ -60,6 +60,7 @@ def test_a_wait_is_over_before_the_scout_goes_or_after(wait_s, is_there_still):
 
     assert [is_there_still] * 2 == seen
     assert bool(elsewhere.chosen) is not is_there_still
+    assert [True] * len(elsewhere.chosen) == told  # it leaves its seats while it can
 
 
 def is_within_reach(store):
