@@ -193,6 +193,7 @@ def create_standalone(params: RendezvousParameters) -> RoundHandler:
     Raises:
         ValueError: More than one node is asked for.
     """
+    _refuse_secret_in_words(params)
     if params.max_nodes > 1:
         raise ValueError(
             f"standalone is for one node, not for {params.max_nodes}: "
@@ -211,6 +212,7 @@ def create_static(params: RendezvousParameters) -> RoundHandler:
     Raises:
         ValueError: The number of nodes is a range, or the rank or the endpoint does not fit.
     """
+    _refuse_secret_in_words(params)
     nodes = params.max_nodes
     if params.min_nodes != nodes:
         raise ValueError(
@@ -224,3 +226,11 @@ def create_static(params: RendezvousParameters) -> RoundHandler:
     endpoint = parse_endpoint(params.endpoint or "127.0.0.1", default_port=0)
     port = endpoint.port or (DEFAULT_MASTER_PORT if nodes > 1 else 0)
     return SoloRendezvous(params.backend, params.run_id, endpoint.host, port, rank, nodes)
+
+
+def _refuse_secret_in_words(params: RendezvousParameters) -> None:
+    """Refuse a secret that every user of the host can read, though nothing is signed here."""
+    if isinstance(params.get("secret"), str):
+        from .signing import secret_of  # noqa: PLC0415  few jobs have one
+
+        secret_of(params)
