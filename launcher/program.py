@@ -14,6 +14,10 @@ from .parsing import is_module_name
 _DASHES = ("\u2010", "\u2011", "\u2012", "\u2013", "\u2014", "\u2212")
 
 
+_ELF = b"\x7fELF"
+_MOST_OF_A_FIRST_LINE = 256
+
+
 class Program(NamedTuple):
     """What a worker runs.
 
@@ -77,6 +81,8 @@ def check_script(path: str) -> None:
         raise Refusal(f"{quoted(path)}: there is no such script{_instead_of(path)}")
     elif not os.access(path, os.R_OK):
         raise Refusal(f"{quoted(path)} can't be read; check its permissions")
+    elif _is_no_python(path):
+        raise Refusal(f"{quoted(path)} is no Python script; give --no-python to run it as it is")
 
 
 def check_module(name: str, option: str) -> None:
@@ -119,6 +125,28 @@ def check_program(name: str, search_path: str, said: str = "") -> None:
         raise Refusal(f"{shown}: there is no such program; give its path")
     if not os.access(name, os.X_OK):
         raise Refusal(f"{shown} is not executable; make it so with chmod +x")
+
+
+def _is_no_python(path: str) -> bool:
+    """Return whether a file looks like another kind of program, and Python can't read it."""
+    if not os.path.isfile(path):  # a pipe can be read but once
+        return False
+    with open(path, "rb") as file:
+        begin = file.read(_MOST_OF_A_FIRST_LINE)
+        if begin.startswith(_ELF):
+            return True
+        first_line = begin.partition(b"\n")[0]
+        is_foreign = first_line.startswith(b"#!") and b"python" not in first_line
+        if not is_foreign and not path.endswith((".sh", ".bash")):
+            return False
+        text = begin + file.read()
+    if b"\0" in text:  # an archive that begins with a script
+        return False
+    try:  # it may be for both: pip writes such scripts where the path to Python is long
+        compile(text, path, "exec", dont_inherit=True)
+    except SyntaxError:
+        return True
+    return False
 
 
 def _is_executable(path: str) -> bool:

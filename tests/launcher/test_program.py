@@ -174,3 +174,48 @@ def test_a_script_may_be_called_like_an_option(elrun, tmp_path):
     (tmp_path / "-x.py").write_text("")
 
     assert ["-u", "./-x.py", "-m"] == elrun.plan("--", "-x.py", "-m").program.args
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("job.sh", "torchrun $SCRIPT\n"),
+        ("job", "#!/bin/bash\nset -e; python train.py --lr 0.1\n"),
+        ("job.py", "\x7fELF\0"),
+    ],
+)
+@pytest.mark.parametrize("options", [[], ["--run-path"]])
+def test_a_script_for_a_shell_is_refused_unless_it_is_run_as_it_is(
+    elrun, tmp_path, name, text, options
+):
+    """Python would find a syntax error in it, once a worker."""
+    (tmp_path / name).write_text(text)
+    (tmp_path / name).chmod(0o755)
+    sentence = f"{name} is no Python script; give --no-python to run it as it is"
+
+    assert sentence == elrun.refusal(*options, name)
+    assert f"./{name}" == elrun.plan("--no-python", f"./{name}").program.entrypoint
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("x.sh", "print(1)"),
+        ("x", "#!/usr/bin/env python3\nthis is no Python\n"),
+        ("x", "#!/bin/sh\n'''exec' /a/long/path/python \"$0\"\n' '''\nprint(1)\n"),
+        ("x.pyz", "#!/bin/sh\nexec python $0\nPK\x03\x04\0"),
+        ("x.py", "this is no Python"),
+    ],
+)
+def test_what_python_may_run_is_run(elrun, tmp_path, name, text):
+    """Whatever its name or first line; its faults are Python's to tell."""
+    (tmp_path / name).write_text(text)
+
+    assert ["-u", name] == elrun.plan(name).program.args
+
+
+def test_a_script_may_be_a_pipe(elrun, tmp_path):
+    """It is not read beforehand: that can be done but once."""
+    os.mkfifo(tmp_path / "x.sh")
+
+    assert ["-u", "x.sh"] == elrun.plan("x.sh").program.args
