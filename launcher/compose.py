@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 Counter = Callable[[str, Mapping[str, str]], int]
 
+_MANY_WORKERS = 1_000  # from here on it is worth a look whether the system takes as many
 _SCHEDULER_VARIABLES = ("SLURM_STEP_ID", "JOB_COMPLETION_INDEX")
 
 
@@ -116,6 +118,11 @@ def _check_backend(
 def _workers(given: Given, environment: Environment, count: Counter | None) -> int:
     wanted = given["nproc_per_node"]
     if isinstance(wanted, int):
+        if wanted > _MANY_WORKERS and wanted > (most := _most_processes()):
+            raise Refusal(
+                f"{given.said('nproc_per_node')}: this node can have {most:,} processes at once "
+                "(kernel.pid_max)"
+            )
         return wanted
     from .devices import count_workers  # noqa: PLC0415  a number needs no counting
 
@@ -123,6 +130,14 @@ def _workers(given: Given, environment: Environment, count: Counter | None) -> i
         return (count or count_workers)(wanted, environment.variables)
     except ValueError as error:
         raise Refusal(f"{given.said('nproc_per_node')}: {error}") from error
+
+
+def _most_processes() -> int:
+    try:
+        with open("/proc/sys/kernel/pid_max", encoding="ascii") as file:
+            return int(file.read())
+    except (OSError, ValueError):
+        return sys.maxsize
 
 
 def _notices(environment: Environment, workers: int) -> list[str]:

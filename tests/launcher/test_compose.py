@@ -57,6 +57,20 @@ def test_the_shutdown_timeout_has_two_defaults(elrun, options, variables, expect
     assert expected == elrun.plan(*options, "x.py", **variables).config.shutdown_timeout
 
 
+def test_more_workers_than_the_system_has_processes_are_refused(elrun):
+    """Preparing a hundred million of them would take minutes, and start none."""
+    with open("/proc/sys/kernel/pid_max", encoding="ascii") as file:
+        most = int(file.read())
+
+    sentence = elrun.refusal("--nproc-per-node", str(most + 1), "x.py")
+
+    assert (
+        f"--nproc-per-node {most + 1}: this node can have {most:,} processes at once (kernel.pid_max)"
+        == sentence
+    )
+    assert most == elrun.plan("--nproc-per-node", str(most), "x.py").config.nproc_per_node
+
+
 def test_kinds_of_workers_are_counted(elrun):
     """By what the node has."""
     assert 8 == elrun.plan("--nproc-per-node", "gpu", "x.py").config.nproc_per_node

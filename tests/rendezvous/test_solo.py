@@ -203,10 +203,10 @@ def test_what_does_not_fit_is_refused(backend, endpoint, nodes, config, match):
 def test_a_secret_in_words_is_refused_though_nothing_is_signed(backend):
     """Every user of the host can read it, whichever backend it was meant for."""
     with pytest.raises(ValueError, match="--rdzv-conf secret=...: every user of this host"):
-        handler(backend, secret="abc")  # noqa: S106  the point
+        handler(backend, secret="abc")
 
 
 @pytest.mark.parametrize("backend", ["standalone", "static"])
 def test_a_secret_that_is_not_needed_is_not_looked_for(backend):
     """A site may name the same file for all its jobs."""
-    handler(backend, secret_file="/nowhere").shutdown()  # noqa: S106  a name
+    handler(backend, secret_file="/nowhere").shutdown()
