@@ -291,7 +291,7 @@ class SimpleElasticAgent(Recording, Measuring, ElasticAgent):
         """Meet the other nodes; give the group its ranks and its store."""
         spec = worker_group.spec
         worker_group.group_rank = None  # until there is a new one, this node has none
-        self._rounds.describe(NodeProfile(spec.local_world_size, spec.role))
+        self._rounds.describe(NodeProfile(spec.local_world_size, spec.role, spec.max_restarts))
         with self._recorded_rendezvous():
             info = self._next_round()
             worker_group.group_rank = info.rank

@@ -89,10 +89,12 @@ class NodeProfile(NamedTuple):
     Args:
         local_world_size: Number of workers that the node will run.
         role: Name of their role.
+        max_restarts: Restarts that it was told the job may spend.
     """
 
     local_world_size: int
     role: str = "default"
+    max_restarts: int = 0
 
 
 class Placement(NamedTuple):

@@ -9,15 +9,17 @@ from .handler import Placement, Verdict
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How many nodes may form a round; the same for all nodes of a run.
+    """How many nodes may form a round, and how often one may fail; the same for all of a run.
 
     Args:
         min_nodes: Fewest, at least 1.
         max_nodes: Most.
+        max_restarts: Restarts that the job may spend.
     """
 
     min_nodes: int
     max_nodes: int
+    max_restarts: int = 0
 
     def __str__(self) -> str:
         return f"{self.min_nodes}:{self.max_nodes}"
@@ -46,7 +48,7 @@ class Node:
         port: Port there, kept free for the workers' store should this node become group rank 0.
         local_world_size: Number of workers that it will run.
         role: Name of their role.
-        limits: How many nodes it was told the run has.
+        limits: What it was told of the run.
         origin: Where it comes from; None for a newcomer.
         is_withdrawn: Whether it has left its seat again.
         wish: Group rank that it would like to have; None: any.

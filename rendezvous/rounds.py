@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from .access import Access
 from .bystander import Bystander
@@ -365,7 +366,7 @@ class RoundRendezvous(RoundHandler):
             port=port,
             local_world_size=self._profile.local_world_size,
             role=self._profile.role,
-            limits=self._limits,
+            limits=replace(self._limits, max_restarts=self._profile.max_restarts),
             origin=origin,
             wish=self._wish,
             restarts=0 if self._place is None else self._place.restart_count,

@@ -321,6 +321,12 @@ class Seat:
 
 def refusal(run: RunKeys, limits: Limits, mine: Limits) -> RendezvousStateError:
     """Return the error of a node that was told other limits than the run."""
+    if limits.max_restarts != mine.max_restarts:
+        return RendezvousStateError(
+            f"run {run.run_id!r} may restart {limits.max_restarts} times, and this node was told "
+            f"{mine.max_restarts}: give the same --max-restarts on every node, or another "
+            "--rdzv-id to another job"
+        )
     return RendezvousStateError(
         f"run {run.run_id!r} has {limits} nodes, and this node was told {mine}: "
         "give the same --nnodes on every node, or another --rdzv-id to another job"

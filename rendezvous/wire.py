@@ -75,7 +75,7 @@ def write_roster(roster: Roster) -> bytes:
         "round": roster.round,
         "sealed_by": roster.sealed_by,
         "restart_count": roster.restart_count,
-        "nodes": [roster.limits.min_nodes, roster.limits.max_nodes],
+        **_limits_fields(roster.limits),
         "members": [
             {"seat": member.seat, **_node_fields(member.node)} for member in roster.members
         ],
@@ -229,7 +229,7 @@ def _node_fields(node: Node) -> dict[str, Any]:
         "port": node.port,
         "workers": node.local_world_size,
         "role": node.role,
-        "nodes": [node.limits.min_nodes, node.limits.max_nodes],
+        **_limits_fields(node.limits),
         "origin": node.origin and [node.origin.round, node.origin.group_rank],
         "withdrawn": node.is_withdrawn,
         "wish": node.wish,
@@ -252,8 +252,15 @@ def _node(record: Record) -> Node:
     )
 
 
+def _limits_fields(limits: Limits) -> dict[str, Any]:
+    return {
+        "nodes": [limits.min_nodes, limits.max_nodes],
+        "max_restarts": limits.max_restarts,
+    }
+
+
 def _limits(record: Record) -> Limits:
-    limits = Limits(*record.pair("nodes"))
+    limits = Limits(*record.pair("nodes"), record.count("max_restarts"))
     if not 1 <= limits.min_nodes <= limits.max_nodes:
         raise record.refuse("nodes", "a range of nodes")
     return limits

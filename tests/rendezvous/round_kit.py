@@ -62,6 +62,7 @@ class Job:
         host=False,
         workers=1,
         role="default",
+        max_restarts=0,
         store=None,
         secret=None,
         rank=None,
@@ -74,7 +75,7 @@ class Job:
             lambda _: Connection(store, "127.0.0.1", host),
             replace(TIMING, **timing),
         )
-        handler.describe(NodeProfile(workers, role))
+        handler.describe(NodeProfile(workers, role, max_restarts))
         node = TestNode(handler, store)
         handler.subscribe(node.changed.set)
         self.nodes.append(node)

@@ -402,6 +402,20 @@ def test_a_node_that_was_told_other_limits_is_refused(job):
         job.node((1, 3)).join().result(PATIENCE_S)
 
 
+def test_a_node_that_was_told_another_budget_is_refused(job):
+    """Else one node would give up where another one announces a restart."""
+    first = job.node((2, 2), max_restarts=3)
+    joining = first.join()
+    await_seats(first, ROUND_0, 1)
+
+    with pytest.raises(RendezvousStateError, match="may restart 3 times, and this node was told 1"):
+        job.node((2, 2), max_restarts=1, deputy_s=0.05).join().result(PATIENCE_S)
+    assert {2} == {
+        place.group_world_size
+        for place in placements([job.node((2, 2), max_restarts=3).join(), joining])
+    }
+
+
 def test_a_node_that_was_told_other_limits_leaves_a_forming_round(job):
     """It finds out by itself when it looks why the round isn't sealed."""
     first = job.node((2, 2))

@@ -25,17 +25,20 @@ from elrun.rendezvous.wire import (
 )
 
 NODE = Node(
-    "node1", "10.0.0.1", 20001, 8, "default", Limits(2, 4), Origin(3, 1), wish=7, restarts=2
+    "node1", "10.0.0.1", 20001, 8, "default", Limits(2, 4, 5), Origin(3, 1), wish=7, restarts=2
 )
 NODE_BYTES = (
     b'{"elrun":1,"kind":"node","host":"node1","address":"10.0.0.1","port":20001,"workers":8,'
-    b'"role":"default","nodes":[2,4],"origin":[3,1],"withdrawn":false,"wish":7,"restarts":2}'
+    b'"role":"default","nodes":[2,4],"max_restarts":5,"origin":[3,1],"withdrawn":false,"wish":7,'
+    b'"restarts":2}'
 )
-ROSTER = Roster(4, 0, 2, Limits(2, 4), (Member(7, Node("n", "::1", 20001, 1, "r", Limits(2, 4))),))
+ROSTER = Roster(
+    4, 0, 2, Limits(2, 4, 5), (Member(7, Node("n", "::1", 20001, 1, "r", Limits(2, 4, 5))),)
+)
 ROSTER_BYTES = (
     b'{"elrun":1,"kind":"roster","round":4,"sealed_by":0,"restart_count":2,"nodes":[2,4],'
-    b'"members":[{"seat":7,"host":"n","address":"::1","port":20001,"workers":1,"role":"r",'
-    b'"nodes":[2,4],"origin":null,"withdrawn":false,"wish":null,"restarts":0}]}'
+    b'"max_restarts":5,"members":[{"seat":7,"host":"n","address":"::1","port":20001,"workers":1,"role":"r",'
+    b'"nodes":[2,4],"max_restarts":5,"origin":null,"withdrawn":false,"wish":null,"restarts":0}]}'
 )
 PLACE = Placement(4, 1, 2, 8, 16, 0, 8, 2, RendezvousStoreInfo("10.0.0.1", 20001))
 PLACE_BYTES = (
