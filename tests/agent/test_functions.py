@@ -314,3 +314,17 @@ def _multiprocessing_helpers():
         multiprocessing.resource_tracker._resource_tracker._pid,
         multiprocessing.forkserver._forkserver._forkserver_pid,
     }
+
+
+def test_what_c_does_at_the_end_changes_no_result(start):
+    """torch aborts there, now and then, where nobody has destroyed a process group."""
+    assert {0: 42} == start(worker_functions.abort_at_the_end_of_c, ()).wait().return_values
+
+
+def test_python_cleans_up_at_the_end(start, tmp_path):
+    """Threads are waited for, and what is registered is called."""
+    path = tmp_path / "words"
+
+    start(worker_functions.clean_up_in_python, (str(path),)).wait()
+
+    assert ["a thread", "atexit"] == path.read_text().splitlines()

@@ -1,10 +1,12 @@
 """Functions that tests run in worker processes; they are imported there, so little is here."""
 
+import atexit
 import ctypes
 import os
 import signal
 import subprocess
 import sys
+import threading
 
 
 def return_rank_and_environment(factor):
@@ -105,3 +107,28 @@ def run_command(command):
 
 def return_cpus():
     return frozenset(os.sched_getaffinity(0))
+
+
+def abort_at_the_end_of_c():
+    """Return a value; what C does at the end of a process would abort it, as in torch."""
+    c = ctypes.CDLL(None)
+    c.__cxa_atexit(c.abort, None, None)
+    return 42
+
+
+def clean_up_in_python(path):
+    """Let everything that Python does at the end of a process leave a word in a file."""
+
+    def note(word):
+        with open(path, "a") as file:
+            file.write(word + "\n")
+
+    def work():
+        returned.wait()
+        note("a thread")
+
+    returned = threading.Event()
+    threading.Thread(target=work).start()
+    atexit.register(note, "atexit")
+    sys.stdout.write("unflushed")
+    returned.set()
