@@ -83,6 +83,7 @@ def compose(
             duplicate_stderr_filters=given["duplicate_stderr_filters"],
             virtual_local_rank=given["virtual_local_rank"],
             preload=given["preload"],
+            exit_barrier_timeout=environment.exit_barrier_timeout_s,
             shutdown_timeout=environment.shutdown_timeout_s
             if given["shutdown_timeout"] is None
             else given["shutdown_timeout"],

@@ -27,7 +27,7 @@ DEFAULT_LAYOUT = "default"
 
 DEFAULT_SHUTDOWN_TIMEOUT_S = 30.0
 
-_SHUTDOWN_TIMEOUT_VARIABLE = "TORCH_ELASTIC_SHUTDOWN_TIMEOUT"
+DEFAULT_EXIT_BARRIER_TIMEOUT_S = 300.0
 
 
 class Environment(NamedTuple):
@@ -83,17 +83,27 @@ class Environment(NamedTuple):
         Raises:
             ValueError: It is no number of seconds.
         """
-        text = self.variables.get(_SHUTDOWN_TIMEOUT_VARIABLE)
+        return self._seconds("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", DEFAULT_SHUTDOWN_TIMEOUT_S)
+
+    @property
+    def exit_barrier_timeout_s(self) -> float:
+        """``TORCH_ELASTIC_EXIT_BARRIER_TIMEOUT``, else 300.
+
+        Raises:
+            ValueError: It is no number of seconds.
+        """
+        return self._seconds("TORCH_ELASTIC_EXIT_BARRIER_TIMEOUT", DEFAULT_EXIT_BARRIER_TIMEOUT_S)
+
+    def _seconds(self, name: str, default: float) -> float:
+        text = self.variables.get(name)
         if not text:
-            return DEFAULT_SHUTDOWN_TIMEOUT_S
+            return default
         try:
             timeout_s = float(text)
         except ValueError:
             timeout_s = -1.0
         if not 0 <= timeout_s < float("inf"):
-            raise ValueError(
-                f"{_SHUTDOWN_TIMEOUT_VARIABLE}={quoted(text)}: give a number of seconds, 0 or more"
-            )
+            raise ValueError(f"{name}={quoted(text)}: give a number of seconds, 0 or more")
         return timeout_s
 
 
@@ -124,6 +134,7 @@ class _Fields(NamedTuple):
     duplicate_stderr_filters: list[str] | None = None
     virtual_local_rank: bool = False
     shutdown_timeout: float = None  # type: ignore[assignment]
+    exit_barrier_timeout: float = None  # type: ignore[assignment]
     preload: Sequence[str] = ()
 
 
@@ -159,6 +170,8 @@ class LaunchConfig(_Fields):
         virtual_local_rank: Whether each worker sees one GPU only, as device 0, with LOCAL_RANK 0.
         shutdown_timeout: Seconds that workers have between a signal and SIGKILL; by default what
             ``TORCH_ELASTIC_SHUTDOWN_TIMEOUT`` says, else 30.
+        exit_barrier_timeout: Seconds that a node whose workers have succeeded waits for the
+            others; by default what ``TORCH_ELASTIC_EXIT_BARRIER_TIMEOUT`` says, else 300.
         preload: Names of modules that one process imports before the workers are forked from it.
 
     Raises:
@@ -191,12 +204,16 @@ def _completed(given: _Fields) -> _Fields:
     shutdown_timeout = given.shutdown_timeout
     if shutdown_timeout is None:
         shutdown_timeout = Environment.current().shutdown_timeout_s
+    exit_barrier_timeout = given.exit_barrier_timeout
+    if exit_barrier_timeout is None:
+        exit_barrier_timeout = Environment.current().exit_barrier_timeout_s
     return given._replace(
         rdzv_configs=configs,
         metrics_cfg=dict(given.metrics_cfg),
         rdzv_backend=given.rdzv_backend or (STANDALONE if meets_nobody else "c10d"),
         logs_specs=logs_specs,
         shutdown_timeout=shutdown_timeout,
+        exit_barrier_timeout=exit_barrier_timeout,
     )
 
 
@@ -243,6 +260,10 @@ def _rules(config: _Fields) -> tuple[tuple[bool, str], ...]:
         (
             not config.shutdown_timeout >= 0,
             f"shutdown_timeout={config.shutdown_timeout}: give 0 seconds or more",
+        ),
+        (
+            not config.exit_barrier_timeout >= 0,
+            f"exit_barrier_timeout={config.exit_barrier_timeout}: give 0 seconds or more",
         ),
         (
             isinstance(config.preload, str) or not all(map(is_module_name, config.preload)),

@@ -173,6 +173,7 @@ def _compose(
         config.logs_specs,
         start_method=config.start_method,
         log_line_prefix_template=config.log_line_prefix_template,
+        exit_barrier_timeout=config.exit_barrier_timeout,
         shutdown_timeout=config.shutdown_timeout,
         signals_to_handle=config.signals_to_handle,
         preload=config.preload,

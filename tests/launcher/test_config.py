@@ -34,7 +34,7 @@ def test_fields_stand_in_torch_s_order():
         rdzv_configs rdzv_timeout max_restarts monitor_interval start_method
         log_line_prefix_template metrics_cfg local_addr event_log_handler numa_options
         signals_to_handle duplicate_stdout_filters duplicate_stderr_filters virtual_local_rank
-        shutdown_timeout preload
+        shutdown_timeout exit_barrier_timeout preload
     """
     assert tuple(expected.split()) == LaunchConfig._fields
 
@@ -99,6 +99,14 @@ def test_the_shutdown_timeout_s_default_is_torch_s_variable(monkeypatch, given, 
     assert expected == LaunchConfig(1, 1, 1, shutdown_timeout=given).shutdown_timeout
 
 
+@pytest.mark.parametrize(("given", "expected"), [(None, 12.5), (3, 3), (0, 0)])
+def test_the_exit_barrier_s_default_is_torch_s_variable(monkeypatch, given, expected):
+    """A value in the program beats it."""
+    monkeypatch.setenv("TORCH_ELASTIC_EXIT_BARRIER_TIMEOUT", "12.5")
+
+    assert expected == LaunchConfig(1, 1, 1, exit_barrier_timeout=given).exit_barrier_timeout
+
+
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
@@ -113,6 +121,7 @@ def test_the_shutdown_timeout_s_default_is_torch_s_variable(monkeypatch, given, 
             "start_method='thread': give one of spawn, fork, forkserver",
         ),
         ({"shutdown_timeout": -1}, "shutdown_timeout=-1: give 0 seconds or more"),
+        ({"exit_barrier_timeout": -1}, "exit_barrier_timeout=-1: give 0 seconds or more"),
         ({"preload": "torch"}, "preload='torch': give a list of names of modules"),
         ({"preload": ["a b"]}, "preload=['a b']: give a list of names of modules"),
         ({"role": ""}, "role='': give the workers' role a name"),
