@@ -30,7 +30,7 @@ from ..rendezvous.handler import (
     VerdictKind,
 )
 from ..rendezvous.polled import PolledRounds
-from .environment import inherited_environment
+from .environ import inherited_environment
 from .failure import ProcessFailure
 from .measuring import Measuring, measured, publishing_metrics
 from .older_steps import call_shutdown

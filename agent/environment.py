@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 
-from ..rendezvous.parameters import SECRET_VARIABLE
 from .worker import Worker, WorkerGroup
 
 NCCL_ASYNC_ERROR_HANDLING = "TORCH_NCCL_ASYNC_ERROR_HANDLING"
@@ -15,13 +13,6 @@ ENABLE_FILE_TIMER = "TORCHELASTIC_ENABLE_FILE_TIMER"
 TIMER_FILE = "TORCHELASTIC_TIMER_FILE"
 SIGNALS_TO_HANDLE = "TORCHELASTIC_SIGNALS_TO_HANDLE"
 UNINTERRUPTIBLE_STATE_TIMEOUT = "TORCHELASTIC_UNINTERRUPTIBLE_STATE_TIMEOUT"
-
-
-def inherited_environment() -> Mapping[str, str]:
-    """Return the agent's own environment, which its workers inherit, less the job's secret."""
-    environment = os.environ.copy()
-    environment.pop(SECRET_VARIABLE, None)  # a program that logs its environment must not log this
-    return environment
 
 
 def shared_environment(local_world_size: int, inherited: Mapping[str, str]) -> dict[str, str]:

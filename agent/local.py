@@ -20,12 +20,12 @@ from ..rendezvous.handler import (
 )
 from .agent import DEFAULT_ROLE, SimpleElasticAgent
 from .calling import Call
+from .environ import inherited_environment
 from .environment import (
     ENABLE_FILE_TIMER,
     HEALTH_CHECK_PORT,
     SIGNALS_TO_HANDLE,
     UNINTERRUPTIBLE_STATE_TIMEOUT,
-    inherited_environment,
     shared_environment,
     worker_environment,
 )

@@ -7,7 +7,7 @@ import errno
 import itertools
 import os
 
-from .environment import inherited_environment
+from .environ import inherited_environment
 
 _MAX_NAME_LENGTH = 60  # in letters of up to four bytes: a file name has room for 255
 

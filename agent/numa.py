@@ -16,7 +16,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from .environment import inherited_environment
+from .environ import inherited_environment
 from .topology import Topology, read_topology, write_numbers
 
 log = logging.getLogger(__name__)

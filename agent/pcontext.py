@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from .descendants import MARK_VARIABLE
 from .descriptors import make_room_for
 from .endings import Endings
-from .environment import inherited_environment
+from .environ import inherited_environment
 from .guardian import Guardian
 from .logs import LogsSpecs, is_any_carried
 from .pidfd import wait_any

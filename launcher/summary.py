@@ -17,7 +17,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from ..agent.environment import inherited_environment
+from ..agent.environ import inherited_environment
 from ..agent.failure import ChildFailedError, ProcessFailure, end_of
 from ..agent.report import STACK_TITLE, JobReport, RankOutcome, RankState, RootCause
 from .console import PREFIX, Console, printable

@@ -38,9 +38,6 @@ _LATENESS = 1.5
 # this part of the patience is waited for before the others are told of.
 _NEARLY_SILENT = 0.75
 
-FIRST_BEAT = b"0"
-"""Stands at each key from the start, so that all can be read in one call."""
-
 
 class Heart:
     """Beats and listens while it has a key to beat at.

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+FIRST_BEAT = b"0"
+"""Stands at the key of each beat from the start, so that all can be read in one call."""
+
 
 @dataclass(frozen=True, slots=True)
 class RoundKeys:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from .heart import FIRST_BEAT
-from .keys import RoundKeys, RunKeys
+from .keys import FIRST_BEAT, RoundKeys, RunKeys
 from .records import Node, NotTaken, Roster
 from .round import places_of
 from .wire import write_forming, write_node, write_place

@@ -15,8 +15,8 @@ from .handler import (
     Verdict,
     VerdictKind,
 )
-from .heart import FIRST_BEAT, Heart
-from .keys import RunKeys
+from .heart import Heart
+from .keys import FIRST_BEAT, RunKeys
 from .lookout import Lookout
 from .placing import places_to_write, unoccupied
 from .records import History, Limits, Node, Place, Roster

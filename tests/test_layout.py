@@ -22,7 +22,7 @@ USERS_OF = {
     "os.environ": {
         "rendezvous/etcd_server.py",  # for programs of others: no part of elrun makes one
         "launcher/config.py",  # the launcher's one reader
-        "agent/environment.py",  # what workers inherit from the agent
+        "agent/environ.py",  # what workers inherit from the agent
         "agent/error_file.py",  # in the worker
         "agent/worker_main.py",  # in the worker
         "rendezvous/c10d.py",  # whether torch's own log level is set, when torch is imported
