@@ -2,18 +2,21 @@
 
 First the root cause in one line, then a table of the ranks, then what the root cause left to read.
 Texts come from workers and other nodes: nothing in them is executed, or taken for markup.
+
+No newline is put into a traceback, a path or a message, however narrow the terminal is: it wraps
+them itself, and they can still be clicked, copied and searched for. Only the first line is broken,
+between its parts, and sentences of elrun's own, between words.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from rich import box
 from rich.console import Console as RichConsole
 from rich.console import JustifyMethod, RenderableType
 from rich.measure import Measurement
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -35,9 +38,6 @@ MAX_ROWS = 32
 MAX_MESSAGE_CHARS = 1_000
 MAX_TRACEBACK_CHARS = 20_000
 MAX_TRACEBACK_LINES = 200
-NARROW_COLUMNS = 72
-"""Below this width, a rank takes a few lines instead of a row."""
-
 COLUMNS = ("rank", "local", "node", "pid", "ended by", "after", "file")
 
 _HEAD_LINES = 20
@@ -62,7 +62,8 @@ def print_failure(error: ChildFailedError, console: Console, width: int | None =
     screen = RichConsole(file=stream, width=width, markup=False, emoji=False, highlight=False)
     with screen.capture() as captured:
         for part in failure_summary(report_of(error), screen):
-            screen.print(part, crop=False)
+            is_whole = isinstance(part, Text) and part.no_wrap
+            screen.print(part, crop=False, soft_wrap=bool(is_whole))
     lines = captured.get().splitlines()
     console.write("".join(f"{line.rstrip()}\n" for line in lines))
 
@@ -75,20 +76,17 @@ def failure_summary(report: JobReport, screen: RichConsole) -> Iterator[Renderab
         screen: Whose width and abilities decide on the form.
     """
     rows, rest = choose_rows(report)
-    yield from _headline(report)
+    yield from _headline(report, screen.width)
     yield ""
-    is_narrow = screen.width < NARROW_COLUMNS
-    has_files = False
-    if is_narrow:
+    table = _widest_table_that_fits(rows, report.root, screen)
+    if table is None:
         for outcome in rows:
             yield from _block(outcome, report.root)
     else:
-        table = _table(rows, report.root, screen)
-        has_files = len(table.columns) == len(COLUMNS)
         yield table
     for sentence in (*fold(rest), *missing_nodes(report)):
-        yield _text(sentence)
-    if not is_narrow and not has_files:
+        yield Text(printable(sentence))
+    if table is not None and len(table.columns) < len(COLUMNS):
         yield from _files(rows)
     if report.root.traceback:
         yield ""
@@ -130,36 +128,52 @@ def choose_rows(report: JobReport) -> tuple[list[RankOutcome], list[RankOutcome]
     return shown, [each for each in ranks if each.global_rank not in names]
 
 
-def _headline(report: JobReport) -> Iterator[RenderableType]:
+def _headline(report: JobReport, width: int) -> Iterator[RenderableType]:
     root = report.root
     name = os.path.basename(report.name) or "the job"
     node = f"node {root.node}, " if root.node else ""
     pid = f", pid {root.pid}" if root.pid else ""
-    yield Text.assemble(
-        (printable(f"{PREFIX}{name} failed: "), "bold"),
-        (f"rank {root.global_rank} {end_of(root.exitcode)}", "bold red"),
-        printable(f" ({node}local rank {root.local_rank}{pid}) "),
-        moment_of(root.timestamp),
-        overflow="fold",
+    parts = (
+        _whole(f"{PREFIX}{name} failed:", "bold"),
+        _whole(f"rank {root.global_rank} {end_of(root.exitcode)}", "bold red"),
+        _whole(f"({node}local rank {root.local_rank}{pid})"),
+        _whole(moment_of(root.timestamp)),
     )
+    yield from _filled(parts, width)
     if root.words:
-        yield _indented(root.words, "red")
+        yield _whole(root.words, "red", indent=2)
     elif hint := hint_about(root, inherited_environment()):
-        yield _indented(hint)
+        yield _whole(hint, indent=2)
     if root.file:
-        yield _indented(f"see {root.file}")
+        yield _whole(f"see {root.file}", indent=2)
     if report.max_restarts:
-        yield _indented(f"after {report.restarts} of {report.max_restarts} restarts")
+        yield _whole(f"after {report.restarts} of {report.max_restarts} restarts", indent=2)
 
 
-def _table(rows: Sequence[RankOutcome], root: RootCause, screen: RichConsole) -> Table:
-    """Return the ranks as a table, with their files if these fit beside the rest."""
-    without_files = _columns(rows, root, screen, COLUMNS[:-1])
-    if not any(outcome.file for outcome in rows):
-        return without_files
-    whole = _columns(rows, root, screen, COLUMNS)
-    needed = Measurement.get(screen, screen.options.update_width(_ANY_WIDTH), whole).maximum
-    return whole if needed <= screen.width else without_files
+def _filled(parts: Iterable[Text], width: int) -> Iterator[Text]:
+    """Put the parts into lines, each with as many as fit; those after the first are indented."""
+    line = Text(no_wrap=True, overflow="ignore")
+    for part in parts:
+        if line and line.cell_len + 1 + part.cell_len > width:
+            yield line
+            line = Text("  ", no_wrap=True, overflow="ignore")
+        elif line:
+            line.append(" ")
+        line.append_text(part)
+    yield line
+
+
+def _widest_table_that_fits(
+    rows: Sequence[RankOutcome], root: RootCause, screen: RichConsole
+) -> Table | None:
+    """Return the ranks as a table, with their files if these fit; None: no table fits."""
+    has_files = any(outcome.file for outcome in rows)
+    for titles in (COLUMNS, COLUMNS[:-1]) if has_files else (COLUMNS[:-1],):
+        table = _columns(rows, root, screen, titles)
+        any_width = screen.options.update_width(_ANY_WIDTH)
+        if Measurement.get(screen, any_width, table).maximum <= screen.width:
+            return table
+    return None
 
 
 def _columns(
@@ -172,9 +186,9 @@ def _columns(
     for title in titles:
         is_number = title in ("rank", "local", "pid", "after")
         justify: JustifyMethod = "right" if is_number else "left"
-        table.add_column(title, justify=justify, overflow="fold", no_wrap=is_number)
+        table.add_column(title, justify=justify, overflow="fold", no_wrap=True)
     for outcome in rows:
-        cells = [_text(each) for each in _cells(outcome, root)]
+        cells = [Text(printable(each)) for each in _cells(outcome, root)]
         table.add_row(*cells[: len(titles)], style=_STYLES[outcome.state])
     return table
 
@@ -184,7 +198,7 @@ def _files(rows: Sequence[RankOutcome]) -> Iterator[RenderableType]:
     if named:
         yield ""
     for outcome in named:
-        yield _text(f"rank {outcome.global_rank}: {outcome.file}")
+        yield _whole(f"rank {outcome.global_rank}: {outcome.file}")
 
 
 def _cells(outcome: RankOutcome, root: RootCause) -> tuple[str, ...]:
@@ -206,10 +220,10 @@ def _block(outcome: RankOutcome, root: RootCause) -> Iterator[RenderableType]:
         f"pid {outcome.pid}" if outcome.pid else "",
         after(outcome),
     ]
-    yield _text(f"rank {outcome.global_rank}: {ending(outcome, root)}", _STYLES[outcome.state])
-    yield _indented(", ".join(filter(None, facts)))
+    yield _whole(f"rank {outcome.global_rank}: {ending(outcome, root)}", _STYLES[outcome.state])
+    yield _whole(", ".join(filter(None, facts)), indent=2)
     if outcome.file:
-        yield _indented(outcome.file)
+        yield _whole(outcome.file, indent=2)
 
 
 def _when(outcome: RankOutcome) -> float:
@@ -227,17 +241,14 @@ def _last_words(root: RootCause) -> Iterator[RenderableType]:
     if left_out > 0:
         tail = lines[_HEAD_LINES + left_out :]
         lines = [*lines[:_HEAD_LINES], f"... {left_out} lines are left out here ...", *tail]
-    yield _text(f"{title} of rank {root.global_rank}:", "bold")
-    # Left to the terminal to wrap: a line that was cut can't be searched for, or clicked.
-    yield Text(printable("\n".join(lines)), no_wrap=True, overflow="ignore")
+    yield _whole(f"{title} of rank {root.global_rank}:", "bold")
+    yield _whole("\n".join(lines))
 
 
-def _text(text: str, style: str = "") -> Text:
-    return Text(printable(text), style=style, overflow="fold")
-
-
-def _indented(text: str, style: str = "") -> RenderableType:
-    return Padding(_text(text, style), (0, 0, 0, 2))
+def _whole(text: str, style: str = "", *, indent: int = 0) -> Text:
+    """Return a text that the terminal may wrap, and elrun does not."""
+    shown = Text(" " * indent, no_wrap=True, overflow="ignore")
+    return shown.append(printable(text).replace("\n", "\n" + " " * indent), style)
 
 
 def _outcome_of(rank: int, failure: ProcessFailure) -> RankOutcome:

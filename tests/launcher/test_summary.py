@@ -8,6 +8,7 @@ from elrun.agent.failure import ChildFailedError, ProcessFailure
 from elrun.agent.report import JobReport, RankOutcome, RankState, RootCause
 from elrun.launcher.console import Console
 from elrun.launcher.summary import print_failure
+from elrun.launcher.wording import moment_of
 
 STACK = """\
 Traceback (most recent call last):
@@ -17,6 +18,11 @@ ValueError: no such shard
 """
 FILE = "/tmp/elrun_abcdefgh/none_ijklmnop/attempt_0/{}/error.json"
 EVIL = "\x1b]0;owned\x07\r[bold]\u202e"
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
 
 
 def outcome(rank, state=RankState.STOPPED, exitcode=-15, after_s=0.12, **settings):
@@ -158,25 +164,61 @@ def test_peers_that_elrun_stopped_are_no_failures():
 
 
 @pytest.mark.parametrize("width", [40, 80, 200])
-def test_the_width_is_respected(width):
-    """Long names, paths and messages are folded."""
-    job = report(
-        *(outcome(rank, node="n" * 50, file=FILE.format(rank)) for rank in range(4)),
-        root={"message": "x" * 300, "traceback": STACK + "y" * 300, "node": "n" * 50},
-    )
+def test_sentences_respect_the_width(width):
+    """What has neither a path nor a message nor a traceback in it is broken between words."""
+    ranks = [outcome(r) if r % 2 else outcome(r, RankState.SUCCEEDED, 0) for r in range(1000)]
 
-    assert max(len(line) for line in summary(job, width).splitlines()) <= width
+    assert max(len(line) for line in summary(report(*ranks), width).splitlines()) <= width
 
 
 @pytest.mark.parametrize("width", [40, 80, 200])
-def test_a_long_path_is_never_lost(width):
-    """Folded over lines at most, with nothing in between."""
-    paths = [f"/scratch/{'d' * 60}/{rank}/error.json" for rank in range(4)]
+@pytest.mark.parametrize("stream", [io.StringIO, Terminal])
+def test_paths_messages_and_tracebacks_are_never_broken(stream, width):
+    """A path that a newline stands in can be neither clicked nor copied."""
+    paths = [f"/scratch/{'d' * 60}/my shard {rank}/error.json" for rank in range(4)]
+    message = f"OSError: cannot read {paths[2]} {'and more words ' * 10}at all"
+    root = {"message": message, "traceback": f"{STACK}  File {paths[3]!r}\n", "file": paths[1]}
+    ranks = (outcome(rank, node="n" * 50, file=paths[rank]) for rank in range(4))
 
-    text = summary(report(*(outcome(rank, file=paths[rank]) for rank in range(4))), width)
+    text = summary(report(*ranks, root=root), width, stream())
 
-    glued = re.sub(r"\n\s*", "", text)
-    assert all(path in glued for path in paths)
+    lines = [line.strip() for line in re.sub("\x1b\\[[0-9;]*m", "", text).splitlines()]
+    assert {message, f"see {paths[1]}", f"File {paths[3]!r}"} <= set(lines)
+    assert 4 == sum(any(line.endswith(path) for line in lines[5:]) for path in paths)
+
+
+def test_a_first_line_that_does_not_fit_is_broken_between_its_parts():
+    """Its date is copied in one go."""
+    lines = summary(report(failed(1)), width=80).splitlines()
+
+    assert [
+        "elrun: train.py failed: rank 1 exited with code 1",
+        f"  (node gpu0, local rank 1, pid 4001) {moment_of(1790000000)}",
+    ] == lines[:2]
+
+
+def test_a_part_that_is_wider_than_the_terminal_stays_whole():
+    """A node's name is as long as it is."""
+    name = "n" * 50
+    lines = summary(report(failed(1), root={"node": name}), width=40).splitlines()
+
+    assert [
+        "elrun: train.py failed:",
+        "  rank 1 exited with code 1",
+        f"  (node {name}, local rank 1, pid 4001)",
+        f"  {moment_of(1790000000)}",
+    ] == lines[:4]
+
+
+def test_ranks_that_fit_into_no_table_take_a_few_lines_each():
+    """A cell is never broken either."""
+    lines = summary(report(outcome(0, node="n" * 50, file="/l/0")), width=80).splitlines()
+
+    assert [
+        "rank 0: stopped by elrun (SIGTERM)",
+        f"  local rank 0, node {'n' * 50}, pid 4000, +0.12 s",
+        "  /l/0",
+    ] == lines[-3:]
 
 
 def test_the_root_cause_s_traceback_ends_the_summary():
@@ -259,11 +301,6 @@ def test_what_others_wrote_is_shown_and_not_executed(width):
 
     assert all(each.isprintable() for each in text.splitlines())
     assert r"\x1b]0;owned\x07\r[bold]\u202e" in text
-
-
-class Terminal(io.StringIO):
-    def isatty(self):
-        return True
 
 
 def test_there_are_no_colours_without_a_terminal():
