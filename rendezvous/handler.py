@@ -8,6 +8,7 @@ has to poll and none waits for its collective library's time-out.
 from __future__ import annotations
 
 import enum
+import socket
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
@@ -216,7 +217,7 @@ class RendezvousHandler(ABC):
 
     @property
     def use_agent_store(self) -> bool:
-        """Whether workers share the agents' store instead of hosting their own."""
+        """Whether an agent serves the store that workers meet in, instead of rank 0 itself."""
         return False
 
     @abstractmethod
@@ -259,6 +260,12 @@ class RoundHandler(RendezvousHandler):
     one store operation at most.
     """
 
+    _is_store_served = False  # until an agent has asked for a listener
+
+    @property
+    def use_agent_store(self) -> bool:
+        return self._is_store_served
+
     @property
     def answers_at_once(self) -> bool:
         """Whether no call has to wait for another node or a store."""
@@ -268,6 +275,22 @@ class RoundHandler(RendezvousHandler):
     def is_needed_by_others(self) -> bool:
         """Whether the round can't go on once this node has gone, since it hosts the store."""
         return False
+
+    def workers_listener(self) -> socket.socket | None:
+        """Listen where the current round's workers meet, if that is on this node.
+
+        An agent asks each time that ``next_rendezvous`` has returned, if it means to serve the
+        workers' store; from then on the handler's ``use_agent_store`` is True on every node of its
+        own backends. Where no agent asks, rank 0 serves the store, and the port is free for it.
+
+        Returns:
+            The listening socket, which the caller owns; None: another node's agent serves the
+            store, or nobody does, since the backend leaves that to the workers.
+
+        Raises:
+            RendezvousError: The port is in use.
+        """
+        return None
 
     @property
     def has_to_be_asked(self) -> bool:

@@ -8,18 +8,49 @@ import socket
 from collections.abc import Iterator, Sequence
 
 from .addresses import MAX_PORT
+from .handler import RendezvousError
 
 _EPHEMERAL_RANGE_FILE = "/proc/sys/net/ipv4/ip_local_port_range"
 _LINE_BYTES = 64
 _CLAIMABLE = range(15000, MAX_PORT + 1)
 # What users of torch write into their scripts: the rendezvous' and the master's default port.
 _WELL_KNOWN = frozenset({29400, 29500})
+# Thousands of workers connect at once; the kernel cuts it down to net.core.somaxconn.
+_BACKLOG = 65535
 
 
 def free_port() -> int:
     """Return a TCP port that nobody listens on now."""
     with _bound_anywhere(0) as listener:
         return int(listener.getsockname()[1])
+
+
+def listen_at(port: int) -> socket.socket:
+    """Return a socket that listens at a port of every interface, as torch's own store does.
+
+    Args:
+        port: The port.
+
+    Raises:
+        RendezvousError: Another program listens there, or this host has no network.
+    """
+    try:
+        listener = _bound_anywhere(port)
+        try:
+            listener.listen(_BACKLOG)
+        except OSError:
+            listener.close()
+            raise
+    except OSError as error:
+        reason = error.strerror or str(error)
+        if error.errno == errno.EADDRINUSE:
+            from .port_holder import holder_of  # noqa: PLC0415  few jobs
+
+            reason = f"it is held by {holder_of(port)}"
+        raise RendezvousError(
+            f"port {port} of this host can't be had for the workers' store: {reason}"
+        ) from error
+    return listener
 
 
 class PortClaim:
@@ -60,6 +91,14 @@ class PortClaim:
                 continue
             return PortClaim(port, sign)
         raise OSError(errno.EADDRINUSE, "no port is free for the workers' store")
+
+    def listen(self) -> socket.socket:
+        """Return a socket that listens at the port; the claim stays, and keeps other jobs away.
+
+        Raises:
+            RendezvousError: A program that is no elrun has taken the port meanwhile.
+        """
+        return listen_at(self.port)
 
     def release(self) -> None:
         """Let others have the port."""

@@ -108,6 +108,15 @@ class RoundRendezvous(RoundHandler):
         connection = self._access.connection
         return connection is not None and connection.is_host and connection.moves is None
 
+    def workers_listener(self) -> socket.socket | None:
+        """Listen where the current round's workers meet, if this is the node of rank 0."""
+        self._is_store_served = True
+        with self._lock:
+            place, claim = self._place, self._claim
+        if place is None or place.group_rank > 0 or claim is None:
+            return None
+        return claim.listen()
+
     def describe(self, profile: NodeProfile) -> None:
         """Say what this node brings to the rounds it will join."""
         self._profile = profile

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Callable, Sequence
 
@@ -19,7 +20,7 @@ from .handler import (
 )
 from .memory import MemoryStore
 from .parameters import RendezvousParameters
-from .ports import PortClaim
+from .ports import PortClaim, listen_at
 from .round_store import RoundStore
 
 DEFAULT_MASTER_PORT = 29500
@@ -76,6 +77,13 @@ class SoloRendezvous(RoundHandler):
     def answers_at_once(self) -> bool:
         """Always: there is nobody to wait for."""
         return True
+
+    def workers_listener(self) -> socket.socket | None:
+        """Listen where the workers meet, on the node of rank 0."""
+        self._is_store_served = True
+        if self._group_rank > 0:
+            return None
+        return self._claim.listen() if self._claim is not None else listen_at(self._port)
 
     def describe(self, profile: NodeProfile) -> None:
         """Say how many workers this node runs."""

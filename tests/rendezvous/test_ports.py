@@ -1,10 +1,16 @@
 """Ports for workers' stores, which no other elrun on this machine may choose meanwhile."""
 
+import contextlib
+import errno
+import os
+import re
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from elrun.rendezvous.handler import RendezvousError
 from elrun.rendezvous.ports import PortClaim, free_port
 
 CLAIM = """
@@ -91,3 +97,30 @@ def test_a_free_port_can_be_bound():
     """Nobody listens on it now."""
     with socket.create_server(("", free_port())) as server:
         assert server.getsockname()[1] > 0
+
+
+def test_a_claim_listens_when_it_is_asked_to(claim):
+    """Until then nobody does, and a worker may; afterwards connections are taken, v4 and v6."""
+    with socket.socket() as early:
+        refused = early.connect_ex(("127.0.0.1", claim.port))
+    with claim.listen(), socket.create_connection(("127.0.0.1", claim.port)) as late:
+        port = late.getpeername()[1]
+
+    assert (errno.ECONNREFUSED, claim.port) == (refused, port)
+
+
+def test_a_listener_takes_as_many_connections_as_the_kernel_lets_it(claim):
+    """Thousands of workers connect before anybody accepts."""
+    with claim.listen(), contextlib.ExitStack() as clients:
+        for _ in range(500):
+            clients.enter_context(socket.create_connection(("127.0.0.1", claim.port), 5))
+
+
+def test_a_port_that_was_taken_after_the_claim_is_named_with_its_holder(claim):
+    """A program that is no elrun knows no claims."""
+    me = re.escape(f"held by {Path('/proc/self/comm').read_text().strip()} (pid {os.getpid()})")
+    with (
+        socket.create_server(("", claim.port)),
+        pytest.raises(RendezvousError, match=f"port {claim.port} of this host .*{me}"),
+    ):
+        claim.listen()

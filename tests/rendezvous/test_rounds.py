@@ -133,6 +133,22 @@ def test_each_round_has_a_port_of_its_own(job):
     assert 5 == len(ports)
 
 
+def test_the_node_of_rank_0_listens_where_all_workers_meet(job):
+    """The others' agents are given nothing; every node's workers are clients from then on."""
+    nodes = job.some(3, (3, 3))
+    places = job.rendezvous(nodes)
+    ports = set()
+    for node, place in zip(nodes, places, strict=True):
+        listener = node.handler.workers_listener()
+        assert (listener is not None) == (place.group_rank == 0)
+        if listener is not None:
+            with listener:
+                ports.add(listener.getsockname()[1])
+
+    assert ports == {place.workers_store.master_port for place in places}
+    assert all(node.handler.use_agent_store for node in nodes)
+
+
 def test_simultaneous_failures_agree_on_one_verdict(job):
     """The first proposal stands, and everybody is told it."""
     nodes = job.running(4, (4, 4))

@@ -10,6 +10,7 @@ from elrun.rendezvous.handler import (
     VerdictKind,
 )
 from elrun.rendezvous.parameters import RendezvousParameters
+from elrun.rendezvous.ports import free_port
 from elrun.rendezvous.registry import get_rendezvous_handler
 
 
@@ -179,6 +180,31 @@ def test_one_static_node_without_a_port_takes_a_new_one_each_time():
     static.shutdown()
 
     assert 3 == len(ports)
+
+
+def test_the_workers_listener_is_where_the_workers_meet(alone):
+    """In each round anew; from then on the workers are clients, rank 0 too."""
+    told = [alone.use_agent_store]
+    for _ in range(2):
+        port = alone.next_rendezvous().bootstrap_store_info.master_port
+        with alone.workers_listener() as listener:
+            assert port == listener.getsockname()[1]
+    told.append(alone.use_agent_store)
+
+    assert [False, True] == told
+
+
+def test_static_rank_0_listens_at_the_master_s_port_and_the_others_do_not():
+    """The port that the user named, in every round; all nodes' workers are clients."""
+    port = free_port()
+    nodes = [handler("static", f"127.0.0.1:{port}", (2, 2), rank=rank) for rank in range(2)]
+    for _ in range(2):
+        first, second = (node.next_rendezvous() and node.workers_listener() for node in nodes)
+        with first:
+            assert (port, None) == (first.getsockname()[1], second)
+    told = [node.use_agent_store for node in nodes]
+
+    assert [True, True] == told
 
 
 @pytest.mark.parametrize(
