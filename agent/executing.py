@@ -85,11 +85,12 @@ class Executor:
             ValueError: An argument or a variable can't be passed to any program.
         """
         program = _Program.of(command, environment)  # a child copies each page that it touches
-        streams = {number: fd for number, fd in ((1, stdout), (2, stderr)) if fd is not None}
+        handed = {fd: fd for fd in inherited_fds}
+        handed |= {number: fd for number, fd in ((1, stdout), (2, stderr)) if fd is not None}
         try:
             if self._report_fd < 0:
                 self._reports_fd, self._report_fd = _pipe()
-            with shielded_fork(self._handled) as reset_handlers:
+            with _copies_of(handed) as copies, shielded_fork(self._handled) as reset_handlers:
                 pid = os.fork()
                 if pid == 0:
                     number = errno.EIO
@@ -99,13 +100,12 @@ class Executor:
                         self._die_with_parent()
                         if cpus:
                             bind_to(cpus)
-                        _arrange(streams, inherited_fds, self._report_fd)
+                        _arrange(copies, self._report_fd)
                         program.replace_this()
                     except OSError as error:
                         number = error.errno or number
                     finally:
-                        os.write(self._report_fd, b"%d %d\n" % (os.getpid(), number))
-                        os._exit(_NOT_EXECUTABLE)
+                        _end_child(self._report_fd, number)
         except OSError as error:
             raise _explain(command[0], error) from error
         self._programs[pid] = command[0]
@@ -174,20 +174,46 @@ class _Program(NamedTuple):
         raise failure
 
 
-def _arrange(streams: Mapping[int, int], inherited_fds: Collection[int], report_fd: int) -> None:
+@contextlib.contextmanager
+def _copies_of(handed: Mapping[int, int]) -> Iterator[dict[int, int]]:
+    """Give copies, above the standard streams, of the descriptors that a child is to have.
+
+    Python runs at-fork functions in the child before anything of ours: those of libraries, and
+    from some 3.13 and 3.14 on one of ``multiprocessing``'s that closes the resource tracker's
+    descriptor (gh-146313), which an interpreter that we execute needs. They close what they know
+    by its number, and know of no copy. A copy also lets one descriptor be meant for the place of
+    another.
+
+    Args:
+        handed: The descriptors by the number that they are to have in the child.
+    """
+    copies: dict[int, int] = {}
+    try:
+        for number, fd in handed.items():
+            copies[number] = _above_streams(fd)
+        yield copies
+    finally:
+        close_all(copies.values())
+
+
+def _arrange(copies: Mapping[int, int], report_fd: int) -> None:
     for ignored in _IGNORED_BY_PYTHON:
         signal.signal(ignored, signal.SIG_DFL)
-    # Above the standard streams first: one may be meant for the place of another.
-    sources = {number: _above_streams(fd) for number, fd in streams.items()}
-    for number, fd in sources.items():
+    for number, fd in copies.items():
         os.dup2(fd, number)
-    for fd in inherited_fds:
-        os.set_inheritable(fd, True)
-    kept = {0, 1, 2, report_fd, *inherited_fds}
+    kept = {0, 1, 2, report_fd, *copies}
     for fd in map(int, os.listdir("/proc/self/fd")):
         if fd not in kept:
             with contextlib.suppress(OSError):  # the listing's own
                 os.close(fd)
+
+
+def _end_child(report_fd: int, number: int) -> NoReturn:
+    """End a child that is no program, whatever happens: nothing of the agent may go on there."""
+    try:
+        os.write(report_fd, b"%d %d\n" % (os.getpid(), number))
+    finally:
+        os._exit(_NOT_EXECUTABLE)
 
 
 def _pipe() -> tuple[int, int]:
