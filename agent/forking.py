@@ -1,9 +1,9 @@
 """A fork that its parent's signal handlers don't follow into the child.
 
 A forked child keeps its parent's handlers and, worse, the descriptor that ``signal.set_wakeup_fd``
-named: until it has let go of both, a Ctrl-C at the terminal that reaches the child too is counted
-twice by the parent, for whom a second signal means *kill at once*. So the signals that are handled
-are blocked around the fork, and the child lets go before it unblocks them.
+named: until it has let go of both, a signal to the child alone wakes and may stop the parent. So
+the signals that are handled are blocked around the fork, and the child lets go before it unblocks
+them.
 """
 
 from __future__ import annotations

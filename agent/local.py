@@ -107,16 +107,24 @@ class LocalElasticAgent(SimpleElasticAgent):
         self._is_fit = True
         self._rounds.subscribe(self._wake.notify)
 
+    @property
+    def signals(self) -> SignalInbox:
+        """The signals that end the job; held by ``run``, and by what must outlast it."""
+        return self._inbox
+
     def run(self, role: str = DEFAULT_ROLE) -> RunResult:
         """Run the workers to their end; see ``SimpleElasticAgent.run``."""
+        with self._inbox:
+            return self._run_with_helpers(role)
+
+    def _run_with_helpers(self, role: str) -> RunResult:
         self._guardian = Guardian.start()
         try:
-            with self._inbox:
-                self._health = self._begin_health()
-                self._watchdog = self._begin_watchdog()
-                if self._modules:
-                    self._preloading = self._begin_preloading(self._guardian)
-                return super().run(role)
+            self._health = self._begin_health()
+            self._watchdog = self._begin_watchdog()
+            if self._modules:
+                self._preloading = self._begin_preloading(self._guardian)
+            return super().run(role)
         finally:
             if self._health is not None:
                 self._health.stop()
@@ -127,7 +135,6 @@ class LocalElasticAgent(SimpleElasticAgent):
                 self._preloading = None
             self._guardian.release()
             self._guardian = None
-            self._wake.close()
 
     @measured
     def _start_workers(self, worker_group: WorkerGroup) -> dict[int, Any]:

@@ -1,8 +1,13 @@
 """Signals that end the job, received without interrupting what the agent is doing.
 
 A handler only notes the signal and wakes the agent's loop; the loop raises ``SignalException`` at
-a place of its own choosing. The first signal stops the workers within the shutdown time-out, every
-further one makes ``urgent_fd`` readable, upon which whoever is stopping workers kills them at once.
+a place of its own choosing. The first signal stops the workers within the shutdown time-out.
+
+What follows the first signal is rarely a wish to hurry. SLURM sends SIGTERM twice within
+milliseconds, a closing terminal adds SIGHUP, and a Ctrl-C reaches the whole process group and is
+often forwarded by a wrapper as well. Only a person sends SIGINT (Ctrl-C) or SIGQUIT once more a
+moment later: ``is_urgent`` says so, ``urgent_fd`` becomes readable, and the workers are killed at
+once. Any other signal changes nothing.
 
 The end of a child wakes the loop as well, unless the program handles that itself: orphans that the
 agent has adopted end without a word to anybody else, and are to be reaped.
@@ -13,6 +18,8 @@ from __future__ import annotations
 import logging
 import signal
 import threading
+import time
+from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +31,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 DEFAULT_SIGNALS = "SIGTERM,SIGINT,SIGHUP,SIGQUIT"
+
+HURRY_AFTER_S = 0.5
+"""How long after the first signal a Ctrl-C counts as another one, and not as its echo."""
+
+_OF_A_PERSON = (signal.SIGINT, signal.SIGQUIT)
 
 _UNFIT = {
     **dict.fromkeys((signal.SIGKILL, signal.SIGSTOP), "can't be handled by any process"),
@@ -66,30 +78,51 @@ def parse_signals(names: str) -> tuple[signal.Signals, ...]:
     return tuple(dict.fromkeys(found))
 
 
+def is_urgent(number: int, since_first_s: float) -> bool:
+    """Return whether a signal after the first one means that the workers are to be killed at once.
+
+    Args:
+        number: The further signal.
+        since_first_s: Seconds between the first signal and this one.
+    """
+    return number in _OF_A_PERSON and since_first_s >= HURRY_AFTER_S
+
+
 class SignalInbox:
-    """Collects the job's ending signals while it is entered as a context.
+    """Collects the job's ending signals while it is entered as a context, which nests.
 
     Args:
         names: Comma-separated names of the signals to take.
-        wake: What to notify when one arrives.
+        wake: What to notify when one arrives; closed at the end, when no signal writes to it.
+        clock: A monotonic clock, in seconds.
     """
 
-    def __init__(self, names: str, wake: Wakeup) -> None:
+    def __init__(
+        self, names: str, wake: Wakeup, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._signals = parse_signals(names)
         self._wake = wake
+        self._clock = clock
         self._urgent = Wakeup()
-        self._received: list[signal.Signals] = []
+        self._first: tuple[signal.Signals, float] | None = None
         self._taken = False
         self._previous: dict[signal.Signals, Any] = {}
         self._previous_fd = -1
+        self._depth = 0
 
     def __enter__(self) -> Self:
+        self._depth += 1
+        if self._depth == 1:
+            self._take()
+        return self
+
+    def _take(self) -> None:
         if threading.current_thread() is not threading.main_thread():
             log.warning(
                 "signals are not handled: elrun was started from a thread that is not the main "
                 "one; if this process is killed, the guardian ends the workers"
             )
-            return self
+            return
         for number in self._signals:
             current = signal.getsignal(number)
             if number is signal.SIGHUP and current is signal.SIG_IGN:
@@ -104,7 +137,6 @@ class SignalInbox:
             # round to it, which a wait that has just begun would put off to its end.
             fd = self._wake.notify_fd
             self._previous_fd = signal.set_wakeup_fd(fd, warn_on_full_buffer=False)
-        return self
 
     def __exit__(
         self,
@@ -112,21 +144,25 @@ class SignalInbox:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._depth -= 1
+        if self._depth:
+            return
         if self._previous:
             signal.set_wakeup_fd(self._previous_fd)
             for number, handler in self._previous.items():
                 signal.signal(number, signal.SIG_DFL if handler is None else handler)
             self._previous.clear()
         self._urgent.close()
+        self._wake.close()
 
     @property
     def urgent_fd(self) -> int:
-        """Readable once a further signal has come after the first."""
+        """Readable once a further signal has come that `is_urgent`."""
         return self._urgent.fileno()
 
     def has_any(self) -> bool:
         """Return whether ``raise_if_any`` would raise."""
-        return bool(self._received) and not self._taken
+        return self._first is not None and not self._taken
 
     def raise_if_any(self) -> None:
         """Raise for the first signal, once.
@@ -134,17 +170,19 @@ class SignalInbox:
         Raises:
             SignalException: A signal came since the last call.
         """
-        if not self.has_any():
+        if self._first is None or self._taken:
             return
         self._taken = True
-        first = self._received[0]
+        first, _ = self._first
         raise SignalException(f"elrun was stopped by {first.name}", first)
 
     def _wake_only(self, _number: int, _frame: FrameType | None) -> None:
         self._wake.notify()
 
     def _note(self, number: int, _frame: FrameType | None) -> None:
-        self._received.append(signal.Signals(number))
-        self._wake.notify()
-        if len(self._received) > 1:
+        now = self._clock()
+        if self._first is None:
+            self._first = signal.Signals(number), now
+        elif is_urgent(number, now - self._first[1]):
             self._urgent.notify()
+        self._wake.notify()

@@ -78,7 +78,11 @@ def stop_workers(
         pending, urgent = _wait_for_groups(groups, look, deadline, urgent_fd)
     if pending:
         name = signal.Signals(death_signal).name
-        reason = "a second signal came" if urgent else f"{name} did not end all in {grace_s:g} s"
+        reason = (
+            "another Ctrl-C (SIGINT or SIGQUIT) came"
+            if urgent
+            else f"{name} did not end all in {grace_s:g} s"
+        )
         log.warning("%s: what is left of the workers is killed", reason)
         for worker in asked:
             worker.signal_group(signal.SIGKILL)

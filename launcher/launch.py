@@ -80,7 +80,8 @@ def launch_agent(
         handler, agent = _compose(config, entrypoint, args)
     except ValueError as error:
         raise UsageError(str(error)) from error
-    with recorded_outcome(agent):
+    # A signal that comes again while the run is being left must not cut that short.
+    with agent.signals, recorded_outcome(agent):
         return _run(agent, handler, config, get_entrypoint_name(entrypoint, args))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import sys
@@ -9,21 +10,86 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import FrameType
 
     from .launcher.config import LaunchConfig
+
+
+class _SignalsAroundTheAgent:
+    """Handles the signals that end a program before the agent does so, and after it has ended.
+
+    Before, there is nothing to stop: the process says so in one line and is gone, wherever it is.
+    An exception would unwind through whatever is being imported. (A container's first process
+    needs a handler for that, as the kernel keeps SIGTERM's default from it.) Afterwards nothing is
+    left to stop, and what repeats the signal that stopped the agent must not cut the report off.
+    """
+
+    def __init__(self) -> None:
+        self._is_over = False
+        self._previous: dict[int, Any] = {}
+
+    def take(self) -> None:
+        """Handle the signals that this process doesn't ignore."""
+        import signal  # noqa: PLC0415  this module's import stays free
+
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+            current = signal.getsignal(number)
+            if current in (signal.SIG_DFL, signal.default_int_handler):
+                self._previous[number] = current
+                signal.signal(number, self._end)
+
+    def leave_all_but(self, names: str) -> None:
+        """Give back the signals that the agent will not handle."""
+        import signal  # noqa: PLC0415
+
+        from .agent.signals import parse_signals  # noqa: PLC0415  `--help` needs none
+
+        for number in self._previous.keys() - set(parse_signals(names)):
+            signal.signal(number, self._previous.pop(number))
+
+    def ignore(self) -> None:
+        """Let them change nothing any more."""
+        self._is_over = True
+
+    def _end(self, number: int, _frame: FrameType | None) -> None:
+        if not self._is_over:
+            _leave(number)
+
+
+def _leave(number: int) -> NoReturn:
+    import select  # noqa: PLC0415
+    import signal  # noqa: PLC0415
+
+    name = signal.Signals(number).name
+    said = "interrupted" if number == signal.SIGINT else f"stopped by {name}"
+    console = select.poll()
+    console.register(2, select.POLLOUT)
+    with contextlib.suppress(OSError):
+        if console.poll(0):  # else it is full, and nobody reads it
+            os.write(2, f"elrun: {said}\n".encode())
+    os._exit(128 + number)
 
 
 def main() -> NoReturn:
     """Run the command line and exit with its code."""
     gc.disable()  # a start makes no garbage: looking for it was a fifteenth of the time
+    signals = _SignalsAroundTheAgent()
     try:
+        signals.take()
         from .launcher.cli import run  # noqa: PLC0415  this module's import stays free
-    except KeyboardInterrupt:  # so early that there is nothing to stop
-        import signal  # noqa: PLC0415  rarely
+    except KeyboardInterrupt:  # before the handler stood
+        _leave(2)
 
-        sys.stderr.write("elrun: interrupted\n")
-        sys.exit(128 + signal.SIGINT)
-    code = run(sys.argv[1:], _launch)
+    def launch(
+        config: LaunchConfig, entrypoint: Callable[..., Any] | str, args: list[Any]
+    ) -> dict[int, Any]:
+        signals.leave_all_but(config.signals_to_handle)
+        try:
+            return _launch(config, entrypoint, args)
+        finally:
+            signals.ignore()
+
+    code = run(sys.argv[1:], launch)
     # All is closed and flushed by now. A thread may still block inside torch's store for an answer
     # that nobody wants any more; taking the interpreter down around it aborts the process.
     os._exit(code)

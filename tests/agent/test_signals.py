@@ -67,17 +67,41 @@ def test_one_signal_is_not_urgent(wake):
         assert not is_readable(inbox.urgent_fd)
 
 
-@pytest.mark.parametrize("taken_between", [True, False])
-def test_a_second_signal_is_urgent(wake, taken_between):
-    """Whether or not the loop has seen the first: who asks twice means now."""
-    with SignalInbox("SIGUSR1,SIGUSR2", wake) as inbox:
-        os.kill(os.getpid(), signal.SIGUSR1)
-        if taken_between:
-            with pytest.raises(SignalException):
-                inbox.raise_if_any()
-        os.kill(os.getpid(), signal.SIGUSR2)
+TERM, HUP, INT, QUIT = signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT
 
-        assert is_readable(inbox.urgent_fd)
+
+@pytest.mark.parametrize(
+    ("history", "expected"),
+    [
+        ([(0, TERM), (0.01, TERM)], False),  # SLURM at a time limit
+        ([(0, TERM), (20, TERM), (25, TERM)], False),
+        ([(0, TERM), (1, HUP), (2, TERM), (3, HUP)], False),
+        ([(0, HUP), (1, TERM)], False),
+        ([(0, INT), (1, TERM), (2, HUP)], False),  # LSF's bkill
+        ([(0, INT), (0.49, INT)], False),  # a wrapper forwards the Ctrl-C that reached the group
+        ([(0, TERM), (0.1, INT), (0.2, QUIT)], False),
+        ([(0, signal.SIGUSR1), (1, signal.SIGUSR1), (2, signal.SIGUSR2)], False),
+        ([(0, INT), (0.5, INT)], True),
+        ([(0, INT), (0.1, INT), (0.6, INT)], True),
+        ([(0, QUIT), (1, QUIT)], True),
+        ([(0, INT), (1, QUIT)], True),
+        ([(0, TERM), (1, TERM), (2, INT)], True),  # a person, after the scheduler
+        ([(0, signal.SIGUSR1), (1, INT)], True),
+    ],
+)
+@pytest.mark.parametrize("taken_between", [True, False])
+def test_only_a_later_ctrl_c_is_urgent(wake, history, expected, taken_between):
+    """SIGINT or SIGQUIT, half a second or more after the first signal, whichever that was."""
+    names = "SIGTERM,SIGHUP,SIGINT,SIGQUIT,SIGUSR1,SIGUSR2"
+    times = iter([at_s for at_s, _ in history])
+    with SignalInbox(names, wake, clock=lambda: 100.0 + next(times)) as inbox:
+        for _, number in history:
+            signal.raise_signal(number)
+            if taken_between and inbox.has_any():
+                with pytest.raises(SignalException, match=history[0][1].name):
+                    inbox.raise_if_any()
+
+        assert expected == is_readable(inbox.urgent_fd)
 
 
 def test_handlers_are_put_back(wake):

@@ -19,10 +19,10 @@ def tell(path):
         pipe.write("go on\\n")
 
 if __name__ == "__main__":
-    running, goes_on, daemon = sys.argv[1:]
+    running, goes_on, daemon, ends = sys.argv[1:]
     first = threading.Thread(target=launch, args=(f"read x < {running}",))
     second = f"echo > {running}; read x < {goes_on}; "
-    second += f"(setsid sh -c 'echo $$ > {daemon}; exec sleep 1000' &); read x < {goes_on}"
+    second += f"(setsid sh -c 'echo $$ > {daemon}; exec sleep 1000' &); read x < {ends}"
     first.start()
     second = threading.Thread(target=launch, args=(second,))
     second.start()
@@ -30,7 +30,7 @@ if __name__ == "__main__":
     tell(goes_on)
     with open(daemon) as pipe:
         print(pipe.read(), end="", flush=True)
-    tell(goes_on)
+    tell(ends)
     second.join()
 """
 
@@ -57,7 +57,7 @@ if __name__ == "__main__":
 
 def test_an_agent_adopts_orphans_after_another_has_ended(elrun, script, tmp_path):
     """What its workers leave behind ends with the job; without a parent here, it would live on."""
-    pipes = [tmp_path / name for name in ("running", "goes_on", "daemon")]
+    pipes = [tmp_path / name for name in ("running", "goes_on", "daemon", "ends")]
     for pipe in pipes:
         os.mkfifo(pipe)
 

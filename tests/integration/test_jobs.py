@@ -189,18 +189,6 @@ def test_a_signal_stops_the_job(elrun, script, number):
     assert 128 + number == job.finish()[0]
 
 
-def test_a_second_signal_kills_at_once(elrun, script):
-    """Whoever asks twice does not wait for the shutdown time-out."""
-    job = elrun("--standalone", "--shutdown-timeout", 100, script(IGNORE_TERM))
-    job.wait_for_line("ready")
-    job.signal(signal.SIGTERM)
-    job.wait_for_line("ignored")
-
-    job.signal(signal.SIGTERM)
-
-    assert 143 == job.finish(timeout_s=30)[0]
-
-
 def test_a_worker_that_ignores_the_signal_is_killed_in_the_end(elrun, script):
     """``--shutdown-timeout`` bounds its patience."""
     job = elrun("--standalone", "--shutdown-timeout", 1, script(IGNORE_TERM))

@@ -1,0 +1,164 @@
+"""Jobs that are told to stop: their workers save what they have, however often they are told."""
+
+import select
+import signal
+
+import pytest
+
+pytestmark = pytest.mark.integration
+
+TERM, HUP, INT, QUIT = signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT
+
+# It says when it was told, and needs a second to save, or as long as it is let.
+SAVES = """
+import os, signal, sys, threading
+
+def save(number, frame):
+    os.write(1, b"told\\n")
+    for known in told:
+        signal.signal(known, signal.SIG_IGN)
+    done.wait(float(sys.argv[1]))
+    os.write(1, b"saved\\n")
+    os._exit(0)
+
+told = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1)
+done = threading.Event()
+for number in told:
+    signal.signal(number, save)
+os.write(1, b"ready\\n")
+signal.pause()
+"""
+MORE_THAN_HURRY_S = 0.6
+
+
+def pause(seconds):
+    """Let time pass: how far signals are apart is what these tests are about."""
+    select.select([], [], [], seconds)
+
+
+@pytest.mark.parametrize(
+    ("first", "later"),
+    [
+        (TERM, [TERM]),
+        (TERM, [TERM, HUP, TERM]),
+        (HUP, [HUP, TERM]),
+        (INT, [TERM, HUP]),
+        (signal.SIGUSR1, [signal.SIGUSR1]),
+    ],
+)
+def test_a_repeated_signal_leaves_the_workers_their_time(elrun, script, first, later):
+    """At once, and when the first Ctrl-C would long be old."""
+    names = "SIGTERM,SIGHUP,SIGINT,SIGUSR1"
+    job = elrun("--standalone", "--signals-to-handle", names, script(SAVES), 1.5)
+    job.wait_for_line("ready")
+
+    job.signal(first)
+    job.signal(first)  # before it can have been looked at
+    job.wait_for_line("told")
+    for number in later:
+        job.signal(number)
+        pause(MORE_THAN_HURRY_S / len(later))
+    for number in later:
+        job.signal(number)
+
+    code, out, err = job.finish()
+    assert (128 + first, "ready\ntold\nsaved\n") == (code, out), err
+
+
+def test_a_ctrl_c_that_comes_twice_at_once_is_one(elrun, script):
+    """The terminal sends it to the whole group, and a wrapper forwards it."""
+    job = elrun("--standalone", script(SAVES), 1)
+    job.wait_for_line("ready")
+
+    job.signal(INT)
+    job.wait_for_line("told")
+    job.signal(INT)
+
+    code, out, err = job.finish()
+    assert (130, "ready\ntold\nsaved\n") == (code, out), err
+
+
+@pytest.mark.parametrize(("first", "later"), [(INT, INT), (QUIT, QUIT), (INT, QUIT), (TERM, INT)])
+def test_a_later_ctrl_c_kills_at_once(elrun, script, first, later):
+    """A person does not wait for the shutdown time-out."""
+    job = elrun("--standalone", "--shutdown-timeout", 100, script(SAVES), 100)
+    job.wait_for_line("ready")
+
+    job.signal(first)
+    job.wait_for_line("told")
+    pause(MORE_THAN_HURRY_S)
+    job.signal(later)
+
+    code, out, err = job.finish(timeout_s=30)
+    assert (128 + first, "ready\ntold\n") == (code, out)
+    assert "another Ctrl-C (SIGINT or SIGQUIT) came: what is left of the workers is killed" in err
+
+
+def test_the_deadline_stands_however_often_it_is_told(elrun, script):
+    """Repeated signals do not put SIGKILL off, either."""
+    job = elrun("--standalone", "--shutdown-timeout", 2, script(SAVES), 100)
+    job.wait_for_line("ready")
+
+    job.signal(TERM)
+    job.wait_for_line("told")
+    while job.process.poll() is None:
+        job.signal(TERM)
+        pause(0.1)
+
+    code, out, err = job.finish()
+    assert (143, "ready\ntold\n") == (code, out)
+    assert "SIGTERM did not end all in 2 s" in err
+
+
+SAVES_AND_FAILS = f"""
+import os
+if os.environ["RANK"] == "1":
+    input()
+    os._exit(1)
+{SAVES}
+"""
+
+
+def test_a_stop_during_a_restart_leaves_the_workers_their_time(elrun, script):
+    """They were asked to end already; the signals open no other deadline, and no new round."""
+    options = ("--standalone", "--nproc-per-node", 2, "--max-restarts", 3)
+    job = elrun(*options, script(SAVES_AND_FAILS), 1.5, stdin=-1)
+    job.wait_for_line("ready")
+    job.process.stdin.write("go\n")
+    job.process.stdin.flush()
+    job.wait_for_line("told")
+
+    job.signal(TERM)
+    pause(MORE_THAN_HURRY_S)
+    job.signal(TERM)
+
+    code, out, err = job.finish()
+    assert (143, "ready\ntold\nsaved\n") == (code, out), err
+
+
+def test_a_stop_that_comes_with_the_start_starts_nothing_anew(elrun, script):
+    """The workers that are being started get the signal, or are never started."""
+    job = elrun("--standalone", "--nproc-per-node", 8, "--max-restarts", 3, script(SAVES), 0.1)
+    job.wait_for_line("ready")
+
+    job.signal(TERM)
+    job.signal(TERM)
+
+    code, out, err = job.finish()
+    assert 143 == code, err
+    assert out.count("told") == out.count("saved") <= 8
+
+
+def test_repeated_signals_while_nodes_meet_change_nothing(elrun, script, vacant_endpoint):
+    """There is nothing to save, and one word about it."""
+    options = ("--nnodes", 2, "--rdzv-backend", "c10d", "--rdzv-endpoint", vacant_endpoint)
+    job = elrun(*options, "--rdzv-id", "job", script(SAVES), 1, env={"LOGLEVEL": "INFO"})
+    pause(1)
+
+    job.signal(TERM)
+    job.signal(TERM)
+
+    code, out, err = job.finish()
+    assert (143, "") == (code, out)
+    assert 1 == err.count("stopped by SIGTERM; none of its workers is left")
+    assert "Traceback" not in err
