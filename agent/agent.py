@@ -29,6 +29,7 @@ from ..rendezvous.handler import (
     Verdict,
     VerdictKind,
 )
+from ..rendezvous.parameters import truth_of
 from ..rendezvous.polled import PolledRounds
 from .environ import inherited_environment
 from .failure import ProcessFailure
@@ -336,7 +337,7 @@ class SimpleElasticAgent(Recording, Measuring, ElasticAgent):
             spec: What this node brings.
         """
         size = spec.local_world_size
-        if self._environ.get("TORCH_ELASTIC_WORKER_IDENTICAL") == "1":
+        if truth_of(self._environ.get("TORCH_ELASTIC_WORKER_IDENTICAL", "")):
             span = identical_span(group_rank, group_world_size, size)
         else:
             mine = _RoleInstanceInfo(spec.role, group_rank, size)

@@ -18,6 +18,7 @@ from ..rendezvous.handler import (
     Verdict,
     VerdictKind,
 )
+from ..rendezvous.parameters import truth_of
 from .agent import DEFAULT_ROLE, SimpleElasticAgent
 from .calling import Call
 from .environ import inherited_environment
@@ -194,7 +195,7 @@ class LocalElasticAgent(SimpleElasticAgent):
         )
 
     def _begin_watchdog(self) -> Watchdog | None:
-        if self._environ.get(ENABLE_FILE_TIMER) != "1":
+        if not truth_of(self._environ.get(ENABLE_FILE_TIMER, "")):
             return None
         from .watchdog import begin_watchdog  # noqa: PLC0415  few jobs
 

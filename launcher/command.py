@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from ..rendezvous.parameters import truth_of
 from .config import Environment
 from .console import Console
 from .given import (
@@ -19,15 +20,15 @@ from .given import (
     variable_of,
 )
 from .option import Option
-from .options import ALL_OPTIONS, HELP, OPTIONS, VERSION
+from .options import ALL_OPTIONS, COMPLETION, HELP, OPTIONS, VERSION
 from .spelling import spell_out
 
-_YES = frozenset({"1", "true", "yes", "on"})
-_NO = frozenset({"0", "false", "no", "off"})
+# How many workers there are, and on which node: without a value, the job is another one.
+_SHAPE = ("nnodes", "nproc_per_node", "node_rank")
 
 
 class Answered(Exception):  # noqa: N818  nothing went wrong
-    """``--help`` or ``--version`` was given, and has been answered: there is nothing to launch."""
+    """``--help`` or its like was given, and has been answered: there is nothing to launch."""
 
 
 def parse(args: list[str], environment: Environment) -> tuple[Given, tuple[str, ...]]:
@@ -39,18 +40,14 @@ def parse(args: list[str], environment: Environment) -> tuple[Given, tuple[str, 
 
     Raises:
         Refusal: An option or a variable can't be used, or SCRIPT is missing.
-        Answered: ``--help`` or ``--version`` was given.
+        Answered: ``--help``, ``--version`` or ``--print-completion`` was given.
     """
     by_spelling = {spelling: option for option in ALL_OPTIONS for spelling in option.opts}
     spelled = spell_out(args, {each: not option.is_flag for each, option in by_spelling.items()})
-    typed = {by_spelling[spelling].name: text for spelling, text in spelled.options}
-    if HELP.name in typed:
-        from .help import help_page  # noqa: PLC0415  see its head
-
-        Console(sys.stdout).write(help_page())
-        raise Answered
-    if VERSION.name in typed:
-        Console(sys.stdout).write(f"elrun {_version()}\n")
+    pairs = [(by_spelling[spelling], text) for spelling, text in spelled.options]
+    typed = {option.name: text for option, text in pairs if _says_something(option, text)}
+    if answer := _answer_to_question(typed):
+        Console(sys.stdout).write(answer)
         raise Answered
     answers = {option.name: _answer(option, typed, environment) for option in OPTIONS}
     if not spelled.command:
@@ -58,8 +55,42 @@ def parse(args: list[str], environment: Environment) -> tuple[Given, tuple[str, 
             "SCRIPT is missing; say what to run: elrun [OPTIONS] SCRIPT [ARGS]... "
             "(elrun --help says more)"
         )
-    notices = (*spelled.notices, *_misspelt(environment))
+    notices = (*spelled.notices, *_empty_numbers(pairs, typed), *_misspelt(environment))
     return Given(answers, tuple(spelled.command)), notices
+
+
+def _says_something(option: Option, text: str) -> bool:
+    return bool(text) or option.is_flag or option.takes_empty
+
+
+def _empty_numbers(
+    pairs: Sequence[tuple[Option, str]], typed: Mapping[str, str]
+) -> tuple[str, ...]:
+    """Name the options of which a variable that isn't set may have made another job."""
+    names = {option.name for option, text in pairs if not text and option.name not in typed}
+    return tuple(
+        f"{spelling_of(each)} is empty, which counts as not given"
+        for each in _SHAPE
+        if each in names
+    )
+
+
+def _answer_to_question(typed: Mapping[str, str]) -> str:
+    """Return what is shown instead of a launch, where the user asked for that."""
+    if HELP.name in typed:
+        from .help import help_page  # noqa: PLC0415  see its head
+
+        return help_page()
+    if VERSION.name in typed:
+        from .version import __version__  # noqa: PLC0415  rarely
+
+        return f"elrun {__version__}\n"
+    if COMPLETION.name in typed:
+        from .completion import completion_script  # noqa: PLC0415  rarely
+
+        shell = _answer(COMPLETION, typed, Environment({})).value
+        return completion_script(shell)
+    return ""
 
 
 def _answer(option: Option, typed: Mapping[str, str], environment: Environment) -> Answer:
@@ -98,18 +129,9 @@ def _misspelt(environment: Environment) -> tuple[str, ...]:
 
 
 def _truth(name: str, text: str) -> bool:
-    word = text.strip().lower()
-    if word not in _YES | _NO:
+    truth = truth_of(text)
+    if truth is None:
         raise Refusal(
             f"{variable_of(name)}={quoted(text)}: {spelling_of(name)} is a flag; give 1 or 0"
         )
-    return word in _YES
-
-
-def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415  rarely
-
-    try:
-        return version("elrun")
-    except PackageNotFoundError:
-        return "from a source tree that is not installed"
+    return truth

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from .config import DEFAULT_LAYOUT, Environment, LaunchConfig
@@ -59,13 +59,18 @@ def compose(
     meeting = choose_meeting(given)
     _check_backend(given, meeting.backend, backends)
     workers = _workers(given, environment, count)
-    notices = [*heard, *meeting.notices, *_notices(environment, workers)]
+    notices = [
+        *heard,
+        *meeting.notices,
+        *_notices(environment, workers),
+        *_ranks_that_are_not_there(given, workers),
+    ]
     try:
         config = LaunchConfig(
             min_nodes=given["nnodes"].minimum,
             max_nodes=given["nnodes"].maximum,
             nproc_per_node=workers,
-            logs_specs=_logs_specs(given, workers),
+            logs_specs=_logs_specs(given),
             run_id=meeting.run_id,
             role=given["role"],
             rdzv_endpoint=meeting.endpoint,
@@ -74,7 +79,8 @@ def compose(
             max_restarts=given["max_restarts"],
             monitor_interval=given["monitor_interval"],
             start_method=given["start_method"],
-            log_line_prefix_template=environment.log_line_prefix_template,
+            log_line_prefix_template=given["log_line_prefix_template"]
+            or environment.log_line_prefix_template,
             local_addr=given["local_addr"],
             event_log_handler=_event_log_handler(given),
             numa_options=_numa_options(given),
@@ -83,7 +89,9 @@ def compose(
             duplicate_stderr_filters=given["duplicate_stderr_filters"],
             virtual_local_rank=given["virtual_local_rank"],
             preload=given["preload"],
-            exit_barrier_timeout=environment.exit_barrier_timeout_s,
+            exit_barrier_timeout=environment.exit_barrier_timeout_s
+            if given["exit_barrier_timeout"] is None
+            else given["exit_barrier_timeout"],
             shutdown_timeout=environment.shutdown_timeout_s
             if given["shutdown_timeout"] is None
             else given["shutdown_timeout"],
@@ -150,12 +158,8 @@ def _notices(environment: Environment, workers: int) -> list[str]:
     return notices
 
 
-def _logs_specs(given: Given, workers: int) -> LogsSpecs:
-    for name in ("redirects", "tee"):
-        if isinstance(given[name], dict):
-            _check_ranks(given, name, given[name], workers)
+def _logs_specs(given: Given) -> LogsSpecs:
     ranks = given["local_ranks_filter"]
-    _check_ranks(given, "local_ranks_filter", ranks or (), workers)
     settings = {
         "log_dir": given["log_dir"],
         "redirects": given["redirects"],
@@ -202,10 +206,18 @@ def _numa_options(given: Given) -> NumaOptions | None:
     return NumaOptions(mode, should_fall_back_if_binding_fails=True)
 
 
-def _check_ranks(given: Given, name: str, ranks: Collection[int], workers: int) -> None:
-    beyond = sorted(rank for rank in ranks if rank >= workers)
-    if beyond:
-        known = "one worker a node; give 0"
-        if workers > 1:
-            known = f"{workers} workers a node; give 0 to {workers - 1}"
-        raise Refusal(f"{given.said(name)}: there is no local rank {beyond[0]} among {known}")
+def _ranks_that_are_not_there(given: Given, workers: int) -> list[str]:
+    """Name the local ranks that this node lacks; one with more workers may have them."""
+    notices = []
+    for name in ("redirects", "tee", "local_ranks_filter"):
+        # A setting for all names no ranks. It is an IntFlag, which can be iterated, too.
+        ranks = given[name] if isinstance(given[name], (dict, frozenset)) else ()
+        beyond = sorted(rank for rank in ranks if rank >= workers)
+        if not beyond:
+            continue
+        known = f"{workers} workers" if workers > 1 else "worker, 0"
+        sentence = f"{given.said(name)}: local rank {beyond[0]} is not among this node's {known}"
+        if name == "local_ranks_filter" and len(beyond) == len(ranks):
+            sentence += "; the console shows none of them"
+        notices.append(sentence)
+    return notices

@@ -269,5 +269,4 @@ def _rules(config: _Fields) -> tuple[tuple[bool, str], ...]:
             isinstance(config.preload, str) or not all(map(is_module_name, config.preload)),
             f"preload={config.preload!r}: give a list of names of modules",
         ),
-        (not config.role, "role='': give the workers' role a name"),
     )

@@ -6,6 +6,8 @@ import enum
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
+_LETTERS_PER_SLIP = 4
+
 
 class Refusal(Exception):  # noqa: N818  it is the user's error, not ours
     """Something that the user gave can't be used; the text is one sentence for the user."""
@@ -95,10 +97,30 @@ def nearest(word: str, known: Collection[str]) -> str:
 
 
 def nearest_word(word: str, known: Collection[str]) -> str:
-    """Return the known word that is nearest, or nothing."""
-    import difflib  # noqa: PLC0415  mistakes only
+    """Return the known word that differs by a slip or two of the fingers, or nothing.
 
-    return next(iter(difflib.get_close_matches(word, known, n=1)), "")
+    A word that merely looks alike is another thing that the user has in mind: a guess would send
+    them to an option that does something else.
+    """
+    bare = word.strip("-")
+    slips = {each: _slips(bare, each.strip("-")) for each in known}
+    match = min(slips, key=lambda each: slips[each], default="")
+    allowed = min(len(bare) - 1, max(1, len(bare) // _LETTERS_PER_SLIP))
+    return match if match and slips[match] <= allowed else ""
+
+
+def _slips(typed: str, meant: str) -> int:
+    """Return how many letters are wrong, missing, too many, or in each other's place."""
+    before: list[int] = []
+    row = list(range(len(meant) + 1))
+    for i, letter in enumerate(typed):
+        last, before, row = before, row, [i + 1]
+        for j, other in enumerate(meant):
+            cost = min(before[j] + (letter != other), before[j + 1] + 1, row[j] + 1)
+            if i and j and (letter, other) == (meant[j - 1], typed[i - 1]):
+                cost = min(cost, last[j - 1] + 1)
+            row.append(cost)
+    return row[-1]
 
 
 def listed(words: Collection[str]) -> str:

@@ -17,6 +17,9 @@ class Option(NamedTuple):
         parse: Turns text into the value, or says by a ``ValueError`` what would be right; None for
             a flag, which takes no value.
         default: The text that stands for it where none is given.
+        takes_empty: Whether "" is a value; of the other options it says that none is given, as
+            where a script passes on a variable that isn't set.
+        kind: What turns its text into what a program finds that parses options itself.
     """
 
     opts: tuple[str, ...]
@@ -25,6 +28,8 @@ class Option(NamedTuple):
     metavar: str = ""
     parse: Callable[[str], Any] | None = None
     default: str | None = None
+    takes_empty: bool = False
+    kind: Callable[[str], Any] = str
 
     @property
     def name(self) -> str:
@@ -44,6 +49,9 @@ def value(
     parse: Callable[[str], Any],
     default: str | None,
     description: str,
+    *,
+    takes_empty: bool = False,
+    kind: Callable[[str], Any] = str,
 ) -> Option:
     """Return an option that takes a value; see ``Option``.
 
@@ -54,8 +62,11 @@ def value(
         parse: Turns text into the value.
         default: The text that stands for it where none is given.
         description: Its line in ``--help``.
+        takes_empty: Whether "" is a value.
+        kind: What it is to a program that parses options itself.
     """
-    return Option(tuple(spellings.split()), group, description, metavar, parse, default)
+    opts = tuple(spellings.split())
+    return Option(opts, group, description, metavar, parse, default, takes_empty, kind)
 
 
 def flag(spellings: str, group: str, description: str) -> Option:

@@ -73,6 +73,7 @@ OPTIONS: tuple[Option, ...] = (
         parsing.parse_count,
         "0",
         "Rank of this node; a wish, unless static.",
+        kind=int,
     ),
     value(
         "--master-addr",
@@ -89,6 +90,7 @@ OPTIONS: tuple[Option, ...] = (
         parsing.parse_port,
         None,
         "Port there; static only; one node needs none.  [default: 29500]",
+        kind=int,
     ),
     value(
         "--local-addr",
@@ -98,7 +100,15 @@ OPTIONS: tuple[Option, ...] = (
         None,
         "Address of this node for the others.  [default: found]",
     ),
-    value("--role", "NAME", PROGRAM, parsing.parse_name, "default", "Name that the workers share."),
+    value(
+        "--role",
+        "NAME",
+        PROGRAM,
+        parsing.parse_role,
+        "default",
+        "Name that the workers share.",
+        takes_empty=True,
+    ),
     flag("-m --module", PROGRAM, "SCRIPT is a module, run as by python -m."),
     flag("--no-python", PROGRAM, "SCRIPT is any program, run as it is."),
     flag(
@@ -111,7 +121,7 @@ OPTIONS: tuple[Option, ...] = (
         "--start-method",
         "METHOD",
         PROGRAM,
-        parsing.choice(*START_METHODS),
+        parsing.OneOf(START_METHODS),
         "spawn",
         "For --run-path: spawn, fork or forkserver.",
     ),
@@ -130,6 +140,7 @@ OPTIONS: tuple[Option, ...] = (
         parsing.parse_count,
         "0",
         "Restarts before a failure ends the job.",
+        kind=int,
     ),
     value(
         "--monitor-interval",
@@ -138,6 +149,7 @@ OPTIONS: tuple[Option, ...] = (
         parsing.seconds(zero=False),
         "0.1",
         "Time between looks at what can't be waited for.",
+        kind=float,
     ),
     value(
         "--signals-to-handle",
@@ -154,6 +166,16 @@ OPTIONS: tuple[Option, ...] = (
         parsing.seconds(zero=True),
         None,
         "Seconds from SIGTERM to SIGKILL; TORCH_ELASTIC_SHUTDOWN_TIMEOUT.  [default: 30]",
+        kind=parsing.seconds(zero=True),
+    ),
+    value(
+        "--exit-barrier-timeout",
+        "SECONDS",
+        RESTARTS,
+        parsing.seconds(zero=True),
+        None,
+        "How long a node that is done waits for the others.  [default: 300]",
+        kind=parsing.seconds(zero=True),
     ),
     value(
         "--log-dir",
@@ -180,6 +202,15 @@ OPTIONS: tuple[Option, ...] = (
         "To files and the console; as --redirects.",
     ),
     value(
+        "--log-line-prefix-template",
+        "TEXT",
+        LOGS,
+        parsing.parse_prefix,
+        None,
+        "Before each line of --tee: '${hostname}:${rank}: '.  "
+        "[default: [${role_name}${local_rank}]:]",
+    ),
+    value(
         "--local-ranks-filter",
         "RANKS",
         LOGS,
@@ -194,6 +225,7 @@ OPTIONS: tuple[Option, ...] = (
         parsing.parse_words,
         "",
         "Collect lines of stdout with a word in a file.",
+        kind=parsing.parse_words,
     ),
     value(
         "--duplicate-stderr-filters",
@@ -202,6 +234,7 @@ OPTIONS: tuple[Option, ...] = (
         parsing.parse_words,
         "",
         "Collect lines of stderr with a word in a file.",
+        kind=parsing.parse_words,
     ),
     value(
         "--logs-specs",
@@ -215,7 +248,7 @@ OPTIONS: tuple[Option, ...] = (
         "--numa-binding",
         "MODE",
         MORE,
-        parsing.choice("node", "socket", "exclusive", "core-complex"),
+        parsing.OneOf(("node", "socket", "exclusive", "core-complex")),
         None,
         "Bind workers to CPUs: node, socket, exclusive, core-complex.",
     ),
@@ -231,6 +264,14 @@ OPTIONS: tuple[Option, ...] = (
 )
 
 HELP = flag("-h --help", ABOUT, "Show this and exit.")
-VERSION = flag("--version", ABOUT, "Show the version and exit.")
+VERSION = flag("-V --version", ABOUT, "Show the version and exit.")
+COMPLETION = value(
+    "--print-completion",
+    "SHELL",
+    ABOUT,
+    parsing.OneOf(("bash", "zsh", "fish", "tcsh")),
+    None,
+    "Print what completes options in bash, zsh, fish or tcsh.",
+)
 
-ALL_OPTIONS = (*OPTIONS, HELP, VERSION)
+ALL_OPTIONS = (*OPTIONS, HELP, VERSION, COMPLETION)

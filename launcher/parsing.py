@@ -105,15 +105,20 @@ def seconds(*, zero: bool) -> Callable[[str], float]:
     return parse
 
 
-def choice(*known: str) -> Callable[[str], str]:
-    """Return a parser that takes one of some words."""
+class OneOf(tuple[str, ...]):
+    """Some words, and a parser that takes one of them."""
 
-    def parse(text: str) -> str:
-        if text not in known:
-            raise ValueError(f"give {listed(known)}{nearest(text, known)}")
+    __slots__ = ()
+
+    def __call__(self, text: str) -> str:
+        """Return the word.
+
+        Raises:
+            ValueError: It is none of them.
+        """
+        if text not in self:
+            raise ValueError(f"give {listed(self)}{nearest(text, self)}")
         return text
-
-    return parse
 
 
 def parse_name(text: str) -> str:
@@ -123,6 +128,28 @@ def parse_name(text: str) -> str:
         ValueError: It is empty, or holds control characters.
     """
     if not text.strip() or not text.isprintable():
+        raise ValueError("give a name of printable characters")
+    return text
+
+
+def parse_prefix(text: str) -> str:
+    """Return what stands before a line; it may be coloured.
+
+    Raises:
+        ValueError: It would be a line by itself.
+    """
+    if "\n" in text or "\r" in text:
+        raise ValueError("it stands before each line, and is none; leave the line breaks out")
+    return text
+
+
+def parse_role(text: str) -> str:
+    """Return the name of a role, which may be empty.
+
+    Raises:
+        ValueError: It holds control characters.
+    """
+    if not text.isprintable():
         raise ValueError("give a name of printable characters")
     return text
 

@@ -9,8 +9,17 @@ _MAX_RANK = (1 << 31) - 1
 SECRET_VARIABLE = "ELRUN_RDZV_SECRET"  # noqa: S105  a name
 """What the nodes of a job know and nobody else; elrun reads it, and workers don't get it."""
 
-_TRUE = frozenset({"1", "true", "t", "yes", "y"})
-_FALSE = frozenset({"0", "false", "f", "no", "n"})
+_TRUE = frozenset({"1", "true", "t", "yes", "y", "on"})
+_FALSE = frozenset({"0", "false", "f", "no", "n", "off"})
+
+
+def truth_of(text: str) -> bool | None:
+    """Return what a word says: yes, no, or None where it is neither.
+
+    One table for everything: settings of a backend, ``PET_*``, and other variables.
+    """
+    word = text.strip().lower()
+    return True if word in _TRUE else False if word in _FALSE else None
 
 
 class RendezvousParameters:
@@ -73,12 +82,10 @@ class RendezvousParameters:
         value = self.get(key, default)
         if value is None or isinstance(value, bool):
             return value
-        word = str(value).lower()
-        if word in _TRUE:
-            return True
-        if word in _FALSE:
-            return False
-        raise ValueError(f"--rdzv-conf {key}={value}: give true or false")
+        truth = truth_of(str(value))
+        if truth is None:
+            raise ValueError(f"--rdzv-conf {key}={value}: give true or false")
+        return truth
 
     def get_as_int(self, key: str, default: int | None = None) -> int | None:
         """Return the setting as a whole number.

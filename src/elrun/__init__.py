@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from .agent.error_file import record
     from .launcher.config import LaunchConfig
     from .launcher.launch import elastic_launch, launch_agent
+    from .launcher.version import __version__ as __version__
 
 __all__ = ["LaunchConfig", "elastic_launch", "launch_agent", "record"]
 
@@ -19,6 +20,7 @@ _HOME_OF = {
     "elastic_launch": ".launcher.launch",
     "launch_agent": ".launcher.launch",
     "record": ".agent.error_file",
+    "__version__": ".launcher.version",
 }
 
 

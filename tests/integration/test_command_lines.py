@@ -170,6 +170,34 @@ LINES = {
         nodes=2,
         variables={"GPUS_PER_NODE": "1", "NUM_NODES": "2", "MASTER_ADDR": "127.0.0.1"},
     ),
+    # pytorch/torchx, torchx/components/dist.py, as its schedulers start a job of one node
+    "TorchX": Line(
+        "torchrun --rdzv_backend c10d --rdzv_endpoint localhost:0 --rdzv_id train-x1 --nnodes 1 "
+        "--nproc_per_node 2 --tee 3 --role '' -m pkg.train --epochs 1",
+        "pkg/train.py",
+        2,
+        "--epochs 1",
+    ),
+    # the same of two
+    "TorchX, two nodes": Line(
+        "torchrun --rdzv_backend c10d "
+        '--rdzv_endpoint "${TORCHX_RANK0_HOST:=localhost}:$MASTER_PORT" '
+        "--rdzv_id train-x2 --nnodes 2 --nproc_per_node 1 --tee 3 --role '' train.py --epochs 1",
+        "train.py",
+        2,
+        "--epochs 1",
+        nodes=2,
+    ),
+    # a wrapper that passes on what its caller may have set
+    "wrapper": Line(
+        """torchrun --nproc_per_node 2 --rdzv_backend "$BACKEND" --rdzv_endpoint="$ENDPOINT" \
+        --rdzv_id="$ID" --rdzv_conf="$CONF" --log_dir="$LOGS" --local_addr "$ADDRESS" \
+        --master_addr="$MASTER" --master_port="$MASTER_PORT" --max_restarts="$RESTARTS" \
+        --redirects="$REDIRECTS" --start_method "$METHOD" train.py --lr 1""",
+        "train.py",
+        2,
+        "--lr 1",
+    ),
 }
 
 
@@ -223,9 +251,8 @@ def test_a_line_of_a_well_known_project_runs(run, name):
     assert {str(line.workers)} == {each["WORLD_SIZE"] for each in seen.values()}
     assert line.nodes == len({each["GROUP_RANK"] for each in seen.values()})
     assert all(shlex.split(line.arguments) == each["argv"] for each in seen.values())
-    assert {"rank" if "--role rank" in line.text else "default"} == {
-        each["ROLE_NAME"] for each in seen.values()
-    }
+    role = re.search(r"--role ('?)(\w*)\1", line.text)
+    assert {role[2] if role else "default"} == {each["ROLE_NAME"] for each in seen.values()}
 
 
 @pytest.mark.parametrize("spelling", ["--use-env", "--use_env"])

@@ -1,5 +1,6 @@
 """From arguments to an exit code, with a launch that is told how to end."""
 
+import importlib.metadata
 import signal
 
 import pytest
@@ -11,6 +12,8 @@ from elrun.launcher.exit_codes import ExitCode
 from elrun.launcher.exits import exit_of
 from elrun.launcher.program import Program
 from elrun.rendezvous.handler import RendezvousClosedError, RendezvousTimeoutError
+
+import elrun
 
 
 class Launch:
@@ -198,7 +201,15 @@ def test_main_returns_after_a_success(capsys):
     assert capsys.readouterr().out.startswith("elrun ")
 
 
-@pytest.mark.parametrize("option", ["--help", "-h", "--version"])
+def test_the_version_is_that_of_the_installation(capsys):
+    """``pyproject.toml`` is its one source; programs ask the package."""
+    cli.run(["-V"])
+
+    assert f"elrun {elrun.__version__}\n" == capsys.readouterr().out
+    assert importlib.metadata.version("elrun") == elrun.__version__
+
+
+@pytest.mark.parametrize("option", ["--help", "-h", "--version", "-V", "--print-completion=bash"])
 def test_questions_are_answered_on_standard_output(capsys, option):
     """Whatever else stands there; nothing is launched."""
     code = cli.run(["--nnodes", "x", option], Launch(AssertionError("it was launched")))

@@ -124,7 +124,6 @@ def test_the_exit_barrier_s_default_is_torch_s_variable(monkeypatch, given, expe
         ({"exit_barrier_timeout": -1}, "exit_barrier_timeout=-1: give 0 seconds or more"),
         ({"preload": "torch"}, "preload='torch': give a list of names of modules"),
         ({"preload": ["a b"]}, "preload=['a b']: give a list of names of modules"),
-        ({"role": ""}, "role='': give the workers' role a name"),
         (
             {"max_nodes": 2, "rdzv_backend": "standalone"},
             "max_nodes=2: rdzv_backend='standalone' is for one node",
@@ -145,6 +144,11 @@ def test_a_config_that_exists_is_valid(settings, sentence):
         LaunchConfig(**{"min_nodes": 1, "max_nodes": 1, "nproc_per_node": 1, **settings})
 
     assert sentence == str(caught.value)
+
+
+def test_a_role_may_be_empty():
+    """As in torch; TorchX names none."""
+    assert "" == LaunchConfig(1, 1, 1, role="").role
 
 
 def test_an_environment_is_a_snapshot(monkeypatch):

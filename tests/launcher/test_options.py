@@ -12,9 +12,9 @@ TORCHRUN = """
     monitor-interval start-method event-log-handler role module no-python run-path log-dir redirects
     tee local-ranks-filter duplicate-stdout-filters duplicate-stderr-filters node-rank master-addr
     master-port local-addr logs-specs numa-binding signals-to-handle shutdown-timeout
-    virtual-local-rank
+    virtual-local-rank log-line-prefix-template
 """
-OURS = "preload use-env"
+OURS = "preload use-env exit-barrier-timeout"
 
 GOOD = {
     "nnodes": "2:4",
@@ -34,6 +34,8 @@ GOOD = {
     "monitor_interval": "0.5",
     "signals_to_handle": "SIGUSR1,SIGTERM",
     "shutdown_timeout": "60",
+    "exit_barrier_timeout": "0",
+    "log_line_prefix_template": "${hostname}:${rank}: ",
     "log_dir": "logs",
     "redirects": "0:1,1:2",
     "tee": "3",
@@ -62,6 +64,8 @@ BAD = {
     "monitor_interval": "0",
     "signals_to_handle": "SIGKILL",
     "shutdown_timeout": "-1",
+    "exit_barrier_timeout": "nan",
+    "log_line_prefix_template": "a\nb",
     "log_dir": " ",
     "redirects": "7",
     "tee": "x",
@@ -83,7 +87,7 @@ NAMES = [option.name for option in OPTIONS]
 
 
 def test_there_is_every_option_of_torchrun():
-    """Those of torch 2.13, none missing, and few added."""
+    """Those of torch 2.15, none missing, and few added."""
     assert sorted(spelling_of(name) for name in f"{TORCHRUN} {OURS}".split()) == sorted(
         option.opts[-1] for option in OPTIONS
     )
@@ -125,12 +129,56 @@ def test_an_empty_variable_says_nothing(elrun, name):
     assert Origin.DEFAULT is elrun.given("x.py", **{variable_of(name): ""}).answers[name].origin
 
 
+@pytest.mark.parametrize("joined", [True, False], ids=["--name=", "--name ''"])
+@pytest.mark.parametrize("name", [each for each in GOOD if each != "role"])
+def test_an_empty_value_says_nothing(elrun, name, joined):
+    """Scripts pass on variables that may not be set: ``--local-addr="$ADDRESS"``."""
+    typed = [f"{spelling_of(name)}="] if joined else [spelling_of(name), ""]
+
+    given = elrun.given(*typed, "x.py")
+
+    assert elrun.given("x.py").answers[name] == given.answers[name]
+
+
+@pytest.mark.parametrize("name", [each for each in GOOD if each != "role"])
+def test_an_empty_value_leaves_what_was_said_elsewhere(elrun, name):
+    """Before it on the command line, or in the environment."""
+    empty = f"{spelling_of(name)}="
+    typed = elrun.given(spelling_of(name), GOOD[name], "x.py").answers[name]
+
+    before = elrun.given(spelling_of(name), GOOD[name], empty, "x.py").answers[name]
+    outside = elrun.given(empty, "x.py", **{variable_of(name): GOOD[name]}).answers[name]
+
+    assert (typed, typed.value) == (before, outside.value)
+
+
+def test_a_role_may_be_empty(elrun):
+    """TorchX starts each job so, for lines that begin with the rank alone."""
+    assert "" == elrun.plan("--role", "", "x.py").config.role
+    assert "" == elrun.plan("--role=", "x.py", PET_ROLE="trainer").config.role
+
+
+@pytest.mark.parametrize("name", ["nnodes", "nproc_per_node", "node_rank"])
+def test_an_empty_number_that_shapes_the_job_is_noticed(name):
+    """Two nodes that both take the default would be two jobs."""
+    notices = parse([f"{spelling_of(name)}=", "x.py"], Environment({}))[1]
+
+    assert (f"{spelling_of(name)} is empty, which counts as not given",) == notices
+
+
+def test_what_launchers_pass_in_vain_needs_no_word():
+    """TorchX, and wrappers that name every option."""
+    words = "--role= --rdzv-endpoint= --rdzv-id= --log-dir= --local-addr= --tee= x.py"
+
+    assert () == parse(words.split(), Environment({}))[1]
+
+
 @pytest.mark.parametrize("name", FLAGS)
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("1", True), ("true", True), ("YES", True), ("on", True),
-        ("0", False), ("False", False), ("no", False), ("off", False), ("", False),
+        ("1", True), ("true", True), ("YES", True), ("on", True), ("y", True), (" T ", True),
+        ("0", False), ("False", False), ("no", False), ("off", False), ("N", False), ("", False),
     ],
 )  # fmt: skip
 def test_a_flag_s_variable_is_a_yes_or_a_no(elrun, name, text, expected):
