@@ -11,6 +11,7 @@ from .failure import NOT_AVAILABLE, ProcessFailure
 from .process_results import RunProcsResult, WorkerExit
 
 if TYPE_CHECKING:
+    from .left_files import LeftFileReader
     from .logs import LogsDest
 
 log = logging.getLogger(__name__)
@@ -24,15 +25,21 @@ class Endings:
         logs: Where they leave their output and their error files.
         take_return_value: Returns what a worker that ended with 0 returned; raises ValueError if
             it can't be read back.
+        left_files: Returns what reads their error files.
     """
 
     def __init__(
-        self, nprocs: int, logs: LogsDest, take_return_value: Callable[[int], Any]
+        self,
+        nprocs: int,
+        logs: LogsDest,
+        take_return_value: Callable[[int], Any],
+        left_files: Callable[[], LeftFileReader],
     ) -> None:
         self.exits: dict[int, WorkerExit] = {}
         self._nprocs = nprocs
         self._logs = logs
         self._take_return_value = take_return_value
+        self._left_files = left_files
         self._failures: dict[int, ProcessFailure] = {}
         self._return_values: dict[int, Any] = {}
         self._stopped: set[int] = set()
@@ -81,7 +88,7 @@ class Endings:
         if exitcode == 0 or stopped:
             return
         error_file = self._logs.error_files.get(local_rank, "")
-        failure = ProcessFailure(local_rank, pid, exitcode, error_file)
+        failure = ProcessFailure.read_by(self._left_files(), local_rank, pid, exitcode, error_file)
         if reason and failure.error_file == NOT_AVAILABLE:
             failure.message = reason
         self._failures[local_rank] = failure

@@ -1,18 +1,12 @@
 """The file in which a process leaves the exception that ended it, for its agent to read.
 
-The format is the one that torch's own ``@record`` writes, so that either side may be torch's::
-
-    {"message": {"message": "ValueError: no such shard",
-                 "extraInfo": {"py_callstack": "Traceback …", "timestamp": "1790000000"}}}
-
-A process finds the file's name in ``TORCHELASTIC_ERROR_FILE``.
+A process finds the file's name in ``TORCHELASTIC_ERROR_FILE``; `error_record` has the format.
 """
 
 from __future__ import annotations
 
 import faulthandler
 import functools
-import json
 import logging
 import os
 import sys
@@ -21,7 +15,10 @@ import traceback
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
-from .failure import ERROR_FILE_VARIABLE, ChildFailedError, read_error_file
+from .error_record import error_record, read_error_record
+from .error_writer import write_error_file
+from .failure import ERROR_FILE_VARIABLE, NOT_AVAILABLE, ChildFailedError
+from .left_files import LeftFileReader
 
 log = logging.getLogger(__name__)
 
@@ -46,14 +43,22 @@ class ErrorHandler:
             error: The exception that ends this process.
         """
         stack = "".join(traceback.format_exception(type(error), error, error.__traceback__))
-        self._write(
-            {
-                "message": {
-                    "message": f"{type(error).__name__}: {error}",
-                    "extraInfo": {"py_callstack": stack, "timestamp": str(int(time.time()))},
-                }
-            }
-        )
+        self._write(error_record(sentence_of(error), stack, int(time.time())))
+
+    def record_failure(self, error: ChildFailedError) -> None:
+        """Write why workers failed as the reason why this process does.
+
+        Args:
+            error: What ends this process.
+        """
+        _, failure = error.get_first_failure()
+        if failure.error_file != NOT_AVAILABLE:
+            self._pass_on(dict(failure.error_file_data), failure.exitcode)
+            return
+        root = error.report.root if error.report else None
+        message = root.reason if root else failure.summary
+        stack = root.traceback if root else ""
+        self._write(error_record(message, stack, failure.timestamp, failure.exitcode))
 
     def dump_error_file(self, rootcause_error_file: str, error_code: int = 0) -> None:
         """Pass a worker's error file on as this process's own.
@@ -62,26 +67,34 @@ class ErrorHandler:
             rootcause_error_file: The file that the worker wrote.
             error_code: The worker's exit code, added where the file doesn't say one.
         """
-        data = read_error_file(rootcause_error_file)
+        data = read_error_record(rootcause_error_file, LeftFileReader()).data
         if data is None:
             log.warning("%s: no readable error file to pass on", rootcause_error_file)
             return
-        message = data.get("message")
+        self._pass_on(data, error_code)
+
+    def _pass_on(self, data: dict[str, Any], error_code: int) -> None:
+        message = data["message"]
         if error_code and isinstance(message, dict):
-            message.setdefault("errorCode", error_code)
+            data["message"] = {"errorCode": error_code} | message
         self._write(data)
 
     def _write(self, data: dict[str, Any]) -> None:
         path = os.environ.get(ERROR_FILE_VARIABLE)
         if not path:
             return
-        scratch = f"{path}.{os.getpid()}"
         try:
-            with open(scratch, "w", encoding="utf-8", errors="backslashreplace") as file:
-                json.dump(data, file)
-            os.replace(scratch, path)
-        except OSError as error:  # a full disk must not hide the exception itself
+            write_error_file(path, data)
+        except (OSError, ValueError) as error:  # a full disk must not hide the exception itself
             print(f"{path}: the error file can't be written: {error}", file=sys.stderr)
+
+
+def sentence_of(error: BaseException) -> str:
+    """Return an exception's type and text, whatever its own methods do."""
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:  # noqa: BLE001  the user's __str__
+        return f"{type(error).__name__}: <its text can't be had>"
 
 
 def get_error_handler() -> ErrorHandler:
@@ -114,8 +127,12 @@ def record(
             return None
         except ChildFailedError as error:
             failure = error.get_first_failure()[1]
-            if read_error_file(failure.error_file) is not None:
+            if failure.error_file != NOT_AVAILABLE:
                 handler.dump_error_file(failure.error_file, failure.exitcode)
+            elif isinstance(
+                handler, ErrorHandler
+            ):  # else a torch handler, which has no such method
+                handler.record_failure(error)
             raise
         except Exception as error:  # whatever the user's program raises
             handler.record_exception(error)

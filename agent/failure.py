@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 from .plain_value import PlainValue
 
 if TYPE_CHECKING:
+    from .left_files import LeftFileReader
     from .report import JobReport
 
 ERROR_FILE_VARIABLE = "TORCHELASTIC_ERROR_FILE"
 """Names the file in which a worker leaves the exception that ends it."""
 
 NOT_AVAILABLE = "<N/A>"
-MAX_ERROR_FILE_BYTES = 1 << 20
 _ONE_DAY_S = 86_400
 
 
@@ -45,26 +45,6 @@ def shell_exit_code(exitcode: int) -> int:
     return 128 - exitcode if exitcode < 0 else exitcode
 
 
-def read_error_file(path: str) -> dict[str, Any] | None:
-    """Return what a worker left in its error file, or None where there is nothing readable.
-
-    Args:
-        path: The file; more than 1 MiB of it, or anything but a JSON object, counts as unreadable.
-    """
-    try:
-        with open(path, "rb") as file:
-            text = file.read(MAX_ERROR_FILE_BYTES + 1)
-    except OSError:
-        return None
-    import json  # noqa: PLC0415  3 ms of a restart; most workers leave no such file
-
-    try:
-        data = json.loads(text)
-    except (ValueError, RecursionError):  # a file that is cut off, foreign, or too deep
-        return None
-    return data if isinstance(data, dict) and "message" in data else None
-
-
 class ProcessFailure(PlainValue):
     """A failed worker.
 
@@ -81,13 +61,31 @@ class ProcessFailure(PlainValue):
     """
 
     def __init__(self, local_rank: int, pid: int, exitcode: int, error_file: str) -> None:
-        data = read_error_file(error_file)
+        from .left_files import LeftFileReader  # noqa: PLC0415  failures only
+
+        self._fill_in(local_rank, pid, exitcode, error_file, LeftFileReader())
+
+    @classmethod
+    def read_by(
+        cls, reader: LeftFileReader, local_rank: int, pid: int, exitcode: int, error_file: str
+    ) -> ProcessFailure:
+        """Return a failed worker whose error file a given reader reads."""
+        failure = cls.__new__(cls)
+        failure._fill_in(local_rank, pid, exitcode, error_file, reader)  # noqa: SLF001  its own
+        return failure
+
+    def _fill_in(
+        self, local_rank: int, pid: int, exitcode: int, error_file: str, reader: LeftFileReader
+    ) -> None:
+        from .error_record import read_error_record  # noqa: PLC0415  failures only
+
+        data, problem = read_error_record(error_file, reader)
         self.local_rank = local_rank
         self.pid = pid
         self.exitcode = exitcode
         self.error_file = NOT_AVAILABLE if data is None else error_file
         self.error_file_data: dict[str, Any] = data or {"message": "<NONE>"}
-        self.message: Any = (data and data["message"]) or self._message_from_exit_code()
+        self.message: Any = (data and data["message"]) or self._message_from_exit_code(problem)
         self.timestamp = int(time.time())
         if data is None:
             return
@@ -128,10 +126,11 @@ class ProcessFailure(PlainValue):
         extra = message.get("extraInfo")
         return extra if isinstance(extra, dict) else {}
 
-    def _message_from_exit_code(self) -> str:
+    def _message_from_exit_code(self, problem: str = "") -> str:
         if self.exitcode < 0:
             return f"Signal {-self.exitcode} ({self.signal_name()}) received by PID {self.pid}"
-        return f"exited with code {self.exitcode} and left no error file"
+        said = f"; its error file {problem}" if problem else " and left no error file"
+        return f"exited with code {self.exitcode}{said}"
 
 
 class ChildFailedError(Exception):

@@ -263,7 +263,11 @@ def _make_pipe(path: str) -> int:
         _require_abandoned_pipe(path)
         os.unlink(path)
     os.mkfifo(path, 0o600)
-    return os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
+    fd = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
+    if stat.S_ISFIFO(os.fstat(fd).st_mode):
+        return fd
+    os.close(fd)
+    raise FileExistsError(errno.EEXIST, "something else took the pipe's place", path)
 
 
 def _require_abandoned_pipe(path: str) -> None:

@@ -353,12 +353,10 @@ class LocalElasticAgent(SimpleElasticAgent):
         root = self._local_root_cause(result)
         if root is None:
             return super()._describe_failure(result)
-        from .reporting import reason_of  # noqa: PLC0415  most jobs succeed
-
         return Verdict(
             VerdictKind.WORKER_FAILED,
             by=self._group_rank,
-            reason=reason_of(root),
+            reason=root.reason,
             details=root.to_json(),
         )
 

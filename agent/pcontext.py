@@ -13,7 +13,7 @@ import os
 import signal
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from .descendants import MARK_VARIABLE
@@ -28,6 +28,7 @@ from .stopping import KILL_WAIT_S, reap_adopted, stop_workers
 from .worker_process import WorkerProcess, keep_exit_codes
 
 if TYPE_CHECKING:
+    from .left_files import LeftFile, LeftFileReader
     from .output import OutputPump
 
 log = logging.getLogger(__name__)
@@ -75,7 +76,8 @@ class PContext(ABC):
         self.envs = envs
         self.nprocs = len(args)
         self._logs = logs_specs.reify(envs)
-        self._endings = Endings(self.nprocs, self._logs, self._take_return_value)
+        self._reader: LeftFileReader | None = None
+        self._endings = Endings(self.nprocs, self._logs, self._take_return_value, self._left_files)
         self._prefixes = log_line_prefixes
         self._filters = (duplicate_stdout_filters, duplicate_stderr_filters)
         self._cpus = cpus or {}
@@ -136,6 +138,15 @@ class PContext(ABC):
             if path not in ("", os.devnull):
                 return path
         return ""
+
+    def end_of_log(self, local_rank: int, limit: int) -> LeftFile:
+        """Return the last bytes of the file that ``log_files`` names.
+
+        Args:
+            local_rank: Whose.
+            limit: How many bytes are wanted.
+        """
+        return self._left_files().read_end(self.log_files(local_rank), limit)
 
     def error_file(self, local_rank: int) -> str:
         """Return the path of a worker's error file, or ``""``."""
@@ -222,10 +233,12 @@ class PContext(ABC):
         self._look()
         if self._guardian is not None:
             # One that left its error file already is failing by itself, and only slow to end.
+            running = self._running()
+            written = self._error_file_times(running)
             self._endings.forgive(
                 local_rank
-                for local_rank, process in self._running().items()
-                if not self._error_file_time(local_rank)
+                for local_rank, process in running.items()
+                if not written[local_rank]
                 and not self._endings.is_blamed(local_rank)
                 and not process.look()
             )
@@ -333,7 +346,9 @@ class PContext(ABC):
         ended = [rank for rank, process in self._running().items() if process.look()]
         # Of those that ended between two looks, the one that wrote its error file first failed
         # first; one that a signal killed left no word of when.
-        for local_rank in sorted(ended, key=lambda rank: self._error_file_time(rank) or math.inf):
+        failed = [rank for rank in ended if self._processes[rank].exitcode]
+        written = self._error_file_times(failed) if failed[1:] else {}
+        for local_rank in sorted(ended, key=lambda rank: written.get(rank) or math.inf):
             process = self._processes[local_rank]
             self._endings.record(local_rank, process.pid, process.exitcode or 0)
         if self._guardian is not None:
@@ -350,11 +365,19 @@ class PContext(ABC):
         if self._guardian is not None and self._guardian is not self._given_guardian:
             self._guardian.release()
 
-    def _error_file_time(self, local_rank: int) -> int:
-        try:
-            return os.stat(self.error_file(local_rank)).st_mtime_ns
-        except OSError:  # it left none
-            return 0
+    def _error_file_times(self, local_ranks: Iterable[int]) -> dict[int, int]:
+        """Return when workers wrote their error files, by local rank; 0: they left none."""
+        ranks = list(local_ranks)
+        files = [self.error_file(rank) for rank in ranks]
+        return dict(zip(ranks, self._left_files().written_ns(files), strict=True)) if ranks else {}
+
+    def _left_files(self) -> LeftFileReader:
+        """Return the one reader, whose patience with file systems all workers share."""
+        if self._reader is None:
+            from .left_files import LeftFileReader  # noqa: PLC0415  failures and stops only
+
+            self._reader = LeftFileReader()
+        return self._reader
 
 
 def _marked(environment: Mapping[str, str], mark: str) -> dict[str, str]:

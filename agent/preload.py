@@ -39,6 +39,7 @@ _SETTINGS_VARIABLE = "ELRUN_PRELOAD"
 _IMPORT_S = 300.0  # torch takes a second, and 40 from a cold file system of many users
 _ANSWER_S = 10.0  # a fork takes milliseconds, more where memory is short
 _HEADER_BYTES = 8
+_MOST_OF_AN_ANSWER = 1 << 20
 
 _PYTHON_NAME = re.compile(r"python[\d.]*[a-z]*")
 _ELF = b"\x7fELF"
@@ -202,7 +203,7 @@ class Preloading:
         text = b""
         while not text.endswith(b"\n"):
             data = self._channel.recv(1 << 16)
-            if not data:
+            if not data or len(text) > _MOST_OF_AN_ANSWER:  # a module may write there, too
                 raise ConnectionResetError(0, "closed")
             text += data
         answer: dict[str, Any] = json.loads(text)

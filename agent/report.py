@@ -5,6 +5,8 @@ from __future__ import annotations
 import enum
 from typing import Any, NamedTuple
 
+from .failure import end_of
+
 STACK_TITLE = "Traceback (most recent call last)"
 
 _LATEST_S = 1 << 33  # the year 2242
@@ -98,6 +100,12 @@ class RootCause(NamedTuple):
         if not self.message.startswith(("exited with code", "Signal ")):
             return self.message
         return self.traceback.strip().rpartition("\n")[2] if STACK_TITLE in self.traceback else ""
+
+    @property
+    def reason(self) -> str:
+        """Which rank failed and how, in one line, for the log and for the other nodes."""
+        rank = f"rank {self.global_rank} on {self.node}"
+        return f"{rank} failed: {self.words}" if self.words else f"{rank} {end_of(self.exitcode)}"
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as JSON values."""

@@ -6,7 +6,8 @@ import logging
 from collections.abc import Callable, Mapping
 
 from ..rendezvous.handler import RendezvousConnectionError, RoundHandler
-from .failure import ProcessFailure, end_of
+from .failure import ProcessFailure
+from .left_files import LeftFile
 from .processes import PContext
 from .report import JobReport, RankOutcome, RankState, RootCause
 from .worker import RunResult, WorkerGroup, WorkerState
@@ -32,7 +33,9 @@ def root_cause_of(
     """
     rank, failure = next(iter(failures.items()))
     log_file = processes.log_files(failure.local_rank)
-    explanation = failure.traceback or _tail(log_file)
+    explanation = failure.traceback or _last_lines(
+        processes.end_of_log(failure.local_rank, TAIL_BYTES)
+    )
     return RootCause(
         global_rank=rank,
         local_rank=failure.local_rank,
@@ -44,12 +47,6 @@ def root_cause_of(
         traceback=explanation[-MAX_TRACEBACK_CHARS:],
         file=log_file if failure.traceback is None else failure.error_file,
     )
-
-
-def reason_of(root: RootCause) -> str:
-    """Say in one line which rank failed and how, for the log and for the other nodes."""
-    rank = f"rank {root.global_rank} on {root.node}"
-    return f"{rank} failed: {root.words}" if root.words else f"{rank} {end_of(root.exitcode)}"
 
 
 def conclude_report(
@@ -189,17 +186,7 @@ def _as_failure(root: RootCause) -> ProcessFailure:
     return failure
 
 
-def _tail(path: str) -> str:
+def _last_lines(file: LeftFile) -> str:
     """Return the last lines of a log file, or nothing."""
-    if not path:
-        return ""
-    try:
-        with open(path, "rb") as file:
-            file.seek(0, 2)
-            size = file.tell()
-            file.seek(max(0, size - TAIL_BYTES))
-            lines = file.read().decode(errors="replace").splitlines()
-    except OSError:
-        return ""
-    whole = lines[1:] if size > TAIL_BYTES else lines
-    return "\n".join(whole[-TAIL_LINES:])
+    lines = file.text.decode(errors="replace").splitlines()
+    return "\n".join((lines if file.is_whole else lines[1:])[-TAIL_LINES:])

@@ -139,7 +139,10 @@ def _read_until_quiet(pipe: int) -> bytes:
     poll = select.poll()
     poll.register(pipe, select.POLLIN)
     while len(found) < MAX_STACK_BYTES and poll.poll(milliseconds_until(deadline)):
-        data = os.read(pipe, 1 << 16)
+        try:
+            data = os.read(pipe, 1 << 16)
+        except BlockingIOError:  # somebody else reads there, too
+            continue
         if not data:
             break
         found += data

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import signal
@@ -12,6 +11,8 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from .environment import TIMER_FILE
+from .error_record import error_record
+from .error_writer import write_error_file
 from .file_timer_server import FileTimerServer, descends_from
 from .log_dirs import make_temporary_dir
 from .pcontext import PContext
@@ -158,12 +159,9 @@ def _leave_error_file(path: str, reason: str, stack: str) -> None:
     """Write a worker's error file in its place, unless it has written one itself."""
     if not path:
         return
-    extra = {"py_callstack": stack} if stack else {}
-    said = {"message": reason, "extraInfo": {**extra, "timestamp": str(int(time.time()))}}
-    scratch = f"{path}.watchdog"
+    scratch = f"{path}.{os.urandom(4).hex()}"
     try:
-        with open(scratch, "w", encoding="utf-8", errors="backslashreplace") as file:
-            json.dump({"message": said}, file)
+        write_error_file(scratch, error_record(reason, stack, int(time.time())))
         with contextlib.suppress(FileExistsError):
             os.link(scratch, path)
         os.unlink(scratch)

@@ -17,6 +17,8 @@ from .given import Refusal
 if TYPE_CHECKING:
     from ..agent.failure import ChildFailedError
 
+_RECORD_S = 2.0
+
 Launch = Callable[[LaunchConfig, Callable[..., Any] | str, list[Any]], object]
 
 
@@ -63,9 +65,11 @@ def _attempt(args: list[str], launch: Launch | None) -> _End:
     try:
         return _run(args, Environment.current(), console, launch)
     except KeyboardInterrupt as interrupt:
+        _leave_record(interrupt)
         console.say("interrupted")
         return _End(exit_code_of_signal(signal.SIGINT), interrupt)
     except Exception as error:  # noqa: BLE001  the last place where a fault can be told as such
+        _leave_record(error)
         return _End(_tell_fault(error, console), error)
     finally:
         console.settle()
@@ -80,6 +84,7 @@ def _run(
     except Answered:
         return _End(ExitCode.SUCCESS)
     except Refusal as refusal:
+        _leave_record(refusal)
         console.say(str(refusal))
         return _End(ExitCode.BAD_USAGE, refusal)
     for notice in (*notices, *plan.notices):
@@ -98,33 +103,55 @@ def _launch(plan: Plan, console: Console, launch: Launch | None) -> _End:
     try:
         (launch or launch_agent)(plan.config, plan.program.entrypoint, plan.program.args)
     except ChildFailedError as failed:
+        _leave_record(failed)
         return _End(_tell_failure(failed, console), failed)
     except SignalException as stopped:
+        _leave_record(stopped)
         console.say(f"stopped by {stopped.sigval.name}; none of its workers is left")
         return _End(exit_code_of_signal(stopped.sigval), stopped)
     except RendezvousError as error:
+        _leave_record(error)
         console.say(f"the rendezvous failed: {error}")
         return _End(ExitCode.RENDEZVOUS_FAILED, error)
     except UsageError as error:
+        _leave_record(error)
         console.say(str(error))
         return _End(ExitCode.BAD_USAGE, error)
     return _End(ExitCode.SUCCESS)
 
 
-def _tell_failure(failed: ChildFailedError, console: Console) -> int:
+def _leave_record(cause: BaseException) -> None:
+    """Leave the reason in this process's own error file, if it has one.
+
+    A launcher whose worker this is reads it, or Kubernetes (``/dev/termination-log``). It is left
+    before anything is said: a console that nobody reads must not keep it back, and a file system
+    that does not answer must not keep back the rest.
+    """
+    import threading  # noqa: PLC0415  failures only
+
     from ..agent.error_file import get_error_handler  # noqa: PLC0415
-    from ..agent.failure import read_error_file  # noqa: PLC0415
+    from ..agent.failure import ChildFailedError  # noqa: PLC0415
+
+    def leave() -> None:
+        handler = get_error_handler()
+        if isinstance(cause, ChildFailedError):
+            handler.record_failure(cause)
+        else:
+            handler.record_exception(cause)
+
+    thread = threading.Thread(target=leave, name="elrun-record", daemon=True)
+    thread.start()
+    thread.join(_RECORD_S)
+
+
+def _tell_failure(failed: ChildFailedError, console: Console) -> int:
     from .summary import print_failure  # noqa: PLC0415  rich is for failures only
 
-    failure = failed.get_first_failure()[1]
     try:
         print_failure(failed, console)
     except Exception:  # noqa: BLE001  how a failure is shown must not change what is reported
         console.write(printable(f"{failed.format_msg()}\n"))
-    if read_error_file(failure.error_file) is not None:
-        # elrun may be a worker itself, whose launcher reads the same kind of file.
-        get_error_handler().dump_error_file(failure.error_file, failure.exitcode)
-    return exit_code_of_worker(failure.exitcode)
+    return exit_code_of_worker(failed.get_first_failure()[1].exitcode)
 
 
 def _tell_fault(error: Exception, console: Console) -> int:

@@ -2,7 +2,6 @@
 
 import pytest
 from elrun.agent.report import RootCause
-from elrun.agent.reporting import reason_of
 
 STACK = "Traceback (most recent call last)\n  ...\nValueError: no such shard\n"
 
@@ -25,4 +24,4 @@ def test_the_reason_is_the_worker_s_own_word_or_its_end(exitcode, message, trace
     """What the worker said or wrote comes before its exit code."""
     root = RootCause(3, 1, "gpu0", 5, exitcode, 1790000000, message, traceback)
 
-    assert sentence == reason_of(root)
+    assert sentence == root.reason

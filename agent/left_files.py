@@ -1,0 +1,153 @@
+"""Reads files that stand where a worker can put anything: none of them can hold the agent up.
+
+A worker may leave a pipe, a device, a directory or ten gigabytes of zeros where its error file is
+expected, and may exchange one for the other at any moment. So only a regular file is opened, in a
+way that never waits, and only its beginning or its end is read. The file system itself may hang:
+reading is done by a thread that the agent waits for no longer than a few seconds in all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import stat
+import threading
+import time
+from collections.abc import Callable, Iterable
+from typing import NamedTuple, TypeVar
+
+log = logging.getLogger(__name__)
+
+PATIENCE_S = 5.0
+"""How long one reader waits for file systems, all its files together."""
+
+_T = TypeVar("_T")
+
+
+class LeftFile(NamedTuple):
+    """What stands at a path.
+
+    Args:
+        text: The part of it that was asked for; empty where it can't be read.
+        is_whole: Whether that is all of it.
+        problem: Why it can't be read, as the rest of a sentence about it; empty also where there
+            is no file at all.
+        modified_s: When it was written last, in seconds since the epoch.
+    """
+
+    text: bytes = b""
+    is_whole: bool = True
+    problem: str = ""
+    modified_s: float = 0.0
+
+
+class LeftFileReader:
+    """Reads what the workers of one attempt left.
+
+    Args:
+        patience_s: How long file systems may keep the caller waiting, all calls together.
+    """
+
+    def __init__(self, patience_s: float = PATIENCE_S) -> None:
+        self._patience_s = patience_s
+
+    def read_beginning(self, path: str, limit: int) -> LeftFile:
+        """Return the first bytes of a file.
+
+        Args:
+            path: The file; "" is none.
+            limit: How many bytes are wanted.
+        """
+        return self._read(path, limit, from_end=False)
+
+    def read_end(self, path: str, limit: int) -> LeftFile:
+        """Return the last bytes of a file; see ``read_beginning``."""
+        return self._read(path, limit, from_end=True)
+
+    def written_ns(self, paths: Iterable[str]) -> list[int]:
+        """Return when each file was written last, in nanoseconds since the epoch; 0: there is none.
+
+        Args:
+            paths: The files; "" is none.
+        """
+        wanted = list(paths)
+        if not any(wanted):
+            return [0] * len(wanted)
+        found = self._call(lambda: [_written_ns(path) for path in wanted])
+        return [0] * len(wanted) if found is None else found
+
+    def _read(self, path: str, limit: int, *, from_end: bool) -> LeftFile:
+        if not path:
+            return LeftFile()
+        found = self._call(lambda: _read_regular(path, limit, from_end=from_end))
+        return found or LeftFile(problem="is on a file system that does not answer")
+
+    def _call(self, question: Callable[[], _T]) -> _T | None:
+        """Return the answer; None if it does not come in the time that is left."""
+        if self._patience_s <= 0:
+            return None
+        answers: list[_T] = []
+        thread = threading.Thread(
+            target=lambda: answers.append(question()), name="elrun-left-files", daemon=True
+        )
+        begun_at = time.monotonic()
+        try:
+            thread.start()
+        except RuntimeError:  # the system grants no more threads: most file systems answer
+            return question()
+        thread.join(self._patience_s)
+        self._patience_s -= time.monotonic() - begun_at
+        if not answers:
+            self._patience_s = 0.0
+            log.warning("a file that a worker left can't be read: its file system does not answer")
+        return answers[0] if answers else None
+
+
+def _read_regular(path: str, limit: int, *, from_end: bool) -> LeftFile:
+    try:
+        fd = _open_regular(path)
+        if fd is None:
+            return LeftFile(problem="is no regular file")
+        try:
+            status = os.fstat(fd)
+            start = max(0, status.st_size - limit) if from_end else 0
+            text = _read_at_most(fd, start, limit + 1)
+        finally:
+            os.close(fd)
+    except FileNotFoundError:
+        return LeftFile()
+    except (OSError, ValueError) as error:  # ValueError: a path with a null byte
+        return LeftFile(problem=f"can't be read ({getattr(error, 'strerror', None) or error})")
+    return LeftFile(text[:limit], start == 0 and len(text) <= limit, modified_s=status.st_mtime)
+
+
+def _open_regular(path: str) -> int | None:
+    """Open a file for reading; return None for anything else than a regular file."""
+    # Looked at first, since to open a device may be to use it.
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        return None
+    # It may have become something else since. O_NONBLOCK waits for no writer of a pipe, and for no
+    # holder of a lease; there are files under /proc and /sys that it keeps from waiting, too.
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    if stat.S_ISREG(os.fstat(fd).st_mode):
+        return fd
+    os.close(fd)
+    return None
+
+
+def _read_at_most(fd: int, start: int, limit: int) -> bytes:
+    chunks = []
+    while limit > 0 and (chunk := os.pread(fd, limit, start)):
+        chunks.append(chunk)
+        start += len(chunk)
+        limit -= len(chunk)
+    return b"".join(chunks)
+
+
+def _written_ns(path: str) -> int:
+    with contextlib.suppress(OSError, ValueError):  # there is none
+        status = os.stat(path) if path else None
+        if status is not None and stat.S_ISREG(status.st_mode):
+            return status.st_mtime_ns
+    return 0
