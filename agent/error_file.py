@@ -27,7 +27,20 @@ _R = TypeVar("_R")
 
 
 class ErrorHandler:
-    """Writes this process's exception to its error file; does nothing where none is asked for."""
+    """Writes this process's exception to its error file; does nothing where none is asked for.
+
+    Programs subclass it, and give their own to ``record``. The names are those of torch 2.15.
+    """
+
+    _fn_name: str | None = None
+
+    def set_entrypoint_fn_name(self, fn_name: str | None) -> None:
+        """Learn which function ``record`` is about to call, for whatever a subclass records of it.
+
+        Args:
+            fn_name: Its qualified name; None where it has none, as a ``functools.partial``.
+        """
+        self._fn_name = fn_name
 
     def initialize(self) -> None:
         """Let fatal signals (SIGSEGV, SIGABRT …) print the Python stack to standard error."""
@@ -36,14 +49,14 @@ class ErrorHandler:
         except (OSError, RuntimeError, ValueError, AttributeError) as error:  # no real stderr
             log.debug("no stack will be printed at a fatal signal: %s", error)
 
-    def record_exception(self, error: BaseException) -> None:
+    def record_exception(self, e: BaseException) -> None:
         """Write an exception with its traceback and the time.
 
         Args:
-            error: The exception that ends this process.
+            e: The exception that ends this process.
         """
-        stack = "".join(traceback.format_exception(type(error), error, error.__traceback__))
-        self._write(error_record(sentence_of(error), stack, int(time.time())))
+        stack = "".join(traceback.format_exception(type(e), e, e.__traceback__))
+        self._write(error_record(sentence_of(e), stack, int(time.time())))
 
     def record_failure(self, error: ChildFailedError) -> None:
         """Write why workers failed as the reason why this process does.
@@ -59,6 +72,18 @@ class ErrorHandler:
         message = root.reason if root else failure.summary
         stack = root.traceback if root else ""
         self._write(error_record(message, stack, failure.timestamp, failure.exitcode))
+
+    def record_success(self) -> None:
+        """Learn that the function has returned: for subclasses; nothing is recorded here."""
+
+    def maybe_enrich_signal_failure_message(self, message: str, error_file: str) -> str:  # noqa: ARG002
+        """Return what is said of a worker that a signal killed: for subclasses that know more.
+
+        Args:
+            message: What is said without them.
+            error_file: The worker's error file, ``<N/A>`` where it left none.
+        """
+        return message
 
     def dump_error_file(self, rootcause_error_file: str, error_code: int = 0) -> None:
         """Pass a worker's error file on as this process's own.
@@ -109,7 +134,8 @@ def record(
 
     Args:
         fn: The function that the process runs.
-        error_handler: What writes the exception; by default the error file.
+        error_handler: What writes the exception; by default the error file. One that was written
+            for an older torch, and doesn't want to know of names and success, is not told.
 
     Returns:
         The function; it raises what ``fn`` raises, except that ``sys.exit(0)`` returns None.
@@ -118,9 +144,11 @@ def record(
 
     @functools.wraps(fn)
     def recorded(*args: _P.args, **kwargs: _P.kwargs) -> _R | None:
+        if (learn_name := getattr(handler, "set_entrypoint_fn_name", None)) is not None:
+            learn_name(getattr(fn, "__qualname__", None))
         handler.initialize()
         try:
-            return fn(*args, **kwargs)
+            result = fn(*args, **kwargs)
         except SystemExit as leaving:
             if leaving.code not in (None, 0):
                 raise
@@ -129,13 +157,15 @@ def record(
             failure = error.get_first_failure()[1]
             if failure.error_file != NOT_AVAILABLE:
                 handler.dump_error_file(failure.error_file, failure.exitcode)
-            elif isinstance(
-                handler, ErrorHandler
-            ):  # else a torch handler, which has no such method
+            elif isinstance(handler, ErrorHandler):  # torch's have no such method
                 handler.record_failure(error)
             raise
         except Exception as error:  # whatever the user's program raises
             handler.record_exception(error)
             raise
+        # Not within the try: what a handler raises here is no failure of the function's.
+        if (learn_success := getattr(handler, "record_success", None)) is not None:
+            learn_success()
+        return result
 
     return recorded

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import time
@@ -13,6 +14,8 @@ from .plain_value import PlainValue
 if TYPE_CHECKING:
     from .left_files import LeftFileReader
     from .report import JobReport
+
+log = logging.getLogger(__name__)
 
 ERROR_FILE_VARIABLE = "TORCHELASTIC_ERROR_FILE"
 """Names the file in which a worker leaves the exception that ends it."""
@@ -163,12 +166,14 @@ class ChildFailedError(Exception):
     def format_msg(self) -> str:
         """Return the root cause and the number of failures as a few lines of plain text."""
         rank, first = self.get_first_failure()
-        killed = f" ({first.signal_name()})" if first.exitcode < 0 else ""
+        killed, summary = "", first.summary
+        if first.exitcode < 0:
+            killed, summary = f" ({first.signal_name()})", _enrich(summary, first.error_file)
         lines = [
             (
                 f"{os.path.basename(self.name) or 'job'} failed: rank {rank} (local rank "
                 f"{first.local_rank}, pid {first.pid}) exit code {first.exitcode}{killed} at "
-                f"{first.timestamp_isoformat()}: {first.summary}"
+                f"{first.timestamp_isoformat()}: {summary}"
             )
         ]
         if len(self.failures) > 1:
@@ -176,3 +181,13 @@ class ChildFailedError(Exception):
         if first.traceback:
             lines.append(first.traceback.rstrip())
         return "\n".join(lines)
+
+
+def _enrich(summary: str, error_file: str) -> str:
+    from . import error_file as handlers  # noqa: PLC0415  it imports this module
+
+    try:
+        return handlers.get_error_handler().maybe_enrich_signal_failure_message(summary, error_file)
+    except Exception:  # a user's handler must not hide what happened
+        log.warning("what is known of a killed worker could not be added to", exc_info=True)
+        return summary
