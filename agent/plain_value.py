@@ -1,33 +1,52 @@
 """Values that behave as dataclasses and aren't: defining those would be a fifth of a start.
 
-In torchrun the public values are dataclasses, and programs compare them, print them, and make
-variants by ``dataclasses.replace``. All that works with these, too. The module ``dataclasses``,
-with all that it imports, is imported when one of its functions asks.
+In torchrun the public values are dataclasses, and programs compare them, print them, extend them,
+and make variants by ``dataclasses.replace``. All that works with these, too. The module
+``dataclasses``, with all that it imports, is imported when one of its functions asks.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
-class DataclassFields:
-    """The ``__dataclass_fields__`` of a class whose constructor takes the fields by their names."""
+class _OfTwin:
+    """An attribute that a class has from a dataclass whose constructor takes the same.
 
-    def __get__(self, value: object, owner: type) -> dict[str, Any]:
+    Args:
+        name: The attribute's name.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, value: object, owner: type) -> Any:
         """Return what the functions of ``dataclasses`` look for."""
         from dataclasses import make_dataclass  # noqa: PLC0415  see above
-        from inspect import signature  # noqa: PLC0415  see above
 
-        names = getattr(owner, "_fields", None) or signature(owner).parameters
-        twin: Any = make_dataclass(owner.__name__, names)
-        fields: dict[str, Any] = twin.__dataclass_fields__
-        return fields
+        return getattr(make_dataclass(owner.__name__, _fields_of(owner)), self._name)
+
+
+def _fields_of(owner: type) -> list[tuple[str, Any, Any]]:
+    from dataclasses import field  # noqa: PLC0415  see above
+    from inspect import Parameter, signature  # noqa: PLC0415  see above
+
+    fields = []
+    for parameter in signature(owner).parameters.values():
+        has_default = parameter.default is not Parameter.empty
+        settings = {"default": parameter.default} if has_default else {}
+        fields.append((parameter.name, parameter.annotation, field(**settings)))
+    return fields
 
 
 class PlainValue:
     """A value that is equal to another one with the same attributes, and shows them."""
 
-    __dataclass_fields__ = DataclassFields()
+    __dataclass_fields__ = _OfTwin("__dataclass_fields__")
+    __dataclass_params__ = _OfTwin("__dataclass_params__")
     __hash__ = None  # type: ignore[assignment]  # its attributes may change
 
     def __eq__(self, other: object) -> bool:
@@ -36,3 +55,10 @@ class PlainValue:
     def __repr__(self) -> str:
         shown = ", ".join(f"{name}={value!r}" for name, value in vars(self).items())
         return f"{type(self).__name__}({shown})"
+
+    def __replace__(self, **changes: Any) -> Self:
+        """Return a variant; ``copy.replace`` asks for it."""
+        from dataclasses import replace  # noqa: PLC0415  see above
+
+        variant: Self = replace(self, **changes)  # type: ignore[type-var]
+        return variant

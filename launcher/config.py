@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..agent.plain_value import DataclassFields
+from ..agent.plain_value import PlainValue
 from ..agent.signals import DEFAULT_SIGNALS, parse_signals
 from ..rendezvous.parameters import SECRET_VARIABLE
 from .given import quoted, variable_of
@@ -107,39 +106,16 @@ class Environment(NamedTuple):
         return timeout_s
 
 
-class _Fields(NamedTuple):
-    """What a launch config is made from, as it was given."""
+class _Chosen(str):
+    """A backend that the user did not ask for: it is chosen anew where what led to it changes."""
 
-    min_nodes: int
-    max_nodes: int
-    nproc_per_node: int
-    # What None stands for is settled at construction, so readers never find it.
-    logs_specs: LogsSpecs = None  # type: ignore[assignment]
-    run_id: str = ""
-    role: str = "default_role"
-    rdzv_endpoint: str = ""
-    rdzv_backend: str = ""
-    rdzv_configs: Mapping[str, Any] = MappingProxyType({})
-    rdzv_timeout: int = -1
-    max_restarts: int = 3
-    monitor_interval: float = 0.1
-    start_method: str = "spawn"
-    log_line_prefix_template: str | None = None
-    metrics_cfg: Mapping[str, str] = MappingProxyType({})
-    local_addr: str | None = None
-    event_log_handler: str = "null"
-    numa_options: NumaOptions | None = None
-    signals_to_handle: str = DEFAULT_SIGNALS
-    duplicate_stdout_filters: list[str] | None = None
-    duplicate_stderr_filters: list[str] | None = None
-    virtual_local_rank: bool = False
-    shutdown_timeout: float = None  # type: ignore[assignment]
-    exit_barrier_timeout: float = None  # type: ignore[assignment]
-    preload: Sequence[str] = ()
+    __slots__ = ()
 
 
-class LaunchConfig(_Fields):
+class LaunchConfig(PlainValue):
     """How to launch the workers of one node, the others of the job being launched alike.
+
+    It may be changed, as torch's may, and is checked again when it is launched.
 
     Args:
         min_nodes: Fewest nodes that may run the job.
@@ -178,46 +154,100 @@ class LaunchConfig(_Fields):
         ValueError: A value is out of its range; the message names it.
     """
 
-    __slots__ = ()
-    __dataclass_fields__ = DataclassFields()  # for dataclasses.replace(config, …)
+    min_nodes: int
+    max_nodes: int
+    nproc_per_node: int
+    logs_specs: LogsSpecs
+    run_id: str
+    role: str
+    rdzv_endpoint: str
+    rdzv_backend: str
+    rdzv_configs: dict[str, Any]
+    rdzv_timeout: int
+    max_restarts: int
+    monitor_interval: float
+    start_method: str
+    log_line_prefix_template: str | None
+    metrics_cfg: dict[str, str]
+    local_addr: str | None
+    event_log_handler: str
+    numa_options: NumaOptions | None
+    signals_to_handle: str
+    duplicate_stdout_filters: list[str] | None
+    duplicate_stderr_filters: list[str] | None
+    virtual_local_rank: bool
+    shutdown_timeout: float
+    exit_barrier_timeout: float
+    preload: Sequence[str]
 
-    if not TYPE_CHECKING:  # the fields' own signature is the right one
+    def __init__(
+        self,
+        min_nodes: int,
+        max_nodes: int,
+        nproc_per_node: int,
+        logs_specs: LogsSpecs | None = None,
+        run_id: str = "",
+        role: str = "default_role",
+        rdzv_endpoint: str = "",
+        rdzv_backend: str = "",
+        rdzv_configs: Mapping[str, Any] | None = None,
+        rdzv_timeout: int = -1,
+        max_restarts: int = 3,
+        monitor_interval: float = 0.1,
+        start_method: str = "spawn",
+        log_line_prefix_template: str | None = None,
+        metrics_cfg: Mapping[str, str] | None = None,
+        local_addr: str | None = None,
+        event_log_handler: str = "null",
+        numa_options: NumaOptions | None = None,
+        signals_to_handle: str = DEFAULT_SIGNALS,
+        duplicate_stdout_filters: list[str] | None = None,
+        duplicate_stderr_filters: list[str] | None = None,
+        virtual_local_rank: bool = False,
+        shutdown_timeout: float | None = None,
+        exit_barrier_timeout: float | None = None,
+        preload: Sequence[str] = (),
+    ) -> None:
+        given = locals()
+        vars(self).update((name, given[name]) for name in LaunchConfig.__annotations__)
+        self.__post_init__()
 
-        def __new__(cls, *args: Any, **settings: Any) -> Self:
-            return cls._make(_checked(_completed(_Fields(*args, **settings))))
+    def __post_init__(self) -> None:
+        """Settle what None and "" stand for; a dataclass that extends this one calls it, too."""
+        self.rdzv_configs = dict(self.rdzv_configs or {})
+        self.metrics_cfg = dict(self.metrics_cfg or {})
+        if self.rdzv_timeout != -1:
+            self.rdzv_configs["timeout"] = self.rdzv_timeout
+        self._settle()
 
-        def _replace(self, **changes: Any) -> LaunchConfig:
-            return LaunchConfig(**{**self._asdict(), **changes})
+    def to_launch(self) -> Self:
+        """Return a copy as it is to be launched; what has been changed here is settled there.
+
+        Raises:
+            ValueError: A value is out of its range; the message names it.
+        """
+        copy = object.__new__(type(self))
+        vars(copy).update(vars(self))
+        copy._settle()
+        return copy
+
+    def _settle(self) -> None:
+        if not self.rdzv_backend or isinstance(self.rdzv_backend, _Chosen):
+            meets_nobody = self.max_nodes == 1 and not self.rdzv_endpoint
+            self.rdzv_backend = _Chosen(STANDALONE if meets_nobody else "c10d")
+        unsettled = vars(self)
+        if unsettled["logs_specs"] is None:
+            from ..agent.logs import DefaultLogsSpecs  # noqa: PLC0415  the command line has its own
+
+            self.logs_specs = DefaultLogsSpecs()
+        if unsettled["shutdown_timeout"] is None:
+            self.shutdown_timeout = Environment.current().shutdown_timeout_s
+        if unsettled["exit_barrier_timeout"] is None:
+            self.exit_barrier_timeout = Environment.current().exit_barrier_timeout_s
+        _check(self)
 
 
-def _completed(given: _Fields) -> _Fields:
-    """Return the fields with what None and "" stand for."""
-    configs = dict(given.rdzv_configs)
-    if given.rdzv_timeout != -1:
-        configs["timeout"] = given.rdzv_timeout
-    meets_nobody = given.max_nodes == 1 and not given.rdzv_endpoint
-    logs_specs = given.logs_specs
-    if logs_specs is None:
-        from ..agent.logs import DefaultLogsSpecs  # noqa: PLC0415  the command line has its own
-
-        logs_specs = DefaultLogsSpecs()
-    shutdown_timeout = given.shutdown_timeout
-    if shutdown_timeout is None:
-        shutdown_timeout = Environment.current().shutdown_timeout_s
-    exit_barrier_timeout = given.exit_barrier_timeout
-    if exit_barrier_timeout is None:
-        exit_barrier_timeout = Environment.current().exit_barrier_timeout_s
-    return given._replace(
-        rdzv_configs=configs,
-        metrics_cfg=dict(given.metrics_cfg),
-        rdzv_backend=given.rdzv_backend or (STANDALONE if meets_nobody else "c10d"),
-        logs_specs=logs_specs,
-        shutdown_timeout=shutdown_timeout,
-        exit_barrier_timeout=exit_barrier_timeout,
-    )
-
-
-def _checked(config: _Fields) -> _Fields:
+def _check(config: LaunchConfig) -> None:
     for is_wrong, sentence in _rules(config):
         if is_wrong:
             raise ValueError(sentence)
@@ -225,10 +255,9 @@ def _checked(config: _Fields) -> _Fields:
         parse_signals(config.signals_to_handle)
     except ValueError as error:
         raise ValueError(f"signals_to_handle={config.signals_to_handle!r}: {error}") from error
-    return config
 
 
-def _rules(config: _Fields) -> tuple[tuple[bool, str], ...]:
+def _rules(config: LaunchConfig) -> tuple[tuple[bool, str], ...]:
     """Return whether each rule is broken, with the sentence that says so."""
     return (
         (config.min_nodes < 1, f"min_nodes={config.min_nodes}: a job takes at least 1 node"),

@@ -75,8 +75,9 @@ def launch_agent(
         )
     _fill_closed_streams()
     try:
+        config = config.to_launch()
         if type(config.logs_specs) is DefaultLogsSpecs:  # what a subclass keeps, we can't know
-            config = config._replace(logs_specs=config.logs_specs.for_one_job())
+            config.logs_specs = config.logs_specs.for_one_job()
         handler, agent = _compose(config, entrypoint, args)
     except ValueError as error:
         raise UsageError(str(error)) from error

@@ -1,8 +1,13 @@
 """How to launch, as one value."""
 
+import dataclasses
+import inspect
+import re
+
 import pytest
 from elrun.agent.logs import DefaultLogsSpecs
 from elrun.launcher.config import Environment, LaunchConfig
+from elrun.launcher.launch import elastic_launch
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +41,9 @@ def test_fields_stand_in_torch_s_order():
         signals_to_handle duplicate_stdout_filters duplicate_stderr_filters virtual_local_rank
         shutdown_timeout exit_barrier_timeout preload
     """
-    assert tuple(expected.split()) == LaunchConfig._fields
+    assert expected.split() == [each.name for each in dataclasses.fields(LaunchConfig)]
+    assert expected.split() == list(inspect.signature(LaunchConfig).parameters)
+    assert expected.split() == list(vars(LaunchConfig(1, 1, 1)))
 
 
 @pytest.mark.parametrize(
@@ -57,19 +64,71 @@ def test_one_node_that_meets_nobody_needs_no_backend(settings, backend):
     assert backend == config.rdzv_backend
 
 
-def test_a_config_does_not_change():
-    """What was checked stays as it was checked."""
-    with pytest.raises(AttributeError):
-        LaunchConfig(1, 1, 1).max_restarts = 5
-
-
-def test_a_config_can_be_made_from_another():
-    """With what differs, which is checked like the rest."""
+def test_a_config_may_be_changed():
+    """As torch's: accelerate's notebook_launcher does so."""
     config = LaunchConfig(1, 1, 1)
 
-    assert LaunchConfig(1, 1, 4, config.logs_specs) == config._replace(nproc_per_node=4)
-    with pytest.raises(ValueError, match="nproc_per_node=0"):
-        config._replace(nproc_per_node=0)
+    config.max_restarts = 5
+    config.numa_options = None
+
+    assert (5, None) == (config.max_restarts, vars(config)["numa_options"])
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("max_restarts", -1, "max_restarts=-1: give 0 or more"),
+        ("nproc_per_node", 0, "nproc_per_node=0: give at least 1 worker"),
+        ("start_method", "thread", "start_method='thread': give one of spawn, fork, forkserver"),
+        ("signals_to_handle", "SIGFOO", "signals_to_handle='SIGFOO': SIGFOO is no signal of this"),
+    ],
+)
+def test_what_was_changed_is_checked_at_the_launch(name, value, sentence):
+    """Before anything starts, and as a ValueError, like the rest."""
+    config = LaunchConfig(1, 1, 1)
+    setattr(config, name, value)
+
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        elastic_launch(config, "true")()
+
+
+@pytest.mark.parametrize(
+    ("changes", "backend"),
+    [
+        ({"max_nodes": 2, "rdzv_endpoint": "n1:29400"}, "c10d"),
+        ({"rdzv_endpoint": "n1:29400"}, "c10d"),
+        ({}, "standalone"),
+        ({"rdzv_backend": "static", "rdzv_endpoint": "n1:29400"}, "static"),
+    ],
+)
+def test_a_backend_that_nobody_asked_for_is_chosen_anew(changes, backend):
+    """By what the config says when it is launched, or when a variant is made."""
+    config = LaunchConfig(1, 1, 1)
+    variant = dataclasses.replace(config, **changes)
+    for name, value in changes.items():
+        setattr(config, name, value)
+
+    assert (backend, backend) == (config.to_launch().rdzv_backend, variant.rdzv_backend)
+
+
+def test_a_launch_changes_no_config():
+    """It settles a copy: the same config may be launched again."""
+    config = LaunchConfig(1, 1, 1)
+    config.logs_specs = config.shutdown_timeout = None
+
+    launched = config.to_launch()
+
+    assert (DefaultLogsSpecs(), 30) == (launched.logs_specs, launched.shutdown_timeout)
+    assert (None, None) == (config.logs_specs, config.shutdown_timeout)
+
+
+def test_a_setting_that_was_changed_later_beats_the_legacy_timeout():
+    """It was the last word."""
+    config = LaunchConfig(1, 1, 1, rdzv_timeout=60)
+
+    config.rdzv_configs["timeout"] = 5
+
+    assert {"timeout": 5} == config.to_launch().rdzv_configs
 
 
 def test_the_legacy_timeout_becomes_a_setting_of_the_backend():
