@@ -8,6 +8,8 @@ from .worker import Worker, WorkerGroup
 
 NCCL_ASYNC_ERROR_HANDLING = "TORCH_NCCL_ASYNC_ERROR_HANDLING"
 VISIBLE_DEVICES = "CUDA_VISIBLE_DEVICES"
+HIP_VISIBLE_DEVICES = "HIP_VISIBLE_DEVICES"
+ROCR_VISIBLE_DEVICES = "ROCR_VISIBLE_DEVICES"
 HEALTH_CHECK_PORT = "TORCHELASTIC_HEALTH_CHECK_PORT"
 ENABLE_FILE_TIMER = "TORCHELASTIC_ENABLE_FILE_TIMER"
 TIMER_FILE = "TORCHELASTIC_TIMER_FILE"
@@ -75,17 +77,31 @@ def worker_environment(
     }
     if spec.virtual_local_rank:
         added["LOCAL_RANK"] = "0"
-        added[VISIBLE_DEVICES] = _device_of(worker.local_rank, inherited.get(VISIBLE_DEVICES))
+        added |= _one_device(worker.local_rank, inherited)
     return added
 
 
-def _device_of(local_rank: int, visible: str | None) -> str:
-    if visible is None:
-        return str(local_rank)
-    devices = [device.strip() for device in visible.split(",") if device.strip()]
+def _one_device(local_rank: int, inherited: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that show a worker its own GPU only.
+
+    ROCm reads the variable of CUDA as well, but HIP's goes before it; ROCr's leaves some GPUs, and
+    what the others name are places among those.
+    """
+    if inherited.get(HIP_VISIBLE_DEVICES):
+        device = _device_of(local_rank, HIP_VISIBLE_DEVICES, inherited)
+        return {HIP_VISIBLE_DEVICES: device, VISIBLE_DEVICES: device}
+    if VISIBLE_DEVICES in inherited:
+        return {VISIBLE_DEVICES: _device_of(local_rank, VISIBLE_DEVICES, inherited)}
+    if inherited.get(ROCR_VISIBLE_DEVICES):
+        _device_of(local_rank, ROCR_VISIBLE_DEVICES, inherited)
+    return {VISIBLE_DEVICES: str(local_rank)}
+
+
+def _device_of(local_rank: int, name: str, inherited: Mapping[str, str]) -> str:
+    devices = [device.strip() for device in inherited[name].split(",") if device.strip()]
     if local_rank >= len(devices):
         raise ValueError(
             f"--virtual-local-rank: local rank {local_rank} has no GPU: "
-            f"{VISIBLE_DEVICES}={visible!r} shows {len(devices)}"
+            f"{name}={inherited[name]!r} shows {len(devices)}"
         )
     return devices[local_rank]

@@ -79,6 +79,21 @@ def visible(gpus: Sequence[Gpu], choice: str | None) -> Sequence[Gpu]:
     return [gpus[ordinal] for ordinal in takewhile(lambda each: each < len(gpus), chosen)]
 
 
+def why_none(gpus: Sequence[Gpu], choice: str) -> str:
+    """Return why a variable leaves none of the GPUs, for people; see ``visible``."""
+    entries = choice.split(",")
+    first = entries[0].strip()
+    if not first:
+        return "it names none"
+    ordinal = _by_id(entries[0], gpus) if choice.startswith("GPU-") else _leading_number(first)
+    if ordinal < 0:
+        is_number = first.lstrip("+-").isdecimal()
+        return f"{first} is none of them" if is_number else f"{first!r} is no number or id of a GPU"
+    if ordinal >= len(gpus):
+        return f"there is no GPU {ordinal}"
+    return "it names one twice"
+
+
 def read_nvidia() -> Sequence[Gpu]:
     """Return the NVIDIA GPUs, by the driver's library or else by the kernel's files."""
     from .drivers import nvml_gpus  # noqa: PLC0415  loads the driver's library

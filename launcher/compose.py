@@ -15,8 +15,9 @@ from .program import Program, choose_program
 if TYPE_CHECKING:
     from ..agent.logs import LogsSpecs
     from ..agent.numa import NumaOptions
+    from .devices import Count
 
-Counter = Callable[[str, Mapping[str, str]], int]
+Counter = Callable[[str, Mapping[str, str]], "Count"]
 
 _MANY_WORKERS = 1_000  # from here on it is worth a look whether the system takes as many
 _SCHEDULER_VARIABLES = ("SLURM_STEP_ID", "JOB_COMPLETION_INDEX")
@@ -58,10 +59,11 @@ def compose(
     given, heard = _with_scheduler(given, environment)
     meeting = choose_meeting(given)
     _check_backend(given, meeting.backend, backends)
-    workers = _workers(given, environment, count)
+    workers, counted = _workers(given, environment, count)
     notices = [
         *heard,
         *meeting.notices,
+        *counted,
         *_notices(environment, workers),
         *_ranks_that_are_not_there(given, workers),
     ]
@@ -124,7 +126,9 @@ def _check_backend(
         )
 
 
-def _workers(given: Given, environment: Environment, count: Counter | None) -> int:
+def _workers(
+    given: Given, environment: Environment, count: Counter | None
+) -> tuple[int, tuple[str, ...]]:
     wanted = given["nproc_per_node"]
     if isinstance(wanted, int):
         if wanted > _MANY_WORKERS and wanted > (most := _most_processes()):
@@ -132,13 +136,15 @@ def _workers(given: Given, environment: Environment, count: Counter | None) -> i
                 f"{given.said('nproc_per_node')}: this node can have {most:,} processes at once "
                 "(kernel.pid_max)"
             )
-        return wanted
+        return wanted, ()
     from .devices import count_workers  # noqa: PLC0415  a number needs no counting
 
     try:
-        return (count or count_workers)(wanted, environment.variables)
+        counted = (count or count_workers)(wanted, environment.variables)
     except ValueError as error:
         raise Refusal(f"{given.said('nproc_per_node')}: {error}") from error
+    said = f"{given.said('nproc_per_node')}: {counted.notice}"
+    return counted.workers, (said,) if counted.notice else ()
 
 
 def _most_processes() -> int:

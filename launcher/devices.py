@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from ..agent.gpus import (
     HIP_VARIABLE,
@@ -19,8 +20,10 @@ from ..agent.gpus import (
     read_amd,
     read_fields,
     read_nvidia,
+    visible,
     visible_amd,
     visible_nvidia,
+    why_none,
 )
 
 
@@ -41,9 +44,21 @@ class Devices:
     cpus: int = 1
 
 
+class Count(NamedTuple):
+    """How many workers one node gets.
+
+    Args:
+        workers: Their number.
+        notice: Why GPUs that are there were not counted; empty where that is no question.
+    """
+
+    workers: int
+    notice: str = ""
+
+
 def count_workers(
     kind: str, variables: Mapping[str, str], read: Callable[[str], Devices] | None = None
-) -> int:
+) -> Count:
     """Return how many workers one node gets.
 
     Args:
@@ -56,28 +71,49 @@ def count_workers(
     """
     devices = (read or read_devices)(kind)
     if kind == "cpu":
-        return devices.cpus
+        return Count(devices.cpus)
     gpus = len(visible_nvidia(devices.nvidia, variables) or visible_amd(devices.amd, variables))
+    if kind != "xpu" and gpus:
+        return Count(gpus)
     if kind == "auto":
-        return gpus or devices.xpu or devices.cpus
-    found = devices.xpu if kind == "xpu" else gpus
-    if not found:
-        raise ValueError(_nothing_found(kind, devices, variables))
-    return found
+        return _count_others(devices, variables)
+    if kind == "xpu" and devices.xpu:
+        return Count(devices.xpu)
+    raise ValueError(_nothing_found(kind, devices, variables))
+
+
+def _count_others(devices: Devices, variables: Mapping[str, str]) -> Count:
+    hidden = _what_hides(devices, variables)
+    if devices.xpu:
+        return Count(devices.xpu)
+    workers = f"{devices.cpus} workers, one for each CPU" if devices.cpus > 1 else "one worker"
+    return Count(devices.cpus, f"{hidden}; auto stands for {workers}" if hidden else "")
 
 
 def _nothing_found(kind: str, devices: Devices, variables: Mapping[str, str]) -> str:
     if kind == "xpu":
         return "this node has no Intel GPU; give a number, or auto to fall back on the CPUs"
-    hidden = [
-        f"{name}={variables[name]!r}"
-        for name in (NVIDIA_VARIABLE, ROCR_VARIABLE, HIP_VARIABLE)
-        if name in variables
-    ]
-    present = len(devices.nvidia) or len(devices.amd)
-    if present and hidden:
-        return f"{' and '.join(hidden)} hides the {present} GPU(s) of this node"
-    return "this node has no GPU; give a number, or auto to fall back on the CPUs"
+    return (
+        _what_hides(devices, variables)
+        or "this node has no GPU; give a number, or auto to fall back on the CPUs"
+    )
+
+
+def _what_hides(devices: Devices, variables: Mapping[str, str]) -> str:
+    """Return which variable leaves none of the GPUs that are there, and why; "" without GPUs."""
+    gpus: Sequence[Gpu] = devices.nvidia or devices.amd
+    names: tuple[str, ...] = (NVIDIA_VARIABLE,)
+    if not devices.nvidia:
+        hip = HIP_VARIABLE if HIP_VARIABLE in variables else NVIDIA_VARIABLE
+        names = (ROCR_VARIABLE, hip)
+    left = gpus
+    for name in names:
+        before, left = left, visible(left, variables.get(name))
+        if before and not left:
+            number = "the GPU" if len(gpus) == 1 else f"the {len(gpus)} GPUs"
+            reason = why_none(before, variables[name])
+            return f"{name}={variables[name]!r} hides {number} of this node: {reason}"
+    return ""
 
 
 def read_devices(kind: str) -> Devices:

@@ -47,7 +47,7 @@ def choose_program(given: Given, environment: Environment) -> Program:
     if given["run_path"]:
         from .run_path import run_script_path  # noqa: PLC0415  few jobs
 
-        check_script(script)
+        check_script(script, environment.search_path)
         return Program(run_script_path, [script, *args])
     if given["no_python"]:
         if given["preload"]:
@@ -62,14 +62,18 @@ def choose_program(given: Given, environment: Environment) -> Program:
     if given["module"]:
         check_module(script, given.said("module"))
         return Program(environment.python, ["-u", "-m", script, *args])
-    check_script(script)
+    check_script(script, environment.search_path)
     if script.startswith("-"):  # after a "--" of ours; the interpreter would read options
         script = os.path.join(os.curdir, script)
     return Program(environment.python, ["-u", script, *args])
 
 
-def check_script(path: str) -> None:
+def check_script(path: str, search_path: str) -> None:
     """Make sure that Python can run a file, or a folder with a ``__main__.py``.
+
+    Args:
+        path: Its path.
+        search_path: Where programs are that may have been meant instead.
 
     Raises:
         Refusal: It can't; the sentence names the path.
@@ -78,7 +82,7 @@ def check_script(path: str) -> None:
         if not os.path.isfile(os.path.join(path, "__main__.py")):
             raise Refusal(f"{quoted(path)} is a folder without a __main__.py; give a script in it")
     elif not os.path.exists(path):
-        raise Refusal(f"{quoted(path)}: there is no such script{_instead_of(path)}")
+        raise Refusal(f"{quoted(path)}: there is no such script{_instead_of(path, search_path)}")
     elif not os.access(path, os.R_OK):
         raise Refusal(f"{quoted(path)} can't be read; check its permissions")
     elif _is_no_python(path):
@@ -114,8 +118,7 @@ def check_program(name: str, search_path: str, said: str = "") -> None:
     """
     shown = said + quoted(name)
     if "/" not in name:
-        folders = (folder or "." for folder in search_path.split(os.pathsep))
-        if any(_is_executable(os.path.join(folder, name)) for folder in folders):
+        if _is_in(search_path, name):
             return
         hint = f"; write ./{name} for the one in this folder" if os.path.exists(name) else ""
         raise Refusal(f"{shown}: there is no such program in PATH{hint or '; give its path'}")
@@ -149,16 +152,24 @@ def _is_no_python(path: str) -> bool:
     return False
 
 
+def _is_in(search_path: str, name: str) -> bool:
+    folders = (folder or "." for folder in search_path.split(os.pathsep))
+    return any(_is_executable(os.path.join(folder, name)) for folder in folders)
+
+
 def _is_executable(path: str) -> bool:
     return os.path.isfile(path) and os.access(path, os.X_OK)
 
 
-def _instead_of(path: str) -> str:
+def _instead_of(path: str, search_path: str) -> str:
     """Say what to give instead of a path at which there is nothing."""
     if path[:1] in _DASHES:
         return "; an option begins with two hyphens (--), and this is a dash"
-    if "/" not in path and not path.endswith(".py") and is_module_name(path):
-        return "; is it a module (-m)?"
+    if "/" not in path and not path.endswith(".py"):
+        guesses = ["a module (-m)"] if is_module_name(path) else []
+        guesses += ["a program (--no-python)"] if _is_in(search_path, path) else []
+        if guesses:
+            return f"; is it {', or '.join(guesses)}?"
     match = ""
     if "/" not in path:
         with contextlib.suppress(OSError):

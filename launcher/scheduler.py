@@ -64,9 +64,12 @@ def ask_scheduler(given: Given, variables: Mapping[str, str]) -> tuple[Given, tu
         variables: The environment.
 
     Raises:
-        Refusal: SLURM started several tasks on a node, and each would be an agent.
+        Refusal: SLURM started several tasks on a node, and each would be an agent; or the job
+            takes more nodes than the step has.
     """
     step = read_step(variables)
+    if step is not None:
+        _check_size(given, step, variables)
     if step is not None and step.nodes > 1 and _leaves_meeting_open(given):
         return _join_step(given, step)
     if step is not None and step.tasks > 1 and _is_alone_by_default(given):
@@ -141,6 +144,24 @@ def _is_static_without_rank(given: Given) -> bool:
         and not given.is_given("node_rank")
         and given["nnodes"].maximum > 1
     )
+
+
+def _check_size(given: Given, step: Step, variables: Mapping[str, str]) -> None:
+    """Refuse to wait for nodes that nothing will start.
+
+    Where the user says where the nodes meet, more of them may come from other steps, and from
+    another component of a heterogeneous job.
+    """
+    wanted = given["nnodes"].minimum
+    if wanted <= max(step.nodes, step.tasks) or "SLURM_HET_SIZE" in variables:
+        return
+    if _leaves_meeting_open(given):
+        nodes = "1 node" if step.nodes == 1 else f"{step.nodes} nodes"
+        raise Refusal(
+            f"{given.said('nnodes')}: SLURM step {step.name} has {nodes}; give srun --nodes "
+            f"{wanted}, or --rdzv-backend c10d and --rdzv-endpoint HOST:PORT for nodes that other "
+            "steps start"
+        )
 
 
 def _join_step(given: Given, step: Step) -> tuple[Given, tuple[str, ...]]:

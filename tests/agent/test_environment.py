@@ -65,7 +65,31 @@ def test_virtual_local_rank_shows_each_worker_one_gpu(visible, expected):
     assert ("0", expected) == (env["LOCAL_RANK"], env["CUDA_VISIBLE_DEVICES"])
 
 
-def test_virtual_local_rank_refuses_a_worker_without_a_gpu():
+@pytest.mark.parametrize(
+    ("inherited", "cuda", "hip"),
+    [
+        ({"HIP_VISIBLE_DEVICES": "4,6"}, "6", "6"),
+        ({"HIP_VISIBLE_DEVICES": "4, 6", "CUDA_VISIBLE_DEVICES": "0,1"}, "6", "6"),
+        ({"HIP_VISIBLE_DEVICES": "", "CUDA_VISIBLE_DEVICES": "0,3"}, "3", None),
+        ({"HIP_VISIBLE_DEVICES": "0,1", "ROCR_VISIBLE_DEVICES": "4,5"}, "1", "1"),
+        ({"ROCR_VISIBLE_DEVICES": "4,5"}, "1", None),
+    ],
+)
+def test_virtual_local_rank_knows_the_variables_of_rocm(inherited, cuda, hip):
+    """HIP's goes before CUDA's there, so a worker that found all of it would see all GPUs."""
+    env = environment_of(virtual_local_rank=True, inherited=inherited)
+
+    assert ("0", cuda, hip) == (
+        env["LOCAL_RANK"],
+        env["CUDA_VISIBLE_DEVICES"],
+        env.get("HIP_VISIBLE_DEVICES"),
+    )
+
+
+@pytest.mark.parametrize(
+    "name", ["CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"]
+)
+def test_virtual_local_rank_refuses_a_worker_without_a_gpu(name):
     """More workers than visible GPUs is an error that names both."""
-    with pytest.raises(ValueError, match="local rank 1 has no GPU.*'4' shows 1"):
-        environment_of(virtual_local_rank=True, inherited={"CUDA_VISIBLE_DEVICES": "4"})
+    with pytest.raises(ValueError, match=f"local rank 1 has no GPU: {name}='4' shows 1"):
+        environment_of(virtual_local_rank=True, inherited={name: "4"})

@@ -4,6 +4,7 @@ import pytest
 from elrun.launcher.command import parse
 from elrun.launcher.compose import compose
 from elrun.launcher.config import Environment
+from elrun.launcher.devices import Count
 from elrun.launcher.given import Refusal
 
 BACKENDS = ["c10d", "etcd", "etcd-v2", "etcd-v3", "standalone", "static"]
@@ -14,7 +15,7 @@ class CommandLine:
 
     def __init__(self):
         self.variables = {"PATH": "/usr/bin:/bin"}
-        self.count = lambda kind, _variables: {"gpu": 8, "auto": 8, "cpu": 4, "xpu": 2}[kind]
+        self.count = lambda kind, _variables: Count({"gpu": 8, "auto": 8, "cpu": 4, "xpu": 2}[kind])
 
     def given(self, *args, **variables):
         return parse(list(args), self._environment(variables))[0]

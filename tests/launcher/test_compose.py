@@ -4,6 +4,7 @@
 import pytest
 from elrun.agent.logs import DefaultLogsSpecs, Std
 from elrun.agent.numa import AffinityMode, NumaOptions
+from elrun.launcher.devices import Count
 
 
 def test_options_become_a_launch_config(elrun):
@@ -319,6 +320,18 @@ def test_a_bad_variable_of_torch_is_refused_by_its_name(elrun):
     sentence = elrun.refusal("x.py", TORCH_ELASTIC_SHUTDOWN_TIMEOUT="soon")
 
     assert "TORCH_ELASTIC_SHUTDOWN_TIMEOUT=soon: give a number of seconds, 0 or more" == sentence
+
+
+def test_why_auto_counted_no_gpu_is_said(elrun):
+    """In one line, with the option that it is about."""
+    elrun.count = lambda _kind, _variables: Count(4, "X=all hides the 2 GPUs of this node")
+
+    plan = elrun.plan("--nproc-per-node", "auto", "x.py", OMP_NUM_THREADS="1")
+
+    assert (4, ("--nproc-per-node auto: X=all hides the 2 GPUs of this node",)) == (
+        plan.config.nproc_per_node,
+        plan.notices,
+    )
 
 
 def test_no_gpu_is_an_error_that_says_so(elrun):

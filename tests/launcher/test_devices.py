@@ -28,7 +28,7 @@ GPUS = [Gpu("GPU-aa11"), Gpu("GPU-bb22"), Gpu("GPU-bb33"), Gpu("GPU-cc44")]
 )
 def test_a_kind_is_a_number_of_workers(kind, devices, expected):
     """``auto`` takes the first there is of GPUs, Intel's GPUs, CPUs."""
-    assert expected == count_workers(kind, {}, lambda _: devices)
+    assert (expected, "") == count_workers(kind, {}, lambda _: devices)
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_a_kind_is_a_number_of_workers(kind, devices, expected):
             "gpu",
             Devices(nvidia=GPUS),
             {"CUDA_VISIBLE_DEVICES": "-1"},
-            "CUDA_VISIBLE_DEVICES='-1' hides the 4 GPU(s) of this node",
+            "CUDA_VISIBLE_DEVICES='-1' hides the 4 GPUs of this node: -1 is none of them",
         ),
         (
             "xpu",
@@ -66,6 +66,70 @@ def test_no_device_is_an_error_that_says_why(kind, devices, variables, sentence)
         count_workers(kind, variables, lambda _: devices)
 
     assert sentence == str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("choice", "reason"),
+    [
+        ("", "it names none"),
+        ("-1", "-1 is none of them"),
+        ("'0,1'", '"\'0" is no number or id of a GPU'),
+        ('"0,1"', "'\"0' is no number or id of a GPU"),
+        ("all", "'all' is no number or id of a GPU"),
+        ("none", "'none' is no number or id of a GPU"),
+        ("NoDevFiles", "'NoDevFiles' is no number or id of a GPU"),
+        ("0,0", "it names one twice"),
+        ("4", "there is no GPU 4"),
+        ("GPU-dd", "'GPU-dd' is no number or id of a GPU"),
+        ("GPU-bb", "'GPU-bb' is no number or id of a GPU"),
+        ("GPU-aa,GPU-aa", "it names one twice"),
+        (",0", "it names none"),
+    ],
+)
+def test_auto_says_why_it_counted_no_gpu(choice, reason):
+    """One worker for each CPU is seldom what a person meant who chose GPUs."""
+    devices = Devices(nvidia=GPUS, cpus=64)
+
+    counted = count_workers("auto", {"CUDA_VISIBLE_DEVICES": choice}, lambda _: devices)
+
+    hidden = f"CUDA_VISIBLE_DEVICES={choice!r} hides the 4 GPUs of this node: {reason}"
+    assert (64, f"{hidden}; auto stands for 64 workers, one for each CPU") == counted
+
+
+@pytest.mark.parametrize(
+    ("variables", "name"),
+    [
+        ({"HIP_VISIBLE_DEVICES": "all"}, "HIP_VISIBLE_DEVICES"),
+        ({"ROCR_VISIBLE_DEVICES": "7"}, "ROCR_VISIBLE_DEVICES"),
+        ({"CUDA_VISIBLE_DEVICES": "all"}, "CUDA_VISIBLE_DEVICES"),
+        ({"ROCR_VISIBLE_DEVICES": "0", "HIP_VISIBLE_DEVICES": "1"}, "HIP_VISIBLE_DEVICES"),
+        ({"CUDA_VISIBLE_DEVICES": "0", "HIP_VISIBLE_DEVICES": ""}, "HIP_VISIBLE_DEVICES"),
+    ],
+)
+def test_the_variable_that_hides_amd_gpus_is_named(variables, name):
+    """ROCr's, HIP's, or CUDA's where HIP's is not set."""
+    devices = Devices(amd=GPUS[:1], cpus=1)
+
+    counted = count_workers("auto", variables, lambda _: devices)
+
+    assert 1 == counted.workers
+    assert counted.notice.startswith(f"{name}={variables[name]!r} hides the GPU of this node: ")
+    assert counted.notice.endswith("; auto stands for one worker")
+
+
+@pytest.mark.parametrize(
+    ("devices", "variables"),
+    [
+        (Devices(cpus=4), {"CUDA_VISIBLE_DEVICES": ""}),
+        (Devices(nvidia=GPUS, cpus=4), {"CUDA_VISIBLE_DEVICES": "GPU-aa,1"}),
+        (Devices(nvidia=GPUS, cpus=4), {"CUDA_VISIBLE_DEVICES": "MIG-1"}),
+        (Devices(nvidia=GPUS, cpus=4), {"HIP_VISIBLE_DEVICES": "all"}),
+        (Devices(xpu=2, cpus=4), {"CUDA_VISIBLE_DEVICES": "all"}),
+    ],
+)
+def test_auto_says_nothing_where_nothing_is_hidden(devices, variables):
+    """A node without GPUs, and GPUs that were counted."""
+    assert "" == count_workers("auto", variables, lambda _: devices).notice
 
 
 def drm_card(root, number, driver, slot):

@@ -93,6 +93,11 @@ def test_a_folder_with_a_main_module_is_a_script(elrun, tmp_path):
             "--module ./trainer.py: this is a file, no module; leave --module out",
         ),
         (["pkg.train"], "pkg.train: there is no such script; is it a module (-m)?"),
+        (["sh"], "sh: there is no such script; is it a module (-m), or a program (--no-python)?"),
+        (
+            ["my-tool"],
+            "my-tool: there is no such script; is it a program (--no-python)?",
+        ),
         (["-"], "-: there is no such script; give its path"),
         ([""], "SCRIPT is empty; say what to run"),
         (["folder"], "folder is a folder without a __main__.py; give a script in it"),
@@ -120,7 +125,11 @@ def test_what_cannot_run_is_refused(elrun, tmp_path, args, sentence):
     (tmp_path / "plain.sh").write_text("")
     (tmp_path / "plain.sh").chmod(0o644)
 
-    assert sentence == elrun.refusal(*args)
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "my-tool").write_text("")
+    (tmp_path / "bin" / "my-tool").chmod(0o755)
+
+    assert sentence == elrun.refusal(*args, PATH=f"{tmp_path}/bin:/usr/bin:/bin")
 
 
 def test_an_interpreter_that_is_not_there_is_refused(elrun):

@@ -185,6 +185,53 @@ def test_several_tasks_on_a_node_may_be_meant(elrun):
     assert ("c10d", "node1:29400", "none", {}) == meeting_of(plan)
 
 
+@pytest.mark.parametrize(
+    ("options", "step", "nodes", "wanted"),
+    [
+        ("--nnodes 3", SECOND_OF_TWO, "2 nodes", 3),
+        ("--nnodes=3:4", SECOND_OF_TWO, "2 nodes", 3),
+        ("--nnodes 3 --rdzv-backend c10d", SECOND_OF_TWO, "2 nodes", 3),
+        ("--nnodes 3 --rdzv-id mine --rdzv-endpoint=", SECOND_OF_TWO, "2 nodes", 3),
+        ("--nnodes 2", ONE_OF_THREE, "1 node", 2),
+    ],
+)
+def test_more_nodes_than_the_step_has_are_refused(elrun, options, step, nodes, wanted):
+    """Each node would wait for one that nothing starts, until its time is out."""
+    refusal = elrun.refusal(*options.split(), "x.py", **step)
+
+    assert refusal.startswith(f"--nnodes {options.split()[0].partition('=')[2] or wanted}: ")
+    assert (
+        f"SLURM step 4711.3 has {nodes}; give srun --nodes {wanted}, or --rdzv-backend c10d and "
+        "--rdzv-endpoint HOST:PORT for nodes that other steps start"
+    ) in refusal
+
+
+@pytest.mark.parametrize(
+    ("options", "variables"),
+    [
+        ("--nnodes 2:4", SECOND_OF_TWO),
+        ("--nnodes 1:8", SECOND_OF_TWO),
+        ("--nnodes 3 --rdzv-backend c10d --rdzv-endpoint node1:29400", SECOND_OF_TWO),
+        ("--nnodes 3 --rdzv-backend c10d --rdzv-endpoint node1:29400", ONE_OF_THREE),
+        ("--nnodes 3 --master-addr node1 --node-rank 2", ONE_OF_THREE),
+        ("--nnodes 3", {**SECOND_OF_TWO, "SLURM_HET_SIZE": "2"}),
+        ("--standalone", SECOND_OF_TWO),
+    ],
+)
+def test_nodes_of_other_steps_may_join(elrun, options, variables):
+    """A range may grow, and who says where nodes meet may start them in several steps."""
+    assert elrun.plan(*options.split(), "x.py", **variables)
+
+
+def test_one_of_several_agents_on_a_host_is_no_node_too_many(elrun):
+    """Three tasks of one node are three agents to those who say where they meet."""
+    step = {**ONE_OF_THREE, "SLURM_STEP_NUM_TASKS": "3"}
+
+    assert elrun.plan(
+        *["--nnodes", "3", "--master-addr", "node1", "--node-rank", "2"], "x.py", **step
+    )
+
+
 STATIC = "--nnodes 2 --master-addr node1"
 
 
