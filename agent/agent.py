@@ -48,8 +48,7 @@ DEFAULT_ROLE = "default"
 _T = TypeVar("_T")
 
 _FAREWELL_S = 1.0
-# A store that is silent counts as lost after 7 s; its workers never outlive it by more than 10 s.
-_GRACE_WITHOUT_STORE_S = 2.5
+_LEAST_ANSWER_S = 10.0
 
 
 class ElasticAgent(ABC):
@@ -138,7 +137,11 @@ class SimpleElasticAgent(Recording, Measuring, ElasticAgent):
         """Take part in the next round; block until it is sealed."""
         return self._rounds.next_rendezvous()
 
-    def _ask(self, question: Callable[[], _T]) -> _T:
+    def _ask(
+        self,
+        question: Callable[[], _T],
+        timeout_s: float | None = None,  # noqa: ARG002  nothing can end the call here
+    ) -> _T:
         """Return what the rendezvous answers; a subclass may bound the time that it takes."""
         return question()
 
@@ -191,10 +194,6 @@ class SimpleElasticAgent(Recording, Measuring, ElasticAgent):
             death_sig = error.sigval
             farewell = self._say_farewell(VerdictKind.NODE_LOST, f"a node left: {error}")
             raise
-        except RendezvousConnectionError:
-            # The others may go on without this node: what its workers still write does harm.
-            shutdown_timeout_s = min(shutdown_timeout_s, _GRACE_WITHOUT_STORE_S)
-            raise
         except RendezvousError:
             raise
         except Exception as error:  # whatever it is, the other nodes must not wait for this one
@@ -213,7 +212,7 @@ class SimpleElasticAgent(Recording, Measuring, ElasticAgent):
         waited = False
         result = self._look_at(group)
         while True:  # look first, wait then: what a wake-up told may have come before the wait
-            verdict = self._rounds.verdict()
+            result, verdict = self._hear_verdict(group, result)
             step = next_step(result.state, verdict, self._usable_restarts, waited=waited)
             if step is Step.REPORT_FAILURE:
                 verdict = self._report_failure(result)
@@ -251,6 +250,24 @@ class SimpleElasticAgent(Recording, Measuring, ElasticAgent):
                     )
             if not waited:  # who has succeeded is not looked at again: it may be gone by now
                 result = self._look_at(group)
+
+    def _hear_verdict(
+        self, group: WorkerGroup, result: RunResult
+    ) -> tuple[RunResult, Verdict | None]:
+        """Return how the workers stand, and the round's verdict if there is one.
+
+        Raises:
+            RendezvousConnectionError: The store was lost while the workers run.
+        """
+        try:
+            return result, self._rounds.verdict()
+        except RendezvousConnectionError:
+            # What has succeeded stays so, whatever becomes of the store.
+            if result.state is not WorkerState.SUCCEEDED:
+                result = self._look_at(group)
+            if result.state is not WorkerState.SUCCEEDED:
+                raise
+            return result, None
 
     def _look_at(self, group: WorkerGroup) -> RunResult:
         result = self._monitor_workers(group)
@@ -348,10 +365,21 @@ class SimpleElasticAgent(Recording, Measuring, ElasticAgent):
     def _exit_barrier(self) -> None:
         """Wait until every node's workers have succeeded, or the round ends otherwise.
 
-        Waits for ``exit_barrier_timeout`` at most: then this node leaves with its own success.
+        Waits for ``exit_barrier_timeout`` at most: then this node leaves with its own success. So
+        it does where the store can't tell how the others fare.
         """
         deadline = time.monotonic() + self._exit_barrier_timeout
-        self._ask(self._rounds.arrive)
+        try:
+            self._ask(self._rounds.arrive, max(_LEAST_ANSWER_S, self._exit_barrier_timeout))
+            self._await_verdict(deadline)
+        except RendezvousError as error:
+            log.warning(
+                "the workers of this node have all succeeded; how those of the other nodes fare "
+                "can't be known: %s",
+                error,
+            )
+
+    def _await_verdict(self, deadline: float) -> None:
         while self._rounds.verdict() is None:
             left_s = deadline - time.monotonic()
             if left_s <= 0 and self._rounds.is_needed_by_others:

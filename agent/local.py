@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import select
 import signal
@@ -50,7 +51,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-ANSWER_TIMEOUT_S = 10.0
 SILENCE_S = 10.0
 _LOCAL_RANK_MACRO = "${local_rank}"
 
@@ -330,23 +330,28 @@ class LocalElasticAgent(SimpleElasticAgent):
         said = f": {who}" if who else ""
         log.warning("waiting for other nodes to join run %r%s", self._rounds.get_run_id(), said)
 
-    def _ask(self, question: Callable[[], _T]) -> _T:
+    def _ask(self, question: Callable[[], _T], timeout_s: float | None = None) -> _T:
         """Ask in a thread: a store whose host has frozen must not make this agent deaf.
 
+        Args:
+            question: What is asked.
+            timeout_s: How long the answer may take; by default as long as the rendezvous allows
+                (``--rdzv-conf store_patience``).
+
         Raises:
-            RendezvousConnectionError: There is no answer within 10 s.
+            RendezvousConnectionError: It takes longer.
         """
         if self._rounds.answers_at_once:
             return question()
-        deadline = time.monotonic() + ANSWER_TIMEOUT_S
+        deadline = math.inf if timeout_s is None else time.monotonic() + timeout_s
         call = Call(question, self._wake.notify)
         while not call.is_done:
             left_s = deadline - time.monotonic()
             if left_s <= 0:
                 raise RendezvousConnectionError(
-                    f"the rendezvous store has not answered for {ANSWER_TIMEOUT_S:g} s"
+                    f"the rendezvous store has not answered for {timeout_s:g} s"
                 )
-            self._wait((), left_s)
+            self._wait((), None if math.isinf(left_s) else left_s)
         return call.result()
 
     def _describe_failure(self, result: RunResult) -> Verdict:

@@ -40,15 +40,15 @@ from .rounds import RoundRendezvous
 from .store import Connection
 from .succession import Succession
 from .tcp_store import TcpStore
-from .timing import timing_of
+from .timing import STORE_PATIENCE_S, timing_of
 from .unanswered import AnswerWatch
 
 log = logging.getLogger(__name__)
 
 _NEVER = timedelta(days=3650)
-_HANDSHAKE_S = 30.0
-# Longer than any wait for it: when its own time is up, torch says so on standard error.
-_TORCH_TIMEOUT = timedelta(seconds=2 * _HANDSHAKE_S)
+# With several endpoints the nodes go on at the next one, so there is less to wait for.
+_PATIENCE_BEFORE_A_MOVE_S = 7.0
+_SHORTEST_TORCH_S = 30.0
 _PROBE_S = 5.0
 _GLANCE_S = 1.0
 _NOTICE_S = 5.0
@@ -69,6 +69,7 @@ class Reach:
         local_addr: Address of this node that others should use; None: the one that leads there.
         timeout_s: For how long the endpoint is tried.
         notice_s: When the user is told that it has been tried in vain so far.
+        patience_s: How long the store may leave a question unanswered.
     """
 
     def __init__(
@@ -78,12 +79,14 @@ class Reach:
         local_addr: str | None,
         timeout_s: float,
         notice_s: float = _NOTICE_S,
+        patience_s: float = STORE_PATIENCE_S,
     ) -> None:
         self._endpoint = endpoint
         self._is_host = is_host
         self._local_addr = local_addr
         self._timeout_s = timeout_s
         self._notice_s = notice_s
+        self._patience_s = patience_s
 
     def __call__(self, stop: threading.Event) -> Connection:
         """Return the connection, as soon as there is something to connect to.
@@ -173,9 +176,9 @@ class Reach:
                     is_master=True,
                     wait_for_workers=False,
                     master_listen_fd=listener.fileno(),
-                    timeout=_TORCH_TIMEOUT,
+                    timeout=self._torch_timeout,
                 ),
-                _HANDSHAKE_S,
+                self._patience_s,
             )
         except (RuntimeError, TimeoutError) as error:
             raise RendezvousConnectionError(
@@ -184,15 +187,15 @@ class Reach:
         listener.detach()  # the server closes it
         server.set_timeout(_NEVER)
         log.info("hosting the rendezvous at %s, port %d", self._endpoint.host, port)
-        store = TcpStore(str(self._endpoint), lambda: _client(tcp_store, own, port), server)
+        store = TcpStore(str(self._endpoint), lambda: self._client(tcp_store, own, port), server)
         return Connection(store, self._own_address(), is_host=True, open_aside=store.aside)
 
     def _join(self, address: str, deadline: float) -> Connection:
         tcp_store = _import_tcp_store()
         port = self._endpoint.port
-        timeout_s = max(1.0, min(_HANDSHAKE_S, deadline - time.monotonic()))
+        timeout_s = max(1.0, min(self._patience_s, deadline - time.monotonic()))
         try:
-            first = [_in_time(lambda: _client(tcp_store, address, port), timeout_s)]
+            first = [_in_time(lambda: self._client(tcp_store, address, port), timeout_s)]
         except (RuntimeError, TimeoutError) as error:
             asks = "does another program use this port?"
             raise RendezvousConnectionError(
@@ -201,10 +204,22 @@ class Reach:
             ) from error
         store = TcpStore(
             str(self._endpoint),
-            lambda: first.pop() if first else _client(tcp_store, address, port),
-            watch=AnswerWatch((address, port)),
+            lambda: first.pop() if first else self._client(tcp_store, address, port),
+            watch=AnswerWatch((address, port), str(self._endpoint), self._patience_s),
         )
         return Connection(store, self._own_address(), open_aside=store.aside)
+
+    def _client(self, tcp_store: Any, address: str, port: int) -> Any:
+        client = tcp_store(
+            address, port, is_master=False, wait_for_workers=False, timeout=self._torch_timeout
+        )
+        client.set_timeout(_NEVER)
+        return client
+
+    @property
+    def _torch_timeout(self) -> timedelta:
+        """Longer than any wait for torch: when its time is up, it says so on standard error."""
+        return timedelta(seconds=2 * max(_SHORTEST_TORCH_S, self._patience_s))
 
     def _probe(self, deadline: float) -> tuple[str, str]:
         """Return the address that answers at the endpoint, or none and the reason."""
@@ -264,9 +279,17 @@ def create_c10d(params: RendezvousParameters) -> RoundHandler:
     may_be_any = len(endpoints) == 1 and params.max_nodes == 1 and is_host is not False
     if any(endpoint.port == 0 for endpoint in endpoints) and not may_be_any:
         raise ValueError(f"endpoint {params.endpoint!r}: port 0 is known to no other node")
-    timing = timing_of(params)
+    is_movable = len(endpoints) > 1
+    timing = timing_of(params, _PATIENCE_BEFORE_A_MOVE_S if is_movable else STORE_PATIENCE_S)
     places = [
-        Reach(endpoint, is_host, params.local_addr, timing.join_timeout_s) for endpoint in endpoints
+        Reach(
+            endpoint,
+            is_host,
+            params.local_addr,
+            timing.join_timeout_s,
+            patience_s=timing.store_patience_s,
+        )
+        for endpoint in endpoints
     ]
     connect = places[0] if len(places) == 1 else Succession(places, timing.join_timeout_s)
     return RoundRendezvous(params, connect, timing)
@@ -282,14 +305,6 @@ def _import_tcp_store() -> Any:
         return import_module(_TORCH).TCPStore
     finally:
         os.unsetenv(_LOG_LEVEL)
-
-
-def _client(tcp_store: Any, address: str, port: int) -> Any:
-    client = tcp_store(
-        address, port, is_master=False, wait_for_workers=False, timeout=_TORCH_TIMEOUT
-    )
-    client.set_timeout(_NEVER)
-    return client
 
 
 def _in_time(function: Callable[[], _T], timeout_s: float) -> _T:

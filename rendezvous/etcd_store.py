@@ -1,20 +1,23 @@
 """What the stores over etcd's two APIs have in common: failover, waiting, and the pulse.
 
 *The lease.* All keys of a run are bound to one lease, which all its nodes refresh. So they stay for
-as long as one node lives, whichever of them wrote them, and vanish at once, ``LEASE_S`` after the
-last node has gone: until then, those who come too late learn that the run has ended.
+as long as one node lives, whichever of them wrote them, and vanish at once, ``lease_s`` after the
+last node has gone: until then, those who come too late learn that the run has ended. It outlasts
+the patience: nodes that are all cut off from etcd, and wait for it, find their keys again.
 
 *The pulse.* Every ``PULSE_S`` a thread refreshes the lease. A server that answers no more is
 noticed by that at the latest, as a wait that blocks says nothing about it.
 
-*Trouble.* Each call is tried for ``PATIENCE_S``, on every server in turn, so a short absence of
-etcd ends no job. Whoever finds a server in trouble breaks all waits off; they read anew and go on,
-on whatever server serves by then. Hence a wait never hangs on a connection that is dead.
+*Trouble.* Each call is tried for a minute (``--rdzv-conf store_patience``), on every server in
+turn, which has a second for its answer: a restart of etcd, an election or a cut cable ends no job.
+Whoever finds a server in trouble breaks all waits off; they read anew and go on, on whatever server
+serves by then. Hence a wait never hangs on a connection that is dead.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -30,16 +33,15 @@ from .keys import RunKeys
 from .parameters import RendezvousParameters
 from .rounds import RoundRendezvous
 from .store import Connection
-from .timing import timing_of
+from .timing import STORE_PATIENCE_S, timing_of
 
 log = logging.getLogger(__name__)
 
 PREFIX = "/elrun/"
-LEASE_S = 60
 PULSE_S = 2.0
-PATIENCE_S = 6.0
-REQUEST_S = 3.0
-CONNECT_S = 60.0
+REQUEST_S = 1.0
+_BEYOND_PATIENCE_S = 15
+_LONGEST_LEASE_S = 24 * 3600
 
 _C = TypeVar("_C")
 
@@ -95,7 +97,7 @@ class EtcdStore(ABC, Generic[_C]):
         self,
         name: str,
         clients: Sequence[_C],
-        patience_s: float = PATIENCE_S,
+        patience_s: float = STORE_PATIENCE_S,
         pulse_s: float = PULSE_S,
     ) -> None:
         self._name = name
@@ -104,18 +106,20 @@ class EtcdStore(ABC, Generic[_C]):
         self._lock = threading.Lock()
         self._watches: set[Watch] = set()
 
-    def open(self, stop: threading.Event | None = None, patience_s: float = CONNECT_S) -> int:
+    def open(
+        self, stop: threading.Event | None = None, join_timeout_s: float = STORE_PATIENCE_S
+    ) -> int:
         """Reach etcd; return the index of the member that serves.
 
         Args:
             stop: Ends the attempts.
-            patience_s: For how long it is tried.
+            join_timeout_s: For how long it is tried.
 
         Raises:
             RendezvousConnectionError: It can't be reached.
             RendezvousClosedError: ``stop`` was set.
         """
-        self._servers.call(self._bind, patience_s, stop)
+        self._servers.call(self._bind, join_timeout_s, stop, setting="join_timeout")
         threading.Thread(target=self._beat, name="elrun-etcd-pulse", daemon=True).start()
         return self._servers.index
 
@@ -219,36 +223,47 @@ class EtcdStore(ABC, Generic[_C]):
 
     @abstractmethod
     def _refresh(self, client: _C) -> None:
-        """Let the lease last ``LEASE_S`` from now."""
+        """Let the lease last as long as it does from now on."""
 
     def _release(self) -> None:
         """Let go of what the clients hold."""
 
 
+def lease_for(patience_s: float) -> int:
+    """Return how long a run's keys outlast its nodes, whose calls are tried for so many seconds."""
+    return min(_LONGEST_LEASE_S, math.ceil(patience_s) + _BEYOND_PATIENCE_S)
+
+
+LEASE_S = lease_for(STORE_PATIENCE_S)
+
+
 def rounds_over(
     params: RendezvousParameters,
     make_client: Callable[[EtcdSettings, Endpoint], _C],
-    make_store: Callable[[str, Sequence[_C], str], EtcdStore[_C]],
+    make_store: Callable[[str, Sequence[_C], str, float, int], EtcdStore[_C]],
 ) -> RoundRendezvous:
     """Return the rendezvous over etcd; nothing is connected before the first round is joined.
 
     Args:
         params: What the backend is constructed from; see ``etcd_settings`` and ``timing_of``.
         make_client: Makes the client of a member.
-        make_store: Makes the store of etcd's name, its members' clients, and the run's first key.
+        make_store: Makes the store of etcd's name, its members' clients, the run's first key, and
+            for how many seconds a call is tried and the run's keys outlast its nodes.
 
     Raises:
         ValueError: The endpoint is none, or a setting is not what it should be.
     """
     settings = etcd_settings(params)
-    timing = replace(timing_of(params), afterlife_s=LEASE_S)
+    timing = timing_of(params)
+    lease_s = lease_for(timing.store_patience_s)
+    timing = replace(timing, afterlife_s=lease_s)
     run = RunKeys(params.run_id).prefix
 
     def connect(stop: threading.Event) -> Connection:
         clients = [make_client(settings, endpoint) for endpoint in settings.endpoints]
-        store = make_store(settings.name, clients, run)
+        store = make_store(settings.name, clients, run, timing.store_patience_s, lease_s)
         try:
-            index = store.open(stop, min(CONNECT_S, timing.join_timeout_s))
+            index = store.open(stop, timing.join_timeout_s)
         except RendezvousError:
             store.close()
             raise

@@ -28,7 +28,6 @@ from typing import Any, TypeVar
 
 from .etcd_store import (
     LEASE_S,
-    PATIENCE_S,
     PREFIX,
     PULSE_S,
     EtcdStore,
@@ -40,6 +39,7 @@ from .etcd_v2_client import Member, path_of
 from .failover import Refused, Unreachable
 from .handler import RoundHandler
 from .parameters import RendezvousParameters
+from .timing import STORE_PATIENCE_S
 
 log = logging.getLogger(__name__)
 
@@ -60,8 +60,8 @@ class EtcdV2Store(EtcdStore[Member]):
         members: The members.
         run: Name of what shares a mark.
         patience_s: For how long a call is tried.
-        pulse_s: Seconds between two refreshments of the mark.
         lease_s: How long keys are found after the last refreshment.
+        pulse_s: Seconds between two refreshments of the mark.
         prefix: What all keys begin with.
     """
 
@@ -70,9 +70,9 @@ class EtcdV2Store(EtcdStore[Member]):
         name: str,
         members: Sequence[Member],
         run: str,
-        patience_s: float = PATIENCE_S,
-        pulse_s: float = PULSE_S,
+        patience_s: float = STORE_PATIENCE_S,
         lease_s: int = LEASE_S,
+        pulse_s: float = PULSE_S,
         prefix: str = PREFIX,
     ) -> None:
         super().__init__(name, members, patience_s, pulse_s)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -9,7 +10,7 @@ from urllib.parse import quote
 from .addresses import Endpoint
 from .etcd_settings import EtcdSettings
 from .etcd_store import REQUEST_S
-from .failover import Refused, Unreachable, plain_reason
+from .failover import AnswerTime, Refused, Unreachable, plain_reason
 
 _CONNECTIONS = 64
 _RAFT_ERRORS = range(300, 400)
@@ -28,6 +29,7 @@ class Member:
     def __init__(self, settings: EtcdSettings, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
         self._client = open_client(settings, endpoint)
+        self._answer_time = AnswerTime(REQUEST_S)
 
     def ask(self, function: Callable[[Any], _T]) -> _T:
         """Return what a function makes of python-etcd's client.
@@ -41,12 +43,19 @@ class Member:
         """
         import etcd  # noqa: PLC0415  etcd's users only
 
+        began_at, is_answered = time.monotonic(), False
+        self._client._read_timeout = self._answer_time.seconds  # noqa: SLF001  it has no setter
         try:
-            return function(self._client)
+            answer = function(self._client)
+            is_answered = True
         except etcd.EtcdKeyError:
+            is_answered = True
             raise
         except etcd.EtcdException as error:
             raise self._convert(error) from error
+        finally:
+            self._answer_time.note(time.monotonic() - began_at, is_answered=is_answered)
+        return answer
 
     def close(self) -> None:
         """Let go of the connections that are idle."""

@@ -23,7 +23,6 @@ from typing import Any
 
 from .etcd_store import (
     LEASE_S,
-    PATIENCE_S,
     PREFIX,
     PULSE_S,
     EtcdStore,
@@ -35,6 +34,7 @@ from .etcd_v3_watch import AFTER_COUNTERS, COUNTED, StreamWatch
 from .failover import Refused
 from .handler import RoundHandler
 from .parameters import RendezvousParameters
+from .timing import STORE_PATIENCE_S
 
 # etcd takes 128 operations and 1.5 MiB in a transaction, unless told otherwise.
 _MAX_OPERATIONS = 120
@@ -49,8 +49,8 @@ class EtcdV3Store(EtcdStore[Gateway]):
         gateways: The members.
         run: Name of what shares a lease, and a part of every key.
         patience_s: For how long a call is tried.
-        pulse_s: Seconds between two refreshments of the lease.
         lease_s: How long keys stay after the last refreshment.
+        pulse_s: Seconds between two refreshments of the lease.
         prefix: What all keys begin with.
     """
 
@@ -59,9 +59,9 @@ class EtcdV3Store(EtcdStore[Gateway]):
         name: str,
         gateways: Sequence[Gateway],
         run: str,
-        patience_s: float = PATIENCE_S,
-        pulse_s: float = PULSE_S,
+        patience_s: float = STORE_PATIENCE_S,
         lease_s: int = LEASE_S,
+        pulse_s: float = PULSE_S,
         prefix: str = PREFIX,
     ) -> None:
         super().__init__(name, gateways, patience_s, pulse_s)

@@ -5,17 +5,21 @@ from __future__ import annotations
 import base64
 import json
 import threading
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from .addresses import Endpoint
 from .etcd_settings import EtcdSettings
 from .etcd_store import REQUEST_S
-from .failover import Refused, Unreachable, plain_reason
+from .failover import AnswerTime, Refused, Unreachable, plain_reason
 
 # A watch is silent until etcd says, every ten minutes, that there was nothing to say.
 _SILENCE_S = 900
 _CONNECTIONS = 64
+# Of gRPC: etcd has no space left, or too much to do. The latter is over soon.
+_RESOURCE_EXHAUSTED = 8
+_EXHAUSTED_S = 10.0
 
 
 class Gateway:
@@ -31,6 +35,7 @@ class Gateway:
         self._endpoint = endpoint
         self._client = open_client(settings, endpoint)
         self._login = threading.Lock()
+        self._answer_time = AnswerTime(REQUEST_S)
 
     def post(self, path: str, body: Mapping[str, Any]) -> Any:
         """Return the answer to a request.
@@ -58,7 +63,7 @@ class Gateway:
         """Get another token, as this one may have expired."""
         self._authenticate(spent=self._authenticate())
 
-    def refuse(self, text: str) -> Refused:
+    def refuse(self, text: str) -> Refused | Unreachable:
         """Return the error that stands for an answer."""
         try:
             said = json.loads(text)
@@ -66,7 +71,14 @@ class Gateway:
             said = None
         known = said if isinstance(said, dict) else {}
         reason = known.get("message") or known.get("error") or text.strip()
+        if known.get("code") == _RESOURCE_EXHAUSTED:
+            return Unreachable(f"{self._endpoint}: {reason}", _EXHAUSTED_S)
         return Refused(f"etcd at {self._endpoint} refuses: {reason}")
+
+    @property
+    def answers_within_s(self) -> float:
+        """How long the member has for its next answer."""
+        return self._answer_time.seconds
 
     def close(self) -> None:
         """Let go of the connections that are idle."""
@@ -101,8 +113,11 @@ class Gateway:
         import requests  # noqa: PLC0415  etcd's users only
         from etcd3gw import exceptions  # noqa: PLC0415
 
+        began_at, is_answered = time.monotonic(), False
+        self._client.timeout = self._answer_time.seconds
         try:
-            return self._client.post(self._client.get_url(path), json=body)
+            answer = self._client.post(self._client.get_url(path), json=body)
+            is_answered = True
         except (
             exceptions.ConnectionFailedError,
             exceptions.ConnectionTimeoutError,
@@ -112,6 +127,9 @@ class Gateway:
             raise self._trouble(error) from error
         except exceptions.Etcd3Exception as error:
             raise self.refuse(error.detail_text or str(error)) from error
+        finally:
+            self._answer_time.note(time.monotonic() - began_at, is_answered=is_answered)
+        return answer
 
     def _trouble(self, error: BaseException) -> Exception:
         import requests  # noqa: PLC0415  etcd's users only

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from .etcd_store import REQUEST_S, Watch
+from .etcd_store import Watch
 from .etcd_v3_client import Gateway, decode, encode
 from .failover import Refused, Unreachable, plain_reason
 
@@ -66,7 +66,7 @@ class StreamWatch(Watch):
             Refused: It refuses.
         """
         threading.Thread(target=self._run, name="elrun-etcd-watch", daemon=True).start()
-        if not self._is_settled.wait(REQUEST_S):
+        if not self._is_settled.wait(self._gateway.answers_within_s):
             self._error = Unreachable("it does not answer")
         if self._error is not None:
             self.stop()

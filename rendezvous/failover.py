@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -9,15 +11,28 @@ from typing import Generic, TypeVar
 
 from .handler import RendezvousClosedError, RendezvousConnectionError
 
+log = logging.getLogger(__name__)
+
 _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 0.5
+_TELL_AFTER_S = 2.0
+_LONGEST_ANSWER_S = 4.0
 
 _C = TypeVar("_C")
 _T = TypeVar("_T")
 
 
 class Unreachable(Exception):  # noqa: N818  a state of affairs; it never leaves this room
-    """A server can't serve now: another one may, or this one a moment later."""
+    """A server can't serve now: another one may, or this one a moment later.
+
+    Args:
+        reason: Why not, for people.
+        patience_s: The longest time for which it is worth while to try.
+    """
+
+    def __init__(self, reason: str, patience_s: float = math.inf) -> None:
+        super().__init__(reason)
+        self.patience_s = patience_s
 
 
 class Failover(Generic[_C]):
@@ -28,9 +43,11 @@ class Failover(Generic[_C]):
     Args:
         name: What the servers are called together.
         clients: One for each server.
-        patience_s: For how long a call is tried; while no server serves, all calls together.
+        patience_s: For how long a call is tried; while no server serves, all calls together. Each
+            call asks every server once at least.
         on_trouble: Called, from any thread, whenever a server did not serve.
         clock: A monotonic clock.
+        tell_after_s: When people are told that no server serves.
     """
 
     def __init__(
@@ -40,17 +57,20 @@ class Failover(Generic[_C]):
         patience_s: float,
         on_trouble: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
+        tell_after_s: float = _TELL_AFTER_S,
     ) -> None:
         self._name = name
         self._clients = clients
         self._patience_s = patience_s
         self._on_trouble = on_trouble
         self._clock = clock
+        self._tell_after_s = tell_after_s
         self._ended = threading.Event()
         # Written under the lock, by whoever notices first.
         self._lock = threading.Lock()
         self._index = 0
         self._in_vain_since: float | None = None
+        self._is_told = False
         self._end: str = ""
 
     @property
@@ -63,6 +83,7 @@ class Failover(Generic[_C]):
         function: Callable[[_C], _T],
         patience_s: float | None = None,
         stop: threading.Event | None = None,
+        setting: str = "store_patience",
     ) -> _T:
         """Return what the function returns for the first client that serves.
 
@@ -70,6 +91,7 @@ class Failover(Generic[_C]):
             function: Raises ``Unreachable`` if another attempt makes sense.
             patience_s: For how long it is tried; by default as long as the constructor said.
             stop: Ends the attempts.
+            setting: Name of the setting that says for how long, for people.
 
         Raises:
             RendezvousConnectionError: No server served in time, or ``end`` was called.
@@ -88,19 +110,24 @@ class Failover(Generic[_C]):
             except Unreachable as error:
                 # A call that begins when others have waited in vain must not wait as long again.
                 since = min(began_at, self._note_failure(asked_at))
-                left_s = since + patience_s - self._clock()
-                if left_s <= 0:
-                    raise RendezvousConnectionError(
-                        f"{self._name} could not be reached for {patience_s:g} s: {error}"
-                    ) from error
+                waited_s = self._clock() - since
+                reason, bears_s = error, min(patience_s, error.patience_s)
             else:
-                with self._lock:
-                    self._in_vain_since = None
+                self._note_success()
                 return answer
             self._move_on_from(index)
+            if attempt < len(self._clients):  # none is given up that was not asked
+                continue
+            how_long = f"{bears_s:g} s (--rdzv-conf {setting}=...)"
+            if waited_s >= bears_s:
+                raise RendezvousConnectionError(
+                    f"{self._name} could not be reached for {how_long}: {reason}"
+                ) from reason
+            if waited_s >= self._tell_after_s:
+                self._tell(f"is not reached: {reason}; it is tried for {how_long}")
             if attempt % len(self._clients):
                 continue
-            (stop or self._ended).wait(min(pause_s, left_s))
+            (stop or self._ended).wait(min(pause_s, bears_s - waited_s))
             if stop is not None and stop.is_set():
                 raise RendezvousClosedError(f"gave up reaching {self._name}")
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
@@ -132,11 +159,48 @@ class Failover(Generic[_C]):
                 self._in_vain_since = asked_at
             return self._in_vain_since
 
+    def _note_success(self) -> None:
+        with self._lock:
+            self._in_vain_since = None
+            was_told, self._is_told = self._is_told, False
+        if was_told:
+            log.warning("%s is reached again", self._name)
+
+    def _tell(self, what: str) -> None:
+        """Tell people, once until a server serves again."""
+        with self._lock:
+            was_told, self._is_told = self._is_told, True
+        if not was_told:
+            log.warning("%s %s", self._name, what)
+
     def _move_on_from(self, index: int) -> None:
         with self._lock:
             if self._index == index:
                 self._index = (index + 1) % len(self._clients)
         self._on_trouble()
+
+
+class AnswerTime:
+    """How long one server has for an answer: short, unless it is slow.
+
+    A server that is gone must not hold up the question to the next one; one that is slow needs its
+    time, or no question would ever be answered.
+
+    Args:
+        first_s: Seconds at first, and again after an answer within them.
+    """
+
+    def __init__(self, first_s: float) -> None:
+        self._first_s = first_s
+        self.seconds = first_s
+        """How long the next answer may take."""
+
+    def note(self, took_s: float, *, is_answered: bool) -> None:
+        """Learn from a question: one that came to nothing after all its time doubles the next."""
+        if is_answered and took_s < self._first_s:
+            self.seconds = self._first_s
+        elif not is_answered and took_s >= self.seconds:
+            self.seconds = min(2 * self.seconds, max(self._first_s, _LONGEST_ANSWER_S))
 
 
 class Refused(RendezvousConnectionError):  # noqa: N818  as above

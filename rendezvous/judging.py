@@ -3,12 +3,32 @@
 A beat says nothing by its value. A node is alive if its beat *changed* between two looks of the
 judge, by the judge's own clock. Its silence is the time for which the judge has looked, and seen
 the same. Time for which the judge itself did not look doesn't count: it was paused, or could not
-reach the store, and in the latter case the others could not either.
+reach the store, and in the latter case the others could not either. They may reach it a little
+later than the judge does. So after a look that took long, all have their full patience again; but
+not for ever, or no node would be missed while a store is slow.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+_MOST_EXCUSES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    """What was heard of a node.
+
+    Args:
+        beat: Its beat; None if none was there.
+        since: When that was first seen, or excused last, by the judge's own clock.
+        excuses: How often its silence was put down to the store since the beat changed.
+    """
+
+    beat: bytes | None
+    since: float
+    excuses: int = 0
 
 
 class Judge:
@@ -16,7 +36,8 @@ class Judge:
 
     Args:
         patience_s: How long a node may be silent.
-        longest_pause_s: Seconds between two looks that count as silence; what is more, doesn't.
+        longest_pause_s: Seconds between two looks that count as silence; what is more, doesn't. A
+            look that takes longer has found the store in trouble.
     """
 
     def __init__(self, patience_s: float, longest_pause_s: float) -> None:
@@ -25,8 +46,7 @@ class Judge:
         # A clock that goes only while the judge looks.
         self._attended_s = 0.0
         self._looked_at: float | None = None
-        # The beat of each node, and when it was first seen, by the clock above.
-        self._heard: dict[str, tuple[bytes | None, float]] = {}
+        self._heard: dict[str, _Heard] = {}
 
     def forget_all_but(self, names: Collection[str]) -> None:
         """Drop what was heard of other nodes."""
@@ -44,9 +64,13 @@ class Judge:
             pause_s = max(0.0, asked_at - self._looked_at)
             self._attended_s += min(pause_s, self._longest_pause_s)
         self._looked_at = answered_at
+        was_in_trouble = answered_at - asked_at > self._longest_pause_s
         for name, beat in beats.items():
-            if name not in self._heard or self._heard[name][0] != beat:
-                self._heard[name] = (beat, self._attended_s)
+            heard = self._heard.get(name)
+            if heard is None or heard.beat != beat:
+                self._heard[name] = _Heard(beat, self._attended_s)
+            elif was_in_trouble and heard.excuses < _MOST_EXCUSES:
+                self._heard[name] = _Heard(beat, self._attended_s, heard.excuses + 1)
 
     def silent(self) -> frozenset[str]:
         """Return the nodes that have been silent for as long as they may."""
@@ -58,4 +82,4 @@ class Judge:
         return min((left_s for left_s in lefts if left_s > 0), default=self._patience_s)
 
     def _left_s(self, name: str) -> float:
-        return self._heard[name][1] + self._patience_s - self._attended_s
+        return self._heard[name].since + self._patience_s - self._attended_s

@@ -135,8 +135,13 @@ class PolledRounds(RoundHandler):
         if info is None:
             return
         store = info.store
-        if store.add(_ARRIVED_KEY, 1) >= info.world_size:
-            store.set(_ALL_ARRIVED_KEY, b"1")
+        try:
+            are_all_here = store.add(_ARRIVED_KEY, 1) >= info.world_size
+            if are_all_here:
+                store.set(_ALL_ARRIVED_KEY, b"1")
+        except Exception as error:  # a foreign store's
+            raise RendezvousConnectionError(f"the store was lost: {error}") from error
+        if are_all_here:
             self.conclude(Verdict(VerdictKind.DONE))
             return
         threading.Thread(

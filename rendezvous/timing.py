@@ -9,6 +9,9 @@ from .parameters import RendezvousParameters
 # Ten years: what people mean by "inf", which the system's clocks don't take.
 _LONGEST_S = 3e8
 
+STORE_PATIENCE_S = 60.0
+"""A restart of the store, an election among its members or a cut cable ends within that."""
+
 
 @dataclass(frozen=True, slots=True)
 class Timing:
@@ -23,6 +26,7 @@ class Timing:
         farewell_s: For the others to have read the end of the run, where this node hosts the store.
         heartbeat_s: Between two signs of life.
         patience_s: For a sign of life of another node, before that counts as lost.
+        store_patience_s: For an answer of the store, before that counts as lost.
         afterlife_s: For the records of a run to vanish once its last node has left, if the store
             keeps them that long.
     """
@@ -35,15 +39,18 @@ class Timing:
     farewell_s: float = 5.0
     heartbeat_s: float = 0.5
     patience_s: float = 2.0
+    store_patience_s: float = STORE_PATIENCE_S
     afterlife_s: float = 0.0
 
 
-def timing_of(params: RendezvousParameters) -> Timing:
+def timing_of(params: RendezvousParameters, store_patience_s: float = STORE_PATIENCE_S) -> Timing:
     """Return how long to wait for what, as the settings say.
 
     Args:
         params: ``join_timeout``, or ``timeout`` as LaunchConfig knows it, ``last_call_timeout``,
-            ``survivor_timeout``, ``heartbeat_interval`` and ``heartbeat_patience``, in seconds.
+            ``survivor_timeout``, ``heartbeat_interval``, ``heartbeat_patience`` and
+            ``store_patience``, in seconds.
+        store_patience_s: The last of them where it isn't given.
 
     Raises:
         ValueError: One of them is no number of seconds, or the patience is less than two
@@ -70,4 +77,5 @@ def timing_of(params: RendezvousParameters) -> Timing:
         survivor_s=min(_LONGEST_S, params.get_as_seconds("survivor_timeout", default.survivor_s)),
         heartbeat_s=min(_LONGEST_S, heartbeat_s),
         patience_s=min(_LONGEST_S, patience_s),
+        store_patience_s=min(_LONGEST_S, params.get_as_seconds("store_patience", store_patience_s)),
     )

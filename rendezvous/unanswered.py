@@ -6,20 +6,27 @@ then. One that was seen under way too often means that the server is lost. Then 
 down, from which every thread that is stuck in one comes back with an error.
 
 A look counts as much however long it was to the last one: if this very process was stopped, the
-server is not to blame.
+server is not to blame. TCP asks again at ever longer intervals, and so may still get through 51 s
+after a cable was cut: within the patience by default.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
+import math
 import os
 import socket
 import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from .timing import STORE_PATIENCE_S
+
+log = logging.getLogger(__name__)
+
 LOOK_S = 0.5
-PATIENCE_LOOKS = 13  # so that TCP's fifth attempt, after 6.2 s, may still succeed
+_TELL_AFTER_LOOKS = 5
 
 _MAPPED = "::ffff:"  # before an IPv4 address that a socket of both kinds is connected to
 
@@ -31,16 +38,24 @@ class AnswerWatch:
 
     Args:
         peer: Address and port of the server.
+        name: What people call the server.
+        patience_s: How long a call may go unanswered.
         look_s: Seconds between two looks.
-        patience_looks: How many looks may find the same call under way.
     """
 
     def __init__(
-        self, peer: tuple[str, int], look_s: float = LOOK_S, patience_looks: int = PATIENCE_LOOKS
+        self,
+        peer: tuple[str, int],
+        name: str = "",
+        patience_s: float = STORE_PATIENCE_S,
+        look_s: float = LOOK_S,
     ) -> None:
         self._peer = peer
+        self._name = name
+        self._patience_s = patience_s
         self._look_s = look_s
-        self._patience_looks = patience_looks
+        # One look alone may come at once after a call's begin.
+        self._patience_looks = 1 + math.ceil(patience_s / look_s)
         self._ended = threading.Event()
         self._on_loss: list[Callable[[str], None]] = []
         # The call of each thread that makes one; a fresh object stands for each call.
@@ -67,14 +82,27 @@ class AnswerWatch:
 
     def _watch(self) -> None:
         seen: dict[object, int] = {}
+        is_told = False
         while not self._ended.wait(self._look_s):
             seen = {call: seen.get(call, 0) + 1 for call in list(self._under_way.values())}
-            if max(seen.values(), default=0) >= self._patience_looks:
+            looks = max(seen.values(), default=0)
+            if looks >= self._patience_looks:
                 self._give_up()
                 return
+            if not is_told and looks > _TELL_AFTER_LOOKS:
+                is_told = True
+                log.warning(
+                    "the rendezvous store at %s does not answer; it is waited for up to %g s "
+                    "(--rdzv-conf store_patience=...)",
+                    self._name,
+                    self._patience_s,
+                )
+            elif is_told and looks <= 1:
+                is_told = False
+                log.warning("the rendezvous store at %s answers again", self._name)
 
     def _give_up(self) -> None:
-        reason = f"it has not answered for {self._look_s * self._patience_looks:g} s"
+        reason = f"it has not answered for {self._patience_s:g} s (--rdzv-conf store_patience=...)"
         for on_loss in self._on_loss:
             on_loss(reason)
         sever(self._peer)

@@ -15,6 +15,7 @@ from elrun.rendezvous.handler import (
     RendezvousClosedError,
     RendezvousConnectionError,
     RendezvousGracefulExitError,
+    RendezvousStateError,
     RendezvousTimeoutError,
     Verdict,
     VerdictKind,
@@ -130,6 +131,44 @@ def test_the_exit_barrier_is_bounded():
     agent = InMemoryAgent(ScriptedRounds(nodes=2), [SUCCEEDED], exit_barrier_timeout=0)
 
     assert WorkerState.SUCCEEDED is agent.run().state
+
+
+LOST = RendezvousConnectionError("the store was lost")
+
+
+@pytest.mark.parametrize(
+    "looks", [[SUCCEEDED], [HEALTHY, SUCCEEDED]], ids=["before", "at the same time"]
+)
+def test_success_outlives_the_store(looks, caplog):
+    """A store that is lost once the workers have succeeded is a warning, and no failure."""
+    rounds = ScriptedRounds({0: LOST}, nodes=2)
+    result = InMemoryAgent(rounds, looks).run()
+
+    assert (WorkerState.SUCCEEDED, SUCCEEDED.return_values) == (result.state, result.return_values)
+    assert "can't be known: the store was lost" in caplog.text
+
+
+@pytest.mark.parametrize("error", [LOST, RendezvousStateError("it holds something foreign")])
+def test_success_that_nobody_can_be_told_of_is_success(error, caplog):
+    """The mark can't be left, for whatever reason: what was done is done."""
+    rounds = ScriptedRounds(nodes=2)
+
+    def arrive():
+        raise error
+
+    rounds.arrive = arrive
+
+    assert WorkerState.SUCCEEDED is InMemoryAgent(rounds, [SUCCEEDED]).run().state
+    assert 1 == len(caplog.records)
+    assert str(error) in caplog.text
+
+
+def test_a_store_that_is_lost_while_workers_run_ends_them():
+    """Nobody knows of the others any more."""
+    rounds = ScriptedRounds({0: LOST}, nodes=2)
+
+    with pytest.raises(RendezvousConnectionError):
+        InMemoryAgent(rounds, [HEALTHY]).run()
 
 
 def test_a_node_that_was_never_needed_succeeds():

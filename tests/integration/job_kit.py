@@ -14,13 +14,14 @@ class RunningJob:
         elrun: Starts an agent.
         meeting: Options that say where they meet.
         go: A path that isn't there yet; written when the workers are to go on.
+        more: Further options.
     """
 
     WELL = [(0, "running 0\nrunning 1\n")] * 2
     """How both end: their exit codes and what they write."""
 
-    def __init__(self, elrun, meeting, go):
-        options = [*meeting, "--rdzv-id", "job/1", "--nnodes", 2, "--max-restarts", 1]
+    def __init__(self, elrun, meeting, go, *more):
+        options = [*meeting, "--rdzv-id", "job/1", "--nnodes", 2, "--max-restarts", 1, *more]
         self._jobs = [elrun(*options, GOES_ON, env={"GO": str(go)}) for _ in range(2)]
         self.go = go
         for job in self._jobs:

@@ -92,7 +92,7 @@ def test_a_client_without_a_certificate_gets_nothing(backend, guarded, authority
     store = clients.store("etcd", [client], "run")
 
     with pytest.raises(RendezvousConnectionError):
-        store.open(patience_s=0.1)
+        store.open(join_timeout_s=0.1)
     store.close()
 
 

@@ -3,7 +3,7 @@
 import threading
 
 import pytest
-from elrun.rendezvous.failover import Failover, Refused, Unreachable, plain_reason
+from elrun.rendezvous.failover import AnswerTime, Failover, Refused, Unreachable, plain_reason
 from elrun.rendezvous.handler import RendezvousClosedError, RendezvousConnectionError
 
 
@@ -20,6 +20,16 @@ class Clock:
 
 def fail(client):
     raise Unreachable(f"{client} is down")
+
+
+def after(failures):
+    """Return a question that is answered after some failures."""
+    left = iter(range(failures))
+
+    def ask(client):
+        return fail(client) if next(left, None) is not None else client
+
+    return ask
 
 
 def only(*living):
@@ -54,7 +64,8 @@ def test_patience_ends_with_a_sentence():
     servers = Failover("etcd at a,b", ["a", "b"], 5, clock=Clock())
 
     with pytest.raises(
-        RendezvousConnectionError, match=r"etcd at a,b could not be reached for 5 s: [ab] is down"
+        RendezvousConnectionError,
+        match=r"etcd at a,b could not be reached for 5 s \(--rdzv-conf store_pat.*: [ab] is down",
     ):
         servers.call(fail)
 
@@ -70,6 +81,57 @@ def test_all_calls_share_the_patience():
         servers.call(lambda client: asked.append(client) or fail(client))
 
     assert ["a"] == asked
+
+
+@pytest.mark.parametrize("serves", ["a", "b", "c"])
+def test_every_server_is_asked_before_the_patience_ends(serves):
+    """However long the first of them takes to say nothing, and whoever waited before."""
+    servers = Failover("etcd", ["a", "b", "c"], 1, clock=Clock())
+    with pytest.raises(RendezvousConnectionError):
+        servers.call(fail)
+
+    assert serves == servers.call(only(serves))
+
+
+def test_people_are_told_once_of_an_absence_and_once_of_its_end(caplog):
+    """With the reason, for how long it is borne, and the setting that says so."""
+    servers = Failover("etcd at a", ["a"], 60, clock=Clock(), tell_after_s=3)
+
+    assert "a" == servers.call(after(4))
+    absence, end = (record.getMessage() for record in caplog.records)
+    assert (
+        "etcd at a is not reached: a is down; it is tried for 60 s (--rdzv-conf store_patience=...)"
+        == absence
+    )
+    assert "etcd at a is reached again" == end
+
+
+def test_a_short_absence_is_not_told(caplog):
+    """Nobody has to know of a request that was lost."""
+    servers = Failover("etcd at a", ["a"], 60, clock=Clock(), tell_after_s=10)
+    servers.call(after(1))
+
+    assert [] == caplog.records
+
+
+QUESTIONS = {
+    "answered at once": ([(0.1, True)], 1),
+    "not answered": ([(1, False)], 2),
+    "not answered again and again": ([(1, False), (2, False), (4, False), (4, False)], 4),
+    "refused at once": ([(0.1, False)], 1),
+    "answered late": ([(1, False), (1.5, True)], 2),
+    "answered at once again": ([(1, False), (1.5, True), (0.5, True)], 1),
+}
+
+
+@pytest.mark.parametrize(("questions", "seconds"), QUESTIONS.values(), ids=QUESTIONS)
+def test_a_slow_server_gets_its_time_and_a_dead_one_little(questions, seconds):
+    """A second at first, up to four where no answer came in time."""
+    time = AnswerTime(1)
+    for took_s, is_answered in questions:
+        time.note(took_s, is_answered=is_answered)
+
+    assert seconds == time.seconds
 
 
 def test_a_server_that_serves_renews_the_patience():

@@ -44,6 +44,22 @@ HISTORIES = {
         [(0, {"a": "1"}, 0), (0.5, {"a": "1"}, 9), (9.5, {"a": "1"})],
         set(),
     ),
+    "the store was away, and the others reach it later than the judge": (
+        [*steady(0, 1.5, a="1"), (2, {"a": "1"}, 10), *steady(10.5, 11.5, a="1")],
+        set(),
+    ),
+    "silent for long since the store is back": (
+        [*steady(0, 1.5, a="1"), (2, {"a": "1"}, 10), *steady(10.5, 12, a="1")],
+        {"a"},
+    ),
+    "silent for long before the store was away": (
+        [*steady(0, 3, a="1"), (3.5, {"a": "1"}, 10)],
+        set(),
+    ),
+    "a store that is always slow": (
+        [(n, {"a": "1"}, n + 0.8) for n in range(20)],
+        {"a"},
+    ),
 }
 
 

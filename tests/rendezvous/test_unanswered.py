@@ -8,7 +8,13 @@ import pytest
 from elrun.rendezvous.unanswered import AnswerWatch, sever
 
 PATIENCE_S = 30
-QUICK = {"look_s": 0.01, "patience_looks": 3}
+QUICK = {"look_s": 0.01, "patience_s": 0.02}
+
+
+def until(condition):
+    """Return once the condition holds; the test's time-out bounds the wait."""
+    while not condition():
+        threading.Event().wait(0.005)
 
 
 @pytest.fixture(name="pair")
@@ -30,7 +36,7 @@ def test_an_unanswered_call_comes_back(pair):
     client.settimeout(PATIENCE_S)
 
     assert b"" == watch.call(client.recv, 1)
-    assert ["it has not answered for 0.03 s"] == reasons
+    assert ["it has not answered for 0.02 s (--rdzv-conf store_patience=...)"] == reasons
 
 
 def test_answered_calls_are_no_silence(pair):
@@ -60,6 +66,24 @@ def test_who_waits_for_long_says_so(pair):
     watch.end()
 
     assert [b"x"] == got
+
+
+def test_silence_within_the_patience_is_told_and_borne(pair, caplog):
+    """A host that stands still for some seconds, or whose cable is mended, is not given up."""
+    accepted, client = pair
+    reasons = []
+    watch = AnswerWatch(client.getpeername(), "node1:29400", PATIENCE_S, look_s=0.01)
+    watch.subscribe(reasons.append)
+    thread = threading.Thread(target=watch.call, args=(client.recv, 1))
+    thread.start()
+    until(lambda: "node1:29400 does not answer" in caplog.text)
+    accepted.send(b"x")
+    until(lambda: "node1:29400 answers again" in caplog.text)
+    thread.join(PATIENCE_S)
+    watch.end()
+
+    assert ([], False, 2) == (reasons, thread.is_alive(), len(caplog.records))
+    assert f"waited for up to {PATIENCE_S} s (--rdzv-conf store_patience=...)" in caplog.text
 
 
 def test_only_the_connections_to_that_peer_are_broken_off(pair):

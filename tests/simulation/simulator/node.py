@@ -206,8 +206,8 @@ class Agent(SimpleElasticAgent):
         self._place = info.placement
         return info
 
-    def _ask(self, question):
-        deadline = self._node.clock() + ANSWER_S
+    def _ask(self, question, timeout_s=ANSWER_S):
+        deadline = self._node.clock() + timeout_s
         call = _Call(self._node, question, self._change.set)
         while not call.is_done:
             left_s = deadline - self._node.clock()
