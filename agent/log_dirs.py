@@ -32,14 +32,21 @@ def make_temporary_dir() -> str:
     """Make a directory that only this user can read.
 
     Raises:
-        OSError: No place for temporary files can be written to.
+        OSError: No place for temporary files can be written to; it names the first and what to do.
     """
     named = map(inherited_environment().get, ("TMPDIR", "TEMP", "TMP"))
-    with contextlib.suppress(OSError):
-        return _make_private_dir(next(filter(None, named), "/tmp"), "elrun_")  # noqa: S108  as tempfile does
+    place = next(filter(None, named), "/tmp")  # noqa: S108  as tempfile does
+    try:
+        return _make_private_dir(place, "elrun_")
+    except OSError as error:
+        refused = error
     from tempfile import mkdtemp  # noqa: PLC0415  4 ms; it looks further for a place
 
-    return mkdtemp(prefix="elrun_")
+    try:
+        return mkdtemp(prefix="elrun_")
+    except OSError as error:
+        advice = f"{refused.strerror}; set TMPDIR to a folder that you can write to"
+        raise OSError(refused.errno, advice, place) from error
 
 
 def make_run_dir(root: str, run_id: str) -> str:

@@ -308,9 +308,10 @@ class DefaultLogsSpecs(LogsSpecs):
             if self._root_log_dir and not self._run_dir:
                 raise unusable(self._root_log_dir, error) from error
             log.warning(
-                "no directory for log and error files: %s: %s; the job goes on without them",
+                "no directory for log and error files: %s: %s%s; the job goes on without them",
                 error.filename,
                 error.strerror or error,
+                "" if self._root_log_dir else ", or give --log-dir",
             )
             return ""
 

@@ -141,7 +141,8 @@ def begin_watchdog(
             own_dir = make_temporary_dir()
             watchdog = Watchdog(os.path.join(own_dir, "timers"), run_id, own_dir, log_event)
     except OSError as error:
-        log.warning("workers can set no timers: no pipe can be made: %s", error)
+        reason = error.strerror or error
+        log.warning("workers can set no timers: no pipe in %s: %s", error.filename, reason)
         return None
     watchdog.start()
     return watchdog

@@ -245,6 +245,28 @@ def test_output_in_a_folder_that_nobody_named_is_told_of(
     assert expected == [each.message for each in caplog.records if each.levelname == "WARNING"]
 
 
+def test_no_place_for_temporary_files_is_a_warning_that_says_what_to_do(
+    monkeypatch, tmp_path, caplog
+):
+    """A read-only machine runs the job, and names the variable and the option."""
+    place = str(tmp_path / "missing")
+    monkeypatch.setenv("TMPDIR", place)
+
+    def mkdtemp(**_):
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']")
+
+    monkeypatch.setattr("tempfile.mkdtemp", mkdtemp)
+
+    dest = DefaultLogsSpecs(tee=Std.ALL).reify(envs_for())
+
+    assert [os.devnull, os.devnull] == [dest.stdouts[0], dest.error_files[0]]
+    advice = "set TMPDIR to a folder that you can write to, or give --log-dir"
+    assert (
+        f"no directory for log and error files: {place}: No such file or directory; {advice}; "
+        "the job goes on without them"
+    ) == "".join(each.message for each in caplog.records)
+
+
 def test_a_users_directory_is_never_removed(tmp_path):
     """It is the user's, empty or not."""
     specs = DefaultLogsSpecs(str(tmp_path / "logs"))
