@@ -8,6 +8,9 @@ TESTERS ?= 3
 SEEDS ?= 10000
 FIRST ?= 0
 SEED ?=
+PYTHONS ?=
+TORCHES ?=
+KEEP ?=
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
@@ -20,7 +23,7 @@ SOURCES := pyproject.toml $(shell find src $(ROOMS) \
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test check simulate bench clean
+.PHONY: help run test check simulate matrix bench clean
 
 help:  ## list what can be made
 	@sed -n 's/^\([a-z]*\):.*##/make \1\t/p' Makefile | expand -t 14
@@ -41,11 +44,15 @@ simulate: $(VENV)/installed  ## try the rendezvous in invented worlds; SEEDS=, F
 	PYTHONPATH=tests/simulation $(BIN)/python -m simulator \
 		$(if $(SEED),--seed $(SEED),--seeds $(SEEDS) --first $(FIRST))
 
+matrix: $(VENV)/dependencies  ## try each Python and torch that can be had; PYTHONS="3.12", TORCHES="2.4.1", KEEP=1
+	$(BIN)/python tests/matrix/matrix.py --pythons "$(PYTHONS)" --torches "$(TORCHES)" \
+		$(if $(KEEP),--keep)
+
 bench: $(VENV)/installed  ## measure elrun beside torchrun; QUICK=1 for fewer runs
 	$(BIN)/python benchmarks/bench.py $(if $(filter-out 0,$(QUICK)),--quick)
 
 clean:  ## remove all that was made
-	rm -rf $(VENV) .venv-ci .links build dist *.egg-info src/*.egg-info
+	rm -rf $(VENV) .venv-ci .venv-matrix .links build dist *.egg-info src/*.egg-info
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
