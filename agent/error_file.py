@@ -66,7 +66,8 @@ class ErrorHandler:
         """
         _, failure = error.get_first_failure()
         if failure.error_file != NOT_AVAILABLE:
-            self._pass_on(dict(failure.error_file_data), failure.exitcode)
+            data = dict(failure.error_file_data)
+            self._pass_on(failure.error_file, data, failure.exitcode)
             return
         root = error.report.root if error.report else None
         message = root.reason if root else failure.summary
@@ -96,12 +97,28 @@ class ErrorHandler:
         if data is None:
             log.warning("%s: no readable error file to pass on", rootcause_error_file)
             return
-        self._pass_on(data, error_code)
+        self._pass_on(rootcause_error_file, data, error_code)
 
-    def _pass_on(self, data: dict[str, Any], error_code: int) -> None:
-        message = data["message"]
-        if error_code and isinstance(message, dict):
-            data["message"] = {"errorCode": error_code} | message
+    def override_error_code_in_rootcause_data(
+        self,
+        rootcause_error_file: str,  # noqa: ARG002  for subclasses
+        rootcause_error: dict[str, Any],
+        error_code: int = 0,
+    ) -> None:
+        """Add a worker's exit code to what it wrote, where that says none.
+
+        Args:
+            rootcause_error_file: The file that the worker wrote.
+            rootcause_error: What is in it; it is changed.
+            error_code: The worker's exit code.
+        """
+        message = rootcause_error.get("message")
+        if isinstance(message, dict):
+            rootcause_error["message"] = {"errorCode": error_code} | message
+
+    def _pass_on(self, path: str, data: dict[str, Any], error_code: int) -> None:
+        if error_code:
+            self.override_error_code_in_rootcause_data(path, data, error_code)
         self._write(data)
 
     def _write(self, data: dict[str, Any]) -> None:

@@ -42,7 +42,7 @@ from .worker import RunResult, UsageError, WorkerGroup, WorkerSpec, WorkerState
 
 if TYPE_CHECKING:
     from .executing import Executor
-    from .health import AgentHealth
+    from .health import AgentHealth, HealthCheckServer
     from .kernel_waits import KernelWaits
     from .numa import CpuBinding
     from .preload import Preloading
@@ -70,6 +70,9 @@ class LocalElasticAgent(SimpleElasticAgent):
         log_line_prefix_template: What stands before each line under ``--tee``; ``${role_name}``,
             ``${local_rank}``, ``${rank}``, ``${hostname}`` and ``${restart_count}`` are filled in.
         shutdown_timeout: Seconds that workers have between a signal and SIGKILL.
+        health_check_server: A server of the caller's, started already; it is stopped at the end.
+        uninterruptible_state_timeout: Seconds for which the kernel may hold a worker; by default
+            what ``TORCHELASTIC_UNINTERRUPTIBLE_STATE_TIMEOUT`` says. 0: for ever.
         signals_to_handle: Names of the signals that end the job; by default what
             ``TORCHELASTIC_SIGNALS_TO_HANDLE`` says, else SIGTERM, SIGINT, SIGHUP and SIGQUIT.
         environ: The agent's environment; by default that of this process.
@@ -84,6 +87,8 @@ class LocalElasticAgent(SimpleElasticAgent):
         exit_barrier_timeout: float = 300,
         log_line_prefix_template: str | None = None,
         shutdown_timeout: float = 30,
+        health_check_server: HealthCheckServer | None = None,
+        uninterruptible_state_timeout: float | None = None,
         *,
         signals_to_handle: str = "",
         environ: Mapping[str, str] | None = None,
@@ -104,7 +109,8 @@ class LocalElasticAgent(SimpleElasticAgent):
         self._binding = _binding_of(spec)
         self._health: AgentHealth | None = None
         self._watchdog: Watchdog | None = None
-        self._kernel_waits = self._begin_watching_kernel_waits()
+        self._health_check_server = health_check_server
+        self._kernel_waits = self._begin_watching_kernel_waits(uninterruptible_state_timeout)
         self._is_fit = True
         self._rounds.subscribe(self._wake.notify)
 
@@ -115,8 +121,12 @@ class LocalElasticAgent(SimpleElasticAgent):
 
     def run(self, role: str = DEFAULT_ROLE) -> RunResult:
         """Run the workers to their end; see ``SimpleElasticAgent.run``."""
-        with self._inbox:
-            return self._run_with_helpers(role)
+        try:
+            with self._inbox:
+                return self._run_with_helpers(role)
+        finally:
+            if self._health_check_server is not None:
+                _stop(self._health_check_server)
 
     def _run_with_helpers(self, role: str) -> RunResult:
         self._guardian = Guardian.start()
@@ -201,12 +211,13 @@ class LocalElasticAgent(SimpleElasticAgent):
 
         return begin_watchdog(self._environ, self._rounds.get_run_id(), self._log_watchdog_event)
 
-    def _begin_watching_kernel_waits(self) -> KernelWaits | None:
-        if not self._environ.get(UNINTERRUPTIBLE_STATE_TIMEOUT):
+    def _begin_watching_kernel_waits(self, timeout_s: float | None) -> KernelWaits | None:
+        said = self._environ.get(UNINTERRUPTIBLE_STATE_TIMEOUT) if timeout_s is None else timeout_s
+        if not said:
             return None
         from .kernel_waits import watch_kernel_waits  # noqa: PLC0415  few jobs
 
-        return watch_kernel_waits(self._environ)
+        return watch_kernel_waits({UNINTERRUPTIBLE_STATE_TIMEOUT: str(said)})
 
     def _timer_environment(self) -> dict[str, str]:
         return self._watchdog.environment(self._environ) if self._watchdog else {}
@@ -413,6 +424,13 @@ class LocalElasticAgent(SimpleElasticAgent):
             )
             for worker in group.workers
         }
+
+
+def _stop(server: HealthCheckServer) -> None:
+    try:
+        server.stop()
+    except Exception as error:  # noqa: BLE001  the caller's; how the job ended matters more
+        log.warning("the health check server can't be stopped: %r", error)
 
 
 def _binding_of(spec: WorkerSpec) -> CpuBinding | None:

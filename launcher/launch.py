@@ -7,7 +7,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..agent.failure import ChildFailedError
 from ..agent.local import LocalElasticAgent
@@ -20,6 +20,9 @@ from ..rendezvous.handler import RendezvousHandler, RoundHandler
 from ..rendezvous.parameters import RendezvousParameters
 from ..rendezvous.registry import get_rendezvous_handler
 from .config import Environment, LaunchConfig
+
+if TYPE_CHECKING:
+    from ..agent.health import HealthCheckServer
 
 log = logging.getLogger(__name__)
 
@@ -38,19 +41,30 @@ class elastic_launch:  # noqa: N801  the name that torch's users know
     Args:
         config: How to launch.
         entrypoint: A function, or a command.
+        health_check_server: A server of yours, started already; it is stopped when the job ends.
     """
 
-    def __init__(self, config: LaunchConfig, entrypoint: Callable[..., Any] | str | None) -> None:
+    def __init__(
+        self,
+        config: LaunchConfig,
+        entrypoint: Callable[..., Any] | str | None,
+        health_check_server: HealthCheckServer | None = None,
+    ) -> None:
         self._config = config
         self._entrypoint = entrypoint
+        self._health_check_server = health_check_server
 
     def __call__(self, *args: Any) -> dict[int, Any]:
         """Launch, and return what ``launch_agent`` returns."""
-        return launch_agent(self._config, self._entrypoint, list(args))
+        server = self._health_check_server
+        return launch_agent(self._config, self._entrypoint, list(args), server)
 
 
 def launch_agent(
-    config: LaunchConfig, entrypoint: Callable[..., Any] | str | None, args: list[Any]
+    config: LaunchConfig,
+    entrypoint: Callable[..., Any] | str | None,
+    args: list[Any],
+    health_check_server: HealthCheckServer | None = None,
 ) -> dict[int, Any]:
     """Run an agent until the job has ended.
 
@@ -58,6 +72,7 @@ def launch_agent(
         config: How to launch.
         entrypoint: A function, or a command.
         args: What it is called with, the same for every worker.
+        health_check_server: See ``elastic_launch``.
 
     Returns:
         What the function returned on each of this node's workers, by global rank.
@@ -78,7 +93,7 @@ def launch_agent(
         config = config.to_launch()
         if type(config.logs_specs) is DefaultLogsSpecs:  # what a subclass keeps, we can't know
             config.logs_specs = config.logs_specs.for_one_job()
-        handler, agent = _compose(config, entrypoint, args)
+        handler, agent = _compose(config, entrypoint, args, health_check_server)
     except ValueError as error:
         raise UsageError(str(error)) from error
     # A signal that comes again while the run is being left must not cut that short.
@@ -129,7 +144,10 @@ def _run(
 
 
 def _compose(
-    config: LaunchConfig, entrypoint: Callable[..., Any] | str | None, args: list[Any]
+    config: LaunchConfig,
+    entrypoint: Callable[..., Any] | str | None,
+    args: list[Any],
+    health_check_server: HealthCheckServer | None,
 ) -> tuple[RendezvousHandler, LocalElasticAgent]:
     if not config.run_id and config.min_nodes > 1:
         raise ValueError("run_id: the nodes of a job find each other by it; give all the same one")
@@ -177,6 +195,7 @@ def _compose(
         log_line_prefix_template=config.log_line_prefix_template,
         exit_barrier_timeout=config.exit_barrier_timeout,
         shutdown_timeout=config.shutdown_timeout,
+        health_check_server=health_check_server,
         signals_to_handle=config.signals_to_handle,
         preload=config.preload,
     )

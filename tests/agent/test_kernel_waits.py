@@ -2,6 +2,11 @@
 
 import pytest
 from elrun.agent.kernel_waits import KernelWaits, read_waits_of, watch_kernel_waits
+from elrun.agent.local import LocalElasticAgent
+from elrun.agent.logs import DefaultLogsSpecs
+from elrun.agent.worker import WorkerSpec
+from elrun.rendezvous.parameters import RendezvousParameters
+from elrun.rendezvous.solo import create_standalone
 
 VARIABLE = "TORCHELASTIC_UNINTERRUPTIBLE_STATE_TIMEOUT"
 PIDS = {0: 100, 1: 101}
@@ -83,3 +88,20 @@ def test_looks_are_as_often_as_the_patience_needs(patience_s, interval_s):
 def test_a_process_that_is_gone_waits_for_nothing():
     """No process has the id 0."""
     assert {} == read_waits_of(0)
+
+
+@pytest.mark.parametrize(
+    ("given", "said", "interval_s"),
+    [(0.4, "", 0.2), (0.4, "9", 0.2), (0, "9", None), (None, "9", 1)],
+)
+def test_what_the_agent_is_given_counts_more_than_the_environment(given, said, interval_s):
+    """As in torch; 0 asks for nothing."""
+    handler = create_standalone(RendezvousParameters("standalone", "", "run", 1, 1))
+    agent = LocalElasticAgent(
+        WorkerSpec("trainer", 1, handler, entrypoint="true"),
+        DefaultLogsSpecs(),
+        uninterruptible_state_timeout=given,
+        environ={VARIABLE: said},
+    )
+
+    assert interval_s == agent._watch_interval

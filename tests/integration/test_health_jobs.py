@@ -6,8 +6,13 @@ import os
 import re
 import signal
 import socket
+import sys
+import time
 
 import pytest
+from elrun.agent import ChildFailedError, HealthCheckServer
+
+from elrun import LaunchConfig, elastic_launch
 
 pytestmark = pytest.mark.integration
 
@@ -173,3 +178,41 @@ print(sorted(name for name in sys.modules if "http" in name or "health" in name)
 """
 
     assert (0, "[]\n", "") == elrun(command=(script(program),)).finish()
+
+
+class OwnServer(HealthCheckServer):
+    """Counts how often it is stopped; it may be unable to stop."""
+
+    def __init__(self, *, is_stuck):
+        super().__init__(time.time, 0, 60)
+        self.is_stuck = is_stuck
+        self.stops = 0
+
+    def stop(self):
+        super().stop()
+        self.stops += 1
+        if self.is_stuck:
+            raise OSError("it does not let go")
+
+
+@pytest.mark.parametrize("is_stuck", [False, True])
+@pytest.mark.parametrize("code", [0, 3])
+def test_a_server_of_the_caller_s_answers_until_the_job_has_ended(code, is_stuck):
+    """It is stopped once, however the job ends; that it can't be changes nothing."""
+    server = OwnServer(is_stuck=is_stuck)
+    server.start()
+    program = f"""
+import sys, urllib.request
+with urllib.request.urlopen("http://127.0.0.1:{server.port}/healthz") as answer:
+    sys.exit({code} if answer.status == 200 else 9)
+"""
+    config = LaunchConfig(min_nodes=1, max_nodes=1, nproc_per_node=1, max_restarts=1)
+    try:
+        elastic_launch(config, sys.executable, server)("-c", program)
+        exitcode = 0
+    except ChildFailedError as error:
+        exitcode = error.failures[0].exitcode
+
+    assert (code, 1) == (exitcode, server.stops)
+    with pytest.raises(ConnectionRefusedError):
+        ask(server.port, "/healthz")
