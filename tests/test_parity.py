@@ -159,6 +159,7 @@ def test_each_of_torch_s_tests_has_its_row():
         *section("Variables")[1:],
         *section("A worker's environment")[1:],
         *section("Behaviour")[1:],
+        *[row[1:] for row in section("What came with torch 2.14 and 2.15")[1:]],
         *section("Exit codes")[1:],
         *section("Streams and files")[1:],
     ],

@@ -178,3 +178,14 @@ def test_a_signal_ends_the_wait_for_other_nodes(c10d, vacant_endpoint, script):
     job.signal(signal.SIGTERM)
 
     assert 143 == job.finish()[0]
+
+
+def test_a_setting_of_torch_s_rendezvous_is_taken(c10d):
+    """It has no effect: what it is about, elrun's rendezvous does otherwise."""
+    torch_s = (
+        "cas_backoff_max_seconds=2.5,keep_alive_interval=3,keep_alive_max_attempt=4,heartbeat=5"
+    )
+
+    job = c10d("--nnodes", 1, "--rdzv-conf", torch_s, "--no-python", "echo", "well")
+
+    assert (0, "well\n", "") == job.finish()
