@@ -104,6 +104,7 @@ def test_an_agent_that_stops_workers_is_alive_but_not_ready(asked_job, script):
     assert 503 == code
     assert re.match(r"the agent has been busy for \d+\.\d s\n", text)
     status = json.loads(question("/status")[1])
+    os.kill(status["workers"][0]["pid"], signal.SIGKILL)  # no signal to the agent would do
     assert "HEALTHY" == status["state"]
     assert status["busy_s"] > 0
 
