@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import multiprocessing
 import os
 import pickle
@@ -144,6 +145,7 @@ class MultiprocessContext(PContext):
             cpus=self._cpus.get(local_rank, ()),
         )
         foreign = self._fds_not_for_workers() - {stdout, stderr}
+        collects = gc.isenabled()
         die_with_parent = death_signal_for_children()
         with shielded_fork(handled_signals()) as reset_handlers:
 
@@ -151,9 +153,19 @@ class MultiprocessContext(PContext):
                 reset_handlers()
                 die_with_parent()
                 close_all(foreign)
+                if collects:
+                    gc.enable()
 
             process = self._process(local_rank, replace(surroundings, begin=begin))
-            process.start()
+            ourselves = os.getpid()
+            gc.disable()  # the child must collect nothing of ours; it begins with a freeze
+            try:
+                process.start()
+            finally:
+                if os.getpid() != ourselves:  # nothing of the agent may run in the child
+                    os._exit(1)
+                if collects:
+                    gc.enable()
         return WorkerProcess(
             _pid_of(process),
             reap=lambda: _forget(process),

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
+import gc
 import mmap
 import os
 import pickle
 import signal
 import sys
-import threading
 import traceback
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
 from .descendants import MARK_VARIABLE, mapping_name
 from .error_file import get_error_handler, record
+from .inherited_exits import InheritedExits
 from .parent_death import die_with_parent
+from .process_end import end_at_once, end_process, exit_code_of
 
 
 class Descriptor:
@@ -95,26 +96,36 @@ def run(task: Task) -> None:
     """Run a task, and end the process; an exception is left in the error file.
 
     Raises:
-        SystemExit: The function asked to exit.
+        SystemExit: With the process's exit code, where Python can end it.
     """
-    mapping = _settle(task.surroundings) if task.surroundings else None
+    if task.surroundings is None:
+        end_process(_perform(task), None)
     try:
-        value = record(task.function)(*task.args)
-        _hand_over(value, task)
+        # Both are kept to the end: the mapping is the mark by which the agent knows its own.
+        mapping, inherited = _settle(task.surroundings), InheritedExits()
+        end_process(_perform(task), inherited)
+    finally:  # whatever was raised: below stands a copy of the parent's stack
+        end_at_once(1)
+        del mapping, inherited
+
+
+def _perform(task: Task) -> int:
+    """Call the function; return the process's exit code when all that it raised is gone again."""
+    try:
+        _hand_over(record(task.function)(*task.args), task)
+    except SystemExit as leaving:
+        return exit_code_of(leaving)
     except KeyboardInterrupt as error:
         _print(error)
-        _die_of(signal.SIGINT)
-    except SystemExit:
-        raise
+        return -signal.SIGINT
     except BaseException as error:  # noqa: BLE001  the user's function may raise anything
         _print(error)
-        _leave(1)
-    finally:
-        del mapping
-    _leave(0)
+        return 1
+    return 0
 
 
 def _settle(surroundings: Surroundings) -> mmap.mmap:
+    gc.freeze()  # what is the parent's is neither collected nor flushed here
     os.setsid()
     if surroundings.begin is not None:
         surroundings.begin()
@@ -181,27 +192,7 @@ def _print(error: BaseException) -> None:
     trace = error.__traceback__
     while trace is not None and trace.tb_frame.f_code.co_filename in own:
         trace = trace.tb_next
-    sys.stdout.flush()
-    traceback.print_exception(type(error), error, trace)
-    sys.stderr.flush()
-
-
-def _leave(code: int) -> NoReturn:
-    """End as ``multiprocessing`` ends what it forks: after Python's clean-up, before that of C.
-
-    A process group that nobody destroyed has threads in torch. At the end of C they are torn down,
-    and one that still works makes torch abort: on a busy machine, many a job whose function had
-    returned its value would fail by SIGABRT.
-    """
-    threading._shutdown()  # type: ignore[attr-defined]  # noqa: SLF001  waits for threads
-    atexit._run_exitfuncs()  # noqa: SLF001
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(AttributeError, OSError, ValueError):  # closed, or its reader gone
-            stream.flush()
-    os._exit(code)
-
-
-def _die_of(number: signal.Signals) -> NoReturn:
-    signal.signal(number, signal.SIG_DFL)
-    os.kill(os.getpid(), number)
-    os._exit(128 + number)
+    with contextlib.suppress(Exception):  # the user's __str__ or stream, or too deep a recursion
+        sys.stdout.flush()
+        traceback.print_exception(type(error), error, trace)
+        sys.stderr.flush()

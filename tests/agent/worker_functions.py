@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import types
 
 
 def return_rank_and_environment(factor):
@@ -110,7 +111,8 @@ def return_cpus():
 
 
 def abort_at_the_end_of_c():
-    """Return a value; what C does at the end of a process would abort it, as in torch."""
+    """Return a value; what C does at the end of a process aborts it, as it may with torch."""
+    sys.modules.setdefault("torch", types.ModuleType("torch"))
     c = ctypes.CDLL(None)
     c.__cxa_atexit(c.abort, None, None)
     return 42
