@@ -39,6 +39,7 @@ _SETTINGS_VARIABLE = "ELRUN_PRELOAD"
 _IMPORT_S = 300.0  # torch takes a second, and 40 from a cold file system of many users
 _ANSWER_S = 10.0  # a fork takes milliseconds, more where memory is short
 _HEADER_BYTES = 8
+_FINALIZE_S = 1.0  # to delete the temporary folders that modules have made
 _MOST_OF_AN_ANSWER = 1 << 20
 
 _PYTHON_NAME = re.compile(r"python[\d.]*[a-z]*")
@@ -190,8 +191,10 @@ class Preloading:
 
     def close(self) -> None:
         """End the process; workers that were forked stay."""
+        patience_s = _FINALIZE_S if self._is_usable else 0.0
         self._is_loading = self._is_usable = False
         self._channel.close()
+        wait_readable([self._process.ended_fd], time.monotonic() + patience_s)
         if self.package_slot is not None:
             self.package_slot.close()
         self._process.signal_group(signal.SIGKILL)

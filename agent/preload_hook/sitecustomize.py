@@ -192,8 +192,9 @@ def _receive(channel: socket.socket) -> tuple[dict[str, Any], list[int]]:
     body = b""
     while len(body) < left and (data := channel.recv(left - len(body))):
         body += data
-    if not header or len(body) < left:
-        os._exit(0)  # the agent has gone, or needs no more workers
+    if not header or len(body) < left:  # the agent has gone, or needs no more workers
+        _finalize_own()
+        os._exit(0)
     return json.loads(body), fds
 
 
@@ -259,6 +260,7 @@ def _become_worker(order: dict[str, Any]) -> None:
     sys.argv[1:] = order["args"]
     sys.orig_argv[:] = order["command"]
     _renew_entropy()
+    _leave_finalizers_alone(libc)
     if (threading := sys.modules.get("threading")) is not None:
         threading.main_thread()._set_native_id()  # noqa: SLF001  a fork forgets it before 3.13
 
@@ -326,6 +328,24 @@ def _renew_entropy() -> None:
         numpy_random.seed()
     if (process := sys.modules.get("multiprocessing.process")) is not None:
         process.current_process().authkey = os.urandom(32)
+
+
+def _leave_finalizers_alone(python: ctypes.PyDLL) -> None:
+    # A temporary folder that a module made belongs to all workers: none may delete it at its end.
+    # What is forgotten is held for ever, since the last reference to it would finalize it, too.
+    if (weakref := sys.modules.get("weakref")) is not None:
+        registry: dict[Any, Any] = weakref.finalize._registry  # noqa: SLF001  it has no public name
+        python.Py_IncRef(ctypes.py_object(dict(registry)))
+        registry.clear()
+    if (process := sys.modules.get("multiprocessing.process")) is not None:
+        process._children.clear()  # noqa: SLF001  they would be ended with this process
+
+
+def _finalize_own() -> None:
+    """Delete the temporary folders that modules made, when no worker needs them any more."""
+    if (weakref := sys.modules.get("weakref")) is not None:
+        with contextlib.suppress(Exception):  # a module's finalizer may raise anything
+            weakref.finalize._exitfunc()  # noqa: SLF001  what Python calls at the end
 
 
 def _rename(name: str) -> str:

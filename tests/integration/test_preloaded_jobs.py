@@ -318,6 +318,23 @@ def test_atexit_handlers_of_the_modules_run_in_each_worker(elrun, script, tmp_pa
     assert "worked\nleft\n" == out
 
 
+def test_a_temporary_folder_of_a_module_outlives_each_worker(elrun, script, tmp_path):
+    """It is deleted when no worker of any attempt needs it any more."""
+    (tmp_path / "maker.py").write_text("import tempfile; FOLDER = tempfile.TemporaryDirectory()")
+    program = script(
+        "import maker, os, sys\n"
+        "sys.stdout.write(f'{maker.FOLDER.name} {os.path.isdir(maker.FOLDER.name)}\\n')\n"
+        "sys.exit(os.environ['TORCHELASTIC_RESTART_COUNT'] == '0')"
+    )
+    code, out, _ = elrun(
+        "--standalone", "--max-restarts", 1, "--preload", "maker", program
+    ).finish()
+
+    (folder, *found), (again, *found_again) = map(str.split, out.splitlines())
+    assert (0, folder, ["True"], ["True"]) == (code, again, found, found_again)
+    assert not os.path.exists(folder)
+
+
 def test_garbage_is_looked_for_among_the_worker_s_own_only(elrun, script):
     """What was imported is left alone; collection goes on as it would, for all else."""
     program = script(
@@ -529,6 +546,7 @@ def test_gloo_workers_are_forked_with_torch_loaded(elrun, script):
         "one = torch.ones(1)\n"
         "dist.all_reduce(one)\n"
         "sys.stdout.write(f'sum {int(one)}\\n')\n"
+        "dist.barrier()\n"  # both have said so
         "if os.environ['TORCHELASTIC_RESTART_COUNT'] < '2' and dist.get_rank() == 0: os._exit(1)\n"
         "dist.barrier()\n"
         "dist.destroy_process_group()\n"
