@@ -27,6 +27,12 @@ _NOT_FOUND, _NOT_EXECUTABLE = 127, 126  # what a shell reports
 _IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 
 
+SCRIPT_ON_INPUT = "elrun-script"
+"""Name of the file that standard input is where it holds the workers' script."""
+
+_INPUT = "/proc/self/fd/0"
+
+
 class Slot:
     """A descriptor number that stands for whatever is put there, and for nothing else."""
 
@@ -90,7 +96,11 @@ class Executor:
         try:
             if self._report_fd < 0:
                 self._reports_fd, self._report_fd = _pipe()
-            with _copies_of(handed) as copies, shielded_fork(self._handled) as reset_handlers:
+            with (
+                script_from_its_beginning() as script,
+                _copies_of(handed | script) as copies,
+                shielded_fork(self._handled) as reset_handlers,
+            ):
                 pid = os.fork()
                 if pid == 0:
                     number = errno.EIO
@@ -138,6 +148,26 @@ class Executor:
         self._reports_fd = self._report_fd = -1
         close_all(fd for fd in fds if fd >= 0)
         self._programs.clear()
+
+
+@contextlib.contextmanager
+def script_from_its_beginning() -> Iterator[dict[int, int]]:
+    """Give what a worker's standard input becomes, by its number, where the script stands there.
+
+    Workers that inherited it would share one place of reading. Another standard input is inherited.
+    """
+    try:
+        is_script = os.readlink(_INPUT).startswith(f"/memfd:{SCRIPT_ON_INPUT}")
+    except OSError:  # it is closed
+        is_script = False
+    if not is_script:
+        yield {}
+        return
+    fd = os.open(_INPUT, os.O_RDONLY)
+    try:
+        yield {0: fd}
+    finally:
+        os.close(fd)
 
 
 class _Program(NamedTuple):

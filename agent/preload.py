@@ -24,7 +24,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from .descendants import MARK_VARIABLE, mapping_name
-from .executing import Executor, Slot
+from .executing import Executor, Slot, script_from_its_beginning
 from .guardian import Guardian
 from .pidfd import wait_readable
 from .process_results import StartFailed
@@ -283,7 +283,8 @@ class PreloadedExecutor(Executor):
             fds = {number: fd for number, fd in streams.items() if _is_open(fd)}
             try:
                 fds |= {fd: fd for fd in inherited_fds}
-                return self._preloading.fork(command, environment, fds, cpus)
+                with script_from_its_beginning() as script:
+                    return self._preloading.fork(command, environment, fds | script, cpus)
             except OSError as error:
                 log.info("a worker is executed, not forked: %s", error)
         return super().execute(command, environment, stdout, stderr, inherited_fds, cpus)
@@ -314,7 +315,7 @@ def program_of(command: Sequence[str], search_path: str) -> Sequence[str]:
         word = command[index]
         if word in ("-m", "-c") and index + 1 < len(command):
             return command[: index + 2]
-        if not word.startswith("-"):
+        if word == "-" or not word.startswith("-"):
             return command[: index + 1]
         if word in ("-X", "-W"):
             next(words, None)

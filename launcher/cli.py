@@ -90,7 +90,20 @@ def _run(
     for notice in (*notices, *plan.notices):
         console.say(notice)
     with logging_to(console, environment.log_level):
+        if plan.program.is_on_input:
+            return _launch_from_stdin(plan, console, launch)
         return _launch(plan, console, launch)
+
+
+def _launch_from_stdin(plan: Plan, console: Console, launch: Launch | None) -> _End:
+    from .stdin_script import script_for_each_worker  # noqa: PLC0415  few scripts stand there
+
+    try:
+        with script_for_each_worker(console):
+            return _launch(plan, console, launch)
+    except Refusal as refusal:
+        console.say(str(refusal))
+        return _End(ExitCode.BAD_USAGE, refusal)
 
 
 def _launch(plan: Plan, console: Console, launch: Launch | None) -> _End:

@@ -234,7 +234,7 @@ def get_entrypoint_name(entrypoint: Callable[..., Any] | str | None, args: list[
 
     Args:
         entrypoint: A function: its qualified name. The Python interpreter: the first argument
-            that is no option. Another command: the command.
+            that is no option, or ``<stdin>`` where that is. Another command: the command.
         args: The entrypoint's arguments.
     """
     if entrypoint is None:
@@ -242,7 +242,8 @@ def get_entrypoint_name(entrypoint: Callable[..., Any] | str | None, args: list[
     if not isinstance(entrypoint, str):
         return str(getattr(entrypoint, "__qualname__", entrypoint))
     if entrypoint == sys.executable:
-        return next((str(arg) for arg in args if not str(arg).startswith("-")), "")
+        named = next((str(arg) for arg in args if arg == "-" or not str(arg).startswith("-")), "")
+        return "<stdin>" if named == "-" else named
     return entrypoint
 
 

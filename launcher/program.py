@@ -24,10 +24,12 @@ class Program(NamedTuple):
     Args:
         entrypoint: A command, or a function.
         args: What it is called with.
+        is_on_input: Whether the script stands on standard input.
     """
 
     entrypoint: Callable[..., Any] | str
     args: list[str]
+    is_on_input: bool = False
 
 
 def choose_program(given: Given, environment: Environment) -> Program:
@@ -62,10 +64,16 @@ def choose_program(given: Given, environment: Environment) -> Program:
     if given["module"]:
         check_module(script, given.said("module"))
         return Program(environment.python, ["-u", "-m", script, *args])
+    is_on_input = script == "-"
+    if not is_on_input:
+        script = _checked_script(script, environment)
+    return Program(environment.python, ["-u", script, *args], is_on_input)
+
+
+def _checked_script(script: str, environment: Environment) -> str:
     check_script(script, environment.search_path)
-    if script.startswith("-"):  # after a "--" of ours; the interpreter would read options
-        script = os.path.join(os.curdir, script)
-    return Program(environment.python, ["-u", script, *args])
+    # After a "--" of ours the interpreter would read options.
+    return os.path.join(os.curdir, script) if script.startswith("-") else script
 
 
 def check_script(path: str, search_path: str) -> None:

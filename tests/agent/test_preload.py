@@ -23,6 +23,7 @@ PYTHON = sys.executable
         ([PYTHON, "-u", "x.py", "a"], [PYTHON, "-u", "x.py"]),
         ([PYTHON, "-uB", "-X", "dev", "-Wignore", "-m", "x", "a"], 7),
         ([PYTHON, "-c", "pass", "-c"], [PYTHON, "-c", "pass"]),
+        ([PYTHON, "-u", "-", "x.py"], [PYTHON, "-u", "-"]),
     ],
 )
 def test_a_program_is_what_stands_before_the_arguments(command, expected):
@@ -39,7 +40,6 @@ def test_a_program_is_what_stands_before_the_arguments(command, expected):
         (["no-such-python", "x.py"], "no-such-python is not a Python interpreter itself"),
         ([PYTHON, "-I", "x.py"], "the interpreter's option -I does not go with it"),
         ([PYTHON, "-uS", "x.py"], "the interpreter's option -uS does not go with it"),
-        ([PYTHON, "-", "x.py"], "the interpreter's option - does not go with it"),
         ([PYTHON, "-m"], "the interpreter's option -m does not go with it"),
         ([PYTHON], "the command names neither a script nor a module"),
     ],

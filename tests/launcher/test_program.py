@@ -98,7 +98,7 @@ def test_a_folder_with_a_main_module_is_a_script(elrun, tmp_path):
             ["my-tool"],
             "my-tool: there is no such script; is it a program (--no-python)?",
         ),
-        (["-"], "-: there is no such script; give its path"),
+        (["--run-path", "-"], "-: there is no such script; give its path"),
         ([""], "SCRIPT is empty; say what to run"),
         (["folder"], "folder is a folder without a __main__.py; give a script in it"),
         (
