@@ -32,6 +32,7 @@ from .environment import (
     worker_environment,
 )
 from .guardian import Guardian
+from .log_relay import relayed_logs
 from .logs import LogsSpecs
 from .measuring import measured
 from .older_steps import call_shutdown
@@ -122,7 +123,7 @@ class LocalElasticAgent(SimpleElasticAgent):
     def run(self, role: str = DEFAULT_ROLE) -> RunResult:
         """Run the workers to their end; see ``SimpleElasticAgent.run``."""
         try:
-            with self._inbox:
+            with self._inbox, relayed_logs():
                 return self._run_with_helpers(role)
         finally:
             if self._health_check_server is not None:

@@ -77,13 +77,6 @@ def stop_workers(
         groups = {worker.pid for worker in asked}
         pending, urgent = _wait_for_groups(groups, look, deadline, urgent_fd)
     if pending:
-        name = signal.Signals(death_signal).name
-        reason = (
-            "another Ctrl-C (SIGINT or SIGQUIT) came"
-            if urgent
-            else f"{name} did not end all in {grace_s:g} s"
-        )
-        log.warning("%s: what is left of the workers is killed", reason)
         for worker in asked:
             worker.signal_group(signal.SIGKILL)
     sweep = end_family(
@@ -94,8 +87,14 @@ def stop_workers(
         leave_s=0.0 if pending else _LEAVE_S,
         last_look=look,
     )
-    _abandon(sweep.stuck, family)
     reap(sweep.found, spare={worker.pid for worker in workers})
+    # Only now: a console that takes nothing must not stand between a worker and its end.
+    if pending:
+        name = signal.Signals(death_signal).name
+        late = f"{name} did not end all in {grace_s:g} s"
+        reason = "another Ctrl-C (SIGINT or SIGQUIT) came" if urgent else late
+        log.warning("%s: what was left of the workers was killed", reason)
+    _abandon(sweep.stuck, family)
 
 
 def end_family(

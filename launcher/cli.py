@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from ..agent.failure import ChildFailedError
 
 _RECORD_S = 2.0
+_LAST_WORDS_S = 1.0
+"""How long elrun, told to stop, waits for a console that takes nothing."""
 
 Launch = Callable[[LaunchConfig, Callable[..., Any] | str, list[Any]], object]
 
@@ -66,6 +68,7 @@ def _attempt(args: list[str], launch: Launch | None) -> _End:
         return _run(args, Environment.current(), console, launch)
     except KeyboardInterrupt as interrupt:
         _leave_record(interrupt)
+        console.patience_s = _LAST_WORDS_S
         console.say("interrupted")
         return _End(exit_code_of_signal(signal.SIGINT), interrupt)
     except Exception as error:  # noqa: BLE001  the last place where a fault can be told as such
@@ -120,6 +123,7 @@ def _launch(plan: Plan, console: Console, launch: Launch | None) -> _End:
         return _End(_tell_failure(failed, console), failed)
     except SignalException as stopped:
         _leave_record(stopped)
+        console.patience_s = _LAST_WORDS_S
         console.say(f"stopped by {stopped.sigval.name}; none of its workers is left")
         return _End(exit_code_of_signal(stopped.sigval), stopped)
     except RendezvousError as error:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
+import select
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -39,6 +41,9 @@ class Console:
         stream: Where to write; by default standard error as it is at the time.
     """
 
+    patience_s: float | None = None
+    """How long a stream may take nothing before the rest is dropped; None: as long as it likes."""
+
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream
 
@@ -57,9 +62,13 @@ class Console:
         if stream is None:
             return
         encoding = getattr(stream, "encoding", None) or "utf-8"
+        data = text.encode(encoding, "backslashreplace")
         with suppress(OSError, ValueError):  # no reader, a full disk, a closed file
-            stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
-            stream.flush()
+            if type(stream) is not io.TextIOWrapper or not _is_real(stream):
+                stream.write(data.decode(encoding))
+                stream.flush()
+            else:
+                self._write_all(stream.fileno(), data)
 
     def settle(self) -> None:
         """Let go of streams that nobody reads, so that they can't change the exit code.
@@ -67,12 +76,46 @@ class Console:
         Python would try them once more at exit, and end with 120 for what is still unwritten.
         """
         for stream in (sys.stdout, self.stream):
-            if stream is None:
+            if stream is None or (self.patience_s is not None and not _takes_more(stream)):
                 continue
             try:
                 stream.flush()
             except (OSError, ValueError):
                 _discard(stream)
+
+    def _write_all(self, fd: int, data: bytes) -> None:
+        """Write past the stream's buffer, whose lock a thread that is stuck in a write holds.
+
+        A thread that waits for that lock runs no signal handler; one that waits in ``write`` does.
+        """
+        while data:
+            if self.patience_s is not None and not _is_writable(fd, self.patience_s):
+                return
+            most = len(data) if self.patience_s is None else select.PIPE_BUF
+            try:
+                data = data[os.write(fd, data[:most]) :]
+            except BlockingIOError:  # somebody who shares it has made it so
+                _is_writable(fd, self.patience_s)
+
+
+def _is_real(stream: TextIO) -> bool:
+    try:
+        return stream.fileno() >= 0
+    except OSError:  # it is in memory
+        return False
+
+
+def _takes_more(stream: TextIO) -> bool:
+    try:
+        return _is_writable(stream.fileno(), 0)
+    except (OSError, ValueError):  # it is in memory, or closed
+        return True
+
+
+def _is_writable(fd: int, timeout_s: float | None) -> bool:
+    waiting = select.poll()
+    waiting.register(fd, select.POLLOUT)
+    return bool(waiting.poll(None if timeout_s is None else timeout_s * 1000))
 
 
 def _discard(stream: TextIO) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..agent.failure import ChildFailedError
 from ..agent.local import LocalElasticAgent
+from ..agent.log_relay import relayed_logs
 from ..agent.logs import DefaultLogsSpecs
 from ..agent.recording import recorded_outcome
 from ..agent.signals import SignalException
@@ -96,8 +97,9 @@ def launch_agent(
         handler, agent = _compose(config, entrypoint, args, health_check_server)
     except ValueError as error:
         raise UsageError(str(error)) from error
-    # A signal that comes again while the run is being left must not cut that short.
-    with agent.signals, recorded_outcome(agent):
+    # Signals that come again while the run is being left must not cut that short, nor may a
+    # console that takes nothing hold it up.
+    with agent.signals, relayed_logs(), recorded_outcome(agent):
         return _run(agent, handler, config, get_entrypoint_name(entrypoint, args))
 
 

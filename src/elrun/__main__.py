@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from .launcher.config import LaunchConfig
 
 
+_LAST_WORDS_S = 1.0
+
+
 class _SignalsAroundTheAgent:
     """Handles the signals that end a program before the agent does so, and after it has ended.
 
@@ -54,20 +57,27 @@ class _SignalsAroundTheAgent:
     def _end(self, number: int, _frame: FrameType | None) -> None:
         if not self._is_over:
             _leave(number)
+        if not _is_console_ready(_LAST_WORDS_S):  # the report is being written, and nobody reads it
+            os._exit(128 + number)
 
 
 def _leave(number: int) -> NoReturn:
-    import select  # noqa: PLC0415
     import signal  # noqa: PLC0415
 
     name = signal.Signals(number).name
     said = "interrupted" if number == signal.SIGINT else f"stopped by {name}"
-    console = select.poll()
-    console.register(2, select.POLLOUT)
     with contextlib.suppress(OSError):
-        if console.poll(0):  # else it is full, and nobody reads it
+        if _is_console_ready(0):
             os.write(2, f"elrun: {said}\n".encode())
     os._exit(128 + number)
+
+
+def _is_console_ready(timeout_s: float) -> bool:
+    import select  # noqa: PLC0415
+
+    console = select.poll()
+    console.register(2, select.POLLOUT)
+    return bool(console.poll(timeout_s * 1000))
 
 
 def main() -> NoReturn:
