@@ -4,6 +4,10 @@ A line ends with a newline, or with a lone carriage return, which is how progres
 their states: so a bar is shown while it grows, one state behind, and the states of two workers
 don't run into each other. A line that is too long to be held is not kept: the cutter says where in
 the stream it lies, for a reader who has the stream in a file, or breaks it where there is none.
+
+The beginning of a line that pauses (a prompt, ``print("loading ", end="")``) may be taken before
+the line is whole. The whole line is returned all the same when it ends: a reader who has taken the
+beginning leaves that many bytes of it out.
 """
 
 from __future__ import annotations
@@ -13,6 +17,10 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 MAX_HELD_BYTES = 64 * 1024
+PAUSE_S = 0.3
+"""The beginning of a line may be taken when nothing has followed it for so long,"""
+LONGEST_WAIT_S = 1.0
+"""or when its first byte that was not taken is so old: a row of dots may have no pause."""
 
 _LONE_RETURN = re.compile(rb"\r(?!\n)")
 
@@ -34,25 +42,67 @@ class LineCutter:
 
     Args:
         max_held_bytes: The most that is kept of an unfinished line.
+        pause_s: When nothing follows for so long, the beginning of a line may be taken.
     """
 
-    def __init__(self, max_held_bytes: int = MAX_HELD_BYTES) -> None:
+    def __init__(self, max_held_bytes: int = MAX_HELD_BYTES, pause_s: float = PAUSE_S) -> None:
         self._max_held_bytes = max_held_bytes
+        self._pause_s = pause_s
         self._held = b""
         self._position = 0
         self._long_start: int | None = None
+        self._untaken_since: float | None = None
+        self.taken_bytes = 0
+        """How many bytes of the unfinished line ``take_beginning`` has returned."""
+        self.due_at: float | None = None
+        """When to call ``take_beginning``, if nothing is fed before; None: there is nothing."""
 
-    def feed(self, chunk: bytes, *, referable: bool) -> list[bytes | LongLine]:
+    def feed(self, chunk: bytes, *, referable: bool, now: float = 0.0) -> list[bytes | LongLine]:
         """Take the next bytes of the stream, and return what is whole, in the stream's order.
 
         Args:
             chunk: Any number of bytes.
             referable: Whether somebody keeps the stream, so that a line too long may be described
                 as a `LongLine`; else it is broken: what is there becomes a line.
+            now: The time in seconds, by any clock.
 
         Returns:
             Bytes that are one or more whole lines, and long lines.
         """
+        whole = self._cut(chunk, referable=referable)
+        if whole:
+            self.taken_bytes = 0
+            self._untaken_since = None
+        self._decide_when_due(now)
+        return whole
+
+    def take_beginning(self) -> bytes | LongLine | None:
+        """Return what has not been taken of the unfinished line, as far as it can be shown.
+
+        A carriage return at its end is left, since it may belong to the newline that follows; so
+        is a character of UTF-8 that is not whole.
+        """
+        self.due_at = self._untaken_since = None
+        if self._long_start is not None:
+            start = self._long_start + self.taken_bytes
+            stop = self._position - len(self._held)
+            self.taken_bytes += stop - start
+            return LongLine(start, stop) if stop > start else None
+        beginning = self._held[self.taken_bytes : _shown_end(self._held)]
+        self.taken_bytes += len(beginning)
+        return beginning or None
+
+    def finish(self) -> bytes | LongLine | None:
+        """Return the unfinished line at the end of the stream, None where there is none.
+
+        Bytes get the newline that they lack.
+        """
+        self.due_at = None
+        if self._long_start is not None:
+            return LongLine(self._long_start, self._position)
+        return self._held + b"\n" if self._held else None
+
+    def _cut(self, chunk: bytes, *, referable: bool) -> list[bytes | LongLine]:
         self._position += len(chunk)
         data = self._held + chunk if self._held else chunk
         whole: list[bytes | LongLine] = []
@@ -77,14 +127,17 @@ class LineCutter:
             whole.append(self._break(data))
         return whole
 
-    def finish(self) -> bytes | LongLine | None:
-        """Return the unfinished line at the end of the stream, None where there is none.
-
-        Bytes get the newline that they lack.
-        """
+    def _decide_when_due(self, now: float) -> None:
         if self._long_start is not None:
-            return LongLine(self._long_start, self._position)
-        return self._held + b"\n" if self._held else None
+            can_be_shown = self._position - len(self._held) - self._long_start
+        else:
+            can_be_shown = _shown_end(self._held)
+        if can_be_shown <= self.taken_bytes:
+            self.due_at = self._untaken_since = None
+            return
+        if self._untaken_since is None:
+            self._untaken_since = now
+        self.due_at = min(now + self._pause_s, self._untaken_since + LONGEST_WAIT_S)
 
     def _hold_nothing_of(self, data: bytes) -> None:
         # Whether a last "\r" ends the line or begins "\r\n", the next byte tells.
@@ -97,18 +150,21 @@ class LineCutter:
         return b"".join(data[i : i + size] + b"\n" for i in range(0, end, size))
 
 
-def prefixed(lines: bytes, prefix: bytes) -> bytes:
-    """Return whole lines with a prefix before each; with none, the bytes as they are.
+def prefixed(lines: bytes, prefix: bytes, *, continues: bool = False) -> bytes:
+    """Return lines with a prefix before each; with none, the bytes as they are.
 
     Args:
-        lines: Whole lines, at least one. A newline follows a lone carriage return.
+        lines: Lines, of which the last may lack its end. A newline follows a lone carriage return.
         prefix: What stands before each line.
+        continues: Whether the first is the rest of a line, which has its prefix already.
     """
     if not prefix:
         return lines
     if b"\r" in lines:
         lines = _LONE_RETURN.sub(b"\r\n", lines)
-    return prefix + lines[:-1].replace(b"\n", b"\n" + prefix) + b"\n"
+    end = len(lines) - lines.endswith(b"\n")
+    body = lines[:end].replace(b"\n", b"\n" + prefix) + lines[end:]
+    return body if continues else prefix + body
 
 
 def matching(lines: bytes, words: Sequence[bytes], prefix: bytes) -> bytes:
@@ -136,6 +192,22 @@ def holds_any(pieces: Iterable[bytes], words: Sequence[bytes]) -> bool:
             return True
         seen = seen[-overlap:] if overlap > 0 else b""
     return False
+
+
+def _shown_end(data: bytes) -> int:
+    """Return how much of an unfinished line can be shown."""
+    end = len(data) - data.endswith(b"\r")
+    for length in range(1, min(4, end + 1)):
+        byte = data[end - length]
+        if byte >= 0xC0:  # the first byte of a character: how many there are is written in it  # noqa: PLR2004
+            return end - length if length < _character_bytes(byte) else end
+        if byte < 0x80:  # noqa: PLR2004  ASCII
+            break
+    return end
+
+
+def _character_bytes(first_byte: int) -> int:
+    return 2 + (first_byte >= 0xE0) + (first_byte >= 0xF0)  # noqa: PLR2004  UTF-8
 
 
 def _first_end(data: bytes) -> int:

@@ -10,6 +10,8 @@ import stat
 import time
 from collections.abc import Iterator
 
+from .hangs import HangWatch
+
 log = logging.getLogger(__name__)
 
 _READ_BYTES = 64 * 1024
@@ -56,7 +58,7 @@ class Sink:
 
     def __init__(self, fd: int, name: str, faults: Faults, retry_s: float) -> None:
         self._fd = fd
-        self._name = name
+        self.name = name
         self._faults = faults
         self._retry_s = retry_s
         self._retry_at: float | None = None
@@ -93,7 +95,7 @@ class Sink:
                 break
             except OSError as error:
                 self._retry_at = time.monotonic() + self._retry_s
-                self._faults.tell(self._name, self._device, error)
+                self._faults.tell(self.name, self._device, error)
                 break
             else:
                 rest = rest[count:]
@@ -109,17 +111,27 @@ class LogFile(Sink):
         path: Where; the file is emptied, or made.
         faults: Where faults are told.
         retry_s: How long it waits after a fault before it tries again.
+        watch: Told of every call that may hang.
 
     Raises:
         OSError: The file can't be opened.
     """
 
-    def __init__(self, path: str, faults: Faults, retry_s: float) -> None:
+    def __init__(
+        self, path: str, faults: Faults, retry_s: float, watch: HangWatch | None = None
+    ) -> None:
         # Appending, so that a person may empty a file that grows too long.
         flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC
-        fd = os.open(path, flags, 0o666)
+        self._watch = watch or HangWatch(0.0, log.warning)
+        with self._watch.during(repr(path)):
+            fd = os.open(path, flags, 0o666)
         super().__init__(fd, repr(path), faults, retry_s)
         self._is_regular = stat.S_ISREG(os.fstat(fd).st_mode)
+
+    def write(self, data: bytes) -> None:
+        """Write all of the data, or drop what can't be written."""
+        with self._watch.during(self.name):
+            super().write(data)
 
     @property
     def has_all(self) -> bool:
@@ -133,7 +145,7 @@ class LogFile(Sink):
             try:
                 piece = os.pread(self._fd, min(_READ_BYTES, stop - start), start)
             except OSError as error:
-                log.warning("cannot read %s: %s", self._name, error.strerror or error)
+                log.warning("cannot read %s: %s", self.name, error.strerror or error)
                 return
             if not piece:
                 return
@@ -143,15 +155,18 @@ class LogFile(Sink):
     def close(self) -> None:
         """Close the file; some file systems tell only now that they are full."""
         try:
-            os.close(self._fd)
+            with self._watch.during(self.name):
+                os.close(self._fd)
         except OSError as error:
-            self._faults.tell(self._name, self._device, error)
+            self._faults.tell(self.name, self._device, error)
 
 
-def open_log_file(path: str, faults: Faults, retry_s: float) -> LogFile | None:
+def open_log_file(
+    path: str, faults: Faults, retry_s: float, watch: HangWatch | None = None
+) -> LogFile | None:
     """Open a log file; where it can't be opened, tell so and return None."""
     try:
-        return LogFile(path, faults, retry_s)
+        return LogFile(path, faults, retry_s, watch)
     except OSError as error:
         device = None
         with contextlib.suppress(OSError):

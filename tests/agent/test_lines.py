@@ -1,5 +1,6 @@
 """Cutting a stream into whole lines."""
 
+import pytest
 from elrun.agent.lines import LineCutter, LongLine, holds_any, matching, prefixed
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -118,6 +119,75 @@ def test_a_line_that_has_the_bounds_length_is_not_broken():
     assert b"0123\n4567\n" == lines_of([b"01234567", b"\n"], referable=False)
 
 
+def test_the_beginning_of_a_line_that_pauses_may_be_taken():
+    """The whole line is returned all the same when it ends: how much was taken is known."""
+    cutter = LineCutter(pause_s=0.3)
+    cutter.feed(b"first\nloading ", referable=True, now=10.0)
+
+    assert (10.3, b"loading ") == (cutter.due_at, cutter.take_beginning())
+    assert (None, 8) == (cutter.due_at, cutter.taken_bytes)
+    assert [b"loading done\n"] == cutter.feed(b"done\n", referable=True, now=11.0)
+    assert (None, 0) == (cutter.due_at, cutter.taken_bytes)
+
+
+def test_each_byte_puts_the_pause_off_but_not_for_ever():
+    """A row of dots has no pause: a second after the first it is shown all the same."""
+    cutter = LineCutter(pause_s=0.25)
+    due = []
+    for now in (10.0, 10.25, 10.5, 10.625, 10.875):
+        cutter.feed(b".", referable=True, now=now)
+        due.append(cutter.due_at)
+
+    assert [10.25, 10.5, 10.75, 10.875, 11.0] == due
+    assert b"....." == cutter.take_beginning()
+    cutter.feed(b".", referable=True, now=11.125)
+    assert 11.375 == cutter.due_at
+
+
+def test_only_what_was_not_taken_is_due():
+    """What has been shown isn't shown again."""
+    cutter = LineCutter()
+    taken = []
+    for chunk in (b"load", b"ing ", b""):
+        cutter.feed(chunk, referable=True)
+        taken.append(cutter.take_beginning())
+
+    assert [b"load", b"ing ", None] == taken
+
+
+@pytest.mark.parametrize(
+    ("held", "shown"),
+    [
+        (b"50%\r", b"50%"),
+        ("naïve".encode()[:3], b"na"),
+        ("naïve".encode()[:4], "naï".encode()),
+        ("中".encode()[:2], None),
+        ("😀".encode()[:3], None),
+        ("😀".encode(), "😀".encode()),
+        (b"\xff\x80\x80\x80", b"\xff\x80\x80\x80"),
+        (b"\r", None),
+    ],
+)
+def test_what_may_be_half_of_something_is_not_shown(held, shown):
+    """A carriage return may belong to a newline; a character in UTF-8 may not be whole."""
+    cutter = LineCutter()
+    cutter.feed(held, referable=True)
+    is_due = cutter.due_at is not None
+
+    assert (shown is not None, shown) == (is_due, cutter.take_beginning())
+
+
+def test_the_beginning_of_a_line_beyond_the_bound_is_described():
+    """From where it was taken last."""
+    cutter = LineCutter(MAX_HELD)
+    taken = []
+    for chunk in (b"ab", b"cdefgh", b"i\r", b"j"):
+        cutter.feed(chunk, referable=True)
+        taken.append(cutter.take_beginning())
+
+    assert [b"ab", LongLine(2, 8), LongLine(8, 9)] == taken[:3]
+
+
 def test_each_line_gets_the_prefix():
     """Empty ones too; other bytes pass, whatever encoding they are."""
     assert b"[a0]:\xff\x00\n[a0]:\n[a0]:x\r\n" == prefixed(b"\xff\x00\n\nx\r\n", b"[a0]:")
@@ -126,6 +196,11 @@ def test_each_line_gets_the_prefix():
 def test_a_carriage_return_alone_gets_a_newline_under_a_prefix():
     """So that the states of two workers' progress bars don't stand in one line."""
     assert b"[a0]:1%\r\n[a0]:2%\r\n" == prefixed(b"1%\r2%\r", b"[a0]:")
+
+
+def test_the_rest_of_a_line_gets_no_prefix():
+    """Those after it do, and the last may lack its end."""
+    assert b"done\n[a0]:next\n[a0]:half" == prefixed(b"done\nnext\nhalf", b"[a0]:", continues=True)
 
 
 def test_lines_without_a_prefix_pass_as_they_are():

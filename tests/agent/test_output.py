@@ -6,13 +6,16 @@ import hashlib
 import logging
 import os
 import resource
+import select
 import signal
 import subprocess
 import sys
 import threading
 import tracemalloc
+from collections import Counter
 
 import pytest
+from elrun.agent.consoles import MAX_LAG_BYTES
 from elrun.agent.logs import DefaultLogsSpecs, LogsDest, Std
 from elrun.agent.output import OutputPump
 
@@ -29,6 +32,20 @@ SAY_THEN_WAIT = ("sh", "-c", "echo said; read line")
 PROGRESS_THEN_WAIT = ("sh", "-c", r"printf '\r 1%%\r 2%%'; read line")
 LEAVE_A_CHILD = ("sh", "-c", "echo said; sleep 1000 & echo $! >&2")
 MUCH = ("sh", "-c", "yes | head -c 3000000")
+MUCH_MORE_WHEN_TOLD = (
+    "sh",
+    "-c",
+    "yes | head -c 3000000; read a; yes | head -c 3000000; read b; echo last",
+)
+MUCH_THEN_OOPS = ("sh", "-c", "yes | head -c 3000000; echo oops >&2; read line")
+PROMPT = ("sh", "-c", "printf 'name? '; read name; echo $name it is")
+PROMPT_THEN_OOPS = ("sh", "-c", "printf 'name? '; read name; echo oops >&2")
+LONG_PROMPT = (
+    "sh",
+    "-c",
+    "head -c 200000 /dev/zero | tr '\\0' x; printf '? '; read line; echo $line",
+)
+SAY_WHEN_TOLD = ("sh", "-c", "read line; echo $line")
 SOME_LINES = 50_000
 SOME = ("sh", "-c", f"yes | head -n {SOME_LINES}")
 LONG_BYTES = 100_000_000
@@ -39,6 +56,17 @@ TORN_PROGRAM = f"""import os
 text = b"{LINE}\\n" * 300
 for i in range(0, len(text), 7): os.write(1, text[i:i + 7])"""
 TORN = (sys.executable, "-c", TORN_PROGRAM)
+
+
+class Told(logging.Handler):
+    """Knows when something is told."""
+
+    def __init__(self):
+        super().__init__()
+        self.was = threading.Event()
+
+    def emit(self, record):
+        self.was.set()
 
 
 class Console:
@@ -79,10 +107,12 @@ def reify(log_dir, nprocs, **wishes):
     return DefaultLogsSpecs(str(log_dir), **wishes).reify({rank: {} for rank in range(nprocs)})
 
 
-def pump_for(dest, console_fds, nprocs=1, *, out_words=None, err_words=None, prefixes=None):
-    return OutputPump(
-        dest, nprocs, prefixes, "worker", out_words, err_words, console_fds=console_fds
-    )
+def pump_for(
+    dest, console_fds, nprocs=1, *, out_words=None, err_words=None, prefixes=None, **options
+):
+    # Pauses of a busy machine are none of the worker's.
+    options = {"pause_s": 3600, **options, "console_fds": console_fds}
+    return OutputPump(dest, nprocs, prefixes, "worker", out_words, err_words, **options)
 
 
 def start(pump, *commands):
@@ -388,20 +418,215 @@ def test_a_console_that_nobody_reads_any_more_stops_nothing(tmp_path, pipe, capl
     assert [] == warnings_in(caplog)
 
 
-def test_a_console_that_blocks_holds_up_the_end_for_a_bounded_time(tmp_path, pipe, caplog):
-    """Nobody reads it, and it is full: the agent ends all the same."""
+def fill(pipe):
+    """Make a pipe take nothing more until somebody reads it."""
     fcntl.fcntl(pipe[1], fcntl.F_SETPIPE_SZ, 4096)
-    pump = pump_for(reify(tmp_path / "logs", 1, tee=Std.OUT), (pipe[1], pipe[1]))
+    os.write(pipe[1], b"." * 4096)
+
+
+def output_threads():
+    return [each for each in threading.enumerate() if each.name.startswith("elrun-")]
+
+
+def test_a_console_that_blocks_holds_up_no_worker_that_has_a_log_file(tmp_path, pipe):
+    """Its file takes all, at once; the console catches up, and loses nothing while it can."""
+    fill(pipe)
+    dest = reify(tmp_path / "logs", 2, tee=Std.OUT)
+    pump = pump_for(dest, (pipe[1], pipe[1]), nprocs=2, stuck_s=3600)
+    workers = start(pump, MUCH, MUCH)
+    assert [0, 0] == [worker.wait() for worker in workers]
+    drained = threading.Thread(target=pump.drain, args=(30,))
+    drained.start()
+    with open(pipe[0], "rb", closefd=False) as reader:
+        seen = reader.read(4096 + 3_000_000 * len("[worker0]:y\n"))
+    finish(pump, workers)
+    drained.join()
+
+    assert [3_000_000] * 2 == [len(contents(path)) for path in dest.stdouts.values()]
+    assert {b"[worker0]:y": 1_500_000, b"[worker1]:y": 1_500_000} == Counter(seen[4096:].split())
+
+
+def test_a_console_that_is_stuck_is_told_what_it_missed_when_it_goes_on(tmp_path, pipe):
+    """It may lag behind by a megabyte of each stream; what came later is left out, and counted."""
+    fill(pipe)
+    dest = reify(tmp_path / "logs", 1, tee=Std.OUT)
+    pump = pump_for(dest, (pipe[1], pipe[1]), stuck_s=0.5)
+    (worker,) = start(pump, MUCH_MORE_WHEN_TOLD)
+    while not pump._consoles[0]._is_stuck():
+        select.select([], [], [], 0.01)
+    worker.stdin.write(b"go on\n")
+    worker.stdin.flush()
+    while os.stat(dest.stdouts[0]).st_size < 6_000_000:
+        select.select([], [], [], 0.01)
+    seen = bytearray()
+    fcntl.fcntl(pipe[1], fcntl.F_SETPIPE_SZ, 1 << 20)
+    while b"left out here" not in seen[-(1 << 21) :]:
+        seen += os.read(pipe[0], 1 << 20)
+    worker.stdin.write(b"go on\n")
+    worker.stdin.flush()
+    while not seen.endswith(b"[worker0]:last\n"):
+        seen += os.read(pipe[0], 1 << 20)
+    finish(pump, [worker])
+
+    shown = seen[4096:].count(b"]:y\n") * len("y\n")
+    notice = next(line for line in seen.decode().splitlines() if line.startswith("elrun: "))
+    assert notice == (
+        f"elrun: {6_000_000 - shown} bytes of the standard output of local rank 0 are left out "
+        f"here: {dest.stdouts[0]!r} has them"
+    )
+    assert shown <= 4 * MAX_LAG_BYTES
+
+
+def test_a_console_that_blocks_holds_up_what_has_no_log_file(tmp_path, pipe):
+    """Nothing else has it; a worker beside it that has one runs on."""
+    fill(pipe)
+    dest = reify(tmp_path / "logs", 2, tee={0: Std.OUT})
+    pump = pump_for(dest, (pipe[1], pipe[1]), nprocs=2, out_words=["apple"])
+    filed, unfiled = start(pump, MUCH, MUCH)
+    assert 0 == filed.wait()
+    assert unfiled.poll() is None
+    with open(pipe[0], "rb", closefd=False) as reader:
+        reader.read(4096 + 1_500_000 * len("[worker0]:y\ny\n"))
+
+    assert [0, 0] == finish(pump, [filed, unfiled])
+
+
+def test_two_consoles_block_on_their_own(tmp_path, pipe, console):
+    """Standard error is shown while nobody reads standard output."""
+    fill(pipe)
+    dest = reify(tmp_path / "logs", 1, tee=Std.ALL)
+    pump = pump_for(dest, (pipe[1], console.fds[1]), stuck_s=3600)
+    (worker,) = start(pump, MUCH_THEN_OOPS)
+    while b"oops" not in console.err:
+        select.select([], [], [], 0.01)
+    worker.kill()
+    os.close(pipe[0])
+    finish(pump, [worker])
+
+    assert b"[worker0]:oops\n" == console.err
+
+
+def test_a_console_that_blocks_holds_up_the_end_for_a_bounded_time(tmp_path, pipe, caplog):
+    """Nobody reads it, and it is full: the agent ends all the same, and says what is not shown."""
+    fill(pipe)
+    dest = reify(tmp_path / "logs", 1, tee=Std.OUT)
+    pump = pump_for(dest, (pipe[1], pipe[1]), stuck_s=0.1)
     (worker,) = start(pump, SOME)
     worker.communicate()
-    pump.drain(0)
+    pump.drain(30)
 
-    assert ["the console takes no output"] == [text[:27] for text in warnings_in(caplog)]
-    with open(pipe[0], "rb", closefd=False) as reader:  # the thread ends once it can
-        reader.read(SOME_LINES * len("[worker0]:y\n"))
-    for thread in threading.enumerate():
-        if thread.name == "elrun-output":
-            thread.join()
+    assert [
+        (
+            f"the console takes no output: not shown are {2 * SOME_LINES} bytes of the standard "
+            f"output of local rank 0 ({dest.stdouts[0]!r} has them)"
+        )
+    ] == warnings_in(caplog)
+    os.close(pipe[0])
+    for thread in output_threads():  # they end once they can
+        thread.join()
+
+
+def test_a_console_that_both_streams_share_is_one(tmp_path, pipe):
+    """A line that has no end yet is ended before a line of the other stream."""
+    dest = reify(tmp_path / "logs", 1, tee=Std.ALL)
+    pump = pump_for(dest, (pipe[1], pipe[1]), pause_s=0.01)
+    (worker,) = start(pump, PROMPT_THEN_OOPS)
+    seen = os.read(pipe[0], 100)
+    worker.stdin.write(b"go on\n")
+    worker.stdin.flush()
+    finish(pump, [worker])
+
+    assert (b"[worker0]:name? ", b"\n[worker0]:oops\n") == (seen, os.read(pipe[0], 100))
+
+
+def test_a_prompt_is_shown(tmp_path, pipe):
+    """A line that pauses is shown as far as it has come; its rest follows without a prefix."""
+    dest = reify(tmp_path / "logs", 1, tee=Std.OUT)
+    pump = pump_for(dest, (pipe[1], pipe[1]), pause_s=0.01)
+    (worker,) = start(pump, PROMPT)
+    seen = [os.read(pipe[0], 100)]
+    worker.stdin.write(b"Ada\n")
+    worker.stdin.flush()
+    seen.append(os.read(pipe[0], 100))
+    finish(pump, [worker])
+
+    assert [b"[worker0]:name? ", b"Ada it is\n"] == seen
+    assert b"name? Ada it is\n" == contents(dest.stdouts[0])
+
+
+def test_a_line_that_another_worker_interrupts_begins_again_with_its_prefix(tmp_path, pipe):
+    """No two workers share a line."""
+    dest = reify(tmp_path / "logs", 2, tee=Std.OUT)
+    pump = pump_for(dest, (pipe[1], pipe[1]), nprocs=2, pause_s=0.01)
+    first, second = start(pump, PROMPT, SAY_WHEN_TOLD)
+    seen = [os.read(pipe[0], 100)]
+    for worker, line in ((second, b"hello\n"), (first, b"Ada\n")):
+        worker.stdin.write(line)
+        worker.stdin.flush()
+        seen.append(os.read(pipe[0], 100))
+    finish(pump, [first, second])
+
+    assert [b"[worker0]:name? ", b"\n[worker1]:hello\n", b"[worker0]:Ada it is\n"] == seen
+
+
+def test_a_line_whose_beginning_was_shown_is_kept_aside_whole(tmp_path, pipe):
+    """A word may lie across the pause."""
+    dest = reify(tmp_path / "logs", 1)
+    pump = pump_for(dest, (pipe[1], pipe[1]), out_words=["name? Ada"], pause_s=0.01)
+    (worker,) = start(pump, PROMPT)
+    seen = os.read(pipe[0], 100)
+    worker.stdin.write(b"Ada\n")
+    worker.stdin.flush()
+    finish(pump, [worker])
+
+    assert b"name? Ada it is\n" == seen + os.read(pipe[0], 100)
+    assert b"[worker0]:name? Ada it is\n" == contents(dest.filtered_stdout)
+
+
+def test_a_long_line_that_pauses_is_shown_from_its_file(tmp_path, pipe):
+    """What was shown before is not shown again."""
+    dest = reify(tmp_path / "logs", 1, tee=Std.OUT)
+    pump = pump_for(dest, (pipe[1], pipe[1]), pause_s=0.01)
+    (worker,) = start(pump, LONG_PROMPT)
+    seen = b""
+    while not seen.endswith(b"? "):
+        seen += os.read(pipe[0], 1 << 20)
+    worker.stdin.write(b"yes\n")
+    worker.stdin.flush()
+    finish(pump, [worker])
+
+    assert b"[worker0]:" + b"x" * 200_000 + b"? yes\n" == seen + os.read(pipe[0], 100)
+
+
+def test_a_file_system_that_hangs_is_named_while_it_does(tmp_path, console, caplog):
+    """A log file that takes nothing: here a pipe that nobody reads, and that is full."""
+    fifo = str(tmp_path / "fifo")
+    os.mkfifo(fifo)
+    reader = os.open(fifo, os.O_RDWR)
+    dest = reify(tmp_path / "logs", 1, redirects=Std.OUT)
+    dest.stdouts[0] = fifo
+    told = Told()
+    logging.getLogger("elrun.agent.output").addHandler(told)
+    try:
+        pump = pump_for(dest, console.fds, stuck_s=0.05)
+        (worker,) = start(pump, MUCH)
+        told.was.wait()
+        worker.kill()
+        pump.drain(30)
+    finally:
+        logging.getLogger("elrun.agent.output").removeHandler(told)
+    os.close(reader)
+
+    assert [
+        f"cannot write {fifo!r}: its file system does not answer; workers that print wait for it",
+        f"{fifo!r} takes no output: what workers printed last is lost",
+    ] == warnings_in(caplog)
+    with open(fifo, "rb") as pipe:
+        while pipe.read(1 << 20):
+            pass
+    worker.communicate()
+    for thread in output_threads():  # they end once they can
+        thread.join()
 
 
 def test_a_pipe_that_somebody_holds_open_is_left_after_the_time(tmp_path, console, caplog):
@@ -420,7 +645,7 @@ def test_a_pipe_that_somebody_holds_open_is_left_after_the_time(tmp_path, consol
 def test_a_pipe_that_a_forked_process_holds_too_ends_for_the_agent(tmp_path, console):
     """A guardian or a forked worker has copies of what the agent reads."""
     pump = pump_for(reify(tmp_path / "logs", 2, tee=Std.OUT), console.fds, nprocs=2)
-    copies = [os.dup(fd) for fd in pump._carried]
+    copies = [os.dup(fd) for fd in pump._streams]
     first, second = start(pump, HELLO, SAY_THEN_WAIT)
     first.communicate()
     finish(pump, [second])

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from job_kit import until
 
 pytestmark = pytest.mark.integration
 
@@ -14,6 +15,14 @@ for number in range(20000):
     print(number, flush=True)
 print("last", file=sys.stderr)
 sys.exit(3)
+"""
+PRINT_MUCH = """
+for number in range(20000):
+    print(number, "." * 100, flush=True)
+open("saved", "w").close()
+"""
+ASK = """
+print("hello", input("name? "))
 """
 SHOW_STREAMS = """
 import os
@@ -50,6 +59,28 @@ def test_a_reader_that_has_enough_costs_no_worker_and_no_log(shell, tmp_path):
     assert [*map(str, range(20000))] == log.read_text().splitlines()
     assert [] == [line for line in done.stderr.splitlines() if "annot write" in line]
     assert "[default0]:last" in done.stderr.splitlines()
+
+
+def test_a_console_that_nobody_reads_stops_no_worker(elrun, script, tmp_path):
+    """Its log file takes all, and the console shows all once somebody reads it."""
+    job = elrun("--tee", 1, "--log-dir", "logs", script(PRINT_MUCH))
+    until((tmp_path / "saved").exists)
+    code, out, _ = job.finish()
+
+    expected = [f"{number} {'.' * 100}" for number in range(20000)]
+    (log,) = tmp_path.glob("logs/*/attempt_0/0/stdout.log")
+    assert (0, expected) == (code, log.read_text().splitlines())
+    assert [f"[default0]:{line}" for line in expected] == out.splitlines()
+
+
+def test_a_prompt_is_shown_before_it_is_answered(elrun, script):
+    """``input("…")`` and a debugger wait on the line that they have begun."""
+    job = elrun("--tee", 3, script(ASK), stdin=subprocess.PIPE)
+    asked = "".join(job.process.stdout.read(1) for _ in range(len("[default0]:name? ")))
+    job.process.stdin.write("Ada\n")
+    job.process.stdin.flush()
+
+    assert ("[default0]:name? ", (0, "hello Ada\n")) == (asked, job.finish()[:2])
 
 
 @pytest.mark.parametrize(

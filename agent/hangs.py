@@ -1,0 +1,69 @@
+"""Notices calls that should be short and are not: writing to a file system that has hung."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+
+_LEAVE_S = 1.0  # it may be telling, which waits for a console
+
+
+class HangWatch:
+    """Watches one thread's calls, from a thread of its own, which sleeps while there are none.
+
+    Args:
+        patience_s: How long a call may take.
+        tell: Called in the watching thread with what takes longer: once for each name.
+    """
+
+    def __init__(self, patience_s: float, tell: Callable[[str], None]) -> None:
+        self._patience_s = patience_s
+        self._tell = tell
+        self._named: set[str] = set()
+        self._calls = 0
+        self.current = ""
+        """What is being called now."""
+        self._is_wanted = threading.Event()
+        self._is_closed = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="elrun-watch", daemon=True)
+        self.late = ""
+        """What takes longer than it may, at the last look; "" if nothing does."""
+
+    def start(self) -> None:
+        """Begin to watch; called once."""
+        self._thread.start()
+
+    @contextlib.contextmanager
+    def during(self, name: str) -> Iterator[None]:
+        """Watch a call while the context is entered."""
+        self.current = name
+        self._calls += 1
+        if not self._is_wanted.is_set():
+            self._is_wanted.set()
+        try:
+            yield
+        finally:
+            self.current = ""
+
+    def close(self) -> None:
+        """End the watch."""
+        self._is_closed.set()
+        self._is_wanted.set()
+        if self._thread.is_alive():
+            self._thread.join(_LEAVE_S)
+
+    def _watch(self) -> None:
+        while True:
+            self._is_wanted.wait()
+            calls = self._calls
+            if self._is_closed.wait(self._patience_s):
+                return
+            self.late = self.current if calls == self._calls else ""
+            if self.late and self.late not in self._named:
+                self._named.add(self.late)
+                self._tell(self.late)
+            elif calls == self._calls and not self.current:
+                self._is_wanted.clear()
+                if calls != self._calls:  # a call has begun since, and saw no need to wake anybody
+                    self._is_wanted.set()
