@@ -55,6 +55,8 @@ class ErrorHandler:
         Args:
             e: The exception that ends this process.
         """
+        if self._fn_name:
+            log.debug("%s has raised %s", self._fn_name, type(e).__name__)
         stack = "".join(traceback.format_exception(type(e), e, e.__traceback__))
         self._write(error_record(sentence_of(e), stack, int(time.time())))
 
@@ -75,7 +77,9 @@ class ErrorHandler:
         self._write(error_record(message, stack, failure.timestamp, failure.exitcode))
 
     def record_success(self) -> None:
-        """Learn that the function has returned: for subclasses; nothing is recorded here."""
+        """Learn that the function has returned: for subclasses; here it is logged at most."""
+        if self._fn_name:
+            log.debug("%s has returned", self._fn_name)
 
     def maybe_enrich_signal_failure_message(self, message: str, error_file: str) -> str:  # noqa: ARG002
         """Return what is said of a worker that a signal killed: for subclasses that know more.

@@ -39,7 +39,7 @@ from .port_holder import holder_of
 from .rounds import RoundRendezvous
 from .store import Connection
 from .succession import Succession
-from .tcp_store import TcpStore
+from .tcp_store import TcpStore, listening_server_options
 from .timing import STORE_PATIENCE_S, timing_of
 from .unanswered import AnswerWatch
 
@@ -177,6 +177,7 @@ class Reach:
                     wait_for_workers=False,
                     master_listen_fd=listener.fileno(),
                     timeout=self._torch_timeout,
+                    **listening_server_options(import_module("torch").__version__),
                 ),
                 self._patience_s,
             )

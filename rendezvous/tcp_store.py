@@ -26,6 +26,18 @@ _CLOSING_S = 1.0
 _T = TypeVar("_T")
 
 
+def listening_server_options(version: str) -> dict[str, bool]:
+    """Return what torch needs to be told to serve a store at a socket that listens already.
+
+    Before 2.8 the server that it takes by itself, of libuv, refuses that; the older one can.
+
+    Args:
+        version: torch's: ``2.7.1+cpu``.
+    """
+    release = tuple(int(part) for part in version.split(".")[:2])
+    return {} if release >= (2, 8) else {"use_libuv": False}
+
+
 class TcpStore:
     """A ``Store`` over connections to one TCPStore server.
 
