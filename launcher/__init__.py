@@ -11,14 +11,28 @@ if TYPE_CHECKING:
     from .cli import main
     from .config import LaunchConfig
     from .launch import elastic_launch, launch_agent
+    from .library import config_from_args, get_args_parser, parse_args, run
 
-__all__ = ["LaunchConfig", "elastic_launch", "launch_agent", "main"]
+__all__ = [
+    "LaunchConfig",
+    "config_from_args",
+    "elastic_launch",
+    "get_args_parser",
+    "launch_agent",
+    "main",
+    "parse_args",
+    "run",
+]
 
 _HOME_OF = {
     "LaunchConfig": ".config",
+    "config_from_args": ".library",
     "elastic_launch": ".launch",
+    "get_args_parser": ".library",
     "launch_agent": ".launch",
     "main": ".cli",
+    "parse_args": ".library",
+    "run": ".library",
 }
 
 

@@ -49,7 +49,7 @@ def parse(args: list[str], environment: Environment) -> tuple[Given, tuple[str, 
     if answer := _answer_to_question(typed):
         Console(sys.stdout).write(answer)
         raise Answered
-    answers = {option.name: _answer(option, typed, environment) for option in OPTIONS}
+    answers = {option.name: answer_to(option, typed, environment) for option in OPTIONS}
     if not spelled.command:
         raise Refusal(
             "SCRIPT is missing; say what to run: elrun [OPTIONS] SCRIPT [ARGS]... "
@@ -88,12 +88,22 @@ def _answer_to_question(typed: Mapping[str, str]) -> str:
     if COMPLETION.name in typed:
         from .completion import completion_script  # noqa: PLC0415  rarely
 
-        shell = _answer(COMPLETION, typed, Environment({})).value
+        shell = answer_to(COMPLETION, typed, Environment({})).value
         return completion_script(shell)
     return ""
 
 
-def _answer(option: Option, typed: Mapping[str, str], environment: Environment) -> Answer:
+def answer_to(option: Option, typed: Mapping[str, str], environment: Environment) -> Answer:
+    """Return what an option is set to.
+
+    Args:
+        option: The option.
+        typed: The text of each option that was typed, by name.
+        environment: Where its default may stand.
+
+    Raises:
+        Refusal: Its text can't be used.
+    """
     name = option.name
     text, origin = option.default, Origin.DEFAULT
     if name in typed:

@@ -43,6 +43,7 @@ def compose(
     *,
     count: Counter | None = None,
     backends: Callable[[], Sequence[str]] | None = None,
+    is_checked: bool = True,
 ) -> Plan:
     """Return what the user asked for.
 
@@ -51,11 +52,12 @@ def compose(
         environment: For what is no option.
         count: Counts the workers of a kind; by default this node's devices.
         backends: Says which rendezvous backends there are; by default the registry.
+        is_checked: Whether the program must be there.
 
     Raises:
         Refusal: It can't be launched.
     """
-    program = choose_program(given, environment)
+    program = choose_program(given, environment, is_checked=is_checked)
     given, heard = _with_scheduler(given, environment)
     meeting = choose_meeting(given)
     _check_backend(given, meeting.backend, backends)

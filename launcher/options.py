@@ -16,6 +16,8 @@ LOGS = "The workers' output"
 MORE = "Devices and events"
 ABOUT = "About elrun"
 
+SHELLS = ("bash", "zsh", "fish", "tcsh")
+
 OPTIONS: tuple[Option, ...] = (
     value(
         "--nnodes",
@@ -269,7 +271,7 @@ COMPLETION = value(
     "--print-completion",
     "SHELL",
     ABOUT,
-    parsing.OneOf(("bash", "zsh", "fish", "tcsh")),
+    parsing.OneOf(SHELLS),
     None,
     "Print what completes options in bash, zsh, fish or tcsh.",
 )

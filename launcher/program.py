@@ -32,48 +32,65 @@ class Program(NamedTuple):
     is_on_input: bool = False
 
 
-def choose_program(given: Given, environment: Environment) -> Program:
+def choose_program(given: Given, environment: Environment, *, is_checked: bool = True) -> Program:
     """Return what a worker runs.
+
+    Args:
+        given: The options and SCRIPT.
+        environment: For the interpreter and the search path.
+        is_checked: Whether it must be there.
 
     Raises:
         Refusal: The options contradict each other, or there is no such program.
     """
     script, *args = given.command
-    if not script:
-        raise Refusal("SCRIPT is empty; say what to run")
+    _check_options(given)
+    if is_checked:
+        _check_program(given, environment)
+    if given["run_path"]:
+        from .run_path import run_script_path  # noqa: PLC0415  few jobs
+
+        return Program(run_script_path, [script, *args])
+    if given["no_python"]:
+        return Program(script, args)
+    if given["module"]:
+        return Program(environment.python, ["-u", "-m", script, *args])
+    is_on_input = script == "-"
+    if script.startswith("-") and not is_on_input:
+        # After a "--" of ours the interpreter would read options.
+        script = os.path.join(os.curdir, script)
+    return Program(environment.python, ["-u", script, *args], is_on_input)
+
+
+def _check_options(given: Given) -> None:
     for other in ("no_python", "run_path"):
         if given["module"] and given[other]:
             raise Refusal(
                 f"{given.said('module')} and {given.said(other)} exclude each other; give one"
             )
-    if given["run_path"]:
-        from .run_path import run_script_path  # noqa: PLC0415  few jobs
+    if given["no_python"] and given["preload"] and not given["run_path"]:
+        raise Refusal(
+            f"{given.said('no_python')} and {given.said('preload')} exclude each other: only "
+            "Python scripts can be preloaded"
+        )
 
+
+def _check_program(given: Given, environment: Environment) -> None:
+    script = given.command[0]
+    if not script:
+        raise Refusal("SCRIPT is empty; say what to run")
+    if given["run_path"]:
         check_script(script, environment.search_path)
-        return Program(run_script_path, [script, *args])
+        return
     if given["no_python"]:
-        if given["preload"]:
-            raise Refusal(
-                f"{given.said('no_python')} and {given.said('preload')} exclude each other: only "
-                "Python scripts can be preloaded"
-            )
         check_program(script, environment.search_path)
-        return Program(script, args)
+        return
     if "PYTHON_EXEC" in environment.variables:
         check_program(environment.python, environment.search_path, said="PYTHON_EXEC=")
     if given["module"]:
         check_module(script, given.said("module"))
-        return Program(environment.python, ["-u", "-m", script, *args])
-    is_on_input = script == "-"
-    if not is_on_input:
-        script = _checked_script(script, environment)
-    return Program(environment.python, ["-u", script, *args], is_on_input)
-
-
-def _checked_script(script: str, environment: Environment) -> str:
-    check_script(script, environment.search_path)
-    # After a "--" of ours the interpreter would read options.
-    return os.path.join(os.curdir, script) if script.startswith("-") else script
+    elif script != "-":
+        check_script(script, environment.search_path)
 
 
 def check_script(path: str, search_path: str) -> None:

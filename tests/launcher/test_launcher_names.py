@@ -5,11 +5,21 @@ import pytest
 from elrun.launcher.cli import main
 from elrun.launcher.config import LaunchConfig
 from elrun.launcher.launch import elastic_launch, launch_agent
+from elrun.launcher.library import config_from_args, get_args_parser, parse_args, run
 
 
 def test_public_names_are_at_the_front_door():
     """Each is what its module defines."""
-    expected = [LaunchConfig, elastic_launch, launch_agent, main]
+    expected = [
+        LaunchConfig,
+        config_from_args,
+        elastic_launch,
+        get_args_parser,
+        launch_agent,
+        main,
+        parse_args,
+        run,
+    ]
 
     assert expected == [getattr(elrun.launcher, name) for name in elrun.launcher.__all__]
 

@@ -1,0 +1,200 @@
+"""elrun as a library: the names by which programs drive ``torch.distributed.run``.
+
+Such a program has a command line of its own, takes torchrun's parser or a namespace like those that
+it makes, sets some of the attributes and runs it. It changes one import::
+
+    from elrun.launcher import get_args_parser, parse_args, config_from_args, run
+
+The parser is made from elrun's table of options, and a namespace goes the way of any command line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ..agent.worker import UsageError
+from .command import answer_to
+from .compose import Plan, compose
+from .config import Environment, LaunchConfig
+from .console import Console, logging_to
+from .given import Answer, Given, Origin, Refusal
+from .launch import launch_agent
+from .option import Option
+from .options import COMPLETION, OPTIONS, SHELLS
+
+_DEFAULTS = {"nnodes": "1:1", "rdzv_endpoint": "", "log_line_prefix_template": ""}
+"""What stands for an option in torch's namespace, where its text differs from elrun's."""
+
+_OF_OLD = "use_env"
+"""``torch.distributed.launch`` adds this option to the parser by itself."""
+
+_LOCAL_RANK = "--local-rank=${local_rank}"
+
+
+def get_args_parser() -> argparse.ArgumentParser:
+    """Return a parser of torchrun's command line, and of elrun's own options.
+
+    Its namespace has torch's names, types and defaults; ``PET_…`` variables are defaults, too. It
+    can be extended, and its actions can be added to another parser.
+
+    Raises:
+        ValueError: The variable of a flag is neither a yes nor a no.
+    """
+    parser = argparse.ArgumentParser(
+        description="Run a script as the workers of a distributed job on this node."
+    )
+    environment = Environment.current()
+    for option in OPTIONS:
+        if option.name != _OF_OLD:
+            parser.add_argument(*_spellings(option), **_settings(option, environment))
+    parser.add_argument(
+        *_spellings(COMPLETION),
+        action=_PrintCompletion,
+        choices=SHELLS,
+        help=COMPLETION.help,
+    )
+    parser.add_argument("training_script", type=str, help="What each worker runs.")
+    parser.add_argument("training_script_args", nargs=argparse.REMAINDER)
+    return parser
+
+
+def parse_args(args: Sequence[str] | None) -> argparse.Namespace:
+    """Return the namespace of a command line.
+
+    Args:
+        args: What would stand after ``torchrun``; None: this process's arguments.
+    """
+    return get_args_parser().parse_args(args)
+
+
+def config_from_args(
+    args: argparse.Namespace,
+) -> tuple[LaunchConfig, Callable[..., Any] | str, list[str]]:
+    """Return how to launch, what, and with which arguments.
+
+    Args:
+        args: A namespace; of options that it lacks, the default stands. It is not changed.
+
+    Raises:
+        ValueError: It can't be launched; the sentence names the option.
+    """
+    plan, _ = _plan_of(args, has_program=False)
+    return plan.config, plan.program.entrypoint, plan.program.args
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run a job to its end.
+
+    Args:
+        args: See ``config_from_args``.
+
+    Raises:
+        ChildFailedError: A worker failed and the restarts are spent.
+        SignalException: A signal stopped this agent.
+        RendezvousError: The nodes could not meet, or the store was lost.
+        ValueError: It can't be launched; nothing was started.
+    """
+    plan, environment = _plan_of(args, has_program=True)
+    console = Console()
+    for notice in plan.notices:
+        console.say(notice)
+    with logging_to(console, environment.log_level):
+        if not plan.program.is_on_input:
+            launch_agent(plan.config, plan.program.entrypoint, plan.program.args)
+            return
+        from .stdin_script import script_for_each_worker  # noqa: PLC0415  few scripts stand there
+
+        with script_for_each_worker(console):
+            launch_agent(plan.config, plan.program.entrypoint, plan.program.args)
+
+
+class _PrintCompletion(argparse.Action):
+    """Prints the script that completes elrun's options, and exits."""
+
+    def __call__(self, parser: Any, _namespace: Any, values: Any, _option: Any = None) -> None:
+        from .completion import completion_script  # noqa: PLC0415  rarely
+
+        Console(sys.stdout).write(completion_script(values))
+        parser.exit()
+
+
+def _spellings(option: Option) -> list[str]:
+    *short, long = option.opts
+    with_underscores = f"--{option.name}"
+    return [*short, long, *([with_underscores] if with_underscores != long else [])]
+
+
+def _settings(option: Option, environment: Environment) -> dict[str, Any]:
+    """Return what ``add_argument`` takes; what variables say is read as if it had been typed."""
+    shown = option.help.replace("%", "%%")
+    check = option.parse
+    if check is None:
+        try:
+            is_set = answer_to(option, {}, environment).value
+        except Refusal as refusal:
+            raise UsageError(str(refusal)) from refusal
+        return {"action": "store_true", "default": is_set, "help": shown}
+    default = _default_of(option)
+
+    def read(text: str) -> Any:
+        if not text and not option.takes_empty:
+            return default
+        try:
+            if option.kind is not str:
+                check(text)
+            return option.kind(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+
+    said = environment.default_of(option.name)
+    return {"type": read, "default": said or default, "metavar": option.metavar, "help": shown}
+
+
+def _default_of(option: Option) -> Any:
+    text = _DEFAULTS.get(option.name, option.default)
+    return text if text is None else option.kind(text)
+
+
+def _plan_of(args: argparse.Namespace, *, has_program: bool) -> tuple[Plan, Environment]:
+    environment = Environment.current()
+    try:
+        given = _given(args, environment)
+        return compose(given, environment, is_checked=has_program), environment
+    except Refusal as refusal:
+        raise UsageError(str(refusal)) from refusal
+
+
+def _given(args: argparse.Namespace, environment: Environment) -> Given:
+    answers = {option.name: _answer(option, args, environment) for option in OPTIONS}
+    if answers["rdzv_backend"].value == "static" and answers["nnodes"].value.maximum > 1:
+        # A namespace does not tell whether its values were typed: rank 0 at 127.0.0.1 may be meant.
+        for name in ("master_addr", "node_rank"):
+            answers[name] = answers[name]._replace(origin=Origin.COMMAND_LINE)
+    own = list(getattr(args, "training_script_args", None) or ())
+    if not getattr(args, _OF_OLD, True):
+        own.insert(0, _LOCAL_RANK)
+    return Given(answers, (str(args.training_script), *map(str, own)))
+
+
+def _answer(option: Option, args: argparse.Namespace, environment: Environment) -> Answer:
+    default = answer_to(option, {}, environment)
+    if not hasattr(args, option.name):
+        return default
+    value = getattr(args, option.name)
+    if option.is_flag:
+        return Answer(bool(value), Origin.COMMAND_LINE if value else Origin.DEFAULT)
+    text = _text_of(value)
+    if not text and not option.takes_empty:
+        return answer_to(option, {}, Environment({}))
+    answer = answer_to(option, {option.name: text}, environment)
+    return default if answer.value == default.value else answer
+
+
+def _text_of(value: object) -> str:
+    """Return a value as it would be typed."""
+    if isinstance(value, (list, tuple)):
+        return ",".join(str(word).replace(",", ",,") for word in value)
+    return "" if value is None else str(value)
