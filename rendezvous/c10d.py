@@ -99,11 +99,10 @@ class Reach:
             RendezvousClosedError: ``stop`` was set.
         """
         deadline = time.monotonic() + self._timeout_s
-        may_host = self._is_host
-        if may_host is None:
-            may_host = self._endpoint.port == 0 or is_local(self._endpoint.host)
         pause_s, notice_s = _FIRST_PAUSE_S, self._notice_s
         while True:
+            # Each time: its name may be known only by now, or its address be new to this node.
+            may_host = self._may_host()
             listener = self._listen() if may_host else None
             if listener is not None:
                 return self._host(listener)
@@ -125,6 +124,11 @@ class Reach:
             if stop.wait(min(pause_s, left_s)):
                 raise RendezvousClosedError(f"gave up reaching {self._endpoint}")
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+    def _may_host(self) -> bool:
+        if self._is_host is not None:
+            return self._is_host
+        return self._endpoint.port == 0 or self.is_here
 
     @property
     def is_here(self) -> bool:

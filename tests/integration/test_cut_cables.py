@@ -140,6 +140,25 @@ def let_pass(seconds):
     select.select([], [], [], seconds)
 
 
+def test_a_host_whose_name_is_known_late_serves_all_the_same(elrun, hosts, tmp_path):
+    """All three are given a name that none can look up yet, as in a headless service."""
+    endpoint = f"job-0.headless:{C10D_PORT}"
+    meeting = ("--rdzv-backend", "c10d", "--rdzv-endpoint", endpoint, "--rdzv-id", "job")
+    options = (*meeting, "--nnodes", 3, "--no-python", "printenv", "GROUP_RANK")
+    jobs = [elrun(*options, prefix=host.prefix) for host in hosts[:3]]
+    for job in jobs:
+        for line in job.process.stderr:
+            if "can't be resolved" in line:
+                break
+
+    with (tmp_path / "hosts").open("a") as known:
+        known.write(f"{hosts[0].address} job-0.headless\n")
+
+    ends = [job.finish() for job in jobs]
+    assert [0, 0, 0] == [end[0] for end in ends], ends
+    assert ["0\n", "1\n", "2\n"] == sorted(end[1] for end in ends)
+
+
 def test_survivors_of_a_killed_agent_go_on(work):
     """Its workers die with it, and the other two nodes resume where the job was saved last."""
     work.begin(*NODES_2_TO_3)

@@ -174,6 +174,24 @@ def test_a_name_that_nobody_knows_is_named(reach):
         reach("nowhere.invalid", timeout_s=0.2)
 
 
+def test_a_name_that_is_known_only_later_makes_its_node_the_host(reach, monkeypatch):
+    """The DNS of a headless service knows a pod some seconds after that has started."""
+    asked = []
+    look_up = socket.getaddrinfo
+
+    def resolve(host, *args, **options):
+        if host != "job-0.headless":
+            return look_up(host, *args, **options)
+        asked.append(host)
+        if len(asked) < 8:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return look_up(HERE, *args, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+
+    assert reach("job-0.headless").is_host
+
+
 def test_an_agent_that_stops_gives_up_reaching(port):
     """A signal need not wait for the join timeout."""
     stop = threading.Event()
