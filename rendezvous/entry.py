@@ -12,8 +12,9 @@ from .keys import RunKeys
 from .parameters import SECRET_VARIABLE
 from .signing import Secret, is_signed
 from .store import Store
-from .wire import read_forming, write_forming
+from .wire import is_forming, read_forming, write_forming
 
+_MOST_FORGERIES = 16
 _HOW = f"--rdzv-conf secret_file=..., or {SECRET_VARIABLE}"
 
 
@@ -34,7 +35,12 @@ def enter_run(store: Store, run: RunKeys, secret: Secret | None, forming: int = 
     """
     key = run.record
     first = write_forming(forming)
-    standing = store.create(key, first if secret is None else secret.sign(key, first))
+    mine = first if secret is None else secret.sign(key, first)
+    standing = store.create(key, mine)
+    for _ in range(_MOST_FORGERIES):
+        if secret is None or is_signed(standing) or is_forming(standing):
+            break
+        standing = store.create(key, mine, standing)  # a stranger's, who knows nothing of elrun
     record = standing if secret is None else secret.verify(key, standing)
     if record is None or (secret is None and is_signed(standing)):
         raise RendezvousStateError(_refusal(run, standing, secret))

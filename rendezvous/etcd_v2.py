@@ -39,6 +39,7 @@ from .etcd_v2_client import Member, path_of
 from .failover import Refused, Unreachable
 from .handler import RoundHandler
 from .parameters import RendezvousParameters
+from .store import count_in
 from .timing import STORE_PATIENCE_S
 
 log = logging.getLogger(__name__)
@@ -85,12 +86,16 @@ class EtcdV2Store(EtcdStore[Member]):
     def add(self, key: str, amount: int) -> int:
         """Add to a counter; see ``Store.add``. An amount of 0 reads only."""
         if amount == 0:
-            return int(self._read([key])[0].get(key, b"0"))
+            return count_in(self._read([key])[0].get(key))
         path = self._path_of(key)
         entry = f"{path}/{os.urandom(12).hex()}"
-        created_at = self._call(lambda client: _create(client, entry, str(amount))).createdIndex
+        created_at = self._call(lambda client: _count(client, path, entry, amount)).createdIndex
         listing = self._call(lambda client: client.read(path, recursive=True, quorum=True))
-        return sum(int(each.value) for each in listing.leaves if each.createdIndex <= created_at)
+        return sum(
+            count_in(each.value.encode())
+            for each in listing.leaves
+            if each.createdIndex <= created_at and each.value is not None
+        )
 
     def create(self, key: str, value: bytes, instead_of: bytes = b"") -> bytes:
         """Write a value once; see ``Store.create``."""
@@ -252,6 +257,17 @@ def _create(client: Any, path: str, text: str, ttl_s: int | None = None) -> Any:
         return client.read(path, quorum=True)
 
 
+def _count(client: Any, folder: str, entry: str, amount: int) -> Any:
+    """Create an entry in a counter's folder, also where somebody has written a value instead."""
+    import etcd  # noqa: PLC0415  etcd's users only
+
+    with suppress(etcd.EtcdNotDir):
+        return _create(client, entry, str(amount))
+    with suppress(etcd.EtcdKeyError):  # another one was faster
+        client.delete(folder)
+    return _create(client, entry, str(amount))
+
+
 def _replace(client: Any, path: str, text: str, old: str) -> Any:
     """Return the node that stands at a path, having written it if the old one did."""
     import etcd  # noqa: PLC0415  etcd's users only
@@ -277,7 +293,7 @@ def _take(values: dict[str, bytes], wanted: Mapping[str, str], path: str, text: 
         return
     counter = wanted.get(path.rpartition("/")[0])
     if counter is not None:
-        values[counter] = b"%d" % (int(values.get(counter, b"0")) + int(text))
+        values[counter] = b"%d" % (count_in(values.get(counter)) + count_in(text.encode()))
 
 
 def _encode(value: bytes) -> str:
@@ -285,4 +301,7 @@ def _encode(value: bytes) -> str:
 
 
 def _decode(text: str) -> bytes:
-    return base64.urlsafe_b64decode(text)
+    try:
+        return base64.urlsafe_b64decode(text)
+    except ValueError:  # somebody else wrote it: to be refused where it is read
+        return text.encode(errors="surrogateescape")

@@ -34,6 +34,7 @@ from .etcd_v3_watch import AFTER_COUNTERS, COUNTED, StreamWatch
 from .failover import Refused
 from .handler import RoundHandler
 from .parameters import RendezvousParameters
+from .store import count_in
 from .timing import STORE_PATIENCE_S
 
 # etcd takes 128 operations and 1.5 MiB in a transaction, unless told otherwise.
@@ -75,7 +76,7 @@ class EtcdV3Store(EtcdStore[Gateway]):
     def add(self, key: str, amount: int) -> int:
         """Add to a counter; see ``Store.add``. An amount of 0 reads only."""
         if amount == 0:
-            return int(self._read([key])[0].get(key, b"0"))
+            return count_in(self._read([key])[0].get(key))
         name = self._name_of(key)
         mark = self._name_of(f"asked/{self._sender}/{os.urandom(8).hex()}")
         counters = {"request_range": _range_below(name)}
@@ -90,10 +91,10 @@ class EtcdV3Store(EtcdStore[Gateway]):
         }
         answer = self._transact(request)
         if answer.get("succeeded"):
-            return int(_read_value(name, answer["responses"][2]) or 0)
+            return count_in(_read_value(name, answer["responses"][2]))
         put_at = answer["responses"][0]["response_range"]["kvs"][0]["mod_revision"]
         then = {"request_range": {**_range_below(name), "revision": put_at}}
-        return int(_read_value(name, self._transact({"success": [then]})["responses"][0]) or 0)
+        return count_in(_read_value(name, self._transact({"success": [then]})["responses"][0]))
 
     def create(self, key: str, value: bytes, instead_of: bytes = b"") -> bytes:
         """Write a value once; see ``Store.create``."""
@@ -186,9 +187,9 @@ def _read_value(name: bytes, response: Mapping[str, Any]) -> bytes | None:
     plain = counted.pop(name, None)
     if not counted:
         return None if plain is None else decode(plain.get("value", ""))
-    start = 0 if plain is None else int(decode(plain["value"]))
+    start = count_in(None if plain is None else decode(plain.get("value", "")))
     amounts = (
-        int(key.removeprefix(name + COUNTED)) * int(each["version"])
+        count_in(key.removeprefix(name + COUNTED)) * int(each["version"])
         for key, each in counted.items()
     )
     return b"%d" % (start + sum(amounts))

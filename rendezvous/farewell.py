@@ -8,7 +8,7 @@ import threading
 from .handler import Placement, RendezvousError
 from .joining import Joining
 from .keys import RunKeys
-from .round import DOOR
+from .round import seats_taken
 from .store import Store
 from .wire import read_roster
 
@@ -82,6 +82,6 @@ class Farewell:
         keys, next_keys = self._run.round(last_round), self._run.round(last_round + 1)
         (roster,) = self._store.get([keys.roster])
         members = 0 if roster is None else len(read_roster(keys.roster, roster).members)
-        seated = self._store.add(next_keys.seats, 0) % DOOR
+        seated = seats_taken(self._store.add(next_keys.seats, 0))
         gone = [keys.gone(rank) for rank in range(members)]
         return gone + [next_keys.left(seat) for seat in range(seated)]

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 
 from .bystander import Bystander
+from .finishing import has_anybody_finished
 from .handler import (
     Placement,
     RendezvousClosedError,
@@ -18,17 +19,16 @@ from .handler import (
     VerdictKind,
 )
 from .heart import Heart
-from .keys import RunKeys
+from .keys import RoundKeys, RunKeys
 from .naming import name_hosts
 from .placing import places_to_write, unoccupied
 from .records import History, Node, Roster
-from .round import DOOR, has_room, present, void_roster
+from .round import DOOR, has_room, present, seats_taken, void_roster
 from .sealing import VOID, Seat, refusal
 from .shortfall import progress
 from .store import Store
 from .timing import Timing
 from .wire import (
-    read_count,
     read_forming,
     read_node,
     read_roster,
@@ -107,7 +107,7 @@ class Joining:
         if not self._seats or self._is_standing_by:
             return ""
         keys, limits = self._run.round(self._round_number), self._node.limits
-        taken = self._store.add(keys.seats, 0) % DOOR
+        taken = seats_taken(self._store.add(keys.seats, 0))
         if taken > _MOST_READ:
             return progress(taken, {}, limits)
         names = [keys.node(number) for number in range(taken)]
@@ -134,7 +134,7 @@ class Joining:
             self._store,
             self._run,
             number,
-            taken - 1,
+            max(0, seats_taken(taken) - 1),
             self._node,
             self._timing,
             self._heart,
@@ -161,9 +161,7 @@ class Joining:
     def _stand_by(self, number: int, seat: Seat) -> History:
         """Wait, as a newcomer, for the end of the round before; ask for it if that has room."""
         before = self._run.round(number - 1)
-        roster_data, verdict_data, finished = self._store.get(
-            [before.roster, before.verdict, before.finished]
-        )
+        roster_data, verdict_data = self._store.get([before.roster, before.verdict])
         if roster_data is None:
             roster_data = self._await_roster(number - 1)
         roster = read_roster(before.roster, roster_data)
@@ -173,9 +171,7 @@ class Joining:
         # Also a spare that no round took, and that comes to the next one when all is over.
         has_waited = verdict_data is None or len(self._seats) > 1
         if verdict_data is None:
-            wanted = self._verdict_for(
-                roster, 0 if finished is None else read_count(before.finished, finished)
-            )
+            wanted = self._verdict_for(roster, before)
             verdict_data = (
                 self._bystander.await_verdict(self._store, before, roster)
                 if wanted is None
@@ -186,11 +182,11 @@ class Joining:
             raise ended(self._run, verdict, self._timing, has_waited=has_waited)
         return History(roster, verdict)
 
-    def _verdict_for(self, roster: Roster, finished: int) -> Verdict | None:
+    def _verdict_for(self, roster: Roster, keys: RoundKeys) -> Verdict | None:
         """Return the verdict that a newcomer asks for on a running round; None: it waits."""
         if not roster.members:
             return VOID
-        if has_room(roster, finished):
+        if has_room(roster) and not has_anybody_finished(self._store, keys, roster):
             return Verdict(VerdictKind.NODE_WAITING, reason=f"{self._node.host} is waiting to join")
         if len(self._seats) == 1:  # it may be one for many rounds
             log.warning(
@@ -251,7 +247,7 @@ def abort_run(store: Store, run: RunKeys, node: Node, reason: str) -> None:
 def _void(store: Store, run: RunKeys, number: int, node: Node) -> None:
     """Seal a round without members, if it isn't sealed."""
     keys = run.round(number)
-    taken = store.add(keys.seats, DOOR) % DOOR
+    taken = seats_taken(store.add(keys.seats, DOOR))
     void = void_roster(number, -1, read_history(store, run, number), mine=node.limits)
     standing = read_roster(keys.roster, store.create(keys.roster, write_roster(void)))
     if not standing.members:

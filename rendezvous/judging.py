@@ -5,15 +5,19 @@ judge, by the judge's own clock. Its silence is the time for which the judge has
 the same. Time for which the judge itself did not look doesn't count: it was paused, or could not
 reach the store, and in the latter case the others could not either. They may reach it a little
 later than the judge does. So after a look that took long, all have their full patience again; but
-not for ever, or no node would be missed while a store is slow.
+not for ever, or no node would be missed while a store is slow. Nor does time count for which a
+stranger has written over a node's beat, thirty times the patience at most.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from .keys import UNSURE_BEAT
 
 _MOST_EXCUSES = 3
+_MOST_UNSURE_PATIENCES = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +28,13 @@ class _Heard:
         beat: Its beat; None if none was there.
         since: When that was first seen, or excused last, by the judge's own clock.
         excuses: How often its silence was put down to the store since the beat changed.
+        unsure_s: For how long the beat could not be read since it changed.
     """
 
     beat: bytes | None
     since: float
     excuses: int = 0
+    unsure_s: float = 0.0
 
 
 class Judge:
@@ -60,17 +66,26 @@ class Judge:
             asked_at: When the store was asked.
             answered_at: When it had answered, by the same clock.
         """
+        attended_s = 0.0
         if self._looked_at is not None:
-            pause_s = max(0.0, asked_at - self._looked_at)
-            self._attended_s += min(pause_s, self._longest_pause_s)
+            attended_s = min(max(0.0, asked_at - self._looked_at), self._longest_pause_s)
+            self._attended_s += attended_s
         self._looked_at = answered_at
         was_in_trouble = answered_at - asked_at > self._longest_pause_s
         for name, beat in beats.items():
             heard = self._heard.get(name)
-            if heard is None or heard.beat != beat:
+            if heard is not None and beat == UNSURE_BEAT:
+                self._heard[name] = self._spared(heard, attended_s)
+            elif heard is None or heard.beat != beat:
                 self._heard[name] = _Heard(beat, self._attended_s)
             elif was_in_trouble and heard.excuses < _MOST_EXCUSES:
                 self._heard[name] = _Heard(beat, self._attended_s, heard.excuses + 1)
+
+    def _spared(self, heard: _Heard, seconds: float) -> _Heard:
+        """Return what was heard of a node, less a time that can't be judged."""
+        if heard.unsure_s >= _MOST_UNSURE_PATIENCES * self._patience_s:
+            return heard
+        return replace(heard, since=heard.since + seconds, unsure_s=heard.unsure_s + seconds)
 
     def silent(self) -> frozenset[str]:
         """Return the nodes that have been silent for as long as they may."""

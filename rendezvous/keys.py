@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+UNSURE_BEAT = b"?"
+"""What is read where somebody has written over a beat: neither a sign of life nor silence."""
+
 FIRST_BEAT = b"0"
 """Stands at the key of each beat from the start, so that all can be read in one call."""
 
@@ -33,13 +36,8 @@ class RoundKeys:
         """How the round ended, written once."""
         return f"{self.prefix}/verdict"
 
-    @property
-    def finished(self) -> str:
-        """Counter of the nodes whose workers all succeeded."""
-        return f"{self.prefix}/finished"
-
     def success(self, group_rank: int) -> str:
-        """Mark of this member that its workers all succeeded; what the counter rests on."""
+        """Mark of this member that its workers all succeeded."""
         return f"{self.prefix}/success/{group_rank}"
 
     def node(self, seat: int) -> str:
@@ -101,6 +99,11 @@ class RunKeys:
         return RoundKeys(f"{self.prefix}/round/{number}")
 
 
+def is_beat(key: str) -> bool:
+    """Return whether a sign of life stands at a key."""
+    return "/beat/" in key or "/seat_beat/" in key
+
+
 def may_count(key: str) -> bool:
     """Return whether what stands at a key may be a number that nodes add to."""
-    return key.endswith(("/seats", "/finished")) or "/shared/" in key
+    return key.endswith("/seats") or "/shared/" in key

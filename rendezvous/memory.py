@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 from .handler import RendezvousConnectionError
+from .store import count_in
 
 
 class _Wait:
@@ -76,7 +77,9 @@ class MemoryStore:
         """Add to a counter; see ``Store.add``."""
         with self._shelf.lock:
             self._check()
-            value = int(self._shelf.values.get(key, b"0")) + amount
+            value = count_in(self._shelf.values.get(key)) + amount
+            if amount == 0:
+                return value
             self._shelf.values[key] = str(value).encode()
             self._shelf.wake([key])
             return value

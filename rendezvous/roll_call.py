@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 
 from .handler import Placement
-from .keys import RoundKeys
+from .keys import UNSURE_BEAT, RoundKeys
 from .store import Store
 from .timing import Timing
 
@@ -47,5 +47,5 @@ def call_the_roll(
         unheard = {
             key: before
             for (key, before), beat in zip(unheard.items(), beats, strict=True)
-            if beat == before
+            if beat in (before, UNSURE_BEAT)
         }

@@ -10,8 +10,7 @@ that it isn't in, save those of the one before.
     roster       who takes part, in rank order; written once (``Roster``)
     place/<seat> what became of that seat; follows from the roster alone (``Place``)
     verdict      why the round ended; written once (``Verdict``)
-    finished     a counter: nodes whose workers have all succeeded
-    success/<rank>  mark of each of them, which is what counts: a counter can't be signed
+    success/<rank>  mark of a member whose workers have all succeeded
     seat_beat/<seat>, beat/<rank>   signs of life, rewritten all the time (``heart.py``)
 
 and beside the rounds ``run/<id>/round``, the run's own record, with the number of the round that
@@ -79,6 +78,12 @@ by that, then by host name (node2 before node10) and seat. If more are seated th
 take, survivors go before newcomers and early seats before late ones; the rest are spares, and take
 a seat in the next round.
 
+*Strangers.* Where the job has a secret, all that is written is signed (``signing.py``), but for the
+counters of seats. Nothing is concluded from them alone: a seat is taken by creating the record on
+it, so nobody gets one that another node has, and a number that no round has counts for none. A
+stranger who turns them holds nodes up, until they have looked for each other or have gone on to the
+next round.
+
 No clocks of two machines are compared: a deadline is its own node's, and a record has no date.
 
 This module has no store and no clock. What is read comes in as values, ``now`` among them.
@@ -96,6 +101,9 @@ from .records import History, Limits, Member, Node, NotTaken, Place, Roster
 
 DOOR = 1_000_000
 """More seats than any round has."""
+
+_MOST_SEATS = 20_000
+"""More than any job has nodes: who has turned a counter so far was no node."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +130,17 @@ class Await:
 
 
 Decision = Seal | GiveUp | Await
+
+
+def seats_taken(counted: int, known: int = 0) -> int:
+    """Return how many seats of a round are taken, the last of them perhaps in vain.
+
+    Args:
+        counted: What the counter of seats says.
+        known: How many must be taken at least, whatever that says.
+    """
+    taken = counted % DOOR
+    return max(known, taken if taken <= _MOST_SEATS else 0)
 
 
 def limits_of_run(seated: Mapping[int, Node], history: History | None) -> Limits | None:
@@ -307,14 +326,9 @@ def absent_members(seated: Mapping[int, Node], history: History) -> set[int]:
     return set(range(len(history.roster.members))) - back
 
 
-def has_room(roster: Roster, finished: int) -> bool:
-    """Return whether a running round should end for a newcomer.
-
-    Args:
-        roster: Who takes part.
-        finished: How many of them have finished.
-    """
-    return 0 < len(roster.members) < roster.limits.max_nodes and finished == 0
+def has_room(roster: Roster) -> bool:
+    """Return whether a running round could take a newcomer, unless a member has finished."""
+    return 0 < len(roster.members) < roster.limits.max_nodes
 
 
 def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:

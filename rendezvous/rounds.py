@@ -35,7 +35,7 @@ from .parameters import RendezvousParameters
 from .ports import PortClaim
 from .records import History, Limits, Node, Origin, Roster
 from .roll_call import call_the_roll
-from .round import DOOR
+from .round import seats_taken
 from .round_store import RoundStore
 from .signing import secret_of
 from .store import Connection, Store
@@ -248,7 +248,7 @@ class RoundRendezvous(RoundHandler):
         if self._place is None:
             return 0
         store, place, _ = self._current_round()
-        return store.add(self._run.round(place.round + 1).seats, 0) % DOOR
+        return seats_taken(store.add(self._run.round(place.round + 1).seats, 0))
 
     def shutdown(self) -> bool:
         """Leave the run, without ending it for the others, and release the store.

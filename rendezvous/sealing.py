@@ -16,7 +16,7 @@ from .handler import (
     VerdictKind,
 )
 from .heart import Heart
-from .keys import FIRST_BEAT, RunKeys
+from .keys import RunKeys
 from .lookout import Lookout
 from .placing import places_to_write, unoccupied
 from .records import History, Limits, Node, Place, Roster
@@ -30,6 +30,7 @@ from .round import (
     draw_roster,
     limits_of_run,
     place_of,
+    seats_taken,
 )
 from .shortfall import shortfall
 from .store import Store
@@ -88,13 +89,19 @@ class Seat:
         self._has_left = False
 
     def take(self) -> None:
-        """Write the node's record, and let its heart beat here."""
-        beat = self._keys.seat_beat(self._number)
+        """Write the node's record, and let its heart beat here.
+
+        Here, or on the next seat that is free: the counter of seats gives each number to one node,
+        unless a stranger has turned it.
+        """
         with self._record_lock:
-            if not self._has_left:
-                self._heart.beat_at(beat)
-                record = write_node(self._node)
-                self._store.set({self._keys.node(self._number): record, beat: FIRST_BEAT})
+            if self._has_left:
+                return
+            record = write_node(self._node)
+            self._heart.beat_at(self._keys.seat_beat(self._number))
+            while self._store.create(self._keys.node(self._number), record) != record:
+                self._number += 1
+                self._heart.beat_at(self._keys.seat_beat(self._number))
 
     def leave(self) -> None:
         """Take the record back; end the round if it was sealed with this node in it meanwhile."""
@@ -196,7 +203,7 @@ class Seat:
             if taken != before:
                 changed_at = self._clock()
             history = read_history()
-            seated = self._read_nodes(range(taken % DOOR))
+            seated = self._read_nodes(range(seats_taken(taken, self._number + 1)))
             self._check_limits(limits_of_run(seated, history))
             decision = self._decide(seated, history, changed_at, deadline)
             if isinstance(decision, Seal) or taken >= DOOR:
@@ -236,7 +243,7 @@ class Seat:
 
     def _seal(self, seated: Mapping[int, Node], history: History | None) -> Place:
         behind_the_door = self._store.add(self._keys.seats, DOOR)
-        taken = behind_the_door % DOOR
+        taken = seats_taken(behind_the_door, max(seated) + 1)
         # Another node seals, too: its members must hear of it before they are missed.
         place = self._standing_place() if behind_the_door >= 2 * DOOR else None
         if place is not None:
@@ -266,7 +273,8 @@ class Seat:
         if roster is None:
             return None
         standing = self._read_roster(roster)
-        taken = self._store.add(self._keys.seats, 0) % DOOR
+        known = max((member.seat for member in standing.members), default=self._number) + 1
+        taken = seats_taken(self._store.add(self._keys.seats, 0), known)
         self._store.set(places_to_write(self._run, standing, taken))
         return place_of(standing, self._number)
 
@@ -303,7 +311,7 @@ class Seat:
 
         The node that took that has died before it wrote its record.
         """
-        taken = self._store.add(self._keys.seats, 0) % DOOR
+        taken = seats_taken(self._store.add(self._keys.seats, 0), self._number + 1)
         return self._read_nodes(number for number in range(taken) if number not in seated)
 
     def _parse_nodes(

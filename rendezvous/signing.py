@@ -7,6 +7,11 @@ refused like one that was made up.
 A value that doesn't verify counts as missing: it is not read, a wait goes on, and ``create``
 replaces it, in one atomic step. So it changes nothing, but for a warning that names its key.
 
+A sign of life that goes missing would do harm, though: its node would be thrown out. So it stands
+at a second key, too, whose name only those know who have the secret; it is read where the first
+holds something else. Where that was found and written over as well, ``UNSURE_BEAT`` is read, which
+is no silence.
+
 What a signature can't do: counters are the store's own and bear none. Nothing is concluded from
 them alone; a stranger who turns them, or deletes keys, can hold a job up, and no more. Nor does it
 hide anything: values travel as they are, unless the store's connection is encrypted.
@@ -21,7 +26,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 from .handler import RendezvousStateError
-from .keys import may_count
+from .keys import UNSURE_BEAT, is_beat, may_count
 from .parameters import SECRET_VARIABLE, RendezvousParameters
 from .store import Store
 
@@ -63,6 +68,10 @@ class Secret:
         )
         return value if good else None
 
+    def second_key(self, key: str) -> str:
+        """Return a name beside a key that nobody else can guess."""
+        return f"{key}/{self._signature(key, b'second')[:32].decode()}"
+
     def _signature(self, key: str, value: bytes) -> bytes:
         name = key.encode("utf-8", "surrogateescape")
         # With its length before it, no key can run on into the value.
@@ -90,12 +99,42 @@ class SignedStore:
 
     def set(self, values: Mapping[str, bytes]) -> None:
         """Write values; see ``Store.set``."""
-        self._store.set({key: self._secret.sign(key, value) for key, value in values.items()})
+        seconds = {
+            self._secret.second_key(key): value for key, value in values.items() if is_beat(key)
+        }
+        signed = {**values, **seconds}
+        self._store.set({key: self._secret.sign(key, value) for key, value in signed.items()})
 
     def get(self, keys: Sequence[str]) -> list[bytes | None]:
-        """Return values, None for each that isn't there or isn't signed; see ``Store.get``."""
-        pairs = zip(keys, self._store.get(keys), strict=True)
-        return [None if data is None else self._verify(key, data) for key, data in pairs]
+        """Return values, None for each that isn't there or isn't signed; see ``Store.get``.
+
+        ``UNSURE_BEAT`` for a sign of life that was written over.
+        """
+        found = dict(zip(keys, self._store.get(keys), strict=True))
+        read = {
+            key: None if data is None else self._verify(key, data) for key, data in found.items()
+        }
+        missing = [key for key, value in read.items() if value is None and is_beat(key)]
+        if missing:
+            read |= self._second_beats(missing, found)
+        return [read[key] for key in keys]
+
+    def _second_beats(
+        self, keys: Sequence[str], found: Mapping[str, bytes | None]
+    ) -> dict[str, bytes | None]:
+        """Return signs of life that could not be read where they should be.
+
+        Args:
+            keys: Where they should be.
+            found: What stands there.
+        """
+        names = [self._secret.second_key(key) for key in keys]
+        beats: dict[str, bytes | None] = {}
+        for key, name, data in zip(keys, names, self._store.get(names), strict=True):
+            value = None if data is None else self._verify(name, data)
+            is_forged = found[key] is not None or data is not None
+            beats[key] = UNSURE_BEAT if value is None and is_forged else value
+        return beats
 
     def create(self, key: str, value: bytes, instead_of: bytes = b"") -> bytes:
         """Write a value once; see ``Store.create``.

@@ -13,15 +13,18 @@ Four habits of TCPStore shape it:
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from .handler import RendezvousConnectionError, RendezvousError
+from .store import count_in
 from .telling import Told
 from .unanswered import AnswerWatch
 from .waits import Waits
 
 _CLOSING_S = 1.0
+_MOST_REPAIRS = 100
 
 _T = TypeVar("_T")
 
@@ -80,8 +83,34 @@ class TcpStore:
         return TcpStore(self._endpoint, self._connect, watch=self._watch)
 
     def add(self, key: str, amount: int) -> int:
-        """Add to a counter; see ``Store.add``."""
-        return int(self._call(self._open_client().add, key, amount))
+        """Add to a counter; see ``Store.add``.
+
+        To a key that is no number TCPStore does not add: it closes the connection.
+        """
+        if amount == 0:
+            return count_in(self.get([key])[0])
+        try:
+            return int(self._call(self._open_client().add, key, amount))
+        except RendezvousConnectionError as error:
+            lost = error
+        for _ in range(_MOST_REPAIRS):
+            if not self._repair(key):
+                raise lost
+            with contextlib.suppress(RendezvousConnectionError):
+                return int(self._call(self._open_client().add, key, amount))
+        raise lost
+
+    def _repair(self, key: str) -> bool:
+        """Connect anew, and begin a counter anew that is no number; return whether that was so."""
+        if self._silence:
+            return False
+        self._client = self._call(self._connect)
+        (data,) = self.get([key])
+        if data is None or data == b"%d" % count_in(data):
+            return False
+        # What a stranger has written meanwhile is no number either: the caller finds out.
+        self.create(key, b"0", data)
+        return True
 
     def set(self, values: Mapping[str, bytes]) -> None:
         """Write values; see ``Store.set``."""

@@ -12,7 +12,7 @@ import json
 from typing import Any
 
 from .addresses import MAX_PORT
-from .fields import MAX_COUNT, Record
+from .fields import Record
 from .handler import (
     Placement,
     RendezvousStateError,
@@ -45,6 +45,15 @@ def read_forming(key: str, data: bytes) -> int:
         RendezvousStateError: It is no such record, or the run speaks another version.
     """
     return _unpack(key, "run", data, MAX_RECORD_BYTES).count("forming")
+
+
+def is_forming(data: bytes) -> bool:
+    """Return whether this is a run's own record, of whatever version."""
+    try:
+        fields = json.loads(data)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(fields, dict) and "elrun" in fields
 
 
 def write_node(node: Node) -> bytes:
@@ -182,17 +191,6 @@ def read_verdict(key: str, data: bytes) -> Verdict:
         details=record.mapping("details"),
         lost=tuple(record.counts("lost")),
     )
-
-
-def read_count(key: str, data: bytes) -> int:
-    """Return the value of a counter.
-
-    Raises:
-        RendezvousStateError: It is none.
-    """
-    if not data.isdigit() or len(data) > len(str(MAX_COUNT)):
-        raise RendezvousStateError(f"{key}: {data[:40]!r} is no count")
-    return int(data)
 
 
 def _pack(kind: str, fields: dict[str, Any], limit: int) -> bytes:

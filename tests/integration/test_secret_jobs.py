@@ -1,9 +1,17 @@
 """Jobs of several agents that share a secret, and those who don't know it."""
 
+import threading
 from pathlib import Path
 
 import pytest
+from elrun.rendezvous.addresses import parse_endpoint
+from elrun.rendezvous.c10d import Reach
 from elrun.rendezvous.etcd_server import EtcdServer
+from elrun.rendezvous.etcd_settings import etcd_settings
+from elrun.rendezvous.etcd_v3 import EtcdV3Store
+from elrun.rendezvous.etcd_v3_client import Gateway
+from elrun.rendezvous.keys import RunKeys
+from elrun.rendezvous.parameters import RendezvousParameters
 
 pytestmark = pytest.mark.integration
 
@@ -110,3 +118,65 @@ def test_a_secret_that_cannot_be_had_is_bad_usage(agent, script, setting, senten
     assert 2 == code
     assert sentence in err
     assert "Traceback" not in err
+
+
+def stranger_at(endpoint):
+    """Return a connection to the store of one who knows the protocol, and not the secret."""
+    backend, address = endpoint[1], endpoint[3]
+    if backend == "c10d":
+        return Reach(parse_endpoint(address), False, None, 30)(threading.Event()).store
+    settings = etcd_settings(RendezvousParameters(backend, address, "job", 1, 1))
+    gateways = [Gateway(settings, each) for each in settings.endpoints]
+    store = EtcdV3Store(settings.name, gateways, RunKeys("job").prefix)
+    store.open()
+    return store
+
+
+class Flood:
+    """Writes junk over some keys for as long as it lasts."""
+
+    def __init__(self, store, keys):
+        self._store = store
+        self._keys = keys
+        self._is_over = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def _run(self):
+        number = 0
+        while not self._is_over.wait(0.01):
+            number += 1
+            self._store.set(dict.fromkeys(self._keys, b"junk %d" % number))
+
+    def __enter__(self):
+        self._thread.start()
+
+    def __exit__(self, *_):
+        self._is_over.set()
+        self._thread.join()
+        self._store.close()
+
+
+WORK = """
+import os, sys, time
+print("nodes", os.environ["GROUP_WORLD_SIZE"], flush=True)
+time.sleep(6)
+if os.environ["TORCHELASTIC_RESTART_COUNT"] == "0" and os.environ["RANK"] == "1":
+    sys.exit(3)
+"""
+
+
+def test_a_stranger_who_floods_counters_and_beats_ends_and_restarts_nothing(
+    agent, endpoint, script, secret_file
+):
+    """The workers run on, one fails and is restarted, all succeed: as if nobody were there."""
+    path = script(WORK)
+    jobs = [agent("--rdzv-conf", secret_file, "--max-restarts", 1, path) for _ in range(2)]
+    for job in jobs:
+        job.wait_for_line("nodes 2")
+    rounds = [RunKeys("job").round(number) for number in range(3)]
+    counters = [name for each in rounds for name in (each.seats, f"{each.prefix}/finished")]
+    beats = [each.beat(rank) for each in rounds for rank in range(2)]
+    with Flood(stranger_at(endpoint), [*counters, *beats]):
+        ends = [job.finish() for job in jobs]
+
+    assert [(0, "nodes 2\nnodes 2\n")] * 2 == [end[:2] for end in ends], ends

@@ -61,7 +61,7 @@ def before_the_places(name, *args):
 
 
 def before_its_record(name, *args):
-    return name == "set" and ROUND_0.node(0) in args[0]
+    return name == "create" and args[0] == ROUND_0.node(0)
 
 
 @pytest.mark.parametrize("moment", [at_the_door, before_the_roster, before_the_places])

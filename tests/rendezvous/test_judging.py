@@ -56,6 +56,20 @@ HISTORIES = {
         [*steady(0, 3, a="1"), (3.5, {"a": "1"}, 10)],
         set(),
     ),
+    "somebody writes over its beat": ([*steady(0, 1, a="1"), *steady(1.5, 55, a="?")], set()),
+    "somebody writes over its beat for ever": (
+        [*steady(0, 1, a="1"), *steady(1.5, 63, a="?")],
+        {"a"},
+    ),
+    "its beat is written over from the first look on": (steady(0, 55, a="?"), set()),
+    "silent before and after its beat was written over": (
+        [*steady(0, 1, a="1"), *steady(1.5, 9, a="?"), *steady(9.5, 10.5, a="1")],
+        {"a"},
+    ),
+    "alive while its beat is written over now and then": (
+        [(n / 2, {"a": "?" if n % 4 else str(n)}) for n in range(400)],
+        set(),
+    ),
     "a store that is always slow": (
         [(n, {"a": "1"}, n + 0.8) for n in range(20)],
         {"a"},

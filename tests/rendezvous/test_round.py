@@ -7,6 +7,7 @@ import pytest
 from elrun.rendezvous.handler import Verdict, VerdictKind
 from elrun.rendezvous.records import History, Limits, Member, Node, NotTaken, Origin, Roster
 from elrun.rendezvous.round import (
+    DOOR,
     Await,
     GiveUp,
     Seal,
@@ -18,6 +19,7 @@ from elrun.rendezvous.round import (
     place_of,
     places_of,
     restarts_after,
+    seats_taken,
     void_roster,
 )
 
@@ -312,14 +314,30 @@ def test_no_two_nodes_share_a_rank(seed):
     assert [list(range(len(each))) for each in everyone] == [sorted(each) for each in everyone]
 
 
-def test_a_running_round_has_room_below_its_maximum_until_a_node_has_finished():
-    """A newcomer must not restart a job that is about to end, nor one that is full."""
-    assert [True, False, False, False] == [
-        has_room(roster(A, B), 0),
-        has_room(roster(A, B), 1),
-        has_room(roster(A, B, C), 0),
-        has_room(void_roster(0, 0, None, mine=Limits(2, 3)), 0),
+def test_a_running_round_has_room_below_its_maximum():
+    """A newcomer must not restart a job that is full."""
+    assert [True, False, False] == [
+        has_room(roster(A, B)),
+        has_room(roster(A, B, C)),
+        has_room(void_roster(0, 0, None, mine=Limits(2, 3))),
     ]
+
+
+COUNTED = {
+    "none": (0, 0, 0),
+    "some": (3, 0, 3),
+    "some, and the door is shut": (DOOR + 3, 0, 3),
+    "some, and two have shut the door": (2 * DOOR + 3, 0, 3),
+    "fewer than are known": (1, 4, 4),
+    "less than none": (-3, 2, 2),
+    "more than any job has": (500_000, 2, 2),
+}
+
+
+@pytest.mark.parametrize(("counted", "known", "taken"), COUNTED.values(), ids=COUNTED)
+def test_a_counter_of_seats_is_believed_within_reason(counted, known, taken):
+    """A stranger may have turned it."""
+    assert taken == seats_taken(counted, known)
 
 
 def test_natural_order_is_total_on_any_names():

@@ -5,7 +5,7 @@ import threading
 import pytest
 from elrun.rendezvous.entry import enter_run
 from elrun.rendezvous.handler import RendezvousStateError, Verdict, VerdictKind
-from elrun.rendezvous.keys import RunKeys
+from elrun.rendezvous.keys import UNSURE_BEAT, RunKeys
 from elrun.rendezvous.parameters import RendezvousParameters
 from elrun.rendezvous.signing import Secret, SignedStore, secret_of
 from elrun.rendezvous.wire import write_forming, write_verdict
@@ -224,14 +224,115 @@ def test_a_forged_verdict_ends_nothing(memory_job, memory, forged):
     assert failed == other.await_verdict()
 
 
-def test_who_turns_the_counter_of_the_finished_finishes_nobody(memory_job, memory):
-    """A counter can't be signed, so the marks of the nodes are what counts."""
-    one, other = memory_job.some(2, secret=OURS)
-    memory_job.rendezvous([one, other])
-    memory.add(RUN.round(0).finished, 1)
-    one.handler.arrive()
-    verdict = one.handler.verdict()
-    other.handler.arrive()
+TURNED = [b"junk", b"", b"0", b"1", b"-7", b"40", b"500000", b"9" * 30]
 
-    assert verdict is None
-    assert VerdictKind.DONE == one.await_verdict().kind
+
+@pytest.mark.parametrize("turned", TURNED)
+def test_who_turns_the_counter_of_seats_gives_nobody_the_seat_of_another(
+    memory_job, memory, turned
+):
+    """Both meet all the same: a seat is who has created the record on it."""
+    lively = {"heartbeat_s": 0.02, "patience_s": 0.1, "deputy_s": 0.02, "straggler_s": 0.1}
+    first = memory_job.node(secret=OURS, **lively).join()
+    assert memory.wait([RUN.round(0).node(0)], PATIENCE_S)
+    memory.set({RUN.round(0).seats: turned})
+    second = memory_job.node(secret=OURS, **lively).join()
+
+    places = [each.result(PATIENCE_S).placement for each in (first, second)]
+    assert [0, 1] == sorted(place.group_rank for place in places)
+    assert 1 == len({place.round for place in places})
+
+
+@pytest.mark.parametrize("turned", TURNED)
+def test_counters_that_are_turned_while_workers_run_end_nothing(memory_job, memory, turned):
+    """Those that run fail, restart and finish; what stood there is nobody's concern."""
+    lively = {"heartbeat_s": 0.02, "patience_s": 0.2, "deputy_s": 0.02, "straggler_s": 0.1}
+    nodes = memory_job.some(2, secret=OURS, max_restarts=1, **lively)
+    memory_job.rendezvous(nodes)
+    counters = [*(RUN.round(n).seats for n in (0, 1)), f"{RUN.round(0).prefix}/finished"]
+    memory.set(dict.fromkeys(counters, turned))
+    nodes[0].handler.conclude(Verdict(VerdictKind.WORKER_FAILED, 0, "rank 0 failed"))
+    nodes[1].await_verdict()
+    memory_job.rendezvous(nodes)
+    for node in nodes:
+        node.handler.arrive()
+
+    assert [VerdictKind.DONE] * 2 == [node.await_verdict().kind for node in nodes]
+
+
+@pytest.mark.parametrize("junk", [b"junk", b"", b"[1]", b"\x80"])
+def test_junk_in_place_of_the_runs_record_keeps_nobody_out(memory_job, memory, junk):
+    """It was no elrun that wrote it, so there is nothing to be told apart from."""
+    memory.set({RUN.record: junk})
+
+    places = memory_job.rendezvous(memory_job.some(2, secret=OURS))
+    assert [0, 1] == sorted(place.group_rank for place in places)
+
+
+BEAT = RUN.round(0).beat(1)
+
+
+@pytest.mark.parametrize("forged", [b"junk", Secret(THEIRS).sign(BEAT, b"7")])
+def test_a_beat_that_is_written_over_is_read_where_only_friends_look(store, memory, forged):
+    """A stranger who knows the protocol knows the first key, and not the second."""
+    store.set({BEAT: b"7"})
+    memory.set({BEAT: forged})
+
+    assert [b"7"] == store.get([BEAT])
+
+
+def test_a_beat_that_is_written_over_everywhere_is_neither_life_nor_silence(store, memory):
+    """Somebody has listed the keys: nobody can know how the node is."""
+    store.set({BEAT: b"7"})
+    memory.set(dict.fromkeys([BEAT, Secret(OURS).second_key(BEAT)], b"junk"))
+
+    assert [UNSURE_BEAT] == store.get([BEAT])
+
+
+def test_a_beat_that_is_not_there_is_none(store):
+    """As without a secret."""
+    assert [None] == store.get([BEAT])
+
+
+class Flood:
+    """A stranger who writes over some keys for as long as this lasts."""
+
+    def __init__(self, memory, keys):
+        self._is_over = threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(memory.connect(), keys))
+
+    def _run(self, store, keys):
+        number = 0
+        while not self._is_over.wait(0.001):
+            number += 1
+            store.set(dict.fromkeys(keys, b"junk %d" % number))
+
+    def __enter__(self):
+        self._thread.start()
+
+    def __exit__(self, *_):
+        self._is_over.set()
+        self._thread.join()
+
+
+def test_who_floods_the_beats_of_nodes_throws_none_out(memory_job, memory):
+    """They run on for many times the patience."""
+    lively = {"heartbeat_s": 0.02, "patience_s": 0.2}
+    nodes = memory_job.some(3, (3, 3), secret=OURS, **lively)
+    memory_job.rendezvous(nodes)
+    with Flood(memory, [RUN.round(0).beat(rank) for rank in range(3)]):
+        is_over = nodes[0].changed.wait(2.0)
+
+    assert (False, [None] * 3) == (is_over, [node.handler.verdict() for node in nodes])
+
+
+def test_a_node_that_dies_is_missed_although_its_beat_is_flooded(memory_job, memory):
+    """A stranger can't keep it alive by junk."""
+    lively = {"heartbeat_s": 0.02, "patience_s": 0.2}
+    nodes = memory_job.some(3, (3, 3), secret=OURS, **lively)
+    memory_job.rendezvous(nodes)
+    with Flood(memory, [RUN.round(0).beat(rank) for rank in range(3)]):
+        nodes[2].handler._heart.rest()
+        verdict = nodes[0].await_verdict()
+
+    assert (VerdictKind.NODE_LOST, 1) == (verdict.kind, len(verdict.lost))

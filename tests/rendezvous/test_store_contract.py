@@ -35,6 +35,16 @@ def test_a_counter_is_read_as_digits(store):
     assert [b"12"] == store.get(["round/seats"])
 
 
+@pytest.mark.parametrize("junk", [b"junk", b"", b"9" * 30, b".5", b"\x80"])
+def test_junk_in_place_of_a_counter_counts_for_nothing(store, junk):
+    """A stranger who writes there breaks no connection, and the next nodes count from 0."""
+    stranger = getattr(store, "_store", store)  # one who knows no secret
+    stranger.set({"round/seats": junk})
+
+    assert 0 == store.add("round/seats", 0)
+    assert [1, 3] == [store.add("round/seats", each) for each in (1, 2)]
+
+
 def test_concurrent_adds_give_different_numbers(connect):
     """No two nodes get one seat."""
     stores = [connect() for _ in range(4)]

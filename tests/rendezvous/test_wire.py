@@ -13,7 +13,6 @@ from elrun.rendezvous.handler import (
 from elrun.rendezvous.records import Limits, Member, Node, NotTaken, Origin, Roster
 from elrun.rendezvous.wire import (
     MAX_VERDICT_BYTES,
-    read_count,
     read_node,
     read_place,
     read_roster,
@@ -169,10 +168,3 @@ def test_names_beyond_ascii_survive():
     node = Node(name, "::1", 1, 1, name, Limits(1, 1))
 
     assert node == read_node("some/key", write_node(node))
-
-
-@pytest.mark.parametrize("data", [b"", b"-1", b"1.5", b"1e3", b" 1", b"9" * 40])
-def test_a_counter_that_is_none_is_refused(data):
-    """A counter is a few digits."""
-    with pytest.raises(RendezvousStateError, match="is no count"):
-        read_count("some/key", data)

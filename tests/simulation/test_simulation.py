@@ -61,8 +61,14 @@ def finds(words, seeds, **planted):
     return any(re.search(words, History(seed, **planted).run().violation) for seed in range(seeds))
 
 
-class _TornCounter:
+class _TornSeats:
     """Takes a seat in two steps, between which another node may take the same one."""
+
+    def create(self, key, value, instead_of=b""):
+        if "/node/" in key:
+            self.set({key: value})
+            return value
+        return super().create(key, value, instead_of)
 
     def add(self, key, amount):
         if amount != 1 or not key.endswith("/seats"):
@@ -96,8 +102,8 @@ def both_kinds(bug):
 
 
 def test_two_nodes_on_one_seat_are_found():
-    """A counter that isn't atomic gives one number twice."""
-    assert finds(r"both sit on seat \d+ of round", 50, connections=both_kinds(_TornCounter))
+    """A counter that isn't atomic gives a number twice; nor is a record created there."""
+    assert finds(r"both sit on seat \d+ of round", 50, connections=both_kinds(_TornSeats))
 
 
 def test_a_verdict_that_is_overwritten_is_found():

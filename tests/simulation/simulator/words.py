@@ -98,9 +98,7 @@ def _in_words(name, args, answer):
 
 
 def _addition(key, amount, value):
-    what, number, _ = parse(key)
-    if what == "finished":
-        return f"is counted among those who have finished in round {number}"
+    _, number, _ = parse(key)
     if amount == DOOR:
         return f"shuts the door of round {number}"
     if amount == 0:
