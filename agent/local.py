@@ -32,6 +32,7 @@ from .environment import (
     worker_environment,
 )
 from .guardian import Guardian
+from .log_folders import make_folders
 from .log_relay import relayed_logs
 from .logs import LogsSpecs
 from .measuring import measured
@@ -160,23 +161,26 @@ class LocalElasticAgent(SimpleElasticAgent):
 
     def _start_processes(self, worker_group: WorkerGroup) -> PContext:
         spec = worker_group.spec
+        envs = {
+            worker.local_rank: worker_environment(
+                worker,
+                worker_group,
+                restart_count=self._restart_count,
+                run_id=self._rounds.get_run_id(),
+                use_agent_store=self._rounds.use_agent_store,
+                inherited=self._environ,
+            )
+            | self._timer_environment()
+            for worker in worker_group.workers
+        }
         return start_processes(
             name=spec.role,
             entrypoint=spec.entrypoint or "",
             args={w.local_rank: _fill_in(spec.args, w.local_rank) for w in worker_group.workers},
-            envs={
-                worker.local_rank: worker_environment(
-                    worker,
-                    worker_group,
-                    restart_count=self._restart_count,
-                    run_id=self._rounds.get_run_id(),
-                    use_agent_store=self._rounds.use_agent_store,
-                    inherited=self._environ,
-                )
-                | self._timer_environment()
-                for worker in worker_group.workers
-            },
-            logs_specs=self._logs_specs,
+            envs=envs,
+            logs_specs=make_folders(
+                self._logs_specs, envs, self._wake, lambda timeout_s: self._wait((), timeout_s)
+            ),
             log_line_prefixes=self._log_line_prefixes(worker_group),
             start_method=self._start_method,
             duplicate_stdout_filters=spec.duplicate_stdout_filters,

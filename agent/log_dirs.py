@@ -1,23 +1,55 @@
-"""Makes and removes the directories that log files and error files stand in."""
+"""Makes and removes the directories that log files and error files stand in.
+
+A file system may hang, and a process that waits for it in the kernel hears no signal: so what is
+done outside the agent's loop is done in a thread.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import itertools
+import logging
 import os
+import threading
 
+from .calling import Call
 from .environ import inherited_environment
+
+log = logging.getLogger(__name__)
+
+PATIENCE_S = 5.0
+"""How long a file system may take before a line says that the job waits for it."""
+
+_REMOVAL_S = 2.0
 
 _MAX_NAME_LENGTH = 60  # in letters of up to four bytes: a file name has room for 255
 
 
 def make_usable(log_dir: str) -> None:
-    """Make a directory that the user named, where it is missing.
+    """Make a directory that the user named, where it is missing; a signal's handler may raise.
 
     Raises:
         ValueError: It can't be made, or written to.
     """
+    done = threading.Event()
+    call = Call(lambda: _make_usable(log_dir), done.set)
+    if not done.wait(PATIENCE_S):
+        tell_of_a_hang(log_dir)
+        done.wait()
+    call.result()
+
+
+def tell_of_a_hang(folder: str) -> None:
+    """Warn that folders for log files are waited for."""
+    log.warning(
+        "folders for log files can't be made in %s: its file system does not answer, and the job "
+        "waits for it",
+        repr(folder) if folder else "the folder for temporary files",
+    )
+
+
+def _make_usable(log_dir: str) -> None:
     try:
         os.makedirs(log_dir, exist_ok=True)
     except OSError as error:
@@ -81,7 +113,13 @@ def make_attempt_dir(run_dir: str, restarts: str, nprocs: int) -> str:
 
 
 def remove_empty(root: str) -> None:
-    """Remove a directory and those below it, as far as there are no files in them."""
+    """Remove a directory and those below it, as far as there are no files in them, within 2 s."""
+    done = threading.Event()
+    Call(lambda: _remove_empty(root), done.set)
+    done.wait(_REMOVAL_S)
+
+
+def _remove_empty(root: str) -> None:
     for path, _, _ in os.walk(root, topdown=False):
         with contextlib.suppress(OSError):  # there are
             os.rmdir(path)

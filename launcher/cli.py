@@ -83,7 +83,8 @@ def _run(
 ) -> _End:
     try:
         given, notices = parse(args, environment)
-        plan = compose(given, environment)
+        with logging_to(console, environment.log_level):  # a folder for logs may take long
+            plan = compose(given, environment)
     except Answered:
         return _End(ExitCode.SUCCESS)
     except Refusal as refusal:

@@ -1,0 +1,73 @@
+"""Jobs whose folder for log files is on a file system that does not answer."""
+
+import os
+import signal
+import subprocess
+
+import pytest
+from job_kit import until
+
+pytestmark = pytest.mark.integration
+
+WAIT_THEN_FAIL = """
+import os, select, sys
+while not os.path.exists("go"):
+    select.select([], [], [], 0.02)
+sys.exit(3)
+"""
+
+
+@pytest.fixture(name="hang")
+def _hang():
+    """Put a file system over a folder: each call to it waits until the test has ended."""
+    mounted = []
+
+    def mount(path):
+        path.mkdir(exist_ok=True)
+        try:
+            fd = os.open("/dev/fuse", os.O_RDWR)
+        except OSError:
+            pytest.skip("there is no FUSE here")
+        options = f"fd={fd},rootmode=40000,user_id={os.getuid()},group_id={os.getgid()}"
+        command = ["mount", "-i", "-t", "fuse", "-o", options, "elrun-test", path]
+        # Nobody reads from the descriptor, so that no request is ever answered.
+        if subprocess.run(command, check=False, pass_fds=[fd], capture_output=True).returncode:
+            os.close(fd)
+            pytest.skip("a file system can't be mounted here")
+        mounted.append((fd, path))
+
+    yield mount
+    for fd, path in mounted:
+        os.close(fd)  # those who still wait get an error
+        subprocess.run(["umount", "--lazy", path], check=True)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_log_folder_that_hangs_is_named_and_a_signal_still_ends_the_job(
+    elrun, script, tmp_path, hang, number, code
+):
+    """At the start, where it is made or looked at."""
+    hang(tmp_path / "hung")
+    job = elrun("--log-dir", "hung/logs", script(""))
+    sentence = job.process.stderr.readline()
+    job.signal(number)
+
+    assert sentence == (
+        "elrun: folders for log files can't be made in 'hung/logs': its file system does not "
+        "answer, and the job waits for it\n"
+    )
+    assert code == job.finish()[0]
+
+
+def test_a_restart_whose_log_folder_hangs_can_be_ended(elrun, script, tmp_path, hang):
+    """The agent hears the signal while the next attempt's folder is made."""
+    job = elrun("--log-dir", "logs", "--max-restarts", 1, script(WAIT_THEN_FAIL))
+    until(lambda: list(tmp_path.glob("logs/*/attempt_0/0")))
+    (run_folder,) = tmp_path.glob("logs/*")
+    hang(run_folder)
+    (tmp_path / "go").touch()
+    while "folders for log files" not in (line := job.process.stderr.readline()):
+        assert line
+    job.signal(signal.SIGTERM)
+
+    assert 143 == job.finish()[0]
