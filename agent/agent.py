@@ -382,7 +382,7 @@ class SimpleElasticAgent(Recording, Measuring, ElasticAgent):
     def _await_verdict(self, deadline: float) -> None:
         while self._rounds.verdict() is None:
             left_s = deadline - time.monotonic()
-            if left_s <= 0 and self._rounds.is_needed_by_others:
+            if left_s <= 0 and self._is_needed_by_others:
                 log.warning(
                     "the other nodes have not finished within %g s: this one stays, since it "
                     "hosts the store that they need",
@@ -426,6 +426,11 @@ class SimpleElasticAgent(Recording, Measuring, ElasticAgent):
     def _group_rank(self) -> int:
         rank = self._worker_group.group_rank
         return -1 if rank is None else rank
+
+    @property
+    def _is_needed_by_others(self) -> bool:
+        """Whether the other nodes lose a store that they need when this one leaves."""
+        return self._rounds.is_needed_by_others
 
     @property
     def _usable_restarts(self) -> int:

@@ -39,6 +39,7 @@ from .measuring import measured
 from .older_steps import call_shutdown
 from .processes import PContext, start_processes
 from .signals import DEFAULT_SIGNALS, SignalInbox
+from .store_host import StoreHost
 from .wakeup import Wakeup
 from .worker import RunResult, UsageError, WorkerGroup, WorkerSpec, WorkerState
 
@@ -107,6 +108,7 @@ class LocalElasticAgent(SimpleElasticAgent):
         self._guardian: Guardian | None = None
         self._modules = tuple(preload)
         self._preloading: Preloading | None = None
+        self._store_host = StoreHost(self._environ, spec.master_port)
         self._pcontext: PContext | None = None
         self._binding = _binding_of(spec)
         self._health: AgentHealth | None = None
@@ -139,6 +141,7 @@ class LocalElasticAgent(SimpleElasticAgent):
                 self._preloading = self._begin_preloading(self._guardian)
             return super().run(role)
         finally:
+            self._store_host.end()
             if self._health is not None:
                 self._health.stop()
             if self._watchdog is not None:
@@ -157,7 +160,9 @@ class LocalElasticAgent(SimpleElasticAgent):
             raise UsageError(str(error)) from error
         if self._watchdog is not None:
             self._watchdog.watch(self._pcontext)
-        return self._pcontext.pids()
+        pids = self._pcontext.pids()
+        self._store_host.watch_workers(pids.values(), are_last=self._remaining_restarts == 0)
+        return pids
 
     def _start_processes(self, worker_group: WorkerGroup) -> PContext:
         spec = worker_group.spec
@@ -254,6 +259,7 @@ class LocalElasticAgent(SimpleElasticAgent):
 
         while not self._preloading.is_settled():
             self._wait_for_change(self._preloading.patience_left_s())
+        self._store_host.fork_early(is_last=self._remaining_restarts == 0)
         return PreloadedExecutor(self._preloading)
 
     @measured
@@ -299,6 +305,10 @@ class LocalElasticAgent(SimpleElasticAgent):
         return super()._usable_restarts if self._is_fit else 0
 
     @property
+    def _is_needed_by_others(self) -> bool:
+        return super()._is_needed_by_others or self._store_host.is_serving
+
+    @property
     def _watch_interval(self) -> float | None:
         own_monitor = type(self)._monitor_workers is not LocalElasticAgent._monitor_workers  # noqa: SLF001
         if own_monitor or self._rounds.has_to_be_asked:
@@ -308,7 +318,12 @@ class LocalElasticAgent(SimpleElasticAgent):
     def _wait_for_change(self, timeout_s: float | None) -> None:
         workers = self._pcontext.filenos() if self._pcontext else []
         preloading = self._preloading.filenos() if self._preloading else []
-        self._wait([*workers, *preloading], timeout_s)
+        store = self._store_host.filenos()
+        self._wait([*workers, *preloading, *store], self._store_host.patience_s(timeout_s))
+        loss = self._store_host.look()
+        if loss:
+            verdict = Verdict(VerdictKind.WORKER_FAILED, by=self._group_rank, reason=loss)
+            self._ask(lambda: self._rounds.conclude(verdict))
 
     def _wait(self, fds: Sequence[int], timeout_s: float | None) -> None:
         waiting = select.poll()
@@ -322,6 +337,12 @@ class LocalElasticAgent(SimpleElasticAgent):
         self._inbox.raise_if_any()
 
     def _next_round(self) -> RendezvousInfo:
+        self._store_host.prepare_round()
+        info = self._meet()
+        self._store_host.begin(self._rounds, info, self._guardian, self._preloading)
+        return info
+
+    def _meet(self) -> RendezvousInfo:
         """Meet the others in a thread, so that a signal can end the wait for them."""
         self._pcontext = None
         if self._watchdog is not None:

@@ -80,6 +80,7 @@ class Preloading:
         self._give_up_at = time.monotonic() + patience_s
         self._is_loading = True
         self._is_usable = False
+        self.has_torch = False  # known once it is usable
         with contextlib.ExitStack() as undo:
             self._channel, theirs = socket.socketpair()
             undo.enter_context(self._channel)
@@ -122,7 +123,8 @@ class Preloading:
         if self._is_loading and not wait_readable(self.filenos(), deadline=0.0)[0]:
             self._is_loading = False
             try:
-                refusal = self._read_answer()["refusal"]
+                answer = self._read_answer()
+                refusal, self.has_torch = answer["refusal"], answer["has_torch"]
             except OSError:
                 refusal = f"the preloading process {self._end()} while it imported"
             if refusal:
@@ -161,12 +163,32 @@ class Preloading:
             "mark": mapping_name(environment[MARK_VARIABLE].rpartition(":")[2]),
             "fds": list(fds),
         }
+        return self._fork(order, fds.values(), cpus)
+
+    def fork_store_host(self, program: str, channel_fd: int, *, use_libuv: bool) -> WorkerProcess:
+        """Fork a process that serves the workers' store with the torch that is imported there.
+
+        Args:
+            program: The file with ``serve``.
+            channel_fd: What it hears from the agent by.
+            use_libuv: Whether torch's server is its newer one.
+
+        Raises:
+            OSError: It is not possible now.
+        """
+        store = {"program": program, "use_libuv": use_libuv}
+        order = {"agent": os.getpid(), "fds": [], "store": store}
+        return self._fork(order, [channel_fd])
+
+    def _fork(
+        self, order: Mapping[str, Any], fds: Collection[int], cpus: Collection[int] = ()
+    ) -> WorkerProcess:
         permission, permit = os.pipe2(os.O_CLOEXEC)
         try:
             body = json.dumps(order).encode()
             header = len(body).to_bytes(_HEADER_BYTES, "big")
             try:
-                socket.send_fds(self._channel, [header], [*fds.values(), permission])
+                socket.send_fds(self._channel, [header], [*fds, permission])
                 self._channel.sendall(body)
                 answer = self._read_answer()
             except OSError:

@@ -16,7 +16,7 @@ ROOMS = ["launcher", "agent", "rendezvous"]  # an import may only point from lef
 USERS_OF = {
     "click": {"launcher/help.py"},
     "rich": {"launcher/summary.py"},
-    "torch": {"rendezvous/c10d.py"},
+    "torch": {"rendezvous/c10d.py", "agent/store_host_main.py"},
     # A Python function's arguments and return values, between an agent and its own workers.
     "pickle": {"agent/functions.py", "agent/worker_main.py"},
     "os.environ": {

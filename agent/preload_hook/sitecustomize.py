@@ -60,9 +60,12 @@ def _main() -> Exception | None:
         with _without_garbage_collection():
             refusal = _import_modules(settings["modules"]) or _reason_not_to_fork()
         _let_go_of_streams()
-        _answer(channel, {"refusal": refusal})
+        _answer(channel, {"refusal": refusal, "has_torch": "torch" in sys.modules})
         order = _serve(channel)
-    _become_worker(order)
+    received = _begin_session(order)
+    if "store" in order:
+        _serve_store(order["store"], *received)
+    _become_worker(order, received)
     _rename(name)
     return problem
 
@@ -239,19 +242,42 @@ def _fork_warnings_off() -> Iterator[None]:
         yield
 
 
-def _become_worker(order: dict[str, Any]) -> None:
-    """Give this process what an executed worker is born with."""
+def _begin_session(order: dict[str, Any]) -> list[int]:
+    """Be a child of the agent's, which dies with it; return the descriptors that it has sent."""
     os.setsid()
+    received: list[int]
     *received, permission = order["received"]
     if not os.read(permission, 1):
         os._exit(0)  # the agent doesn't know of this process
     os.close(permission)
-    libc = ctypes.PyDLL(None)
-    prctl = libc.prctl
+    prctl = ctypes.PyDLL(None).prctl
     prctl.argtypes = [ctypes.c_int, *[ctypes.c_ulong] * 4]
     prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != order["agent"]:
         os._exit(128 + signal.SIGKILL)
+    return received
+
+
+def _serve_store(settings: dict[str, Any], channel_fd: int) -> NoReturn:
+    """Serve the workers' store, with a program that the agent has, until the agent ends this."""
+    from importlib import util  # noqa: PLC0415  workers do without
+
+    spec = util.spec_from_file_location("elrun_store_host", settings["program"])
+    program = util.module_from_spec(spec)  # type: ignore[arg-type]
+    spec.loader.exec_module(program)  # type: ignore[union-attr]
+    program.take_name()
+    tcp_store = importlib.import_module("torch.distributed").TCPStore
+    try:
+        program.serve(tcp_store, channel_fd, use_libuv=settings["use_libuv"])
+    except BaseException as error:  # noqa: BLE001  whatever torch raises, the agent is to know
+        program.report(channel_fd, error)
+    finally:
+        os._exit(_FAULT)
+
+
+def _become_worker(order: dict[str, Any], received: list[int]) -> None:
+    """Give this process what an executed worker is born with."""
+    libc = ctypes.PyDLL(None)
     _carry_mark(libc, order["mark"])
     os.environ.clear()
     os.environ.update(order["environment"])

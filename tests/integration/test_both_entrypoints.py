@@ -78,7 +78,7 @@ def test_workers_of_nodes_that_differ_find_consistent_ranks(nodes, how):
         "GROUP_WORLD_SIZE": "2",
         "TORCHELASTIC_RESTART_COUNT": "0",
         "TORCHELASTIC_MAX_RESTARTS": "0",
-        "TORCHELASTIC_USE_AGENT_STORE": "False",
+        "TORCHELASTIC_USE_AGENT_STORE": "True",
         "TORCH_NCCL_ASYNC_ERROR_HANDLING": "1",
     } == values[0]
     assert all("Traceback" not in err for err in errors)

@@ -1,4 +1,4 @@
-"""Where workers meet: in a store of their own, or in the agent's where that offers it."""
+"""Where workers meet: in a store that a process of the agent's serves, or another's agent."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ pytestmark = pytest.mark.integration
 WHOSE_STORE = Path(__file__).with_name("programs") / "whose_store.py"
 PATIENCE_S = 240
 
-# torch's handlers offer the agent's store, unless this says that they must not.
+# Agents serve the workers' store, unless this says that they must not.
 NOT_SHARED = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
 
 
@@ -33,17 +33,20 @@ def says(variable, hosts):
     return [f"{rank} {variable} {len(hosts)} {hosts}" for rank in range(len(hosts))]
 
 
-def test_one_node_s_workers_have_a_store_of_their_own(hosts):
-    """Rank 0 serves it, so no attempt meets what an earlier one left."""
-    assert says(False, ["worker", "another"]) == hosts("elrun", "", 1)
+@pytest.mark.parametrize("nodes", [1, 2])
+def test_a_process_of_the_agent_s_serves_the_workers_store(hosts, nodes):
+    """It is the agent's of rank 0's node; to the others' workers it is another's."""
+    told = hosts("elrun", f"127.0.0.1:{free_port()}" if nodes > 1 else "", nodes)
+
+    assert says(True, ["host"] * 2 + ["another"] * 2 * (nodes - 1)) == told
 
 
-@pytest.mark.parametrize(("whose", "env"), [("elrun", None), ("torch", NOT_SHARED)])
-def test_workers_of_two_nodes_have_a_store_of_their_own(hosts, whose, env):
-    """Over c10d, too, and with another's rendezvous that does not offer its own."""
-    expected = says(False, ["worker", "another", "another", "another"])
+@pytest.mark.parametrize("whose", ["elrun", "torch"])
+def test_rank_0_serves_the_store_where_a_variable_says_so(hosts, whose):
+    """torch's own variable, of elrun's rendezvous and of another's."""
+    told = hosts(whose, f"127.0.0.1:{free_port()}", 2, NOT_SHARED)
 
-    assert expected == hosts(whose, f"127.0.0.1:{free_port()}", 2, env)
+    assert says(False, ["worker", "another", "another", "another"]) == told
 
 
 @pytest.mark.parametrize("nodes", [1, 2])

@@ -6,6 +6,7 @@ plug-in is; the endpoint; the number of nodes.
 
 import os
 import sys
+from pathlib import Path
 
 from elrun.rendezvous import rendezvous_handler_registry
 
@@ -44,7 +45,7 @@ def meet():
 
 
 def listener(port):
-    """Return whether this worker listens on the port, or its agent, or neither."""
+    """Return whether this worker listens on the port, or its agent, or a process of its agent's."""
     inodes = set()
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         with open(table) as lines:
@@ -52,7 +53,10 @@ def listener(port):
                 fields = line.split()
                 if fields[3] == LISTENING and int(fields[1].rpartition(":")[2], 16) == port:
                     inodes.add(f"socket:[{fields[9]}]")
-    for pid, name in ((os.getpid(), "worker"), (os.getppid(), "agent")):
+    agent = os.getppid()
+    children = Path(f"/proc/{agent}/task/{agent}/children").read_text().split()
+    helpers = [pid for pid in children if comm(pid) == "elrun-store"]
+    for pid, name in ((os.getpid(), "worker"), (agent, "agent"), *((it, "host") for it in helpers)):
         for fd in os.listdir(f"/proc/{pid}/fd"):
             try:
                 if os.readlink(f"/proc/{pid}/fd/{fd}") in inodes:
@@ -60,6 +64,10 @@ def listener(port):
             except FileNotFoundError:  # closed meanwhile
                 continue
     return "another"
+
+
+def comm(pid):
+    return Path(f"/proc/{pid}/comm").read_text().strip()
 
 
 if __name__ == "__main__":
