@@ -85,6 +85,10 @@ class Record:
             for index, each in enumerate(values)
         ]
 
+    def has(self, name: str) -> bool:
+        """Return whether a field is there, of those that a record may leave out."""
+        return name in self._fields
+
     def is_null(self, name: str) -> bool:
         """Return whether a field is there and says nothing."""
         return name in self._fields and self._fields[name] is None

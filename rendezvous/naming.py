@@ -32,6 +32,12 @@ def name_hosts(nodes: Iterable[Node]) -> str:
     )
 
 
+def name_ranks(ranks: Sequence[int]) -> str:
+    """Return which ranks are meant, and the verb that goes with them."""
+    names = _enumerate([str(rank) for rank in ranks])
+    return f"node rank {names} is" if len(ranks) == 1 else f"node ranks {names} are"
+
+
 def _enumerate(names: Sequence[str]) -> str:
     if len(names) > _MOST_NAMES + 1:
         names = [*names[:_MOST_NAMES], f"{len(names) - _MOST_NAMES} more"]

@@ -53,6 +53,7 @@ class Node:
         is_withdrawn: Whether it has left its seat again.
         wish: Group rank that it would like to have; None: any.
         restarts: Restarts that the job had spent, as far as this node knows.
+        is_fixed: Whether it has that group rank, and no other; so have all nodes of its run then.
     """
 
     host: str
@@ -65,6 +66,7 @@ class Node:
     is_withdrawn: bool = False
     wish: int | None = None
     restarts: int = 0
+    is_fixed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,7 +76,7 @@ told. A node that was told otherwise leaves as soon as it sees that.
 *Order.* Survivors keep the order that they had. Newcomers follow: first those that wish for a rank,
 by that, then by host name (node2 before node10) and seat. If more are seated than the round may
 take, survivors go before newcomers and early seats before late ones; the rest are spares, and take
-a seat in the next round.
+a seat in the next round. Where nodes have fixed ranks, these are the order, and nothing else is.
 
 *Strangers.* Where the job has a secret, all that is written is signed (``signing.py``), but for the
 counters of seats. Nothing is concluded from them alone: a seat is taken by creating the record on
@@ -157,12 +157,33 @@ def limits_of_run(seated: Mapping[int, Node], history: History | None) -> Limits
 
 
 def present(seated: Mapping[int, Node], limits: Limits | None) -> dict[int, Node]:
-    """Return the nodes that a roster can take: still there, and told the right limits."""
-    return {
+    """Return the nodes that a roster can take: still there, and told the right limits.
+
+    Of two nodes with one fixed rank, the one that came last: the other has died.
+    """
+    nodes = {
         seat: node
         for seat, node in seated.items()
         if not node.is_withdrawn and node.limits == limits
     }
+    latest = {node.wish: seat for seat, node in sorted(nodes.items()) if node.is_fixed}
+    return {
+        seat: node for seat, node in nodes.items() if not node.is_fixed or latest[node.wish] == seat
+    }
+
+
+def missing_ranks(seated: Mapping[int, Node], limits: Limits) -> list[int]:
+    """Return the fixed ranks of which no node is there; none where ranks are agreed on.
+
+    Args:
+        seated: The records by seat.
+        limits: What the nodes were told.
+    """
+    nodes = present(seated, limits).values()
+    if not any(node.is_fixed for node in nodes):
+        return []
+    there = {node.wish for node in nodes}
+    return [rank for rank in range(limits.max_nodes) if rank not in there]
 
 
 def decide(
@@ -197,7 +218,10 @@ def decide(
     limits = limits_of_run(seated, history) or mine
     nodes = present(seated, limits)
     if len(nodes) >= limits.min_nodes:
-        # One that came back and left again is not on its way.
+        # One that came back and left again is not on its way, nor is one whose rank is taken.
+        has_all_ranks = len(nodes) >= limits.max_nodes and all(n.is_fixed for n in nodes.values())
+        if has_all_ranks:
+            return Seal()
         is_awaited = history is not None and bool(missing_survivors(seated, history))
         last_call_ends = last_joined_at + max(last_call_s, survivor_s if is_awaited else 0.0)
         if now >= last_call_ends or (not is_awaited and _are_complete(nodes, limits, history)):
@@ -367,6 +391,8 @@ def _precedence(member: Member, history: History | None) -> tuple[bool, int]:
 def _rank_order(member: Member) -> tuple[int, float, tuple[tuple[int, int, str], ...], int]:
     """Sort survivors of the latest round first, by their ranks there, and then newcomers."""
     origin, wish = member.node.origin, member.node.wish
+    if member.node.is_fixed and wish is not None:
+        return 0, wish, (), member.seat
     if origin is not None:
         return -origin.round, origin.group_rank, (), member.seat
     return 1, math.inf if wish is None else wish, natural_key(member.node.host), member.seat

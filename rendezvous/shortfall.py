@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from .naming import name_hosts, name_members
+from .naming import name_hosts, name_members, name_ranks
 from .records import History, Limits, Node
-from .round import absent_members, present
+from .round import absent_members, missing_ranks, present
 
 
 def shortfall(
@@ -27,6 +27,9 @@ def shortfall(
     )
     if there:
         said += f": {name_hosts(there.values())}"
+    ranks = missing_ranks(there, mine)
+    if ranks:
+        return f"{said}; {name_ranks(ranks)} missing"
     if history is None:
         return f"{said}; the others need the same --rdzv-endpoint and --rdzv-id"
     missing = name_members(sorted(absent_members(there, history)), history.roster)
@@ -45,6 +48,9 @@ def progress(count: int, seated: Mapping[int, Node], mine: Limits) -> str:
     said = f"{count} of {wanted} nodes {'is' if count == 1 else 'are'} here"
     if seated:
         said += f" ({name_hosts(seated.values())})"
+    ranks = missing_ranks(seated, mine)
+    if ranks:
+        return f"{said}; {name_ranks(ranks)} missing"
     missing = mine.min_nodes - count
     return (
         f"{said}; {missing} more {'is' if missing == 1 else 'are'} needed" if missing > 0 else said

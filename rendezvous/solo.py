@@ -1,4 +1,4 @@
-"""The rendezvous without a store: of a single node, or of nodes that were told their ranks."""
+"""The rendezvous of a single node, which needs no store to meet in."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import socket
 import threading
 from collections.abc import Callable, Sequence
 
-from .addresses import parse_endpoint
+from .addresses import Endpoint, parse_endpoint
 from .handler import (
     NodeProfile,
     Placement,
@@ -27,15 +27,13 @@ DEFAULT_MASTER_PORT = 29500
 
 
 class SoloRendezvous(RoundHandler):
-    """Rounds of nodes whose ranks are known beforehand; each node judges for itself.
+    """Rounds of one node, which judges for itself.
 
     Args:
         backend: The name that the backend was asked for by.
         run_id: Name of the job.
-        address: Where the node of group rank 0 is reached.
-        port: The workers' port there; 0 takes another one in each round, on one node only.
-        group_rank: Rank of this node.
-        group_world_size: Number of nodes; all run the same number of workers.
+        address: Where the workers meet.
+        port: Their port there; 0 takes another one in each round.
     """
 
     def __init__(
@@ -44,15 +42,11 @@ class SoloRendezvous(RoundHandler):
         run_id: str,
         address: str,
         port: int = 0,
-        group_rank: int = 0,
-        group_world_size: int = 1,
     ) -> None:
         self._backend = backend
         self._run_id = run_id
         self._address = address
         self._port = port
-        self._group_rank = group_rank
-        self._group_world_size = group_world_size
         self._profile = NodeProfile(1)
         self._store = MemoryStore()
         self._claim: PortClaim | None = None
@@ -79,10 +73,8 @@ class SoloRendezvous(RoundHandler):
         return True
 
     def workers_listener(self) -> socket.socket | None:
-        """Listen where the workers meet, on the node of rank 0."""
+        """Listen where the workers meet."""
         self._is_store_served = True
-        if self._group_rank > 0:
-            return None
         return self._claim.listen() if self._claim is not None else listen_at(self._port)
 
     def describe(self, profile: NodeProfile) -> None:
@@ -131,18 +123,15 @@ class SoloRendezvous(RoundHandler):
 
     def arrive(self) -> None:
         """Say that this node's workers succeeded, which is all that it waits for."""
-        self.conclude(Verdict(VerdictKind.DONE, by=self._group_rank))
+        self.conclude(Verdict(VerdictKind.DONE, by=0))
 
     def publish(self, outcome: bytes) -> None:
         """Keep this node's outcome for ``collect``."""
         self._outcome = outcome
 
     def collect(self, timeout_s: float) -> Sequence[bytes | None]:  # noqa: ARG002  nobody else tells
-        """Return this node's outcome, and None for every other node."""
-        return [
-            self._outcome if rank == self._group_rank else None
-            for rank in range(self._group_world_size)
-        ]
+        """Return this node's outcome."""
+        return [self._outcome]
 
     def is_closed(self) -> bool:
         """Return whether the run has ended for this node."""
@@ -164,16 +153,14 @@ class SoloRendezvous(RoundHandler):
         return True
 
     def _place(self, workers_store: RendezvousStoreInfo) -> Placement:
-        local_world_size = self._profile.local_world_size
-        first_rank = self._group_rank * local_world_size
-        world_size = self._group_world_size * local_world_size
+        world_size = self._profile.local_world_size
         return Placement(
             round=self._round,
-            group_rank=self._group_rank,
-            group_world_size=self._group_world_size,
-            first_rank=first_rank,
+            group_rank=0,
+            group_world_size=1,
+            first_rank=0,
             world_size=world_size,
-            first_role_rank=first_rank,
+            first_role_rank=0,
             role_world_size=world_size,
             restart_count=self._restart_count,
             workers_store=workers_store,
@@ -214,8 +201,7 @@ def create_static(params: RendezvousParameters) -> RoundHandler:
     """Return the rendezvous of nodes that were told their ranks.
 
     Args:
-        params: The endpoint is the master's address and port, where rank 0's worker hosts torch's
-            store in every round; the setting ``rank`` is this node's.
+        params: The endpoint is the master's address and port; the setting ``rank`` is this node's.
 
     Raises:
         ValueError: The number of nodes is a range, or the rank or the endpoint does not fit.
@@ -232,8 +218,12 @@ def create_static(params: RendezvousParameters) -> RoundHandler:
     if not params.endpoint and nodes > 1:
         raise ValueError("static rendezvous of several nodes needs --master-addr")
     endpoint = parse_endpoint(params.endpoint or "127.0.0.1", default_port=0)
-    port = endpoint.port or (DEFAULT_MASTER_PORT if nodes > 1 else 0)
-    return SoloRendezvous(params.backend, params.run_id, endpoint.host, port, rank, nodes)
+    if nodes > 1:
+        from .static import create_static_nodes  # noqa: PLC0415  one node needs no store
+
+        place = Endpoint(endpoint.host, endpoint.port or DEFAULT_MASTER_PORT)
+        return create_static_nodes(params, place, rank)
+    return SoloRendezvous(params.backend, params.run_id, endpoint.host, endpoint.port)
 
 
 def _refuse_secret_in_words(params: RendezvousParameters) -> None:

@@ -232,6 +232,7 @@ def _node_fields(node: Node) -> dict[str, Any]:
         "withdrawn": node.is_withdrawn,
         "wish": node.wish,
         "restarts": node.restarts,
+        **({"fixed": True} if node.is_fixed else {}),
     }
 
 
@@ -247,6 +248,7 @@ def _node(record: Record) -> Node:
         is_withdrawn=record.flag("withdrawn"),
         wish=None if record.is_null("wish") else record.count("wish"),
         restarts=record.count("restarts"),
+        is_fixed=record.has("fixed") and record.flag("fixed"),
     )
 
 

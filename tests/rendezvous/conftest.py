@@ -8,14 +8,24 @@ from elrun.rendezvous.addresses import parse_endpoint
 from elrun.rendezvous.c10d import Reach
 from elrun.rendezvous.etcd_server import EtcdServer
 from elrun.rendezvous.memory import MemoryStore
+from elrun.rendezvous.store_server import StoreServer
 from etcd_kit import EtcdClients
-from round_kit import Job, SignedClients, TcpClients
+from round_kit import AllGuests, Job, ServerClients, SignedClients, TcpClients
 
 
 @pytest.fixture
 def memory():
     """Return a store in memory; ``connect`` gives each node its own connection."""
     return MemoryStore()
+
+
+@pytest.fixture
+def server():
+    """Return a store server of ours, to which connections lead."""
+    server = StoreServer(AllGuests(), "the test's store")
+    server.start()
+    yield ServerClients(server)
+    server.close()
 
 
 @pytest.fixture
@@ -72,6 +82,7 @@ def signed(memory):
     params=[
         "memory",
         "signed",
+        "server",
         *(
             pytest.param(name, marks=pytest.mark.integration)
             for name in ("tcp", "etcd_v3", "etcd_v2")

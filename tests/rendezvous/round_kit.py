@@ -1,5 +1,6 @@
 """Nodes as threads of the test: each drives a real handler over one store that they share."""
 
+import socket
 import threading
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
@@ -10,6 +11,9 @@ from elrun.rendezvous.parameters import RendezvousParameters
 from elrun.rendezvous.rounds import RoundRendezvous
 from elrun.rendezvous.signing import Secret, SignedStore
 from elrun.rendezvous.store import Connection
+from elrun.rendezvous.store_client import StoreClient, shake_hands
+from elrun.rendezvous.store_guests import Admitted
+from elrun.rendezvous.store_wire import Hello
 from elrun.rendezvous.timing import Timing
 
 PATIENCE_S = 30
@@ -113,6 +117,44 @@ class TcpClients:
 
     def connect(self):
         return TcpStore("the test's store", self.host._connect)
+
+
+class AllGuests:
+    """Lets everybody in, for ever; ``gone`` is set when one leaves."""
+
+    def __init__(self):
+        self.gone = threading.Event()
+
+    def admit(self, hello, client, mark, now):
+        return Admitted()
+
+    def hear(self, client, now):
+        pass
+
+    def leave(self, client):
+        self.gone.set()
+
+    def are_missing(self, now):
+        return True
+
+    def changes_in_s(self, now):
+        return None
+
+
+HELLO = Hello("run", "host", 0, 1)
+
+
+class ServerClients:
+    """Opens connections to a store server."""
+
+    def __init__(self, server):
+        self.server = server
+
+    def connect(self):
+        mine, its = socket.socketpair()
+        self.server.adopt(its)
+        shake_hands(mine, HELLO, PATIENCE_S)
+        return StoreClient(mine, "the test's store")
 
 
 class SignedClients:

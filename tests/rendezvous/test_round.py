@@ -191,6 +191,37 @@ def test_survivors_that_are_too_few_leave_newcomers_a_last_call():
     assert Seal() == decision([A1, D, node("e")], past)
 
 
+def fixed(each, rank):
+    return replace(each, wish=rank, is_fixed=True, limits=Limits(3, 3))
+
+
+def test_fixed_ranks_are_the_order():
+    """One that came back has its old rank, before those who stayed, whatever the names."""
+    past = history(fixed(C, 0), fixed(B, 1), fixed(A, 2), lost=(0,))
+    seated = {0: fixed(B1, 1), 1: fixed(replace(A, origin=Origin(0, 2)), 2), 2: fixed(C, 0)}
+
+    assert ["c", "b", "a"] == [m.node.host for m in draw(1, 0, seated, past).members]
+
+
+def test_all_fixed_ranks_are_enough_though_a_survivor_has_not_come():
+    """A newcomer has its rank: it was lost before anybody said so."""
+    seated = {seat: fixed(each, seat) for seat, each in enumerate([A1, B1, D])}
+
+    assert Seal() == decision(
+        seated.values(), history(*(fixed(e, r) for r, e in enumerate([A, B, C])))
+    )
+
+
+def test_of_two_nodes_with_one_fixed_rank_the_later_one_counts():
+    """The other one has died, which may not be noticed yet."""
+    seated = {0: fixed(A, 0), 1: fixed(B, 1), 2: fixed(D, 1)}
+
+    assert Await(1, 600) == decision(seated.values())
+    assert ["a", "d", "c"] == [
+        m.node.host for m in draw(0, 0, {**seated, 3: fixed(C, 2)}, None).members
+    ]
+
+
 def test_a_wish_does_not_move_survivors():
     """A replacement that wishes for rank 0 follows those who stayed."""
     seated = {0: replace(C, wish=0), 1: replace(A1, wish=2), 2: replace(B1, wish=1)}

@@ -91,3 +91,20 @@ def test_of_many_nodes_only_the_number_is_said():
     assert "900 of 1000 nodes are here; 100 more are needed" == progress(
         900, {}, Limits(1000, 1000)
     )
+
+
+def fixed(rank):
+    return replace(node(f"h{rank}"), wish=rank, is_fixed=True)
+
+
+def test_a_fixed_rank_that_is_missing_is_named():
+    """Whoever started the nodes knows by its rank which one did not come."""
+    assert said([fixed(2)]).endswith(": h2; node ranks 0 and 1 are missing")
+    assert "2 of 3 nodes are here (h0 and h2); node rank 1 is missing" == progress(
+        2, {0: fixed(2), 1: fixed(0)}, LIMITS
+    )
+
+
+def test_of_two_nodes_with_one_fixed_rank_the_first_counts_as_gone():
+    """A node that came back took another seat."""
+    assert said([fixed(1), fixed(0), fixed(1)]).startswith("2 of 3 nodes")

@@ -1,4 +1,4 @@
-"""The backends without a store: one node, and nodes that were told their ranks."""
+"""The rendezvous of one node."""
 
 import threading
 
@@ -10,7 +10,6 @@ from elrun.rendezvous.handler import (
     VerdictKind,
 )
 from elrun.rendezvous.parameters import RendezvousParameters
-from elrun.rendezvous.ports import free_port
 from elrun.rendezvous.registry import get_rendezvous_handler
 
 
@@ -127,13 +126,12 @@ def test_a_closed_run_has_no_next_round(alone, end):
         alone.next_rendezvous()
 
 
-def test_outcomes_of_this_node_are_collected():
+def test_the_outcome_of_this_node_is_collected(alone):
     """Nobody else tells anything."""
-    static = handler("static", "h:1", (3, 3), rank=1)
-    static.next_rendezvous()
-    static.publish(b"mine")
+    alone.next_rendezvous()
+    alone.publish(b"mine")
 
-    assert [None, b"mine", None] == static.collect(0)
+    assert [b"mine"] == alone.collect(0)
 
 
 def test_each_round_has_a_store_of_its_own(alone):
@@ -142,35 +140,6 @@ def test_each_round_has_a_store_of_its_own(alone):
     first.set("k", "v")
 
     assert (True, False) == (first.check(["k"]), alone.next_rendezvous().store.check(["k"]))
-
-
-def test_static_nodes_are_placed_by_their_rank():
-    """All nodes run as many workers as this one."""
-    place = handler("static", "node0:29501", (3, 3), workers=4, rank=2).next_rendezvous().placement
-
-    assert (2, 3, 8, 12, 8, 12) == (
-        place.group_rank,
-        place.group_world_size,
-        place.first_rank,
-        place.world_size,
-        place.first_role_rank,
-        place.role_world_size,
-    )
-
-
-def test_static_nodes_meet_at_the_master_in_every_round():
-    """The address and the port are what the user said, since nobody could tell the others."""
-    static = handler("static", "node0:29501", (2, 2), rank=0)
-    meetings = [static.next_rendezvous().bootstrap_store_info for _ in range(2)]
-
-    assert [("node0", 29501)] * 2 == [(each.master_addr, each.master_port) for each in meetings]
-
-
-def test_several_static_nodes_need_no_port():
-    """29500 is what torchrun's users expect."""
-    info = handler("static", "node0", (2, 2), rank=0).next_rendezvous()
-
-    assert 29500 == info.bootstrap_store_info.master_port
 
 
 def test_one_static_node_without_a_port_takes_a_new_one_each_time():
@@ -192,19 +161,6 @@ def test_the_workers_listener_is_where_the_workers_meet(alone):
     told.append(alone.use_agent_store)
 
     assert [False, True] == told
-
-
-def test_static_rank_0_listens_at_the_master_s_port_and_the_others_do_not():
-    """The port that the user named, in every round; all nodes' workers are clients."""
-    port = free_port()
-    nodes = [handler("static", f"127.0.0.1:{port}", (2, 2), rank=rank) for rank in range(2)]
-    for _ in range(2):
-        first, second = (node.next_rendezvous() and node.workers_listener() for node in nodes)
-        with first:
-            assert (port, None) == (first.getsockname()[1], second)
-    told = [node.use_agent_store for node in nodes]
-
-    assert [True, True] == told
 
 
 @pytest.mark.parametrize(
