@@ -56,6 +56,17 @@ class Process(NamedTuple):
     session: int
     ended: bool
 
+    @property
+    def key(self) -> tuple[int, int]:
+        """What no other process has alike: the id and the start."""
+        return self.pid, self.start
+
+
+def marked(environment: Mapping[str, str], mark: str) -> dict[str, str]:
+    """Return an environment that carries an agent's mark, besides those that it carries already."""
+    marks = [environment.get(MARK_VARIABLE), mark]
+    return {**environment, MARK_VARIABLE: ":".join(filter(None, marks))}
+
 
 def mapping_name(mark: str) -> str:
     """Return the name of the mapping by which a forked function worker carries a mark."""
@@ -195,8 +206,13 @@ class Family:
             is_marked=lambda pid: carries_mark(pid, self.mark),
             known=self._known,
         )
-        self._known = {(process.pid, process.start) for process in found}
+        self._known = {process.key for process in found}
         return found
+
+    def leftovers(self) -> list[Process]:
+        """Return what the workers left running, once all of them have ended."""
+        found = self.members(os.getpid())
+        return [each for each in found if not each.ended and not self.is_worker(each.pid)]
 
     def _candidates(self) -> dict[int, Process]:
         ourselves = os.getpid()

@@ -25,7 +25,6 @@ class Endings:
         logs: Where they leave their output and their error files.
         take_return_value: Returns what a worker that ended with 0 returned; raises ValueError if
             it can't be read back.
-        left_files: Returns what reads their error files.
     """
 
     def __init__(
@@ -33,13 +32,12 @@ class Endings:
         nprocs: int,
         logs: LogsDest,
         take_return_value: Callable[[int], Any],
-        left_files: Callable[[], LeftFileReader],
     ) -> None:
         self.exits: dict[int, WorkerExit] = {}
         self._nprocs = nprocs
         self._logs = logs
         self._take_return_value = take_return_value
-        self._left_files = left_files
+        self._reader: LeftFileReader | None = None
         self._failures: dict[int, ProcessFailure] = {}
         self._return_values: dict[int, Any] = {}
         self._stopped: set[int] = set()
@@ -49,6 +47,23 @@ class Endings:
     def have_failed(self) -> bool:
         """Whether a worker has failed."""
         return bool(self._failures)
+
+    @property
+    def left_files(self) -> LeftFileReader:
+        """The one reader of what workers left, whose patience with file systems they all share."""
+        if self._reader is None:
+            from .left_files import LeftFileReader  # noqa: PLC0415  failures and stops only
+
+            self._reader = LeftFileReader()
+        return self._reader
+
+    def error_file_times(self, local_ranks: Iterable[int]) -> dict[int, int]:
+        """Return when workers wrote their error files, by local rank; 0: they left none."""
+        ranks = list(local_ranks)
+        if not ranks:
+            return {}
+        files = [self._logs.error_files.get(rank, "") for rank in ranks]
+        return dict(zip(ranks, self.left_files.written_ns(files), strict=True))
 
     def blame(self, local_rank: int, reason: str) -> None:
         """Count the end of a worker as a failure, whatever its exit code.
@@ -88,7 +103,7 @@ class Endings:
         if exitcode == 0 or stopped:
             return
         error_file = self._logs.error_files.get(local_rank, "")
-        failure = ProcessFailure.read_by(self._left_files(), local_rank, pid, exitcode, error_file)
+        failure = ProcessFailure.read_by(self.left_files, local_rank, pid, exitcode, error_file)
         if reason and failure.error_file == NOT_AVAILABLE:
             failure.message = reason
         self._failures[local_rank] = failure

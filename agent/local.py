@@ -61,7 +61,7 @@ _T = TypeVar("_T")
 
 
 class LocalElasticAgent(SimpleElasticAgent):
-    """Runs a worker group as local processes, and leaves none behind.
+    """Runs a worker group as local processes, and leaves none behind, unless all have succeeded.
 
     The loop sleeps until something happens: a worker ends, a signal comes, the round changes.
 
@@ -151,6 +151,13 @@ class LocalElasticAgent(SimpleElasticAgent):
                 self._preloading = None
             self._guardian.release()
             self._guardian = None
+
+    def _invoke_run(self, role: str = DEFAULT_ROLE) -> RunResult:
+        result = super()._invoke_run(role)
+        # Only now: as long as another node may fail, and all may start again, nothing may be left.
+        if result.state is WorkerState.SUCCEEDED and self._pcontext is not None:
+            self._pcontext.leave()
+        return result
 
     @measured
     def _start_workers(self, worker_group: WorkerGroup) -> dict[int, Any]:

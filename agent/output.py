@@ -105,6 +105,7 @@ class OutputPump:
         self._thread: threading.Thread | None = None
         self._is_started = False
         self._is_drained = False
+        self._hands_on = False
         given = prefixes or {}
         marks = [_encoded(given.get(rank, f"[{name}{rank}]:")) for rank in range(nprocs)]
         out, err = (
@@ -145,7 +146,7 @@ class OutputPump:
         thread.start()
         self._thread = thread
 
-    def drain(self, timeout_s: float) -> None:
+    def drain(self, timeout_s: float, *, hands_on: bool = False) -> None:
         """Carry what is still in the pipes, then close everything.
 
         Called when all workers and their children have ended; then the pipes end, too. A process
@@ -154,19 +155,22 @@ class OutputPump:
 
         Args:
             timeout_s: How long to wait for the pipes to end.
+            hands_on: Whether processes may hold pipes on purpose: what they print from now on goes
+                to the log files, and the pipes' end is not waited for.
         """
         if self._is_drained:
             return
         self._is_drained = True
+        self._hands_on = hands_on
         if not self._is_started:
             self.start()
         if self._thread is None:
             return
-        self._pipes_have_ended.wait(0 if self._watch.late else max(0.0, timeout_s))
+        self._pipes_have_ended.wait(0 if self._watch.late or hands_on else max(0.0, timeout_s))
         if not self._pipes_have_ended.is_set():
             self._is_told_to_stop = True
             self._wake()
-            self._pipes_have_ended.wait(_LAST_LOOK_S)
+            self._pipes_have_ended.wait(timeout_s if hands_on else _LAST_LOOK_S)
         if self._pipes_have_ended.is_set():
             self._consoles_have_ended.wait(_CATCH_UP_S)
             self._thread.join(_LAST_LOOK_S)
@@ -290,13 +294,19 @@ class OutputPump:
             )
 
     def _carry_last_from(self, fd: int) -> bool:
-        """Return whether the pipe has ended by itself."""
+        """Return whether nothing is lost: the pipe has ended, or is somebody else's to empty."""
         with contextlib.suppress(BlockingIOError):
             # One look takes all that a pipe can hold; another tells whether it has ended.
             if self._carry_from(fd) == 0 or self._carry_from(fd) == 0:
                 return True
+        is_handed_on = self._hands_on and self._hand_on(fd)
         self._end(fd)
-        return False
+        return is_handed_on
+
+    def _hand_on(self, fd: int) -> bool:
+        from .handing_on import hand_on  # noqa: PLC0415  few workers leave anything running
+
+        return hand_on(fd, self._streams[fd].path)
 
     def _carry_from(self, fd: int) -> int:
         chunk = os.read(fd, _CHUNK_BYTES)

@@ -13,10 +13,10 @@ import os
 import signal
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
-from .descendants import MARK_VARIABLE
+from .descendants import MARK_VARIABLE, marked
 from .descriptors import make_room_for
 from .endings import Endings
 from .environ import inherited_environment
@@ -28,7 +28,7 @@ from .stopping import KILL_WAIT_S, reap_adopted, stop_workers
 from .worker_process import WorkerProcess, keep_exit_codes
 
 if TYPE_CHECKING:
-    from .left_files import LeftFile, LeftFileReader
+    from .left_files import LeftFile
     from .output import OutputPump
 
 log = logging.getLogger(__name__)
@@ -76,8 +76,7 @@ class PContext(ABC):
         self.envs = envs
         self.nprocs = len(args)
         self._logs = logs_specs.reify(envs)
-        self._reader: LeftFileReader | None = None
-        self._endings = Endings(self.nprocs, self._logs, self._take_return_value, self._left_files)
+        self._endings = Endings(self.nprocs, self._logs, self._take_return_value)
         self._prefixes = log_line_prefixes
         self._filters = (duplicate_stdout_filters, duplicate_stderr_filters)
         self._cpus = cpus or {}
@@ -109,7 +108,7 @@ class PContext(ABC):
         try:
             self._prepare()
             self._pump = self._open_pump()
-            inherited = _marked(inherited_environment(), self._guardian.mark)
+            inherited = marked(inherited_environment(), self._guardian.mark)
             for local_rank in itertools.takewhile(lambda _: not is_unwanted(), range(self.nprocs)):
                 self._start_worker(local_rank, inherited, self._guardian)
             self._drop(self._finish_start(), self._guardian)
@@ -146,7 +145,7 @@ class PContext(ABC):
             local_rank: Whose.
             limit: How many bytes are wanted.
         """
-        return self._left_files().read_end(self.log_files(local_rank), limit)
+        return self._endings.left_files.read_end(self.log_files(local_rank), limit)
 
     def error_file(self, local_rank: int) -> str:
         """Return the path of a worker's error file, or ``""``."""
@@ -198,7 +197,7 @@ class PContext(ABC):
         timeout: float = -1,
         period: float = 1,  # noqa: ARG002  nothing is polled here
     ) -> RunProcsResult | None:
-        """Wait until a worker fails or all have succeeded, then ``close``: no other runs on.
+        """Wait until a worker fails, then ``close``; or until all have succeeded, then ``leave``.
 
         Args:
             timeout: How many seconds at most; 0 looks once, a negative number waits for ever.
@@ -212,7 +211,11 @@ class PContext(ABC):
             if time.monotonic() >= deadline:
                 return None
             wait_any(self.filenos(), deadline)
-        self.close()
+        result = self._endings.result()
+        if result is None or result.is_failed():
+            self.close()
+        else:
+            self.leave()
         return self._endings.result()
 
     def close(
@@ -234,7 +237,7 @@ class PContext(ABC):
         if self._guardian is not None:
             # One that left its error file already is failing by itself, and only slow to end.
             running = self._running()
-            written = self._error_file_times(running)
+            written = self._endings.error_file_times(running)
             self._endings.forgive(
                 local_rank
                 for local_rank, process in running.items()
@@ -248,13 +251,34 @@ class PContext(ABC):
                 death_sig or signal.SIGTERM,
                 timeout,
                 urgent_fd,
+                self._ranks(),
             )
         self._look()
+        self._finish()
+
+    def leave(self) -> None:
+        """Let go of workers that have all succeeded; what they left running on purpose lives on."""
+        if self._is_closed or os.getpid() != self._agent:
+            return
+        self._look()
+        guardian, is_left = self._guardian, False
+        if guardian is not None and (found := guardian.family.leftovers()):
+            from .leftovers import ProcessNames, let_live  # noqa: PLC0415  few leave anything
+
+            is_left = let_live(found, ProcessNames(self._ranks(), guardian.mark))
+        self._finish(hands_on=is_left)
+
+    def _finish(self, *, hands_on: bool = False) -> None:
         self._let_go()
         if self._pump is not None:
-            self._pump.drain(_DRAIN_S)
+            self._pump.drain(_DRAIN_S, hands_on=hands_on)
         self._clean_up()
         self._is_closed = True
+
+    def _ranks(self) -> dict[int, str]:
+        """Return the workers' global ranks by process id."""
+        ranks = {rank: env.get("RANK", str(rank)) for rank, env in self.envs.items()}
+        return {process.pid: ranks[rank] for rank, process in self._processes.items()}
 
     def _open_pump(self) -> OutputPump | None:
         stdout_filters, stderr_filters = self._filters
@@ -347,7 +371,7 @@ class PContext(ABC):
         # Of those that ended between two looks, the one that wrote its error file first failed
         # first; one that a signal killed left no word of when.
         failed = [rank for rank in ended if self._processes[rank].exitcode]
-        written = self._error_file_times(failed) if failed[1:] else {}
+        written = self._endings.error_file_times(failed) if failed[1:] else {}
         for local_rank in sorted(ended, key=lambda rank: written.get(rank) or math.inf):
             process = self._processes[local_rank]
             self._endings.record(local_rank, process.pid, process.exitcode or 0)
@@ -364,25 +388,6 @@ class PContext(ABC):
                 self._guardian.forget(process.pid)
         if self._guardian is not None and self._guardian is not self._given_guardian:
             self._guardian.release()
-
-    def _error_file_times(self, local_ranks: Iterable[int]) -> dict[int, int]:
-        """Return when workers wrote their error files, by local rank; 0: they left none."""
-        ranks = list(local_ranks)
-        files = [self.error_file(rank) for rank in ranks]
-        return dict(zip(ranks, self._left_files().written_ns(files), strict=True)) if ranks else {}
-
-    def _left_files(self) -> LeftFileReader:
-        """Return the one reader, whose patience with file systems all workers share."""
-        if self._reader is None:
-            from .left_files import LeftFileReader  # noqa: PLC0415  failures and stops only
-
-            self._reader = LeftFileReader()
-        return self._reader
-
-
-def _marked(environment: Mapping[str, str], mark: str) -> dict[str, str]:
-    marks = [environment.get(MARK_VARIABLE), mark]
-    return {**environment, MARK_VARIABLE: ":".join(filter(None, marks))}
 
 
 def _require_local_ranks(what: str, mapping: Mapping[int, Any], nprocs: int) -> None:

@@ -1,11 +1,12 @@
 """Stops a worker group: the workers, and everything that came from them.
 
 The death signal goes to each worker's process group, SIGCONT after it for those that are suspended,
-and the groups share one deadline, at which SIGKILL follows. A whole group has that time, not only
-the worker: the worker may be a shell that ends at once, while the program it runs saves a
-checkpoint. What is left then (a daemon in a session of its own, what a crashed worker left behind)
-has a moment to leave before it is killed, round by round until a look at the system finds nothing
-more. Every wait is bounded: a process in uninterruptible sleep can't be killed, and is reported.
+and to what workers that have ended left behind in groups of its own. What a worker that still runs
+has started in a session of its own is the worker's to stop: it is asked when the worker has ended.
+All share one deadline, at which SIGKILL follows, and whoever it hit is named: a process that is no
+worker may be saving a checkpoint as well. Then the system is looked at round by round until nothing
+more is found. Every wait is bounded: a process in uninterruptible sleep can't be killed, and is
+reported.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from .descendants import Family, Process, read_adopted, read_process
 from .pidfd import close_all, send_signal, wait_readable
@@ -27,7 +28,7 @@ KILL_WAIT_S = 10.0
 """How long the kernel may take to end what it was told to kill."""
 
 _LEAVE_S = 0.25
-"""How long leftovers have: Python's resource tracker needs it to remove what was shared."""
+"""How long that has to follow the death signal which is found at the deadline, or in the end."""
 
 _CALM_LOOKS = 2
 
@@ -53,6 +54,7 @@ def stop_workers(
     death_signal: int,
     grace_s: float,
     urgent_fd: int | None = None,
+    ranks: Mapping[int, str] | None = None,
 ) -> None:
     """End the workers and their descendants; return when none is left, or none can be killed.
 
@@ -62,39 +64,93 @@ def stop_workers(
         death_signal: What they are asked with.
         grace_s: How long they have, from now, before SIGKILL.
         urgent_fd: Ends their time as soon as it is readable.
+        ranks: The workers' global ranks by process id, to name what had to be killed.
     """
-    deadline = time.monotonic() + grace_s
-    asked = [worker for worker in workers if not worker.look()]
-    if asked:
-        family.members(os.getpid())  # while their parents live, which may be their only mark
-    for worker in workers:
-        worker.signal_group(death_signal)
-        worker.signal_group(signal.SIGCONT)
-    pending, urgent = wait_readable({worker.ended_fd for worker in asked}, deadline, urgent_fd)
-    look: list[Process] = []
-    if asked and not pending:
-        look = family.members(os.getpid())
-        groups = {worker.pid for worker in asked}
-        pending, urgent = _wait_for_groups(groups, look, deadline, urgent_fd)
-    if pending:
-        for worker in asked:
+    is_late, urgent = _ask_and_wait(
+        workers, family, death_signal, time.monotonic() + grace_s, urgent_fd
+    )
+    late, names = [], None
+    if is_late:
+        from .leftovers import ProcessNames  # noqa: PLC0415  most workers end in time
+
+        late = [each for each in family.members(os.getpid()) if not each.ended]
+        names = ProcessNames(ranks or {}, family.mark)
+        names.note(late)
+        for worker in workers:
             worker.signal_group(signal.SIGKILL)
     sweep = end_family(
         family,
         os.getpid,
         time.monotonic() + KILL_WAIT_S,
         death_signal,
-        leave_s=0.0 if pending else _LEAVE_S,
-        last_look=look,
+        leave_s=0.0 if urgent else _LEAVE_S,
+        calm_looks=int(not is_late),
     )
     reap(sweep.found, spare={worker.pid for worker in workers})
     # Only now: a console that takes nothing must not stand between a worker and its end.
-    if pending:
+    if names is not None and late:
         name = signal.Signals(death_signal).name
-        late = f"{name} did not end all in {grace_s:g} s"
-        reason = "another Ctrl-C (SIGINT or SIGQUIT) came" if urgent else late
-        log.warning("%s: what was left of the workers was killed", reason)
+        not_in_time = f"{name} did not end all in {grace_s:g} s"
+        reason = "another Ctrl-C (SIGINT or SIGQUIT) came" if urgent else not_in_time
+        log.warning("%s: killed: %s", reason, names.describe(late))
     _abandon(sweep.stuck, family)
+
+
+def _ask_and_wait(
+    workers: Sequence[WorkerProcess],
+    family: Family,
+    death_signal: int,
+    deadline: float,
+    urgent_fd: int | None,
+) -> tuple[bool, bool]:
+    """Ask the workers to end, and all that came from them; return when they have, or time is up.
+
+    Returns:
+        Whether some have not, and whether that is because it became urgent.
+    """
+    running = [worker for worker in workers if not worker.look()]
+    groups = {worker.pid for worker in workers}
+    look = family.members(os.getpid())  # while their parents live, which may be their only mark
+    for worker in workers:
+        worker.signal_group(death_signal)
+        worker.signal_group(signal.SIGCONT)
+    unasked = [each for each in look if each.group not in groups]
+    asked = _ask(without_manager(unasked, look, {each.pid for each in running}), death_signal)
+    pending, urgent = wait_readable({each.ended_fd for each in running}, deadline, urgent_fd)
+    while not pending:
+        members = [each for each in family.members(os.getpid()) if not each.ended]
+        new = [each for each in members if each.group not in groups and each.key not in asked]
+        asked |= _ask(new, death_signal)
+        held = hold_processes(members)
+        if not held:
+            return False, False
+        pending, urgent = wait_readable(held, deadline, urgent_fd)
+        close_all(held)
+    return True, urgent
+
+
+def without_manager(
+    candidates: Iterable[Process], members: Iterable[Process], running: set[int]
+) -> list[Process]:
+    """Return the processes that no running worker looks after.
+
+    Args:
+        candidates: Those that are asked about.
+        members: All that belong to the workers.
+        running: Process ids of the workers that run: what descends from them is theirs to stop.
+    """
+    parents = {process.pid: process for process in members}
+
+    def is_managed(process: Process | None) -> bool:
+        seen: set[int] = set()  # parents that were read at different times may form a ring
+        while process is not None and process.pid not in seen:
+            if process.pid in running or process.session in running:
+                return True
+            seen.add(process.pid)
+            process = parents.get(process.parent)
+        return False
+
+    return [process for process in candidates if not is_managed(process)]
 
 
 def end_family(
@@ -103,7 +159,7 @@ def end_family(
     deadline: float,
     death_signal: int = signal.SIGKILL,
     leave_s: float = 0.0,
-    last_look: Sequence[Process] = (),
+    calm_looks: int = 0,
 ) -> Sweep:
     """Kill what belongs, again and again until nothing alive is found twice in a row.
 
@@ -117,15 +173,13 @@ def end_family(
         deadline: When to give up, by ``time.monotonic()``.
         death_signal: What they are asked with first.
         leave_s: How long they have to follow that before SIGKILL.
-        last_look: What a look has just found, if there was one: it may have found nothing alive.
+        calm_looks: How many looks have just found nothing alive.
     """
     sweep = Sweep()
-    sweep.found += last_look
-    calm_looks = int(bool(last_look) and all(process.ended for process in last_look))
     while calm_looks < _CALM_LOOKS:
         members = family.members(reaper())
         sweep.found += members
-        held = _hold(process for process in members if not process.ended)
+        held = hold_processes(process for process in members if not process.ended)
         if not held:
             calm_looks += 1
             continue
@@ -168,13 +222,12 @@ def reap_adopted(family: Family) -> None:
             reap([process])
 
 
-def _wait_for_groups(
-    groups: set[int], members: Iterable[Process], deadline: float, urgent_fd: int | None
-) -> tuple[set[int], bool]:
-    held = _hold(each for each in members if each.group in groups and not each.ended)
-    waited = wait_readable(held, deadline, urgent_fd)
+def _ask(processes: Iterable[Process], death_signal: int) -> set[tuple[int, int]]:
+    """Send the death signal to processes, one by one; return who they are."""
+    held = hold_processes(process for process in processes if not process.ended)
+    _send(held, death_signal, signal.SIGCONT)
     close_all(held)
-    return waited
+    return {process.key for process in held.values()}
 
 
 def _abandon(processes: Sequence[Process], family: Family) -> None:
@@ -189,7 +242,8 @@ def _abandon(processes: Sequence[Process], family: Family) -> None:
         )
 
 
-def _hold(processes: Iterable[Process]) -> dict[int, Process]:
+def hold_processes(processes: Iterable[Process]) -> dict[int, Process]:
+    """Return those of the processes that are alive, by pidfds that the caller closes."""
     held: dict[int, Process] = {}
     for process in processes:
         try:

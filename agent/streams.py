@@ -36,7 +36,7 @@ class Stream:
         pause_s: float = PAUSE_S,
     ) -> None:
         self.std = std
-        self._path = path
+        self.path = path
         self._console = console
         self._view = view
         self._mark = mark
@@ -53,8 +53,8 @@ class Stream:
             filtered: Takes the lines that are kept aside.
         """
         self._filtered = filtered
-        if self._path and self._path != os.devnull:
-            self._file = open_file(self._path)
+        if self.path and self.path != os.devnull:
+            self._file = open_file(self.path)
         if self._view is not None:
             self._view.file = self._file
 

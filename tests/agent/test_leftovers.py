@@ -7,7 +7,7 @@ import threading
 
 import pytest
 import worker_kit
-from worker_kit import EXIT_3, HANG, Ear, start_shells
+from worker_kit import EXIT_0, EXIT_3, HANG, Ear, start_shells
 
 pytestmark = pytest.mark.integration
 
@@ -24,8 +24,8 @@ def test_what_a_worker_runs_in_the_background_is_stopped(shells, ear):
     assert worker_kit.have_ended(pids)
 
 
-def test_what_a_worker_left_behind_is_stopped(shells, ear, tmp_path):
-    """A worker that succeeded, or failed, leaves nothing running either."""
+def test_what_a_worker_left_behind_is_stopped_when_another_fails(shells, ear, tmp_path):
+    """Neither the failed worker leaves anything running, nor one that had succeeded."""
     ears = [ear, Ear(tmp_path, "another")]
     context = shells(
         f"sleep 1000 & echo $! > {ears[0].path}",
@@ -37,6 +37,49 @@ def test_what_a_worker_left_behind_is_stopped(shells, ear, tmp_path):
     context.close()
 
     assert worker_kit.have_ended(pids)
+
+
+@pytest.mark.parametrize("child", ["{} &", "setsid {} &", "(setsid {} &) ;", "nohup {} &"])
+def test_what_workers_leave_behind_lives_on_when_all_succeed(shells, ear, caplog, child):
+    """It is named with its command and the rank that it comes from, and then left alone."""
+    context = shells(
+        f"trap '' HUP; {child.format(SLEEPER.format(ear=ear.path))} true; exit 0", EXIT_0
+    )
+    (pid,) = ear.hear()
+    result = context.wait()
+    context.close()
+
+    assert {0: None, 1: None} == result.return_values
+    assert worker_kit.is_alive(int(pid))
+    assert f"pid {pid} (sleep 1000) of rank 0" in caplog.text
+    pidfds = worker_kit.hold(pid)
+    worker_kit.kill(pid)
+    assert worker_kit.all_end(pidfds)
+    worker_kit.wait_until(lambda: int(pid) not in worker_kit.children())
+
+
+def test_what_ends_at_once_is_not_worth_a_word(shells, caplog):
+    """A resource tracker of Python's outlives its worker by some milliseconds."""
+    shells("sleep 0.05 & exit 0").wait()
+
+    assert "" == caplog.text
+
+
+def test_many_leftovers_take_a_few_lines(shells, ear, caplog):
+    """All live on."""
+    context = shells(
+        f"for i in $(seq 20); do sleep 1000 > /dev/null & echo $!; done > {ear.path}; exit 0"
+    )
+    pids = ear.hear()
+    context.wait()
+    pidfds = worker_kit.hold(*pids)
+    assert not worker_kit.have_ended(pids)
+    for pid in pids:
+        worker_kit.kill(pid)
+
+    assert worker_kit.all_end(pidfds)
+    assert 9 == len(caplog.records)
+    assert "left running, too: 12 more processes" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -70,15 +113,55 @@ def test_a_daemon_is_found_while_it_executes_a_program(shells, ear, tmp_path):
     assert worker_kit.have_ended(pids)
 
 
-def test_what_is_left_and_deaf_is_killed(shells, ear):
-    """A leftover that ignores the death signal is killed long before the deadline."""
-    deaf = f"trap '' TERM; echo $$ > {ear.path}; exec sleep 1000"
-    context = shells(f'setsid sh -c "{deaf}" & {HANG}')  # fmt: skip
-    pids = ear.hear()
+@pytest.mark.parametrize("worker", [HANG, "exit 3"])
+def test_what_is_left_and_deaf_is_killed_at_the_deadline_and_named(shells, ear, caplog, worker):
+    """Whether the worker runs or has failed before."""
+    deaf = f"trap '' TERM; echo \\$\\$ > {ear.path}; exec sleep 1000"
+    context = shells(f'setsid sh -c "{deaf}" & {worker}')  # fmt: skip
+    (pid,) = ear.hear()
+    if worker != HANG:
+        worker_kit.wait_until_ended(context, 1)
 
-    context.close(timeout=10_000)
+    context.close(timeout=0.2)
 
-    assert worker_kit.have_ended(pids)
+    assert worker_kit.have_ended([pid])
+    assert "SIGTERM did not end all in 0.2 s: killed: " in caplog.text
+    assert f"pid {pid} (sleep 1000) of rank 0" in caplog.text
+
+
+@pytest.mark.parametrize("worker", [HANG, "exit 3"])
+@pytest.mark.parametrize("start", ["{} &", "setsid {} &", "(setsid {} &) ;"])
+def test_what_is_left_has_the_whole_time(shells, ear, tmp_path, worker, start):
+    """It may be saving a checkpoint, in whatever session it is."""
+    saved = tmp_path / "saved"
+    saver = tmp_path / "saver"
+    saver.write_text(
+        f"trap 'sleep 0.7; echo > {saved}; exit' TERM; echo $$ > {ear.path}\n"
+        "while :; do sleep 0.05; done\n"
+    )
+    context = shells(f"{start.format(f'bash {saver}')} {worker}")
+    ear.hear()
+
+    context.close(timeout=60)
+
+    assert saved.exists()
+
+
+def test_what_a_worker_manages_is_not_asked_before_the_worker_has_ended(shells, ear, tmp_path):
+    """A launcher in a worker stops its own: it may have another way to do so than a signal."""
+    log = tmp_path / "log"
+    child = (
+        f"trap 'echo child >> {log}; exit' TERM; echo $$ > {ear.path}; while :; do sleep 0.05; done"
+    )
+    context = shells(
+        f"trap 'sleep 0.3; echo worker >> {log}; exit' TERM; setsid bash -c \"{child}\" & "
+        "while :; do sleep 0.05; done"
+    )  # fmt: skip
+    ear.hear()
+
+    context.close(timeout=60)
+
+    assert ["worker", "child"] == log.read_text().split()
 
 
 def test_a_program_behind_a_shell_has_the_whole_time(tmp_path, ear):

@@ -1,10 +1,12 @@
 """What the tests of worker processes share: how to start them, and how to hear them."""
 
+import contextlib
 import os
 import select
 import signal
 import sys
 import time
+from pathlib import Path
 
 from elrun.agent.logs import LogsDest, LogsSpecs
 from elrun.agent.processes import start_processes
@@ -40,7 +42,7 @@ def start_shells(*scripts, error_files=None, **options):
         name="trainer",
         entrypoint="bash",
         args={rank: ("-c", script) for rank, script in enumerate(scripts)},
-        envs={rank: {} for rank in range(len(scripts))},
+        envs={rank: {"RANK": str(rank)} for rank in range(len(scripts))},
         logs_specs=Logs(error_files),
         **options,
     )
@@ -129,8 +131,8 @@ def children():
     """Return the pids of this process's children, zombies too."""
     found = set()
     for thread in os.listdir("/proc/self/task"):
-        with open(f"/proc/self/task/{thread}/children") as file:
-            found.update(map(int, file.read().split()))
+        with contextlib.suppress(FileNotFoundError):  # a thread that has ended
+            found.update(map(int, Path(f"/proc/self/task/{thread}/children").read_text().split()))
     return found
 
 
