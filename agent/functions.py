@@ -16,6 +16,7 @@ from typing import IO, Any, cast
 from .executing import Executor
 from .forking import handled_signals, shielded_fork
 from .guardian import Guardian
+from .importable import require_importable
 from .logs import LogsSpecs
 from .parent_death import death_signal_for_children
 from .pcontext import PContext
@@ -93,6 +94,7 @@ class MultiprocessContext(PContext):
             self._results.append(_unnamed_file())
         if self.start_method == "fork":
             return
+        require_importable(self._function, self.start_method)
         preparation = describe_this_process(self.name)
         if self.start_method == "spawn":
             self._spawner = Spawner(self._executor or Executor())

@@ -20,9 +20,11 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from multiprocessing import context, reduction, resource_tracker, spawn
 from multiprocessing.process import BaseProcess
+from types import FunctionType
 from typing import Any, cast
 
 from .executing import Executor
+from .importable import MAIN, is_main_imported, main_file
 from .process_results import StartFailed
 from .wakeup import Wakeup
 from .worker_main import InheritedDescriptor
@@ -54,11 +56,14 @@ def describe_this_process(name: str) -> dict[str, Any]:
         ValueError: The directory that it works in has been deleted.
     """
     try:
-        return spawn.get_preparation_data(name)
+        preparation = spawn.get_preparation_data(name)
     except FileNotFoundError:
         raise ValueError(
             "the working directory has been deleted, and functions start in it; change to another"
         ) from None
+    if main_file() is None:  # a program that was read from standard input has a name, and no file
+        preparation.pop("init_main_from_path", None)
+    return preparation
 
 
 def pack(process: BaseProcess, preparation: dict[str, Any]) -> Package:
@@ -76,7 +81,8 @@ def pack(process: BaseProcess, preparation: dict[str, Any]) -> Package:
     context.set_spawning_popen(cast("Any", luggage))
     try:
         reduction.dump(preparation, buffer)
-        reduction.dump(process, buffer)
+        kind = reduction.ForkingPickler if is_main_imported() else _PicklerWithoutMain
+        kind(buffer).dump(process)
     finally:
         context.set_spawning_popen(None)
     return Package(buffer.getvalue(), tuple(luggage.fds))
@@ -195,6 +201,16 @@ class Spawner:
             del self._unsent[pipe]
             done.append(pipe)
         return done
+
+
+class _PicklerWithoutMain(reduction.ForkingPickler):
+    """Refuses what the new process would look for in the main module, where it runs no such one."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        """Raise for a class or a function of the main module; leave all else as it is."""
+        if isinstance(obj, (type, FunctionType)) and obj.__module__ == MAIN:
+            raise TypeError(f"{obj.__qualname__} is defined in {MAIN}, which has no file")
+        return NotImplemented
 
 
 class _Luggage:

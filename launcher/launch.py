@@ -94,13 +94,32 @@ def launch_agent(
         config = config.to_launch()
         if type(config.logs_specs) is DefaultLogsSpecs:  # what a subclass keeps, we can't know
             config.logs_specs = config.logs_specs.for_one_job()
+        if callable(entrypoint):
+            _require_sendable(entrypoint, config.start_method)
         handler, agent = _compose(config, entrypoint, args, health_check_server)
+    except UsageError:
+        raise
     except ValueError as error:
         raise UsageError(str(error)) from error
     # Signals that come again while the run is being left must not cut that short, nor may a
     # console that takes nothing hold it up.
     with agent.signals, relayed_logs(), recorded_outcome(agent):
         return _run(agent, handler, config, get_entrypoint_name(entrypoint, args))
+
+
+def _require_sendable(function: Callable[..., Any], start_method: str) -> None:
+    """Refuse a function that no new process would find, before anything starts."""
+    from ..agent.importable import require_guard, require_importable  # noqa: PLC0415  few jobs
+
+    caller = sys._getframe()  # noqa: SLF001  there is no other way to it
+    own = __name__.partition(".")[0]
+    while caller is not None and caller.f_globals.get("__name__", "").partition(".")[0] == own:
+        caller = caller.f_back  # type: ignore[assignment]
+    try:
+        require_importable(function, start_method)
+        require_guard(start_method, caller)
+    except ValueError as error:
+        raise UsageError(str(error)) from None  # one traceback says it all
 
 
 def _is_being_spawned() -> bool:
