@@ -49,6 +49,7 @@ class Guardian:
         self.family.add_helper(self._pid)
         self._adoption.hold()
         self._is_released = False
+        self._is_deaf = False
 
     @classmethod
     def start(cls, mark: str | None = None) -> Guardian:
@@ -113,6 +114,9 @@ class Guardian:
         try:
             os.write(self._pipe, message)
         except OSError as error:  # it was killed, or suspended for very long
+            if self._is_deaf:
+                return
+            self._is_deaf = True  # once is enough
             log.warning(
                 "the guardian (pid %d) does not listen (%s): if this agent is killed, what its "
                 "workers started may stay behind",

@@ -101,9 +101,13 @@ class Access:
             return standing
         aside = connection.open_aside()
         with self._lock:
-            if self._connection is connection:
+            is_wanted = self._connection is connection
+            if is_wanted:
                 self._aside = aside
-                return aside
+        if is_wanted and standing is not None:
+            standing.close()
+        if is_wanted:
+            return aside
         aside.close()
         raise self._closed()
 

@@ -40,6 +40,7 @@ from .wire import (
 log = logging.getLogger(__name__)
 
 _UNSEALED_LOOKS = 4
+_MOST_EMPTIED = 1000
 _MOST_READ = 64
 """Of more nodes, one that waits only asks how many there are: all of them ask, and at one time."""
 
@@ -251,7 +252,10 @@ def _void(store: Store, run: RunKeys, number: int, node: Node) -> None:
     void = void_roster(number, -1, read_history(store, run, number), mine=node.limits)
     standing = read_roster(keys.roster, store.create(keys.roster, write_roster(void)))
     if not standing.members:
-        free = unoccupied(keys, range(taken, taken + node.limits.max_nodes), node)
+        # Only the node that would seal waits for seats, and for no more than would be enough. Where
+        # those are very many, it finds out by itself.
+        awaited = min(node.limits.min_nodes, _MOST_EMPTIED) if taken else 0
+        free = unoccupied(keys, range(taken, taken + awaited), node)
         store.set({**free, **places_to_write(run, standing, taken)})
 
 

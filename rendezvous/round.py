@@ -46,8 +46,8 @@ its verdict: NODE_WAITING. Otherwise it waits for that verdict as a spare.
 *The end.* Whoever would form round n+1 has read the verdict of round n: a member of round n as
 such, and a newcomer before anything else. So the verdict that ends the run reaches all who wait,
 and all who ever come. A run that is ended between two rounds gets the verdict ABORTED on the one
-that is forming, which is then sealed without members: it is void. The seats that are still free
-get records of nodes that left, since the node on seat 0 may be waiting for them.
+that is forming, which is then sealed without members: it is void. The free seats that the node on
+seat 0 may be waiting for get records of nodes that left.
 
 *Accidents.* When the door is shut and then too few nodes are there, or the last node that could
 have sealed dies, the round is void too, with the verdict NODE_LOST; a newcomer to the next one sees

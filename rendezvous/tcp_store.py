@@ -151,7 +151,7 @@ class TcpStore:
     def close(self) -> None:
         """Let go of the connections, and of the server if it is here; see ``Store.close``."""
         if self._watch is not None:
-            self._watch.end()
+            self._watch.unsubscribe(self._lose)
         is_host = self._server is not None
         self._client = self._server = None
         # Were threads to return from torch while the interpreter goes down, it would end them in a

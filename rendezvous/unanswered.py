@@ -57,6 +57,7 @@ class AnswerWatch:
         # One look alone may come at once after a call's begin.
         self._patience_looks = 1 + math.ceil(patience_s / look_s)
         self._ended = threading.Event()
+        self._thread: threading.Thread | None = None
         self._on_loss: list[Callable[[str], None]] = []
         # The call of each thread that makes one; a fresh object stands for each call.
         self._under_way: dict[int, object] = {}
@@ -64,8 +65,18 @@ class AnswerWatch:
     def subscribe(self, on_loss: Callable[[str], None]) -> None:
         """Call ``on_loss`` with a reason when the server is lost."""
         self._on_loss.append(on_loss)
-        if len(self._on_loss) == 1:
-            threading.Thread(target=self._watch, name="elrun-store-watch", daemon=True).start()
+        if self._thread is None:
+            self._thread = threading.Thread(
+                target=self._watch, name="elrun-store-watch", daemon=True
+            )
+            self._thread.start()
+
+    def unsubscribe(self, on_loss: Callable[[str], None]) -> None:
+        """Call it no more; look no more once nobody is left to be called."""
+        with contextlib.suppress(ValueError):  # it was done before
+            self._on_loss.remove(on_loss)
+            if not self._on_loss:
+                self._ended.set()
 
     def call(self, function: Callable[..., _T], *args: Any) -> _T:
         """Return what a function returns that asks the server; it raises when that is lost."""
@@ -75,10 +86,6 @@ class AnswerWatch:
             return function(*args)
         finally:
             del self._under_way[thread]
-
-    def end(self) -> None:
-        """Look no more."""
-        self._ended.set()
 
     def _watch(self) -> None:
         seen: dict[object, int] = {}
@@ -103,7 +110,7 @@ class AnswerWatch:
 
     def _give_up(self) -> None:
         reason = f"it has not answered for {self._patience_s:g} s (--rdzv-conf store_patience=...)"
-        for on_loss in self._on_loss:
+        for on_loss in list(self._on_loss):
             on_loss(reason)
         sever(self._peer)
 

@@ -240,6 +240,27 @@ def test_a_run_may_be_closed_although_the_store_is_lost(memory_job, memory):
     assert node.handler.is_closed()
 
 
+@pytest.mark.parametrize(("limits", "waiting", "written"), [((1, 100_000), 0, 0), ((2, 9), 1, 3)])
+def test_the_end_of_a_run_empties_only_seats_that_somebody_waits_for(
+    memory_job, memory, limits, waiting, written
+):
+    """A job of one node that could have had 100,000 ends at once."""
+    nodes = memory_job.running(limits[0], limits, last_call_s=0.01)
+    nodes[0].handler.conclude(failed())
+    (joining,) = [nodes[0].join()] if waiting else [None]
+    if joining:
+        assert memory.wait([ROUND_1.node(0)], PATIENCE_S)
+    other = memory_job.node(limits)
+    other.handler._access.open()
+    other.handler.set_closed()
+    seats = [ROUND_1.node(number) for number in range(limits[1] + 1)]
+
+    assert written == sum(record is not None for record in memory.get(seats))
+    if joining:
+        with pytest.raises(RendezvousClosedError):
+            joining.result(PATIENCE_S)
+
+
 def test_a_foreign_record_ends_the_rendezvous(memory_job, memory):
     """What elrun didn't write is refused with the key in the sentence."""
     memory.set({ROUND_0.node(1): b"\x80\x04pickle"})

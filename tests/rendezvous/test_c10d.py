@@ -1,5 +1,6 @@
 """The store over torch's TCPStore: who hosts it, who reaches it, what is said if nobody does."""
 
+import contextlib
 import os
 import socket
 import subprocess
@@ -7,6 +8,7 @@ import sys
 import threading
 
 import pytest
+from elrun.rendezvous.access import Access
 from elrun.rendezvous.addresses import Endpoint
 from elrun.rendezvous.c10d import Reach
 from elrun.rendezvous.handler import (
@@ -227,6 +229,45 @@ def test_a_lost_store_wakes_the_agents_and_is_named(port):
     with pytest.raises(RendezvousConnectionError, match=f"store at {endpoint} was lost"):
         guest.handler.verdict()
     guest.handler.shutdown()
+
+
+def sockets():
+    """Return this process's sockets: what each is, and its descriptor."""
+    found = {}
+    for fd in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):  # the listing's own
+            found[os.readlink(f"/proc/self/fd/{fd}")] = int(fd)
+    return {what: fd for what, fd in found.items() if what.startswith("socket:")}
+
+
+def break_off(fds):
+    for fd in fds:
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(fd)) as copy:
+            copy.shutdown(socket.SHUT_RDWR)
+
+
+def test_a_connection_aside_that_breaks_again_and_again_leaves_nothing_behind(reach):
+    """Its descriptors are closed, and nobody tells it of losses any more."""
+    reach()
+    guest = reach()
+    access = Access(RunKeys("run"), lambda _: guest, None)
+    access.open()
+    counts, aside = [], None
+    for _ in range(20):
+        before = sockets()
+        aside = access.aside(aside)
+        aside.set({"k": b"v"})
+        assert [b"v"] == aside.get(["k"])
+        after = sockets()
+        counts.append(len(os.listdir("/proc/self/fd")))
+        break_off(fd for what, fd in after.items() if what not in before)
+        with pytest.raises(RendezvousConnectionError):
+            aside.get(["k"])
+
+    assert max(counts[-5:]) <= counts[2]
+    assert 2 == len(guest.store._watch._on_loss)
+    assert [b"v"] == guest.store.get(["k"])
+    access.drop()
 
 
 TWO_NODES = """

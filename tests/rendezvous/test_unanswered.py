@@ -46,7 +46,7 @@ def test_answered_calls_are_no_silence(pair):
     watch.subscribe(reasons.append)
     seen = threading.Event()
     looks = [watch.call(seen.wait, 0.005) for _ in range(40)]
-    watch.end()
+    watch.unsubscribe(reasons.append)
 
     assert not any(looks)
     assert [] == reasons
@@ -56,14 +56,14 @@ def test_who_waits_for_long_says_so(pair):
     """A call that was not watched is not missed: it waits for other nodes, not for an answer."""
     accepted, client = pair
     watch = AnswerWatch(client.getpeername(), **QUICK)
-    watch.subscribe(lambda _: None)
     got = []
+    watch.subscribe(got.append)
     thread = threading.Thread(target=lambda: got.append(client.recv(1)))
     thread.start()
     threading.Event().wait(0.1)
     accepted.send(b"x")
     thread.join(PATIENCE_S)
-    watch.end()
+    watch.unsubscribe(got.append)
 
     assert [b"x"] == got
 
@@ -80,7 +80,7 @@ def test_silence_within_the_patience_is_told_and_borne(pair, caplog):
     accepted.send(b"x")
     until(lambda: "node1:29400 answers again" in caplog.text)
     thread.join(PATIENCE_S)
-    watch.end()
+    watch.unsubscribe(reasons.append)
 
     assert ([], False, 2) == (reasons, thread.is_alive(), len(caplog.records))
     assert f"waited for up to {PATIENCE_S} s (--rdzv-conf store_patience=...)" in caplog.text
@@ -95,6 +95,24 @@ def test_only_the_connections_to_that_peer_are_broken_off(pair):
     client.send(b"still there")
 
     assert b"still there" == accepted.recv(100)
+
+
+def test_a_watch_without_subscribers_has_no_thread(pair):
+    """It goes on for as long as one of them is left."""
+    one, other = [], []
+    watch = AnswerWatch(pair[1].getpeername(), look_s=0.01)
+    before = set(threading.enumerate())
+    watch.subscribe(one.append)
+    watch.subscribe(other.append)
+    (thread,) = set(threading.enumerate()) - before
+    watch.unsubscribe(one.append)
+    watch.unsubscribe(one.append)
+    thread.join(0.05)
+    goes_on = thread.is_alive()
+    watch.unsubscribe(other.append)
+    thread.join(PATIENCE_S)
+
+    assert (True, False) == (goes_on, thread.is_alive())
 
 
 def test_no_descriptor_is_left_behind(pair):
