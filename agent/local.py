@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..rendezvous.handler import (
     RendezvousConnectionError,
-    RendezvousError,
     RendezvousInfo,
     Verdict,
     VerdictKind,
@@ -54,7 +53,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SILENCE_S = 10.0
 _LOCAL_RANK_MACRO = "${local_rank}"
 
 _T = TypeVar("_T")
@@ -357,22 +355,13 @@ class LocalElasticAgent(SimpleElasticAgent):
         if self._rounds.answers_at_once:
             self._inbox.raise_if_any()
             return self._rounds.next_rendezvous()
-        call = Call(self._rounds.next_rendezvous, self._wake.notify)
-        patience_s: float | None = SILENCE_S
-        started_at = time.monotonic()
-        while not call.is_done:
-            self._wait((), patience_s)
-            if patience_s and time.monotonic() - started_at >= patience_s and not call.is_done:
-                Call(self._tell_of_the_wait, self._wake.notify)
-                patience_s = None
-        return call.result()
+        from .waiting import LongWait  # noqa: PLC0415  not the plain job of one node
 
-    def _tell_of_the_wait(self) -> None:
-        who = ""
-        with contextlib.suppress(RendezvousError):  # whoever waits for the round will tell
-            who = self._rounds.describe_wait()
-        said = f": {who}" if who else ""
-        log.warning("waiting for other nodes to join run %r%s", self._rounds.get_run_id(), said)
+        call = Call(self._rounds.next_rendezvous, self._wake.notify)
+        wait = LongWait(self._rounds.get_run_id(), self._rounds.describe_wait, self._wake.notify)
+        while not call.is_done:
+            self._wait((), wait.turn())
+        return call.result()
 
     def _ask(self, question: Callable[[], _T], timeout_s: float | None = None) -> _T:
         """Ask in a thread: a store whose host has frozen must not make this agent deaf.

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import errno
 import logging
-import math
 import os
 import socket
 import sys
@@ -28,6 +27,7 @@ from .addresses import (
     parse_endpoint,
     published_address,
 )
+from .announcing import Announcement, is_worth_telling
 from .handler import (
     RendezvousClosedError,
     RendezvousConnectionError,
@@ -68,7 +68,7 @@ class Reach:
         is_host: Whether this node hosts it; None: if the endpoint is here and its port is free.
         local_addr: Address of this node that others should use; None: the one that leads there.
         timeout_s: For how long the endpoint is tried.
-        notice_s: When the user is told that it has been tried in vain so far.
+        notice_s: When the user is told first that it has been tried in vain so far.
         patience_s: How long the store may leave a question unanswered.
     """
 
@@ -98,8 +98,9 @@ class Reach:
             RendezvousConnectionError: The endpoint can't be hosted, or not reached in time.
             RendezvousClosedError: ``stop`` was set.
         """
-        deadline = time.monotonic() + self._timeout_s
-        pause_s, notice_s = _FIRST_PAUSE_S, self._notice_s
+        began_at = time.monotonic()
+        deadline = began_at + self._timeout_s
+        pause_s, told = _FIRST_PAUSE_S, None
         while True:
             # Each time: its name may be known only by now, or its address be new to this node.
             may_host = self._may_host()
@@ -112,8 +113,9 @@ class Reach:
             left_s = deadline - time.monotonic()
             if left_s <= 0:
                 raise RendezvousConnectionError(self._unreachable(reason, may_host=may_host))
-            if left_s <= self._timeout_s - notice_s:
-                notice_s = math.inf  # once
+            waited_s = time.monotonic() - began_at
+            if is_worth_telling(reason, waited_s, told, first_s=self._notice_s):
+                told = Announcement(reason, waited_s)
                 log.warning(
                     "the rendezvous at %s is not there yet: %s; it is tried for %g s "
                     "(--rdzv-conf join_timeout=...)",

@@ -26,6 +26,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
+from .counting import count_in
 from .etcd_store import (
     LEASE_S,
     PREFIX,
@@ -39,7 +40,6 @@ from .etcd_v2_client import Member, path_of
 from .failover import Refused, Unreachable
 from .handler import RoundHandler
 from .parameters import RendezvousParameters
-from .store import count_in
 from .timing import STORE_PATIENCE_S
 
 log = logging.getLogger(__name__)

@@ -21,6 +21,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from hashlib import sha256
 from typing import Any
 
+from .counting import count_in
 from .etcd_store import (
     LEASE_S,
     PREFIX,
@@ -34,7 +35,6 @@ from .etcd_v3_watch import AFTER_COUNTERS, COUNTED, StreamWatch
 from .failover import Refused
 from .handler import RoundHandler
 from .parameters import RendezvousParameters
-from .store import count_in
 from .timing import STORE_PATIENCE_S
 
 # etcd takes 128 operations and 1.5 MiB in a transaction, unless told otherwise.

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
+from .announcing import Announcement, is_worth_telling
 from .handler import RendezvousClosedError, RendezvousConnectionError
 
 log = logging.getLogger(__name__)
@@ -47,7 +48,7 @@ class Failover(Generic[_C]):
             call asks every server once at least.
         on_trouble: Called, from any thread, whenever a server did not serve.
         clock: A monotonic clock.
-        tell_after_s: When people are told that no server serves.
+        tell_after_s: When people are told first that no server serves.
     """
 
     def __init__(
@@ -70,7 +71,8 @@ class Failover(Generic[_C]):
         self._lock = threading.Lock()
         self._index = 0
         self._in_vain_since: float | None = None
-        self._is_told = False
+        self._reasons: dict[int, str] = {}
+        self._told: Announcement | None = None
         self._end: str = ""
 
     @property
@@ -115,6 +117,7 @@ class Failover(Generic[_C]):
             else:
                 self._note_success()
                 return answer
+            self._reasons[index] = str(reason)
             self._move_on_from(index)
             if attempt < len(self._clients):  # none is given up that was not asked
                 continue
@@ -123,8 +126,7 @@ class Failover(Generic[_C]):
                 raise RendezvousConnectionError(
                     f"{self._name} could not be reached for {how_long}: {reason}"
                 ) from reason
-            if waited_s >= self._tell_after_s:
-                self._tell(f"is not reached: {reason}; it is tried for {how_long}")
+            self._tell("; ".join(self._reasons.values()), waited_s, how_long)
             if attempt % len(self._clients):
                 continue
             (stop or self._ended).wait(min(pause_s, bears_s - waited_s))
@@ -162,16 +164,18 @@ class Failover(Generic[_C]):
     def _note_success(self) -> None:
         with self._lock:
             self._in_vain_since = None
-            was_told, self._is_told = self._is_told, False
-        if was_told:
+            told, self._told = self._told, None
+            self._reasons = {}
+        if told is not None:
             log.warning("%s is reached again", self._name)
 
-    def _tell(self, what: str) -> None:
-        """Tell people, once until a server serves again."""
+    def _tell(self, why: str, waited_s: float, how_long: str) -> None:
+        """Tell people that no server serves, as often as they have to know."""
         with self._lock:
-            was_told, self._is_told = self._is_told, True
-        if not was_told:
-            log.warning("%s %s", self._name, what)
+            if not is_worth_telling(why, waited_s, self._told, first_s=self._tell_after_s):
+                return
+            self._told = Announcement(why, waited_s)
+        log.warning("%s is not reached: %s; it is tried for %s", self._name, why, how_long)
 
     def _move_on_from(self, index: int) -> None:
         with self._lock:

@@ -311,10 +311,10 @@ class RoundHandler(RendezvousHandler):
         """
 
     def describe_wait(self) -> str:
-        """Say who is there by now, while another thread is in ``next_rendezvous``.
+        """Say what is waited for, while another thread is in ``next_rendezvous``, and who is there.
 
         Returns:
-            A sentence without its end; "" where nothing is known, or no other node is waited for.
+            A sentence without its end; "" where no other node is waited for.
 
         Raises:
             RendezvousError: The store was lost, or holds something foreign.

@@ -104,9 +104,11 @@ class Joining:
             number += 1
 
     def describe_wait(self) -> str:
-        """Say, from any thread, who is there by now; "" where that is not what is waited for."""
-        if not self._seats or self._is_standing_by:
+        """Say, from any thread, what is waited for, and who is there by now."""
+        if not self._seats or self._node.limits.max_nodes == 1:
             return ""
+        if self._is_standing_by:
+            return "a round runs without this node, which waits as a spare"
         keys, limits = self._run.round(self._round_number), self._node.limits
         taken = seats_taken(self._store.add(keys.seats, 0))
         if taken > _MOST_READ:

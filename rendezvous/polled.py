@@ -111,6 +111,9 @@ class PolledRounds(RoundHandler):
     def has_to_be_asked(self) -> bool:
         return True
 
+    def describe_wait(self) -> str:
+        return f"the {self.get_backend()} rendezvous does not tell who is there"
+
     def describe(self, profile: NodeProfile) -> None:
         """Do nothing: the agents exchange profiles through the round's store."""
 

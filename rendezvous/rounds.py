@@ -157,7 +157,7 @@ class RoundRendezvous(RoundHandler):
             joining = self._joining
         if joining is not None:
             return joining.describe_wait()
-        return "" if self._access.connection else "the store that they meet in is not reached yet"
+        return ""  # what is in the way of the store is told by those who try to reach it
 
     def verdict(self) -> Verdict | None:
         """Return the current round's verdict if there is one, without asking the store."""

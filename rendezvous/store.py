@@ -11,20 +11,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-_LARGEST_COUNT = 1 << 53
-
-
-def count_in(data: bytes | None) -> int:
-    """Return how far a counter has come, from what stands at its key.
-
-    Where nothing stands, or what no counter of elrun's comes to, it begins at 0: anybody who
-    reaches the store can write there.
-    """
-    digits = b"" if data is None else data.removeprefix(b"-")
-    if data is None or not digits.isdigit() or len(digits) > len(str(_LARGEST_COUNT)):
-        return 0
-    return int(data)
-
 
 class Store(Protocol):
     """A key-value store that the nodes of a job share."""
@@ -33,7 +19,7 @@ class Store(Protocol):
         """Add to a counter, which starts at 0, in one atomic step; return its new value.
 
         ``get`` and ``wait`` show a counter as decimal digits. What stands there and is no number
-        (``count_in``) counts as 0. An amount of 0 reads only.
+        (``counting.py``) counts as 0. An amount of 0 reads only.
         """
 
     def set(self, values: Mapping[str, bytes]) -> None:

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Protocol
 
+from .announcing import Announcement, is_worth_telling
 from .handler import RendezvousClosedError, RendezvousConnectionError
 from .store import Connection, Store
 
@@ -29,6 +30,7 @@ TAKE_OVER_S = 30.0
 STEP_S = 3.0
 
 _TRY_S = 2.0
+_NOTICE_S = 5.0
 _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 1.0
 
@@ -89,7 +91,7 @@ class Succession:
             RendezvousClosedError: ``stop`` was set.
         """
         began = self._clock()
-        pause_s = _FIRST_PAUSE_S
+        pause_s, told = _FIRST_PAUSE_S, None
         while True:
             connection, reasons = self._join_any()
             connection = connection or self._host_if_due(self._clock() - began)
@@ -100,6 +102,15 @@ class Succession:
                 raise RendezvousConnectionError(
                     f"the rendezvous could be reached at none of its endpoints within "
                     f"{self._timeout_s:g} s: {'; '.join(reasons)}"
+                )
+            waited_s, why = self._timeout_s - left_s, "; ".join(reasons)
+            if is_worth_telling(why, waited_s, told, first_s=_NOTICE_S):
+                told = Announcement(why, waited_s)
+                log.warning(
+                    "the rendezvous is at none of its endpoints yet: %s; it is tried for %g s "
+                    "(--rdzv-conf join_timeout=...)",
+                    why,
+                    self._timeout_s,
                 )
             if stop.wait(min(pause_s, left_s)):
                 raise RendezvousClosedError("gave up reaching the rendezvous")

@@ -17,8 +17,8 @@ import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
+from .counting import count_in
 from .handler import RendezvousConnectionError, RendezvousError
-from .store import count_in
 from .telling import Told
 from .unanswered import AnswerWatch
 from .waits import Waits

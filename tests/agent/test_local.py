@@ -6,9 +6,9 @@ import threading
 
 import pytest
 from agent_kit import ScriptedRounds
-from elrun.agent import local
 from elrun.agent.local import LocalElasticAgent
 from elrun.agent.signals import SignalException
+from elrun.agent.waiting import LongWait
 from elrun.agent.worker import WorkerSpec
 from elrun.rendezvous.handler import RendezvousConnectionError
 from elrun.rendezvous.parameters import RendezvousParameters
@@ -46,39 +46,48 @@ class SlowRounds(ScriptedRounds):
     def __init__(self, who):
         super().__init__()
         self.who = who
-        self.is_told = threading.Event()
+        self.is_asked = threading.Event()
 
     def next_rendezvous(self):
-        assert self.is_told.wait(PATIENCE_S)
+        assert self.is_asked.wait(PATIENCE_S)
         return super().next_rendezvous()
 
     def describe_wait(self):
+        self.is_asked.set()
         if isinstance(self.who, Exception):
             raise self.who
         return self.who
 
 
 @pytest.mark.parametrize(
-    ("who", "said"),
+    ("who", "told"),
     [
-        ("1 of 2 nodes is here", "run 'job': 1 of 2 nodes is here"),
-        ("", "run 'job'"),
-        (RendezvousConnectionError("lost"), "run 'job'"),
+        ("1 of 2 nodes is here", ["waiting in run 'job': 1 of 2 nodes is here"]),
+        ("", []),
+        (RendezvousConnectionError("lost"), []),
     ],
 )
-def test_a_long_wait_is_told_with_who_is_there(monkeypatch, who, said):
-    """Once; as far as the rendezvous knows, and it may have trouble of its own."""
-    monkeypatch.setattr(local, "SILENCE_S", 0.001)
+def test_a_long_wait_is_told_with_who_is_there(who, told, caplog):
+    """As far as the rendezvous knows, and it may have trouble of its own."""
+    woken = threading.Event()
+    times = iter([0.0, 1.0, 10.0, 10.5, 11.0])
     rounds = SlowRounds(who)
-    told = []
+    wait = LongWait("job", rounds.describe_wait, woken.set, clock=lambda: next(times))
+    first, asking = wait.turn(), wait.turn()
+    assert woken.wait(PATIENCE_S)
+    then = wait.turn()
 
-    def listen(*message):
-        told.append(message[0] % message[1:])
-        rounds.is_told.set()
+    assert (9.0, None, 4.5) == (first, asking, then)
+    assert told == [record.getMessage() for record in caplog.records]
 
-    monkeypatch.setattr(local.log, "warning", listen)
+
+def test_a_wait_that_is_soon_over_asks_nothing():
+    """Nor does an agent whose round begins within seconds tell of it."""
+    rounds = ScriptedRounds()
     spec = WorkerSpec("trainer", 1, rounds, entrypoint="bash", args=("-c", EXIT_0))
+    asked = []
+    rounds.describe_wait = lambda: asked.append(1) or "1 of 2 nodes is here"
 
     LocalElasticAgent(spec, Logs()).run()
 
-    assert [f"waiting for other nodes to join {said}"] == told
+    assert [] == asked

@@ -189,3 +189,28 @@ def test_a_setting_of_torch_s_rendezvous_is_taken(c10d):
     job = c10d("--nnodes", 1, "--rdzv-conf", torch_s, "--no-python", "echo", "well")
 
     assert (0, "well\n", "") == job.finish()
+
+
+def test_those_who_wait_are_told_who_is_there_when_it_changes(elrun, script, meeting):
+    """Two of three nodes are there; then the third comes, and nobody is told any more."""
+    backend, endpoint = meeting
+    options = ["--rdzv-backend", backend, "--rdzv-endpoint", endpoint, "--rdzv-id", "job"]
+    words = [*options, "--nnodes", 3, script("")]
+    first = elrun(*words)
+    told = [line_of(first, "waiting in run 'job': ")]
+    others = [elrun(*words)]
+    told.append(line_of(first, "waiting in run 'job': "))
+    others.append(elrun(*words))
+
+    ends = [job.finish() for job in (first, *others)]
+    assert [0, 0, 0] == [end[0] for end in ends], ends
+    assert "1 of 3 nodes is here" in told[0]
+    assert "2 more are needed" in told[0]
+    assert "2 of 3 nodes are here" in told[1]
+    assert "1 more is needed" in told[1]
+    assert "waiting" not in ends[0][2]
+
+
+def line_of(job, start):
+    """Return the next line of standard error that holds these words."""
+    return next(line for line in job.process.stderr if start in line)

@@ -106,6 +106,25 @@ def test_people_are_told_once_of_an_absence_and_once_of_its_end(caplog):
     assert "etcd at a is reached again" == end
 
 
+def test_a_reason_that_changes_is_told_with_all_the_others(caplog):
+    """What each of the servers said last, in one line."""
+    servers = Failover("etcd at a,b", ["a", "b"], 60, clock=Clock(), tell_after_s=3)
+    reasons = iter(["a is down", "b is down", *["a is silent", "b is down"] * 4])
+
+    def ask(client):
+        reason = next(reasons, None)
+        if reason is None:
+            return client
+        raise Unreachable(reason)
+
+    servers.call(ask)
+
+    first, second, end = (record.getMessage() for record in caplog.records)
+    assert "etcd at a,b is not reached: a is down; b is down; it is tried for 60 s" in first
+    assert "etcd at a,b is not reached: a is silent; b is down; it is tried for 60 s" in second
+    assert "etcd at a,b is reached again" == end
+
+
 def test_a_short_absence_is_not_told(caplog):
     """Nobody has to know of a request that was lost."""
     servers = Failover("etcd at a", ["a"], 60, clock=Clock(), tell_after_s=10)

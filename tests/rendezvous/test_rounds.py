@@ -350,7 +350,7 @@ def test_everybody_can_tell_that_a_run_has_ended(job, end):
 def test_a_node_that_waits_can_say_for_whom(job):
     """The others that are there, by their hosts; a spare waits for nobody to come."""
     early = job.some(2, (3, 3))
-    assert "the store that they meet in is not reached yet" == early[0].handler.describe_wait()
+    assert "" == early[0].handler.describe_wait()  # the store is not reached yet
     joins = [node.join() for node in early]
     await_seats(early[0], ROUND_0, 2)
 
@@ -363,7 +363,22 @@ def test_a_node_that_waits_can_say_for_whom(job):
 
     host = socket.gethostname()
     assert f"2 of 3 nodes are here ({host} (2 nodes)); 1 more is needed" == said
-    assert ["", ""] == [node.handler.describe_wait() for node in (early[0], spare)]
+    assert "" == early[0].handler.describe_wait()
+    assert "a round runs without this node, which waits as a spare" == spare.handler.describe_wait()
+
+
+def test_a_node_that_needs_no_other_waits_for_none(memory_job):
+    """However long it takes to begin."""
+    node = memory_job.node((1, 1), store=memory_job.connect())
+    go_on = threading.Event()
+    add = node.store.add
+    node.store.add = lambda *args: go_on.wait(PATIENCE_S) and add(*args)
+    joining = node.join()
+    said = node.handler.describe_wait()
+    go_on.set()
+    placements([joining])
+
+    assert ["", ""] == [said, node.handler.describe_wait()]
 
 
 def test_one_of_very_many_asks_only_how_many_there_are(memory_job):
