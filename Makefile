@@ -13,7 +13,7 @@ TORCHES ?=
 KEEP ?=
 
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
+PIP := $(BIN)/python -m pip --disable-pip-version-check
 PYTEST := $(BIN)/pytest --numprocesses $(TESTERS) --dist loadfile
 ROOMS := launcher agent rendezvous
 
@@ -28,7 +28,7 @@ SOURCES := pyproject.toml $(shell find src $(ROOMS) \
 help:  ## list what can be made
 	@sed -n 's/^\([a-z]*\):.*##/make \1\t/p' Makefile | expand -t 14
 
-run: $(VENV)/installed  ## install elrun into .venv and train on two workers (20 s)
+run: $(VENV)/elrun  ## install elrun into .venv (minutes, once) and train on two workers (20 s)
 	$(BIN)/elrun --standalone --nproc-per-node 2 --max-restarts 3 examples/train.py
 
 test: $(VENV)/installed  ## run all tests (ten minutes)
@@ -56,18 +56,29 @@ clean:  ## remove all that was made
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
+# What a user needs is one thing, what a developer needs another: `make run` waits for no linter.
+# pip shows what it fetches, since torch takes minutes.
+$(VENV)/elrun: $(SOURCES) $(VENV)/requirements
+	@rm -rf build/lib build/bdist.*
+	$(PIP) install --quiet --no-deps --no-build-isolation --force-reinstall .
+	@touch $@
+
 # Not editable: tests and examples meet elrun as a user has it, and an editable install puts an
 # import hook into the start of every interpreter. What setuptools left in build/ is removed, since
 # it would put modules that no longer exist into the wheel.
-$(VENV)/installed: $(SOURCES) $(VENV)/dependencies
-	rm -rf build/lib build/bdist.*
-	$(PIP) install --no-deps --no-build-isolation --force-reinstall .
+$(VENV)/installed: $(VENV)/elrun $(VENV)/dependencies
 	@touch $@
 
-# The whole of `.[dev]`, elrun included: pip has no way to ask for dependencies alone.
-$(VENV)/dependencies: constraints.txt pyproject.toml $(BIN)/python
-	@echo "installing what elrun needs into $(VENV) (torch takes a while)"
-	$(PIP) install --constraint constraints.txt setuptools
+# elrun comes with them: pip has no way to ask for dependencies alone.
+$(VENV)/requirements: constraints.txt pyproject.toml $(BIN)/python
+	@echo "installing what elrun needs into $(VENV): torch and a few small packages"
+	@echo "(minutes, the first time)"
+	$(PIP) install --quiet --constraint constraints.txt setuptools
+	$(PIP) install --constraint constraints.txt --no-build-isolation '.[examples]'
+	@touch $@
+
+$(VENV)/dependencies: $(VENV)/requirements
+	@echo "installing what elrun's tests and checks need into $(VENV)"
 	$(PIP) install --constraint constraints.txt --no-build-isolation '.[dev]'
 	@touch $@
 

@@ -2,54 +2,55 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
 from contextlib import suppress
 
 _TABLES = ("/proc/net/tcp", "/proc/net/tcp6")
 _LISTENING = "0A"
+_MAX_COMMAND_CHARS = 60
 
 
 def holder_of(port: int) -> str:
-    """Return what holds a port, for a sentence: ``python (pid 1234)``.
+    """Return what holds a port, for a sentence: ``'python serve.py' (pid 1234)``.
 
     Args:
         port: A TCP port.
 
     Returns:
-        The process; its user where that is another one; else ``another program``.
+        The process, with the beginning of its command; its user where that is another one; else
+        ``another program``.
     """
-    sockets = dict(_sockets_at(port))
-    for pid in filter(str.isdecimal, os.listdir("/proc")):
-        with suppress(OSError):  # it has ended, or is another user's
-            if any(os.readlink(f"/proc/{pid}/fd/{fd}") in sockets for fd in _fds_of(pid)):
-                return f"{_name_of(pid)} (pid {pid})"
-    for uid in sockets.values():
-        return f"a process of user {_user_of(uid)}"
-    return "another program"
+    return _process_at(port) or _user_at(port) or "another program"
 
 
-def _sockets_at(port: int) -> Iterator[tuple[str, int]]:
-    """Yield the sockets that listen on a port, as links to descriptors name them, and their users.
+def _process_at(port: int) -> str:
+    import psutil  # noqa: PLC0415  20 ms; only where a port is taken
 
-    The tables' columns are proc(5)'s.
-    """
+    with suppress(OSError, psutil.Error):  # it has ended meanwhile, or there is no /proc to read
+        for connection in psutil.net_connections("tcp"):
+            is_it = connection.status == psutil.CONN_LISTEN and connection.laddr.port == port
+            if is_it and connection.pid:
+                process = psutil.Process(connection.pid)
+                command = " ".join(process.cmdline()) or process.name()
+                return f"{_shortened(command)!r} (pid {process.pid})"
+    return ""
+
+
+def _shortened(command: str) -> str:
+    if len(command) <= _MAX_COMMAND_CHARS:
+        return command
+    return f"{command[:_MAX_COMMAND_CHARS]}…"
+
+
+def _user_at(port: int) -> str:
+    """Return whose process it is; psutil doesn't tell. The tables' columns are proc(5)'s."""
     for table in _TABLES:
         with suppress(OSError), open(table, encoding="utf-8") as file:
             next(file)
             for line in file:
-                _, local, _, state, _, _, _, uid, _, inode, *_ = line.split()
+                _, local, _, state, _, _, _, uid, *_ = line.split()
                 if state == _LISTENING and int(local.rpartition(":")[2], 16) == port:
-                    yield f"socket:[{inode}]", int(uid)
-
-
-def _fds_of(pid: str) -> list[str]:
-    return os.listdir(f"/proc/{pid}/fd")
-
-
-def _name_of(pid: str) -> str:
-    with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
-        return file.read().strip()
+                    return f"a process of user {_user_of(int(uid))}"
+    return ""
 
 
 def _user_of(uid: int) -> str:

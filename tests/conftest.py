@@ -1,6 +1,7 @@
 """What tests of every room share."""
 
 import os
+import signal
 import subprocess
 
 import pytest
@@ -16,3 +17,25 @@ def _small_disk(tmp_path):
         pytest.skip("a file system can't be mounted here")
     yield path
     subprocess.run(["umount", path], check=True)
+
+
+@pytest.fixture(name="heeded_signals")
+def _heeded_signals():
+    """Signals do what they do in a terminal, though `nohup` or a shell's `&` has them ignored.
+
+    What a test starts inherits that. Only while a test needs it: `nohup make test` goes on when the
+    terminal is closed.
+    """
+    handlers = {
+        signal.SIGHUP: signal.SIG_DFL,
+        signal.SIGINT: signal.default_int_handler,
+        signal.SIGQUIT: signal.SIG_DFL,
+    }
+    before = {
+        number: signal.signal(number, handler)
+        for number, handler in handlers.items()
+        if signal.getsignal(number) is signal.SIG_IGN
+    }
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)

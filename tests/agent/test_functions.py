@@ -9,6 +9,7 @@ import signal
 import sys
 import tempfile
 import threading
+from multiprocessing import forkserver
 
 import pytest
 import worker_functions
@@ -148,8 +149,10 @@ def test_functions_are_stopped_like_commands(start):
     assert worker_kit.have_ended(pids)
 
 
+@pytest.mark.usefixtures("heeded_signals")
 def test_a_function_runs_in_a_session_of_its_own_without_the_agents_handlers(start, tmp_path):
     """Nothing of how the agent handles signals is left in it, and SIGINT is Python's."""
+    forkserver._forkserver._stop()  # one that runs was started before SIGINT was heeded
     wakeup = Wakeup()
     previous = signal.set_wakeup_fd(wakeup.notify_fd)
     handler = signal.signal(signal.SIGTERM, lambda *_: None)

@@ -180,6 +180,7 @@ def test_closing_twice_is_closing_once(shells):
     assert exits == context.exits
 
 
+@pytest.mark.usefixtures("heeded_signals")
 def test_the_death_signal_can_be_chosen(shells):
     """Workers end by the signal that ``close`` was given."""
     context = shells(HANG)

@@ -90,6 +90,7 @@ TERM, HUP, INT, QUIT = signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQ
     ],
 )
 @pytest.mark.parametrize("taken_between", [True, False])
+@pytest.mark.usefixtures("heeded_signals")
 def test_only_a_later_ctrl_c_is_urgent(wake, history, expected, taken_between):
     """SIGINT or SIGQUIT, half a second or more after the first signal, whichever that was."""
     names = "SIGTERM,SIGHUP,SIGINT,SIGQUIT,SIGUSR1,SIGUSR2"

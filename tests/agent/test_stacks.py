@@ -78,6 +78,7 @@ def test_a_process_that_can_run_no_python_shows_its_stacks():
         StackOffer(99, 1),
     ],
 )
+@pytest.mark.usefixtures("heeded_signals")
 def test_an_offer_that_would_end_the_process_is_not_taken(offer):
     """Who doesn't catch a signal dies of it; what a request says is not trusted."""
     with running(PLAIN) as (process, pidfd, _):

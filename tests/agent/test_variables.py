@@ -37,6 +37,7 @@ SAID = {"TORCHELASTIC_SIGNALS_TO_HANDLE": "SIGUSR1,SIGTERM"}
         ({}, {}, {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT}),
     ],
 )
+@pytest.mark.usefixtures("heeded_signals")
 def test_an_agent_s_signals_may_stand_in_the_environment(agent, environ, options, expected):
     """For programs that make an agent themselves; what they say goes first."""
     made = agent(environ, **options)

@@ -1,4 +1,4 @@
-"""Who holds a port, found in /proc of a real Linux."""
+"""Who holds a port, of a real Linux."""
 
 import os
 import socket
@@ -8,8 +8,11 @@ import sys
 import pytest
 from elrun.rendezvous.port_holder import holder_of
 
+LISTEN = """import socket, sys
+server = socket.create_server(('127.0.0.1', 0)); print(server.getsockname()[1], flush=True)
+sys.stdin.read()"""
 ASK = """
-import os, pwd, sys
+import os, psutil, pwd, sys
 from elrun.rendezvous.port_holder import holder_of
 os.setuid(65534)
 print(holder_of(int(sys.argv[1])))
@@ -25,11 +28,24 @@ def _port(request):
 
 
 def test_a_process_of_the_same_user_is_named(port):
-    """By its command and its pid, over IPv4 and IPv6."""
-    with open("/proc/self/comm", encoding="ascii") as file:
-        command = file.read().strip()
+    """By the beginning of its command and by its pid, over IPv4 and IPv6."""
+    with open("/proc/self/cmdline", encoding="utf-8") as file:
+        command = " ".join(file.read().split("\0")).strip()
+    shown = command if len(command) <= 60 else f"{command[:60]}…"
 
-    assert f"{command} (pid {os.getpid()})" == holder_of(port)
+    assert f"{shown!r} (pid {os.getpid()})" == holder_of(port)
+
+
+@pytest.mark.integration
+def test_a_long_command_is_cut():
+    """What it was started with may be pages; its beginning says which program it is."""
+    command = [sys.executable, "-c", LISTEN, "x" * 1000]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as it:
+        port = int(it.stdout.readline())
+        said = holder_of(port)
+        it.stdin.close()
+
+    assert f"{' '.join(command)[:60] + '…'!r} (pid {it.pid})" == said
 
 
 def test_a_port_that_nobody_holds_is_no_error():

@@ -3,11 +3,9 @@
 import contextlib
 import errno
 import os
-import re
 import socket
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from elrun.rendezvous.handler import RendezvousError
@@ -118,9 +116,8 @@ def test_a_listener_takes_as_many_connections_as_the_kernel_lets_it(claim):
 
 def test_a_port_that_was_taken_after_the_claim_is_named_with_its_holder(claim):
     """A program that is no elrun knows no claims."""
-    me = re.escape(f"held by {Path('/proc/self/comm').read_text().strip()} (pid {os.getpid()})")
     with (
         socket.create_server(("", claim.port)),
-        pytest.raises(RendezvousError, match=f"port {claim.port} of this host .*{me}"),
+        pytest.raises(RendezvousError, match=f"{claim.port} .* held by .* \\(pid {os.getpid()}\\)"),
     ):
         claim.listen()
