@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 
 from .entry import enter_run
 from .handler import RendezvousClosedError, RendezvousError
@@ -199,8 +198,7 @@ class Access:
 
     def _signed(self, connection: Connection) -> Connection:
         open_aside = connection.open_aside
-        return replace(
-            connection,
+        return connection._replace(
             store=self._sign(connection.store),
             open_aside=open_aside and (lambda: self._sign(open_aside())),
         )

@@ -8,8 +8,7 @@ and nothing else. All of them may be called from several threads at once.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 
 class Store(Protocol):
@@ -63,8 +62,7 @@ class Moves(Protocol):
         """Look there first when the store is reached next."""
 
 
-@dataclass(frozen=True, slots=True)
-class Connection:
+class Connection(NamedTuple):
     """A store within reach.
 
     Args:

@@ -17,7 +17,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from typing import Protocol
 
 from .announcing import Announcement, is_worth_telling
@@ -96,7 +95,7 @@ class Succession:
             connection, reasons = self._join_any()
             connection = connection or self._host_if_due(self._clock() - began)
             if connection is not None:
-                return replace(connection, moves=self)
+                return connection._replace(moves=self)
             left_s = began + self._timeout_s - self._clock()
             if left_s <= 0:
                 raise RendezvousConnectionError(
