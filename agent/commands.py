@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .executing import Executor
+from .executing import Executor, StartWait
 from .pcontext import PContext
 from .process_results import StartFailed
 from .worker_process import WorkerProcess
@@ -31,8 +31,11 @@ class SubprocessContext(PContext):
         cpus = self._cpus.get(local_rank, ())
         return self._executor.execute(command, environment, stdout, stderr, cpus=cpus)
 
-    def _finish_start(self) -> Mapping[int, StartFailed]:
-        return self._executor.settle()
+    def _finish_start(self, start_wait: StartWait) -> Mapping[int, StartFailed]:
+        return self._executor.settle(start_wait)
+
+    def _kill_unloaded(self) -> None:
+        self._executor.kill_unloaded()
 
     def _clean_up(self) -> None:
         self._executor.close()

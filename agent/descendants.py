@@ -20,6 +20,7 @@ Process ids are reused. A process is therefore named by its id with its start ti
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 from collections.abc import Callable, Container, Mapping
@@ -29,10 +30,11 @@ MARK_VARIABLE = "ELRUN_AGENT"
 """Marks of agents, separated by colons: an agent in a worker of another adds its own."""
 
 # Positions in /proc/PID/stat after the command's name, see proc(5).
-_STATE, _PARENT, _GROUP, _SESSION, _START = 0, 1, 2, 3, 19
+_STATE, _PARENT, _GROUP, _SESSION, _FLAGS, _START = 0, 1, 2, 3, 6, 19
 _ENVIRONMENT_START, _ENVIRONMENT_END = 47, 48
 
 _ENDED = (b"Z", b"X")
+_FORKED_ONLY = 0x40  # PF_FORKNOEXEC of the kernel
 
 _EXEC_LOOKS, _EMPTY_LOOKS = 1000, 10
 
@@ -68,13 +70,21 @@ def marked(environment: Mapping[str, str], mark: str) -> dict[str, str]:
     return {**environment, MARK_VARIABLE: ":".join(filter(None, marks))}
 
 
+NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE)
+"""Why nothing can be opened though it may be there."""
+
+
 def mapping_name(mark: str) -> str:
     """Return the name of the mapping by which a forked function worker carries a mark."""
     return f"elrun-{mark}"
 
 
 def read_process(pid: int) -> Process | None:
-    """Return what the kernel says about a process; None where there is none."""
+    """Return what the kernel says about a process; None where there is none.
+
+    Raises:
+        OSError: There can be no more descriptors.
+    """
     fields = _stat_fields(pid)
     if len(fields) <= _START:
         return None
@@ -86,6 +96,13 @@ def read_process(pid: int) -> Process | None:
         session=int(fields[_SESSION]),
         ended=fields[_STATE] in _ENDED,
     )
+
+
+def is_still_a_copy(pid: int) -> bool:
+    """Return whether a process is a copy of the one that forked it: it has executed nothing yet."""
+    fields = _stat_fields(pid)
+    is_alive = len(fields) > _START and fields[_STATE] not in _ENDED
+    return is_alive and bool(int(fields[_FLAGS]) & _FORKED_ONLY)
 
 
 def read_adopted(pid: int) -> list[int]:
@@ -178,6 +195,11 @@ class Family:
         """Return whether a process id is a worker's."""
         return pid in self._workers
 
+    @property
+    def has_workers(self) -> bool:
+        """Whether there are workers of which it isn't known that they have gone."""
+        return bool(self._workers)
+
     def add_helper(self, pid: int) -> None:
         """Count a child of the agent's in that is no worker: it is not taken for an orphan."""
         self._helpers.add(pid)
@@ -264,7 +286,9 @@ def _read(path: str, *, is_short: bool = False) -> bytes | None:
     """Return the content of a file, of which the kernel hands out a short one in one piece."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:  # it has ended, or is another user's
+    except OSError as error:  # it has ended, or is another user's
+        if error.errno in NO_DESCRIPTORS:
+            raise
         return None
     try:
         if is_short:

@@ -1,4 +1,4 @@
-"""Sees to it that there can be as many open files as a large worker group needs."""
+"""Sees to it that there can be as many open files as a worker group needs, at its end too."""
 
 from __future__ import annotations
 
@@ -8,6 +8,31 @@ import os
 _FOR_THE_AGENT = 64
 _FOR_A_WORKER = 12
 """Both ends of two pipes, two log files, a pidfd, and what a function comes and goes by."""
+
+
+_FOR_A_STOP = 8
+
+
+class Reserve:
+    """Descriptors that are kept free for a stop: a program may have used up all others by then.
+
+    Raises:
+        OSError: There are not as many.
+    """
+
+    def __init__(self) -> None:
+        self.fds: list[int] = []
+        try:
+            for _ in range(_FOR_A_STOP):
+                self.fds.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+        except OSError:
+            self.spend()
+            raise
+
+    def spend(self) -> None:
+        """Give them to whoever opens something next."""
+        while self.fds:
+            os.close(self.fds.pop())
 
 
 def make_room_for(workers: int) -> None:

@@ -3,7 +3,10 @@
 ``subprocess`` waits until a program is loaded, takes 3 ms to import, and has only its slowest way
 for a child that is to die with its parent. Here a child is forked, does the few things that belong
 between fork and exec, and reports through a pipe if there is no program to become. All children
-share that pipe: when it ends, the last of them is a program, or is gone.
+share that pipe: when it ends, the last of them is a program, or is gone. That may take for ever:
+a file system may not answer, a debugger may hold a child. So whoever waits for it listens to
+signals too, and a child that is still a copy of the agent at a stop is killed at once: it has
+nothing to save.
 """
 
 from __future__ import annotations
@@ -11,16 +14,24 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import logging
+import math
 import os
 import signal
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple, NoReturn
 
+from .descendants import is_still_a_copy
 from .forking import handled_signals, shielded_fork
 from .parent_death import death_signal_for_children
-from .pidfd import close_all
+from .pidfd import close_all, wait_briefly
 from .process_results import StartFailed
 from .worker_process import WorkerProcess, bind_to
+
+log = logging.getLogger(__name__)
+
+_TELL_AFTER_S = 5.0
 
 _NOT_FOUND, _NOT_EXECUTABLE = 127, 126  # what a shell reports
 
@@ -53,6 +64,19 @@ class Slot:
     def close(self) -> None:
         """Give the number back."""
         os.close(self.number)
+
+
+class StartWait(NamedTuple):
+    """How it is waited for that programs are loaded.
+
+    Args:
+        is_unwanted: Says whether the start is not to be waited for any more.
+        wait: Waits until one of the descriptors is readable, something happens that may have made
+            the start unwanted, or the time in seconds has passed.
+    """
+
+    is_unwanted: Callable[[], bool] = lambda: False
+    wait: Callable[[Sequence[int], float | None], object] = wait_briefly
 
 
 class Executor:
@@ -118,21 +142,31 @@ class Executor:
                         _end_child(self._report_fd, number)
         except OSError as error:
             raise _explain(command[0], error) from error
+        try:
+            process = WorkerProcess(pid)
+        except OSError as error:  # there can be no more descriptors
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            raise _explain(command[0], error) from error
         self._programs[pid] = command[0]
-        return WorkerProcess(pid)
+        return process
 
-    def settle(self) -> dict[int, StartFailed]:
+    def settle(self, start_wait: StartWait | None = None) -> dict[int, StartFailed]:
         """Wait until all programs are loaded; return why some are not, by process id.
 
-        The processes of these have ended.
+        The processes of these have ended. Once the start is unwanted, nothing is waited for; the
+        caller is expected to call ``kill_unloaded`` and ``close``.
+
+        Args:
+            start_wait: How it is waited for; by default as long as it takes.
         """
         if self._report_fd < 0:
             return {}
         os.close(self._report_fd)
         self._report_fd = -1
-        text = b""
-        while data := os.read(self._reports_fd, 1 << 16):
-            text += data
+        text = self._read_reports(start_wait or StartWait())
+        if text is None:
+            return {}
         failures = {}
         for line in text.splitlines():
             pid, number = map(int, line.split())
@@ -141,6 +175,43 @@ class Executor:
             failures[pid] = _explain(self._programs[pid], OSError(number, os.strerror(number)))
         self.close()
         return failures
+
+    def kill_unloaded(self) -> None:
+        """Kill the children that have not become their programs: they have nothing to save."""
+        for pid in self._unloaded():
+            os.kill(pid, signal.SIGKILL)  # not reaped yet, so that the id is still its own
+
+    def _read_reports(self, start_wait: StartWait) -> bytes | None:
+        """Return what the children have reported, None once the start is unwanted."""
+        tell_at = time.monotonic() + _TELL_AFTER_S
+        text = b""
+        while not start_wait.is_unwanted():
+            if wait_briefly([self._reports_fd], 0):
+                data = os.read(self._reports_fd, 1 << 16)
+                if not data:
+                    return text
+                text += data
+                continue
+            left_s = tell_at - time.monotonic()
+            if left_s <= 0:
+                self._tell_of_unloaded()
+                tell_at = math.inf
+            start_wait.wait([self._reports_fd], None if math.isinf(tell_at) else max(0.0, left_s))
+        return None
+
+    def _unloaded(self) -> list[int]:
+        return [pid for pid in self._programs if is_still_a_copy(pid)]
+
+    def _tell_of_unloaded(self) -> None:
+        pids = self._unloaded()
+        if pids:
+            log.warning(
+                "not loaded within %g s: %s (pid %s); the file system may not answer, or a "
+                "debugger may hold the process",
+                _TELL_AFTER_S,
+                ", ".join(sorted({repr(self._programs[pid]) for pid in pids})),
+                ", ".join(map(str, pids)),
+            )
 
     def close(self) -> None:
         """Ask no more what became of the programs."""

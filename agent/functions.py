@@ -13,7 +13,7 @@ from dataclasses import replace
 from multiprocessing.process import BaseProcess
 from typing import IO, Any, cast
 
-from .executing import Executor
+from .executing import Executor, StartWait
 from .forking import handled_signals, shielded_fork
 from .guardian import Guardian
 from .importable import require_importable
@@ -175,9 +175,13 @@ class MultiprocessContext(PContext):
             lost_exitcode=lambda: LOST_EXIT_CODE if process.exitcode is None else process.exitcode,
         )
 
-    def _finish_start(self) -> Mapping[int, StartFailed]:
+    def _finish_start(self, start_wait: StartWait) -> Mapping[int, StartFailed]:
         self._packages.clear()
-        return {} if self._spawner is None else self._spawner.send()
+        return {} if self._spawner is None else self._spawner.send(start_wait)
+
+    def _kill_unloaded(self) -> None:
+        if self._spawner is not None:
+            self._spawner.kill_unloaded()
 
     def _take_return_value(self, local_rank: int) -> Any:
         file = self._results[local_rank]

@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 _IGNORED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 _EXIT_WAIT_S = 1.0
-_WATCH, _FORGET = b"+", b"-"
+_WATCH, _FORGET, _FINISH = b"+", b"-", b"!"
 
 
 class Guardian:
@@ -45,7 +45,11 @@ class Guardian:
         self.family = Family(mark, takes_strangers=self._adoption.is_of_agent_alone)
         self._agent = os.getpid()
         self._pid, self._pipe = _fork_guardian(self.family)
-        self._pidfd = os.pidfd_open(self._pid)
+        try:
+            self._pidfd = os.pidfd_open(self._pid)
+        except OSError:
+            os.close(self._pipe)  # which ends it
+            raise
         self.family.add_helper(self._pid)
         self._adoption.hold()
         self._is_released = False
@@ -93,10 +97,30 @@ class Guardian:
         self.family.remove(pid)
         self._tell(_FORGET + b"%d 0\n" % pid)
 
+    @property
+    def is_released(self) -> bool:
+        """Whether it has been ended."""
+        return self._is_released
+
     def release(self) -> None:
-        """End it: nothing is left that it could be needed for. Does nothing in a forked child."""
+        """End it, with what is left of workers that nobody could stop.
+
+        Does nothing in a forked child.
+        """
+        if self.family.has_workers:
+            self.finish()
+        elif not self._is_released and os.getpid() == self._agent:
+            self._end()
+
+    def finish(self) -> None:
+        """Have it kill all that is left and end: it has descriptors where the agent has none."""
         if self._is_released or os.getpid() != self._agent:
             return
+        self._tell(_FINISH + b"\n")
+        wait_readable({self._pidfd}, time.monotonic() + KILL_WAIT_S + _EXIT_WAIT_S)
+        self._end()
+
+    def _end(self) -> None:
         self._is_released = True
         send_signal(self._pidfd, signal.SIGKILL)
         with contextlib.suppress(ChildProcessError):
@@ -111,6 +135,8 @@ class Guardian:
         return (self._pidfd, self._pipe)
 
     def _tell(self, message: bytes) -> None:
+        if self._is_released:
+            return
         try:
             os.write(self._pipe, message)
         except OSError as error:  # it was killed, or suspended for very long
@@ -165,7 +191,9 @@ def _keep_only(*kept: int) -> None:
 
 
 def _guard(family: Family, pipe: int, agent_pidfd: int) -> None:
-    _learn_until_agent_is_gone(family, pipe, agent_pidfd)
+    if not _learn_until_agent_is_gone(family, pipe, agent_pidfd):
+        end_family(family, os.getppid, time.monotonic() + KILL_WAIT_S)
+        return
     # A process closes its pipes a moment before its children get another parent. (An agent that has
     # executed another program closed them, too, and doesn't die.)
     wait_readable({agent_pidfd}, time.monotonic() + _EXIT_WAIT_S)
@@ -173,7 +201,8 @@ def _guard(family: Family, pipe: int, agent_pidfd: int) -> None:
     end_family(family, os.getppid, time.monotonic() + KILL_WAIT_S)
 
 
-def _learn_until_agent_is_gone(family: Family, pipe: int, agent_pidfd: int) -> None:
+def _learn_until_agent_is_gone(family: Family, pipe: int, agent_pidfd: int) -> bool:
+    """Return whether the agent has gone, rather than asked to finish."""
     poll = select.poll()
     poll.register(pipe, select.POLLIN)
     # The pipe alone would not do: a process that the agent forked may hold its other end.
@@ -182,12 +211,14 @@ def _learn_until_agent_is_gone(family: Family, pipe: int, agent_pidfd: int) -> N
     while True:
         events = dict(poll.poll())
         if pipe not in events:
-            return
+            return True
         data = os.read(pipe, 1 << 16)
         if not data:
-            return
+            return True
         *messages, unread = (unread + data).split(b"\n")
         for message in messages:
+            if message == _FINISH:
+                return False
             pid, start = message[1:].split()
             if message.startswith(_WATCH):
                 family.add(int(pid), int(start))

@@ -6,7 +6,6 @@ import contextlib
 import logging
 import math
 import os
-import select
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -30,12 +29,14 @@ from .environment import (
     shared_environment,
     worker_environment,
 )
+from .executing import StartWait
 from .guardian import Guardian
 from .log_folders import make_folders
 from .log_relay import relayed_logs
 from .logs import LogsSpecs
 from .measuring import measured
 from .older_steps import call_shutdown
+from .pidfd import wait_briefly
 from .processes import PContext, start_processes
 from .signals import DEFAULT_SIGNALS, SignalInbox
 from .store_host import StoreHost
@@ -114,6 +115,7 @@ class LocalElasticAgent(SimpleElasticAgent):
         self._health_check_server = health_check_server
         self._kernel_waits = self._begin_watching_kernel_waits(uninterruptible_state_timeout)
         self._is_fit = True
+        self._start_wait = StartWait(self._is_start_unwanted, self._look_and_wait)
         self._rounds.subscribe(self._wake.notify)
 
     @property
@@ -163,6 +165,7 @@ class LocalElasticAgent(SimpleElasticAgent):
             self._pcontext = self._start_processes(worker_group)
         except ValueError as error:  # an argument, a GPU or a folder that can't be had
             raise UsageError(str(error)) from error
+        self._inbox.raise_if_any()  # before those that were not started are taken for failed ones
         if self._watchdog is not None:
             self._watchdog.watch(self._pcontext)
         pids = self._pcontext.pids()
@@ -198,7 +201,7 @@ class LocalElasticAgent(SimpleElasticAgent):
             guardian=self._guardian,
             executor=self._preloaded_executor(),
             binding=self._binding,
-            is_unwanted=self._inbox.has_any,
+            start_wait=self._start_wait,
         )
 
     def _begin_health(self) -> AgentHealth | None:
@@ -255,6 +258,7 @@ class LocalElasticAgent(SimpleElasticAgent):
             self._start_method,
             environment,
             guardian,
+            self._start_wait,
         )
 
     def _preloaded_executor(self) -> Executor | None:
@@ -331,15 +335,22 @@ class LocalElasticAgent(SimpleElasticAgent):
             self._ask(lambda: self._rounds.conclude(verdict))
 
     def _wait(self, fds: Sequence[int], timeout_s: float | None) -> None:
-        waiting = select.poll()
-        for fd in (self._wake.fileno(), *fds):
-            if fd >= 0:  # one that somebody else reaped has none
-                waiting.register(fd, select.POLLIN)
-        waiting.poll(None if timeout_s is None else timeout_s * 1000)
+        self._look_and_wait(fds, timeout_s)
+        self._inbox.raise_if_any()
+
+    def _look_and_wait(self, fds: Sequence[int], timeout_s: float | None) -> None:
+        # A descriptor below 0 belongs to a worker that somebody else reaped.
+        wait_briefly([self._wake.fileno(), *(fd for fd in fds if fd >= 0)], timeout_s)
         self._wake.clear()
         if self._health is not None:
             self._health.echo()
-        self._inbox.raise_if_any()
+
+    def _is_start_unwanted(self) -> bool:
+        """Return whether workers that are being started would be stopped again at once."""
+        try:
+            return self._inbox.has_any() or self._rounds.verdict() is not None
+        except RendezvousConnectionError:  # the loop asks again, and stops them
+            return True
 
     def _next_round(self) -> RendezvousInfo:
         self._store_host.prepare_round()

@@ -6,7 +6,8 @@ How it is watched and stopped does not, and is here.
 
 from __future__ import annotations
 
-import itertools
+import contextlib
+import errno
 import logging
 import math
 import os
@@ -17,9 +18,10 @@ from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from .descendants import MARK_VARIABLE, marked
-from .descriptors import make_room_for
+from .descriptors import Reserve, make_room_for
 from .endings import Endings
 from .environ import inherited_environment
+from .executing import StartWait
 from .guardian import Guardian
 from .logs import LogsSpecs, is_any_carried
 from .pidfd import wait_any
@@ -84,17 +86,18 @@ class PContext(ABC):
         self._guardian: Guardian | None = None
         self._pump: OutputPump | None = None
         self._processes: dict[int, WorkerProcess] = {}
+        self._reserve: Reserve | None = None
         self._agent = os.getpid()
         self._is_closed = False
 
-    def start(self, is_unwanted: Callable[[], bool] = lambda: False) -> None:
+    def start(self, start_wait: StartWait | None = None) -> None:
         """Start all workers, or none: if anything fails, those that were started are killed.
 
         A worker that can't be started for a reason of its own counts as failed instead.
 
         Args:
-            is_unwanted: Asked before each start. Once it says yes, no more workers are started, and
-                the caller is expected to close those that were.
+            start_wait: How it is waited for that their programs are loaded. Once they are unwanted,
+                no more workers are started, and the caller is expected to close those that were.
 
         Raises:
             ValueError: An argument can't be given to a process.
@@ -102,16 +105,22 @@ class PContext(ABC):
         """
         if self._guardian is not None:
             raise ValueError(f"the workers of {self.name!r} have been started already")
+        if self._given_guardian is not None and self._given_guardian.is_released:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))  # which cost the last workers it
+        start_wait = start_wait or StartWait()
         keep_exit_codes()
         make_room_for(self.nprocs)
         self._guardian = self._given_guardian or Guardian.start()
         try:
+            self._reserve = Reserve()
             self._prepare()
             self._pump = self._open_pump()
             inherited = marked(inherited_environment(), self._guardian.mark)
-            for local_rank in itertools.takewhile(lambda _: not is_unwanted(), range(self.nprocs)):
+            for local_rank in range(self.nprocs):
+                if start_wait.is_unwanted():
+                    break
                 self._start_worker(local_rank, inherited, self._guardian)
-            self._drop(self._finish_start(), self._guardian)
+            self._drop(self._finish_start(start_wait), self._guardian)
             if self._pump is not None:
                 self._pump.start()
         except BaseException:
@@ -233,33 +242,49 @@ class PContext(ABC):
         """
         if self._is_closed or os.getpid() != self._agent:  # not in a child that forked from here
             return
-        self._look()
+        if self._reserve is not None:
+            self._reserve.spend()
+        with contextlib.suppress(OSError):  # whatever can't be read: the workers are stopped
+            self._look()
+            self._forgive_running()
         if self._guardian is not None:
-            # One that left its error file already is failing by itself, and only slow to end.
-            running = self._running()
-            written = self._endings.error_file_times(running)
-            self._endings.forgive(
-                local_rank
-                for local_rank, process in running.items()
-                if not written[local_rank]
-                and not self._endings.is_blamed(local_rank)
-                and not process.look()
-            )
-            stop_workers(
-                list(self._processes.values()),
-                self._guardian.family,
-                death_sig or signal.SIGTERM,
-                timeout,
-                urgent_fd,
-                self._ranks(),
-            )
-        self._look()
+            self._stop(self._guardian, death_sig or signal.SIGTERM, timeout, urgent_fd)
+        with contextlib.suppress(OSError):
+            self._look()
         self._finish()
+
+    def _forgive_running(self) -> None:
+        # One that left its error file already is failing by itself, and only slow to end.
+        running = self._running()
+        written = self._endings.error_file_times(running)
+        self._endings.forgive(
+            local_rank
+            for local_rank, process in running.items()
+            if not written[local_rank]
+            and not self._endings.is_blamed(local_rank)
+            and not process.look()
+        )
+
+    def _stop(
+        self, guardian: Guardian, death_signal: int, grace_s: float, urgent_fd: int | None
+    ) -> None:
+        workers = list(self._processes.values())
+        self._kill_unloaded()
+        try:
+            stop_workers(workers, guardian.family, death_signal, grace_s, urgent_fd, self._ranks())
+        except OSError as error:  # there are no descriptors to look around with; it has some
+            guardian.finish()
+            log.warning(
+                "what the workers had started could not be looked for (%s): the guardian killed it",
+                error.strerror,
+            )
 
     def leave(self) -> None:
         """Let go of workers that have all succeeded; what they left running on purpose lives on."""
         if self._is_closed or os.getpid() != self._agent:
             return
+        if self._reserve is not None:
+            self._reserve.spend()
         self._look()
         guardian, is_left = self._guardian, False
         if guardian is not None and (found := guardian.family.leftovers()):
@@ -338,9 +363,12 @@ class PContext(ABC):
     def _prepare(self) -> None:  # noqa: B027  commands need nothing here
         """Do what precedes the first start."""
 
-    def _finish_start(self) -> Mapping[int, StartFailed]:
+    def _finish_start(self, start_wait: StartWait) -> Mapping[int, StartFailed]:  # noqa: ARG002
         """Do what follows the last start; return why processes have no program, by their ids."""
         return {}
+
+    def _kill_unloaded(self) -> None:  # noqa: B027  only what executes programs has such
+        """Kill the processes that have not become what they were started for."""
 
     def _take_return_value(self, local_rank: int) -> Any:  # noqa: ARG002  functions have one
         """Return what a worker that ended with 0 returned.
@@ -361,6 +389,8 @@ class PContext(ABC):
         fds: set[int | None] = set()
         if self._guardian is not None:
             fds.update(self._guardian.inherited_fds)
+        if self._reserve is not None:
+            fds.update(self._reserve.fds)
         if self._pump is not None:
             for local_rank in range(self.nprocs):
                 fds |= {self._pump.stdout_fd(local_rank), self._pump.stderr_fd(local_rank)}
@@ -376,7 +406,8 @@ class PContext(ABC):
             process = self._processes[local_rank]
             self._endings.record(local_rank, process.pid, process.exitcode or 0)
         if self._guardian is not None:
-            reap_adopted(self._guardian.family)
+            with contextlib.suppress(OSError):  # there are no descriptors: at another look
+                reap_adopted(self._guardian.family)
 
     def _let_go(self) -> None:
         for local_rank, process in self._processes.items():

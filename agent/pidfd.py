@@ -70,10 +70,33 @@ def wait_any(fds: Collection[int], deadline: float) -> set[int]:
 
 def milliseconds_until(deadline: float) -> int | None:
     """Return the time left until the deadline as ``poll`` takes it: None for no deadline."""
-    if deadline == math.inf:
+    return milliseconds(None if deadline == math.inf else deadline - time.monotonic())
+
+
+def milliseconds(timeout_s: float | None) -> int | None:
+    """Return a time as ``poll`` takes it, which knows no more than 24 days: wait again then.
+
+    Args:
+        timeout_s: Any number of seconds, ``inf`` too; one below 0 counts as 0. None is for ever.
+    """
+    if timeout_s is None:
         return None
-    left_s = max(0.0, deadline - time.monotonic())
-    return min(math.ceil(left_s * 1000), _LONGEST_POLL_MS)
+    return math.ceil(min(max(0.0, timeout_s) * 1000, _LONGEST_POLL_MS))
+
+
+def wait_briefly(fds: Iterable[int], timeout_s: float | None) -> bool:
+    """Block until a descriptor is readable or has ended; return whether one is.
+
+    It may return early where the time is longer than ``poll`` knows.
+
+    Args:
+        fds: What to wait for.
+        timeout_s: How long at most; None for ever.
+    """
+    poll = select.poll()
+    for fd in fds:
+        poll.register(fd, select.POLLIN)
+    return bool(poll.poll(milliseconds(timeout_s)))
 
 
 def close_all(fds: Iterable[int]) -> None:

@@ -24,7 +24,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from .descendants import MARK_VARIABLE, mapping_name
-from .executing import Executor, Slot, script_from_its_beginning
+from .executing import Executor, Slot, StartWait, script_from_its_beginning
 from .guardian import Guardian
 from .pidfd import wait_readable
 from .process_results import StartFailed
@@ -57,6 +57,7 @@ class Preloading:
         environment: What is in the environment of each worker.
         guardian: The agent's guardian.
         package_slot: Where the command looks for the function that it runs.
+        start_wait: How it is waited for that the command is loaded.
         patience_s: How long the modules may take.
 
     Raises:
@@ -71,6 +72,7 @@ class Preloading:
         environment: Mapping[str, str],
         guardian: Guardian,
         package_slot: Slot | None = None,
+        start_wait: StartWait | None = None,
         patience_s: float = _IMPORT_S,
     ) -> None:
         self.program = tuple(program_of(command, environment.get("PATH", os.defpath)))
@@ -93,9 +95,11 @@ class Preloading:
                     stderr=None,
                     inherited_fds=[theirs.fileno()],
                 )
-            for failure in executor.settle().values():
+            for failure in executor.settle(start_wait).values():
                 self._process.let_go()
                 raise failure
+            executor.kill_unloaded()  # of an agent that was told to stop
+            executor.close()
             undo.pop_all()
         self._channel.settimeout(_ANSWER_S)
         guardian.watch_helper(self._process.pid, self._process.start)
@@ -248,6 +252,7 @@ def begin_preloading(
     start_method: str,
     environment: Mapping[str, str],
     guardian: Guardian,
+    start_wait: StartWait | None = None,
 ) -> Preloading | None:
     """Start a preloading process for workers to come, or warn that there can be none.
 
@@ -258,6 +263,7 @@ def begin_preloading(
         start_method: How functions get into new processes.
         environment: What is in the environment of each worker.
         guardian: The agent's guardian.
+        start_wait: How it is waited for that the command is loaded.
     """
     slot = None
     try:
@@ -270,7 +276,7 @@ def begin_preloading(
 
             slot = Slot()
             command = command_for(slot.number)
-        return Preloading(modules, command, environment, guardian, slot)
+        return Preloading(modules, command, environment, guardian, slot, start_wait)
     except (ValueError, StartFailed, OSError) as error:
         if slot is not None:
             slot.close()

@@ -11,7 +11,7 @@ from .pcontext import PContext
 from .process_results import RunProcsResult, WorkerExit
 
 if TYPE_CHECKING:
-    from .executing import Executor
+    from .executing import Executor, StartWait
     from .numa import CpuBinding, NumaOptions
 
 __all__ = ["PContext", "RunProcsResult", "WorkerExit", "start_processes"]
@@ -32,7 +32,7 @@ def start_processes(
     guardian: Guardian | None = None,
     executor: Executor | None = None,
     binding: CpuBinding | None = None,
-    is_unwanted: Callable[[], bool] = lambda: False,
+    start_wait: StartWait | None = None,
 ) -> PContext:
     """Start copies of a command or a Python function, one for each local rank.
 
@@ -51,7 +51,8 @@ def start_processes(
             for these workers, until they are closed.
         executor: What starts a program or a fresh interpreter; by default it is executed.
         binding: The agent's way of binding them, instead of ``numa_options``: it warns once.
-        is_unwanted: Asked before each start; once it says yes, no more workers are started.
+        start_wait: How it is waited for that programs are loaded; once they are unwanted, no more
+            workers are started. By default it takes as long as it takes.
 
     Returns:
         The running workers. The caller waits for them; who no longer wants to, closes them.
@@ -88,5 +89,5 @@ def start_processes(
         from .functions import MultiprocessContext  # noqa: PLC0415
 
         context = MultiprocessContext(start_method=start_method, **common)
-    context.start(is_unwanted)
+    context.start(start_wait)
     return context

@@ -23,7 +23,7 @@ from multiprocessing.process import BaseProcess
 from types import FunctionType
 from typing import Any, cast
 
-from .executing import Executor
+from .executing import Executor, StartWait
 from .importable import MAIN, is_main_imported, main_file
 from .process_results import StartFailed
 from .wakeup import Wakeup
@@ -146,8 +146,11 @@ class Spawner:
         finally:
             os.close(read_end)
 
-    def send(self) -> dict[int, StartFailed]:
+    def send(self, start_wait: StartWait | None = None) -> dict[int, StartFailed]:
         """Send the packages, or let them be sent by a thread as the interpreters read.
+
+        Args:
+            start_wait: How it is waited for that the interpreters are loaded.
 
         Returns:
             Why interpreters could not be executed, by process id.
@@ -163,7 +166,11 @@ class Spawner:
             except RuntimeError as error:
                 raise BlockingIOError(errno.EAGAIN, str(error)) from error
             self._thread = thread
-        return self._executor.settle()
+        return self._executor.settle(start_wait)
+
+    def kill_unloaded(self) -> None:
+        """Kill the children that have not become interpreters."""
+        self._executor.kill_unloaded()
 
     def close(self) -> None:
         """Close the pipes, by whose end a worker could tell that we have died."""

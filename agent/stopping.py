@@ -18,7 +18,7 @@ import signal
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from .descendants import Family, Process, read_adopted, read_process
+from .descendants import NO_DESCRIPTORS, Family, Process, read_adopted, read_process
 from .pidfd import close_all, send_signal, wait_readable
 from .worker_process import WorkerProcess
 
@@ -31,6 +31,8 @@ _LEAVE_S = 0.25
 """How long that has to follow the death signal which is found at the deadline, or in the end."""
 
 _CALM_LOOKS = 2
+
+_FDS_TO_LOOK = 2  # for the listing of /proc, and a file in it
 
 
 class Sweep:
@@ -65,17 +67,22 @@ def stop_workers(
         grace_s: How long they have, from now, before SIGKILL.
         urgent_fd: Ends their time as soon as it is readable.
         ranks: The workers' global ranks by process id, to name what had to be killed.
+
+    Raises:
+        OSError: There are no descriptors to look around with. The workers have been asked, or
+            killed at the deadline; what they started may live on.
     """
     is_late, urgent = _ask_and_wait(
         workers, family, death_signal, time.monotonic() + grace_s, urgent_fd
     )
     late, names = [], None
     if is_late:
-        from .leftovers import ProcessNames  # noqa: PLC0415  most workers end in time
+        with contextlib.suppress(OSError):  # it is only about names
+            from .leftovers import ProcessNames  # noqa: PLC0415  most workers end in time
 
-        late = [each for each in family.members(os.getpid()) if not each.ended]
-        names = ProcessNames(ranks or {}, family.mark)
-        names.note(late)
+            late = [each for each in family.members(os.getpid()) if not each.ended]
+            names = ProcessNames(ranks or {}, family.mark)
+            names.note(late)
         for worker in workers:
             worker.signal_group(signal.SIGKILL)
     sweep = end_family(
@@ -110,12 +117,16 @@ def _ask_and_wait(
     """
     running = [worker for worker in workers if not worker.look()]
     groups = {worker.pid for worker in workers}
-    look = family.members(os.getpid())  # while their parents live, which may be their only mark
+    look: list[Process] = []
+    with contextlib.suppress(OSError):  # there are no descriptors, and the signal needs none
+        look = family.members(os.getpid())  # while their parents live, perhaps their only mark
     for worker in workers:
         worker.signal_group(death_signal)
         worker.signal_group(signal.SIGCONT)
     unasked = [each for each in look if each.group not in groups]
-    asked = _ask(without_manager(unasked, look, {each.pid for each in running}), death_signal)
+    asked: set[tuple[int, int]] = set()
+    with contextlib.suppress(OSError):
+        asked = _ask(without_manager(unasked, look, {each.pid for each in running}), death_signal)
     pending, urgent = wait_readable({each.ended_fd for each in running}, deadline, urgent_fd)
     while not pending:
         members = [each for each in family.members(os.getpid()) if not each.ended]
@@ -243,19 +254,43 @@ def _abandon(processes: Sequence[Process], family: Family) -> None:
 
 
 def hold_processes(processes: Iterable[Process]) -> dict[int, Process]:
-    """Return those of the processes that are alive, by pidfds that the caller closes."""
+    """Return those of the processes that are alive, by pidfds that the caller closes.
+
+    Where there are not as many descriptors, some are missing: a later look finds them again.
+
+    Raises:
+        OSError: There is not even one descriptor.
+    """
     held: dict[int, Process] = {}
-    for process in processes:
-        try:
-            pidfd = os.pidfd_open(process.pid)
-        except OSError:  # it has ended
-            continue
-        now = read_process(process.pid)
-        if now is not None and now.start == process.start and not now.ended:
-            held[pidfd] = process
-        else:  # it has ended, and another may have its pid by now
+    try:
+        for process in processes:
+            pidfd = _pidfd_of(process)
+            if pidfd is not None:
+                held[pidfd] = process
+    except OSError:
+        for pidfd in list(held)[:_FDS_TO_LOOK]:
+            del held[pidfd]
             os.close(pidfd)
+        if not held:
+            raise
     return held
+
+
+def _pidfd_of(process: Process) -> int | None:
+    try:
+        pidfd = os.pidfd_open(process.pid)
+    except OSError as error:
+        if error.errno in NO_DESCRIPTORS:
+            raise
+        return None  # it has ended
+    is_alive = False
+    try:
+        now = read_process(process.pid)  # it may have ended, and another may have its pid by now
+        is_alive = now is not None and now.start == process.start and not now.ended
+    finally:
+        if not is_alive:
+            os.close(pidfd)
+    return pidfd if is_alive else None
 
 
 def _send(pidfds: Iterable[int], *numbers: int) -> None:

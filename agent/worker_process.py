@@ -8,7 +8,7 @@ import signal
 from collections.abc import Callable, Collection
 
 from .descendants import read_process
-from .pidfd import send_signal
+from .pidfd import close_all, send_signal
 
 LOST_EXIT_CODE = 255
 """Stands for an exit code that somebody else took from the kernel, as in ``asyncio``."""
@@ -26,6 +26,9 @@ class WorkerProcess:
         lost_exitcode: Says how it ended where the kernel won't tell: it is no child of ours, or
             somebody else has reaped it.
         ended_fd: A descriptor that becomes readable when it ends; by default a pidfd.
+
+    Raises:
+        OSError: There can be no more descriptors.
     """
 
     def __init__(
@@ -41,7 +44,11 @@ class WorkerProcess:
         self._lost_exitcode = lost_exitcode
         self._pidfd = _open_pidfd(pid)
         self.ended_fd = self._pidfd if ended_fd is None else ended_fd
-        process = read_process(pid)
+        try:
+            process = read_process(pid)
+        except OSError:
+            close_all({self._pidfd} - {-1})
+            raise
         self.start = process.start if process else 0
         self._is_held = True
 

@@ -23,8 +23,7 @@ class SignalledAgent(LocalElasticAgent):
 
     def _start_workers(self, worker_group):
         os.kill(os.getpid(), signal.SIGUSR1)
-        self.started = super()._start_workers(worker_group)
-        return self.started
+        return super()._start_workers(worker_group)
 
 
 def test_a_signal_ends_the_start_of_the_workers():
@@ -37,7 +36,7 @@ def test_a_signal_ends_the_start_of_the_workers():
         agent.run()
 
     handler.shutdown()
-    assert {} == agent.started
+    assert {} == agent._pcontext.pids()
 
 
 class SlowRounds(ScriptedRounds):

@@ -1,5 +1,6 @@
 """A set of worker processes: watched and stopped as one."""
 
+import itertools
 import os
 import signal
 import threading
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import worker_kit
+from elrun.agent.executing import StartWait
 from elrun.agent.logs import DefaultLogsSpecs, Std
 from elrun.agent.processes import start_processes
 from worker_kit import EXIT_0, EXIT_3, HANG, Ear, Logs, children, start_pythons, start_shells
@@ -355,7 +357,7 @@ def test_what_cannot_be_passed_to_a_program_leaves_nothing_running():
 
 def test_what_is_not_wanted_any_more_is_not_started(shells):
     """The workers that run already are left to whoever closes them; there is no result."""
-    wanted = iter([False, False, True])
-    context = shells(HANG, HANG, HANG, HANG, is_unwanted=lambda: next(wanted))
+    unwanted = itertools.chain([False, False], itertools.repeat(True))
+    context = shells(HANG, HANG, HANG, HANG, start_wait=StartWait(lambda: next(unwanted)))
 
     assert ([0, 1], None) == (list(context.pids()), context.wait(0))
