@@ -44,20 +44,30 @@ def serve(tcp_store: Any, channel_fd: int, *, use_libuv: bool) -> NoReturn:
     _, fds, _, _ = socket.recv_fds(channel, 1, 1)
     if not fds:
         os._exit(0)  # the agent has gone, or needs no store
-    with socket.socket(fileno=os.dup(fds[0])) as listener:
-        port = listener.getsockname()[1]
-    _store = tcp_store(
-        "127.0.0.1",
-        port,
-        is_master=True,
-        wait_for_workers=False,
-        master_listen_fd=fds[0],
-        use_libuv=use_libuv,
-    )
+    _store = _server(tcp_store, fds[0], use_libuv=use_libuv)
     channel.send(_READY)
     channel.detach()  # open for as long as this process lives
     while True:
         signal.pause()
+
+
+def _server(tcp_store: Any, listener_fd: int, *, use_libuv: bool) -> Any:
+    """Return a store; before torch 2.8, only the older server takes a socket that listens."""
+    with socket.socket(fileno=os.dup(listener_fd)) as listener:
+        port = listener.getsockname()[1]
+    try:
+        return tcp_store(
+            "127.0.0.1",
+            port,
+            is_master=True,
+            wait_for_workers=False,
+            master_listen_fd=os.dup(listener_fd),
+            use_libuv=use_libuv,
+        )
+    except RuntimeError:
+        if not use_libuv:
+            raise
+    return _server(tcp_store, listener_fd, use_libuv=False)
 
 
 def report(channel_fd: int, error: BaseException) -> NoReturn:

@@ -96,11 +96,14 @@ def test_the_store_outlives_rank_0_where_it_was_forked(elrun):
     assert OUTLIVED == finish(job)
 
 
-def test_the_store_outlives_rank_0_at_a_fixed_port(elrun):
-    """The static rendezvous names the port."""
-    place = ["--master-addr", "127.0.0.1", "--master-port", free_port(), "--nproc-per-node", 3]
+@pytest.mark.parametrize("nodes", [1, 3])
+def test_the_store_outlives_rank_0_at_a_fixed_port(elrun, nodes):
+    """The static rendezvous names the port, at which its nodes meet, too."""
+    place = ["--master-addr", "127.0.0.1", "--master-port", free_port(), "--nnodes", nodes]
+    words = ["--rdzv-backend", "static", *place, "--nproc-per-node", 3 // nodes]
+    jobs = [elrun(*words, "--node-rank", rank, OUTLIVES, "_exit") for rank in range(nodes)]
 
-    assert OUTLIVED == finish(elrun("--rdzv-backend", "static", *place, OUTLIVES, "_exit"))
+    assert OUTLIVED == finish(*jobs)
 
 
 @pytest.mark.parametrize(
