@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import signal
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from .failure import NOT_AVAILABLE, ProcessFailure
@@ -13,6 +14,8 @@ from .process_results import RunProcsResult, WorkerExit
 if TYPE_CHECKING:
     from .left_files import LeftFileReader
     from .logs import LogsDest
+    from .own_ends import EndInStop
+    from .worker_process import WorkerProcess
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +43,7 @@ class Endings:
         self._reader: LeftFileReader | None = None
         self._failures: dict[int, ProcessFailure] = {}
         self._return_values: dict[int, Any] = {}
-        self._stopped: set[int] = set()
+        self._stops: dict[int, EndInStop] = {}
         self._blamed: dict[int, str] = {}
 
     @property
@@ -74,13 +77,31 @@ class Endings:
         """
         self._blamed[local_rank] = reason
 
-    def is_blamed(self, local_rank: int) -> bool:
-        """Return whether a worker's end counts as a failure in any case."""
-        return local_rank in self._blamed
+    def expect_stop(self, running: Mapping[int, WorkerProcess], death_signal: int) -> None:
+        """Note how workers stand, just before they are asked to end: that may be no failure then.
 
-    def forgive(self, local_ranks: Iterable[int]) -> None:
-        """Count the end of workers that are stopped as no failure."""
-        self._stopped.update(local_ranks)
+        Args:
+            running: Those that have not been seen to end, by local rank.
+            death_signal: What they are about to be asked with.
+        """
+        from .own_ends import EndInStop, disposition_of  # noqa: PLC0415  stops only
+
+        written = self.error_file_times(running)
+        for local_rank, process in running.items():
+            # One that left its error file already is failing by itself, and only slow to end.
+            if not written[local_rank] and local_rank not in self._blamed:
+                disposition = disposition_of(process.pid, death_signal)
+                if not process.look():
+                    self._stops[local_rank] = EndInStop(0, death_signal, disposition)
+
+    def note_killed(self, local_ranks: Iterable[int]) -> None:
+        """Note which of them got SIGKILL, or have to be given up after it."""
+        from .own_ends import Disposition, EndInStop  # noqa: PLC0415  stops only
+
+        for local_rank in local_ranks:
+            stop = self._stops.get(local_rank)
+            stop = stop or EndInStop(0, signal.SIGKILL, Disposition.DECIDES)
+            self._stops[local_rank] = stop._replace(was_killed=True)
 
     def record(self, local_rank: int, pid: int, exitcode: int, reason: str = "") -> None:
         """Take down how a worker ended.
@@ -98,16 +119,33 @@ class Endings:
                 self._return_values[local_rank] = self._take_return_value(local_rank)
             except ValueError as error:
                 exitcode, reason = 1, str(error)
-        stopped = local_rank in self._stopped
+        failure = self._failure(local_rank, pid, exitcode, reason) if exitcode else None
+        stopped = failure is not None and self._was_stopped(failure)
         self.exits[local_rank] = WorkerExit(pid, exitcode, time.monotonic(), stopped)
-        if exitcode == 0 or stopped:
-            return
+        if failure is not None and not stopped:
+            self._failures[local_rank] = failure
+            log.info("local rank %d (pid %d) failed: %s", local_rank, pid, failure.summary)
+
+    def _failure(self, local_rank: int, pid: int, exitcode: int, reason: str) -> ProcessFailure:
         error_file = self._logs.error_files.get(local_rank, "")
         failure = ProcessFailure.read_by(self.left_files, local_rank, pid, exitcode, error_file)
         if reason and failure.error_file == NOT_AVAILABLE:
             failure.message = reason
-        self._failures[local_rank] = failure
-        log.info("local rank %d (pid %d) failed: %s", local_rank, pid, failure.summary)
+        return failure
+
+    def _was_stopped(self, failure: ProcessFailure) -> bool:
+        stop = self._stops.get(failure.local_rank)
+        if stop is None:
+            return False
+        from .own_ends import failed_by_itself  # noqa: PLC0415  stops only
+
+        first = next(iter(self._failures.values()), None)
+        end = stop._replace(
+            exitcode=failure.exitcode,
+            message=_word_of(failure),
+            first_message="" if first is None else _word_of(first),
+        )
+        return not failed_by_itself(end)
 
     def result(self) -> RunProcsResult | None:
         """Return what ended, once a worker has failed or all have succeeded; else None."""
@@ -119,3 +157,8 @@ class Endings:
         else:
             return None
         return result
+
+
+def _word_of(failure: ProcessFailure) -> str:
+    """Return what a worker left in its error file, or nothing."""
+    return "" if failure.error_file == NOT_AVAILABLE else failure.summary

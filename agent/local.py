@@ -413,7 +413,7 @@ class LocalElasticAgent(SimpleElasticAgent):
         from .report import RootCause  # noqa: PLC0415  most jobs succeed
         from .reporting import conclude_report  # noqa: PLC0415
 
-        root = None
+        root, result = None, self._with_late_failures(result)
         if verdict is not None and verdict.details:
             with contextlib.suppress(ValueError):  # another agent's: ours has to do then
                 root = RootCause.from_json(dict(verdict.details))
@@ -433,6 +433,15 @@ class LocalElasticAgent(SimpleElasticAgent):
             failed_at=self._failed_at,
             ask=self._ask,
         )
+
+    def _with_late_failures(self, result: RunResult) -> RunResult:
+        """Return the result with those failures, too, that came while the group was stopped."""
+        ended = None if self._pcontext is None else self._pcontext.look()
+        if ended is None:
+            return result
+        rank_of = {each.local_rank: each.global_rank for each in self._worker_group.workers}
+        late = {rank_of[local]: failure for local, failure in ended.failures.items()}
+        return RunResult(result.state, failures={**result.failures, **late, **result.failures})
 
     def _local_root_cause(self, result: RunResult) -> RootCause | None:
         if not result.failures or self._pcontext is None:

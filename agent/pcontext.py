@@ -246,24 +246,12 @@ class PContext(ABC):
             self._reserve.spend()
         with contextlib.suppress(OSError):  # whatever can't be read: the workers are stopped
             self._look()
-            self._forgive_running()
+            self._endings.expect_stop(self._running(), death_sig or signal.SIGTERM)
         if self._guardian is not None:
             self._stop(self._guardian, death_sig or signal.SIGTERM, timeout, urgent_fd)
         with contextlib.suppress(OSError):
             self._look()
         self._finish()
-
-    def _forgive_running(self) -> None:
-        # One that left its error file already is failing by itself, and only slow to end.
-        running = self._running()
-        written = self._endings.error_file_times(running)
-        self._endings.forgive(
-            local_rank
-            for local_rank, process in running.items()
-            if not written[local_rank]
-            and not self._endings.is_blamed(local_rank)
-            and not process.look()
-        )
 
     def _stop(
         self, guardian: Guardian, death_signal: int, grace_s: float, urgent_fd: int | None
@@ -271,7 +259,12 @@ class PContext(ABC):
         workers = list(self._processes.values())
         self._kill_unloaded()
         try:
-            stop_workers(workers, guardian.family, death_signal, grace_s, urgent_fd, self._ranks())
+            killed = stop_workers(
+                workers, guardian.family, death_signal, grace_s, urgent_fd, self._ranks()
+            )
+            self._endings.note_killed(
+                rank for rank, process in self._processes.items() if process.pid in killed
+            )
         except OSError as error:  # there are no descriptors to look around with; it has some
             guardian.finish()
             log.warning(
@@ -412,7 +405,7 @@ class PContext(ABC):
     def _let_go(self) -> None:
         for local_rank, process in self._processes.items():
             if local_rank not in self.exits:  # stuck in the kernel, but killed
-                self._endings.forgive([local_rank])
+                self._endings.note_killed([local_rank])
                 self._endings.record(local_rank, process.pid, -signal.SIGKILL)
             process.let_go()
             if self._guardian is not None:

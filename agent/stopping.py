@@ -57,7 +57,7 @@ def stop_workers(
     grace_s: float,
     urgent_fd: int | None = None,
     ranks: Mapping[int, str] | None = None,
-) -> None:
+) -> set[int]:
     """End the workers and their descendants; return when none is left, or none can be killed.
 
     Args:
@@ -67,6 +67,9 @@ def stop_workers(
         grace_s: How long they have, from now, before SIGKILL.
         urgent_fd: Ends their time as soon as it is readable.
         ranks: The workers' global ranks by process id, to name what had to be killed.
+
+    Returns:
+        The ids of the processes that got SIGKILL.
 
     Raises:
         OSError: There are no descriptors to look around with. The workers have been asked, or
@@ -101,6 +104,7 @@ def stop_workers(
         reason = "another Ctrl-C (SIGINT or SIGQUIT) came" if urgent else not_in_time
         log.warning("%s: killed: %s", reason, names.describe(late))
     _abandon(sweep.stuck, family)
+    return {process.pid for process in late}
 
 
 def _ask_and_wait(

@@ -6,6 +6,7 @@ import os
 import re
 import select
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -401,3 +402,25 @@ def test_python_exec_names_the_interpreter(elrun, script):
     code, out, _ = elrun(script(EXIT_0), env={"PYTHON_EXEC": str(wrapper)}).finish()
 
     assert (0, "wrapped\n") == (code, out)
+
+
+def test_a_peer_that_fails_by_itself_is_not_told_as_stopped(elrun, script):
+    """It ignores the signal that stops the group, and meets the same bad record a moment later."""
+    program = script(
+        "trap '' TERM\n"
+        "if [ $RANK = 0 ]; then read x; exit 3; fi\n"
+        "echo ready; read x; sleep 0.3; exit 4\n",
+        "w.sh",
+    )
+    job = elrun(
+        "--standalone", "--nproc-per-node", 2, "--no-python", "bash", program, stdin=subprocess.PIPE
+    )
+    job.wait_for_line("ready")
+    job.process.stdin.close()
+    job.process.stdin = None
+    code, _, err = job.finish()
+
+    assert 3 == code
+    assert "exit code 3 (first)" in err
+    assert "exit code 4" in err
+    assert "stopped by elrun" not in err
