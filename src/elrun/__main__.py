@@ -100,9 +100,9 @@ def main() -> NoReturn:
             signals.ignore()
 
     code = run(sys.argv[1:], launch)
-    # All is closed and flushed by now. A thread may still block inside torch's store for an answer
-    # that nobody wants any more; taking the interpreter down around it aborts the process.
-    os._exit(code)
+    from .launcher.last_acts import end_process  # noqa: PLC0415  this module's import stays free
+
+    end_process(code)
 
 
 def _launch(

@@ -128,6 +128,53 @@ def test_the_launcher_imports_little(run, args, heavy):
     assert 10 < len(ours) <= 61
 
 
+SITE = """
+import atexit, os, sys, threading
+if "ELRUN_AGENT" not in os.environ:  # of the agent alone
+    {register}
+"""
+NOTE = "atexit.register(lambda: print('noted', file=open('note', 'w')))"
+FAIL = "atexit.register(lambda: 1 / 0)"
+PRINT = "atexit.register(print, 'printed')"
+EXIT = "atexit.register(sys.exit, 5)"
+
+
+@pytest.mark.parametrize("script", ["", EXIT_3])
+@pytest.mark.parametrize("other", ["pass", FAIL, EXIT])
+def test_exit_functions_of_tools_and_plug_ins_are_called(run, tmp_path, script, other):
+    """Coverage's, for example; none of them changes the exit code."""
+    (tmp_path / "sitecustomize.py").write_text(SITE.format(register=f"{NOTE}; {other}; {PRINT}"))
+
+    done = run("x.py", script=script, PYTHONPATH=str(tmp_path))
+
+    assert (3 if script else 0, "printed\n") == (done.returncode, done.stdout)
+    assert "noted\n" == (tmp_path / "note").read_text()
+
+
+def test_exit_functions_have_a_bounded_time():
+    """One that hangs keeps neither the exit code nor the process back."""
+    program = (
+        "import atexit, threading\n"
+        "from elrun.launcher.last_acts import end_process\n"
+        "atexit.register(threading.Event().wait)\n"
+        "end_process(3, within_s=0.1)"
+    )
+
+    assert 3 == subprocess.run([sys.executable, "-c", program], check=False).returncode
+
+
+def test_a_thread_that_is_to_be_waited_for_has_a_bounded_time_too():
+    """Python itself would wait for ever."""
+    program = (
+        "import threading\n"
+        "from elrun.launcher.last_acts import end_process\n"
+        "threading.Thread(target=threading.Event().wait).start()\n"
+        "end_process(3, within_s=0.1)"
+    )
+
+    assert 3 == subprocess.run([sys.executable, "-c", program], check=False).returncode
+
+
 def test_an_interrupt_stops_the_workers(tmp_path):
     """Exit code 130, and one line that says so."""
     (tmp_path / "x.py").write_text(HANG)
