@@ -231,17 +231,11 @@ sys.exit(int(os.environ["CODE"])) if "CODE" in os.environ else signal.pause()
 """
 
 
-@pytest.mark.parametrize("code", [0, 5])
-def test_no_grandchild_outlives_the_job(elrun, script, code):
-    """Whether the job succeeds or fails, what its workers left running is ended.
+def test_no_grandchild_outlives_a_job_that_fails(elrun, script):
+    """What its workers left running is ended; the fixture asserts that nothing is left."""
+    job = elrun("--standalone", "--nproc-per-node", 2, script(GRANDCHILDREN), env={"CODE": "5"})
 
-    The fixture asserts that nothing is left.
-    """
-    job = elrun(
-        "--standalone", "--nproc-per-node", 2, script(GRANDCHILDREN), env={"CODE": str(code)}
-    )
-
-    assert code == job.finish()[0]
+    assert 5 == job.finish()[0]
 
 
 def test_nothing_outlives_an_agent_that_is_killed(elrun, script, request):
