@@ -66,25 +66,28 @@ def test_of_a_process_that_is_gone_nothing_is_known():
 @pytest.mark.parametrize(
     ("peer", "exitcode", "stopped"),
     [
-        pytest.param("trap '' TERM; {ready}; sleep 0.1; exit 1", 1, False, id="ignores"),
+        pytest.param("trap '' TERM; {ready}; {wait}; exit 1", 1, False, id="ignores"),
         pytest.param(
             "trap 'exit 1' TERM; {ready}; while :; do sleep 0.01; done", 1, True, id="handles"
         ),
         pytest.param("{ready}; exec sleep 1000", -15, True, id="dies"),
-        pytest.param("trap '' TERM; {ready}; kill -9 $$", -9, False, id="is killed by another"),
+        pytest.param(
+            "trap '' TERM; {ready}; {wait}; kill -9 $$", -9, False, id="is killed by another"
+        ),
     ],
 )
 def test_a_peer_that_fails_during_a_stop_is_told_as_what_it_did(
     shells, ear, tmp_path, peer, exitcode, stopped
 ):
     """Its exit is seen after the death signal was sent."""
-    gate = Ear(tmp_path, "gate")
-    context = shells(
-        f"read x < {gate.path}; {EXIT_3}", peer.format(ready=f"echo ready > {ear.path}")
-    )
+    gate, later = Ear(tmp_path, "gate"), Ear(tmp_path, "later")
+    words = {"ready": f"echo ready > {ear.path}", "wait": f"read x < {later.path}; sleep 0.1"}
+    context = shells(f"read x < {gate.path}; {EXIT_3}", peer.format(**words))
     ear.hear()
     gate.say("fail")
     worker_kit.wait_until(lambda: context.look() is not None)
+    if "{wait}" in peer:
+        later.say("go on")
     context.close(timeout=60)
 
     end = context.exits[1]
