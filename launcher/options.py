@@ -209,8 +209,7 @@ OPTIONS: tuple[Option, ...] = (
         LOGS,
         parsing.parse_prefix,
         None,
-        "Before each line of --tee: '${hostname}:${rank}: '.  "
-        "[default: [${role_name}${local_rank}]:]",
+        "What stands before each line of --tee.  [default: [${role_name}${local_rank}]:]",
     ),
     value(
         "--local-ranks-filter",

@@ -103,3 +103,25 @@ def test_several_tasks_a_node_are_refused(sbatch):
     assert 2 == code, output
     assert 4 == output.count("has 4 tasks on 2 nodes, and each would be an agent; give srun")
     assert "rank" not in output
+
+
+def test_more_nodes_than_the_step_has_are_refused(sbatch):
+    """Nothing would start the third; both nodes say so at once."""
+    code, output = sbatch("--wrap", f"srun elrun --nnodes 3 --no-python bash -c '{SAY}'")
+
+    assert 2 == code, output
+    assert 2 == len(re.findall(r"--nnodes 3: SLURM step \d+\.0 has 2 nodes; give srun", output))
+    assert "rank" not in output
+
+
+def test_nodes_of_several_steps_are_one_job(sbatch):
+    """Each step has one node of the two, and the user says where they meet."""
+    options = "--nnodes 2 --rdzv-backend c10d --rdzv-endpoint node1:29912 --rdzv-id steps"
+    step = f"srun --overlap -N1 -w {{}} elrun {options} --no-python bash -c '{SAY}'"
+    steps = f"{step.format('node1')} & {step.format('node2')}; code=$?; wait $! && exit $code"
+
+    code, output = sbatch("--wrap", steps)
+
+    assert 0 == code, output
+    said = [line for line in output.splitlines() if line.startswith("rank ")]
+    assert ["rank 0 of 2 on node1", "rank 1 of 2 on node2"] == sorted(said)
