@@ -100,6 +100,8 @@ class StaticNodes:
                 f"{mine} was told --nnodes {me.nodes}, and {other} --nnodes {hello.nodes}: give "
                 "the same --nnodes on every node",
             )
+        if hello.node_rank >= me.nodes:
+            return Refusal("nodes", f"{other} is none of {me.nodes} nodes")
         seat = self._by_rank.get(hello.node_rank)
         if hello.server:
             is_free = hello.server == mark
@@ -112,8 +114,10 @@ class StaticNodes:
     def _tell(self, hello: Hello, refusal: Refusal, now: float) -> None:
         """Log a refusal, once; that of a rank which is taken only when it has lasted."""
         key = hello.host, hello.node_rank
+        if key not in self._refused_at and len(self._refused_at) >= _MOST_TOLD:
+            return
         since = self._refused_at.setdefault(key, now)
-        if since is None or len(self._refused_at) > _MOST_TOLD:
+        if since is None:
             return
         if refusal.kind == TAKEN and not hello.server and now - since < self._silence_s:
             return

@@ -47,9 +47,7 @@ def listen_at(port: int) -> socket.socket:
             from .port_holder import holder_of  # noqa: PLC0415  few jobs
 
             reason = f"it is held by {holder_of(port)}"
-        raise RendezvousError(
-            f"port {port} of this host can't be had for the workers' store: {reason}"
-        ) from error
+        raise RendezvousError(f"port {port} of this host can't be had: {reason}") from error
     return listener
 
 

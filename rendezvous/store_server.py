@@ -19,31 +19,19 @@ import time
 from collections.abc import Callable, Iterable
 from queue import Empty, SimpleQueue
 
-from .addresses import host_of
+from .store_answers import Answers
 from .store_guests import Admitted, Guests, Limits
-from .store_table import StoreTable, TableError
 from .store_wire import (
     MAX_FRAME_BYTES,
     MAX_HELLO_BYTES,
     VERSION,
-    Add,
-    Create,
-    Forget,
     FrameReader,
-    Get,
     Hello,
     Refusal,
-    Request,
-    Set,
-    Wait,
     WireError,
     read_hello,
     read_request,
-    write_count,
-    write_done,
-    write_error,
     write_refusal,
-    write_values,
     write_welcome,
 )
 
@@ -53,6 +41,7 @@ _READ_BYTES = 256 << 10
 _ACCEPT_AT_ONCE = 64
 _PAUSE_WITHOUT_FDS_S = 0.1
 _MOST_FOREIGNERS = 16
+_MAPPED = "::ffff:"  # before an IPv4 address, at a socket of both kinds
 _NO_LINGER = struct.pack("ii", 1, 0)
 _TORCH = b"\0\xce\xf7\x85\x3c"
 """What a client of torch's TCPStore begins with."""
@@ -71,7 +60,6 @@ class _Client:
         self.is_admitted = False
         self.is_leaving = False
         self.out = bytearray()
-        self.waits: set[int] = set()
         # When it has to have said who it is, or to have read something of what waits for it.
         self.deadline: float | None = deadline
 
@@ -98,7 +86,7 @@ class StoreServer:
         self._name = name
         self._limits = limits or Limits()
         self._clock = clock
-        self._table: StoreTable[tuple[_Client, int]] = StoreTable()
+        self._answers: Answers[_Client] = Answers(self._limits.waits)
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._commands: SimpleQueue[tuple[Callable[[], None], threading.Event]] = SimpleQueue()
         self._lock = threading.Lock()
@@ -239,8 +227,12 @@ class StoreServer:
                     self._move_door(self._clock())
                     return
                 continue  # it has gone again
-            _keep_alive(connection)
-            self._greet(connection, host_of(address))
+            try:
+                _keep_alive(connection)
+            except OSError:  # it was reset already
+                connection.close()
+                continue
+            self._greet(connection, str(address[0]).removeprefix(_MAPPED))
 
     def _greet(self, connection: socket.socket, name: str) -> None:
         if len(self._strangers) >= self._limits.strangers:
@@ -281,7 +273,8 @@ class StoreServer:
             if client.number not in self._clients or client.is_leaving:
                 return
             if client.is_admitted:
-                self._answer(client, *read_request(message))
+                for each, frames in self._answers.answer(client, *read_request(message)):
+                    self._send(each, frames)
             else:
                 self._admit(client, read_hello(message))
 
@@ -307,42 +300,6 @@ class StoreServer:
         # First: whoever is let in last may start workers, which are not to meet this server.
         self._move_door(self._clock())
         self._send(client, [write_welcome(self.mark)])
-
-    def _answer(self, client: _Client, number: int, request: Request) -> None:
-        ended: list[tuple[_Client, int]] = []
-        try:
-            match request:
-                case Add(key, amount):
-                    count, ended = self._table.add(key, amount)
-                    self._send(client, [write_count(number, count)])
-                case Set(values):
-                    ended = self._table.set(values)
-                    self._send(client, [write_done(number)])
-                case Get(keys):
-                    self._send(client, write_values(number, self._table.get(keys)))
-                case Create(key, value, instead_of):
-                    standing, ended = self._table.create(key, value, instead_of)
-                    self._send(client, write_values(number, [standing]))
-                case Wait(keys):
-                    self._wait(client, number, keys)
-                case Forget(wait):
-                    client.waits.discard(wait)
-                    self._table.forget((client, wait))
-        except TableError as error:
-            self._send(client, [write_error(number, str(error))])
-        for waiter, wait in ended:
-            waiter.waits.discard(wait)
-            self._send(waiter, write_values(wait, self._table.values_of((waiter, wait))))
-
-    def _wait(self, client: _Client, number: int, keys: tuple[str, ...]) -> None:
-        if number in client.waits:
-            raise WireError(f"two waits have the number {number}")
-        if len(client.waits) >= self._limits.waits:
-            raise TableError(f"this client has {len(client.waits)} waits already")
-        if self._table.wait((client, number), keys):
-            self._send(client, write_values(number, self._table.get(keys)))
-        else:
-            client.waits.add(number)
 
     def _send(self, client: _Client, frames: Iterable[bytes]) -> None:
         """Send what can be sent now, and the rest when the client reads."""
@@ -392,8 +349,7 @@ class StoreServer:
         self._pressed.pop(client.number, None)
         self._selector.unregister(client.connection)
         client.connection.close()
-        for wait in client.waits:
-            self._table.forget((client, wait))
+        self._answers.leave(client)
         if client.is_admitted:
             self._guests.leave(client.number)
 

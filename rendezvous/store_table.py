@@ -6,14 +6,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Generic, TypeVar
 
+from .counting import count_in
 from .handler import RendezvousError
 
 MAX_KEYS = 4_000_000
 MAX_BYTES = 1 << 30
 MAX_AWAITED = 1_000_000
 """Keys that the waits of all clients wait for, each counted as often as it is waited for."""
-
-_MAX_COUNT = 1 << 62
 
 _W = TypeVar("_W")
 
@@ -44,15 +43,10 @@ class StoreTable(Generic[_W]):
         """Add to a counter; return its value, and the waits that this ends.
 
         Raises:
-            TableError: The value that is there is no counter, or the table is full.
+            TableError: The table is full.
         """
-        try:
-            count = int(self._values.get(key, b"0")) + amount
-        except ValueError as error:
-            raise TableError(f"{key}: the value there is no counter") from error
-        if abs(count) > _MAX_COUNT:
-            raise TableError(f"{key}: the counter has come to its end")
-        return count, self.set({key: b"%d" % count})
+        count = count_in(self._values.get(key)) + amount
+        return count, [] if amount == 0 else self.set({key: b"%d" % count})
 
     def set(self, values: Mapping[str, bytes]) -> list[_W]:
         """Write values, all or none; return the waits that this ends.
@@ -109,7 +103,7 @@ class StoreTable(Generic[_W]):
             self._waits[key].add(wait)
         return False
 
-    def values_of(self, wait: _W) -> list[bytes | None]:
+    def take_values(self, wait: _W) -> list[bytes | None]:
         """Return what a wait that has ended was for, and forget it."""
         del self._missing[wait]
         return self.get(self._keys.pop(wait))

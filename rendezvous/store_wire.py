@@ -194,9 +194,12 @@ def read_hello(message: Mapping[str, Any]) -> Hello | int:
     fields = message.get("hello")
     if not isinstance(fields, dict):
         raise WireError("a client begins with a hello")
+    host = _text(fields, "host")
+    if not host.isprintable():  # it stands in sentences for people
+        raise WireError("host is no name")
     return Hello(
         run_id=_text(fields, "run"),
-        host=_text(fields, "host"),
+        host=host,
         node_rank=_whole_number(fields, "node_rank", 0, (1 << 31) - 1),
         nodes=_whole_number(fields, "nodes", 1, (1 << 31) - 1),
         server=_text(fields, "server") if "server" in fields else "",

@@ -72,6 +72,7 @@ def test_a_node_that_has_left_may_come_back(nodes):
         (node(1, "b"), ["two nodes have --node-rank 1, both on b"]),
         (node(0, "c"), ["two nodes have --node-rank 0, on c and on a"]),
         (node(0, "c", server="another's"), ["two nodes have --node-rank 0, on c and on a"]),
+        (node(3), ["node rank 3 (b) is none of 3 nodes"]),
         (node(2, nodes=4), ["node rank 0 (a) was told --nnodes 3", "node rank 2 (b) --nnodes 4"]),
         (node(2, run="x"), ["node rank 0 (a) belongs to run 'job'", "(b) to run 'x'", "--rdzv-id"]),
     ],

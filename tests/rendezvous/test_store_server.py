@@ -1,8 +1,10 @@
 """The store server on real sockets: what its clients may do, and what strangers can't."""
 
+import contextlib
 import os
 import resource
 import socket
+import struct
 import threading
 
 import pytest
@@ -12,8 +14,10 @@ from elrun.rendezvous.store_guests import Limits
 from elrun.rendezvous.store_server import StoreServer
 from elrun.rendezvous.store_table import StoreTable, TableError
 from elrun.rendezvous.store_wire import (
+    Add,
     Refusal,
     Set,
+    Wait,
     WireError,
     write_frame,
     write_hello,
@@ -64,6 +68,19 @@ class Listening:
 
     def client(self, patience_s=LONG_S):
         return StoreClient(self.welcomed(), "here", patience_s)
+
+    @contextlib.contextmanager
+    def paused(self):
+        """Hold the server's thread up, so that it finds all that comes meanwhile at once."""
+        held, free = threading.Event(), threading.Event()
+        hold = threading.Thread(
+            target=self.server._do, args=(lambda: (held.set(), free.wait(LONG_S)),)
+        )
+        hold.start()
+        assert held.wait(LONG_S)
+        yield
+        free.set()
+        hold.join()
 
     def close(self):
         self.server.close()
@@ -234,17 +251,6 @@ def test_a_value_that_is_too_long_is_refused_before_it_is_sent(server):
     client.close()
 
 
-def test_a_counter_on_a_value_is_refused(server):
-    """By an answer: the connection, and who waits on it, go on."""
-    client = server.client()
-    client.set({"k": b"text"})
-    with pytest.raises(RendezvousConnectionError, match="k: the value there is no counter"):
-        client.add("k", 1)
-
-    assert [b"text"] == client.get(["k"])
-    client.close()
-
-
 def test_a_full_store_says_so():
     """Nothing of what didn't fit is written."""
     table = StoreTable(max_keys=2, max_bytes=10)
@@ -394,6 +400,24 @@ def test_what_is_awaited_by_many_is_told_to_all(server):
     assert [True] * 200 == [told.acquire(timeout=LONG_S) for _ in range(200)]
     for client in clients:
         client.close()
+
+
+def test_a_client_that_is_gone_ends_no_wait_of_others(server):
+    """Though it had several for one key, and its connection was reset."""
+    gone, client = server.welcomed(), server.client()
+    told = threading.Event()
+    gone.sendall(b"".join(write_request(n, Wait(("k",))) for n in range(3)))
+    gone.sendall(write_request(3, Add("n", 1)))
+    client.wait(["n"], LONG_S)
+    client.tell("k", lambda value: told.set())
+    gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    with server.paused():
+        client._connection.sendall(write_request(99, Set({"k": b"1"})))
+        gone.close()
+
+    assert told.wait(LONG_S)
+    assert serves(server)
+    client.close()
 
 
 def test_pipelined_requests_are_all_answered(server):
