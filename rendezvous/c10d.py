@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from functools import cache
 from importlib import import_module
 from typing import Any, TypeVar
 
@@ -39,7 +40,7 @@ from .port_holder import holder_of
 from .rounds import RoundRendezvous
 from .store import Connection
 from .succession import Succession
-from .tcp_store import TcpStore, listening_server_options
+from .tcp_store import TcpStore, takes_listening_socket
 from .timing import STORE_PATIENCE_S, timing_of
 from .unanswered import AnswerWatch
 
@@ -87,6 +88,7 @@ class Reach:
         self._timeout_s = timeout_s
         self._notice_s = notice_s
         self._patience_s = patience_s
+        self._can_hand_over = True
 
     def __call__(self, stop: threading.Event) -> Connection:
         """Return the connection, as soon as there is something to connect to.
@@ -105,8 +107,9 @@ class Reach:
             # Each time: its name may be known only by now, or its address be new to this node.
             may_host = self._may_host()
             listener = self._listen() if may_host else None
-            if listener is not None:
-                return self._host(listener)
+            hosted = None if listener is None else self._host(listener)
+            if hosted is not None:
+                return hosted
             address, reason = self._probe(deadline)
             if address:
                 return self._join(address, deadline)
@@ -160,6 +163,7 @@ class Reach:
 
     def _listen(self) -> socket.socket | None:
         """Return a socket that listens at the endpoint, or None if another agent seems to."""
+        self._can_hand_over = takes_listening_socket(_version_of_torch())
         try:
             return listen_at(self._endpoint)
         except OSError as error:
@@ -170,9 +174,13 @@ class Reach:
                 "(--rdzv-endpoint)"
             ) from error
 
-    def _host(self, listener: socket.socket) -> Connection:
-        tcp_store = _import_tcp_store()
+    def _host(self, listener: socket.socket) -> Connection | None:
+        """Host the store at a socket; return None if another agent has taken its port meanwhile."""
         bound, port = host_of(listener.getsockname()), listener.getsockname()[1]
+        can_hand_over = self._can_hand_over
+        if not can_hand_over:  # torch listens at the port anew; nobody may connect before
+            listener.close()
+        tcp_store = _import_tcp_store()
         own = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(bound, bound)  # noqa: S104  a table of names
         try:
             server = _in_time(
@@ -181,13 +189,14 @@ class Reach:
                     port,
                     is_master=True,
                     wait_for_workers=False,
-                    master_listen_fd=listener.fileno(),
+                    master_listen_fd=listener.fileno() if can_hand_over else None,
                     timeout=self._torch_timeout,
-                    **listening_server_options(import_module("torch").__version__),
                 ),
                 self._patience_s,
             )
         except (RuntimeError, TimeoutError) as error:
+            if not can_hand_over and self._is_taken():
+                return None
             raise RendezvousConnectionError(
                 f"the rendezvous can't be hosted at {self._endpoint}: {error}"
             ) from error
@@ -196,6 +205,12 @@ class Reach:
         log.info("hosting the rendezvous at %s, port %d", self._endpoint.host, port)
         store = TcpStore(str(self._endpoint), lambda: self._client(tcp_store, own, port), server)
         return Connection(store, self._own_address(), is_host=True, open_aside=store.aside)
+
+    def _is_taken(self) -> bool:
+        listener = self._listen() if self._is_host is None else None
+        if listener is not None:
+            listener.close()
+        return self._is_host is None and listener is None
 
     def _join(self, address: str, deadline: float) -> Connection:
         tcp_store = _import_tcp_store()
@@ -300,6 +315,17 @@ def create_c10d(params: RendezvousParameters) -> RoundHandler:
     ]
     connect = places[0] if len(places) == 1 else Succession(places, timing.join_timeout_s)
     return RoundRendezvous(params, connect, timing)
+
+
+@cache
+def _version_of_torch() -> str:
+    """Return the version of the torch that will be imported, if possible without importing it."""
+    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415  20 ms
+
+    try:
+        return version("torch")
+    except PackageNotFoundError:  # torch as a folder in PYTHONPATH
+        return str(import_module("torch").__version__)
 
 
 def _import_tcp_store() -> Any:

@@ -29,16 +29,16 @@ _MOST_REPAIRS = 100
 _T = TypeVar("_T")
 
 
-def listening_server_options(version: str) -> dict[str, bool]:
-    """Return what torch needs to be told to serve a store at a socket that listens already.
+def takes_listening_socket(version: str) -> bool:
+    """Return whether torch serves a store at a socket that listens already.
 
-    Before 2.8 the server that it takes by itself, of libuv, refuses that; the older one can.
+    Before 2.8 its server, libuv's, refuses one. The older server, which does not, is none for us:
+    with it a node that comes late is not heard of.
 
     Args:
         version: torch's: ``2.7.1+cpu``.
     """
-    release = tuple(int(part) for part in version.split(".")[:2])
-    return {} if release >= (2, 8) else {"use_libuv": False}
+    return tuple(int(part) for part in version.split(".")[:2]) >= (2, 8)
 
 
 class TcpStore:
