@@ -2,6 +2,7 @@
 
 import ast
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import pytest
@@ -49,7 +50,7 @@ class Module:
     def room(self):
         return self.place.rpartition("/")[0]
 
-    @property
+    @cached_property
     def imports(self):
         """Return the names that it imports; those of the package begin with ``elrun``."""
         found = set()
@@ -65,7 +66,7 @@ class Module:
                     found.add(self._absolute(value.lstrip("."), "", value.startswith(".")))
         return found
 
-    @property
+    @cached_property
     def dotted_names(self):
         """Return every ``a.b`` in it, and the keywords that this test asks for."""
         found = {

@@ -16,7 +16,7 @@ MARKS = (b"[0]:", b"[1]:")
 # Few letters, so that every order of them and of the ends of a line comes up, cut anywhere.
 chunks = st.sampled_from([b"a", b"bcdef", b"\r", b"\n", b"\r\n", b"g\nh", b"i\r", b"j" * 70_000])
 turns = st.lists(st.tuples(st.sampled_from([0, 1]), chunks, st.booleans()), max_size=12)
-thorough = settings(max_examples=60, deadline=None, database=None)
+thorough = settings(max_examples=25, deadline=None, database=None)
 
 
 class Screen:

@@ -78,7 +78,8 @@ def local():
         operator.itemgetter(1),
         dict,
     ],
-    ids=repr,
+    # The same in every process that collects the tests: a repr has an address in it.
+    ids=lambda each: str(getattr(each, "__name__", type(each).__name__)),
 )
 @pytest.mark.parametrize("method", ["spawn", "fork", "forkserver"])
 def test_what_has_a_name_in_a_module_is_found(function, method):

@@ -9,7 +9,7 @@ MAX_HELD = 4
 
 # Few letters, so that every order of them and of the ends of a line comes up, cut anywhere.
 streams = st.lists(st.sampled_from([b"", b"a", b"bcdef", b"\r", b"\n", b"\r\n", b"g\nh", b"i\r"]))
-thorough = settings(max_examples=200, deadline=None, database=None)
+thorough = settings(max_examples=80, deadline=None, database=None)
 
 
 def lines_of(chunks, *, referable=True):

@@ -13,6 +13,23 @@ from elrun.rendezvous.etcd_server import EtcdServer
 from elrun.rendezvous.ports import PortClaim
 
 TOKEN = "ELRUN_TEST_JOB"
+HERE = Path(__file__).parent
+# What `nohup` or a shell's `&` has ignored would be ignored by the jobs, too; they are tested as in
+# a terminal.
+IGNORED = [
+    number.name.removeprefix("SIG")
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
+    if signal.getsignal(number) is signal.SIG_IGN
+]
+HEED_SIGNALS = ("env", f"--default-signal={','.join(IGNORED)}") if IGNORED else ()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Mark what lies in this folder: `make check` leaves it out."""
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.integration)
 
 
 @dataclass
@@ -83,7 +100,7 @@ def _elrun(tmp_path):
         variables = {k: v for k, v in os.environ.items() if not k.startswith(("PET_", "SLURM_"))}
         variables |= {TOKEN: token, "PYTHONFAULTHANDLER": "1", **(env or {})}
         process = subprocess.Popen(
-            [*prefix, sys.executable, *command, *map(str, args)],
+            [*HEED_SIGNALS, *prefix, sys.executable, *command, *map(str, args)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
