@@ -106,6 +106,17 @@ class Environment(NamedTuple):
         return timeout_s
 
 
+_WHOLE_NUMBERS = ("min_nodes", "max_nodes", "nproc_per_node", "max_restarts")
+_NUMBERS = ("monitor_interval", "shutdown_timeout", "exit_barrier_timeout")
+_TEXTS = ("role", "start_method", "signals_to_handle", "event_log_handler")
+# NumPy's numbers count, so what tells a type is what it can do.
+_TYPES = (
+    (_WHOLE_NUMBERS, ("__index__",), "a whole number"),
+    (_NUMBERS, ("__index__", "__float__"), "a number of seconds"),
+    (_TEXTS, ("isprintable",), "a text"),
+)
+
+
 class _Chosen(str):
     """A backend that the user did not ask for: it is chosen anew where what led to it changes."""
 
@@ -248,6 +259,11 @@ class LaunchConfig(PlainValue):
 
 
 def _check(config: LaunchConfig) -> None:
+    for names, kinds, wanted in _TYPES:
+        for name in names:
+            value = getattr(config, name)
+            if not any(hasattr(value, kind) for kind in kinds):
+                raise ValueError(f"{name}={value!r}: give {wanted}")
     for is_wrong, sentence in _rules(config):
         if is_wrong:
             raise ValueError(sentence)

@@ -11,6 +11,7 @@ from .config import Environment
 from .given import Given, Refusal, nearest_word, quoted
 from .parsing import is_module_name
 
+_STANDARD_INPUT = ("-", "/dev/stdin")
 _DASHES = ("\u2010", "\u2011", "\u2012", "\u2013", "\u2014", "\u2212")
 
 
@@ -55,7 +56,7 @@ def choose_program(given: Given, environment: Environment, *, is_checked: bool =
         return Program(script, args)
     if given["module"]:
         return Program(environment.python, ["-u", "-m", script, *args])
-    is_on_input = script == "-"
+    is_on_input = script in _STANDARD_INPUT
     if script.startswith("-") and not is_on_input:
         # After a "--" of ours the interpreter would read options.
         script = os.path.join(os.curdir, script)
@@ -89,7 +90,7 @@ def _check_program(given: Given, environment: Environment) -> None:
         check_program(environment.python, environment.search_path, said="PYTHON_EXEC=")
     if given["module"]:
         check_module(script, given.said("module"))
-    elif script != "-":
+    elif script not in _STANDARD_INPUT:
         check_script(script, environment.search_path)
 
 

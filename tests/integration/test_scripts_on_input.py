@@ -36,6 +36,13 @@ def test_each_worker_runs_the_script_on_standard_input(run, tmp_path):
     ]
 
 
+def test_the_file_of_standard_input_may_be_named(run):
+    """Each worker opens it anew, as it does with ``-``."""
+    script = "import sys; sys.stdout.write('well\\n')"
+
+    assert (0, "well\n" * 2, "") == run(script, "--nproc-per-node", 2, "/dev/stdin")
+
+
 def test_a_restart_runs_the_script_again(run):
     """It was read once, and is kept."""
     code, _, err = run(FAIL_ONCE, "--nproc-per-node", 2, "--max-restarts", 1, "-")
