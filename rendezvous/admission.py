@@ -8,6 +8,7 @@ silent for as long as nodes may: then another one that comes with the same rank 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from .store_guests import Admitted
@@ -35,9 +36,13 @@ class StaticNodes:
     Args:
         me: The node that hosts the store, of rank 0.
         silence_s: For how long a node may say nothing.
+        on_loss: Called with the rank and the host of a node whose connection ends; returns at once.
     """
 
-    def __init__(self, me: Hello, silence_s: float) -> None:
+    def __init__(
+        self, me: Hello, silence_s: float, on_loss: Callable[[int, str], None] | None = None
+    ) -> None:
+        self._on_loss = on_loss
         self._me = me
         self._silence_s = silence_s
         self._by_rank: dict[int, _Seat] = {}
@@ -69,6 +74,8 @@ class StaticNodes:
         seat = self._by_client.pop(client, None)
         if seat is not None and self._by_rank[seat.rank] is seat:
             del self._by_rank[seat.rank]
+            if self._on_loss is not None:
+                self._on_loss(seat.rank, seat.host)
 
     def are_missing(self, now: float) -> bool:
         """Return whether a node is still to come, or to come back."""

@@ -183,7 +183,7 @@ def test_a_killed_node_that_does_not_come_back_is_named(nodes, script):
 
     assert [75, 75] == [code for code, _, _ in ends]
     assert any("node rank 1 is missing" in err for _, _, err in ends), ends
-    assert all("(group rank 1)" in err for _, _, err in ends), ends
+    assert all("(node rank 1) is gone" in err for _, _, err in ends), ends
 
 
 def test_the_loss_of_node_rank_0_ends_the_others(nodes, script):

@@ -298,6 +298,30 @@ def test_a_lost_node_is_noticed_and_may_come_back(nodes):
     assert [0, 0, 0] == [place.restart_count for place in places]
 
 
+def test_a_killed_node_is_missed_at_once(nodes):
+    """Its kernel ends the connection; a sign of life would be waited for longer."""
+    handlers = nodes.some(3, heartbeat_interval=60, heartbeat_patience=240)
+    meet(handlers)
+    die(handlers[1])
+
+    for verdict in (await_verdict(handlers[0]), await_verdict(handlers[2])):
+        assert (VerdictKind.NODE_LOST, (1,)) == (verdict.kind, verdict.lost)
+        assert "(node rank 1) is gone: its agent's connection has ended" in verdict.reason
+
+
+def test_a_node_that_has_succeeded_may_leave(nodes):
+    """Nobody needs it any more: the others go on to their own end."""
+    handlers = nodes.some(3, **FAST)
+    meet(handlers)
+    handlers[1].arrive()
+    handlers[1].shutdown()
+    handlers[0].arrive()
+    assert handlers[0].verdict() is None
+    handlers[2].arrive()
+
+    assert VerdictKind.DONE is await_verdict(handlers[0]).kind
+
+
 def test_a_node_that_comes_back_while_the_round_runs_waits_for_its_end(nodes):
     """The workers' store is at the port then."""
     first, second = nodes.some(2, **FAST)

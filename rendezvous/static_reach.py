@@ -1,0 +1,127 @@
+"""The way of the other nodes of a static job to node rank 0."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+import time
+from collections.abc import Callable
+
+from .addresses import Endpoint
+from .admission import TAKEN
+from .handler import RendezvousClosedError, RendezvousConnectionError, RendezvousStateError
+from .store import Connection
+from .store_client import StoreClient, shake_hands
+from .store_wire import Hello, Refusal, WireError
+from .timing import Timing
+
+log = logging.getLogger(__name__)
+
+_CONNECT_S = 5.0
+_HANDSHAKE_S = 5.0
+_FIRST_PAUSE_S = 0.05
+_LONGEST_PAUSE_S = 1.0
+_NOTICES_S = (5.0, 30.0, 60.0, 120.0, 300.0)
+
+
+class OtherNode:
+    """Another node than that of rank 0: connects to it, as soon as it is there.
+
+    Args:
+        endpoint: The master's address and port.
+        me: This node.
+        timing: For how long to try.
+        clock: A monotonic clock.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        me: Hello,
+        timing: Timing,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._endpoint = endpoint
+        self._me = me
+        self._timing = timing
+        self._clock = clock
+
+    def __call__(self, stop: threading.Event) -> Connection:
+        """Return a connection, as soon as there is something to connect to.
+
+        Args:
+            stop: Ends the attempts.
+
+        Raises:
+            RendezvousConnectionError: Node rank 0 was not reached in time.
+            RendezvousStateError: It refuses this node.
+            RendezvousClosedError: ``stop`` was set.
+        """
+        began, taken_since = self._clock(), 0.0
+        pause_s, notices = _FIRST_PAUSE_S, list(_NOTICES_S)
+        while True:
+            answer = self._try()
+            waited_s = self._clock() - began
+            if isinstance(answer, StoreClient):
+                return Connection(answer, self._endpoint.host)
+            if isinstance(answer, Refusal):
+                taken_since = taken_since or self._clock()
+                is_lasting = self._clock() - taken_since >= 2 * self._timing.patience_s
+                if answer.kind != TAKEN or is_lasting:
+                    raise RendezvousStateError(answer.reason)
+            left_s = self._timing.join_timeout_s - waited_s
+            reason = answer.reason if isinstance(answer, Refusal) else answer
+            if left_s <= 0:
+                raise RendezvousConnectionError(
+                    f"node rank 0 was not reached at {self._endpoint} within "
+                    f"{self._timing.join_timeout_s:g} s (--rdzv-conf join_timeout=...): {reason}"
+                )
+            if notices and waited_s >= notices[0]:
+                notices.pop(0)
+                log.warning(
+                    "node rank 0 is not reached at %s yet: %s; it is tried for %g s "
+                    "(--rdzv-conf join_timeout=...)",
+                    self._endpoint,
+                    reason,
+                    self._timing.join_timeout_s,
+                )
+            if stop.wait(min(pause_s, left_s)):
+                raise RendezvousClosedError(f"gave up reaching {self._endpoint}")
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+    def open(self) -> None:
+        """Do nothing: only node rank 0 listens."""
+
+    def shut(self) -> None:
+        """Do nothing: only node rank 0 listens."""
+
+    def close(self) -> None:
+        """Do nothing: only node rank 0 listens."""
+
+    def _try(self) -> StoreClient | Refusal | str:
+        """Return a connection, or why there is none."""
+        host, port = self._endpoint
+        try:
+            connection = socket.create_connection((host, port), _CONNECT_S)
+        except socket.gaierror as error:
+            return f"the name {host} can't be resolved ({error.strerror})"
+        except UnicodeError:  # a name that is too long, or has an empty part
+            return f"{host} can't be a host name"
+        except TimeoutError:
+            return "it does not answer"
+        except OSError as error:
+            return error.strerror or str(error)
+        try:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            answer = shake_hands(connection, self._me, _HANDSHAKE_S)
+        except (OSError, WireError):
+            connection.close()
+            return (
+                "another program answers there, or the workers of an attempt that still runs; "
+                "every node must run elrun"
+            )
+        if isinstance(answer, Refusal):
+            connection.close()
+            return answer
+        return StoreClient(connection, str(self._endpoint), self._timing.store_patience_s)
