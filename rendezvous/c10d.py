@@ -15,11 +15,10 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
 from datetime import timedelta
 from functools import cache
 from importlib import import_module
-from typing import Any, TypeVar
+from typing import Any
 
 from .addresses import (
     Endpoint,
@@ -34,9 +33,11 @@ from .handler import (
     RendezvousConnectionError,
     RoundHandler,
 )
+from .in_time import in_time
 from .listening import listen_at
 from .parameters import RendezvousParameters
 from .port_holder import holder_of
+from .residence import Neighbour, move_in, stranger_in
 from .rounds import RoundRendezvous
 from .store import Connection
 from .succession import Succession
@@ -50,6 +51,7 @@ _NEVER = timedelta(days=3650)
 # With several endpoints the nodes go on at the next one, so there is less to wait for.
 _PATIENCE_BEFORE_A_MOVE_S = 7.0
 _SHORTEST_TORCH_S = 30.0
+_FIRST_S = 10.0
 _PROBE_S = 5.0
 _GLANCE_S = 1.0
 _NOTICE_S = 5.0
@@ -57,8 +59,6 @@ _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 1.0
 _TORCH = "torch.distributed"
 _LOG_LEVEL = "TORCH_CPP_LOG_LEVEL"
-
-_T = TypeVar("_T")
 
 
 class Reach:
@@ -71,6 +71,8 @@ class Reach:
         timeout_s: For how long the endpoint is tried.
         notice_s: When the user is told first that it has been tried in vain so far.
         patience_s: How long the store may leave a question unanswered.
+        run_id: The run whose store it is.
+        is_alone: Whether no other node has to find the store.
     """
 
     def __init__(
@@ -81,6 +83,9 @@ class Reach:
         timeout_s: float,
         notice_s: float = _NOTICE_S,
         patience_s: float = STORE_PATIENCE_S,
+        run_id: str = "",
+        *,
+        is_alone: bool = False,
     ) -> None:
         self._endpoint = endpoint
         self._is_host = is_host
@@ -89,6 +94,10 @@ class Reach:
         self._notice_s = notice_s
         self._patience_s = patience_s
         self._can_hand_over = True
+        self._run_id = run_id
+        self._is_alone = is_alone
+        self._neighbour: Neighbour | None = None
+        self._is_doubtful = False
 
     def __call__(self, stop: threading.Event) -> Connection:
         """Return the connection, as soon as there is something to connect to.
@@ -100,35 +109,73 @@ class Reach:
             RendezvousConnectionError: The endpoint can't be hosted, or not reached in time.
             RendezvousClosedError: ``stop`` was set.
         """
+        try:
+            return self._reach(stop)
+        finally:
+            if self._neighbour is not None:
+                self._neighbour.leave()
+
+    def _reach(self, stop: threading.Event) -> Connection:
         began_at = time.monotonic()
         deadline = began_at + self._timeout_s
         pause_s, told = _FIRST_PAUSE_S, None
         while True:
-            # Each time: its name may be known only by now, or its address be new to this node.
-            may_host = self._may_host()
-            listener = self._listen() if may_host else None
-            hosted = None if listener is None else self._host(listener)
-            if hosted is not None:
-                return hosted
-            address, reason = self._probe(deadline)
-            if address:
-                return self._join(address, deadline)
+            found = self._look(deadline)
+            if isinstance(found, Connection):
+                return found
             left_s = deadline - time.monotonic()
             if left_s <= 0:
-                raise RendezvousConnectionError(self._unreachable(reason, may_host=may_host))
+                raise RendezvousConnectionError(self._unreachable(found))
             waited_s = time.monotonic() - began_at
-            if is_worth_telling(reason, waited_s, told, first_s=self._notice_s):
-                told = Announcement(reason, waited_s)
+            first_s = self._notice_s if self._neighbour is None else 0.0
+            if is_worth_telling(found, waited_s, told, first_s=first_s):
+                told = Announcement(found, waited_s)
                 log.warning(
                     "the rendezvous at %s is not there yet: %s; it is tried for %g s "
                     "(--rdzv-conf join_timeout=...)",
                     self._endpoint,
-                    reason,
+                    found,
                     self._timeout_s,
                 )
             if stop.wait(min(pause_s, left_s)):
                 raise RendezvousClosedError(f"gave up reaching {self._endpoint}")
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+    def _look(self, deadline: float) -> Connection | str:
+        """Return a connection if there can be one by now, or why not."""
+        if self._neighbour is not None:
+            if self._neighbour.is_there:
+                return self._neighbour.words
+            self._neighbour.leave()
+            self._neighbour = None
+        # Each time: its name may be known only by now, or its address be new to this node.
+        listener = self._listen() if self._may_host() else None
+        hosted = None if listener is None else self._host(listener)
+        if hosted is not None:
+            return hosted
+        address, reason = self._probe(deadline)
+        if address and "torch" not in sys.modules:
+            _import_tcp_store()  # takes seconds, after which the host may have gone
+            address, reason = self._probe(deadline)
+        if not address:
+            return reason
+        try:
+            found = self._join(
+                address, deadline, self._patience_s if self._is_doubtful else _FIRST_S
+            )
+        except RendezvousConnectionError as error:
+            # It may be a host that was about to go: the next one, if there is one, answers.
+            if self._is_doubtful or time.monotonic() >= deadline:
+                raise
+            self._is_doubtful = True
+            return str(error)
+        if isinstance(found, Connection):
+            return found
+        self._is_doubtful = False
+        self._neighbour = found
+        if self._is_alone and self._may_host():
+            return self._host(listen_at(self._endpoint._replace(port=0))) or found.words
+        return found.words
 
     def _may_host(self) -> bool:
         if self._is_host is not None:
@@ -159,7 +206,11 @@ class Reach:
         address, reason = self._probe(min(deadline, time.monotonic() + _GLANCE_S))
         if not address:
             raise RendezvousConnectionError(f"{self._endpoint}: {reason}")
-        return self._join(address, deadline)
+        found = self._join(address, deadline, self._patience_s)
+        if isinstance(found, Connection):
+            return found
+        found.leave()
+        raise RendezvousConnectionError(f"{self._endpoint}: {found.words}")
 
     def _listen(self) -> socket.socket | None:
         """Return a socket that listens at the endpoint, or None if another agent seems to."""
@@ -183,7 +234,7 @@ class Reach:
         tcp_store = _import_tcp_store()
         own = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(bound, bound)  # noqa: S104  a table of names
         try:
-            server = _in_time(
+            server = in_time(
                 lambda: tcp_store(
                     own,
                     port,
@@ -204,6 +255,7 @@ class Reach:
         server.set_timeout(_NEVER)
         log.info("hosting the rendezvous at %s, port %d", self._endpoint.host, port)
         store = TcpStore(str(self._endpoint), lambda: self._client(tcp_store, own, port), server)
+        move_in(store, self._run_id)
         return Connection(store, self._own_address(), is_host=True, open_aside=store.aside)
 
     def _is_taken(self) -> bool:
@@ -212,12 +264,12 @@ class Reach:
             listener.close()
         return self._is_host is None and listener is None
 
-    def _join(self, address: str, deadline: float) -> Connection:
+    def _join(self, address: str, deadline: float, patience_s: float) -> Connection | Neighbour:
         tcp_store = _import_tcp_store()
         port = self._endpoint.port
-        timeout_s = max(1.0, min(self._patience_s, deadline - time.monotonic()))
+        timeout_s = max(1.0, min(patience_s, deadline - time.monotonic()))
         try:
-            first = [_in_time(lambda: self._client(tcp_store, address, port), timeout_s)]
+            first = [in_time(lambda: self._client(tcp_store, address, port), timeout_s)]
         except (RuntimeError, TimeoutError) as error:
             asks = "does another program use this port?"
             raise RendezvousConnectionError(
@@ -229,6 +281,9 @@ class Reach:
             lambda: first.pop() if first else self._client(tcp_store, address, port),
             watch=AnswerWatch((address, port), str(self._endpoint), self._patience_s),
         )
+        stranger = stranger_in(store, self._run_id) if self._run_id else None
+        if stranger is not None:
+            return Neighbour(store, stranger)
         return Connection(store, self._own_address(), open_aside=store.aside)
 
     def _client(self, tcp_store: Any, address: str, port: int) -> Any:
@@ -268,12 +323,12 @@ class Reach:
         port = self._endpoint.port
         return f"port {port} of this host is held by {holder_of(port)}"
 
-    def _unreachable(self, reason: str, *, may_host: bool) -> str:
+    def _unreachable(self, reason: str) -> str:
         said = (
             f"the rendezvous at {self._endpoint} could not be reached within "
             f"{self._timeout_s:g} s: {reason}"
         )
-        if may_host:
+        if self._may_host():
             return f"{said}; {self._held()}"
         return f"{said}; is elrun running on {self._endpoint.host}, and is the port open?"
 
@@ -310,6 +365,8 @@ def create_c10d(params: RendezvousParameters) -> RoundHandler:
             params.local_addr,
             timing.join_timeout_s,
             patience_s=timing.store_patience_s,
+            run_id=params.run_id,
+            is_alone=may_be_any,
         )
         for endpoint in endpoints
     ]
@@ -338,27 +395,6 @@ def _import_tcp_store() -> Any:
         return import_module(_TORCH).TCPStore
     finally:
         os.unsetenv(_LOG_LEVEL)
-
-
-def _in_time(function: Callable[[], _T], timeout_s: float) -> _T:
-    """Return what a function returns, or leave it to itself after the time-out."""
-    results: list[_T] = []
-    errors: list[RuntimeError] = []
-    is_over = threading.Event()
-
-    def run() -> None:
-        try:
-            results.append(function())
-        except RuntimeError as error:
-            errors.append(error)
-        is_over.set()
-
-    threading.Thread(target=run, name="elrun-store-connect", daemon=True).start()
-    if not is_over.wait(timeout_s):
-        raise TimeoutError(f"no answer within {timeout_s:g} s")
-    if errors:
-        raise errors[0]
-    return results[0]
 
 
 def _words(error: OSError) -> str:

@@ -192,7 +192,7 @@ def test_a_setting_of_torch_s_rendezvous_is_taken(c10d):
 
 
 def test_those_who_wait_are_told_who_is_there_when_it_changes(elrun, script, meeting):
-    """Two of three nodes are there; then the third comes, and nobody is told any more."""
+    """First one of three nodes is there, and then two."""
     backend, endpoint = meeting
     options = ["--rdzv-backend", backend, "--rdzv-endpoint", endpoint, "--rdzv-id", "job"]
     words = [*options, "--nnodes", 3, script("")]
@@ -208,9 +208,59 @@ def test_those_who_wait_are_told_who_is_there_when_it_changes(elrun, script, mee
     assert "2 more are needed" in told[0]
     assert "2 of 3 nodes are here" in told[1]
     assert "1 more is needed" in told[1]
-    assert "waiting" not in ends[0][2]
 
 
 def line_of(job, start):
     """Return the next line of standard error that holds these words."""
     return next(line for line in job.process.stderr if start in line)
+
+
+LONG_S = 200
+WAIT_FOR_WORD = """
+import os, sys
+print(os.environ["TORCHELASTIC_RUN_ID"], flush=True)
+open(sys.argv[1]).read()
+"""
+
+
+@pytest.fixture(name="words")
+def _words(tmp_path):
+    """Return pipes: what is written to one lets the worker go on that reads there."""
+    pipes = [tmp_path / f"word{number}" for number in range(2)]
+    for pipe in pipes:
+        os.mkfifo(pipe)
+    return pipes
+
+
+def test_two_runs_at_one_endpoint_go_one_after_the_other(elrun, script, vacant_endpoint, words):
+    """The second is told whose endpoint it is, and does not lose its store with the first."""
+    path, end = script(WAIT_FOR_WORD), script("", "end.py")
+    meeting = ["--rdzv-backend", "c10d", "--rdzv-endpoint", vacant_endpoint, "--nnodes", 2]
+    firsts = [elrun(*meeting, "--rdzv-id", "first", path, word) for word in words]
+    for job in firsts:
+        job.wait_for_line("first")
+    seconds = [elrun(*meeting, "--rdzv-id", "second", end) for _ in range(2)]
+    told = [line_of(job, "is not there yet") for job in seconds]
+    for word in words:
+        word.write_text("go on")
+
+    ends = [job.finish(LONG_S) for job in (*firsts, *seconds)]
+    assert [0] * 4 == [end[0] for end in ends], ends
+    assert all("it is the store of run 'first', and ends with that run" in line for line in told)
+
+
+def test_two_runs_of_one_node_at_one_endpoint_go_side_by_side(
+    elrun, script, vacant_endpoint, words
+):
+    """Nobody has to find the second one's store."""
+    path = script(WAIT_FOR_WORD)
+    meeting = ["--rdzv-backend", "c10d", "--rdzv-endpoint", vacant_endpoint, "--nnodes", 1]
+    jobs = []
+    for name, word in zip(("first", "second"), words, strict=True):
+        jobs.append(elrun(*meeting, "--rdzv-id", name, path, word))
+        jobs[-1].wait_for_line(name)
+    for word in words:
+        word.write_text("go on")
+
+    ends = [job.finish(LONG_S) for job in jobs]
+    assert [(0, "first\n", ""), (0, "second\n", "")] == ends

@@ -231,6 +231,56 @@ def test_a_lost_store_wakes_the_agents_and_is_named(port):
     guest.handler.shutdown()
 
 
+@pytest.fixture(name="of_run")
+def _of_run(port):
+    """Return what reaches the endpoint as a node of a run, and close all that it reached."""
+    connections = []
+
+    def of_run(name, timeout_s=PATIENCE_S, **options):
+        reach = Reach(Endpoint(HERE, port), None, None, timeout_s, run_id=name, **options)
+        connections.append(reach(threading.Event()))
+        return connections[-1]
+
+    yield of_run
+    for connection in reversed(connections):
+        connection.store.close()
+
+
+def test_another_run_does_not_settle_in_a_store_that_will_end(of_run, port):
+    """The sentence names the run that lives there, and what to do."""
+    of_run("first")
+
+    with pytest.raises(
+        RendezvousConnectionError,
+        match=f"{HERE}:{port} could not be reached within 0.3 s: it is the store of run 'first', ",
+    ):
+        of_run("second", 0.3)
+
+
+def test_another_run_moves_in_once_the_first_has_ended(of_run, caplog):
+    """It is told at once why it waits, and hosts its own store there."""
+    first = of_run("first")
+    seconds = []
+    waiting = threading.Thread(target=lambda: seconds.append(of_run("second")))
+    waiting.start()
+    while "it is the store of run 'first', and ends with that run" not in caplog.text:
+        threading.Event().wait(0.01)
+    first.store.close()
+    waiting.join(PATIENCE_S)
+
+    assert [True] == [second.is_host for second in seconds]
+    assert not of_run("second").is_host
+
+
+def test_a_run_of_one_node_serves_elsewhere(of_run, port):
+    """Nobody has to find it."""
+    of_run("first")
+    second = of_run("second", is_alone=True)
+    second.store.set({"k": b"v"})
+
+    assert (True, [b"v"]) == (second.is_host, second.store.get(["k"]))
+
+
 def sockets():
     """Return this process's sockets: what each is, and its descriptor."""
     found = {}
