@@ -1,8 +1,9 @@
-"""What has become of the workers of one attempt: how each ended, and what that comes to."""
+"""What has become of the workers of one attempt: how each ended, and which files it left."""
 
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -12,7 +13,7 @@ from .failure import NOT_AVAILABLE, ProcessFailure
 from .process_results import RunProcsResult, WorkerExit
 
 if TYPE_CHECKING:
-    from .left_files import LeftFileReader
+    from .left_files import LeftFile, LeftFileReader
     from .logs import LogsDest
     from .own_ends import EndInStop
     from .worker_process import WorkerProcess
@@ -157,6 +158,53 @@ class Endings:
         else:
             return None
         return result
+
+
+class WorkerFiles:
+    """Tells which files the workers of one attempt write, by local rank."""
+
+    nprocs: int
+    """How many workers there are."""
+
+    _logs: LogsDest
+    _endings: Endings
+
+    def log_files(self, local_rank: int) -> str:
+        """Return the log file of a worker's standard error, else of its output, else ``""``."""
+        for files in (self._logs.stderrs, self._logs.stdouts):
+            path = files.get(local_rank, "")
+            if path not in ("", os.devnull):
+                return path
+        return ""
+
+    def end_of_log(self, local_rank: int, limit: int) -> LeftFile:
+        """Return the last bytes of the file that ``log_files`` names.
+
+        Args:
+            local_rank: Whose.
+            limit: How many bytes are wanted.
+        """
+        return self._endings.left_files.read_end(self.log_files(local_rank), limit)
+
+    def error_file(self, local_rank: int) -> str:
+        """Return the path of a worker's error file, or ``""``."""
+        path = self._logs.error_files.get(local_rank, "")
+        return "" if path == os.devnull else path
+
+    @property
+    def stdouts(self) -> dict[int, str]:
+        """The file of each worker's standard output, by local rank; ``""``: there is none."""
+        return {rank: self._logs.stdouts.get(rank, "") for rank in range(self.nprocs)}
+
+    @property
+    def stderrs(self) -> dict[int, str]:
+        """The file of each worker's standard error, by local rank; ``""``: there is none."""
+        return {rank: self._logs.stderrs.get(rank, "") for rank in range(self.nprocs)}
+
+    @property
+    def error_files(self) -> dict[int, str]:
+        """Where each worker would leave its error file, by local rank; ``""``: nowhere."""
+        return {rank: self._logs.error_files.get(rank, "") for rank in range(self.nprocs)}
 
 
 def _word_of(failure: ProcessFailure) -> str:

@@ -3,15 +3,18 @@
 An agent may die in any way at any moment: SIGKILL, the out-of-memory killer, a fault in a library.
 The kernel then kills the workers, whose parent-death signal it is, but nothing that they started.
 So before the first worker, the agent forks a guardian. It learns from a pipe which workers there
-are, sleeps until the agent has gone, kills all that belongs, and ends.
+are, sleeps until the agent has gone, kills all that belongs, removes what the agent had in
+temporary folders, names the log files that it leaves there, and ends.
 
 It is forked, not executed: that takes 1 ms and shares the agent's memory. It is a session of its
-own, deaf to what is sent to the agent's group, and holds nothing of the agent's but the pipe.
+own, deaf to what is sent to the agent's group, and holds nothing of the agent's but the pipe and
+standard error.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import gc
 import logging
 import os
@@ -21,6 +24,7 @@ import time
 
 from .descendants import Family
 from .forking import handled_signals, shielded_fork
+from .log_dirs import remove_needless_now
 from .parent_death import OrphanAdoption, process_namer
 from .pidfd import send_signal, wait_readable
 from .stopping import KILL_WAIT_S, end_family
@@ -29,7 +33,7 @@ log = logging.getLogger(__name__)
 
 _IGNORED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 _EXIT_WAIT_S = 1.0
-_WATCH, _FORGET, _FINISH = b"+", b"-", b"!"
+_WATCH, _FORGET, _FOLDER, _FINISH = b"+", b"-", b"/", b"!"
 
 
 class Guardian:
@@ -91,6 +95,15 @@ class Guardian:
         """
         self.family.add_helper(pid)
         self._tell(_WATCH + b"%d %d\n" % (pid, start))
+
+    def watch_folder(self, path: str) -> None:
+        """Tell it of a temporary folder, which it removes if the agent can't any more.
+
+        Args:
+            path: The folder; "" for none. Log files in it that are not empty are kept and named.
+        """
+        if path:
+            self._tell(_FOLDER + os.fsencode(path).hex().encode() + b"\n")
 
     def forget(self, pid: int) -> None:
         """Tell it that nothing of a worker is left."""
@@ -166,8 +179,9 @@ def _fork_guardian(family: Family) -> tuple[int, int]:
                     os.setsid()
                     reset_handlers()
                     take_name()
-                    _keep_only(read_end, agent_pidfd)
-                    _guard(family, read_end, agent_pidfd)
+                    console = _copy_of_standard_error()
+                    _keep_only(read_end, agent_pidfd, console)
+                    _guard(family, read_end, agent_pidfd, console)
                 finally:
                     os._exit(0)
     except BaseException:
@@ -190,8 +204,16 @@ def _keep_only(*kept: int) -> None:
             os.dup2(os.open(os.devnull, os.O_RDWR), fd)
 
 
-def _guard(family: Family, pipe: int, agent_pidfd: int) -> None:
-    if not _learn_until_agent_is_gone(family, pipe, agent_pidfd):
+def _copy_of_standard_error() -> int:
+    try:
+        return fcntl.fcntl(2, fcntl.F_DUPFD_CLOEXEC, 3)
+    except OSError:  # it is closed
+        return -1
+
+
+def _guard(family: Family, pipe: int, agent_pidfd: int, console: int) -> None:
+    folders: list[str] = []
+    if not _learn_until_agent_is_gone(family, folders, pipe, agent_pidfd):
         end_family(family, os.getppid, time.monotonic() + KILL_WAIT_S)
         return
     # A process closes its pipes a moment before its children get another parent. (An agent that has
@@ -199,9 +221,23 @@ def _guard(family: Family, pipe: int, agent_pidfd: int) -> None:
     wait_readable({agent_pidfd}, time.monotonic() + _EXIT_WAIT_S)
     # With the agent dead, our own parent is whoever has adopted its children.
     end_family(family, os.getppid, time.monotonic() + KILL_WAIT_S)
+    for folder in folders:
+        if remove_needless_now(folder):
+            _say(console, f"elrun: the agent was killed; log files are in {folder}")
 
 
-def _learn_until_agent_is_gone(family: Family, pipe: int, agent_pidfd: int) -> bool:
+def _say(console: int, line: str) -> None:
+    if console < 0:
+        return
+    writable = select.poll()
+    writable.register(console, select.POLLOUT)
+    if writable.poll(0):  # else nobody reads it
+        os.write(console, os.fsencode(line + "\n"))
+
+
+def _learn_until_agent_is_gone(
+    family: Family, folders: list[str], pipe: int, agent_pidfd: int
+) -> bool:
     """Return whether the agent has gone, rather than asked to finish."""
     poll = select.poll()
     poll.register(pipe, select.POLLIN)
@@ -219,6 +255,9 @@ def _learn_until_agent_is_gone(family: Family, pipe: int, agent_pidfd: int) -> b
         for message in messages:
             if message == _FINISH:
                 return False
+            if message.startswith(_FOLDER):
+                folders.append(os.fsdecode(bytes.fromhex(message[1:].decode())))
+                continue
             pid, start = message[1:].split()
             if message.startswith(_WATCH):
                 family.add(int(pid), int(start))

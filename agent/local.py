@@ -33,7 +33,7 @@ from .executing import StartWait
 from .guardian import Guardian
 from .log_folders import make_folders
 from .log_relay import relayed_logs
-from .logs import LogsSpecs
+from .logs import DefaultLogsSpecs, LogsSpecs
 from .measuring import measured
 from .older_steps import call_shutdown
 from .pidfd import wait_briefly
@@ -109,6 +109,7 @@ class LocalElasticAgent(SimpleElasticAgent):
         self._preloading: Preloading | None = None
         self._store_host = StoreHost(self._environ, spec.master_port)
         self._pcontext: PContext | None = None
+        self._had_shown_all_output = True
         self._binding = _binding_of(spec)
         self._health: AgentHealth | None = None
         self._watchdog: Watchdog | None = None
@@ -122,6 +123,17 @@ class LocalElasticAgent(SimpleElasticAgent):
     def signals(self) -> SignalInbox:
         """The signals that end the job; held by ``run``, and by what must outlast it."""
         return self._inbox
+
+    @property
+    def has_shown_all_output(self) -> bool:
+        """Whether the console has taken all that it was to show; False while workers run."""
+        now = self._pcontext is None or self._pcontext.has_shown_all_output
+        return now and self._had_shown_all_output
+
+    @property
+    def log_files_are_in_use(self) -> bool:
+        """Whether what workers left running still prints into their log files."""
+        return self._pcontext is not None and self._pcontext.is_written_to
 
     def run(self, role: str = DEFAULT_ROLE) -> RunResult:
         """Run the workers to their end; see ``SimpleElasticAgent.run``."""
@@ -191,9 +203,7 @@ class LocalElasticAgent(SimpleElasticAgent):
             entrypoint=spec.entrypoint or "",
             args={w.local_rank: _fill_in(spec.args, w.local_rank) for w in worker_group.workers},
             envs=envs,
-            logs_specs=make_folders(
-                self._logs_specs, envs, self._wake, lambda timeout_s: self._wait((), timeout_s)
-            ),
+            logs_specs=self._make_folders(envs),
             log_line_prefixes=self._log_line_prefixes(worker_group),
             start_method=self._start_method,
             duplicate_stdout_filters=spec.duplicate_stdout_filters,
@@ -203,6 +213,13 @@ class LocalElasticAgent(SimpleElasticAgent):
             binding=self._binding,
             start_wait=self._start_wait,
         )
+
+    def _make_folders(self, envs: dict[int, dict[str, str]]) -> LogsSpecs:
+        specs = self._logs_specs
+        made = make_folders(specs, envs, self._wake, lambda timeout_s: self._wait((), timeout_s))
+        if self._guardian is not None and isinstance(specs, DefaultLogsSpecs):
+            self._guardian.watch_folder(specs.temporary_dir)
+        return made
 
     def _begin_health(self) -> AgentHealth | None:
         said = self._environ.get(HEALTH_CHECK_PORT)
@@ -227,7 +244,12 @@ class LocalElasticAgent(SimpleElasticAgent):
             return None
         from .watchdog import begin_watchdog  # noqa: PLC0415  few jobs
 
-        return begin_watchdog(self._environ, self._rounds.get_run_id(), self._log_watchdog_event)
+        watchdog = begin_watchdog(
+            self._environ, self._rounds.get_run_id(), self._log_watchdog_event
+        )
+        if watchdog is not None and self._guardian is not None:
+            self._guardian.watch_folder(watchdog.own_dir)
+        return watchdog
 
     def _begin_watching_kernel_waits(self, timeout_s: float | None) -> KernelWaits | None:
         said = self._environ.get(UNINTERRUPTIBLE_STATE_TIMEOUT) if timeout_s is None else timeout_s
@@ -360,6 +382,7 @@ class LocalElasticAgent(SimpleElasticAgent):
 
     def _meet(self) -> RendezvousInfo:
         """Meet the others in a thread, so that a signal can end the wait for them."""
+        self._had_shown_all_output = self.has_shown_all_output
         self._pcontext = None
         if self._watchdog is not None:
             self._watchdog.watch(None)

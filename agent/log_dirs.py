@@ -11,6 +11,7 @@ import errno
 import itertools
 import logging
 import os
+import stat
 import threading
 
 from .calling import Call
@@ -22,6 +23,8 @@ PATIENCE_S = 5.0
 """How long a file system may take before a line says that the job waits for it."""
 
 _REMOVAL_S = 2.0
+_OF_WORKERS = ("stdout.log", "stderr.log", "error.json")
+_FILTERED = ("filtered_stdout.log", "filtered_stderr.log")
 
 _MAX_NAME_LENGTH = 60  # in letters of up to four bytes: a file name has room for 255
 
@@ -112,17 +115,38 @@ def make_attempt_dir(run_dir: str, restarts: str, nprocs: int) -> str:
     return path
 
 
-def remove_empty(root: str) -> None:
-    """Remove a directory and those below it, as far as there are no files in them, within 2 s."""
+def remove_needless(root: str, *, copied: bool = False) -> bool:
+    """Remove a directory of elrun's as far as nobody needs what is in it, within 2 s.
+
+    Args:
+        root: The directory.
+        copied: Whether all output was shown on the console, too, and the workers have succeeded.
+
+    Returns:
+        Whether anything is left of it.
+    """
     done = threading.Event()
-    Call(lambda: _remove_empty(root), done.set)
-    done.wait(_REMOVAL_S)
+    call = Call(lambda: remove_needless_now(root, copied=copied), done.set)
+    return not done.wait(_REMOVAL_S) or call.result()
 
 
-def _remove_empty(root: str) -> None:
-    for path, _, _ in os.walk(root, topdown=False):
-        with contextlib.suppress(OSError):  # there are
+def remove_needless_now(root: str, *, copied: bool = False) -> bool:
+    """Remove what ``remove_needless`` does, however long it takes; only system calls are made."""
+    for path, _, names in os.walk(root, topdown=False):
+        for name in names:
+            file = os.path.join(path, name)
+            with contextlib.suppress(OSError):
+                if _is_needless(name, os.lstat(file), copied=copied):
+                    os.unlink(file)
+        with contextlib.suppress(OSError):  # something is left there
             os.rmdir(path)
+    return os.path.lexists(root)
+
+
+def _is_needless(name: str, status: os.stat_result, *, copied: bool) -> bool:
+    if name not in (*_OF_WORKERS, *_FILTERED) or not stat.S_ISREG(status.st_mode):
+        return stat.S_ISFIFO(status.st_mode)  # of timers
+    return status.st_size == 0 or (copied and name in _OF_WORKERS)
 
 
 def unusable(log_dir: str, error: OSError) -> ValueError:

@@ -22,7 +22,7 @@ from .log_dirs import (
     make_run_dir,
     make_temporary_dir,
     make_usable,
-    remove_empty,
+    remove_needless,
     unusable,
 )
 from .plain_value import PlainValue
@@ -231,6 +231,8 @@ class DefaultLogsSpecs(LogsSpecs):
         super().__init__(log_dir, redirects, tee, local_ranks_filter)
         self._temporary_dir = ""
         self._run_dir = ""
+        self._is_named = False
+        self._holds_the_only_copy = False
         if log_dir and log_dir != os.devnull:
             make_usable(log_dir)
 
@@ -268,10 +270,26 @@ class DefaultLogsSpecs(LogsSpecs):
             self._root_log_dir, self._redirects, self._tee, self._local_ranks_filter
         )
 
-    def cleanup(self) -> None:
-        """Remove the temporary directory, as far as nothing was left there; a user's own stays."""
-        if self._temporary_dir:
-            remove_empty(self._temporary_dir)
+    @property
+    def temporary_dir(self) -> str:
+        """The temporary directory that was made, or ""."""
+        return self._temporary_dir
+
+    def cleanup(self, *, copied: bool = False, in_use: bool = False) -> str:
+        """Remove the temporary directory as far as nobody needs it; a user's own stays.
+
+        Args:
+            copied: Whether all output was shown on the console, too, and the workers succeeded.
+            in_use: Whether files are still written to, and all stay.
+
+        Returns:
+            A directory in which something is left that nobody has named, or "".
+        """
+        if not self._temporary_dir:
+            return ""
+        copied = copied and not self._holds_the_only_copy
+        is_left = in_use or remove_needless(self._temporary_dir, copied=copied)
+        return self._run_dir if is_left and not self._is_named else ""
 
     def _destinations(self, attempt_dir: str, nprocs: int) -> LogsDest:
         dest = LogsDest(
@@ -297,6 +315,8 @@ class DefaultLogsSpecs(LogsSpecs):
                 files[local_rank] = path
                 if is_teed and local_rank in on_console:
                     shown[local_rank] = path
+                elif path not in ("", os.devnull):
+                    self._holds_the_only_copy = True
         return dest
 
     def _make_attempt_dir(self, run_id: str, restarts: str, nprocs: int) -> str:
@@ -320,8 +340,8 @@ class DefaultLogsSpecs(LogsSpecs):
             self._temporary_dir = make_temporary_dir()
         path = make_run_dir(self.root_log_dir, run_id)
         # Output that goes nowhere else, to a folder that nobody has named, must be found again.
-        is_hidden = not self._root_log_dir and self._redirects not in (Std.NONE, {})
-        log.log(logging.WARNING if is_hidden else logging.INFO, "log files are in %s", path)
+        self._is_named = not self._root_log_dir and self._redirects not in (Std.NONE, {})
+        log.log(logging.WARNING if self._is_named else logging.INFO, "log files are in %s", path)
         return path
 
     def __repr__(self) -> str:

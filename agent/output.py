@@ -106,12 +106,13 @@ class OutputPump:
         self._is_started = False
         self._is_drained = False
         self._hands_on = False
+        self._has_lost_some = False
         given = prefixes or {}
         marks = [_encoded(given.get(rank, f"[{name}{rank}]:")) for rank in range(nprocs)]
-        out, err = (
+        self._sinks = out, err = [
             Sink(fd, kind, self._faults, retry_s)
             for fd, kind in zip(console_fds, ("standard output", "standard error"), strict=True)
-        )
+        ]
         is_one = _are_the_same(*console_fds)
         first = Console("the console" if is_one else "standard output", self._wake, stuck_s)
         second = first if is_one else Console("standard error", self._wake, stuck_s)
@@ -182,6 +183,12 @@ class OutputPump:
         else:
             wake_fd, self._wake_fd = self._wake_fd, -1
             os.close(wake_fd)
+
+    @property
+    def has_shown_all(self) -> bool:
+        """Whether all has been carried, and the console has taken what it was to show."""
+        is_over = self._thread is None or not self._thread.is_alive()
+        return is_over and not self._has_lost_some and all(each.is_complete for each in self._sinks)
 
     def _open(
         self,
@@ -334,6 +341,7 @@ class OutputPump:
                 for view in views
             ]
             if lost:
+                self._has_lost_some = True
                 more = len(lost) - _MAX_NAMED
                 log.warning(
                     "%s takes no output: not shown are %s%s",

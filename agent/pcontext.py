@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from .descendants import MARK_VARIABLE, marked
 from .descriptors import Reserve, make_room_for
-from .endings import Endings
+from .endings import Endings, WorkerFiles
 from .environ import inherited_environment
 from .executing import StartWait
 from .guardian import Guardian
@@ -30,7 +30,6 @@ from .stopping import KILL_WAIT_S, reap_adopted, stop_workers
 from .worker_process import WorkerProcess, keep_exit_codes
 
 if TYPE_CHECKING:
-    from .left_files import LeftFile
     from .output import OutputPump
 
 log = logging.getLogger(__name__)
@@ -38,7 +37,7 @@ log = logging.getLogger(__name__)
 _DRAIN_S = 10.0
 
 
-class PContext(ABC):
+class PContext(WorkerFiles, ABC):
     """The worker processes of one attempt on this node.
 
     Args:
@@ -89,6 +88,9 @@ class PContext(ABC):
         self._reserve: Reserve | None = None
         self._agent = os.getpid()
         self._is_closed = False
+        self._has_shown_all_output = False
+        self.is_written_to = False
+        """Whether what workers left running still prints into their log files."""
 
     def start(self, start_wait: StartWait | None = None) -> None:
         """Start all workers, or none: if anything fails, those that were started are killed.
@@ -139,28 +141,6 @@ class PContext(ABC):
         """Return one descriptor for each running worker, readable once it has ended."""
         return [process.ended_fd for process in self._running().values()]
 
-    def log_files(self, local_rank: int) -> str:
-        """Return the log file of a worker's standard error, else of its output, else ``""``."""
-        for files in (self._logs.stderrs, self._logs.stdouts):
-            path = files.get(local_rank, "")
-            if path not in ("", os.devnull):
-                return path
-        return ""
-
-    def end_of_log(self, local_rank: int, limit: int) -> LeftFile:
-        """Return the last bytes of the file that ``log_files`` names.
-
-        Args:
-            local_rank: Whose.
-            limit: How many bytes are wanted.
-        """
-        return self._endings.left_files.read_end(self.log_files(local_rank), limit)
-
-    def error_file(self, local_rank: int) -> str:
-        """Return the path of a worker's error file, or ``""``."""
-        path = self._logs.error_files.get(local_rank, "")
-        return "" if path == os.devnull else path
-
     def blame(self, local_rank: int, reason: str) -> None:
         """Count the end of a worker as a failure, whatever its exit code: it is ended for a reason.
 
@@ -174,21 +154,6 @@ class PContext(ABC):
     def exits(self) -> dict[int, WorkerExit]:
         """How workers have ended, by local rank, in the order in which that was seen."""
         return self._endings.exits
-
-    @property
-    def stdouts(self) -> dict[int, str]:
-        """The file of each worker's standard output, by local rank; ``""``: there is none."""
-        return {rank: self._logs.stdouts.get(rank, "") for rank in range(self.nprocs)}
-
-    @property
-    def stderrs(self) -> dict[int, str]:
-        """The file of each worker's standard error, by local rank; ``""``: there is none."""
-        return {rank: self._logs.stderrs.get(rank, "") for rank in range(self.nprocs)}
-
-    @property
-    def error_files(self) -> dict[int, str]:
-        """Where each worker would leave its error file, by local rank; ``""``: nowhere."""
-        return {rank: self._logs.error_files.get(rank, "") for rank in range(self.nprocs)}
 
     def look(self) -> RunProcsResult | None:
         """Look once, and stop nobody.
@@ -286,10 +251,17 @@ class PContext(ABC):
             is_left = let_live(found, ProcessNames(self._ranks(), guardian.mark))
         self._finish(hands_on=is_left)
 
+    @property
+    def has_shown_all_output(self) -> bool:
+        """Whether the workers are closed, and the console has taken all that it was to show."""
+        return self._has_shown_all_output
+
     def _finish(self, *, hands_on: bool = False) -> None:
         self._let_go()
         if self._pump is not None:
             self._pump.drain(_DRAIN_S, hands_on=hands_on)
+            self.is_written_to = hands_on
+        self._has_shown_all_output = not self._pump or self._pump.has_shown_all
         self._clean_up()
         self._is_closed = True
 

@@ -46,7 +46,7 @@ class Watchdog(FileTimerServer):
         log_event: Callable[[str, FileTimerRequest | None], None] | None = None,
     ) -> None:
         super().__init__(file_path, run_id, log_event=log_event)
-        self._own_dir = own_dir
+        self.own_dir = own_dir
         self._workers: PContext | None = None
 
     def environment(self, inherited: Mapping[str, str]) -> dict[str, str]:
@@ -71,9 +71,9 @@ class Watchdog(FileTimerServer):
 
     def stop(self) -> None:
         super().stop()
-        if self._own_dir:
+        if self.own_dir:
             with contextlib.suppress(OSError):
-                os.rmdir(self._own_dir)
+                os.rmdir(self.own_dir)
 
     def _is_waiting_for_workers(self) -> bool:
         return self._workers is None

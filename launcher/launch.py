@@ -15,7 +15,7 @@ from ..agent.log_relay import relayed_logs
 from ..agent.logs import DefaultLogsSpecs
 from ..agent.recording import recorded_outcome
 from ..agent.signals import SignalException
-from ..agent.worker import UsageError, WorkerSpec
+from ..agent.worker import RunResult, UsageError, WorkerSpec
 from ..rendezvous.addresses import parse_endpoint
 from ..rendezvous.handler import RendezvousHandler, RoundHandler
 from ..rendezvous.parameters import RendezvousParameters
@@ -145,7 +145,7 @@ def _fill_closed_streams() -> None:
 def _run(
     agent: LocalElasticAgent, handler: RendezvousHandler, config: LaunchConfig, name: str
 ) -> dict[int, Any]:
-    may_leave = True
+    may_leave, result = True, None
     try:
         result = agent.run()
     except SignalException:
@@ -157,11 +157,22 @@ def _run(
         if may_leave:
             _leave(handler)
         if isinstance(config.logs_specs, DefaultLogsSpecs):
-            config.logs_specs.cleanup()
+            _clean_up(config.logs_specs, agent, result)
     if result.is_failed():
         report = result.report and result.report._replace(name=name)
         raise ChildFailedError(name, result.failures, report)
     return result.return_values
+
+
+def _clean_up(specs: DefaultLogsSpecs, agent: LocalElasticAgent, result: RunResult | None) -> None:
+    """Remove log files that nobody needs, or name them, as the report of a failure does."""
+    has_failed = result is not None and result.is_failed()
+    has_succeeded = result is not None and not has_failed
+    folder = specs.cleanup(
+        copied=has_succeeded and agent.has_shown_all_output, in_use=agent.log_files_are_in_use
+    )
+    if folder and not has_failed:
+        log.warning("log files are in %s", folder)
 
 
 def _compose(

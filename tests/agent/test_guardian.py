@@ -27,8 +27,8 @@ def _guardian():
 
 
 def has_settled(guardian):
-    """Return whether it has closed all but the pipe, the agent's pidfd, and /dev/null thrice."""
-    return 5 == len(os.listdir(f"/proc/{guardian.pid}/fd"))
+    """Return whether it has closed all but what the test below names."""
+    return 6 == len(os.listdir(f"/proc/{guardian.pid}/fd"))
 
 
 @pytest.fixture(name="agent")
@@ -214,16 +214,17 @@ def test_what_is_sent_to_the_agents_group_does_not_end_the_guardian(guardian):
     assert (False, guardian.pid, guardian.pid) == (seen.ended, seen.session, seen.group)
 
 
-def test_the_guardian_holds_nothing_of_the_agents(guardian):
-    """Of its descriptors only the pipe and the agent's pidfd are left."""
+def test_the_guardian_holds_little_of_the_agents(guardian):
+    """Of its descriptors the pipe, standard error, and a pidfd of the agent are left."""
     names = [
         os.readlink(f"/proc/{guardian.pid}/fd/{fd}")
         for fd in sorted(os.listdir(f"/proc/{guardian.pid}/fd"), key=int)
     ]
 
     assert ["/dev/null"] * 3 == names[:3]
-    assert 2 == len(names[3:])
+    assert 3 == len(names[3:])
     assert any(name.startswith("pipe:") for name in names)
+    assert os.readlink("/proc/self/fd/2") in names[3:]
 
 
 def test_an_agent_whose_guardian_was_killed_is_warned(caplog):

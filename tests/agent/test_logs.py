@@ -212,6 +212,52 @@ def test_an_empty_temporary_directory_is_removed_at_the_end(temporary):
     assert [] == os.listdir(temporary)
 
 
+def fill(dest, text="x"):
+    """Write all log files and error files of an attempt."""
+    for paths in (dest.stdouts, dest.stderrs, dest.error_files):
+        for path in paths.values():
+            if path not in ("", os.devnull):
+                Path(path).write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("wishes", "copied", "is_left"),
+    [
+        pytest.param({"tee": Std.ALL}, True, False, id="the console had all"),
+        pytest.param({"tee": Std.ALL}, False, True, id="it had not, or the job failed"),
+        pytest.param({"tee": Std.OUT, "redirects": Std.ERR}, True, True, id="some is nowhere else"),
+        pytest.param(
+            {"tee": Std.ALL, "local_ranks_filter": {1}}, True, True, id="a rank is hidden"
+        ),
+        pytest.param({}, True, False, id="an error file of an attempt that was restarted"),
+    ],
+)
+def test_log_files_that_nobody_asked_for_go_when_the_console_had_them(
+    temporary, wishes, copied, is_left
+):
+    """Under ``--tee`` alone they are copies; whatever stays has been named, or is to be."""
+    specs = DefaultLogsSpecs(**wishes)
+    dest = specs.reify(envs_for())
+    fill(dest)
+    folder = specs.cleanup(copied=copied)
+
+    assert is_left is bool(os.listdir(temporary))
+    is_named = "redirects" in wishes
+    assert (os.path.dirname(attempt_of(dest)) if is_left and not is_named else "") == folder
+
+
+def test_what_else_stands_in_a_temporary_directory_stays(temporary):
+    """Whatever a worker put there: elrun removes its own files only."""
+    specs = DefaultLogsSpecs(tee=Std.ALL)
+    dest = specs.reify(envs_for())
+    fill(dest)
+    note = Path(attempt_of(dest), "note")
+    note.write_text("mine")
+
+    assert os.path.dirname(attempt_of(dest)) == specs.cleanup(copied=True)
+    assert [note] == [path for path in temporary.rglob("*") if path.is_file()]
+
+
 def test_a_temporary_directory_with_something_in_it_stays(temporary):
     """An error file is what a person looks for then."""
     specs = DefaultLogsSpecs()

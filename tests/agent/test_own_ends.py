@@ -49,9 +49,10 @@ def test_what_the_stop_cannot_have_caused_is_a_failure(end, expected):
         ("trap true TERM", DECIDES),
     ],
 )
-def test_the_kernel_knows_what_a_process_would_do(shells, ear, program, expected):
+def test_the_kernel_knows_what_a_process_would_do(shells, ear, tmp_path, program, expected):
     """It is asked before the signal is sent."""
-    context = shells(f"{program}\necho ready > {ear.path}\nwhile :; do sleep 0.01; done")
+    gate = Ear(tmp_path, "gate")  # a shell that forks blocks signals now and then
+    context = shells(f"{program}\necho ready > {ear.path}\nread x < {gate.path}")
     ear.hear()
 
     assert expected is disposition_of(context.pids()[0], TERM)
