@@ -325,14 +325,14 @@ class PContext(WorkerFiles, ABC):
             ValueError: An argument can't be given to a process.
         """
 
-    def _prepare(self) -> None:  # noqa: B027  commands need nothing here
+    def _prepare(self) -> None:
         """Do what precedes the first start."""
 
     def _finish_start(self, start_wait: StartWait) -> Mapping[int, StartFailed]:  # noqa: ARG002
         """Do what follows the last start; return why processes have no program, by their ids."""
         return {}
 
-    def _kill_unloaded(self) -> None:  # noqa: B027  only what executes programs has such
+    def _kill_unloaded(self) -> None:
         """Kill the processes that have not become what they were started for."""
 
     def _take_return_value(self, local_rank: int) -> Any:  # noqa: ARG002  functions have one
@@ -343,7 +343,7 @@ class PContext(WorkerFiles, ABC):
         """
         return None
 
-    def _clean_up(self) -> None:  # noqa: B027  the same
+    def _clean_up(self) -> None:
         """Give back what was held besides the processes."""
 
     def _running(self) -> dict[int, WorkerProcess]:
