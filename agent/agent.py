@@ -16,6 +16,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from ..rendezvous.handler import (
@@ -48,6 +49,7 @@ DEFAULT_ROLE = "default"
 _T = TypeVar("_T")
 
 _FAREWELL_S = 1.0
+_STOPPED_BY = "stopped by signal"
 _LEAST_ANSWER_S = 10.0
 
 
@@ -89,6 +91,7 @@ class SimpleElasticAgent(Recording, Measuring, ElasticAgent):
         self._total_execution_time = 0
         self._failed_at = 0.0
         self._round: int | None = None
+        self._late_words = ""
         self._environ = inherited_environment() if environ is None else environ
         self._open_event_log()
         handler = spec.rdzv_handler
@@ -192,7 +195,11 @@ class SimpleElasticAgent(Recording, Measuring, ElasticAgent):
             return RunResult(WorkerState.SUCCEEDED)
         except SignalException as error:
             death_sig = error.sigval
-            farewell = self._say_farewell(VerdictKind.NODE_LOST, f"a node left: {error}")
+            farewell = self._say_farewell(
+                VerdictKind.NODE_LOST,
+                f"a node was stopped by {signal.Signals(error.sigval).name}",
+                {_STOPPED_BY: int(error.sigval)},
+            )
             raise
         except RendezvousError:
             raise
@@ -227,7 +234,7 @@ class SimpleElasticAgent(Recording, Measuring, ElasticAgent):
                 case Step.FINISH:
                     return result
                 case Step.RESTART | Step.REJOIN:
-                    self._log_restart(step, verdict)
+                    self._tell_of_restart(step, verdict)
                     self._record_attempt_end()
                     self._remaining_restarts -= step is Step.RESTART
                     self._restart_workers(group)
@@ -302,6 +309,10 @@ class SimpleElasticAgent(Recording, Measuring, ElasticAgent):
         """Stop the workers, meet again, start new ones."""
         self._stop_workers(worker_group)
         worker_group.state = WorkerState.STOPPED
+        # Where a scheduler stops all nodes, each hears of the others first: then its own signal has
+        # come by now, and nothing is said about a round that will never be.
+        self._raise_if_stopped()
+        self._say_late_words()
         self._initialize_workers(worker_group)
 
     @measured
@@ -404,7 +415,9 @@ class SimpleElasticAgent(Recording, Measuring, ElasticAgent):
         except RendezvousError as error:
             log.info("the run could not be closed: %s", error)
 
-    def _say_farewell(self, kind: VerdictKind, reason: str) -> threading.Thread | None:
+    def _say_farewell(
+        self, kind: VerdictKind, reason: str, details: Mapping[str, Any] = MappingProxyType({})
+    ) -> threading.Thread | None:
         """Tell the others that this node leaves: they go on without it, or leave too.
 
         A thread does, since the store may be gone too, and that must not hold up the shutdown.
@@ -412,7 +425,7 @@ class SimpleElasticAgent(Recording, Measuring, ElasticAgent):
         if self._worker_group.group_rank is None or isinstance(self._rounds, PolledRounds):
             return None
         rank = self._group_rank
-        verdict = Verdict(kind, by=rank, reason=reason, lost=(rank,))
+        verdict = Verdict(kind, by=rank, reason=reason, details=details, lost=(rank,))
         thread = threading.Thread(
             target=_try_to_conclude,
             args=(self._rounds, verdict),
@@ -441,18 +454,24 @@ class SimpleElasticAgent(Recording, Measuring, ElasticAgent):
     def _restart_count(self) -> int:
         return self._worker_group.spec.max_restarts - self._remaining_restarts
 
-    def _log_restart(self, step: Step, verdict: Verdict | None) -> None:
+    def _raise_if_stopped(self) -> None:
+        """Raise SignalException if a signal has come; a subclass that handles signals does."""
+
+    def _tell_of_restart(self, step: Step, verdict: Verdict | None) -> None:
         spec = self._worker_group.spec
         reason = verdict.reason if verdict else "the round ended"
+        what = "forming a new round, which costs no restart"
         if step is Step.RESTART:
-            log.warning(
-                "%s; restarting all workers (restart %d of %d)",
-                reason,
-                self._restart_count + 1,
-                spec.max_restarts,
-            )
-        else:
-            log.warning("%s; forming a new round, which costs no restart", reason)
+            number = self._restart_count + 1
+            what = f"restarting all workers (restart {number} of {spec.max_restarts})"
+        self._late_words = f"{reason}; {what}"
+        if verdict is None or _STOPPED_BY not in verdict.details:
+            self._say_late_words()
+
+    def _say_late_words(self) -> None:
+        words, self._late_words = self._late_words, ""
+        if words:
+            log.warning("%s", words)
 
 
 def _try_to_conclude(rounds: RoundHandler, verdict: Verdict) -> None:

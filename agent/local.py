@@ -30,6 +30,7 @@ from .environment import (
     worker_environment,
 )
 from .executing import StartWait
+from .failure import shell_exit_code
 from .guardian import Guardian
 from .log_folders import make_folders
 from .log_relay import relayed_logs
@@ -54,6 +55,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_OWN_SIGNAL_S = 0.5
+_ENDING_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 _LOCAL_RANK_MACRO = "${local_rank}"
 
 _T = TypeVar("_T")
@@ -421,6 +424,17 @@ class LocalElasticAgent(SimpleElasticAgent):
             self._wait((), None if math.isinf(left_s) else left_s)
         return call.result()
 
+    def _report_failure(self, result: RunResult) -> Verdict:
+        # A scheduler signals the workers, too: one that ends by that is no fault of the job's.
+        if any(_is_told_to_end(failure.exitcode) for failure in result.failures.values()):
+            deadline = time.monotonic() + _OWN_SIGNAL_S
+            while (left_s := deadline - time.monotonic()) > 0 and self._rounds.verdict() is None:
+                self._wait((), left_s)
+        return super()._report_failure(result)
+
+    def _raise_if_stopped(self) -> None:
+        self._inbox.raise_if_any()
+
     def _describe_failure(self, result: RunResult) -> Verdict:
         root = self._local_root_cause(result)
         if root is None:
@@ -496,6 +510,11 @@ def _stop(server: HealthCheckServer) -> None:
         server.stop()
     except Exception as error:  # noqa: BLE001  the caller's; how the job ended matters more
         log.warning("the health check server can't be stopped: %r", error)
+
+
+def _is_told_to_end(exitcode: int) -> bool:
+    """Return whether a worker ended as programs do that are told to end by a signal."""
+    return shell_exit_code(exitcode) - 128 in _ENDING_SIGNALS
 
 
 def _binding_of(spec: WorkerSpec) -> CpuBinding | None:

@@ -21,10 +21,11 @@ _LAST_WORDS_S = 1.0
 class _SignalsAroundTheAgent:
     """Handles the signals that end a program before the agent does so, and after it has ended.
 
-    Before, there is nothing to stop: the process says so in one line and is gone, wherever it is.
-    An exception would unwind through whatever is being imported. (A container's first process
-    needs a handler for that, as the kernel keeps SIGTERM's default from it.) Afterwards nothing is
-    left to stop, and what repeats the signal that stopped the agent must not cut the report off.
+    Before, there is nothing to stop: at SIGINT the process says so in one line and is gone,
+    wherever it is; an exception would unwind through whatever is being imported. The others keep
+    their default, which ends it even while a file system does not answer. (The kernel keeps that
+    from a container's first process, which therefore handles all.) Afterwards nothing is left to
+    stop, and what repeats the signal that stopped the agent must not cut the report off.
     """
 
     def __init__(self) -> None:
@@ -32,12 +33,18 @@ class _SignalsAroundTheAgent:
         self._previous: dict[int, Any] = {}
 
     def take(self) -> None:
-        """Handle the signals that this process doesn't ignore."""
+        """Handle what ends this process before an agent does."""
         import signal  # noqa: PLC0415  this module's import stays free
 
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+        others = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT) if os.getpid() == 1 else ()
+        self._handle(signal.SIGINT, *others)
+
+    def _handle(self, *numbers: int) -> None:
+        import signal  # noqa: PLC0415
+
+        for number in numbers:
             current = signal.getsignal(number)
-            if current in (signal.SIG_DFL, signal.default_int_handler):
+            if current in (signal.SIG_DFL, signal.default_int_handler):  # else it is ignored
                 self._previous[number] = current
                 signal.signal(number, self._end)
 
@@ -51,8 +58,11 @@ class _SignalsAroundTheAgent:
             signal.signal(number, self._previous.pop(number))
 
     def ignore(self) -> None:
-        """Let them change nothing any more."""
+        """Let signals change nothing any more."""
+        import signal  # noqa: PLC0415
+
         self._is_over = True
+        self._handle(signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
     def _end(self, number: int, _frame: FrameType | None) -> None:
         if not self._is_over:

@@ -64,6 +64,10 @@ class Cluster:
         code = re.search(r"ExitCode=(\d+):0", self.run("scontrol", "show", "job", job))
         return int(code[1]), output.read_text()
 
+    def show_job(self, job):
+        """Return what ``scontrol show job`` says, by name."""
+        return dict(re.findall(r"(\w+)=(\S*)", self.run("scontrol", "show", "job", job)))
+
     def cancel_all(self):
         self.run("scancel", "--user", os.getuid())
 

@@ -1,9 +1,11 @@
 """Jobs that are told to stop: their workers save what they have, however often they are told."""
 
+import os
 import select
 import signal
 
 import pytest
+from job_kit import can_connect, until
 
 pytestmark = pytest.mark.integration
 
@@ -162,3 +164,61 @@ def test_repeated_signals_while_nodes_meet_change_nothing(elrun, script, vacant_
     assert (143, "") == (code, out)
     assert 1 == err.count("stopped by SIGTERM; none of its workers is left")
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("apart_s", [0, 0.3])
+def test_a_stop_of_all_nodes_is_told_as_a_stop(elrun, script, vacant_endpoint, apart_s):
+    """Each hears of the other before its own signal comes, and says nothing of a new round."""
+    options = ("--nnodes", 2, "--rdzv-backend", "c10d", "--rdzv-endpoint", vacant_endpoint)
+    jobs = [elrun(*options, "--rdzv-id", "job", script(SAVES), 1) for _ in range(2)]
+    for job in jobs:
+        job.wait_for_line("ready")
+
+    for job in jobs:
+        job.signal(TERM)
+        pause(apart_s)
+
+    for code, out, err in [job.finish() for job in jobs]:
+        assert (143, "ready\ntold\nsaved\n") == (code, out), err
+        assert "elrun: stopped by SIGTERM; none of its workers is left" == err.splitlines()[-1]
+        assert "new round" not in err
+        assert "restart" not in err
+
+
+def test_the_stop_of_one_node_is_told_to_the_others_as_one(elrun, script, vacant_endpoint):
+    """They go on without it."""
+    options = ("--nnodes", "1:2", "--rdzv-backend", "c10d", "--rdzv-endpoint", vacant_endpoint)
+    ends = SAVES.replace("signal.pause()", 'os.environ["WORLD_SIZE"] == "1" or signal.pause()')
+    host = elrun(*options, "--rdzv-id", "job", script(ends), 0.1)
+    until(lambda: can_connect(vacant_endpoint))
+    other = elrun(*options, "--rdzv-id", "job", script(ends), 0.1)
+    for job in (host, other):
+        job.wait_for_line("ready")
+
+    other.signal(TERM)
+
+    assert 143 == other.finish()[0]
+    code, _, err = host.finish()
+    assert 0 == code
+    assert "a node was stopped by SIGTERM; forming a new round, which costs no restart" in err
+
+
+# A scheduler signals all processes of a step, and the agent is not always the first.
+HANGS = """
+import os, signal
+os.write(1, b"pid %d\\n" % os.getpid())
+signal.pause()
+"""
+
+
+def test_a_worker_that_a_scheduler_ends_first_is_no_failure(elrun, script):
+    """The agent's own signal comes a moment later; until then nothing is restarted."""
+    job = elrun("--standalone", "--max-restarts", 3, script(HANGS))
+    pid = int(job.wait_for_line("pid ").split()[1])
+
+    os.kill(pid, TERM)
+    job.signal(TERM)
+
+    code, out, err = job.finish()
+    assert (143, "elrun: stopped by SIGTERM; none of its workers is left\n") == (code, err)
+    assert 1 == out.count("pid")
