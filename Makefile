@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 QUICK ?= 0
-# Processes that share the tests, file by file: most tests wait for something, more than they compute.
+# Processes that share the tests: most tests wait for something, more than they compute.
 TESTERS ?= 3
 SEEDS ?= 10000
 FIRST ?= 0
@@ -14,7 +14,9 @@ KEEP ?=
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-PYTEST := $(BIN)/pytest --numprocesses $(TESTERS) --dist loadfile
+# pytest rewrites each test's asserts, and keeps the result if Python may keep bytecode: that saves
+# each process some seconds.
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/pytest
 ROOMS := launcher agent rendezvous
 
 # Folders are listed too: their time changes when a module is deleted.
@@ -32,13 +34,13 @@ run: $(VENV)/elrun  ## install elrun into .venv (minutes, once) and train on two
 	$(BIN)/elrun --standalone --nproc-per-node 2 --max-restarts 3 examples/train.py
 
 test: $(VENV)/installed  ## run all tests (ten minutes)
-	$(PYTEST)
+	$(PYTEST) --numprocesses $(TESTERS) --dist loadfile
 
 check: $(VENV)/installed .links/elrun  ## format, lint, types and the quick tests
 	$(BIN)/ruff format --check --quiet
 	$(BIN)/ruff check --quiet
 	$(BIN)/mypy
-	$(PYTEST) -m "not integration" -x
+	$(PYTEST) --numprocesses 4 --dist worksteal -m "not integration" -x
 
 simulate: $(VENV)/installed  ## try the rendezvous in invented worlds; SEEDS=, FIRST=, or SEED= for one
 	PYTHONPATH=tests/simulation $(BIN)/python -m simulator \
