@@ -2,7 +2,8 @@
 
 A program that succeeds may leave something behind on purpose: an upload in a session of its own, a
 ``nohup … &``, a daemon. Under torchrun that lives on, and so it does here. Only what ends by itself
-within a moment, as Python's resource trackers do, isn't worth a word.
+isn't worth a word: what does so within a moment, and ``multiprocessing``'s own helpers, which end
+with the last process that needs them, but on a busy machine may still be starting by then.
 """
 
 from __future__ import annotations
@@ -25,6 +26,10 @@ _MAX_NAMED = 8
 _MAX_COMMAND = 80
 _MAX_FILE_BYTES = 1 << 17
 _READ_S = 0.5
+_HELPERS = (
+    b"from multiprocessing.resource_tracker import ",
+    b"from multiprocessing.forkserver import ",
+)
 
 
 class ProcessNames:
@@ -45,6 +50,15 @@ class ProcessNames:
         reader = LeftFileReader(_READ_S)  # the kernel may hold a process, and who asks about it
         for process in list(processes)[:_MAX_NAMED]:
             self._said[process.key] = self._describe(process, reader)
+
+    def helpers_among(self, processes: Iterable[Process]) -> set[int]:
+        """Return the ids of those processes that serve ``multiprocessing``."""
+        reader = LeftFileReader(_READ_S)
+        lines = {
+            each.pid: reader.read_beginning(f"/proc/{each.pid}/cmdline", _MAX_FILE_BYTES).text
+            for each in processes
+        }
+        return {pid for pid, line in lines.items() if any(helper in line for helper in _HELPERS)}
 
     def describe(self, processes: Sequence[Process]) -> str:
         """Return what is known about processes, the first few of them by name."""
@@ -76,6 +90,8 @@ def let_live(processes: Iterable[Process], names: ProcessNames) -> bool:
     close_all(held.keys() - pending)
     living = {held[fd].pid: held[fd] for fd in pending}
     roots = [each for each in living.values() if each.parent not in living]
+    helpers = names.helpers_among(roots)
+    roots = [each for each in roots if each.pid not in helpers]
     names.note(roots)
     for root in roots[:_MAX_NAMED]:
         log.warning("left running, as all workers have succeeded: %s", names.describe([root]))

@@ -1,6 +1,7 @@
 """What workers started, and may have left behind: all of it ends with them, and nothing else."""
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -63,6 +64,20 @@ def test_what_ends_at_once_is_not_worth_a_word(shells, caplog):
     shells("sleep 0.05 & exit 0").wait()
 
     assert "" == caplog.text
+
+
+@pytest.mark.parametrize("helper", ["resource_tracker", "forkserver"])
+def test_a_helper_of_multiprocessing_is_not_worth_a_word(shells, ear, caplog, helper):
+    """It ends with the last process that needs it; on a busy machine, not within a moment."""
+    program = f"sleep 1000; : from multiprocessing.{helper} import main"
+    shells(f"sh -c 'echo $$ > {ear.path}; {program}' & exit 0").wait()
+    pids = ear.hear()
+    pidfds = worker_kit.hold(*pids)
+    for pid in pids:
+        os.killpg(os.getpgid(int(pid)), signal.SIGKILL)
+
+    assert "" == caplog.text
+    assert worker_kit.all_end(pidfds)
 
 
 def test_many_leftovers_take_a_few_lines(shells, ear, caplog):

