@@ -66,11 +66,18 @@ def parse_endpoint(text: str, default_port: int = DEFAULT_PORT) -> Endpoint:
             )
     if not host:
         raise ValueError(f"{said} names no host; give HOST:PORT")
+    if not may_be_host(host):
+        raise ValueError(f"{said}: {host!r} can't be a host name")
     if not colon:
         return Endpoint(host, default_port)
     if not (port.isascii() and port.isdigit()) or int(port) > MAX_PORT:
         raise ValueError(f"{said}: {port!r} is no port; give 0 to {MAX_PORT}")
     return Endpoint(host, int(port))
+
+
+def may_be_host(text: str) -> bool:
+    """Return whether a text can be a host's name or address at all; look nothing up."""
+    return bool(text) and text.isprintable() and not any(map(str.isspace, text))
 
 
 def is_loopback(host: str) -> bool:

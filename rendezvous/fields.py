@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from .addresses import may_be_host
 from .handler import RendezvousStateError
 
 MAX_COUNT = (1 << 31) - 1
@@ -33,11 +34,22 @@ class Record:
         said = repr(self._fields[name])[:80]
         return RendezvousStateError(f"{self.key}: {name} is {said}, not {wanted}")
 
+    def glimpse(self, name: str) -> str:
+        """Return what a field holds, whatever that is, for a sentence."""
+        return repr(self._fields.get(name))[:80]
+
     def text(self, name: str, limit: int = _MAX_NAME) -> str:
         """Return a string of limited length."""
         value = self._fields.get(name)
         if not isinstance(value, str) or len(value) > limit:
             raise self.refuse(name, f"a string of at most {limit} characters")
+        return value
+
+    def address(self, name: str) -> str:
+        """Return what may be a host's name or address: it ends in the environment of workers."""
+        value = self.text(name)
+        if not may_be_host(value):
+            raise self.refuse(name, "a host's name or address")
         return value
 
     def count(self, name: str, low: int = 0, high: int = MAX_COUNT) -> int:

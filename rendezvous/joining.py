@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import logging
@@ -15,6 +16,7 @@ from .handler import (
     RendezvousClosedError,
     RendezvousError,
     RendezvousGracefulExitError,
+    RendezvousStateError,
     Verdict,
     VerdictKind,
 )
@@ -115,7 +117,11 @@ class Joining:
             return progress(taken, {}, limits)
         names = [keys.node(number) for number in range(taken)]
         records = enumerate(zip(names, self._store.get(names), strict=True))
-        seated = {n: read_node(name, data) for n, (name, data) in records if data is not None}
+        seated: dict[int, Node] = {}
+        for n, (name, data) in records:
+            with contextlib.suppress(RendezvousStateError):  # it is told of by those who seal
+                if data is not None:
+                    seated[n] = read_node(name, data)
         there = present(seated, limits)
         return progress(len(there), there, limits)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from .addresses import may_be_host
+
 _MAX_RANK = (1 << 31) - 1
 
 SECRET_VARIABLE = "ELRUN_RDZV_SECRET"  # noqa: S105  a name
@@ -54,6 +56,8 @@ class RendezvousParameters:
             raise ValueError(f"min_nodes={min_nodes}: a job needs at least 1 node")
         if max_nodes < min_nodes:
             raise ValueError(f"max_nodes={max_nodes} is less than min_nodes={min_nodes}")
+        if local_addr and not may_be_host(local_addr):
+            raise ValueError(f"local_addr={local_addr!r}: give a host's name or address")
         self.backend = backend
         self.endpoint = endpoint
         self.run_id = run_id

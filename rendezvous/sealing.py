@@ -6,6 +6,7 @@ import itertools
 import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 
 from .attendance import take_attendance
 from .handler import (
@@ -87,6 +88,7 @@ class Seat:
         # leave() may come from another thread, and what it writes must be the last word.
         self._record_lock = threading.Lock()
         self._has_left = False
+        self._refused: set[int] = set()
 
     def take(self) -> None:
         """Write the node's record, and let its heart beat here.
@@ -318,7 +320,17 @@ class Seat:
         self, numbers: Iterable[int], values: Iterable[bytes | None]
     ) -> dict[int, Node]:
         pairs = zip(numbers, values, strict=True)
-        return {n: read_node(self._keys.node(n), data) for n, data in pairs if data is not None}
+        return {n: self._parse_node(n, data) for n, data in pairs if data is not None}
+
+    def _parse_node(self, number: int, data: bytes) -> Node:
+        """Return the node that a record describes; one that can't be believed counts as gone."""
+        try:
+            return read_node(self._keys.node(number), data)
+        except RendezvousStateError as error:
+            if number not in self._refused:
+                self._refused.add(number)
+                log.warning("a node is not taken, as its record is refused: %s", error)
+            return replace(self._node, origin=None, is_withdrawn=True)
 
     def _read_place(self, data: bytes) -> Place:
         return read_place(self._keys.place(self._number), data)

@@ -31,6 +31,9 @@ MAX_ROSTER_BYTES = 7 << 20
 """torch's TCPStore takes values of 8 MiB; 10,000 nodes with long names fit."""
 
 _MAX_REASON = 64 << 10
+# So that what is reckoned from many records stays within what a record may hold.
+_MOST_WORKERS = 1 << 16
+_MOST_RESTARTS = 1 << 30
 
 
 def write_forming(number: int) -> bytes:
@@ -61,8 +64,11 @@ def write_node(node: Node) -> bytes:
 
     Raises:
         ValueError: It is too long: a name of 512 characters or more.
+        RendezvousStateError: The other nodes would refuse it.
     """
-    return _pack("node", _node_fields(node), MAX_RECORD_BYTES)
+    data = _pack("node", _node_fields(node), MAX_RECORD_BYTES)
+    read_node("this node's own record", data)
+    return data
 
 
 def read_node(key: str, data: bytes) -> Node:
@@ -71,7 +77,11 @@ def read_node(key: str, data: bytes) -> Node:
     Raises:
         RendezvousStateError: It is no such record.
     """
-    return _node(_unpack(key, "node", data, MAX_RECORD_BYTES))
+    record = _unpack(key, "node", data, MAX_RECORD_BYTES)
+    try:
+        return _node(record)
+    except RendezvousStateError as error:
+        raise RendezvousStateError(f"{error} (host {record.glimpse('host')})") from error
 
 
 def write_roster(roster: Roster) -> bytes:
@@ -152,7 +162,7 @@ def read_place(key: str, data: bytes) -> Place:
         role_world_size=role_world_size,
         restart_count=record.count("restart_count"),
         workers_store=RendezvousStoreInfo(
-            record.text("address"), record.count("port", 1, MAX_PORT)
+            record.address("address"), record.count("port", 1, MAX_PORT)
         ),
     )
 
@@ -239,15 +249,15 @@ def _node_fields(node: Node) -> dict[str, Any]:
 def _node(record: Record) -> Node:
     return Node(
         host=record.text("host"),
-        address=record.text("address"),
+        address=record.address("address"),
         port=record.count("port", 1, MAX_PORT),
-        local_world_size=record.count("workers", 1),
+        local_world_size=record.count("workers", 1, _MOST_WORKERS),
         role=record.text("role"),
         limits=_limits(record),
         origin=None if record.is_null("origin") else Origin(*record.pair("origin")),
         is_withdrawn=record.flag("withdrawn"),
         wish=None if record.is_null("wish") else record.count("wish"),
-        restarts=record.count("restarts"),
+        restarts=record.count("restarts", 0, _MOST_RESTARTS),
         is_fixed=record.has("fixed") and record.flag("fixed"),
     )
 
@@ -261,6 +271,6 @@ def _limits_fields(limits: Limits) -> dict[str, Any]:
 
 def _limits(record: Record) -> Limits:
     limits = Limits(*record.pair("nodes"), record.count("max_restarts"))
-    if not 1 <= limits.min_nodes <= limits.max_nodes:
+    if not 1 <= limits.min_nodes <= limits.max_nodes < DOOR:
         raise record.refuse("nodes", "a range of nodes")
     return limits

@@ -1,9 +1,14 @@
 """Jobs of several agents that meet over c10d, here side by side on one machine."""
 
+import json
 import os
 import signal
+import threading
 
 import pytest
+from elrun.rendezvous.addresses import parse_endpoint
+from elrun.rendezvous.c10d import Reach
+from elrun.rendezvous.keys import RunKeys
 from job_kit import can_connect, until
 
 pytestmark = pytest.mark.integration
@@ -264,3 +269,25 @@ def test_two_runs_of_one_node_at_one_endpoint_go_side_by_side(
 
     ends = [job.finish(LONG_S) for job in jobs]
     assert [(0, "first\n", ""), (0, "second\n", "")] == ends
+
+
+@pytest.mark.parametrize("address", ["node1\0", "node1\udcff", "a\nb", ""])
+def test_a_node_that_publishes_no_address_is_not_taken(elrun, script, vacant_endpoint, address):
+    """It is named, and the others go on with a node that is fit."""
+    meeting = ["--rdzv-backend", "c10d", "--rdzv-endpoint", vacant_endpoint, "--rdzv-id", "job"]
+    options = [*meeting, "--nnodes", 2, script("import os; print(os.environ['MASTER_ADDR'])")]
+    first = elrun(*options)
+    store = Reach(parse_endpoint(vacant_endpoint), False, None, LONG_S)(threading.Event()).store
+    keys = RunKeys("job").round(0)
+    (record,) = store.wait([keys.node(0)], LONG_S)
+    seat = store.add(keys.seats, 1) - 1
+    unfit = {**json.loads(record), "host": "shifty", "address": address}
+    store.set({keys.node(seat): json.dumps(unfit).encode()})
+    second = elrun(*options)
+
+    ends = [job.finish(LONG_S) for job in (first, second)]
+    store.close()
+    assert [(0, "127.0.0.1\n")] * 2 == [end[:2] for end in ends], ends
+    said = " ".join(ends[0][2].split())
+    assert f"a node is not taken, as its record is refused: {keys.node(seat)}: address is" in said
+    assert "(host 'shifty')" in said

@@ -21,6 +21,9 @@ RUN = RunKeys("run")
 ROUND_0, ROUND_1 = (RUN.round(number) for number in (0, 1))
 
 
+GONE = Node("gone", "::1", 1, 1, "default", Limits(2, 2))
+
+
 class DyingStore:
     """A connection whose node dies, that is blocks for good, before a chosen call."""
 
@@ -261,12 +264,44 @@ def test_the_end_of_a_run_empties_only_seats_that_somebody_waits_for(
             joining.result(PATIENCE_S)
 
 
-def test_a_foreign_record_ends_the_rendezvous(memory_job, memory):
-    """What elrun didn't write is refused with the key in the sentence."""
-    memory.set({ROUND_0.node(1): b"\x80\x04pickle"})
+FOREIGN = {
+    "no record": b"\x80\x04pickle",
+    "another version": write_node(GONE).replace(b'"elrun":1', b'"elrun":2'),
+    "a NUL in the address": write_node(GONE).replace(b'"::1"', b'"node\\u00001"'),
+    "a lone surrogate in the address": write_node(GONE).replace(b'"::1"', b'"\\udcff"'),
+    "a newline in the address": write_node(GONE).replace(b'"::1"', b'"a\\nb"'),
+    "an empty address": write_node(GONE).replace(b'"::1"', b'""'),
+    "port 0": write_node(GONE).replace(b'"port":1', b'"port":0'),
+    "port 65536": write_node(GONE).replace(b'"port":1', b'"port":65536'),
+    "too many workers": write_node(GONE).replace(b'"workers":1', b'"workers":2000000000'),
+    "too many nodes": write_node(GONE).replace(b'"nodes":[2,2]', b'"nodes":[2,2000000000]'),
+    "too many restarts": write_node(GONE).replace(b'"restarts":0', b'"restarts":2147483647'),
+    "text for a number": write_node(GONE).replace(b'"workers":1', b'"workers":"1"'),
+}
 
-    with pytest.raises(RendezvousStateError, match="run/run/round/0/node/1"):
-        memory_job.node((2, 2)).join().result(PATIENCE_S)
+
+@pytest.mark.parametrize("case", FOREIGN)
+def test_a_node_whose_record_is_refused_is_not_taken(memory_job, memory, case, caplog):
+    """It is named once, and those who are fit go on without it."""
+    lively = {"heartbeat_s": 0.02, "patience_s": 0.2, "straggler_s": 0.05}
+    assert FOREIGN[case] != write_node(GONE)
+    first = memory_job.node((2, 2), **lively).join()
+    memory.wait([ROUND_0.node(0)], PATIENCE_S)
+    memory.set({ROUND_0.node(memory.add(ROUND_0.seats, 1) - 1): FOREIGN[case]})
+    second = memory_job.node((2, 2), **lively).join()
+
+    places = placements([first, second])
+    refusals = [record for record in caplog.records if "is refused" in record.getMessage()]
+    assert [(0, 2), (1, 2)] == sorted((each.group_rank, each.group_world_size) for each in places)
+    assert ["run/run/round/0/node/1" in record.getMessage() for record in refusals] == [True]
+
+
+def test_a_node_publishes_nothing_that_others_would_refuse(memory_job):
+    """It is told what is wrong with its own record instead."""
+    node = memory_job.node((1, 1), workers=1 << 20)
+
+    with pytest.raises(RendezvousStateError, match="this node's own record: workers is 1048576"):
+        node.join().result(PATIENCE_S)
 
 
 def test_a_foreign_verdict_ends_the_round(memory_job, memory):

@@ -15,6 +15,7 @@ from elrun.rendezvous.addresses import (
     published_address,
     socket_address,
 )
+from elrun.rendezvous.parameters import RendezvousParameters
 
 
 @pytest.mark.parametrize(
@@ -61,6 +62,15 @@ def test_what_is_no_endpoint_is_refused(text, match):
     """The sentence quotes the text and says what would be right."""
     with pytest.raises(ValueError, match=match):
         parse_endpoint(text)
+
+
+@pytest.mark.parametrize("host", ["a\0b", "a\udcffb", "a\nb", "a\u202eb"])
+def test_what_can_be_no_host_is_refused_at_the_door(host):
+    """As an endpoint, and as this node's own address."""
+    with pytest.raises(ValueError, match="can't be a host name"):
+        parse_endpoint(f"{host}:29400")
+    with pytest.raises(ValueError, match="local_addr=.*: give a host's name or address"):
+        RendezvousParameters("c10d", "h:1", "run", 1, 1, local_addr=host)
 
 
 @pytest.mark.parametrize("text", ["node1:29400", "[::1]:29400", "[fe80::1%eth0]:29400"])

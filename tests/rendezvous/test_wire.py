@@ -119,6 +119,14 @@ REFUSED = {
 }
 
 
+@pytest.mark.parametrize("address", ["", "a b", "a\0b", "a\udcff", "a\u202eb", "\t", "a\n"])
+def test_an_address_is_printable_and_one_word(address):
+    """It ends in the environment of other nodes' workers."""
+    record = json.loads(NODE_BYTES)
+    with pytest.raises(RendezvousStateError, match=r"some/key: address is .* \(host 'node1'\)"):
+        read_node("some/key", json.dumps({**record, "address": address}).encode())
+
+
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_no_node_writes_is_refused(case):
     """Everything foreign ends at the door, in one kind of error."""
