@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from .addresses import Endpoint
 from .admission import TAKEN
+from .announcing import Announcement, is_worth_telling
 from .handler import RendezvousClosedError, RendezvousConnectionError, RendezvousStateError
 from .store import Connection
 from .store_client import StoreClient, shake_hands
@@ -20,9 +21,10 @@ log = logging.getLogger(__name__)
 
 _CONNECT_S = 5.0
 _HANDSHAKE_S = 5.0
+_GLANCE_S = 0.5
 _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 1.0
-_NOTICES_S = (5.0, 30.0, 60.0, 120.0, 300.0)
+_NOTICE_S = 5.0
 
 
 class OtherNode:
@@ -46,6 +48,7 @@ class OtherNode:
         self._me = me
         self._timing = timing
         self._clock = clock
+        self._taken_since: float | None = None
 
     def __call__(self, stop: threading.Event) -> Connection:
         """Return a connection, as soon as there is something to connect to.
@@ -58,27 +61,21 @@ class OtherNode:
             RendezvousStateError: It refuses this node.
             RendezvousClosedError: ``stop`` was set.
         """
-        began, taken_since = self._clock(), 0.0
-        pause_s, notices = _FIRST_PAUSE_S, list(_NOTICES_S)
+        began_at = self._clock()
+        pause_s, told = _FIRST_PAUSE_S, None
         while True:
             answer = self._try()
-            waited_s = self._clock() - began
             if isinstance(answer, StoreClient):
                 return Connection(answer, self._endpoint.host)
-            if isinstance(answer, Refusal):
-                taken_since = taken_since or self._clock()
-                is_lasting = self._clock() - taken_since >= 2 * self._timing.patience_s
-                if answer.kind != TAKEN or is_lasting:
-                    raise RendezvousStateError(answer.reason)
-            left_s = self._timing.join_timeout_s - waited_s
-            reason = answer.reason if isinstance(answer, Refusal) else answer
-            if left_s <= 0:
+            reason = self._reason_of(answer)
+            waited_s = self._clock() - began_at
+            if waited_s >= self._timing.join_timeout_s:
                 raise RendezvousConnectionError(
                     f"node rank 0 was not reached at {self._endpoint} within "
                     f"{self._timing.join_timeout_s:g} s (--rdzv-conf join_timeout=...): {reason}"
                 )
-            if notices and waited_s >= notices[0]:
-                notices.pop(0)
+            if is_worth_telling(reason, waited_s, told, first_s=_NOTICE_S):
+                told = Announcement(reason, waited_s)
                 log.warning(
                     "node rank 0 is not reached at %s yet: %s; it is tried for %g s "
                     "(--rdzv-conf join_timeout=...)",
@@ -86,9 +83,24 @@ class OtherNode:
                     reason,
                     self._timing.join_timeout_s,
                 )
-            if stop.wait(min(pause_s, left_s)):
+            if stop.wait(min(pause_s, self._timing.join_timeout_s - waited_s)):
                 raise RendezvousClosedError(f"gave up reaching {self._endpoint}")
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+    def _reason_of(self, answer: Refusal | str) -> str:
+        """Return why there is no connection yet.
+
+        Raises:
+            RendezvousStateError: There will be none: this node is refused, for good.
+        """
+        if not isinstance(answer, Refusal):
+            self._taken_since = None
+            return answer
+        now = self._clock()
+        self._taken_since = now if self._taken_since is None else self._taken_since
+        if answer.kind != TAKEN or now - self._taken_since >= 2 * self._timing.patience_s:
+            raise RendezvousStateError(answer.reason)
+        return answer.reason
 
     def open(self) -> None:
         """Do nothing: only node rank 0 listens."""
@@ -114,7 +126,8 @@ class OtherNode:
             return error.strerror or str(error)
         try:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            answer = shake_hands(connection, self._me, _HANDSHAKE_S)
+            timeout_s = max(_GLANCE_S, min(_HANDSHAKE_S, self._timing.join_timeout_s))
+            answer = shake_hands(connection, self._me, timeout_s)
         except (OSError, WireError):
             connection.close()
             return (
