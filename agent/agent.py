@@ -133,7 +133,7 @@ class SimpleElasticAgent(Recording, Measuring, ElasticAgent):
 
     def _wait_for_change(self, timeout_s: float | None) -> None:
         """Return when a worker or the round may have changed, or after the time-out."""
-        self._change.wait(timeout_s)
+        self._change.wait(None if timeout_s is None else min(timeout_s, threading.TIMEOUT_MAX))
         self._change.clear()
 
     def _next_round(self) -> RendezvousInfo:

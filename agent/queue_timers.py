@@ -17,6 +17,9 @@ log = logging.getLogger(__name__)
 _RELEASED = -1.0
 
 
+_LONGEST_GET_S = 1e6  # a queue waits with poll(), which takes milliseconds as a C int
+
+
 class LocalTimerClient(TimerClient):
     """Tells the ``LocalTimerServer`` at the other end of a queue of this process's timers.
 
@@ -52,7 +55,7 @@ class MultiprocessingRequestQueue(RequestQueue):
         requests: list[TimerRequest] = []
         with contextlib.suppress(queue.Empty):
             while len(requests) < size:
-                left_s = max(0.0, deadline - time.monotonic())
+                left_s = min(max(0.0, deadline - time.monotonic()), _LONGEST_GET_S)
                 requests.append(self._mp_queue.get(timeout=left_s))
         return requests
 

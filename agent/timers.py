@@ -137,7 +137,7 @@ class TimerServer(ABC):
         """End the thread; wait for that no longer than a look takes."""
         self._is_stopping = True
         if self._thread is not None:
-            self._thread.join(self._max_interval)
+            self._thread.join(min(self._max_interval, threading.TIMEOUT_MAX))
             self._thread = None
 
     def _watch(self) -> None:

@@ -101,7 +101,7 @@ class Environment(NamedTuple):
             timeout_s = float(text)
         except ValueError:
             timeout_s = -1.0
-        if not 0 <= timeout_s < float("inf"):
+        if not timeout_s >= 0:
             raise ValueError(f"{name}={quoted(text)}: give a number of seconds, 0 or more")
         return timeout_s
 

@@ -90,7 +90,8 @@ def seconds(*, zero: bool) -> Callable[[str], float]:
     """Return a parser of durations in seconds.
 
     Args:
-        zero: Whether it takes 0.
+        zero: Whether it takes 0. It takes ``inf`` in any case: where the kernel is told of a time,
+            that is cut to what the kernel knows.
     """
 
     def parse(text: str) -> float:
@@ -98,7 +99,7 @@ def seconds(*, zero: bool) -> Callable[[str], float]:
             number = float(text)
         except ValueError:
             number = -1.0
-        if not (0 <= number < float("inf")) or (number == 0 and not zero):
+        if not number >= 0 or (number == 0 and not zero):
             raise ValueError(f"give a number of seconds, {'0 or more' if zero else 'more than 0'}")
         return int(number) if number.is_integer() else number
 

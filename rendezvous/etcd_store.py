@@ -32,7 +32,7 @@ from .handler import RendezvousConnectionError, RendezvousError
 from .keys import RunKeys
 from .parameters import RendezvousParameters
 from .rounds import RoundRendezvous
-from .store import Connection
+from .store import Connection, as_wait
 from .timing import STORE_PATIENCE_S, timing_of
 
 log = logging.getLogger(__name__)
@@ -171,7 +171,7 @@ class EtcdStore(ABC, Generic[_C]):
         try:
             if self._servers.has_ended.is_set():  # before this watch could be broken off
                 return None
-            watch.is_over.wait(timeout_s)
+            watch.is_over.wait(as_wait(timeout_s))
         finally:
             watch.stop()
             with self._lock:

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 from .handler import RendezvousConnectionError
+from .store import as_wait
 
 
 class _Wait:
@@ -114,7 +115,7 @@ class MemoryStore:
             wait = _Wait(self, {key for key in keys if key not in self._shelf.values})
             self._shelf.begin(wait)
         try:
-            wait.is_over.wait(timeout_s)
+            wait.is_over.wait(as_wait(timeout_s))
         finally:
             with self._shelf.lock:
                 self._shelf.forget(wait)

@@ -7,8 +7,18 @@ and nothing else. All of them may be called from several threads at once.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
+
+
+def as_wait(timeout_s: float | None) -> float | None:
+    """Return a time as ``threading`` takes it, which knows no more than three centuries.
+
+    Args:
+        timeout_s: Any number of seconds, ``inf`` too; None is for ever.
+    """
+    return None if timeout_s is None else min(timeout_s, threading.TIMEOUT_MAX)
 
 
 class Store(Protocol):

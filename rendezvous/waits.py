@@ -13,6 +13,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from .handler import RendezvousError
+from .store import as_wait
 
 Outcome = list[bytes] | RendezvousError
 """The values that were waited for, or why there are none."""
@@ -34,7 +35,7 @@ class Wait:
 
     def result(self, timeout_s: float | None) -> Outcome | None:
         """Return how the wait ended; None if it goes on after the time-out."""
-        self._is_over.wait(timeout_s)
+        self._is_over.wait(as_wait(timeout_s))
         return self._outcome
 
     def subscribe(self, hear: Callable[[Outcome], None]) -> None:

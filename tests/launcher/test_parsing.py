@@ -33,13 +33,15 @@ def test_workers_are_a_number_or_a_kind(text, expected):
     assert expected == parsing.parse_workers(text)
 
 
-@pytest.mark.parametrize(("text", "expected"), [("30", 30), ("0", 0), ("0.5", 0.5), ("1e2", 100)])
+@pytest.mark.parametrize(
+    ("text", "expected"), [("30", 30), ("0", 0), ("0.5", 0.5), ("1e2", 100), ("inf", float("inf"))]
+)
 def test_seconds_may_have_a_fraction(text, expected):
     """Whole numbers stay whole."""
     assert expected == parsing.seconds(zero=True)(text)
 
 
-@pytest.mark.parametrize("text", ["nan", "inf", "-1", "1s", ""])
+@pytest.mark.parametrize("text", ["nan", "-inf", "-1", "1s", ""])
 def test_seconds_are_finite(text):
     """A deadline that never comes, or is no number, is refused."""
     with pytest.raises(ValueError, match="give a number of seconds, 0 or more"):
