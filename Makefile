@@ -34,7 +34,7 @@ run: $(VENV)/elrun  ## install elrun into .venv (minutes, once) and train on two
 	$(BIN)/elrun --standalone --nproc-per-node 2 --max-restarts 3 examples/train.py
 
 test: $(VENV)/installed  ## run all tests (ten minutes)
-	$(PYTEST) --numprocesses $(TESTERS) --dist loadfile
+	$(PYTEST) --numprocesses $(TESTERS) --dist loadgroup
 
 check: $(VENV)/installed .links/elrun  ## format, lint, types and the quick tests
 	$(BIN)/ruff format --check --quiet

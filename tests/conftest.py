@@ -7,6 +7,14 @@ import subprocess
 import pytest
 
 
+def pytest_collection_modifyitems(items):
+    """Keep tests that share something costly in one process of xdist's, under loadgroup."""
+    for item in items:
+        fixtures = item._fixtureinfo.name2fixturedefs.values()
+        if any(each.scope == "module" for several in fixtures for each in several):
+            item.add_marker(pytest.mark.xdist_group(item.path.name))
+
+
 @pytest.fixture(name="small_disk")
 def _small_disk(tmp_path):
     """A real file system that is full after 64 KiB."""

@@ -52,7 +52,7 @@ class Job:
     def signal(self, number):
         self.process.send_signal(number)
 
-    def finish(self, timeout_s=60):
+    def finish(self, timeout_s=240):
         """Return exit code, standard output and standard error."""
         rest, err = self.process.communicate(timeout=timeout_s)
         return self.process.returncode, "".join(self.out) + rest, err
