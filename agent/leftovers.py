@@ -20,7 +20,8 @@ from .stopping import hold_processes
 
 log = logging.getLogger(__name__)
 
-MOMENT_S = 0.25
+MOMENT_S = 0.5
+"""How long what is left may take to end by itself before it is named."""
 
 _MAX_NAMED = 8
 _MAX_COMMAND = 80

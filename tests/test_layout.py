@@ -23,6 +23,7 @@ USERS_OF = {
     "os.environ": {
         "rendezvous/etcd_server.py",  # for programs of others: no part of elrun makes one
         "launcher/config.py",  # the launcher's one reader
+        "__main__.py",  # where nothing may be imported: a signal came before the agent was there
         "agent/environ.py",  # what workers inherit from the agent
         "agent/error_file.py",  # in the worker
         "agent/worker_main.py",  # in the worker

@@ -6,6 +6,7 @@ import contextlib
 import gc
 import os
 import sys
+import time
 from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
@@ -77,9 +78,21 @@ def _leave(number: int) -> NoReturn:
     name = signal.Signals(number).name
     said = "interrupted" if number == signal.SIGINT else f"stopped by {name}"
     with contextlib.suppress(OSError):
+        _leave_record(f"SignalException: elrun was {said}")
+    with contextlib.suppress(OSError):
         if _is_console_ready(0):
             os.write(2, f"elrun: {said}\n".encode())
     os._exit(128 + number)
+
+
+def _leave_record(message: str) -> None:
+    """Leave the reason in this process's own error file; nothing may be imported for that now."""
+    path = os.environ.get("TORCHELASTIC_ERROR_FILE")
+    if path:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+        extra = f'{{"timestamp": "{int(time.time())}"}}'
+        text = f'{{"message": {{"message": "{message}", "extraInfo": {extra}}}}}'
+        os.write(os.open(path, flags, 0o666), text.encode())
 
 
 def _is_console_ready(timeout_s: float) -> bool:

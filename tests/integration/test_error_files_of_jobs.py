@@ -178,3 +178,26 @@ def test_a_mounted_file_is_written_in_its_place(tmp_path):
     if code != 7:
         pytest.skip("nothing can be mounted here")
     assert 7 == message_in(mounted)["errorCode"]
+
+
+EARLY_SIGNAL = """
+import os, signal, sys
+
+class Finder:
+    def find_spec(name, path=None, target=None):
+        if name == "elrun.launcher.cli":
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Finder)
+"""
+
+
+def test_a_stop_before_anything_has_begun_stands_there_too(elrun, script, termination_log):
+    """In the middle of an import, say, where nothing more may be imported."""
+    folder = script(EARLY_SIGNAL, "sitecustomize.py").parent
+    variables = {"TORCHELASTIC_ERROR_FILE": str(termination_log), "PYTHONPATH": str(folder)}
+
+    code, _, err = elrun(script(HANG), env=variables).finish()
+
+    assert (130, "elrun: interrupted\n") == (code, err)
+    assert "SignalException: elrun was interrupted" == message_in(termination_log)["message"]
