@@ -327,7 +327,8 @@ def _fork(means: Means) -> StoreProcess | None:
 def _find_torch() -> str | None:
     """Return where torch is installed, without importing anything."""
     for finder in sys.meta_path:
-        spec = finder.find_spec("torch", None)
+        find = getattr(finder, "find_spec", None)  # one of the old kind has none
+        spec = None if find is None else find("torch", None)
         if spec is not None:
             return next(iter(spec.submodule_search_locations or ()), None)
     return None

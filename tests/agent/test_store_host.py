@@ -110,6 +110,14 @@ def test_without_torch_nobody_is_promised_a_store(rounds, begun, monkeypatch):
     assert 0 == rounds.asked
 
 
+def test_a_finder_that_finds_no_specifications_is_passed_over(rounds, begun, monkeypatch):
+    """Programs may have put anything there."""
+    monkeypatch.setattr(sys, "meta_path", [object(), *sys.meta_path])
+    begun()
+
+    assert 1 == rounds.asked
+
+
 def test_workers_without_torch_are_given_no_process(begun):
     """They are looked at a few times, ever more rarely, and then never again."""
     host = begun()
