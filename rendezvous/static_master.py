@@ -167,7 +167,7 @@ class MasterNode:
                 if self._store is not None:
                     self._store.close()
                 return
-            is_alone.wait(pause_s)
+            is_alone.wait(pause_s if refusal is None else self._timing.patience_s / 2)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
     def _ask_for_another(self, host: str, timeout_s: float) -> Refusal | None:

@@ -1,5 +1,6 @@
 """Nodes that were told their ranks, over real sockets at one port of this host."""
 
+import contextlib
 import socket
 import threading
 from concurrent.futures import Future
@@ -18,10 +19,11 @@ from elrun.rendezvous.ports import PortClaim
 from elrun.rendezvous.registry import get_rendezvous_handler
 from elrun.rendezvous.static import MasterNode, StaticRendezvous
 from elrun.rendezvous.store_wire import Hello
-from elrun.rendezvous.timing import timing_of
+from elrun.rendezvous.timing import Timing
 
 LONG_S = 30
 FAST = {"heartbeat_interval": 0.05, "heartbeat_patience": 0.2}
+FASTER = {"heartbeat_interval": 0.01, "heartbeat_patience": 0.05}
 
 
 class Nodes:
@@ -82,6 +84,21 @@ def die(handler):
     """Break a node's connection, as the kernel does when its process is killed."""
     handler._heart.rest()
     handler._access.connection.store._connection.shutdown(socket.SHUT_RDWR)
+
+
+@contextlib.contextmanager
+def another_program(port):
+    """Listen there, and hang up on whoever connects."""
+    with socket.create_server(("", port)) as listener:
+
+        def hang_up():
+            with contextlib.suppress(OSError):
+                while True:
+                    listener.accept()[0].close()
+
+        threading.Thread(target=hang_up, daemon=True).start()
+        yield
+        listener.shutdown(socket.SHUT_RDWR)
 
 
 def await_verdict(handler):
@@ -209,28 +226,19 @@ def test_a_missing_node_rank_0_is_named(nodes):
 
 def test_another_program_at_the_master_s_port_is_told(nodes):
     """A torchrun, or whatever it is."""
-    with socket.create_server(("127.0.0.1", nodes.port)) as stranger:
-
-        def answer():
-            while True:
-                try:
-                    connection, _ = stranger.accept()
-                except OSError:
-                    return
-                connection.close()
-
-        threading.Thread(target=answer, daemon=True).start()
-        with pytest.raises(
+    with (
+        another_program(nodes.port),
+        pytest.raises(
             RendezvousConnectionError, match="another program answers there.*must run elrun"
-        ):
-            nodes.node(1, join_timeout=0.2).next_rendezvous()
-        stranger.shutdown(socket.SHUT_RDWR)
+        ),
+    ):
+        nodes.node(1, join_timeout=0.2).next_rendezvous()
 
 
 def test_a_held_port_is_refused_with_its_holder(nodes):
     """At once, by node rank 0."""
     with (
-        socket.create_server(("", nodes.port)),
+        another_program(nodes.port),
         pytest.raises(RendezvousConnectionError, match=r"held by .* \(pid \d+\).*--master-port"),
     ):
         nodes.node(0).next_rendezvous()
@@ -239,7 +247,7 @@ def test_a_held_port_is_refused_with_its_holder(nodes):
 @pytest.mark.parametrize(
     ("options", "match"),
     [
-        ({"rank": 1, **FAST}, "two nodes have --node-rank 1"),
+        ({"rank": 1, **FASTER}, "two nodes have --node-rank 1"),
         ({"rank": 2, "nodes": 4}, r"was told --nnodes 3, and node rank 2 .* --nnodes 4"),
         ({"rank": 2, "run": "x"}, "belongs to run 'run', and node rank 2 .* to run 'x'"),
     ],
@@ -274,7 +282,7 @@ def test_two_nodes_of_rank_0_on_two_hosts_are_told(nodes):
     first = nodes.node(0)
     join_of_first = joining(first)
     params = RendezvousParameters("static", "", "run", 2, 2, rank=0)
-    me, timing = Hello("run", "another host", 0, 2), timing_of(params)
+    me, timing = Hello("run", "another host", 0, 2), Timing(heartbeat_s=0.01, patience_s=0.05)
     elsewhere = MasterNode(first._endpoint, me, timing, lambda _: socket.create_server(("", 0)))
     second = StaticRendezvous(params, first._endpoint, elsewhere, timing)
     nodes.handlers.append(second)

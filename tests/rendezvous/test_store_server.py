@@ -216,9 +216,11 @@ def test_who_stops_reading_is_let_go(open_server):
     """However little waits for it."""
     server = open_server(limits=Limits(stall_s=0.05))
     writer = server.client()
-    writer.set({"big": bytes(8 << 20)})
-    lazy = server.welcomed()
-    lazy.sendall(write_frame({"id": 1, "do": "get", "keys": ["big"]}) * 2)
+    writer.set({"big": bytes(1 << 20)})
+    lazy, its = socket.socketpair()  # whose buffers are small
+    server.server.adopt(its)
+    shake_hands(lazy, HELLO, LONG_S)
+    lazy.sendall(write_frame({"id": 1, "do": "get", "keys": ["big"]}))
 
     assert server.guests.gone.wait(LONG_S)
     assert is_closed(lazy)
