@@ -119,6 +119,7 @@ def test_whatever_the_worker_is(elrun, leaving, left, kind):
 
     assert 0 == job.process.wait(PATIENCE_S)
     assert left.end()
+    job.finish()  # Python's resource tracker holds its output, too, and ends a moment later
 
 
 def test_a_worker_that_is_waited_for_may_leave_something_too(elrun, leaving, left, vacant_endpoint):
