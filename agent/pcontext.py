@@ -244,12 +244,19 @@ class PContext(WorkerFiles, ABC):
         if self._reserve is not None:
             self._reserve.spend()
         self._look()
-        guardian, is_left = self._guardian, False
-        if guardian is not None and (found := guardian.family.leftovers()):
-            from .leftovers import ProcessNames, let_live  # noqa: PLC0415  few leave anything
-
-            is_left = let_live(found, ProcessNames(self._ranks(), guardian.mark))
+        is_left = False
+        with contextlib.suppress(OSError):  # a program without descriptors has succeeded, too
+            is_left = self._guardian is not None and self._name_leftovers(self._guardian)
         self._finish(hands_on=is_left)
+
+    def _name_leftovers(self, guardian: Guardian) -> bool:
+        """Name what the workers left running; return whether there is anything."""
+        found = guardian.family.leftovers()
+        if not found:
+            return False
+        from .leftovers import ProcessNames, let_live  # noqa: PLC0415  few workers leave anything
+
+        return let_live(found, ProcessNames(self._ranks(), guardian.mark))
 
     @property
     def has_shown_all_output(self) -> bool:
