@@ -3,10 +3,7 @@
 The public names below are loaded when they are first used, so that ``import elrun`` costs nothing.
 """
 
-from typing import TYPE_CHECKING
-
-from .rendezvous.lazily import names_elsewhere
-
+TYPE_CHECKING = False  # typing takes longer than all else before the command handles SIGINT
 if TYPE_CHECKING:
     from .agent.error_file import record
     from .launcher.config import LaunchConfig
@@ -24,4 +21,11 @@ _HOME_OF = {
 }
 
 
-__getattr__, __dir__ = names_elsewhere(__name__, __name__, _HOME_OF)
+def __getattr__(name: str) -> object:
+    from .rendezvous.lazily import names_elsewhere  # noqa: PLC0415  see above
+
+    return names_elsewhere(__name__, __name__, _HOME_OF)[0](name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME_OF})

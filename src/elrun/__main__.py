@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import os
 import sys
 import time
-from typing import TYPE_CHECKING, Any, NoReturn
 
+TYPE_CHECKING = False  # typing takes longer than all else before SIGINT is handled
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
+    from typing import Any, NoReturn
 
     from .launcher.config import LaunchConfig
 
@@ -35,6 +35,7 @@ class _SignalsAroundTheAgent:
 
     def take(self) -> None:
         """Handle what ends this process before an agent does."""
+        import select  # noqa: F401, PLC0415  for the handler
         import signal  # noqa: PLC0415  this module's import stays free
 
         others = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT) if os.getpid() == 1 else ()
@@ -73,15 +74,21 @@ class _SignalsAroundTheAgent:
 
 
 def _leave(number: int) -> NoReturn:
+    # All that is imported here has been imported whole before the handler stood: it may run in the
+    # middle of any import.
     import signal  # noqa: PLC0415
 
     name = signal.Signals(number).name
     said = "interrupted" if number == signal.SIGINT else f"stopped by {name}"
-    with contextlib.suppress(OSError):
+    try:  # noqa: SIM105  nothing may be imported now
         _leave_record(f"SignalException: elrun was {said}")
-    with contextlib.suppress(OSError):
+    except OSError:  # there is no place for it
+        pass
+    try:
         if _is_console_ready(0):
             os.write(2, f"elrun: {said}\n".encode())
+    except OSError:  # nobody hears it
+        pass
     os._exit(128 + number)
 
 

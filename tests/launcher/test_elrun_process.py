@@ -16,6 +16,7 @@ SHOW = "import os, sys; sys.stdout.write(f\"{sys.argv[1:]} {os.getenv('OMP_NUM_T
 HANG = "import signal; print('ready', flush=True); signal.pause()"
 HEAVY = "torch rich asyncio importlib.metadata multiprocessing http psutil "
 NOT_AT_START = "click dataclasses inspect subprocess json datetime pathlib tempfile shutil uuid"
+PATHS = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
 MARK = "open('ran', 'w').close()"
 
 
@@ -125,7 +126,7 @@ def test_the_launcher_imports_little(run, args, heavy):
     ours = {module for module in imported if module.startswith("elrun.")}
     assert 0 == done.returncode
     assert set() == imported & set(heavy.split())
-    assert 10 < len(ours) <= 61
+    assert 10 < len(ours) <= 63
 
 
 SITE = """
@@ -209,6 +210,41 @@ def test_an_interrupt_while_elrun_is_still_loaded_is_told_in_one_line(run):
     """
 
     done = run(command=(sys.executable, "-c", textwrap.dedent(interrupted)))
+
+    assert (130, "", "elrun: interrupted\n") == (done.returncode, done.stdout, done.stderr)
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "contextlib",
+        "elrun.launcher",
+        "elrun.launcher.cli",
+        "elrun.agent.signals",
+        "elrun.agent.local",
+    ],
+)
+def test_an_interrupt_in_the_middle_of_any_import_is_one_line(run, module):
+    """The signal itself, wherever the interpreter is: nothing is unwound."""
+    interrupted = f"""
+        import sys
+        before = {{*sys.modules}}
+        from elrun.__main__ import main
+        for name in {{*sys.modules}} - before - {{"elrun", "elrun.__main__"}}:
+            assert not name.startswith(("typing", "re", "elrun.")), name
+        sys.modules.pop({module!r}, None)
+        import signal
+
+        class CtrlC:
+            def find_spec(self, name, path=None, target=None):
+                if name == {module!r}:
+                    signal.raise_signal(signal.SIGINT)
+
+        sys.meta_path.insert(0, CtrlC())
+        main()
+    """
+
+    done = run("x.py", command=(sys.executable, "-S", "-c", textwrap.dedent(interrupted)), **PATHS)
 
     assert (130, "", "elrun: interrupted\n") == (done.returncode, done.stdout, done.stderr)
 
