@@ -21,7 +21,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs import JOBS, Job, run_to_end
+from matrix_jobs import JOBS, Job, run_to_end
 
 TREE = Path(__file__).parents[2]
 PLACE = TREE / ".venv-matrix"

@@ -4,10 +4,10 @@ import platform
 import sys
 from pathlib import Path
 
-import jobs
+import matrix_jobs
 import pytest
-from jobs import Job, always
 from matrix import Row, find_python, render
+from matrix_jobs import Job, always
 
 ROWS = [
     Row("3.11.7", "2.4.1", {"bash": "ok", "gloo": "ok"}, seconds=61.4),
@@ -67,7 +67,7 @@ def test_a_job_is_judged_by_its_exit_code_and_its_lines(tmp_path, script, result
 
 def test_a_job_that_does_not_end_is_killed(tmp_path, monkeypatch):
     """With all that it has started."""
-    monkeypatch.setattr(jobs, "JOB_S", 0.1)
+    monkeypatch.setattr(matrix_jobs, "JOB_S", 0.1)
     job = Job("name", always("-c", "sleep 1000 & sleep 1000"), [], program="sh")
 
     assert "exit codes [124]: not done within 0.1 s" == job.run(Path("/bin"), tmp_path / "log")
