@@ -8,6 +8,7 @@ reads clocks like any program, through names in its modules: ``threading``, ``ti
 import contextlib
 import functools
 import sys
+import threading
 import types
 
 from elrun.agent import agent
@@ -70,6 +71,8 @@ class Lock:
 
 class Threading:
     """Like the module ``threading``, for whatever thread of the world calls it."""
+
+    TIMEOUT_MAX = threading.TIMEOUT_MAX
 
     def __init__(self, world):
         self._world = world
