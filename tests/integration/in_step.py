@@ -19,7 +19,8 @@ SAVE_EVERY = 5
 
 FOLDER = Path(sys.argv[1])
 RANK, WORLD_SIZE = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-MASTER = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+# Beside the workers' store, whose port its agent holds: as new as that in every round.
+MASTER = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]) ^ 1
 
 
 class Sockets:

@@ -1,5 +1,6 @@
 """Jobs of several agents that share a secret, and those who don't know it."""
 
+import contextlib
 import threading
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from elrun.rendezvous.etcd_server import EtcdServer
 from elrun.rendezvous.etcd_settings import etcd_settings
 from elrun.rendezvous.etcd_v3 import EtcdV3Store
 from elrun.rendezvous.etcd_v3_client import Gateway
+from elrun.rendezvous.handler import RendezvousConnectionError
 from elrun.rendezvous.keys import RunKeys
 from elrun.rendezvous.parameters import RendezvousParameters
 
@@ -138,17 +140,19 @@ class Flood:
     def __init__(self, store, keys):
         self._store = store
         self._keys = keys
+        self.waves = 0
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._run)
 
     def _run(self):
-        number = 0
-        while not self._is_over.wait(0.01):
-            number += 1
-            self._store.set(dict.fromkeys(self._keys, b"junk %d" % number))
+        with contextlib.suppress(RendezvousConnectionError):  # the job has ended, and its store
+            while not self._is_over.wait(0.01):
+                self.waves += 1
+                self._store.set(dict.fromkeys(self._keys, b"junk %d" % self.waves))
 
     def __enter__(self):
         self._thread.start()
+        return self
 
     def __exit__(self, *_):
         self._is_over.set()
@@ -171,12 +175,14 @@ def test_a_stranger_who_floods_counters_and_beats_ends_and_restarts_nothing(
     """The workers run on, one fails and is restarted, all succeed: as if nobody were there."""
     path = script(WORK)
     jobs = [agent("--rdzv-conf", secret_file, "--max-restarts", 1, path) for _ in range(2)]
+    stranger = stranger_at(endpoint)
     for job in jobs:
         job.wait_for_line("nodes 2")
     rounds = [RunKeys("job").round(number) for number in range(3)]
     counters = [name for each in rounds for name in (each.seats, f"{each.prefix}/finished")]
     beats = [each.beat(rank) for each in rounds for rank in range(2)]
-    with Flood(stranger_at(endpoint), [*counters, *beats]):
+    with Flood(stranger, [*counters, *beats]) as flood:
         ends = [job.finish() for job in jobs]
 
     assert [(0, "nodes 2\nnodes 2\n")] * 2 == [end[:2] for end in ends], ends
+    assert 100 < flood.waves
