@@ -251,8 +251,7 @@ class PContext(WorkerFiles, ABC):
 
     def _name_leftovers(self, guardian: Guardian) -> bool:
         """Name what the workers left running; return whether there is anything."""
-        found = guardian.family.leftovers()
-        if not found:
+        if not (found := guardian.family.leftovers()):
             return False
         from .leftovers import ProcessNames, let_live  # noqa: PLC0415  few workers leave anything
 

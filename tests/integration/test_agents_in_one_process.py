@@ -6,13 +6,15 @@ import pytest
 
 pytestmark = pytest.mark.integration
 
-# The first ends while the second runs; then the second's worker leaves a daemon behind.
+# The first ends while the second runs; then the second's worker leaves a daemon behind, and fails.
 ONE_AFTER_THE_OTHER = """
-import sys, threading
+import contextlib, sys, threading
 from elrun import LaunchConfig, elastic_launch
+from elrun.agent import ChildFailedError
 
 def launch(script):
-    elastic_launch(LaunchConfig(1, 1, 1), "bash")("-c", script)
+    with contextlib.suppress(ChildFailedError):
+        elastic_launch(LaunchConfig(1, 1, 1, max_restarts=0), "bash")("-c", script)
 
 def tell(path):
     with open(path, "w") as pipe:
@@ -22,7 +24,7 @@ if __name__ == "__main__":
     running, goes_on, daemon, ends = sys.argv[1:]
     first = threading.Thread(target=launch, args=(f"read x < {running}",))
     second = f"echo > {running}; read x < {goes_on}; "
-    second += f"(setsid sh -c 'echo $$ > {daemon}; exec sleep 1000' &); read x < {ends}"
+    second += f"(setsid sh -c 'echo $$ > {daemon}; exec sleep 1000' &); read x < {ends}; exit 1"
     first.start()
     second = threading.Thread(target=launch, args=(second,))
     second.start()
@@ -56,7 +58,7 @@ if __name__ == "__main__":
 
 
 def test_an_agent_adopts_orphans_after_another_has_ended(elrun, script, tmp_path):
-    """What its workers leave behind ends with the job; without a parent here, it would live on."""
+    """What its workers leave behind ends with a job that fails: its parent is here."""
     pipes = [tmp_path / name for name in ("running", "goes_on", "daemon", "ends")]
     for pipe in pipes:
         os.mkfifo(pipe)
