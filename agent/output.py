@@ -167,7 +167,8 @@ class OutputPump:
             self.start()
         if self._thread is None:
             return
-        self._pipes_have_ended.wait(0 if self._watch.late or hands_on else max(0.0, timeout_s))
+        hangs = self._watch.late != "" and self._watch.late == self._watch.current
+        self._pipes_have_ended.wait(0 if hangs or hands_on else max(0.0, timeout_s))
         if not self._pipes_have_ended.is_set():
             self._is_told_to_stop = True
             self._wake()
