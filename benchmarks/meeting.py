@@ -32,13 +32,13 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from elrun.rendezvous.handler import NodeProfile
-from elrun.rendezvous.memory import MemoryStore
-from elrun.rendezvous.parameters import RendezvousParameters
-from elrun.rendezvous.rounds import RoundRendezvous
-from elrun.rendezvous.store import Connection
-from elrun.rendezvous.telling import Told, tell
-from elrun.rendezvous.timing import timing_of
+from elrun.rendezvous.api.handler import NodeProfile
+from elrun.rendezvous.api.parameters import RendezvousParameters
+from elrun.rendezvous.node.rendezvous import RoundRendezvous
+from elrun.rendezvous.protocol.timing import timing_of
+from elrun.rendezvous.stores.memory import MemoryStore
+from elrun.rendezvous.stores.notify import Told, tell
+from elrun.rendezvous.stores.store import Connection
 
 JOIN_TIMEOUT_S = 300
 # torchrun's. At elrun's own pace, a thousand nodes keep one interpreter busy with living.
@@ -155,9 +155,9 @@ class BareStore:
 @contextlib.contextmanager
 def tcp_stores(count: int) -> Iterator[list[Any]]:
     """Give each node a TcpStore with two open connections to one server."""
-    from elrun.rendezvous.addresses import Endpoint
-    from elrun.rendezvous.c10d import Reach
-    from elrun.rendezvous.ports import free_port
+    from elrun.rendezvous.network.addresses import Endpoint
+    from elrun.rendezvous.network.ports import free_port
+    from elrun.rendezvous.stores.tcp.reach import Reach
 
     endpoint = Endpoint("127.0.0.1", free_port())
     host = Reach(endpoint, True, None, 30)(threading.Event()).store
@@ -180,11 +180,13 @@ def memory_stores(count: int) -> Iterator[list[Any]]:
 @contextlib.contextmanager
 def etcd_stores(count: int) -> Iterator[list[Any]]:
     """Give each node a store over one real etcd."""
-    from elrun.rendezvous import etcd_store, etcd_v3_client, etcd_v3_watch
-    from elrun.rendezvous.etcd_server import EtcdServer
-    from elrun.rendezvous.etcd_settings import etcd_settings
-    from elrun.rendezvous.etcd_v3 import EtcdV3Store
-    from elrun.rendezvous.etcd_v3_client import Gateway
+    from elrun.rendezvous.stores.etcd import etcd_store
+    from elrun.rendezvous.stores.etcd import v3_client as etcd_v3_client
+    from elrun.rendezvous.stores.etcd import v3_watch as etcd_v3_watch
+    from elrun.rendezvous.stores.etcd.server import EtcdServer
+    from elrun.rendezvous.stores.etcd.settings import etcd_settings
+    from elrun.rendezvous.stores.etcd.v3 import EtcdV3Store
+    from elrun.rendezvous.stores.etcd.v3_client import Gateway
 
     # A thousand clients of one interpreter wait for each other, much longer than for etcd.
     for module in (etcd_store, etcd_v3_client, etcd_v3_watch):
@@ -227,7 +229,7 @@ def elrun_nodes(backend: str, count: int, meter: Meter) -> Iterator[list[Callabl
 
 def torch_clients(count: int) -> list[Any]:
     """Return torch's own clients of one server, which the first of them hosts."""
-    from elrun.rendezvous.ports import free_port
+    from elrun.rendezvous.network.ports import free_port
     from torch.distributed import TCPStore
 
     port, patience = free_port(), timedelta(seconds=JOIN_TIMEOUT_S)

@@ -5,13 +5,13 @@ The public names below are loaded when they are first used.
 
 from typing import TYPE_CHECKING
 
-from ..rendezvous.lazily import names_elsewhere
+from ..rendezvous.lazy import names_elsewhere
 
 if TYPE_CHECKING:
     from .cli import main
-    from .config import LaunchConfig
     from .launch import elastic_launch, launch_agent
     from .library import config_from_args, get_args_parser, parse_args, run
+    from .plan.config import LaunchConfig
 
 __all__ = [
     "LaunchConfig",
@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 _HOME_OF = {
-    "LaunchConfig": ".config",
+    "LaunchConfig": ".plan.config",
     "config_from_args": ".library",
     "elastic_launch": ".launch",
     "get_args_parser": ".library",

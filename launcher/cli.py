@@ -7,15 +7,16 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .command import Answered, parse
-from .compose import Plan, compose
-from .config import Environment, LaunchConfig
-from .console import Console, logging_to, printable
-from .exit_codes import ExitCode, exit_code_of_signal, exit_code_of_worker
-from .given import Refusal
+from .commandline.arguments import Refusal
+from .commandline.environment import Environment
+from .commandline.parse import Answered, parse
+from .plan.config import LaunchConfig
+from .plan.plan import Plan, compose
+from .terminal.console import Console, logging_to, printable
+from .terminal.exit_codes import ExitCode, exit_code_of_signal, exit_code_of_worker
 
 if TYPE_CHECKING:
-    from ..agent.failure import ChildFailedError
+    from ..agent.failures.failure import ChildFailedError
 
 _RECORD_S = 2.0
 _LAST_WORDS_S = 1.0
@@ -37,7 +38,7 @@ def main(args: list[str] | None = None) -> None:
     """
     end = _attempt(sys.argv[1:] if args is None else args, None)
     if end.code != ExitCode.SUCCESS:
-        from .exits import exit_of  # noqa: PLC0415  most jobs succeed
+        from .terminal.exits import exit_of  # noqa: PLC0415  most jobs succeed
 
         raise exit_of(end.code, end.cause) from end.cause
 
@@ -100,7 +101,7 @@ def _run(
 
 
 def _launch_from_stdin(plan: Plan, console: Console, launch: Launch | None) -> _End:
-    from .stdin_script import script_for_each_worker  # noqa: PLC0415  few scripts stand there
+    from .plan.stdin_script import script_for_each_worker  # noqa: PLC0415  few scripts stand there
 
     try:
         with script_for_each_worker(console):
@@ -111,10 +112,10 @@ def _launch_from_stdin(plan: Plan, console: Console, launch: Launch | None) -> _
 
 
 def _launch(plan: Plan, console: Console, launch: Launch | None) -> _End:
-    from ..agent.failure import ChildFailedError  # noqa: PLC0415  `--help` needs none of them
-    from ..agent.signals import SignalException  # noqa: PLC0415
-    from ..agent.worker import UsageError  # noqa: PLC0415
-    from ..rendezvous.handler import RendezvousError  # noqa: PLC0415
+    from ..agent.failures.failure import ChildFailedError  # noqa: PLC0415  `--help` needs none of them
+    from ..agent.system.signals import SignalException  # noqa: PLC0415
+    from ..agent.workers.worker import UsageError  # noqa: PLC0415
+    from ..rendezvous.errors import RendezvousError  # noqa: PLC0415
     from .launch import launch_agent  # noqa: PLC0415
 
     try:
@@ -147,8 +148,8 @@ def _leave_record(cause: BaseException) -> None:
     """
     import threading  # noqa: PLC0415  failures only
 
-    from ..agent.error_file import get_error_handler  # noqa: PLC0415
-    from ..agent.failure import ChildFailedError  # noqa: PLC0415
+    from ..agent.failures.failure import ChildFailedError  # noqa: PLC0415
+    from ..agent.failures.record import get_error_handler  # noqa: PLC0415
 
     def leave() -> None:
         handler = get_error_handler()
@@ -163,7 +164,7 @@ def _leave_record(cause: BaseException) -> None:
 
 
 def _tell_failure(failed: ChildFailedError, console: Console) -> int:
-    from .summary import print_failure  # noqa: PLC0415  rich is for failures only
+    from .terminal.summary import print_failure  # noqa: PLC0415  rich is for failures only
 
     try:
         print_failure(failed, console)
@@ -175,7 +176,7 @@ def _tell_failure(failed: ChildFailedError, console: Console) -> int:
 def _tell_fault(error: Exception, console: Console) -> int:
     import traceback  # noqa: PLC0415
 
-    from .shortage import shortage_behind  # noqa: PLC0415  neither is the rule
+    from .terminal.os_errors import shortage_behind  # noqa: PLC0415  neither is the rule
 
     if shortage := shortage_behind(error):
         console.say(f"the system refused what elrun needs: {shortage}")

@@ -9,21 +9,22 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ..agent.failure import ChildFailedError
-from ..agent.local import LocalElasticAgent
-from ..agent.log_relay import relayed_logs
-from ..agent.logs import DefaultLogsSpecs
-from ..agent.recording import recorded_outcome
-from ..agent.signals import SignalException
-from ..agent.worker import RunResult, UsageError, WorkerSpec
-from ..rendezvous.addresses import parse_endpoint
-from ..rendezvous.handler import RendezvousHandler, RoundHandler
-from ..rendezvous.parameters import RendezvousParameters
-from ..rendezvous.registry import get_rendezvous_handler
-from .config import Environment, LaunchConfig
+from ..agent.elastic.event_recording import recorded_outcome
+from ..agent.elastic.local import LocalElasticAgent
+from ..agent.failures.failure import ChildFailedError
+from ..agent.output.log_relay import relayed_logs
+from ..agent.output.specs import DefaultLogsSpecs
+from ..agent.system.signals import SignalException
+from ..agent.workers.worker import RunResult, UsageError, WorkerSpec
+from ..rendezvous.api.handler import RendezvousHandler, RoundHandler
+from ..rendezvous.api.parameters import RendezvousParameters
+from ..rendezvous.backends.registry import get_rendezvous_handler
+from ..rendezvous.network.addresses import parse_endpoint
+from .commandline.environment import Environment
+from .plan.config import LaunchConfig
 
 if TYPE_CHECKING:
-    from ..agent.health import HealthCheckServer
+    from ..agent.monitoring.health import HealthCheckServer
 
 log = logging.getLogger(__name__)
 
@@ -109,7 +110,7 @@ def launch_agent(
 
 def _require_sendable(function: Callable[..., Any], start_method: str) -> None:
     """Refuse a function that no new process would find, before anything starts."""
-    from ..agent.importable import require_guard, require_importable  # noqa: PLC0415  few jobs
+    from ..agent.processes.importable import require_guard, require_importable  # noqa: PLC0415  few jobs
 
     caller = sys._getframe()  # noqa: SLF001  there is no other way to it
     own = __name__.partition(".")[0]
@@ -239,7 +240,7 @@ def _secret() -> dict[str, Any]:
     value = Environment.current().rendezvous_secret
     if not value:
         return {}
-    from ..rendezvous.signing import Secret  # noqa: PLC0415  few jobs have one
+    from ..rendezvous.stores.signed import Secret  # noqa: PLC0415  few jobs have one
 
     return {"secret": Secret(value)}
 

@@ -15,15 +15,16 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..agent.worker import UsageError
-from .command import answer_to
-from .compose import Plan, compose
-from .config import Environment, LaunchConfig
-from .console import Console, logging_to
-from .given import Answer, Given, Origin, Refusal
+from ..agent.workers.worker import UsageError
+from .commandline.arguments import Answer, Given, Origin, Refusal
+from .commandline.environment import Environment
+from .commandline.option import Option
+from .commandline.options import COMPLETION, OPTIONS, SHELLS
+from .commandline.parse import answer_to
 from .launch import launch_agent
-from .option import Option
-from .options import COMPLETION, OPTIONS, SHELLS
+from .plan.config import LaunchConfig
+from .plan.plan import Plan, compose
+from .terminal.console import Console, logging_to
 
 _DEFAULTS = {"nnodes": "1:1", "rdzv_endpoint": "", "log_line_prefix_template": ""}
 """What stands for an option in torch's namespace, where its text differs from elrun's."""
@@ -105,7 +106,7 @@ def run(args: argparse.Namespace) -> None:
         if not plan.program.is_on_input:
             launch_agent(plan.config, plan.program.entrypoint, plan.program.args)
             return
-        from .stdin_script import script_for_each_worker  # noqa: PLC0415  few scripts stand there
+        from .plan.stdin_script import script_for_each_worker  # noqa: PLC0415  few scripts stand there
 
         with script_for_each_worker(console):
             launch_agent(plan.config, plan.program.entrypoint, plan.program.args)
@@ -115,7 +116,7 @@ class _PrintCompletion(argparse.Action):
     """Prints the script that completes elrun's options, and exits."""
 
     def __call__(self, parser: Any, _namespace: Any, values: Any, _option: Any = None) -> None:
-        from .completion import completion_script  # noqa: PLC0415  rarely
+        from .commandline.completion import completion_script  # noqa: PLC0415  rarely
 
         Console(sys.stdout).write(completion_script(values))
         parser.exit()

@@ -5,33 +5,35 @@ The public names below are loaded when they are first used, as most jobs need fe
 
 from typing import TYPE_CHECKING
 
-from .lazily import names_elsewhere
+from .lazy import names_elsewhere
 
 if TYPE_CHECKING:
-    from .etcd_server import EtcdServer
-    from .handler import (
+    from .api.handler import (
         NodeProfile,
         Placement,
-        RendezvousClosedError,
-        RendezvousConnectionError,
-        RendezvousError,
-        RendezvousGracefulExitError,
         RendezvousHandler,
         RendezvousHandlerCreator,
         RendezvousInfo,
-        RendezvousStateError,
         RendezvousStoreInfo,
-        RendezvousTimeoutError,
         RoundHandler,
         Verdict,
         VerdictKind,
     )
-    from .parameters import RendezvousParameters
-    from .registry import (
+    from .api.parameters import RendezvousParameters
+    from .backends.registry import (
         RendezvousHandlerRegistry,
         get_rendezvous_handler,
         rendezvous_handler_registry,
     )
+    from .errors import (
+        RendezvousClosedError,
+        RendezvousConnectionError,
+        RendezvousError,
+        RendezvousGracefulExitError,
+        RendezvousStateError,
+        RendezvousTimeoutError,
+    )
+    from .stores.etcd.server import EtcdServer
 
 __all__ = [
     "EtcdServer",
@@ -56,14 +58,23 @@ __all__ = [
     "rendezvous_handler_registry",
 ]
 
+_ERRORS = (
+    "RendezvousError",
+    "RendezvousClosedError",
+    "RendezvousTimeoutError",
+    "RendezvousConnectionError",
+    "RendezvousStateError",
+    "RendezvousGracefulExitError",
+)
 _ELSEWHERE = {
-    "EtcdServer": ".etcd_server",
-    "RendezvousHandlerRegistry": ".registry",
-    "get_rendezvous_handler": ".registry",
-    "rendezvous_handler_registry": ".registry",
+    **dict.fromkeys(_ERRORS, ".errors"),
+    "EtcdServer": ".stores.etcd.server",
+    "RendezvousHandlerRegistry": ".backends.registry",
+    "get_rendezvous_handler": ".backends.registry",
+    "rendezvous_handler_registry": ".backends.registry",
 }
 
 
 __getattr__, __dir__ = names_elsewhere(
-    __name__, __name__, {**dict.fromkeys(__all__, ".handler"), **_ELSEWHERE}
+    __name__, __name__, {**dict.fromkeys(__all__, ".api.handler"), **_ELSEWHERE}
 )

@@ -11,27 +11,57 @@ import elrun
 
 PACKAGE = Path(elrun.__file__).parent
 TREE = Path(__file__).parent.parent
-ROOMS = ["launcher", "agent", "rendezvous"]  # an import may only point from left to right
+HOUSES = ["launcher", "agent", "rendezvous"]  # an import may only point from left to right
+# The floors of each, the top one first: an import between rooms points downwards, and rooms on one
+# floor don't know each other. Modules that stand in no room are the top floor of `launcher` and the
+# bottom floor of the others.
+FLOORS = {
+    "launcher": [{"launcher"}, {"plan"}, {"commandline"}, {"terminal"}],
+    "agent": [
+        {"elastic"},
+        {"workers_store"},
+        {"monitoring", "preload"},
+        {"processes"},
+        {"output", "workers"},
+        {"timers", "hardware", "failures", "events"},
+        {"system"},
+        {"agent"},
+    ],
+    "rendezvous": [
+        {"backends"},
+        {"node"},
+        {"liveness"},
+        {"stores/etcd", "stores/tcp", "stores/server"},
+        {"stores"},
+        {"protocol"},
+        {"api"},
+        {"network"},
+        {"rendezvous"},
+    ],
+}
 
 # Who may import it, or call it: files, or a room and all that is in it.
 USERS_OF = {
-    "click": {"launcher/help.py"},
-    "rich": {"launcher/summary.py"},
-    "torch": {"rendezvous/c10d.py", "agent/store_host_main.py"},
+    "click": {"launcher/commandline/help.py"},
+    "rich": {"launcher/terminal/summary.py"},
+    "torch": {"rendezvous/stores/tcp/reach.py", "agent/workers_store/host_main.py"},
     # A Python function's arguments and return values, between an agent and its own workers.
-    "pickle": {"agent/functions.py", "agent/worker_main.py"},
+    "pickle": {"agent/processes/function_context.py", "agent/processes/function_main.py"},
     "os.environ": {
-        "rendezvous/etcd_server.py",  # for programs of others: no part of elrun makes one
-        "launcher/config.py",  # the launcher's one reader
+        "rendezvous/stores/etcd/server.py",  # for programs of others: no part of elrun makes one
+        "launcher/commandline/environment.py",  # the launcher's one reader
         "__main__.py",  # where nothing may be imported: a signal came before the agent was there
-        "agent/environ.py",  # what workers inherit from the agent
-        "agent/error_file.py",  # in the worker
-        "agent/worker_main.py",  # in the worker
-        "rendezvous/c10d.py",  # whether torch's own log level is set, when torch is imported
+        "agent/preload/hook/sitecustomize.py",  # in the fork server and its workers
+        "agent/system/environ.py",  # what workers inherit from the agent
+        "agent/failures/record.py",  # in the worker
+        "agent/processes/function_main.py",  # in the worker
+        "rendezvous/stores/tcp/reach.py",  # whether torch's log level is set, when it is imported
     },
     "time.sleep": set(),
     "assert": set(),
 }
+# Scripts that run in a worker, put there by their paths and not imported from the package.
+HOOKS = {("agent", "preload/hook")}
 FORBIDDEN_EVERYWHERE = {"cloudpickle", "dill", "marshal", "shelve"}
 
 
@@ -50,6 +80,15 @@ class Module:
     @property
     def room(self):
         return self.place.rpartition("/")[0]
+
+    @property
+    def house(self):
+        return self.place.partition("/")[0]
+
+    @property
+    def is_door(self):
+        """Whether it is a package's ``__init__``, which names what stands in the rooms below."""
+        return self.place.endswith("__init__.py")
 
     @cached_property
     def imports(self):
@@ -88,16 +127,57 @@ def read(path):
     return Module(place, ast.parse(path.read_text(), place))
 
 
-MODULES = [read(path) for path in sorted([*PACKAGE.glob("*.py"), *PACKAGE.glob("*/*.py")])]
+MODULES = [read(path) for path in sorted(PACKAGE.rglob("*.py"))]
 
 
-def users_of(name):
+PLACES = {module.place for module in MODULES}
+
+
+def room_of(imported):
+    """Return the house and the room of an imported name: ``elrun.agent.system.pidfd.wait``."""
+    parts = imported.split(".")[1:]
+    while parts and f"{'/'.join(parts)}.py" not in PLACES:
+        parts.pop()
+    if not parts:  # a package's own name, such as `elrun.agent`
+        return imported.split(".")[1], imported.split(".")[1]
+    return parts[0], "/".join(parts[1:-1]) or parts[0]
+
+
+def arrows(modules):
+    """Return each import that leaves a module's room: its place, its room, and the other room."""
+    return {
+        (module.place, module.house, module.room.partition("/")[2] or module.house, *room_of(name))
+        for module in modules
+        for name in module.imports
+        if not module.is_door and name.startswith("elrun.") and module.house in HOUSES
+    }
+
+
+def upward(modules):
+    """Return the imports that point upwards, or from one room to another on its floor."""
+    return {
+        f"{place} imports from {other_house}/{other}"
+        for place, house, room, other_house, other in arrows(modules)
+        if (house, room) != (other_house, other)
+        and (
+            HOUSES.index(house) > HOUSES.index(other_house)
+            or (house == other_house and floor(house, room) >= floor(house, other))
+        )
+    }
+
+
+def floor(house, room):
+    """Return the number of a room's floor, counted from the top."""
+    return next(number for number, rooms in enumerate(FLOORS[house]) if room in rooms)
+
+
+def users_of(name, modules=None):
     """Return the places that import or mention it."""
     os_spelling = {"os.environ": {"os.getenv", "os.environb"}}.get(name, set())
     names = {name, *os_spelling}
     return {
         module.place
-        for module in MODULES
+        for module in modules or MODULES
         if names & module.dotted_names
         or any(imported == name or imported.startswith(name + ".") for imported in module.imports)
     }
@@ -105,25 +185,49 @@ def users_of(name):
 
 def test_the_reader_sees_the_whole_package():
     """Each room is there and has modules: the other tests can fail."""
-    assert set(ROOMS) <= {module.room for module in MODULES}
-    assert "elrun.agent.failure.ProcessFailure" in {
+    assert set(HOUSES) <= {module.house for module in MODULES}
+    assert "elrun.agent.failures.failure.ProcessFailure" in {
         imported for module in MODULES for imported in module.imports
     }
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_imports_point_from_launcher_to_agent_to_rendezvous(room):
-    """A room imports itself and the rooms below it, never one above."""
-    below = {*ROOMS[ROOMS.index(room) :]}
-    wrong = {
-        f"{module.place} imports {imported}"
-        for module in MODULES
-        if module.room == room
-        for imported in module.imports
-        if imported.startswith("elrun.") and imported.split(".")[1] not in below
-    }
+def test_imports_point_downwards():
+    """From launcher to agent to rendezvous, and inside each from one floor to a lower one."""
+    assert set() == upward(MODULES)
 
-    assert set() == wrong
+
+@pytest.mark.parametrize(
+    ("place", "text"),
+    [
+        ("rendezvous/network/planted.py", "from ...agent.elastic.policy import next_step"),
+        ("agent/system/planted.py", "from ..processes.guardian import Guardian"),
+        ("agent/hardware/planted.py", "def late():\n    from ..events.model import Event"),
+        ("rendezvous/protocol/planted.py", "from ..stores.memory import MemoryStore"),
+        ("agent/workers/planted.py", "from ..output import lines"),
+    ],
+)
+def test_an_import_upwards_is_seen(place, text):
+    """Wherever in a file it stands, and however it is spelt."""
+    assert 1 == len(upward([Module(place, ast.parse(text))]))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["import torch", "def late():\n    from torch.distributed import TCPStore", "import torch._C"],
+)
+def test_an_import_of_torch_is_seen(text):
+    """No agent imports it."""
+    planted = Module("agent/system/planted.py", ast.parse(text))
+
+    assert {planted.place} == users_of("torch", [planted])
+
+
+def test_every_room_has_a_floor():
+    """A new room must be put somewhere."""
+    rooms = {(module.house, module.room.partition("/")[2] or module.house) for module in MODULES}
+    with_floors = {(house, room) for house in HOUSES for floor in FLOORS[house] for room in floor}
+
+    assert set() == {each for each in rooms if each[0] in HOUSES} - with_floors - HOOKS
 
 
 def test_rooms_import_each_other_relatively():
@@ -164,24 +268,28 @@ def test_the_package_list_names_every_folder():
     tomllib = pytest.importorskip("tomllib", reason="tomllib came with Python 3.11")
     setuptools = tomllib.loads((TREE / "pyproject.toml").read_text())["tool"]["setuptools"]
     folders = {"elrun": "src/elrun"} | {
-        f"elrun.{init.parent.name}": init.parent.name for init in TREE.glob("*/__init__.py")
+        "elrun." + init.parent.relative_to(TREE).as_posix().replace("/", "."): (
+            init.parent.relative_to(TREE).as_posix()
+        )
+        for house in HOUSES
+        for init in (TREE / house).rglob("__init__.py")
     }
 
     assert folders == setuptools["package-dir"]
     assert sorted(folders) == sorted(setuptools["packages"])
-    assert set(ROOMS) == {folder for folder in folders.values() if "/" not in folder}
+    assert set(HOUSES) == {folder for folder in folders.values() if "/" not in folder}
 
 
 @needs_tree
 def test_what_is_tested_is_what_is_in_the_tree():
     """An old install would let every test pass on yesterday's code."""
-    in_tree = {"": TREE / "src/elrun", **{room: TREE / room for room in ROOMS}}
+    in_tree = {"": TREE / "src/elrun", **{house: TREE / house for house in HOUSES}}
     stale = {
-        f"{room}/{path.name}"
-        for room, folder in in_tree.items()
-        for path in folder.glob("*.py")
-        if not (PACKAGE / room / path.name).exists()
-        or (PACKAGE / room / path.name).read_bytes() != path.read_bytes()
+        installed.as_posix()
+        for house, folder in in_tree.items()
+        for path in folder.rglob("*.py")
+        for installed in [PACKAGE / house / path.relative_to(folder)]
+        if not installed.exists() or installed.read_bytes() != path.read_bytes()
     }
 
     assert set() == stale

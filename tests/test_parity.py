@@ -10,10 +10,10 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
-from elrun.agent.environment import worker_environment
-from elrun.agent.worker import WorkerGroup, WorkerSpec
-from elrun.launcher.exit_codes import ExitCode
-from elrun.launcher.options import OPTIONS
+from elrun.agent.workers.environment import worker_environment
+from elrun.agent.workers.worker import WorkerGroup, WorkerSpec
+from elrun.launcher.commandline.options import OPTIONS
+from elrun.launcher.terminal.exit_codes import ExitCode
 
 TESTS = Path(__file__).parent
 PAGE = (TESTS.parent / "docs/parity.md").read_text()

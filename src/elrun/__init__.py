@@ -5,24 +5,24 @@ The public names below are loaded when they are first used, so that ``import elr
 
 TYPE_CHECKING = False  # typing takes longer than all else before the command handles SIGINT
 if TYPE_CHECKING:
-    from .agent.error_file import record
-    from .launcher.config import LaunchConfig
+    from .agent.failures.record import record
+    from .launcher.commandline.version import __version__ as __version__
     from .launcher.launch import elastic_launch, launch_agent
-    from .launcher.version import __version__ as __version__
+    from .launcher.plan.config import LaunchConfig
 
 __all__ = ["LaunchConfig", "elastic_launch", "launch_agent", "record"]
 
 _HOME_OF = {
-    "LaunchConfig": ".launcher.config",
+    "LaunchConfig": ".launcher.plan.config",
     "elastic_launch": ".launcher.launch",
     "launch_agent": ".launcher.launch",
-    "record": ".agent.error_file",
-    "__version__": ".launcher.version",
+    "record": ".agent.failures.record",
+    "__version__": ".launcher.commandline.version",
 }
 
 
 def __getattr__(name: str) -> object:
-    from .rendezvous.lazily import names_elsewhere  # noqa: PLC0415  see above
+    from .rendezvous.lazy import names_elsewhere  # noqa: PLC0415  see above
 
     return names_elsewhere(__name__, __name__, _HOME_OF)[0](name)
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from types import FrameType
     from typing import Any, NoReturn
 
-    from .launcher.config import LaunchConfig
+    from .launcher.plan.config import LaunchConfig
 
 
 _LAST_WORDS_S = 1.0
@@ -54,7 +54,7 @@ class _SignalsAroundTheAgent:
         """Give back the signals that the agent will not handle."""
         import signal  # noqa: PLC0415
 
-        from .agent.signals import parse_signals  # noqa: PLC0415  `--help` needs none
+        from .agent.system.signals import parse_signals  # noqa: PLC0415  `--help` needs none
 
         for number in self._previous.keys() - set(parse_signals(names)):
             signal.signal(number, self._previous.pop(number))
@@ -130,7 +130,7 @@ def main() -> NoReturn:
             signals.ignore()
 
     code = run(sys.argv[1:], launch)
-    from .launcher.last_acts import end_process  # noqa: PLC0415  this module's import stays free
+    from .launcher.terminal.last_acts import end_process  # noqa: PLC0415  this module's import stays free
 
     end_process(code)
 
@@ -138,7 +138,7 @@ def main() -> NoReturn:
 def _launch(
     config: LaunchConfig, entrypoint: Callable[..., Any] | str, args: list[Any]
 ) -> dict[int, Any]:
-    from .agent.parent_death import OrphanAdoption  # noqa: PLC0415  `--help` needs none
+    from .agent.system.prctl import OrphanAdoption  # noqa: PLC0415  `--help` needs none
     from .launcher.launch import launch_agent  # noqa: PLC0415
 
     OrphanAdoption.of_this_process().is_of_agent_alone = True

@@ -1,9 +1,9 @@
 """An agent whose workers are in memory, and rounds of one node that follow a script."""
 
 from elrun.agent import SimpleElasticAgent, WorkerSpec, WorkerState
-from elrun.agent.failure import ProcessFailure
-from elrun.agent.worker import RunResult
-from elrun.rendezvous.handler import (
+from elrun.agent.failures.failure import ProcessFailure
+from elrun.agent.workers.worker import RunResult
+from elrun.rendezvous.api.handler import (
     Placement,
     RendezvousHandler,
     RendezvousInfo,

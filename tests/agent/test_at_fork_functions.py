@@ -28,7 +28,7 @@ sys.path.insert(0, {kit!r})
 import multiprocessing
 from multiprocessing.shared_memory import SharedMemory
 import worker_kit
-from elrun.agent.processes import start_processes
+from elrun.agent.processes.start import start_processes
 {hook}
 def work(queue, size):
     memory = SharedMemory(create=True, size=size)  # the tracker hears of it
@@ -53,7 +53,7 @@ if __name__ == "__main__":
 # Both are closed in the child: the pipe that its standard output is to be, and one to inherit.
 HAND_PIPES = """
 import os
-from elrun.agent.executing import Executor
+from elrun.agent.processes.executor import Executor
 
 def close_all():
     for fd in (*out, *more):
@@ -72,7 +72,7 @@ print(failures, os.read(out[0], 99), os.read(more[0], 99))
 
 CLOSE_EVERYTHING = """
 import os
-from elrun.agent.executing import Executor
+from elrun.agent.processes.executor import Executor
 
 os.register_at_fork(after_in_child=lambda: os.closerange(3, 1000))
 executor = Executor()

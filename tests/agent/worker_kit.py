@@ -8,8 +8,8 @@ import sys
 import time
 from pathlib import Path
 
-from elrun.agent.logs import LogsDest, LogsSpecs
-from elrun.agent.processes import start_processes
+from elrun.agent.output.specs import LogsDest, LogsSpecs
+from elrun.agent.processes.start import start_processes
 
 PATIENCE_S = 30
 

@@ -7,9 +7,9 @@ import subprocess
 from contextlib import suppress
 from http.client import HTTPConnection, HTTPException
 
-from elrun.rendezvous.addresses import Endpoint
-from elrun.rendezvous.etcd_server import _find_binary
-from elrun.rendezvous.ports import PortClaim
+from elrun.rendezvous.network.addresses import Endpoint
+from elrun.rendezvous.network.ports import PortClaim
+from elrun.rendezvous.stores.etcd.server import _find_binary
 
 MEMBERS = 3
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from elrun.rendezvous.etcd_server import EtcdServer
-from elrun.rendezvous.ports import PortClaim
+from elrun.rendezvous.network.ports import PortClaim
+from elrun.rendezvous.stores.etcd.server import EtcdServer
 
 TOKEN = "ELRUN_TEST_JOB"
 HERE = Path(__file__).parent

@@ -6,7 +6,7 @@ It runs where accelerate is installed (``pip install accelerate``).
 import importlib.util
 
 import pytest
-from elrun.rendezvous.ports import PortClaim
+from elrun.rendezvous.network.ports import PortClaim
 
 pytestmark = [
     pytest.mark.integration,

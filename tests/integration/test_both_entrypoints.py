@@ -6,7 +6,7 @@ import socket
 from pathlib import Path
 
 import pytest
-from elrun.rendezvous.etcd_server import EtcdServer
+from elrun.rendezvous.stores.etcd.server import EtcdServer
 
 pytestmark = pytest.mark.integration
 

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from elrun.rendezvous.etcd_server import _find_binary
+from elrun.rendezvous.stores.etcd.server import _find_binary
 from journal_kit import read_steps
 from network_kit import Network, why_no_namespaces
 

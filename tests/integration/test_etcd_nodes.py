@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from elrun.rendezvous.etcd_server import EtcdServer
+from elrun.rendezvous.stores.etcd.server import EtcdServer
 from job_kit import RunningJob
 
 pytestmark = pytest.mark.integration

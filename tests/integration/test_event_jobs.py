@@ -306,7 +306,7 @@ def test_a_job_without_handler_imports_nothing_of_it(elrun, script):
 
     imported = {line.rpartition("|")[2].strip() for line in err.splitlines()}
     assert 0 == code
-    assert "elrun.agent.agent" in imported
+    assert "elrun.agent.elastic.agent" in imported
     assert set() == imported & {
         f"elrun.agent.{name}"
         for name in ("background", "event_file", "event_handlers", "events", "metrics")

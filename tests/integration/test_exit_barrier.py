@@ -3,7 +3,7 @@
 import subprocess
 
 import pytest
-from elrun.rendezvous.etcd_server import EtcdServer
+from elrun.rendezvous.stores.etcd.server import EtcdServer
 
 pytestmark = pytest.mark.integration
 

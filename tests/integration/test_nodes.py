@@ -6,9 +6,9 @@ import signal
 import threading
 
 import pytest
-from elrun.rendezvous.addresses import parse_endpoint
-from elrun.rendezvous.c10d import Reach
-from elrun.rendezvous.keys import RunKeys
+from elrun.rendezvous.network.addresses import parse_endpoint
+from elrun.rendezvous.protocol.keys import RunKeys
+from elrun.rendezvous.stores.tcp.reach import Reach
 from job_kit import can_connect, until
 
 pytestmark = pytest.mark.integration

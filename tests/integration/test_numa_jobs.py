@@ -3,7 +3,7 @@
 import os
 
 import pytest
-from elrun.agent.worker import UsageError
+from elrun.agent.workers.worker import UsageError
 from elrun.launcher import LaunchConfig, elastic_launch
 
 pytestmark = pytest.mark.integration

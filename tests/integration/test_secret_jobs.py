@@ -5,15 +5,15 @@ import threading
 from pathlib import Path
 
 import pytest
-from elrun.rendezvous.addresses import parse_endpoint
-from elrun.rendezvous.c10d import Reach
-from elrun.rendezvous.etcd_server import EtcdServer
-from elrun.rendezvous.etcd_settings import etcd_settings
-from elrun.rendezvous.etcd_v3 import EtcdV3Store
-from elrun.rendezvous.etcd_v3_client import Gateway
-from elrun.rendezvous.handler import RendezvousConnectionError
-from elrun.rendezvous.keys import RunKeys
-from elrun.rendezvous.parameters import RendezvousParameters
+from elrun.rendezvous.api.parameters import RendezvousParameters
+from elrun.rendezvous.errors import RendezvousConnectionError
+from elrun.rendezvous.network.addresses import parse_endpoint
+from elrun.rendezvous.protocol.keys import RunKeys
+from elrun.rendezvous.stores.etcd.server import EtcdServer
+from elrun.rendezvous.stores.etcd.settings import etcd_settings
+from elrun.rendezvous.stores.etcd.v3 import EtcdV3Store
+from elrun.rendezvous.stores.etcd.v3_client import Gateway
+from elrun.rendezvous.stores.tcp.reach import Reach
 
 pytestmark = pytest.mark.integration
 

@@ -8,10 +8,10 @@ import signal
 import time
 
 import pytest
-from elrun.agent.executing import StartWait
-from elrun.agent.logs import DefaultLogsSpecs
-from elrun.agent.pidfd import wait_briefly
-from elrun.agent.processes import start_processes
+from elrun.agent.output.specs import DefaultLogsSpecs
+from elrun.agent.processes.executor import StartWait
+from elrun.agent.processes.start import start_processes
+from elrun.agent.system.pidfd import wait_briefly
 from job_kit import until
 
 pytestmark = pytest.mark.integration

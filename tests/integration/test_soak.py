@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 import pytest
-from elrun.rendezvous.etcd_server import EtcdServer
+from elrun.rendezvous.stores.etcd.server import EtcdServer
 from job_kit import can_connect
 from journal_kit import read_lines, read_steps
 

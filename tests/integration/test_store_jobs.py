@@ -8,8 +8,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-from elrun.rendezvous.etcd_server import EtcdServer
-from elrun.rendezvous.ports import free_port
+from elrun.rendezvous.network.ports import free_port
+from elrun.rendezvous.stores.etcd.server import EtcdServer
 
 pytestmark = pytest.mark.integration
 

@@ -6,7 +6,7 @@ import signal
 from http.client import HTTPConnection
 
 import pytest
-from elrun.rendezvous.etcd_server import EtcdServer
+from elrun.rendezvous.stores.etcd.server import EtcdServer
 
 pytestmark = pytest.mark.integration
 

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.integration
 PROGRAM = """
 import contextlib, resource, socket, sys, threading
 from elrun import LaunchConfig, elastic_launch
-from elrun.agent.signals import SignalException
+from elrun.agent.system.signals import SignalException
 
 script, ready, is_greedy = sys.argv[1:]
 resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))

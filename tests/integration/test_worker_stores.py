@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from elrun.rendezvous.ports import free_port
+from elrun.rendezvous.network.ports import free_port
 
 pytestmark = pytest.mark.integration
 

@@ -1,11 +1,11 @@
 """What the tests of the command line share."""
 
 import pytest
-from elrun.launcher.command import parse
-from elrun.launcher.compose import compose
-from elrun.launcher.config import Environment
-from elrun.launcher.devices import Count
-from elrun.launcher.given import Refusal
+from elrun.agent.hardware.devices import Count
+from elrun.launcher.commandline.arguments import Refusal
+from elrun.launcher.commandline.environment import Environment
+from elrun.launcher.commandline.parse import parse
+from elrun.launcher.plan.plan import compose
 
 BACKENDS = ["c10d", "etcd", "etcd-v2", "etcd-v3", "standalone", "static"]
 

@@ -3,13 +3,13 @@
 import os
 
 import pytest
-from elrun.agent.gpus import Gpu
-from elrun.launcher.devices import (
+from elrun.agent.hardware.devices import (
     Devices,
     count_workers,
     count_xpu_files,
     read_devices,
 )
+from elrun.agent.hardware.gpus import Gpu
 
 GPUS = [Gpu("GPU-aa11"), Gpu("GPU-bb22"), Gpu("GPU-bb33"), Gpu("GPU-cc44")]
 

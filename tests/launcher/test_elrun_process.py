@@ -156,7 +156,7 @@ def test_exit_functions_have_a_bounded_time():
     """One that hangs keeps neither the exit code nor the process back."""
     program = (
         "import atexit, threading\n"
-        "from elrun.launcher.last_acts import end_process\n"
+        "from elrun.launcher.terminal.last_acts import end_process\n"
         "atexit.register(threading.Event().wait)\n"
         "end_process(3, within_s=0.1)"
     )
@@ -168,7 +168,7 @@ def test_a_thread_that_is_to_be_waited_for_has_a_bounded_time_too():
     """Python itself would wait for ever."""
     program = (
         "import threading\n"
-        "from elrun.launcher.last_acts import end_process\n"
+        "from elrun.launcher.terminal.last_acts import end_process\n"
         "threading.Thread(target=threading.Event().wait).start()\n"
         "end_process(3, within_s=0.1)"
     )
@@ -202,7 +202,7 @@ def test_an_interrupt_while_elrun_is_still_loaded_is_told_in_one_line(run):
 
         class CtrlC:
             def find_spec(self, name, path=None, target=None):
-                if name == "elrun.launcher.command":
+                if name == "elrun.launcher.commandline.parse":
                     raise KeyboardInterrupt
 
         sys.meta_path.insert(0, CtrlC())
@@ -220,8 +220,8 @@ def test_an_interrupt_while_elrun_is_still_loaded_is_told_in_one_line(run):
         "contextlib",
         "elrun.launcher",
         "elrun.launcher.cli",
-        "elrun.agent.signals",
-        "elrun.agent.local",
+        "elrun.agent.system.signals",
+        "elrun.agent.elastic.local",
     ],
 )
 def test_an_interrupt_in_the_middle_of_any_import_is_one_line(run, module):

@@ -4,11 +4,11 @@ import itertools
 import threading
 
 import pytest
-from elrun.rendezvous.addresses import parse_endpoint
-from elrun.rendezvous.c10d import Reach
-from elrun.rendezvous.etcd_server import EtcdServer
-from elrun.rendezvous.memory import MemoryStore
-from elrun.rendezvous.store_server import StoreServer
+from elrun.rendezvous.network.addresses import parse_endpoint
+from elrun.rendezvous.stores.etcd.server import EtcdServer
+from elrun.rendezvous.stores.memory import MemoryStore
+from elrun.rendezvous.stores.server.server import StoreServer
+from elrun.rendezvous.stores.tcp.reach import Reach
 from etcd_kit import EtcdClients
 from round_kit import AllGuests, Job, ServerClients, SignedClients, TcpClients
 

@@ -1,11 +1,11 @@
 """Stores over a real etcd, each test in a part of its own."""
 
-from elrun.rendezvous.etcd_settings import etcd_settings
-from elrun.rendezvous.etcd_v2 import EtcdV2Store
-from elrun.rendezvous.etcd_v2_client import Member
-from elrun.rendezvous.etcd_v3 import EtcdV3Store
-from elrun.rendezvous.etcd_v3_client import Gateway
-from elrun.rendezvous.parameters import RendezvousParameters
+from elrun.rendezvous.api.parameters import RendezvousParameters
+from elrun.rendezvous.stores.etcd.settings import etcd_settings
+from elrun.rendezvous.stores.etcd.v2 import EtcdV2Store
+from elrun.rendezvous.stores.etcd.v2_client import Member
+from elrun.rendezvous.stores.etcd.v3 import EtcdV3Store
+from elrun.rendezvous.stores.etcd.v3_client import Gateway
 
 KINDS = {"etcd-v2": (EtcdV2Store, Member), "etcd-v3": (EtcdV3Store, Gateway)}
 RUN = "run/it"

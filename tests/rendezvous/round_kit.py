@@ -5,16 +5,16 @@ import threading
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 
-from elrun.rendezvous.c10d import TcpStore
-from elrun.rendezvous.handler import NodeProfile, Verdict, VerdictKind
-from elrun.rendezvous.parameters import RendezvousParameters
-from elrun.rendezvous.rounds import RoundRendezvous
-from elrun.rendezvous.signing import Secret, SignedStore
-from elrun.rendezvous.store import Connection
-from elrun.rendezvous.store_client import StoreClient, shake_hands
-from elrun.rendezvous.store_guests import Admitted
-from elrun.rendezvous.store_wire import Hello
-from elrun.rendezvous.timing import Timing
+from elrun.rendezvous.api.handler import NodeProfile, Verdict, VerdictKind
+from elrun.rendezvous.api.parameters import RendezvousParameters
+from elrun.rendezvous.node.rendezvous import RoundRendezvous
+from elrun.rendezvous.protocol.timing import Timing
+from elrun.rendezvous.stores.server.client import StoreClient, shake_hands
+from elrun.rendezvous.stores.server.guests import Admitted
+from elrun.rendezvous.stores.server.wire import Hello
+from elrun.rendezvous.stores.signed import Secret, SignedStore
+from elrun.rendezvous.stores.store import Connection
+from elrun.rendezvous.stores.tcp.reach import TcpStore
 
 PATIENCE_S = 30
 # A last call and a join timeout that no test lives to see; tests that need one shorten it.

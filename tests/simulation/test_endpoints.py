@@ -1,7 +1,7 @@
 """Several endpoints as the simulator has them: when its witness may take it that all is settled."""
 
 import pytest
-from elrun.rendezvous.records import Limits, Roster
+from elrun.rendezvous.protocol.records import Limits, Roster
 from simulator.history import History
 from simulator.world import Machine
 

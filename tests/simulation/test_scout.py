@@ -1,12 +1,12 @@
 """The scout, which looks for the others while a node waits: when it may take it elsewhere."""
 
 import pytest
-from elrun.rendezvous.access import Access
-from elrun.rendezvous.entry import enter_run
-from elrun.rendezvous.handler import RendezvousConnectionError
-from elrun.rendezvous.keys import RunKeys
-from elrun.rendezvous.memory import MemoryStore
-from elrun.rendezvous.store import Connection
+from elrun.rendezvous.errors import RendezvousConnectionError
+from elrun.rendezvous.node.entry import enter_run
+from elrun.rendezvous.node.store_session import Access
+from elrun.rendezvous.protocol.keys import RunKeys
+from elrun.rendezvous.stores.memory import MemoryStore
+from elrun.rendezvous.stores.store import Connection
 from simulator.stand_ins import simulated_machines
 from simulator.world import Machine, World
 

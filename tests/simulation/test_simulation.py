@@ -6,9 +6,9 @@ import subprocess
 import sys
 
 import pytest
-from elrun.rendezvous import rounds
-from elrun.rendezvous.carrying import carry_over
-from elrun.rendezvous.round import DOOR
+from elrun.rendezvous.node import rendezvous as rounds
+from elrun.rendezvous.node.migrate import carry_over
+from elrun.rendezvous.protocol.round import DOOR
 from simulator.connection import EtcdConnection, TcpConnection
 from simulator.history import History
 from simulator.runner import replay

@@ -6,7 +6,7 @@ moment, all wait, and when it is away for long, they give up. A TCPStore neither
 anything and keeps the order of what is sent; but a connection that breaks is lost for good.
 """
 
-from elrun.rendezvous.handler import RendezvousConnectionError
+from elrun.rendezvous.errors import RendezvousConnectionError
 
 from .request import REQUEST_S, Request, Unanswered, Wait
 

@@ -7,9 +7,9 @@ decided by the real ``Succession``; what stands here is what it finds at each en
 
 from collections import Counter
 
-from elrun.rendezvous.handler import RendezvousConnectionError, RendezvousTimeoutError
-from elrun.rendezvous.store import Connection as StoreInReach
-from elrun.rendezvous.succession import Succession
+from elrun.rendezvous.errors import RendezvousConnectionError, RendezvousTimeoutError
+from elrun.rendezvous.stores.store import Connection as StoreInReach
+from elrun.rendezvous.stores.tcp.endpoints import Succession
 
 from .facts import Violation
 from .sites import is_common_round

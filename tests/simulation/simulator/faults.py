@@ -7,8 +7,8 @@ gets far enough to meet the rarer accidents.
 import enum
 from dataclasses import dataclass
 
-from elrun.rendezvous.records import Limits
-from elrun.rendezvous.timing import Timing
+from elrun.rendezvous.protocol.records import Limits
+from elrun.rendezvous.protocol.timing import Timing
 
 DELAY_S = 2.0
 

@@ -3,8 +3,8 @@
 import traceback
 from dataclasses import dataclass
 
-from elrun.agent.worker import WorkerState
-from elrun.rendezvous.signing import Secret
+from elrun.agent.workers.worker import WorkerState
+from elrun.rendezvous.stores.signed import Secret
 
 from .connection import EtcdConnection, TcpConnection
 from .endpoints import Endpoints

@@ -1,11 +1,11 @@
 """One node: the real agent's loop and the real rendezvous, over simulated workers and a store."""
 
-from elrun.agent.agent import SimpleElasticAgent
-from elrun.agent.signals import SignalException
-from elrun.agent.worker import RunResult, WorkerSpec, WorkerState
-from elrun.rendezvous.handler import RendezvousConnectionError, RendezvousError
-from elrun.rendezvous.parameters import RendezvousParameters
-from elrun.rendezvous.rounds import RoundRendezvous
+from elrun.agent.elastic.agent import SimpleElasticAgent
+from elrun.agent.system.signals import SignalException
+from elrun.agent.workers.worker import RunResult, WorkerSpec, WorkerState
+from elrun.rendezvous.api.parameters import RendezvousParameters
+from elrun.rendezvous.errors import RendezvousConnectionError, RendezvousError
+from elrun.rendezvous.node.rendezvous import RoundRendezvous
 
 from .world import Machine
 

@@ -2,7 +2,7 @@
 
 import functools
 
-from elrun.rendezvous.handler import RendezvousConnectionError
+from elrun.rendezvous.errors import RendezvousConnectionError
 
 from .faults import Fate
 

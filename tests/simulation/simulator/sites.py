@@ -1,7 +1,7 @@
 """Where the run's store is when it has one place only, which may be a machine of its own."""
 
-from elrun.rendezvous.handler import RendezvousConnectionError
-from elrun.rendezvous.store import Connection as StoreInReach
+from elrun.rendezvous.errors import RendezvousConnectionError
+from elrun.rendezvous.stores.store import Connection as StoreInReach
 
 from .witness import Witness
 

@@ -11,8 +11,8 @@ import sys
 import threading
 import types
 
-from elrun.agent import agent
-from elrun.rendezvous import rounds
+from elrun.agent.elastic import agent
+from elrun.rendezvous.node import rendezvous as rounds
 
 from . import world as _world
 

@@ -1,6 +1,6 @@
 """What befalls the nodes, the way to the store and the store, when the plan says so."""
 
-from elrun.agent.worker import WorkerState
+from elrun.agent.workers.worker import WorkerState
 
 from .faults import Mishap
 

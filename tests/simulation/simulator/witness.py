@@ -5,15 +5,15 @@ nodes do, and all else from the first value that was written. Its own reckoning 
 one thing that it shares with the protocol.
 """
 
-from elrun.rendezvous.handler import (
+from elrun.rendezvous.api.handler import VerdictKind
+from elrun.rendezvous.errors import (
     RendezvousClosedError,
     RendezvousConnectionError,
     RendezvousGracefulExitError,
     RendezvousTimeoutError,
-    VerdictKind,
 )
-from elrun.rendezvous.round import DOOR, places_of
-from elrun.rendezvous.wire import read_forming, read_node, read_roster, read_verdict
+from elrun.rendezvous.protocol.round import DOOR, places_of
+from elrun.rendezvous.protocol.wire import read_forming, read_node, read_roster, read_verdict
 
 from .facts import Round, Violation
 from .keys import parse

@@ -2,8 +2,8 @@
 
 import logging
 
-from elrun.rendezvous.round import DOOR
-from elrun.rendezvous.wire import read_forming, read_node, read_roster, read_verdict
+from elrun.rendezvous.protocol.round import DOOR
+from elrun.rendezvous.protocol.wire import read_forming, read_node, read_roster, read_verdict
 
 from .keys import parse
 

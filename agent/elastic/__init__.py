@@ -1,0 +1,1 @@
+"""The agent's loop, and what it decides."""

@@ -1,0 +1,483 @@
+"""The agent's loop, as a template: keep a worker group running through rounds.
+
+``SimpleElasticAgent`` knows when workers are started, stopped and started again. What a worker is,
+a subclass says with four methods: ``_start_workers``, ``_stop_workers``, ``_monitor_workers`` and
+``_shutdown``. One that can be told of changes also overrides ``_wait_for_change``; otherwise the
+loop looks every ``monitor_interval`` seconds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import signal
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+from ...rendezvous.api.handler import (
+    NodeProfile,
+    RendezvousInfo,
+    RoundHandler,
+    Verdict,
+    VerdictKind,
+)
+from ...rendezvous.api.parameters import truth_of
+from ...rendezvous.backends.polled import PolledRounds
+from ...rendezvous.errors import (
+    RendezvousClosedError,
+    RendezvousConnectionError,
+    RendezvousError,
+    RendezvousGracefulExitError,
+)
+from ..failures.failure import ProcessFailure
+from ..older_steps import call_shutdown
+from ..system.environ import inherited_environment
+from ..system.signals import SignalException
+from ..workers.ranks import RankSpan, _RoleInstanceInfo, agree_on_span, identical_span
+from ..workers.worker import RunResult, Worker, WorkerGroup, WorkerSpec, WorkerState
+from .event_recording import Recording
+from .metric_recording import Measuring, measured, publishing_metrics
+from .policy import Step, next_step
+
+log = logging.getLogger(__name__)
+
+DEFAULT_ROLE = "default"
+
+_T = TypeVar("_T")
+
+_FAREWELL_S = 1.0
+_STOPPED_BY = "stopped by signal"
+_LEAST_ANSWER_S = 10.0
+
+
+class ElasticAgent(ABC):
+    """What keeps workers running on a node, or on behalf of one."""
+
+    @abstractmethod
+    def run(self, role: str = DEFAULT_ROLE) -> RunResult:
+        """Run the workers to their end, through all restarts, and return how it went."""
+
+    @abstractmethod
+    def get_worker_group(self, role: str = DEFAULT_ROLE) -> WorkerGroup:
+        """Return the worker group; it changes while the agent runs."""
+
+
+class SimpleElasticAgent(Recording, Measuring, ElasticAgent):
+    """The loop for one worker group of one role.
+
+    Args:
+        spec: What to run.
+        exit_barrier_timeout: Seconds that a node whose workers have succeeded waits for the others.
+        shutdown_timeout: Seconds that workers have between a signal and SIGKILL.
+        environ: The agent's environment; by default that of this process.
+    """
+
+    def __init__(
+        self,
+        spec: WorkerSpec,
+        exit_barrier_timeout: float = 300,
+        shutdown_timeout: float = 30,
+        *,
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
+        self._worker_group = WorkerGroup(spec)
+        self._remaining_restarts = spec.max_restarts
+        self._store: Any = None
+        self._exit_barrier_timeout = exit_barrier_timeout
+        self._shutdown_timeout = shutdown_timeout
+        self._total_execution_time = 0
+        self._failed_at = 0.0
+        self._round: int | None = None
+        self._late_words = ""
+        self._environ = inherited_environment() if environ is None else environ
+        self._open_event_log()
+        handler = spec.rdzv_handler
+        self._rounds = handler if isinstance(handler, RoundHandler) else PolledRounds(handler)
+        self._change = threading.Event()
+        self._rounds.subscribe(self._change.set)
+
+    def get_worker_group(self, role: str = DEFAULT_ROLE) -> WorkerGroup:  # noqa: ARG002  one role
+        """Return the worker group itself, whatever the role."""
+        return self._worker_group
+
+    # What a subclass fills in.
+
+    @abstractmethod
+    def _start_workers(self, worker_group: WorkerGroup) -> dict[int, Any]:
+        """Start the group's workers and return the id of each by local rank."""
+
+    @abstractmethod
+    def _stop_workers(self, worker_group: WorkerGroup) -> None:
+        """Stop the group's workers, in whatever state they are."""
+
+    @abstractmethod
+    def _monitor_workers(self, worker_group: WorkerGroup) -> RunResult:
+        """Return how the workers stand now, without waiting."""
+
+    @abstractmethod
+    def _shutdown(self, death_sig: signal.Signals = signal.SIGTERM, timeout: float = 30) -> None:
+        """Stop the workers for good and give everything back.
+
+        Args:
+            death_sig: The signal that they get first.
+            timeout: Seconds until SIGKILL.
+        """
+
+    @property
+    def _watch_interval(self) -> float | None:
+        """Longest time in seconds between two looks at the workers; None: changes are told."""
+        return self._worker_group.spec.monitor_interval
+
+    def _wait_for_change(self, timeout_s: float | None) -> None:
+        """Return when a worker or the round may have changed, or after the time-out."""
+        self._change.wait(None if timeout_s is None else min(timeout_s, threading.TIMEOUT_MAX))
+        self._change.clear()
+
+    def _next_round(self) -> RendezvousInfo:
+        """Take part in the next round; block until it is sealed."""
+        return self._rounds.next_rendezvous()
+
+    def _ask(
+        self,
+        question: Callable[[], _T],
+        timeout_s: float | None = None,  # noqa: ARG002  nothing can end the call here
+    ) -> _T:
+        """Return what the rendezvous answers; a subclass may bound the time that it takes."""
+        return question()
+
+    def _describe_failure(self, result: RunResult) -> Verdict:
+        """Return the verdict by which the other nodes learn that a worker failed here."""
+        ranks = sorted(result.failures)
+        return Verdict(
+            VerdictKind.WORKER_FAILED,
+            by=self._group_rank,
+            reason=f"rank {ranks[0]} failed" if ranks else "workers are unhealthy",
+        )
+
+    def _conclude_failed_run(self, result: RunResult, verdict: Verdict | None) -> RunResult:
+        """Return the result of a failed job, after its workers were stopped."""
+        failures = dict(result.failures)
+        if not failures:
+            unknown = ProcessFailure(local_rank=-1, pid=0, exitcode=1, error_file="")
+            unknown.message = verdict.reason if verdict else "the workers are unhealthy"
+            failures[-1] = unknown
+        return RunResult(WorkerState.FAILED, failures=failures)
+
+    # The loop.
+
+    @publishing_metrics
+    @measured
+    def run(self, role: str = DEFAULT_ROLE) -> RunResult:
+        """Run the workers to their end, through all restarts.
+
+        Args:
+            role: Accepted for torchrun's sake; the spec names the role.
+
+        Raises:
+            SignalException: The agent was told to stop.
+            RendezvousError: The nodes could not meet, or the store was lost.
+        """
+        started_at = time.monotonic()
+        death_sig, shutdown_timeout_s = signal.SIGTERM, self._shutdown_timeout
+        farewell: threading.Thread | None = None
+        try:
+            result = self._invoke_run(role)
+            self._total_execution_time = int(time.monotonic() - started_at)
+            self._record_metrics(result)
+            self._record_worker_events(result)
+            self._last_look = None
+            return result  # noqa: TRY300  what comes before belongs to it
+        except RendezvousGracefulExitError as error:
+            log.info("this node was not needed: %s", error)
+            return RunResult(WorkerState.SUCCEEDED)
+        except SignalException as error:
+            death_sig = error.sigval
+            farewell = self._say_farewell(
+                VerdictKind.NODE_LOST,
+                f"a node was stopped by {signal.Signals(error.sigval).name}",
+                {_STOPPED_BY: int(error.sigval)},
+            )
+            raise
+        except RendezvousError:
+            raise
+        except Exception as error:  # whatever it is, the other nodes must not wait for this one
+            farewell = self._say_farewell(VerdictKind.ABORTED, f"a node failed: {error}")
+            raise
+        finally:
+            call_shutdown(self._shutdown, death_sig, shutdown_timeout_s)
+            if farewell is not None:
+                farewell.join(_FAREWELL_S)
+            self._total_execution_time = int(time.monotonic() - started_at)
+            self._record_attempt_end()  # if an exception ended the run in the midst of one
+
+    def _invoke_run(self, role: str = DEFAULT_ROLE) -> RunResult:  # noqa: ARG002  the spec names it
+        group = self._worker_group
+        self._initialize_workers(group)
+        waited = False
+        result = self._look_at(group)
+        while True:  # look first, wait then: what a wake-up told may have come before the wait
+            result, verdict = self._hear_verdict(group, result)
+            step = next_step(result.state, verdict, self._usable_restarts, waited=waited)
+            if step is Step.REPORT_FAILURE:
+                verdict = self._report_failure(result)
+                step = next_step(result.state, verdict, self._usable_restarts)
+            waited = step is Step.WAIT_FOR_OTHERS
+            self._record_verdict(verdict, step)
+            match step:
+                case Step.WATCH:
+                    self._wait_for_change(self._watch_interval)
+                case Step.WAIT_FOR_OTHERS:
+                    self._exit_barrier()
+                case Step.FINISH:
+                    return result
+                case Step.RESTART | Step.REJOIN:
+                    self._tell_of_restart(step, verdict)
+                    self._record_attempt_end()
+                    self._remaining_restarts -= step is Step.RESTART
+                    self._restart_workers(group)
+                case Step.FAIL:
+                    self._failed_at = time.monotonic()
+                    self._stop_workers(group)
+                    group.state = WorkerState.FAILED
+                    failed = self._conclude_failed_run(result, verdict)
+                    self._end_run()
+                    return failed
+                case Step.LEAVE:
+                    raise RendezvousClosedError(
+                        f"run {self._rounds.get_run_id()!r} was aborted: "
+                        f"{verdict.reason if verdict else 'no reason was given'}"
+                    )
+                case _:
+                    raise RuntimeError(
+                        f"[{group.spec.role}] the workers are in state {result.state.value}: "
+                        "the agent can't tell what they do, so it stops them"
+                    )
+            if not waited:  # who has succeeded is not looked at again: it may be gone by now
+                result = self._look_at(group)
+
+    def _hear_verdict(
+        self, group: WorkerGroup, result: RunResult
+    ) -> tuple[RunResult, Verdict | None]:
+        """Return how the workers stand, and the round's verdict if there is one.
+
+        Raises:
+            RendezvousConnectionError: The store was lost while the workers run.
+        """
+        try:
+            return result, self._rounds.verdict()
+        except RendezvousConnectionError:
+            # What has succeeded stays so, whatever becomes of the store.
+            if result.state is not WorkerState.SUCCEEDED:
+                result = self._look_at(group)
+            if result.state is not WorkerState.SUCCEEDED:
+                raise
+            return result, None
+
+    def _look_at(self, group: WorkerGroup) -> RunResult:
+        result = self._monitor_workers(group)
+        group.state = result.state
+        self._last_look = result
+        self._put_role_metric("remaining_restarts", self._remaining_restarts)
+        self._put_role_metric(result.state.value.lower(), 1)
+        if result.state is WorkerState.HEALTHY:
+            self._rounds.look_for_waiting_nodes()
+        return result
+
+    def _report_failure(self, result: RunResult) -> Verdict:
+        """Tell the other nodes that a worker failed here; return the verdict that stands."""
+        failure = self._describe_failure(result)
+        if self._usable_restarts == 0:
+            with contextlib.suppress(RendezvousError):  # concluding will show what is wrong
+                self._ask(self._rounds.await_signs_of_life)
+        return self._ask(lambda: self._rounds.conclude(failure))
+
+    @measured
+    def _initialize_workers(self, worker_group: WorkerGroup) -> None:
+        """Meet the other nodes and start a fresh set of workers."""
+        self._rendezvous(worker_group)
+        ids = self._start_workers(worker_group)
+        for worker in worker_group.workers:
+            worker.id = ids.get(worker.local_rank)
+        self._record_worker_starts()
+        worker_group.state = WorkerState.HEALTHY
+
+    @measured
+    def _restart_workers(self, worker_group: WorkerGroup) -> None:
+        """Stop the workers, meet again, start new ones."""
+        self._stop_workers(worker_group)
+        worker_group.state = WorkerState.STOPPED
+        # Where a scheduler stops all nodes, each hears of the others first: then its own signal has
+        # come by now, and nothing is said about a round that will never be.
+        self._raise_if_stopped()
+        self._say_late_words()
+        self._initialize_workers(worker_group)
+
+    @measured
+    def _rendezvous(self, worker_group: WorkerGroup) -> None:
+        """Meet the other nodes; give the group its ranks and its store."""
+        spec = worker_group.spec
+        worker_group.group_rank = None  # until there is a new one, this node has none
+        self._rounds.describe(NodeProfile(spec.local_world_size, spec.role, spec.max_restarts))
+        with self._recorded_rendezvous():
+            info = self._next_round()
+            worker_group.group_rank = info.rank
+            worker_group.group_world_size = info.world_size
+        place, meeting = info.placement, info.bootstrap_store_info
+        self._round = None if place is None else place.round
+        self._store = info.store
+        worker_group.store = info.store
+        worker_group.master_addr = spec.master_addr or (meeting.master_addr if meeting else None)
+        worker_group.master_port = spec.master_port or (meeting.master_port if meeting else None)
+        if place is None:
+            with self.record_duration("ASSIGN_WORKER_RANKS"):
+                worker_group.workers = self._assign_worker_ranks(
+                    info.store, info.rank, info.world_size, spec
+                )
+        else:
+            worker_group.workers = RankSpan.of(place).workers(spec.local_world_size)
+            self._remaining_restarts = max(0, spec.max_restarts - place.restart_count)
+        self._record_joined(info)
+        log.info(
+            "[%s] round %s: group rank %d of %d, ranks %s of %d, restart %d of %d",
+            spec.role,
+            "?" if place is None else place.round,
+            info.rank,
+            info.world_size,
+            [worker.global_rank for worker in worker_group.workers],
+            worker_group.workers[0].world_size,
+            self._restart_count,
+            spec.max_restarts,
+        )
+
+    @measured
+    def _assign_worker_ranks(
+        self, store: Any, group_rank: int, group_world_size: int, spec: WorkerSpec
+    ) -> list[Worker]:
+        """Agree on ranks, where the rendezvous has not settled them.
+
+        Args:
+            store: What the round's agents share; see ``agree_on_span``.
+            group_rank: Rank of this node.
+            group_world_size: Number of nodes.
+            spec: What this node brings.
+        """
+        size = spec.local_world_size
+        if truth_of(self._environ.get("TORCH_ELASTIC_WORKER_IDENTICAL", "")):
+            span = identical_span(group_rank, group_world_size, size)
+        else:
+            mine = _RoleInstanceInfo(spec.role, group_rank, size)
+            span = agree_on_span(store, mine, group_world_size)
+        return span.workers(size)
+
+    @measured
+    def _exit_barrier(self) -> None:
+        """Wait until every node's workers have succeeded, or the round ends otherwise.
+
+        Waits for ``exit_barrier_timeout`` at most: then this node leaves with its own success. So
+        it does where the store can't tell how the others fare.
+        """
+        deadline = time.monotonic() + self._exit_barrier_timeout
+        try:
+            self._ask(self._rounds.arrive, max(_LEAST_ANSWER_S, self._exit_barrier_timeout))
+            self._await_verdict(deadline)
+        except RendezvousError as error:
+            log.warning(
+                "the workers of this node have all succeeded; how those of the other nodes fare "
+                "can't be known: %s",
+                error,
+            )
+
+    def _await_verdict(self, deadline: float) -> None:
+        while self._rounds.verdict() is None:
+            left_s = deadline - time.monotonic()
+            if left_s <= 0 and self._is_needed_by_others:
+                log.warning(
+                    "the other nodes have not finished within %g s: this one stays, since it "
+                    "hosts the store that they need",
+                    self._exit_barrier_timeout,
+                )
+                deadline = math.inf
+            elif left_s <= 0:
+                log.warning(
+                    "the other nodes have not finished within %g s: this one leaves",
+                    self._exit_barrier_timeout,
+                )
+                return
+            self._wait_for_change(None if math.isinf(deadline) else max(0.0, left_s))
+
+    def _end_run(self) -> None:
+        """Let nobody join any more; why the job failed is known, whatever becomes of the store."""
+        try:
+            self._ask(self._rounds.set_closed)
+        except RendezvousError as error:
+            log.info("the run could not be closed: %s", error)
+
+    def _say_farewell(
+        self, kind: VerdictKind, reason: str, details: Mapping[str, Any] = MappingProxyType({})
+    ) -> threading.Thread | None:
+        """Tell the others that this node leaves: they go on without it, or leave too.
+
+        A thread does, since the store may be gone too, and that must not hold up the shutdown.
+        """
+        if self._worker_group.group_rank is None or isinstance(self._rounds, PolledRounds):
+            return None
+        rank = self._group_rank
+        verdict = Verdict(kind, by=rank, reason=reason, details=details, lost=(rank,))
+        thread = threading.Thread(
+            target=_try_to_conclude,
+            args=(self._rounds, verdict),
+            name="elrun-farewell",
+            daemon=True,
+        )
+        thread.start()
+        return thread
+
+    @property
+    def _group_rank(self) -> int:
+        rank = self._worker_group.group_rank
+        return -1 if rank is None else rank
+
+    @property
+    def _is_needed_by_others(self) -> bool:
+        """Whether the other nodes lose a store that they need when this one leaves."""
+        return self._rounds.is_needed_by_others
+
+    @property
+    def _usable_restarts(self) -> int:
+        """Restarts that the job has left, as far as this node is fit for one."""
+        return self._remaining_restarts
+
+    @property
+    def _restart_count(self) -> int:
+        return self._worker_group.spec.max_restarts - self._remaining_restarts
+
+    def _raise_if_stopped(self) -> None:
+        """Raise SignalException if a signal has come; a subclass that handles signals does."""
+
+    def _tell_of_restart(self, step: Step, verdict: Verdict | None) -> None:
+        spec = self._worker_group.spec
+        reason = verdict.reason if verdict else "the round ended"
+        what = "forming a new round, which costs no restart"
+        if step is Step.RESTART:
+            number = self._restart_count + 1
+            what = f"restarting all workers (restart {number} of {spec.max_restarts})"
+        self._late_words = f"{reason}; {what}"
+        if verdict is None or _STOPPED_BY not in verdict.details:
+            self._say_late_words()
+
+    def _say_late_words(self) -> None:
+        words, self._late_words = self._late_words, ""
+        if words:
+            log.warning("%s", words)
+
+
+def _try_to_conclude(rounds: RoundHandler, verdict: Verdict) -> None:
+    try:
+        rounds.conclude(verdict)
+    except RendezvousError as error:
+        log.info("the other nodes could not be told: %s", error)

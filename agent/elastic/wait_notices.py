@@ -1,0 +1,69 @@
+"""Tells people how a wait for other nodes stands, as often as they have to know."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+from ...rendezvous.errors import RendezvousError
+from ...rendezvous.protocol.announcements import Announcement, is_worth_telling, next_look_s
+from ..calling import Call
+
+log = logging.getLogger(__name__)
+
+QUIET_S = 10.0
+
+
+class LongWait:
+    """One wait that is being told of.
+
+    Args:
+        run_id: Whose nodes are waited for.
+        describe: Says how it stands; may take long, and raise RendezvousError.
+        wake: Called, from any thread, when it is time for a further ``turn``.
+        first_s: How long the wait may be that nobody has to know of.
+        clock: A monotonic clock.
+    """
+
+    def __init__(
+        self,
+        run_id: str,
+        describe: Callable[[], str],
+        wake: Callable[[], None],
+        first_s: float = QUIET_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._run_id = run_id
+        self._describe = describe
+        self._wake = wake
+        self._first_s = first_s
+        self._clock = clock
+        self._began_at = clock()
+        self._due_s = first_s
+        self._told: Announcement | None = None
+        self._question: Call[str] | None = None
+
+    def turn(self) -> float | None:
+        """Ask if it is time to, and tell what was answered.
+
+        Returns:
+            Seconds until the next turn is due; None: once ``wake`` was called.
+        """
+        waited_s = self._clock() - self._began_at
+        if self._question is not None and self._question.is_done:
+            self._tell(self._question, waited_s)
+            self._question = None
+        if self._question is None and waited_s >= self._due_s:
+            self._due_s = next_look_s(waited_s, first_s=self._first_s)
+            self._question = Call(self._describe, self._wake)
+        return None if self._question is not None else max(0.0, self._due_s - waited_s)
+
+    def _tell(self, question: Call[str], waited_s: float) -> None:
+        try:
+            what = question.result()
+        except RendezvousError:  # whoever waits for the round will tell
+            return
+        if is_worth_telling(what, waited_s, self._told, first_s=self._first_s):
+            self._told = Announcement(what, waited_s)
+            log.warning("waiting in run %r: %s", self._run_id, what)

@@ -1,0 +1,193 @@
+"""A worker's failure as a value, and the error that carries a job's failures to the caller."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import time
+from typing import TYPE_CHECKING, Any
+
+from ..plain_value import PlainValue
+
+if TYPE_CHECKING:
+    from ..system.left_files import LeftFileReader
+    from .report import JobReport
+
+log = logging.getLogger(__name__)
+
+ERROR_FILE_VARIABLE = "TORCHELASTIC_ERROR_FILE"
+"""Names the file in which a worker leaves the exception that ends it."""
+
+NOT_AVAILABLE = "<N/A>"
+_ONE_DAY_S = 86_400
+
+
+def signal_name(exitcode: int) -> str:
+    """Return the name of the signal that a negative exit code stands for (-9: SIGKILL)."""
+    if exitcode >= 0:
+        return NOT_AVAILABLE
+    try:
+        return signal.Signals(-exitcode).name
+    except ValueError:
+        if signal.SIGRTMIN <= -exitcode <= signal.SIGRTMAX:
+            return f"SIGRTMIN+{-exitcode - signal.SIGRTMIN}"
+        return f"signal {-exitcode}"
+
+
+def end_of(exitcode: int) -> str:
+    """Say what happened to a process that ended so: ``was killed by SIGSEGV``."""
+    if exitcode < 0:
+        return f"was killed by {signal_name(exitcode)}"
+    return f"exited with code {exitcode}"
+
+
+def shell_exit_code(exitcode: int) -> int:
+    """Return the exit code that a shell would report: 128+n where signal n killed the process."""
+    return 128 - exitcode if exitcode < 0 else exitcode
+
+
+class ProcessFailure(PlainValue):
+    """A failed worker.
+
+    Args:
+        local_rank: Its local rank.
+        pid: Its process id.
+        exitcode: Its exit code; -n when signal n killed it.
+        error_file: Path of its error file; becomes ``<N/A>`` where it left none.
+
+    Attributes:
+        error_file_data: The error file's content.
+        message: What went wrong: a sentence, or the error file's ``message`` object.
+        timestamp: When, in seconds since the epoch: the error file's word, else now.
+    """
+
+    def __init__(self, local_rank: int, pid: int, exitcode: int, error_file: str) -> None:
+        from ..system.left_files import LeftFileReader  # noqa: PLC0415  failures only
+
+        self._fill_in(local_rank, pid, exitcode, error_file, LeftFileReader())
+
+    @classmethod
+    def read_by(
+        cls, reader: LeftFileReader, local_rank: int, pid: int, exitcode: int, error_file: str
+    ) -> ProcessFailure:
+        """Return a failed worker whose error file a given reader reads."""
+        failure = cls.__new__(cls)
+        failure._fill_in(local_rank, pid, exitcode, error_file, reader)  # noqa: SLF001  its own
+        return failure
+
+    def _fill_in(
+        self, local_rank: int, pid: int, exitcode: int, error_file: str, reader: LeftFileReader
+    ) -> None:
+        from .error_record import read_error_record  # noqa: PLC0415  failures only
+
+        data, problem = read_error_record(error_file, reader)
+        self.local_rank = local_rank
+        self.pid = pid
+        self.exitcode = exitcode
+        self.error_file = NOT_AVAILABLE if data is None else error_file
+        self.error_file_data: dict[str, Any] = data or {"message": "<NONE>"}
+        self.message: Any = (data and data["message"]) or self._message_from_exit_code(problem)
+        self.timestamp = int(time.time())
+        if data is None:
+            return
+        said = self._extra_info().get("timestamp", data.get("timestamp"))
+        with contextlib.suppress(TypeError, ValueError, OverflowError):  # a foreign writer's word
+            moment = int(said)  # type: ignore[arg-type]  # whatever it is: int() decides
+            if 0 <= moment <= self.timestamp + _ONE_DAY_S:  # seconds, not milliseconds
+                self.timestamp = moment
+
+    @property
+    def summary(self) -> str:
+        """What went wrong, in one line."""
+        text = self.message
+        if isinstance(text, dict):
+            text = text.get("message", "")
+        lines = str(text).strip().splitlines()
+        return lines[0] if lines else self._message_from_exit_code()
+
+    @property
+    def traceback(self) -> str | None:
+        """The Python traceback, if the worker left one."""
+        stack = self._extra_info().get("py_callstack")
+        return str(stack) if stack else None
+
+    def signal_name(self) -> str:
+        """Return the name of the signal that killed the worker, or ``<N/A>``."""
+        return signal_name(self.exitcode)
+
+    def timestamp_isoformat(self) -> str:
+        """Return when it failed as local time, ``2026-11-20_12:00:00``."""
+        from datetime import datetime, timezone  # noqa: PLC0415  failures only
+
+        moment = datetime.fromtimestamp(self.timestamp, tz=timezone.utc).astimezone()
+        return moment.replace(tzinfo=None).isoformat(sep="_")
+
+    def _extra_info(self) -> dict[str, Any]:
+        message = self.message if isinstance(self.message, dict) else {}
+        extra = message.get("extraInfo")
+        return extra if isinstance(extra, dict) else {}
+
+    def _message_from_exit_code(self, problem: str = "") -> str:
+        if self.exitcode < 0:
+            return f"Signal {-self.exitcode} ({self.signal_name()}) received by PID {self.pid}"
+        said = f"; its error file {problem}" if problem else " and left no error file"
+        return f"exited with code {self.exitcode}{said}"
+
+
+class ChildFailedError(Exception):
+    """The job failed because workers did.
+
+    Args:
+        name: What was run.
+        failures: At least one failed worker, by global rank.
+        report: Every rank's end, for the failure summary.
+    """
+
+    def __init__(
+        self, name: str, failures: dict[int, ProcessFailure], report: JobReport | None = None
+    ) -> None:
+        if not failures:
+            raise ValueError("a ChildFailedError needs at least one failure")
+        self.name = name
+        self.failures = failures
+        self.report = report
+        super().__init__(self.format_msg())
+
+    def get_first_failure(self) -> tuple[int, ProcessFailure]:
+        """Return the root cause with its global rank: the report's, else the earliest failure."""
+        if self.report is not None and self.report.root.global_rank in self.failures:
+            rank = self.report.root.global_rank
+        else:
+            rank = min(self.failures, key=lambda r: self.failures[r].timestamp)
+        return rank, self.failures[rank]
+
+    def format_msg(self) -> str:
+        """Return the root cause and the number of failures as a few lines of plain text."""
+        rank, first = self.get_first_failure()
+        killed, summary = "", first.summary
+        if first.exitcode < 0:
+            killed, summary = f" ({first.signal_name()})", _enrich(summary, first.error_file)
+        lines = [
+            (
+                f"{os.path.basename(self.name) or 'job'} failed: rank {rank} (local rank "
+                f"{first.local_rank}, pid {first.pid}) exit code {first.exitcode}{killed} at "
+                f"{first.timestamp_isoformat()}: {summary}"
+            )
+        ]
+        if len(self.failures) > 1:
+            lines.append(f"{len(self.failures)} ranks failed: {sorted(self.failures)}")
+        if first.traceback:
+            lines.append(first.traceback.rstrip())
+        return "\n".join(lines)
+
+
+def _enrich(summary: str, error_file: str) -> str:
+    from . import record as handlers  # noqa: PLC0415  it imports this module
+
+    try:
+        return handlers.get_error_handler().maybe_enrich_signal_failure_message(summary, error_file)
+    except Exception:  # a user's handler must not hide what happened
+        log.warning("what is known of a killed worker could not be added to", exc_info=True)
+        return summary

@@ -1,0 +1,1 @@
+"""GPUs, CPUs and NUMA nodes of this host."""

@@ -1,0 +1,152 @@
+"""Counts what ``--nproc-per-node auto|gpu|cpu|xpu`` stands for on this node, without torch.
+
+The numbers are torch's: what ``torch.cuda.device_count()``, ``torch.xpu.device_count()`` and the
+process's CPU affinity say. A CPU quota of a container is not looked at, as torch doesn't either.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from .gpus import (
+    HIP_VARIABLE,
+    NVIDIA_VARIABLE,
+    ROCR_VARIABLE,
+    Gpu,
+    read_amd,
+    read_fields,
+    read_nvidia,
+    visible,
+    visible_amd,
+    visible_nvidia,
+    why_none,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Devices:
+    """What a node can run workers on.
+
+    Args:
+        nvidia: The NVIDIA GPUs, by ordinal.
+        amd: The AMD GPUs, by ordinal.
+        xpu: Number of Intel GPUs.
+        cpus: Number of CPUs that this process may use.
+    """
+
+    nvidia: Sequence[Gpu] = ()
+    amd: Sequence[Gpu] = ()
+    xpu: int = 0
+    cpus: int = 1
+
+
+class Count(NamedTuple):
+    """How many workers one node gets.
+
+    Args:
+        workers: Their number.
+        notice: Why GPUs that are there were not counted; empty where that is no question.
+    """
+
+    workers: int
+    notice: str = ""
+
+
+def count_workers(
+    kind: str, variables: Mapping[str, str], read: Callable[[str], Devices] | None = None
+) -> Count:
+    """Return how many workers one node gets.
+
+    Args:
+        kind: gpu, xpu (Intel's GPUs), cpu, or auto: the first of these three that there is.
+        variables: The environment, for ``CUDA_VISIBLE_DEVICES`` and its like.
+        read: What reads the devices of a kind; by default from this machine.
+
+    Raises:
+        ValueError: There is no device of the kind; the message says what was looked at.
+    """
+    devices = (read or read_devices)(kind)
+    if kind == "cpu":
+        return Count(devices.cpus)
+    gpus = len(visible_nvidia(devices.nvidia, variables) or visible_amd(devices.amd, variables))
+    if kind != "xpu" and gpus:
+        return Count(gpus)
+    if kind == "auto":
+        return _count_others(devices, variables)
+    if kind == "xpu" and devices.xpu:
+        return Count(devices.xpu)
+    raise ValueError(_nothing_found(kind, devices, variables))
+
+
+def _count_others(devices: Devices, variables: Mapping[str, str]) -> Count:
+    hidden = _what_hides(devices, variables)
+    if devices.xpu:
+        return Count(devices.xpu)
+    workers = f"{devices.cpus} workers, one for each CPU" if devices.cpus > 1 else "one worker"
+    return Count(devices.cpus, f"{hidden}; auto stands for {workers}" if hidden else "")
+
+
+def _nothing_found(kind: str, devices: Devices, variables: Mapping[str, str]) -> str:
+    if kind == "xpu":
+        return "this node has no Intel GPU; give a number, or auto to fall back on the CPUs"
+    return (
+        _what_hides(devices, variables)
+        or "this node has no GPU; give a number, or auto to fall back on the CPUs"
+    )
+
+
+def _what_hides(devices: Devices, variables: Mapping[str, str]) -> str:
+    """Return which variable leaves none of the GPUs that are there, and why; "" without GPUs."""
+    gpus: Sequence[Gpu] = devices.nvidia or devices.amd
+    names: tuple[str, ...] = (NVIDIA_VARIABLE,)
+    if not devices.nvidia:
+        hip = HIP_VARIABLE if HIP_VARIABLE in variables else NVIDIA_VARIABLE
+        names = (ROCR_VARIABLE, hip)
+    left = gpus
+    for name in names:
+        before, left = left, visible(left, variables.get(name))
+        if before and not left:
+            number = "the GPU" if len(gpus) == 1 else f"the {len(gpus)} GPUs"
+            reason = why_none(before, variables[name])
+            return f"{name}={variables[name]!r} hides {number} of this node: {reason}"
+    return ""
+
+
+def read_devices(kind: str) -> Devices:
+    """Return this machine's devices, as far as the kind asks for them."""
+    cpus = len(os.sched_getaffinity(0))
+    if kind == "cpu":
+        return Devices(cpus=cpus)
+    if kind == "xpu":
+        return Devices(xpu=_read_xpu(), cpus=cpus)
+    nvidia = read_nvidia()
+    amd = () if nvidia else read_amd()
+    xpu = _read_xpu() if kind == "auto" and not nvidia and not amd else 0
+    return Devices(nvidia, amd, xpu, cpus)
+
+
+def _read_xpu() -> int:
+    from .drivers import level_zero_count  # noqa: PLC0415  loads the driver's library
+
+    count = level_zero_count()
+    return count_xpu_files() if count is None else count
+
+
+def count_xpu_files(root: Path = Path("/")) -> int:
+    """Return the number of Intel's discrete GPUs; where the Level Zero library is missing.
+
+    Args:
+        root: Where ``sys`` is.
+    """
+    count = 0
+    for card in root.glob("sys/class/drm/renderD*"):
+        device = card / "device"
+        said = read_fields(device / "uevent", "=")
+        is_integrated = said.get("PCI_SLOT_NAME", "").endswith(":00:02.0")
+        if said.get("DRIVER") in ("i915", "xe") and not is_integrated:
+            count += 1
+    return count

@@ -1,0 +1,1 @@
+"""Watching workers and the agent: watchdog, kernel waits, health."""

@@ -1,0 +1,115 @@
+"""Notices a worker that the kernel does not let go: it is in one uninterruptible wait for too long.
+
+A GPU or a file system that does not answer leaves a thread in such a wait, which no signal ends. A
+program that asks a slow disk again and again is in another one at each look, and is not meant: the
+kernel counts how often it has switched away from a thread, and through one wait that count stands.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from collections.abc import Callable, Mapping
+
+from ..failures.failure import ProcessFailure
+from ..workers.environment import UNINTERRUPTIBLE_STATE_TIMEOUT
+
+log = logging.getLogger(__name__)
+
+_MOST_S_BETWEEN_LOOKS = 1.0
+_KILLED_BY_NOTHING = 1
+
+Waits = Mapping[int, int]
+"""Threads in an uninterruptible wait, with the number of times each has been switched."""
+
+
+class KernelWaits:
+    """Remembers since when threads have been seen in the same wait.
+
+    Args:
+        patience_s: How long one wait may last.
+        read_waits: Returns the waits of a process.
+    """
+
+    def __init__(self, patience_s: float, read_waits: Callable[[int], Waits] | None = None) -> None:
+        self._patience_s = patience_s
+        self._read_waits = read_waits or read_waits_of
+        self._since: dict[tuple[int, int], float] = {}
+
+    @property
+    def look_interval_s(self) -> float:
+        """Seconds between two looks: a wait is noticed half of its time late at most."""
+        return min(_MOST_S_BETWEEN_LOOKS, self._patience_s / 2)
+
+    def look(self, pids: Mapping[int, int], now: float) -> dict[int, ProcessFailure]:
+        """Look at workers; return, as failures, those that have been held for too long.
+
+        Args:
+            pids: Process ids by local rank.
+            now: The time, by ``time.monotonic()``.
+        """
+        waits = {rank: self._read_waits(pid).items() for rank, pid in pids.items()}
+        self._since = {
+            wait: self._since.get(wait, now) for of_one in waits.values() for wait in of_one
+        }
+        held_s = {
+            rank: max((now - self._since[wait] for wait in of_one), default=-math.inf)
+            for rank, of_one in waits.items()
+        }
+        return {
+            rank: _failure(rank, pids[rank], held_s[rank])
+            for rank in sorted(pids, key=lambda rank: -held_s[rank])
+            if held_s[rank] >= self._patience_s
+        }
+
+
+def watch_kernel_waits(environ: Mapping[str, str]) -> KernelWaits | None:
+    """Return what watches an agent's workers, or None where the environment does not ask for it.
+
+    Args:
+        environ: The agent's environment. ``TORCHELASTIC_UNINTERRUPTIBLE_STATE_TIMEOUT`` is a number
+            of seconds; as in torch, 0 and what is no number ask for nothing.
+    """
+    said = environ.get(UNINTERRUPTIBLE_STATE_TIMEOUT, "")
+    try:
+        patience_s = float(said or 0)
+    except ValueError:
+        patience_s = math.nan
+    if math.isnan(patience_s):
+        log.warning(
+            "%s=%r is no number of seconds: workers that the kernel holds are not noticed",
+            UNINTERRUPTIBLE_STATE_TIMEOUT,
+            said,
+        )
+    return KernelWaits(patience_s) if patience_s > 0 else None
+
+
+def read_waits_of(pid: int) -> dict[int, int]:
+    """Return the uninterruptible waits of a process's threads; none where it has ended."""
+    waits = {}
+    try:
+        threads = os.listdir(f"/proc/{pid}/task")
+    except OSError:
+        return {}
+    for thread in threads:
+        try:
+            with open(f"/proc/{pid}/task/{thread}/status", "rb") as file:
+                fields = dict(line.split(b":", 1) for line in file if b":" in line)
+        except OSError:  # the thread has ended
+            continue
+        if fields.get(b"State", b"").strip().startswith(b"D"):
+            waits[int(thread)] = int(fields.get(b"voluntary_ctxt_switches", 0))
+    return waits
+
+
+def _failure(local_rank: int, pid: int, held_s: float) -> ProcessFailure:
+    from ..system.stacks import describe_state  # noqa: PLC0415  failures only
+
+    failure = ProcessFailure(local_rank, pid, _KILLED_BY_NOTHING, error_file="")
+    where = describe_state(pid) or "in an uninterruptible wait"
+    failure.message = (
+        f"it has been {where} for {held_s:.3g} s, and no signal can end that; there is no "
+        "restart, as this node may need a repair"
+    )
+    return failure

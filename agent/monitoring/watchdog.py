@@ -1,0 +1,170 @@
+"""The agent's own timer server: a worker that is stuck in a timer is reaped, and it says where."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from ..failures.error_record import error_record
+from ..failures.error_writer import write_error_file
+from ..output.directories import make_temporary_dir
+from ..processes.context import PContext
+from ..system.pidfd import send_signal
+from ..system.stacks import abort_with_stack, describe_state, shows_stack_at_abort, take_stack
+from ..timers.file_server import FileTimerServer, descends_from
+from ..timers.table import Stuck
+from ..workers.environment import TIMER_FILE
+
+if TYPE_CHECKING:
+    from ..timers.file_client import FileTimerRequest
+
+log = logging.getLogger(__name__)
+
+_FAULT_HANDLER = "PYTHONFAULTHANDLER"
+
+
+class Watchdog(FileTimerServer):
+    """Reaps an agent's workers, those of the attempt that runs.
+
+    Args:
+        file_path: The pipe.
+        run_id: The job's name.
+        own_dir: A directory that was made for the pipe, or nothing.
+        log_event: Called with the name of what happened, and the request it happened to.
+    """
+
+    def __init__(
+        self,
+        file_path: str,
+        run_id: str,
+        own_dir: str = "",
+        log_event: Callable[[str, FileTimerRequest | None], None] | None = None,
+    ) -> None:
+        super().__init__(file_path, run_id, log_event=log_event)
+        self.own_dir = own_dir
+        self._workers: PContext | None = None
+
+    def environment(self, inherited: Mapping[str, str]) -> dict[str, str]:
+        """Return what its workers find in their environment.
+
+        Args:
+            inherited: The agent's own environment; what the user set there is kept.
+        """
+        # For torch's client, which offers no stack: see `stacks`.
+        return {TIMER_FILE: self.file_path, _FAULT_HANDLER: inherited.get(_FAULT_HANDLER, "1")}
+
+    def watch(self, workers: PContext | None) -> None:
+        """Say whose timers count from now on.
+
+        Args:
+            workers: The attempt that has started; None: timers wait until there is one.
+        """
+        if workers is None:
+            self._restore_pipe()
+        self._workers = workers
+        self._wake.notify()
+
+    def stop(self) -> None:
+        super().stop()
+        if self.own_dir:
+            with contextlib.suppress(OSError):
+                os.rmdir(self.own_dir)
+
+    def _is_waiting_for_workers(self) -> bool:
+        return self._workers is None
+
+    def _may_reap(self, pid: int) -> bool:
+        return self._worker_of(pid) is not None
+
+    def _reap(self, stuck: Stuck, pidfd: int) -> None:
+        local_rank = self._worker_of(stuck.pid)
+        workers = self._workers
+        if local_rank is None or workers is None:
+            return
+        number = stuck.timer.request.signal
+        reason = stuck.description
+        is_worker = stuck.pid == workers.pids().get(local_rank)
+        if is_worker:  # at once: the signal that asks for its stack may wake it, and it goes on
+            workers.blame(local_rank, reason)
+        stack = take_stack(stuck.pid, pidfd, stuck.timer.request.stack)
+        will_abort = not stack and number == signal.SIGKILL and shows_stack_at_abort(stuck.pid)
+        if not stack:
+            reason += _explain_missing_stack(stuck.pid, will_abort=will_abort)
+        log.info("local rank %d (pid %d) %s", local_rank, stuck.pid, reason)
+        # Before it dies: the agent asks why as soon as it has.
+        _leave_error_file(workers.error_file(local_rank), reason, stack)
+        if is_worker:
+            workers.blame(local_rank, reason)
+        if not (will_abort and abort_with_stack(stuck.pid, pidfd)):
+            send_signal(pidfd, number)
+
+    def _worker_of(self, pid: int) -> int | None:
+        """Return the local rank of the worker that a process is, or comes from."""
+        workers = self._workers.pids() if self._workers else {}
+        for local_rank, worker in workers.items():
+            if pid == worker or descends_from(pid, {worker}):
+                return local_rank
+        return None
+
+
+def begin_watchdog(
+    environ: Mapping[str, str],
+    run_id: str,
+    log_event: Callable[[str, FileTimerRequest | None], None] | None = None,
+) -> Watchdog | None:
+    """Start a watchdog; a warning says why there can be none.
+
+    Args:
+        environ: The agent's environment.
+        run_id: The job's name.
+        log_event: Called with the name of what happened, and the request it happened to.
+    """
+    watchdog = None
+    named = environ.get(TIMER_FILE)
+    if named:
+        try:
+            watchdog = Watchdog(os.path.abspath(named), run_id, log_event=log_event)
+        except OSError as error:
+            log.warning(
+                "timers: %s=%s can't be used: %s; workers find another one there",
+                TIMER_FILE,
+                named,
+                error.strerror,
+            )
+    try:
+        if watchdog is None:
+            own_dir = make_temporary_dir()
+            watchdog = Watchdog(os.path.join(own_dir, "timers"), run_id, own_dir, log_event)
+    except OSError as error:
+        reason = error.strerror or error
+        log.warning("workers can set no timers: no pipe in %s: %s", error.filename, reason)
+        return None
+    watchdog.start()
+    return watchdog
+
+
+def _explain_missing_stack(pid: int, *, will_abort: bool) -> str:
+    state = describe_state(pid)
+    if will_abort:
+        place = "its stack stands on its standard error"
+        return f" ({state}; {place})" if state else f" ({place})"
+    return f" ({state}; it offered no stack)" if state else " (it offered no stack)"
+
+
+def _leave_error_file(path: str, reason: str, stack: str) -> None:
+    """Write a worker's error file in its place, unless it has written one itself."""
+    if not path:
+        return
+    scratch = f"{path}.{os.urandom(4).hex()}"
+    try:
+        write_error_file(scratch, error_record(reason, stack, int(time.time())))
+        with contextlib.suppress(FileExistsError):
+            os.link(scratch, path)
+        os.unlink(scratch)
+    except OSError as error:  # the reason is told without it, too
+        log.info("%s: the error file can't be written: %s", path, error)

@@ -1,0 +1,1 @@
+"""Where workers' output goes: log files, console lines."""

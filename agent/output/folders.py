@@ -1,0 +1,56 @@
+"""Makes folders for log files where a file system that hangs can't make the agent deaf."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from ..calling import Call
+from ..system.wakeup import Wakeup
+from .directories import PATIENCE_S, tell_of_a_hang
+from .specs import LogsDest, LogsSpecs
+
+
+class MadeFolders(LogsSpecs):
+    """What ``make_folders`` has made, for those who would make it."""
+
+    def __init__(self, dest: LogsDest) -> None:
+        super().__init__()
+        self._dest = dest
+
+    @property
+    def root_log_dir(self) -> str:
+        """Not known here."""
+        return ""
+
+    def reify(self, envs: dict[int, dict[str, str]]) -> LogsDest:  # noqa: ARG002  they are filled in
+        """Return where everything goes."""
+        return self._dest
+
+
+def make_folders(
+    specs: LogsSpecs,
+    envs: dict[int, dict[str, str]],
+    wake: Wakeup,
+    wait: Callable[[float | None], None],
+) -> MadeFolders:
+    """Have the folders of one attempt made in a thread, and wait for them.
+
+    Args:
+        specs: Knows which.
+        envs: Each worker's environment by local rank; it takes the path of its error file.
+        wake: Notified when they are made.
+        wait: Waits for that, so many seconds at most; raises what ends the job.
+
+    Raises:
+        ValueError: There can be none where the user wants them.
+    """
+    call = Call(lambda: specs.reify(envs), wake.notify)
+    patience_s: float | None = PATIENCE_S
+    deadline = time.monotonic() + PATIENCE_S
+    while not call.is_done:
+        wait(patience_s)
+        if patience_s is not None and time.monotonic() >= deadline and not call.is_done:
+            tell_of_a_hang(specs.root_log_dir)
+            patience_s = None
+    return MadeFolders(call.result())

@@ -1,0 +1,181 @@
+"""Takes output to a file or a console, whose faults cost what they lose and stop nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import select
+import stat
+import time
+from collections.abc import Iterator
+
+from ..system.hangs import HangWatch
+
+log = logging.getLogger(__name__)
+
+_READ_BYTES = 64 * 1024
+
+
+class Faults:
+    """Warns of faults: of each kind once a file system, however many files are on it."""
+
+    def __init__(self) -> None:
+        self._told: set[tuple[int | None, int | None]] = set()
+
+    def tell(self, name: str, device: int | None, error: OSError) -> None:
+        """Warn that something can't be written.
+
+        Args:
+            name: What can't be written, for people.
+            device: The device that its file system is on, None where unknown.
+            error: Why.
+        """
+        kind = (device, error.errno)
+        if kind in self._told:
+            return
+        self._told.add(kind)
+        log.warning(
+            "cannot write %s: %s; what workers print there is lost while this lasts, "
+            "and the job goes on",
+            name,
+            error.strerror or error,
+        )
+
+
+class Sink:
+    """Writes to an open file descriptor and never raises.
+
+    After a fault it drops what it gets for a while, then tries again: a disk that somebody cleans
+    up is written to again. One whose reader is gone (``elrun … | head``) drops everything.
+
+    Args:
+        fd: Where to write; stays its owner's.
+        name: What it is, for people.
+        faults: Where faults are told.
+        retry_s: How long it waits after a fault before it tries again.
+    """
+
+    def __init__(self, fd: int, name: str, faults: Faults, retry_s: float) -> None:
+        self._fd = fd
+        self.name = name
+        self._faults = faults
+        self._retry_s = retry_s
+        self._retry_at: float | None = None
+        self._has_reader = True
+        self._device: int | None = None
+        self.is_complete = True
+        self.written_bytes = 0
+        try:
+            self._device = os.fstat(fd).st_dev
+        except OSError:
+            self._has_reader = False  # closed before we came: `elrun … >&-`
+
+    def write(self, data: bytes) -> None:
+        """Write all of the data, or drop what can't be written."""
+        rest = memoryview(data)
+        if self._is_usable():
+            rest = self._write_what_it_takes(rest)
+        if rest:
+            self.is_complete = False
+
+    def _is_usable(self) -> bool:
+        if self._retry_at is not None and time.monotonic() >= self._retry_at:
+            self._retry_at = None
+        return self._has_reader and self._retry_at is None
+
+    def _write_what_it_takes(self, rest: memoryview) -> memoryview:
+        while rest:
+            try:
+                count = os.write(self._fd, rest)
+            except BlockingIOError:  # noqa: PERF203  a partial write is gone on with
+                _wait_until_writable(self._fd)
+            except BrokenPipeError:
+                self._has_reader = False
+                break
+            except OSError as error:
+                self._retry_at = time.monotonic() + self._retry_s
+                self._faults.tell(self.name, self._device, error)
+                break
+            else:
+                rest = rest[count:]
+                if self.is_complete:
+                    self.written_bytes += count
+        return rest
+
+
+class LogFile(Sink):
+    """A file that takes the bytes of one stream, and can be asked for them again.
+
+    Args:
+        path: Where; the file is emptied, or made.
+        faults: Where faults are told.
+        retry_s: How long it waits after a fault before it tries again.
+        watch: Told of every call that may hang.
+
+    Raises:
+        OSError: The file can't be opened.
+    """
+
+    def __init__(
+        self, path: str, faults: Faults, retry_s: float, watch: HangWatch | None = None
+    ) -> None:
+        # Appending, so that a person may empty a file that grows too long.
+        flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC
+        self._watch = watch or HangWatch(0.0, log.warning)
+        with self._watch.during(repr(path)):
+            fd = os.open(path, flags, 0o666)
+        super().__init__(fd, repr(path), faults, retry_s)
+        self._is_regular = stat.S_ISREG(os.fstat(fd).st_mode)
+
+    def write(self, data: bytes) -> None:
+        """Write all of the data, or drop what can't be written."""
+        with self._watch.during(self.name):
+            super().write(data)
+
+    @property
+    def has_all(self) -> bool:
+        """Whether the whole stream so far can be read back."""
+        return self._is_regular and self.is_complete
+
+    def read_back(self, start: int, stop: int) -> Iterator[bytes]:
+        """Yield the stream from one position to another, as far as the file has it."""
+        stop = min(stop, self.written_bytes)
+        while start < stop:
+            try:
+                piece = os.pread(self._fd, min(_READ_BYTES, stop - start), start)
+            except OSError as error:
+                log.warning("cannot read %s: %s", self.name, error.strerror or error)
+                return
+            if not piece:
+                return
+            start += len(piece)
+            yield piece
+
+    def close(self) -> None:
+        """Close the file; some file systems tell only now that they are full."""
+        try:
+            with self._watch.during(self.name):
+                os.close(self._fd)
+        except OSError as error:
+            self._faults.tell(self.name, self._device, error)
+
+
+def open_log_file(
+    path: str, faults: Faults, retry_s: float, watch: HangWatch | None = None
+) -> LogFile | None:
+    """Open a log file; where it can't be opened, tell so and return None."""
+    try:
+        return LogFile(path, faults, retry_s, watch)
+    except OSError as error:
+        device = None
+        with contextlib.suppress(OSError):
+            device = os.stat(os.path.dirname(path)).st_dev
+        faults.tell(repr(path), device, error)
+        return None
+
+
+def _wait_until_writable(fd: int) -> None:
+    writable = select.poll()
+    writable.register(fd, select.POLLOUT)
+    writable.poll()

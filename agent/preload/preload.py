@@ -1,0 +1,384 @@
+"""Starts workers by forking them from a process that has imported modules already.
+
+Importing torch takes a second, forking a process that has done so a hundredth of it. The
+preloading process is the workers' own command, ``python script.py``, stopped in the middle of its
+start: ``preload_hook/sitecustomize.py`` tells how, and why that is safe. Here is the agent's side:
+which commands can be started so, how the process is started, asked for workers, and given up.
+
+Preloading is a favour. Whatever keeps it from working is one warning, and the workers are executed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import re
+import shutil
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+from ..processes.executor import Executor, Slot, StartWait, script_from_its_beginning
+from ..processes.guardian import Guardian
+from ..processes.process import WorkerProcess, bind_to
+from ..processes.results import StartFailed
+from ..processes.stop import KILL_WAIT_S
+from ..system.pidfd import wait_readable
+from ..system.process_tree import MARK_VARIABLE, mapping_name
+
+log = logging.getLogger(__name__)
+
+HOOK_FOLDER = os.path.join(os.path.dirname(__file__), "hook")
+
+_SETTINGS_VARIABLE = "ELRUN_PRELOAD"
+_IMPORT_S = 300.0  # torch takes a second, and 40 from a cold file system of many users
+_ANSWER_S = 10.0  # a fork takes milliseconds, more where memory is short
+_HEADER_BYTES = 8
+_FINALIZE_S = 1.0  # to delete the temporary folders that modules have made
+_MOST_OF_AN_ANSWER = 1 << 20
+
+_PYTHON_NAME = re.compile(r"python[\d.]*[a-z]*")
+_ELF = b"\x7fELF"
+# Letters of Python options that leave alone what preloading is built on: PYTHONPATH and site.
+_HARMLESS = frozenset("bBdOPqRsuv")
+
+
+class Preloading:
+    """A process that imports modules, then is forked for each worker.
+
+    Args:
+        modules: What it imports.
+        command: What each worker runs; what follows the script may differ from worker to worker.
+        environment: What is in the environment of each worker.
+        guardian: The agent's guardian.
+        package_slot: Where the command looks for the function that it runs.
+        start_wait: How it is waited for that the command is loaded.
+        patience_s: How long the modules may take.
+
+    Raises:
+        ValueError: The command can't be started so; the sentence says why.
+        StartFailed: It can't be executed.
+    """
+
+    def __init__(
+        self,
+        modules: Sequence[str],
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        guardian: Guardian,
+        package_slot: Slot | None = None,
+        start_wait: StartWait | None = None,
+        patience_s: float = _IMPORT_S,
+    ) -> None:
+        self.program = tuple(program_of(command, environment.get("PATH", os.defpath)))
+        self.modules = tuple(modules)
+        self.package_slot = package_slot
+        self._patience_s = patience_s
+        self._give_up_at = time.monotonic() + patience_s
+        self._is_loading = True
+        self._is_usable = False
+        self.has_torch = False  # known once it is usable
+        with contextlib.ExitStack() as undo:
+            self._channel, theirs = socket.socketpair()
+            undo.enter_context(self._channel)
+            with theirs:
+                executor = Executor()
+                self._process = executor.execute(
+                    command,
+                    {**environment, **_hook(modules, environment, theirs.fileno())},
+                    stdout=2,  # standard output belongs to the workers
+                    stderr=None,
+                    inherited_fds=[theirs.fileno()],
+                )
+            for failure in executor.settle(start_wait).values():
+                self._process.let_go()
+                raise failure
+            executor.kill_unloaded()  # of an agent that was told to stop
+            executor.close()
+            undo.pop_all()
+        self._channel.settimeout(_ANSWER_S)
+        guardian.watch_helper(self._process.pid, self._process.start)
+
+    @property
+    def pid(self) -> int:
+        """Process id of the preloading process."""
+        return self._process.pid
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether workers can be forked."""
+        return self._is_usable
+
+    def filenos(self) -> list[int]:
+        """Return what becomes readable when ``is_settled`` may have changed."""
+        return [self._channel.fileno()] if self._is_loading else []
+
+    def patience_left_s(self) -> float:
+        """Return after how many seconds ``is_settled`` changes if nothing else changes it."""
+        return max(0.0, self._give_up_at - time.monotonic())
+
+    def is_settled(self) -> bool:
+        """Look whether the modules are imported, or it is known that they won't be."""
+        if self._is_loading and not wait_readable(self.filenos(), deadline=0.0)[0]:
+            self._is_loading = False
+            try:
+                answer = self._read_answer()
+                refusal, self.has_torch = answer["refusal"], answer["has_torch"]
+            except OSError:
+                refusal = f"the preloading process {self._end()} while it imported"
+            if refusal:
+                self.give_up(refusal)
+            else:
+                self._is_usable = True
+        elif self._is_loading and not self.patience_left_s():
+            self._is_loading = False
+            self._process.signal_group(signal.SIGKILL)
+            self.give_up(f"not imported within {self._patience_s:g} s")
+        return not self._is_loading
+
+    def fork(
+        self,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        fds: Mapping[int, int],
+        cpus: Collection[int] = (),
+    ) -> WorkerProcess:
+        """Fork a worker.
+
+        Args:
+            command: What it runs: the program, with arguments of its own.
+            environment: Its whole environment.
+            fds: Its descriptors, by the number that they have there.
+            cpus: CPUs that it is bound to; none: those of the preloading process.
+
+        Raises:
+            OSError: It is not possible now.
+        """
+        order = {
+            "agent": os.getpid(),
+            "command": list(command),
+            "args": list(command[len(self.program) :]),
+            "environment": dict(environment),
+            "mark": mapping_name(environment[MARK_VARIABLE].rpartition(":")[2]),
+            "fds": list(fds),
+        }
+        return self._fork(order, fds.values(), cpus)
+
+    def fork_store_host(self, program: str, channel_fd: int, *, use_libuv: bool) -> WorkerProcess:
+        """Fork a process that serves the workers' store with the torch that is imported there.
+
+        Args:
+            program: The file with ``serve``.
+            channel_fd: What it hears from the agent by.
+            use_libuv: Whether torch's server is its newer one.
+
+        Raises:
+            OSError: It is not possible now.
+        """
+        store = {"program": program, "use_libuv": use_libuv}
+        order = {"agent": os.getpid(), "fds": [], "store": store}
+        return self._fork(order, [channel_fd])
+
+    def _fork(
+        self, order: Mapping[str, Any], fds: Collection[int], cpus: Collection[int] = ()
+    ) -> WorkerProcess:
+        permission, permit = os.pipe2(os.O_CLOEXEC)
+        try:
+            body = json.dumps(order).encode()
+            header = len(body).to_bytes(_HEADER_BYTES, "big")
+            try:
+                socket.send_fds(self._channel, [header], [*fds, permission])
+                self._channel.sendall(body)
+                answer = self._read_answer()
+            except OSError:
+                self.give_up(f"the preloading process {self._end()}")
+                raise
+            if "pid" not in answer:
+                raise BlockingIOError(0, answer["refusal"])
+            worker = WorkerProcess(answer["pid"])
+            if cpus:
+                bind_to(cpus, worker.pid)
+            with contextlib.suppress(BrokenPipeError):  # it was killed: its exit code will tell
+                os.write(permit, b"\1")
+            return worker
+        finally:
+            os.close(permission)
+            os.close(permit)
+
+    def give_up(self, reason: str) -> None:
+        """Say why workers are executed from now on."""
+        self._is_usable = False
+        _warn(self.modules, reason)
+
+    def close(self) -> None:
+        """End the process; workers that were forked stay."""
+        patience_s = _FINALIZE_S if self._is_usable else 0.0
+        self._is_loading = self._is_usable = False
+        self._channel.close()
+        wait_readable([self._process.ended_fd], time.monotonic() + patience_s)
+        if self.package_slot is not None:
+            self.package_slot.close()
+        self._process.signal_group(signal.SIGKILL)
+        wait_readable([self._process.ended_fd], time.monotonic() + KILL_WAIT_S)
+        self._process.look()
+        self._process.let_go()
+
+    def _read_answer(self) -> dict[str, Any]:
+        text = b""
+        while not text.endswith(b"\n"):
+            data = self._channel.recv(1 << 16)
+            if not data or len(text) > _MOST_OF_AN_ANSWER:  # a module may write there, too
+                raise ConnectionResetError(0, "closed")
+            text += data
+        answer: dict[str, Any] = json.loads(text)
+        return answer
+
+    def _end(self) -> str:
+        wait_readable([self._process.ended_fd], time.monotonic() + 1)
+        if not self._process.look():
+            return "does not answer"
+        return f"ended (exit code {self._process.exitcode})"
+
+
+def begin_preloading(
+    modules: Sequence[str],
+    entrypoint: Callable[..., Any] | str,
+    args: Sequence[Any],
+    start_method: str,
+    environment: Mapping[str, str],
+    guardian: Guardian,
+    start_wait: StartWait | None = None,
+) -> Preloading | None:
+    """Start a preloading process for workers to come, or warn that there can be none.
+
+    Args:
+        modules: What it imports.
+        entrypoint: A program, or a function.
+        args: Arguments of one of the workers.
+        start_method: How functions get into new processes.
+        environment: What is in the environment of each worker.
+        guardian: The agent's guardian.
+        start_wait: How it is waited for that the command is loaded.
+    """
+    slot = None
+    try:
+        if isinstance(entrypoint, str):
+            command = [entrypoint, *map(str, args)]
+        else:
+            if start_method != "spawn":
+                raise ValueError(f"start_method={start_method!r} has a way of its own")  # noqa: TRY301
+            from ..processes.spawner import command_for  # noqa: PLC0415  few jobs run functions
+
+            slot = Slot()
+            command = command_for(slot.number)
+        return Preloading(modules, command, environment, guardian, slot, start_wait)
+    except (ValueError, StartFailed, OSError) as error:
+        if slot is not None:
+            slot.close()
+        _warn(modules, str(error))
+        return None
+
+
+class PreloadedExecutor(Executor):
+    """Forks what can be forked, and executes everything else.
+
+    Args:
+        preloading: Where workers are forked from.
+    """
+
+    def __init__(self, preloading: Preloading) -> None:
+        super().__init__()
+        self.package_slot = preloading.package_slot
+        self._preloading = preloading
+
+    def execute(
+        self,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        stdout: int | None,
+        stderr: int | None,
+        inherited_fds: Collection[int] = (),
+        cpus: Collection[int] = (),
+    ) -> WorkerProcess:
+        """Start a worker; see ``Executor.execute``."""
+        if self._preloading.is_usable and self._is_forkable(command, environment):
+            streams = {0: 0, 1: 1 if stdout is None else stdout, 2: 2 if stderr is None else stderr}
+            fds = {number: fd for number, fd in streams.items() if _is_open(fd)}
+            try:
+                fds |= {fd: fd for fd in inherited_fds}
+                with script_from_its_beginning() as script:
+                    return self._preloading.fork(command, environment, fds | script, cpus)
+            except OSError as error:
+                log.info("a worker is executed, not forked: %s", error)
+        return super().execute(command, environment, stdout, stderr, inherited_fds, cpus)
+
+    def _is_forkable(self, command: Sequence[str], environment: Mapping[str, str]) -> bool:
+        program = self._preloading.program
+        if tuple(command[: len(program)]) != program:
+            self._preloading.give_up(f"{' '.join(command)} is another program than was preloaded")
+            return False
+        # Execution knows best how to refuse what no process can be given.
+        return not any("\0" in text for text in (*command, *environment, *environment.values()))
+
+
+def program_of(command: Sequence[str], search_path: str) -> Sequence[str]:
+    """Return that part of a command which says what runs: interpreter, options, script or module.
+
+    Args:
+        command: A program and its arguments.
+        search_path: Where programs are looked for.
+
+    Raises:
+        ValueError: It is no Python command that could be preloaded.
+    """
+    if not is_python(command[0], search_path):
+        raise ValueError(f"{command[0]} is not a Python interpreter itself")
+    words = iter(range(1, len(command)))
+    for index in words:
+        word = command[index]
+        if word in ("-m", "-c") and index + 1 < len(command):
+            return command[: index + 2]
+        if word == "-" or not word.startswith("-"):
+            return command[: index + 1]
+        if word in ("-X", "-W"):
+            next(words, None)
+        elif not (word[:2] in ("-X", "-W") or (word[1:] and _HARMLESS.issuperset(word[1:]))):
+            raise ValueError(f"the interpreter's option {word} does not go with it")
+    raise ValueError("the command names neither a script nor a module")
+
+
+def is_python(program: str, search_path: str) -> bool:
+    """Return whether a program is CPython itself; a script that starts it may do more than that."""
+    if program == sys.executable:
+        return True
+    path = os.path.realpath(shutil.which(program, path=search_path) or "")
+    if not _PYTHON_NAME.fullmatch(os.path.basename(path)):
+        return False
+    with open(path, "rb") as file:
+        return file.read(len(_ELF)) == _ELF
+
+
+def _warn(modules: Sequence[str], reason: str) -> None:
+    log.warning("preloading %s: %s; workers start without", ", ".join(modules), reason)
+
+
+def _hook(modules: Sequence[str], environment: Mapping[str, str], channel: int) -> dict[str, str]:
+    python_path = environment.get("PYTHONPATH")
+    settings = {"modules": list(modules), "python_path": python_path, "socket": channel}
+    return {
+        "PYTHONPATH": os.pathsep.join(filter(None, [HOOK_FOLDER, python_path])),
+        _SETTINGS_VARIABLE: json.dumps(settings),
+    }
+
+
+def _is_open(fd: int) -> bool:
+    try:
+        os.fstat(fd)
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,41 @@
+"""Workers that are commands: programs executed with arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .context import PContext
+from .executor import Executor, StartWait
+from .process import WorkerProcess
+from .results import StartFailed
+
+
+class SubprocessContext(PContext):
+    """Workers that execute a program. It is started by ``start_processes``.
+
+    Args:
+        *args: See ``PContext``.
+        executor: What starts the program.
+        **options: See ``PContext``.
+    """
+
+    def __init__(self, *args: Any, executor: Executor | None = None, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._executor = executor or Executor()
+
+    def _launch(
+        self, local_rank: int, environment: dict[str, str], stdout: int | None, stderr: int | None
+    ) -> WorkerProcess:
+        command = [str(self.entrypoint), *map(str, self.args[local_rank])]
+        cpus = self._cpus.get(local_rank, ())
+        return self._executor.execute(command, environment, stdout, stderr, cpus=cpus)
+
+    def _finish_start(self, start_wait: StartWait) -> Mapping[int, StartFailed]:
+        return self._executor.settle(start_wait)
+
+    def _kill_unloaded(self) -> None:
+        self._executor.kill_unloaded()
+
+    def _clean_up(self) -> None:
+        self._executor.close()

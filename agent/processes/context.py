@@ -1,0 +1,400 @@
+"""Watches and stops a set of worker processes as one.
+
+What a worker is made from differs: `commands` executes programs, `functions` runs Python functions.
+How it is watched and stopped does not, and is here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import math
+import os
+import signal
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Mapping
+from typing import TYPE_CHECKING, Any
+
+from ..output.specs import LogsSpecs, is_any_carried
+from ..system.environ import inherited_environment
+from ..system.pidfd import wait_any
+from ..system.process_tree import MARK_VARIABLE, marked
+from ..system.rlimits import Reserve, make_room_for
+from .executor import StartWait
+from .exits import Endings, WorkerFiles
+from .guardian import Guardian
+from .process import WorkerProcess, keep_exit_codes
+from .results import RunProcsResult, StartFailed, WorkerExit
+from .stop import KILL_WAIT_S, reap_adopted, stop_workers
+
+if TYPE_CHECKING:
+    from ..output.pump import OutputPump
+
+log = logging.getLogger(__name__)
+
+_DRAIN_S = 10.0
+
+
+class PContext(WorkerFiles, ABC):
+    """The worker processes of one attempt on this node.
+
+    Args:
+        name: What the workers are called: their role.
+        entrypoint: What they run.
+        args: Its arguments by local rank.
+        envs: What is added to the inherited environment, by local rank.
+        logs_specs: Where their output goes.
+        log_line_prefixes: What stands before each line of a worker that is shown, by local rank.
+        duplicate_stdout_filters: Words; lines of standard output with one of them are kept aside.
+        duplicate_stderr_filters: The same for standard error.
+        guardian: The agent's guardian; by default the context has one of its own.
+        cpus: CPUs that they are bound to, by local rank; the others may use any.
+
+    Raises:
+        RuntimeError: ``args`` and ``envs`` are not for the same local ranks, from 0 on.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        entrypoint: Callable[..., Any] | str,
+        args: Mapping[int, tuple[Any, ...]],
+        envs: dict[int, dict[str, str]],
+        logs_specs: LogsSpecs,
+        log_line_prefixes: dict[int, str] | None = None,
+        duplicate_stdout_filters: list[str] | None = None,
+        duplicate_stderr_filters: list[str] | None = None,
+        guardian: Guardian | None = None,
+        cpus: Mapping[int, Collection[int]] | None = None,
+    ) -> None:
+        _require_local_ranks("args", args, len(args))
+        _require_local_ranks("envs", envs, len(args))
+        self.name = name
+        self.entrypoint = entrypoint
+        self.args = args
+        self.envs = envs
+        self.nprocs = len(args)
+        self._logs = logs_specs.reify(envs)
+        self._endings = Endings(self.nprocs, self._logs, self._take_return_value)
+        self._prefixes = log_line_prefixes
+        self._filters = (duplicate_stdout_filters, duplicate_stderr_filters)
+        self._cpus = cpus or {}
+        self._given_guardian = guardian
+        self._guardian: Guardian | None = None
+        self._pump: OutputPump | None = None
+        self._processes: dict[int, WorkerProcess] = {}
+        self._reserve: Reserve | None = None
+        self._agent = os.getpid()
+        self._is_closed = False
+        self._has_shown_all_output = False
+        self.is_written_to = False
+        """Whether what workers left running still prints into their log files."""
+
+    def start(self, start_wait: StartWait | None = None) -> None:
+        """Start all workers, or none: if anything fails, those that were started are killed.
+
+        A worker that can't be started for a reason of its own counts as failed instead.
+
+        Args:
+            start_wait: How it is waited for that their programs are loaded. Once they are unwanted,
+                no more workers are started, and the caller is expected to close those that were.
+
+        Raises:
+            ValueError: An argument can't be given to a process.
+            OSError: There can be no guardian, or no pipes for the output.
+        """
+        if self._guardian is not None:
+            raise ValueError(f"the workers of {self.name!r} have been started already")
+        if self._given_guardian is not None and self._given_guardian.is_released:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))  # which cost the last workers it
+        start_wait = start_wait or StartWait()
+        keep_exit_codes()
+        make_room_for(self.nprocs)
+        self._guardian = self._given_guardian or Guardian.start()
+        try:
+            self._reserve = Reserve()
+            self._prepare()
+            self._pump = self._open_pump()
+            inherited = marked(inherited_environment(), self._guardian.mark)
+            for local_rank in range(self.nprocs):
+                if start_wait.is_unwanted():
+                    break
+                self._start_worker(local_rank, inherited, self._guardian)
+            self._drop(self._finish_start(start_wait), self._guardian)
+            if self._pump is not None:
+                self._pump.start()
+        except BaseException:
+            self.close(signal.SIGKILL, KILL_WAIT_S)
+            raise
+
+    def pids(self) -> dict[int, int]:
+        """Return the process ids by local rank, without those that could not be started."""
+        return {rank: process.pid for rank, process in self._processes.items()}
+
+    def running_pids(self) -> dict[int, int]:
+        """Return the process ids of those that have not been seen to end, by local rank."""
+        return {rank: process.pid for rank, process in self._running().items()}
+
+    def filenos(self) -> list[int]:
+        """Return one descriptor for each running worker, readable once it has ended."""
+        return [process.ended_fd for process in self._running().values()]
+
+    def blame(self, local_rank: int, reason: str) -> None:
+        """Count the end of a worker as a failure, whatever its exit code: it is ended for a reason.
+
+        Args:
+            local_rank: Which one.
+            reason: Why, as the rest of a sentence; its error file, if there is one, says more.
+        """
+        self._endings.blame(local_rank, reason)
+
+    @property
+    def exits(self) -> dict[int, WorkerExit]:
+        """How workers have ended, by local rank, in the order in which that was seen."""
+        return self._endings.exits
+
+    def look(self) -> RunProcsResult | None:
+        """Look once, and stop nobody.
+
+        Returns:
+            What ended, once a worker has failed or all have succeeded; None where workers are
+            still running or were stopped.
+        """
+        self._look()
+        is_over = self._endings.have_failed or not self._running()
+        return self._endings.result() if is_over else None
+
+    def wait(
+        self,
+        timeout: float = -1,
+        period: float = 1,  # noqa: ARG002  nothing is polled here
+    ) -> RunProcsResult | None:
+        """Wait until a worker fails, then ``close``; or until all have succeeded, then ``leave``.
+
+        Args:
+            timeout: How many seconds at most; 0 looks once, a negative number waits for ever.
+            period: Taken for the sake of torchrun's callers, without effect.
+
+        Returns:
+            What ended, or None where workers are still running or were stopped.
+        """
+        deadline = math.inf if timeout < 0 else time.monotonic() + timeout
+        while self.look() is None and self._running():
+            if time.monotonic() >= deadline:
+                return None
+            wait_any(self.filenos(), deadline)
+        result = self._endings.result()
+        if result is None or result.is_failed():
+            self.close()
+        else:
+            self.leave()
+        return self._endings.result()
+
+    def close(
+        self,
+        death_sig: signal.Signals | None = None,
+        timeout: float = 30,
+        urgent_fd: int | None = None,
+    ) -> None:
+        """Stop all workers with everything they started; afterwards ``exits`` tells of each.
+
+        Args:
+            death_sig: What they are asked with; SIGTERM by default.
+            timeout: Seconds that they have together before SIGKILL.
+            urgent_fd: Ends their time as soon as it is readable.
+        """
+        if self._is_closed or os.getpid() != self._agent:  # not in a child that forked from here
+            return
+        if self._reserve is not None:
+            self._reserve.spend()
+        with contextlib.suppress(OSError):  # whatever can't be read: the workers are stopped
+            self._look()
+            self._endings.expect_stop(self._running(), death_sig or signal.SIGTERM)
+        if self._guardian is not None:
+            self._stop(self._guardian, death_sig or signal.SIGTERM, timeout, urgent_fd)
+        with contextlib.suppress(OSError):
+            self._look()
+        self._finish()
+
+    def _stop(
+        self, guardian: Guardian, death_signal: int, grace_s: float, urgent_fd: int | None
+    ) -> None:
+        workers = list(self._processes.values())
+        self._kill_unloaded()
+        try:
+            killed = stop_workers(
+                workers, guardian.family, death_signal, grace_s, urgent_fd, self._ranks()
+            )
+            self._endings.note_killed(
+                rank for rank, process in self._processes.items() if process.pid in killed
+            )
+        except OSError as error:  # there are no descriptors to look around with; it has some
+            guardian.finish()
+            log.warning(
+                "what the workers had started could not be looked for (%s): the guardian killed it",
+                error.strerror,
+            )
+
+    def leave(self) -> None:
+        """Let go of workers that have all succeeded; what they left running on purpose lives on."""
+        if self._is_closed or os.getpid() != self._agent:
+            return
+        if self._reserve is not None:
+            self._reserve.spend()
+        self._look()
+        is_left = False
+        with contextlib.suppress(OSError):  # a program without descriptors has succeeded, too
+            is_left = self._guardian is not None and self._name_leftovers(self._guardian)
+        self._finish(hands_on=is_left)
+
+    def _name_leftovers(self, guardian: Guardian) -> bool:
+        """Name what the workers left running; return whether there is anything."""
+        if not (found := guardian.family.leftovers()):
+            return False
+        from .leftovers import ProcessNames, let_live  # noqa: PLC0415  few workers leave anything
+
+        return let_live(found, ProcessNames(self._ranks(), guardian.mark))
+
+    @property
+    def has_shown_all_output(self) -> bool:
+        """Whether the workers are closed, and the console has taken all that it was to show."""
+        return self._has_shown_all_output
+
+    def _finish(self, *, hands_on: bool = False) -> None:
+        self._let_go()
+        if self._pump is not None:
+            self._pump.drain(_DRAIN_S, hands_on=hands_on)
+            self.is_written_to = hands_on
+        self._has_shown_all_output = not self._pump or self._pump.has_shown_all
+        self._clean_up()
+        self._is_closed = True
+
+    def _ranks(self) -> dict[int, str]:
+        """Return the workers' global ranks by process id."""
+        ranks = {rank: env.get("RANK", str(rank)) for rank, env in self.envs.items()}
+        return {process.pid: ranks[rank] for rank, process in self._processes.items()}
+
+    def _open_pump(self) -> OutputPump | None:
+        stdout_filters, stderr_filters = self._filters
+        if not is_any_carried(
+            self._logs,
+            self.nprocs,
+            filters_stdout=bool(stdout_filters),
+            filters_stderr=bool(stderr_filters),
+        ):
+            return None
+        from ..output.pump import OutputPump  # noqa: PLC0415  1 ms; many jobs print to the console only
+
+        return OutputPump(
+            self._logs, self.nprocs, self._prefixes, self.name, stdout_filters, stderr_filters
+        )
+
+    def _start_worker(
+        self, local_rank: int, inherited: Mapping[str, str], guardian: Guardian
+    ) -> None:
+        mark = {MARK_VARIABLE: inherited[MARK_VARIABLE]}
+        environment = {**inherited, **self.envs[local_rank], **mark}
+        pump = self._pump
+        try:
+            stdout = None if pump is None else pump.stdout_fd(local_rank)
+            stderr = None if pump is None else pump.stderr_fd(local_rank)
+            process = self._launch(local_rank, environment, stdout, stderr)
+        except StartFailed as failed:
+            self._endings.record(local_rank, 0, failed.exitcode, failed.reason)
+            return
+        self._processes[local_rank] = process
+        guardian.watch(process.pid, process.start)
+
+    def _drop(self, failures: Mapping[int, StartFailed], guardian: Guardian) -> None:
+        ranks = {process.pid: rank for rank, process in self._processes.items()}
+        for pid, failed in failures.items():
+            self._processes.pop(ranks[pid]).let_go()
+            guardian.forget(pid)
+            self._endings.record(ranks[pid], 0, failed.exitcode, failed.reason)
+
+    @abstractmethod
+    def _launch(
+        self, local_rank: int, environment: dict[str, str], stdout: int | None, stderr: int | None
+    ) -> WorkerProcess:
+        """Start one worker; that there is no such program may be told by ``_finish_start``.
+
+        Args:
+            local_rank: Which one.
+            environment: Its whole environment.
+            stdout: What its standard output becomes; None: the agent's own.
+            stderr: What its standard error becomes; None: the agent's own.
+
+        Raises:
+            StartFailed: Its process can't be started.
+            ValueError: An argument can't be given to a process.
+        """
+
+    def _prepare(self) -> None:
+        """Do what precedes the first start."""
+
+    def _finish_start(self, start_wait: StartWait) -> Mapping[int, StartFailed]:  # noqa: ARG002
+        """Do what follows the last start; return why processes have no program, by their ids."""
+        return {}
+
+    def _kill_unloaded(self) -> None:
+        """Kill the processes that have not become what they were started for."""
+
+    def _take_return_value(self, local_rank: int) -> Any:  # noqa: ARG002  functions have one
+        """Return what a worker that ended with 0 returned.
+
+        Raises:
+            ValueError: It can't be read back.
+        """
+        return None
+
+    def _clean_up(self) -> None:
+        """Give back what was held besides the processes."""
+
+    def _running(self) -> dict[int, WorkerProcess]:
+        return {rank: each for rank, each in self._processes.items() if rank not in self.exits}
+
+    def _fds_not_for_workers(self) -> set[int]:
+        """Return what a forked process must close: an end that it held would never come."""
+        fds: set[int | None] = set()
+        if self._guardian is not None:
+            fds.update(self._guardian.inherited_fds)
+        if self._reserve is not None:
+            fds.update(self._reserve.fds)
+        if self._pump is not None:
+            for local_rank in range(self.nprocs):
+                fds |= {self._pump.stdout_fd(local_rank), self._pump.stderr_fd(local_rank)}
+        return {fd for fd in fds if fd is not None}
+
+    def _look(self) -> None:
+        ended = [rank for rank, process in self._running().items() if process.look()]
+        # Of those that ended between two looks, the one that wrote its error file first failed
+        # first; one that a signal killed left no word of when.
+        failed = [rank for rank in ended if self._processes[rank].exitcode]
+        written = self._endings.error_file_times(failed) if failed[1:] else {}
+        for local_rank in sorted(ended, key=lambda rank: written.get(rank) or math.inf):
+            process = self._processes[local_rank]
+            self._endings.record(local_rank, process.pid, process.exitcode or 0)
+        if self._guardian is not None:
+            with contextlib.suppress(OSError):  # there are no descriptors: at another look
+                reap_adopted(self._guardian.family)
+
+    def _let_go(self) -> None:
+        for local_rank, process in self._processes.items():
+            if local_rank not in self.exits:  # stuck in the kernel, but killed
+                self._endings.note_killed([local_rank])
+                self._endings.record(local_rank, process.pid, -signal.SIGKILL)
+            process.let_go()
+            if self._guardian is not None:
+                self._guardian.forget(process.pid)
+        if self._guardian is not None and self._guardian is not self._given_guardian:
+            self._guardian.release()
+
+
+def _require_local_ranks(what: str, mapping: Mapping[int, Any], nprocs: int) -> None:
+    if not nprocs or mapping.keys() != set(range(nprocs)):
+        raise RuntimeError(  # as in torch: programs may catch it
+            f"{what}: give one entry for each local rank from 0 to {max(0, nprocs - 1)}, "
+            f"not for {sorted(mapping)}"
+        )

@@ -1,0 +1,348 @@
+"""Executes programs in children of this process, and waits for none before it begins the next.
+
+``subprocess`` waits until a program is loaded, takes 3 ms to import, and has only its slowest way
+for a child that is to die with its parent. Here a child is forked, does the few things that belong
+between fork and exec, and reports through a pipe if there is no program to become. All children
+share that pipe: when it ends, the last of them is a program, or is gone. That may take for ever:
+a file system may not answer, a debugger may hold a child. So whoever waits for it listens to
+signals too, and a child that is still a copy of the agent at a stop is killed at once: it has
+nothing to save.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import logging
+import math
+import os
+import signal
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import NamedTuple, NoReturn
+
+from ..system.fork import handled_signals, shielded_fork
+from ..system.pidfd import close_all, wait_briefly
+from ..system.prctl import death_signal_for_children
+from ..system.process_tree import is_still_a_copy
+from .process import WorkerProcess, bind_to
+from .results import StartFailed
+
+log = logging.getLogger(__name__)
+
+_TELL_AFTER_S = 5.0
+
+_NOT_FOUND, _NOT_EXECUTABLE = 127, 126  # what a shell reports
+
+_IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
+
+
+SCRIPT_ON_INPUT = "elrun-script"
+"""Name of the file that standard input is where it holds the workers' script."""
+
+_INPUT = "/proc/self/fd/0"
+
+
+class Slot:
+    """A descriptor number that stands for whatever is put there, and for nothing else."""
+
+    def __init__(self) -> None:
+        self.number = os.open(os.devnull, os.O_RDONLY)
+
+    @contextlib.contextmanager
+    def hold(self, fd: int) -> Iterator[int]:
+        """Put a descriptor there for a while, and give the number."""
+        os.dup2(fd, self.number, inheritable=False)
+        try:
+            yield self.number
+        finally:
+            nothing = os.open(os.devnull, os.O_RDONLY)
+            os.dup2(nothing, self.number, inheritable=False)
+            os.close(nothing)
+
+    def close(self) -> None:
+        """Give the number back."""
+        os.close(self.number)
+
+
+class StartWait(NamedTuple):
+    """How it is waited for that programs are loaded.
+
+    Args:
+        is_unwanted: Says whether the start is not to be waited for any more.
+        wait: Waits until one of the descriptors is readable, something happens that may have made
+            the start unwanted, or the time in seconds has passed.
+    """
+
+    is_unwanted: Callable[[], bool] = lambda: False
+    wait: Callable[[Sequence[int], float | None], object] = wait_briefly
+
+
+class Executor:
+    """Executes programs as sessions of their own that die with this process."""
+
+    package_slot: Slot | None = None
+    """Where an interpreter that runs a function has to find it; None: anywhere."""
+
+    def __init__(self) -> None:
+        self._handled = handled_signals()
+        self._die_with_parent = death_signal_for_children()
+        self._programs: dict[int, str] = {}
+        self._reports_fd = self._report_fd = -1
+
+    def execute(
+        self,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        stdout: int | None,
+        stderr: int | None,
+        inherited_fds: Collection[int] = (),
+        cpus: Collection[int] = (),
+    ) -> WorkerProcess:
+        """Execute a program; whether there is one to execute, ``settle`` tells.
+
+        Args:
+            command: The program, found through the environment's PATH, and its arguments.
+            environment: Its whole environment.
+            stdout: What its standard output becomes; None: our own.
+            stderr: What its standard error becomes; None: our own.
+            inherited_fds: Further descriptors that it is to have.
+            cpus: CPUs that it is bound to; none: those of this process.
+
+        Raises:
+            StartFailed: There can be no more processes.
+            ValueError: An argument or a variable can't be passed to any program.
+        """
+        program = _Program.of(command, environment)  # a child copies each page that it touches
+        handed = {fd: fd for fd in inherited_fds}
+        handed |= {number: fd for number, fd in ((1, stdout), (2, stderr)) if fd is not None}
+        try:
+            if self._report_fd < 0:
+                self._reports_fd, self._report_fd = _pipe()
+            with (
+                script_from_its_beginning() as script,
+                _copies_of(handed | script) as copies,
+                shielded_fork(self._handled) as reset_handlers,
+            ):
+                pid = os.fork()
+                if pid == 0:
+                    number = errno.EIO
+                    try:
+                        os.setsid()
+                        reset_handlers()
+                        self._die_with_parent()
+                        if cpus:
+                            bind_to(cpus)
+                        _arrange(copies, self._report_fd)
+                        program.replace_this()
+                    except OSError as error:
+                        number = error.errno or number
+                    finally:
+                        _end_child(self._report_fd, number)
+        except OSError as error:
+            raise _explain(command[0], error) from error
+        try:
+            process = WorkerProcess(pid)
+        except OSError as error:  # there can be no more descriptors
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            raise _explain(command[0], error) from error
+        self._programs[pid] = command[0]
+        return process
+
+    def settle(self, start_wait: StartWait | None = None) -> dict[int, StartFailed]:
+        """Wait until all programs are loaded; return why some are not, by process id.
+
+        The processes of these have ended. Once the start is unwanted, nothing is waited for; the
+        caller is expected to call ``kill_unloaded`` and ``close``.
+
+        Args:
+            start_wait: How it is waited for; by default as long as it takes.
+        """
+        if self._report_fd < 0:
+            return {}
+        os.close(self._report_fd)
+        self._report_fd = -1
+        text = self._read_reports(start_wait or StartWait())
+        if text is None:
+            return {}
+        failures = {}
+        for line in text.splitlines():
+            pid, number = map(int, line.split())
+            with contextlib.suppress(ChildProcessError):  # somebody else has reaped it
+                os.waitid(os.P_PID, pid, os.WEXITED)
+            failures[pid] = _explain(self._programs[pid], OSError(number, os.strerror(number)))
+        self.close()
+        return failures
+
+    def kill_unloaded(self) -> None:
+        """Kill the children that have not become their programs: they have nothing to save."""
+        for pid in self._unloaded():
+            os.kill(pid, signal.SIGKILL)  # not reaped yet, so that the id is still its own
+
+    def _read_reports(self, start_wait: StartWait) -> bytes | None:
+        """Return what the children have reported, None once the start is unwanted."""
+        tell_at = time.monotonic() + _TELL_AFTER_S
+        text = b""
+        while not start_wait.is_unwanted():
+            if wait_briefly([self._reports_fd], 0):
+                data = os.read(self._reports_fd, 1 << 16)
+                if not data:
+                    return text
+                text += data
+                continue
+            left_s = tell_at - time.monotonic()
+            if left_s <= 0:
+                self._tell_of_unloaded()
+                tell_at = math.inf
+            start_wait.wait([self._reports_fd], None if math.isinf(tell_at) else max(0.0, left_s))
+        return None
+
+    def _unloaded(self) -> list[int]:
+        return [pid for pid in self._programs if is_still_a_copy(pid)]
+
+    def _tell_of_unloaded(self) -> None:
+        pids = self._unloaded()
+        if pids:
+            log.warning(
+                "not loaded within %g s: %s (pid %s); the file system may not answer, or a "
+                "debugger may hold the process",
+                _TELL_AFTER_S,
+                ", ".join(sorted({repr(self._programs[pid]) for pid in pids})),
+                ", ".join(map(str, pids)),
+            )
+
+    def close(self) -> None:
+        """Ask no more what became of the programs."""
+        fds = self._reports_fd, self._report_fd
+        self._reports_fd = self._report_fd = -1
+        close_all(fd for fd in fds if fd >= 0)
+        self._programs.clear()
+
+
+@contextlib.contextmanager
+def script_from_its_beginning() -> Iterator[dict[int, int]]:
+    """Give what a worker's standard input becomes, by its number, where the script stands there.
+
+    Workers that inherited it would share one place of reading. Another standard input is inherited.
+    """
+    try:
+        is_script = os.readlink(_INPUT).startswith(f"/memfd:{SCRIPT_ON_INPUT}")
+    except OSError:  # it is closed
+        is_script = False
+    if not is_script:
+        yield {}
+        return
+    fd = os.open(_INPUT, os.O_RDONLY)
+    try:
+        yield {0: fd}
+    finally:
+        os.close(fd)
+
+
+class _Program(NamedTuple):
+    """What is executed, as the kernel takes it."""
+
+    paths: list[bytes]
+    arguments: list[bytes]
+    environment: dict[bytes, bytes]
+
+    @staticmethod
+    def of(command: Sequence[str], environment: Mapping[str, str]) -> _Program:
+        arguments = [os.fsencode(word) for word in command]
+        encoded = {os.fsencode(name): os.fsencode(text) for name, text in environment.items()}
+        if any(b"\0" in text for text in (*arguments, *encoded, *encoded.values())):
+            raise ValueError("an argument or a variable holds a null byte; take it out")
+        if any(b"=" in name for name in encoded):
+            raise ValueError("the name of a variable holds '='; take it out")
+        paths = arguments[:1]
+        if b"/" not in arguments[0]:
+            folders = os.get_exec_path(dict(environment))
+            paths = [os.path.join(os.fsencode(folder), arguments[0]) for folder in folders]
+        return _Program(paths, arguments, encoded)
+
+    def replace_this(self) -> NoReturn:
+        """Become the program; raise OSError as the shell would choose it."""
+        failure = OSError(errno.ENOENT, os.strerror(errno.ENOENT))
+        for path in self.paths:
+            try:
+                os.execve(path, self.arguments, self.environment)  # noqa: S606  that is the task
+            except (FileNotFoundError, NotADirectoryError):  # noqa: PERF203  PATH is short
+                continue
+            except OSError as error:
+                failure = error
+        raise failure
+
+
+@contextlib.contextmanager
+def _copies_of(handed: Mapping[int, int]) -> Iterator[dict[int, int]]:
+    """Give copies, above the standard streams, of the descriptors that a child is to have.
+
+    Python runs at-fork functions in the child before anything of ours: those of libraries, and
+    from some 3.13 and 3.14 on one of ``multiprocessing``'s that closes the resource tracker's
+    descriptor (gh-146313), which an interpreter that we execute needs. They close what they know
+    by its number, and know of no copy. A copy also lets one descriptor be meant for the place of
+    another.
+
+    Args:
+        handed: The descriptors by the number that they are to have in the child.
+    """
+    copies: dict[int, int] = {}
+    try:
+        for number, fd in handed.items():
+            copies[number] = _above_streams(fd)
+        yield copies
+    finally:
+        close_all(copies.values())
+
+
+def _arrange(copies: Mapping[int, int], report_fd: int) -> None:
+    for ignored in _IGNORED_BY_PYTHON:
+        signal.signal(ignored, signal.SIG_DFL)
+    for number, fd in copies.items():
+        os.dup2(fd, number)
+    kept = {0, 1, 2, report_fd, *copies}
+    for fd in map(int, os.listdir("/proc/self/fd")):
+        if fd not in kept:
+            with contextlib.suppress(OSError):  # the listing's own
+                os.close(fd)
+
+
+def _end_child(report_fd: int, number: int) -> NoReturn:
+    """End a child that is no program, whatever happens: nothing of the agent may go on there."""
+    try:
+        os.write(report_fd, b"%d %d\n" % (os.getpid(), number))
+    finally:
+        os._exit(_NOT_EXECUTABLE)
+
+
+def _pipe() -> tuple[int, int]:
+    """Return a pipe whose writing end is none of the standard streams, were they all closed."""
+    reading, writing = os.pipe2(os.O_CLOEXEC)
+    try:
+        return reading, _above_streams(writing)
+    finally:
+        os.close(writing)
+
+
+def _above_streams(fd: int) -> int:
+    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
+
+
+def _explain(program: str, error: OSError) -> StartFailed:
+    exitcode = _NOT_EXECUTABLE
+    reason = error.strerror or str(error)
+    if error.errno in (errno.ENOENT, errno.ENOTDIR):
+        exitcode = _NOT_FOUND
+        if os.path.exists(program):  # a script
+            reason = "the interpreter that its first line names is not there"
+        elif "/" not in program:
+            reason = "there is no such program in PATH"
+    elif os.path.isdir(program):
+        reason = "it is a directory"
+    elif error.errno == errno.ENOEXEC:
+        reason = "it is no program of this machine, or a script without a '#!' line"
+    elif error.errno == errno.EACCES:
+        reason = "permission denied; is it executable (chmod +x)?"
+    return StartFailed(exitcode, f"{program!r} can't be executed: {reason}")

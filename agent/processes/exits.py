@@ -1,0 +1,212 @@
+"""What has become of the workers of one attempt: how each ended, and which files it left."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from ..failures.failure import NOT_AVAILABLE, ProcessFailure
+from .results import RunProcsResult, WorkerExit
+
+if TYPE_CHECKING:
+    from ..output.specs import LogsDest
+    from ..system.left_files import LeftFile, LeftFileReader
+    from .own_ends import EndInStop
+    from .process import WorkerProcess
+
+log = logging.getLogger(__name__)
+
+
+class Endings:
+    """Takes down how workers end, by local rank.
+
+    Args:
+        nprocs: How many workers there are.
+        logs: Where they leave their output and their error files.
+        take_return_value: Returns what a worker that ended with 0 returned; raises ValueError if
+            it can't be read back.
+    """
+
+    def __init__(
+        self,
+        nprocs: int,
+        logs: LogsDest,
+        take_return_value: Callable[[int], Any],
+    ) -> None:
+        self.exits: dict[int, WorkerExit] = {}
+        self._nprocs = nprocs
+        self._logs = logs
+        self._take_return_value = take_return_value
+        self._reader: LeftFileReader | None = None
+        self._failures: dict[int, ProcessFailure] = {}
+        self._return_values: dict[int, Any] = {}
+        self._stops: dict[int, EndInStop] = {}
+        self._blamed: dict[int, str] = {}
+
+    @property
+    def have_failed(self) -> bool:
+        """Whether a worker has failed."""
+        return bool(self._failures)
+
+    @property
+    def left_files(self) -> LeftFileReader:
+        """The one reader of what workers left, whose patience with file systems they all share."""
+        if self._reader is None:
+            from ..system.left_files import LeftFileReader  # noqa: PLC0415  failures and stops only
+
+            self._reader = LeftFileReader()
+        return self._reader
+
+    def error_file_times(self, local_ranks: Iterable[int]) -> dict[int, int]:
+        """Return when workers wrote their error files, by local rank; 0: they left none."""
+        ranks = list(local_ranks)
+        if not ranks:
+            return {}
+        files = [self._logs.error_files.get(rank, "") for rank in ranks]
+        return dict(zip(ranks, self.left_files.written_ns(files), strict=True))
+
+    def blame(self, local_rank: int, reason: str) -> None:
+        """Count the end of a worker as a failure, whatever its exit code.
+
+        Args:
+            local_rank: Which one.
+            reason: Why, as the rest of a sentence; its error file, if there is one, says more.
+        """
+        self._blamed[local_rank] = reason
+
+    def expect_stop(self, running: Mapping[int, WorkerProcess], death_signal: int) -> None:
+        """Note how workers stand, just before they are asked to end: that may be no failure then.
+
+        Args:
+            running: Those that have not been seen to end, by local rank.
+            death_signal: What they are about to be asked with.
+        """
+        from .own_ends import EndInStop, disposition_of  # noqa: PLC0415  stops only
+
+        written = self.error_file_times(running)
+        for local_rank, process in running.items():
+            # One that left its error file already is failing by itself, and only slow to end.
+            if not written[local_rank] and local_rank not in self._blamed:
+                disposition = disposition_of(process.pid, death_signal)
+                if not process.look():
+                    self._stops[local_rank] = EndInStop(0, death_signal, disposition)
+
+    def note_killed(self, local_ranks: Iterable[int]) -> None:
+        """Note which of them got SIGKILL, or have to be given up after it."""
+        from .own_ends import Disposition, EndInStop  # noqa: PLC0415  stops only
+
+        for local_rank in local_ranks:
+            stop = self._stops.get(local_rank)
+            stop = stop or EndInStop(0, signal.SIGKILL, Disposition.DECIDES)
+            self._stops[local_rank] = stop._replace(was_killed=True)
+
+    def record(self, local_rank: int, pid: int, exitcode: int, reason: str = "") -> None:
+        """Take down how a worker ended.
+
+        Args:
+            local_rank: Which one.
+            pid: Its process id; 0 for one that could not be started.
+            exitcode: Its exit code, -n for signal n.
+            reason: Why it failed, if that is known and it leaves no word itself.
+        """
+        if local_rank in self._blamed:
+            exitcode, reason = exitcode or 1, reason or self._blamed[local_rank]
+        if exitcode == 0:
+            try:
+                self._return_values[local_rank] = self._take_return_value(local_rank)
+            except ValueError as error:
+                exitcode, reason = 1, str(error)
+        failure = self._failure(local_rank, pid, exitcode, reason) if exitcode else None
+        stopped = failure is not None and self._was_stopped(failure)
+        self.exits[local_rank] = WorkerExit(pid, exitcode, time.monotonic(), stopped)
+        if failure is not None and not stopped:
+            self._failures[local_rank] = failure
+            log.info("local rank %d (pid %d) failed: %s", local_rank, pid, failure.summary)
+
+    def _failure(self, local_rank: int, pid: int, exitcode: int, reason: str) -> ProcessFailure:
+        error_file = self._logs.error_files.get(local_rank, "")
+        failure = ProcessFailure.read_by(self.left_files, local_rank, pid, exitcode, error_file)
+        if reason and failure.error_file == NOT_AVAILABLE:
+            failure.message = reason
+        return failure
+
+    def _was_stopped(self, failure: ProcessFailure) -> bool:
+        stop = self._stops.get(failure.local_rank)
+        if stop is None:
+            return False
+        from .own_ends import failed_by_itself  # noqa: PLC0415  stops only
+
+        first = next(iter(self._failures.values()), None)
+        end = stop._replace(
+            exitcode=failure.exitcode,
+            message=_word_of(failure),
+            first_message="" if first is None else _word_of(first),
+        )
+        return not failed_by_itself(end)
+
+    def result(self) -> RunProcsResult | None:
+        """Return what ended, once a worker has failed or all have succeeded; else None."""
+        result = RunProcsResult(stdouts=dict(self._logs.stdouts), stderrs=dict(self._logs.stderrs))
+        if self._failures:
+            result.failures = dict(self._failures)
+        elif len(self._return_values) == self._nprocs:
+            result.return_values = {rank: self._return_values[rank] for rank in range(self._nprocs)}
+        else:
+            return None
+        return result
+
+
+class WorkerFiles:
+    """Tells which files the workers of one attempt write, by local rank."""
+
+    nprocs: int
+    """How many workers there are."""
+
+    _logs: LogsDest
+    _endings: Endings
+
+    def log_files(self, local_rank: int) -> str:
+        """Return the log file of a worker's standard error, else of its output, else ``""``."""
+        for files in (self._logs.stderrs, self._logs.stdouts):
+            path = files.get(local_rank, "")
+            if path not in ("", os.devnull):
+                return path
+        return ""
+
+    def end_of_log(self, local_rank: int, limit: int) -> LeftFile:
+        """Return the last bytes of the file that ``log_files`` names.
+
+        Args:
+            local_rank: Whose.
+            limit: How many bytes are wanted.
+        """
+        return self._endings.left_files.read_end(self.log_files(local_rank), limit)
+
+    def error_file(self, local_rank: int) -> str:
+        """Return the path of a worker's error file, or ``""``."""
+        path = self._logs.error_files.get(local_rank, "")
+        return "" if path == os.devnull else path
+
+    @property
+    def stdouts(self) -> dict[int, str]:
+        """The file of each worker's standard output, by local rank; ``""``: there is none."""
+        return {rank: self._logs.stdouts.get(rank, "") for rank in range(self.nprocs)}
+
+    @property
+    def stderrs(self) -> dict[int, str]:
+        """The file of each worker's standard error, by local rank; ``""``: there is none."""
+        return {rank: self._logs.stderrs.get(rank, "") for rank in range(self.nprocs)}
+
+    @property
+    def error_files(self) -> dict[int, str]:
+        """Where each worker would leave its error file, by local rank; ``""``: nowhere."""
+        return {rank: self._logs.error_files.get(rank, "") for rank in range(self.nprocs)}
+
+
+def _word_of(failure: ProcessFailure) -> str:
+    """Return what a worker left in its error file, or nothing."""
+    return "" if failure.error_file == NOT_AVAILABLE else failure.summary

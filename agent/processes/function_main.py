@@ -1,0 +1,198 @@
+"""What runs inside a worker that is a Python function."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import mmap
+import os
+import pickle
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Any
+
+from ..failures.record import get_error_handler, record
+from ..system.prctl import die_with_parent
+from ..system.process_tree import MARK_VARIABLE, mapping_name
+from .inherited_exits import InheritedExits
+from .process_end import end_at_once, end_process, exit_code_of
+
+
+class Descriptor:
+    """A file descriptor that stays usable when ``multiprocessing`` brings it into a new process.
+
+    Args:
+        fd: Its number in this process.
+    """
+
+    __slots__ = ("fd",)
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+
+    def __reduce__(self) -> tuple[Callable[[Any], Descriptor], tuple[Any]]:
+        from multiprocessing.reduction import DupFd  # noqa: PLC0415  in use already
+
+        return _receive_descriptor, (DupFd(self.fd),)
+
+
+def _receive_descriptor(sent: Any) -> Descriptor:
+    return Descriptor(sent.detach())
+
+
+class InheritedDescriptor:
+    """What stands for a descriptor that has the same number in the new process."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def detach(self) -> int:
+        """Return the number; the name is ``multiprocessing``'s."""
+        return self._fd
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a forked process must set up that an executed one is born with.
+
+    Args:
+        environment: The whole environment.
+        stdout: What standard output becomes; None leaves it.
+        stderr: What standard error becomes; None leaves it.
+        cpus: CPUs to be bound to; none leaves them.
+        begin: What is done first; None, where the process that forked was no agent.
+    """
+
+    environment: dict[str, str]
+    stdout: Descriptor | None
+    stderr: Descriptor | None
+    cpus: Collection[int] = ()
+    begin: Callable[[], None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What a worker does.
+
+    Args:
+        function: The user's function.
+        args: Its arguments.
+        local_rank: The worker's local rank.
+        result: File for the pickled return value.
+        surroundings: What to set up first; None in a process that was executed for this task.
+    """
+
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    local_rank: int
+    result: Descriptor
+    surroundings: Surroundings | None = None
+
+
+def run(task: Task) -> None:
+    """Run a task, and end the process; an exception is left in the error file.
+
+    Raises:
+        SystemExit: With the process's exit code, where Python can end it.
+    """
+    if task.surroundings is None:
+        end_process(_perform(task), None)
+    try:
+        # Both are kept to the end: the mapping is the mark by which the agent knows its own.
+        mapping, inherited = _settle(task.surroundings), InheritedExits()
+        end_process(_perform(task), inherited)
+    finally:  # whatever was raised: below stands a copy of the parent's stack
+        end_at_once(1)
+        del mapping, inherited
+
+
+def _perform(task: Task) -> int:
+    """Call the function; return the process's exit code when all that it raised is gone again."""
+    try:
+        _hand_over(record(task.function)(*task.args), task)
+    except SystemExit as leaving:
+        return exit_code_of(leaving)
+    except KeyboardInterrupt as error:
+        _print(error)
+        return -signal.SIGINT
+    except BaseException as error:  # noqa: BLE001  the user's function may raise anything
+        _print(error)
+        return 1
+    return 0
+
+
+def _settle(surroundings: Surroundings) -> mmap.mmap:
+    gc.freeze()  # what is the parent's is neither collected nor flushed here
+    os.setsid()
+    if surroundings.begin is not None:
+        surroundings.begin()
+    else:
+        die_with_parent(os.getppid())
+    if surroundings.cpus:
+        from .process import bind_to  # noqa: PLC0415  few jobs
+
+        bind_to(surroundings.cpus)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.environ.clear()
+    os.environ.update(surroundings.environment)
+    if surroundings.stdout is not None:
+        sys.stdout = _become(surroundings.stdout, 1, sys.stdout)
+    if surroundings.stderr is not None:
+        sys.stderr = _become(surroundings.stderr, 2, sys.stderr)
+    return _carry_mark(surroundings.environment[MARK_VARIABLE].rpartition(":")[2])
+
+
+def _become(descriptor: Descriptor, fd: int, stream: Any) -> Any:
+    os.dup2(descriptor.fd, fd)
+    os.close(descriptor.fd)
+    try:
+        if stream.fileno() == fd:
+            return stream
+    except (AttributeError, OSError, ValueError):  # closed, or no file at all
+        pass
+    return open(fd, "w", encoding="utf-8", errors="backslashreplace", closefd=False)
+
+
+def _carry_mark(mark: str) -> mmap.mmap:
+    # The environment that /proc shows is that of the last exec. A mapping is there for all to see,
+    # and every process forked from here inherits it.
+    fd = os.memfd_create(mapping_name(mark))
+    try:
+        os.ftruncate(fd, mmap.PAGESIZE)
+        return mmap.mmap(fd, mmap.PAGESIZE)
+    finally:
+        os.close(fd)
+
+
+def _hand_over(value: Any, task: Task) -> None:
+    try:
+        with open(task.result.fd, "wb") as file:
+            pickle.dump(value, file, protocol=pickle.HIGHEST_PROTOCOL)
+    except Exception as cause:  # how the user's own types pickle is the user's code
+        error = TypeError(
+            f"the return value of {name_of(task.function)} on local rank {task.local_rank} "
+            f"can't be sent to the agent: {cause}; return what pickle can take"
+        )
+        get_error_handler().record_exception(error)
+        raise error from cause
+
+
+def name_of(function: Callable[..., Any]) -> str:
+    """Return how messages call a function."""
+    return str(getattr(function, "__qualname__", None) or repr(function))
+
+
+def _print(error: BaseException) -> None:
+    # The traceback begins with the user's function, not with what led there.
+    own = (__file__, record.__code__.co_filename)
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_code.co_filename in own:
+        trace = trace.tb_next
+    with contextlib.suppress(Exception):  # the user's __str__ or stream, or too deep a recursion
+        sys.stdout.flush()
+        traceback.print_exception(type(error), error, trace)
+        sys.stderr.flush()

@@ -1,0 +1,124 @@
+"""One worker's process: how it stands, how it is signalled, when its pid may be used again."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Callable, Collection
+
+from ..system.pidfd import close_all, send_signal
+from ..system.process_tree import read_process
+
+LOST_EXIT_CODE = 255
+"""Stands for an exit code that somebody else took from the kernel, as in ``asyncio``."""
+
+
+class WorkerProcess:
+    """A process that was started as a worker.
+
+    Its end is observed without reaping it. So its process id, which is also the id of its process
+    group and of its session, can't be given to anybody else before ``let_go``.
+
+    Args:
+        pid: Its process id.
+        reap: Reaps it, once it has ended; by default as a child of this process.
+        lost_exitcode: Says how it ended where the kernel won't tell: it is no child of ours, or
+            somebody else has reaped it.
+        ended_fd: A descriptor that becomes readable when it ends; by default a pidfd.
+
+    Raises:
+        OSError: There can be no more descriptors.
+    """
+
+    def __init__(
+        self,
+        pid: int,
+        reap: Callable[[], object] | None = None,
+        lost_exitcode: Callable[[], int | None] = lambda: LOST_EXIT_CODE,
+        ended_fd: int | None = None,
+    ) -> None:
+        self.pid = pid
+        self.exitcode: int | None = None
+        self._reap = reap or self._reap_child
+        self._lost_exitcode = lost_exitcode
+        self._pidfd = _open_pidfd(pid)
+        self.ended_fd = self._pidfd if ended_fd is None else ended_fd
+        try:
+            process = read_process(pid)
+        except OSError:
+            close_all({self._pidfd} - {-1})
+            raise
+        self.start = process.start if process else 0
+        self._is_held = True
+
+    def look(self) -> bool:
+        """Find out whether it has ended; if so, ``exitcode`` is set, to -n for signal n."""
+        if self.exitcode is None:
+            self.exitcode = self._ask()
+        return self.exitcode is not None
+
+    def signal_group(self, number: int) -> None:
+        """Send a signal to its process group, ended or not, or to itself if it has none yet."""
+        if not self._is_held:
+            return
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            if os.getpgid(self.pid) == self.pid:
+                os.killpg(self.pid, number)
+            elif self._pidfd >= 0:
+                send_signal(self._pidfd, number)
+
+    def let_go(self) -> None:
+        """Reap it if it has ended, and close what was held of it."""
+        if self._pidfd < 0 and not self._is_held:
+            return
+        self._is_held = False
+        if self.exitcode is not None:
+            self._reap()
+        if self._pidfd >= 0:
+            os.close(self._pidfd)
+            self._pidfd = -1
+
+    def _reap_child(self) -> None:
+        with contextlib.suppress(ChildProcessError):  # no child of ours, or not any more
+            os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG)
+
+    def _ask(self) -> int | None:
+        try:
+            end = os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except OSError:  # no child of ours, or not any more
+            exitcode = self._lost_exitcode()
+            self._is_held = exitcode is None
+            return exitcode
+        if end is None:
+            return None
+        return end.si_status if end.si_code == os.CLD_EXITED else -end.si_status
+
+
+def bind_to(cpus: Collection[int], pid: int = 0) -> None:
+    """Bind a process that has one thread to CPUs, unless its container has lost them meanwhile.
+
+    Args:
+        cpus: Which ones.
+        pid: Its process id; 0 is this process.
+    """
+    with contextlib.suppress(OSError):
+        os.sched_setaffinity(pid, cpus)
+
+
+def keep_exit_codes() -> None:
+    """Undo an ignored SIGCHLD, with which the kernel would forget how our children end.
+
+    It is inherited from whoever started this process, so that nobody asked for it here. Only the
+    main thread may do that; from another, workers' exit codes stay unknown.
+    """
+    if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
+        with contextlib.suppress(ValueError):
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+
+
+def _open_pidfd(pid: int) -> int:
+    try:
+        return os.pidfd_open(pid)
+    except ProcessLookupError:  # not a child of ours, and gone already
+        return -1

@@ -1,0 +1,234 @@
+"""Runs a function of ``multiprocessing``'s in a fresh interpreter that elrun itself executes.
+
+``multiprocessing`` can spawn by itself, but leaves no say in the new interpreter's environment,
+session and output before the first line of the user's modules has run. Here it does what it does
+best, pickling and unpickling, and elrun executes the interpreter like any other command.
+
+An interpreter reads its package bit by bit, between imports that may take long or never end. The
+agent does not wait for that: what a pipe does not take at once, a thread sends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import os
+import select
+import threading
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from multiprocessing import context, reduction, resource_tracker, spawn
+from multiprocessing.process import BaseProcess
+from types import FunctionType
+from typing import Any, cast
+
+from ..system.wakeup import Wakeup
+from .executor import Executor, StartWait
+from .function_main import InheritedDescriptor
+from .importable import MAIN, is_main_imported, main_file
+from .process import WorkerProcess
+from .results import StartFailed
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """A process to be, pickled.
+
+    Args:
+        data: What the new interpreter reads.
+        fds: The descriptors that it has to inherit.
+    """
+
+    data: bytes
+    fds: tuple[int, ...]
+
+
+def describe_this_process(name: str) -> dict[str, Any]:
+    """Return what makes a new interpreter resemble this one: its path, its main module.
+
+    Args:
+        name: What the new process is called.
+
+    Raises:
+        RuntimeError: This process is itself being spawned, and imports the user's main module,
+            which lacks its ``if __name__ == "__main__":``.
+        ValueError: The directory that it works in has been deleted.
+    """
+    try:
+        preparation = spawn.get_preparation_data(name)
+    except FileNotFoundError:
+        raise ValueError(
+            "the working directory has been deleted, and functions start in it; change to another"
+        ) from None
+    if main_file() is None:  # a program that was read from standard input has a name, and no file
+        preparation.pop("init_main_from_path", None)
+    return preparation
+
+
+def pack(process: BaseProcess, preparation: dict[str, Any]) -> Package:
+    """Pickle a process object of the ``spawn`` context that was not started.
+
+    Args:
+        process: The process object.
+        preparation: What ``describe_this_process`` said.
+
+    Raises:
+        Exception: Whatever pickling the user's function and arguments raises.
+    """
+    luggage = _Luggage()
+    buffer = io.BytesIO()
+    context.set_spawning_popen(cast("Any", luggage))
+    try:
+        reduction.dump(preparation, buffer)
+        kind = reduction.ForkingPickler if is_main_imported() else _PicklerWithoutMain
+        kind(buffer).dump(process)
+    finally:
+        context.set_spawning_popen(None)
+    return Package(buffer.getvalue(), tuple(luggage.fds))
+
+
+def command_for(package: int) -> list[str]:
+    """Return the command of an interpreter that runs a function.
+
+    Args:
+        package: Descriptor from which it reads what to run.
+    """
+    tracker = cast("int", resource_tracker.getfd())
+    command = spawn.get_command_line(tracker_fd=tracker, pipe_handle=package)
+    return [os.fsdecode(word) for word in command]
+
+
+class Spawner:
+    """Executes interpreters, then sends each its package.
+
+    Args:
+        executor: What executes them.
+    """
+
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
+        self._unsent: dict[int, memoryview] = {}
+        self._pipes: list[int] = []
+        self._stop = Wakeup()
+        self._thread: threading.Thread | None = None
+
+    def execute(
+        self,
+        package: Package,
+        environment: dict[str, str],
+        stdout: int | None,
+        stderr: int | None,
+        cpus: Collection[int] = (),
+    ) -> WorkerProcess:
+        """Execute an interpreter that waits for its package; see ``Executor.execute``.
+
+        Raises:
+            StartFailed: The interpreter can't be executed.
+        """
+        tracker = cast("int", resource_tracker.getfd())
+        read_end, write_end = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(write_end, False)
+        self._pipes.append(write_end)
+        self._unsent[write_end] = memoryview(package.data)
+        slot = self._executor.package_slot
+        place = slot.hold(read_end) if slot else contextlib.nullcontext(read_end)
+        try:
+            with place as number:
+                return self._executor.execute(
+                    command_for(number),
+                    environment,
+                    stdout,
+                    stderr,
+                    {number, tracker, *package.fds},
+                    cpus,
+                )
+        finally:
+            os.close(read_end)
+
+    def send(self, start_wait: StartWait | None = None) -> dict[int, StartFailed]:
+        """Send the packages, or let them be sent by a thread as the interpreters read.
+
+        Args:
+            start_wait: How it is waited for that the interpreters are loaded.
+
+        Returns:
+            Why interpreters could not be executed, by process id.
+
+        Raises:
+            OSError: There can be no more threads.
+        """
+        self._send_to(list(self._unsent))
+        if self._unsent:
+            thread = threading.Thread(target=self._send_all, name="elrun-packages", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:
+                raise BlockingIOError(errno.EAGAIN, str(error)) from error
+            self._thread = thread
+        return self._executor.settle(start_wait)
+
+    def kill_unloaded(self) -> None:
+        """Kill the children that have not become interpreters."""
+        self._executor.kill_unloaded()
+
+    def close(self) -> None:
+        """Close the pipes, by whose end a worker could tell that we have died."""
+        self._executor.close()
+        self._stop.notify()
+        if self._thread is not None:
+            self._thread.join()
+        self._stop.close()
+        while self._pipes:
+            os.close(self._pipes.pop())
+
+    def _send_all(self) -> None:
+        waiting = select.poll()
+        waiting.register(self._stop.fileno(), select.POLLIN)
+        for pipe in self._unsent:
+            waiting.register(pipe, select.POLLOUT)
+        while self._unsent:
+            ready = [fd for fd, _ in waiting.poll()]
+            if self._stop.fileno() in ready:
+                return
+            for pipe in self._send_to(ready):
+                waiting.unregister(pipe)
+
+    def _send_to(self, pipes: Iterable[int]) -> list[int]:
+        """Send what the pipes take now; return those that need no more."""
+        done = []
+        for pipe in pipes:
+            try:
+                while rest := self._unsent[pipe]:
+                    self._unsent[pipe] = rest[os.write(pipe, rest) :]
+            except BlockingIOError:
+                continue
+            except BrokenPipeError:  # it died early: its exit code will tell
+                pass
+            del self._unsent[pipe]
+            done.append(pipe)
+        return done
+
+
+class _PicklerWithoutMain(reduction.ForkingPickler):
+    """Refuses what the new process would look for in the main module, where it runs no such one."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        """Raise for a class or a function of the main module; leave all else as it is."""
+        if isinstance(obj, (type, FunctionType)) and obj.__module__ == MAIN:
+            raise TypeError(f"{obj.__qualname__} is defined in {MAIN}, which has no file")
+        return NotImplemented
+
+
+class _Luggage:
+    """Collects the descriptors that pickled objects ask ``multiprocessing`` to bring along."""
+
+    def __init__(self) -> None:
+        self.fds: list[int] = []
+
+    def duplicate_for_child(self, fd: int) -> int:
+        self.fds.append(fd)
+        return fd
+
+    def DupFd(self, fd: int) -> Any:  # noqa: N802  the name that multiprocessing asks for
+        return InheritedDescriptor(fd)

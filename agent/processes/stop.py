@@ -1,0 +1,303 @@
+"""Stops a worker group: the workers, and everything that came from them.
+
+The death signal goes to each worker's process group, SIGCONT after it for those that are suspended,
+and to what workers that have ended left behind in groups of its own. What a worker that still runs
+has started in a session of its own is the worker's to stop: it is asked when the worker has ended.
+All share one deadline, at which SIGKILL follows, and whoever it hit is named: a process that is no
+worker may be saving a checkpoint as well. Then the system is looked at round by round until nothing
+more is found. Every wait is bounded: a process in uninterruptible sleep can't be killed, and is
+reported.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from ..system.pidfd import close_all, send_signal, wait_readable
+from ..system.process_tree import NO_DESCRIPTORS, Family, Process, read_adopted, read_process
+from .process import WorkerProcess
+
+log = logging.getLogger(__name__)
+
+KILL_WAIT_S = 10.0
+"""How long the kernel may take to end what it was told to kill."""
+
+_LEAVE_S = 0.25
+"""How long that has to follow the death signal which is found at the deadline, or in the end."""
+
+_CALM_LOOKS = 2
+
+_FDS_TO_LOOK = 2  # for the listing of /proc, and a file in it
+
+
+class Sweep:
+    """What ``end_family`` met.
+
+    Attributes:
+        found: Every process that it found, those that had ended before with them.
+        stuck: The processes that could not be killed in time.
+    """
+
+    __slots__ = ("found", "stuck")
+
+    def __init__(self) -> None:
+        self.found: list[Process] = []
+        self.stuck: list[Process] = []
+
+
+def stop_workers(
+    workers: Sequence[WorkerProcess],
+    family: Family,
+    death_signal: int,
+    grace_s: float,
+    urgent_fd: int | None = None,
+    ranks: Mapping[int, str] | None = None,
+) -> set[int]:
+    """End the workers and their descendants; return when none is left, or none can be killed.
+
+    Args:
+        workers: The workers, those that have ended too: their process groups may have not.
+        family: Tells what else belongs to them.
+        death_signal: What they are asked with.
+        grace_s: How long they have, from now, before SIGKILL.
+        urgent_fd: Ends their time as soon as it is readable.
+        ranks: The workers' global ranks by process id, to name what had to be killed.
+
+    Returns:
+        The ids of the processes that got SIGKILL.
+
+    Raises:
+        OSError: There are no descriptors to look around with. The workers have been asked, or
+            killed at the deadline; what they started may live on.
+    """
+    is_late, urgent = _ask_and_wait(
+        workers, family, death_signal, time.monotonic() + grace_s, urgent_fd
+    )
+    late, names = [], None
+    if is_late:
+        with contextlib.suppress(OSError):  # it is only about names
+            from .leftovers import ProcessNames  # noqa: PLC0415  most workers end in time
+
+            late = [each for each in family.members(os.getpid()) if not each.ended]
+            names = ProcessNames(ranks or {}, family.mark)
+            names.note(late)
+        for worker in workers:
+            worker.signal_group(signal.SIGKILL)
+    sweep = end_family(
+        family,
+        os.getpid,
+        time.monotonic() + KILL_WAIT_S,
+        death_signal,
+        leave_s=0.0 if urgent else _LEAVE_S,
+        calm_looks=int(not is_late),
+    )
+    reap(sweep.found, spare={worker.pid for worker in workers})
+    # Only now: a console that takes nothing must not stand between a worker and its end.
+    if names is not None and late:
+        name = signal.Signals(death_signal).name
+        not_in_time = f"{name} did not end all in {grace_s:g} s"
+        reason = "another Ctrl-C (SIGINT or SIGQUIT) came" if urgent else not_in_time
+        log.warning("%s: killed: %s", reason, names.describe(late))
+    _abandon(sweep.stuck, family)
+    return {process.pid for process in late}
+
+
+def _ask_and_wait(
+    workers: Sequence[WorkerProcess],
+    family: Family,
+    death_signal: int,
+    deadline: float,
+    urgent_fd: int | None,
+) -> tuple[bool, bool]:
+    """Ask the workers to end, and all that came from them; return when they have, or time is up.
+
+    Returns:
+        Whether some have not, and whether that is because it became urgent.
+    """
+    running = [worker for worker in workers if not worker.look()]
+    groups = {worker.pid for worker in workers}
+    look: list[Process] = []
+    with contextlib.suppress(OSError):  # there are no descriptors, and the signal needs none
+        look = family.members(os.getpid())  # while their parents live, perhaps their only mark
+    for worker in workers:
+        worker.signal_group(death_signal)
+        worker.signal_group(signal.SIGCONT)
+    unasked = [each for each in look if each.group not in groups]
+    asked: set[tuple[int, int]] = set()
+    with contextlib.suppress(OSError):
+        asked = _ask(without_manager(unasked, look, {each.pid for each in running}), death_signal)
+    pending, urgent = wait_readable({each.ended_fd for each in running}, deadline, urgent_fd)
+    while not pending:
+        members = [each for each in family.members(os.getpid()) if not each.ended]
+        new = [each for each in members if each.group not in groups and each.key not in asked]
+        asked |= _ask(new, death_signal)
+        held = hold_processes(members)
+        if not held:
+            return False, False
+        pending, urgent = wait_readable(held, deadline, urgent_fd)
+        close_all(held)
+    return True, urgent
+
+
+def without_manager(
+    candidates: Iterable[Process], members: Iterable[Process], running: set[int]
+) -> list[Process]:
+    """Return the processes that no running worker looks after.
+
+    Args:
+        candidates: Those that are asked about.
+        members: All that belong to the workers.
+        running: Process ids of the workers that run: what descends from them is theirs to stop.
+    """
+    parents = {process.pid: process for process in members}
+
+    def is_managed(process: Process | None) -> bool:
+        seen: set[int] = set()  # parents that were read at different times may form a ring
+        while process is not None and process.pid not in seen:
+            if process.pid in running or process.session in running:
+                return True
+            seen.add(process.pid)
+            process = parents.get(process.parent)
+        return False
+
+    return [process for process in candidates if not is_managed(process)]
+
+
+def end_family(
+    family: Family,
+    reaper: Callable[[], int],
+    deadline: float,
+    death_signal: int = signal.SIGKILL,
+    leave_s: float = 0.0,
+    calm_looks: int = 0,
+) -> Sweep:
+    """Kill what belongs, again and again until nothing alive is found twice in a row.
+
+    The kernel lists processes one by one in the order of their ids. One look may thus miss a
+    process that was forked meanwhile, with an id that had been passed, from one that is gone.
+    Only system calls are made: the guardian calls this in a forked child.
+
+    Args:
+        family: Tells what belongs.
+        reaper: Says who adopts the orphans: the agent while it lives.
+        deadline: When to give up, by ``time.monotonic()``.
+        death_signal: What they are asked with first.
+        leave_s: How long they have to follow that before SIGKILL.
+        calm_looks: How many looks have just found nothing alive.
+    """
+    sweep = Sweep()
+    while calm_looks < _CALM_LOOKS:
+        members = family.members(reaper())
+        sweep.found += members
+        held = hold_processes(process for process in members if not process.ended)
+        if not held:
+            calm_looks += 1
+            continue
+        calm_looks = 0
+        if leave_s > 0:
+            _send(held, death_signal, signal.SIGCONT)
+            wait_readable(held, min(deadline, time.monotonic() + leave_s))
+            leave_s = 0.0
+        else:
+            _send(held, signal.SIGKILL)
+            pending, _ = wait_readable(held, deadline)
+            sweep.stuck = [held[pidfd] for pidfd in pending]
+        close_all(held)
+        if time.monotonic() >= deadline:
+            break
+    return sweep
+
+
+def reap(processes: Iterable[Process], spare: Iterable[int] = ()) -> None:
+    """Reap those of the processes that are children of ours and have ended.
+
+    Args:
+        processes: What may be reaped.
+        spare: Process ids that must not be.
+    """
+    ourselves = os.getpid()
+    pids = {process.pid: process.start for process in processes}
+    for pid in pids.keys() - set(spare):
+        now = read_process(pid)
+        if now is not None and now.ended and (now.parent, now.start) == (ourselves, pids[pid]):
+            with contextlib.suppress(ChildProcessError):
+                os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG)
+
+
+def reap_adopted(family: Family) -> None:
+    """Reap orphans that this process has adopted and that have ended."""
+    for pid in read_adopted(os.getpid()):
+        process = None if family.is_worker(pid) else read_process(pid)
+        if process is not None and process.ended and family.has_orphan(process):
+            reap([process])
+
+
+def _ask(processes: Iterable[Process], death_signal: int) -> set[tuple[int, int]]:
+    """Send the death signal to processes, one by one; return who they are."""
+    held = hold_processes(process for process in processes if not process.ended)
+    _send(held, death_signal, signal.SIGCONT)
+    close_all(held)
+    return {process.key for process in held.values()}
+
+
+def _abandon(processes: Sequence[Process], family: Family) -> None:
+    for process in processes:
+        family.abandon(process)
+    if processes:
+        log.warning(
+            "pid %s: not ended %g s after SIGKILL; it must be stuck in the kernel (a GPU or a file "
+            "system that does not answer), and is left behind",
+            ", ".join(str(process.pid) for process in processes),
+            KILL_WAIT_S,
+        )
+
+
+def hold_processes(processes: Iterable[Process]) -> dict[int, Process]:
+    """Return those of the processes that are alive, by pidfds that the caller closes.
+
+    Where there are not as many descriptors, some are missing: a later look finds them again.
+
+    Raises:
+        OSError: There is not even one descriptor.
+    """
+    held: dict[int, Process] = {}
+    try:
+        for process in processes:
+            pidfd = _pidfd_of(process)
+            if pidfd is not None:
+                held[pidfd] = process
+    except OSError:
+        for pidfd in list(held)[:_FDS_TO_LOOK]:
+            del held[pidfd]
+            os.close(pidfd)
+        if not held:
+            raise
+    return held
+
+
+def _pidfd_of(process: Process) -> int | None:
+    try:
+        pidfd = os.pidfd_open(process.pid)
+    except OSError as error:
+        if error.errno in NO_DESCRIPTORS:
+            raise
+        return None  # it has ended
+    is_alive = False
+    try:
+        now = read_process(process.pid)  # it may have ended, and another may have its pid by now
+        is_alive = now is not None and now.start == process.start and not now.ended
+    finally:
+        if not is_alive:
+            os.close(pidfd)
+    return pidfd if is_alive else None
+
+
+def _send(pidfds: Iterable[int], *numbers: int) -> None:
+    for pidfd in pidfds:
+        for number in numbers:
+            send_signal(pidfd, number)

@@ -1,0 +1,1 @@
+"""What Linux offers, one module for each: pidfds, signals, process trees, forks."""

@@ -1,0 +1,199 @@
+"""Timers told through a named pipe: what stands in it, and the worker's end.
+
+Each request is a line of JSON, as torch's own client writes it::
+
+    {"version": 1, "pid": 4711, "scope_id": "all-reduce", "expiration_time": 1790000000.5,
+     "signal": 9}
+
+elrun's client adds how its stack can be had: see ``stacks``. Writes of at most ``PIPE_BUF`` bytes
+are atomic, so many workers may share the pipe.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import math
+import os
+import select
+import signal
+from dataclasses import dataclass
+from typing import Any
+
+from ..system.stacks import NO_STACK, StackOffer, offer_stack
+from .api import TimerClient, TimerRequest
+
+VERSION = 1
+MAX_REQUEST_BYTES = select.PIPE_BUF
+WRITE_S = 5.0
+
+_RELEASED = -1.0
+_LARGEST_PID = 1 << 22  # of Linux: PID_MAX_LIMIT
+_NOBODY_READS = (errno.ENXIO, errno.ENOENT)
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class FileTimerRequest(TimerRequest):
+    """A timer that a process of this node sets or releases.
+
+    Args:
+        worker_pid: Its process id.
+        scope_id: Name of the code that the timer guards.
+        expiration_time: When it expires, in seconds since the epoch; negative: it is released.
+        signal: What reaps the process; 0 or less: it is not reaped.
+        stack: How its stack can be had.
+    """
+
+    signal: int
+    stack: StackOffer
+    version: int
+
+    def __init__(
+        self,
+        worker_pid: int,
+        scope_id: str,
+        expiration_time: float,
+        signal: int = 0,
+        *,
+        stack: StackOffer = NO_STACK,
+    ) -> None:
+        fields = {
+            "worker_id": worker_pid,
+            "scope_id": scope_id,
+            "expiration_time": expiration_time,
+            "signal": int(signal),
+            "stack": stack,
+            "version": VERSION,
+        }
+        for name, value in fields.items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def worker_pid(self) -> int:
+        """The process id."""
+        return int(self.worker_id)
+
+    def to_json(self) -> str:
+        """Return the request as it stands in the pipe, without the end of the line."""
+        said = {
+            "version": self.version,
+            "pid": self.worker_pid,
+            "scope_id": self.scope_id,
+            "expiration_time": self.expiration_time,
+            "signal": self.signal,
+        }
+        if self.stack.signal:
+            said |= {"stack_signal": self.stack.signal, "stack_fd": self.stack.fd}
+        return json.dumps(said)
+
+    @staticmethod
+    def from_json(text: bytes | str) -> FileTimerRequest:
+        """Return the request that a line holds.
+
+        Raises:
+            ValueError: It holds none.
+        """
+        try:
+            data = json.loads(text)
+        except RecursionError as error:
+            raise ValueError("nested too deeply") from error
+        if not isinstance(data, dict):
+            raise ValueError("no JSON object")  # noqa: TRY004  whoever reads a pipe expects one error
+        if data.get("version", VERSION) != VERSION:
+            raise ValueError(f"version {data['version']!r} is not known here")
+        scope, expiration = data.get("scope_id"), data.get("expiration_time")
+        if not isinstance(scope, str):
+            raise ValueError(f"scope_id {scope!r} is no text")  # noqa: TRY004  as above
+        if not isinstance(expiration, int | float) or not math.isfinite(expiration):
+            raise ValueError(f"expiration_time {expiration!r} is no time")
+        return FileTimerRequest(
+            _whole_number(data, "pid", 1, _LARGEST_PID),
+            scope,
+            float(expiration),
+            _whole_number(data, "signal", -_LARGEST_PID, signal.NSIG - 1),
+            stack=StackOffer(
+                _whole_number(data, "stack_signal", 0, signal.NSIG - 1, default=0),
+                _whole_number(data, "stack_fd", -1, _LARGEST_PID, default=-1),
+            ),
+        )
+
+
+class FileTimerClient(TimerClient):
+    """Tells the server that reads a named pipe of this process's timers.
+
+    Args:
+        file_path: The pipe; under elrun the environment's ``TORCHELASTIC_TIMER_FILE``.
+        signal: What reaps this process; 0 or less: nothing does, the server only takes note.
+    """
+
+    def __init__(self, file_path: str, signal: int = signal.SIGKILL) -> None:
+        self._file_path = file_path
+        self._signal = int(signal)
+        self._stack: StackOffer | None = None
+        self._fd = -1
+
+    def __reduce__(self) -> tuple[type[FileTimerClient], tuple[str, int]]:
+        return FileTimerClient, (self._file_path, self._signal)  # another process has its own stack
+
+    def acquire(self, scope_id: str, expiration_time: float) -> None:
+        """Set a timer.
+
+        Raises:
+            BrokenPipeError: No server reads the pipe.
+            ValueError: The scope's name is too long for a request.
+        """
+        if self._stack is None:
+            self._stack = offer_stack()
+        self._send_request(
+            FileTimerRequest(
+                os.getpid(), scope_id, expiration_time, self._signal, stack=self._stack
+            )
+        )
+
+    def release(self, scope_id: str) -> None:
+        """Release a timer; raises what ``acquire`` does."""
+        self._send_request(FileTimerRequest(os.getpid(), scope_id, _RELEASED))
+
+    def _send_request(self, request: FileTimerRequest) -> None:
+        line = request.to_json().encode() + b"\n"
+        if len(line) > MAX_REQUEST_BYTES:
+            raise ValueError(
+                f"scope {request.scope_id[:40]!r}…: a request has {MAX_REQUEST_BYTES} bytes at most"
+            )
+        try:
+            if self._fd >= 0 and _is_written(self._fd, line):
+                return
+            # The pipe stays open: whoever cleans up temporary files may remove its name.
+            self._fd = os.open(self._file_path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            if _is_written(self._fd, line):
+                return
+        except OSError as error:
+            if error.errno not in _NOBODY_READS:
+                raise
+        raise BrokenPipeError(errno.EPIPE, "no timer server reads this pipe", self._file_path)
+
+
+def _is_written(fd: int, line: bytes) -> bool:
+    """Write a line at once, when there is room for it; close what nobody reads, or not for 5 s."""
+    try:
+        os.write(fd, line)
+    except BlockingIOError:
+        room = select.poll()
+        room.register(fd, select.POLLOUT)
+        if room.poll(WRITE_S * 1000):
+            return _is_written(fd, line)
+    except BrokenPipeError:
+        pass
+    else:
+        return True
+    os.close(fd)
+    return False
+
+
+def _whole_number(
+    data: dict[str, Any], name: str, least: int, most: int, default: int | None = None
+) -> int:
+    number = data.get(name, default)
+    if type(number) is not int or not least <= number <= most:  # a bool is an int to isinstance
+        raise ValueError(f"{name} {number!r} is no number from {least} to {most}")
+    return number

@@ -1,0 +1,106 @@
+"""Timers of processes that a program has started itself, told through a multiprocessing queue."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import queue
+import signal
+import time
+from typing import Any
+
+from .api import RequestQueue, TimerClient, TimerRequest, TimerServer
+
+log = logging.getLogger(__name__)
+
+_RELEASED = -1.0
+
+
+_LONGEST_GET_S = 1e6  # a queue waits with poll(), which takes milliseconds as a C int
+
+
+class LocalTimerClient(TimerClient):
+    """Tells the ``LocalTimerServer`` at the other end of a queue of this process's timers.
+
+    Args:
+        mp_queue: A ``multiprocessing`` queue.
+    """
+
+    def __init__(self, mp_queue: Any) -> None:
+        self._mp_queue = mp_queue
+
+    def acquire(self, scope_id: str, expiration_time: float) -> None:
+        self._mp_queue.put(TimerRequest(os.getpid(), scope_id, expiration_time))
+
+    def release(self, scope_id: str) -> None:
+        self._mp_queue.put(TimerRequest(os.getpid(), scope_id, _RELEASED))
+
+
+class MultiprocessingRequestQueue(RequestQueue):
+    """The server's end of a queue.
+
+    Args:
+        mp_queue: A ``multiprocessing`` queue.
+    """
+
+    def __init__(self, mp_queue: Any) -> None:
+        self._mp_queue = mp_queue
+
+    def size(self) -> int:
+        return int(self._mp_queue.qsize())
+
+    def get(self, size: int, timeout: float) -> list[TimerRequest]:
+        deadline = time.monotonic() + timeout
+        requests: list[TimerRequest] = []
+        with contextlib.suppress(queue.Empty):
+            while len(requests) < size:
+                left_s = min(max(0.0, deadline - time.monotonic()), _LONGEST_GET_S)
+                requests.append(self._mp_queue.get(timeout=left_s))
+        return requests
+
+
+class LocalTimerServer(TimerServer):
+    """Kills processes of this node whose timers expired.
+
+    The queue's clients are trusted: it is this program's own, and so are the processes.
+
+    Args:
+        mp_queue: The queue that the clients were given.
+        max_interval: Longest time in seconds between two looks at the timers.
+        daemon: Whether the interpreter may end while the server runs.
+    """
+
+    def __init__(self, mp_queue: Any, max_interval: float = 60, daemon: bool = True) -> None:
+        super().__init__(MultiprocessingRequestQueue(mp_queue), max_interval, daemon)
+        self._timers: dict[tuple[int, str], TimerRequest] = {}
+
+    def register_timers(self, timer_requests: list[TimerRequest]) -> None:
+        for request in timer_requests:
+            key = request.worker_id, request.scope_id
+            if request.expiration_time < 0:
+                self._timers.pop(key, None)
+            else:
+                self._timers[key] = request
+
+    def clear_timers(self, worker_ids: set[int]) -> None:
+        self._timers = {
+            key: request for key, request in self._timers.items() if key[0] not in worker_ids
+        }
+
+    def get_expired_timers(self, deadline: float) -> dict[int, list[TimerRequest]]:
+        expired: dict[int, list[TimerRequest]] = {}
+        for request in self._timers.values():
+            if request.expiration_time <= deadline:
+                expired.setdefault(request.worker_id, []).append(request)
+        return expired
+
+    def _reap_worker(self, worker_id: int) -> bool:
+        try:
+            os.kill(worker_id, signal.SIGKILL)
+        except ProcessLookupError:
+            log.info("process %d has ended already", worker_id)
+        except PermissionError as error:
+            log.warning("process %d can't be killed: %s", worker_id, error)
+            return False
+        return True

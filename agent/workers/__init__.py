@@ -1,0 +1,1 @@
+"""What a worker is: its ranks and its environment."""

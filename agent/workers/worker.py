@@ -1,0 +1,226 @@
+"""What an agent runs: workers, their group, their states, and how a run ended."""
+
+from __future__ import annotations
+
+import enum
+import os
+import warnings
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from ..plain_value import PlainValue
+
+if TYPE_CHECKING:
+    from ...rendezvous.api.handler import RendezvousHandler
+    from ..failures.failure import ProcessFailure
+    from ..failures.report import JobReport
+    from ..hardware.numa import NumaOptions
+
+
+class UsageError(ValueError):
+    """What the user asked for can't be run, and nothing was."""
+
+
+class WorkerSpec(PlainValue):
+    """The plan of a worker group: what is run, how often, and with which others.
+
+    Args:
+        role: Name that the workers share.
+        local_world_size: Number of workers on this node.
+        rdzv_handler: How this node meets the others.
+        fn: Deprecated name of ``entrypoint``.
+        entrypoint: A command, or a function that the start method can bring into a new process.
+        args: What the entrypoint is called with, the same for every worker.
+        max_restarts: Restarts that the job may spend.
+        monitor_interval: Longest time in seconds between two looks at the workers.
+        master_port: Port of the workers' store, if it must be this one.
+        master_addr: Address of the workers' store, if it must be this one.
+        local_addr: Address of this node that others should use.
+        event_log_handler: Name of the handler that takes the events.
+        numa_options: How workers are bound to CPUs.
+        duplicate_stdout_filters: Words; lines of standard output with one of them are kept aside.
+        duplicate_stderr_filters: The same for standard error.
+        virtual_local_rank: Whether each worker sees one GPU only, as device 0, with LOCAL_RANK 0.
+
+    Raises:
+        ValueError: A number is out of range, or there is no entrypoint.
+    """
+
+    def __init__(
+        self,
+        role: str,
+        local_world_size: int,
+        rdzv_handler: RendezvousHandler,
+        fn: Callable[..., Any] | None = None,
+        entrypoint: Callable[..., Any] | str | None = None,
+        args: tuple[Any, ...] = (),
+        max_restarts: int = 3,
+        monitor_interval: float = 0.1,
+        master_port: int | None = None,
+        master_addr: str | None = None,
+        local_addr: str | None = None,
+        event_log_handler: str = "null",
+        numa_options: NumaOptions | None = None,
+        duplicate_stdout_filters: list[str] | None = None,
+        duplicate_stderr_filters: list[str] | None = None,
+        virtual_local_rank: bool = False,
+    ) -> None:
+        if local_world_size < 1:
+            raise ValueError(f"local_world_size={local_world_size}: give at least 1")
+        if monitor_interval <= 0:
+            raise ValueError(f"monitor_interval={monitor_interval}: give more than 0 s")
+        if max_restarts < 0:
+            raise ValueError(f"max_restarts={max_restarts}: give 0 or more")
+        if fn is not None:
+            warnings.warn(
+                "WorkerSpec(fn=…) is deprecated: use entrypoint=…", DeprecationWarning, stacklevel=2
+            )
+            entrypoint = fn
+        if not entrypoint:
+            raise ValueError("a WorkerSpec needs an entrypoint: a command or a function")
+        self.role = role
+        self.local_world_size = local_world_size
+        self.rdzv_handler = rdzv_handler
+        self.fn = fn
+        self.entrypoint = entrypoint
+        self.args = args
+        self.max_restarts = max_restarts
+        self.monitor_interval = monitor_interval
+        self.master_port = master_port
+        self.master_addr = master_addr
+        self.local_addr = local_addr
+        self.event_log_handler = event_log_handler
+        self.numa_options = numa_options
+        self.duplicate_stdout_filters = duplicate_stdout_filters
+        self.duplicate_stderr_filters = duplicate_stderr_filters
+        self.virtual_local_rank = virtual_local_rank
+
+    def get_entrypoint_name(self) -> str:
+        """Return the function's qualified name, or the command's file name."""
+        if isinstance(self.entrypoint, str):
+            return os.path.basename(self.entrypoint)
+        return str(getattr(self.entrypoint, "__qualname__", self.entrypoint))
+
+
+class Worker:
+    """One worker: its ranks, and an id that its agent understands (a local agent's is the pid).
+
+    Args:
+        local_rank: Rank among the workers of this node.
+        global_rank: Rank among all workers; -1 before the first rendezvous.
+        role_rank: Rank among the workers of its role; -1 before the first rendezvous.
+        world_size: Number of all workers; -1 before the first rendezvous.
+        role_world_size: Number of workers of its role; -1 before the first rendezvous.
+    """
+
+    __slots__ = (
+        "global_rank",
+        "id",
+        "local_rank",
+        "role_rank",
+        "role_world_size",
+        "world_size",
+    )
+
+    def __init__(
+        self,
+        local_rank: int,
+        global_rank: int = -1,
+        role_rank: int = -1,
+        world_size: int = -1,
+        role_world_size: int = -1,
+    ) -> None:
+        self.id: Any = None
+        self.local_rank = local_rank
+        self.global_rank = global_rank
+        self.role_rank = role_rank
+        self.world_size = world_size
+        self.role_world_size = role_world_size
+
+    def __repr__(self) -> str:
+        return (
+            f"Worker(id={self.id!r}, local_rank={self.local_rank}, "
+            f"global_rank={self.global_rank}, role_rank={self.role_rank}, "
+            f"world_size={self.world_size}, role_world_size={self.role_world_size})"
+        )
+
+
+class WorkerState(str, enum.Enum):
+    """State of a worker group, whose workers change state as one."""
+
+    UNKNOWN = "UNKNOWN"
+    """The agent lost track: nothing can be done but stop."""
+    INIT = "INIT"
+    """Not started yet."""
+    HEALTHY = "HEALTHY"
+    """Running."""
+    UNHEALTHY = "UNHEALTHY"
+    """Running, but not as it should."""
+    STOPPED = "STOPPED"
+    """Stopped by the agent, soon to be started again."""
+    SUCCEEDED = "SUCCEEDED"
+    """Every worker ended with 0."""
+    FAILED = "FAILED"
+    """A worker ended otherwise."""
+
+    @staticmethod
+    def is_running(state: WorkerState) -> bool:
+        """Return whether workers in this state have processes that run."""
+        return state in (WorkerState.HEALTHY, WorkerState.UNHEALTHY)
+
+
+class WorkerGroup:
+    """The workers of one agent, started and stopped as one.
+
+    Args:
+        spec: The plan; the group starts in state INIT, with ranks yet to be assigned.
+    """
+
+    __slots__ = (
+        "group_rank",
+        "group_world_size",
+        "master_addr",
+        "master_port",
+        "spec",
+        "state",
+        "store",
+        "workers",
+    )
+
+    def __init__(self, spec: WorkerSpec) -> None:
+        self.spec = spec
+        self.workers = [Worker(local_rank) for local_rank in range(spec.local_world_size)]
+        self.state = WorkerState.INIT
+        # The fields below are filled in by a rendezvous.
+        self.store: Any = None
+        self.group_rank: int | None = None
+        self.group_world_size: int | None = None
+        self.master_addr: str | None = None
+        self.master_port: int | None = None
+
+
+class RunResult(PlainValue):
+    """How a worker group stands, or ended.
+
+    Args:
+        state: The group's state.
+        return_values: What functions returned, by global rank, when all succeeded.
+        failures: Failed workers by global rank; not those that the agent stopped.
+        report: Every rank's end and the job's first failure, when the job failed.
+    """
+
+    def __init__(
+        self,
+        state: WorkerState,
+        return_values: dict[int, Any] | None = None,
+        failures: dict[int, ProcessFailure] | None = None,
+        report: JobReport | None = None,
+    ) -> None:
+        self.state = state
+        self.return_values = {} if return_values is None else return_values
+        self.failures = {} if failures is None else failures
+        self.report = report
+
+    def is_failed(self) -> bool:
+        """Return whether the group failed."""
+        return self.state is WorkerState.FAILED

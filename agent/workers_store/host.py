@@ -1,0 +1,334 @@
+"""Serves the store that an attempt's workers meet in, by a process that outlives rank 0.
+
+Were rank 0 to serve it, as torch's workers do by default, all others would lose it when rank 0 is
+the first to end. So the agent of rank 0's node listens there before a worker starts, and has a
+small process of its own serve what connects: nobody is refused, not even the first.
+
+That process costs a third of a second of CPU and 130 MB, which a job without torch shall not pay.
+So it is started when a worker connects, or, lest that one has to wait, once a worker of this node
+is seen to have loaded torch. With ``--preload torch`` it is forked, and another one in reserve for
+the next attempt.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import sys
+import time
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+from ...rendezvous.api.handler import RendezvousInfo, RoundHandler
+from ..system.pidfd import wait_readable
+
+if TYPE_CHECKING:
+    from ..preload.preload import Preloading
+    from ..processes.guardian import Guardian
+    from .host_process import StoreProcess, Way
+
+log = logging.getLogger(__name__)
+
+DISABLE_VARIABLE = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
+
+_LOOKS_S = (0.2, 0.4, 0.8, 1.6, 3.2, 6.4)
+"""When workers are looked at, in seconds since their start: whether they have loaded torch."""
+
+_RESERVE_S = 1.0
+"""After how many seconds of an attempt it is time to prepare for the next one."""
+
+_KILL_WAIT_S = 10.0
+
+
+class Means(NamedTuple):
+    """What a process that serves a store is started with.
+
+    Args:
+        torch_folder: Where the package is.
+        environ: The agent's environment, as far as the user has set it.
+        guardian: The agent's guardian.
+        preloading: What workers are forked from, if they are.
+    """
+
+    torch_folder: str
+    environ: Mapping[str, str]
+    guardian: Guardian
+    preloading: Preloading | None
+
+    @property
+    def can_fork(self) -> bool:
+        """Whether there is a process with torch to fork from."""
+        preloading = self.preloading
+        return preloading is not None and preloading.is_usable and preloading.has_torch
+
+
+class StoreHost:
+    """What an agent does about the workers' store, attempt after attempt.
+
+    Args:
+        environ: The agent's environment. torch's variable that keeps workers from sharing a store
+            with agents is honoured: then rank 0 serves it.
+        fixed_port: The port at which the workers are told to meet; None: the rendezvous' own.
+    """
+
+    def __init__(self, environ: Mapping[str, str], fixed_port: int | None) -> None:
+        self._environ = environ
+        self._fixed_port = fixed_port
+        self._attempt: _Attempt | None = None
+        self._reserve: StoreProcess | None = None
+        self._reserve_at: float | None = None
+        self._is_first_attempt = True
+        self._ended: list[StoreProcess] = []
+
+    @property
+    def is_serving(self) -> bool:
+        """Whether workers may meet in a store that is lost when this agent leaves."""
+        return self._attempt is not None and self._attempt.process is not None
+
+    def prepare_round(self) -> None:
+        """End the last store where the next one listens at the same port.
+
+        Elsewhere it stays until all nodes meet again: other nodes' workers may still be stopping.
+        """
+        if self._fixed_port is not None:
+            self._end_attempt()
+            self._await_ends()
+
+    def begin(
+        self,
+        rounds: RoundHandler,
+        info: RendezvousInfo,
+        guardian: Guardian | None,
+        preloading: Preloading | None,
+    ) -> None:
+        """Listen where the workers of a new attempt meet, if that is on this node.
+
+        Args:
+            rounds: The rendezvous.
+            info: What it has said of the attempt's round.
+            guardian: The agent's guardian; None: nothing is served, as nobody would end it.
+            preloading: What workers are forked from.
+
+        Raises:
+            RendezvousError: The port is in use.
+        """
+        self._end_attempt()
+        meeting = info.bootstrap_store_info
+        is_elsewhere = meeting is None or self._fixed_port not in (None, meeting.master_port)
+        if guardian is None or is_elsewhere or self._environ.get(DISABLE_VARIABLE) == "1":
+            return
+        torch_folder = _find_torch()
+        listener = None if torch_folder is None else rounds.workers_listener()
+        if torch_folder is not None and listener is not None:
+            means = Means(torch_folder, self._environ, guardian, preloading)
+            reserve, self._reserve = self._reserve, None
+            self._attempt = _Attempt(listener, means, reserve)
+
+    def fork_early(self, *, is_last: bool) -> None:
+        """Fork, before the first workers of all, the processes of this attempt and the next.
+
+        A fork takes 15 ms, for which workers of a restart would wait. Later it is done meanwhile.
+
+        Args:
+            is_last: Whether no restart is left.
+        """
+        attempt = self._attempt
+        if attempt is None or not attempt.means.can_fork or not self._is_first_attempt:
+            return
+        if attempt.process is None:
+            attempt.start()
+        if not is_last:
+            self._reserve = _fork(attempt.means)
+
+    def watch_workers(self, pids: Collection[int], *, are_last: bool) -> None:
+        """Take note of the attempt's workers, which have just been started.
+
+        Args:
+            pids: Their process ids.
+            are_last: Whether no restart is left.
+        """
+        attempt = self._attempt
+        self._is_first_attempt = False
+        if attempt is None:
+            return
+        attempt.watch_workers(pids)
+        if attempt.means.can_fork and not are_last and self._reserve is None:
+            self._reserve_at = time.monotonic() + _RESERVE_S
+
+    def filenos(self) -> list[int]:
+        """Return what becomes readable when ``look`` has something to do."""
+        return [] if self._attempt is None else self._attempt.filenos()
+
+    def patience_s(self, timeout_s: float | None) -> float | None:
+        """Return after how many seconds to look, no later than after a given time-out."""
+        if self._attempt is None:
+            return timeout_s
+        moments = [at for at in (self._attempt.next_look_at, self._reserve_at) if at is not None]
+        if not moments:
+            return timeout_s
+        own_s = max(0.0, min(moments) - time.monotonic())
+        return own_s if timeout_s is None else min(own_s, timeout_s)
+
+    def look(self) -> str:
+        """Start what serves the store if it is time; return, once, why it is lost, or ``""``."""
+        attempt = self._attempt
+        if attempt is None:
+            return ""
+        if self._reserve_at is not None and time.monotonic() >= self._reserve_at:
+            self._reserve_at = None
+            self._reserve = _fork(attempt.means)
+        loss = attempt.look()
+        if loss:
+            self._end_attempt()
+        return loss
+
+    def end(self) -> None:
+        """Serve no more, and leave no process behind."""
+        self._end_attempt()
+        reserve, self._reserve = self._reserve, None
+        if reserve is not None:
+            reserve.kill()
+            self._ended.append(reserve)
+        self._await_ends()
+
+    def _end_attempt(self) -> None:
+        attempt, self._attempt, self._reserve_at = self._attempt, None, None
+        if attempt is not None:
+            self._ended += attempt.end()
+
+    def _await_ends(self) -> None:
+        ended, self._ended = self._ended, []
+        deadline = time.monotonic() + _KILL_WAIT_S
+        for process in ended:
+            process.await_end(deadline)
+
+
+class _Attempt:
+    """The store of one attempt, on the node that serves it.
+
+    Args:
+        listener: Where it listens.
+        means: What to start a process with that serves it.
+        process: A process that has been started already.
+    """
+
+    def __init__(self, listener: socket.socket, means: Means, process: StoreProcess | None) -> None:
+        # Held until the store is served: what has connected by then waits there.
+        self._listener: socket.socket | None = listener
+        self._pids: Collection[int] = ()
+        self._looks: list[float] = []  # the next one is the last
+        self._ways_left: list[Way] | None = None
+        self._ended: list[StoreProcess] = []
+        self.means = means
+        self.process = process
+        if process is not None:
+            process.serve(listener)
+
+    def watch_workers(self, pids: Collection[int]) -> None:
+        now = time.monotonic()
+        self._pids = pids
+        self._looks = [now + after_s for after_s in reversed(_LOOKS_S)]
+        if self.process is None and self.means.can_fork:
+            self.start()
+
+    def filenos(self) -> list[int]:
+        if self.process is not None:
+            return self.process.filenos()
+        return [] if self._listener is None else [self._listener.fileno()]
+
+    @property
+    def next_look_at(self) -> float | None:
+        return self._looks[-1] if self._looks and self.process is None else None
+
+    def look(self) -> str:
+        process = self.process
+        if process is None:
+            return self.start() if self._is_wanted() else ""
+        has_ended = process.look()
+        if process.is_ready:
+            self._close_listener()
+        if not has_ended:
+            return ""
+        self._end_process()
+        end = f"the process that serves the workers' store (pid {process.pid})"
+        end = f"{end} {process.describe_end()}"
+        if process.is_ready:
+            return end
+        log.info("%s", end)
+        return self.start(end)
+
+    def end(self) -> list[StoreProcess]:
+        self._end_process()
+        self._close_listener()
+        return self._ended
+
+    def _is_wanted(self) -> bool:
+        if self._listener is None:
+            return False
+        if not wait_readable([self._listener.fileno()], deadline=0.0)[0]:
+            return True
+        now, is_due = time.monotonic(), False
+        while self._looks and self._looks[-1] <= now:
+            self._looks.pop()
+            is_due = True
+        return is_due and any(has_loaded_torch(pid) for pid in self._pids)
+
+    def start(self, reason: str = "") -> str:
+        """Start a process in the next way; return why the store is lost if there is none left."""
+        from ..processes.results import StartFailed  # noqa: PLC0415  jobs without torch do without
+        from .host_process import StoreProcess, Way  # noqa: PLC0415
+
+        if self._ways_left is None:
+            self._ways_left = [way for way in Way if way is not Way.FORKED or self.means.can_fork]
+        while self._ways_left and self._listener is not None:
+            way = self._ways_left.pop(0)
+            try:
+                self.process = StoreProcess(way, self.means)
+            except (OSError, StartFailed) as error:
+                reason = f"no process for the workers' store can be {way.value} ({error})"
+                log.info("%s", reason)
+                continue
+            self.process.serve(self._listener)
+            return ""
+        return f"{reason}; {DISABLE_VARIABLE}=1 leaves the workers' store to rank 0"
+
+    def _end_process(self) -> None:
+        process, self.process = self.process, None
+        if process is not None:
+            process.kill()
+            self._ended.append(process)
+
+    def _close_listener(self) -> None:
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+
+
+def has_loaded_torch(pid: int) -> bool:
+    """Return whether a process has loaded torch's libraries; False where we may not know."""
+    try:
+        with open(f"/proc/{pid}/maps", "rb") as file:
+            return b"/libtorch" in file.read()
+    except OSError:  # it has ended, or is another user's
+        return False
+
+
+def _fork(means: Means) -> StoreProcess | None:
+    from ..processes.results import StartFailed  # noqa: PLC0415  few jobs
+    from .host_process import StoreProcess, Way  # noqa: PLC0415
+
+    try:
+        return StoreProcess(Way.FORKED, means)
+    except (OSError, StartFailed) as error:
+        log.info("no process for the next attempt's store can be forked: %s", error)
+        return None
+
+
+def _find_torch() -> str | None:
+    """Return where torch is installed, without importing anything."""
+    for finder in sys.meta_path:
+        find = getattr(finder, "find_spec", None)  # one of the old kind has none
+        spec = None if find is None else find("torch", None)
+        if spec is not None:
+            return next(iter(spec.submodule_search_locations or ()), None)
+    return None

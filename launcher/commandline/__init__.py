@@ -1,0 +1,1 @@
+"""What was typed, as values: options, their spellings, the parser, the help."""

@@ -1,0 +1,347 @@
+"""From the text of an option to its value; where it fails, the message says what would be right."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from .arguments import listed, nearest, quoted
+
+WORKER_KINDS = ("auto", "gpu", "cpu", "xpu")
+MAX_PORT = 65535
+
+_OPTION_OF = {
+    "backend": "--rdzv-backend",
+    "endpoint": "--rdzv-endpoint",
+    "run_id": "--rdzv-id",
+    "min_nodes": "--nnodes",
+    "max_nodes": "--nnodes",
+    "local_addr": "--local-addr",
+}
+
+_MAX_DIGITS = 9
+_NO_PORT = -1
+
+
+class NodeRange(NamedTuple):
+    """How many nodes a job takes.
+
+    Args:
+        minimum: Fewest nodes, at least 1.
+        maximum: Most nodes, at least the minimum.
+    """
+
+    minimum: int
+    maximum: int
+
+    def __str__(self) -> str:
+        if self.minimum == self.maximum:
+            return str(self.minimum)
+        return f"{self.minimum}:{self.maximum}"
+
+
+def parse_nodes(text: str) -> NodeRange:
+    """Return the range of ``N`` or ``MIN:MAX``.
+
+    Raises:
+        ValueError: It is neither, below 1, or upside down.
+    """
+    bounds = [_whole(part) for part in text.split(":")]
+    if len(bounds) > 2 or None in bounds:  # noqa: PLR2004  two ends
+        raise ValueError("give a number of nodes such as 2, or MIN:MAX such as 1:4")
+    minimum, maximum = bounds[0] or 0, bounds[-1] or 0
+    if minimum < 1 or maximum < 1:
+        raise ValueError("a job takes at least 1 node; give a number such as 2, or MIN:MAX")
+    if minimum > maximum:
+        raise ValueError(f"the smaller number comes first, as in {maximum}:{minimum}")
+    return NodeRange(minimum, maximum)
+
+
+def parse_workers(text: str) -> int | str:
+    """Return a number of workers, at least 1, or one of ``WORKER_KINDS``.
+
+    Raises:
+        ValueError: It is neither.
+    """
+    if text in WORKER_KINDS:
+        return text
+    number = _whole(text)
+    if number is None or number < 1:
+        raise ValueError(
+            f"give a number of workers, 1 or more, or {listed(WORKER_KINDS)}"
+            f"{nearest(text, WORKER_KINDS)}"
+        )
+    return number
+
+
+def parse_count(text: str) -> int:
+    """Return a whole number from 0.
+
+    Raises:
+        ValueError: It is none.
+    """
+    number = _whole(text)
+    if number is None or number < 0:
+        raise ValueError("give a whole number, 0 or more")
+    return number
+
+
+def seconds(*, zero: bool) -> Callable[[str], float]:
+    """Return a parser of durations in seconds.
+
+    Args:
+        zero: Whether it takes 0. It takes ``inf`` in any case: where the kernel is told of a time,
+            that is cut to what the kernel knows.
+    """
+
+    def parse(text: str) -> float:
+        try:
+            number = float(text)
+        except ValueError:
+            number = -1.0
+        if not number >= 0 or (number == 0 and not zero):
+            raise ValueError(f"give a number of seconds, {'0 or more' if zero else 'more than 0'}")
+        return int(number) if number.is_integer() else number
+
+    return parse
+
+
+class OneOf(tuple[str, ...]):
+    """Some words, and a parser that takes one of them."""
+
+    __slots__ = ()
+
+    def __call__(self, text: str) -> str:
+        """Return the word.
+
+        Raises:
+            ValueError: It is none of them.
+        """
+        if text not in self:
+            raise ValueError(f"give {listed(self)}{nearest(text, self)}")
+        return text
+
+
+def parse_name(text: str) -> str:
+    """Return a name: any printable text but none at all.
+
+    Raises:
+        ValueError: It is empty, or holds control characters.
+    """
+    if not text.strip() or not text.isprintable():
+        raise ValueError("give a name of printable characters")
+    return text
+
+
+def parse_prefix(text: str) -> str:
+    """Return what stands before a line; it may be coloured.
+
+    Raises:
+        ValueError: It would be a line by itself.
+    """
+    if "\n" in text or "\r" in text:
+        raise ValueError("it stands before each line, and is none; leave the line breaks out")
+    return text
+
+
+def parse_role(text: str) -> str:
+    """Return the name of a role, which may be empty.
+
+    Raises:
+        ValueError: It holds control characters.
+    """
+    if not text.isprintable():
+        raise ValueError("give a name of printable characters")
+    return text
+
+
+def parse_path(text: str) -> str:
+    """Return a path.
+
+    Raises:
+        ValueError: It is empty.
+    """
+    if not text.strip():
+        raise ValueError("give a path")
+    return text
+
+
+def parse_port(text: str) -> int:
+    """Return a TCP port; 0 stands for a free one.
+
+    Raises:
+        ValueError: It is none.
+    """
+    port = _whole(text)
+    if port is None or not 0 <= port <= MAX_PORT:
+        raise ValueError(f"give a port from 1 to {MAX_PORT}")
+    return port
+
+
+def parse_host(text: str) -> str:
+    """Return a host name or an address; one of IPv6 may stand in brackets, which go.
+
+    Raises:
+        ValueError: It can't be one.
+    """
+    host = text.strip()
+    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    if not bare or not bare.isprintable() or any(each in bare for each in " /,[]@"):
+        raise ValueError("give a host name or an address, such as node1 or 10.0.0.1")
+    if ":" in bare and not _is_ipv6(bare):
+        raise ValueError("give a host name or an address, without a port")
+    if bare.isdecimal():  # a port by itself would be looked up as an address, and found
+        raise ValueError("the host is missing; give its name or address, such as node1 or 10.0.0.1")
+    return bare
+
+
+def parse_endpoint(text: str) -> tuple[str, int | None]:
+    """Return host and port of ``HOST``, ``HOST:PORT`` or ``[ADDRESS]:PORT``.
+
+    Raises:
+        ValueError: It is none of them.
+    """
+    from ...rendezvous.network import addresses  # noqa: PLC0415  few jobs on one node have an endpoint
+
+    try:
+        host, port = addresses.parse_endpoint(text, _NO_PORT)
+    except ValueError as error:
+        reason = str(error).removeprefix(f"endpoint {text!r}").lstrip(": ")
+        raise ValueError(reason) from error
+    if ":" in host and "/" not in host and not _is_ipv6(host):
+        raise ValueError("give HOST:PORT; an IPv6 address stands in brackets, as in [::1]:29400")
+    return parse_host(host), None if port == _NO_PORT else port
+
+
+def parse_endpoints(text: str) -> str:
+    """Return a list of endpoints, checked and without spaces.
+
+    Raises:
+        ValueError: One of them is none.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    for part in parts:
+        parse_endpoint(part)
+    return ",".join(parts)
+
+
+def parse_settings(text: str) -> dict[str, str]:
+    """Return the settings of ``key=value,…``, in quotes or not.
+
+    Raises:
+        ValueError: A part has no key or no value, or a key comes twice.
+    """
+    settings: dict[str, str] = {}
+    text = text.strip()
+    if text[:1] in ("'", '"') and text[0] == text[-1] and len(text) > 1:
+        text = text[1:-1]
+    for part in text.split(",") if text.strip() else ():
+        key, _, value = (each.strip() for each in part.partition("="))
+        if not key or not value:
+            raise ValueError(f"{quoted(part)} is no setting; give key=value,key=value,…")
+        if key in _OPTION_OF:
+            raise ValueError(f"{key} has an option of its own; give {_OPTION_OF[key]}")
+        if key in settings:
+            raise ValueError(f"{key} comes twice; give each setting once")
+        settings[key] = value
+    return settings
+
+
+def parse_words(text: str) -> list[str]:
+    """Return words that commas separate; a word's own comma is written twice.
+
+    Raises:
+        ValueError: A word is empty.
+    """
+    if not text:
+        return []
+    words = [each.replace("\0", ",") for each in text.replace(",,", "\0").split(",")]
+    if "" in words:
+        raise ValueError("an empty word is in every line; give WORD,WORD,… (,, for a comma)")
+    return words
+
+
+def parse_modules(text: str) -> tuple[str, ...]:
+    """Return names of Python modules that commas separate.
+
+    Raises:
+        ValueError: One can't be a module's name.
+    """
+    names = tuple(name.strip() for name in text.split(",")) if text.strip() else ()
+    for name in names:
+        if not is_module_name(name):
+            raise ValueError(f"{quoted(name)} is no module's name; give MODULE,MODULE,…")
+    return names
+
+
+def is_module_name(text: str) -> bool:
+    """Return whether a module can have that name, be it there or not."""
+    return all(part.isidentifier() for part in text.split("."))
+
+
+def parse_local_ranks(text: str) -> frozenset[int] | None:
+    """Return local ranks that commas separate, or None for all.
+
+    Raises:
+        ValueError: One is no whole number from 0.
+    """
+    if not text.strip():
+        return None
+    ranks = [_whole(part) for part in text.split(",")]
+    if any(rank is None or rank < 0 for rank in ranks):
+        raise ValueError("give local ranks from 0 on, as in 0,1,2")
+    return frozenset(rank for rank in ranks if rank is not None)
+
+
+def parse_streams(text: str) -> Any:
+    """Return which of the workers' streams are meant: a ``Std``, or one for each local rank.
+
+    Raises:
+        ValueError: It is neither ``N`` nor ``RANK:N,…``.
+    """
+    from ...agent.output.specs import Std  # noqa: PLC0415  `--help` needs none
+
+    try:
+        return Std.from_str(text)
+    except ValueError as error:
+        raise ValueError(str(error).removeprefix(f"{text!r}: ")) from error
+
+
+def parse_signal_names(text: str) -> str:
+    """Return names of signals that a process can handle, as they were given.
+
+    Raises:
+        ValueError: There is none, or one that can't be handled.
+    """
+    from ...agent.system.signals import parse_signals  # noqa: PLC0415  `--help` needs none
+
+    try:
+        found = parse_signals(text)
+    except ValueError as error:
+        import signal  # noqa: PLC0415  refusals only
+
+        unknown = str(error).split(" ", 1)[0]
+        known = [each.name for each in signal.Signals]
+        hint = "" if unknown in known else nearest(unknown, known)
+        raise ValueError(f"{error}; give names such as SIGTERM,SIGUSR1{hint}") from None
+    if not found:
+        raise ValueError("name at least one signal, as in SIGTERM,SIGINT")
+    return text
+
+
+def _is_ipv6(text: str) -> bool:
+    from ipaddress import IPv6Address  # noqa: PLC0415  few jobs give one
+
+    try:
+        IPv6Address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _whole(text: str) -> int | None:
+    """Return the number that decimal digits write, or None; int() takes much more than digits."""
+    digits = text.strip().removeprefix("-")
+    if not (digits.isascii() and digits.isdecimal()) or len(digits) > _MAX_DIGITS:
+        return None
+    return int(text)

@@ -1,0 +1,92 @@
+"""The launcher's environment as a value; no other module of the launcher reads it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from ...rendezvous.api.parameters import SECRET_VARIABLE
+from .arguments import quoted, variable_of
+
+DEFAULT_SHUTDOWN_TIMEOUT_S = 30.0
+
+DEFAULT_EXIT_BARRIER_TIMEOUT_S = 300.0
+
+
+class Environment(NamedTuple):
+    """The launcher's environment, read once.
+
+    Args:
+        variables: All of it, by name.
+    """
+
+    variables: Mapping[str, str]
+
+    def __repr__(self) -> str:
+        return "Environment()"  # it may hold secrets
+
+    @staticmethod
+    def current() -> Environment:
+        """Return this process's environment as it is now."""
+        return Environment(dict(os.environ))
+
+    def default_of(self, option: str) -> str | None:
+        """Return what ``PET_…`` says for an option; a variable that is empty says nothing."""
+        return self.variables.get(variable_of(option)) or None
+
+    @property
+    def python(self) -> str:
+        """The interpreter that runs Python scripts: ``PYTHON_EXEC``, else the launcher's own."""
+        return self.variables.get("PYTHON_EXEC") or sys.executable
+
+    @property
+    def search_path(self) -> str:
+        """The folders in which a command is looked for."""
+        return self.variables.get("PATH", os.defpath)
+
+    @property
+    def log_level(self) -> str:
+        """``LOGLEVEL``: the least level of elrun's own log lines that is shown."""
+        return self.variables.get("LOGLEVEL") or "WARNING"
+
+    @property
+    def rendezvous_secret(self) -> bytes:
+        """``ELRUN_RDZV_SECRET``: what the nodes of a job know and nobody else; may be empty."""
+        return self.variables.get(SECRET_VARIABLE, "").strip().encode("utf-8", "surrogateescape")
+
+    @property
+    def log_line_prefix_template(self) -> str | None:
+        """``TORCHELASTIC_LOG_LINE_PREFIX_TEMPLATE``."""
+        return self.variables.get("TORCHELASTIC_LOG_LINE_PREFIX_TEMPLATE") or None
+
+    @property
+    def shutdown_timeout_s(self) -> float:
+        """``TORCH_ELASTIC_SHUTDOWN_TIMEOUT``, else 30.
+
+        Raises:
+            ValueError: It is no number of seconds.
+        """
+        return self._seconds("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", DEFAULT_SHUTDOWN_TIMEOUT_S)
+
+    @property
+    def exit_barrier_timeout_s(self) -> float:
+        """``TORCH_ELASTIC_EXIT_BARRIER_TIMEOUT``, else 300.
+
+        Raises:
+            ValueError: It is no number of seconds.
+        """
+        return self._seconds("TORCH_ELASTIC_EXIT_BARRIER_TIMEOUT", DEFAULT_EXIT_BARRIER_TIMEOUT_S)
+
+    def _seconds(self, name: str, default: float) -> float:
+        text = self.variables.get(name)
+        if not text:
+            return default
+        try:
+            timeout_s = float(text)
+        except ValueError:
+            timeout_s = -1.0
+        if not timeout_s >= 0:
+            raise ValueError(f"{name}={quoted(text)}: give a number of seconds, 0 or more")
+        return timeout_s

@@ -1,0 +1,280 @@
+"""The options of elrun: their names, defaults, values and groups, in the order of ``--help``."""
+
+from __future__ import annotations
+
+from ...agent.system.signals import DEFAULT_SIGNALS
+from . import converters as parsing
+from .option import Option, flag, value
+
+STANDALONE = "standalone"
+START_METHODS = ("spawn", "fork", "forkserver")
+
+NODES = "Nodes and workers"
+RENDEZVOUS = "Rendezvous"
+STATIC = "Static rendezvous and addresses"
+PROGRAM = "What is run"
+RESTARTS = "Restarts, signals and the end"
+LOGS = "The workers' output"
+MORE = "Devices and events"
+ABOUT = "About elrun"
+
+SHELLS = ("bash", "zsh", "fish", "tcsh")
+
+OPTIONS: tuple[Option, ...] = (
+    value(
+        "--nnodes",
+        "N|MIN:MAX",
+        NODES,
+        parsing.parse_nodes,
+        "1",
+        "Nodes of the job; with a range it may shrink and grow.",
+    ),
+    value(
+        "--nproc-per-node",
+        "N|KIND",
+        NODES,
+        parsing.parse_workers,
+        "1",
+        "Workers on this node: a number, auto, gpu, xpu or cpu (one for each).",
+    ),
+    flag("--standalone", NODES, "One node, nothing to configure, any number of jobs side by side."),
+    value(
+        "--rdzv-backend",
+        "NAME",
+        RENDEZVOUS,
+        parsing.parse_name,
+        "static",
+        "How nodes meet: static, c10d, etcd-v2, etcd-v3, or a plug-in's name.",
+    ),
+    value(
+        "--rdzv-endpoint",
+        "HOST:PORT",
+        RENDEZVOUS,
+        parsing.parse_name,
+        None,
+        "Where they meet; one node needs none.",
+    ),
+    value(
+        "--rdzv-id",
+        "ID",
+        RENDEZVOUS,
+        parsing.parse_name,
+        "none",
+        "Name of the job, the same on all its nodes.",
+    ),
+    value(
+        "--rdzv-conf",
+        "KEY=VALUE,...",
+        RENDEZVOUS,
+        parsing.parse_settings,
+        "",
+        "The backend's own settings.",
+    ),
+    value(
+        "--node-rank",
+        "N",
+        STATIC,
+        parsing.parse_count,
+        "0",
+        "Rank of this node; a wish, unless static.",
+        kind=int,
+    ),
+    value(
+        "--master-addr",
+        "HOST",
+        STATIC,
+        parsing.parse_host,
+        "127.0.0.1",
+        "Address of the node of rank 0; static only.",
+    ),
+    value(
+        "--master-port",
+        "PORT",
+        STATIC,
+        parsing.parse_port,
+        None,
+        "Port there; static only; one node needs none.  [default: 29500]",
+        kind=int,
+    ),
+    value(
+        "--local-addr",
+        "HOST",
+        STATIC,
+        parsing.parse_host,
+        None,
+        "Address of this node for the others.  [default: found]",
+    ),
+    value(
+        "--role",
+        "NAME",
+        PROGRAM,
+        parsing.parse_role,
+        "default",
+        "Name that the workers share.",
+        takes_empty=True,
+    ),
+    flag("-m --module", PROGRAM, "SCRIPT is a module, run as by python -m."),
+    flag("--no-python", PROGRAM, "SCRIPT is any program, run as it is."),
+    flag(
+        "--use-env",
+        PROGRAM,
+        "No effect: ranks stand in the environment.  [torch.distributed.launch]",
+    ),
+    flag("--run-path", PROGRAM, "SCRIPT runs by runpy.run_path in the worker."),
+    value(
+        "--start-method",
+        "METHOD",
+        PROGRAM,
+        parsing.OneOf(START_METHODS),
+        "spawn",
+        "For --run-path: spawn, fork or forkserver.",
+    ),
+    value(
+        "--preload",
+        "MODULE,...",
+        PROGRAM,
+        parsing.parse_modules,
+        "",
+        "Import these once, then fork the workers.",
+    ),
+    value(
+        "--max-restarts",
+        "N",
+        RESTARTS,
+        parsing.parse_count,
+        "0",
+        "Restarts before a failure ends the job.",
+        kind=int,
+    ),
+    value(
+        "--monitor-interval",
+        "SECONDS",
+        RESTARTS,
+        parsing.seconds(zero=False),
+        "0.1",
+        "Time between looks at what can't be waited for.",
+        kind=float,
+    ),
+    value(
+        "--signals-to-handle",
+        "NAMES",
+        RESTARTS,
+        parsing.parse_signal_names,
+        DEFAULT_SIGNALS,
+        "Signals that end the job.",
+    ),
+    value(
+        "--shutdown-timeout",
+        "SECONDS",
+        RESTARTS,
+        parsing.seconds(zero=True),
+        None,
+        "Seconds from SIGTERM to SIGKILL; TORCH_ELASTIC_SHUTDOWN_TIMEOUT.  [default: 30]",
+        kind=parsing.seconds(zero=True),
+    ),
+    value(
+        "--exit-barrier-timeout",
+        "SECONDS",
+        RESTARTS,
+        parsing.seconds(zero=True),
+        None,
+        "How long a node that is done waits for the others.  [default: 300]",
+        kind=parsing.seconds(zero=True),
+    ),
+    value(
+        "--log-dir",
+        "DIR",
+        LOGS,
+        parsing.parse_path,
+        None,
+        "Folder for the log files.  [default: a temporary one]",
+    ),
+    value(
+        "-r --redirects",
+        "STREAMS",
+        LOGS,
+        parsing.parse_streams,
+        "0",
+        "To files: 1 stdout, 2 stderr, 3 both, 0 none; 0:1,10:3 by local rank.",
+    ),
+    value(
+        "-t --tee",
+        "STREAMS",
+        LOGS,
+        parsing.parse_streams,
+        "0",
+        "To files and the console; as --redirects.",
+    ),
+    value(
+        "--log-line-prefix-template",
+        "TEXT",
+        LOGS,
+        parsing.parse_prefix,
+        None,
+        "What stands before each line of --tee.  [default: [${role_name}${local_rank}]:]",
+    ),
+    value(
+        "--local-ranks-filter",
+        "RANKS",
+        LOGS,
+        parsing.parse_local_ranks,
+        "",
+        "Only these local ranks speak on the console.",
+    ),
+    value(
+        "--duplicate-stdout-filters",
+        "WORDS",
+        LOGS,
+        parsing.parse_words,
+        "",
+        "Collect lines of stdout with a word in a file.",
+        kind=parsing.parse_words,
+    ),
+    value(
+        "--duplicate-stderr-filters",
+        "WORDS",
+        LOGS,
+        parsing.parse_words,
+        "",
+        "Collect lines of stderr with a word in a file.",
+        kind=parsing.parse_words,
+    ),
+    value(
+        "--logs-specs",
+        "NAME",
+        LOGS,
+        parsing.parse_name,
+        None,
+        "A plug-in that lays the log files out (torchrun.logs_specs).",
+    ),
+    value(
+        "--numa-binding",
+        "MODE",
+        MORE,
+        parsing.OneOf(("node", "socket", "exclusive", "core-complex")),
+        None,
+        "Bind workers to CPUs: node, socket, exclusive, core-complex.",
+    ),
+    flag("--virtual-local-rank", MORE, "Each worker sees its GPU as device 0, with LOCAL_RANK 0."),
+    value(
+        "--event-log-handler",
+        "NAME",
+        MORE,
+        parsing.parse_name,
+        "null",
+        "Where the events go: null, console, file, file:PATH, a plug-in.",
+    ),
+)
+
+HELP = flag("-h --help", ABOUT, "Show this and exit.")
+VERSION = flag("-V --version", ABOUT, "Show the version and exit.")
+COMPLETION = value(
+    "--print-completion",
+    "SHELL",
+    ABOUT,
+    parsing.OneOf(SHELLS),
+    None,
+    "Print what completes options in bash, zsh, fish or tcsh.",
+)
+
+ALL_OPTIONS = (*OPTIONS, HELP, VERSION, COMPLETION)

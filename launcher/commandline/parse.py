@@ -1,0 +1,147 @@
+"""The command: from arguments and the environment to what the user gave."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+
+from ...rendezvous.api.parameters import truth_of
+from ..terminal.console import Console
+from .arguments import (
+    Answer,
+    Given,
+    Origin,
+    Refusal,
+    nearest_word,
+    quoted,
+    said,
+    spelling_of,
+    variable_of,
+)
+from .environment import Environment
+from .option import Option
+from .options import ALL_OPTIONS, COMPLETION, HELP, OPTIONS, VERSION
+from .tokens import spell_out
+
+# How many workers there are, and on which node: without a value, the job is another one.
+_SHAPE = ("nnodes", "nproc_per_node", "node_rank")
+
+
+class Answered(Exception):  # noqa: N818  nothing went wrong
+    """``--help`` or its like was given, and has been answered: there is nothing to launch."""
+
+
+def parse(args: list[str], environment: Environment) -> tuple[Given, tuple[str, ...]]:
+    """Return what the user gave, and a sentence for each abbreviation or misspelt variable.
+
+    Args:
+        args: What stands after ``elrun``.
+        environment: Where options that are not given get their defaults.
+
+    Raises:
+        Refusal: An option or a variable can't be used, or SCRIPT is missing.
+        Answered: ``--help``, ``--version`` or ``--print-completion`` was given.
+    """
+    by_spelling = {spelling: option for option in ALL_OPTIONS for spelling in option.opts}
+    spelled = spell_out(args, {each: not option.is_flag for each, option in by_spelling.items()})
+    pairs = [(by_spelling[spelling], text) for spelling, text in spelled.options]
+    typed = {option.name: text for option, text in pairs if _says_something(option, text)}
+    if answer := _answer_to_question(typed):
+        Console(sys.stdout).write(answer)
+        raise Answered
+    answers = {option.name: answer_to(option, typed, environment) for option in OPTIONS}
+    if not spelled.command:
+        raise Refusal(
+            "SCRIPT is missing; say what to run: elrun [OPTIONS] SCRIPT [ARGS]... "
+            "(elrun --help says more)"
+        )
+    notices = (*spelled.notices, *_empty_numbers(pairs, typed), *_misspelt(environment))
+    return Given(answers, tuple(spelled.command)), notices
+
+
+def _says_something(option: Option, text: str) -> bool:
+    return bool(text) or option.is_flag or option.takes_empty
+
+
+def _empty_numbers(
+    pairs: Sequence[tuple[Option, str]], typed: Mapping[str, str]
+) -> tuple[str, ...]:
+    """Name the options of which a variable that isn't set may have made another job."""
+    names = {option.name for option, text in pairs if not text and option.name not in typed}
+    return tuple(
+        f"{spelling_of(each)} is empty, which counts as not given"
+        for each in _SHAPE
+        if each in names
+    )
+
+
+def _answer_to_question(typed: Mapping[str, str]) -> str:
+    """Return what is shown instead of a launch, where the user asked for that."""
+    if HELP.name in typed:
+        from .help import help_page  # noqa: PLC0415  see its head
+
+        return help_page()
+    if VERSION.name in typed:
+        from .version import __version__  # noqa: PLC0415  rarely
+
+        return f"elrun {__version__}\n"
+    if COMPLETION.name in typed:
+        from .completion import completion_script  # noqa: PLC0415  rarely
+
+        shell = answer_to(COMPLETION, typed, Environment({})).value
+        return completion_script(shell)
+    return ""
+
+
+def answer_to(option: Option, typed: Mapping[str, str], environment: Environment) -> Answer:
+    """Return what an option is set to.
+
+    Args:
+        option: The option.
+        typed: The text of each option that was typed, by name.
+        environment: Where its default may stand.
+
+    Raises:
+        Refusal: Its text can't be used.
+    """
+    name = option.name
+    text, origin = option.default, Origin.DEFAULT
+    if name in typed:
+        text, origin = typed[name], Origin.COMMAND_LINE
+    elif variable := environment.default_of(name):
+        text, origin = variable, Origin.ENVIRONMENT
+    if option.parse is None:
+        is_set = origin is Origin.COMMAND_LINE or bool(text and _truth(name, text))
+        return Answer(is_set, origin)
+    if text is None:
+        return Answer(None, origin)
+    try:
+        return Answer(option.parse(text), origin, text)
+    except ValueError as error:
+        raise Refusal(f"{said(name, text, origin)}: {error}") from error
+
+
+def _misspelt(environment: Environment) -> tuple[str, ...]:
+    """Name the variables that are nearly an option's; others may be somebody else's."""
+    known = {variable_of(option.name): option.name for option in OPTIONS}
+    unknown = [each for each in environment.variables if each.startswith("PET_")]
+    names = list(known.values())
+    nearest = {
+        each: nearest_word(each.removeprefix("PET_").lower(), names)
+        for each in unknown
+        if each not in known
+    }
+    return tuple(
+        f"{quoted(each)} has no effect; did you mean {variable_of(match)}?"
+        for each, match in nearest.items()
+        if match
+    )
+
+
+def _truth(name: str, text: str) -> bool:
+    truth = truth_of(text)
+    if truth is None:
+        raise Refusal(
+            f"{variable_of(name)}={quoted(text)}: {spelling_of(name)} is a flag; give 1 or 0"
+        )
+    return truth

@@ -1,0 +1,232 @@
+"""How to launch, as one value that is checked when it is made and again when it is used."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ...agent.plain_value import PlainValue
+from ...agent.system.signals import DEFAULT_SIGNALS, parse_signals
+from ..commandline.converters import is_module_name
+from ..commandline.environment import Environment
+from ..commandline.options import STANDALONE, START_METHODS
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from ...agent.hardware.numa import NumaOptions
+    from ...agent.output.specs import LogsSpecs
+
+DEFAULT_LAYOUT = "default"
+"""The name under which torch registers its layout of log files; elrun's own stands for it."""
+
+
+_WHOLE_NUMBERS = ("min_nodes", "max_nodes", "nproc_per_node", "max_restarts")
+_NUMBERS = ("monitor_interval", "shutdown_timeout", "exit_barrier_timeout")
+_TEXTS = ("role", "start_method", "signals_to_handle", "event_log_handler")
+# NumPy's numbers count, so what tells a type is what it can do.
+_TYPES = (
+    (_WHOLE_NUMBERS, ("__index__",), "a whole number"),
+    (_NUMBERS, ("__index__", "__float__"), "a number of seconds"),
+    (_TEXTS, ("isprintable",), "a text"),
+)
+
+
+class _Chosen(str):
+    """A backend that the user did not ask for: it is chosen anew where what led to it changes."""
+
+    __slots__ = ()
+
+
+class LaunchConfig(PlainValue):
+    """How to launch the workers of one node, the others of the job being launched alike.
+
+    It may be changed, as torch's may, and is checked again when it is launched.
+
+    Args:
+        min_nodes: Fewest nodes that may run the job.
+        max_nodes: Most nodes that it takes.
+        nproc_per_node: Number of workers on this node.
+        logs_specs: Where the workers' output goes; by default to the console.
+        run_id: Name of the job, the same on all its nodes; by default a random one, which no
+            other node knows.
+        role: Name that the workers share.
+        rdzv_endpoint: ``host:port`` at which the nodes meet.
+        rdzv_backend: How they meet; by default not at all where one node needs no endpoint
+            (``standalone``), else by ``c10d``.
+        rdzv_configs: The backend's own settings; they are copied.
+        rdzv_timeout: Legacy name of ``rdzv_configs["timeout"]``, in seconds; -1 says nothing.
+        max_restarts: Restarts that the job may spend.
+        monitor_interval: Longest time in seconds between two looks at workers that can't be
+            waited for.
+        start_method: How functions get into new processes: spawn, fork or forkserver.
+        log_line_prefix_template: What stands before each line of a worker on the console.
+        metrics_cfg: ``null`` or ``console`` by group of metrics; the group "" stands for the rest.
+        local_addr: Address of this node that the others should use; by default it is found.
+        event_log_handler: Name of the handler that takes the events: ``null``, ``console``,
+            ``file``, ``file:PATH``, or a plug-in.
+        numa_options: How workers are bound to CPUs; by default they may use any.
+        signals_to_handle: Names of the signals that end the job, separated by commas.
+        duplicate_stdout_filters: Words; lines of standard output with one of them are kept aside.
+        duplicate_stderr_filters: The same for standard error.
+        virtual_local_rank: Whether each worker sees one GPU only, as device 0, with LOCAL_RANK 0.
+        shutdown_timeout: Seconds that workers have between a signal and SIGKILL; by default what
+            ``TORCH_ELASTIC_SHUTDOWN_TIMEOUT`` says, else 30.
+        exit_barrier_timeout: Seconds that a node whose workers have succeeded waits for the
+            others; by default what ``TORCH_ELASTIC_EXIT_BARRIER_TIMEOUT`` says, else 300.
+        preload: Names of modules that one process imports before the workers are forked from it.
+
+    Raises:
+        ValueError: A value is out of its range; the message names it.
+    """
+
+    min_nodes: int
+    max_nodes: int
+    nproc_per_node: int
+    logs_specs: LogsSpecs
+    run_id: str
+    role: str
+    rdzv_endpoint: str
+    rdzv_backend: str
+    rdzv_configs: dict[str, Any]
+    rdzv_timeout: int
+    max_restarts: int
+    monitor_interval: float
+    start_method: str
+    log_line_prefix_template: str | None
+    metrics_cfg: dict[str, str]
+    local_addr: str | None
+    event_log_handler: str
+    numa_options: NumaOptions | None
+    signals_to_handle: str
+    duplicate_stdout_filters: list[str] | None
+    duplicate_stderr_filters: list[str] | None
+    virtual_local_rank: bool
+    shutdown_timeout: float
+    exit_barrier_timeout: float
+    preload: Sequence[str]
+
+    def __init__(
+        self,
+        min_nodes: int,
+        max_nodes: int,
+        nproc_per_node: int,
+        logs_specs: LogsSpecs | None = None,
+        run_id: str = "",
+        role: str = "default_role",
+        rdzv_endpoint: str = "",
+        rdzv_backend: str = "",
+        rdzv_configs: Mapping[str, Any] | None = None,
+        rdzv_timeout: int = -1,
+        max_restarts: int = 3,
+        monitor_interval: float = 0.1,
+        start_method: str = "spawn",
+        log_line_prefix_template: str | None = None,
+        metrics_cfg: Mapping[str, str] | None = None,
+        local_addr: str | None = None,
+        event_log_handler: str = "null",
+        numa_options: NumaOptions | None = None,
+        signals_to_handle: str = DEFAULT_SIGNALS,
+        duplicate_stdout_filters: list[str] | None = None,
+        duplicate_stderr_filters: list[str] | None = None,
+        virtual_local_rank: bool = False,
+        shutdown_timeout: float | None = None,
+        exit_barrier_timeout: float | None = None,
+        preload: Sequence[str] = (),
+    ) -> None:
+        given = locals()
+        vars(self).update((name, given[name]) for name in LaunchConfig.__annotations__)
+        self.__post_init__()
+
+    def __post_init__(self) -> None:
+        """Settle what None and "" stand for; a dataclass that extends this one calls it, too."""
+        self.rdzv_configs = dict(self.rdzv_configs or {})
+        self.metrics_cfg = dict(self.metrics_cfg or {})
+        if self.rdzv_timeout != -1:
+            self.rdzv_configs["timeout"] = self.rdzv_timeout
+        self._settle()
+
+    def to_launch(self) -> Self:
+        """Return a copy as it is to be launched; what has been changed here is settled there.
+
+        Raises:
+            ValueError: A value is out of its range; the message names it.
+        """
+        copy = object.__new__(type(self))
+        vars(copy).update(vars(self))
+        copy._settle()
+        return copy
+
+    def _settle(self) -> None:
+        if not self.rdzv_backend or isinstance(self.rdzv_backend, _Chosen):
+            meets_nobody = self.max_nodes == 1 and not self.rdzv_endpoint
+            self.rdzv_backend = _Chosen(STANDALONE if meets_nobody else "c10d")
+        unsettled = vars(self)
+        if unsettled["logs_specs"] is None:
+            from ...agent.output.specs import DefaultLogsSpecs  # noqa: PLC0415  the command line has its own
+
+            self.logs_specs = DefaultLogsSpecs()
+        if unsettled["shutdown_timeout"] is None:
+            self.shutdown_timeout = Environment.current().shutdown_timeout_s
+        if unsettled["exit_barrier_timeout"] is None:
+            self.exit_barrier_timeout = Environment.current().exit_barrier_timeout_s
+        _check(self)
+
+
+def _check(config: LaunchConfig) -> None:
+    for names, kinds, wanted in _TYPES:
+        for name in names:
+            value = getattr(config, name)
+            if not any(hasattr(value, kind) for kind in kinds):
+                raise ValueError(f"{name}={value!r}: give {wanted}")
+    for is_wrong, sentence in _rules(config):
+        if is_wrong:
+            raise ValueError(sentence)
+    try:
+        parse_signals(config.signals_to_handle)
+    except ValueError as error:
+        raise ValueError(f"signals_to_handle={config.signals_to_handle!r}: {error}") from error
+
+
+def _rules(config: LaunchConfig) -> tuple[tuple[bool, str], ...]:
+    """Return whether each rule is broken, with the sentence that says so."""
+    return (
+        (config.min_nodes < 1, f"min_nodes={config.min_nodes}: a job takes at least 1 node"),
+        (
+            config.max_nodes < config.min_nodes,
+            f"max_nodes={config.max_nodes} is less than min_nodes={config.min_nodes}",
+        ),
+        (
+            config.nproc_per_node < 1,
+            f"nproc_per_node={config.nproc_per_node}: give at least 1 worker",
+        ),
+        (
+            config.rdzv_backend == STANDALONE and config.max_nodes > 1,
+            f"max_nodes={config.max_nodes}: rdzv_backend='standalone' is for one node",
+        ),
+        (
+            config.rdzv_backend == "static" and config.min_nodes != config.max_nodes,
+            "rdzv_backend='static' takes a fixed number of nodes; use 'c10d' for a range",
+        ),
+        (config.max_restarts < 0, f"max_restarts={config.max_restarts}: give 0 or more"),
+        (
+            not config.monitor_interval > 0,
+            f"monitor_interval={config.monitor_interval}: give more than 0 seconds",
+        ),
+        (
+            config.start_method not in START_METHODS,
+            f"start_method={config.start_method!r}: give one of {', '.join(START_METHODS)}",
+        ),
+        (
+            not config.shutdown_timeout >= 0,
+            f"shutdown_timeout={config.shutdown_timeout}: give 0 seconds or more",
+        ),
+        (
+            not config.exit_barrier_timeout >= 0,
+            f"exit_barrier_timeout={config.exit_barrier_timeout}: give 0 seconds or more",
+        ),
+        (
+            isinstance(config.preload, str) or not all(map(is_module_name, config.preload)),
+            f"preload={config.preload!r}: give a list of names of modules",
+        ),
+    )

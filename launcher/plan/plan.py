@@ -1,0 +1,232 @@
+"""From what the user gave to what is launched; every contradiction is found here."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from ..commandline.arguments import Given, Refusal, listed, nearest
+from ..commandline.environment import Environment
+from .config import DEFAULT_LAYOUT, LaunchConfig
+from .meeting_point import choose_meeting, is_own
+from .program import Program, choose_program
+
+if TYPE_CHECKING:
+    from ...agent.hardware.devices import Count
+    from ...agent.hardware.numa import NumaOptions
+    from ...agent.output.specs import LogsSpecs
+
+Counter = Callable[[str, Mapping[str, str]], "Count"]
+
+_MANY_WORKERS = 1_000  # from here on it is worth a look whether the system takes as many
+_SCHEDULER_VARIABLES = ("SLURM_STEP_ID", "JOB_COMPLETION_INDEX")
+
+
+class Plan(NamedTuple):
+    """What is launched on this node.
+
+    Args:
+        config: How.
+        program: What each worker runs.
+        notices: What the user should know, a sentence each.
+    """
+
+    config: LaunchConfig
+    program: Program
+    notices: tuple[str, ...]
+
+
+def compose(
+    given: Given,
+    environment: Environment,
+    *,
+    count: Counter | None = None,
+    backends: Callable[[], Sequence[str]] | None = None,
+    is_checked: bool = True,
+) -> Plan:
+    """Return what the user asked for.
+
+    Args:
+        given: The options and SCRIPT.
+        environment: For what is no option.
+        count: Counts the workers of a kind; by default this node's devices.
+        backends: Says which rendezvous backends there are; by default the registry.
+        is_checked: Whether the program must be there.
+
+    Raises:
+        Refusal: It can't be launched.
+    """
+    program = choose_program(given, environment, is_checked=is_checked)
+    given, heard = _with_scheduler(given, environment)
+    meeting = choose_meeting(given)
+    _check_backend(given, meeting.backend, backends)
+    workers, counted = _workers(given, environment, count)
+    notices = [
+        *heard,
+        *meeting.notices,
+        *counted,
+        *_notices(environment, workers),
+        *_ranks_that_are_not_there(given, workers),
+    ]
+    try:
+        config = LaunchConfig(
+            min_nodes=given["nnodes"].minimum,
+            max_nodes=given["nnodes"].maximum,
+            nproc_per_node=workers,
+            logs_specs=_logs_specs(given),
+            run_id=meeting.run_id,
+            role=given["role"],
+            rdzv_endpoint=meeting.endpoint,
+            rdzv_backend=meeting.backend,
+            rdzv_configs=meeting.settings,
+            max_restarts=given["max_restarts"],
+            monitor_interval=given["monitor_interval"],
+            start_method=given["start_method"],
+            log_line_prefix_template=given["log_line_prefix_template"]
+            or environment.log_line_prefix_template,
+            local_addr=given["local_addr"],
+            event_log_handler=_event_log_handler(given),
+            numa_options=_numa_options(given),
+            signals_to_handle=given["signals_to_handle"],
+            duplicate_stdout_filters=given["duplicate_stdout_filters"],
+            duplicate_stderr_filters=given["duplicate_stderr_filters"],
+            virtual_local_rank=given["virtual_local_rank"],
+            preload=given["preload"],
+            exit_barrier_timeout=environment.exit_barrier_timeout_s
+            if given["exit_barrier_timeout"] is None
+            else given["exit_barrier_timeout"],
+            shutdown_timeout=environment.shutdown_timeout_s
+            if given["shutdown_timeout"] is None
+            else given["shutdown_timeout"],
+        )
+    except ValueError as error:
+        raise Refusal(str(error)) from error
+    return Plan(config, program, tuple(notices))
+
+
+def _with_scheduler(given: Given, environment: Environment) -> tuple[Given, tuple[str, ...]]:
+    if not any(name in environment.variables for name in _SCHEDULER_VARIABLES):
+        return given, ()
+    from .scheduler import ask_scheduler  # noqa: PLC0415  not every node has one
+
+    return ask_scheduler(given, environment.variables)
+
+
+def _check_backend(
+    given: Given, backend: str, backends: Callable[[], Sequence[str]] | None
+) -> None:
+    if is_own(backend):
+        return
+    from ...rendezvous.backends.registry import known_backends  # noqa: PLC0415  few jobs
+
+    known = (backends or known_backends)()
+    if backend not in known:
+        raise Refusal(
+            f"{given.said('rdzv_backend')}: there is no such backend; "
+            f"give {listed(known)}{nearest(backend, known)}"
+        )
+
+
+def _workers(
+    given: Given, environment: Environment, count: Counter | None
+) -> tuple[int, tuple[str, ...]]:
+    wanted = given["nproc_per_node"]
+    if isinstance(wanted, int):
+        if wanted > _MANY_WORKERS and wanted > (most := _most_processes()):
+            raise Refusal(
+                f"{given.said('nproc_per_node')}: this node can have {most:,} processes at once "
+                "(kernel.pid_max)"
+            )
+        return wanted, ()
+    from ...agent.hardware.devices import count_workers  # noqa: PLC0415  a number needs no counting
+
+    try:
+        counted = (count or count_workers)(wanted, environment.variables)
+    except ValueError as error:
+        raise Refusal(f"{given.said('nproc_per_node')}: {error}") from error
+    said = f"{given.said('nproc_per_node')}: {counted.notice}"
+    return counted.workers, (said,) if counted.notice else ()
+
+
+def _most_processes() -> int:
+    try:
+        with open("/proc/sys/kernel/pid_max", encoding="ascii") as file:
+            return int(file.read())
+    except (OSError, ValueError):
+        return sys.maxsize
+
+
+def _notices(environment: Environment, workers: int) -> list[str]:
+    notices = []
+    if workers > 1 and "OMP_NUM_THREADS" not in environment.variables:
+        notices.append(
+            f"OMP_NUM_THREADS=1 for each of the {workers} workers; set it for another number"
+        )
+    return notices
+
+
+def _logs_specs(given: Given) -> LogsSpecs:
+    ranks = given["local_ranks_filter"]
+    settings = {
+        "log_dir": given["log_dir"],
+        "redirects": given["redirects"],
+        "tee": given["tee"],
+        "local_ranks_filter": None if ranks is None else set(ranks),
+    }
+    if given["logs_specs"] not in (None, DEFAULT_LAYOUT):
+        from .log_plugins import layout_of_plug_in  # noqa: PLC0415  few jobs have one
+
+        return layout_of_plug_in(given, settings)
+    from ...agent.output.specs import DefaultLogsSpecs  # noqa: PLC0415  a refusal needs none
+
+    try:
+        return DefaultLogsSpecs(**settings)
+    except ValueError as error:
+        what = str(error).removeprefix(f"log_dir {given['log_dir']!r} ")
+        raise Refusal(f"{given.said('log_dir')} {what}") from error
+
+
+def _event_log_handler(given: Given) -> str:
+    wanted: str = given["event_log_handler"]
+    if wanted == "null":
+        return wanted
+    from ...agent.events.handlers import is_known, known_handlers  # noqa: PLC0415  few jobs
+
+    if not is_known(wanted):
+        known = [*known_handlers(), "file:PATH"]
+        raise Refusal(
+            f"{given.said('event_log_handler')}: there is no such handler; "
+            f"give {listed(known)}{nearest(wanted, known)}"
+        )
+    if wanted == "file" and given["log_dir"] not in (None, os.devnull):
+        return f"file:{given['log_dir']}/"
+    return wanted
+
+
+def _numa_options(given: Given) -> NumaOptions | None:
+    if given["numa_binding"] is None:
+        return None
+    from ...agent.hardware.numa import AffinityMode, NumaOptions  # noqa: PLC0415  few jobs
+
+    # It makes a job faster, and must not keep one from running.
+    mode = AffinityMode(given["numa_binding"])
+    return NumaOptions(mode, should_fall_back_if_binding_fails=True)
+
+
+def _ranks_that_are_not_there(given: Given, workers: int) -> list[str]:
+    """Name the local ranks that this node lacks; one with more workers may have them."""
+    notices = []
+    for name in ("redirects", "tee", "local_ranks_filter"):
+        # A setting for all names no ranks. It is an IntFlag, which can be iterated, too.
+        ranks = given[name] if isinstance(given[name], (dict, frozenset)) else ()
+        beyond = sorted(rank for rank in ranks if rank >= workers)
+        if not beyond:
+            continue
+        known = f"{workers} workers" if workers > 1 else "worker, 0"
+        sentence = f"{given.said(name)}: local rank {beyond[0]} is not among this node's {known}"
+        if name == "local_ranks_filter" and len(beyond) == len(ranks):
+            sentence += "; the console shows none of them"
+        notices.append(sentence)
+    return notices

@@ -1,0 +1,206 @@
+"""What SLURM or Kubernetes says about this node, as answers to options that were not given.
+
+``srun`` starts one elrun on each node and tells each which nodes there are, so that nobody has to
+say it again. What the user gave stands; a place to meet that was given is a recipe of the user's
+own, which is left alone but for the rank of a static node, as any default is wrong on most nodes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from ..commandline.arguments import Answer, Given, Origin, Refusal, spelling_of
+from ..commandline.converters import NodeRange
+from ..commandline.options import STANDALONE
+
+# Below 32768, where Linux begins to hand out ports by itself.
+_FIRST_PORT, _PORTS = 20000, 10000
+_STEP_STRIDE = 997
+
+_PLACES = ("rdzv_endpoint", "master_addr", "master_port")
+
+
+class Step(NamedTuple):
+    """The SLURM step that this process is a task of.
+
+    Args:
+        job: Number of the job.
+        number: Number of the step in its job.
+        nodes: Number of its nodes.
+        tasks: Number of its tasks on all of them.
+        task: Place of this task among them.
+        node_rank: Place of this node among them.
+        hosts: Names of the nodes, as SLURM writes them.
+        gpus: Number of the step's GPUs on this node; 0 where SLURM does not tell.
+    """
+
+    job: int
+    number: int
+    nodes: int
+    tasks: int
+    task: int
+    node_rank: int
+    hosts: str
+    gpus: int
+
+    @property
+    def name(self) -> str:
+        """What SLURM calls it."""
+        return f"{self.job}.{self.number}"
+
+    @property
+    def endpoint(self) -> str:
+        """Where the nodes meet: at the first, at a port that no step beside it is likely to use."""
+        port = _FIRST_PORT + (self.job + self.number * _STEP_STRIDE) % _PORTS
+        return f"{first_host(self.hosts)}:{port}"
+
+
+def ask_scheduler(given: Given, variables: Mapping[str, str]) -> tuple[Given, tuple[str, ...]]:
+    """Return what the user gave and, beside it, what the scheduler says; and a notice of that.
+
+    Args:
+        given: The options and SCRIPT.
+        variables: The environment.
+
+    Raises:
+        Refusal: SLURM started several tasks on a node, and each would be an agent; or the job
+            takes more nodes than the step has.
+    """
+    step = read_step(variables)
+    if step is not None:
+        _check_size(given, step, variables)
+    if step is not None and step.nodes > 1 and _leaves_meeting_open(given):
+        return _join_step(given, step)
+    if step is not None and step.tasks > 1 and _is_alone_by_default(given):
+        return given, _one_voice(step, _tell_of_several(step))
+    rank = _rank_among(given["nnodes"].maximum, step, variables)
+    if rank is None or not _is_static_without_rank(given):
+        return given, ()
+    return _with(given, {"node_rank": rank}), ()
+
+
+def read_step(variables: Mapping[str, str]) -> Step | None:
+    """Return the SLURM step that this process is a task of, or None.
+
+    A batch script is none. Neither is what a worker starts: the nodes of its step are taken.
+    """
+    if "TORCHELASTIC_RUN_ID" in variables:
+        return None
+    gpus = variables.get("SLURM_GPUS_ON_NODE", "")
+    try:
+        return Step(
+            job=int(variables["SLURM_JOB_ID"]),
+            number=int(variables["SLURM_STEP_ID"]),
+            nodes=int(variables["SLURM_STEP_NUM_NODES"]),
+            tasks=int(variables["SLURM_STEP_NUM_TASKS"]),
+            task=int(variables["SLURM_PROCID"]),
+            node_rank=int(variables["SLURM_NODEID"]),
+            hosts=variables["SLURM_STEP_NODELIST"],
+            gpus=int(gpus) if gpus.isdecimal() else 0,
+        )
+    except (KeyError, ValueError):
+        return None
+
+
+def first_host(hosts: str) -> str:
+    """Return the first name of a list as SLURM writes it: of ``a[08-10,12]b[1-2],c``, ``a08b1``."""
+    name = ""
+    while True:
+        text, bracket, hosts = hosts.partition("[")
+        text, comma, _ = text.partition(",")
+        name += text
+        if comma or not bracket:
+            return name
+        numbers, _, hosts = hosts.partition("]")
+        name += numbers.replace("-", ",").partition(",")[0]
+
+
+def _rank_among(nodes: int, step: Step | None, variables: Mapping[str, str]) -> int | None:
+    """Return this node's place among so many, from the scheduler that counts as many."""
+    if step is not None and step.tasks == step.nodes == nodes:
+        return step.node_rank
+    index = variables.get("JOB_COMPLETION_INDEX", "")
+    return int(index) if index.isdecimal() and int(index) < nodes else None
+
+
+def _leaves_meeting_open(given: Given) -> bool:
+    if given["standalone"] or any(given.is_given(name) for name in _PLACES):
+        return False
+    if given.is_given("rdzv_backend") and given["rdzv_backend"] != "c10d":
+        return False
+    return not given.is_given("nnodes") or given["nnodes"].maximum > 1
+
+
+def _is_alone_by_default(given: Given) -> bool:
+    if given["standalone"] or given["rdzv_backend"] == STANDALONE:
+        return False
+    return not given.is_given("nnodes")
+
+
+def _is_static_without_rank(given: Given) -> bool:
+    return (
+        given["rdzv_backend"] == "static"
+        and not given.is_given("node_rank")
+        and given["nnodes"].maximum > 1
+    )
+
+
+def _check_size(given: Given, step: Step, variables: Mapping[str, str]) -> None:
+    """Refuse to wait for nodes that nothing will start.
+
+    Where the user says where the nodes meet, more of them may come from other steps, and from
+    another component of a heterogeneous job.
+    """
+    wanted = given["nnodes"].minimum
+    if wanted <= max(step.nodes, step.tasks) or "SLURM_HET_SIZE" in variables:
+        return
+    if _leaves_meeting_open(given):
+        nodes = "1 node" if step.nodes == 1 else f"{step.nodes} nodes"
+        raise Refusal(
+            f"{given.said('nnodes')}: SLURM step {step.name} has {nodes}; give srun --nodes "
+            f"{wanted}, or --rdzv-backend c10d and --rdzv-endpoint HOST:PORT for nodes that other "
+            "steps start"
+        )
+
+
+def _join_step(given: Given, step: Step) -> tuple[Given, tuple[str, ...]]:
+    if step.tasks != step.nodes:
+        raise Refusal(
+            f"SLURM step {step.name} has {step.tasks} tasks on {step.nodes} nodes, and each would "
+            "be an agent; give srun --ntasks-per-node=1, and elrun --nproc-per-node, which starts "
+            "the workers (or --standalone for a job of its own in each task)"
+        )
+    said = {
+        "nnodes": NodeRange(step.nodes, step.nodes),
+        "rdzv_backend": "c10d",
+        "rdzv_endpoint": step.endpoint,
+        "rdzv_id": step.name,
+        "nproc_per_node": step.gpus,
+    }
+    taken = {
+        option: value for option, value in said.items() if value and not given.is_given(option)
+    }
+    notice = " ".join(f"{spelling_of(option)} {value}" for option, value in taken.items())
+    if not given.is_given("node_rank"):
+        taken["node_rank"] = step.node_rank
+    return _with(given, taken), _one_voice(step, f"from SLURM: {notice}")
+
+
+def _tell_of_several(step: Step) -> str:
+    how = f"--nnodes {step.nodes}"
+    if step.nodes == 1:
+        how = f"srun --ntasks-per-node=1, and elrun --nproc-per-node {step.tasks}"
+    return (
+        f"SLURM step {step.name} has {step.tasks} tasks, and each runs a job of its own; give "
+        f"{how} for one job, or --standalone if that is meant"
+    )
+
+
+def _one_voice(step: Step, notice: str) -> tuple[str, ...]:
+    return (notice,) if step.task == 0 else ()
+
+
+def _with(given: Given, said: Mapping[str, Any]) -> Given:
+    answers = {name: Answer(value, Origin.SCHEDULER, str(value)) for name, value in said.items()}
+    return Given({**given.answers, **answers}, given.command)

@@ -1,0 +1,101 @@
+"""How ranks ended and jobs failed, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timezone
+from itertools import groupby
+
+from ...agent.failures.failure import signal_name
+from ...agent.failures.report import JobReport, RankOutcome, RankState, RootCause
+
+FAULT_HANDLER_TITLES = ("Thread 0x", "Current thread 0x")
+MAX_SPANS = 40
+
+_FAULT_HANDLER_VARIABLES = ("PYTHONFAULTHANDLER", "TORCHELASTIC_ENABLE_FILE_TIMER")
+_CRASHES = ("SIGSEGV", "SIGBUS", "SIGFPE", "SIGILL", "SIGABRT")
+
+
+def fold(ranks: Sequence[RankOutcome]) -> Iterator[str]:
+    """Say how ranks ended, a line for each way and run of ranks: ``ranks 3-997: stopped by elrun``.
+
+    Args:
+        ranks: In rank order.
+    """
+
+    def ways(outcome: RankOutcome) -> str:
+        is_failed = outcome.state is RankState.FAILED
+        return _ended_by(outcome) if is_failed else outcome.state.value
+
+    numbers: dict[str, list[int]] = {}
+    for outcome in ranks:
+        numbers.setdefault(ways(outcome), []).append(outcome.global_rank)
+    for way, members in numbers.items():
+        yield f"{'ranks' if len(members) > 1 else 'rank'} {_spans(members)}: {way}"
+
+
+def _spans(numbers: Sequence[int]) -> str:
+    """Return rising numbers as ``3-997, 999``, or the first of very many spans."""
+    spans = []
+    for _, run in groupby(enumerate(numbers), key=lambda pair: pair[1] - pair[0]):
+        members = [number for _, number in run]
+        spans.append(f"{members[0]}-{members[-1]}" if len(members) > 1 else str(members[0]))
+    more = len(spans) - MAX_SPANS
+    return ", ".join(spans[:MAX_SPANS]) + (f" and {more} more spans" if more > 0 else "")
+
+
+def missing_nodes(report: JobReport) -> Iterator[str]:
+    """Say which nodes' ranks are not in the report, if any."""
+    if report.missing_nodes:
+        nodes = _spans(sorted(report.missing_nodes))
+        yield f"nodes of group rank {nodes} did not say in time how their ranks ended"
+
+
+def ending(outcome: RankOutcome, root: RootCause) -> str:
+    """Return how a rank ended, in a cell."""
+    if outcome.state is RankState.FAILED:
+        is_root = outcome.global_rank == root.global_rank
+        return _ended_by(outcome) + (" (first)" if is_root else "")
+    if outcome.state is RankState.STOPPED and outcome.exitcode is not None:
+        return f"{outcome.state.value} ({_ended_by(outcome)})"
+    return str(outcome.state.value)
+
+
+def _ended_by(outcome: RankOutcome) -> str:
+    if outcome.exitcode is None:
+        return "unknown end"
+    if outcome.exitcode < 0:
+        return signal_name(outcome.exitcode)
+    return f"exit code {outcome.exitcode}"
+
+
+def hint_about(root: RootCause, environment: Mapping[str, str]) -> str:
+    """Say what may be behind a signal, or would show it, where nothing else does.
+
+    Args:
+        root: The job's first failure.
+        environment: Of elrun: whether workers show their stack anyway.
+    """
+    name = signal_name(root.exitcode)
+    if name == "SIGKILL":
+        return "elrun did not send it; the kernel does when memory runs out (see dmesg)"
+    shows_stack = any(each in root.traceback for each in FAULT_HANDLER_TITLES) or any(
+        each in environment for each in _FAULT_HANDLER_VARIABLES
+    )
+    if name in _CRASHES and not shows_stack:
+        return "PYTHONFAULTHANDLER=1 in the environment shows where a Python program crashes"
+    return ""
+
+
+def after(outcome: RankOutcome) -> str:
+    """Return the time from the first failure to a rank's end: ``+0.12 s``, or nothing."""
+    return "" if outcome.after_s is None else f"{outcome.after_s:+.2f} s"
+
+
+def moment_of(timestamp: int) -> str:
+    """Return a time in seconds since the epoch as ``at`` and the local time."""
+    try:
+        moment = datetime.fromtimestamp(timestamp, tz=timezone.utc).astimezone()
+    except (OverflowError, OSError, ValueError):  # another node's word
+        return "at an unknown time"
+    return f"at {moment:%Y-%m-%d %H:%M:%S %Z}"

@@ -1,0 +1,1 @@
+"""What an agent asks of a rendezvous, and how it fails."""

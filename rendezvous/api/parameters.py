@@ -1,0 +1,132 @@
+"""What a rendezvous backend is constructed from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..network.addresses import may_be_host
+
+_MAX_RANK = (1 << 31) - 1
+
+SECRET_VARIABLE = "ELRUN_RDZV_SECRET"  # noqa: S105  a name
+"""What the nodes of a job know and nobody else; elrun reads it, and workers don't get it."""
+
+_TRUE = frozenset({"1", "true", "t", "yes", "y", "on"})
+_FALSE = frozenset({"0", "false", "f", "no", "n", "off"})
+
+
+def truth_of(text: str) -> bool | None:
+    """Return what a word says: yes, no, or None where it is neither.
+
+    One table for everything: settings of a backend, ``PET_*``, and other variables.
+    """
+    word = text.strip().lower()
+    return True if word in _TRUE else False if word in _FALSE else None
+
+
+class RendezvousParameters:
+    """What a backend is constructed from.
+
+    Args:
+        backend: Name of the backend.
+        endpoint: ``host:port``, or several separated by commas; may be empty for some backends.
+        run_id: Name of the job.
+        min_nodes: Fewest nodes that may form a round.
+        max_nodes: Most nodes that a round takes.
+        local_addr: Address of this node to publish; by default the backend finds it.
+        **config: What ``--rdzv-conf`` said.
+
+    Raises:
+        ValueError: The backend is empty or the numbers of nodes are no range.
+    """
+
+    def __init__(
+        self,
+        backend: str,
+        endpoint: str,
+        run_id: str,
+        min_nodes: int,
+        max_nodes: int,
+        local_addr: str | None = None,
+        **config: Any,
+    ) -> None:
+        if not backend:
+            raise ValueError("the name of the rendezvous backend must not be empty")
+        if min_nodes < 1:
+            raise ValueError(f"min_nodes={min_nodes}: a job needs at least 1 node")
+        if max_nodes < min_nodes:
+            raise ValueError(f"max_nodes={max_nodes} is less than min_nodes={min_nodes}")
+        if local_addr and not may_be_host(local_addr):
+            raise ValueError(f"local_addr={local_addr!r}: give a host's name or address")
+        self.backend = backend
+        self.endpoint = endpoint
+        self.run_id = run_id
+        self.min_nodes = min_nodes
+        self.max_nodes = max_nodes
+        self.local_addr = local_addr
+        self.config = config
+        self._asked: set[str] = set()
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """Return the setting as it was given, or the default."""
+        self._asked.add(key)
+        return self.config.get(key, default)
+
+    @property
+    def asked(self) -> frozenset[str]:
+        """The settings that were asked for up to now."""
+        return frozenset(self._asked)
+
+    def get_as_bool(self, key: str, default: bool | None = None) -> bool | None:
+        """Return the setting as a truth value.
+
+        Raises:
+            ValueError: It is neither a yes nor a no.
+        """
+        value = self.get(key, default)
+        if value is None or isinstance(value, bool):
+            return value
+        truth = truth_of(str(value))
+        if truth is None:
+            raise ValueError(f"--rdzv-conf {key}={value}: give true or false")
+        return truth
+
+    def get_as_int(self, key: str, default: int | None = None) -> int | None:
+        """Return the setting as a whole number.
+
+        Raises:
+            ValueError: It is no whole number.
+        """
+        value = self.get(key, default)
+        if value is None:
+            return None
+        try:
+            return int(value)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"--rdzv-conf {key}={value}: give a whole number") from error
+
+    def get_as_rank(self, key: str) -> int | None:
+        """Return the setting as a rank; None where it isn't given.
+
+        Raises:
+            ValueError: It is none.
+        """
+        value = self.get_as_int(key)
+        if value is not None and not 0 <= value <= _MAX_RANK:
+            raise ValueError(f"--rdzv-conf {key}={value}: give a rank from 0 on")
+        return value
+
+    def get_as_seconds(self, key: str, default: float) -> float:
+        """Return the setting as a duration in seconds.
+
+        Raises:
+            ValueError: It is no number of seconds, or negative.
+        """
+        value = self.get(key, default)
+        try:
+            seconds = float(value)
+        except (TypeError, ValueError):
+            seconds = -1.0
+        if not seconds >= 0:
+            raise ValueError(f"--rdzv-conf {key}={value}: give a number of seconds")
+        return seconds

@@ -1,0 +1,1 @@
+"""Rendezvous backends by name."""

@@ -1,0 +1,81 @@
+"""The backends over etcd: ``etcd-v3``, ``etcd-v2``, and the latter's old name ``etcd``."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+from ..api.handler import RoundHandler
+from ..api.parameters import RendezvousParameters
+from ..errors import RendezvousError
+from ..network.addresses import Endpoint, published_address
+from ..node.rendezvous import RoundRendezvous
+from ..protocol.keys import RunKeys
+from ..protocol.timing import timing_of
+from ..stores.etcd.etcd_store import EtcdStore, lease_for
+from ..stores.etcd.settings import EtcdSettings, etcd_settings
+from ..stores.store import Connection
+
+log = logging.getLogger(__name__)
+
+_C = TypeVar("_C")
+
+
+def rounds_over(
+    params: RendezvousParameters,
+    make_client: Callable[[EtcdSettings, Endpoint], _C],
+    make_store: Callable[[str, Sequence[_C], str, float, int], EtcdStore[_C]],
+) -> RoundRendezvous:
+    """Return the rendezvous over etcd; nothing is connected before the first round is joined.
+
+    Args:
+        params: What the backend is constructed from; see ``etcd_settings`` and ``timing_of``.
+        make_client: Makes the client of a member.
+        make_store: Makes the store of etcd's name, its members' clients, the run's first key, and
+            for how many seconds a call is tried and the run's keys outlast its nodes.
+
+    Raises:
+        ValueError: The endpoint is none, or a setting is not what it should be.
+    """
+    settings = etcd_settings(params)
+    timing = timing_of(params)
+    lease_s = lease_for(timing.store_patience_s)
+    timing = replace(timing, afterlife_s=lease_s)
+    run = RunKeys(params.run_id).prefix
+
+    def connect(stop: threading.Event) -> Connection:
+        clients = [make_client(settings, endpoint) for endpoint in settings.endpoints]
+        store = make_store(settings.name, clients, run, timing.store_patience_s, lease_s)
+        try:
+            index = store.open(stop, timing.join_timeout_s)
+        except RendezvousError:
+            store.close()
+            raise
+        return Connection(store, published_address(settings.endpoints[index], params.local_addr))
+
+    return RoundRendezvous(params, connect, timing)
+
+
+def create_etcd_v2(params: RendezvousParameters) -> RoundHandler:
+    """Return the rendezvous over etcd's v2 API; see ``rounds_over``."""
+    from ..stores.etcd.v2 import EtcdV2Store  # noqa: PLC0415  a job needs one of the two
+    from ..stores.etcd.v2_client import Member  # noqa: PLC0415
+
+    return rounds_over(params, Member, EtcdV2Store)
+
+
+def create_etcd(params: RendezvousParameters) -> RoundHandler:
+    """Return the same under its old name, with a notice that it is old."""
+    log.warning("--rdzv-backend etcd is deprecated: give etcd-v2, or etcd-v3 if your etcd is 3.4+")
+    return create_etcd_v2(params)
+
+
+def create_etcd_v3(params: RendezvousParameters) -> RoundHandler:
+    """Return the rendezvous over etcd's v3 API; see ``rounds_over``."""
+    from ..stores.etcd.v3 import EtcdV3Store  # noqa: PLC0415  a job needs one of the two
+    from ..stores.etcd.v3_client import Gateway  # noqa: PLC0415
+
+    return rounds_over(params, Gateway, EtcdV3Store)

@@ -1,0 +1,233 @@
+"""The rendezvous of a single node, which needs no store to meet in."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Sequence
+
+from ..api.handler import (
+    NodeProfile,
+    Placement,
+    RendezvousInfo,
+    RendezvousStoreInfo,
+    RoundHandler,
+    Verdict,
+    VerdictKind,
+)
+from ..api.parameters import RendezvousParameters
+from ..errors import RendezvousClosedError, RendezvousError
+from ..network.addresses import Endpoint, parse_endpoint
+from ..network.ports import PortClaim, listen_at
+from ..stores.memory import MemoryStore
+from ..stores.torch_view import RoundStore
+
+DEFAULT_MASTER_PORT = 29500
+
+
+class SoloRendezvous(RoundHandler):
+    """Rounds of one node, which judges for itself.
+
+    Args:
+        backend: The name that the backend was asked for by.
+        run_id: Name of the job.
+        address: Where the workers meet.
+        port: Their port there; 0 takes another one in each round.
+    """
+
+    def __init__(
+        self,
+        backend: str,
+        run_id: str,
+        address: str,
+        port: int = 0,
+    ) -> None:
+        self._backend = backend
+        self._run_id = run_id
+        self._address = address
+        self._port = port
+        self._profile = NodeProfile(1)
+        self._store = MemoryStore()
+        self._claim: PortClaim | None = None
+        self._wakes: list[Callable[[], None]] = []
+        # What follows changes with the rounds, and belongs to whoever holds the lock.
+        self._lock = threading.Lock()
+        self._round = -1
+        self._restart_count = 0
+        self._verdict: Verdict | None = None
+        self._outcome: bytes | None = None
+        self._is_closed = False
+
+    def get_backend(self) -> str:
+        """Return the name that the backend was asked for by."""
+        return self._backend
+
+    def get_run_id(self) -> str:
+        """Return the run id."""
+        return self._run_id
+
+    @property
+    def answers_at_once(self) -> bool:
+        """Always: there is nobody to wait for."""
+        return True
+
+    def workers_listener(self) -> socket.socket | None:
+        """Listen where the workers meet."""
+        self._is_store_served = True
+        return self._claim.listen() if self._claim is not None else listen_at(self._port)
+
+    def describe(self, profile: NodeProfile) -> None:
+        """Say how many workers this node runs."""
+        self._profile = profile
+
+    def subscribe(self, wake: Callable[[], None]) -> None:
+        """Call ``wake`` whenever there is a verdict."""
+        self._wakes.append(wake)
+
+    def next_rendezvous(self) -> RendezvousInfo:
+        """Return this node's place in the next round, at once.
+
+        Raises:
+            RendezvousClosedError: The run has ended.
+            RendezvousError: No port is free.
+        """
+        with self._lock:
+            if self.is_closed():
+                raise RendezvousClosedError(f"run {self._run_id!r} has ended")
+            if self._verdict is not None and self._verdict.kind is VerdictKind.WORKER_FAILED:
+                self._restart_count += 1
+            self._round += 1
+            self._verdict = None
+            self._outcome = None
+            place = self._place(RendezvousStoreInfo(self._address, self._next_port()))
+        return RendezvousInfo(
+            RoundStore(self._store, f"{place.round}/"),
+            place.group_rank,
+            place.group_world_size,
+            place.workers_store,
+            place,
+        )
+
+    def verdict(self) -> Verdict | None:
+        """Return the current round's verdict, if there is one."""
+        return self._verdict
+
+    def conclude(self, verdict: Verdict) -> Verdict:
+        """End the round for this node, unless it has ended; return the verdict that stands."""
+        with self._lock:
+            standing = self._verdict = self._verdict or verdict
+        for wake in self._wakes:
+            wake()
+        return standing
+
+    def arrive(self) -> None:
+        """Say that this node's workers succeeded, which is all that it waits for."""
+        self.conclude(Verdict(VerdictKind.DONE, by=0))
+
+    def publish(self, outcome: bytes) -> None:
+        """Keep this node's outcome for ``collect``."""
+        self._outcome = outcome
+
+    def collect(self, timeout_s: float) -> Sequence[bytes | None]:  # noqa: ARG002  nobody else tells
+        """Return this node's outcome."""
+        return [self._outcome]
+
+    def is_closed(self) -> bool:
+        """Return whether the run has ended for this node."""
+        return self._is_closed or (self._verdict is not None and self._verdict.kind.ends_run)
+
+    def set_closed(self) -> None:
+        """End the run for this node."""
+        self._is_closed = True
+
+    def num_nodes_waiting(self) -> int:
+        """Return 0: nobody can come."""
+        return 0
+
+    def shutdown(self) -> bool:
+        """End the run for this node and give its port back."""
+        self.set_closed()
+        if self._claim is not None:
+            self._claim.release()
+        return True
+
+    def _place(self, workers_store: RendezvousStoreInfo) -> Placement:
+        world_size = self._profile.local_world_size
+        return Placement(
+            round=self._round,
+            group_rank=0,
+            group_world_size=1,
+            first_rank=0,
+            world_size=world_size,
+            first_role_rank=0,
+            role_world_size=world_size,
+            restart_count=self._restart_count,
+            workers_store=workers_store,
+        )
+
+    def _next_port(self) -> int:
+        if self._port:
+            return self._port
+        last = self._claim
+        try:
+            self._claim = PortClaim.take()
+        except OSError as error:
+            raise RendezvousError(f"{error.strerror}: all ports are in use") from error
+        if last is not None:  # only now, so that no two rounds in a row have one port
+            last.release()
+        return self._claim.port
+
+
+def create_standalone(params: RendezvousParameters) -> RoundHandler:
+    """Return the rendezvous of a job on one node.
+
+    Args:
+        params: The endpoint plays no part.
+
+    Raises:
+        ValueError: More than one node is asked for.
+    """
+    _refuse_secret_in_words(params)
+    if params.max_nodes > 1:
+        raise ValueError(
+            f"standalone is for one node, not for {params.max_nodes}: "
+            "give --rdzv-backend c10d and --rdzv-endpoint"
+        )
+    return SoloRendezvous(params.backend, params.run_id, params.local_addr or "127.0.0.1")
+
+
+def create_static(params: RendezvousParameters) -> RoundHandler:
+    """Return the rendezvous of nodes that were told their ranks.
+
+    Args:
+        params: The endpoint is the master's address and port; the setting ``rank`` is this node's.
+
+    Raises:
+        ValueError: The number of nodes is a range, or the rank or the endpoint does not fit.
+    """
+    _refuse_secret_in_words(params)
+    nodes = params.max_nodes
+    if params.min_nodes != nodes:
+        raise ValueError(
+            f"static rendezvous takes a fixed number of nodes, not {params.min_nodes}:{nodes}"
+        )
+    rank = params.get_as_int("rank", 0 if nodes == 1 else -1)
+    if rank is None or not 0 <= rank < nodes:
+        raise ValueError(f"--node-rank {rank}: give a rank from 0 to {nodes - 1} of {nodes} nodes")
+    if not params.endpoint and nodes > 1:
+        raise ValueError("static rendezvous of several nodes needs --master-addr")
+    endpoint = parse_endpoint(params.endpoint or "127.0.0.1", default_port=0)
+    if nodes > 1:
+        from .static import create_static_nodes  # noqa: PLC0415  one node needs no store
+
+        place = Endpoint(endpoint.host, endpoint.port or DEFAULT_MASTER_PORT)
+        return create_static_nodes(params, place, rank)
+    return SoloRendezvous(params.backend, params.run_id, endpoint.host, endpoint.port)
+
+
+def _refuse_secret_in_words(params: RendezvousParameters) -> None:
+    """Refuse a secret that every user of the host can read, though nothing is signed here."""
+    if isinstance(params.get("secret"), str):
+        from ..stores.signed import secret_of  # noqa: PLC0415  few jobs have one
+
+        secret_of(params)

@@ -1,0 +1,117 @@
+"""The rendezvous of nodes that were told their ranks: they meet at the master's address and port.
+
+That is all they know of each other. So the agent of node rank 0 listens there while a node is
+missing, hosts the store, and serves it over the connections that the others make, which last as
+long as the job does. Once all nodes are connected, nobody else is to come, and the port is left to
+the workers' store, which has to be at the same place. A node that comes back while an attempt runs
+finds that one there, and tries again until the attempt has ended for the lack of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from dataclasses import replace
+
+from ..api.handler import Placement, RendezvousInfo, RoundHandler, Verdict, VerdictKind
+from ..api.parameters import RendezvousParameters
+from ..errors import RendezvousError, RendezvousStateError
+from ..network.addresses import Endpoint
+from ..node.rendezvous import RoundRendezvous
+from ..protocol.records import Node, Origin
+from ..protocol.timing import Timing, timing_of
+from ..stores.server.wire import Hello
+from ..stores.store import Connection
+from .static_master import MasterNode
+from .static_reach import OtherNode
+
+
+class StaticRendezvous(RoundRendezvous):
+    """Rounds of a fixed number of nodes, each with the rank that it was told.
+
+    Args:
+        params: The settings, among them ``rank``.
+        endpoint: Where the nodes and the workers meet.
+        node: How this node gets there.
+        timing: How long to wait for what.
+    """
+
+    def __init__(
+        self,
+        params: RendezvousParameters,
+        endpoint: Endpoint,
+        node: MasterNode | OtherNode,
+        timing: Timing,
+    ) -> None:
+        super().__init__(params, node, timing)
+        self._endpoint = endpoint
+        self._node = node
+        if isinstance(node, MasterNode):
+            node.on_loss = self._miss
+
+    def next_rendezvous(self) -> RendezvousInfo:
+        """Take part in the next round; see ``RoundRendezvous.next_rendezvous``.
+
+        Raises:
+            RendezvousStateError: Another node has this one's rank, or was told other numbers.
+        """
+        try:
+            info = super().next_rendezvous()
+        except RendezvousError as error:
+            if isinstance(self._node, MasterNode) and self._node.conflict:
+                raise RendezvousStateError(self._node.conflict) from error
+            raise
+        self._node.shut()
+        return info
+
+    def workers_listener(self) -> socket.socket | None:
+        """Listen at the master's port, on the node of rank 0."""
+        self._is_store_served = True
+        return self._node.listener() if isinstance(self._node, MasterNode) else None
+
+    def shutdown(self) -> bool:
+        """Leave the run; see ``RoundRendezvous.shutdown``."""
+        self._node.close()
+        return super().shutdown()
+
+    def _miss(self, rank: int, host: str) -> None:
+        """Say that a member is lost, as its agent's connection has ended before its work has.
+
+        The kernel ends it at once when an agent is killed; what falls silent is the heart's matter.
+        """
+        with contextlib.suppress(RendezvousError):  # the round is over, or so is the store
+            store, place, keys = self._current_round()
+            marks = store.get([keys.success(rank), keys.gone(rank), keys.verdict])
+            if marks == [None, None, None] and not self._shut_down.is_set():
+                reason = f"{host} (node rank {rank}) is gone: its agent's connection has ended"
+                verdict = Verdict(VerdictKind.NODE_LOST, place.group_rank, reason, lost=(rank,))
+                self.conclude(verdict)
+
+    def _enter(self, connection: Connection, before: Placement | None) -> Placement:
+        # Not before: node rank 0 is the first to enter the run, and decides what its secret is.
+        self._node.open()
+        return super()._enter(connection, before)
+
+    def _record(self, connection: Connection, port: int, origin: Origin | None = None) -> Node:
+        record = super()._record(connection, port, origin)
+        host, port = self._endpoint
+        return replace(record, address=host, port=port, is_fixed=True)
+
+
+def create_static_nodes(
+    params: RendezvousParameters, endpoint: Endpoint, rank: int
+) -> RoundHandler:
+    """Return the rendezvous of several nodes that were told their ranks.
+
+    Args:
+        params: The number of nodes is fixed. Settings: those of ``timing_of`` and ``secret_of``.
+        endpoint: The master's address and port.
+        rank: This node's.
+
+    Raises:
+        ValueError: A setting is not what it should be.
+    """
+    timing = timing_of(params)
+    me = Hello(params.run_id, socket.gethostname(), rank, params.max_nodes)
+    node = MasterNode(endpoint, me, timing) if rank == 0 else OtherNode(endpoint, me, timing)
+    return StaticRendezvous(params, endpoint, node, timing)

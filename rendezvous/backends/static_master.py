@@ -1,0 +1,184 @@
+"""Node rank 0 of a static job: hosts the store, and listens at the port while a node is missing."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from ..errors import RendezvousConnectionError, RendezvousError
+from ..network.addresses import Endpoint
+from ..network.ports import listen_at
+from ..protocol.timing import Timing
+from ..stores.server.client import StoreClient, shake_hands
+from ..stores.server.server import StoreServer
+from ..stores.server.wire import Hello, Refusal, WireError
+from ..stores.store import Connection
+from .static_admission import StaticNodes
+
+_HANDSHAKE_S = 5.0
+_GLANCE_S = 0.5
+_FIRST_PAUSE_S = 0.05
+_LONGEST_PAUSE_S = 5.0
+
+
+class MasterNode:
+    """Node rank 0: hosts the store, and listens for the other nodes.
+
+    Args:
+        endpoint: The master's address and port, as all nodes were told.
+        me: This node.
+        timing: How long a node may be silent.
+        listen: Listens at a port of this host.
+        clock: A monotonic clock.
+
+    Attributes:
+        conflict: Why this node can't be node rank 0; empty, unless it is found out.
+        on_loss: Called, by a thread, with the rank and the host of a node whose connection ends.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        me: Hello,
+        timing: Timing,
+        listen: Callable[[int], socket.socket] = listen_at,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._endpoint = endpoint
+        self._me = me
+        self._timing = timing
+        self._listen_at = listen
+        self._clock = clock
+        self._server: StoreServer | None = None
+        self._store: StoreClient | None = None
+        self._listener: socket.socket | None = None
+        self._keeps_listener = False
+        self._is_alone: threading.Event | None = None
+        self.conflict = ""
+        self.on_loss: Callable[[int, str], None] = lambda rank, host: None  # noqa: ARG005
+
+    def __call__(self, stop: threading.Event) -> Connection:
+        """Begin to host the store.
+
+        Args:
+            stop: Is not waited for, as this takes no time.
+
+        Raises:
+            RendezvousConnectionError: The port can't be had.
+        """
+        del stop
+        self._listen()
+        server = self._server = StoreServer(
+            StaticNodes(self._me, self._timing.patience_s, self._miss),
+            f"port {self._endpoint.port}",
+        )
+        server.start()
+        mine, its = socket.socketpair()
+        server.adopt(its)
+        shake_hands(mine, self._me, _HANDSHAKE_S)
+        self._store = StoreClient(mine, str(self._endpoint), self._timing.store_patience_s, server)
+        return Connection(self._store, self._endpoint.host, is_host=True)
+
+    def open(self) -> None:
+        """Let nodes in that are missing, from the first time that the store was asked for.
+
+        Raises:
+            RendezvousConnectionError: Another program has taken the port.
+        """
+        if self._server is None:
+            return
+        listener = self._listener or self._listen()
+        self._server.listen(listener)
+        if self._is_alone is None:
+            self._is_alone = threading.Event()
+            threading.Thread(
+                target=self._look_for_another,
+                args=(self._is_alone,),
+                name="elrun-master",
+                daemon=True,
+            ).start()
+
+    def shut(self) -> None:
+        """Leave the port to the workers' store."""
+        if self._server is None:
+            return
+        self._server.stop_listening()
+        if self._is_alone is not None:
+            self._is_alone.set()
+        if not self._keeps_listener:
+            self._close()
+
+    def listener(self) -> socket.socket:
+        """Return a socket that listens at the port, for a workers' store; the caller's to close.
+
+        Raises:
+            RendezvousError: Another program has taken the port.
+        """
+        self._keeps_listener = True
+        return (self._listener or self._listen()).dup()
+
+    def close(self) -> None:
+        """Let go of the port; the store is closed by its client."""
+        if self._is_alone is not None:
+            self._is_alone.set()
+        if self._server is not None:
+            self._server.stop_listening()
+        self._close()
+
+    def _close(self) -> None:
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            listener.close()
+
+    def _listen(self) -> socket.socket:
+        try:
+            self._listener = self._listen_at(self._endpoint.port)
+        except RendezvousError as error:
+            refusal = self._ask_for_another("localhost", _GLANCE_S)
+            reason = f"; {refusal.reason}" if refusal is not None else ""
+            raise RendezvousConnectionError(
+                f"the nodes can't meet at {self._endpoint}: {error}{reason} (--master-port)"
+            ) from error
+        return self._listener
+
+    def _miss(self, rank: int, host: str) -> None:
+        """Tell of a node that is gone, by a thread: the server's must not wait for the store."""
+        threading.Thread(
+            target=self.on_loss, args=(rank, host), name="elrun-master-loss", daemon=True
+        ).start()
+
+    def _look_for_another(self, is_alone: threading.Event) -> None:
+        """Find out whether the master's address leads to another node that has rank 0, too.
+
+        One that is about to end, and whose place this node takes, may still answer for a moment.
+        """
+        pause_s, refused_since = _FIRST_PAUSE_S, None
+        while not is_alone.is_set():
+            refusal = self._ask_for_another(self._endpoint.host, _HANDSHAKE_S)
+            refused_since = None if refusal is None else refused_since or self._clock()
+            lasts_s = 0.0 if refused_since is None else self._clock() - refused_since
+            if refusal is not None and lasts_s >= 2 * self._timing.patience_s:
+                self.conflict = refusal.reason
+                if self._store is not None:
+                    self._store.close()
+                return
+            is_alone.wait(pause_s if refusal is None else self._timing.patience_s / 2)
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+    def _ask_for_another(self, host: str, timeout_s: float) -> Refusal | None:
+        """Return how the node at an address refuses this one; None if it is this one, or none."""
+        mark = self._server.mark if self._server is not None else os.urandom(8).hex()
+        with contextlib.suppress(OSError, UnicodeError, WireError):
+            address = (host, self._endpoint.port)
+            with socket.create_connection(address, timeout_s) as connection:
+                answer = shake_hands(connection, replace(self._me, server=mark), timeout_s)
+                if isinstance(answer, Refusal):
+                    return answer
+                if self._is_alone is not None:
+                    self._is_alone.set()
+        return None

@@ -1,0 +1,1 @@
+"""Addresses, ports and listening sockets."""

@@ -1,0 +1,167 @@
+"""Ports on which nobody listens yet."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Iterator, Sequence
+
+from ..errors import RendezvousError
+from .addresses import MAX_PORT
+
+_EPHEMERAL_RANGE_FILE = "/proc/sys/net/ipv4/ip_local_port_range"
+_LINE_BYTES = 64
+_CLAIMABLE = range(15000, MAX_PORT + 1)
+# What users of torch write into their scripts: the rendezvous' and the master's default port.
+_WELL_KNOWN = frozenset({29400, 29500})
+# Thousands of workers connect at once; the kernel cuts it down to net.core.somaxconn.
+_BACKLOG = 65535
+
+
+def free_port() -> int:
+    """Return a TCP port that nobody listens on now."""
+    with _bound_anywhere(0) as listener:
+        return int(listener.getsockname()[1])
+
+
+def listen_at(port: int) -> socket.socket:
+    """Return a socket that listens at a port of every interface, as torch's own store does.
+
+    Args:
+        port: The port.
+
+    Raises:
+        RendezvousError: Another program listens there, or this host has no network.
+    """
+    try:
+        listener = _bound_anywhere(port)
+        try:
+            listener.listen(_BACKLOG)
+        except OSError:
+            listener.close()
+            raise
+    except OSError as error:
+        reason = error.strerror or str(error)
+        if error.errno == errno.EADDRINUSE:
+            from .port_holder import holder_of  # noqa: PLC0415  few jobs
+
+            reason = f"it is held by {holder_of(port)}"
+        raise RendezvousError(f"port {port} of this host can't be had: {reason}") from error
+    return listener
+
+
+class PortClaim:
+    """A port on which a round's workers will meet, kept from other elrun jobs on this host.
+
+    The port lies outside of the range from which the kernel serves connections, so none can take
+    it by chance. That it is taken is told to other jobs in this network namespace by a Unix socket
+    with an abstract name, which vanishes with this process however it ends.
+
+    Args:
+        port: The port.
+        sign: The socket that says so.
+    """
+
+    def __init__(self, port: int, sign: socket.socket) -> None:
+        self.port = port
+        self._sign = sign
+
+    @staticmethod
+    def take(candidates: Sequence[int] | None = None) -> PortClaim:
+        """Claim a free port.
+
+        Args:
+            candidates: The ports to try, in order; by default some that no program is known for,
+                from a place that differs with every call.
+
+        Raises:
+            OSError: None of them is free.
+        """
+        for port in _shuffled_ports() if candidates is None else candidates:
+            sign = _hang_sign(port)
+            if sign is None:
+                continue
+            try:
+                _bound_anywhere(port).close()
+            except OSError:
+                sign.close()
+                continue
+            return PortClaim(port, sign)
+        raise OSError(errno.EADDRINUSE, "no port is free for the workers' store")
+
+    def listen(self) -> socket.socket:
+        """Return a socket that listens at the port; the claim stays, and keeps other jobs away.
+
+        Raises:
+            RendezvousError: A program that is no elrun has taken the port meanwhile.
+        """
+        return listen_at(self.port)
+
+    def release(self) -> None:
+        """Let others have the port."""
+        self._sign.close()
+
+
+def _shuffled_ports() -> Iterator[int]:
+    """Yield every claimable port once, those outside of the kernel's own range first."""
+    low, high = _ephemeral_range()
+    below = range(_CLAIMABLE.start, max(low, _CLAIMABLE.start))
+    within = range(below.stop, min(high + 1, _CLAIMABLE.stop))
+    above = range(within.stop, _CLAIMABLE.stop)
+    start = int.from_bytes(os.urandom(4), "big")
+    for parts in ((below, above), (within,)):
+        count = sum(len(part) for part in parts)
+        for step in range(count):
+            port = _nth((start + step) % count, parts)
+            if port not in _WELL_KNOWN:
+                yield port
+
+
+def _nth(index: int, parts: Sequence[range]) -> int:
+    """Return an item of several ranges, as if they were one."""
+    for part in parts:
+        if index < len(part):
+            return part[index]
+        index -= len(part)
+    raise IndexError(index)
+
+
+def _ephemeral_range() -> tuple[int, int]:
+    try:
+        with open(_EPHEMERAL_RANGE_FILE, "rb", buffering=0) as file:
+            low, high = file.read(_LINE_BYTES).split()
+            return int(low), int(high)
+    except (OSError, ValueError):  # no /proc here: Linux's default, which few change
+        return 32768, 60999
+
+
+def _hang_sign(port: int) -> socket.socket | None:
+    sign = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        sign.bind(f"\0elrun-port-{port}")
+    except OSError:
+        sign.close()
+        return None
+    return sign
+
+
+def _bound_anywhere(port: int) -> socket.socket:
+    """Return a TCP socket that is bound to a port on every interface, or raise OSError."""
+    for family, address in ((socket.AF_INET6, "::"), (socket.AF_INET, "0.0.0.0")):  # noqa: S104  a store serves every interface
+        try:
+            listener = socket.socket(family, socket.SOCK_STREAM)
+        except OSError:  # no IPv6 on this host
+            continue
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+            listener.bind((address, port))
+        except OSError as error:
+            listener.close()
+            if error.errno == errno.EADDRINUSE:
+                raise
+            continue
+        return listener
+    raise OSError(errno.EADDRNOTAVAIL, "this host has neither IPv4 nor IPv6")

@@ -1,0 +1,1 @@
+"""One node's way through the rounds of a run."""

@@ -1,0 +1,298 @@
+"""The way of one node into the next round that takes it."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import itertools
+import logging
+import time
+from collections.abc import Callable
+
+from ..api.handler import Placement, Verdict, VerdictKind
+from ..errors import (
+    RendezvousClosedError,
+    RendezvousError,
+    RendezvousGracefulExitError,
+    RendezvousStateError,
+)
+from ..liveness.heartbeat import Heart
+from ..liveness.spare_watch import Bystander
+from ..protocol.keys import RoundKeys, RunKeys
+from ..protocol.naming import name_hosts
+from ..protocol.places import places_to_write, unoccupied
+from ..protocol.records import History, Node, Roster
+from ..protocol.round import DOOR, has_room, present, seats_taken, void_roster
+from ..protocol.shortfall import progress
+from ..protocol.timing import Timing
+from ..protocol.wire import (
+    read_forming,
+    read_node,
+    read_roster,
+    read_verdict,
+    write_roster,
+    write_verdict,
+)
+from ..stores.store import Store
+from .finish import has_anybody_finished
+from .seal import VOID, Seat, refusal
+
+log = logging.getLogger(__name__)
+
+_UNSEALED_LOOKS = 4
+_MOST_EMPTIED = 1000
+_MOST_READ = 64
+"""Of more nodes, one that waits only asks how many there are: all of them ask, and at one time."""
+
+
+class Joining:
+    """Takes seats, round after round, until a round takes the node.
+
+    Args:
+        store: The store.
+        run: Its keys.
+        node: The node's record.
+        number: The round to try first.
+        timing: How long to wait for what.
+        heart: The node's heart, which beats on each seat in turn.
+        bystander: Waits beside a round that runs already.
+        clock: A monotonic clock.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        run: RunKeys,
+        node: Node,
+        number: int,
+        timing: Timing,
+        heart: Heart,
+        bystander: Bystander,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store = store
+        self._run = run
+        self._node = node
+        self._timing = timing
+        self._heart = heart
+        self._bystander = bystander
+        self._clock = clock
+        self._seats: list[Seat] = []
+        self._is_standing_by = False
+        self._round_number = number
+
+    @property
+    def round_number(self) -> int:
+        """The round in which this node sat down last."""
+        return self._round_number
+
+    def enter(self) -> Placement:
+        """Block until this node is a member of a sealed round.
+
+        Raises:
+            RendezvousClosedError: The run has ended.
+            RendezvousGracefulExitError: It ended while this node waited, and went well without it.
+            RendezvousTimeoutError: Too few nodes came in time.
+            RendezvousStateError: The run has other limits, or the store holds something foreign.
+            RendezvousConnectionError: The store was lost.
+        """
+        number = self._round_number
+        while True:
+            place = self._enter_round(number)
+            if place is not None:
+                return place
+            number += 1
+
+    def describe_wait(self) -> str:
+        """Say, from any thread, what is waited for, and who is there by now."""
+        if not self._seats or self._node.limits.max_nodes == 1:
+            return ""
+        if self._is_standing_by:
+            return "a round runs without this node, which waits as a spare"
+        keys, limits = self._run.round(self._round_number), self._node.limits
+        taken = seats_taken(self._store.add(keys.seats, 0))
+        if taken > _MOST_READ:
+            return progress(taken, {}, limits)
+        names = [keys.node(number) for number in range(taken)]
+        records = enumerate(zip(names, self._store.get(names), strict=True))
+        seated: dict[int, Node] = {}
+        for n, (name, data) in records:
+            with contextlib.suppress(RendezvousStateError):  # it is told of by those who seal
+                if data is not None:
+                    seated[n] = read_node(name, data)
+        there = present(seated, limits)
+        return progress(len(there), there, limits)
+
+    def leave(self) -> None:
+        """Give up every seat, from any thread."""
+        for seat in list(self._seats):
+            seat.leave()
+
+    def leave_over(self, store: Store) -> None:
+        """Give up every seat over another connection, if it leads to the same store."""
+        for seat in list(self._seats):
+            seat.leave_over(store)
+
+    def _enter_round(self, number: int) -> Placement | None:
+        taken = self._store.add(self._run.round(number).seats, 1)
+        if taken > DOOR:
+            return None
+        seat = Seat(
+            self._store,
+            self._run,
+            number,
+            max(0, seats_taken(taken) - 1),
+            self._node,
+            self._timing,
+            self._heart,
+            self._clock,
+        )
+        origin = self._node.origin
+        is_survivor = origin is not None and origin.round == number - 1
+        self._is_standing_by = number > 0 and not is_survivor
+        self._seats.append(seat)
+        self._round_number = number
+        seat.take()
+        if number == 0:
+            place = seat.await_place(lambda: None)
+        elif is_survivor:
+            place = seat.await_place(
+                functools.cache(lambda: read_history(self._store, self._run, number))
+            )
+        else:
+            history = self._stand_by(number, seat)
+            self._is_standing_by = False
+            place = seat.await_place(lambda: history)
+        return place if isinstance(place, Placement) else None
+
+    def _stand_by(self, number: int, seat: Seat) -> History:
+        """Wait, as a newcomer, for the end of the round before; ask for it if that has room."""
+        before = self._run.round(number - 1)
+        roster_data, verdict_data = self._store.get([before.roster, before.verdict])
+        if roster_data is None:
+            roster_data = self._await_roster(number - 1)
+        roster = read_roster(before.roster, roster_data)
+        if roster.members and roster.limits != self._node.limits:
+            seat.leave()
+            raise refusal(self._run, roster.limits, self._node.limits)
+        # Also a spare that no round took, and that comes to the next one when all is over.
+        has_waited = verdict_data is None or len(self._seats) > 1
+        if verdict_data is None:
+            wanted = self._verdict_for(roster, before)
+            verdict_data = (
+                self._bystander.await_verdict(self._store, before, roster)
+                if wanted is None
+                else self._store.create(before.verdict, write_verdict(wanted))
+            )
+        verdict = read_verdict(before.verdict, verdict_data)
+        if verdict.kind.ends_run:
+            raise ended(self._run, verdict, self._timing, has_waited=has_waited)
+        return History(roster, verdict)
+
+    def _verdict_for(self, roster: Roster, keys: RoundKeys) -> Verdict | None:
+        """Return the verdict that a newcomer asks for on a running round; None: it waits."""
+        if not roster.members:
+            return VOID
+        if has_room(roster) and not has_anybody_finished(self._store, keys, roster):
+            return Verdict(VerdictKind.NODE_WAITING, reason=f"{self._node.host} is waiting to join")
+        if len(self._seats) == 1:  # it may be one for many rounds
+            log.warning(
+                "run %r needs no further node now (%s): this one waits as a spare; if it is for "
+                "another job, give that another --rdzv-id",
+                self._run.run_id,
+                name_hosts(member.node for member in roster.members),
+            )
+        return None
+
+    def _await_roster(self, number: int) -> bytes:
+        """Return the roster of a round whose door is shut; void it if nobody is left to seal it."""
+        key = self._run.round(number).roster
+        values = self._store.wait([key], _UNSEALED_LOOKS * self._timing.deputy_s)
+        if values is not None:
+            return values[0]
+        history = read_history(self._store, self._run, number)
+        void = void_roster(number, -1, history, mine=self._node.limits)
+        return self._store.create(key, write_roster(void))
+
+
+def read_forming_round(store: Store, run: RunKeys) -> int:
+    """Return the number of the round that a newcomer should try first."""
+    (record,) = store.get([run.record])
+    return 0 if record is None else read_forming(run.record, record)
+
+
+def read_history(store: Store, run: RunKeys, number: int) -> History | None:
+    """Return what the nodes of a round must know of the one before, which has ended.
+
+    None if there was none, or if this store has none: whoever was to bring it along has died.
+    """
+    keys = run.round(number - 1)
+    roster, verdict = store.get([keys.roster, keys.verdict]) if number > 0 else (None, None)
+    if roster is None or verdict is None:
+        return None
+    return History(read_roster(keys.roster, roster), read_verdict(keys.verdict, verdict))
+
+
+def abort_run(store: Store, run: RunKeys, node: Node, reason: str) -> None:
+    """End a run, whether a round is running or forming.
+
+    Args:
+        store: The store.
+        run: Its keys.
+        node: This node's record.
+        reason: A sentence for people.
+    """
+    aborted = write_verdict(Verdict(VerdictKind.ABORTED, reason=reason))
+    # The round before the forming one may still be running: then its verdict ends the run.
+    for number in itertools.count(max(0, read_forming_round(store, run) - 1)):
+        key = run.round(number).verdict
+        if read_verdict(key, store.create(key, aborted)).kind.ends_run:
+            _void(store, run, number, node)
+            return
+
+
+def _void(store: Store, run: RunKeys, number: int, node: Node) -> None:
+    """Seal a round without members, if it isn't sealed."""
+    keys = run.round(number)
+    taken = seats_taken(store.add(keys.seats, DOOR))
+    void = void_roster(number, -1, read_history(store, run, number), mine=node.limits)
+    standing = read_roster(keys.roster, store.create(keys.roster, write_roster(void)))
+    if not standing.members:
+        # Only the node that would seal waits for seats, and for no more than would be enough. Where
+        # those are very many, it finds out by itself.
+        awaited = min(node.limits.min_nodes, _MOST_EMPTIED) if taken else 0
+        free = unoccupied(keys, range(taken, taken + awaited), node)
+        store.set({**free, **places_to_write(run, standing, taken)})
+
+
+def has_ended(store: Store, run: RunKeys) -> bool:
+    """Return whether a run has a verdict that no round follows."""
+    forming = read_forming_round(store, run)
+    keys = [run.round(number).verdict for number in (forming - 1, forming) if number >= 0]
+    told = zip(keys, store.get(keys), strict=True)
+    return any(data is not None and read_verdict(key, data).kind.ends_run for key, data in told)
+
+
+def ended(run: RunKeys, verdict: Verdict, timing: Timing, *, has_waited: bool) -> RendezvousError:
+    """Return the error of a node that comes to a run which has ended.
+
+    Args:
+        run: The run's keys.
+        verdict: How it ended.
+        timing: For how long its records stay.
+        has_waited: Whether this node took part, or waited as a spare, before that.
+    """
+    if has_waited and verdict.kind is VerdictKind.DONE:
+        return RendezvousGracefulExitError(
+            f"run {run.run_id!r} has ended well, and did not need this node"
+        )
+    reason = f": {verdict.reason}" if verdict.reason else ""
+    said = f"run {run.run_id!r} has ended ({verdict.kind.value}{reason})"
+    if has_waited:
+        return RendezvousClosedError(said)
+    # Nothing tells a node that is late for this run from one that begins it again.
+    when = f"{timing.afterlife_s:g} s after" if timing.afterlife_s else "once"
+    return RendezvousClosedError(
+        f"{said}; if it is to run again, give it another --rdzv-id, or start it {when} "
+        "its last node has left"
+    )

@@ -1,0 +1,348 @@
+"""One seat in a forming round: the wait for its place, and the sealing that somebody has to do."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+
+from ..api.handler import Placement, Verdict, VerdictKind
+from ..errors import RendezvousStateError, RendezvousTimeoutError
+from ..liveness.attendance import take_attendance
+from ..liveness.heartbeat import Heart
+from ..liveness.lookout import Lookout
+from ..protocol.keys import RunKeys
+from ..protocol.places import places_to_write, unoccupied
+from ..protocol.records import History, Limits, Node, Place, Roster
+from ..protocol.round import (
+    DOOR,
+    Await,
+    Decision,
+    GiveUp,
+    Seal,
+    decide,
+    draw_roster,
+    limits_of_run,
+    place_of,
+    seats_taken,
+)
+from ..protocol.shortfall import shortfall
+from ..protocol.timing import Timing
+from ..protocol.wire import (
+    read_node,
+    read_place,
+    read_roster,
+    write_node,
+    write_roster,
+    write_verdict,
+)
+from ..stores.store import Store
+
+log = logging.getLogger(__name__)
+
+VOID = Verdict(VerdictKind.NODE_LOST, reason="the nodes that formed the round left before it began")
+
+
+class Seat:
+    """The seat of one node in one round.
+
+    Args:
+        store: The store.
+        run: Its keys.
+        round_number: The round.
+        number: The seat.
+        node: The node's record.
+        timing: How long to wait for what.
+        heart: The node's heart.
+        clock: A monotonic clock.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        run: RunKeys,
+        round_number: int,
+        number: int,
+        node: Node,
+        timing: Timing,
+        heart: Heart,
+        clock: Callable[[], float],
+    ) -> None:
+        self._store = store
+        self._run = run
+        self._keys = run.round(round_number)
+        self._round_number = round_number
+        self._number = number
+        self._node = node
+        self._timing = timing
+        self._heart = heart
+        self._clock = clock
+        self._awaited: set[int] = set()
+        # leave() may come from another thread, and what it writes must be the last word.
+        self._record_lock = threading.Lock()
+        self._has_left = False
+        self._refused: set[int] = set()
+
+    def take(self) -> None:
+        """Write the node's record, and let its heart beat here.
+
+        Here, or on the next seat that is free: the counter of seats gives each number to one node,
+        unless a stranger has turned it.
+        """
+        with self._record_lock:
+            if self._has_left:
+                return
+            record = write_node(self._node)
+            self._heart.beat_at(self._keys.seat_beat(self._number))
+            while self._store.create(self._keys.node(self._number), record) != record:
+                self._number += 1
+                self._heart.beat_at(self._keys.seat_beat(self._number))
+
+    def leave(self) -> None:
+        """Take the record back; end the round if it was sealed with this node in it meanwhile."""
+        with self._record_lock:
+            self._has_left = True
+            gone = {self._keys.left(self._number): b"1"}
+            self._store.set({**gone, **unoccupied(self._keys, [self._number], self._node)})
+        place = self._standing_place()
+        if isinstance(place, Placement):
+            rank = place.group_rank
+            reason = f"{self._node.host} left before the round began"
+            lost = Verdict(VerdictKind.NODE_LOST, rank, reason, lost=(rank,))
+            self._store.create(self._keys.verdict, write_verdict(lost))
+
+    def leave_over(self, store: Store) -> None:
+        """Leave over another connection, if it leads to the store in which this node sat."""
+        (standing,) = store.get([self._keys.node(self._number)])
+        if standing == write_node(self._node):
+            self._store = store
+            self.leave()
+
+    def await_place(self, read_history: Callable[[], History | None]) -> Place:
+        """Block until the round is sealed; seal it, if it falls to this seat.
+
+        Args:
+            read_history: Returns the round before; called by those only that may have to seal.
+
+        Raises:
+            RendezvousTimeoutError: Too few nodes came in time.
+            RendezvousStateError: The other nodes were told other limits.
+        """
+        deadline = self._clock() + self._timing.join_timeout_s
+        if self._number > 0:
+            place = self._watch_the_sealer(read_history, deadline)
+            if place is not None:
+                return place
+        return self._seal_when_due(read_history(), deadline)
+
+    def _seal_when_due(self, history: History | None, deadline: float) -> Place:
+        """Be the sealer: be woken by every record that matters."""
+        seated = {self._number: self._node}
+        if self._number > 0:
+            seated |= self._read_others(seated)
+        last_joined_at = self._clock()
+        is_current = True
+        while True:
+            alive = take_attendance(
+                self._heart, self._run, self._round_number, self._number, seated, history
+            )
+            match self._decide(alive.seated, alive.history, last_joined_at, deadline):
+                case Seal() if is_current:
+                    return self._seal(alive.seated, alive.history)
+                case Seal():  # somebody may have left since its record was read
+                    seated |= self._read_nodes(seated)
+                    is_current = True
+                case GiveUp():
+                    return self._give_up(alive.seated, alive.history)
+                case Await(seats, until):
+                    is_current = len(seated) == 1
+                    free = itertools.islice(
+                        (n for n in itertools.count() if n not in seated), seats
+                    )
+                    # Some of them may come alone, and must be listened to from then on.
+                    timing = self._timing
+                    look_s = timing.heartbeat_s if alive.is_passing else timing.patience_s
+                    found = self._await_nodes(free, min(look_s, until - self._clock()))
+                    if len(found) < seats or any(node.is_withdrawn for node in found.values()):
+                        # A deputy may have sealed meanwhile, or the run have been ended.
+                        place = self._standing_place()
+                        if place is not None:
+                            return place
+                        found |= self._read_others(seated)
+                    seated |= found
+                    last_joined_at = self._clock() if found else last_joined_at
+
+    def _watch_the_sealer(
+        self, read_history: Callable[[], History | None], deadline: float
+    ) -> Place | None:
+        """Be a deputy: sleep on the own place, and look now and then whether to step in.
+
+        Returns:
+            The place; None if all who sit before this node are gone, so that it is the sealer now.
+        """
+        interval_s = self._timing.deputy_s * self._number
+        taken, changed_at = 0, self._clock()
+        before_me = Lookout(
+            self._heart, (self._keys.seat_beat(n) for n in reversed(range(self._number)))
+        )
+        while True:
+            left_s = deadline - self._clock()
+            pause_s = interval_s if left_s <= 0 else min(interval_s, left_s)
+            place = self._await_own_place(pause_s, before_me)
+            if place is not None:
+                return place
+            if before_me.are_gone():
+                log.info("%s: all who sat before this node are gone", self._keys.prefix)
+                return None
+            before, taken = taken, self._store.add(self._keys.seats, 0)
+            if taken != before:
+                changed_at = self._clock()
+            history = read_history()
+            seated = self._read_nodes(range(seats_taken(taken, self._number + 1)))
+            self._check_limits(limits_of_run(seated, history))
+            decision = self._decide(seated, history, changed_at, deadline)
+            if isinstance(decision, Seal) or taken >= DOOR:
+                log.info("%s: sealing in place of the first node", self._keys.prefix)
+                return self._seal(seated, history)
+            if isinstance(decision, GiveUp):
+                return self._give_up(seated, history)
+
+    def _await_own_place(self, pause_s: float, before_me: Lookout) -> Place | None:
+        """Return this seat's place, or None after a while, or once nobody is left before it."""
+        until = self._clock() + pause_s
+        while (left_s := until - self._clock()) > 0 and not before_me.are_gone():
+            told = self._store.wait(
+                [self._keys.place(self._number)], min(left_s, self._timing.patience_s)
+            )
+            if told is not None:
+                return self._read_place(told[0])
+        return self._standing_place()
+
+    def _decide(
+        self,
+        seated: Mapping[int, Node],
+        history: History | None,
+        last_joined_at: float,
+        deadline: float,
+    ) -> Decision:
+        return decide(
+            seated,
+            history,
+            mine=self._node.limits,
+            now=self._clock(),
+            last_joined_at=last_joined_at,
+            deadline=deadline,
+            last_call_s=self._timing.last_call_s,
+            survivor_s=self._timing.survivor_s,
+        )
+
+    def _seal(self, seated: Mapping[int, Node], history: History | None) -> Place:
+        behind_the_door = self._store.add(self._keys.seats, DOOR)
+        taken = seats_taken(behind_the_door, max(seated) + 1)
+        # Another node seals, too: its members must hear of it before they are missed.
+        place = self._standing_place() if behind_the_door >= 2 * DOOR else None
+        if place is not None:
+            return place
+        late = [number for number in range(taken) if number not in seated]
+        if late:
+            seated = {**seated, **self._await_nodes(late, self._timing.straggler_s)}
+        drawn = draw_roster(
+            self._round_number, self._number, seated, history, mine=self._node.limits
+        )
+        mine = write_roster(drawn)
+        stands = self._store.create(self._keys.roster, mine)
+        standing = drawn if stands == mine else self._read_roster(stands)
+        if not standing.members:
+            self._store.create(self._keys.verdict, write_verdict(VOID))
+        if standing.sealed_by == self._number:
+            # Nobody can come to the seats that were awaited in vain: end the store's wait for them.
+            free = unoccupied(self._keys, (n for n in self._awaited if n >= taken), self._node)
+            self._store.set({**places_to_write(self._run, standing, taken), **free})
+        return place_of(standing, self._number)
+
+    def _standing_place(self) -> Place | None:
+        """Return this seat's place if the round is sealed, even if nobody wrote the places."""
+        place, roster = self._store.get([self._keys.place(self._number), self._keys.roster])
+        if place is not None:
+            return self._read_place(place)
+        if roster is None:
+            return None
+        standing = self._read_roster(roster)
+        known = max((member.seat for member in standing.members), default=self._number) + 1
+        taken = seats_taken(self._store.add(self._keys.seats, 0), known)
+        self._store.set(places_to_write(self._run, standing, taken))
+        return place_of(standing, self._number)
+
+    def _give_up(self, seated: Mapping[int, Node], history: History | None) -> Place:
+        place = self._standing_place()
+        if place is not None:
+            return place
+        self.leave()
+        said = shortfall(
+            seated, history, mine=self._node.limits, within_s=self._timing.join_timeout_s
+        )
+        raise RendezvousTimeoutError(f"run {self._run.run_id!r}: {said}")
+
+    def _check_limits(self, limits: Limits | None) -> None:
+        if limits is not None and limits != self._node.limits:
+            self.leave()
+            raise refusal(self._run, limits, self._node.limits)
+
+    def _await_nodes(self, numbers: Iterable[int], timeout_s: float) -> dict[int, Node]:
+        """Return the records of these seats once all are there, or of some after the time-out."""
+        wanted = list(numbers)
+        keys = [self._keys.node(number) for number in wanted]
+        self._awaited.update(wanted)
+        values = self._store.wait(keys, max(0.0, timeout_s))
+        return self._parse_nodes(wanted, self._store.get(keys) if values is None else values)
+
+    def _read_nodes(self, numbers: Iterable[int]) -> dict[int, Node]:
+        """Return the records of these seats that are there."""
+        wanted = list(numbers)
+        return self._parse_nodes(wanted, self._store.get([self._keys.node(n) for n in wanted]))
+
+    def _read_others(self, seated: Mapping[int, Node]) -> dict[int, Node]:
+        """Return what is known of the other seats, also behind one that stays empty.
+
+        The node that took that has died before it wrote its record.
+        """
+        taken = seats_taken(self._store.add(self._keys.seats, 0), self._number + 1)
+        return self._read_nodes(number for number in range(taken) if number not in seated)
+
+    def _parse_nodes(
+        self, numbers: Iterable[int], values: Iterable[bytes | None]
+    ) -> dict[int, Node]:
+        pairs = zip(numbers, values, strict=True)
+        return {n: self._parse_node(n, data) for n, data in pairs if data is not None}
+
+    def _parse_node(self, number: int, data: bytes) -> Node:
+        """Return the node that a record describes; one that can't be believed counts as gone."""
+        try:
+            return read_node(self._keys.node(number), data)
+        except RendezvousStateError as error:
+            if number not in self._refused:
+                self._refused.add(number)
+                log.warning("a node is not taken, as its record is refused: %s", error)
+            return replace(self._node, origin=None, is_withdrawn=True)
+
+    def _read_place(self, data: bytes) -> Place:
+        return read_place(self._keys.place(self._number), data)
+
+    def _read_roster(self, data: bytes) -> Roster:
+        return read_roster(self._keys.roster, data)
+
+
+def refusal(run: RunKeys, limits: Limits, mine: Limits) -> RendezvousStateError:
+    """Return the error of a node that was told other limits than the run."""
+    if limits.max_restarts != mine.max_restarts:
+        return RendezvousStateError(
+            f"run {run.run_id!r} may restart {limits.max_restarts} times, and this node was told "
+            f"{mine.max_restarts}: give the same --max-restarts on every node, or another "
+            "--rdzv-id to another job"
+        )
+    return RendezvousStateError(
+        f"run {run.run_id!r} has {limits} nodes, and this node was told {mine}: "
+        "give the same --nnodes on every node, or another --rdzv-id to another job"
+    )

@@ -1,0 +1,1 @@
+"""What nodes write, and what they decide from it; no store and no clock."""

@@ -1,0 +1,110 @@
+"""Takes the fields out of a JSON object that somebody else wrote, each checked on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..errors import RendezvousStateError
+from ..network.addresses import may_be_host
+
+MAX_COUNT = (1 << 31) - 1
+
+_MAX_NAME = 512
+
+
+class Record:
+    """A JSON object whose fields are asked for by type; a wrong one raises RendezvousStateError.
+
+    Args:
+        key: Where it stood, for the error's sentence.
+        kind: What it claims to be.
+        fields: Its content.
+    """
+
+    def __init__(self, key: str, kind: str, fields: Mapping[str, Any]) -> None:
+        self.key = key
+        self.kind = kind
+        self._fields = fields
+
+    def refuse(self, name: str, wanted: str) -> RendezvousStateError:
+        """Return the error that says what is wrong with a field."""
+        if name not in self._fields:
+            return RendezvousStateError(f"{self.key}: the {self.kind} record has no {name!r}")
+        said = repr(self._fields[name])[:80]
+        return RendezvousStateError(f"{self.key}: {name} is {said}, not {wanted}")
+
+    def glimpse(self, name: str) -> str:
+        """Return what a field holds, whatever that is, for a sentence."""
+        return repr(self._fields.get(name))[:80]
+
+    def text(self, name: str, limit: int = _MAX_NAME) -> str:
+        """Return a string of limited length."""
+        value = self._fields.get(name)
+        if not isinstance(value, str) or len(value) > limit:
+            raise self.refuse(name, f"a string of at most {limit} characters")
+        return value
+
+    def address(self, name: str) -> str:
+        """Return what may be a host's name or address: it ends in the environment of workers."""
+        value = self.text(name)
+        if not may_be_host(value):
+            raise self.refuse(name, "a host's name or address")
+        return value
+
+    def count(self, name: str, low: int = 0, high: int = MAX_COUNT) -> int:
+        """Return a whole number within bounds, both included."""
+        value = self._fields.get(name)
+        if not _is_count(value, low, high):
+            raise self.refuse(name, f"a number from {low} to {high}")
+        return int(value)  # type: ignore[arg-type]  # just checked
+
+    def flag(self, name: str) -> bool:
+        """Return a truth value."""
+        value = self._fields.get(name)
+        if not isinstance(value, bool):
+            raise self.refuse(name, "true or false")
+        return value
+
+    def mapping(self, name: str) -> dict[str, Any]:
+        """Return an object, as it is."""
+        value = self._fields.get(name)
+        if not isinstance(value, dict):
+            raise self.refuse(name, "an object")
+        return value
+
+    def counts(self, name: str) -> list[int]:
+        """Return a list of whole numbers from 0 on."""
+        values = self._fields.get(name)
+        if not isinstance(values, list) or not all(_is_count(each) for each in values):
+            raise self.refuse(name, "a list of numbers from 0 on")
+        return values
+
+    def pair(self, name: str) -> tuple[int, int]:
+        """Return two whole numbers from 0 on."""
+        values = self.counts(name)
+        if len(values) != 2:  # noqa: PLR2004  a pair has two
+            raise self.refuse(name, "a pair of numbers")
+        return values[0], values[1]
+
+    def records(self, name: str) -> list[Record]:
+        """Return a list of records within this one."""
+        values = self._fields.get(name)
+        if not isinstance(values, list) or not all(isinstance(each, dict) for each in values):
+            raise self.refuse(name, "a list of objects")
+        return [
+            Record(f"{self.key}, {name}[{index}]", self.kind, each)
+            for index, each in enumerate(values)
+        ]
+
+    def has(self, name: str) -> bool:
+        """Return whether a field is there, of those that a record may leave out."""
+        return name in self._fields
+
+    def is_null(self, name: str) -> bool:
+        """Return whether a field is there and says nothing."""
+        return name in self._fields and self._fields[name] is None
+
+
+def _is_count(value: object, low: int = 0, high: int = MAX_COUNT) -> bool:
+    return type(value) is int and low <= value <= high  # type(): True is no number

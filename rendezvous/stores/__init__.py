@@ -1,0 +1,1 @@
+"""The key-value seam, and the views that lie over it."""

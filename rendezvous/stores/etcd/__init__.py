@@ -1,0 +1,1 @@
+"""The rendezvous store over etcd, v2 and v3."""

@@ -1,0 +1,126 @@
+"""Requests to one member of etcd over its v2 API, by way of python-etcd."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+from ...network.addresses import Endpoint
+from .etcd_store import REQUEST_S
+from .failover import AnswerTime, Refused, Unreachable, plain_reason
+from .settings import EtcdSettings
+
+_CONNECTIONS = 64
+_RAFT_ERRORS = range(300, 400)
+
+_T = TypeVar("_T")
+
+
+class Member:
+    """One member of etcd.
+
+    Args:
+        settings: How etcd is reached.
+        endpoint: The member.
+    """
+
+    def __init__(self, settings: EtcdSettings, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+        self._client = open_client(settings, endpoint)
+        self._answer_time = AnswerTime(REQUEST_S)
+
+    def ask(self, function: Callable[[Any], _T]) -> _T:
+        """Return what a function makes of python-etcd's client.
+
+        Args:
+            function: What it raises about a key (``EtcdKeyError``) passes through.
+
+        Raises:
+            Unreachable: The member can't serve now.
+            Refused: It refuses the request.
+        """
+        import etcd  # noqa: PLC0415  etcd's users only
+
+        began_at, is_answered = time.monotonic(), False
+        self._client._read_timeout = self._answer_time.seconds  # noqa: SLF001  it has no setter
+        try:
+            answer = function(self._client)
+            is_answered = True
+        except etcd.EtcdKeyError:
+            is_answered = True
+            raise
+        except etcd.EtcdException as error:
+            raise self._convert(error) from error
+        finally:
+            self._answer_time.note(time.monotonic() - began_at, is_answered=is_answered)
+        return answer
+
+    def close(self) -> None:
+        """Let go of the connections that are idle."""
+        self._client.http.clear()
+
+    def _convert(self, error: Any) -> Exception:
+        import etcd  # noqa: PLC0415  etcd's users only
+
+        payload = error.payload if isinstance(error.payload, dict) else {}
+        if isinstance(error, etcd.EtcdConnectionFailed):
+            reason = f"{self._endpoint}: {plain_reason(error)}"
+            if "SSLError" in repr(error.cause):
+                return Refused(f"etcd at {reason} (--rdzv-conf protocol, cacert, cert, key)")
+            return Unreachable(reason)
+        if payload.get("errorCode") in _RAFT_ERRORS:
+            return Unreachable(f"{self._endpoint}: {error}")
+        if "404 page not found" in str(error):
+            return Refused(
+                f"etcd at {self._endpoint} has no v2 API: "
+                "give --rdzv-backend etcd-v3, or start etcd with --enable-v2"
+            )
+        return Refused(f"etcd at {self._endpoint} refuses: {error}")
+
+
+def open_client(settings: EtcdSettings, endpoint: Endpoint) -> Any:
+    """Return python-etcd's client of one member; it connects when it is used.
+
+    Args:
+        settings: How etcd is reached.
+        endpoint: The member.
+    """
+    import etcd  # noqa: PLC0415  etcd's users only
+    import urllib3  # noqa: PLC0415
+
+    host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
+    client = etcd.Client(
+        host,
+        endpoint.port,
+        protocol=settings.protocol,
+        cert=(settings.cert, settings.key) if settings.cert else None,
+        ca_cert=settings.ca_cert or None,
+        username=settings.user or None,
+        password=settings.password or None,
+        read_timeout=REQUEST_S,
+        per_host_pool_size=_CONNECTIONS,
+    )
+    # By default urllib3 tries three times more, with a warning each time.
+    client.http.connection_pool_kw["retries"] = urllib3.Retry(0)
+    return client
+
+
+def path_of(prefix: str, key: str) -> str:
+    """Return where a value lies.
+
+    In v2 a name is either a folder or a value, one that begins with an underscore is hidden, and
+    dots lead elsewhere.
+
+    Args:
+        prefix: Begins and ends with a slash.
+        key: Any text.
+    """
+    *folders, name = key.split("/")
+    return prefix + "".join(f"{_word(folder)}~/" for folder in folders) + _word(name)
+
+
+def _word(text: str) -> str:
+    quoted = quote(text, safe="", errors="surrogateescape").replace("~", "%7E").replace("%", "=")
+    return f"={quoted}" if quoted[:1] in ("_", ".", "") else quoted

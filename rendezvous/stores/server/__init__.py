@@ -1,0 +1,1 @@
+"""A store server of our own, hosted by an agent, and its client."""

@@ -1,0 +1,128 @@
+"""What a store server keeps: values by key, and the waits for keys that are not there yet."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Generic, TypeVar
+
+from ...errors import RendezvousError
+from ...protocol.counters import count_in
+
+MAX_KEYS = 4_000_000
+MAX_BYTES = 1 << 30
+MAX_AWAITED = 1_000_000
+"""Keys that the waits of all clients wait for, each counted as often as it is waited for."""
+
+_W = TypeVar("_W")
+
+
+class TableError(RendezvousError):
+    """What was asked for can't be done."""
+
+
+class StoreTable(Generic[_W]):
+    """Values and waits; its calls return at once, and belong to one thread.
+
+    Args:
+        max_keys: How many keys there may be.
+        max_bytes: How many bytes keys and values may have in all.
+    """
+
+    def __init__(self, max_keys: int = MAX_KEYS, max_bytes: int = MAX_BYTES) -> None:
+        self._max_keys = max_keys
+        self._max_bytes = max_bytes
+        self._bytes = 0
+        self._values: dict[str, bytes] = {}
+        self._missing: dict[_W, set[str]] = {}
+        self._keys: dict[_W, tuple[str, ...]] = {}
+        self._waits: defaultdict[str, set[_W]] = defaultdict(set)
+        self._awaited = 0
+
+    def add(self, key: str, amount: int) -> tuple[int, list[_W]]:
+        """Add to a counter; return its value, and the waits that this ends.
+
+        Raises:
+            TableError: The table is full.
+        """
+        count = count_in(self._values.get(key)) + amount
+        return count, [] if amount == 0 else self.set({key: b"%d" % count})
+
+    def set(self, values: Mapping[str, bytes]) -> list[_W]:
+        """Write values, all or none; return the waits that this ends.
+
+        Raises:
+            TableError: The table is full.
+        """
+        added = self._bytes
+        new_keys = 0
+        for key, value in values.items():
+            standing = self._values.get(key)
+            new_keys += standing is None
+            added += len(value) + (len(key) if standing is None else -len(standing))
+        if len(self._values) + new_keys > self._max_keys or added > self._max_bytes:
+            raise TableError(
+                f"the store is full: {len(self._values)} keys and {self._bytes} bytes are there"
+            )
+        self._bytes = added
+        self._values.update(values)
+        return self._end_waits(values)
+
+    def get(self, keys: Sequence[str]) -> list[bytes | None]:
+        """Return values, None for each that isn't there."""
+        return [self._values.get(key) for key in keys]
+
+    def create(self, key: str, value: bytes, instead_of: bytes) -> tuple[bytes, list[_W]]:
+        """Write a value if ``instead_of`` is there, or none if that is empty.
+
+        Returns:
+            The value that stands, and the waits that this ends.
+
+        Raises:
+            TableError: The table is full.
+        """
+        if self._values.get(key, b"") != instead_of:
+            return self._values.get(key, b""), []
+        return value, self.set({key: value})
+
+    def wait(self, wait: _W, keys: Sequence[str]) -> bool:
+        """Return whether all keys are there; if not, remember who waits for them.
+
+        Raises:
+            TableError: Too many keys are waited for.
+        """
+        missing = {key for key in keys if key not in self._values}
+        if not missing:
+            return True
+        if self._awaited + len(missing) > MAX_AWAITED:
+            raise TableError(f"{self._awaited} keys are waited for already")
+        self._awaited += len(missing)
+        self._missing[wait] = missing
+        self._keys[wait] = tuple(keys)
+        for key in missing:
+            self._waits[key].add(wait)
+        return False
+
+    def take_values(self, wait: _W) -> list[bytes | None]:
+        """Return what a wait that has ended was for, and forget it."""
+        del self._missing[wait]
+        return self.get(self._keys.pop(wait))
+
+    def forget(self, wait: _W) -> None:
+        """Take a wait back, if it is there."""
+        self._keys.pop(wait, None)
+        for key in self._missing.pop(wait, ()):
+            self._awaited -= 1
+            self._waits[key].discard(wait)
+            if not self._waits[key]:
+                del self._waits[key]
+
+    def _end_waits(self, keys: Iterable[str]) -> list[_W]:
+        ended = []
+        for key in keys:
+            for wait in self._waits.pop(key, ()):
+                self._awaited -= 1
+                self._missing[wait].discard(key)
+                if not self._missing[wait]:
+                    ended.append(wait)
+        return ended

@@ -1,0 +1,229 @@
+"""What a job's secret protects: a store whose values are signed, and believed only if they are.
+
+A value is written as its signature and itself; the signature is HMAC-SHA256 over the key and the
+value. The key names run and round, so a record that is copied to another key, round or run is
+refused like one that was made up.
+
+A value that doesn't verify counts as missing: it is not read, a wait goes on, and ``create``
+replaces it, in one atomic step. So it changes nothing, but for a warning that names its key.
+
+A sign of life that goes missing would do harm, though: its node would be thrown out. So it stands
+at a second key, too, whose name only those know who have the secret; it is read where the first
+holds something else. Where that was found and written over as well, ``UNSURE_BEAT`` is read, which
+is no silence.
+
+What a signature can't do: counters are the store's own and bear none. Nothing is concluded from
+them alone; a stranger who turns them, or deletes keys, can hold a job up, and no more. Nor does it
+hide anything: values travel as they are, unless the store's connection is encrypted.
+"""
+
+from __future__ import annotations
+
+import hmac
+import logging
+import threading
+import time
+from collections.abc import Mapping, Sequence
+
+from ..api.parameters import SECRET_VARIABLE, RendezvousParameters
+from ..errors import RendezvousStateError
+from ..protocol.keys import UNSURE_BEAT, is_beat, may_count
+from .store import Store
+
+log = logging.getLogger(__name__)
+
+_SIGNED = b"signed "
+_SIGNATURE_BYTES = 64
+_HEAD_BYTES = len(_SIGNED) + _SIGNATURE_BYTES + 1
+_LOOK_AGAIN_S = 0.25
+_MOST_FORGERIES = 16
+_MOST_WARNINGS = 100
+
+
+class Secret:
+    """What the nodes of a job know and nobody else; it shows in no text of elrun's.
+
+    Args:
+        value: At least one byte.
+    """
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: bytes) -> None:
+        self._value = value
+
+    def __repr__(self) -> str:
+        """Show nothing of it."""
+        return "Secret(...)"
+
+    def sign(self, key: str, value: bytes) -> bytes:
+        """Return a value with its signature for a key."""
+        return b"%s%s %s" % (_SIGNED, self._signature(key, value), value)
+
+    def verify(self, key: str, data: bytes) -> bytes | None:
+        """Return the value that was signed for a key; None if it was not, or not by this secret."""
+        value = data[_HEAD_BYTES:]
+        good = is_signed(data) and hmac.compare_digest(
+            data[len(_SIGNED) : _HEAD_BYTES - 1], self._signature(key, value)
+        )
+        return value if good else None
+
+    def second_key(self, key: str) -> str:
+        """Return a name beside a key that nobody else can guess."""
+        return f"{key}/{self._signature(key, b'second')[:32].decode()}"
+
+    def _signature(self, key: str, value: bytes) -> bytes:
+        name = key.encode("utf-8", "surrogateescape")
+        # With its length before it, no key can run on into the value.
+        message = b"elrun %d %s%s" % (len(name), name, value)
+        return hmac.digest(self._value, message, "sha256").hex().encode()
+
+
+class SignedStore:
+    """A store for those who know a secret.
+
+    Args:
+        store: Where the values lie.
+        secret: What signs them.
+    """
+
+    def __init__(self, store: Store, secret: Secret) -> None:
+        self._store = store
+        self._secret = secret
+        self._is_closed = threading.Event()
+        self._refused: set[str] = set()
+
+    def add(self, key: str, amount: int) -> int:
+        """Add to a counter, which bears no signature; see ``Store.add``."""
+        return self._store.add(key, amount)
+
+    def set(self, values: Mapping[str, bytes]) -> None:
+        """Write values; see ``Store.set``."""
+        seconds = {
+            self._secret.second_key(key): value for key, value in values.items() if is_beat(key)
+        }
+        signed = {**values, **seconds}
+        self._store.set({key: self._secret.sign(key, value) for key, value in signed.items()})
+
+    def get(self, keys: Sequence[str]) -> list[bytes | None]:
+        """Return values, None for each that isn't there or isn't signed; see ``Store.get``.
+
+        ``UNSURE_BEAT`` for a sign of life that was written over.
+        """
+        found = dict(zip(keys, self._store.get(keys), strict=True))
+        read = {
+            key: None if data is None else self._verify(key, data) for key, data in found.items()
+        }
+        missing = [key for key, value in read.items() if value is None and is_beat(key)]
+        if missing:
+            read |= self._second_beats(missing, found)
+        return [read[key] for key in keys]
+
+    def _second_beats(
+        self, keys: Sequence[str], found: Mapping[str, bytes | None]
+    ) -> dict[str, bytes | None]:
+        """Return signs of life that could not be read where they should be.
+
+        Args:
+            keys: Where they should be.
+            found: What stands there.
+        """
+        names = [self._secret.second_key(key) for key in keys]
+        beats: dict[str, bytes | None] = {}
+        for key, name, data in zip(keys, names, self._store.get(names), strict=True):
+            value = None if data is None else self._verify(name, data)
+            is_forged = found[key] is not None or data is not None
+            beats[key] = UNSURE_BEAT if value is None and is_forged else value
+        return beats
+
+    def create(self, key: str, value: bytes, instead_of: bytes = b"") -> bytes:
+        """Write a value once; see ``Store.create``.
+
+        Raises:
+            RendezvousStateError: A stranger keeps writing to this key.
+        """
+        ours = self._secret.sign(key, value)
+        unwanted = self._secret.sign(key, instead_of) if instead_of else b""
+        for _ in range(_MOST_FORGERIES):
+            data = self._store.create(key, ours, unwanted)
+            standing = self._verify(key, data)
+            if standing is not None:
+                return standing
+            unwanted = data
+        raise RendezvousStateError(
+            f"{key}: somebody who doesn't know the job's secret keeps writing there"
+        )
+
+    def wait(self, keys: Sequence[str], timeout_s: float | None) -> list[bytes] | None:
+        """Block until every key is there, and signed; see ``Store.wait``."""
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        while True:
+            left_s = None if deadline is None else max(0.0, deadline - time.monotonic())
+            found = self._store.wait(keys, left_s)
+            if found is None:
+                return None
+            values = [self._verify(key, data) for key, data in zip(keys, found, strict=True)]
+            signed = [value for value in values if value is not None]
+            if len(signed) == len(keys):
+                return signed
+            if left_s == 0:
+                return None
+            # A store tells of keys that come, not of values that change: look, while it's forged.
+            self._is_closed.wait(_LOOK_AGAIN_S if left_s is None else min(_LOOK_AGAIN_S, left_s))
+
+    def close(self) -> None:
+        """Release the store; see ``Store.close``."""
+        self._store.close()
+        self._is_closed.set()
+
+    def _verify(self, key: str, data: bytes) -> bytes | None:
+        if data.isdigit() and may_count(key):
+            return data
+        value = self._secret.verify(key, data)
+        if value is None and key not in self._refused and len(self._refused) < _MOST_WARNINGS:
+            self._refused.add(key)
+            log.warning(
+                "%s: a record that isn't signed with the job's secret was refused; "
+                "who else can write to this store?",
+                key,
+            )
+        return value
+
+
+def is_signed(data: bytes) -> bool:
+    """Return whether a value bears a signature, of whatever secret."""
+    return data.startswith(_SIGNED) and len(data) >= _HEAD_BYTES
+
+
+def secret_of(params: RendezvousParameters) -> Secret | None:
+    """Return the job's secret; None for a job without.
+
+    Args:
+        params: Settings: ``secret_file``, whose content it is, less white space at its ends, or
+            ``secret``, a ``Secret``.
+
+    Raises:
+        ValueError: The file can't be read, or is empty, or the secret was given as text.
+    """
+    path, secret = params.get("secret_file"), params.get("secret")
+    if path:
+        return Secret(_read(str(path)))
+    if secret is None or isinstance(secret, Secret):
+        return secret
+    raise ValueError(
+        "--rdzv-conf secret=...: every user of this host could read it; put it into a file and "
+        f"give secret_file=..., or set {SECRET_VARIABLE}"
+    )
+
+
+def _read(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            value = file.read(1 << 16).strip()
+    except OSError as error:
+        raise ValueError(
+            f"--rdzv-conf secret_file={path}: it can't be read: {error.strerror}"
+        ) from error
+    if not value:
+        raise ValueError(f"--rdzv-conf secret_file={path}: it is empty")
+    return value

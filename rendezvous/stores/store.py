@@ -1,0 +1,91 @@
+"""The seam between the round protocol and whatever holds its keys.
+
+Six methods are all that a backend has to offer; ``memory.py`` is the fake; ``tcp/``, ``etcd/``
+and ``server/`` are real. Every method may raise ``RendezvousConnectionError``, whose sentence names
+the endpoint, and nothing else. All of them may be called from several threads at once.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+
+def as_wait(timeout_s: float | None) -> float | None:
+    """Return a time as ``threading`` takes it, which knows no more than three centuries.
+
+    Args:
+        timeout_s: Any number of seconds, ``inf`` too; None is for ever.
+    """
+    return None if timeout_s is None else min(timeout_s, threading.TIMEOUT_MAX)
+
+
+class Store(Protocol):
+    """A key-value store that the nodes of a job share."""
+
+    def add(self, key: str, amount: int) -> int:
+        """Add to a counter, which starts at 0, in one atomic step; return its new value.
+
+        ``get`` and ``wait`` show a counter as decimal digits. What stands there and is no number
+        (``protocol/counters.py``) counts as 0. An amount of 0 reads only.
+        """
+
+    def set(self, values: Mapping[str, bytes]) -> None:
+        """Write several values, in no particular order, replacing what stood there."""
+
+    def get(self, keys: Sequence[str]) -> list[bytes | None]:
+        """Return the values without blocking; None for each key that isn't there."""
+
+    def create(self, key: str, value: bytes, instead_of: bytes = b"") -> bytes:
+        """Write a value unless one stands already; return the one that stands.
+
+        Args:
+            key: The key; of several nodes that create it, exactly one succeeds.
+            value: Not empty.
+            instead_of: A value that is there, to be replaced if it still is; empty: none is.
+        """
+
+    def wait(self, keys: Sequence[str], timeout_s: float | None) -> list[bytes] | None:
+        """Block until every key is there; return the values, or None when the time is up first.
+
+        Args:
+            keys: At least one.
+            timeout_s: Seconds; None waits for as long as the store is there.
+        """
+
+    def close(self) -> None:
+        """Release the connection; a ``wait`` that still blocks raises."""
+
+
+class Moves(Protocol):
+    """The places at which a run may have its store, of which it uses one."""
+
+    @property
+    def at(self) -> int:
+        """Index of the place that is used; places that are named earlier go before later ones."""
+
+    def survey(self) -> Iterator[tuple[int, Store]]:
+        """Yield the other places that have a store now, which the caller closes."""
+
+    def choose(self, place: int) -> None:
+        """Look there first when the store is reached next."""
+
+
+class Connection(NamedTuple):
+    """A store within reach.
+
+    Args:
+        store: The store.
+        address: Address of this node that the others should use.
+        is_host: Whether the store lives in this process and vanishes with it.
+        open_aside: Opens a further connection, which may be busy without harm to this one; None
+            if the calls of one connection don't wait for each other.
+        moves: Where else the run's store may be; None if nowhere.
+    """
+
+    store: Store
+    address: str
+    is_host: bool = False
+    open_aside: Callable[[], Store] | None = None
+    moves: Moves | None = None

@@ -1,0 +1,1 @@
+"""The rendezvous store over torch's TCPStore."""

@@ -1,0 +1,164 @@
+"""Where the nodes meet when the place has several endpoints: at one, and at the next if that fails.
+
+All nodes were given the same list. Each tries the endpoints in order, from the one after that where
+it was last, and stays where somebody serves. If nobody does, the node whose own endpoint is the
+first of them begins to serve there, and the others find it; if it doesn't, so does the next one. At
+the start of a job a later endpoint's node takes over only if the first one's has not come for long.
+
+A store holds no quorum: if the network falls apart, each part may have its own. The nodes of a part
+that is too small to form a round look for the other one until they find it (``Access``), so two
+parts can only both go on if both have the fewest nodes that the run was given. A minimum of more
+than half of all nodes, spares included, rules that out.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
+
+from ...errors import RendezvousClosedError, RendezvousConnectionError
+from ...protocol.announcements import Announcement, is_worth_telling
+from ..store import Connection, Store
+
+log = logging.getLogger(__name__)
+
+TAKE_OVER_S = 30.0
+STEP_S = 3.0
+
+_TRY_S = 2.0
+_NOTICE_S = 5.0
+_FIRST_PAUSE_S = 0.05
+_LONGEST_PAUSE_S = 1.0
+
+
+class Reachable(Protocol):
+    """One endpoint, as seen from a node."""
+
+    @property
+    def is_here(self) -> bool:
+        """Whether this node is the one that would serve there."""
+
+    def join(self, timeout_s: float) -> Connection:
+        """Return a connection to whoever serves there; raise RendezvousConnectionError if none."""
+
+    def host(self) -> Connection | None:
+        """Serve there; None if somebody else on this host does."""
+
+
+class Succession:
+    """Reaches the store at whichever of several endpoints it is.
+
+    Args:
+        places: The endpoints, in the order that all nodes were given.
+        timeout_s: For how long they are tried.
+        take_over_s: How long, at the start of a job, an endpoint's node has to come before the
+            next one's serves instead.
+        clock: A monotonic clock.
+    """
+
+    def __init__(
+        self,
+        places: Sequence[Reachable],
+        timeout_s: float,
+        take_over_s: float = TAKE_OVER_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._places = places
+        self._timeout_s = timeout_s
+        self._take_over_s = take_over_s
+        self._clock = clock
+        self._at = 0
+        self._first = 0
+        self._has_begun = False
+
+    @property
+    def at(self) -> int:
+        """Where this node is, or was last: an index into the endpoints."""
+        return self._at
+
+    def __call__(self, stop: threading.Event) -> Connection:
+        """Return a connection, as soon as there is something to connect to.
+
+        Args:
+            stop: Ends the attempts.
+
+        Raises:
+            RendezvousConnectionError: None of the endpoints can be hosted or reached in time.
+            RendezvousClosedError: ``stop`` was set.
+        """
+        began = self._clock()
+        pause_s, told = _FIRST_PAUSE_S, None
+        while True:
+            connection, reasons = self._join_any()
+            connection = connection or self._host_if_due(self._clock() - began)
+            if connection is not None:
+                return connection._replace(moves=self)
+            left_s = began + self._timeout_s - self._clock()
+            if left_s <= 0:
+                raise RendezvousConnectionError(
+                    f"the rendezvous could be reached at none of its endpoints within "
+                    f"{self._timeout_s:g} s: {'; '.join(reasons)}"
+                )
+            waited_s, why = self._timeout_s - left_s, "; ".join(reasons)
+            if is_worth_telling(why, waited_s, told, first_s=_NOTICE_S):
+                told = Announcement(why, waited_s)
+                log.warning(
+                    "the rendezvous is at none of its endpoints yet: %s; it is tried for %g s "
+                    "(--rdzv-conf join_timeout=...)",
+                    why,
+                    self._timeout_s,
+                )
+            if stop.wait(min(pause_s, left_s)):
+                raise RendezvousClosedError("gave up reaching the rendezvous")
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+    def survey(self) -> Iterator[tuple[int, Store]]:
+        """Yield the other endpoints where somebody serves now, each with a store to be closed."""
+        for index, place in enumerate(self._places):
+            if index == self.at:
+                continue
+            try:
+                connection = place.join(_TRY_S)
+            except RendezvousConnectionError:
+                continue
+            yield index, connection.store
+
+    def choose(self, place: int) -> None:
+        """Try this endpoint first from now on."""
+        self._first = place
+
+    def _join_any(self) -> tuple[Connection | None, list[str]]:
+        reasons = []
+        for index in self._order():
+            try:
+                connection = self._places[index].join(_TRY_S)
+            except RendezvousConnectionError as error:  # noqa: PERF203  a few endpoints
+                reasons.append(str(error))
+            else:
+                self._settle(index)
+                return connection, []
+        return None, reasons
+
+    def _host_if_due(self, waited_s: float) -> Connection | None:
+        """Serve at this node's own endpoint, if all before it have had their time."""
+        for position, index in enumerate(self._order()):
+            place = self._places[index]
+            if place.is_here and waited_s >= self._due_s(position):
+                connection = place.host()
+                if connection is not None:
+                    self._settle(index)
+                    return connection
+        return None
+
+    def _due_s(self, position: int) -> float:
+        return position * (STEP_S if self._has_begun else self._take_over_s)
+
+    def _settle(self, index: int) -> None:
+        self._at, self._first, self._has_begun = index, index + 1, True
+
+    def _order(self) -> list[int]:
+        count = len(self._places)
+        return [(self._first + step) % count for step in range(count)]

@@ -1,0 +1,92 @@
+"""The agent whose workers are processes of its own node."""
+
+import os
+import signal
+import threading
+
+import pytest
+from agent_kit import ScriptedRounds
+from elrun.agent.elastic.local import LocalElasticAgent
+from elrun.agent.elastic.wait_notices import LongWait
+from elrun.agent.system.signals import SignalException
+from elrun.agent.workers.worker import WorkerSpec
+from elrun.rendezvous.api.parameters import RendezvousParameters
+from elrun.rendezvous.backends.solo import create_standalone
+from elrun.rendezvous.errors import RendezvousConnectionError
+from worker_kit import EXIT_0, HANG, PATIENCE_S, Logs
+
+pytestmark = pytest.mark.integration
+
+
+class SignalledAgent(LocalElasticAgent):
+    """Gets a signal when it is about to start its workers."""
+
+    def _start_workers(self, worker_group):
+        os.kill(os.getpid(), signal.SIGUSR1)
+        return super()._start_workers(worker_group)
+
+
+def test_a_signal_ends_the_start_of_the_workers():
+    """However many there are, the agent listens between two of them."""
+    handler = create_standalone(RendezvousParameters("standalone", "", "run", 1, 1))
+    spec = WorkerSpec("trainer", 4, handler, entrypoint="bash", args=("-c", HANG))
+    agent = SignalledAgent(spec, Logs(), signals_to_handle="SIGUSR1")
+
+    with pytest.raises(SignalException):
+        agent.run()
+
+    handler.shutdown()
+    assert {} == agent._pcontext.pids()
+
+
+class SlowRounds(ScriptedRounds):
+    """Its round begins once somebody has asked who is there, and that has been told."""
+
+    def __init__(self, who):
+        super().__init__()
+        self.who = who
+        self.is_asked = threading.Event()
+
+    def next_rendezvous(self):
+        assert self.is_asked.wait(PATIENCE_S)
+        return super().next_rendezvous()
+
+    def describe_wait(self):
+        self.is_asked.set()
+        if isinstance(self.who, Exception):
+            raise self.who
+        return self.who
+
+
+@pytest.mark.parametrize(
+    ("who", "told"),
+    [
+        ("1 of 2 nodes is here", ["waiting in run 'job': 1 of 2 nodes is here"]),
+        ("", []),
+        (RendezvousConnectionError("lost"), []),
+    ],
+)
+def test_a_long_wait_is_told_with_who_is_there(who, told, caplog):
+    """As far as the rendezvous knows, and it may have trouble of its own."""
+    woken = threading.Event()
+    times = iter([0.0, 1.0, 10.0, 10.5, 11.0])
+    rounds = SlowRounds(who)
+    wait = LongWait("job", rounds.describe_wait, woken.set, clock=lambda: next(times))
+    first, asking = wait.turn(), wait.turn()
+    assert woken.wait(PATIENCE_S)
+    then = wait.turn()
+
+    assert (9.0, None, 4.5) == (first, asking, then)
+    assert told == [record.getMessage() for record in caplog.records]
+
+
+def test_a_wait_that_is_soon_over_asks_nothing():
+    """Nor does an agent whose round begins within seconds tell of it."""
+    rounds = ScriptedRounds()
+    spec = WorkerSpec("trainer", 1, rounds, entrypoint="bash", args=("-c", EXIT_0))
+    asked = []
+    rounds.describe_wait = lambda: asked.append(1) or "1 of 2 nodes is here"
+
+    LocalElasticAgent(spec, Logs()).run()
+
+    assert [] == asked

@@ -1,0 +1,60 @@
+"""Variables that torchrun's agent and launcher read, and elrun's do."""
+
+import signal
+
+import pytest
+from elrun.agent.elastic.local import LocalElasticAgent
+from elrun.agent.workers.worker import WorkerSpec
+from elrun.launcher import cli
+from elrun.rendezvous.api.parameters import RendezvousParameters
+from elrun.rendezvous.backends.solo import create_standalone
+from worker_kit import Logs
+
+
+@pytest.fixture(name="agent")
+def _agent():
+    """Make an agent in an environment of its own."""
+    handlers = []
+
+    def make(environ, **options):
+        handlers.append(create_standalone(RendezvousParameters("standalone", "", "run", 1, 1)))
+        spec = WorkerSpec("trainer", 1, handlers[-1], entrypoint="true")
+        return LocalElasticAgent(spec, Logs(), environ=environ, **options)
+
+    yield make
+    for handler in handlers:
+        handler.shutdown()
+
+
+SAID = {"TORCHELASTIC_SIGNALS_TO_HANDLE": "SIGUSR1,SIGTERM"}
+
+
+@pytest.mark.parametrize(
+    ("environ", "options", "expected"),
+    [
+        (SAID, {}, {signal.SIGUSR1, signal.SIGTERM}),
+        (SAID, {"signals_to_handle": "SIGUSR2"}, {signal.SIGUSR2}),
+        ({}, {}, {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT}),
+    ],
+)
+@pytest.mark.usefixtures("heeded_signals")
+def test_an_agent_s_signals_may_stand_in_the_environment(agent, environ, options, expected):
+    """For programs that make an agent themselves; what they say goes first."""
+    made = agent(environ, **options)
+
+    before = {number: signal.getsignal(number) for number in signal.Signals}
+    with made._inbox:
+        handled = {each for each in signal.Signals if signal.getsignal(each) != before[each]}
+
+    assert expected == handled - {signal.SIGCHLD}  # which only wakes it, to reap
+
+
+@pytest.mark.parametrize(("level", "is_told"), [("INFO", True), ("", False), ("ERROR", False)])
+def test_loglevel_decides_what_elrun_says(monkeypatch, tmp_path, capfd, level, is_told):
+    """Its own lines on standard error, as torchrun's; a success is silent by default."""
+    monkeypatch.setenv("LOGLEVEL", level)
+    (tmp_path / "x.py").write_text("")
+
+    cli.main(["--standalone", str(tmp_path / "x.py")])
+
+    assert is_told is ("group rank 0 of 1" in capfd.readouterr().err)

@@ -1,0 +1,257 @@
+"""Preloading as the agent sees it: which commands, which interpreters, and what goes wrong."""
+
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+import worker_kit
+from elrun.agent.preload import preload
+from elrun.agent.preload.preload import PreloadedExecutor, Preloading, begin_preloading, program_of
+from elrun.agent.processes.executor import Slot
+from elrun.agent.processes.guardian import Guardian
+
+PYTHON = sys.executable
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ([PYTHON, "x.py", "-I", "b"], [PYTHON, "x.py"]),
+        ([PYTHON, "-u", "x.py", "a"], [PYTHON, "-u", "x.py"]),
+        ([PYTHON, "-uB", "-X", "dev", "-Wignore", "-m", "x", "a"], 7),
+        ([PYTHON, "-c", "pass", "-c"], [PYTHON, "-c", "pass"]),
+        ([PYTHON, "-u", "-", "x.py"], [PYTHON, "-u", "-"]),
+    ],
+)
+def test_a_program_is_what_stands_before_the_arguments(command, expected):
+    """Interpreter, harmless options, and a script, a module or a text."""
+    whole = command[:expected] if isinstance(expected, int) else expected
+
+    assert whole == program_of(command, os.defpath)
+
+
+@pytest.mark.parametrize(
+    ("command", "sentence"),
+    [
+        (["bash", "-c", "true"], "bash is not a Python interpreter itself"),
+        (["no-such-python", "x.py"], "no-such-python is not a Python interpreter itself"),
+        ([PYTHON, "-I", "x.py"], "the interpreter's option -I does not go with it"),
+        ([PYTHON, "-uS", "x.py"], "the interpreter's option -uS does not go with it"),
+        ([PYTHON, "-m"], "the interpreter's option -m does not go with it"),
+        ([PYTHON], "the command names neither a script nor a module"),
+    ],
+)
+def test_other_commands_cannot_be_preloaded(command, sentence):
+    """An interpreter that ignores PYTHONPATH or ``site`` would run the script at once."""
+    with pytest.raises(ValueError, match=f"^{sentence}$"):
+        program_of(command, "/usr/bin:/bin")
+
+
+def test_an_interpreter_may_be_found_by_its_name(tmp_path):
+    """Whatever links there; what matters is the program at the end."""
+    (tmp_path / "python").symlink_to(PYTHON)
+
+    assert ["python", "x.py"] == program_of(["python", "x.py"], str(tmp_path))
+
+
+def test_the_hook_is_installed():
+    """It is no module of the package, and would be forgotten first."""
+    assert Path(preload.HOOK_FOLDER, "sitecustomize.py").is_file()
+
+
+@pytest.fixture(name="guardian")
+def _guardian():
+    guardian = Guardian.start()
+    yield guardian
+    guardian.release()
+
+
+@pytest.fixture(name="preloading")
+def _preloading(guardian, tmp_path):
+    """Start a preloading process for a script."""
+    started = []
+
+    def start(text, modules=("json",), slot=None):
+        path = tmp_path / "script.py"
+        path.write_text(text)
+        started.append(Preloading(modules, [PYTHON, str(path)], dict(os.environ), guardian, slot))
+        worker_kit.wait_until(started[-1].is_settled)
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.close()
+
+
+def environment_of(guardian):
+    return {**os.environ, "ELRUN_AGENT": guardian.mark, "PATH": os.environ["PATH"]}
+
+
+@pytest.mark.integration
+def test_a_forked_worker_is_a_child_like_any_other(preloading, guardian):
+    """It is waited for, has an exit code, and is reaped."""
+    origin = preloading("import sys; sys.exit(int(sys.argv[1]))")
+
+    worker = origin.fork([*origin.program, "5"], environment_of(guardian), {0: 0, 1: 1, 2: 2})
+    worker_kit.wait_until(worker.look)
+    pid, exitcode = worker.pid, worker.exitcode
+    assert pid in worker_kit.children()
+    worker.let_go()
+
+    assert 5 == exitcode
+    assert pid not in worker_kit.children()
+
+
+@pytest.mark.integration
+def test_no_worker_runs_without_the_agent_s_word(preloading, guardian, monkeypatch, tmp_path):
+    """If the agent can't hear of it, it ends before its first line."""
+    origin = preloading(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    before = worker_kit.children()
+    monkeypatch.setattr(origin, "_read_answer", _hear_nothing)
+
+    with pytest.raises(ConnectionResetError):
+        origin.fork(origin.program, environment_of(guardian), {0: 0, 1: 1, 2: 2})
+
+    worker_kit.wait_until(lambda: worker_kit.children() - before)
+    (orphan,) = worker_kit.children() - before
+    os.waitpid(orphan, 0)
+    assert not (tmp_path / "ran").exists()
+    assert not origin.is_usable
+
+
+def _hear_nothing():
+    raise ConnectionResetError
+
+
+@pytest.mark.integration
+def test_a_descriptor_that_a_module_holds_is_not_taken_from_it(preloading, guardian, tmp_path):
+    """The worker is executed instead, and the next may be forked again."""
+    (tmp_path / "holder.py").write_text("import os; os.dup2(os.open('/dev/null', 0), 77)")
+    origin = preloading("import os; os.fstat(77)", modules=("holder",))
+    fds = {0: 0, 1: 1, 2: 2}
+
+    with pytest.raises(OSError, match="a module holds descriptor 77"):
+        origin.fork(origin.program, environment_of(guardian), {**fds, 77: 0})
+    worker = origin.fork(origin.program, environment_of(guardian), fds)
+    worker_kit.wait_until(worker.look)
+
+    assert 0 == worker.exitcode
+    worker.let_go()
+
+
+@pytest.mark.integration
+def test_descriptors_get_the_numbers_that_are_asked_for(preloading, guardian):
+    """In whatever order they arrive."""
+    ours, theirs = socket.socketpair()
+    origin = preloading(
+        "import os\nfor fd in range(3, 9): os.write(fd, b'%d ' % fd)\nos.write(1, b'end')"
+    )
+    fds = {fd: theirs.fileno() for fd in (8, 1, 7, 6, 3, 5, 4, 2, 0)}
+
+    worker = origin.fork(origin.program, environment_of(guardian), fds)
+    worker_kit.wait_until(worker.look)
+    worker.let_go()
+
+    with ours, theirs:
+        assert b"3 4 5 6 7 8 end" == ours.recv(100)
+
+
+@pytest.mark.integration
+def test_a_large_environment_arrives(preloading, guardian):
+    """Larger than what a socket holds at once, with bytes that are no text."""
+    large = {f"LARGE_{i}": "x" * 100_000 for i in range(10)} | {"BYTES": "\udcff"}
+    origin = preloading(
+        "import os\nlengths = {len(v) for k, v in os.environ.items() if k.startswith('LARGE')}\n"
+        "raise SystemExit(7 if lengths == {100_000} and os.environb[b'BYTES'] == b'\\xff' else 1)"
+    )
+
+    worker = origin.fork(origin.program, {**environment_of(guardian), **large}, {0: 0, 1: 1, 2: 2})
+    worker_kit.wait_until(worker.look)
+    worker.let_go()
+
+    assert 7 == worker.exitcode
+
+
+@pytest.mark.integration
+def test_another_program_is_executed(preloading, guardian, caplog):
+    """Only what was preloaded is forked; one warning says so."""
+    origin = preloading("raise SystemExit(1)")
+    executor = PreloadedExecutor(origin)
+    for _ in range(2):
+        worker = executor.execute(
+            [PYTHON, "-c", "raise SystemExit(4)"], environment_of(guardian), None, None
+        )
+        worker_kit.wait_until(worker.look)
+        worker.let_go()
+
+        assert 4 == worker.exitcode
+
+    assert 1 == caplog.text.count("is another program than was preloaded; workers start without")
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("size", [1, 1_000_000], ids=["unanswered", "unread"])
+def test_a_suspended_process_is_given_up(preloading, guardian, caplog, size):
+    """The agent waits for a bounded time, for an answer or for its order to be read."""
+    large = {f"LARGE_{i}": "x" * (size // 10) for i in range(10)}
+    origin = preloading("raise SystemExit(4)")
+    os.kill(origin.pid, signal.SIGSTOP)
+    origin._channel.settimeout(0.01)
+
+    worker = PreloadedExecutor(origin).execute(
+        list(origin.program), {**environment_of(guardian), **large}, None, None
+    )
+    worker_kit.wait_until(worker.look)
+    worker.let_go()
+
+    assert 4 == worker.exitcode
+    assert "does not answer; workers start without" in caplog.text
+
+
+@pytest.mark.integration
+def test_an_import_that_does_not_end_is_given_up(guardian, tmp_path, caplog):
+    """It has its time; then its process is ended, and workers are executed."""
+    (tmp_path / "endless.py").write_text("import signal; signal.pause()")
+    (tmp_path / "script.py").write_text("")
+    command = [PYTHON, str(tmp_path / "script.py")]
+    origin = Preloading(["endless"], command, dict(os.environ), guardian, patience_s=0)
+    pidfds = worker_kit.hold(origin.pid)
+
+    assert (0, True, False) == (origin.patience_left_s(), origin.is_settled(), origin.is_usable)
+    assert "preloading endless: not imported within 0 s; workers start without" in caplog.text
+    assert worker_kit.all_end(pidfds)
+    origin.close()
+
+
+@pytest.mark.integration
+def test_nothing_is_left_open(guardian, tmp_path):
+    """Neither where preloading works nor where it can't."""
+    (tmp_path / "script.py").write_text("")
+    before, children = worker_kit.open_fds(), worker_kit.children()
+
+    begun = begin_preloading(
+        ["json"], PYTHON, [str(tmp_path / "script.py")], "spawn", dict(os.environ), guardian
+    )
+    refused = begin_preloading(["json"], print, [], "fork", dict(os.environ), guardian)
+    begun.close()
+
+    assert refused is None
+    assert worker_kit.open_fds() <= before
+    assert worker_kit.children() <= children
+
+
+def test_a_slot_keeps_its_number():
+    """What is put there is let go afterwards, so that a pipe's reader sees its end."""
+    slot = Slot()
+    read_end, write_end = os.pipe()
+
+    with slot.hold(write_end) as number:
+        os.close(write_end)
+        os.write(number, b"x")
+
+    assert (slot.number, b"x", b"") == (number, os.read(read_end, 9), os.read(read_end, 9))
+    os.close(read_end)
+    slot.close()

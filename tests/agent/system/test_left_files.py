@@ -1,0 +1,151 @@
+"""Files that stand where a worker can put anything."""
+
+import fcntl
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+from elrun.agent.system.left_files import LeftFile, LeftFileReader
+
+HUNG_FILE_SYSTEM = """
+import ctypes, os, sys, time
+from elrun.agent.system.left_files import LeftFileReader
+
+folder = sys.argv[1]
+fuse = os.open("/dev/fuse", os.O_RDWR)  # whoever should answer never does
+options = f"fd={fuse},rootmode=40000,user_id=0,group_id=0".encode()
+if ctypes.CDLL(None, use_errno=True).mount(b"hung", folder.encode(), b"fuse", 0, options):
+    os._exit(77)
+reader = LeftFileReader(patience_s=0.2)
+path = f"{folder}/error.json"
+problem = reader.read_beginning(path, 10).problem
+print([problem, reader.written_ns([path]), reader.read_end(path, 1).text], flush=True)
+os.close(fuse)  # which ends all that waits
+os._exit(0)
+"""
+
+
+def put_pipe(path):
+    os.mkfifo(path)
+
+
+def put_folder(path):
+    os.mkdir(path)
+
+
+def put_endless_device(path):
+    os.symlink("/dev/zero", path)
+
+
+def put_socket(path):
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+
+
+def put_link_to_pipe(path):
+    os.mkfifo(f"{path}.pipe")
+    os.symlink(f"{path}.pipe", path)
+
+
+def put_ring_of_links(path):
+    os.symlink(path, path)
+
+
+ODD_THINGS = [
+    put_pipe,
+    put_folder,
+    put_endless_device,
+    put_socket,
+    put_link_to_pipe,
+    put_ring_of_links,
+]
+
+
+@pytest.mark.parametrize("put", ODD_THINGS)
+def test_only_a_regular_file_is_read(tmp_path, put):
+    """Whatever else stands there is named as a problem, and opens no wait."""
+    path = tmp_path / "error.json"
+    put(path)
+
+    file = LeftFileReader().read_beginning(str(path), 10)
+
+    assert (b"", True) == (file.text, bool(file.problem))
+    assert [0] == LeftFileReader().written_ns([str(path)])
+
+
+@pytest.mark.parametrize("path", ["", "nowhere/error.json", "no\0file"])
+def test_no_file_is_an_empty_one(tmp_path, path):
+    """A worker that left nothing is the rule."""
+    file = LeftFileReader().read_end(path and str(tmp_path / path), 10)
+
+    assert b"" == file.text
+
+
+def test_no_more_than_the_limit_is_read(tmp_path):
+    """Ten gigabytes of zeros cost as much as ten bytes."""
+    path = tmp_path / "sparse"
+    path.touch()
+    os.truncate(path, 10 << 30)
+    reader = LeftFileReader()
+
+    files = [reader.read_beginning(str(path), 10), reader.read_end(str(path), 10)]
+
+    assert [(bytes(10), False)] * 2 == [(file.text, file.is_whole) for file in files]
+
+
+def test_beginning_and_end_of_a_file(tmp_path):
+    """A file that fits is whole, from either side."""
+    path = tmp_path / "file"
+    path.write_text("0123456789")
+    reader = LeftFileReader()
+
+    ends = [reader.read_end(str(path), count) for count in (3, 10)]
+
+    assert [(b"789", False), (b"0123456789", True)] == [(f.text, f.is_whole) for f in ends]
+    assert (b"012", False) == reader.read_beginning(str(path), 3)[:2]
+
+
+def test_a_lease_on_the_file_makes_nobody_wait(tmp_path):
+    """A process that holds one has all others wait for up to 45 s until they may open the file."""
+    path = tmp_path / "leased"
+    path.write_text("text")
+    previous = signal.signal(signal.SIGIO, signal.SIG_IGN)
+    with open(path, "r+") as holder:
+        fcntl.fcntl(holder, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+        file = LeftFileReader(patience_s=30).read_beginning(str(path), 10)
+        fcntl.fcntl(holder, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    signal.signal(signal.SIGIO, previous)
+
+    assert LeftFile(problem="can't be read (Resource temporarily unavailable)") == file
+
+
+@pytest.mark.integration
+def test_a_file_system_that_hangs_costs_the_patience_once(tmp_path):
+    """What it holds counts as unreadable, and nothing more is asked of it."""
+    command = ["unshare", "-rm", sys.executable, "-c", HUNG_FILE_SYSTEM, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    if done.returncode:
+        pytest.skip("no file system can be mounted here")
+
+    assert "['is on a file system that does not answer', [0], b'']\n" == done.stdout
+
+
+def test_a_file_that_becomes_a_pipe_is_not_waited_for(tmp_path):
+    """Between the look and the opening, another one may stand there."""
+    pipe, path = tmp_path / "pipe", tmp_path / "file"
+    os.mkfifo(pipe)
+    path.write_text("x")
+    swap = f"ln -f {{}} {path}.now; mv -f {path}.now {path}.at; "
+    script = f"while :; do {swap.format(path)} {swap.format(pipe)} done 2>/dev/null"
+    swapper = subprocess.Popen(["sh", "-c", script], start_new_session=True)
+    try:
+        reader, end = LeftFileReader(patience_s=30), time.monotonic() + 0.2
+        while time.monotonic() < end:
+            assert reader.read_beginning(f"{path}.at", 10).text in (b"x", b"")
+    finally:
+        os.killpg(swapper.pid, signal.SIGKILL)
+        swapper.wait()

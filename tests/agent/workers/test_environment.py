@@ -1,0 +1,95 @@
+"""What a worker finds in its environment."""
+
+import pytest
+from elrun.agent.workers.environment import worker_environment
+from elrun.agent.workers.worker import Worker, WorkerGroup, WorkerSpec
+
+
+def environment_of(local_rank=1, inherited=None, **spec):
+    group = WorkerGroup(
+        WorkerSpec(**{"role": "trainer", "local_world_size": 2, "rdzv_handler": None,
+                      "entrypoint": "true", "max_restarts": 3, **spec})
+    )  # fmt: skip
+    group.group_rank, group.group_world_size = 1, 2
+    group.master_addr, group.master_port = "node1", 29501
+    worker = Worker(local_rank, 3, 2, 4, 3)
+    return worker_environment(
+        worker, group, restart_count=1, run_id="job", use_agent_store=False,
+        inherited=inherited or {},
+    )  # fmt: skip
+
+
+def test_a_worker_finds_everything_that_torchrun_would_give_it():
+    """The names and forms are those that torch and people's scripts read."""
+    expected = {
+        "RANK": "3",
+        "LOCAL_RANK": "1",
+        "WORLD_SIZE": "4",
+        "LOCAL_WORLD_SIZE": "2",
+        "GROUP_RANK": "1",
+        "GROUP_WORLD_SIZE": "2",
+        "ROLE_NAME": "trainer",
+        "ROLE_RANK": "2",
+        "ROLE_WORLD_SIZE": "3",
+        "MASTER_ADDR": "node1",
+        "MASTER_PORT": "29501",
+        "TORCHELASTIC_RESTART_COUNT": "1",
+        "TORCHELASTIC_MAX_RESTARTS": "3",
+        "TORCHELASTIC_RUN_ID": "job",
+        "TORCHELASTIC_USE_AGENT_STORE": "False",
+        "TORCH_NCCL_ASYNC_ERROR_HANDLING": "1",
+        "OMP_NUM_THREADS": "1",
+    }
+
+    assert expected == environment_of()
+
+
+@pytest.mark.parametrize("name", ["OMP_NUM_THREADS", "TORCH_NCCL_ASYNC_ERROR_HANDLING"])
+def test_what_the_user_set_is_kept(name):
+    """Defaults never replace a value of the user's."""
+    assert environment_of(inherited={name: "7"})[name] == "7"
+
+
+def test_a_single_worker_keeps_its_threads():
+    """One worker a node may use every core."""
+    assert "OMP_NUM_THREADS" not in environment_of(local_rank=0, local_world_size=1)
+
+
+@pytest.mark.parametrize(("visible", "expected"), [(None, "1"), ("4,6", "6"), (" 4 , 6 ", "6")])
+def test_virtual_local_rank_shows_each_worker_one_gpu(visible, expected):
+    """LOCAL_RANK is 0 and the worker's GPU is the only one visible."""
+    inherited = {} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}
+
+    env = environment_of(virtual_local_rank=True, inherited=inherited)
+
+    assert ("0", expected) == (env["LOCAL_RANK"], env["CUDA_VISIBLE_DEVICES"])
+
+
+@pytest.mark.parametrize(
+    ("inherited", "cuda", "hip"),
+    [
+        ({"HIP_VISIBLE_DEVICES": "4,6"}, "6", "6"),
+        ({"HIP_VISIBLE_DEVICES": "4, 6", "CUDA_VISIBLE_DEVICES": "0,1"}, "6", "6"),
+        ({"HIP_VISIBLE_DEVICES": "", "CUDA_VISIBLE_DEVICES": "0,3"}, "3", None),
+        ({"HIP_VISIBLE_DEVICES": "0,1", "ROCR_VISIBLE_DEVICES": "4,5"}, "1", "1"),
+        ({"ROCR_VISIBLE_DEVICES": "4,5"}, "1", None),
+    ],
+)
+def test_virtual_local_rank_knows_the_variables_of_rocm(inherited, cuda, hip):
+    """HIP's goes before CUDA's there, so a worker that found all of it would see all GPUs."""
+    env = environment_of(virtual_local_rank=True, inherited=inherited)
+
+    assert ("0", cuda, hip) == (
+        env["LOCAL_RANK"],
+        env["CUDA_VISIBLE_DEVICES"],
+        env.get("HIP_VISIBLE_DEVICES"),
+    )
+
+
+@pytest.mark.parametrize(
+    "name", ["CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"]
+)
+def test_virtual_local_rank_refuses_a_worker_without_a_gpu(name):
+    """More workers than visible GPUs is an error that names both."""
+    with pytest.raises(ValueError, match=f"local rank 1 has no GPU: {name}='4' shows 1"):
+        environment_of(virtual_local_rank=True, inherited={name: "4"})

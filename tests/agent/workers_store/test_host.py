@@ -1,0 +1,206 @@
+"""What an agent does about the workers' store: listen, wait, have a process serve it."""
+
+import errno
+import os
+import select
+import socket
+import sys
+import types
+
+import pytest
+from elrun.agent.processes.guardian import Guardian
+from elrun.agent.workers_store import host as store_host
+from elrun.agent.workers_store.host import DISABLE_VARIABLE, StoreHost, has_loaded_torch
+from elrun.rendezvous.api.handler import RendezvousInfo, RendezvousStoreInfo
+from elrun.rendezvous.network.ports import PortClaim
+from worker_kit import PATIENCE_S
+
+
+class Rounds:
+    """A rendezvous that has placed this node first."""
+
+    def __init__(self):
+        self.claim = PortClaim.take()
+        self.asked = 0
+        meeting = RendezvousStoreInfo("127.0.0.1", self.claim.port)
+        self.info = RendezvousInfo(None, 0, 1, meeting)
+
+    def workers_listener(self):
+        self.asked += 1
+        return self.claim.listen()
+
+    def connect(self):
+        """Return the error of a connection to where the workers meet, or 0, and the socket."""
+        client = socket.socket()
+        return client.connect_ex(("127.0.0.1", self.claim.port)), client
+
+
+@pytest.fixture(name="rounds")
+def _rounds():
+    rounds = Rounds()
+    yield rounds
+    rounds.claim.release()
+
+
+@pytest.fixture(name="guardian")
+def _guardian():
+    guardian = Guardian.start()
+    yield guardian
+    guardian.release()
+
+
+@pytest.fixture(name="begun")
+def _begun(rounds, guardian):
+    """Begin an attempt; what was started ends with the test."""
+    hosts = []
+
+    def begin(environ=None, port=None):
+        hosts.append(StoreHost(environ or {}, port))
+        hosts[-1].begin(rounds, rounds.info, guardian, None)
+        return hosts[-1]
+
+    yield begin
+    for host in hosts:
+        host.end()
+
+
+def look_until(host, condition):
+    """Look whenever something happens; return what was said at last."""
+    while True:
+        loss = host.look()
+        if condition(host) or loss:
+            return loss
+        assert select.select(host.filenos(), [], [], PATIENCE_S)[0], "nothing happens"
+
+
+def is_handed_over(host):
+    """Whether the process that serves has the only copy of the listener."""
+    return host.is_serving and host._attempt._listener is None
+
+
+def test_connections_are_taken_from_the_beginning_to_the_end(rounds, begun):
+    """They wait; without an attempt, the port is closed."""
+    host = begun()
+    during, client = rounds.connect()
+    host.end()
+    client.close()
+    after, other = rounds.connect()
+    other.close()
+
+    assert (0, errno.ECONNREFUSED) == (during, after)
+
+
+@pytest.mark.parametrize(
+    ("environ", "port"),
+    [({DISABLE_VARIABLE: "1"}, None), ({}, 1)],
+    ids=["a variable", "another port than the rendezvous'"],
+)
+def test_rank_0_is_left_to_serve_the_store(rounds, begun, environ, port):
+    """The handler is not asked, so that workers are not told that an agent serves it."""
+    host = begun(environ, port)
+
+    assert (0, [], None) == (rounds.asked, host.filenos(), host.patience_s(None))
+
+
+def test_without_torch_nobody_is_promised_a_store(rounds, begun, monkeypatch):
+    """An environment of the workers' own may have it; the agent's serves nothing without."""
+    monkeypatch.setattr(sys, "meta_path", [])
+    begun()
+
+    assert 0 == rounds.asked
+
+
+def test_a_finder_that_finds_no_specifications_is_passed_over(rounds, begun, monkeypatch):
+    """Programs may have put anything there."""
+    monkeypatch.setattr(sys, "meta_path", [object(), *sys.meta_path])
+    begun()
+
+    assert 1 == rounds.asked
+
+
+def test_workers_without_torch_are_given_no_process(begun):
+    """They are looked at a few times, ever more rarely, and then never again."""
+    host = begun()
+    host.watch_workers([os.getpid()], are_last=True)
+    moments = [host.patience_s(None), host.patience_s(0.01)]
+    host._attempt._looks = [0.0]
+    host.look()
+
+    assert 0.1 < moments[0] <= 0.2
+    assert (0.01, None, False) == (moments[1], host.patience_s(None), host.is_serving)
+
+
+def test_a_process_with_torch_is_recognised(tmp_path):
+    """By the libraries that it has mapped; one that has gone has none."""
+    library = tmp_path / "libtorch_global_deps.so"
+    library.write_bytes(b"\0" * 4096)
+    before = has_loaded_torch(os.getpid())
+    import mmap  # noqa: PLC0415
+
+    with library.open("rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ):
+        during = has_loaded_torch(os.getpid())
+
+    assert (False, True, False) == (before, during, has_loaded_torch(1 << 30))
+
+
+@pytest.mark.integration
+def test_a_connection_calls_for_a_process(rounds, begun):
+    """Once that serves, its copy of the listener is the only one: its end closes the port."""
+    host = begun()
+    _, client = rounds.connect()
+    with client:
+        loss = look_until(host, is_handed_over)
+        os.kill(host._attempt.process.pid, 9)
+        loss_then = look_until(host, lambda _: False)
+        refused, other = rounds.connect()
+        other.close()
+
+    assert ("", errno.ECONNREFUSED) == (loss, refused)
+    assert loss_then.endswith("was killed by SIGKILL")
+
+
+@pytest.mark.integration
+def test_where_the_extension_alone_does_not_do_the_whole_of_torch_does(
+    rounds, begun, monkeypatch, tmp_path
+):
+    """A torch that is put together otherwise costs a second, and serves."""
+    monkeypatch.setattr(store_host, "_find_torch", lambda: str(tmp_path))
+    host = begun()
+    _, client = rounds.connect()
+    with client:
+        loss = look_until(host, is_handed_over)
+
+    assert "" == loss
+
+
+@pytest.mark.integration
+def test_a_torch_that_can_t_be_loaded_is_reported(rounds, begun, monkeypatch, tmp_path):
+    """With its own words, and with the way out."""
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch/__init__.py").write_text("raise ImportError('libcudart.so.1: not there')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    host = begun()
+    _, client = rounds.connect()
+    with client:
+        loss = look_until(host, lambda _: False)
+
+    assert "reported ImportError: libcudart.so.1: not there; " in loss
+    assert f"{DISABLE_VARIABLE}=1" in loss
+
+
+@pytest.mark.integration
+def test_a_process_that_can_t_be_forked_is_executed(rounds, guardian):
+    """The preloading process may have died."""
+
+    def refuse(*_, **__):
+        raise ConnectionResetError(errno.ECONNRESET, "closed")
+
+    preloading = types.SimpleNamespace(is_usable=True, has_torch=True, fork_store_host=refuse)
+    host = StoreHost({}, None)
+    host.begin(rounds, rounds.info, guardian, preloading)
+    host.fork_early(is_last=False)
+    loss = look_until(host, is_handed_over)
+    host.end()
+
+    assert "" == loss

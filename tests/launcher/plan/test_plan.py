@@ -1,0 +1,347 @@
+# ruff: noqa: E501  sentences are quoted whole, so that they can be searched for
+"""From what the user gave to what is launched."""
+
+import pytest
+from elrun.agent.hardware.devices import Count
+from elrun.agent.hardware.numa import AffinityMode, NumaOptions
+from elrun.agent.output.specs import DefaultLogsSpecs, Std
+
+
+def test_options_become_a_launch_config(elrun):
+    """Each to its field."""
+    options = """
+        --nnodes 2:4 --nproc-per-node 3 --rdzv-backend c10d --rdzv-endpoint n1:29400 --rdzv-id job
+        --max-restarts 5 --monitor-interval 0.5 --start-method fork --role trainer --local-addr n7
+        --signals-to-handle SIGTERM,SIGUSR1 --shutdown-timeout 60 --virtual-local-rank
+        --duplicate-stdout-filters a,b --duplicate-stderr-filters c
+    """
+
+    config = elrun.plan(*options.split(), "x.py").config
+
+    assert (2, 4, 3) == (config.min_nodes, config.max_nodes, config.nproc_per_node)
+    assert (5, 0.5, "fork") == (config.max_restarts, config.monitor_interval, config.start_method)
+    assert ("trainer", "n7", True) == (config.role, config.local_addr, config.virtual_local_rank)
+    assert ("SIGTERM,SIGUSR1", 60) == (config.signals_to_handle, config.shutdown_timeout)
+    assert (["a", "b"], ["c"]) == (
+        config.duplicate_stdout_filters,
+        config.duplicate_stderr_filters,
+    )
+
+
+def test_the_log_options_become_a_layout(elrun):
+    """Streams by local rank, and which ranks the console shows."""
+    options = "--nproc-per-node 4 --log-dir logs -r 0:1,3:3 -t 2 --local-ranks-filter 0,1"
+
+    specs = elrun.plan(*options.split(), "x.py").config.logs_specs
+
+    assert DefaultLogsSpecs("logs", {0: Std.OUT, 3: Std.ALL}, Std.ERR, {0, 1}) == specs
+
+
+@pytest.mark.parametrize(
+    ("options", "notice"),
+    [
+        (
+            "--nproc-per-node 2 --local-ranks-filter 5",
+            "--local-ranks-filter 5: local rank 5 is not among this node's 2 workers; the console shows none of them",
+        ),
+        (
+            "--nproc-per-node 2 --local-ranks-filter 0,7,5",
+            "--local-ranks-filter 0,7,5: local rank 5 is not among this node's 2 workers",
+        ),
+        ("--redirects 2:1", "--redirects 2:1: local rank 2 is not among this node's worker, 0"),
+        ("--tee 0:3,1:3", "--tee 0:3,1:3: local rank 1 is not among this node's worker, 0"),
+    ],
+)
+def test_a_local_rank_that_is_not_there_is_noticed(elrun, options, notice):
+    """Another node of the job may have it, and the same words start all."""
+    plan = elrun.plan(*options.split(), "x.py", OMP_NUM_THREADS="1")
+
+    assert (notice,) == plan.notices
+
+
+@pytest.mark.parametrize("options", ["--local-ranks-filter 0", "--tee 3", "-r 0:1", "-r 3"])
+def test_a_local_rank_that_is_there_needs_no_word(elrun, options):
+    """Nor does one setting for all."""
+    assert () == elrun.plan(*options.split(), "x.py").notices
+
+
+@pytest.mark.parametrize(
+    ("options", "variables", "expected"),
+    [
+        ([], {}, None),
+        ([], {"TORCHELASTIC_LOG_LINE_PREFIX_TEMPLATE": "[${rank}] "}, "[${rank}] "),
+        ([], {"PET_LOG_LINE_PREFIX_TEMPLATE": "p"}, "p"),
+        (
+            ["--log-line-prefix-template", "o"],
+            {"PET_LOG_LINE_PREFIX_TEMPLATE": "p", "TORCHELASTIC_LOG_LINE_PREFIX_TEMPLATE": "t"},
+            "o",
+        ),
+        (
+            ["--log-line-prefix-template="],
+            {"TORCHELASTIC_LOG_LINE_PREFIX_TEMPLATE": "t"},
+            "t",
+        ),
+    ],
+)
+def test_a_prefix_template_is_an_option_or_torch_s_variable(elrun, options, variables, expected):
+    """The option goes before it."""
+    plan = elrun.plan(*options, "x.py", **variables)
+
+    assert expected == plan.config.log_line_prefix_template
+
+
+@pytest.mark.parametrize(
+    ("options", "variables", "expected"),
+    [
+        ([], {}, 300),
+        ([], {"TORCH_ELASTIC_EXIT_BARRIER_TIMEOUT": "5"}, 5),
+        ([], {"PET_EXIT_BARRIER_TIMEOUT": "0"}, 0),
+        (["--exit-barrier-timeout", "7"], {"TORCH_ELASTIC_EXIT_BARRIER_TIMEOUT": "5"}, 7),
+        (["--exit-barrier-timeout", "0"], {}, 0),
+    ],
+)
+def test_the_exit_barrier_has_two_defaults(elrun, options, variables, expected):
+    """The option, else the variable of torch, else 300 s."""
+    assert expected == elrun.plan(*options, "x.py", **variables).config.exit_barrier_timeout
+
+
+@pytest.mark.parametrize(
+    ("options", "variables", "expected"),
+    [
+        ([], {}, 30),
+        ([], {"TORCH_ELASTIC_SHUTDOWN_TIMEOUT": "5"}, 5),
+        (["--shutdown-timeout", "7"], {"TORCH_ELASTIC_SHUTDOWN_TIMEOUT": "5"}, 7),
+        (["--shutdown-timeout", "0"], {}, 0),
+    ],
+)
+def test_the_shutdown_timeout_has_two_defaults(elrun, options, variables, expected):
+    """The option, else the variable of torch, else 30 s."""
+    assert expected == elrun.plan(*options, "x.py", **variables).config.shutdown_timeout
+
+
+def test_more_workers_than_the_system_has_processes_are_refused(elrun):
+    """Preparing a hundred million of them would take minutes, and start none."""
+    with open("/proc/sys/kernel/pid_max", encoding="ascii") as file:
+        most = int(file.read())
+
+    sentence = elrun.refusal("--nproc-per-node", str(most + 1), "x.py")
+
+    assert (
+        f"--nproc-per-node {most + 1}: this node can have {most:,} processes at once (kernel.pid_max)"
+        == sentence
+    )
+    assert most == elrun.plan("--nproc-per-node", str(most), "x.py").config.nproc_per_node
+
+
+def test_kinds_of_workers_are_counted(elrun):
+    """By what the node has."""
+    assert 8 == elrun.plan("--nproc-per-node", "gpu", "x.py").config.nproc_per_node
+
+
+def test_several_workers_are_told_about_their_threads(elrun):
+    """Once, in one line."""
+    notices = elrun.plan("--nproc-per-node=2", "x.py").notices
+
+    assert ("OMP_NUM_THREADS=1 for each of the 2 workers; set it for another number",) == notices
+
+
+@pytest.mark.parametrize(
+    ("options", "variables"), [(["--nproc-per-node=2"], {"OMP_NUM_THREADS": "4"}), ([], {})]
+)
+def test_threads_are_no_subject_otherwise(elrun, options, variables):
+    """One worker gets all, and a number that the user set stands."""
+    assert () == elrun.plan(*options, "x.py", **variables).notices
+
+
+def test_workers_that_cannot_be_bound_run_anyway(elrun):
+    """From the command line: binding makes a job faster, and must not keep one from running."""
+    plan = elrun.plan("--numa-binding", "core-complex", "x.py")
+
+    expected = NumaOptions(AffinityMode.CORE_COMPLEX, should_fall_back_if_binding_fails=True)
+    assert expected == plan.config.numa_options
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ("--nnodes 4:2", "--nnodes 4:2: the smaller number comes first, as in 2:4"),
+        (
+            "--nnodes 0",
+            "--nnodes 0: a job takes at least 1 node; give a number such as 2, or MIN:MAX",
+        ),
+        (
+            "--nnodes -1",
+            "--nnodes -1: a job takes at least 1 node; give a number such as 2, or MIN:MAX",
+        ),
+        (
+            "--nnodes two",
+            "--nnodes two: give a number of nodes such as 2, or MIN:MAX such as 1:4",
+        ),
+        (
+            "--nproc-per-node 0",
+            "--nproc-per-node 0: give a number of workers, 1 or more, or auto, gpu, cpu or xpu",
+        ),
+        (
+            "--nproc_per_node gpus",
+            "--nproc-per-node gpus: give a number of workers, 1 or more, or auto, gpu, cpu or xpu; did you mean gpu?",
+        ),
+        ("--rdzv-conf a", "--rdzv-conf a: a is no setting; give key=value,key=value,…"),
+        ("--rdzv-conf a=1,a=2", "--rdzv-conf a=1,a=2: a comes twice; give each setting once"),
+        ("--master-port 70000", "--master-port 70000: give a port from 1 to 65535"),
+        (
+            "--rdzv-endpoint n1:70000",
+            "--rdzv-endpoint n1:70000: '70000' is no port; give 0 to 65535",
+        ),
+        (
+            "--max-restarts -1",
+            "--max-restarts -1: give a whole number, 0 or more",
+        ),
+        ("--monitor-interval 0", "--monitor-interval 0: give a number of seconds, more than 0"),
+        ("--shutdown-timeout -1", "--shutdown-timeout -1: give a number of seconds, 0 or more"),
+        (
+            "--start-method spwan",
+            "--start-method spwan: give spawn, fork or forkserver; did you mean spawn?",
+        ),
+        ("--preload a-b", "--preload a-b: a-b is no module's name; give MODULE,MODULE,…"),
+        (
+            "--redirects 7",
+            "--redirects 7: give 0 (no stream), 1 (standard output), 2 (standard error) or 3 (both) for all workers, or LOCAL_RANK:CODE pairs such as 0:1,10:3",
+        ),
+        ("--tee 0:1,0:2", "--tee 0:1,0:2: local rank 0 stands twice; name it once"),
+        (
+            "--local-ranks-filter a",
+            "--local-ranks-filter a: give local ranks from 0 on, as in 0,1,2",
+        ),
+        (
+            "--signals-to-handle SIGTRM",
+            "--signals-to-handle SIGTRM: SIGTRM is no signal of this system; give names such as SIGTERM,SIGUSR1; did you mean SIGTERM?",
+        ),
+        (
+            "--signals-to-handle SIGKILL",
+            "--signals-to-handle SIGKILL: SIGKILL can't be handled by any process; give names such as SIGTERM,SIGUSR1",
+        ),
+        (
+            "--signals-to-handle=,",
+            "--signals-to-handle ,: name at least one signal, as in SIGTERM,SIGINT",
+        ),
+        (
+            "--duplicate-stdout-filters a,",
+            "--duplicate-stdout-filters a,: an empty word is in every line; give WORD,WORD,… (,, for a comma)",
+        ),
+        (
+            "--numa-binding nodes",
+            "--numa-binding nodes: give node, socket, exclusive or core-complex; did you mean node?",
+        ),
+        (
+            "--event-log-handler nul",
+            "--event-log-handler nul: there is no such handler; give null, console, file or file:PATH; did you mean null?",
+        ),
+        (
+            "--log-dir x.py",
+            "--log-dir x.py can't be used: it is a file; give a directory that you can write to",
+        ),
+        (
+            "--log-dir x.py/logs",
+            "--log-dir x.py/logs can't be used: Not a directory; give a directory that you can write to",
+        ),
+        (
+            "--nproc-per-mode 2",
+            "--nproc-per-mode is no option of elrun; did you mean --nproc-per-node?",
+        ),
+        (
+            "--rdzv x",
+            "--rdzv could be --rdzv-backend, --rdzv-endpoint, --rdzv-id or --rdzv-conf; write it out",
+        ),
+        ("--standalone=1", "--standalone takes no value, but was given 1"),
+    ],
+)
+def test_bad_input_is_refused_in_one_sentence(elrun, options, sentence):
+    """With the option, the value, and what would be right."""
+    assert sentence == elrun.refusal(*options.split(), "x.py")
+
+
+@pytest.fixture(name="plug_in")
+def _plug_in(tmp_path, monkeypatch):
+    """An installed package whose entry points name two layouts, one of which is broken."""
+    installed = tmp_path / "site" / "mylogs-1.0.dist-info"
+    installed.mkdir(parents=True)
+    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: mylogs\nVersion: 1.0\n")
+    (installed / "entry_points.txt").write_text(
+        "[torchrun.logs_specs]\nmylogs = elrun_mylogs:Specs\nbroken = elrun_mylogs:Missing\n"
+    )
+    (tmp_path / "site" / "elrun_mylogs.py").write_text(
+        "class Specs:\n    def __init__(self, **settings): self.settings = settings\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path / "site")
+
+
+@pytest.mark.usefixtures("plug_in")
+def test_a_layout_comes_from_another_package(elrun):
+    """It is found by its entry point, and gets what the default layout gets."""
+    specs = elrun.plan("--logs-specs", "mylogs", "--tee", "3", "x.py").config.logs_specs
+
+    expected = {"log_dir": None, "redirects": 0, "tee": 3, "local_ranks_filter": None}
+    assert expected == specs.settings
+
+
+@pytest.mark.usefixtures("plug_in")
+def test_an_unknown_layout_is_refused_with_those_there_are(elrun):
+    """The nearest is named."""
+    sentence = elrun.refusal("--logs-specs", "mylog", "x.py")
+
+    assert sentence.startswith("--logs-specs mylog: there is no such plug-in; give ")
+    assert sentence.endswith("; did you mean mylogs?")
+
+
+@pytest.mark.usefixtures("plug_in")
+def test_a_broken_layout_is_refused(elrun):
+    """With what Python says about it."""
+    sentence = elrun.refusal("--logs-specs", "broken", "x.py")
+
+    assert sentence.startswith("--logs-specs broken: elrun_mylogs:Missing can't be used: ")
+
+
+def test_the_layout_default_is_elrun_s(elrun):
+    """Torch registers its own under that name; loading it would import torch."""
+    assert DefaultLogsSpecs() == elrun.plan("--logs-specs=default", "x.py").config.logs_specs
+
+
+@pytest.mark.parametrize("args", [[], ["--nnodes", "1"], ["--"], ["-m"]])
+def test_a_missing_script_is_refused(elrun, args):
+    """With the usage, as that is all there is to say."""
+    assert (
+        "SCRIPT is missing; say what to run: elrun [OPTIONS] SCRIPT [ARGS]... "
+        "(elrun --help says more)"
+    ) == elrun.refusal(*args)
+
+
+def test_a_bad_variable_of_torch_is_refused_by_its_name(elrun):
+    """It is no option, but it is the user's."""
+    sentence = elrun.refusal("x.py", TORCH_ELASTIC_SHUTDOWN_TIMEOUT="soon")
+
+    assert "TORCH_ELASTIC_SHUTDOWN_TIMEOUT=soon: give a number of seconds, 0 or more" == sentence
+
+
+def test_why_auto_counted_no_gpu_is_said(elrun):
+    """In one line, with the option that it is about."""
+    elrun.count = lambda _kind, _variables: Count(4, "X=all hides the 2 GPUs of this node")
+
+    plan = elrun.plan("--nproc-per-node", "auto", "x.py", OMP_NUM_THREADS="1")
+
+    assert (4, ("--nproc-per-node auto: X=all hides the 2 GPUs of this node",)) == (
+        plan.config.nproc_per_node,
+        plan.notices,
+    )
+
+
+def test_no_gpu_is_an_error_that_says_so(elrun):
+    """Under the name of the option that asked for one."""
+
+    def count(_kind, _variables):
+        raise ValueError("this node has no GPU; give a number")
+
+    elrun.count = count
+
+    assert "--nproc-per-node gpu: this node has no GPU; give a number" == elrun.refusal(
+        "--nproc-per-node", "gpu", "x.py"
+    )

@@ -1,0 +1,110 @@
+"""The sentence about too few nodes, on rounds written down as data."""
+
+from dataclasses import replace
+
+import pytest
+from elrun.rendezvous.api.handler import Verdict, VerdictKind
+from elrun.rendezvous.protocol.records import History, Limits, Member, Node, Origin, Roster
+from elrun.rendezvous.protocol.shortfall import progress, shortfall
+
+LIMITS = Limits(3, 3)
+
+
+def node(host, rank=None):
+    origin = None if rank is None else Origin(4, rank)
+    return Node(host, "::1", 1, 1, "default", LIMITS, origin)
+
+
+def after_round_4(*hosts, lost=()):
+    members = tuple(Member(seat, node(host)) for seat, host in enumerate(hosts))
+    return History(Roster(4, 0, 0, LIMITS, members), Verdict(VerdictKind.NODE_LOST, lost=lost))
+
+
+def said(seated, history=None):
+    return shortfall(dict(enumerate(seated)), history, mine=LIMITS, within_s=30)
+
+
+def test_a_first_round_names_those_who_are_there():
+    """Whoever started the others knows by that which did not come."""
+    assert (
+        "2 of 3 nodes joined within 30 s (--rdzv-conf join_timeout=...): node2 and node10; "
+        "the others need the same --rdzv-endpoint and --rdzv-id"
+        == said([node("node10"), node("node2")])
+    )
+
+
+def test_a_host_that_carries_several_nodes_is_named_once():
+    """With their number."""
+    assert ": a (2 nodes);" in said([node("a"), node("a")])
+
+
+@pytest.mark.parametrize("lost", [(), (1,)])
+def test_a_later_round_names_those_who_are_missing(lost):
+    """Whether or not their silence was noticed before."""
+    history = after_round_4("node1", "node2", "node3", lost=lost)
+
+    assert said([node("node1", 0), node("node3", 2)], history).endswith(
+        "): node1 and node3; missing since round 4: node2 (group rank 1)"
+    )
+
+
+def test_one_that_came_back_and_left_is_missing_too():
+    """Its record is there, its node is not."""
+    gone = replace(node("node2", 1), is_withdrawn=True)
+
+    assert said([node("node1", 0), gone], after_round_4("node1", "node2")).endswith(
+        "): node1; missing since round 4: node2 (group rank 1)"
+    )
+
+
+def test_nobody_is_missing_after_a_round_without_members():
+    """A void round has no roster to compare with."""
+    assert said([node("node1")], after_round_4()).endswith("): node1")
+
+
+def test_a_long_list_is_cut():
+    """A job of a thousand nodes that lacks five hundred has a sentence, no page."""
+    hosts = [f"node{number}" for number in range(40)]
+    text = said([node("node0", 0)], after_round_4(*hosts))
+
+    assert text.endswith("node8 (group rank 8) and 31 more")
+    assert "node9" not in text
+
+
+@pytest.mark.parametrize(
+    ("hosts", "limits", "sentence"),
+    [
+        (["b", "a"], Limits(4, 4), "2 of 4 nodes are here (a and b); 2 more are needed"),
+        (["a"], Limits(2, 4), "1 of 2:4 nodes is here (a); 1 more is needed"),
+        (["a", "b"], Limits(2, 4), "2 of 2:4 nodes are here (a and b)"),
+    ],
+)
+def test_a_round_that_forms_says_how_far_it_is(hosts, limits, sentence):
+    """Who is there, and how many more it takes."""
+    seated = dict(enumerate(map(node, hosts)))
+
+    assert sentence == progress(len(hosts), seated, limits)
+
+
+def test_of_many_nodes_only_the_number_is_said():
+    """Not all of them are read."""
+    assert "900 of 1000 nodes are here; 100 more are needed" == progress(
+        900, {}, Limits(1000, 1000)
+    )
+
+
+def fixed(rank):
+    return replace(node(f"h{rank}"), wish=rank, is_fixed=True)
+
+
+def test_a_fixed_rank_that_is_missing_is_named():
+    """Whoever started the nodes knows by its rank which one did not come."""
+    assert said([fixed(2)]).endswith(": h2; node ranks 0 and 1 are missing")
+    assert "2 of 3 nodes are here (h0 and h2); node rank 1 is missing" == progress(
+        2, {0: fixed(2), 1: fixed(0)}, LIMITS
+    )
+
+
+def test_of_two_nodes_with_one_fixed_rank_the_first_counts_as_gone():
+    """A node that came back took another seat."""
+    assert said([fixed(1), fixed(0), fixed(1)]).startswith("2 of 3 nodes")

@@ -1,0 +1,175 @@
+"""etcd that knows its clients: by certificates, or by name and password."""
+
+import shutil
+import subprocess
+
+import pytest
+from elrun.rendezvous.errors import RendezvousConnectionError
+from elrun.rendezvous.stores.etcd.server import EtcdServer
+from elrun.rendezvous.stores.etcd.settings import EtcdSettings
+from etcd_kit import EtcdClients
+
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.skipif(shutil.which("openssl") is None, reason="certificates are made by openssl"),
+]
+
+BACKENDS = ["etcd-v3", "etcd-v2"]
+EXTENSIONS = "subjectAltName=IP:127.0.0.1\nextendedKeyUsage=serverAuth,clientAuth\n"
+NEW_KEY = ["-newkey", "rsa:2048", "-nodes"]
+
+
+class Authority:
+    """Vouches for certificates."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        folder.mkdir()
+        self.path = str(folder / "ca.pem")
+        (folder / "extensions").write_text(EXTENSIONS)
+        self.openssl("req", "-x509", *NEW_KEY, "-subj", "/CN=authority", "-days", "2",
+                     "-keyout", "ca.key", "-out", "ca.pem")  # fmt: skip
+
+    def certify(self, name):
+        """Return the files of a new certificate and its key."""
+        self.openssl("req", *NEW_KEY, "-subj", f"/CN={name}", "-keyout", f"{name}.key",
+                     "-out", f"{name}.csr")  # fmt: skip
+        self.openssl("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key",
+                     "-CAcreateserial", "-days", "2", "-extfile", "extensions",
+                     "-out", f"{name}.pem")  # fmt: skip
+        return {"cert": str(self.folder / f"{name}.pem"), "key": str(self.folder / f"{name}.key")}
+
+    def openssl(self, *args):
+        subprocess.run(["openssl", *args], cwd=self.folder, check=True, capture_output=True)
+
+
+@pytest.fixture(scope="module", name="authority")
+def _authority(tmp_path_factory):
+    return Authority(tmp_path_factory.mktemp("certificates") / "authority")
+
+
+@pytest.fixture(scope="module", name="stranger")
+def _stranger(tmp_path_factory):
+    return Authority(tmp_path_factory.mktemp("certificates") / "stranger")
+
+
+@pytest.fixture(scope="module", name="guarded")
+def _guarded(authority):
+    """Return the endpoint of an etcd that takes only clients with a certificate."""
+    files = authority.certify("server")
+    settings = EtcdSettings((), "https", authority.path, **files)
+    with EtcdServer(v2=True, settings=settings) as server:
+        yield server.get_endpoint()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_client_with_a_certificate_is_served(backend, guarded, authority):
+    """Both sides are sure of each other, in requests and in waits."""
+    config = {"cacert": authority.path, **authority.certify("node")}
+    clients = EtcdClients(backend, guarded, f"/{backend}/", **config)
+    store = clients.connect()
+    store.set({"k": b"1"})
+
+    assert ([b"1"], None) == (store.wait(["k"], 30), store.wait(["never"], 0.1))
+    clients.close()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_server_that_nobody_vouches_for_is_refused(backend, guarded, stranger):
+    """At once: no patience makes a certificate better."""
+    clients = EtcdClients(backend, guarded, cacert=stranger.path, **stranger.certify("node"))
+
+    with pytest.raises(RendezvousConnectionError, match=r"certificate verify failed.*cacert"):
+        clients.connect()
+    clients.close()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_client_without_a_certificate_gets_nothing(backend, guarded, authority):
+    """It can't connect."""
+    clients = EtcdClients(backend, guarded, cacert=authority.path)
+    (client,) = clients.clients()
+    store = clients.store("etcd", [client], "run")
+
+    with pytest.raises(RendezvousConnectionError):
+        store.open(join_timeout_s=0.1)
+    store.close()
+
+
+@pytest.fixture(name="secret_file")
+def _secret_file(tmp_path):
+    path = tmp_path / "password"
+    path.write_text("open sesame\n")
+    return str(path)
+
+
+@pytest.fixture(name="etcd_with_users")
+def _etcd_with_users():
+    """Return the endpoint of an etcd that knows a user over v3, and closes itself to others."""
+    with EtcdServer() as server:
+        clients = EtcdClients("etcd-v3", server.get_endpoint())
+        (gateway,) = clients.clients()
+        gateway.post("auth/user/add", {"name": "root", "password": "open sesame"})
+        gateway.post("auth/role/add", {"name": "root"})
+        gateway.post("auth/user/grant", {"user": "root", "role": "root"})
+        gateway.post("auth/enable", {})
+        gateway.close()
+        yield server.get_endpoint()
+
+
+@pytest.fixture(name="v2_with_users")
+def _v2_with_users():
+    """Return the same over v2."""
+    with EtcdServer(v2=True) as server:
+        client = server.get_client()
+        root = {"user": "root", "password": "open sesame"}
+        client.api_execute_json("/v2/auth/users/root", "PUT", root)
+        client.api_execute_json("/v2/auth/enable", "PUT", {})
+        client.username, client.password = "root", "open sesame"
+        everything = {"kv": {"read": ["/*"], "write": ["/*"]}}
+        guest = {"role": "guest", "revoke": everything}
+        client.api_execute_json("/v2/auth/roles/guest", "PUT", guest)
+        yield server.get_endpoint()
+
+
+@pytest.fixture(params=BACKENDS, name="with_users")
+def _with_users(request):
+    fixture = {"etcd-v3": "etcd_with_users", "etcd-v2": "v2_with_users"}[request.param]
+    return request.param, request.getfixturevalue(fixture)
+
+
+def test_a_user_with_the_password_is_served(with_users, secret_file):
+    """In requests and in waits."""
+    clients = EtcdClients(*with_users, user="root", password_file=secret_file)
+    store = clients.connect()
+    store.set({"k": b"1"})
+
+    assert ([b"1"], None) == (store.wait(["k"], 30), store.wait(["never"], 0.1))
+    clients.close()
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_nobody_else_is_served(with_users, tmp_path, known):
+    """Neither with a wrong password nor without any."""
+    (tmp_path / "wrong").write_text("?")
+    config = {"user": "root", "password_file": str(tmp_path / "wrong")} if known else {}
+    clients = EtcdClients(*with_users, **config)
+
+    with pytest.raises(RendezvousConnectionError, match="refuses"):
+        clients.connect().set({"k": b"1"})
+    clients.close()
+
+
+def test_a_token_that_has_expired_is_renewed(etcd_with_users, secret_file):
+    """A job lasts longer than etcd's memory of who logged in."""
+    clients = EtcdClients("etcd-v3", etcd_with_users, user="root", password_file=secret_file)
+    store = clients.connect()
+    headers = store._gateways[0]._client.session.headers
+    headers["Authorization"] = "stale"
+    store.set({"k": b"1"})
+    headers["Authorization"] = "stale"
+    watch = store._servers.call(lambda it: store._open_watch(it, ["k", "l"], {"k": b"1"}, 1))
+
+    assert (False, False) == (watch.is_over.is_set(), headers["Authorization"] == "stale")
+    watch.stop()
+    clients.close()

@@ -1,0 +1,473 @@
+"""The store over torch's TCPStore: who hosts it, who reaches it, what is said if nobody does."""
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import threading
+
+import pytest
+from elrun.rendezvous.api.handler import VerdictKind
+from elrun.rendezvous.api.parameters import RendezvousParameters
+from elrun.rendezvous.backends.registry import get_rendezvous_handler
+from elrun.rendezvous.errors import RendezvousClosedError, RendezvousConnectionError
+from elrun.rendezvous.network.addresses import Endpoint
+from elrun.rendezvous.node.store_session import Access
+from elrun.rendezvous.protocol.keys import RunKeys
+from elrun.rendezvous.stores.tcp.reach import Reach
+from round_kit import PATIENCE_S, TestNode
+
+pytestmark = pytest.mark.integration
+
+HERE = "127.0.0.1"
+ME = rf".+ \(pid {os.getpid()}\)"
+
+
+@pytest.fixture(name="port")
+def _port():
+    """Return a port that nobody uses, outside of the range that the kernel gives out."""
+    from elrun.rendezvous.network.ports import PortClaim  # noqa: PLC0415
+
+    claim = PortClaim.take()
+    yield claim.port
+    claim.release()
+
+
+@pytest.fixture(name="reach")
+def _reach(port):
+    """Return what reaches the endpoint, and close all that it reached."""
+    connections = []
+
+    def reach(host=HERE, *, port=port, is_host=None, local_addr=None, timeout_s=PATIENCE_S):
+        connection = Reach(Endpoint(host, port), is_host, local_addr, timeout_s)(threading.Event())
+        connections.append(connection)
+        return connection
+
+    yield reach
+    for connection in reversed(connections):
+        connection.store.close()
+
+
+def listener(host, port, backlog=5):
+    sock = socket.create_server((host, port), backlog=backlog)
+    sock.settimeout(PATIENCE_S)
+    return sock
+
+
+def node(endpoint, **config):
+    handler = get_rendezvous_handler(RendezvousParameters("c10d", endpoint, "run", 2, 2, **config))
+    joined = TestNode(handler, None)
+    handler.subscribe(joined.changed.set)
+    return joined
+
+
+def test_the_first_agent_at_the_endpoint_hosts_and_the_second_connects(reach):
+    """On one host, whoever is first serves the others."""
+    first, second = reach(), reach()
+    first.store.set({"k": b"v"})
+
+    assert (True, False, [b"v"]) == (first.is_host, second.is_host, second.store.get(["k"]))
+
+
+def test_port_0_is_any_free_port(reach):
+    """A node that meets nobody needs no port of its own choice."""
+    connection = reach(port=0)
+    connection.store.set({"k": b"v"})
+
+    assert (True, [b"v"]) == (connection.is_host, connection.store.get(["k"]))
+
+
+@pytest.mark.parametrize("host", ["localhost", "::1", socket.gethostname()])
+def test_names_and_ipv6_are_hosted_too(reach, host):
+    """Whatever the endpoint is called, both sides find each other there."""
+    if host == "::1" and not socket.has_dualstack_ipv6():
+        pytest.skip("this machine has no IPv6")
+    reach(host).store.set({"k": b"v"})
+
+    assert [b"v"] == reach(host).store.get(["k"])
+
+
+def test_an_address_is_served_on_its_interface_only(reach, port):
+    """Other interfaces don't answer."""
+    reach("127.0.0.1")
+
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.2", port), PATIENCE_S)
+
+
+def test_the_published_address_leads_to_the_endpoint_or_is_what_was_given(reach):
+    """--local-addr goes before what elrun finds out."""
+    assert (HERE, "10.1.2.3") == (reach().address, reach(local_addr="10.1.2.3").address)
+
+
+def test_the_last_jobs_connections_do_not_hold_the_port(reach):
+    """A new job may host where another has just ended."""
+    first, second = reach(), reach()
+    first.store.close()  # the side that closes first keeps the port in TIME_WAIT
+    second.store.close()
+
+    assert reach(is_host=True).is_host
+
+
+def test_a_busy_port_is_named_where_this_node_must_host(reach, port):
+    """is_host=true leaves no doubt: the port must be free."""
+    with (
+        listener(HERE, port),
+        pytest.raises(
+            RendezvousConnectionError,
+            match=f"can't be hosted at {HERE}:{port}: port {port} of this host is held by {ME}",
+        ),
+    ):
+        reach(is_host=True)
+
+
+def test_another_program_at_the_endpoint_is_told_apart(reach, port):
+    """A program that takes connections and says nothing does not hold elrun up for good."""
+    with (
+        listener(HERE, port),
+        pytest.raises(
+            RendezvousConnectionError,
+            match=f"but not as the rendezvous of a c10d job; port {port} .* held by {ME}",
+        ),
+    ):
+        reach(timeout_s=1)
+
+
+def test_a_port_that_is_held_but_silent_is_named(reach, port):
+    """Neither can this node host there, nor does anybody answer."""
+    with socket.socket() as holder:
+        holder.bind((HERE, port))
+        with pytest.raises(
+            RendezvousConnectionError,
+            match=f"within 0.2 s: .* port {port} of this host is held by another program",
+        ):
+            reach(timeout_s=0.2)
+
+
+def test_an_endpoint_that_is_not_there_yet_is_told_of_once(caplog):
+    """A misspelt name should not take ten minutes to be seen."""
+    reach = Reach(Endpoint("nowhere.invalid", 1), None, None, 0.5, notice_s=0.1)
+    with pytest.raises(RendezvousConnectionError):
+        reach(threading.Event())
+
+    (record,) = caplog.records
+    assert record.getMessage().startswith(
+        "the rendezvous at nowhere.invalid:1 is not there yet: "
+        "the name nowhere.invalid can't be resolved"
+    )
+
+
+def test_an_endpoint_that_never_answers_is_named(reach, port):
+    """The sentence says where, for how long, why, and what to look at."""
+    with pytest.raises(
+        RendezvousConnectionError,
+        match=f"at {HERE}:{port} could not be reached within 0.2 s: Connection refused; is elrun",
+    ):
+        reach(is_host=False, timeout_s=0.2)
+
+
+def test_a_name_that_nobody_knows_is_named(reach):
+    """A misspelt host is told as such."""
+    with pytest.raises(RendezvousConnectionError, match="the name nowhere.invalid can't be resolv"):
+        reach("nowhere.invalid", timeout_s=0.2)
+
+
+def test_a_name_that_is_known_only_later_makes_its_node_the_host(reach, monkeypatch):
+    """The DNS of a headless service knows a pod some seconds after that has started."""
+    asked = []
+    look_up = socket.getaddrinfo
+
+    def resolve(host, *args, **options):
+        if host != "job-0.headless":
+            return look_up(host, *args, **options)
+        asked.append(host)
+        if len(asked) < 8:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return look_up(HERE, *args, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+
+    assert reach("job-0.headless").is_host
+
+
+def test_an_agent_that_stops_gives_up_reaching(port):
+    """A signal need not wait for the join timeout."""
+    stop = threading.Event()
+    stop.set()
+
+    with pytest.raises(RendezvousClosedError, match=f"gave up reaching {HERE}:{port}"):
+        Reach(Endpoint(HERE, port), False, None, PATIENCE_S)(stop)
+
+
+def test_an_agent_that_comes_before_the_host_waits_for_it(reach, port):
+    """The order in which nodes start does not matter."""
+    guests = []
+    early = threading.Thread(target=lambda: guests.append(reach(is_host=False)))
+    with socket.socket() as probe:  # nobody is there yet
+        assert probe.connect_ex((HERE, port))
+    early.start()
+    reach(is_host=True).store.set({"k": b"v"})
+    early.join(PATIENCE_S)
+
+    assert [b"v"] == guests[0].store.get(["k"])
+
+
+def test_a_lost_store_wakes_the_agents_and_is_named(port):
+    """When the host vanishes, verdict() says which endpoint was lost."""
+    endpoint = f"{HERE}:{port}"
+    host, guest = node(endpoint, is_host=True), node(endpoint, is_host=False)
+    for joining in [host.join(), guest.join()]:
+        joining.result(PATIENCE_S)
+    guest.changed.clear()
+    host.handler.shutdown()
+
+    assert guest.changed.wait(PATIENCE_S)
+    with pytest.raises(RendezvousConnectionError, match=f"store at {endpoint} was lost"):
+        guest.handler.verdict()
+    guest.handler.shutdown()
+
+
+@pytest.fixture(name="of_run")
+def _of_run(port):
+    """Return what reaches the endpoint as a node of a run, and close all that it reached."""
+    connections = []
+
+    def of_run(name, timeout_s=PATIENCE_S, **options):
+        reach = Reach(Endpoint(HERE, port), None, None, timeout_s, run_id=name, **options)
+        connections.append(reach(threading.Event()))
+        return connections[-1]
+
+    yield of_run
+    for connection in reversed(connections):
+        connection.store.close()
+
+
+def test_another_run_does_not_settle_in_a_store_that_will_end(of_run, port):
+    """The sentence names the run that lives there, and what to do."""
+    of_run("first")
+
+    with pytest.raises(
+        RendezvousConnectionError,
+        match=f"{HERE}:{port} could not be reached within 0.3 s: it is the store of run 'first', ",
+    ):
+        of_run("second", 0.3)
+
+
+def test_another_run_moves_in_once_the_first_has_ended(of_run, caplog):
+    """It is told at once why it waits, and hosts its own store there."""
+    first = of_run("first")
+    seconds = []
+    waiting = threading.Thread(target=lambda: seconds.append(of_run("second")))
+    waiting.start()
+    while "it is the store of run 'first', and ends with that run" not in caplog.text:
+        threading.Event().wait(0.01)
+    first.store.close()
+    waiting.join(PATIENCE_S)
+
+    assert [True] == [second.is_host for second in seconds]
+    assert not of_run("second").is_host
+
+
+def test_a_run_of_one_node_serves_elsewhere(of_run, port):
+    """Nobody has to find it."""
+    of_run("first")
+    second = of_run("second", is_alone=True)
+    second.store.set({"k": b"v"})
+
+    assert (True, [b"v"]) == (second.is_host, second.store.get(["k"]))
+
+
+def sockets():
+    """Return this process's sockets: what each is, and its descriptor."""
+    found = {}
+    for fd in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):  # the listing's own
+            found[os.readlink(f"/proc/self/fd/{fd}")] = int(fd)
+    return {what: fd for what, fd in found.items() if what.startswith("socket:")}
+
+
+def break_off(fds):
+    for fd in fds:
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(fd)) as copy:
+            copy.shutdown(socket.SHUT_RDWR)
+
+
+def test_a_connection_aside_that_breaks_again_and_again_leaves_nothing_behind(reach):
+    """Its descriptors are closed, and nobody tells it of losses any more."""
+    reach()
+    guest = reach()
+    access = Access(RunKeys("run"), lambda _: guest, None)
+    access.open()
+    counts, aside = [], None
+    for _ in range(20):
+        before = sockets()
+        aside = access.aside(aside)
+        aside.set({"k": b"v"})
+        assert [b"v"] == aside.get(["k"])
+        after = sockets()
+        counts.append(len(os.listdir("/proc/self/fd")))
+        break_off(fd for what, fd in after.items() if what not in before)
+        with pytest.raises(RendezvousConnectionError):
+            aside.get(["k"])
+
+    assert max(counts[-5:]) <= counts[2]
+    assert 2 == len(guest.store._watch._on_loss)
+    assert [b"v"] == guest.store.get(["k"])
+    access.drop()
+
+
+TWO_NODES = """
+import sys, threading
+from elrun.rendezvous import NodeProfile, RendezvousParameters, Verdict, VerdictKind
+from elrun.rendezvous import get_rendezvous_handler
+assert "torch" not in sys.modules
+rounds = get_rendezvous_handler(RendezvousParameters("c10d", sys.argv[1], "run", 2, 2))
+assert "torch" not in sys.modules
+changed = threading.Event()
+rounds.subscribe(changed.set)
+
+def await_verdict():
+    while rounds.verdict() is None:
+        changed.wait()
+        changed.clear()
+    return rounds.verdict().kind
+
+place = rounds.next_rendezvous().placement
+rounds.conclude(Verdict(VerdictKind.WORKER_FAILED, place.group_rank))
+await_verdict()
+place = rounds.next_rendezvous().placement
+rounds.arrive()
+print(place.round, place.restart_count, place.group_world_size, await_verdict().name)
+rounds.shutdown()
+"""
+
+
+def test_two_agents_meet_fail_restart_and_end_in_silence(port):
+    """Nothing is said on standard error by torch, from the first connection to the last."""
+    command = [sys.executable, "-c", TWO_NODES, f"{HERE}:{port}"]
+    agents = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(2)
+    ]
+    told = [agent.communicate(timeout=2 * PATIENCE_S) for agent in agents]
+
+    assert [(b"1 1 2 DONE\n", b"")] * 2 == told
+
+
+LOSER = """
+import sys, threading
+from elrun.rendezvous import RendezvousConnectionError, RendezvousParameters
+from elrun.rendezvous import get_rendezvous_handler
+rounds = get_rendezvous_handler(
+    RendezvousParameters("c10d", sys.argv[1], "run", 2, 2, is_host=False)
+)
+changed = threading.Event()
+rounds.subscribe(changed.set)
+rounds.next_rendezvous()
+print("joined", flush=True)
+changed.wait()
+try:
+    rounds.verdict()
+except RendezvousConnectionError as error:
+    print(type(error).__name__)
+"""
+
+
+def test_a_lost_store_is_told_by_elrun_alone(port):
+    """The pages that torch's C++ side has to say about it stay away from the user's screen."""
+    host = node(f"{HERE}:{port}", is_host=True)
+    joining = host.join()
+    agent = subprocess.Popen(
+        [sys.executable, "-c", LOSER, f"{HERE}:{port}"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    joining.result(2 * PATIENCE_S)
+    assert b"joined\n" == agent.stdout.readline()
+    host.handler.shutdown()
+
+    assert (b"RendezvousConnectionError\n", b"") == agent.communicate(timeout=PATIENCE_S)
+
+
+WAITER = """
+import sys, threading
+from elrun.rendezvous.network.addresses import Endpoint
+from elrun.rendezvous.stores.tcp.reach import Reach
+store = Reach(Endpoint("127.0.0.1", 0), None, None, 10)(threading.Event()).store
+store.wait(["never"], 0.05)
+store.close()
+"""
+
+
+def test_a_host_that_still_waited_for_something_exits_in_peace():
+    """No thread is left in torch when the interpreter goes down: C++ would abort the process."""
+    ended = subprocess.run([sys.executable, "-c", WAITER], stderr=subprocess.PIPE, check=False)
+
+    assert (0, b"") == (ended.returncode, ended.stderr)
+
+
+LOG_LEVEL = """
+import os, subprocess, threading
+from elrun.rendezvous.network.addresses import Endpoint
+from elrun.rendezvous.stores.tcp.reach import Reach
+Reach(Endpoint("127.0.0.1", 0), None, None, 10)(threading.Event()).store.close()
+shell = ["sh", "-c", "echo ${TORCH_CPP_LOG_LEVEL-unset}"]
+for env in (None, os.environ):
+    print(subprocess.run(shell, env=env, capture_output=True, text=True).stdout.strip())
+"""
+
+
+@pytest.mark.parametrize(("said", "expected"), [(None, "unset"), ("INFO", "INFO")])
+def test_workers_find_torchs_log_level_as_the_user_left_it(said, expected, monkeypatch):
+    """That elrun silences torch in its own process is no worker's business."""
+    monkeypatch.delenv("TORCH_CPP_LOG_LEVEL", raising=False)
+    if said:
+        monkeypatch.setenv("TORCH_CPP_LOG_LEVEL", said)
+    printed = subprocess.run(
+        [sys.executable, "-c", LOG_LEVEL], stdout=subprocess.PIPE, text=True, check=True
+    ).stdout
+
+    assert [expected, expected] == printed.split()
+
+
+def test_a_newcomer_is_told_the_end_before_the_host_leaves(port, reach):
+    """Over a real store, too: a spare of a job that ends exits as one that was not needed."""
+    endpoint = f"{HERE}:{port}"
+    nodes = [node(endpoint), node(endpoint)]
+    joins = [each.join() for each in nodes]
+    for joining in joins:
+        joining.result(PATIENCE_S)
+    spare = node(endpoint)
+    joining = spare.join()
+    seated = RunKeys("run").round(1).node(0)
+    assert reach(is_host=False).store.wait([seated], PATIENCE_S)
+    for each in nodes:
+        each.handler.arrive()
+    verdicts = [each.await_verdict().kind for each in nodes]
+    leaving = [threading.Thread(target=each.handler.shutdown) for each in nodes]
+    for thread in leaving:
+        thread.start()
+    outcome = joining.exception(PATIENCE_S)
+    spare.handler.shutdown()
+    for thread in leaving:
+        thread.join(PATIENCE_S)
+
+    assert [VerdictKind.DONE] * 2 == verdicts
+    assert "did not need this node" in str(outcome)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "config", "match"),
+    [
+        ("h:70000", {}, "'70000' is no port"),
+        ("a:1,a:1", {}, "one of them is named twice"),
+        ("h:0", {}, "port 0 is known to no other node"),
+        ("h:1", {"is_host": "maybe"}, "is_host=maybe"),
+        ("h:1", {"join_timeout": "soon"}, "join_timeout=soon"),
+        ("h:1", {"last_call_timeout": "-1"}, "last_call_timeout=-1"),
+    ],
+)
+def test_what_cannot_be_an_endpoint_or_a_setting_is_refused_at_once(endpoint, config, match):
+    """Before anything is connected, a ValueError says what is wrong."""
+    with pytest.raises(ValueError, match=match):
+        node(endpoint, **config)
