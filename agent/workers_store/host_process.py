@@ -19,7 +19,7 @@ from ..system.pidfd import wait_readable
 if TYPE_CHECKING:
     from .host import Means
 
-PROGRAM = os.path.join(os.path.dirname(__file__), "store_host_main.py")
+PROGRAM = os.path.join(os.path.dirname(__file__), "host_main.py")
 
 _LIBUV_VARIABLE = "USE_LIBUV"
 _READY = b"ready\n"

@@ -10,6 +10,7 @@ import types
 import pytest
 from elrun.agent.processes.guardian import Guardian
 from elrun.agent.workers_store import host as store_host
+from elrun.agent.workers_store import host_process
 from elrun.agent.workers_store.host import DISABLE_VARIABLE, StoreHost, has_loaded_torch
 from elrun.rendezvous.api.handler import RendezvousInfo, RendezvousStoreInfo
 from elrun.rendezvous.network.ports import PortClaim
@@ -204,3 +205,8 @@ def test_a_process_that_can_t_be_forked_is_executed(rounds, guardian):
     host.end()
 
     assert "" == loss
+
+
+def test_the_program_that_serves_is_installed_beside_its_starter():
+    """It is executed by its path: a file that is moved or left out would end every torch job."""
+    assert os.path.isfile(host_process.PROGRAM)
