@@ -2,7 +2,7 @@
 
 Importing torch takes a second, forking a process that has done so a hundredth of it. The
 preloading process is the workers' own command, ``python script.py``, stopped in the middle of its
-start: ``preload_hook/sitecustomize.py`` tells how, and why that is safe. Here is the agent's side:
+start: ``hook/sitecustomize.py`` tells how, and why that is safe. Here is the agent's side:
 which commands can be started so, how the process is started, asked for workers, and given up.
 
 Preloading is a favour. Whatever keeps it from working is one warning, and the workers are executed.
