@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 TREE = Path(__file__).parent.parent
+HOUSES = ["launcher", "agent", "rendezvous"]
 PAGES = [
-    *(TREE / name for name in ["README.md", "SECURITY.md"]),
+    *sorted(TREE.glob("*.md")),
     *sorted((TREE / "docs").rglob("*.md")),
 ]
 # A name in backticks is a path if it has a slash and a suffix, or ends with a slash. What begins
@@ -16,6 +17,7 @@ PATH = re.compile(
     r"`((?![A-Z.])(?:[\w.-]+/)+(?:[\w-]+\.(?:py|sh|md|svg|sbatch|toml|txt))?)(?:::\w+)?`"
 )
 LINK = re.compile(r"\]\(([^)\s]+)\)")
+THREAD = re.compile(r'name="(elrun-[\w-]+)"')
 FENCE = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
 
 pytestmark = pytest.mark.skipif(
@@ -30,6 +32,11 @@ def missing(page, text):
     return {path for path in PATH.findall(prose) if not (TREE / path).exists()} | {
         link for link in links if link and not (page.parent / link).exists()
     }
+
+
+def sources():
+    """Return the modules of the three houses."""
+    return [path for house in HOUSES for path in (TREE / house).rglob("*.py")]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(TREE).as_posix())
@@ -50,3 +57,29 @@ def test_a_page_names_files_that_exist(page):
 def test_a_path_that_leads_nowhere_is_seen(text, path):
     """In backticks or as a link."""
     assert {path} == missing(TREE / "README.md", text)
+
+
+def test_the_architecture_names_each_room():
+    """A stranger finds each folder there."""
+    rooms = {path.parent.relative_to(TREE).as_posix() for path in sources()}
+    page = (TREE / "ARCHITECTURE.md").read_text()
+
+    assert {"agent/preload/hook"} == {room for room in rooms if f"`{room}/`" not in page}
+
+
+def test_the_architecture_names_each_thread():
+    """With the module that starts it, in one row."""
+    rows = (TREE / "ARCHITECTURE.md").read_text().splitlines()
+    started = {
+        (name, path.relative_to(TREE).as_posix())
+        for path in sources()
+        for name in THREAD.findall(path.read_text())
+    }
+    told = {
+        (name, place)
+        for name, place in started
+        if any(f"`{name}`" in row and f"`{place}`" in row for row in rows)
+    }
+
+    assert len(started) > len(HOUSES)
+    assert set() == started - told
