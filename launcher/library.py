@@ -118,7 +118,7 @@ class _PrintCompletion(argparse.Action):
     def __call__(self, parser: Any, _namespace: Any, values: Any, _option: Any = None) -> None:
         from .commandline.completion import completion_script  # noqa: PLC0415  rarely
 
-        Console(sys.stdout).write(completion_script(values))
+        Console(sys.stdout).answer(completion_script(values))
         parser.exit()
 
 

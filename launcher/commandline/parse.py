@@ -41,13 +41,14 @@ def parse(args: list[str], environment: Environment) -> tuple[Given, tuple[str, 
     Raises:
         Refusal: An option or a variable can't be used, or SCRIPT is missing.
         Answered: ``--help``, ``--version`` or ``--print-completion`` was given.
+        OSError: The answer to one of these can't be written.
     """
     by_spelling = {spelling: option for option in ALL_OPTIONS for spelling in option.opts}
     spelled = spell_out(args, {each: not option.is_flag for each, option in by_spelling.items()})
     pairs = [(by_spelling[spelling], text) for spelling, text in spelled.options]
     typed = {option.name: text for option, text in pairs if _says_something(option, text)}
     if answer := _answer_to_question(typed):
-        Console(sys.stdout).write(answer)
+        Console(sys.stdout).answer(answer)
         raise Answered
     answers = {option.name: answer_to(option, typed, environment) for option in OPTIONS}
     if not spelled.command:

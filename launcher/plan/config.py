@@ -158,6 +158,7 @@ class LaunchConfig(PlainValue):
         return copy
 
     def _settle(self) -> None:
+        self.run_id = "" if self.run_id is None else str(self.run_id)
         if not self.rdzv_backend or isinstance(self.rdzv_backend, _Chosen):
             meets_nobody = self.max_nodes == 1 and not self.rdzv_endpoint
             self.rdzv_backend = _Chosen(STANDALONE if meets_nobody else "c10d")

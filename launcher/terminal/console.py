@@ -58,17 +58,21 @@ class Console:
 
     def write(self, text: str) -> None:
         """Write text as it is."""
-        stream = self.stream
-        if stream is None:
-            return
-        encoding = getattr(stream, "encoding", None) or "utf-8"
-        data = text.encode(encoding, "backslashreplace")
         with suppress(OSError, ValueError):  # no reader, a full disk, a closed file
-            if type(stream) is not io.TextIOWrapper or not _is_real(stream):
-                stream.write(data.decode(encoding))
-                stream.flush()
-            else:
-                self._write_all(stream.fileno(), data)
+            self._try_to_write(text)
+
+    def answer(self, text: str) -> None:
+        """Write what was asked for on standard output: there is nothing else to do.
+
+        Raises:
+            OSError: It can't be written, though somebody wants to read it: the disk is full.
+        """
+        try:
+            self._try_to_write(text)
+        except (BrokenPipeError, ValueError):  # enough was read, or there is no file
+            return
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, "standard output") from error
 
     def settle(self) -> None:
         """Let go of streams that nobody reads, so that they can't change the exit code.
@@ -82,6 +86,18 @@ class Console:
                 stream.flush()
             except (OSError, ValueError):
                 _discard(stream)
+
+    def _try_to_write(self, text: str) -> None:
+        stream = self.stream
+        if stream is None:
+            return
+        encoding = getattr(stream, "encoding", None) or "utf-8"
+        data = text.encode(encoding, "backslashreplace")
+        if type(stream) is not io.TextIOWrapper or not _is_real(stream):
+            stream.write(data.decode(encoding))
+            stream.flush()
+        else:
+            self._write_all(stream.fileno(), data)
 
     def _write_all(self, fd: int, data: bytes) -> None:
         """Write past the stream's buffer, whose lock a thread that is stuck in a write holds.

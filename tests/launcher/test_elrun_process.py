@@ -106,6 +106,20 @@ def test_help_survives_a_reader_that_has_enough(run):
     )
 
 
+@pytest.mark.parametrize("question", ["--help", "--version", "--print-completion=bash"])
+def test_an_answer_that_cannot_be_written_is_no_success(run, question):
+    """``elrun --print-completion bash > FILE`` on a full disk leaves half a script, and says so."""
+    into_full = ("bash", "-c", f'exec "{sys.executable}" -m elrun "$@" > /dev/full', "bash")
+
+    done = run(question, command=into_full)
+
+    assert 70 == done.returncode
+    assert done.stderr == (
+        "elrun: the system refused what elrun needs: "
+        "No space left on device (standard output); make room there\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("args", "heavy"),
     [

@@ -93,6 +93,16 @@ def test_what_was_changed_is_checked_at_the_launch(name, value, sentence):
         elastic_launch(config, "true")()
 
 
+@pytest.mark.parametrize(("given", "run_id"), [(4711, "4711"), (0, "0"), (None, ""), ("a", "a")])
+def test_a_run_id_may_be_a_number(given, run_id):
+    """A scheduler's number of the job, say; torch takes any value, and None stands for none."""
+    made = LaunchConfig(1, 1, 1, run_id=given)
+    changed = LaunchConfig(1, 1, 1)
+    changed.run_id = given
+
+    assert (run_id, run_id) == (made.run_id, changed.to_launch().run_id)
+
+
 @pytest.mark.parametrize(
     ("changes", "backend"),
     [
