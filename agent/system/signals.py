@@ -47,7 +47,7 @@ _UNFIT = {
 }
 
 
-class SignalException(Exception):  # noqa: N818  the seeds' name
+class SignalException(Exception):  # noqa: N818  torchrun's name
     """The agent was told to stop by a signal.
 
     Args:

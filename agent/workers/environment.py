@@ -43,7 +43,7 @@ def worker_environment(
     """Return what elrun adds to a worker's environment.
 
     The names are torchrun's, as ``torch.distributed.init_process_group`` and many programs
-    read them; ``contract.md`` section 2 lists them.
+    read them; ``docs/parity.md`` lists them.
 
     Args:
         worker: The worker, with its ranks.
