@@ -23,7 +23,7 @@ from ..protocol.naming import name_hosts
 from ..protocol.places import places_to_write, unoccupied
 from ..protocol.records import History, Node, Roster
 from ..protocol.round import DOOR, has_room, present, seats_taken, void_roster
-from ..protocol.shortfall import progress
+from ..protocol.shortfall import contradictions, progress
 from ..protocol.timing import Timing
 from ..protocol.wire import (
     read_forming,
@@ -121,7 +121,7 @@ class Joining:
                 if data is not None:
                     seated[n] = read_node(name, data)
         there = present(seated, limits)
-        return progress(len(there), there, limits)
+        return progress(len(there), there, limits) + contradictions(seated, limits)
 
     def leave(self) -> None:
         """Give up every seat, from any thread."""

@@ -8,6 +8,8 @@ from .naming import name_hosts, name_members, name_ranks
 from .records import History, Limits, Node
 from .round import absent_members, missing_ranks, present
 
+_MOST_CONTRADICTIONS = 3
+
 
 def shortfall(
     seated: Mapping[int, Node], history: History | None, *, mine: Limits, within_s: float
@@ -27,6 +29,7 @@ def shortfall(
     )
     if there:
         said += f": {name_hosts(there.values())}"
+    said += contradictions(seated, mine)
     ranks = missing_ranks(there, mine)
     if ranks:
         return f"{said}; {name_ranks(ranks)} missing"
@@ -55,3 +58,24 @@ def progress(count: int, seated: Mapping[int, Node], mine: Limits) -> str:
     return (
         f"{said}; {missing} more {'is' if missing == 1 else 'are'} needed" if missing > 0 else said
     )
+
+
+def contradictions(seated: Mapping[int, Node], mine: Limits) -> str:
+    """Return what to add about nodes that came and were refused, as they were told other limits.
+
+    Args:
+        seated: The records that are there, by seat; a node that has left again keeps its record.
+        mine: What the node that waits was told.
+    """
+    others = {node.limits: node for node in seated.values() if node.limits != mine}
+    return "".join(
+        f"; {name_hosts([node])} was refused, as it was told {_difference(limits, mine)}: give "
+        "the same on every node"
+        for limits, node in list(others.items())[:_MOST_CONTRADICTIONS]
+    )
+
+
+def _difference(limits: Limits, mine: Limits) -> str:
+    if limits.max_restarts != mine.max_restarts:
+        return f"--max-restarts {limits.max_restarts} and this node {mine.max_restarts}"
+    return f"--nnodes {limits} and this node {mine}"

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from elrun.rendezvous.api.handler import Verdict, VerdictKind
 from elrun.rendezvous.protocol.records import History, Limits, Member, Node, Origin, Roster
-from elrun.rendezvous.protocol.shortfall import progress, shortfall
+from elrun.rendezvous.protocol.shortfall import contradictions, progress, shortfall
 
 LIMITS = Limits(3, 3)
 
@@ -108,3 +108,29 @@ def test_a_fixed_rank_that_is_missing_is_named():
 def test_of_two_nodes_with_one_fixed_rank_the_first_counts_as_gone():
     """A node that came back took another seat."""
     assert said([fixed(1), fixed(0), fixed(1)]).startswith("2 of 3 nodes")
+
+
+@pytest.mark.parametrize(
+    ("limits", "difference"),
+    [
+        (Limits(3, 3, 2), "--max-restarts 2 and this node 0"),
+        (Limits(2, 4), "--nnodes 2:4 and this node 3:3"),
+    ],
+)
+@pytest.mark.parametrize("has_left", [True, False])
+def test_a_node_that_was_told_otherwise_is_named_to_those_who_wait_for_it(
+    limits, difference, has_left
+):
+    """It has said so on its own host, and theirs would only say that it is missing."""
+    other = replace(node("b"), limits=limits, is_withdrawn=has_left)
+    sentence = f"; b was refused, as it was told {difference}: give the same on every node"
+
+    assert sentence == contradictions({0: node("a"), 1: other}, LIMITS)
+    assert sentence in said([node("a"), other])
+
+
+def test_nothing_is_added_where_all_nodes_were_told_the_same():
+    """Those that left for another reason aren't refused."""
+    gone = replace(node("b"), is_withdrawn=True)
+
+    assert not contradictions({0: node("a"), 1: gone}, LIMITS)
