@@ -57,4 +57,4 @@ def test_a_job_that_is_done_says_how_to_run_it_again(agent, script):
     second = agent("--nnodes", 1, path).finish()
 
     assert (0, 75) == (first[0], second[0])
-    assert "give it another --rdzv-id, or start it 60 s after its last node has left" in second[2]
+    assert "give it another --rdzv-id, or start it 75 s after its last node has left" in second[2]

@@ -107,10 +107,13 @@ elastic_launch(LaunchConfig(1, 1, 1, max_restarts=0), work)()
 
 
 def test_a_program_that_launches_while_it_is_imported_is_told_so(elrun, script):
-    """Its worker imports it, to find the function, and must not launch once more."""
+    """Its workers would import it, to find the function, and launch once more."""
     code, _, err = elrun(script(PROGRAM_THAT_LAUNCHES), command=()).finish()
 
-    assert (1, 1) == (code, err.count("UsageError: a worker that imports this program launches"))
+    assert (1, 1) == (
+        code,
+        err.count("UsageError: each new process (start_method='spawn') runs this program's top"),
+    )
 
 
 @pytest.mark.parametrize("options", [(), ("--preload", "json")], ids=["executed", "preloaded"])

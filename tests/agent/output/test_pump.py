@@ -425,7 +425,8 @@ def fill(pipe):
 
 
 def output_threads():
-    return [each for each in threading.enumerate() if each.name.startswith("elrun-")]
+    names = ("elrun-output", "elrun-console", "elrun-watch")
+    return [each for each in threading.enumerate() if each.name in names]
 
 
 def test_a_console_that_blocks_holds_up_no_worker_that_has_a_log_file(tmp_path, pipe):

@@ -4,6 +4,7 @@ import errno
 import os
 import select
 import socket
+import subprocess
 import sys
 import types
 
@@ -119,10 +120,32 @@ def test_a_finder_that_finds_no_specifications_is_passed_over(rounds, begun, mon
     assert 1 == rounds.asked
 
 
-def test_workers_without_torch_are_given_no_process(begun):
+# It has mapped the file that is named, between the first and the second line that it reads.
+MAPS = """
+import mmap, sys
+with open(sys.argv[1], "rb") as file:
+    print(flush=True); input()
+    kept = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+    print(flush=True); input()
+"""
+
+
+@pytest.fixture(name="mapper")
+def _mapper(tmp_path):
+    """Start a process without torch that maps a file of torch's name when it is told to."""
+    library = tmp_path / "libtorch_global_deps.so"
+    library.write_bytes(b"\0" * 4096)
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", MAPS, str(library)], **pipes) as process:
+        process.stdout.readline()
+        yield process
+        process.kill()
+
+
+def test_workers_without_torch_are_given_no_process(begun, mapper):
     """They are looked at a few times, ever more rarely, and then never again."""
     host = begun()
-    host.watch_workers([os.getpid()], are_last=True)
+    host.watch_workers([mapper.pid], are_last=True)
     moments = [host.patience_s(None), host.patience_s(0.01)]
     host._attempt._looks = [0.0]
     host.look()
@@ -131,15 +154,13 @@ def test_workers_without_torch_are_given_no_process(begun):
     assert (0.01, None, False) == (moments[1], host.patience_s(None), host.is_serving)
 
 
-def test_a_process_with_torch_is_recognised(tmp_path):
+def test_a_process_with_torch_is_recognised(mapper):
     """By the libraries that it has mapped; one that has gone has none."""
-    library = tmp_path / "libtorch_global_deps.so"
-    library.write_bytes(b"\0" * 4096)
-    before = has_loaded_torch(os.getpid())
-    import mmap  # noqa: PLC0415
-
-    with library.open("rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ):
-        during = has_loaded_torch(os.getpid())
+    before = has_loaded_torch(mapper.pid)
+    mapper.stdin.write("\n")
+    mapper.stdin.flush()
+    mapper.stdout.readline()
+    during = has_loaded_torch(mapper.pid)
 
     assert (False, True, False) == (before, during, has_loaded_torch(1 << 30))
 
