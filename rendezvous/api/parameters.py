@@ -42,6 +42,7 @@ class RendezvousParameters:
 
     def __init__(
         self,
+        /,
         backend: str,
         endpoint: str,
         run_id: str,
