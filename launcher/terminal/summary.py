@@ -77,6 +77,8 @@ def failure_summary(report: JobReport, screen: RichConsole) -> Iterator[Renderab
     """
     rows, rest = choose_rows(report)
     yield from _headline(report, screen.width)
+    if not rows and not rest:
+        return
     yield ""
     table = _widest_table_that_fits(rows, report.root, screen)
     if table is None:
@@ -118,7 +120,8 @@ def choose_rows(report: JobReport) -> tuple[list[RankOutcome], list[RankOutcome]
 
     All of a small job; of a big one the failed ranks, the first of them first.
     """
-    ranks = sorted(report.ranks, key=lambda each: each.global_rank)
+    workers = (each for each in report.ranks if each.global_rank >= 0)
+    ranks = sorted(workers, key=lambda each: each.global_rank)
     if len(ranks) <= MAX_ROWS:
         return ranks, []
     failed = [each for each in ranks if each.state is RankState.FAILED]
@@ -133,16 +136,20 @@ def _headline(report: JobReport, width: int) -> Iterator[RenderableType]:
     name = os.path.basename(report.name) or "the job"
     node = f"node {root.node}, " if root.node else ""
     pid = f", pid {root.pid}" if root.pid else ""
-    parts = (
-        _whole(f"{PREFIX}{name} failed:", "bold"),
-        _whole(f"rank {root.global_rank} {end_of(root.exitcode)}", "bold red"),
-        _whole(f"({node}local rank {root.local_rank}{pid})"),
-        _whole(moment_of(root.timestamp)),
-    )
+    if root.global_rank < 0:  # it was no worker
+        what: tuple[Text, ...] = (_whole(root.words or end_of(root.exitcode), "bold red"),)
+        words, hint = "", ""
+    else:
+        what = (
+            _whole(f"rank {root.global_rank} {end_of(root.exitcode)}", "bold red"),
+            _whole(f"({node}local rank {root.local_rank}{pid})"),
+        )
+        words, hint = root.words, hint_about(root, inherited_environment())
+    parts = (_whole(f"{PREFIX}{name} failed:", "bold"), *what, _whole(moment_of(root.timestamp)))
     yield from _filled(parts, width)
-    if root.words:
-        yield _whole(root.words, "red", indent=2)
-    elif hint := hint_about(root, inherited_environment()):
+    if words:
+        yield _whole(words, "red", indent=2)
+    elif hint:
         yield _whole(hint, indent=2)
     if root.file:
         yield _whole(f"see {root.file}", indent=2)

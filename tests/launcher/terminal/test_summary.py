@@ -347,6 +347,20 @@ def test_a_worker_that_never_started_has_no_pid():
     assert "(node gpu0, local rank 1) at" in text
 
 
+def test_what_no_worker_has_done_has_no_rank():
+    """The loss of the workers' store is none of theirs, and there is no rank -1."""
+    loss = "the process that serves the workers' store (pid 7) was killed by SIGKILL"
+    failure = ProcessFailure(-1, 0, 1, "")
+    failure.message, failure.timestamp = loss, 1790000000
+    stream = io.StringIO()
+
+    print_failure(ChildFailedError("train.py", {-1: failure}), Console(stream), 200)
+
+    assert [f"elrun: train.py failed: {loss} {moment_of(1790000000)}"] == (
+        stream.getvalue().splitlines()
+    )
+
+
 def test_a_foreign_moment_is_no_failure():
     """Another node may say any number."""
     text = summary(report(failed(1), root={"timestamp": 10**30}), width=120)
