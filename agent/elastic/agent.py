@@ -21,13 +21,13 @@ from typing import Any, TypeVar
 
 from ...rendezvous.api.handler import (
     NodeProfile,
+    RendezvousHandler,
     RendezvousInfo,
     RoundHandler,
     Verdict,
     VerdictKind,
 )
 from ...rendezvous.api.parameters import truth_of
-from ...rendezvous.backends.polled import PolledRounds
 from ...rendezvous.errors import (
     RendezvousClosedError,
     RendezvousConnectionError,
@@ -97,7 +97,7 @@ class SimpleElasticAgent(Recording, Measuring, ElasticAgent):
         self._environ = inherited_environment() if environ is None else environ
         self._open_event_log()
         handler = spec.rdzv_handler
-        self._rounds = handler if isinstance(handler, RoundHandler) else PolledRounds(handler)
+        self._rounds = handler if isinstance(handler, RoundHandler) else _polled(handler)
         self._change = threading.Event()
         self._rounds.subscribe(self._change.set)
 
@@ -424,7 +424,7 @@ class SimpleElasticAgent(Recording, Measuring, ElasticAgent):
 
         A thread does, since the store may be gone too, and that must not hold up the shutdown.
         """
-        if self._worker_group.group_rank is None or isinstance(self._rounds, PolledRounds):
+        if self._worker_group.group_rank is None or self._rounds.has_to_be_asked:
             return None
         rank = self._group_rank
         verdict = Verdict(kind, by=rank, reason=reason, details=details, lost=(rank,))
@@ -474,6 +474,13 @@ class SimpleElasticAgent(Recording, Measuring, ElasticAgent):
         words, self._late_words = self._late_words, ""
         if words:
             log.warning("%s", words)
+
+
+def _polled(handler: RendezvousHandler) -> RoundHandler:
+    """Return another package's handler as one whose rounds end by a verdict."""
+    from ...rendezvous.backends.polled import PolledRounds  # noqa: PLC0415  few jobs
+
+    return PolledRounds(handler)
 
 
 def _try_to_conclude(rounds: RoundHandler, verdict: Verdict) -> None:
