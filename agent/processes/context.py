@@ -209,12 +209,15 @@ class PContext(WorkerFiles, ABC):
             return
         if self._reserve is not None:
             self._reserve.spend()
+        ended: dict[int, WorkerProcess] = {}
         with contextlib.suppress(OSError):  # whatever can't be read: the workers are stopped
-            self._look()
-            self._endings.expect_stop(self._running(), death_sig or signal.SIGTERM)
+            ended = self._find_ended()
+            running = {rank: each for rank, each in self._running().items() if rank not in ended}
+            self._endings.expect_stop(running, death_sig or signal.SIGTERM)
         if self._guardian is not None:
             self._stop(self._guardian, death_sig or signal.SIGTERM, timeout, urgent_fd)
         with contextlib.suppress(OSError):
+            self._endings.record_all(ended)  # the signal has gone before any error file is read
             self._look()
         self._finish()
 
@@ -368,17 +371,14 @@ class PContext(WorkerFiles, ABC):
         return {fd for fd in fds if fd is not None}
 
     def _look(self) -> None:
-        ended = [rank for rank, process in self._running().items() if process.look()]
-        # Of those that ended between two looks, the one that wrote its error file first failed
-        # first; one that a signal killed left no word of when.
-        failed = [rank for rank in ended if self._processes[rank].exitcode]
-        written = self._endings.error_file_times(failed) if failed[1:] else {}
-        for local_rank in sorted(ended, key=lambda rank: written.get(rank) or math.inf):
-            process = self._processes[local_rank]
-            self._endings.record(local_rank, process.pid, process.exitcode or 0)
+        self._endings.record_all(self._find_ended())
+
+    def _find_ended(self) -> dict[int, WorkerProcess]:
+        ended = {rank: each for rank, each in self._running().items() if each.look()}
         if self._guardian is not None:
             with contextlib.suppress(OSError):  # there are no descriptors: at another look
                 reap_adopted(self._guardian.family)
+        return ended
 
     def _let_go(self) -> None:
         for local_rank, process in self._processes.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import signal
 import time
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from .process import WorkerProcess
 
 log = logging.getLogger(__name__)
+
+BEFORE_SIGNAL_S = 0.5
+"""How long a file system may hold up the signal that asks workers to end."""
 
 
 class Endings:
@@ -61,13 +65,20 @@ class Endings:
             self._reader = LeftFileReader()
         return self._reader
 
-    def error_file_times(self, local_ranks: Iterable[int]) -> dict[int, int]:
-        """Return when workers wrote their error files, by local rank; 0: they left none."""
+    def error_file_times(
+        self, local_ranks: Iterable[int], at_most_s: float = math.inf
+    ) -> dict[int, int]:
+        """Return when workers wrote their error files, by local rank; 0: none that is known of.
+
+        Args:
+            local_ranks: Which of them are meant.
+            at_most_s: How long the file system may take to answer this once.
+        """
         ranks = list(local_ranks)
         if not ranks:
             return {}
         files = [self._logs.error_files.get(rank, "") for rank in ranks]
-        return dict(zip(ranks, self.left_files.written_ns(files), strict=True))
+        return dict(zip(ranks, self.left_files.written_ns(files, at_most_s), strict=True))
 
     def blame(self, local_rank: int, reason: str) -> None:
         """Count the end of a worker as a failure, whatever its exit code.
@@ -87,7 +98,7 @@ class Endings:
         """
         from .own_ends import EndInStop, disposition_of  # noqa: PLC0415  stops only
 
-        written = self.error_file_times(running)
+        written = self.error_file_times(running, BEFORE_SIGNAL_S)
         for local_rank, process in running.items():
             # One that left its error file already is failing by itself, and only slow to end.
             if not written[local_rank] and local_rank not in self._blamed:
@@ -103,6 +114,20 @@ class Endings:
             stop = self._stops.get(local_rank)
             stop = stop or EndInStop(0, signal.SIGKILL, Disposition.DECIDES)
             self._stops[local_rank] = stop._replace(was_killed=True)
+
+    def record_all(self, ended: Mapping[int, WorkerProcess]) -> None:
+        """Take down how workers ended of which it is not known who was first.
+
+        Args:
+            ended: Those that were found to have ended by one look, by local rank.
+        """
+        # Of those that failed, the one that wrote its error file first failed first; one that a
+        # signal killed left no word of when.
+        failed = [rank for rank, process in ended.items() if process.exitcode]
+        written = self.error_file_times(failed) if failed[1:] else {}
+        for local_rank in sorted(ended, key=lambda rank: written.get(rank) or math.inf):
+            process = ended[local_rank]
+            self.record(local_rank, process.pid, process.exitcode or 0)
 
     def record(self, local_rank: int, pid: int, exitcode: int, reason: str = "") -> None:
         """Take down how a worker ended.

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import stat
 import threading
@@ -65,16 +66,17 @@ class LeftFileReader:
         """Return the last bytes of a file; see ``read_beginning``."""
         return self._read(path, limit, from_end=True)
 
-    def written_ns(self, paths: Iterable[str]) -> list[int]:
+    def written_ns(self, paths: Iterable[str], at_most_s: float = math.inf) -> list[int]:
         """Return when each file was written last, in nanoseconds since the epoch; 0: there is none.
 
         Args:
             paths: The files; "" is none.
+            at_most_s: How long this one call may take; without an answer there is none.
         """
         wanted = list(paths)
         if not any(wanted):
             return [0] * len(wanted)
-        found = self._call(lambda: [_written_ns(path) for path in wanted])
+        found = self._call(lambda: [_written_ns(path) for path in wanted], at_most_s)
         return [0] * len(wanted) if found is None else found
 
     def _read(self, path: str, limit: int, *, from_end: bool) -> LeftFile:
@@ -83,7 +85,7 @@ class LeftFileReader:
         found = self._call(lambda: _read_regular(path, limit, from_end=from_end))
         return found or LeftFile(problem="is on a file system that does not answer")
 
-    def _call(self, question: Callable[[], _T]) -> _T | None:
+    def _call(self, question: Callable[[], _T], at_most_s: float = math.inf) -> _T | None:
         """Return the answer; None if it does not come in the time that is left."""
         if self._patience_s <= 0:
             return None
@@ -96,9 +98,10 @@ class LeftFileReader:
             thread.start()
         except RuntimeError:  # the system grants no more threads: most file systems answer
             return question()
-        thread.join(self._patience_s)
+        is_last = self._patience_s <= at_most_s
+        thread.join(min(self._patience_s, at_most_s))
         self._patience_s -= time.monotonic() - begun_at
-        if not answers:
+        if not answers and is_last:
             self._patience_s = 0.0
             log.warning("a file that a worker left can't be read: its file system does not answer")
         return answers[0] if answers else None

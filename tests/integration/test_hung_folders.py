@@ -16,6 +16,17 @@ while not os.path.exists("go"):
 sys.exit(3)
 """
 
+SAY_THAT_IT_IS_ASKED_TO_END = """
+import signal, sys
+def end(number, frame):
+    print("asked to end", file=sys.stderr, flush=True)
+    sys.exit(1)
+signal.signal(signal.SIGTERM, end)
+print("runs", flush=True)
+while True:
+    signal.pause()
+"""
+
 
 @pytest.fixture(name="hang")
 def _hang():
@@ -72,3 +83,19 @@ def test_a_restart_whose_log_folder_hangs_can_be_ended(elrun, script, tmp_path, 
     job.signal(signal.SIGTERM)
 
     assert 143 == job.finish()[0]
+
+
+def test_workers_are_asked_to_end_before_their_error_files_are_waited_for(
+    elrun, script, tmp_path, hang
+):
+    """A file system that does not answer takes nothing of the time in which they save."""
+    job = elrun("--log-dir", "logs", script(SAY_THAT_IT_IS_ASKED_TO_END))
+    assert "runs\n" == job.process.stdout.readline()
+    (run_folder,) = tmp_path.glob("logs/*")
+    hang(run_folder)
+    job.signal(signal.SIGTERM)
+    code, _, said = job.finish()
+
+    lines = [line for line in said.splitlines() if "asked" in line or "does not answer" in line]
+    assert (143, "asked to end") == (code, lines[0])
+    assert 2 == len(lines)
