@@ -95,6 +95,10 @@ def _named_part(function: Any) -> Any:
         function = function.func
     if isinstance(function, types.MethodType):
         function = function.__self__
+    elif isinstance(function, types.BuiltinFunctionType):
+        how = function.__reduce__()
+        if isinstance(how, tuple):  # a method in C: an attribute of its object or class
+            function = how[1][0]
     if isinstance(function, (type, types.FunctionType, types.BuiltinFunctionType)):
         return function
     kind = type(function)

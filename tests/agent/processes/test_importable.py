@@ -36,6 +36,10 @@ class BringsItself:
         return int, ()
 
 
+static_in_c = str.maketrans
+static_in_c.__module__ = __name__  # as torch says of torch.ones and its like
+
+
 def plain():
     """Do nothing."""
 
@@ -75,6 +79,9 @@ def local():
         BringsItself(),
         len,
         math.sqrt,
+        static_in_c,
+        dict.fromkeys,
+        "word".upper,
         operator.itemgetter(1),
         dict,
     ],
