@@ -132,7 +132,8 @@ class ErrorHandler:
         try:
             write_error_file(path, data)
         except (OSError, ValueError) as error:  # a full disk must not hide the exception itself
-            print(f"{path}: the error file can't be written: {error}", file=sys.stderr)
+            reason = getattr(error, "strerror", None) or error  # not the file that is moved there
+            print(f"{path}: the error file can't be written: {reason}", file=sys.stderr)
 
 
 def sentence_of(error: BaseException) -> str:

@@ -83,7 +83,8 @@ def test_a_directory_that_is_gone_does_not_hide_the_exception(monkeypatch, capsy
 
     get_error_handler().record_exception(ValueError("boom"))
 
-    assert "/nowhere/error.json: the error file can't be written" in capsys.readouterr().err
+    said = capsys.readouterr().err.splitlines()
+    assert "/nowhere/error.json: the error file can't be written: No such file or directory" in said
 
 
 def test_a_program_without_standard_error_is_recorded_too(error_file, monkeypatch):

@@ -170,7 +170,7 @@ def python(folder, program, *args, **environment):
     """Run a program that launches functions of its own."""
     path = folder / "program.py"
     path.write_text(textwrap.dedent(program))
-    search_path = os.pathsep.join([str(folder), os.path.dirname(__file__)])
+    search_path = os.pathsep.join([str(folder), os.path.dirname(ending_functions.__file__)])
     return subprocess.run(
         [sys.executable, path, *map(str, args)],
         env={**os.environ, "PYTHONPATH": search_path, **environment},
