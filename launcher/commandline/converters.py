@@ -78,10 +78,12 @@ def parse_count(text: str) -> int:
     """Return a whole number from 0.
 
     Raises:
-        ValueError: It is none.
+        ValueError: It is none, or has too many digits.
     """
     number = _whole(text)
     if number is None or number < 0:
+        if text.strip().isdecimal():
+            raise ValueError(f"give a whole number of at most {_MAX_DIGITS} digits")
         raise ValueError("give a whole number, 0 or more")
     return number
 

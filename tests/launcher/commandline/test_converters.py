@@ -41,6 +41,20 @@ def test_seconds_may_have_a_fraction(text, expected):
     assert expected == parsing.seconds(zero=True)(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("-1", "give a whole number, 0 or more"),
+        ("1.0", "give a whole number, 0 or more"),
+        ("9223372036854775807", "give a whole number of at most 9 digits"),
+    ],
+)
+def test_a_count_says_what_it_takes(text, sentence):
+    """A number that is whole is not told to be whole."""
+    with pytest.raises(ValueError, match=f"^{sentence}$"):
+        parsing.parse_count(text)
+
+
 @pytest.mark.parametrize("text", ["nan", "-inf", "-1", "1s", ""])
 def test_seconds_are_finite(text):
     """A deadline that never comes, or is no number, is refused."""
