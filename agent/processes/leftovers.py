@@ -9,6 +9,7 @@ with the last process that needs them, but on a busy machine may still be starti
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -27,10 +28,8 @@ _MAX_NAMED = 8
 _MAX_COMMAND = 80
 _MAX_FILE_BYTES = 1 << 17
 _READ_S = 0.5
-_HELPERS = (
-    b"from multiprocessing.resource_tracker import ",
-    b"from multiprocessing.forkserver import ",
-)
+_TRACKER = b"from multiprocessing.resource_tracker import "
+_FORK_SERVER = b"from multiprocessing.forkserver import "
 
 
 class ProcessNames:
@@ -55,11 +54,14 @@ class ProcessNames:
     def helpers_among(self, processes: Iterable[Process]) -> set[int]:
         """Return the ids of those processes that serve ``multiprocessing``."""
         reader = LeftFileReader(_READ_S)
-        lines = {
-            each.pid: reader.read_beginning(f"/proc/{each.pid}/cmdline", _MAX_FILE_BYTES).text
+        # What a fork server has forked bears its command; a daemon has a session of its own.
+        sessions = {*self._ranks, os.getsid(0)}
+        return {
+            each.pid
             for each in processes
+            if _TRACKER in (line := _command_line(each, reader))
+            or (_FORK_SERVER in line and each.session in sessions)
         }
-        return {pid for pid, line in lines.items() if any(helper in line for helper in _HELPERS)}
 
     def describe(self, processes: Sequence[Process]) -> str:
         """Return what is known about processes, the first few of them by name."""
@@ -82,6 +84,10 @@ class ProcessNames:
         if not found.get(MARK_VARIABLE.encode(), b"").endswith(self._mark.encode()):
             return ""  # a launcher in a worker has given it another rank
         return found.get(b"RANK", b"").decode(errors="replace")
+
+
+def _command_line(process: Process, reader: LeftFileReader) -> bytes:
+    return reader.read_beginning(f"/proc/{process.pid}/cmdline", _MAX_FILE_BYTES).text
 
 
 def let_live(processes: Iterable[Process], names: ProcessNames) -> bool:

@@ -80,6 +80,18 @@ def test_a_helper_of_multiprocessing_is_not_worth_a_word(shells, ear, caplog, he
     assert worker_kit.all_end(pidfds)
 
 
+def test_a_daemon_that_a_fork_server_forked_is_named(shells, ear, caplog):
+    """It bears the command of the fork server, which is not worth a word, but is no helper."""
+    program = "sleep 1000; : from multiprocessing.forkserver import main"
+    shells(f"setsid sh -c 'echo $$ > {ear.path}; {program}' & exit 0").wait()
+    (pid,) = ear.hear()
+    pidfds = worker_kit.hold(pid)
+    os.killpg(int(pid), signal.SIGKILL)
+
+    assert f"pid {pid} (sh -c " in caplog.text
+    assert worker_kit.all_end(pidfds)
+
+
 def test_many_leftovers_take_a_few_lines(shells, ear, caplog):
     """All live on."""
     context = shells(
