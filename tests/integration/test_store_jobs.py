@@ -202,6 +202,7 @@ if os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
     assert (1 - restarts, HELLOS * restarts) == (code, sorted(out.splitlines()))
     assert "the process that serves the workers' store" in err
     assert "was killed by SIGKILL" in err
+    assert "rank -1" not in err
 
 
 def test_a_store_that_dies_while_its_node_waits_for_others_is_missed(elrun, script):
