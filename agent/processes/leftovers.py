@@ -60,7 +60,7 @@ class ProcessNames:
             each.pid
             for each in processes
             if _TRACKER in (line := _command_line(each, reader))
-            or (_FORK_SERVER in line and each.session in sessions)
+            or (_FORK_SERVER in line and _session_of(each) in sessions)
         }
 
     def describe(self, processes: Sequence[Process]) -> str:
@@ -84,6 +84,14 @@ class ProcessNames:
         if not found.get(MARK_VARIABLE.encode(), b"").endswith(self._mark.encode()):
             return ""  # a launcher in a worker has given it another rank
         return found.get(b"RANK", b"").decode(errors="replace")
+
+
+def _session_of(process: Process) -> int:
+    """Return the session that a process is in now; it may have changed since it was found."""
+    try:
+        return os.getsid(process.pid)
+    except ProcessLookupError:
+        return process.session
 
 
 def _command_line(process: Process, reader: LeftFileReader) -> bytes:

@@ -80,10 +80,12 @@ def test_a_helper_of_multiprocessing_is_not_worth_a_word(shells, ear, caplog, he
     assert worker_kit.all_end(pidfds)
 
 
-def test_a_daemon_that_a_fork_server_forked_is_named(shells, ear, caplog):
+def test_a_daemon_that_a_fork_server_forked_is_named(shells, ear, caplog, tmp_path):
     """It bears the command of the fork server, which is not worth a word, but is no helper."""
-    program = "sleep 1000; : from multiprocessing.forkserver import main"
-    shells(f"setsid sh -c 'echo $$ > {ear.path}; {program}' & exit 0").wait()
+    detached = tmp_path / "detached"
+    program = f"echo $$ > {ear.path}; sleep 1000; : from multiprocessing.forkserver import main"
+    daemon = f"setsid sh -c 'touch {detached}; {program}' & "
+    shells(daemon + f"until [ -e {detached} ]; do sleep 0.02; done; exit 0").wait()
     (pid,) = ear.hear()
     pidfds = worker_kit.hold(pid)
     os.killpg(int(pid), signal.SIGKILL)
