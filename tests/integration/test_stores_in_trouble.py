@@ -43,13 +43,14 @@ def _etcd():
 def _agents(elrun, script, tmp_path):
     """Return what starts two agents, each with a pipe that lets its worker go on."""
 
-    def start(*meeting, code=0):
+    def start(*meeting, code=0, first_hosts=False):
         path, jobs, pipes = script(STEP_BY_STEP), [], []
         for number in range(2):
             pipes.append(tmp_path / f"go{number}")
             os.mkfifo(pipes[-1])
             env = {"GO": str(pipes[-1]), "CODE": str(code)}
-            jobs.append(elrun(*meeting, "--rdzv-id", "job", "--nnodes", 2, path, env=env))
+            host = ["--rdzv-conf", f"is_host={number == 0}"] if first_hosts else []
+            jobs.append(elrun(*meeting, *host, "--rdzv-id", "job", "--nnodes", 2, path, env=env))
         for job in jobs:
             job.wait_for_line("begun")
         return jobs, pipes
@@ -97,7 +98,8 @@ def test_an_etcd_that_has_space_again_is_used_again(agents, etcd):
 
 def test_a_store_that_is_gone_takes_no_success_away(agents, vacant_endpoint):
     """The node that hosts it is killed; the other one's worker ends well all the same."""
-    jobs, pipes = agents("--rdzv-backend", "c10d", "--rdzv-endpoint", vacant_endpoint)
+    meeting = ["--rdzv-backend", "c10d", "--rdzv-endpoint", vacant_endpoint]
+    jobs, pipes = agents(*meeting, first_hosts=True)
     jobs[0].signal(signal.SIGSTOP)
     pipes[1].write_text("on")
     for line in jobs[1].process.stderr:

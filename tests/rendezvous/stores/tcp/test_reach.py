@@ -12,6 +12,7 @@ from elrun.rendezvous.api.handler import VerdictKind
 from elrun.rendezvous.api.parameters import RendezvousParameters
 from elrun.rendezvous.backends.registry import get_rendezvous_handler
 from elrun.rendezvous.errors import RendezvousClosedError, RendezvousConnectionError
+from elrun.rendezvous.liveness.spare_watch import Bystander
 from elrun.rendezvous.network.addresses import Endpoint
 from elrun.rendezvous.node.store_session import Access
 from elrun.rendezvous.protocol.keys import RunKeys
@@ -430,7 +431,7 @@ def test_workers_find_torchs_log_level_as_the_user_left_it(said, expected, monke
     assert [expected, expected] == printed.split()
 
 
-def test_a_newcomer_is_told_the_end_before_the_host_leaves(port, reach):
+def test_a_newcomer_is_told_the_end_before_the_host_leaves(port, monkeypatch):
     """Over a real store, too: a spare of a job that ends exits as one that was not needed."""
     endpoint = f"{HERE}:{port}"
     nodes = [node(endpoint), node(endpoint)]
@@ -438,9 +439,15 @@ def test_a_newcomer_is_told_the_end_before_the_host_leaves(port, reach):
     for joining in joins:
         joining.result(PATIENCE_S)
     spare = node(endpoint)
+    stands_by, await_verdict = threading.Event(), Bystander.await_verdict
+
+    def await_verdict_and_tell(*args):
+        stands_by.set()
+        return await_verdict(*args)
+
+    monkeypatch.setattr(Bystander, "await_verdict", await_verdict_and_tell)
     joining = spare.join()
-    seated = RunKeys("run").round(1).node(0)
-    assert reach(is_host=False).store.wait([seated], PATIENCE_S)
+    assert stands_by.wait(PATIENCE_S)
     for each in nodes:
         each.handler.arrive()
     verdicts = [each.await_verdict().kind for each in nodes]
