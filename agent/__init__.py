@@ -43,7 +43,7 @@ _HOME_OF = {
     "construct_and_record_rdzv_event": ".events.model",
     "create_healthcheck_server": ".monitoring.health",
     "get_error_handler": ".failures.record",
-    "get_logging_handler": ".events.model",
+    "get_logging_handler": ".events.handlers",
     "prof": ".metrics",
     "publish_metric": ".metrics",
     "put_metric": ".metrics",

@@ -31,6 +31,19 @@ log = logging.getLogger(__name__)
 _LEAVE_TIMEOUT_S = 10.0
 _STANDARD_ERROR = 2
 
+# What a worker group's spec has from the config under the same name.
+_OF_BOTH = (
+    "role",
+    "max_restarts",
+    "monitor_interval",
+    "local_addr",
+    "event_log_handler",
+    "numa_options",
+    "duplicate_stdout_filters",
+    "duplicate_stderr_filters",
+    "virtual_local_rank",
+)
+
 
 class elastic_launch:  # noqa: N801  the name that torch's users know
     """Launches workers on this node, together with the other nodes that launch the same.
@@ -205,21 +218,13 @@ def _compose(
     master_addr, master_port = _fixed_master(parameters)
     handler = get_rendezvous_handler(parameters)
     spec = WorkerSpec(
-        role=config.role,
         local_world_size=config.nproc_per_node,
         entrypoint=entrypoint,
         args=tuple(args),
         rdzv_handler=handler,
-        max_restarts=config.max_restarts,
-        monitor_interval=config.monitor_interval,
         master_addr=master_addr,
         master_port=master_port,
-        local_addr=config.local_addr,
-        event_log_handler=config.event_log_handler,
-        numa_options=config.numa_options,
-        duplicate_stdout_filters=config.duplicate_stdout_filters,
-        duplicate_stderr_filters=config.duplicate_stderr_filters,
-        virtual_local_rank=config.virtual_local_rank,
+        **{name: getattr(config, name) for name in _OF_BOTH},
     )
     agent = LocalElasticAgent(
         spec,

@@ -2,21 +2,14 @@
 
 from ...rendezvous.lazy import names_elsewhere
 
-_HOME_OF = dict.fromkeys(
-    (
-        "Event",
-        "EventMetadataValue",
-        "EventSource",
-        "NodeState",
-        "RdzvEvent",
-        "close",
-        "construct_and_record_rdzv_event",
-        "get_logging_handler",
-        "record",
-        "record_rdzv_event",
-    ),
-    ".model",
+_OF_THE_MODEL = (
+    "Event EventMetadataValue EventSource NodeState RdzvEvent close "
+    "construct_and_record_rdzv_event record record_rdzv_event"
 )
+_HOME_OF = {
+    "get_logging_handler": ".handlers",
+    **dict.fromkeys(_OF_THE_MODEL.split(), ".model"),
+}
 
 __all__ = sorted(_HOME_OF)  # noqa: PLE0605  one list of names, not two
 

@@ -16,20 +16,7 @@ import traceback
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from .handlers import close_recorder, get_logging_handler, recorder_of
-
-__all__ = [
-    "Event",
-    "EventMetadataValue",
-    "EventSource",
-    "NodeState",
-    "RdzvEvent",
-    "close",
-    "construct_and_record_rdzv_event",
-    "get_logging_handler",
-    "record",
-    "record_rdzv_event",
-]
+from .handlers import close_recorder, recorder_of
 
 EventMetadataValue = str | int | float | bool | None
 

@@ -100,7 +100,7 @@ class Endings:
 
         written = self.error_file_times(running, BEFORE_SIGNAL_S)
         for local_rank, process in running.items():
-            # One that left its error file already is failing by itself, and only slow to end.
+            # A worker that has left its error file already fails by itself, and only ends slowly.
             if not written[local_rank] and local_rank not in self._blamed:
                 disposition = disposition_of(process.pid, death_signal)
                 if not process.look():

@@ -28,7 +28,7 @@ _NOTICE_S = 5.0
 
 
 class OtherNode:
-    """Another node than that of rank 0: connects to it, as soon as it is there.
+    """Connects a node of another rank to the master, node rank 0, as soon as that listens.
 
     Args:
         endpoint: The master's address and port.

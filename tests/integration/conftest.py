@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from elrun.rendezvous.network.ports import PortClaim
 from elrun.rendezvous.stores.etcd.server import EtcdServer
+from network_kit import why_no_namespaces
 
 TOKEN = "ELRUN_TEST_JOB"
 HERE = Path(__file__).parent
@@ -156,3 +157,10 @@ def _meeting(request, vacant_endpoint):
     else:
         with EtcdServer(v2=request.param == "etcd-v2") as server:
             yield request.param, server.get_endpoint()
+
+
+@pytest.fixture(scope="module", name="_namespaces")
+def _need_namespaces():
+    reason = why_no_namespaces()
+    if reason:
+        pytest.skip(reason)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from elrun.rendezvous.stores.etcd.server import _find_binary
 from journal_kit import read_steps
-from network_kit import Network, why_no_namespaces
+from network_kit import Network
 
 pytestmark = pytest.mark.integration
 
@@ -84,13 +84,6 @@ def are_stopped(workers):
         ended += select.select([pidfd], [], [], max(0.0, deadline - time.monotonic()))[0]
         os.close(pidfd)
     return ended == workers
-
-
-@pytest.fixture(scope="module", name="_namespaces")
-def _need_namespaces():
-    reason = why_no_namespaces()
-    if reason:
-        pytest.skip(reason)
 
 
 @pytest.fixture(name="hosts")

@@ -3,7 +3,7 @@
 import signal
 
 import pytest
-from network_kit import Network, why_no_namespaces
+from network_kit import Network
 
 pytestmark = pytest.mark.integration
 
@@ -15,13 +15,6 @@ sys.stdout.flush()
 signal.pause()
 """
 PORT = "29500"
-
-
-@pytest.fixture(scope="module", name="_namespaces")
-def _need_namespaces():
-    reason = why_no_namespaces()
-    if reason:
-        pytest.skip(reason)
 
 
 @pytest.fixture(name="hosts")
