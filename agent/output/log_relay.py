@@ -95,7 +95,10 @@ class LogRelay(logging.Handler):
 
     def _run(self) -> None:
         while (record := self._next()) is not None:
-            self._logger.callHandlers(record)  # it raises nothing, as logging has it
+            try:
+                self._logger.callHandlers(record)
+            except Exception:  # noqa: BLE001  a program's own handler; logging says so its own way
+                self.handleError(record)
             with self._changed:
                 if self._waiting:  # else nobody waits for the rest any more
                     self._waiting.popleft()

@@ -58,7 +58,7 @@ class OutputPump:
     """The pipes of one attempt's workers, and the thread that empties them.
 
     Args:
-        dest: Where each stream goes; `logs.route_of` says how it is read.
+        dest: Where each stream goes; `specs.route_of` says how it is read.
         nprocs: Number of workers.
         prefixes: What stands before each line of a worker, by local rank; else ``[<name><rank>]:``.
         name: What the workers are called: their role.

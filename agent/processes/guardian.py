@@ -81,7 +81,7 @@ class Guardian:
 
         Args:
             pid: The worker's process id, which is its session id as well.
-            start: Its start time, see `descendants.Process`.
+            start: Its start time, see `process_tree.Process`.
         """
         self.family.add(pid, start)
         self._tell(_WATCH + b"%d %d\n" % (pid, start))
@@ -91,7 +91,7 @@ class Guardian:
 
         Args:
             pid: The process id, which is its session id as well.
-            start: Its start time, see `descendants.Process`.
+            start: Its start time, see `process_tree.Process`.
         """
         self.family.add_helper(pid)
         self._tell(_WATCH + b"%d %d\n" % (pid, start))

@@ -65,7 +65,7 @@ class Timer:
 
     Args:
         request: Who set it.
-        process_start: When the process started that set it, see `descendants.Process`.
+        process_start: When the process started that set it, see `process_tree.Process`.
         set_at: When the request was read, by the monotonic clock.
         expires_at: When it expires, by the same clock.
     """

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 from ..api.handler import (
     NodeProfile,
@@ -150,7 +149,7 @@ class PolledRounds(RoundHandler):
             self.conclude(Verdict(VerdictKind.DONE))
             return
         threading.Thread(
-            target=self._await_others, args=(store,), name="elrun-barrier", daemon=True
+            target=self._await_others, args=(info,), name="elrun-barrier", daemon=True
         ).start()
 
     def publish(self, outcome: bytes) -> None:
@@ -159,10 +158,11 @@ class PolledRounds(RoundHandler):
     def collect(self, timeout_s: float) -> Sequence[bytes | None]:  # noqa: ARG002  see publish
         return ()
 
-    def _await_others(self, store: Any) -> None:
+    def _await_others(self, info: RendezvousInfo) -> None:
         try:
-            store.get(_ALL_ARRIVED_KEY)
+            info.store.get(_ALL_ARRIVED_KEY)
         except Exception:  # noqa: BLE001  a foreign store's; the agent's own time-out ends the wait
             return
-        self.conclude(Verdict(VerdictKind.DONE))
-        self._wake()
+        if self._info is info:  # else a later round runs, whose end this is not
+            self.conclude(Verdict(VerdictKind.DONE))
+            self._wake()

@@ -148,9 +148,11 @@ class MasterNode:
 
     def _miss(self, rank: int, host: str) -> None:
         """Tell of a node that is gone, by a thread: the server's must not wait for the store."""
-        threading.Thread(
+        thread = threading.Thread(
             target=self.on_loss, args=(rank, host), name="elrun-master-loss", daemon=True
-        ).start()
+        )
+        with contextlib.suppress(RuntimeError):  # no thread can be had: the heartbeat misses it
+            thread.start()
 
     def _look_for_another(self, is_alone: threading.Event) -> None:
         """Find out whether the master's address leads to another node that has rank 0, too.
@@ -160,6 +162,8 @@ class MasterNode:
         pause_s, refused_since = _FIRST_PAUSE_S, None
         while not is_alone.is_set():
             refusal = self._ask_for_another(self._endpoint.host, _HANDSHAKE_S)
+            if is_alone.is_set():  # all nodes have come meanwhile
+                return
             refused_since = None if refusal is None else refused_since or self._clock()
             lasts_s = 0.0 if refused_since is None else self._clock() - refused_since
             if refusal is not None and lasts_s >= 2 * self._timing.patience_s:

@@ -154,7 +154,7 @@ class StoreClient:
         return [value or b"" for value in pending.parts]
 
     def tell(self, key: str, hear: Callable[[Told], None]) -> None:
-        """Have ``hear`` called with a value once it is there; see ``telling.tell``."""
+        """Have ``hear`` called with a value once it is there; see ``notify.tell``."""
         try:
             self._begin(Wait((key,)), hear)
         except RendezvousConnectionError as error:
@@ -204,18 +204,20 @@ class StoreClient:
 
     def _read(self) -> None:
         frames = FrameReader(MAX_FRAME_BYTES)
-        reason = "its host has closed the connection"
+        reason = "a fault in its reader"
         try:
             while data := self._connection.recv(_READ_BYTES):
                 for message in frames.feed(data):
                     self._take(read_answer(message))
+            reason = "its host has closed the connection"
         except WireError as error:
             reason = f"what it sends is not understood: {error}"
-        except OSError:
-            pass  # shut down from this side, or reset: who waits is told the same
-        self._lose(reason)
-        with self._sending:  # lest another thread sends to what its number is by then
-            self._connection.close()
+        except OSError:  # shut down from this side, or reset
+            reason = "its host has closed the connection"
+        finally:  # whatever ended the reader, nobody waits for it any more
+            self._lose(reason)
+            with self._sending:  # lest another thread sends to what its number is by then
+                self._connection.close()
 
     def _take(self, answer: Answer) -> None:
         with self._lock:

@@ -178,8 +178,10 @@ class StoreServer:
         with contextlib.suppress(Empty):
             while True:
                 command, is_done = self._commands.get_nowait()
-                command()
-                is_done.set()
+                try:
+                    command()
+                finally:
+                    is_done.set()
 
     def _due_in_s(self, now: float) -> float | None:
         waiting = [*self._strangers.values(), *self._pressed.values()]
@@ -240,8 +242,12 @@ class StoreServer:
         self._count += 1
         connection.setblocking(False)
         client = _Client(connection, self._count, name, self._clock() + self._limits.hello_s)
+        try:
+            self._selector.register(connection, selectors.EVENT_READ, client)
+        except OSError:  # the system watches no more: this one client does without
+            connection.close()
+            return
         self._clients[client.number] = self._strangers[client.number] = client
-        self._selector.register(connection, selectors.EVENT_READ, client)
 
     # Clients.
 

@@ -1,9 +1,9 @@
-"""The rendezvous over torch's TCPStore, which the node at the endpoint hosts.
+"""Reaches torch's TCPStore: the node at the endpoint hosts it, the others connect.
 
-The only module that imports torch, and it does so when a store is reached, not before. Torch's own
-way to connect is to retry for as long as it is told, with a warning each time, and to be stuck for
-good with a server that takes the connection and says nothing. So the endpoint is tried by plain
-connections first, and then one thread connects while another watches the time.
+The only module of an agent that imports torch, and it does so when a store is reached, not before.
+Torch's own way to connect is to retry for as long as it is told, with a warning each time, and to
+be stuck for good with a server that takes the connection and says nothing. So the endpoint is tried
+by plain connections first, and then one thread connects while another watches the time.
 """
 
 from __future__ import annotations
@@ -271,7 +271,11 @@ class Reach:
             lambda: first.pop() if first else self._client(tcp_store, address, port),
             watch=AnswerWatch((address, port), str(self._endpoint), self._patience_s),
         )
-        stranger = stranger_in(store, self._run_id) if self._run_id else None
+        try:
+            stranger = stranger_in(store, self._run_id) if self._run_id else None
+        except RendezvousConnectionError:
+            store.close()  # its watch would look on for ever
+            raise
         if stranger is not None:
             return Neighbour(store, stranger)
         return Connection(store, self._own_address(), open_aside=store.aside)

@@ -143,7 +143,7 @@ class TcpStore:
         return outcome
 
     def tell(self, key: str, hear: Callable[[Told], None]) -> None:
-        """Have ``hear`` called with a value once it is there; see ``telling.tell``."""
+        """Have ``hear`` called with a value once it is there; see ``notify.tell``."""
         self._waits.begin([key]).subscribe(
             lambda outcome: hear(outcome if isinstance(outcome, RendezvousError) else outcome[0])
         )
