@@ -25,6 +25,7 @@ from .plan.config import LaunchConfig
 
 if TYPE_CHECKING:
     from ..agent.monitoring.health import HealthCheckServer
+    from ..agent.system.signals import Handler
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +81,8 @@ def launch_agent(
     entrypoint: Callable[..., Any] | str | None,
     args: list[Any],
     health_check_server: HealthCheckServer | None = None,
+    *,
+    signal_handler_afterwards: Handler | None = None,
 ) -> dict[int, Any]:
     """Run an agent until the job has ended.
 
@@ -88,6 +91,8 @@ def launch_agent(
         entrypoint: A function, or a command.
         args: What it is called with, the same for every worker.
         health_check_server: See ``elastic_launch``.
+        signal_handler_afterwards: What handles the job's ending signals from the moment when the
+            agent no longer does; by default what handled them before.
 
     Returns:
         What the function returned on each of this node's workers, by global rank.
@@ -110,7 +115,19 @@ def launch_agent(
             config.logs_specs = config.logs_specs.for_one_job()
         if callable(entrypoint):
             _require_sendable(entrypoint, config.start_method)
-        handler, agent = _compose(config, entrypoint, args, health_check_server)
+        handler, spec = _compose(config, entrypoint, args)
+        agent = LocalElasticAgent(
+            spec,
+            config.logs_specs,
+            start_method=config.start_method,
+            log_line_prefix_template=config.log_line_prefix_template,
+            exit_barrier_timeout=config.exit_barrier_timeout,
+            shutdown_timeout=config.shutdown_timeout,
+            health_check_server=health_check_server,
+            signals_to_handle=config.signals_to_handle,
+            signal_handler_afterwards=signal_handler_afterwards,
+            preload=config.preload,
+        )
     except UsageError:
         raise
     except ValueError as error:
@@ -193,8 +210,7 @@ def _compose(
     config: LaunchConfig,
     entrypoint: Callable[..., Any] | str | None,
     args: list[Any],
-    health_check_server: HealthCheckServer | None,
-) -> tuple[RendezvousHandler, LocalElasticAgent]:
+) -> tuple[RendezvousHandler, WorkerSpec]:
     if not config.run_id and config.min_nodes > 1:
         raise ValueError("run_id: the nodes of a job find each other by it; give all the same one")
     if not config.run_id and config.max_nodes > 1:
@@ -226,18 +242,7 @@ def _compose(
         master_port=master_port,
         **{name: getattr(config, name) for name in _OF_BOTH},
     )
-    agent = LocalElasticAgent(
-        spec,
-        config.logs_specs,
-        start_method=config.start_method,
-        log_line_prefix_template=config.log_line_prefix_template,
-        exit_barrier_timeout=config.exit_barrier_timeout,
-        shutdown_timeout=config.shutdown_timeout,
-        health_check_server=health_check_server,
-        signals_to_handle=config.signals_to_handle,
-        preload=config.preload,
-    )
-    return handler, agent
+    return handler, spec
 
 
 def _secret() -> dict[str, Any]:

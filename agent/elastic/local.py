@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from ..monitoring.watchdog import Watchdog
     from ..preload.preload import Preloading
     from ..processes.executor import Executor
+    from ..system.signals import Handler
 
 log = logging.getLogger(__name__)
 
@@ -76,6 +77,8 @@ class LocalElasticAgent(SimpleElasticAgent):
             what ``TORCHELASTIC_UNINTERRUPTIBLE_STATE_TIMEOUT`` says. 0: for ever.
         signals_to_handle: Names of the signals that end the job; by default what
             ``TORCHELASTIC_SIGNALS_TO_HANDLE`` says, else SIGTERM, SIGINT, SIGHUP and SIGQUIT.
+        signal_handler_afterwards: What handles these signals once the agent no longer does; by
+            default what handled them before.
         environ: The agent's environment; by default that of this process.
         preload: Modules that a process imports beforehand, from which workers are forked.
     """
@@ -92,6 +95,7 @@ class LocalElasticAgent(SimpleElasticAgent):
         uninterruptible_state_timeout: float | None = None,
         *,
         signals_to_handle: str = "",
+        signal_handler_afterwards: Handler | None = None,
         environ: Mapping[str, str] | None = None,
         preload: Sequence[str] = (),
     ) -> None:
@@ -102,7 +106,7 @@ class LocalElasticAgent(SimpleElasticAgent):
         self._hostname = os.uname().nodename
         self._wake = Wakeup()
         wanted = signals_to_handle or self._environ.get(SIGNALS_TO_HANDLE) or DEFAULT_SIGNALS
-        self._inbox = SignalInbox(wanted, self._wake)
+        self._inbox = SignalInbox(wanted, self._wake, handler_afterwards=signal_handler_afterwards)
         self._guardian: Guardian | None = None
         self._modules = tuple(preload)
         self._preloading: Preloading | None = None

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+Handler = Callable[[int, FrameType | None], None]
+"""What Python calls at a signal, with its number."""
+
 DEFAULT_SIGNALS = "SIGTERM,SIGINT,SIGHUP,SIGQUIT"
 
 HURRY_AFTER_S = 0.5
@@ -95,14 +98,21 @@ class SignalInbox:
         names: Comma-separated names of the signals to take.
         wake: What to notify when one arrives; closed at the end, when no signal writes to it.
         clock: A monotonic clock, in seconds.
+        handler_afterwards: What handles the signals that were taken from their default or from
+            another handler, once the context is left; by default what handled them before.
     """
 
     def __init__(
-        self, names: str, wake: Wakeup, clock: Callable[[], float] = time.monotonic
+        self,
+        names: str,
+        wake: Wakeup,
+        clock: Callable[[], float] = time.monotonic,
+        handler_afterwards: Handler | None = None,
     ) -> None:
         self._signals = parse_signals(names)
         self._wake = wake
         self._clock = clock
+        self._handler_afterwards = handler_afterwards
         self._urgent = Wakeup()
         self._first: tuple[signal.Signals, float] | None = None
         self._taken = False
@@ -149,11 +159,16 @@ class SignalInbox:
             return
         if self._previous:
             signal.set_wakeup_fd(self._previous_fd)
-            for number, handler in self._previous.items():
-                signal.signal(number, signal.SIG_DFL if handler is None else handler)
+            for number, previous in self._previous.items():
+                signal.signal(number, self._next_handler(number, previous))
             self._previous.clear()
         self._urgent.close()
         self._wake.close()
+
+    def _next_handler(self, number: signal.Signals, previous: Any) -> Any:
+        if self._handler_afterwards is None or previous is signal.SIG_IGN:
+            return signal.SIG_DFL if previous is None else previous
+        return previous if number is signal.SIGCHLD else self._handler_afterwards
 
     @property
     def urgent_fd(self) -> int:

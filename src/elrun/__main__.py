@@ -30,8 +30,8 @@ class _SignalsAroundTheAgent:
     """
 
     def __init__(self) -> None:
-        self._is_over = False
         self._previous: dict[int, Any] = {}
+        self._is_looking = False
 
     def take(self) -> None:
         """Handle what ends this process before an agent does."""
@@ -39,16 +39,11 @@ class _SignalsAroundTheAgent:
         import signal  # noqa: PLC0415  this module's import stays free
 
         others = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT) if os.getpid() == 1 else ()
-        self._handle(signal.SIGINT, *others)
-
-    def _handle(self, *numbers: int) -> None:
-        import signal  # noqa: PLC0415
-
-        for number in numbers:
+        for number in (signal.SIGINT, *others):
             current = signal.getsignal(number)
             if current in (signal.SIG_DFL, signal.default_int_handler):  # else it is ignored
                 self._previous[number] = current
-                signal.signal(number, self._end)
+                signal.signal(number, _leave)
 
     def leave_all_but(self, names: str) -> None:
         """Give back the signals that the agent will not handle."""
@@ -63,17 +58,21 @@ class _SignalsAroundTheAgent:
         """Let signals change nothing any more."""
         import signal  # noqa: PLC0415
 
-        self._is_over = True
-        self._handle(signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+            if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler, _leave):
+                signal.signal(number, self.end_if_nobody_reads)
 
-    def _end(self, number: int, _frame: FrameType | None) -> None:
-        if not self._is_over:
-            _leave(number)
-        if not _is_console_ready(_LAST_WORDS_S):  # the report is being written, and nobody reads it
+    def end_if_nobody_reads(self, number: int, _frame: FrameType | None) -> None:
+        """Handle a signal after the agent: end this process only if its report can't be written."""
+        if self._is_looking:  # signals that come fast must not pile this up on the stack
+            return
+        self._is_looking = True
+        if not _is_console_ready(_LAST_WORDS_S):
             os._exit(128 + number)
+        self._is_looking = False
 
 
-def _leave(number: int) -> NoReturn:
+def _leave(number: int, _frame: FrameType | None = None) -> NoReturn:
     # All that is imported here has been imported whole before the handler stood: it may run in the
     # middle of any import.
     import signal  # noqa: PLC0415
@@ -125,7 +124,7 @@ def main() -> NoReturn:
     ) -> dict[int, Any]:
         signals.leave_all_but(config.signals_to_handle)
         try:
-            return _launch(config, entrypoint, args)
+            return _launch(config, entrypoint, args, signals.end_if_nobody_reads)
         finally:
             signals.ignore()
 
@@ -136,7 +135,10 @@ def main() -> NoReturn:
 
 
 def _launch(
-    config: LaunchConfig, entrypoint: Callable[..., Any] | str, args: list[Any]
+    config: LaunchConfig,
+    entrypoint: Callable[..., Any] | str,
+    args: list[Any],
+    handler_afterwards: Callable[[int, FrameType | None], None],
 ) -> dict[int, Any]:
     from .agent.system.prctl import OrphanAdoption  # noqa: PLC0415  `--help` needs none
     from .launcher.launch import launch_agent  # noqa: PLC0415
@@ -144,7 +146,7 @@ def _launch(
     OrphanAdoption.of_this_process().is_of_agent_alone = True
     gc.freeze()
     gc.enable()
-    return launch_agent(config, entrypoint, args)
+    return launch_agent(config, entrypoint, args, signal_handler_afterwards=handler_afterwards)
 
 
 if __name__ == "__main__":

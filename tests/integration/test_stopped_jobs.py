@@ -112,6 +112,22 @@ def test_the_deadline_stands_however_often_it_is_told(elrun, script):
     assert "SIGTERM did not end all in 2 s" in err
 
 
+@pytest.mark.parametrize("later", [TERM, INT, HUP])
+def test_a_flood_of_signals_does_not_cut_the_report_off(elrun, script, later):
+    """From the first signal on the agent handles them, and after it what lets the report end."""
+    job = elrun("--standalone", script(SAVES), 0)
+    job.wait_for_line("ready")
+
+    job.signal(TERM)
+    job.wait_for_line("told")
+    while job.process.poll() is None:
+        job.signal(later)
+        pause(0.0001)
+
+    code, _, err = job.finish()
+    assert (143, "stopped by SIGTERM; none of its workers is left" in err) == (code, True), err
+
+
 SAVES_AND_FAILS = f"""
 import os
 if os.environ["RANK"] == "1":
