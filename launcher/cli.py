@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from .commandline.arguments import Refusal
 from .commandline.environment import Environment
 from .commandline.parse import Answered, parse
-from .plan.config import LaunchConfig
 from .plan.plan import Plan, compose
 from .terminal.console import Console, logging_to, printable
 from .terminal.exit_codes import ExitCode, exit_code_of_signal, exit_code_of_worker
 
 if TYPE_CHECKING:
     from ..agent.failures.failure import ChildFailedError
+    from .launch import Launch
 
 _RECORD_S = 2.0
 _LAST_WORDS_S = 1.0
 """How long elrun, told to stop, waits for a console that takes nothing."""
-
-Launch = Callable[[LaunchConfig, Callable[..., Any] | str, list[Any]], object]
 
 
 def main(args: list[str] | None = None) -> None:
@@ -92,34 +89,20 @@ def _run(
         _leave_record(refusal)
         console.say(str(refusal))
         return _End(ExitCode.BAD_USAGE, refusal)
-    for notice in (*notices, *plan.notices):
+    for notice in notices:
         console.say(notice)
-    with logging_to(console, environment.log_level):
-        if plan.program.is_on_input:
-            return _launch_from_stdin(plan, console, launch)
-        return _launch(plan, console, launch)
+    return _launch(plan, environment, console, launch)
 
 
-def _launch_from_stdin(plan: Plan, console: Console, launch: Launch | None) -> _End:
-    from .plan.stdin_script import script_for_each_worker  # noqa: PLC0415  few scripts stand there
-
-    try:
-        with script_for_each_worker(console):
-            return _launch(plan, console, launch)
-    except Refusal as refusal:
-        console.say(str(refusal))
-        return _End(ExitCode.BAD_USAGE, refusal)
-
-
-def _launch(plan: Plan, console: Console, launch: Launch | None) -> _End:
+def _launch(plan: Plan, environment: Environment, console: Console, launch: Launch | None) -> _End:
     from ..agent.failures.failure import ChildFailedError  # noqa: PLC0415  `--help` needs none of them
     from ..agent.system.signals import SignalException  # noqa: PLC0415
     from ..agent.workers.worker import UsageError  # noqa: PLC0415
     from ..rendezvous.errors import RendezvousError  # noqa: PLC0415
-    from .launch import launch_agent  # noqa: PLC0415
+    from .launch import launch_agent, launch_plan  # noqa: PLC0415
 
     try:
-        (launch or launch_agent)(plan.config, plan.program.entrypoint, plan.program.args)
+        launch_plan(plan, environment, console, launch or launch_agent)
     except ChildFailedError as failed:
         _leave_record(failed)
         return _End(_tell_failure(failed, console), failed)
@@ -132,7 +115,7 @@ def _launch(plan: Plan, console: Console, launch: Launch | None) -> _End:
         _leave_record(error)
         console.say(f"the rendezvous failed: {error}")
         return _End(ExitCode.RENDEZVOUS_FAILED, error)
-    except UsageError as error:
+    except (UsageError, Refusal) as error:
         _leave_record(error)
         console.say(str(error))
         return _End(ExitCode.BAD_USAGE, error)

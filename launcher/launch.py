@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
@@ -22,12 +23,17 @@ from ..rendezvous.backends.registry import get_rendezvous_handler
 from ..rendezvous.network.addresses import parse_endpoint
 from .commandline.environment import Environment
 from .plan.config import LaunchConfig
+from .plan.plan import Plan
+from .terminal.console import Console, logging_to
 
 if TYPE_CHECKING:
     from ..agent.monitoring.health import HealthCheckServer
     from ..agent.system.signals import Handler
 
 log = logging.getLogger(__name__)
+
+Launch = Callable[[LaunchConfig, Callable[..., Any] | str, list[Any]], object]
+"""What runs an agent: ``launch_agent``, or what stands for it."""
 
 _LEAVE_TIMEOUT_S = 10.0
 _STANDARD_ERROR = 2
@@ -131,11 +137,46 @@ def launch_agent(
     except UsageError:
         raise
     except ValueError as error:
-        raise UsageError(str(error)) from error
+        raise UsageError(str(error)) from fault_behind(error)
     # Signals that come again while the run is being left must not cut that short, nor may a
     # console that takes nothing hold it up.
     with agent.signals, relayed_logs(), recorded_outcome(agent):
         return _run(agent, handler, config, get_entrypoint_name(entrypoint, args))
+
+
+def fault_behind(refusal: Exception) -> BaseException | None:
+    """Return a fault in another package's code that led to a refusal; a value says all itself."""
+    cause = refusal.__cause__
+    return None if isinstance(cause, (ValueError, OSError)) else cause
+
+
+def launch_plan(
+    plan: Plan, environment: Environment, console: Console, launch: Launch = launch_agent
+) -> None:
+    """Run what a command line asks for, until the job has ended.
+
+    Args:
+        plan: What is launched.
+        environment: Says how much of elrun's own log is shown.
+        console: Where elrun speaks.
+        launch: What runs the agent.
+
+    Raises:
+        Refusal: The script can't be read from standard input.
+        Exception: What ``launch_agent`` raises.
+    """
+    for notice in plan.notices:
+        console.say(notice)
+    with logging_to(console, environment.log_level), _script_on_input(plan, console):
+        launch(plan.config, plan.program.entrypoint, plan.program.args)
+
+
+def _script_on_input(plan: Plan, console: Console) -> contextlib.AbstractContextManager[None]:
+    if not plan.program.is_on_input:
+        return contextlib.nullcontext()
+    from .plan.stdin_script import script_for_each_worker  # noqa: PLC0415  few scripts stand there
+
+    return script_for_each_worker(console)
 
 
 def _require_sendable(function: Callable[..., Any], start_method: str) -> None:
@@ -276,8 +317,8 @@ def get_entrypoint_name(entrypoint: Callable[..., Any] | str | None, args: list[
     """Return what people call the thing that is run.
 
     Args:
-        entrypoint: A function: its qualified name. The Python interpreter: the first argument
-            that is no option, or ``<stdin>`` where that is. Another command: the command.
+        entrypoint: A function: its qualified name. The Python interpreter: its module, its script,
+            or ``<stdin>``. Another command: the command.
         args: The entrypoint's arguments.
     """
     if entrypoint is None:
@@ -285,9 +326,19 @@ def get_entrypoint_name(entrypoint: Callable[..., Any] | str | None, args: list[
     if not isinstance(entrypoint, str):
         return str(getattr(entrypoint, "__qualname__", entrypoint))
     if entrypoint == sys.executable:
-        named = next((str(arg) for arg in args if arg == "-" or not str(arg).startswith("-")), "")
-        return "<stdin>" if named == "-" else named
+        return _name_of_python_program([str(arg) for arg in args])
     return entrypoint
+
+
+def _name_of_python_program(args: list[str]) -> str:
+    for position, arg in enumerate(args):
+        if arg == "-m":
+            return "".join(args[position + 1 : position + 2])
+        if arg == "-":
+            return "<stdin>"
+        if not arg.startswith("-"):
+            return arg
+    return ""
 
 
 def _fixed_master(parameters: RendezvousParameters) -> tuple[str | None, int | None]:

@@ -21,10 +21,10 @@ from .commandline.environment import Environment
 from .commandline.option import Option
 from .commandline.options import COMPLETION, OPTIONS, SHELLS
 from .commandline.parse import answer_to
-from .launch import launch_agent
+from .launch import fault_behind, launch_plan
 from .plan.config import LaunchConfig
 from .plan.plan import Plan, compose
-from .terminal.console import Console, logging_to
+from .terminal.console import Console
 
 _DEFAULTS = {"nnodes": "1:1", "rdzv_endpoint": "", "log_line_prefix_template": ""}
 """What stands for an option in torch's namespace, where its text differs from elrun's."""
@@ -33,6 +33,22 @@ _OF_OLD = "use_env"
 """``torch.distributed.launch`` adds this option to the parser by itself."""
 
 _LOCAL_RANK = "--local-rank=${local_rank}"
+
+
+class _DefaultText(str):
+    """The text of an option that nobody gave: a namespace's plain text may be meant."""
+
+    __slots__ = ()
+
+
+class _DefaultNumber(int):
+    """The same for a number."""
+
+    __slots__ = ()
+
+
+_PLACES = {"master_addr": _DefaultText, "node_rank": _DefaultNumber}
+"""What says where static nodes meet, and which is which: a default is right on one node at most."""
 
 
 def get_args_parser() -> argparse.ArgumentParser:
@@ -99,17 +115,10 @@ def run(args: argparse.Namespace) -> None:
         ValueError: It can't be launched; nothing was started.
     """
     plan, environment = _plan_of(args, has_program=True)
-    console = Console()
-    for notice in plan.notices:
-        console.say(notice)
-    with logging_to(console, environment.log_level):
-        if not plan.program.is_on_input:
-            launch_agent(plan.config, plan.program.entrypoint, plan.program.args)
-            return
-        from .plan.stdin_script import script_for_each_worker  # noqa: PLC0415  few scripts stand there
-
-        with script_for_each_worker(console):
-            launch_agent(plan.config, plan.program.entrypoint, plan.program.args)
+    try:
+        launch_plan(plan, environment, Console())
+    except Refusal as refusal:
+        raise UsageError(str(refusal)) from fault_behind(refusal)
 
 
 class _PrintCompletion(argparse.Action):
@@ -136,11 +145,13 @@ def _settings(option: Option, environment: Environment) -> dict[str, Any]:
         try:
             is_set = answer_to(option, {}, environment).value
         except Refusal as refusal:
-            raise UsageError(str(refusal)) from refusal
+            raise UsageError(str(refusal)) from fault_behind(refusal)
         return {"action": "store_true", "default": is_set, "help": shown}
     default = _default_of(option)
 
     def read(text: str) -> Any:
+        if isinstance(text, _DefaultText):
+            return text
         if not text and not option.takes_empty:
             return default
         try:
@@ -156,7 +167,8 @@ def _settings(option: Option, environment: Environment) -> dict[str, Any]:
 
 def _default_of(option: Option) -> Any:
     text = _DEFAULTS.get(option.name, option.default)
-    return text if text is None else option.kind(text)
+    kind = _PLACES.get(option.name, option.kind)
+    return text if text is None else kind(text)
 
 
 def _plan_of(args: argparse.Namespace, *, has_program: bool) -> tuple[Plan, Environment]:
@@ -165,15 +177,17 @@ def _plan_of(args: argparse.Namespace, *, has_program: bool) -> tuple[Plan, Envi
         given = _given(args, environment)
         return compose(given, environment, is_checked=has_program), environment
     except Refusal as refusal:
-        raise UsageError(str(refusal)) from refusal
+        raise UsageError(str(refusal)) from fault_behind(refusal)
 
 
 def _given(args: argparse.Namespace, environment: Environment) -> Given:
     answers = {option.name: _answer(option, args, environment) for option in OPTIONS}
     if answers["rdzv_backend"].value == "static" and answers["nnodes"].value.maximum > 1:
-        # A namespace does not tell whether its values were typed: rank 0 at 127.0.0.1 may be meant.
-        for name in ("master_addr", "node_rank"):
-            answers[name] = answers[name]._replace(origin=Origin.COMMAND_LINE)
+        for name, default in _PLACES.items():
+            value = getattr(args, name, None)
+            is_given = _text_of(value) and not isinstance(value, default)
+            if is_given and not answers[name].is_given:
+                answers[name] = answers[name]._replace(origin=Origin.COMMAND_LINE)
     own = list(getattr(args, "training_script_args", None) or ())
     if not getattr(args, _OF_OLD, True):
         own.insert(0, _LOCAL_RANK)

@@ -35,6 +35,11 @@ class Answer(NamedTuple):
     origin: Origin
     text: str | None = None
 
+    @property
+    def is_given(self) -> bool:
+        """Whether the user gave the option, on the command line or in the environment."""
+        return self.origin is not Origin.DEFAULT
+
 
 class Given:
     """What the user gave.
@@ -55,7 +60,7 @@ class Given:
 
     def is_given(self, name: str) -> bool:
         """Return whether the user gave the option, here or in the environment."""
-        return self.answers[name].origin is not Origin.DEFAULT
+        return self.answers[name].is_given
 
     def is_typed(self, name: str) -> bool:
         """Return whether the option stands on the command line."""

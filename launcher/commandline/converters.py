@@ -238,7 +238,9 @@ def parse_settings(text: str) -> dict[str, str]:
     if text[:1] in ("'", '"') and text[0] == text[-1] and len(text) > 1:
         text = text[1:-1]
     for part in text.split(",") if text.strip() else ():
-        key, _, value = (each.strip() for each in part.partition("="))
+        key, is_set, value = (each.strip() for each in part.partition("="))
+        if key and is_set and not value:
+            raise ValueError(f"{quoted(key)} has no value; give {key}=VALUE, or leave it out")
         if not key or not value:
             raise ValueError(f"{quoted(part)} is no setting; give key=value,key=value,…")
         if key in _OPTION_OF:

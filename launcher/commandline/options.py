@@ -275,6 +275,7 @@ COMPLETION = value(
     parsing.OneOf(SHELLS),
     None,
     "Print what completes options in bash, zsh, fish or tcsh.",
+    takes_empty=True,
 )
 
 ALL_OPTIONS = (*OPTIONS, HELP, VERSION, COMPLETION)

@@ -53,7 +53,6 @@ def choose_meeting(given: Given) -> Meeting:
         _check_standalone(given)
         return _alone(given)
     if backend == "c10d" and given["nnodes"].maximum == 1:
-        _check_settings(given)
         return _alone(given, _ignored(given, "node_rank", *_ADDRESSES))
     return _by_store(given, endpoint)
 
@@ -78,21 +77,6 @@ def _alone(given: Given, notices: tuple[str, ...] = ()) -> Meeting:
     # A job that meets nobody gets a name of its own, as the default one is everybody's.
     run_id = given["rdzv_id"] if given.is_given("rdzv_id") else ""
     return Meeting(STANDALONE, "", run_id, given["rdzv_conf"], notices)
-
-
-def _check_settings(given: Given) -> None:
-    """Refuse what c10d refuses where there are other nodes, as torchrun does for one, too."""
-    if not given["rdzv_conf"]:
-        return
-    from ...rendezvous.api.parameters import RendezvousParameters  # noqa: PLC0415  few jobs
-    from ...rendezvous.protocol.timing import timing_of  # noqa: PLC0415
-
-    parameters = RendezvousParameters("c10d", "", "", 1, 1, **given["rdzv_conf"])
-    try:
-        parameters.get_as_bool("is_host")
-        timing_of(parameters)
-    except ValueError as error:
-        raise Refusal(str(error)) from error
 
 
 def _check_standalone(given: Given) -> None:

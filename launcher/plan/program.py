@@ -116,7 +116,7 @@ def check_script(path: str, search_path: str) -> None:
 
 
 def check_module(name: str, option: str) -> None:
-    """Refuse a script's path for a module's name: Python would run the script, and fail then.
+    """Refuse a script for a module's name: Python would run the script, and fail then.
 
     Args:
         name: The module's name.
@@ -125,6 +125,8 @@ def check_module(name: str, option: str) -> None:
     Raises:
         Refusal: It is a path; the sentence names it.
     """
+    if name == "-":
+        raise Refusal(f"{option} -: standard input holds a script, no module; leave {option} out")
     bare = name.removesuffix(".py")
     is_path = "/" in name or (name != bare and not os.path.isdir(bare))
     if is_path and os.path.isfile(name):

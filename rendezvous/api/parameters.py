@@ -129,5 +129,5 @@ class RendezvousParameters:
         except (TypeError, ValueError):
             seconds = -1.0
         if not seconds >= 0:
-            raise ValueError(f"--rdzv-conf {key}={value}: give a number of seconds")
+            raise ValueError(f"--rdzv-conf {key}={value}: give a number of seconds, 0 or more")
         return seconds

@@ -20,8 +20,6 @@ _BUILT_IN = {
     "standalone": (".solo", "create_standalone"),
     "static": (".solo", "create_static"),
 }
-# Where a job is one node: a site may have set the same for all its jobs.
-_WITHOUT_SETTINGS = ("standalone", "static")
 
 
 class RendezvousHandlerRegistry:
@@ -69,8 +67,7 @@ class RendezvousHandlerRegistry:
                 f"the rendezvous backend {params.backend!r} made a handler that says it is "
                 f"{handler.get_backend()!r}"
             )
-        meets_nobody = params.backend in _WITHOUT_SETTINGS and params.max_nodes == 1
-        if built_in is not None and not meets_nobody:
+        if built_in is not None:
             for key in sorted(set(params.config) - params.asked):
                 log.warning("--rdzv-conf %s", _without_effect(key, params))
         return handler

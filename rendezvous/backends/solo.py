@@ -24,6 +24,18 @@ from ..stores.torch_view import RoundStore
 
 DEFAULT_MASTER_PORT = 29500
 
+ETCD_SETTINGS = (
+    *("protocol", "cacert", "ca_cert", "cert", "ssl_cert", "key", "ssl_cert_key"),
+    *("user", "password", "password_file"),
+)
+"""The settings of the etcd backends."""
+
+TORCH_SETTINGS = (
+    *("close_timeout", "heartbeat_timeout", "read_timeout", "store_type", "etcd_prefix"),
+    *("keep_alive_interval", "keep_alive_max_attempt", "heartbeat", "cas_backoff_max_seconds"),
+)
+"""What torchrun's backends are told besides: it is about what elrun does otherwise."""
+
 
 class SoloRendezvous(RoundHandler):
     """Rounds of one node, which judges for itself.
@@ -187,7 +199,7 @@ def create_standalone(params: RendezvousParameters) -> RoundHandler:
     Raises:
         ValueError: More than one node is asked for.
     """
-    _refuse_secret_in_words(params)
+    _check_settings(params)
     if params.max_nodes > 1:
         raise ValueError(
             f"standalone is for one node, not for {params.max_nodes}: "
@@ -205,8 +217,9 @@ def create_static(params: RendezvousParameters) -> RoundHandler:
     Raises:
         ValueError: The number of nodes is a range, or the rank or the endpoint does not fit.
     """
-    _refuse_secret_in_words(params)
     nodes = params.max_nodes
+    if nodes == 1:
+        _check_settings(params)
     if params.min_nodes != nodes:
         raise ValueError(
             f"static rendezvous takes a fixed number of nodes, not {params.min_nodes}:{nodes}"
@@ -225,9 +238,20 @@ def create_static(params: RendezvousParameters) -> RoundHandler:
     return SoloRendezvous(params.backend, params.run_id, endpoint.host, endpoint.port)
 
 
-def _refuse_secret_in_words(params: RendezvousParameters) -> None:
-    """Refuse a secret that every user of the host can read, though nothing is signed here."""
-    if isinstance(params.get("secret"), str):
-        from ..stores.signed import secret_of  # noqa: PLC0415  few jobs have one
+def _check_settings(params: RendezvousParameters) -> None:
+    """Refuse what several nodes would refuse: one node reads no setting, and a job may grow.
 
+    A site may have set the same for all its jobs, so settings of other backends may stand there.
+    """
+    if not params.config:
+        return
+    from ..protocol.timing import timing_of  # noqa: PLC0415  few jobs on one node have settings
+    from ..stores.signed import secret_of  # noqa: PLC0415
+
+    timing_of(params)
+    params.get_as_bool("is_host")
+    params.get_as_rank("rank")
+    if isinstance(params.get("secret"), str):
         secret_of(params)
+    for name in ("secret_file", *ETCD_SETTINGS, *TORCH_SETTINGS):
+        params.get(name)

@@ -229,6 +229,10 @@ def test_a_local_rank_may_stand_in_an_argument(elrun, script):
     [
         (os.path.join, ["a"], "join"),
         (sys.executable, ["-u", "train.py", "--lr"], "train.py"),
+        (sys.executable, ["-u", "-m", "train", "--lr"], "train"),
+        (sys.executable, ["-u", "-m", "-"], "-"),
+        (sys.executable, ["-u", "-", "-m"], "<stdin>"),
+        (sys.executable, ["-u", "-m"], ""),
         ("/bin/bash", ["-c", "x"], "/bin/bash"),
         (None, [], ""),
     ],

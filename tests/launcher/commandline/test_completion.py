@@ -85,7 +85,16 @@ def test_the_script_is_printed_and_nothing_is_launched(capsys, option, shell):
     assert (completion_script(shell), "") == capsys.readouterr()
 
 
-def test_another_shell_is_refused():
-    """With those that are known."""
-    with pytest.raises(Refusal, match="--print-completion ksh: give bash, zsh, fish or tcsh"):
-        parse(["--print-completion", "ksh"], Environment({}))
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        (["--print-completion", "ksh"], "ksh"),
+        (["--print-completion", ""], "''"),
+        (["--print-completion="], "''"),
+        (["--print-completion", "", "x.py"], "''"),
+    ],
+)
+def test_another_shell_is_refused(words, shown):
+    """With those that are known; a shell without a name is none, either."""
+    with pytest.raises(Refusal, match=f"--print-completion {shown}: give bash, zsh, fish or tcsh"):
+        parse(words, Environment({}))

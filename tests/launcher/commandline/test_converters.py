@@ -124,7 +124,9 @@ def test_settings_are_keys_and_values(text, expected):
     ("text", "match"),
     [
         ("a", "a is no setting"),
-        ("a=", "a= is no setting"),
+        ("a=", "a has no value; give a=VALUE, or leave it out"),
+        ("b=1, a = ", "a has no value"),
+        ("=", "= is no setting"),
         ("=1", "=1 is no"),
         ("a=1,a=2", "twice"),
     ],

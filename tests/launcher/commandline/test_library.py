@@ -1,6 +1,9 @@
 """Programs that drive elrun as they drive ``torch.distributed.run``."""
 
 import argparse
+import copy
+import json
+import pickle
 import sys
 
 import pytest
@@ -14,6 +17,10 @@ from elrun.launcher.plan.run_path import run_script_path
 def _no_variables_of_torchrun(monkeypatch):
     for name in ("PET_NNODES", "PYTHON_EXEC", "OMP_NUM_THREADS", "SLURM_STEP_ID"):
         monkeypatch.delenv(name, raising=False)
+
+
+def pickled(args):
+    return pickle.loads(pickle.dumps(args))
 
 
 def config_of(words):
@@ -99,13 +106,53 @@ def test_attributes_of_others_are_left_alone():
     ("words", "rank"), [("", 0), ("--node-rank 0", 0), ("--node-rank 1", 1)], ids=repr
 )
 def test_static_nodes_meet_where_the_namespace_says(words, rank):
-    """A default may be meant: it does not tell whether somebody typed it."""
+    """The rank's default may be meant, where the place is given."""
     config = config_of(f"--nnodes 2 --master-addr 127.0.0.1 --master-port 29501 {words} train.py")
 
     assert ("static", "127.0.0.1:29501", {"rank": rank}) == (
         config.rdzv_backend,
         config.rdzv_endpoint,
         config.rdzv_configs,
+    )
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {},
+        {"master_addr": None},
+        {"master_addr": ""},
+        {"node_rank": 1},
+        {"rdzv_backend": "static", "nnodes": "2:2"},
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("copied", [lambda args: args, copy.deepcopy, pickled], ids=range(3))
+def test_several_nodes_without_a_place_to_meet_are_refused(attributes, copied):
+    """The parser's own defaults are nobody's wish: the node would wait for others in vain."""
+    args = parse_args(["train.py"])
+    vars(args).update({"nnodes": 2} | attributes)
+
+    with pytest.raises(ValueError, match="--nnodes 2.*: say where the nodes meet; give "):
+        config_from_args(copied(args))
+
+
+def test_a_default_may_be_meant():
+    """What a program sets is given, even where it is what the parser would have left."""
+    args = parse_args(["train.py"])
+    args.nnodes, args.master_addr = 2, "127.0.0.1"
+
+    assert "127.0.0.1:29500" == config_from_args(args)[0].rdzv_endpoint
+
+
+def test_defaults_have_the_types_of_torchrun_s():
+    """For programs that compare them, or write them down."""
+    args = parse_args(["train.py"])
+
+    assert ("127.0.0.1", 0, '["127.0.0.1", 0]') == (
+        args.master_addr,
+        args.node_rank,
+        json.dumps([args.master_addr, args.node_rank]),
     )
 
 

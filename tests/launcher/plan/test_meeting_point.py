@@ -1,10 +1,7 @@
 # ruff: noqa: E501  sentences are quoted whole, so that they can be searched for
 """Which rendezvous the options ask for."""
 
-import re
-
 import pytest
-from elrun.launcher.commandline.arguments import Refusal
 from elrun.launcher.plan.meeting_point import choose_meeting
 
 
@@ -35,20 +32,6 @@ ALONE = ("standalone", "", "", {})
 def test_one_node_without_a_place_to_meet_is_standalone(elrun, options):
     """It needs no store, and shares no run id with another job."""
     assert ALONE == meeting_of(elrun.plan(*options.split(), "x.py"))
-
-
-@pytest.mark.parametrize(
-    ("setting", "sentence"),
-    [
-        ("is_host=maybe", "--rdzv-conf is_host=maybe: give true or false"),
-        ("join_timeout=soon", "--rdzv-conf join_timeout=soon: give a number of seconds"),
-        ("timeout=-1", "--rdzv-conf timeout=-1: give a number of seconds"),
-    ],
-)
-def test_a_setting_of_one_node_over_c10d_is_checked(elrun, setting, sentence):
-    """It has no effect there, but what several nodes would refuse is not taken by one."""
-    with pytest.raises(Refusal, match=f"^{re.escape(sentence)}$"):
-        elrun.plan("--rdzv-backend", "c10d", "--rdzv-conf", setting, "x.py")
 
 
 def test_a_setting_may_have_any_name(elrun):

@@ -85,6 +85,10 @@ def test_a_folder_with_a_main_module_is_a_script(elrun, tmp_path):
             "\u2013-nnodes: there is no such script; an option begins with two hyphens (--), and this is a dash",
         ),
         (
+            ["-m", "-"],
+            "--module -: standard input holds a script, no module; leave --module out",
+        ),
+        (
             ["-m", "trainer.py"],
             "--module trainer.py: this is a file, no module; leave --module out",
         ),

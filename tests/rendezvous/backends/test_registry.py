@@ -10,6 +10,8 @@ from elrun.rendezvous.backends.registry import (
     get_rendezvous_handler,
     known_backends,
 )
+from elrun.rendezvous.backends.solo import ETCD_SETTINGS, TORCH_SETTINGS
+from elrun.rendezvous.stores.etcd.settings import etcd_settings
 
 
 def parameters(backend):
@@ -146,9 +148,56 @@ def test_a_setting_that_nobody_asks_for_is_told_of(caplog):
     )
 
 
-def test_a_single_node_bears_settings_for_several(caplog):
+@pytest.mark.parametrize("backend", ["standalone", "static"])
+def test_one_node_takes_settings_of_other_backends(caplog, backend):
     """They may be the same for all jobs of a site."""
-    config = {"last_call_timeout": "3", "anything": "else"}
-    get_rendezvous_handler(RendezvousParameters("standalone", "", "run", 1, 1, **config))
+    others = dict.fromkeys((*ETCD_SETTINGS, *TORCH_SETTINGS), "x") | {
+        "secret_file": "/nowhere",
+        "is_host": "on",
+    }
+    config = {"last_call_timeout": "3", "rank": "0", **others}
+    get_rendezvous_handler(RendezvousParameters(backend, "", "run", 1, 1, **config))
 
     assert [] == caplog.records
+
+
+@pytest.mark.parametrize("backend", ["standalone", "static"])
+def test_one_node_is_told_of_a_setting_that_no_backend_has(caplog, backend):
+    """It would be missed on the day when the job gets another node."""
+    config = {"join_timeot": "3"}
+    get_rendezvous_handler(RendezvousParameters(backend, "", "run", 1, 1, **config))
+
+    (told,) = [record.getMessage() for record in caplog.records]
+    assert told == (
+        f"--rdzv-conf join_timeot=3: the {backend} rendezvous has no such setting, so it has no "
+        "effect; did you mean join_timeout?"
+    )
+
+
+@pytest.mark.parametrize("backend", ["standalone", "static", "c10d"])
+@pytest.mark.parametrize(
+    ("name", "value", "wanted"),
+    [
+        ("is_host", "maybe", "give true or false"),
+        ("join_timeout", "soon", "give a number of seconds, 0 or more"),
+        ("timeout", -1, "give a number of seconds, 0 or more"),
+        ("store_patience", "-1", "give a number of seconds, 0 or more"),
+        ("last_call_timeout", "nan", "give a number of seconds, 0 or more"),
+        ("heartbeat_interval", "0", "give a number of seconds above 0"),
+        ("rank", "-1", ""),
+    ],
+)
+def test_one_node_refuses_what_several_refuse(backend, name, value, wanted):
+    """A wrong value has no effect there, and would stop the job once it has another node."""
+    parameters = RendezvousParameters(backend, "", "run", 1, 1, **{name: value})
+
+    with pytest.raises(ValueError, match=f"{name.replace('_', '.')}.{value}: {wanted}"):
+        get_rendezvous_handler(parameters)
+
+
+def test_the_settings_of_etcd_are_those_that_it_asks_for():
+    """What one node takes without a word is no list that can grow old."""
+    asked = RendezvousParameters("etcd-v3", "localhost:1", "run", 1, 1)
+    etcd_settings(asked)
+
+    assert set(ETCD_SETTINGS) == asked.asked
