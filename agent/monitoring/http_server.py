@@ -196,6 +196,8 @@ class HttpServer:
                     self._write(connection)
                 case _Phase.LEAVING:
                     self._ignore(connection)
+                case _Phase.ASKING:  # no socket is watched in this phase
+                    pass
         except BlockingIOError:
             pass
         except OSError:  # it has gone

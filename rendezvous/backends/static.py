@@ -13,7 +13,7 @@ import contextlib
 import socket
 from dataclasses import replace
 
-from ..api.handler import Placement, RendezvousInfo, RoundHandler, Verdict, VerdictKind
+from ..api.handler import RendezvousInfo, RoundHandler, Verdict, VerdictKind
 from ..api.parameters import RendezvousParameters
 from ..errors import RendezvousError, RendezvousStateError
 from ..network.addresses import Endpoint
@@ -75,24 +75,24 @@ class StaticRendezvous(RoundRendezvous):
         return super().shutdown()
 
     def _miss(self, rank: int, host: str) -> None:
-        """Say that a member is lost, as its agent's connection has ended before its work has.
+        """Report a lost member: its agent's connection has ended before its work has.
 
-        The kernel ends it at once when an agent is killed; what falls silent is the heart's matter.
+        The kernel ends the connection at once when an agent is killed. A node that falls silent
+        without that is found by its heartbeat.
         """
         with contextlib.suppress(RendezvousError):  # the round is over, or so is the store
             store, place, keys = self._current_round()
             marks = store.get([keys.success(rank), keys.gone(rank), keys.verdict])
-            if marks == [None, None, None] and not self._shut_down.is_set():
+            if marks == [None, None, None] and not self._state.has_left:
                 reason = f"{host} (node rank {rank}) is gone: its agent's connection has ended"
                 verdict = Verdict(VerdictKind.NODE_LOST, place.group_rank, reason, lost=(rank,))
                 self.conclude(verdict)
 
-    def _enter(self, connection: Connection, before: Placement | None) -> Placement:
+    def _prepare(self) -> None:
         # Not before: node rank 0 is the first to enter the run, and decides what its secret is.
         self._node.open()
-        return super()._enter(connection, before)
 
-    def _record(self, connection: Connection, port: int, origin: Origin | None = None) -> Node:
+    def _record(self, connection: Connection, port: int, origin: Origin | None) -> Node:
         record = super()._record(connection, port, origin)
         host, port = self._endpoint
         return replace(record, address=host, port=port, is_fixed=True)

@@ -1,1 +1,1 @@
-"""Which nodes are alive: heartbeats, and who judges them."""
+"""Which nodes are alive: heartbeats, and what nodes do when a heartbeat stops."""

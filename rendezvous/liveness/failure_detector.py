@@ -1,12 +1,17 @@
-"""Who has been silent for too long, judged from the beats that one node has read: a pure decision.
+"""Decides which nodes have been silent for too long, from heartbeats that one observer has read.
 
-A beat says nothing by its value. A node is alive if its beat *changed* between two looks of the
-judge, by the judge's own clock. Its silence is the time for which the judge has looked, and seen
-the same. Time for which the judge itself did not look doesn't count: it was paused, or could not
-reach the store, and in the latter case the others could not either. They may reach it a little
-later than the judge does. So after a look that took long, all have their full patience again; but
-not for ever, or no node would be missed while a store is slow. Nor does time count for which a
-stranger has written over a node's beat, thirty times the patience at most.
+The value of a beat means nothing; a change of the value is a sign of life. A node's silence is the
+time for which the observer has read its beat without a change, by the observer's own clock. Three
+kinds of time do not count as silence:
+
+- The observer did not read: its process was paused, or it could not reach the store.
+- The store was slow. After a read that took longer than ``longest_pause_s`` every node gets its
+  full patience again, since the other nodes may reach the store a little later than the observer.
+  This happens three times in a row at most, or else a slow store would hide each lost node.
+- The beat could not be read, because a process without the job's secret has overwritten it
+  (``UNSURE_BEAT``). This is limited to thirty times the patience.
+
+This module uses no clock and no store.
 """
 
 from __future__ import annotations
@@ -21,14 +26,14 @@ _MOST_UNSURE_PATIENCES = 30
 
 
 @dataclass(frozen=True, slots=True)
-class _Heard:
-    """What was heard of a node.
+class _Observation:
+    """What the observer knows of one node.
 
     Args:
-        beat: Its beat; None if none was there.
-        since: When that was first seen, or excused last, by the judge's own clock.
-        excuses: How often its silence was put down to the store since the beat changed.
-        unsure_s: For how long the beat could not be read since it changed.
+        beat: The last beat; None: no beat was at the key.
+        since: When the observer first read this beat, or excused the silence, in observed seconds.
+        excuses: How often a slow store has excused the silence since the beat changed.
+        unsure_s: How long the beat could not be read since it changed.
     """
 
     beat: bytes | None
@@ -37,64 +42,68 @@ class _Heard:
     unsure_s: float = 0.0
 
 
-class Judge:
-    """Remembers what was heard of each node, and for how long nothing new.
+class FailureDetector:
+    """Remembers the last beat of each node, and for how long it has not changed.
 
     Args:
         patience_s: How long a node may be silent.
-        longest_pause_s: Seconds between two looks that count as silence; what is more, doesn't. A
-            look that takes longer has found the store in trouble.
+        longest_pause_s: The most seconds between two reads that count as silence. A read that takes
+            longer shows that the store is in trouble.
     """
 
     def __init__(self, patience_s: float, longest_pause_s: float) -> None:
         self._patience_s = patience_s
         self._longest_pause_s = longest_pause_s
-        # A clock that goes only while the judge looks.
-        self._attended_s = 0.0
-        self._looked_at: float | None = None
-        self._heard: dict[str, _Heard] = {}
+        # Seconds observed so far; a pause of the observer counts as longest_pause_s at most.
+        self._observed_s = 0.0
+        self._last_read_at: float | None = None
+        self._observations: dict[str, _Observation] = {}
 
-    def forget_all_but(self, names: Collection[str]) -> None:
-        """Drop what was heard of other nodes."""
-        self._heard = {name: heard for name, heard in self._heard.items() if name in names}
+    def keep_only(self, names: Collection[str]) -> None:
+        """Forget all nodes but these."""
+        self._observations = {
+            name: known for name, known in self._observations.items() if name in names
+        }
 
-    def look(self, beats: Mapping[str, bytes | None], asked_at: float, answered_at: float) -> None:
-        """Take in what one look at the beats has shown.
+    def observe(
+        self, beats: Mapping[str, bytes | None], asked_at: float, answered_at: float
+    ) -> None:
+        """Record the result of one read of the beats.
 
         Args:
-            beats: The beats by name; None for one that isn't there.
-            asked_at: When the store was asked.
-            answered_at: When it had answered, by the same clock.
+            beats: The beats by name; None where no beat is at the key.
+            asked_at: When the read began.
+            answered_at: When the read ended, by the same clock.
         """
-        attended_s = 0.0
-        if self._looked_at is not None:
-            attended_s = min(max(0.0, asked_at - self._looked_at), self._longest_pause_s)
-            self._attended_s += attended_s
-        self._looked_at = answered_at
+        seconds = 0.0
+        if self._last_read_at is not None:
+            seconds = min(max(0.0, asked_at - self._last_read_at), self._longest_pause_s)
+            self._observed_s += seconds
+        self._last_read_at = answered_at
         was_in_trouble = answered_at - asked_at > self._longest_pause_s
         for name, beat in beats.items():
-            heard = self._heard.get(name)
-            if heard is not None and beat == UNSURE_BEAT:
-                self._heard[name] = self._spared(heard, attended_s)
-            elif heard is None or heard.beat != beat:
-                self._heard[name] = _Heard(beat, self._attended_s)
-            elif was_in_trouble and heard.excuses < _MOST_EXCUSES:
-                self._heard[name] = _Heard(beat, self._attended_s, heard.excuses + 1)
-
-    def _spared(self, heard: _Heard, seconds: float) -> _Heard:
-        """Return what was heard of a node, less a time that can't be judged."""
-        if heard.unsure_s >= _MOST_UNSURE_PATIENCES * self._patience_s:
-            return heard
-        return replace(heard, since=heard.since + seconds, unsure_s=heard.unsure_s + seconds)
+            known = self._observations.get(name)
+            if known is not None and beat == UNSURE_BEAT:
+                self._observations[name] = self._excuse_unsure(known, seconds)
+            elif known is None or known.beat != beat:
+                self._observations[name] = _Observation(beat, self._observed_s)
+            elif was_in_trouble and known.excuses < _MOST_EXCUSES:
+                self._observations[name] = _Observation(beat, self._observed_s, known.excuses + 1)
 
     def silent(self) -> frozenset[str]:
-        """Return the nodes that have been silent for as long as they may."""
-        return frozenset(name for name in self._heard if self._left_s(name) <= 0)
+        """Return the nodes whose silence has lasted for the whole patience."""
+        return frozenset(name for name in self._observations if self._left_s(name) <= 0)
 
-    def due_in_s(self) -> float:
-        """Return the seconds until a look could find another node silent for too long."""
-        lefts = (self._left_s(name) for name in self._heard)
+    def next_check_s(self) -> float:
+        """Return the seconds until another node can have been silent for the whole patience."""
+        lefts = (self._left_s(name) for name in self._observations)
         return min((left_s for left_s in lefts if left_s > 0), default=self._patience_s)
 
+    def _excuse_unsure(self, known: _Observation, seconds: float) -> _Observation:
+        """Return the observation of a node, with some seconds less of silence."""
+        if known.unsure_s >= _MOST_UNSURE_PATIENCES * self._patience_s:
+            return known
+        return replace(known, since=known.since + seconds, unsure_s=known.unsure_s + seconds)
+
     def _left_s(self, name: str) -> float:
-        return self._heard[name].since + self._patience_s - self._attended_s
+        return self._observations[name].since + self._patience_s - self._observed_s

@@ -1,21 +1,21 @@
-"""One node's sign of life, and its ear for those of others: a thread of its own.
+"""The heartbeat of one node: a thread that writes the node's beat and reads the beats of others.
 
-A node has a beat from the moment it takes a seat until it leaves the run: first on its seat, then,
-as a member of a round, on its group rank, also while it stops its workers after the round's end,
-until it takes its next seat.
+A node beats from the moment it takes a seat until it leaves the run. While a round forms, it beats
+at its seat; as a member of a round, it beats at its group rank. A member goes on to beat there
+while it stops its workers after the end of the round, until it takes its next seat.
 
-Nobody has to listen to all, but somebody has to listen to each:
+No node has to watch all others, but each node is watched by at least one other:
 
-- Group ranks 0 and 1 listen to all members, so each covers for the other.
-- Every other member listens to the one before it. If that one falls silent, so have 0 and 1, or
-  else they would have said so by now: then it listens to all. However many nodes are lost at once,
-  the first one that is left says so, within twice the patience.
-- The node on seat 0, which seals the round that is forming, listens to those who sit there, and to
-  the members of the round before who have not come. Every other one listens to the one that sits
-  before it, and to all who do if that one falls silent.
-- A spare listens to group rank 0 of the round that runs, and to all members if that falls silent.
+- Group ranks 0 and 1 watch all members. Each of them covers for the other.
+- Every other member watches the rank before its own. If that rank falls silent, and ranks 0 and 1
+  have not reported it, they are lost, too: then the member watches all. However many nodes are lost
+  at once, the first rank that is left reports them within twice the patience.
+- The node that seals the forming round (seat 0 as a rule) watches the other seats, and the members
+  of the round before that have not come back. Every other node watches the seat before its own,
+  and all earlier seats once that one is silent.
+- A spare watches group rank 0 of the running round, and all members once rank 0 is silent.
 
-So a node makes two short calls an interval, and all together read O(N) beats.
+So a node makes two short store calls an interval, and all nodes together read O(N) beats.
 """
 
 from __future__ import annotations
@@ -28,24 +28,24 @@ from collections.abc import Callable, Iterable
 from ..errors import RendezvousError
 from ..protocol.timing import Timing
 from ..stores.store import Store
-from .failure_detector import Judge
+from .failure_detector import FailureDetector
 
 log = logging.getLogger(__name__)
 
-# How much later than it should a look may come and still count in full.
-_LATENESS = 1.5
-# Nodes that are lost together have beaten last at different times. One that has used up more than
-# this part of the patience is waited for before the others are told of.
+# A read that comes later than this many intervals after the one before counts as a pause.
+_LONGEST_PAUSE_INTERVALS = 1.5
+# Nodes that are lost together have written their last beats at different times. While a silent node
+# has used up more than this part of its patience, the report waits for it.
 _NEARLY_SILENT = 0.75
 
 
-class Heart:
-    """Beats and listens while it has a key to beat at.
+class Heartbeat:
+    """Writes one node's beat, and watches the beats of others, from the first ``beat_at`` on.
 
     Args:
-        open_store: Returns the store, over a connection that may be busy without harm; is given
-            the one that failed, if one did.
-        timing: How often to beat, and how long to bear silence.
+        open_store: Returns the store over a connection of its own, since its calls must not delay
+            other calls. The argument is the store that failed last, if the last step failed.
+        timing: How often to beat, and how long a silence may last.
         clock: A monotonic clock.
     """
 
@@ -58,109 +58,117 @@ class Heart:
         self._open_store = open_store
         self._timing = timing
         self._clock = clock
-        self._broken: Store | None = None
-        # What follows is written under the lock, by any thread.
+        self._failed_store: Store | None = None  # used by the heartbeat's thread only
+        # The lock guards what follows: any thread writes it.
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._rested = threading.Event()
+        self._stopped = threading.Event()
         self._key = ""
         self._count = 0
-        self._beats_at = 0.0
-        self._names: tuple[str, ...] = ()
+        self._next_beat_at = 0.0
+        self._watched: tuple[str, ...] = ()
         self._on_silence: Callable[[frozenset[str]], None] | None = None
-        self._judge = Judge(timing.patience_s, _LATENESS * timing.heartbeat_s)
+        self._detector = FailureDetector(
+            timing.patience_s, _LONGEST_PAUSE_INTERVALS * timing.heartbeat_s
+        )
 
     def beat_at(self, key: str) -> None:
-        """Beat at this key from now on, and at no other; stop listening.
+        """Beat at this key from now on, and at no other; stop watching.
 
         Args:
-            key: Who wants the first beat there at once writes it.
+            key: The first beat comes one interval from now; write one yourself if it is needed
+                sooner.
         """
-        self.listen_to(())
+        self.watch(())
         with self._lock:
             self._key = key
-            self._beats_at = self._clock() + self._timing.heartbeat_s
+            self._next_beat_at = self._clock() + self._timing.heartbeat_s
             if self._thread is None:
-                self._rested = threading.Event()
+                self._stopped = threading.Event()
                 self._thread = threading.Thread(
-                    target=self._run, args=(self._rested,), name="elrun-heart", daemon=True
+                    target=self._run, args=(self._stopped,), name="elrun-heartbeat", daemon=True
                 )
                 self._thread.start()
 
-    def listen_to(
+    def watch(
         self,
         keys: Iterable[str],
         on_silence: Callable[[frozenset[str]], None] | None = None,
         *,
         afresh: bool = False,
     ) -> None:
-        """Listen to the beats at these keys, and to no others.
+        """Watch the beats at these keys, and at no others.
 
         Args:
-            keys: Where the others beat. One that was listened to before keeps its silence.
-            on_silence: Called after each look that finds some silent for too long, with those; in
-                the heart's own thread.
-            afresh: Whether all have their full patience from now on.
+            keys: The keys of the other nodes' beats. A key that was watched before keeps the
+                silence that was observed so far.
+            on_silence: Called after each read that finds silent nodes, with their keys, in the
+                heartbeat's own thread.
+            afresh: Whether every key gets its full patience from now on.
         """
         with self._lock:
-            self._names = tuple(keys)
+            self._watched = tuple(keys)
             self._on_silence = on_silence
-            if self._names:
-                self._judge.forget_all_but(set() if afresh else set(self._names))
+            if self._watched:
+                self._detector.keep_only(set() if afresh else set(self._watched))
 
     def silent(self) -> frozenset[str]:
-        """Return the keys, of those listened to, that have been silent for too long."""
+        """Return the watched keys whose beats have been silent for the whole patience."""
         with self._lock:
-            return self._judge.silent() & frozenset(self._names)
+            return self._detector.silent() & frozenset(self._watched)
 
-    def rest(self) -> None:
-        """Beat no more, until the next key."""
+    def stop(self) -> None:
+        """Stop to beat and to watch, until the next ``beat_at``."""
         with self._lock:
-            self._rested.set()
+            self._stopped.set()
             self._thread = None
-            self._names, self._on_silence = (), None
+            self._watched, self._on_silence = (), None
 
     def step(self) -> float:
-        """Beat if it is time, listen, and return the seconds until the next step."""
-        store = self._open_store(self._broken)
-        self._broken = store  # unless this step comes to its end
+        """Beat if it is time, read the watched beats; return the seconds to the next step.
+
+        Raises:
+            RendezvousError: A call to the store failed.
+        """
+        store = self._open_store(self._failed_store)
+        self._failed_store = store  # until this step has ended well
         now = self._clock()
         with self._lock:
-            names, key = self._names, self._key
-            is_due = now >= self._beats_at
+            watched, key = self._watched, self._key
+            is_due = now >= self._next_beat_at
             if is_due:
                 self._count += 1
-                self._beats_at = now + self._timing.heartbeat_s
+                self._next_beat_at = now + self._timing.heartbeat_s
             beat = b"%d" % self._count
         if is_due:
             store.set({key: beat})
-        left_s = self._listen(store, names) if names else self._timing.patience_s
-        self._broken = None
+        left_s = self._check(store, watched) if watched else self._timing.patience_s
+        self._failed_store = None
         with self._lock:
-            return max(0.0, min(left_s, self._beats_at - self._clock()))
+            return max(0.0, min(left_s, self._next_beat_at - self._clock()))
 
-    def _listen(self, store: Store, names: tuple[str, ...]) -> float:
-        """Look at the beats, and return the seconds until another look could find more."""
+    def _check(self, store: Store, watched: tuple[str, ...]) -> float:
+        """Read the beats; return the seconds until another node can have fallen silent."""
         asked_at = self._clock()
-        beats = dict(zip(names, store.get(names), strict=True))
+        beats = dict(zip(watched, store.get(watched), strict=True))
         with self._lock:
-            if names != self._names:
+            if watched != self._watched:
                 return 0.0
-            self._judge.look(beats, asked_at, self._clock())
-            missed = self._judge.silent()
-            tell, left_s = self._on_silence, self._judge.due_in_s()
+            self._detector.observe(beats, asked_at, self._clock())
+            silent = self._detector.silent()
+            on_silence, left_s = self._on_silence, self._detector.next_check_s()
         is_settled = left_s > (1 - _NEARLY_SILENT) * self._timing.patience_s
-        if missed and is_settled and tell is not None:
-            tell(missed)
+        if silent and is_settled and on_silence is not None:
+            on_silence(silent)
         return left_s
 
-    def _run(self, rested: threading.Event) -> None:
+    def _run(self, stopped: threading.Event) -> None:
         pause_s = self._timing.heartbeat_s
-        while not rested.wait(pause_s):
+        while not stopped.wait(pause_s):
             try:
                 pause_s = self.step()
             except RendezvousError as error:  # noqa: PERF203  a beat now and then
-                # Whoever watches the round finds out if the store is lost for good. But this may be
-                # the loss of one connection, or of a moment: then the node must go on to beat.
+                # The heartbeat goes on: perhaps only this connection is lost, or only for a moment.
+                # If the store is lost for good, the wait for the round's verdict reports that.
                 log.info("a heartbeat of this node failed: %s", error)
                 pause_s = self._timing.heartbeat_s

@@ -1,1 +1,1 @@
-"""One node's way through the rounds of a run."""
+"""One node's way through a run: reach the store, join a round, seal it, finish, leave."""

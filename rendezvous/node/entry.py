@@ -1,8 +1,8 @@
-"""The way into a run: its own record, which every node reads before it does anything else.
+"""The way into a run: the run's own record, which every node reads first.
 
-The record says which round is forming, and shows which version of the protocol the run speaks,
-whether it has a secret, and which. Whoever doesn't fit is refused at once, with a sentence, before
-it has touched a round.
+The record has the number of the round that forms. It also shows the version of the run's protocol,
+and, by its signature, the run's secret. A node whose version or secret differs is refused with an
+error before it has written anything to a round.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from ..protocol.wire import is_forming, read_forming, write_forming
 from ..stores.signed import Secret, is_signed
 from ..stores.store import Store
 
-_MOST_FORGERIES = 16
+_MOST_FOREIGN_RECORDS = 16
 _HOW = f"--rdzv-conf secret_file=..., or {SECRET_VARIABLE}"
 
 
 def enter_run(store: Store, run: RunKeys, secret: Secret | None, forming: int = 0) -> int:
-    """Write the run's record, or see whether this node fits the one that stands.
+    """Create the run's record, or check that this node fits the record that stands.
 
     Args:
-        store: The store itself, which hides nothing that is signed by others.
+        store: The unsigned store, since a signed one hides the records of other secrets.
         run: The run's keys.
-        secret: What this node was given.
-        forming: The round that is forming, if nobody was here before.
+        secret: This node's secret, if it was given one.
+        forming: The number to write if the run has no record yet.
 
     Returns:
-        The number of the round that is forming.
+        The number of the round that forms.
 
     Raises:
         RendezvousStateError: The run has another secret, or another version of the protocol.
@@ -37,10 +37,10 @@ def enter_run(store: Store, run: RunKeys, secret: Secret | None, forming: int = 
     first = write_forming(forming)
     mine = first if secret is None else secret.sign(key, first)
     standing = store.create(key, mine)
-    for _ in range(_MOST_FORGERIES):
+    for _ in range(_MOST_FOREIGN_RECORDS):
         if secret is None or is_signed(standing) or is_forming(standing):
             break
-        standing = store.create(key, mine, standing)  # a stranger's, who knows nothing of elrun
+        standing = store.create(key, mine, standing)  # no record of elrun's: replace it
     record = standing if secret is None else secret.verify(key, standing)
     if record is None or (secret is None and is_signed(standing)):
         raise RendezvousStateError(_refusal(run, standing, secret))

@@ -1,8 +1,9 @@
-"""How the members of a round agree that its work is done.
+"""How the members of a round find out that all of them have finished.
 
-Each leaves a mark when its workers have all succeeded, and then looks for the marks of the others.
-Whoever comes last finds them all. (A counter would tell who that is, but it bears no signature.) To
-look costs little: each begins at its neighbour's and stops at the first that is not there.
+A member writes its success mark when all of its workers have succeeded, and then reads the marks of
+the other members. The last member finds all of them. (A counter would be shorter, but a counter
+can't be signed.) The read is cheap: each member begins with the mark of the next rank, a hundred
+marks at a time, and stops at the first one that is missing.
 """
 
 from __future__ import annotations
@@ -11,32 +12,34 @@ from ..protocol.keys import RoundKeys
 from ..protocol.records import Roster
 from ..stores.store import Store
 
-_AT_ONCE = 100
+_MARKS_A_READ = 100
 
 
 def finish(store: Store, keys: RoundKeys, rank: int, members: int) -> bool:
-    """Leave a member's mark; return whether all members have left theirs.
+    """Write a member's success mark; return whether all members have written theirs.
 
-    It does no harm to do so twice, when it isn't known what became of the first time.
+    A second call does no harm, such as one after a call whose answer was lost.
 
     Args:
         store: The store.
         keys: The round's keys.
         rank: The member's group rank.
-        members: How many the round has.
+        members: The number of the round's members.
     """
     store.set({keys.success(rank): b"1"})
     others = [keys.success((rank + step) % members) for step in range(1, members)]
-    parts = (others[start : start + _AT_ONCE] for start in range(0, len(others), _AT_ONCE))
+    parts = (
+        others[start : start + _MARKS_A_READ] for start in range(0, len(others), _MARKS_A_READ)
+    )
     return all(None not in store.get(part) for part in parts)
 
 
 def has_finished(store: Store, keys: RoundKeys, rank: int) -> bool:
-    """Return whether a member's mark is there."""
+    """Return whether a member has written its success mark."""
     return store.get([keys.success(rank)]) != [None]
 
 
-def has_anybody_finished(store: Store, keys: RoundKeys, roster: Roster) -> bool:
-    """Return whether the mark of any member of a round is there."""
+def has_any_finished(store: Store, keys: RoundKeys, roster: Roster) -> bool:
+    """Return whether any member of a round has written its success mark."""
     marks = [keys.success(rank) for rank in range(len(roster.members))]
     return any(mark is not None for mark in store.get(marks))

@@ -1,4 +1,4 @@
-"""The way of one node into the next round that takes it."""
+"""One node's way into a round: it takes seats, round after round, until a round takes it."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from ..errors import (
     RendezvousGracefulExitError,
     RendezvousStateError,
 )
-from ..liveness.heartbeat import Heart
-from ..liveness.spare_watch import Bystander
+from ..liveness.heartbeat import Heartbeat
+from ..liveness.spare_watch import SpareWatch
 from ..protocol.keys import RoundKeys, RunKeys
 from ..protocol.naming import name_hosts
 from ..protocol.places import places_to_write, unoccupied
@@ -34,28 +34,31 @@ from ..protocol.wire import (
     write_verdict,
 )
 from ..stores.store import Store
-from .finish import has_anybody_finished
-from .seal import VOID, Seat, refusal
+from .finish import has_any_finished
+from .seal import VOID_VERDICT, Seat, limits_error
 
 log = logging.getLogger(__name__)
 
-_UNSEALED_LOOKS = 4
+_UNSEALED_INTERVALS = 4
 _MOST_EMPTIED = 1000
+# With more seats than this, a waiting node reads the counter only: all nodes describe their waits
+# at the same time.
 _MOST_READ = 64
-"""Of more nodes, one that waits only asks how many there are: all of them ask, and at one time."""
 
 
-class Joining:
+class Join:
     """Takes seats, round after round, until a round takes the node.
+
+    ``enter`` is called once, by one thread; the other methods by any thread, meanwhile.
 
     Args:
         store: The store.
-        run: Its keys.
+        run: The run's keys.
         node: The node's record.
         number: The round to try first.
         timing: How long to wait for what.
-        heart: The node's heart, which beats on each seat in turn.
-        bystander: Waits beside a round that runs already.
+        heartbeat: The node's heartbeat, which beats at each seat in turn.
+        spare_watch: Waits beside a round that runs already.
         clock: A monotonic clock.
     """
 
@@ -66,16 +69,16 @@ class Joining:
         node: Node,
         number: int,
         timing: Timing,
-        heart: Heart,
-        bystander: Bystander,
+        heartbeat: Heartbeat,
+        spare_watch: SpareWatch,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
         self._run = run
         self._node = node
         self._timing = timing
-        self._heart = heart
-        self._bystander = bystander
+        self._heartbeat = heartbeat
+        self._spare_watch = spare_watch
         self._clock = clock
         self._seats: list[Seat] = []
         self._is_standing_by = False
@@ -83,7 +86,7 @@ class Joining:
 
     @property
     def round_number(self) -> int:
-        """The round in which this node sat down last."""
+        """The round in which this node took its last seat."""
         return self._round_number
 
     def enter(self) -> Placement:
@@ -91,9 +94,9 @@ class Joining:
 
         Raises:
             RendezvousClosedError: The run has ended.
-            RendezvousGracefulExitError: It ended while this node waited, and went well without it.
+            RendezvousGracefulExitError: The run has succeeded without this node, which waited.
             RendezvousTimeoutError: Too few nodes came in time.
-            RendezvousStateError: The run has other limits, or the store holds something foreign.
+            RendezvousStateError: The run has other limits, or a record in the store is invalid.
             RendezvousConnectionError: The store was lost.
         """
         number = self._round_number
@@ -104,7 +107,7 @@ class Joining:
             number += 1
 
     def describe_wait(self) -> str:
-        """Say, from any thread, what is waited for, and who is there by now."""
+        """Return which nodes are there by now, as a sentence; "" if this node waits for none."""
         if not self._seats or self._node.limits.max_nodes == 1:
             return ""
         if self._is_standing_by:
@@ -117,19 +120,19 @@ class Joining:
         records = enumerate(zip(names, self._store.get(names), strict=True))
         seated: dict[int, Node] = {}
         for n, (name, data) in records:
-            with contextlib.suppress(RendezvousStateError):  # it is told of by those who seal
+            with contextlib.suppress(RendezvousStateError):  # the sealer reports a bad record
                 if data is not None:
                     seated[n] = read_node(name, data)
         there = present(seated, limits)
         return progress(len(there), there, limits) + contradictions(seated, limits)
 
     def leave(self) -> None:
-        """Give up every seat, from any thread."""
+        """Give up every seat."""
         for seat in list(self._seats):
             seat.leave()
 
     def leave_over(self, store: Store) -> None:
-        """Give up every seat over another connection, if it leads to the same store."""
+        """Give up every seat over another connection, if that leads to the same store."""
         for seat in list(self._seats):
             seat.leave_over(store)
 
@@ -144,7 +147,7 @@ class Joining:
             max(0, seats_taken(taken) - 1),
             self._node,
             self._timing,
-            self._heart,
+            self._heartbeat,
             self._clock,
         )
         origin = self._node.origin
@@ -166,7 +169,7 @@ class Joining:
         return place if isinstance(place, Placement) else None
 
     def _stand_by(self, number: int, seat: Seat) -> History:
-        """Wait, as a newcomer, for the end of the round before; ask for it if that has room."""
+        """Wait, as a newcomer, for the end of the round before; end it if it has room."""
         before = self._run.round(number - 1)
         roster_data, verdict_data = self._store.get([before.roster, before.verdict])
         if roster_data is None:
@@ -174,13 +177,13 @@ class Joining:
         roster = read_roster(before.roster, roster_data)
         if roster.members and roster.limits != self._node.limits:
             seat.leave()
-            raise refusal(self._run, roster.limits, self._node.limits)
-        # Also a spare that no round took, and that comes to the next one when all is over.
+            raise limits_error(self._run, roster.limits, self._node.limits)
+        # With a second seat, this node has waited before: no round took it, and the run has ended.
         has_waited = verdict_data is None or len(self._seats) > 1
         if verdict_data is None:
             wanted = self._verdict_for(roster, before)
             verdict_data = (
-                self._bystander.await_verdict(self._store, before, roster)
+                self._spare_watch.await_verdict(self._store, before, roster)
                 if wanted is None
                 else self._store.create(before.verdict, write_verdict(wanted))
             )
@@ -190,12 +193,12 @@ class Joining:
         return History(roster, verdict)
 
     def _verdict_for(self, roster: Roster, keys: RoundKeys) -> Verdict | None:
-        """Return the verdict that a newcomer asks for on a running round; None: it waits."""
+        """Return the verdict by which this newcomer ends a running round; None: it waits."""
         if not roster.members:
-            return VOID
-        if has_room(roster) and not has_anybody_finished(self._store, keys, roster):
+            return VOID_VERDICT
+        if has_room(roster) and not has_any_finished(self._store, keys, roster):
             return Verdict(VerdictKind.NODE_WAITING, reason=f"{self._node.host} is waiting to join")
-        if len(self._seats) == 1:  # it may be one for many rounds
+        if len(self._seats) == 1:  # warned once, however many rounds it waits beside
             log.warning(
                 "run %r needs no further node now (%s): this one waits as a spare; if it is for "
                 "another job, give that another --rdzv-id",
@@ -205,9 +208,9 @@ class Joining:
         return None
 
     def _await_roster(self, number: int) -> bytes:
-        """Return the roster of a round whose door is shut; void it if nobody is left to seal it."""
+        """Return the roster of a closed round; void the round if no node is left to seal it."""
         key = self._run.round(number).roster
-        values = self._store.wait([key], _UNSEALED_LOOKS * self._timing.deputy_s)
+        values = self._store.wait([key], _UNSEALED_INTERVALS * self._timing.deputy_s)
         if values is not None:
             return values[0]
         history = read_history(self._store, self._run, number)
@@ -222,9 +225,9 @@ def read_forming_round(store: Store, run: RunKeys) -> int:
 
 
 def read_history(store: Store, run: RunKeys, number: int) -> History | None:
-    """Return what the nodes of a round must know of the one before, which has ended.
+    """Return the round before a given one, which has ended.
 
-    None if there was none, or if this store has none: whoever was to bring it along has died.
+    None if there was none, or if this store has none: the nodes that were to copy it have died.
     """
     keys = run.round(number - 1)
     roster, verdict = store.get([keys.roster, keys.verdict]) if number > 0 else (None, None)
@@ -238,7 +241,7 @@ def abort_run(store: Store, run: RunKeys, node: Node, reason: str) -> None:
 
     Args:
         store: The store.
-        run: Its keys.
+        run: The run's keys.
         node: This node's record.
         reason: A sentence for people.
     """
@@ -258,8 +261,8 @@ def _void(store: Store, run: RunKeys, number: int, node: Node) -> None:
     void = void_roster(number, -1, read_history(store, run, number), mine=node.limits)
     standing = read_roster(keys.roster, store.create(keys.roster, write_roster(void)))
     if not standing.members:
-        # Only the node that would seal waits for seats, and for no more than would be enough. Where
-        # those are very many, it finds out by itself.
+        # The sealer waits for the records of free seats, of min_nodes at most. Records that say
+        # "withdrawn" end its wait at once; where the seats are very many, its time-out does.
         awaited = min(node.limits.min_nodes, _MOST_EMPTIED) if taken else 0
         free = unoccupied(keys, range(taken, taken + awaited), node)
         store.set({**free, **places_to_write(run, standing, taken)})
@@ -269,8 +272,8 @@ def has_ended(store: Store, run: RunKeys) -> bool:
     """Return whether a run has a verdict that no round follows."""
     forming = read_forming_round(store, run)
     keys = [run.round(number).verdict for number in (forming - 1, forming) if number >= 0]
-    told = zip(keys, store.get(keys), strict=True)
-    return any(data is not None and read_verdict(key, data).kind.ends_run for key, data in told)
+    verdicts = zip(keys, store.get(keys), strict=True)
+    return any(data is not None and read_verdict(key, data).kind.ends_run for key, data in verdicts)
 
 
 def ended(run: RunKeys, verdict: Verdict, timing: Timing, *, has_waited: bool) -> RendezvousError:
@@ -278,21 +281,21 @@ def ended(run: RunKeys, verdict: Verdict, timing: Timing, *, has_waited: bool) -
 
     Args:
         run: The run's keys.
-        verdict: How it ended.
-        timing: For how long its records stay.
-        has_waited: Whether this node took part, or waited as a spare, before that.
+        verdict: How the run ended.
+        timing: How long the run's records stay.
+        has_waited: Whether this node took part, or waited as a spare, before the run ended.
     """
     if has_waited and verdict.kind is VerdictKind.DONE:
         return RendezvousGracefulExitError(
             f"run {run.run_id!r} has ended well, and did not need this node"
         )
     reason = f": {verdict.reason}" if verdict.reason else ""
-    said = f"run {run.run_id!r} has ended ({verdict.kind.value}{reason})"
+    sentence = f"run {run.run_id!r} has ended ({verdict.kind.value}{reason})"
     if has_waited:
-        return RendezvousClosedError(said)
-    # Nothing tells a node that is late for this run from one that begins it again.
+        return RendezvousClosedError(sentence)
+    # A node that is late for this run can't be told apart from a node that starts it again.
     when = f"{timing.afterlife_s:g} s after" if timing.afterlife_s else "once"
     return RendezvousClosedError(
-        f"{said}; if it is to run again, give it another --rdzv-id, or start it {when} "
+        f"{sentence}; if it is to run again, give it another --rdzv-id, or start it {when} "
         "its last node has left"
     )

@@ -1,4 +1,4 @@
-"""How a node leaves: what it tells the others, and for whom it stays."""
+"""How a node leaves a run: the marks that it writes, and the marks of others that it waits for."""
 
 from __future__ import annotations
 
@@ -11,67 +11,67 @@ from ..protocol.keys import RunKeys
 from ..protocol.round import seats_taken
 from ..protocol.wire import read_roster
 from ..stores.store import Store
-from .join import Joining
+from .join import Join
 
 log = logging.getLogger(__name__)
 
-# What a thread may take longer than the wait that it makes.
+# The thread may take this much longer than the wait that it makes.
 _MARGIN_S = 0.2
 
 
-class Farewell:
-    """The last words of one node.
+class Departure:
+    """Writes the marks of one node that leaves.
 
     Args:
         store: The store.
-        run: Its keys.
-        place: Where the node stood last, if a round ever took it.
-        joining: Its way into a round that has not taken it yet, if it was on one.
+        run: The run's keys.
+        place: The node's place in its latest round; None if no round ever took it.
+        join: The node's way into a round that has not taken it yet; None if it was on none.
     """
 
     def __init__(
-        self, store: Store, run: RunKeys, place: Placement | None, joining: Joining | None
+        self, store: Store, run: RunKeys, place: Placement | None, join: Join | None
     ) -> None:
         self._store = store
         self._run = run
         self._place = place
-        self._joining = joining
+        self._join = join
 
-    def say(self, patience_s: float, *, stays: bool) -> bool:
-        """Leave this node's marks; in a thread, as the store may be stuck.
+    def announce(self, timeout_s: float, *, stays: bool) -> bool:
+        """Write this node's marks, in a thread, since the store may be stuck.
 
         Args:
-            patience_s: Longest time in seconds that this may take.
-            stays: Whether to wait for the marks of all who may still read how the run ended.
+            timeout_s: The most seconds that this may take.
+            stays: Whether to wait for the marks of all nodes that may still read how the run ended.
 
         Returns:
-            Whether the marks were left, and those that were waited for, if any, came or had
-            their time.
+            Whether the marks were written, and, with ``stays``, the other marks came or their time
+            was over.
         """
-        said: list[bool] = []
+        done = threading.Event()
 
-        def say() -> None:
+        def announce() -> None:
             try:
-                last_round = self._leave_marks()
+                last_round = self._write_marks()
                 marks = self._marks_after(last_round) if stays and last_round >= 0 else []
                 if marks:
-                    self._store.wait(marks, patience_s)
+                    self._store.wait(marks, timeout_s)
             except RendezvousError as error:
-                log.info("left run %r without a farewell: %s", self._run.run_id, error)
+                log.info("left run %r without a mark: %s", self._run.run_id, error)
             else:
-                said.append(True)
+                done.set()
 
-        thread = threading.Thread(target=say, name="elrun-farewell", daemon=True)
+        thread = threading.Thread(target=announce, name="elrun-departure", daemon=True)
         thread.start()
-        thread.join(patience_s + _MARGIN_S)
-        return bool(said)
+        thread.join(timeout_s + _MARGIN_S)
+        return done.is_set()
 
-    def _leave_marks(self) -> int:
+    def _write_marks(self) -> int:
         """Return the number of the last round that this node knows to have ended, or -1."""
         last_round = -1
-        if self._joining is not None:
-            self._joining.leave()
-            last_round = self._joining.round_number - 1
+        if self._join is not None:
+            self._join.leave()
+            last_round = self._join.round_number - 1
         if self._place is not None:
             keys = self._run.round(self._place.round)
             self._store.set({keys.gone(self._place.group_rank): b"1"})
@@ -79,7 +79,7 @@ class Farewell:
         return last_round
 
     def _marks_after(self, last_round: int) -> list[str]:
-        """Return the marks of the round's members, and of those who sat down in the next one."""
+        """Return the mark keys of the round's members, and of the next round's seats."""
         keys, next_keys = self._run.round(last_round), self._run.round(last_round + 1)
         (roster,) = self._store.get([keys.roster])
         members = 0 if roster is None else len(read_roster(keys.roster, roster).members)

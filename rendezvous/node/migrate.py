@@ -1,21 +1,23 @@
-"""How a run goes on in a store that knows nothing of it: its survivors bring the last round along.
+"""How a run goes on in a store that knows nothing of it: its survivors copy the last round there.
 
-Every member of a round that may have to move keeps the roster. When the store is lost, each writes
-the same roster to the next one, with the verdict that the round's store was lost, by ``create``: so
-it makes no difference who comes first, nor whether the store is in truth the old one.
+Every member of a round that may have to move keeps the round's roster. When the store is lost, each
+member creates the same roster in the next store, and beside it the verdict that the round's store
+was lost. Because ``create`` keeps what stands, it makes no difference which member comes first, nor
+whether the "next" store is in truth the old one.
 
-Only a member that had finished must know that, since it finds the others still at work, who can do
-without it. So it ends nothing and waits with them. Its mark in the store tells it.
+A member that had finished ends nothing: it finds that the others are still at work and can do
+without it, so it waits with them for their verdict. Its success mark in the old store tells the two
+cases apart: if the mark is in this store, this is the old store.
 
-If others have begun the run anew there, or have brought another round along, a survivor comes as a
-newcomer: where a later round stands, the one after its own has no seats any more. It still knows
-how many restarts the job has spent.
+If other nodes have begun the run anew in the next store, or have copied another round there, a
+survivor joins as a newcomer. (Where a later round stands, the round after the survivor's own has no
+seats any more.) The number of restarts that the job has spent is kept: it is in each node's record.
 """
 
 from __future__ import annotations
 
 from ..api.handler import Verdict, VerdictKind
-from ..liveness.spare_watch import Bystander
+from ..liveness.spare_watch import SpareWatch
 from ..protocol.keys import RunKeys
 from ..protocol.records import History
 from ..protocol.wire import read_roster, read_verdict, write_roster, write_verdict
@@ -23,21 +25,22 @@ from ..stores.store import Store
 from .finish import finish, has_finished
 
 
-def carry_over(
-    store: Store, run: RunKeys, history: History, forming: int, rank: int, bystander: Bystander
+def migrate_round(
+    store: Store, run: RunKeys, history: History, forming: int, rank: int, spare_watch: SpareWatch
 ) -> Verdict | None:
-    """Let a run go on after its last round.
+    """Copy a run's last round into a store, so that the run goes on there.
 
     Args:
         store: The store to go on in.
         run: The run's keys.
         history: The last round, and how it ended for this node.
-        forming: The round that is forming there: the next one, if this node was the first to come.
+        forming: The number of the round that forms in the store: the next one after the last
+            round, if this node was the first to come.
         rank: This node's group rank in the last round.
-        bystander: Waits for the others, if they are still at work and this node had finished.
+        spare_watch: Waits for the members that are still at work, if this node had finished.
 
     Returns:
-        The verdict that stands there; None if the run that is there is another one.
+        The verdict that stands in the store; None if the store has another history of the run.
     """
     keys = run.round(history.roster.round)
     if forming != history.roster.round + 1:
@@ -50,6 +53,6 @@ def carry_over(
         if finish(store, keys, rank, len(roster.members)):
             verdict = Verdict(VerdictKind.DONE, rank)
         else:
-            bystander.await_own_verdict(store, keys, roster, rank)
+            spare_watch.await_own_verdict(store, keys, roster, rank)
     standing = store.create(keys.verdict, write_verdict(verdict))
     return read_verdict(keys.verdict, standing)

@@ -1,4 +1,4 @@
-"""One seat in a forming round: the wait for its place, and the sealing that somebody has to do."""
+"""One seat in a forming round: the node waits for its place, and seals the round if it has to."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from dataclasses import replace
 
 from ..api.handler import Placement, Verdict, VerdictKind
 from ..errors import RendezvousStateError, RendezvousTimeoutError
-from ..liveness.attendance import take_attendance
-from ..liveness.heartbeat import Heart
-from ..liveness.lookout import Lookout
+from ..liveness.heartbeat import Heartbeat
+from ..liveness.peers import PeerMonitor, check_presence
 from ..protocol.keys import RunKeys
 from ..protocol.places import places_to_write, unoccupied
 from ..protocol.records import History, Limits, Node, Place, Roster
@@ -42,7 +41,9 @@ from ..stores.store import Store
 
 log = logging.getLogger(__name__)
 
-VOID = Verdict(VerdictKind.NODE_LOST, reason="the nodes that formed the round left before it began")
+VOID_VERDICT = Verdict(
+    VerdictKind.NODE_LOST, reason="the nodes that formed the round left before it began"
+)
 
 
 class Seat:
@@ -50,12 +51,12 @@ class Seat:
 
     Args:
         store: The store.
-        run: Its keys.
-        round_number: The round.
-        number: The seat.
+        run: The run's keys.
+        round_number: The number of the round.
+        number: The number of the seat.
         node: The node's record.
         timing: How long to wait for what.
-        heart: The node's heart.
+        heartbeat: The node's heartbeat.
         clock: A monotonic clock.
     """
 
@@ -67,7 +68,7 @@ class Seat:
         number: int,
         node: Node,
         timing: Timing,
-        heart: Heart,
+        heartbeat: Heartbeat,
         clock: Callable[[], float],
     ) -> None:
         self._store = store
@@ -77,31 +78,32 @@ class Seat:
         self._number = number
         self._node = node
         self._timing = timing
-        self._heart = heart
+        self._heartbeat = heartbeat
         self._clock = clock
         self._awaited: set[int] = set()
-        # leave() may come from another thread, and what it writes must be the last word.
+        self._refused: set[int] = set()
+        # Any thread may call leave(), and nothing may overwrite the record that it writes. The lock
+        # guards the writing of the record and the flag.
         self._record_lock = threading.Lock()
         self._has_left = False
-        self._refused: set[int] = set()
 
     def take(self) -> None:
-        """Write the node's record, and let its heart beat here.
+        """Write the node's record, and beat at this seat.
 
-        Here, or on the next seat that is free: the counter of seats gives each number to one node,
-        unless a stranger has turned it.
+        If the seat has a record already, take the next one that has none. The counter gives each
+        number to one node, unless a process without the job's secret has changed the counter.
         """
         with self._record_lock:
             if self._has_left:
                 return
             record = write_node(self._node)
-            self._heart.beat_at(self._keys.seat_beat(self._number))
+            self._heartbeat.beat_at(self._keys.seat_beat(self._number))
             while self._store.create(self._keys.node(self._number), record) != record:
                 self._number += 1
-                self._heart.beat_at(self._keys.seat_beat(self._number))
+                self._heartbeat.beat_at(self._keys.seat_beat(self._number))
 
     def leave(self) -> None:
-        """Take the record back; end the round if it was sealed with this node in it meanwhile."""
+        """Withdraw the record; if the round has been sealed with this node, end the round."""
         with self._record_lock:
             self._has_left = True
             gone = {self._keys.left(self._number): b"1"}
@@ -114,59 +116,60 @@ class Seat:
             self._store.create(self._keys.verdict, write_verdict(lost))
 
     def leave_over(self, store: Store) -> None:
-        """Leave over another connection, if it leads to the store in which this node sat."""
+        """Leave over another connection, if it leads to the store that has this seat."""
         (standing,) = store.get([self._keys.node(self._number)])
         if standing == write_node(self._node):
             self._store = store
             self.leave()
 
     def await_place(self, read_history: Callable[[], History | None]) -> Place:
-        """Block until the round is sealed; seal it, if it falls to this seat.
+        """Block until the round is sealed; seal it if this seat has to.
 
         Args:
-            read_history: Returns the round before; called by those only that may have to seal.
+            read_history: Returns the round before; called only where this node may have to seal.
 
         Raises:
             RendezvousTimeoutError: Too few nodes came in time.
-            RendezvousStateError: The other nodes were told other limits.
+            RendezvousStateError: The other nodes have other limits.
         """
         deadline = self._clock() + self._timing.join_timeout_s
         if self._number > 0:
-            place = self._watch_the_sealer(read_history, deadline)
+            place = self._wait_as_deputy(read_history, deadline)
             if place is not None:
                 return place
-        return self._seal_when_due(read_history(), deadline)
+        return self._wait_as_sealer(read_history(), deadline)
 
-    def _seal_when_due(self, history: History | None, deadline: float) -> Place:
-        """Be the sealer: be woken by every record that matters."""
+    def _wait_as_sealer(self, history: History | None, deadline: float) -> Place:
+        """Wait as the sealer: every record that can change the decision wakes this node."""
         seated = {self._number: self._node}
         if self._number > 0:
             seated |= self._read_others(seated)
         last_joined_at = self._clock()
         is_current = True
         while True:
-            alive = take_attendance(
-                self._heart, self._run, self._round_number, self._number, seated, history
+            present = check_presence(
+                self._heartbeat, self._run, self._round_number, self._number, seated, history
             )
-            match self._decide(alive.seated, alive.history, last_joined_at, deadline):
+            match self._decide(present.seated, present.history, last_joined_at, deadline):
                 case Seal() if is_current:
-                    return self._seal(alive.seated, alive.history)
-                case Seal():  # somebody may have left since its record was read
+                    return self._seal(present.seated, present.history)
+                case Seal():  # a node may have left since its record was read
                     seated |= self._read_nodes(seated)
                     is_current = True
                 case GiveUp():
-                    return self._give_up(alive.seated, alive.history)
+                    return self._give_up(present.seated, present.history)
                 case Await(seats, until):
                     is_current = len(seated) == 1
                     free = itertools.islice(
                         (n for n in itertools.count() if n not in seated), seats
                     )
-                    # Some of them may come alone, and must be listened to from then on.
+                    # The wait ends when ALL these records exist; wake each heartbeat, or at least
+                    # each patience, to notice single ones and to watch their beats.
                     timing = self._timing
-                    look_s = timing.heartbeat_s if alive.is_passing else timing.patience_s
-                    found = self._await_nodes(free, min(look_s, until - self._clock()))
+                    wake_s = timing.heartbeat_s if present.may_change_soon else timing.patience_s
+                    found = self._await_nodes(free, min(wake_s, until - self._clock()))
                     if len(found) < seats or any(node.is_withdrawn for node in found.values()):
-                        # A deputy may have sealed meanwhile, or the run have been ended.
+                        # A deputy may have sealed the round, or a node may have ended the run.
                         place = self._standing_place()
                         if place is not None:
                             return place
@@ -174,30 +177,30 @@ class Seat:
                     seated |= found
                     last_joined_at = self._clock() if found else last_joined_at
 
-    def _watch_the_sealer(
+    def _wait_as_deputy(
         self, read_history: Callable[[], History | None], deadline: float
     ) -> Place | None:
-        """Be a deputy: sleep on the own place, and look now and then whether to step in.
+        """Wait as a deputy: for the own place, with a check now and then whether to seal.
 
         Returns:
-            The place; None if all who sit before this node are gone, so that it is the sealer now.
+            The place; None if all earlier seats are silent, so that this node is the sealer now.
         """
         interval_s = self._timing.deputy_s * self._number
         taken, changed_at = 0, self._clock()
-        before_me = Lookout(
-            self._heart, (self._keys.seat_beat(n) for n in reversed(range(self._number)))
+        earlier = PeerMonitor(
+            self._heartbeat, (self._keys.seat_beat(n) for n in reversed(range(self._number)))
         )
         while True:
             left_s = deadline - self._clock()
             pause_s = interval_s if left_s <= 0 else min(interval_s, left_s)
-            place = self._await_own_place(pause_s, before_me)
+            place = self._await_own_place(pause_s, earlier)
             if place is not None:
                 return place
-            if before_me.are_gone():
-                log.info("%s: all who sat before this node are gone", self._keys.prefix)
+            if earlier.are_all_silent():
+                log.info("%s: all earlier seats are silent", self._keys.prefix)
                 return None
-            before, taken = taken, self._store.add(self._keys.seats, 0)
-            if taken != before:
+            last_taken, taken = taken, self._store.add(self._keys.seats, 0)
+            if taken != last_taken:
                 changed_at = self._clock()
             history = read_history()
             seated = self._read_nodes(range(seats_taken(taken, self._number + 1)))
@@ -209,15 +212,15 @@ class Seat:
             if isinstance(decision, GiveUp):
                 return self._give_up(seated, history)
 
-    def _await_own_place(self, pause_s: float, before_me: Lookout) -> Place | None:
-        """Return this seat's place, or None after a while, or once nobody is left before it."""
+    def _await_own_place(self, pause_s: float, earlier: PeerMonitor) -> Place | None:
+        """Return this seat's place; None after the pause, or when all earlier seats are silent."""
         until = self._clock() + pause_s
-        while (left_s := until - self._clock()) > 0 and not before_me.are_gone():
-            told = self._store.wait(
+        while (left_s := until - self._clock()) > 0 and not earlier.are_all_silent():
+            found = self._store.wait(
                 [self._keys.place(self._number)], min(left_s, self._timing.patience_s)
             )
-            if told is not None:
-                return self._read_place(told[0])
+            if found is not None:
+                return self._read_place(found[0])
         return self._standing_place()
 
     def _decide(
@@ -239,10 +242,10 @@ class Seat:
         )
 
     def _seal(self, seated: Mapping[int, Node], history: History | None) -> Place:
-        behind_the_door = self._store.add(self._keys.seats, DOOR)
-        taken = seats_taken(behind_the_door, max(seated) + 1)
-        # Another node seals, too: its members must hear of it before they are missed.
-        place = self._standing_place() if behind_the_door >= 2 * DOOR else None
+        count = self._store.add(self._keys.seats, DOOR)
+        taken = seats_taken(count, max(seated) + 1)
+        # With a second sealer: use its roster if it stands, else its members look silent.
+        place = self._standing_place() if count >= 2 * DOOR else None
         if place is not None:
             return place
         late = [number for number in range(taken) if number not in seated]
@@ -255,15 +258,15 @@ class Seat:
         stands = self._store.create(self._keys.roster, mine)
         standing = drawn if stands == mine else self._read_roster(stands)
         if not standing.members:
-            self._store.create(self._keys.verdict, write_verdict(VOID))
+            self._store.create(self._keys.verdict, write_verdict(VOID_VERDICT))
         if standing.sealed_by == self._number:
-            # Nobody can come to the seats that were awaited in vain: end the store's wait for them.
+            # No node can take the free seats any more: their records end the store's wait for them.
             free = unoccupied(self._keys, (n for n in self._awaited if n >= taken), self._node)
             self._store.set({**places_to_write(self._run, standing, taken), **free})
         return place_of(standing, self._number)
 
     def _standing_place(self) -> Place | None:
-        """Return this seat's place if the round is sealed, even if nobody wrote the places."""
+        """Return this seat's place if the round is sealed; write the places if they are missing."""
         place, roster = self._store.get([self._keys.place(self._number), self._keys.roster])
         if place is not None:
             return self._read_place(place)
@@ -280,18 +283,18 @@ class Seat:
         if place is not None:
             return place
         self.leave()
-        said = shortfall(
+        reason = shortfall(
             seated, history, mine=self._node.limits, within_s=self._timing.join_timeout_s
         )
-        raise RendezvousTimeoutError(f"run {self._run.run_id!r}: {said}")
+        raise RendezvousTimeoutError(f"run {self._run.run_id!r}: {reason}")
 
     def _check_limits(self, limits: Limits | None) -> None:
         if limits is not None and limits != self._node.limits:
             self.leave()
-            raise refusal(self._run, limits, self._node.limits)
+            raise limits_error(self._run, limits, self._node.limits)
 
     def _await_nodes(self, numbers: Iterable[int], timeout_s: float) -> dict[int, Node]:
-        """Return the records of these seats once all are there, or of some after the time-out."""
+        """Return the records of these seats once all exist; after the time-out, those that do."""
         wanted = list(numbers)
         keys = [self._keys.node(number) for number in wanted]
         self._awaited.update(wanted)
@@ -299,14 +302,14 @@ class Seat:
         return self._parse_nodes(wanted, self._store.get(keys) if values is None else values)
 
     def _read_nodes(self, numbers: Iterable[int]) -> dict[int, Node]:
-        """Return the records of these seats that are there."""
+        """Return those records of these seats that exist."""
         wanted = list(numbers)
         return self._parse_nodes(wanted, self._store.get([self._keys.node(n) for n in wanted]))
 
     def _read_others(self, seated: Mapping[int, Node]) -> dict[int, Node]:
-        """Return what is known of the other seats, also behind one that stays empty.
+        """Return the records of all other seats, also of those after an empty one.
 
-        The node that took that has died before it wrote its record.
+        A seat is empty where the node that took it has died before it wrote its record.
         """
         taken = seats_taken(self._store.add(self._keys.seats, 0), self._number + 1)
         return self._read_nodes(number for number in range(taken) if number not in seated)
@@ -318,7 +321,7 @@ class Seat:
         return {n: self._parse_node(n, data) for n, data in pairs if data is not None}
 
     def _parse_node(self, number: int, data: bytes) -> Node:
-        """Return the node that a record describes; one that can't be believed counts as gone."""
+        """Return the node that a record describes; a refused record counts as withdrawn."""
         try:
             return read_node(self._keys.node(number), data)
         except RendezvousStateError as error:
@@ -334,8 +337,8 @@ class Seat:
         return read_roster(self._keys.roster, data)
 
 
-def refusal(run: RunKeys, limits: Limits, mine: Limits) -> RendezvousStateError:
-    """Return the error of a node that was told other limits than the run."""
+def limits_error(run: RunKeys, limits: Limits, mine: Limits) -> RendezvousStateError:
+    """Return the error of a node that has other limits than the run."""
     if limits.max_restarts != mine.max_restarts:
         return RendezvousStateError(
             f"run {run.run_id!r} may restart {limits.max_restarts} times, and this node was told "

@@ -1,4 +1,4 @@
-"""One node's way to the store of its run: opened when it is needed, and anew when it was lost."""
+"""One node's connections to the store of its run: opened when needed, and again after a loss."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from ..stores.signed import Secret, SignedStore
 from ..stores.store import Connection, Moves, Store
 from .entry import enter_run
 
-_LOOK_ELSEWHERE_S = 2.0
-_NOWHERE = (False, -1)
+_SCOUT_EVERY_S = 2.0
+_NO_RUN = (False, -1)
 
 
-class Access:
-    """Opens and closes the connections of one node.
+class StoreSession:
+    """Opens and closes the connections of one node to its store.
 
     Args:
         run: The run's keys.
         connect: Reaches the store; gives up when the event is set.
-        secret: What the nodes of the run know, if anything.
+        secret: The secret of the run's nodes, if they have one.
     """
 
     def __init__(
@@ -36,40 +36,44 @@ class Access:
         self._connect = connect
         self._secret = secret
         self._given_up = threading.Event()
-        # What follows is written under the lock.
+        # The lock guards what follows; only ``open`` sets a connection, in one thread at a time.
         self._lock = threading.Lock()
         self._connection: Connection | None = None
-        self._aside: Store | None = None
+        self._second: Store | None = None
         self._forming = 0
 
     @property
     def connection(self) -> Connection | None:
-        """The connection, if there is one."""
-        return self._connection
+        """The connection; None before the first ``open`` and after a loss."""
+        with self._lock:
+            return self._connection
 
     @property
     def forming(self) -> int:
-        """The round that was forming when the store was reached."""
-        return self._forming
+        """The number of the round that was forming when the store was reached."""
+        with self._lock:
+            return self._forming
 
     @property
     def can_move(self) -> bool:
-        """Whether the run has another place to meet at."""
-        return self._connection is not None and self._connection.moves is not None
+        """Whether the run has another endpoint to go on at."""
+        connection = self.connection
+        return connection is not None and connection.moves is not None
 
     def open(self, forming: int = 0) -> Connection:
-        """Return the connection; reach the store, if there is none.
+        """Return the connection; reach the store first if there is none.
 
         Args:
             forming: The round to begin with in a store that knows nothing of the run.
 
         Raises:
-            RendezvousConnectionError: It can't be reached.
+            RendezvousConnectionError: The store can't be reached.
             RendezvousStateError: The run refuses this node.
             RendezvousClosedError: ``give_up`` was called.
         """
-        if self._connection is not None:
-            return self._connection
+        standing = self.connection
+        if standing is not None:
+            return standing
         connection = self._connect(self._given_up)
         try:
             forming = enter_run(connection.store, self._run, self._secret, forming)
@@ -84,65 +88,72 @@ class Access:
         connection.store.close()
         raise self._closed()
 
-    def aside(self, broken: Store | None = None) -> Store:
-        """Return the store over a connection that may be busy without harm to the first one.
+    def second_store(self, failed: Store | None = None) -> Store:
+        """Return the store over a second connection, whose calls don't delay those of the first.
+
+        If the calls of one connection don't wait for each other, that is the first connection.
 
         Args:
-            broken: What it returned before, if that is of no use any more.
+            failed: A store that this method returned before and that has failed since; it is
+                replaced.
         """
-        connection = self._connection
+        connection = self.connection
         if connection is None:
             raise self._closed()
         if connection.open_aside is None:
             return connection.store
-        standing = self._aside
-        if standing is not None and standing is not broken:
+        with self._lock:
+            standing = self._second
+        if standing is not None and standing is not failed:
             return standing
-        aside = connection.open_aside()
+        second = connection.open_aside()
         with self._lock:
             is_wanted = self._connection is connection
             if is_wanted:
-                self._aside = aside
+                self._second = second
         if is_wanted and standing is not None:
             standing.close()
         if is_wanted:
-            return aside
-        aside.close()
+            return second
+        second.close()
         raise self._closed()
 
-    def drop(self) -> None:
-        """Let go of a store that was lost: ``open`` looks for it, or for another one, anew."""
-        with self._lock:
-            connection, self._connection = self._connection, None
-            aside, self._aside = self._aside, None
-        if aside is not None:
-            aside.close()
+    def disconnect(self) -> None:
+        """Close the connections to a store that was lost; ``open`` then connects again."""
+        connection = self._close_second()
         if connection is not None:
             connection.store.close()
 
     def give_up(self) -> Connection | None:
-        """Open nothing any more; return the connection, which the caller closes."""
+        """Open no connection any more; return the first one, which the caller closes."""
         self._given_up.set()
+        return self._close_second()
+
+    def _close_second(self) -> Connection | None:
+        """Forget both connections and close the second; return the first, which stays open."""
         with self._lock:
             connection, self._connection = self._connection, None
-            aside, self._aside = self._aside, None
-        if aside is not None:
-            aside.close()
+            second, self._second = self._second, None
+        if second is not None:
+            second.close()
         return connection
 
     @contextmanager
-    def looking_elsewhere(self, leave: Callable[[], None]) -> Iterator[None]:
-        """Look, while this node waits for others, whether they meet at another endpoint.
+    def scouting(self, leave: Callable[[], None]) -> Iterator[None]:
+        """Look at the other endpoints while this node waits in a forming round.
 
-        If a round runs there and none does here, or the run has come further there, or as far at an
-        endpoint that is named before this one, this connection is closed, and ``open`` goes there.
-        It is not closed any more once the wait is over.
+        If the run has come further at another endpoint, this connection is closed, so that the
+        wait ends with a connection error, and ``open`` connects there. It has come further if a
+        round runs there and none runs here. Where that is the same, the higher number of the
+        forming round decides; where that is the same, too, the order of the endpoints.
+
+        Once the wait has ended, the connection is not closed any more.
 
         Args:
-            leave: Gives this node's seats up, before the connection is closed: a round may have
-                begun with it that it has not heard of yet.
+            leave: Gives up this node's seats, before the connection is closed: a round may have
+                begun with this node before it has heard of that.
         """
-        connection = self._connection
+        connection = self.connection
         if connection is None or connection.moves is None:
             yield
             return
@@ -167,12 +178,12 @@ class Access:
         leaving: threading.Lock,
         leave: Callable[[], None],
     ) -> None:
-        while not is_over.wait(_LOOK_ELSEWHERE_S):
+        while not is_over.wait(_SCOUT_EVERY_S):
             here = self._progress_at(connection.store)
             for place, store in moves.survey():
                 there = self._progress_at(self._sign(store))
                 store.close()
-                if there == _NOWHERE or (there, -place) <= (here, -moves.at):
+                if there == _NO_RUN or (there, -place) <= (here, -moves.at):
                     continue
                 with leaving:
                     if not is_over.is_set():
@@ -183,17 +194,17 @@ class Access:
                 return
 
     def _progress_at(self, store: Store) -> tuple[bool, int]:
-        """Return whether the run goes on in a store, or has ended there, and which round forms."""
+        """Return whether a round runs in a store, or the run has ended there; and which forms."""
         try:
             (record,) = store.get([self._run.record])
             if record is None:
-                return _NOWHERE
+                return _NO_RUN
             forming = read_forming(self._run.record, record)
             last = self._run.round(forming - 1)
             roster, verdict = store.get([last.roster, last.verdict])
             is_over = verdict is not None and not read_verdict(last.verdict, verdict).kind.ends_run
         except RendezvousError:
-            return _NOWHERE
+            return _NO_RUN
         return roster is not None and not is_over, forming
 
     def _signed(self, connection: Connection) -> Connection:

@@ -23,7 +23,7 @@ class Timing:
         survivor_s: For a living node of the round before, whose workers take their time to stop.
         deputy_s: Between two looks of the first deputy at whether the round should be sealed.
         straggler_s: For the record of a node that took its seat just before the door was shut.
-        farewell_s: For the others to have read the end of the run, where this node hosts the store.
+        leave_s: For the others to have read the end of the run, where this node hosts the store.
         heartbeat_s: Between two signs of life.
         patience_s: For a sign of life of another node, before that counts as lost.
         store_patience_s: For an answer of the store, before that counts as lost.
@@ -36,7 +36,7 @@ class Timing:
     survivor_s: float = 40.0
     deputy_s: float = 3.0
     straggler_s: float = 1.0
-    farewell_s: float = 5.0
+    leave_s: float = 5.0
     heartbeat_s: float = 0.5
     patience_s: float = 2.0
     store_patience_s: float = STORE_PATIENCE_S

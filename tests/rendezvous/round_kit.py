@@ -19,7 +19,7 @@ from elrun.rendezvous.stores.tcp.reach import TcpStore
 PATIENCE_S = 30
 # A last call and a join timeout that no test lives to see; tests that need one shorten it.
 # So are heartbeats.
-TIMING = Timing(60, 60, deputy_s=60, straggler_s=60, farewell_s=0.5, heartbeat_s=60, patience_s=240)
+TIMING = Timing(60, 60, deputy_s=60, straggler_s=60, leave_s=0.5, heartbeat_s=60, patience_s=240)
 
 
 @dataclass

@@ -3,7 +3,7 @@
 import pytest
 from elrun.rendezvous.errors import RendezvousConnectionError
 from elrun.rendezvous.node.entry import enter_run
-from elrun.rendezvous.node.store_session import Access
+from elrun.rendezvous.node.store_session import StoreSession
 from elrun.rendezvous.protocol.keys import RunKeys
 from elrun.rendezvous.stores.memory import MemoryStore
 from elrun.rendezvous.stores.store import Connection
@@ -44,9 +44,11 @@ def test_a_wait_is_over_before_the_scout_goes_or_after(wait_s, is_there_still):
     elsewhere = Elsewhere(world)
 
     def wait_for_others():
-        access = Access(RUN, lambda _: Connection(MemoryStore(), "here", moves=elsewhere), None)
-        store = access.open().store
-        with access.looking_elsewhere(lambda: told.append(is_within_reach(store))):
+        session = StoreSession(
+            RUN, lambda _: Connection(MemoryStore(), "here", moves=elsewhere), None
+        )
+        store = session.open().store
+        with session.scouting(lambda: told.append(is_within_reach(store))):
             world.running.sleep(wait_s)
         seen.append(is_within_reach(store))
         world.running.sleep(10 * A_LOOK_S)

@@ -6,8 +6,8 @@ import subprocess
 import sys
 
 import pytest
-from elrun.rendezvous.node import rendezvous as rounds
-from elrun.rendezvous.node.migrate import carry_over
+from elrun.rendezvous.node import next_round
+from elrun.rendezvous.node.migrate import migrate_round
 from elrun.rendezvous.protocol.round import DOOR
 from simulator.connection import EtcdConnection, TcpConnection
 from simulator.history import History
@@ -123,9 +123,9 @@ def test_a_seat_in_a_round_that_was_brought_along_is_found(monkeypatch):
 
     def carry_anyway(store, run, history, forming, *others):
         number = history.roster.round
-        return carry_over(store, run, history, number + 1, *others) if forming > number else None
+        return migrate_round(store, run, history, number + 1, *others) if forming > number else None
 
-    monkeypatch.setattr(rounds, "carry_over", carry_anyway)
+    monkeypatch.setattr(next_round, "migrate_round", carry_anyway)
     violations = (History(seed).run().violation for seed in range(4, 2000, 5))
 
     assert any(

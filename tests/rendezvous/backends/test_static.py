@@ -80,8 +80,8 @@ def ranks(places):
 
 def die(handler):
     """Break a node's connection, as the kernel does when its process is killed."""
-    handler._heart.rest()
-    handler._access.connection.store._connection.shutdown(socket.SHUT_RDWR)
+    handler._heartbeat.stop()
+    handler._session.connection.store._connection.shutdown(socket.SHUT_RDWR)
 
 
 @contextlib.contextmanager
@@ -344,7 +344,7 @@ def test_a_lost_master_ends_the_others(nodes):
     """It holds what they meet by."""
     first, second = nodes.some(2)
     meet([first, second])
-    first._access.connection.store.close()
+    first._session.connection.store.close()
 
     with pytest.raises(RendezvousConnectionError, match=f"127.0.0.1:{nodes.port} was lost"):
         await_verdict(second)

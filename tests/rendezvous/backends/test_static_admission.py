@@ -40,11 +40,11 @@ def test_a_silent_node_is_missing_until_it_speaks(nodes):
         nodes.admit(node(rank), 10 + rank, MARK, 0)
     for client in (1, 12):
         nodes.hear(client, 1.5)
-    due_in_s = nodes.changes_in_s(1.5)
+    next_check_s = nodes.changes_in_s(1.5)
     missing = nodes.are_missing(2)
     nodes.hear(11, 2.1)
 
-    assert (0.5, True, False) == (due_in_s, missing, nodes.are_missing(2.1))
+    assert (0.5, True, False) == (next_check_s, missing, nodes.are_missing(2.1))
 
 
 def test_a_silent_node_is_replaced(nodes):

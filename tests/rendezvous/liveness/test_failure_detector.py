@@ -1,21 +1,21 @@
 """Who has been silent for too long: histories of looks, written down as data."""
 
 import pytest
-from elrun.rendezvous.liveness.failure_detector import Judge
+from elrun.rendezvous.liveness.failure_detector import FailureDetector
 
 PATIENCE_S = 2.0
 LONGEST_PAUSE_S = 0.75
 
 
 def judge_after(*looks):
-    """Return a judge that has seen these: when it asked, and the beats, one letter a node."""
-    judge = Judge(PATIENCE_S, LONGEST_PAUSE_S)
+    """Return a detector that has seen these: when it asked, and the beats, one letter a node."""
+    detector = FailureDetector(PATIENCE_S, LONGEST_PAUSE_S)
     for look in looks:
         asked_at, beats, answered_at = look if len(look) == 3 else (*look, look[0])
-        judge.look(
+        detector.observe(
             {name: beat.encode() or None for name, beat in beats.items()}, asked_at, answered_at
         )
-    return judge
+    return detector
 
 
 def steady(start, end, **beats):
@@ -34,17 +34,17 @@ HISTORIES = {
     "several at once": (steady(0, 2, a="1", b="2"), {"a", "b"}),
     "never had a beat": (steady(0, 2, a=""), {"a"}),
     "a beat that goes back is a change": ([*steady(0, 1.5, a="2"), (2, {"a": "1"})], set()),
-    "the judge was paused": ([(0, {"a": "1"}), (60, {"a": "1"})], set()),
-    "the judge was paused again and again": (
+    "the detector was paused": ([(0, {"a": "1"}), (60, {"a": "1"})], set()),
+    "the detector was paused again and again": (
         [(20 * n, {"a": "1"}) for n in range(3)],
         set(),
     ),
-    "a judge that is always late": ([(20 * n, {"a": "1"}) for n in range(4)], {"a"}),
+    "a detector that is always late": ([(20 * n, {"a": "1"}) for n in range(4)], {"a"}),
     "the store took its time": (
         [(0, {"a": "1"}, 0), (0.5, {"a": "1"}, 9), (9.5, {"a": "1"})],
         set(),
     ),
-    "the store was away, and the others reach it later than the judge": (
+    "the store was away, and the others reach it later than the detector": (
         [*steady(0, 1.5, a="1"), (2, {"a": "1"}, 10), *steady(10.5, 11.5, a="1")],
         set(),
     ),
@@ -79,28 +79,28 @@ HISTORIES = {
 
 @pytest.mark.parametrize(("looks", "silent"), HISTORIES.values(), ids=HISTORIES)
 def test_silence_is_judged_by_change(looks, silent):
-    """A node is silent once its beat has not changed for as long as the judge bears, and looked."""
+    """A node is silent once its beat has been read without a change for the whole patience."""
     assert silent == judge_after(*looks).silent()
 
 
 def test_a_judge_knows_when_to_look_again():
     """The next look is due when the one that is silent for longest has had its time."""
-    judge = judge_after(*steady(0, 0.5, a="1"), (1, {"a": "1", "b": "1"}))
+    detector = judge_after(*steady(0, 0.5, a="1"), (1, {"a": "1", "b": "1"}))
 
-    assert 1.0 == judge.due_in_s()
+    assert 1.0 == detector.next_check_s()
 
 
 def test_a_node_that_is_silent_already_makes_no_look_due():
     """It would be due all the time."""
-    judge = judge_after(*steady(0, 2, a="1"), (2.5, {"a": "1", "b": "1"}))
+    detector = judge_after(*steady(0, 2, a="1"), (2.5, {"a": "1", "b": "1"}))
 
-    assert PATIENCE_S == judge.due_in_s()
+    assert PATIENCE_S == detector.next_check_s()
 
 
 def test_who_is_forgotten_is_heard_afresh():
     """One that is listened to later again starts with a full patience."""
-    judge = judge_after(*steady(0, 2, a="1", b="1"))
-    judge.forget_all_but({"b"})
-    judge.look({"a": b"1", "b": b"1"}, 2.5, 2.5)
+    detector = judge_after(*steady(0, 2, a="1", b="1"))
+    detector.keep_only({"b"})
+    detector.observe({"a": b"1", "b": b"1"}, 2.5, 2.5)
 
-    assert {"b"} == judge.silent()
+    assert {"b"} == detector.silent()

@@ -3,7 +3,7 @@
 import pytest
 from elrun.rendezvous.api.handler import Verdict, VerdictKind
 from elrun.rendezvous.node.finish import finish
-from elrun.rendezvous.node.migrate import carry_over
+from elrun.rendezvous.node.migrate import migrate_round
 from elrun.rendezvous.protocol.keys import RunKeys
 from elrun.rendezvous.protocol.records import History, Limits, Member, Node, Roster
 from elrun.rendezvous.protocol.wire import write_verdict
@@ -26,7 +26,7 @@ class Others:
 @pytest.mark.parametrize(("forming", "is_brought"), [(3, False), (4, True), (5, False)])
 def test_only_the_round_before_the_forming_one_is_brought_along(forming, is_brought):
     """Whoever missed a later round would sit down in that one, whose roster stands already."""
-    standing = carry_over(MemoryStore(), RUN, LAST_ROUND, forming, 1, Others())
+    standing = migrate_round(MemoryStore(), RUN, LAST_ROUND, forming, 1, Others())
 
     assert (LAST_ROUND.verdict if is_brought else None) == standing
 
@@ -46,4 +46,4 @@ def test_a_node_that_had_finished_ends_no_round_in_which_others_work(finished, k
     for rank in finished:
         finish(store, keys, rank, 2)
 
-    assert kind == carry_over(store, RUN, LAST_ROUND, 4, 1, Others()).kind
+    assert kind == migrate_round(store, RUN, LAST_ROUND, 4, 1, Others()).kind

@@ -23,7 +23,7 @@ TIMING = Timing(
     last_call_s=PATIENCE_S,
     survivor_s=PATIENCE_S,
     deputy_s=0.2,
-    farewell_s=0.1,
+    leave_s=0.1,
     heartbeat_s=0.05,
     patience_s=0.5,
 )
@@ -193,7 +193,7 @@ def test_a_node_that_had_finished_comes_back_to_wait(network):
     nodes = [network.node(home) for home in range(3)]
     meet(nodes)
     nodes[1].handler.arrive()
-    nodes[1].handler._access.connection.store.close()
+    nodes[1].handler._session.connection.store.close()
     nodes[1].await_verdict()
     joining = nodes[1].join()
     for node in (nodes[0], nodes[2]):
@@ -210,7 +210,7 @@ def test_who_is_alone_at_an_endpoint_goes_where_the_others_are(network):
     meet(nodes)
     network.cut |= {(1, 0), (1, 2)}
     lonely = nodes[1]
-    lonely.handler._access.connection.store.close()
+    lonely.handler._session.connection.store.close()
     lonely.await_verdict()
     joining = lonely.join()
     others = [nodes[0], nodes[2]]
@@ -238,7 +238,7 @@ def test_a_run_that_ended_while_a_node_was_cut_off_has_ended_for_it_too(network)
     """It had finished, or the run could not be done: its work is not to be done again."""
     nodes = [network.node(home, (1, 2)) for home in range(2)]
     ranks = [place.group_rank for place in meet(nodes)]
-    nodes[1].handler._access.connection.store.close()
+    nodes[1].handler._session.connection.store.close()
     nodes[1].await_verdict()
     verdict = Verdict(VerdictKind.DONE, ranks[0])
     assert verdict == nodes[0].handler.conclude(verdict)
@@ -285,7 +285,7 @@ def test_a_node_that_only_lost_its_connection_is_back_at_once(network):
     """The store is where it was; all form a new round."""
     nodes = [network.node(home, patience_s=PATIENCE_S) for home in (2, 1, 0)]
     meet(nodes)
-    nodes[0].handler._access.connection.store.close()
+    nodes[0].handler._session.connection.store.close()
     joins = [node.join() for node in nodes if node.await_verdict()]
 
     assert [3] * 3 == [join.result(PATIENCE_S).world_size for join in joins]
@@ -299,7 +299,7 @@ def test_a_node_that_comes_back_to_a_forming_round_leaves_its_old_seat(network):
     wait_for(network, seats.node(0))
     joins.append(second.join())
     wait_for(network, seats.node(1))
-    second.handler._access.connection.store.close()
+    second.handler._session.connection.store.close()
     wait_for(network, seats.node(2))
     joins.append(third.join())
     places = [join.result(PATIENCE_S).placement for join in joins]

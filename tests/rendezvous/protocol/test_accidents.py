@@ -253,7 +253,7 @@ def test_the_end_of_a_run_empties_only_seats_that_somebody_waits_for(
     if joining:
         assert memory.wait([ROUND_1.node(0)], PATIENCE_S)
     other = memory_job.node(limits)
-    other.handler._access.open()
+    other.handler._session.open()
     other.handler.set_closed()
     seats = [ROUND_1.node(number) for number in range(limits[1] + 1)]
 
@@ -314,7 +314,7 @@ def test_a_foreign_verdict_ends_the_round(memory_job, memory):
 
 def test_the_host_of_the_store_leaves_last(memory_job):
     """It waits until every other node has left its mark."""
-    host = memory_job.node((2, 2), host=True, farewell_s=60)
+    host = memory_job.node((2, 2), host=True, leave_s=60)
     guest = memory_job.node((2, 2))
     memory_job.rendezvous([host, guest])
     host.handler.arrive()
@@ -333,7 +333,7 @@ def test_the_host_of_the_store_leaves_last(memory_job):
 
 def test_the_host_waits_for_spares_too(memory_job):
     """A spare reads the end of the run before the store goes away."""
-    host = memory_job.node((1, 1), host=True, farewell_s=60)
+    host = memory_job.node((1, 1), host=True, leave_s=60)
     memory_job.rendezvous([host])
     spare = memory_job.node((1, 1))
     joining = spare.join()
@@ -354,7 +354,7 @@ def test_the_host_waits_for_spares_too(memory_job):
 def test_a_host_that_is_a_spare_waits_for_the_members(memory_job):
     """Whoever hosts the store, it stays until all have read the end."""
     (member,) = memory_job.running(1, (1, 1))
-    host = memory_job.node((1, 1), host=True, farewell_s=60)
+    host = memory_job.node((1, 1), host=True, leave_s=60)
     joining = host.join()
     member.store.wait([ROUND_1.node(0)], PATIENCE_S)
     member.handler.arrive()
@@ -371,7 +371,7 @@ def test_a_host_that_is_a_spare_waits_for_the_members(memory_job):
 
 def test_the_host_does_not_wait_for_the_dead(memory_job):
     """The farewell has a time limit."""
-    host = memory_job.node((2, 2), host=True, farewell_s=0.05)
+    host = memory_job.node((2, 2), host=True, leave_s=0.05)
     memory_job.rendezvous([host, memory_job.node((2, 2))])
     host.handler.set_closed()
 
@@ -380,7 +380,7 @@ def test_the_host_does_not_wait_for_the_dead(memory_job):
 
 def test_the_host_does_not_stay_for_a_run_that_goes_on(memory_job):
     """Who leaves by a signal leaves at once."""
-    host = memory_job.node((2, 2), host=True, farewell_s=3600)
+    host = memory_job.node((2, 2), host=True, leave_s=3600)
     memory_job.rendezvous([host, memory_job.node((2, 2))])
     host.handler.conclude(Verdict(VerdictKind.NODE_LOST, 0, "left", lost=(0,)))
 

@@ -6,8 +6,8 @@ import pytest
 from elrun.rendezvous.api.handler import Verdict, VerdictKind
 from elrun.rendezvous.api.parameters import RendezvousParameters
 from elrun.rendezvous.errors import RendezvousGracefulExitError
-from elrun.rendezvous.liveness.attendance import take_attendance
-from elrun.rendezvous.liveness.member_watch import sentence
+from elrun.rendezvous.liveness.member_watch import silence_reason
+from elrun.rendezvous.liveness.peers import check_presence
 from elrun.rendezvous.protocol.keys import RunKeys
 from elrun.rendezvous.protocol.records import History, Limits, Member, Node, Origin, Roster
 from elrun.rendezvous.protocol.round import draw_roster, restarts_after
@@ -21,7 +21,7 @@ LIVELY = {"heartbeat_s": 0.05, "patience_s": 0.5}
 def fall_silent(*nodes):
     """Stop the hearts of nodes: they neither beat nor listen, as if their machines stood still."""
     for node in nodes:
-        node.handler._heart.rest()
+        node.handler._heartbeat.stop()
 
 
 def until_beat(store, key):
@@ -33,7 +33,7 @@ def until_beat(store, key):
 
 def until_silent(node, key):
     """Return once a node has heard nothing from there for too long."""
-    while key not in node.handler._heart.silent():
+    while key not in node.handler._heartbeat.silent():
         assert not node.store.wait(["no such key"], LIVELY["heartbeat_s"])
 
 
@@ -91,7 +91,7 @@ def test_a_dead_survivor_is_not_waited_for(memory_job):
 
 
 def test_a_member_that_is_slow_to_come_back_is_waited_for(memory_job, memory):
-    """Its heart beats while it stops its workers."""
+    """Its heartbeat beats while it stops its workers."""
     first, second = memory_job.running(2, (1, 2), **LIVELY)
     first.handler.conclude(failed(0))
     coming = first.join()
@@ -192,7 +192,7 @@ def test_a_lost_spare_does_not_take_a_place(memory_job):
     ghost.join()
     first.store.wait([RUN.round(0).node(1)], PATIENCE_S)
     fall_silent(ghost)
-    while not first.handler._heart.silent():
+    while not first.handler._heartbeat.silent():
         assert not first.store.wait(["no such key"], LIVELY["heartbeat_s"])
     joins += [memory_job.node((3, 3), **LIVELY).join() for _ in range(2)]
     sizes = [join.result(PATIENCE_S).placement.group_world_size for join in joins]
@@ -233,13 +233,13 @@ def history(*hosts, kind=VerdictKind.WORKER_FAILED, lost=()):
 
 
 class Ear:
-    """A heart that has heard enough."""
+    """A heartbeat that has heard enough."""
 
     def __init__(self, *silent):
         self._silent = frozenset(silent)
         self.listens_to = []
 
-    def listen_to(self, keys):
+    def watch(self, keys):
         self.listens_to = sorted(keys)
 
     def silent(self):
@@ -254,26 +254,26 @@ def test_the_sealer_listens_to_all_that_count():
     """To the others that sit there, and to survivors that have not come."""
     ear = Ear()
     seated = {0: node("a", (0, 0)), 1: node("d"), 2: replace(node("e"), is_withdrawn=True)}
-    alive = take_attendance(ear, RUN, 1, 0, seated, history("a", "b", "c", lost=(2,)))
+    alive = check_presence(ear, RUN, 1, 0, seated, history("a", "b", "c", lost=(2,)))
 
     assert [BEFORE.beat(1), KEYS.seat_beat(1)] == ear.listens_to
-    assert (seated, True) == (alive.seated, alive.is_passing)
+    assert (seated, True) == (alive.seated, alive.may_change_soon)
 
 
 def test_a_silent_seat_counts_as_left():
     """Its record is there, its node is not."""
-    alive = take_attendance(Ear(KEYS.seat_beat(1)), RUN, 1, 0, {0: node("a"), 1: node("b")}, None)
+    alive = check_presence(Ear(KEYS.seat_beat(1)), RUN, 1, 0, {0: node("a"), 1: node("b")}, None)
 
     assert {0: False, 1: True} == {seat: n.is_withdrawn for seat, n in alive.seated.items()}
 
 
 def test_a_silent_survivor_counts_as_lost():
     """The round need not wait for it."""
-    alive = take_attendance(
+    alive = check_presence(
         Ear(BEFORE.beat(1)), RUN, 1, 0, {0: node("a", (0, 0))}, history("a", "b", "c", lost=(2,))
     )
 
-    assert ((2, 1), False) == (alive.history.verdict.lost, alive.is_passing)
+    assert ((2, 1), False) == (alive.history.verdict.lost, alive.may_change_soon)
 
 
 def test_a_failure_that_came_with_a_lost_node_is_free():
@@ -295,9 +295,9 @@ def test_the_sentence_names_hosts_and_ranks():
     """People look for a machine, not for a number."""
     roster = history("node1", "node2", "node3").roster
 
-    assert "node2 (group rank 1) has not been heard of for 2 s" == sentence([1], roster, 2)
+    assert "node2 (group rank 1) has not been heard of for 2 s" == silence_reason([1], roster, 2)
     assert "node2 (group rank 1) and node3 (group rank 2) have not been heard of for 2 s" == (
-        sentence([1, 2], roster, 2)
+        silence_reason([1, 2], roster, 2)
     )
 
 

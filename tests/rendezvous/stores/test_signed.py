@@ -333,7 +333,7 @@ def test_a_node_that_dies_is_missed_although_its_beat_is_flooded(memory_job, mem
     nodes = memory_job.some(3, (3, 3), secret=OURS, **lively)
     memory_job.rendezvous(nodes)
     with Flood(memory, [RUN.round(0).beat(rank) for rank in range(3)]):
-        nodes[2].handler._heart.rest()
+        nodes[2].handler._heartbeat.stop()
         verdict = nodes[0].await_verdict()
 
     assert (VerdictKind.NODE_LOST, 1) == (verdict.kind, len(verdict.lost))

@@ -1,7 +1,7 @@
 """A simulator of the rendezvous: real nodes in an invented world, where everything goes wrong.
 
 *What runs.* Not a model of the protocol, but the protocol: each node is the agent's own loop
-(``SimpleElasticAgent``) over the real ``RoundRendezvous`` with its heart, its watcher and its
+(``SimpleElasticAgent``) over the real ``RoundRendezvous`` with its heartbeat, its watcher and its
 farewell. Invented are the things around it: the threads, the clocks, the workers, and the store
 with the way that leads to it. So whatever is found here is true of what users run, and a change of
 the protocol needs no change here.

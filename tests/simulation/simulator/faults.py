@@ -117,7 +117,7 @@ def draw_plan(random, seed):
             survivor_s=random.choice((1, 5)),
             deputy_s=random.choice((0.3, 1)),
             straggler_s=random.choice((0.2, 1)),
-            farewell_s=2,
+            leave_s=2,
             heartbeat_s=1,
             patience_s=random.choice((2, 3)),
         ),

@@ -12,9 +12,9 @@ from elrun.rendezvous.api.handler import VerdictKind
 from elrun.rendezvous.api.parameters import RendezvousParameters
 from elrun.rendezvous.backends.registry import get_rendezvous_handler
 from elrun.rendezvous.errors import RendezvousClosedError, RendezvousConnectionError
-from elrun.rendezvous.liveness.spare_watch import Bystander
+from elrun.rendezvous.liveness.spare_watch import SpareWatch
 from elrun.rendezvous.network.addresses import Endpoint
-from elrun.rendezvous.node.store_session import Access
+from elrun.rendezvous.node.store_session import StoreSession
 from elrun.rendezvous.protocol.keys import RunKeys
 from elrun.rendezvous.stores.tcp.reach import Reach
 from round_kit import PATIENCE_S, TestNode
@@ -298,12 +298,12 @@ def test_a_connection_aside_that_breaks_again_and_again_leaves_nothing_behind(re
     """Its descriptors are closed, and nobody tells it of losses any more."""
     reach()
     guest = reach()
-    access = Access(RunKeys("run"), lambda _: guest, None)
-    access.open()
+    session = StoreSession(RunKeys("run"), lambda _: guest, None)
+    session.open()
     counts, aside = [], None
     for _ in range(20):
         before = sockets()
-        aside = access.aside(aside)
+        aside = session.second_store(aside)
         aside.set({"k": b"v"})
         assert [b"v"] == aside.get(["k"])
         after = sockets()
@@ -315,7 +315,7 @@ def test_a_connection_aside_that_breaks_again_and_again_leaves_nothing_behind(re
     assert max(counts[-5:]) <= counts[2]
     assert 2 == len(guest.store._watch._on_loss)
     assert [b"v"] == guest.store.get(["k"])
-    access.drop()
+    session.disconnect()
 
 
 TWO_NODES = """
@@ -439,13 +439,13 @@ def test_a_newcomer_is_told_the_end_before_the_host_leaves(port, monkeypatch):
     for joining in joins:
         joining.result(PATIENCE_S)
     spare = node(endpoint)
-    stands_by, await_verdict = threading.Event(), Bystander.await_verdict
+    stands_by, await_verdict = threading.Event(), SpareWatch.await_verdict
 
     def await_verdict_and_tell(*args):
         stands_by.set()
         return await_verdict(*args)
 
-    monkeypatch.setattr(Bystander, "await_verdict", await_verdict_and_tell)
+    monkeypatch.setattr(SpareWatch, "await_verdict", await_verdict_and_tell)
     joining = spare.join()
     assert stands_by.wait(PATIENCE_S)
     for each in nodes:

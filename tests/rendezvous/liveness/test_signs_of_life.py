@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from elrun.rendezvous.api.handler import Placement, RendezvousStoreInfo
-from elrun.rendezvous.liveness.roll_call import call_the_roll
+from elrun.rendezvous.liveness.peers import await_signs_of_life
 from elrun.rendezvous.protocol.keys import RunKeys
 from elrun.rendezvous.protocol.timing import Timing
 
@@ -38,7 +38,7 @@ class World:
 
 
 def call(world):
-    call_the_roll(world, KEYS, PLACE, TIMING, world.clock)
+    await_signs_of_life(world, KEYS, PLACE, TIMING, world.clock)
     return world.now
 
 
