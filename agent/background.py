@@ -12,6 +12,8 @@ import time
 from collections import deque
 from collections.abc import Callable
 
+from ..rendezvous.threads import NoThreadError, start_thread
+
 log = logging.getLogger(__name__)
 
 MAX_WAITING_CALLS = 10_000
@@ -67,12 +69,11 @@ class Background:
     def _start(self) -> threading.Thread | None:
         thread = threading.Thread(target=self._run, name=self._name, daemon=True)
         try:
-            thread.start()
-        except RuntimeError as error:  # the system grants no more
+            return start_thread(thread)
+        except NoThreadError as error:
             self._waiting.clear()
-            self._warn(f"has no thread: {error}")
+            self._warn(f"can't be called: {error.strerror}")
             return None
-        return thread
 
     def _run(self) -> None:
         while (function := self._next()) is not None:

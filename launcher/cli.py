@@ -129,10 +129,9 @@ def _leave_record(cause: BaseException) -> None:
     before anything is said: a console that nobody reads must not keep it back, and a file system
     that does not answer must not keep back the rest.
     """
-    import threading  # noqa: PLC0415  failures only
-
-    from ..agent.failures.failure import ChildFailedError  # noqa: PLC0415
+    from ..agent.failures.failure import ChildFailedError  # noqa: PLC0415  failures only
     from ..agent.failures.record import get_error_handler  # noqa: PLC0415
+    from ..rendezvous.threads import Call  # noqa: PLC0415
 
     def leave() -> None:
         handler = get_error_handler()
@@ -141,9 +140,7 @@ def _leave_record(cause: BaseException) -> None:
         else:
             handler.record_exception(cause)
 
-    thread = threading.Thread(target=leave, name="elrun-record", daemon=True)
-    thread.start()
-    thread.join(_RECORD_S)
+    Call(leave, "elrun-record", or_here=True).wait(_RECORD_S)
 
 
 def _tell_failure(failed: ChildFailedError, console: Console) -> int:

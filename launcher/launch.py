@@ -6,7 +6,6 @@ import contextlib
 import logging
 import os
 import sys
-import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ from ..rendezvous.api.handler import RendezvousHandler, RoundHandler
 from ..rendezvous.api.parameters import RendezvousParameters
 from ..rendezvous.backends.registry import get_rendezvous_handler
 from ..rendezvous.network.addresses import parse_endpoint
+from ..rendezvous.threads import Call
 from .commandline.environment import Environment
 from .plan.config import LaunchConfig
 from .plan.plan import Plan
@@ -308,9 +308,7 @@ def _leave(handler: RendezvousHandler) -> None:
     if isinstance(handler, RoundHandler) and handler.answers_at_once:
         shut_down()
         return
-    thread = threading.Thread(target=shut_down, name="elrun-leave", daemon=True)
-    thread.start()
-    thread.join(_LEAVE_TIMEOUT_S)
+    Call(shut_down, "elrun-leave", or_here=True).wait(_LEAVE_TIMEOUT_S)
 
 
 def get_entrypoint_name(entrypoint: Callable[..., Any] | str | None, args: list[Any]) -> str:

@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import threading
 
 import pytest
 
@@ -25,6 +26,14 @@ def _small_disk(tmp_path):
         pytest.skip("a file system can't be mounted here")
     yield path
     subprocess.run(["umount", path], check=True)
+
+
+@pytest.fixture(name="no_threads")
+def _no_threads():
+    """The system grants this process no more threads: each would need a stack that nobody has."""
+    threading.stack_size(1 << 46)
+    yield
+    threading.stack_size(0)
 
 
 @pytest.fixture(name="heeded_signals")

@@ -34,6 +34,7 @@ from ...rendezvous.errors import (
     RendezvousError,
     RendezvousGracefulExitError,
 )
+from ...rendezvous.threads import Call, NoThreadError
 from ..failures.failure import ProcessFailure
 from ..older_steps import call_shutdown
 from ..system.environ import inherited_environment
@@ -184,7 +185,7 @@ class SimpleElasticAgent(Recording, Measuring, ElasticAgent):
         """
         started_at = time.monotonic()
         death_sig, shutdown_timeout_s = signal.SIGTERM, self._shutdown_timeout
-        farewell: threading.Thread | None = None
+        farewell: Call[None] | None = None
         try:
             result = self._invoke_run(role)
             self._total_execution_time = int(time.monotonic() - started_at)
@@ -211,7 +212,7 @@ class SimpleElasticAgent(Recording, Measuring, ElasticAgent):
         finally:
             call_shutdown(self._shutdown, death_sig, shutdown_timeout_s)
             if farewell is not None:
-                farewell.join(_FAREWELL_S)
+                farewell.wait(_FAREWELL_S)
             self._total_execution_time = int(time.monotonic() - started_at)
             self._record_attempt_end()  # if an exception ended the run in the midst of one
 
@@ -419,23 +420,23 @@ class SimpleElasticAgent(Recording, Measuring, ElasticAgent):
 
     def _say_farewell(
         self, kind: VerdictKind, reason: str, details: Mapping[str, Any] = MappingProxyType({})
-    ) -> threading.Thread | None:
+    ) -> Call[None] | None:
         """Tell the others that this node leaves: they go on without it, or leave too.
 
-        A thread does, since the store may be gone too, and that must not hold up the shutdown.
+        A thread does, since the store may be gone too, and that must not hold up the shutdown. If
+        there can be no thread, the others miss this node's heartbeat instead.
         """
         if self._worker_group.group_rank is None or self._rounds.has_to_be_asked:
             return None
         rank = self._group_rank
         verdict = Verdict(kind, by=rank, reason=reason, details=details, lost=(rank,))
-        thread = threading.Thread(
-            target=_try_to_conclude,
-            args=(self._rounds, verdict),
-            name="elrun-farewell",
-            daemon=True,
-        )
-        thread.start()
-        return thread
+        try:
+            return Call(
+                lambda: _try_to_conclude(self._rounds, verdict), "elrun-farewell", or_here=False
+            )
+        except NoThreadError as error:
+            log.info("the other nodes are not told that this one leaves: %s", error.strerror)
+            return None
 
     @property
     def _group_rank(self) -> int:

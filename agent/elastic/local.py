@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ...rendezvous.api.handler import RendezvousInfo, Verdict, VerdictKind
 from ...rendezvous.api.parameters import truth_of
 from ...rendezvous.errors import RendezvousConnectionError
-from ..calling import Call
+from ...rendezvous.threads import Call
 from ..failures.failure import shell_exit_code
 from ..older_steps import call_shutdown
 from ..output.folders import make_folders
@@ -394,7 +394,9 @@ class LocalElasticAgent(SimpleElasticAgent):
             return self._rounds.next_rendezvous()
         from .wait_notices import LongWait  # noqa: PLC0415  not the plain job of one node
 
-        call = Call(self._rounds.next_rendezvous, self._wake.notify)
+        call = Call(
+            self._rounds.next_rendezvous, "elrun-rendezvous", self._wake.notify, or_here=False
+        )
         wait = LongWait(self._rounds.get_run_id(), self._rounds.describe_wait, self._wake.notify)
         while not call.is_done:
             self._wait((), wait.turn())
@@ -414,7 +416,7 @@ class LocalElasticAgent(SimpleElasticAgent):
         if self._rounds.answers_at_once:
             return question()
         deadline = math.inf if timeout_s is None else time.monotonic() + timeout_s
-        call = Call(question, self._wake.notify)
+        call = Call(question, "elrun-rendezvous", self._wake.notify, or_here=True)
         while not call.is_done:
             left_s = deadline - time.monotonic()
             if left_s <= 0:

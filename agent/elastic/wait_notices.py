@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable
 
 from ...rendezvous.errors import RendezvousError
 from ...rendezvous.protocol.announcements import Announcement, is_worth_telling, next_look_s
-from ..calling import Call
+from ...rendezvous.threads import Call, NoThreadError
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +57,8 @@ class LongWait:
             self._question = None
         if self._question is None and waited_s >= self._due_s:
             self._due_s = next_look_s(waited_s, first_s=self._first_s)
-            self._question = Call(self._describe, self._wake)
+            with contextlib.suppress(NoThreadError):  # the next turn asks again
+                self._question = Call(self._describe, "elrun-rendezvous", self._wake, or_here=False)
         return None if self._question is not None else max(0.0, self._due_s - waited_s)
 
     def _tell(self, question: Call[str], waited_s: float) -> None:

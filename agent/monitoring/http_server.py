@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from ...rendezvous.threads import start_thread
 from ..system.wakeup import Wakeup
 from .http_messages import Answer, Request, parse_request
 
@@ -113,8 +114,9 @@ class HttpServer:
         self._listener.setblocking(False)
         self._selector.register(self._listener, selectors.EVENT_READ)
         self._selector.register(self._wake.fileno(), selectors.EVENT_READ)
-        self._thread = threading.Thread(target=self._serve, name="elrun-health", daemon=True)
-        self._thread.start()
+        self._thread = start_thread(
+            threading.Thread(target=self._serve, name="elrun-health", daemon=True)
+        )
         return int(self._listener.getsockname()[1])
 
     def recheck(self) -> None:

@@ -19,6 +19,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
+from ...rendezvous.threads import start_thread
 from .lines import LongLine, prefixed
 from .sinks import LogFile, Sink
 
@@ -124,7 +125,7 @@ class Console:
         """Begin to write; called once."""
         if self._views:
             self._is_done = False
-            self._thread.start()
+            start_thread(self._thread)
 
     def add_view(self, name: str, prefix: bytes, sink: Sink) -> View:
         """Return a view for one stream of one worker."""

@@ -10,11 +10,11 @@ import contextlib
 import errno
 import itertools
 import logging
+import math
 import os
 import stat
-import threading
 
-from ..calling import Call
+from ...rendezvous.threads import Call
 from ..system.environ import inherited_environment
 
 log = logging.getLogger(__name__)
@@ -35,11 +35,10 @@ def make_usable(log_dir: str) -> None:
     Raises:
         ValueError: It can't be made, or written to.
     """
-    done = threading.Event()
-    call = Call(lambda: _make_usable(log_dir), done.set)
-    if not done.wait(PATIENCE_S):
+    call = Call(lambda: _make_usable(log_dir), "elrun-folders", or_here=True)
+    if not call.wait(PATIENCE_S):
         tell_of_a_hang(log_dir)
-        done.wait()
+        call.wait(math.inf)
     call.result()
 
 
@@ -125,9 +124,8 @@ def remove_needless(root: str, *, copied: bool = False) -> bool:
     Returns:
         Whether anything is left of it.
     """
-    done = threading.Event()
-    call = Call(lambda: remove_needless_now(root, copied=copied), done.set)
-    return not done.wait(_REMOVAL_S) or call.result()
+    call = Call(lambda: remove_needless_now(root, copied=copied), "elrun-folders", or_here=True)
+    return not call.wait(_REMOVAL_S) or call.result()
 
 
 def remove_needless_now(root: str, *, copied: bool = False) -> bool:

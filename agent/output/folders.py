@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from ..calling import Call
+from ...rendezvous.threads import Call
 from ..system.wakeup import Wakeup
 from .directories import PATIENCE_S, tell_of_a_hang
 from .specs import LogsDest, LogsSpecs
@@ -45,7 +45,7 @@ def make_folders(
     Raises:
         ValueError: There can be none where the user wants them.
     """
-    call = Call(lambda: specs.reify(envs), wake.notify)
+    call = Call(lambda: specs.reify(envs), "elrun-folders", wake.notify, or_here=True)
     patience_s: float | None = PATIENCE_S
     deadline = time.monotonic() + PATIENCE_S
     while not call.is_done:

@@ -16,6 +16,8 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from ...rendezvous.threads import NoThreadError, start_thread
+
 PATIENCE_S = 0.1
 """How long a caller waits until its record has been handled."""
 
@@ -87,10 +89,9 @@ class LogRelay(logging.Handler):
         if self._thread is None:
             thread = threading.Thread(target=self._run, name="elrun-log", daemon=True)
             try:
-                thread.start()
-            except RuntimeError:  # the system grants no more
+                self._thread = start_thread(thread)
+            except NoThreadError:
                 return False
-            self._thread = thread
         return True
 
     def _run(self) -> None:

@@ -24,6 +24,7 @@ import threading
 import time
 from collections.abc import Sequence
 
+from ...rendezvous.threads import start_thread
 from ..system.hangs import HangWatch
 from ..system.pidfd import milliseconds_until
 from .console import STUCK_S, Console, View
@@ -143,9 +144,9 @@ class OutputPump:
         self._watch.start()
         for console in self._consoles:
             console.start()
-        thread = threading.Thread(target=self._carry, name="elrun-output", daemon=True)
-        thread.start()
-        self._thread = thread
+        self._thread = start_thread(
+            threading.Thread(target=self._carry, name="elrun-output", daemon=True)
+        )
 
     def drain(self, timeout_s: float, *, hands_on: bool = False) -> None:
         """Carry what is still in the pipes, then close everything.

@@ -11,7 +11,6 @@ agent does not wait for that: what a pipe does not take at once, a thread sends.
 from __future__ import annotations
 
 import contextlib
-import errno
 import io
 import os
 import select
@@ -23,6 +22,7 @@ from multiprocessing.process import BaseProcess
 from types import FunctionType
 from typing import Any, cast
 
+from ...rendezvous.threads import start_thread
 from ..system.wakeup import Wakeup
 from .executor import Executor, StartWait
 from .function_main import InheritedDescriptor
@@ -156,16 +156,13 @@ class Spawner:
             Why interpreters could not be executed, by process id.
 
         Raises:
-            OSError: There can be no more threads.
+            NoThreadError: There can be no more threads.
         """
         self._send_to(list(self._unsent))
         if self._unsent:
-            thread = threading.Thread(target=self._send_all, name="elrun-packages", daemon=True)
-            try:
-                thread.start()
-            except RuntimeError as error:
-                raise BlockingIOError(errno.EAGAIN, str(error)) from error
-            self._thread = thread
+            self._thread = start_thread(
+                threading.Thread(target=self._send_all, name="elrun-packages", daemon=True)
+            )
         return self._executor.settle(start_wait)
 
     def kill_unloaded(self) -> None:

@@ -6,6 +6,8 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator
 
+from ...rendezvous.threads import start_thread
+
 _LEAVE_S = 1.0  # it may be telling, which waits for a console
 
 
@@ -32,7 +34,7 @@ class HangWatch:
 
     def start(self) -> None:
         """Begin to watch; called once."""
-        self._thread.start()
+        start_thread(self._thread)
 
     @contextlib.contextmanager
     def during(self, name: str) -> Iterator[None]:

@@ -13,10 +13,11 @@ import logging
 import math
 import os
 import stat
-import threading
 import time
 from collections.abc import Callable, Iterable
 from typing import NamedTuple, TypeVar
+
+from ...rendezvous.threads import Call
 
 log = logging.getLogger(__name__)
 
@@ -89,22 +90,15 @@ class LeftFileReader:
         """Return the answer; None if it does not come in the time that is left."""
         if self._patience_s <= 0:
             return None
-        answers: list[_T] = []
-        thread = threading.Thread(
-            target=lambda: answers.append(question()), name="elrun-left-files", daemon=True
-        )
         begun_at = time.monotonic()
-        try:
-            thread.start()
-        except RuntimeError:  # the system grants no more threads: most file systems answer
-            return question()
+        call = Call(question, "elrun-left-files", or_here=True)
         is_last = self._patience_s <= at_most_s
-        thread.join(min(self._patience_s, at_most_s))
+        is_answered = call.wait(min(self._patience_s, at_most_s))
         self._patience_s -= time.monotonic() - begun_at
-        if not answers and is_last:
+        if not is_answered and is_last:
             self._patience_s = 0.0
             log.warning("a file that a worker left can't be read: its file system does not answer")
-        return answers[0] if answers else None
+        return call.result() if is_answered else None
 
 
 def _read_regular(path: str, limit: int, *, from_end: bool) -> LeftFile:

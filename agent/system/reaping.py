@@ -7,6 +7,7 @@ import math
 import os
 import threading
 
+from ...rendezvous.threads import NoThreadError, start_thread
 from .pidfd import close_all, wait_any
 from .prctl import OrphanAdoption
 
@@ -21,8 +22,8 @@ def reap_later(pidfds: set[int]) -> None:
         thread = threading.Thread(
             target=_reap_all, args=(pidfds,), name="elrun-reaping", daemon=True
         )
-        with contextlib.suppress(RuntimeError):  # the system grants no more threads
-            thread.start()
+        with contextlib.suppress(NoThreadError):
+            start_thread(thread)
             return
     close_all(pidfds)
 

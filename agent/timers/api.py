@@ -26,6 +26,8 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from ...rendezvous.threads import start_thread
+
 log = logging.getLogger(__name__)
 
 
@@ -114,10 +116,9 @@ class TimerServer(ABC):
         """Begin to look, in a thread."""
         if self._thread is None:
             self._is_stopping = False
-            self._thread = threading.Thread(
-                target=self._watch, name="elrun-timers", daemon=self._daemon
+            self._thread = start_thread(
+                threading.Thread(target=self._watch, name="elrun-timers", daemon=self._daemon)
             )
-            self._thread.start()
 
     def stop(self) -> None:
         """End the thread; wait for that no longer than a look takes."""

@@ -19,6 +19,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from ...rendezvous.threads import start_thread
 from ..system.pidfd import milliseconds_until, send_signal
 from ..system.process_tree import read_process
 from ..system.wakeup import Wakeup
@@ -79,10 +80,9 @@ class FileTimerServer:
 
     def start(self) -> None:
         """Begin to read, in a thread."""
-        self._thread = threading.Thread(
-            target=self._serve, name="elrun-timers", daemon=self._daemon
+        self._thread = start_thread(
+            threading.Thread(target=self._serve, name="elrun-timers", daemon=self._daemon)
         )
-        self._thread.start()
         self._tell("watchdog started", None)
 
     def stop(self) -> None:

@@ -40,11 +40,13 @@ def _bound(code: int, within_s: float) -> None:
     """End this process after a while, whatever it is doing then."""
     import threading  # noqa: PLC0415  in use already, if there is anything to do
 
+    from ...rendezvous.threads import NoThreadError, start_thread  # noqa: PLC0415
+
     never = threading.Event()
 
     def end() -> None:
         never.wait(within_s)
         os._exit(code)
 
-    with contextlib.suppress(RuntimeError):  # the system grants no more threads
-        threading.Thread(target=end, name="elrun-end", daemon=True).start()
+    with contextlib.suppress(NoThreadError):
+        start_thread(threading.Thread(target=end, name="elrun-end", daemon=True))

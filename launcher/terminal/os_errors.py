@@ -16,17 +16,14 @@ _ADVICE = {
     errno.EDQUOT: "make room there, or ask for more",
     errno.EROFS: "name a place that can be written to",
 }
-_NO_THREAD = "can't start new thread"
 
 
 def shortage_behind(error: BaseException) -> str:
     """Return what was refused and what to do about it; "" where the error tells of no shortage.
 
     Args:
-        error: What was raised, by the system or by the ``threading`` module.
+        error: What was raised; by the system, it is an OSError.
     """
-    if isinstance(error, RuntimeError) and str(error) == _NO_THREAD:
-        error = BlockingIOError(errno.EAGAIN, "there can be no more threads")
     if not isinstance(error, OSError) or error.errno not in _ADVICE:
         return ""
     place = f" ({error.filename})" if error.filename else ""

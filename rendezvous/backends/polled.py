@@ -26,6 +26,7 @@ from ..errors import (
     RendezvousStateError,
     RendezvousTimeoutError,
 )
+from ..threads import start_thread
 
 _ARRIVED_KEY = "elrun/arrived"
 _ALL_ARRIVED_KEY = "elrun/all_arrived"
@@ -148,9 +149,10 @@ class PolledRounds(RoundHandler):
         if are_all_here:
             self.conclude(Verdict(VerdictKind.DONE))
             return
-        threading.Thread(
+        barrier = threading.Thread(
             target=self._await_others, args=(info,), name="elrun-barrier", daemon=True
-        ).start()
+        )
+        start_thread(barrier)
 
     def publish(self, outcome: bytes) -> None:
         """Do nothing: there is no agreed place for it."""

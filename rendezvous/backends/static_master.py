@@ -18,6 +18,7 @@ from ..stores.server.client import StoreClient, shake_hands
 from ..stores.server.server import StoreServer
 from ..stores.server.wire import Hello, Refusal, WireError
 from ..stores.store import Connection
+from ..threads import NoThreadError, start_thread
 from .static_admission import StaticNodes
 
 _HANDSHAKE_S = 5.0
@@ -96,12 +97,13 @@ class MasterNode:
         self._server.listen(listener)
         if self._is_alone is None:
             self._is_alone = threading.Event()
-            threading.Thread(
+            look = threading.Thread(
                 target=self._look_for_another,
                 args=(self._is_alone,),
                 name="elrun-master",
                 daemon=True,
-            ).start()
+            )
+            start_thread(look)
 
     def shut(self) -> None:
         """Leave the port to the workers' store."""
@@ -151,8 +153,8 @@ class MasterNode:
         thread = threading.Thread(
             target=self.on_loss, args=(rank, host), name="elrun-master-loss", daemon=True
         )
-        with contextlib.suppress(RuntimeError):  # no thread can be had: the heartbeat misses it
-            thread.start()
+        with contextlib.suppress(NoThreadError):  # the heartbeat misses it
+            start_thread(thread)
 
     def _look_for_another(self, is_alone: threading.Event) -> None:
         """Find out whether the master's address leads to another node that has rank 0, too.

@@ -28,6 +28,7 @@ from collections.abc import Callable, Iterable
 from ..errors import RendezvousError
 from ..protocol.timing import Timing
 from ..stores.store import Store
+from ..threads import start_thread
 from .failure_detector import FailureDetector
 
 log = logging.getLogger(__name__)
@@ -85,10 +86,10 @@ class Heartbeat:
             self._next_beat_at = self._clock() + self._timing.heartbeat_s
             if self._thread is None:
                 self._stopped = threading.Event()
-                self._thread = threading.Thread(
+                thread = threading.Thread(
                     target=self._run, args=(self._stopped,), name="elrun-heartbeat", daemon=True
                 )
-                self._thread.start()
+                self._thread = start_thread(thread)
 
     def watch(
         self,

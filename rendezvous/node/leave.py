@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 
 from ..api.handler import Placement
 from ..errors import RendezvousError
@@ -11,6 +10,7 @@ from ..protocol.keys import RunKeys
 from ..protocol.round import seats_taken
 from ..protocol.wire import read_roster
 from ..stores.store import Store
+from ..threads import Call
 from .join import Join
 
 log = logging.getLogger(__name__)
@@ -48,9 +48,8 @@ class Departure:
             Whether the marks were written, and, with ``stays``, the other marks came or their time
             was over.
         """
-        done = threading.Event()
 
-        def announce() -> None:
+        def announce() -> bool:
             try:
                 last_round = self._write_marks()
                 marks = self._marks_after(last_round) if stays and last_round >= 0 else []
@@ -58,13 +57,11 @@ class Departure:
                     self._store.wait(marks, timeout_s)
             except RendezvousError as error:
                 log.info("left run %r without a mark: %s", self._run.run_id, error)
-            else:
-                done.set()
+                return False
+            return True
 
-        thread = threading.Thread(target=announce, name="elrun-departure", daemon=True)
-        thread.start()
-        thread.join(timeout_s + _MARGIN_S)
-        return done.is_set()
+        call = Call(announce, "elrun-departure", or_here=True)
+        return call.wait(timeout_s + _MARGIN_S) and call.result()
 
     def _write_marks(self) -> int:
         """Return the number of the last round that this node knows to have ended, or -1."""

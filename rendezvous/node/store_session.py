@@ -11,6 +11,7 @@ from ..protocol.keys import RunKeys
 from ..protocol.wire import read_forming, read_verdict
 from ..stores.signed import Secret, SignedStore
 from ..stores.store import Connection, Moves, Store
+from ..threads import start_thread
 from .entry import enter_run
 
 _SCOUT_EVERY_S = 2.0
@@ -158,12 +159,13 @@ class StoreSession:
             yield
             return
         is_over, leaving = threading.Event(), threading.Lock()
-        threading.Thread(
+        scout = threading.Thread(
             target=self._scout,
             args=(connection, connection.moves, is_over, leaving, leave),
             name="elrun-scout",
             daemon=True,
-        ).start()
+        )
+        start_thread(scout)
         try:
             yield
         finally:

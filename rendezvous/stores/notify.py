@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
 from ..errors import RendezvousError
+from ..threads import start_thread
 from .store import Store
 
 Told = bytes | RendezvousError
@@ -32,9 +33,10 @@ def tell(store: Store, key: str, hear: Callable[[Told], None]) -> None:
     if isinstance(store, Teller):
         store.tell(key, hear)
     else:
-        threading.Thread(
+        waiter = threading.Thread(
             target=_wait, args=(store, key, hear), name="elrun-tell", daemon=True
-        ).start()
+        )
+        start_thread(waiter)
 
 
 def _wait(store: Store, key: str, hear: Callable[[Told], None]) -> None:

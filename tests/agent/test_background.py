@@ -104,18 +104,14 @@ def test_a_blocked_handler_can_not_fill_the_memory(background, gate, caplog):
     )
 
 
-def test_a_system_without_threads_to_spare_is_one_warning(background, monkeypatch, caplog):
+@pytest.mark.usefixtures("no_threads")
+def test_a_system_without_threads_to_spare_is_one_warning(background, caplog):
     """``ulimit -u`` counts threads, too."""
-
-    def refuse(thread):
-        raise RuntimeError("can't start new thread")
-
-    monkeypatch.setattr(threading.Thread, "start", refuse)
     background.call(int)
     background.call(int)
     background.close(30)
 
-    fault = "has no thread: can't start new thread"
+    fault = "can't be called: there can be no more threads"
     assert [f"a handler {fault}; events are lost, and the job goes on"] == warnings_in(caplog)
 
 

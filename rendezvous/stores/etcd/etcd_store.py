@@ -26,6 +26,7 @@ from typing import Generic, TypeVar
 
 from ...errors import RendezvousConnectionError
 from ...protocol.timing import STORE_PATIENCE_S
+from ...threads import start_thread
 from ..store import as_wait
 from .failover import Failover
 
@@ -114,7 +115,7 @@ class EtcdStore(ABC, Generic[_C]):
             RendezvousClosedError: ``stop`` was set.
         """
         self._servers.call(self._bind, join_timeout_s, stop, setting="join_timeout")
-        threading.Thread(target=self._beat, name="elrun-etcd-pulse", daemon=True).start()
+        start_thread(threading.Thread(target=self._beat, name="elrun-etcd-pulse", daemon=True))
         return self._servers.index
 
     def set(self, values: Mapping[str, bytes]) -> None:

@@ -28,6 +28,7 @@ from typing import Any, TypeVar
 
 from ...protocol.counters import count_in
 from ...protocol.timing import STORE_PATIENCE_S
+from ...threads import start_thread
 from .etcd_store import (
     LEASE_S,
     PREFIX,
@@ -139,7 +140,7 @@ class EtcdV2Store(EtcdStore[Member]):
     ) -> Watch:
         wanted = {self._path_of(key): key for key in keys}
         watch = _Polling(client, values, wanted, revision + 1)
-        threading.Thread(target=watch.run, name="elrun-etcd-watch", daemon=True).start()
+        start_thread(threading.Thread(target=watch.run, name="elrun-etcd-watch", daemon=True))
         return watch
 
     def _bind(self, client: Member) -> None:

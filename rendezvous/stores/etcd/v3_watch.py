@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
+from ...threads import start_thread
 from .etcd_store import Watch
 from .failover import Refused, Unreachable, plain_reason
 from .v3_client import Gateway, decode, encode
@@ -65,7 +66,7 @@ class StreamWatch(Watch):
             Unreachable: The member can't serve now.
             Refused: It refuses.
         """
-        threading.Thread(target=self._run, name="elrun-etcd-watch", daemon=True).start()
+        start_thread(threading.Thread(target=self._run, name="elrun-etcd-watch", daemon=True))
         if not self._is_settled.wait(self._gateway.answers_within_s):
             self._error = Unreachable("it does not answer")
         if self._error is not None:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from ...errors import RendezvousConnectionError, RendezvousError
 from ...protocol.timing import STORE_PATIENCE_S
+from ...threads import start_thread
 from ..notify import Told
 from .server import StoreServer
 from .wire import (
@@ -119,8 +120,9 @@ class StoreClient:
         self._lock = threading.Lock()
         self._pending: dict[int, _Pending] = {}
         self._ended: RendezvousConnectionError | None = None
-        self._reader = threading.Thread(target=self._read, name="elrun-store-client", daemon=True)
-        self._reader.start()
+        self._reader = start_thread(
+            threading.Thread(target=self._read, name="elrun-store-client", daemon=True)
+        )
 
     def add(self, key: str, amount: int) -> int:
         """Add to a counter; see ``Store.add``."""

@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterable
 from queue import Empty, SimpleQueue
 
+from ...threads import start_thread
 from .answers import Answers
 from .guests import Admitted, Guests, Limits
 from .wire import (
@@ -107,7 +108,7 @@ class StoreServer:
 
     def start(self) -> None:
         """Begin to serve."""
-        self._thread.start()
+        start_thread(self._thread)
 
     def adopt(self, connection: socket.socket) -> None:
         """Serve a connection that somebody else has made."""

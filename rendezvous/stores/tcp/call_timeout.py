@@ -22,6 +22,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from ...protocol.timing import STORE_PATIENCE_S
+from ...threads import start_thread
 
 log = logging.getLogger(__name__)
 
@@ -66,10 +67,9 @@ class AnswerWatch:
         """Call ``on_loss`` with a reason when the server is lost."""
         self._on_loss.append(on_loss)
         if self._thread is None:
-            self._thread = threading.Thread(
-                target=self._watch, name="elrun-store-watch", daemon=True
+            self._thread = start_thread(
+                threading.Thread(target=self._watch, name="elrun-store-watch", daemon=True)
             )
-            self._thread.start()
 
     def unsubscribe(self, on_loss: Callable[[str], None]) -> None:
         """Call it no more; look no more once nobody is left to be called."""

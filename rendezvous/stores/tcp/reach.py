@@ -31,11 +31,11 @@ from ...network.listen import listen_at
 from ...network.port_holder import holder_of
 from ...protocol.announcements import Announcement, is_worth_telling
 from ...protocol.timing import STORE_PATIENCE_S
+from ...threads import call_in_time
 from ..store import Connection
 from .call_timeout import AnswerWatch
 from .residence import Neighbour, move_in, stranger_in
 from .tcp_store import TcpStore, takes_listening_socket
-from .time_limit import in_time
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +49,7 @@ _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 1.0
 _TORCH = "torch.distributed"
 _LOG_LEVEL = "TORCH_CPP_LOG_LEVEL"
+_CONNECT_THREAD = "elrun-store-connect"
 
 
 class Reach:
@@ -224,7 +225,7 @@ class Reach:
         tcp_store = _import_tcp_store()
         own = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(bound, bound)  # noqa: S104  a table of names
         try:
-            server = in_time(
+            server = call_in_time(
                 lambda: tcp_store(
                     own,
                     port,
@@ -234,6 +235,7 @@ class Reach:
                     timeout=self._torch_timeout,
                 ),
                 self._patience_s,
+                _CONNECT_THREAD,
             )
         except (RuntimeError, TimeoutError) as error:
             if not can_hand_over and self._is_taken():
@@ -259,13 +261,16 @@ class Reach:
         port = self._endpoint.port
         timeout_s = max(1.0, min(patience_s, deadline - time.monotonic()))
         try:
-            first = [in_time(lambda: self._client(tcp_store, address, port), timeout_s)]
+            client = call_in_time(
+                lambda: self._client(tcp_store, address, port), timeout_s, _CONNECT_THREAD
+            )
         except (RuntimeError, TimeoutError) as error:
             asks = "does another program use this port?"
             raise RendezvousConnectionError(
                 f"{self._endpoint} answers, but not as the rendezvous of a c10d job; "
                 f"{self._held() if self.is_here else asks} (--rdzv-endpoint)"
             ) from error
+        first = [client]
         store = TcpStore(
             str(self._endpoint),
             lambda: first.pop() if first else self._client(tcp_store, address, port),

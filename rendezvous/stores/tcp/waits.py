@@ -13,6 +13,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from ...errors import RendezvousError
+from ...threads import start_thread
 from ..store import as_wait
 
 Outcome = list[bytes] | RendezvousError
@@ -156,10 +157,9 @@ class _Waiter:
 
     def __init__(self, serve: Callable[[_Waiter], None]) -> None:
         self._assigned: SimpleQueue[Wait | None] = SimpleQueue()
-        self._thread = threading.Thread(
-            target=serve, args=(self,), name="elrun-store-wait", daemon=True
+        self._thread = start_thread(
+            threading.Thread(target=serve, args=(self,), name="elrun-store-wait", daemon=True)
         )
-        self._thread.start()
 
     def assign(self, wait: Wait | None) -> None:
         """Give it the next wait; None ends the thread."""

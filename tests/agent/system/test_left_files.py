@@ -123,6 +123,15 @@ def test_a_lease_on_the_file_makes_nobody_wait(tmp_path):
     assert LeftFile(problem="can't be read (Resource temporarily unavailable)") == file
 
 
+@pytest.mark.usefixtures("no_threads")
+def test_without_threads_a_file_is_read_all_the_same(tmp_path):
+    """Most file systems answer."""
+    path = tmp_path / "file"
+    path.write_text("text")
+
+    assert b"text" == LeftFileReader().read_end(str(path), 10).text
+
+
 @pytest.mark.integration
 def test_a_file_system_that_hangs_costs_the_patience_once(tmp_path):
     """What it holds counts as unreadable, and nothing more is asked of it."""
