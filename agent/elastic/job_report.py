@@ -8,7 +8,9 @@ from collections.abc import Callable, Mapping
 from ...rendezvous.api.handler import RoundHandler
 from ...rendezvous.errors import RendezvousConnectionError
 from ..failures.failure import ProcessFailure
+from ..failures.memory_events import MemoryEvents
 from ..failures.report import JobReport, RankOutcome, RankState, RootCause
+from ..failures.signal_cause import explain, gather
 from ..processes.start import PContext
 from ..system.left_files import LeftFile
 from ..workers.worker import RunResult, WorkerGroup, WorkerState
@@ -23,7 +25,7 @@ TAIL_LINES = 20
 
 
 def root_cause_of(
-    failures: Mapping[int, ProcessFailure], processes: PContext, node: str
+    failures: Mapping[int, ProcessFailure], processes: PContext, node: str, before: MemoryEvents
 ) -> RootCause:
     """Return the first of this node's failures, in words that other nodes can read.
 
@@ -31,13 +33,14 @@ def root_cause_of(
         failures: Failed workers by global rank, the first one first.
         processes: Where their log files are known.
         node: This node's host name.
+        before: The kernel's count of kills for want of memory when the attempt began.
     """
     rank, failure = next(iter(failures.items()))
     log_file = processes.log_files(failure.local_rank)
     explanation = failure.traceback or _last_lines(
         processes.end_of_log(failure.local_rank, TAIL_BYTES)
     )
-    return RootCause(
+    root = RootCause(
         global_rank=rank,
         local_rank=failure.local_rank,
         node=node,
@@ -48,6 +51,9 @@ def root_cause_of(
         traceback=explanation[-MAX_TRACEBACK_CHARS:],
         file=log_file if failure.traceback is None else failure.error_file,
     )
+    if failure.exitcode < 0 and root.words:  # elrun itself ended it, and says why
+        return root
+    return root._replace(kernel_words=explain(gather(failure.exitcode, failure.pid, before)))
 
 
 def conclude_report(

@@ -16,6 +16,7 @@ from ...rendezvous.api.parameters import truth_of
 from ...rendezvous.errors import RendezvousConnectionError
 from ...rendezvous.threads import Call
 from ..failures.failure import shell_exit_code
+from ..failures.memory_events import MemoryEvents
 from ..older_steps import call_shutdown
 from ..output.folders import make_folders
 from ..output.log_relay import relayed_logs
@@ -112,6 +113,7 @@ class LocalElasticAgent(SimpleElasticAgent):
         self._preloading: Preloading | None = None
         self._store_host = StoreHost(self._environ, spec.master_port)
         self._pcontext: PContext | None = None
+        self._memory_events = MemoryEvents(0.0)
         self._had_shown_all_output = True
         self._binding = _binding_of(spec)
         self._health: AgentHealth | None = None
@@ -176,6 +178,7 @@ class LocalElasticAgent(SimpleElasticAgent):
 
     @measured
     def _start_workers(self, worker_group: WorkerGroup) -> dict[int, Any]:
+        self._memory_events = MemoryEvents.now()
         try:
             self._pcontext = self._start_processes(worker_group)
         except ValueError as error:  # an argument, a GPU or a folder that can't be had
@@ -487,7 +490,7 @@ class LocalElasticAgent(SimpleElasticAgent):
             return None
         from .job_report import root_cause_of  # noqa: PLC0415  most jobs succeed
 
-        return root_cause_of(result.failures, self._pcontext, self._hostname)
+        return root_cause_of(result.failures, self._pcontext, self._hostname, self._memory_events)
 
     def _log_line_prefixes(self, group: WorkerGroup) -> dict[int, str] | None:
         if not self._log_line_prefix_template:

@@ -82,6 +82,7 @@ class RootCause(NamedTuple):
         message: What went wrong, in one line.
         traceback: The Python traceback, or the end of its standard error; may be empty.
         file: Its error file or log file, or empty.
+        kernel_words: What the kernel tells of its end, in one line; may be empty.
     """
 
     global_rank: int
@@ -93,6 +94,7 @@ class RootCause(NamedTuple):
     message: str
     traceback: str = ""
     file: str = ""
+    kernel_words: str = ""
 
     @property
     def words(self) -> str:
@@ -105,7 +107,10 @@ class RootCause(NamedTuple):
     def reason(self) -> str:
         """Which rank failed and how, in one line, for the log and for the other nodes."""
         rank = f"rank {self.global_rank} on {self.node}"
-        return f"{rank} failed: {self.words}" if self.words else f"{rank} {end_of(self.exitcode)}"
+        if self.words:
+            return f"{rank} failed: {self.words}"
+        end = f"{rank} {end_of(self.exitcode)}"
+        return f"{end}: {self.kernel_words}" if self.kernel_words else end
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as JSON values."""
@@ -129,6 +134,7 @@ class RootCause(NamedTuple):
                 str(data["message"]),
                 str(data["traceback"]),
                 str(data["file"]),
+                str(data.get("kernel_words", "")),
             )
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"not a root cause: {error!r}") from error

@@ -77,8 +77,6 @@ def hint_about(root: RootCause, environment: Mapping[str, str]) -> str:
         environment: Of elrun: whether workers show their stack anyway.
     """
     name = signal_name(root.exitcode)
-    if name == "SIGKILL":
-        return "elrun did not send it; the kernel does when memory runs out (see dmesg)"
     shows_stack = any(each in root.traceback for each in FAULT_HANDLER_TITLES) or any(
         each in environment for each in _FAULT_HANDLER_VARIABLES
     )

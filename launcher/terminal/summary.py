@@ -149,7 +149,9 @@ def _headline(report: JobReport, width: int) -> Iterator[RenderableType]:
     yield from _filled(parts, width)
     if words:
         yield _whole(words, "red", indent=2)
-    elif hint:
+    if root.kernel_words:
+        yield _whole(root.kernel_words, indent=2)
+    elif hint and not words:
         yield _whole(hint, indent=2)
     if root.file:
         yield _whole(f"see {root.file}", indent=2)

@@ -88,7 +88,7 @@ FAULT = "Fatal Python error: Segmentation fault\n\nCurrent thread 0x0 (most rece
 @pytest.mark.parametrize(
     ("root", "variables", "hint"),
     [
-        (KILLED, {}, "memory runs out"),
+        ({**KILLED, "kernel_words": "memory ran out"}, {}, "memory ran out"),
         (CRASHED, {}, "PYTHONFAULTHANDLER=1"),
         (CRASHED, {"PYTHONFAULTHANDLER": "1"}, None),
         ({**CRASHED, "traceback": FAULT}, {}, None),
@@ -336,8 +336,8 @@ def test_a_failure_without_a_report_is_summed_up_too():
 
     lines = stream.getvalue().splitlines()
     assert lines[0].startswith("elrun: train.py failed: rank 1 was killed by SIGKILL (local rank 1")
-    assert ["0", "0", "11", "exit code 3"] == re.split(r"\s{2,}", lines[4].strip())
-    assert ["1", "1", "12", "SIGKILL (first)"] == re.split(r"\s{2,}", lines[5].strip())
+    assert ["0", "0", "11", "exit code 3"] == re.split(r"\s{2,}", lines[3].strip())
+    assert ["1", "1", "12", "SIGKILL (first)"] == re.split(r"\s{2,}", lines[4].strip())
 
 
 def test_a_worker_that_never_started_has_no_pid():

@@ -1,0 +1,206 @@
+"""Says why a signal killed a worker, from what the kernel tells of it.
+
+``gather`` asks the kernel; ``explain`` decides on the words, and is a function of values.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from typing import NamedTuple
+
+from .kernel_log import gpu_faults, lines_about, records_since
+from .memory_events import MemoryEvents
+
+SHARED_MEMORY = "/dev/shm"  # noqa: S108  where POSIX has it
+GPU_DRIVER = "/proc/driver/nvidia"
+_FULL_BELOW_BYTES = 1 << 20
+_MOST_CHARS = 500
+_KIB, _STEP = 1024, 1024.0
+
+_SENT_FROM_OUTSIDE = "another process sent the signal, or the worker itself did: elrun did not"
+
+_MEANINGS: dict[int, str] = {
+    signal.SIGPIPE: "it wrote to a pipe or a socket that nobody reads any more",
+    signal.SIGSYS: "a seccomp filter of its container or sandbox forbids a system call it made",
+    signal.SIGALRM: "a timer that it had set itself ran out (alarm)",
+}
+
+
+class SignalFacts(NamedTuple):
+    """What the kernel tells of a worker that failed.
+
+    Args:
+        exitcode: Its exit code; -n where signal n killed it.
+        oom_kills: Processes that were killed for want of memory meanwhile; None: not known.
+        is_of_cgroup: Whether that is the count of elrun's cgroup, not of the whole host.
+        memory_limit: The cgroup's limit in bytes, if it has one.
+        memory_peak: The most memory that the cgroup has held, in bytes, if it is known.
+        log: What the kernel's log has of this process, line by line.
+        gpu_faults: What the kernel's log has of GPUs, line by line.
+        cpu_limit_s: Seconds of CPU time that a process may use, if they are limited.
+        file_limit: Bytes that a file may have, if they are limited.
+        shared_memory: Size and free space of ``/dev/shm`` in bytes, if it is there.
+        core: Path of the core file, if there is one.
+    """
+
+    exitcode: int
+    oom_kills: int | None = None
+    is_of_cgroup: bool = False
+    memory_limit: int | None = None
+    memory_peak: int | None = None
+    log: tuple[str, ...] = ()
+    gpu_faults: tuple[str, ...] = ()
+    cpu_limit_s: int | None = None
+    file_limit: int | None = None
+    shared_memory: tuple[int, int] | None = None
+    core: str = ""
+
+
+def explain(facts: SignalFacts) -> str:
+    """Return why a worker died as far as the kernel knows, in one line; empty: nothing is known."""
+    parts = [_why(facts)]
+    if facts.exitcode < 0 and facts.core:
+        parts.append(f"core file: {facts.core}")
+    parts += [f"a GPU reported a fault: {line}" for line in facts.gpu_faults[:1]]
+    return "; ".join(filter(None, parts))[:_MOST_CHARS]
+
+
+def _why(facts: SignalFacts) -> str:
+    if facts.exitcode == -signal.SIGKILL:
+        return _why_killed(facts)
+    if facts.oom_kills:
+        killed = "a process" if facts.oom_kills == 1 else f"{facts.oom_kills} processes"
+        return f"memory ran out meanwhile: the kernel killed {killed} of {_where(facts)}"
+    match -facts.exitcode:
+        case number if number <= 0 or number == signal.SIGABRT:
+            return ""
+        case signal.SIGXCPU:
+            limit = "" if facts.cpu_limit_s is None else f": {facts.cpu_limit_s} s"
+            return f"it has used up its CPU time{limit} (ulimit -t)"
+        case signal.SIGXFSZ:
+            limit = "" if facts.file_limit is None else f": {in_bytes(facts.file_limit)}"
+            return f"a file got larger than a file may get{limit} (ulimit -f)"
+        case signal.SIGBUS:
+            return _why_bus_error(facts)
+        case signal.SIGSEGV | signal.SIGFPE | signal.SIGILL | signal.SIGTRAP:
+            return f"the kernel's log: {facts.log[-1]}" if facts.log else ""
+        case number:
+            return _MEANINGS.get(number, _SENT_FROM_OUTSIDE)
+
+
+def _why_killed(facts: SignalFacts) -> str:
+    held = next(filter(None, map(_held_by_killed, facts.log)), None)
+    if facts.oom_kills or held:
+        what = f", when it held {in_bytes(held)}" if held else ""
+        return f"memory ran out: the kernel killed it{what} ({_where(facts)})"
+    if facts.oom_kills is None:
+        return "elrun did not send it; the kernel does when memory runs out (see dmesg)"
+    return f"another process sent SIGKILL: memory did not run out in {_where(facts)}"
+
+
+def _where(facts: SignalFacts) -> str:
+    if not facts.is_of_cgroup:
+        return "this host"
+    figures = []
+    if facts.memory_limit is not None:
+        figures.append(f"limit {in_bytes(facts.memory_limit)}")
+    if facts.memory_peak is not None:
+        figures.append(f"peak {in_bytes(facts.memory_peak)}")
+    return "elrun's cgroup" + "".join(f", {figure}" for figure in figures)
+
+
+def _why_bus_error(facts: SignalFacts) -> str:
+    if facts.shared_memory is not None:
+        size, free = facts.shared_memory
+        if free < _FULL_BELOW_BYTES:
+            return f"{SHARED_MEMORY} is full ({in_bytes(size)}): enlarge it (docker: --shm-size)"
+        return (
+            "a file that it had mapped into memory was cut short, or its file system was full "
+            f"({SHARED_MEMORY} has {in_bytes(size)}, of which {in_bytes(free)} are free now)"
+        )
+    return "a file that it had mapped into memory was cut short, or its file system was full"
+
+
+def _held_by_killed(line: str) -> int | None:
+    """Return the bytes of memory that a killed process held, from the kernel's line about it."""
+    if "Killed process" not in line:
+        return None
+    figures = re.findall(r"(?:anon|shmem)-rss:(\d+)kB", line)
+    return sum(map(int, figures)) * _KIB or None
+
+
+def in_bytes(count: int) -> str:
+    """Return a number of bytes for people: ``512 MiB``, ``1.5 GiB``."""
+    size = float(count)
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if size < _STEP:
+            return f"{size:.3g} {unit}" if size < 1000 else f"{size:.0f} {unit}"  # noqa: PLR2004
+        size /= _STEP
+    return f"{size:.4g} TiB"
+
+
+def gather(exitcode: int, pid: int, before: MemoryEvents) -> SignalFacts:
+    """Ask the kernel about a worker that has failed.
+
+    Args:
+        exitcode: Its exit code; -n where signal n killed it.
+        pid: Its process id.
+        before: The kernel's count when its attempt began.
+    """
+    # Reading the whole log takes milliseconds: not where it can't have anything.
+    is_of_use = exitcode < 0 or os.path.isdir(GPU_DRIVER)
+    records = records_since(before.at_s) if is_of_use else []
+    return SignalFacts(
+        exitcode=exitcode,
+        oom_kills=before.kills_since(),
+        is_of_cgroup=before.is_of_cgroup,
+        memory_limit=before.limit_bytes(),
+        memory_peak=before.peak_bytes(),
+        log=tuple(lines_about(pid, records)),
+        gpu_faults=tuple(gpu_faults(records)),
+        cpu_limit_s=_limit("RLIMIT_CPU"),
+        file_limit=_limit("RLIMIT_FSIZE"),
+        shared_memory=_room_in(SHARED_MEMORY),
+        core=_core_of(pid) if exitcode < 0 else "",
+    )
+
+
+def _limit(name: str) -> int | None:
+    """Return a limit that workers have inherited from this process, or None."""
+    import resource  # noqa: PLC0415  failures only
+
+    soft, _ = resource.getrlimit(getattr(resource, name))
+    return None if soft == resource.RLIM_INFINITY else soft
+
+
+def _room_in(path: str) -> tuple[int, int] | None:
+    try:
+        found = os.statvfs(path)
+    except OSError:
+        return None
+    return found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize
+
+
+def _core_of(pid: int, pattern_file: str = "/proc/sys/kernel/core_pattern") -> str:
+    """Return the path of a core file that the kernel wrote for a process, or "" if there is none.
+
+    It lies in the worker's working directory, which is elrun's unless the worker has changed it.
+    """
+    try:
+        with open(pattern_file, encoding="utf-8", errors="surrogateescape") as file:
+            pattern = file.read().strip()
+        with open("/proc/sys/kernel/core_uses_pid", encoding="ascii") as file:
+            uses_pid = file.read().strip() != "0"
+    except OSError:
+        return ""
+    if not pattern or pattern.startswith("|"):
+        return ""
+    has_pid = "%p" in pattern or "%P" in pattern
+    path = pattern.replace("%p", str(pid)).replace("%P", str(pid))
+    if uses_pid and not has_pid:
+        path, has_pid = f"{path}.{pid}", True
+    path = os.path.abspath(path)
+    # Without a process id in its name it may be of another process, of another day.
+    return path if has_pid and "%" not in path and os.path.isfile(path) else ""
