@@ -90,7 +90,7 @@ class Watchdog(FileTimerServer):
         reason = stuck.description
         is_worker = stuck.pid == workers.pids().get(local_rank)
         if is_worker:  # at once: the signal that asks for its stack may wake it, and it goes on
-            workers.blame(local_rank, reason)
+            workers.mark_failed(local_rank, reason)
         stack = take_stack(stuck.pid, pidfd, stuck.timer.request.stack)
         will_abort = not stack and number == signal.SIGKILL and shows_stack_at_abort(stuck.pid)
         if not stack:
@@ -99,7 +99,7 @@ class Watchdog(FileTimerServer):
         # Before it dies: the agent asks why as soon as it has.
         _leave_error_file(workers.error_file(local_rank), reason, stack)
         if is_worker:
-            workers.blame(local_rank, reason)
+            workers.mark_failed(local_rank, reason)
         if not (will_abort and abort_with_stack(stuck.pid, pidfd)):
             send_signal(pidfd, number)
 

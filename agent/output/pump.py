@@ -135,11 +135,25 @@ class OutputPump:
         return self._workers_ends.get((Std.ERR, local_rank))
 
     def start(self) -> None:
-        """Begin to carry; called once, when all workers have their ends of the pipes."""
+        """Begin to carry; called once, when all workers have their ends of the pipes.
+
+        Raises:
+            OSError: The system grants no descriptors or threads; then everything is closed.
+        """
         self._is_started = True
         self._close_workers_ends()
         if not self._streams:
             return
+        try:
+            self._start_threads()
+        except BaseException:
+            self._close_pipes()
+            self._let_consoles_catch_up(0.0)
+            self._watch.close()
+            self._close_wake_fd()
+            raise
+
+    def _start_threads(self) -> None:
         self._wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._watch.start()
         for console in self._consoles:
@@ -165,7 +179,8 @@ class OutputPump:
         self._is_drained = True
         self._hands_on = hands_on
         if not self._is_started:
-            self.start()
+            with contextlib.suppress(OSError):  # then everything is closed
+                self.start()
         if self._thread is None:
             return
         hangs = self._watch.late != "" and self._watch.late == self._watch.current
@@ -183,8 +198,7 @@ class OutputPump:
                 self._watch.current or "a log file",
             )
         else:
-            wake_fd, self._wake_fd = self._wake_fd, -1
-            os.close(wake_fd)
+            self._close_wake_fd()
 
     @property
     def has_shown_all(self) -> bool:
@@ -333,8 +347,13 @@ class OutputPump:
         if self._wake_fd >= 0:
             os.eventfd_write(self._wake_fd, 1)
 
-    def _let_consoles_catch_up(self) -> None:
-        deadline = time.monotonic() + _CATCH_UP_S
+    def _close_wake_fd(self) -> None:
+        wake_fd, self._wake_fd = self._wake_fd, -1
+        if wake_fd >= 0:
+            os.close(wake_fd)
+
+    def _let_consoles_catch_up(self, within_s: float = _CATCH_UP_S) -> None:
+        deadline = time.monotonic() + within_s
         unsettled = [console.close(deadline) for console in self._consoles]
         self._consoles_have_ended.set()
         for console, views in zip(self._consoles, unsettled, strict=True):

@@ -23,7 +23,7 @@ from ..system.pidfd import wait_any
 from ..system.process_tree import MARK_VARIABLE, marked
 from ..system.rlimits import Reserve, make_room_for
 from .executor import StartWait
-from .exits import Endings, WorkerFiles
+from .exits import ExitRecorder, WorkerFiles
 from .guardian import Guardian
 from .process import WorkerProcess, keep_exit_codes
 from .results import RunProcsResult, StartFailed, WorkerExit
@@ -77,7 +77,7 @@ class PContext(WorkerFiles, ABC):
         self.envs = envs
         self.nprocs = len(args)
         self._logs = logs_specs.reify(envs)
-        self._endings = Endings(self.nprocs, self._logs, self._take_return_value)
+        self._exits = ExitRecorder(self.nprocs, self._logs, self._take_return_value)
         self._prefixes = log_line_prefixes
         self._filters = (duplicate_stdout_filters, duplicate_stderr_filters)
         self._cpus = cpus or {}
@@ -141,19 +141,19 @@ class PContext(WorkerFiles, ABC):
         """Return one descriptor for each running worker, readable once it has ended."""
         return [process.ended_fd for process in self._running().values()]
 
-    def blame(self, local_rank: int, reason: str) -> None:
+    def mark_failed(self, local_rank: int, reason: str) -> None:
         """Count the end of a worker as a failure, whatever its exit code: it is ended for a reason.
 
         Args:
             local_rank: Which one.
             reason: Why, as the rest of a sentence; its error file, if there is one, says more.
         """
-        self._endings.blame(local_rank, reason)
+        self._exits.mark_failed(local_rank, reason)
 
     @property
     def exits(self) -> dict[int, WorkerExit]:
         """How workers have ended, by local rank, in the order in which that was seen."""
-        return self._endings.exits
+        return self._exits.exits
 
     def look(self) -> RunProcsResult | None:
         """Look once, and stop nobody.
@@ -163,8 +163,8 @@ class PContext(WorkerFiles, ABC):
             still running or were stopped.
         """
         self._look()
-        is_over = self._endings.have_failed or not self._running()
-        return self._endings.result() if is_over else None
+        is_over = self._exits.have_failed or not self._running()
+        return self._exits.result() if is_over else None
 
     def wait(
         self,
@@ -185,12 +185,12 @@ class PContext(WorkerFiles, ABC):
             if time.monotonic() >= deadline:
                 return None
             wait_any(self.filenos(), deadline)
-        result = self._endings.result()
+        result = self._exits.result()
         if result is None or result.is_failed():
             self.close()
         else:
             self.leave()
-        return self._endings.result()
+        return self._exits.result()
 
     def close(
         self,
@@ -213,11 +213,11 @@ class PContext(WorkerFiles, ABC):
         with contextlib.suppress(OSError):  # whatever can't be read: the workers are stopped
             ended = self._find_ended()
             running = {rank: each for rank, each in self._running().items() if rank not in ended}
-            self._endings.expect_stop(running, death_sig or signal.SIGTERM)
+            self._exits.mark_stopped(running, death_sig or signal.SIGTERM)
         if self._guardian is not None:
             self._stop(self._guardian, death_sig or signal.SIGTERM, timeout, urgent_fd)
         with contextlib.suppress(OSError):
-            self._endings.record_all(ended)  # the signal has gone before any error file is read
+            self._exits.record_all(ended)  # the signal has gone before any error file is read
             self._look()
         self._finish()
 
@@ -230,7 +230,7 @@ class PContext(WorkerFiles, ABC):
             killed = stop_workers(
                 workers, guardian.family, death_signal, grace_s, urgent_fd, self._ranks()
             )
-            self._endings.note_killed(
+            self._exits.mark_killed(
                 rank for rank, process in self._processes.items() if process.pid in killed
             )
         except OSError as error:  # there are no descriptors to look around with; it has some
@@ -305,7 +305,7 @@ class PContext(WorkerFiles, ABC):
             stderr = None if pump is None else pump.stderr_fd(local_rank)
             process = self._launch(local_rank, environment, stdout, stderr)
         except StartFailed as failed:
-            self._endings.record(local_rank, 0, failed.exitcode, failed.reason)
+            self._exits.record(local_rank, 0, failed.exitcode, failed.reason)
             return
         self._processes[local_rank] = process
         guardian.watch(process.pid, process.start)
@@ -315,7 +315,7 @@ class PContext(WorkerFiles, ABC):
         for pid, failed in failures.items():
             self._processes.pop(ranks[pid]).let_go()
             guardian.forget(pid)
-            self._endings.record(ranks[pid], 0, failed.exitcode, failed.reason)
+            self._exits.record(ranks[pid], 0, failed.exitcode, failed.reason)
 
     @abstractmethod
     def _launch(
@@ -371,7 +371,7 @@ class PContext(WorkerFiles, ABC):
         return {fd for fd in fds if fd is not None}
 
     def _look(self) -> None:
-        self._endings.record_all(self._find_ended())
+        self._exits.record_all(self._find_ended())
 
     def _find_ended(self) -> dict[int, WorkerProcess]:
         ended = {rank: each for rank, each in self._running().items() if each.look()}
@@ -382,9 +382,12 @@ class PContext(WorkerFiles, ABC):
 
     def _let_go(self) -> None:
         for local_rank, process in self._processes.items():
-            if local_rank not in self.exits:  # stuck in the kernel, but killed
-                self._endings.note_killed([local_rank])
-                self._endings.record(local_rank, process.pid, -signal.SIGKILL)
+            if local_rank not in self.exits:
+                if not process.look():  # stuck in the kernel, but killed
+                    self._exits.mark_killed([local_rank])
+                exitcode = -signal.SIGKILL if process.exitcode is None else process.exitcode
+                with contextlib.suppress(OSError):  # no descriptors: the process is let go anyway
+                    self._exits.record(local_rank, process.pid, exitcode)
             process.let_go()
             if self._guardian is not None:
                 self._guardian.forget(process.pid)

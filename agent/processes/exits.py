@@ -16,7 +16,7 @@ from .results import RunProcsResult, WorkerExit
 if TYPE_CHECKING:
     from ..output.specs import LogsDest
     from ..system.left_files import LeftFile, LeftFileReader
-    from .own_ends import EndInStop
+    from .own_ends import Disposition
     from .process import WorkerProcess
 
 log = logging.getLogger(__name__)
@@ -25,8 +25,8 @@ BEFORE_SIGNAL_S = 0.5
 """How long a file system may hold up the signal that asks workers to end."""
 
 
-class Endings:
-    """Takes down how workers end, by local rank.
+class ExitRecorder:
+    """Records how workers end, by local rank.
 
     Args:
         nprocs: How many workers there are.
@@ -48,8 +48,10 @@ class Endings:
         self._reader: LeftFileReader | None = None
         self._failures: dict[int, ProcessFailure] = {}
         self._return_values: dict[int, Any] = {}
-        self._stops: dict[int, EndInStop] = {}
-        self._blamed: dict[int, str] = {}
+        self._marked: dict[int, str] = {}
+        self._death_signals: dict[int, int] = {}
+        self._dispositions: dict[int, Disposition] = {}
+        self._killed: set[int] = set()
 
     @property
     def have_failed(self) -> bool:
@@ -80,46 +82,47 @@ class Endings:
         files = [self._logs.error_files.get(rank, "") for rank in ranks]
         return dict(zip(ranks, self.left_files.written_ns(files, at_most_s), strict=True))
 
-    def blame(self, local_rank: int, reason: str) -> None:
+    def mark_failed(self, local_rank: int, reason: str) -> None:
         """Count the end of a worker as a failure, whatever its exit code.
 
         Args:
             local_rank: Which one.
             reason: Why, as the rest of a sentence; its error file, if there is one, says more.
         """
-        self._blamed[local_rank] = reason
+        self._marked[local_rank] = reason
 
-    def expect_stop(self, running: Mapping[int, WorkerProcess], death_signal: int) -> None:
+    def mark_stopped(self, running: Mapping[int, WorkerProcess], death_signal: int) -> None:
         """Note how workers stand, just before they are asked to end: that may be no failure then.
 
         Args:
             running: Those that have not been seen to end, by local rank.
             death_signal: What they are about to be asked with.
+
+        Raises:
+            OSError: There are no descriptors to look closer.
         """
-        from .own_ends import EndInStop, disposition_of  # noqa: PLC0415  stops only
+        for local_rank in running.keys() - self._marked.keys():
+            self._death_signals[local_rank] = death_signal
+        from .own_ends import disposition_of  # noqa: PLC0415  stops only
 
         written = self.error_file_times(running, BEFORE_SIGNAL_S)
         for local_rank, process in running.items():
+            self._dispositions[local_rank] = disposition_of(process.pid, death_signal)
             # A worker that has left its error file already fails by itself, and only ends slowly.
-            if not written[local_rank] and local_rank not in self._blamed:
-                disposition = disposition_of(process.pid, death_signal)
-                if not process.look():
-                    self._stops[local_rank] = EndInStop(0, death_signal, disposition)
+            if written[local_rank] or process.look():
+                self._death_signals.pop(local_rank, None)
 
-    def note_killed(self, local_ranks: Iterable[int]) -> None:
+    def mark_killed(self, local_ranks: Iterable[int]) -> None:
         """Note which of them got SIGKILL, or have to be given up after it."""
-        from .own_ends import Disposition, EndInStop  # noqa: PLC0415  stops only
-
         for local_rank in local_ranks:
-            stop = self._stops.get(local_rank)
-            stop = stop or EndInStop(0, signal.SIGKILL, Disposition.DECIDES)
-            self._stops[local_rank] = stop._replace(was_killed=True)
+            self._death_signals.setdefault(local_rank, signal.SIGKILL)
+            self._killed.add(local_rank)
 
     def record_all(self, ended: Mapping[int, WorkerProcess]) -> None:
-        """Take down how workers ended of which it is not known who was first.
+        """Record how workers ended that were found by one look, the first failure first.
 
         Args:
-            ended: Those that were found to have ended by one look, by local rank.
+            ended: The workers, by local rank.
         """
         # Of those that failed, the one that wrote its error file first failed first; one that a
         # signal killed left no word of when.
@@ -130,7 +133,7 @@ class Endings:
             self.record(local_rank, process.pid, process.exitcode or 0)
 
     def record(self, local_rank: int, pid: int, exitcode: int, reason: str = "") -> None:
-        """Take down how a worker ended.
+        """Record how a worker ended.
 
         Args:
             local_rank: Which one.
@@ -138,12 +141,12 @@ class Endings:
             exitcode: Its exit code, -n for signal n.
             reason: Why it failed, if that is known and it leaves no word itself.
         """
-        if local_rank in self._blamed:
-            exitcode, reason = exitcode or 1, reason or self._blamed[local_rank]
+        if local_rank in self._marked:
+            exitcode, reason = exitcode or 1, reason or self._marked[local_rank]
         if exitcode == 0:
             try:
                 self._return_values[local_rank] = self._take_return_value(local_rank)
-            except ValueError as error:
+            except (OSError, ValueError) as error:
                 exitcode, reason = 1, str(error)
         failure = self._failure(local_rank, pid, exitcode, reason) if exitcode else None
         stopped = failure is not None and self._was_stopped(failure)
@@ -160,14 +163,17 @@ class Endings:
         return failure
 
     def _was_stopped(self, failure: ProcessFailure) -> bool:
-        stop = self._stops.get(failure.local_rank)
-        if stop is None:
+        local_rank = failure.local_rank
+        if local_rank not in self._death_signals:
             return False
-        from .own_ends import failed_by_itself  # noqa: PLC0415  stops only
+        from .own_ends import Disposition, EndInStop, failed_by_itself  # noqa: PLC0415  stops only
 
         first = next(iter(self._failures.values()), None)
-        end = stop._replace(
-            exitcode=failure.exitcode,
+        end = EndInStop(
+            failure.exitcode,
+            self._death_signals[local_rank],
+            self._dispositions.get(local_rank, Disposition.DECIDES),
+            was_killed=local_rank in self._killed,
             message=_word_of(failure),
             first_message="" if first is None else _word_of(first),
         )
@@ -192,7 +198,7 @@ class WorkerFiles:
     """How many workers there are."""
 
     _logs: LogsDest
-    _endings: Endings
+    _exits: ExitRecorder
 
     def log_files(self, local_rank: int) -> str:
         """Return the log file of a worker's standard error, else of its output, else ``""``."""
@@ -209,7 +215,7 @@ class WorkerFiles:
             local_rank: Whose.
             limit: How many bytes are wanted.
         """
-        return self._endings.left_files.read_end(self.log_files(local_rank), limit)
+        return self._exits.left_files.read_end(self.log_files(local_rank), limit)
 
     def error_file(self, local_rank: int) -> str:
         """Return the path of a worker's error file, or ``""``."""

@@ -18,6 +18,7 @@ import pytest
 from elrun.agent.output.console import MAX_LAG_BYTES
 from elrun.agent.output.pump import OutputPump
 from elrun.agent.output.specs import DefaultLogsSpecs, LogsDest, Std
+from elrun.rendezvous.threads import NoThreadError
 
 pytestmark = pytest.mark.integration
 
@@ -183,6 +184,69 @@ def test_a_stream_that_nobody_asked_for_is_inherited(tmp_path, console):
     assert open_fds() <= fds
     assert threading.active_count() <= threads
     pump.drain(0)
+
+
+@contextlib.contextmanager
+def no_descriptors():
+    """Let this process open nothing more."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+@contextlib.contextmanager
+def no_threads():
+    """Let this process start no more threads: there is no memory for such stacks."""
+    before = threading.stack_size(1 << 46)
+    try:
+        yield
+    finally:
+        threading.stack_size(before)
+
+
+@pytest.mark.parametrize(
+    ("shortage", "wanted"), [(no_descriptors, "Too many open files"), (no_threads, "threads")]
+)
+def test_a_start_that_fails_leaves_nothing_open(tmp_path, console, shortage, wanted):
+    """Neither pipes nor threads, whatever the system has no more of."""
+    before = open_fds(), threading.active_count()
+    pump = pump_for(reify(tmp_path / "logs", 2, tee=Std.ALL), console.fds, nprocs=2)
+
+    with shortage(), pytest.raises(OSError, match=wanted):
+        pump.start()
+    pump.drain(0)
+
+    assert before == (open_fds(), threading.active_count())
+
+
+def test_a_drain_that_can_not_start_closes_everything(tmp_path, console):
+    """A start of workers has failed, for the same reason maybe, and its error is what counts."""
+    before = open_fds(), threading.active_count()
+    pump = pump_for(reify(tmp_path / "logs", 2, tee=Std.ALL), console.fds, nprocs=2)
+
+    with no_threads():
+        pump.drain(0)
+
+    assert before == (open_fds(), threading.active_count())
+
+
+@pytest.mark.parametrize("started", [0, 1])
+def test_a_start_without_the_last_threads_leaves_none_running(tmp_path, console, started):
+    """Those that were started before are told to end."""
+    before = open_fds(), threading.active_count()
+    pump = pump_for(reify(tmp_path / "logs", 2, tee=Std.ALL), console.fds, nprocs=2)
+    last = pump._consoles[started]
+    start = last.start
+
+    with contextlib.ExitStack() as scarce:
+        last.start = lambda: (start(), scarce.enter_context(no_threads()))
+        with pytest.raises(NoThreadError):
+            pump.start()
+
+    assert before == (open_fds(), threading.active_count())
 
 
 def test_one_stream_may_be_teed_and_the_other_inherited(tmp_path, console):

@@ -1,20 +1,25 @@
 """A set of worker processes: watched and stopped as one."""
 
+import errno
 import itertools
 import os
 import signal
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
 import pytest
 import worker_kit
 from elrun.agent.output.specs import DefaultLogsSpecs, Std
+from elrun.agent.processes.command_context import SubprocessContext
 from elrun.agent.processes.executor import StartWait
 from elrun.agent.processes.start import start_processes
 from worker_kit import EXIT_0, EXIT_3, HANG, Ear, Logs, children, start_pythons, start_shells
 
 pytestmark = pytest.mark.integration
 
+WAIT = "echo ready > {ear}; while :; do sleep 0.1; done"
 DEAF = "trap '' TERM; echo > {ear}; while :; do read -t 1000 < {never}; done"
 
 
@@ -102,6 +107,86 @@ def test_closing_tells_how_each_ended(shells):
         rank: (end.exitcode, end.stopped) for rank, end in context.exits.items()
     }
     assert [1] == list(context.wait(0).failures)
+
+
+class Unlooked(SubprocessContext):
+    """The system refuses what a look needs, once the workers have been stopped."""
+
+    def _look(self):
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+
+class Unreadable(SubprocessContext):
+    """What a worker returned can't be read back."""
+
+    def _take_return_value(self, local_rank):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+def shells_of(kind, *scripts):
+    numbers = range(len(scripts))
+    context = kind(
+        "trainer",
+        "bash",
+        {i: ("-c", scripts[i]) for i in numbers},
+        {i: {} for i in numbers},
+        Logs(),
+    )
+    context.start()
+    return context
+
+
+def test_a_known_exit_code_is_recorded_though_nothing_can_be_looked_at(ear):
+    """What stopping has seen is not forgotten: this worker was not killed."""
+    context = shells_of(Unlooked, f"trap 'exit 0' TERM; {WAIT.format(ear=ear.path)}", EXIT_3, HANG)
+    ear.hear()
+
+    context.close()
+
+    assert {0: (0, False), 1: (3, False), 2: (-15, True)} == {
+        rank: (end.exitcode, end.stopped) for rank, end in context.exits.items()
+    }
+
+
+def test_a_return_value_that_the_system_refuses_is_a_failure():
+    """Its reason is the system's, and the other workers are stopped as after any failure."""
+    result = shells_of(Unreadable, EXIT_0, HANG).wait()
+
+    assert {0: "[Errno 5] Input/output error"} == {
+        rank: failure.message for rank, failure in result.failures.items()
+    }
+
+
+# The descriptors end before a module is imported that few jobs need: in a process of its own.
+FULL = """
+import contextlib, os, resource
+from worker_kit import HANG, start_shells, wait_until_ended
+
+context = start_shells("exit 3", "exit 4", HANG)
+wait_until_ended(context, 2)
+context._reserve.spend()  # another thread has taken it
+resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100))
+taken = []
+with contextlib.suppress(OSError):
+    while True:
+        taken.append(os.open(os.devnull, os.O_RDONLY))
+context.close(timeout=30)
+print(sorted((rank, end.exitcode, end.stopped) for rank, end in context.exits.items()))
+"""
+
+
+def test_who_was_stopped_is_known_without_descriptors():
+    """A stopped worker is no failure, though nothing more can be opened or imported."""
+    kit = os.path.dirname(worker_kit.__file__)
+    done = subprocess.run(
+        [sys.executable, "-c", FULL],
+        env={**os.environ, "PYTHONPATH": kit},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+
+    assert "[(0, 3, False), (1, 4, False), (2, -15, True)]\n" == done.stdout
 
 
 def test_exits_carry_pid_and_time_in_order(shells):
