@@ -1,14 +1,14 @@
-"""How a rendezvous fails: one small tree of errors."""
+"""The errors of a rendezvous: one small tree."""
 
 from __future__ import annotations
 
 
 class RendezvousError(Exception):
-    """Base of everything that can go wrong between nodes."""
+    """Base of all errors between nodes."""
 
 
 class RendezvousClosedError(RendezvousError):
-    """The run has ended, by success or by abort: nobody can join it any more."""
+    """The run has ended, by success or by abort: no node can join it any more."""
 
 
 class RendezvousTimeoutError(RendezvousError):
@@ -20,8 +20,8 @@ class RendezvousConnectionError(RendezvousError):
 
 
 class RendezvousStateError(RendezvousError):
-    """A record in the store is not what this protocol writes."""
+    """A record in the store is invalid, or the run refuses this node."""
 
 
 class RendezvousGracefulExitError(RendezvousError):
-    """This node was never needed and leaves: not a failure, the agent exits with 0."""
+    """The run has succeeded without this node, which is no failure: the agent exits with 0."""

@@ -1,4 +1,4 @@
-"""Public names that are loaded when they are first used: a package's import costs nothing."""
+"""Public names that are loaded at their first use, so that the import of a package is cheap."""
 
 from collections.abc import Callable, Mapping
 from importlib import import_module
@@ -11,8 +11,8 @@ def names_elsewhere(
 
     Args:
         module: The module's name.
-        package: The package that the homes are relative to.
-        home_of: The module in which each name is defined, such as ``.worker``.
+        package: The package to which the modules in ``home_of`` are relative.
+        home_of: The module that defines each name, such as ``.worker``.
     """
 
     def load(name: str) -> object:

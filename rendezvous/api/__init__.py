@@ -1,1 +1,1 @@
-"""What an agent asks of a rendezvous, and how it fails."""
+"""The interface of a rendezvous: what an agent calls, and the parameters of a backend."""

@@ -1,8 +1,8 @@
-"""The public face of a rendezvous: what an agent asks of it, and how it fails.
+"""The interface between an agent and a rendezvous.
 
 An agent that was written for torchrun needs ``RendezvousHandler`` only. elrun's own backends are
-``RoundHandler``s: their rounds end by a verdict that reaches every node at once, so that no agent
-has to poll and none waits for its collective library's time-out.
+``RoundHandler``s: each round ends by a verdict that reaches every node at once. So no agent has to
+poll, and no agent waits for the time-out of its collective library.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ class RendezvousStoreInfo(_Address):
     def build(
         rank: int, store: Any, local_addr: str | None, server_port: int | None = None
     ) -> RendezvousStoreInfo:
-        """Let group rank 0 choose the address and port, and tell every other node through a store.
+        """Return the address and port that group rank 0 chooses and writes to a store.
 
         Args:
             rank: Group rank of this node.
             store: A torch ``Store``, or anything with its ``set`` and blocking ``get``.
-            local_addr: Address of this node to publish; by default the one its name resolves to.
-            server_port: Port of a store that is shared already; by default a free port.
+            local_addr: Address of this node; by default the address that its name resolves to.
+            server_port: Port of a store that serves already; by default a free port.
         """
         from ..network.addresses import default_address  # noqa: PLC0415  rank 0's work only
         from ..network.ports import free_port  # noqa: PLC0415
@@ -61,12 +61,12 @@ class RendezvousStoreInfo(_Address):
 
 
 class NodeProfile(NamedTuple):
-    """What a node tells about itself when it takes a seat.
+    """What an agent brings to a round.
 
     Args:
         local_world_size: Number of workers that the node will run.
-        role: Name of their role.
-        max_restarts: Restarts that it was told the job may spend.
+        role: Name of the workers' role.
+        max_restarts: Restarts that the job may spend.
     """
 
     local_world_size: int
@@ -86,7 +86,7 @@ class Placement(NamedTuple):
         first_role_rank: Role rank of the node's local rank 0.
         role_world_size: Number of workers of the node's role.
         restart_count: Restarts that the job has spent so far; membership changes spend none.
-        workers_store: Where the workers of this round meet; a new port for every round.
+        workers_store: Address of the workers' store; a new port for every round.
     """
 
     round: int
@@ -120,10 +120,10 @@ class Verdict(NamedTuple):
 
     Args:
         kind: What happened.
-        by: Group rank of the node that says so, or -1 for one without a rank (a node waiting).
+        by: Group rank of the node that wrote the verdict; -1 for a node without a rank.
         reason: A sentence for people.
-        details: JSON values that the agents give each other; opaque to the rendezvous.
-        lost: Group ranks that won't be back; the next round does not wait for them.
+        details: JSON values from agent to agent, which the rendezvous does not read.
+        lost: Group ranks that are lost; the next round does not wait for them.
     """
 
     kind: VerdictKind
@@ -140,8 +140,8 @@ class RendezvousInfo:
         store: A key-value store that the round's agents share, with torch ``Store``'s methods.
         rank: Group rank of this node.
         world_size: Number of nodes in the round.
-        bootstrap_store_info: Where the workers' torch store is (to be).
-        placement: Where the node's workers stand, when the backend has settled that already.
+        bootstrap_store_info: Address of the workers' torch store, which may not exist yet.
+        placement: The node's place, where the backend has decided the workers' ranks already.
     """
 
     def __init__(
@@ -175,17 +175,17 @@ class RendezvousInfo:
 
     @property
     def bootstrap_store_info(self) -> RendezvousStoreInfo | None:
-        """Where the workers meet."""
+        """Address of the workers' torch store."""
         return self._bootstrap_store_info
 
     @property
     def placement(self) -> Placement | None:
-        """Where this node's workers stand; None from a backend that leaves it to agents."""
+        """The node's place; None where the backend leaves the workers' ranks to the agents."""
         return self._placement
 
 
 class RendezvousHandler(ABC):
-    """How one node meets the others. Plug-ins for torchrun implement just this."""
+    """A rendezvous, as one node sees it. Plug-ins for torchrun implement this class."""
 
     @abstractmethod
     def get_backend(self) -> str:
@@ -193,7 +193,7 @@ class RendezvousHandler(ABC):
 
     @property
     def use_agent_store(self) -> bool:
-        """Whether an agent serves the store that workers meet in, instead of rank 0 itself."""
+        """Whether an agent serves the workers' store; else rank 0 serves it."""
         return False
 
     @abstractmethod
@@ -204,8 +204,8 @@ class RendezvousHandler(ABC):
             RendezvousClosedError: The run has ended.
             RendezvousTimeoutError: Too few nodes came in time.
             RendezvousConnectionError: The store is out of reach.
-            RendezvousStateError: The store holds something foreign.
-            RendezvousGracefulExitError: The run ended and never needed this node.
+            RendezvousStateError: A record in the store is invalid, or the run refuses this node.
+            RendezvousGracefulExitError: The run has succeeded without this node.
         """
 
     @abstractmethod
@@ -214,11 +214,11 @@ class RendezvousHandler(ABC):
 
     @abstractmethod
     def set_closed(self) -> None:
-        """End the run: nobody can join it any more."""
+        """End the run: no node can join it any more."""
 
     @abstractmethod
     def num_nodes_waiting(self) -> int:
-        """Return how many nodes came too late for the current round and could join the next."""
+        """Return the number of nodes that wait for the next round."""
 
     @abstractmethod
     def get_run_id(self) -> str:
@@ -226,14 +226,16 @@ class RendezvousHandler(ABC):
 
     @abstractmethod
     def shutdown(self) -> bool:
-        """Leave the run and release what the handler holds; return whether that went well."""
+        """Leave the run and release all resources; return whether that succeeded."""
 
 
 class RoundHandler(RendezvousHandler):
-    """A rendezvous whose rounds end by a verdict that every node learns at once.
+    """A rendezvous whose rounds end by a verdict that reaches every node at once.
 
-    All methods but ``next_rendezvous``, ``collect`` and ``describe_wait``, which takes two, take
-    one store operation at most.
+    An agent calls the methods from its loop, except those that may wait for other nodes:
+    ``next_rendezvous``, ``await_signs_of_life`` and ``collect``. The others make a few short calls
+    to the store, or none: ``verdict``, ``describe`` and ``subscribe`` make none, ``conclude`` makes
+    one, ``arrive`` one for each hundred members and two more.
     """
 
     _is_store_served = False  # until an agent has asked for a listener
@@ -244,24 +246,24 @@ class RoundHandler(RendezvousHandler):
 
     @property
     def answers_at_once(self) -> bool:
-        """Whether no call has to wait for another node or a store."""
+        """Whether no call ever waits for another node or for a store."""
         return False
 
     @property
     def is_needed_by_others(self) -> bool:
-        """Whether the round can't go on once this node has gone, since it hosts the store."""
+        """Whether this node hosts the store, so that the others can't go on without it."""
         return False
 
     def workers_listener(self) -> socket.socket | None:
-        """Listen where the current round's workers meet, if that is on this node.
+        """Listen at the address of the workers' store, if that is on this node.
 
-        An agent asks each time that ``next_rendezvous`` has returned, if it means to serve the
-        workers' store; from then on the handler's ``use_agent_store`` is True on every node of its
-        own backends. Where no agent asks, rank 0 serves the store, and the port is free for it.
+        An agent that serves the workers' store calls this each time that ``next_rendezvous`` has
+        returned, on every node; from then on ``use_agent_store`` is True. If no agent calls this,
+        rank 0 serves the store, and the port is free for it.
 
         Returns:
-            The listening socket, which the caller owns; None: another node's agent serves the
-            store, or nobody does, since the backend leaves that to the workers.
+            The listening socket, which the caller owns. None: the store is on another node, or the
+            backend leaves the store to the workers.
 
         Raises:
             RendezvousError: The port is in use.
@@ -270,36 +272,37 @@ class RoundHandler(RendezvousHandler):
 
     @property
     def has_to_be_asked(self) -> bool:
-        """Whether waiting nodes are only found by ``look_for_waiting_nodes``."""
+        """Whether only ``look_for_waiting_nodes`` finds waiting nodes."""
         return False
 
     def look_for_waiting_nodes(self) -> None:
-        """Ask once whether nodes are waiting, which ends the round."""
+        """Check once whether nodes are waiting; if so, end the round."""
 
     def await_signs_of_life(self) -> None:
-        """Wait, if the job could bear the loss of a node, until all have shown that they live.
+        """Wait until each other node has given a sign of life, if the job can do without a node.
 
-        Whoever is about to end the job for a failure asks for that first: the failure may be what
-        the loss of a node looks like from its peers, and then the loss becomes the verdict.
+        An agent calls this before it reports a failure that would end the job. The failure may be a
+        consequence: the workers of all other nodes fail when a node is lost. In that case the loss
+        becomes the verdict.
 
         Raises:
             RendezvousConnectionError: The store was lost.
         """
 
     def describe_wait(self) -> str:
-        """Say what is waited for, while another thread is in ``next_rendezvous``, and who is there.
+        """Return which nodes have come, while another thread waits in ``next_rendezvous``.
 
         Returns:
-            A sentence without its end; "" where no other node is waited for.
+            A sentence without a full stop; "" if the thread waits for no other node.
 
         Raises:
-            RendezvousError: The store was lost, or holds something foreign.
+            RendezvousError: The store was lost, or a record in it is invalid.
         """
         return ""
 
     @abstractmethod
     def describe(self, profile: NodeProfile) -> None:
-        """Say what this node brings to the rounds it will join; before ``next_rendezvous``."""
+        """Set what this node brings to its next rounds; before ``next_rendezvous``."""
 
     @abstractmethod
     def subscribe(self, wake: Callable[[], None]) -> None:
@@ -307,7 +310,7 @@ class RoundHandler(RendezvousHandler):
 
     @abstractmethod
     def verdict(self) -> Verdict | None:
-        """Return the current round's verdict if there is one, without asking the store.
+        """Return the current round's verdict if there is one, without a call to the store.
 
         Raises:
             RendezvousConnectionError: The store was lost while the round ran.
@@ -315,7 +318,7 @@ class RoundHandler(RendezvousHandler):
 
     @abstractmethod
     def conclude(self, verdict: Verdict) -> Verdict:
-        """Propose how the current round ended; return the verdict that stands, which is the first.
+        """Propose how the current round ended; return the verdict that stands: the first one.
 
         Raises:
             RendezvousConnectionError: The store was lost.
@@ -323,7 +326,7 @@ class RoundHandler(RendezvousHandler):
 
     @abstractmethod
     def arrive(self) -> None:
-        """Say that this node's workers all succeeded; the last node to say so concludes DONE.
+        """Record that this node's workers all succeeded; the last node concludes DONE.
 
         Raises:
             RendezvousConnectionError: The store was lost.
@@ -331,11 +334,11 @@ class RoundHandler(RendezvousHandler):
 
     @abstractmethod
     def publish(self, outcome: bytes) -> None:
-        """Leave this node's outcome of the current round for ``collect`` (1 MiB at most)."""
+        """Write this node's outcome of the current round for ``collect`` (1 MiB at most)."""
 
     @abstractmethod
     def collect(self, timeout_s: float) -> Sequence[bytes | None]:
-        """Return the current round's outcomes by group rank; None for what is not there in time."""
+        """Return the current round's outcomes by group rank; None for each that came too late."""
 
 
 RendezvousHandlerCreator = Callable[[RendezvousParameters], RendezvousHandler]

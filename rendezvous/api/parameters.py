@@ -1,4 +1,4 @@
-"""What a rendezvous backend is constructed from."""
+"""The parameters of a rendezvous backend."""
 
 from __future__ import annotations
 
@@ -9,35 +9,35 @@ from ..network.addresses import may_be_host
 _MAX_RANK = (1 << 31) - 1
 
 SECRET_VARIABLE = "ELRUN_RDZV_SECRET"  # noqa: S105  a name
-"""What the nodes of a job know and nobody else; elrun reads it, and workers don't get it."""
+"""The variable with the job's secret; elrun reads it and removes it for workers."""
 
 _TRUE = frozenset({"1", "true", "t", "yes", "y", "on"})
 _FALSE = frozenset({"0", "false", "f", "no", "n", "off"})
 
 
 def truth_of(text: str) -> bool | None:
-    """Return what a word says: yes, no, or None where it is neither.
+    """Return the truth value of a word; None if it is neither a yes nor a no.
 
-    One table for everything: settings of a backend, ``PET_*``, and other variables.
+    The same words count for the settings of a backend, for ``PET_*`` and for other variables.
     """
     word = text.strip().lower()
     return True if word in _TRUE else False if word in _FALSE else None
 
 
 class RendezvousParameters:
-    """What a backend is constructed from.
+    """The parameters from which a backend makes its handler.
 
     Args:
         backend: Name of the backend.
-        endpoint: ``host:port``, or several separated by commas; may be empty for some backends.
+        endpoint: ``host:port``, or several separated by commas; some backends need none.
         run_id: Name of the job.
-        min_nodes: Fewest nodes that may form a round.
-        max_nodes: Most nodes that a round takes.
-        local_addr: Address of this node to publish; by default the backend finds it.
-        **config: What ``--rdzv-conf`` said.
+        min_nodes: Fewest nodes of a round.
+        max_nodes: Most nodes of a round.
+        local_addr: Address of this node for the others; by default the backend finds it.
+        **config: The settings of ``--rdzv-conf``.
 
     Raises:
-        ValueError: The backend is empty or the numbers of nodes are no range.
+        ValueError: The backend has no name, or the numbers of nodes are no range.
     """
 
     def __init__(
@@ -75,14 +75,14 @@ class RendezvousParameters:
 
     @property
     def asked(self) -> frozenset[str]:
-        """The settings that were asked for up to now."""
+        """The settings that were read so far; ``--rdzv-conf`` may have others, which are unknown."""
         return frozenset(self._asked)
 
     def get_as_bool(self, key: str, default: bool | None = None) -> bool | None:
         """Return the setting as a truth value.
 
         Raises:
-            ValueError: It is neither a yes nor a no.
+            ValueError: The setting is neither a yes nor a no.
         """
         value = self.get(key, default)
         if value is None or isinstance(value, bool):
@@ -96,7 +96,7 @@ class RendezvousParameters:
         """Return the setting as a whole number.
 
         Raises:
-            ValueError: It is no whole number.
+            ValueError: The setting is no whole number.
         """
         value = self.get(key, default)
         if value is None:
@@ -107,10 +107,10 @@ class RendezvousParameters:
             raise ValueError(f"--rdzv-conf {key}={value}: give a whole number") from error
 
     def get_as_rank(self, key: str) -> int | None:
-        """Return the setting as a rank; None where it isn't given.
+        """Return the setting as a rank; None if it isn't given.
 
         Raises:
-            ValueError: It is none.
+            ValueError: The setting is no rank.
         """
         value = self.get_as_int(key)
         if value is not None and not 0 <= value <= _MAX_RANK:
@@ -121,7 +121,7 @@ class RendezvousParameters:
         """Return the setting as a duration in seconds.
 
         Raises:
-            ValueError: It is no number of seconds, or negative.
+            ValueError: The setting is no number of seconds, or is negative.
         """
         value = self.get(key, default)
         try:

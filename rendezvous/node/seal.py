@@ -15,6 +15,7 @@ from ..liveness.peers import PeerMonitor, check_presence
 from ..protocol.keys import RunKeys
 from ..protocol.places import places_to_write, unoccupied
 from ..protocol.records import History, Limits, Node, Place, Roster
+from ..protocol.roster import draw_roster, place_of
 from ..protocol.round import (
     DOOR,
     Await,
@@ -22,9 +23,7 @@ from ..protocol.round import (
     GiveUp,
     Seal,
     decide,
-    draw_roster,
     limits_of_run,
-    place_of,
     seats_taken,
 )
 from ..protocol.shortfall import shortfall

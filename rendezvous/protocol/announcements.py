@@ -1,23 +1,23 @@
-"""When people are told, and told again, of a wait that goes on: pure decisions."""
+"""Decides when to log a line about a long wait, and when to log it again."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 _REMINDERS_S = (30.0, 60.0, 120.0, 300.0)
-# What changes together, or goes to and fro, is told of together.
+# The fewest seconds between two lines: several changes within them make one line.
 _APART_S = 5.0
-# A wait of an hour is looked at more seldom than one of seconds.
+# A long wait is checked less often: a tenth of the time waited so far lies between two checks.
 _LOOKS_PER_WAIT = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Announcement:
-    """What people were told.
+    """A line that was logged about a wait.
 
     Args:
-        what: The words.
-        after_s: For how long the wait had gone on.
+        what: The line.
+        after_s: How long the wait had lasted then.
     """
 
     what: str
@@ -27,16 +27,16 @@ class Announcement:
 def is_worth_telling(
     what: str, waited_s: float, last: Announcement | None, *, first_s: float
 ) -> bool:
-    """Return whether people should be told how a wait stands.
+    """Return whether a line about a wait should be logged now.
 
-    Once it has gone on for a while; when there is something new; and again after 30 s, 1, 2 and
-    5 minutes, in case somebody has just begun to look.
+    A line is logged once the wait has lasted for ``first_s``; when the line has changed; and again
+    after 30 s, 1, 2 and 5 minutes, for a person who has just begun to read the log.
 
     Args:
-        what: The words; empty: there are none.
-        waited_s: For how long the wait has gone on.
-        last: What people were told last, if anything.
-        first_s: How long a wait may be that nobody has to know of.
+        what: The line; empty: there is nothing to log.
+        waited_s: How long the wait has lasted.
+        last: The last line that was logged about this wait; None: none was.
+        first_s: How long a wait may last without a line.
     """
     if not what or waited_s < first_s:
         return False
@@ -48,10 +48,10 @@ def is_worth_telling(
 
 
 def next_look_s(waited_s: float, *, first_s: float) -> float:
-    """Return after how long a wait should be looked at next.
+    """Return how long the wait will have lasted when it should be checked next.
 
     Args:
-        waited_s: For how long it has gone on.
+        waited_s: How long the wait has lasted.
         first_s: See ``is_worth_telling``.
     """
     if waited_s < first_s:

@@ -1,4 +1,4 @@
-"""What stands at a counter's key, read as a number."""
+"""Reads the value at a counter's key as a number."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ _LARGEST_COUNT = 1 << 53
 
 
 def count_in(data: bytes | None) -> int:
-    """Return how far a counter has come, from what stands at its key.
+    """Return the number at a counter's key.
 
-    Where nothing stands, or what no counter of elrun's comes to, it begins at 0: anybody who
-    reaches the store can write there.
+    A missing value counts as 0, and so does a value that no counter of elrun's can have: every
+    process that reaches the store can write to the key.
     """
     digits = b"" if data is None else data.removeprefix(b"-")
     if data is None or not digits.isdigit() or len(digits) > len(str(_LARGEST_COUNT)):

@@ -1,14 +1,14 @@
-"""The names under which a run's rounds lie in the store."""
+"""The keys of a run and its rounds in the store."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 UNSURE_BEAT = b"?"
-"""What is read where somebody has written over a beat: neither a sign of life nor silence."""
+"""Read instead of a beat that a foreign process has overwritten: neither a beat nor silence."""
 
 FIRST_BEAT = b"0"
-"""Stands at the key of each beat from the start, so that all can be read in one call."""
+"""Written at the key of each member's beat with the roster, so that one call reads all beats."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,19 +16,19 @@ class RoundKeys:
     """The keys of one round.
 
     Args:
-        prefix: What they all begin with.
+        prefix: The start of all these keys.
     """
 
     prefix: str
 
     @property
     def seats(self) -> str:
-        """Counter of the seats taken; more than ``round.DOOR`` once the door is shut."""
+        """Counter of the seats taken; at least ``round.DOOR`` once the round is closed."""
         return f"{self.prefix}/seats"
 
     @property
     def roster(self) -> str:
-        """Who takes part, written once."""
+        """The members, written once."""
         return f"{self.prefix}/roster"
 
     @property
@@ -37,7 +37,7 @@ class RoundKeys:
         return f"{self.prefix}/verdict"
 
     def success(self, group_rank: int) -> str:
-        """Mark of this member that its workers all succeeded."""
+        """Success mark of this member: all of its workers have succeeded."""
         return f"{self.prefix}/success/{group_rank}"
 
     def node(self, seat: int) -> str:
@@ -45,32 +45,32 @@ class RoundKeys:
         return f"{self.prefix}/node/{seat}"
 
     def place(self, seat: int) -> str:
-        """What became of the node on this seat; the same whoever writes it."""
+        """Place of the node on this seat; every node that writes it writes the same value."""
         return f"{self.prefix}/place/{seat}"
 
     def seat_beat(self, seat: int) -> str:
-        """Sign of life of the node on this seat; changes for as long as that waits there."""
+        """Beat of the node on this seat; changes while the node waits there."""
         return f"{self.prefix}/seat_beat/{seat}"
 
     def beat(self, group_rank: int) -> str:
-        """Sign of life of this member; changes until that takes its next seat."""
+        """Beat of this member; changes until the node takes its next seat."""
         return f"{self.prefix}/beat/{group_rank}"
 
     def outcome(self, group_rank: int) -> str:
-        """How the workers of this node ended, in its agent's own format."""
+        """How the workers of this member ended, in the agents' own format."""
         return f"{self.prefix}/outcome/{group_rank}"
 
     def gone(self, group_rank: int) -> str:
-        """Mark of this member that it needs the store no more."""
+        """Mark of this member that it does not need the store any more."""
         return f"{self.prefix}/gone/{group_rank}"
 
     def left(self, seat: int) -> str:
-        """Mark of the node on this seat, no member, that it needs the store no more."""
+        """Mark of the node on this seat that it has left, and does not need the store any more."""
         return f"{self.prefix}/left/{seat}"
 
     @property
     def shared(self) -> str:
-        """Prefix of what the round's agents tell each other beside the protocol."""
+        """Prefix of the keys that the agents of a round share beside the protocol."""
         return f"{self.prefix}/shared/"
 
 
@@ -86,12 +86,12 @@ class RunKeys:
 
     @property
     def prefix(self) -> str:
-        """What all keys of the run begin with."""
+        """The start of all keys of the run."""
         return "run/" + self.run_id.replace("%", "%25").replace("/", "%2F")
 
     @property
     def record(self) -> str:
-        """Which round is forming: it may lag behind, and never runs ahead."""
+        """The number of the round that forms; it may lag behind, and never runs ahead."""
         return f"{self.prefix}/round"
 
     def round(self, number: int) -> RoundKeys:
@@ -100,10 +100,10 @@ class RunKeys:
 
 
 def is_beat(key: str) -> bool:
-    """Return whether a sign of life stands at a key."""
+    """Return whether a key is a beat's."""
     return "/beat/" in key or "/seat_beat/" in key
 
 
 def may_count(key: str) -> bool:
-    """Return whether what stands at a key may be a number that nodes add to."""
+    """Return whether a key may be a counter's."""
     return key.endswith("/seats") or "/shared/" in key

@@ -1,4 +1,4 @@
-"""What nodes are called in sentences for people."""
+"""The names of nodes in sentences for people."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from .records import Node, Roster
-from .round import natural_key
+from .roster import natural_key
 
 _MOST_NAMES = 8
 
 
 def name_members(ranks: Iterable[int], roster: Roster | None) -> str:
-    """Return the members of a round by host and group rank.
+    """Return members of a round by host and group rank: ``node1 (group rank 1) and …``.
 
     Args:
-        ranks: Their group ranks.
-        roster: Who they are, if that is known.
+        ranks: The members' group ranks.
+        roster: The round's roster, with the host names, if it is known.
     """
     members = () if roster is None else roster.members
     hosts = dict(enumerate(member.node.host for member in members))
@@ -24,7 +24,7 @@ def name_members(ranks: Iterable[int], roster: Roster | None) -> str:
 
 
 def name_hosts(nodes: Iterable[Node]) -> str:
-    """Return where nodes are that have no rank."""
+    """Return nodes by host, for nodes that have no rank yet."""
     counts = Counter(node.host for node in nodes)
     hosts = sorted(counts, key=natural_key)
     return _enumerate(
@@ -33,7 +33,7 @@ def name_hosts(nodes: Iterable[Node]) -> str:
 
 
 def name_ranks(ranks: Sequence[int]) -> str:
-    """Return which ranks are meant, and the verb that goes with them."""
+    """Return node ranks with their verb: ``node ranks 1 and 2 are``."""
     names = _enumerate([str(rank) for rank in ranks])
     return f"node rank {names} is" if len(ranks) == 1 else f"node ranks {names} are"
 

@@ -1,4 +1,4 @@
-"""What is written about a round's seats by others than those who sit there."""
+"""The values that a sealer writes: the places of all seats, and records for empty seats."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from dataclasses import replace
 
 from .keys import FIRST_BEAT, RoundKeys, RunKeys
 from .records import Node, NotTaken, Roster
-from .round import places_of
+from .roster import places_of
 from .wire import write_forming, write_node, write_place
 
 
 def places_to_write(run: RunKeys, roster: Roster, taken: int) -> dict[str, bytes]:
-    """Return what follows from a roster: places, first beats, and where newcomers go now.
+    """Return the values that follow from a roster: places, first beats, and the run's record.
 
     Args:
         run: The run's keys.
-        roster: The standing roster.
-        taken: Number of seats that were taken.
+        roster: The roster that stands.
+        taken: The number of seats that were taken.
     """
     keys = run.round(roster.round)
     places = places_of(roster)
@@ -27,12 +27,12 @@ def places_to_write(run: RunKeys, roster: Roster, taken: int) -> dict[str, bytes
 
 
 def unoccupied(keys: RoundKeys, numbers: Iterable[int], node: Node) -> dict[str, bytes]:
-    """Return records that say that these seats have no node, or have it no more.
+    """Return withdrawn records for seats without a node.
 
     Args:
         keys: The round's keys.
         numbers: The seats.
-        node: The node that says so.
+        node: The node that writes the records, or leaves its seat.
     """
     record = write_node(replace(node, is_withdrawn=True))
     return {keys.node(number): record for number in numbers}

@@ -1,4 +1,4 @@
-"""Takes the fields out of a JSON object that somebody else wrote, each checked on the way."""
+"""Reads the fields of a JSON object that another process wrote, and checks each."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ _MAX_NAME = 512
 
 
 class Record:
-    """A JSON object whose fields are asked for by type; a wrong one raises RendezvousStateError.
+    """A JSON object with one method for each type of field.
+
+    Each method raises ``RendezvousStateError`` if the field is missing or has another type.
 
     Args:
-        key: Where it stood, for the error's sentence.
-        kind: What it claims to be.
-        fields: Its content.
+        key: The record's key in the store, for errors.
+        kind: The record's kind, for errors.
+        fields: The content.
     """
 
     def __init__(self, key: str, kind: str, fields: Mapping[str, Any]) -> None:
@@ -28,14 +30,14 @@ class Record:
         self._fields = fields
 
     def refuse(self, name: str, wanted: str) -> RendezvousStateError:
-        """Return the error that says what is wrong with a field."""
+        """Return the error about a field that is missing or wrong."""
         if name not in self._fields:
             return RendezvousStateError(f"{self.key}: the {self.kind} record has no {name!r}")
-        said = repr(self._fields[name])[:80]
-        return RendezvousStateError(f"{self.key}: {name} is {said}, not {wanted}")
+        value = repr(self._fields[name])[:80]
+        return RendezvousStateError(f"{self.key}: {name} is {value}, not {wanted}")
 
     def glimpse(self, name: str) -> str:
-        """Return what a field holds, whatever that is, for a sentence."""
+        """Return the start of a field's value, unchecked, for an error."""
         return repr(self._fields.get(name))[:80]
 
     def text(self, name: str, limit: int = _MAX_NAME) -> str:
@@ -46,7 +48,7 @@ class Record:
         return value
 
     def address(self, name: str) -> str:
-        """Return what may be a host's name or address: it ends in the environment of workers."""
+        """Return a host's name or address; it is checked, since workers get it as MASTER_ADDR."""
         value = self.text(name)
         if not may_be_host(value):
             raise self.refuse(name, "a host's name or address")
@@ -67,7 +69,7 @@ class Record:
         return value
 
     def mapping(self, name: str) -> dict[str, Any]:
-        """Return an object, as it is."""
+        """Return a JSON object, without a look at its content."""
         value = self._fields.get(name)
         if not isinstance(value, dict):
             raise self.refuse(name, "an object")
@@ -88,7 +90,7 @@ class Record:
         return values[0], values[1]
 
     def records(self, name: str) -> list[Record]:
-        """Return a list of records within this one."""
+        """Return a list of JSON objects, each as a record."""
         values = self._fields.get(name)
         if not isinstance(values, list) or not all(isinstance(each, dict) for each in values):
             raise self.refuse(name, "a list of objects")
@@ -98,11 +100,11 @@ class Record:
         ]
 
     def has(self, name: str) -> bool:
-        """Return whether a field is there, of those that a record may leave out."""
+        """Return whether an optional field is there."""
         return name in self._fields
 
     def is_null(self, name: str) -> bool:
-        """Return whether a field is there and says nothing."""
+        """Return whether a field is there and is null."""
         return name in self._fields and self._fields[name] is None
 
 

@@ -1,4 +1,4 @@
-"""What nodes write for each other to read, as values; ``wire.py`` makes bytes of them."""
+"""The records that nodes write for each other, as values; ``wire.py`` turns them into bytes."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from ..api.handler import Placement, Verdict
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How many nodes may form a round, and how often one may fail; the same for all of a run.
+    """How many nodes may form a round, and how often the job may restart; the same on all nodes.
 
     Args:
-        min_nodes: Fewest, at least 1.
-        max_nodes: Most.
+        min_nodes: Fewest nodes of a round, at least 1.
+        max_nodes: Most nodes of a round.
         max_restarts: Restarts that the job may spend.
     """
 
@@ -27,11 +27,11 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a survivor comes from.
+    """The last round of a node that has been a member.
 
     Args:
-        round: The round of which it was a member last.
-        group_rank: Its rank there.
+        round: The number of the round.
+        group_rank: The node's rank in it.
     """
 
     round: int
@@ -40,20 +40,21 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """What a node tells about itself when it takes a seat.
+    """The record that a node writes about itself when it takes a seat.
 
     Args:
-        host: Name of its host, for people and for the order.
-        address: Address at which the others reach it.
-        port: Port there, kept free for the workers' store should this node become group rank 0.
-        local_world_size: Number of workers that it will run.
-        role: Name of their role.
-        limits: What it was told of the run.
-        origin: Where it comes from; None for a newcomer.
-        is_withdrawn: Whether it has left its seat again.
-        wish: Group rank that it would like to have; None: any.
-        restarts: Restarts that the job had spent, as far as this node knows.
-        is_fixed: Whether it has that group rank, and no other; so have all nodes of its run then.
+        host: Host name, for people and for the order of ranks.
+        address: Address at which other nodes reach this node.
+        port: Port there, kept free for the workers' store if this node becomes group rank 0.
+        local_world_size: Number of workers that the node will run.
+        role: Name of the workers' role.
+        limits: The node's limits.
+        origin: The node's last round; None for a newcomer.
+        is_withdrawn: Whether the node has left its seat.
+        wish: Group rank that the node asks for; None: any.
+        restarts: Restarts that the job has spent, as far as this node knows.
+        is_fixed: Whether ``wish`` is the node's rank in every round, as it is for all nodes of a
+            static run.
     """
 
     host: str
@@ -74,8 +75,8 @@ class Member:
     """A node that takes part in a sealed round.
 
     Args:
-        seat: Where it sat while the round formed.
-        node: Its record.
+        seat: The node's seat while the round formed.
+        node: The node's record.
     """
 
     seat: int
@@ -87,11 +88,11 @@ class Roster:
     """A sealed round.
 
     Args:
-        round: Its number.
-        sealed_by: Seat of the node that wrote it; tells apart rosters that agree otherwise.
+        round: The number of the round.
+        sealed_by: The seat of the sealer; so two sealers never write equal rosters.
         restart_count: Restarts that the job has spent.
-        limits: What the nodes that take part were told; a node that was told otherwise is refused.
-        members: The nodes that take part, by group rank; none in a void round.
+        limits: The limits of the run; a node with other limits is refused.
+        members: The members, by group rank; none in a void round.
     """
 
     round: int
@@ -103,11 +104,11 @@ class Roster:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """The round before, as the next one sees it: sealed and ended.
+    """A round that has ended, as the next round needs it.
 
     Args:
-        roster: Who took part.
-        verdict: How it ended.
+        roster: The members.
+        verdict: How the round ended.
     """
 
     roster: Roster
@@ -116,7 +117,7 @@ class History:
 
 @dataclass(frozen=True, slots=True)
 class NotTaken:
-    """The place of a node that the round did not take: it may sit down in the next one."""
+    """The place of a node that the round has not taken; the node may join the next round."""
 
 
 Place = Placement | NotTaken

@@ -1,4 +1,4 @@
-"""What to tell people while too few nodes are there, and when too few came: who, and who not."""
+"""Sentences about a round with too few nodes: which nodes have come, and which are missing."""
 
 from __future__ import annotations
 
@@ -14,58 +14,64 @@ _MOST_CONTRADICTIONS = 3
 def shortfall(
     seated: Mapping[int, Node], history: History | None, *, mine: Limits, within_s: float
 ) -> str:
-    """Return what to say of a round that did not come about.
+    """Return the sentence about a round that was given up.
 
     Args:
-        seated: The records that are there, by seat.
+        seated: The records by seat.
         history: The round before, if there was one.
-        mine: What the node that gives up was told.
-        within_s: For how long it has waited.
+        mine: The limits of the node that gives up.
+        within_s: How long that node has waited.
     """
     there = present(seated, mine)
-    said = (
+    sentence = (
         f"{len(there)} of {mine.min_nodes} nodes joined within {within_s:g} s "
         "(--rdzv-conf join_timeout=...)"
     )
     if there:
-        said += f": {name_hosts(there.values())}"
-    said += contradictions(seated, mine)
+        sentence += f": {name_hosts(there.values())}"
+    sentence += contradictions(seated, mine)
     ranks = missing_ranks(there, mine)
     if ranks:
-        return f"{said}; {name_ranks(ranks)} missing"
+        return f"{sentence}; {name_ranks(ranks)} missing"
     if history is None:
-        return f"{said}; the others need the same --rdzv-endpoint and --rdzv-id"
+        return f"{sentence}; the others need the same --rdzv-endpoint and --rdzv-id"
     missing = name_members(sorted(absent_members(there, history)), history.roster)
-    return f"{said}; missing since round {history.roster.round}: {missing}" if missing else said
+    return (
+        f"{sentence}; missing since round {history.roster.round}: {missing}"
+        if missing
+        else sentence
+    )
 
 
 def progress(count: int, seated: Mapping[int, Node], mine: Limits) -> str:
-    """Return what to say of a round that has not come about yet.
+    """Return the sentence about a round that still forms.
 
     Args:
-        count: How many nodes are there.
-        seated: The records of those that are to be named, by seat.
-        mine: What the node that waits was told.
+        count: The number of nodes that have come.
+        seated: The records of the nodes to be named, by seat.
+        mine: The limits of the node that waits.
     """
     wanted = f"{mine.min_nodes}" if mine.min_nodes == mine.max_nodes else f"{mine}"
-    said = f"{count} of {wanted} nodes {'is' if count == 1 else 'are'} here"
+    sentence = f"{count} of {wanted} nodes {'is' if count == 1 else 'are'} here"
     if seated:
-        said += f" ({name_hosts(seated.values())})"
+        sentence += f" ({name_hosts(seated.values())})"
     ranks = missing_ranks(seated, mine)
     if ranks:
-        return f"{said}; {name_ranks(ranks)} missing"
+        return f"{sentence}; {name_ranks(ranks)} missing"
     missing = mine.min_nodes - count
     return (
-        f"{said}; {missing} more {'is' if missing == 1 else 'are'} needed" if missing > 0 else said
+        f"{sentence}; {missing} more {'is' if missing == 1 else 'are'} needed"
+        if missing > 0
+        else sentence
     )
 
 
 def contradictions(seated: Mapping[int, Node], mine: Limits) -> str:
-    """Return what to add about nodes that came and were refused, as they were told other limits.
+    """Return the part of the sentence about nodes that were refused for their other limits.
 
     Args:
-        seated: The records that are there, by seat; a node that has left again keeps its record.
-        mine: What the node that waits was told.
+        seated: The records by seat; the record of a node that has left is still there.
+        mine: The limits of the node that waits.
     """
     others = {node.limits: node for node in seated.values() if node.limits != mine}
     return "".join(

@@ -1,4 +1,4 @@
-"""How long a node waits for what."""
+"""The settings of a node's waits, in seconds."""
 
 from __future__ import annotations
 
@@ -6,29 +6,31 @@ from dataclasses import dataclass
 
 from ..api.parameters import RendezvousParameters
 
-# Ten years: what people mean by "inf", which the system's clocks don't take.
+# Ten years, for "inf": the system's clocks don't take more.
 _LONGEST_S = 3e8
 
 STORE_PATIENCE_S = 60.0
-"""A restart of the store, an election among its members or a cut cable ends within that."""
+"""Within this time a restart of the store, an election among its members or a cut cable ends."""
 
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """How long a node waits for what; all in seconds.
+    """How long a node waits; all in seconds.
 
     Args:
-        join_timeout_s: For enough nodes.
-        last_call_s: For another node after each one that joined, once there are enough.
-        survivor_s: For a living node of the round before, whose workers take their time to stop.
-        deputy_s: Between two looks of the first deputy at whether the round should be sealed.
-        straggler_s: For the record of a node that took its seat just before the door was shut.
-        leave_s: For the others to have read the end of the run, where this node hosts the store.
-        heartbeat_s: Between two signs of life.
-        patience_s: For a sign of life of another node, before that counts as lost.
-        store_patience_s: For an answer of the store, before that counts as lost.
-        afterlife_s: For the records of a run to vanish once its last node has left, if the store
-            keeps them that long.
+        join_timeout_s: How long to wait for the minimum of nodes.
+        last_call_s: With the minimum: how long to wait for one more node after each that came.
+        survivor_s: How long to wait for a living node of the round before, whose workers may take
+            long to stop.
+        deputy_s: Time between two checks of the first deputy whether the round should be sealed.
+        straggler_s: How long to wait for the record of a node that took its seat just before the
+            round was closed.
+        leave_s: How long a node that hosts the store waits until the others have read the end of
+            the run.
+        heartbeat_s: Time between two beats.
+        patience_s: How long a node may be silent before it counts as lost.
+        store_patience_s: How long the store may be silent before it counts as lost.
+        afterlife_s: How long the store keeps a run's records after its last node has left.
     """
 
     join_timeout_s: float = 600.0
@@ -44,16 +46,16 @@ class Timing:
 
 
 def timing_of(params: RendezvousParameters, store_patience_s: float = STORE_PATIENCE_S) -> Timing:
-    """Return how long to wait for what, as the settings say.
+    """Return the waits that the settings of a rendezvous name.
 
     Args:
-        params: ``join_timeout``, or ``timeout`` as LaunchConfig knows it, ``last_call_timeout``,
+        params: ``join_timeout`` (or ``timeout``, as LaunchConfig calls it), ``last_call_timeout``,
             ``survivor_timeout``, ``heartbeat_interval``, ``heartbeat_patience`` and
             ``store_patience``, in seconds.
-        store_patience_s: The last of them where it isn't given.
+        store_patience_s: The default of ``store_patience``.
 
     Raises:
-        ValueError: One of them is no number of seconds, or the patience is less than two
+        ValueError: A setting is no number of seconds, or the heartbeat's patience is less than two
             intervals.
     """
     default = Timing()

@@ -1,9 +1,9 @@
-"""Records to bytes and back: JSON with a version, checked before anything believes it.
+"""Records to bytes and back: JSON with a version; each field is checked when it is read.
 
     {"elrun": 1, "kind": "node", "host": "node1", …}
 
-Every ``read_…`` function takes the key beside the bytes, as it stands in the error message.
-Signatures, where the job has a secret, are put around what is written here (``stores/signed.py``).
+Every ``read_…`` function takes the key beside the bytes, for the error message. Where the job has a
+secret, ``stores/signed.py`` puts a signature around these bytes.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MAX_ROSTER_BYTES = 7 << 20
 """torch's TCPStore takes values of 8 MiB; 10,000 nodes with long names fit."""
 
 _MAX_REASON = 64 << 10
-# So that what is reckoned from many records stays within what a record may hold.
+# Low enough that a sum over many records still fits into a record.
 _MOST_WORKERS = 1 << 16
 _MOST_RESTARTS = 1 << 30
 
@@ -40,13 +40,13 @@ def read_forming(key: str, data: bytes) -> int:
     """Return the number of the round that is forming.
 
     Raises:
-        RendezvousStateError: It is no such record, or the run speaks another version.
+        RendezvousStateError: The bytes are no such record, or have another version.
     """
     return _unpack(key, "run", data, MAX_RECORD_BYTES).count("forming")
 
 
 def is_forming(data: bytes) -> bool:
-    """Return whether this is a run's own record, of whatever version."""
+    """Return whether the bytes are a run's own record, of any version."""
     try:
         fields = json.loads(data)
     except (ValueError, RecursionError):
@@ -58,8 +58,9 @@ def write_node(node: Node) -> bytes:
     """Return a node's record.
 
     Raises:
-        ValueError: It is too long: a name of 512 characters or more.
-        RendezvousStateError: The other nodes would refuse it.
+        ValueError: The record is too long.
+        RendezvousStateError: The other nodes would refuse the record, such as for a name of more
+            than 512 characters.
     """
     data = _pack("node", _node_fields(node), MAX_RECORD_BYTES)
     read_node("this node's own record", data)
@@ -70,7 +71,7 @@ def read_node(key: str, data: bytes) -> Node:
     """Return the node that a record describes.
 
     Raises:
-        RendezvousStateError: It is no such record.
+        RendezvousStateError: The bytes are no such record.
     """
     record = _unpack(key, "node", data, MAX_RECORD_BYTES)
     try:
@@ -83,7 +84,7 @@ def write_roster(roster: Roster) -> bytes:
     """Return a roster's record.
 
     Raises:
-        ValueError: It has too many members: over 10,000.
+        ValueError: The roster has too many members: more than 10,000.
     """
     fields = {
         "round": roster.round,
@@ -101,7 +102,7 @@ def read_roster(key: str, data: bytes) -> Roster:
     """Return the roster that a record describes.
 
     Raises:
-        RendezvousStateError: It is no such record.
+        RendezvousStateError: The bytes are no such record.
     """
     record = _unpack(key, "roster", data, MAX_ROSTER_BYTES)
     return Roster(
@@ -117,7 +118,7 @@ def read_roster(key: str, data: bytes) -> Roster:
 
 
 def write_place(place: Place) -> bytes:
-    """Return the record of what became of a seat."""
+    """Return the record of a seat's place."""
     if isinstance(place, NotTaken):
         return _pack("not taken", {}, MAX_RECORD_BYTES)
     fields = {
@@ -136,10 +137,10 @@ def write_place(place: Place) -> bytes:
 
 
 def read_place(key: str, data: bytes) -> Place:
-    """Return what became of a seat.
+    """Return the place that a record describes.
 
     Raises:
-        RendezvousStateError: It is no such record.
+        RendezvousStateError: The bytes are no such record.
     """
     record = _unpack(key, ("place", "not taken"), data, MAX_RECORD_BYTES)
     if record.kind == "not taken":
@@ -166,7 +167,7 @@ def write_verdict(verdict: Verdict) -> bytes:
     """Return a verdict's record.
 
     Raises:
-        ValueError: Its details are no JSON, or it is longer than 1 MiB.
+        ValueError: The details are no JSON, or the record is longer than 1 MiB.
     """
     fields = {
         "verdict": verdict.kind.value,
@@ -182,7 +183,7 @@ def read_verdict(key: str, data: bytes) -> Verdict:
     """Return the verdict that a record describes.
 
     Raises:
-        RendezvousStateError: It is no such record.
+        RendezvousStateError: The bytes are no such record.
     """
     record = _unpack(key, "verdict", data, MAX_VERDICT_BYTES)
     try:

@@ -12,7 +12,8 @@ from elrun.rendezvous.errors import (
 )
 from elrun.rendezvous.protocol.keys import RunKeys
 from elrun.rendezvous.protocol.records import Limits, Node
-from elrun.rendezvous.protocol.round import DOOR, void_roster
+from elrun.rendezvous.protocol.roster import void_roster
+from elrun.rendezvous.protocol.round import DOOR
 from elrun.rendezvous.protocol.wire import read_verdict, write_node, write_roster
 from round_kit import PATIENCE_S, failed, placements
 

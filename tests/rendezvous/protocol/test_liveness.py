@@ -10,7 +10,7 @@ from elrun.rendezvous.liveness.member_watch import silence_reason
 from elrun.rendezvous.liveness.peers import check_presence
 from elrun.rendezvous.protocol.keys import RunKeys
 from elrun.rendezvous.protocol.records import History, Limits, Member, Node, Origin, Roster
-from elrun.rendezvous.protocol.round import draw_roster, restarts_after
+from elrun.rendezvous.protocol.roster import draw_roster, restarts_after
 from elrun.rendezvous.protocol.timing import timing_of
 from round_kit import PATIENCE_S, failed
 

@@ -14,21 +14,23 @@ from elrun.rendezvous.protocol.records import (
     Origin,
     Roster,
 )
+from elrun.rendezvous.protocol.roster import (
+    draw_roster,
+    natural_key,
+    place_of,
+    places_of,
+    restarts_after,
+    void_roster,
+)
 from elrun.rendezvous.protocol.round import (
     DOOR,
     Await,
     GiveUp,
     Seal,
     decide,
-    draw_roster,
     has_room,
     limits_of_run,
-    natural_key,
-    place_of,
-    places_of,
-    restarts_after,
     seats_taken,
-    void_roster,
 )
 
 

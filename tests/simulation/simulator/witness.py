@@ -12,7 +12,8 @@ from elrun.rendezvous.errors import (
     RendezvousGracefulExitError,
     RendezvousTimeoutError,
 )
-from elrun.rendezvous.protocol.round import DOOR, places_of
+from elrun.rendezvous.protocol.roster import places_of
+from elrun.rendezvous.protocol.round import DOOR
 from elrun.rendezvous.protocol.wire import read_forming, read_node, read_roster, read_verdict
 
 from .facts import Round, Violation
