@@ -1,1 +1,1 @@
-"""GPUs, CPUs and NUMA nodes of this host."""
+"""The GPUs, CPUs and NUMA nodes of this host."""

@@ -1,7 +1,7 @@
-"""Counts what ``--nproc-per-node auto|gpu|cpu|xpu`` stands for on this node, without torch.
+"""Counts the workers that ``--nproc-per-node auto|gpu|cpu|xpu`` means on this node, without torch.
 
-The numbers are torch's: what ``torch.cuda.device_count()``, ``torch.xpu.device_count()`` and the
-process's CPU affinity say. A CPU quota of a container is not looked at, as torch doesn't either.
+The numbers are those of ``torch.cuda.device_count()``, ``torch.xpu.device_count()`` and the
+process's CPU affinity. As in torch, a container's CPU quota makes no difference.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from .gpus import (
 
 @dataclass(frozen=True, slots=True)
 class Devices:
-    """What a node can run workers on.
+    """The devices of a node on which workers can run.
 
     Args:
         nvidia: The NVIDIA GPUs, by ordinal.
@@ -48,8 +48,8 @@ class Count(NamedTuple):
     """How many workers one node gets.
 
     Args:
-        workers: Their number.
-        notice: Why GPUs that are there were not counted; empty where that is no question.
+        workers: The number of workers.
+        notice: Why GPUs of this node were not counted; empty if none were left out.
     """
 
     workers: int
@@ -62,12 +62,12 @@ def count_workers(
     """Return how many workers one node gets.
 
     Args:
-        kind: gpu, xpu (Intel's GPUs), cpu, or auto: the first of these three that there is.
-        variables: The environment, for ``CUDA_VISIBLE_DEVICES`` and its like.
-        read: What reads the devices of a kind; by default from this machine.
+        kind: gpu, xpu (Intel's GPUs), cpu, or auto: the first of these three that the node has.
+        variables: The environment, for ``CUDA_VISIBLE_DEVICES`` and similar variables.
+        read: Reads the devices of a kind; by default those of this machine.
 
     Raises:
-        ValueError: There is no device of the kind; the message says what was looked at.
+        ValueError: The node has no device of the kind; the message gives the reason.
     """
     devices = (read or read_devices)(kind)
     if kind == "cpu":
@@ -100,7 +100,7 @@ def _nothing_found(kind: str, devices: Devices, variables: Mapping[str, str]) ->
 
 
 def _what_hides(devices: Devices, variables: Mapping[str, str]) -> str:
-    """Return which variable leaves none of the GPUs that are there, and why; "" without GPUs."""
+    """Return which variable hides all GPUs of the node, and why; "" if the node has no GPU."""
     gpus: Sequence[Gpu] = devices.nvidia or devices.amd
     names: tuple[str, ...] = (NVIDIA_VARIABLE,)
     if not devices.nvidia:
@@ -117,7 +117,7 @@ def _what_hides(devices: Devices, variables: Mapping[str, str]) -> str:
 
 
 def read_devices(kind: str) -> Devices:
-    """Return this machine's devices, as far as the kind asks for them."""
+    """Return this machine's devices of a kind; of several kinds for auto."""
     cpus = len(os.sched_getaffinity(0))
     if kind == "cpu":
         return Devices(cpus=cpus)
@@ -137,16 +137,16 @@ def _read_xpu() -> int:
 
 
 def count_xpu_files(root: Path = Path("/")) -> int:
-    """Return the number of Intel's discrete GPUs; where the Level Zero library is missing.
+    """Return the number of Intel's discrete GPUs, for nodes without the Level Zero library.
 
     Args:
-        root: Where ``sys`` is.
+        root: The folder with ``sys``.
     """
     count = 0
     for card in root.glob("sys/class/drm/renderD*"):
         device = card / "device"
-        said = read_fields(device / "uevent", "=")
-        is_integrated = said.get("PCI_SLOT_NAME", "").endswith(":00:02.0")
-        if said.get("DRIVER") in ("i915", "xe") and not is_integrated:
+        fields = read_fields(device / "uevent", "=")
+        is_integrated = fields.get("PCI_SLOT_NAME", "").endswith(":00:02.0")
+        if fields.get("DRIVER") in ("i915", "xe") and not is_integrated:
             count += 1
     return count

@@ -1,4 +1,4 @@
-"""Asks the GPU drivers' own libraries what there is, through ctypes."""
+"""Reads the GPUs of this host from the drivers' own libraries, by ctypes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _ZE_INIT_GPU_ONLY = 1
 
 
 def load_library(name: str) -> ctypes.CDLL | None:
-    """Return a shared library, or None where the system has none of that name."""
+    """Return a shared library; None if the system has none of that name."""
     try:
         return ctypes.CDLL(name)
     except OSError:
@@ -35,10 +35,10 @@ class _PciInfo(ctypes.Structure):
 
 
 def nvml_gpus(load: Callable[[str], Any] = load_library) -> list[Gpu] | None:
-    """Return the NVIDIA GPUs by ordinal, or None where NVML can't say.
+    """Return the NVIDIA GPUs by ordinal; None if NVML is missing or fails.
 
     Args:
-        load: Returns the library of a name, or None.
+        load: Returns a library by its name, or None.
     """
     nvml = load("libnvidia-ml.so.1")
     if nvml is None or nvml.nvmlInit_v2() != 0:
@@ -73,10 +73,10 @@ def _nvml_address(nvml: Any, device: ctypes.c_void_p) -> str:
 
 
 def level_zero_count(load: Callable[[str], Any] = load_library) -> int | None:
-    """Return the number of Intel GPUs, or of their tiles where these count, or None.
+    """Return the number of Intel's devices: GPUs, or tiles where the driver shows tiles; or None.
 
     Args:
-        load: Returns the library of a name, or None.
+        load: Returns a library by its name, or None.
     """
     zero = load("libze_loader.so.1")
     if zero is None or zero.zeInit(_ZE_INIT_GPU_ONLY) != 0:

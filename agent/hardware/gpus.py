@@ -1,7 +1,8 @@
-"""Which GPUs this process sees, in their order, without torch.
+"""The GPUs that a worker sees, in torch's order, without torch.
 
-Readers return what the machine says; functions beside them decide what the variables leave of it.
-The order is that of the PCI bus, which is CUDA's own unless a node mixes models of GPUs.
+The ``read_`` functions return the machine's GPUs; the ``visible`` functions apply the environment's
+variables to them. The order is that of the PCI bus. CUDA's order is the same unless a node has
+several models of GPUs.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ class Gpu(NamedTuple):
     """A GPU.
 
     Args:
-        id: ``GPU-…``; empty where it is unknown.
-        address: On the PCI bus, as ``/sys/bus/pci/devices`` has it; empty where it is unknown.
+        id: ``GPU-…``; empty if it is unknown.
+        address: Address on the PCI bus, as in ``/sys/bus/pci/devices``; empty if it is unknown.
     """
 
     id: str = ""
@@ -34,31 +35,31 @@ def visible_gpus(variables: Mapping[str, str]) -> Sequence[Gpu]:
     """Return the GPUs that a worker sees, as torch numbers them.
 
     Args:
-        variables: The environment, for ``CUDA_VISIBLE_DEVICES`` and its like.
+        variables: The environment, for ``CUDA_VISIBLE_DEVICES`` and similar variables.
     """
     return visible_nvidia(read_nvidia(), variables) or visible_amd(read_amd(), variables)
 
 
 def visible_nvidia(gpus: Sequence[Gpu], variables: Mapping[str, str]) -> Sequence[Gpu]:
-    """Return those of the NVIDIA GPUs that a worker sees."""
+    """Return the NVIDIA GPUs that a worker sees."""
     return visible(gpus, variables.get(NVIDIA_VARIABLE))
 
 
 def visible_amd(gpus: Sequence[Gpu], variables: Mapping[str, str]) -> Sequence[Gpu]:
-    """Return those of the AMD GPUs that a worker sees: ROCr leaves some, HIP chooses of them."""
+    """Return the AMD GPUs that a worker sees: ROCr's variable selects first, and then HIP's."""
     left = visible(gpus, variables.get(ROCR_VARIABLE))
     return visible(left, variables.get(HIP_VARIABLE, variables.get(NVIDIA_VARIABLE)))
 
 
 def visible(gpus: Sequence[Gpu], choice: str | None) -> Sequence[Gpu]:
-    """Return the GPUs that a variable leaves, in its order, as the CUDA driver reads it.
+    """Return the GPUs that a variable selects, in its order, by the rules of the CUDA driver.
 
-    The list ends at the first entry that is no GPU (-1, an unknown or ambiguous id); a GPU that is
-    named twice empties it. Of MIG instances a process sees the first only.
+    The list ends at the first entry that is no GPU (-1, an unknown or ambiguous id). If a GPU is
+    named twice, no GPU is visible. Of several MIG instances a process sees only the first.
 
     Args:
-        gpus: All of them.
-        choice: The variable's value: ordinals, or beginnings of ids; None where it isn't set.
+        gpus: All GPUs of the node.
+        choice: The variable's value: ordinals, or prefixes of ids; None if it isn't set.
     """
     if choice is None:
         return gpus
@@ -80,7 +81,7 @@ def visible(gpus: Sequence[Gpu], choice: str | None) -> Sequence[Gpu]:
 
 
 def why_none(gpus: Sequence[Gpu], choice: str) -> str:
-    """Return why a variable leaves none of the GPUs, for people; see ``visible``."""
+    """Return, for people, why a variable selects no GPU; see ``visible``."""
     entries = choice.split(",")
     first = entries[0].strip()
     if not first:
@@ -95,7 +96,7 @@ def why_none(gpus: Sequence[Gpu], choice: str) -> str:
 
 
 def read_nvidia() -> Sequence[Gpu]:
-    """Return the NVIDIA GPUs, by the driver's library or else by the kernel's files."""
+    """Return the NVIDIA GPUs, from the driver's library or else from the kernel's files."""
     from .drivers import nvml_gpus  # noqa: PLC0415  loads the driver's library
 
     gpus = nvml_gpus()
@@ -103,19 +104,19 @@ def read_nvidia() -> Sequence[Gpu]:
 
 
 def read_nvidia_files(root: Path = Path("/")) -> Sequence[Gpu]:
-    """Return the NVIDIA GPUs that the kernel's files show; where NVML is missing.
+    """Return the NVIDIA GPUs that the kernel's files show, for nodes without NVML.
 
     Args:
-        root: Where ``dev`` and ``proc`` are.
+        root: The folder with ``dev`` and ``proc``.
     """
     numbers = [each.name.removeprefix("nvidia") for each in root.glob("dev/nvidia*")]
     present = {number for number in numbers if number.isdecimal()}
     gpus = []
     for information in sorted(root.glob("proc/driver/nvidia/gpus/*/information")):
-        said = read_fields(information, ":")
-        # A container may be given fewer devices than the driver tells about.
-        if said.get("Device Minor") in present:
-            gpus.append(Gpu(said.get("GPU UUID", ""), information.parent.name))
+        fields = read_fields(information, ":")
+        # A container may have fewer device files than the driver lists GPUs.
+        if fields.get("Device Minor") in present:
+            gpus.append(Gpu(fields.get("GPU UUID", ""), information.parent.name))
     return gpus if len(gpus) == len(present) else [Gpu()] * len(present)
 
 
@@ -123,21 +124,23 @@ def read_amd(root: Path = Path("/")) -> Sequence[Gpu]:
     """Return the AMD GPUs that the kernel's driver shows to this process.
 
     Args:
-        root: Where ``sys`` is.
+        root: The folder with ``sys``.
     """
     gpus = []
     nodes = root.glob("sys/class/kfd/kfd/topology/nodes/[0-9]*")
     for node in sorted(nodes, key=lambda each: int(each.name)):
-        said = read_fields(node / "properties", " ")
-        if said.get("simd_count", "0") == "0":
+        fields = read_fields(node / "properties", " ")
+        if fields.get("simd_count", "0") == "0":
             continue  # the node of a CPU
-        unique_id = said.get("unique_id", "0")
-        gpus.append(Gpu(f"GPU-{int(unique_id):016x}" if unique_id.isdecimal() else "", _bus(said)))
+        unique_id = fields.get("unique_id", "0")
+        gpus.append(
+            Gpu(f"GPU-{int(unique_id):016x}" if unique_id.isdecimal() else "", _bus(fields))
+        )
     return gpus
 
 
 def read_fields(path: Path, separator: str) -> dict[str, str]:
-    """Return the ``name<separator>value`` lines of a file; none of one that can't be read."""
+    """Return the ``name<separator>value`` lines of a file; none if the file can't be read."""
     try:
         lines = path.read_text(errors="replace").splitlines()
     except OSError:
@@ -146,9 +149,9 @@ def read_fields(path: Path, separator: str) -> dict[str, str]:
     return {name.strip(): value.strip() for name, _, value in parts}
 
 
-def _bus(said: Mapping[str, str]) -> str:
+def _bus(fields: Mapping[str, str]) -> str:
     try:
-        domain, place = int(said["domain"]), int(said["location_id"])
+        domain, place = int(fields["domain"]), int(fields["location_id"])
     except (KeyError, ValueError):
         return ""
     return f"{domain:04x}:{place >> 8 & 0xFF:02x}:{place >> 3 & 0x1F:02x}.{place & 7:x}"

@@ -1,12 +1,12 @@
 """Binds workers to the CPUs near their GPUs.
 
-A worker runs on the CPUs of the NUMA node whose bus its GPU is plugged into, so that what it copies
-there crosses no link between sockets. The modes and their meaning are those of ``torch.numa``.
+A worker runs on the CPUs of its GPU's NUMA node, so that copies between memory and GPU cross no
+link between sockets. The modes and their meaning are those of ``torch.numa``.
 
-Only CPUs are bound, not memory: by the kernel's default policy a page comes from the node of the
-CPU that first touches it, and a worker is bound before it touches any. Memory of a node that is
-full may still come from another, where ``numactl --membind`` would end the worker. Pages that a
-preloaded worker only reads stay where the preloading process had them.
+Only CPUs are bound, not memory. By the kernel's default policy a page comes from the node of the
+CPU that first touches it, and a worker is bound before it touches any page. If the memory of a node
+is full, pages come from another node, while ``numactl --membind`` would end the worker. Pages that
+a preloaded worker only reads stay where the preload server has them.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ log = logging.getLogger(__name__)
 
 
 class AffinityMode(str, enum.Enum):
-    """Which CPUs a worker is bound to; its GPU is the one whose ordinal is its local rank."""
+    """The CPUs to which a worker is bound. Its GPU is the one whose ordinal is its local rank."""
 
     NODE = "node"
     """All CPUs of the GPU's NUMA node."""
     SOCKET = "socket"
-    """All CPUs of the socket that this node is part of."""
+    """All CPUs of the socket that contains this NUMA node."""
     EXCLUSIVE = "exclusive"
-    """Whole cores of this node, divided evenly among its GPUs."""
+    """Whole cores of this NUMA node, divided evenly among its GPUs."""
     CORE_COMPLEX = "core-complex"
-    """The CPUs of this node that share one last-level cache, another one for each GPU if possible.
+    """CPUs of this NUMA node that share a last-level cache; another cache for each GPU if possible.
     """
 
 
@@ -40,9 +40,9 @@ class NumaOptions(NamedTuple):
     """How workers are bound to CPUs.
 
     Args:
-        affinity_mode: Which CPUs they get.
-        should_fall_back_if_binding_fails: Whether a worker that can't be bound runs anyway, on any
-            CPU, with a warning; else it is an error, and none is started.
+        affinity_mode: The CPUs of each worker.
+        should_fall_back_if_binding_fails: If a worker can't be bound, whether it runs on any CPU,
+            with a warning; else that is an error, and no worker is started.
     """
 
     affinity_mode: AffinityMode
@@ -50,14 +50,14 @@ class NumaOptions(NamedTuple):
 
 
 class BindingError(ValueError):
-    """Why a worker can't be bound to CPUs."""
+    """A worker can't be bound to CPUs; the text gives the reason."""
 
 
 class CpuBinding:
-    """Chooses the workers' CPUs, as often as they start: a container's may change.
+    """Chooses the workers' CPUs, at each start of workers, since a container's CPUs may change.
 
     Args:
-        options: How; torch's own are taken, too.
+        options: elrun's or torch's options.
         read: Returns the topology of this node.
 
     Raises:
@@ -78,7 +78,7 @@ class CpuBinding:
         self._has_warned = False
 
     def choose(self, local_world_size: int) -> Mapping[int, frozenset[int]]:
-        """Return the CPUs by local rank, without those that run on any CPU.
+        """Return the CPUs of each local rank that is bound.
 
         Raises:
             BindingError: A worker can't be bound, and the options allow no other CPUs.
@@ -86,7 +86,7 @@ class CpuBinding:
         answers = self._answers(local_world_size)
         reasons = {rank: each for rank, each in answers.items() if isinstance(each, BindingError)}
         if reasons:
-            self._tell(reasons)
+            self._report(reasons)
         return {rank: each for rank, each in answers.items() if not isinstance(each, BindingError)}
 
     def _answers(self, local_world_size: int) -> dict[int, frozenset[int] | BindingError]:
@@ -98,7 +98,7 @@ class CpuBinding:
             return dict.fromkeys(ranks, unknown)
         return {rank: _answer(topology, self._mode, rank) for rank in ranks}
 
-    def _tell(self, reasons: Mapping[int, BindingError]) -> None:
+    def _report(self, reasons: Mapping[int, BindingError]) -> None:
         reason = next(iter(reasons.values()))
         ranks = f"local rank{'s' * (len(reasons) > 1)} {write_numbers(reasons)}"
         if not self._may_fall_back:
@@ -118,15 +118,15 @@ def _answer(
 
 
 def choose_cpus(topology: Topology, mode: AffinityMode, local_rank: int) -> frozenset[int]:
-    """Return the CPUs that a worker is bound to.
+    """Return the CPUs to which a worker is bound.
 
     Args:
-        topology: Of its node.
-        mode: Which CPUs it gets.
-        local_rank: Its local rank, which is the ordinal of its GPU.
+        topology: The topology of the host.
+        mode: The mode of the binding.
+        local_rank: The worker's local rank, which is the ordinal of its GPU.
 
     Raises:
-        BindingError: There are none.
+        BindingError: There are no such CPUs.
     """
     number = _home_of(topology, local_rank)
     if mode is AffinityMode.SOCKET:
@@ -141,7 +141,7 @@ def choose_cpus(topology: Topology, mode: AffinityMode, local_rank: int) -> froz
     complexes = _parts(topology.complexes, near)
     if not complexes:
         raise BindingError("the kernel does not tell which CPUs share a cache")
-    # The largest first: a cpuset may have left little of the others.
+    # The largest first: a cpuset may leave only a part of the others.
     return sorted(complexes, key=len, reverse=True)[place % len(complexes)]
 
 
@@ -159,7 +159,7 @@ def _home_of(topology: Topology, gpu: int) -> int:
 
 
 def _home(topology: Topology, gpu: int) -> int | None:
-    """Return the number of the node whose CPUs are nearest to a GPU, or None if unknown."""
+    """Return the number of the NUMA node with the CPUs nearest to a GPU; None if unknown."""
     with_cpus = [number for number, node in topology.nodes.items() if node.cpus]
     number = topology.gpus[gpu]
     if number not in topology.nodes:
@@ -184,7 +184,7 @@ def _usable(topology: Topology, cpus: frozenset[int], owner: str) -> frozenset[i
 
 
 def _parts(groups: Sequence[frozenset[int]], cpus: frozenset[int]) -> list[frozenset[int]]:
-    """Return what belongs to these CPUs of each group."""
+    """Return, for each group, its part that is among these CPUs."""
     return [part for group in groups if (part := group & cpus)]
 
 

@@ -1,4 +1,4 @@
-"""How a node's CPUs, memory and GPUs lie to each other, read from ``/sys``."""
+"""Which CPUs and GPUs of this host are near each other, read from ``/sys``."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class NumaNode(NamedTuple):
     """A NUMA node.
 
     Args:
-        cpus: Its CPUs; some nodes are memory only.
-        distances: How far the others are, by their numbers; 10 is the node itself.
+        cpus: The node's CPUs; a node with memory only has none.
+        distances: The distance to each NUMA node, by number; 10 is the node itself.
     """
 
     cpus: frozenset[int]
@@ -25,7 +25,7 @@ class NumaNode(NamedTuple):
 
 
 class Topology(NamedTuple):
-    """The CPUs of a node, by what they share, and where its GPUs are.
+    """The CPUs of a host in groups, and the NUMA nodes of its GPUs.
 
     Sockets, cores and complexes are in the order of their first CPUs.
 
@@ -34,8 +34,8 @@ class Topology(NamedTuple):
         nodes: NUMA nodes by number.
         sockets: The CPUs of each socket.
         cores: The CPUs, or hardware threads, of each core.
-        complexes: The CPUs that share each last-level cache; empty where the kernel doesn't tell.
-        gpus: Number of the NUMA node of each visible GPU, by ordinal; -1 where it is unknown.
+        complexes: The CPUs that share a last-level cache; empty if the kernel does not show them.
+        gpus: Number of the NUMA node of each visible GPU, by ordinal; -1 if it is unknown.
     """
 
     allowed: frozenset[int]
@@ -52,17 +52,17 @@ def read_topology(
     see_gpus: Callable[[Mapping[str, str]], Sequence[Gpu]] = visible_gpus,
     allowed: Collection[int] | None = None,
 ) -> Topology:
-    """Return the topology of this node.
+    """Return the topology of this host.
 
     Args:
-        variables: The environment, for ``CUDA_VISIBLE_DEVICES`` and its like.
-        root: Where the kernel's ``/sys`` is.
+        variables: The environment, for ``CUDA_VISIBLE_DEVICES`` and similar variables.
+        root: The kernel's folder ``/sys``.
         see_gpus: Returns the GPUs that workers see.
         allowed: CPUs that may be used; by default this thread's affinity.
 
     Raises:
-        OSError: The kernel doesn't tell which CPUs there are.
-        ValueError: What it tells can't be understood.
+        OSError: A file about the CPUs can't be read.
+        ValueError: A file has unexpected content.
     """
     system = root / "devices/system"
     nodes = _read_nodes(system)
@@ -79,10 +79,10 @@ def read_topology(
 
 
 def parse_numbers(text: str) -> frozenset[int]:
-    """Return the numbers of a list as the kernel writes it: ``0-3,8``.
+    """Return the numbers in a list of the kernel's, such as ``0-3,8``.
 
     Raises:
-        ValueError: It is no such list.
+        ValueError: The text is no such list.
     """
     numbers: set[int] = set()
     for part in filter(None, text.strip().split(",")):
@@ -92,7 +92,7 @@ def parse_numbers(text: str) -> frozenset[int]:
 
 
 def write_numbers(cpus: Iterable[int]) -> str:
-    """Return numbers as a list as the kernel writes it."""
+    """Return numbers as the kernel writes them: ``0-3,8``."""
     ranges: list[list[int]] = []
     for cpu in sorted(cpus):
         if ranges and cpu == ranges[-1][1] + 1:
@@ -121,7 +121,7 @@ def _read_nodes(system: Path) -> dict[int, NumaNode]:
 def _groups(
     cpus: Collection[int], file_of: Callable[[int], Path | None]
 ) -> tuple[frozenset[int], ...]:
-    """Return how files that list each CPU's fellows divide the CPUs."""
+    """Return the groups of CPUs, from a file for each CPU that lists its group."""
     groups = []
     left = set(cpus)
     while left:

@@ -1,1 +1,1 @@
-"""Watching workers and the agent: watchdog, kernel waits, health."""
+"""Monitors of workers and of the agent: the watchdog, kernel waits, the health page."""

@@ -1,9 +1,9 @@
-"""Says over HTTP how an agent is: whether its loop lives, whether its workers run, and which.
+"""The health page: answers over HTTP whether the agent's loop lives and whether its workers run.
 
-The loop may sleep for hours, so that when it turned last says nothing. It is asked: a question
-wakes it, and its echo says that it lives. A loop that is busy, because it stops workers, echoes
-late. So an answer waits for the echo only for a moment, and the agent counts as dead once a
-question has stayed open for longer than the time-out.
+The loop may sleep for hours, so the time of its last turn says nothing. Instead a request wakes the
+loop, and the loop's echo shows that it lives. A busy loop, such as one that stops workers, echoes
+late. So an answer waits for the echo only for a moment; the agent counts as dead when the loop has
+not echoed a request within the time-out.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ log = logging.getLogger(__name__)
 
 LOOPBACK = "127.0.0.1"
 ECHO_S = 0.5
-"""How long an answer waits for the loop: Kubernetes gives a probe one second."""
+"""How long an answer waits for the loop's echo; Kubernetes gives a probe one second."""
 
 MIN_TIMEOUT_S = 60.0
 
 
 class HealthCheckServer:
-    """Answers ``GET /healthz`` by what a callback says.
+    """Answers ``GET /healthz`` from a callback.
 
     Args:
         alive_callback: Returns when the agent made its last progress, in seconds since the epoch.
@@ -56,16 +56,16 @@ class HealthCheckServer:
 
     @property
     def alive_callback(self) -> Callable[[], float]:
-        """What it was given."""
+        """The callback that the constructor got."""
         return self._alive_callback
 
     @property
     def port(self) -> int:
-        """The port; once it was started, a real one."""
+        """The port; after ``start`` the real one, also where 0 was given."""
         return self._port
 
     def start(self) -> None:
-        """Begin to answer. Where the address can't be had, a warning says so, and that is all."""
+        """Start to answer; if the address is not free, log a warning and do nothing."""
         try:
             self._port = self._server.start()
         except OSError as error:
@@ -81,16 +81,16 @@ class HealthCheckServer:
         log.info("health: http://%s:%d/healthz", self._address, self._port)
 
     def stop(self) -> None:
-        """Hang up, and give the port back."""
+        """Close all connections and the port."""
         self._server.stop()
 
     def answer(self, path: str, asked_at: float, is_last_chance: bool) -> Answer | None:  # noqa: ARG002
-        """Answer a question, or return None: the server asks again.
+        """Return the answer to a request; None: the server calls this again later.
 
         Args:
-            path: What is asked for.
-            asked_at: When, by ``time.monotonic()``.
-            is_last_chance: Whether there must be an answer now.
+            path: The path of the request.
+            asked_at: When the request came, by ``time.monotonic()``.
+            is_last_chance: Whether None is not allowed.
         """
         if path != "/healthz":
             return Answer(404, "ask for /healthz\n")
@@ -102,7 +102,7 @@ class HealthCheckServer:
     def _respond(self, path: str, asked_at: float, is_last_chance: bool) -> Answer | None:
         try:
             return self.answer(path, asked_at, is_last_chance)
-        except Exception as error:  # noqa: BLE001  the callback is anybody's; the server goes on
+        except Exception as error:  # noqa: BLE001  the callback is a user's; the server goes on
             log.warning("health: %s can't be answered: %r", path, error)
             return Answer(500, f"there is no answer: {error!r}\n")
 
@@ -115,14 +115,14 @@ def create_healthcheck_server(
 
 
 class AgentHealth(HealthCheckServer):
-    """Answers ``/healthz``, ``/readyz`` and ``/status`` by what the agent's own loop says.
+    """Answers ``/healthz``, ``/readyz`` and ``/status`` from the state of the agent's loop.
 
     Args:
         address: Address to listen at.
         port: Port to listen at; 0 for any that is free.
-        timeout_s: How long the loop may leave a question open.
+        timeout_s: How long the loop may take for its echo.
         wake: Wakes the loop, which then calls ``echo``.
-        look: Returns what ``/status`` shows; it is called in the server's thread.
+        look: Returns the content of ``/status``; called in the server's thread.
     """
 
     def __init__(
@@ -140,9 +140,9 @@ class AgentHealth(HealthCheckServer):
         self._echoed_at = -math.inf
 
     def echo(self) -> None:
-        """Answer whatever is open; the loop calls this at every turn."""
+        """Answer the open requests; the loop calls this at every turn."""
         if self._open_since is not None:
-            self._open_since = None  # before the time is taken: who asks from now on asks anew
+            self._open_since = None  # first: a request that comes now must wake the loop again
             self._echoed_at = time.monotonic()
             self._server.recheck()
 
@@ -180,21 +180,21 @@ class AgentHealth(HealthCheckServer):
 
 
 def start_health(
-    said: str,
+    value: str,
     shutdown_timeout_s: float,
     wake: Callable[[], None],
     look: Callable[[], Mapping[str, Any]],
 ) -> AgentHealth | None:
-    """Start answering where the user asked for it; a warning says why it can't be.
+    """Start the health page that the user asked for; log a warning if that fails.
 
     Args:
-        said: What ``TORCHELASTIC_HEALTH_CHECK_PORT`` says: ``PORT`` or ``ADDRESS:PORT``.
-        shutdown_timeout_s: How long the loop may be busy with stopping workers.
+        value: Value of ``TORCHELASTIC_HEALTH_CHECK_PORT``: ``PORT`` or ``ADDRESS:PORT``.
+        shutdown_timeout_s: How long the loop may be busy with a stop of workers.
         wake: Wakes the loop.
-        look: Returns what ``/status`` shows; it is called in the server's thread.
+        look: Returns the content of ``/status``; called in the server's thread.
     """
     try:
-        address, port = parse_address(said)
+        address, port = parse_address(value)
     except ValueError as error:
         log.warning("nobody can ask for this agent's health: %s", error)
         return None
@@ -203,24 +203,24 @@ def start_health(
     return health
 
 
-def parse_address(said: str) -> tuple[str, int]:
+def parse_address(value: str) -> tuple[str, int]:
     """Return the address and the port that ``TORCHELASTIC_HEALTH_CHECK_PORT`` names.
 
     Args:
-        said: ``8080``, which is for this host alone, or ``0.0.0.0:8080``, ``[::]:8080``.
+        value: ``8080`` for the loopback address, or ``0.0.0.0:8080``, ``[::]:8080``.
 
     Raises:
-        ValueError: It is neither.
+        ValueError: The value is neither.
     """
-    said = said.strip()
-    text = f"{LOOPBACK}:{said}" if said.isdigit() else said
+    value = value.strip()
+    text = f"{LOOPBACK}:{value}" if value.isdigit() else value
     try:
         endpoint = parse_endpoint(text, default_port=-1)
     except ValueError:
         endpoint = None
     if endpoint is None or endpoint.port < 0:
         raise ValueError(
-            f"{HEALTH_CHECK_PORT}={said[:100]!r} is no address: give PORT or ADDRESS:PORT"
+            f"{HEALTH_CHECK_PORT}={value[:100]!r} is no address: give PORT or ADDRESS:PORT"
         )
     return endpoint.host, endpoint.port
 
@@ -228,12 +228,12 @@ def parse_address(said: str) -> tuple[str, int]:
 def describe(
     group: WorkerGroup, *, run_id: str, round_number: int | None, restarts: int
 ) -> dict[str, Any]:
-    """Return what ``/status`` shows of an agent.
+    """Return the content of ``/status``.
 
     Args:
-        group: Its worker group.
+        group: The agent's worker group.
         run_id: The job's name.
-        round_number: Number of its latest round; None before the first.
+        round_number: Number of the latest round; None before the first.
         restarts: Restarts that the job has spent.
     """
     is_running = WorkerState.is_running(group.state)

@@ -1,4 +1,4 @@
-"""What is said over HTTP to the small server: requests read from bytes, answers written to them."""
+"""Reads HTTP requests from bytes, and writes answers as bytes, for the small HTTP server."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _END_OF_HEAD = re.compile(rb"\r?\n\r?\n")
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What is said to a question.
+    """The answer to a request.
 
     Args:
         status: The HTTP status code.
         body: The text.
-        content_type: What kind of text it is.
+        content_type: The type of the text.
     """
 
     status: int
@@ -49,10 +49,10 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A question that has arrived whole.
+    """A complete request.
 
     Args:
-        path: What is asked for, without a query.
+        path: The path, without a query.
         wants_body: False for HEAD.
     """
 
@@ -61,8 +61,8 @@ class Request:
 
 
 def parse_request(data: bytes) -> Request | Answer | None:
-    """Return the request that the data begins with, the answer to a bad one, or None: not whole."""
-    head = data.lstrip(b"\r\n")  # RFC 9112, 2.2: empty lines before it are ignored
+    """Return the request at the start of the data; an answer if it is bad; None if incomplete."""
+    head = data.lstrip(b"\r\n")  # RFC 9112, 2.2: empty lines before a request are ignored
     line = _REQUEST_LINE.match(head)
     if line is None:
         if b"\n" in head:

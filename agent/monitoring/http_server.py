@@ -1,9 +1,9 @@
-"""A small HTTP server for short questions, which nobody can hold up or make grow.
+"""A small HTTP server for short requests, which no client can delay or fill.
 
-One thread serves all; it sleeps until somebody connects. A connection carries one question: GET or
-HEAD, without a body. Everything about it is bounded: how many there are, how long their heads may
-be, and how long each step may take. Where there are too many, the oldest one goes, so that whoever
-comes with a question in hand is heard in any crowd.
+One thread serves all clients; it sleeps until a client connects. A connection carries one request:
+GET or HEAD, without a body. There is a limit for the number of connections, for the length of a
+request, and for the time of each step. If there are too many connections, the oldest one is closed,
+so a client that sends its request at once gets an answer in any crowd.
 """
 
 from __future__ import annotations
@@ -36,22 +36,22 @@ _STOP_S = 1.0
 _NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 Respond = Callable[[str, float, bool], Answer | None]
-"""Answers a path that was asked for at a time of ``time.monotonic()``.
+"""Returns the answer to a request, from its path and the time of ``time.monotonic()`` it came at.
 
-None asks for patience: it is called again at each ``recheck``, and when the patience is at its end,
-with True as the third argument; then None is a fault.
+None: there is no answer yet. The function is called again at each ``recheck``, and a last time when
+the patience ends, with True as the third argument; then it must not return None.
 """
 
 
 class _Phase(enum.Enum):
-    READING = "its request is read"
-    ASKING = "its answer is found"
+    READING = "the request is read"
+    ASKING = "the server waits for the answer"
     WRITING = "the answer is sent"
-    LEAVING = "what else it sends is ignored: closed with unread data, it would lose the answer"
+    LEAVING = "further data is ignored; if it were unread at the close, the answer would be lost"
 
 
 class _Connection:
-    """One client: what it sent, what it still gets, and until when."""
+    """One client: the data it has sent, the data to send, and the deadline of its phase."""
 
     def __init__(self, client: socket.socket, now: float) -> None:
         self.socket = client
@@ -67,19 +67,20 @@ class _Connection:
         self.deadline = now + time_s
 
     def close(self) -> None:
-        with contextlib.suppress(OSError):  # closing does little where a forked worker holds it too
+        # First shutdown: a forked worker may hold the socket open, too.
+        with contextlib.suppress(OSError):
             self.socket.shutdown(socket.SHUT_RDWR)
         self.socket.close()
 
 
 class HttpServer:
-    """Answers questions at one address until it is stopped.
+    """Answers requests at one address until it is stopped.
 
     Args:
         host: Address to listen at.
         port: Port to listen at; 0 for any that is free.
-        respond: Answers; it is called in the server's thread.
-        patience_s: How long ``respond`` may put an answer off.
+        respond: Returns answers; called in the server's thread.
+        patience_s: How long ``respond`` may return None for one request.
     """
 
     def __init__(self, host: str, port: int, respond: Respond, patience_s: float = 0.0) -> None:
@@ -96,13 +97,10 @@ class HttpServer:
         self._is_stopping = False
 
     def start(self) -> int:
-        """Listen from now on.
-
-        Returns:
-            The port.
+        """Start to listen; return the port.
 
         Raises:
-            OSError: The address can't be listened at.
+            OSError: The address is not free, or not this host's.
         """
         is_v6 = ":" in self._host
         self._listener = socket.create_server(
@@ -120,16 +118,16 @@ class HttpServer:
         return int(self._listener.getsockname()[1])
 
     def recheck(self) -> None:
-        """Ask ``respond`` again about whatever it has put off; from any thread."""
+        """Call ``respond`` again for each request without an answer; from any thread."""
         self._wake.notify()
 
     def stop(self) -> None:
-        """Hang up on everybody and give the address back."""
+        """Close all connections and the address."""
         self._is_stopping = True
         self._wake.notify()
         if self._thread is not None:
             self._thread.join(_STOP_S)
-            if self._thread.is_alive():  # a callback that hangs: its descriptors stay with it
+            if self._thread.is_alive():  # a callback hangs: the thread keeps its descriptors
                 return
         for connection in self._connections:
             connection.close()
@@ -149,10 +147,10 @@ class HttpServer:
             for key, _ in ready:
                 if key.fileobj is self._listener:
                     self._accept()
-                elif key.data in self._connections:  # not dropped for a newer one just now
-                    self._go_on(key.data)
+                elif key.data in self._connections:  # a newer connection may have replaced it
+                    self._continue(key.data)
             for connection in list(self._connections):
-                self._look_at(connection, time.monotonic())
+                self._check(connection, time.monotonic())
             if self._resume_at is not None and time.monotonic() >= self._resume_at:
                 self._listen()
 
@@ -179,7 +177,7 @@ class HttpServer:
         self._watch(connection, selectors.EVENT_READ)
 
     def _pause(self) -> None:
-        """Be deaf for a second: without a free descriptor the listener would stay readable."""
+        """Accept nothing for a second: without a free descriptor the listener stays readable."""
         if self._listener is not None:
             self._selector.unregister(self._listener)
         self._resume_at = time.monotonic() + _PAUSE_S
@@ -189,7 +187,7 @@ class HttpServer:
         if self._listener is not None:
             self._selector.register(self._listener, selectors.EVENT_READ)
 
-    def _go_on(self, connection: _Connection) -> None:
+    def _continue(self, connection: _Connection) -> None:
         try:
             match connection.phase:
                 case _Phase.READING:
@@ -202,10 +200,10 @@ class HttpServer:
                     pass
         except BlockingIOError:
             pass
-        except OSError:  # it has gone
+        except OSError:  # the client has gone
             self._drop(connection)
 
-    def _look_at(self, connection: _Connection, now: float) -> None:
+    def _check(self, connection: _Connection, now: float) -> None:
         is_late = now >= connection.deadline
         if connection.phase is _Phase.ASKING:
             answer = self._respond(connection.request.path, connection.asked_at, is_late)
@@ -224,7 +222,7 @@ class HttpServer:
             connection.request = found
             connection.asked_at = time.monotonic()
             connection.enter(_Phase.ASKING, connection.asked_at, self._patience_s)
-            self._selector.unregister(connection.socket)  # what comes behind it is not read
+            self._selector.unregister(connection.socket)  # no data after the request is read
         elif not data:
             self._drop(connection)
 

@@ -1,8 +1,9 @@
-"""Notices a worker that the kernel does not let go: it is in one uninterruptible wait for too long.
+"""Finds workers that the kernel holds in one uninterruptible wait for too long.
 
-A GPU or a file system that does not answer leaves a thread in such a wait, which no signal ends. A
-program that asks a slow disk again and again is in another one at each look, and is not meant: the
-kernel counts how often it has switched away from a thread, and through one wait that count stands.
+A thread is in such a wait while a GPU or a file system does not answer; no signal can end the wait.
+A program that reads a slow disk again and again is in many short waits, which are no problem. The
+two are told apart by the kernel's count of context switches of a thread: during one wait that count
+does not change.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ _MOST_S_BETWEEN_LOOKS = 1.0
 _KILLED_BY_NOTHING = 1
 
 Waits = Mapping[int, int]
-"""Threads in an uninterruptible wait, with the number of times each has been switched."""
+"""Threads in an uninterruptible wait, with their counts of context switches."""
 
 
 class KernelWaits:
-    """Remembers since when threads have been seen in the same wait.
+    """Remembers how long each thread has been seen in the same wait.
 
     Args:
         patience_s: How long one wait may last.
@@ -39,11 +40,11 @@ class KernelWaits:
 
     @property
     def look_interval_s(self) -> float:
-        """Seconds between two looks: a wait is noticed half of its time late at most."""
+        """Seconds between two calls of ``look``: a wait is found half a patience late at most."""
         return min(_MOST_S_BETWEEN_LOOKS, self._patience_s / 2)
 
     def look(self, pids: Mapping[int, int], now: float) -> dict[int, ProcessFailure]:
-        """Look at workers; return, as failures, those that have been held for too long.
+        """Read the waits of all workers; return a failure for each that has waited for too long.
 
         Args:
             pids: Process ids by local rank.
@@ -65,28 +66,28 @@ class KernelWaits:
 
 
 def watch_kernel_waits(environ: Mapping[str, str]) -> KernelWaits | None:
-    """Return what watches an agent's workers, or None where the environment does not ask for it.
+    """Return the monitor that the environment asks for; None if it asks for none.
 
     Args:
         environ: The agent's environment. ``TORCHELASTIC_UNINTERRUPTIBLE_STATE_TIMEOUT`` is a number
-            of seconds; as in torch, 0 and what is no number ask for nothing.
+            of seconds; as in torch, 0 or a value that is no number means no monitor.
     """
-    said = environ.get(UNINTERRUPTIBLE_STATE_TIMEOUT, "")
+    value = environ.get(UNINTERRUPTIBLE_STATE_TIMEOUT, "")
     try:
-        patience_s = float(said or 0)
+        patience_s = float(value or 0)
     except ValueError:
         patience_s = math.nan
     if math.isnan(patience_s):
         log.warning(
             "%s=%r is no number of seconds: workers that the kernel holds are not noticed",
             UNINTERRUPTIBLE_STATE_TIMEOUT,
-            said,
+            value,
         )
     return KernelWaits(patience_s) if patience_s > 0 else None
 
 
 def read_waits_of(pid: int) -> dict[int, int]:
-    """Return the uninterruptible waits of a process's threads; none where it has ended."""
+    """Return the uninterruptible waits of a process's threads; none if the process has ended."""
     waits = {}
     try:
         threads = os.listdir(f"/proc/{pid}/task")

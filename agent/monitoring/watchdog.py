@@ -1,4 +1,4 @@
-"""The agent's own timer server: a worker that is stuck in a timer is reaped, and it says where."""
+"""The agent's timer server: ends a worker whose timer has expired, and reports its stack."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ _FAULT_HANDLER = "PYTHONFAULTHANDLER"
 
 
 class Watchdog(FileTimerServer):
-    """Reaps an agent's workers, those of the attempt that runs.
+    """Ends workers of the running attempt whose timers have expired.
 
     Args:
         file_path: The pipe.
         run_id: The job's name.
-        own_dir: A directory that was made for the pipe, or nothing.
-        log_event: Called with the name of what happened, and the request it happened to.
+        own_dir: A directory that was made for the pipe and is removed with it; or "".
+        log_event: Called with the name of an event and the request that caused it.
     """
 
     def __init__(
@@ -50,19 +50,20 @@ class Watchdog(FileTimerServer):
         self._workers: PContext | None = None
 
     def environment(self, inherited: Mapping[str, str]) -> dict[str, str]:
-        """Return what its workers find in their environment.
+        """Return the variables for the workers' environment.
 
         Args:
-            inherited: The agent's own environment; what the user set there is kept.
+            inherited: The agent's own environment; the user's values there are kept.
         """
-        # For torch's client, which offers no stack: see `stacks`.
+        # The fault handler is for torch's client, which offers no stack: see `stacks`.
         return {TIMER_FILE: self.file_path, _FAULT_HANDLER: inherited.get(_FAULT_HANDLER, "1")}
 
     def watch(self, workers: PContext | None) -> None:
-        """Say whose timers count from now on.
+        """Set the workers whose timers count from now on.
 
         Args:
-            workers: The attempt that has started; None: timers wait until there is one.
+            workers: The workers of the attempt that has started; None: no timer expires until the
+                next attempt.
         """
         if workers is None:
             self._restore_pipe()
@@ -89,14 +90,14 @@ class Watchdog(FileTimerServer):
         number = stuck.timer.request.signal
         reason = stuck.description
         is_worker = stuck.pid == workers.pids().get(local_rank)
-        if is_worker:  # at once: the signal that asks for its stack may wake it, and it goes on
+        if is_worker:  # first: the signal that asks for the stack may wake the worker
             workers.mark_failed(local_rank, reason)
         stack = take_stack(stuck.pid, pidfd, stuck.timer.request.stack)
         will_abort = not stack and number == signal.SIGKILL and shows_stack_at_abort(stuck.pid)
         if not stack:
             reason += _explain_missing_stack(stuck.pid, will_abort=will_abort)
         log.info("local rank %d (pid %d) %s", local_rank, stuck.pid, reason)
-        # Before it dies: the agent asks why as soon as it has.
+        # Before the worker dies: then the agent reads the file at once.
         _leave_error_file(workers.error_file(local_rank), reason, stack)
         if is_worker:
             workers.mark_failed(local_rank, reason)
@@ -104,7 +105,7 @@ class Watchdog(FileTimerServer):
             send_signal(pidfd, number)
 
     def _worker_of(self, pid: int) -> int | None:
-        """Return the local rank of the worker that a process is, or comes from."""
+        """Return the local rank of a process that is a worker or a descendant of one; else None."""
         workers = self._workers.pids() if self._workers else {}
         for local_rank, worker in workers.items():
             if pid == worker or descends_from(pid, {worker}):
@@ -117,12 +118,12 @@ def begin_watchdog(
     run_id: str,
     log_event: Callable[[str, FileTimerRequest | None], None] | None = None,
 ) -> Watchdog | None:
-    """Start a watchdog; a warning says why there can be none.
+    """Start a watchdog; if that fails, log a warning and return None.
 
     Args:
         environ: The agent's environment.
         run_id: The job's name.
-        log_event: Called with the name of what happened, and the request it happened to.
+        log_event: Called with the name of an event and the request that caused it.
     """
     watchdog = None
     named = environ.get(TIMER_FILE)
@@ -157,7 +158,7 @@ def _explain_missing_stack(pid: int, *, will_abort: bool) -> str:
 
 
 def _leave_error_file(path: str, reason: str, stack: str) -> None:
-    """Write a worker's error file in its place, unless it has written one itself."""
+    """Write an error file for a worker, unless the worker has written its own."""
     if not path:
         return
     scratch = f"{path}.{os.urandom(4).hex()}"
@@ -166,5 +167,5 @@ def _leave_error_file(path: str, reason: str, stack: str) -> None:
         with contextlib.suppress(FileExistsError):
             os.link(scratch, path)
         os.unlink(scratch)
-    except OSError as error:  # the reason is told without it, too
+    except OSError as error:  # the reason is also in the worker's failure
         log.info("%s: the error file can't be written: %s", path, error)

@@ -1,4 +1,4 @@
-"""Timers around code that may get stuck: torchrun's ``timer`` by the same names; see ``api``."""
+"""Timers around code that may get stuck, with the names of torchrun's ``timer``; see ``api``."""
 
 from ...rendezvous.lazy import names_elsewhere
 

@@ -1,4 +1,4 @@
-"""Timers that a worker sets around code that may get stuck, so that somebody else ends it then.
+"""Timers around code that may get stuck: when a timer expires, a server ends its worker.
 
 In the worker::
 
@@ -8,9 +8,9 @@ In the worker::
     with timers.expires(after=60, scope="all-reduce"):
         dist.all_reduce(gradients)
 
-A client tells a server of each timer. With ``TORCHELASTIC_ENABLE_FILE_TIMER=1`` the agent has one
-that listens to a named pipe; programs that start their own processes may have another. The names
-and what they mean are those of ``torch.distributed.elastic.timer``.
+A client sends each timer to a server. With ``TORCHELASTIC_ENABLE_FILE_TIMER=1`` the agent has a
+server that reads a named pipe; a program that starts its own processes may have its own server. The
+names and their meaning are those of ``torch.distributed.elastic.timer``.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class TimerRequest:
-    """A timer that is set, or released.
+    """A request to set or release a timer.
 
     Args:
-        worker_id: Whose it is: whatever client and server agree on, mostly a process id.
-        scope_id: Name of the code that it guards; a worker has one timer for each name.
-        expiration_time: When it expires, in seconds since the epoch; negative: it is released.
+        worker_id: The worker, by any id that client and server agree on; mostly a process id.
+        scope_id: Name of the guarded code; a worker has one timer for each name.
+        expiration_time: When the timer expires, in seconds since the epoch; negative: release it.
     """
 
     worker_id: Any
@@ -47,43 +47,43 @@ class TimerRequest:
 
 
 class TimerClient(ABC):
-    """Sets and releases this worker's timers at a server."""
+    """Sets and releases this worker's timers."""
 
     @abstractmethod
     def acquire(self, scope_id: str, expiration_time: float) -> None:
-        """Set a timer, or set it anew.
+        """Set a timer, or replace it.
 
         Args:
-            scope_id: Name of the code that it guards.
-            expiration_time: When it expires, in seconds since the epoch.
+            scope_id: Name of the guarded code.
+            expiration_time: When the timer expires, in seconds since the epoch.
         """
 
     @abstractmethod
     def release(self, scope_id: str) -> None:
-        """Release a timer: the code has come to its end."""
+        """Release a timer, at the end of the guarded code."""
 
 
 class RequestQueue(ABC):
-    """Where a server finds the requests of its clients."""
+    """The queue of a server's requests."""
 
     @abstractmethod
     def size(self) -> int:
-        """Return how many requests are there now; more may come at any time."""
+        """Return the number of requests in the queue; more may come at any time."""
 
     @abstractmethod
     def get(self, size: int, timeout: float) -> list[TimerRequest]:
-        """Return up to ``size`` requests, after ``timeout`` seconds those that are there."""
+        """Return ``size`` requests; after ``timeout`` seconds, those that have come."""
 
 
 class TimerServer(ABC):
-    """Looks at its clients' timers again and again, and reaps workers whose timers expired.
+    """Checks its clients' timers again and again, and ends workers whose timers have expired.
 
-    A template: what a timer is kept in and what reaping means, a subclass says.
+    A template: a subclass stores the timers and ends the workers.
 
     Args:
-        request_queue: Where requests come from.
-        max_interval: Longest time in seconds between two looks, and so between a timer's end and
-            its worker's.
+        request_queue: The queue of requests.
+        max_interval: Longest time in seconds between two checks, and so between the expiry of a
+            timer and the end of its worker.
         daemon: Whether the interpreter may end while the server runs.
     """
 
@@ -98,22 +98,22 @@ class TimerServer(ABC):
 
     @abstractmethod
     def register_timers(self, timer_requests: list[TimerRequest]) -> None:
-        """Take requests in: set timers, or release those whose time is negative."""
+        """Set timers, or release those whose time is negative."""
 
     @abstractmethod
     def clear_timers(self, worker_ids: set[Any]) -> None:
-        """Forget all timers of some workers."""
+        """Release all timers of these workers."""
 
     @abstractmethod
     def get_expired_timers(self, deadline: float) -> dict[Any, list[TimerRequest]]:
-        """Return the timers that expire until then, in seconds since the epoch, by worker."""
+        """Return, by worker, the timers that expire before a time in seconds since the epoch."""
 
     @abstractmethod
     def _reap_worker(self, worker_id: Any) -> bool:
-        """End a worker; return whether it was done. What it raises counts as done."""
+        """End a worker; return whether that succeeded. An exception counts as success."""
 
     def start(self) -> None:
-        """Begin to look, in a thread."""
+        """Start to check the timers, in a thread."""
         if self._thread is None:
             self._is_stopping = False
             self._thread = start_thread(
@@ -121,7 +121,7 @@ class TimerServer(ABC):
             )
 
     def stop(self) -> None:
-        """End the thread; wait for that no longer than a look takes."""
+        """Stop the thread; wait for its end, ``max_interval`` at most."""
         self._is_stopping = True
         if self._thread is not None:
             self._thread.join(min(self._max_interval, threading.TIMEOUT_MAX))
@@ -129,13 +129,13 @@ class TimerServer(ABC):
 
     def _watch(self) -> None:
         while not self._is_stopping:
-            self._look()
+            self._check_safely()
 
-    def _look(self) -> None:
+    def _check_safely(self) -> None:
         try:
             self._run_watchdog()
-        except Exception:  # a subclass's; the other workers' timers go on
-            log.exception("timers can't be looked at")
+        except Exception:  # from a subclass; the other workers' timers go on
+            log.exception("timers can't be checked")
 
     def _run_watchdog(self) -> None:
         waiting = max(1, self._request_queue.size())
@@ -152,36 +152,36 @@ class TimerServer(ABC):
     def _try_to_reap(self, worker_id: Any) -> bool:
         try:
             return self._reap_worker(worker_id)
-        except Exception:  # a subclass's; once more would hardly help
+        except Exception:  # from a subclass; another try would hardly help
             log.exception("worker %s can't be reaped", worker_id)
             return True
 
 
 class _Configured:
-    """The process's client: torch's interface asks for one that all code finds."""
+    """The client of the whole process, as in torch's interface."""
 
     client: TimerClient | None = None
 
 
 def configure(timer_client: TimerClient | None) -> None:
-    """Choose the client that ``expires`` uses in this process where it is given none."""
+    """Set the client that ``expires`` uses by default in this process."""
     _Configured.client = timer_client
 
 
 def expires(
     after: float, scope: str | None = None, client: TimerClient | None = None
 ) -> AbstractContextManager[None]:
-    """Guard a ``with`` block by a timer: if it isn't left in time, this worker is reaped.
+    """Guard a ``with`` block by a timer: if the block takes longer, this worker is ended.
 
     Args:
-        after: Seconds from the entry to the block.
-        scope: Name of the block; by default the caller's file and line. In a block within a block
-            of the same name, the inner one's timer takes the place of the outer one's.
-        client: Who tells the server; by default the one that was configured.
+        after: Seconds from the entry of the block to the expiry.
+        scope: Name of the block; by default the caller's file and line. If a block is inside a
+            block of the same name, the inner timer replaces the outer one.
+        client: The client that sends the timer; by default the configured one.
 
     Raises:
         ValueError: ``after`` is no number of seconds.
-        RuntimeError: On entry: no client was given or configured.
+        RuntimeError: On entry, if no client was given or configured.
     """
     if not 0 <= after < math.inf:
         raise ValueError(f"after={after}: give a number of seconds")

@@ -1,12 +1,12 @@
-"""Timers told through a named pipe: what stands in it, and the worker's end.
+"""Timers over a named pipe: the format of a request, and the worker's end of the pipe.
 
 Each request is a line of JSON, as torch's own client writes it::
 
     {"version": 1, "pid": 4711, "scope_id": "all-reduce", "expiration_time": 1790000000.5,
      "signal": 9}
 
-elrun's client adds how its stack can be had: see ``stacks``. Writes of at most ``PIPE_BUF`` bytes
-are atomic, so many workers may share the pipe.
+elrun's client adds how to get the process's stack: see ``stacks``. Writes of at most ``PIPE_BUF``
+bytes are atomic, so many workers may share the pipe.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ _NOBODY_READS = (errno.ENXIO, errno.ENOENT)
 
 @dataclass(frozen=True, slots=True, init=False)
 class FileTimerRequest(TimerRequest):
-    """A timer that a process of this node sets or releases.
+    """A request of a process of this node to set or release a timer.
 
     Args:
-        worker_pid: Its process id.
-        scope_id: Name of the code that the timer guards.
-        expiration_time: When it expires, in seconds since the epoch; negative: it is released.
-        signal: What reaps the process; 0 or less: it is not reaped.
-        stack: How its stack can be had.
+        worker_pid: The process id.
+        scope_id: Name of the guarded code.
+        expiration_time: When the timer expires, in seconds since the epoch; negative: release it.
+        signal: The signal that ends the process; 0 or less: the process is not ended.
+        stack: How to get the process's stack.
     """
 
     signal: int
@@ -74,8 +74,8 @@ class FileTimerRequest(TimerRequest):
         return int(self.worker_id)
 
     def to_json(self) -> str:
-        """Return the request as it stands in the pipe, without the end of the line."""
-        said = {
+        """Return the request's line in the pipe, without the end of the line."""
+        fields: dict[str, Any] = {
             "version": self.version,
             "pid": self.worker_pid,
             "scope_id": self.scope_id,
@@ -83,22 +83,22 @@ class FileTimerRequest(TimerRequest):
             "signal": self.signal,
         }
         if self.stack.signal:
-            said |= {"stack_signal": self.stack.signal, "stack_fd": self.stack.fd}
-        return json.dumps(said)
+            fields |= {"stack_signal": self.stack.signal, "stack_fd": self.stack.fd}
+        return json.dumps(fields)
 
     @staticmethod
     def from_json(text: bytes | str) -> FileTimerRequest:
-        """Return the request that a line holds.
+        """Return the request that a line describes.
 
         Raises:
-            ValueError: It holds none.
+            ValueError: The line is no request.
         """
         try:
             data = json.loads(text)
         except RecursionError as error:
             raise ValueError("nested too deeply") from error
         if not isinstance(data, dict):
-            raise ValueError("no JSON object")  # noqa: TRY004  whoever reads a pipe expects one error
+            raise ValueError("no JSON object")  # noqa: TRY004  the server catches one error
         if data.get("version", VERSION) != VERSION:
             raise ValueError(f"version {data['version']!r} is not known here")
         scope, expiration = data.get("scope_id"), data.get("expiration_time")
@@ -119,11 +119,11 @@ class FileTimerRequest(TimerRequest):
 
 
 class FileTimerClient(TimerClient):
-    """Tells the server that reads a named pipe of this process's timers.
+    """Writes this process's timers to a named pipe.
 
     Args:
-        file_path: The pipe; under elrun the environment's ``TORCHELASTIC_TIMER_FILE``.
-        signal: What reaps this process; 0 or less: nothing does, the server only takes note.
+        file_path: The pipe; under elrun the value of ``TORCHELASTIC_TIMER_FILE``.
+        signal: The signal that ends this process; 0 or less: the server only logs the expiry.
     """
 
     def __init__(self, file_path: str, signal: int = signal.SIGKILL) -> None:
@@ -133,14 +133,14 @@ class FileTimerClient(TimerClient):
         self._fd = -1
 
     def __reduce__(self) -> tuple[type[FileTimerClient], tuple[str, int]]:
-        return FileTimerClient, (self._file_path, self._signal)  # another process has its own stack
+        return FileTimerClient, (self._file_path, self._signal)  # another process has another stack
 
     def acquire(self, scope_id: str, expiration_time: float) -> None:
         """Set a timer.
 
         Raises:
             BrokenPipeError: No server reads the pipe.
-            ValueError: The scope's name is too long for a request.
+            ValueError: The name of the scope is too long for a request.
         """
         if self._stack is None:
             self._stack = offer_stack()
@@ -151,7 +151,7 @@ class FileTimerClient(TimerClient):
         )
 
     def release(self, scope_id: str) -> None:
-        """Release a timer; raises what ``acquire`` does."""
+        """Release a timer; raises the same errors as ``acquire``."""
         self._send_request(FileTimerRequest(os.getpid(), scope_id, _RELEASED))
 
     def _send_request(self, request: FileTimerRequest) -> None:
@@ -163,7 +163,7 @@ class FileTimerClient(TimerClient):
         try:
             if self._fd >= 0 and _is_written(self._fd, line):
                 return
-            # The pipe stays open: whoever cleans up temporary files may remove its name.
+            # The pipe stays open: a clean-up of temporary files may remove its name.
             self._fd = os.open(self._file_path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
             if _is_written(self._fd, line):
                 return
@@ -174,7 +174,7 @@ class FileTimerClient(TimerClient):
 
 
 def _is_written(fd: int, line: bytes) -> bool:
-    """Write a line at once, when there is room for it; close what nobody reads, or not for 5 s."""
+    """Write a line; if no process reads the pipe, or none for 5 s, close it and return False."""
     try:
         os.write(fd, line)
     except BlockingIOError:

@@ -1,8 +1,8 @@
-"""Reads timers from a named pipe, and ends the processes that don't release theirs in time.
+"""Reads timers from a named pipe, and ends processes that don't release their timers in time.
 
-The thread sleeps until a request comes or a timer expires. Whoever can write to the pipe can ask
-for any process's end, so it is the user's alone (mode 0600), and only what descends from the
-server's own process is ever signalled, held by a pidfd, so that no recycled process id is hit.
+The thread sleeps until a request comes or a timer expires. A process that can write to the pipe can
+ask for the end of any process. So only the user can open the pipe (mode 0600), and the server sends
+signals only to descendants of its own process, by a pidfd, which never means a recycled process id.
 """
 
 from __future__ import annotations
@@ -41,15 +41,15 @@ class FileTimerServer:
     """Serves the ``FileTimerClient``s of this process's descendants.
 
     Args:
-        file_path: The pipe; it is made here, and removed by ``stop``. One that nobody reads any
-            more is replaced.
+        file_path: The pipe; the constructor makes it, and ``stop`` removes it. A pipe that no
+            process reads is replaced.
         run_id: The job's name, for the log.
-        max_interval: Taken for the sake of torch's callers, without effect: nothing is polled.
+        max_interval: Has no effect, since nothing is polled; torch's callers pass it.
         daemon: Whether the interpreter may end while the server runs.
-        log_event: Called with the name of what happened, and the request it happened to.
+        log_event: Called with the name of an event and the request that caused it.
 
     Raises:
-        OSError: The pipe can't be made, something else stands there, or another server reads it.
+        OSError: The pipe can't be made, the path is something else, or another server reads it.
     """
 
     def __init__(
@@ -75,15 +75,15 @@ class FileTimerServer:
 
     @property
     def file_path(self) -> str:
-        """The pipe's name, which workers have to know."""
+        """The path of the pipe, for the workers' environment."""
         return self._file_path
 
     def start(self) -> None:
-        """Begin to read, in a thread."""
+        """Start to read, in a thread."""
         self._thread = start_thread(
             threading.Thread(target=self._serve, name="elrun-timers", daemon=self._daemon)
         )
-        self._tell("watchdog started", None)
+        self._notify("watchdog started", None)
 
     def stop(self) -> None:
         """End the thread and remove the pipe."""
@@ -103,7 +103,7 @@ class FileTimerServer:
         self._wake.close()
         for _, pidfd in self._last_words:
             os.close(pidfd)
-        self._tell("watchdog stopped", None)
+        self._notify("watchdog stopped", None)
 
     def _serve(self) -> None:
         waiting = select.poll()
@@ -123,7 +123,7 @@ class FileTimerServer:
         return late if self._is_waiting_for_workers() else min(late, self._table.next_expiry)
 
     def _read_requests(self) -> None:
-        """Read what is there: a release that came in time must be seen before its timer expires."""
+        """Read all requests, so that a release in time is seen before its timer expires."""
         for _ in range(_CHUNKS_A_TURN):
             try:
                 data = os.read(self._pipe, _CHUNK_BYTES)
@@ -136,7 +136,7 @@ class FileTimerServer:
 
     def _take(self, request: FileTimerRequest) -> None:
         process = read_process(request.worker_pid)
-        if process is None:  # it has ended, or never was
+        if process is None:  # no process has this id
             return
         if not self._table.take(request, process.start, time.monotonic(), time.time()):
             self._warn(
@@ -157,12 +157,12 @@ class FileTimerServer:
                     stuck.description,
                 )
                 return
-            self._tell("timer expired", request)
+            self._notify("timer expired", request)
             if request.signal <= 0:
                 log.warning("process %d %s; no signal was asked for", stuck.pid, stuck.description)
                 return
             self._reap(stuck, pidfd)
-            self._tell("kill worker process", request)
+            self._notify("kill worker process", request)
             if request.signal != signal.SIGKILL:
                 self._last_words.append((time.monotonic() + LAST_WORDS_S, os.dup(pidfd)))
         finally:
@@ -175,18 +175,18 @@ class FileTimerServer:
                 os.close(pidfd)
                 self._last_words.remove((deadline, pidfd))
 
-    # What an agent does otherwise.
+    # The agent's watchdog overrides the next three methods.
 
     def _is_waiting_for_workers(self) -> bool:
-        """Return whether it can't be told yet which processes are ours."""
+        """Return whether there are no workers yet, so that no timer can be judged."""
         return False
 
     def _may_reap(self, pid: int) -> bool:
-        """Return whether a process is one of ours."""
+        """Return whether this server may end a process."""
         return descends_from(pid, {os.getpid()})
 
     def _reap(self, stuck: Stuck, pidfd: int) -> None:
-        """Signal a process that is stuck."""
+        """Send the request's signal to a process that is stuck."""
         log.warning(
             "run %r: process %d %s: it is ended", self._run_id, stuck.pid, stuck.description
         )
@@ -200,7 +200,7 @@ class FileTimerServer:
         return (there.st_dev, there.st_ino) != (ours.st_dev, ours.st_ino)
 
     def _restore_pipe(self) -> None:
-        """If somebody removed the pipe, make it anew under the descriptor that the thread reads."""
+        """If the pipe was removed, make a new one, under the descriptor that the thread reads."""
         if not self._has_vanished():
             return
         try:
@@ -218,22 +218,22 @@ class FileTimerServer:
         self._warn("vanished", "timers: the pipe %s was removed; it is made anew", self._file_path)
 
     def _warn(self, kind: str, message: str, *args: object) -> None:
-        """Warn once of each kind: whoever writes to the pipe must not fill the log."""
+        """Log a warning once for each kind, so that a client can't fill the log."""
         log.log(logging.DEBUG if kind in self._warned else logging.WARNING, message, *args)
         if len(self._warned) < _MOST_ANCESTORS:
             self._warned.add(kind)
 
-    def _tell(self, name: str, request: FileTimerRequest | None) -> None:
+    def _notify(self, name: str, request: FileTimerRequest | None) -> None:
         if self._log_event is None:
             return
         try:
             self._log_event(name, request)
-        except Exception as error:  # noqa: BLE001  anybody's; the timers go on
+        except Exception as error:  # noqa: BLE001  from a user's function; the timers go on
             self._warn("event", "timers: log_event raised %r", error)
 
 
 def descends_from(pid: int, ancestors: set[int]) -> bool:
-    """Return whether one of the ancestors of a process is one of these; itself is none."""
+    """Return whether a process has one of these ancestors; it is no ancestor of itself."""
     for _ in range(_MOST_ANCESTORS):
         process = read_process(pid)
         if process is None or process.parent == 0:
@@ -245,7 +245,7 @@ def descends_from(pid: int, ancestors: set[int]) -> bool:
 
 
 def _hold(stuck: Stuck) -> int | None:
-    """Return a pidfd of the very process that set the timer, or None if it has ended."""
+    """Return a pidfd of the process that set the timer; None if that process has ended."""
     try:
         pidfd = os.pidfd_open(stuck.pid)
     except OSError:
@@ -258,7 +258,7 @@ def _hold(stuck: Stuck) -> int | None:
 
 
 def _make_pipe(path: str) -> int:
-    """Make a pipe and open it, for writing as well: so it never ends when a writer leaves."""
+    """Make and open a pipe; also for writing, so that the last writer's close is no end of file."""
     with contextlib.suppress(FileNotFoundError):
         _require_abandoned_pipe(path)
         os.unlink(path)
@@ -279,7 +279,7 @@ def _require_abandoned_pipe(path: str) -> None:
     try:
         os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW))
     except OSError as error:
-        if error.errno == errno.ENXIO:  # nobody reads it
+        if error.errno == errno.ENXIO:  # no process reads the pipe
             return
         raise
     raise FileExistsError(errno.EEXIST, "another timer server reads the pipe there", path)

@@ -1,4 +1,4 @@
-"""Timers of processes that a program has started itself, told through a multiprocessing queue."""
+"""Timers over a multiprocessing queue, for the processes that a program starts itself."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LONGEST_GET_S = 1e6  # a queue waits with poll(), which takes milliseconds as a
 
 
 class LocalTimerClient(TimerClient):
-    """Tells the ``LocalTimerServer`` at the other end of a queue of this process's timers.
+    """Puts this process's timers into the queue of a ``LocalTimerServer``.
 
     Args:
         mp_queue: A ``multiprocessing`` queue.
@@ -61,13 +61,13 @@ class MultiprocessingRequestQueue(RequestQueue):
 
 
 class LocalTimerServer(TimerServer):
-    """Kills processes of this node whose timers expired.
+    """Kills processes of this node whose timers have expired.
 
-    The queue's clients are trusted: it is this program's own, and so are the processes.
+    The server trusts the clients: queue and processes belong to this program.
 
     Args:
-        mp_queue: The queue that the clients were given.
-        max_interval: Longest time in seconds between two looks at the timers.
+        mp_queue: The clients' queue.
+        max_interval: Longest time in seconds between two checks of the timers.
         daemon: Whether the interpreter may end while the server runs.
     """
 

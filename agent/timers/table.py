@@ -1,6 +1,7 @@
-"""What the server of a named pipe knows: requests read from bytes, and timers that may expire.
+"""The state of the server of a named pipe: the requests in a stream of bytes, and the timers.
 
-All is decided on values; the time is passed in. Nothing grows with what is written into the pipe.
+This module uses no pipe and no clock; the time is an argument. The memory in use has a limit,
+whatever a client writes to the pipe.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ _START_OF_REQUEST = b'{"version"'
 
 
 class RequestReader:
-    """Cuts the bytes of a pipe into requests; what is none is counted, and skipped."""
+    """Cuts the bytes of a pipe into requests; a line that is no request is noted and skipped."""
 
     def __init__(self) -> None:
         self._rest = b""
@@ -24,7 +25,7 @@ class RequestReader:
         self.problems: list[str] = []
 
     def feed(self, data: bytes) -> list[FileTimerRequest]:
-        """Return the requests that end in these bytes; ``problems`` says what else there was."""
+        """Return the requests that end in these bytes; set ``problems`` for the other lines."""
         self.problems = []
         *lines, rest = (self._rest + data).split(b"\n")
         requests = []
@@ -41,7 +42,7 @@ class RequestReader:
         return requests
 
     def _read(self, line: bytes) -> list[FileTimerRequest]:
-        # A writer that died in the middle of a line has spoilt the next one's beginning, not more.
+        # If a writer died in the middle of a line, the next request follows on the same line.
         starts = {0, max(0, line.rfind(_START_OF_REQUEST))}
         found = []
         for start in sorted(starts):
@@ -64,10 +65,10 @@ class Timer:
     """A timer that runs.
 
     Args:
-        request: Who set it.
-        process_start: When the process started that set it, see `process_tree.Process`.
+        request: The request that set the timer.
+        process_start: When the requesting process started, see `process_tree.Process`.
         set_at: When the request was read, by the monotonic clock.
-        expires_at: When it expires, by the same clock.
+        expires_at: When the timer expires, by the same clock.
     """
 
     request: FileTimerRequest
@@ -81,8 +82,8 @@ class Stuck:
     """A process that has not released a timer in time.
 
     Args:
-        timer: The first of its timers that expired and asks for a signal, else the first.
-        for_s: Seconds since it was set.
+        timer: The process's first expired timer that asks for a signal; if none does, the first.
+        for_s: Seconds since the timer was set.
     """
 
     timer: Timer
@@ -95,7 +96,7 @@ class Stuck:
 
     @property
     def description(self) -> str:
-        """What happened to the process, as the rest of a sentence about it."""
+        """The end of a sentence about the process: it was stuck, where, and for how long."""
         scope = self.timer.request.scope_id
         return f"was stuck in the timer scope {scope!r} for {self.for_s:.{_digits(self.for_s)}f} s"
 
@@ -110,13 +111,13 @@ class TimerTable:
         """Set or release a timer.
 
         Args:
-            request: Which.
-            process_start: When its process started.
+            request: The request.
+            process_start: When the requesting process started.
             now: The time by the monotonic clock.
             epoch: The same time in seconds since the epoch.
 
         Returns:
-            False if there are so many timers that it can't be set.
+            Whether there was room for the timer.
         """
         key = request.worker_pid, request.scope_id
         if request.expiration_time < 0:
@@ -124,18 +125,18 @@ class TimerTable:
             return True
         if key not in self.timers and len(self.timers) >= MAX_TIMERS:
             return False
-        # Both ends are of one machine, but its wall clock may be set while the timer runs.
+        # Client and server share a wall clock, but the clock may be set while the timer runs.
         left_s = max(0.0, request.expiration_time - epoch)
         self.timers[key] = Timer(request, process_start, now, now + left_s)
         return True
 
     @property
     def next_expiry(self) -> float:
-        """When the next timer expires, by the monotonic clock; ``math.inf`` for never."""
+        """When the next timer expires, by the monotonic clock; ``math.inf`` if there is none."""
         return min((timer.expires_at for timer in self.timers.values()), default=math.inf)
 
     def take_expired(self, now: float) -> list[Stuck]:
-        """Return the processes that are stuck, and forget all timers of each."""
+        """Return the processes with expired timers, and release all timers of each."""
         late: dict[int, list[Timer]] = {}
         for (pid, _), timer in self.timers.items():
             if timer.expires_at <= now:

@@ -75,7 +75,7 @@ class RendezvousParameters:
 
     @property
     def asked(self) -> frozenset[str]:
-        """The settings that were read so far; ``--rdzv-conf`` may have others, which are unknown."""
+        """The settings that were read so far; any other one in ``config`` is unknown."""
         return frozenset(self._asked)
 
     def get_as_bool(self, key: str, default: bool | None = None) -> bool | None:
