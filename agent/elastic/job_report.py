@@ -36,7 +36,7 @@ def root_cause_of(
         before: The kernel's count of kills for want of memory when the attempt began.
     """
     rank, failure = next(iter(failures.items()))
-    log_file = processes.log_files(failure.local_rank)
+    (log_file,) = processes.log_files([failure.local_rank]).values()
     explanation = failure.traceback or _last_lines(
         processes.end_of_log(failure.local_rank, TAIL_BYTES)
     )
@@ -134,6 +134,7 @@ def outcomes_of(
     for worker in group.workers:
         if worker.global_rank == root.global_rank and worker.local_rank in exits:
             first_at = exits[worker.local_rank].ended_at
+    log_files = processes.log_files(worker.local_rank for worker in group.workers)
     outcomes = []
     for worker in group.workers:
         end = exits.get(worker.local_rank)
@@ -156,7 +157,7 @@ def outcomes_of(
                 after_s=round(max(0.0, end.ended_at - first_at), 3) if end else None,
                 file=failure.error_file
                 if failure is not None and has_error_file
-                else processes.log_files(worker.local_rank),
+                else log_files[worker.local_rank],
             )
         )
     return outcomes

@@ -200,13 +200,22 @@ class WorkerFiles:
     _logs: LogsDest
     _exits: ExitRecorder
 
-    def log_files(self, local_rank: int) -> str:
-        """Return the log file of a worker's standard error, else of its output, else ``""``."""
+    def log_files(self, local_ranks: Iterable[int]) -> dict[int, str]:
+        """Return log files by local rank: of standard error, else of output; those that say more.
+
+        Args:
+            local_ranks: Whose; a worker that has left no word in a file has "".
+        """
+        found = dict.fromkeys(local_ranks, "")
         for files in (self._logs.stderrs, self._logs.stdouts):
-            path = files.get(local_rank, "")
-            if path not in ("", os.devnull):
-                return path
-        return ""
+            named = {rank: files.get(rank, "") for rank, path in found.items() if not path}
+            named = {rank: path for rank, path in named.items() if path not in ("", os.devnull)}
+            if named:
+                says = self._exits.left_files.say_something(named.values())
+                found.update(
+                    each for each, is_said in zip(named.items(), says, strict=True) if is_said
+                )
+        return found
 
     def end_of_log(self, local_rank: int, limit: int) -> LeftFile:
         """Return the last bytes of the file that ``log_files`` names.
@@ -215,7 +224,8 @@ class WorkerFiles:
             local_rank: Whose.
             limit: How many bytes are wanted.
         """
-        return self._exits.left_files.read_end(self.log_files(local_rank), limit)
+        (path,) = self.log_files([local_rank]).values()
+        return self._exits.left_files.read_end(path, limit)
 
     def error_file(self, local_rank: int) -> str:
         """Return the path of a worker's error file, or ``""``."""

@@ -80,6 +80,16 @@ class LeftFileReader:
         found = self._call(lambda: [_written_ns(path) for path in wanted], at_most_s)
         return [0] * len(wanted) if found is None else found
 
+    def say_something(self, paths: Iterable[str]) -> list[bool]:
+        """Return which files are worth a look: they are not empty, or not known to be.
+
+        Args:
+            paths: The files; "" is none.
+        """
+        wanted = list(paths)
+        found = self._call(lambda: [_says_something(path) for path in wanted])
+        return [bool(path) for path in wanted] if found is None else found
+
     def _read(self, path: str, limit: int, *, from_end: bool) -> LeftFile:
         if not path:
             return LeftFile()
@@ -148,3 +158,11 @@ def _written_ns(path: str) -> int:
         if status is not None and stat.S_ISREG(status.st_mode):
             return status.st_mtime_ns
     return 0
+
+
+def _says_something(path: str) -> bool:
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):  # there is none
+        return False
+    return not stat.S_ISREG(status.st_mode) or status.st_size > 0

@@ -240,7 +240,7 @@ def _when(outcome: RankOutcome) -> float:
 
 
 def _last_words(root: RootCause) -> Iterator[RenderableType]:
-    title = "last lines on standard error"
+    title = "last lines"
     if STACK_TITLE in root.traceback:
         title = "traceback"
     elif root.traceback.startswith(FAULT_HANDLER_TITLES):

@@ -135,3 +135,24 @@ def test_logs_that_are_still_written_to_stay(run, temporary, tmp_path):
 
     assert 0 == code
     assert f"elrun: log files are in {folder}" in job.finish()[2]
+
+
+@pytest.mark.parametrize("options", [["--redirects", "3"], ["--redirects", "0:3,1:1"], []])
+def test_a_silent_failure_names_no_file_that_is_gone(run, temporary, options):
+    """Whatever the report names is there to be read."""
+    program = "import os; os._exit(3)"
+    code, _, err = run(program, "--nproc-per-node", "2", *options).finish()
+
+    named = [path for path in re.findall(r"/\S+", err) if path.endswith((".log", ".json"))]
+    assert (3, [], []) == (code, named, os.listdir(temporary))
+
+
+def test_a_failure_that_only_printed_shows_what_it_printed(run):
+    """A program that writes its errors to standard output is no worse off."""
+    code, _, err = run(EXIT, "--redirects", "3").finish()
+
+    (named,) = set(re.findall(r"/\S+\.log", err))
+    assert 3 == code
+    assert "stdout.log" == os.path.basename(named)
+    assert os.path.isfile(named)
+    assert err.endswith("last lines of rank 0:\nprinted\n")

@@ -140,6 +140,7 @@ def test_a_known_exit_code_is_recorded_though_nothing_can_be_looked_at(ear):
     """What stopping has seen is not forgotten: this worker was not killed."""
     context = shells_of(Unlooked, f"trap 'exit 0' TERM; {WAIT.format(ear=ear.path)}", EXIT_3, HANG)
     ear.hear()
+    worker_kit.wait_until_ended(context, 1)
 
     context.close()
 
@@ -405,7 +406,7 @@ def test_workers_inherit_the_environment_and_get_their_own(monkeypatch, tmp_path
 
 
 def test_the_log_file_of_a_worker_is_that_of_its_standard_error(tmp_path):
-    """Where both streams have files, standard error's says more about a failure."""
+    """Where both streams say something, standard error says more about a failure."""
     out, err = str(tmp_path / "out"), str(tmp_path / "err")
     context = start_processes(
         "trainer",
@@ -417,8 +418,30 @@ def test_the_log_file_of_a_worker_is_that_of_its_standard_error(tmp_path):
     context.wait()
     context.close()
 
-    assert [err, out + "1", ""] == [context.log_files(rank) for rank in range(3)]
+    assert {0: err, 1: out + "1", 2: ""} == context.log_files(range(3))
     assert ["out\n", "err\n"] == [Path(path).read_text() for path in (out, err)]
+
+
+@pytest.mark.parametrize(
+    ("command", "named", "end"),
+    [
+        ("echo out", "stdout.log", b"out\n"),
+        ("echo err >&2", "stderr.log", b"err\n"),
+        ("true", "", b""),
+        ("echo err >&2; echo out; rm -r {logs}/*", "", b""),
+    ],
+)
+def test_a_log_file_that_says_nothing_is_not_named(tmp_path, command, named, end):
+    """It is empty, or gone, and would be looked at in vain."""
+    logs = DefaultLogsSpecs(log_dir=str(tmp_path), redirects=Std.ALL)
+    command = command.format(logs=tmp_path)
+    context = start_processes("trainer", "bash", {0: ("-c", command)}, {0: {}}, logs)
+    context.wait()
+
+    assert {0: named} == {
+        rank: os.path.basename(path) for rank, path in context.log_files([0]).items()
+    }
+    assert end == context.end_of_log(0, 100).text
 
 
 @pytest.mark.parametrize("ranks", [(), (1,), (0, 2)])

@@ -232,7 +232,7 @@ def test_the_end_of_standard_error_is_called_so():
     """A worker that left no traceback has last words."""
     text = summary(report(failed(1), root={"traceback": "Bus error\n"}))
 
-    assert text.endswith("\n\nlast lines on standard error of rank 1:\nBus error\n")
+    assert text.endswith("\n\nlast lines of rank 1:\nBus error\n")
 
 
 def test_a_very_long_traceback_loses_its_middle():
