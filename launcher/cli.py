@@ -97,8 +97,7 @@ def _run(
 def _launch(plan: Plan, environment: Environment, console: Console, launch: Launch | None) -> _End:
     from ..agent.failures.failure import ChildFailedError  # noqa: PLC0415  `--help` needs none of them
     from ..agent.system.signals import SignalException  # noqa: PLC0415
-    from ..agent.workers.worker import UsageError  # noqa: PLC0415
-    from ..rendezvous.errors import RendezvousError  # noqa: PLC0415
+    from ..rendezvous.errors import RendezvousError, UsageError  # noqa: PLC0415
     from .launch import launch_agent, launch_plan  # noqa: PLC0415
 
     try:
@@ -115,7 +114,7 @@ def _launch(plan: Plan, environment: Environment, console: Console, launch: Laun
         _leave_record(error)
         console.say(f"the rendezvous failed: {error}")
         return _End(ExitCode.RENDEZVOUS_FAILED, error)
-    except (UsageError, Refusal) as error:
+    except UsageError as error:
         _leave_record(error)
         console.say(str(error))
         return _End(ExitCode.BAD_USAGE, error)

@@ -15,10 +15,11 @@ from ..agent.failures.failure import ChildFailedError
 from ..agent.output.log_relay import relayed_logs
 from ..agent.output.specs import DefaultLogsSpecs
 from ..agent.system.signals import SignalException
-from ..agent.workers.worker import RunResult, UsageError, WorkerSpec
+from ..agent.workers.worker import RunResult, WorkerSpec
 from ..rendezvous.api.handler import RendezvousHandler, RoundHandler
 from ..rendezvous.api.parameters import RendezvousParameters
 from ..rendezvous.backends.registry import get_rendezvous_handler
+from ..rendezvous.errors import UsageError
 from ..rendezvous.network.addresses import parse_endpoint
 from ..rendezvous.threads import Call
 from .commandline.environment import Environment

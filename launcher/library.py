@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..agent.workers.worker import UsageError
+from ..rendezvous.errors import UsageError
 from .commandline.arguments import Answer, Given, Origin, Refusal
 from .commandline.environment import Environment
 from .commandline.option import Option

@@ -1,9 +1,21 @@
-"""The errors of a rendezvous: one small tree."""
+"""The errors of elrun: one root for all, one for what the user gave, and those between nodes."""
 
 from __future__ import annotations
 
 
-class RendezvousError(Exception):
+class ElrunError(Exception):
+    """Base of all errors that elrun raises for its users."""
+
+
+class UsageError(ElrunError, ValueError):
+    """What the user gave can't be used, and nothing was started; the text is one sentence."""
+
+
+# A traceback ends with the name by which users import the error.
+ElrunError.__module__ = UsageError.__module__ = "elrun"
+
+
+class RendezvousError(ElrunError):
     """Base of all errors between nodes."""
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ...rendezvous.api.handler import RendezvousInfo, Verdict, VerdictKind
 from ...rendezvous.api.parameters import truth_of
-from ...rendezvous.errors import RendezvousConnectionError
+from ...rendezvous.errors import RendezvousConnectionError, UsageError
 from ...rendezvous.threads import Call
 from ..failures.failure import shell_exit_code
 from ..failures.memory_events import MemoryEvents
@@ -36,7 +36,7 @@ from ..workers.environment import (
     shared_environment,
     worker_environment,
 )
-from ..workers.worker import RunResult, UsageError, WorkerGroup, WorkerSpec, WorkerState
+from ..workers.worker import RunResult, WorkerGroup, WorkerSpec, WorkerState
 from ..workers_store.host import StoreHost
 from .agent import DEFAULT_ROLE, SimpleElasticAgent
 from .metric_recording import measured

@@ -9,6 +9,7 @@ import signal
 import time
 from typing import TYPE_CHECKING, Any
 
+from ...rendezvous.errors import ElrunError
 from ..plain_value import PlainValue
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ class ProcessFailure(PlainValue):
         return f"exited with code {self.exitcode}{said}"
 
 
-class ChildFailedError(Exception):
+class ChildFailedError(ElrunError):
     """The job failed because workers did.
 
     Args:

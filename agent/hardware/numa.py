@@ -16,6 +16,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+from ...rendezvous.errors import UsageError
 from ..system.environ import inherited_environment
 from .topology import Topology, read_topology, write_numbers
 
@@ -49,7 +50,7 @@ class NumaOptions(NamedTuple):
     should_fall_back_if_binding_fails: bool = False
 
 
-class BindingError(ValueError):
+class BindingError(UsageError):
     """A worker can't be bound to CPUs; the text gives the reason."""
 
 

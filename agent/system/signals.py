@@ -23,6 +23,7 @@ from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
+from ...rendezvous.errors import ElrunError
 from .wakeup import Wakeup
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ _UNFIT = {
 }
 
 
-class SignalException(Exception):  # noqa: N818  torchrun's name
+class SignalException(ElrunError):  # noqa: N818  torchrun's name
     """The agent was told to stop by a signal.
 
     Args:

@@ -17,10 +17,6 @@ if TYPE_CHECKING:
     from ..hardware.numa import NumaOptions
 
 
-class UsageError(ValueError):
-    """What the user asked for can't be run, and nothing was."""
-
-
 class WorkerSpec(PlainValue):
     """The plan of a worker group: what is run, how often, and with which others.
 

@@ -6,10 +6,12 @@ import enum
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
+from ...rendezvous.errors import UsageError
+
 _LETTERS_PER_SLIP = 4
 
 
-class Refusal(Exception):  # noqa: N818  it is the user's error, not ours
+class Refusal(UsageError):  # noqa: N818  it is the user's error, not ours
     """Something that the user gave can't be used; the text is one sentence for the user."""
 
 

@@ -8,6 +8,7 @@ and gets that.
 from __future__ import annotations
 
 from ...agent.failures.failure import ChildFailedError
+from ...rendezvous.errors import UsageError
 from .exit_codes import ExitCode
 
 
@@ -24,7 +25,7 @@ class FailureExit(SystemExit, ChildFailedError):  # noqa: N818  an exit, like Sy
         self.code = code
 
 
-class UsageExit(SystemExit, ValueError):  # noqa: N818  the same
+class UsageExit(SystemExit, UsageError):  # noqa: N818  the same
     """The command can't be used, and nothing was started.
 
     Args:
@@ -32,7 +33,7 @@ class UsageExit(SystemExit, ValueError):  # noqa: N818  the same
     """
 
     def __init__(self, reason: str) -> None:
-        ValueError.__init__(self, reason)
+        UsageError.__init__(self, reason)
         self.code = ExitCode.BAD_USAGE
 
 

@@ -9,10 +9,20 @@ if TYPE_CHECKING:
     from .launcher.commandline.version import __version__ as __version__
     from .launcher.launch import elastic_launch, launch_agent
     from .launcher.plan.config import LaunchConfig
+    from .rendezvous.errors import ElrunError, UsageError
 
-__all__ = ["LaunchConfig", "elastic_launch", "launch_agent", "record"]
+__all__ = [
+    "ElrunError",
+    "LaunchConfig",
+    "UsageError",
+    "elastic_launch",
+    "launch_agent",
+    "record",
+]
 
 _HOME_OF = {
+    "ElrunError": ".rendezvous.errors",
+    "UsageError": ".rendezvous.errors",
     "LaunchConfig": ".launcher.plan.config",
     "elastic_launch": ".launcher.launch",
     "launch_agent": ".launcher.launch",

@@ -3,8 +3,9 @@
 import os
 
 import pytest
-from elrun.agent.workers.worker import UsageError
 from elrun.launcher import LaunchConfig, elastic_launch
+
+from elrun import UsageError
 
 pytestmark = pytest.mark.integration
 

@@ -67,7 +67,7 @@ def test_a_function_of_a_notebook_is_refused(elrun, method):
 
     advice = "give a function from the top level of a module, or start_method='fork'"
     assert (
-        "elrun.agent.workers.worker.UsageError: train can't be sent to a new process "
+        "elrun.UsageError: train can't be sent to a new process "
         f"(start_method={method!r}): it is defined in a notebook, or was typed into an "
         f"interpreter; {advice}"
     ) == refusal_of(job)
@@ -113,7 +113,7 @@ def test_a_launch_at_the_top_of_a_program_is_refused(elrun, script, method):
     job = elrun(command=(script(UNGUARDED.replace("METHOD", method)),))
 
     assert (
-        "elrun.agent.workers.worker.UsageError: each new process "
+        "elrun.UsageError: each new process "
         f"(start_method={method!r}) runs this program's top level and would "
         "launch again; launch under \"if __name__ == '__main__':\""
     ) == refusal_of(job)

@@ -3,10 +3,11 @@
 import traceback
 
 import pytest
-from elrun.agent.workers.worker import UsageError
 from elrun.launcher.launch import launch_agent
 from elrun.launcher.library import parse_args, run
 from elrun.launcher.plan.config import LaunchConfig
+
+from elrun import UsageError
 
 
 def changed(**settings):

@@ -6,7 +6,6 @@ import signal
 import pytest
 from elrun.agent.failures.failure import ChildFailedError, ProcessFailure
 from elrun.agent.system.signals import SignalException
-from elrun.agent.workers.worker import UsageError
 from elrun.launcher import cli
 from elrun.launcher.plan.program import Program
 from elrun.launcher.terminal.exit_codes import ExitCode
@@ -14,6 +13,7 @@ from elrun.launcher.terminal.exits import exit_of
 from elrun.rendezvous.errors import RendezvousClosedError, RendezvousTimeoutError
 
 import elrun
+from elrun import UsageError
 
 
 class Launch:
