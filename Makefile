@@ -25,7 +25,7 @@ SOURCES := pyproject.toml $(shell find src $(ROOMS) \
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test check simulate matrix bench clean
+.PHONY: help run test check simulate matrix bench docs clean
 
 help:  ## list what can be made
 	@sed -n 's/^\([a-z]*\):.*##/make \1\t/p' Makefile | expand -t 14
@@ -52,6 +52,9 @@ matrix: $(VENV)/dependencies  ## try each Python and torch that can be had; PYTH
 
 bench: $(VENV)/installed  ## measure elrun beside torchrun; QUICK=1 for fewer runs
 	$(BIN)/python benchmarks/bench.py $(if $(filter-out 0,$(QUICK)),--quick)
+
+docs: $(VENV)/elrun  ## draw the README's picture from a real job
+	$(BIN)/python docs/pictures/failure.py
 
 clean:  ## remove all that was made
 	rm -rf $(VENV) .venv-ci .venv-matrix .links build dist *.egg-info src/*.egg-info

@@ -1,13 +1,14 @@
-"""What the README tells people to type works.
+"""The commands in the README and in the page about several nodes work.
 
-A block marked ```` ```bash run ```` is run, from a folder that has examples/ as the repository has;
-```` ```bash run exit=3 ```` must exit so. The lines of a ```` ```text output ```` block after it
-must be printed by it, in any order.
+A block marked ```` ```bash run ```` is run, in a folder that has examples/ as the repository has.
+```` ```bash run exit=3 ```` must exit with that code. The command must print the lines of a
+```` ```text output ```` block after it, in any order.
 """
 
 import os
 import re
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -17,6 +18,8 @@ pytestmark = pytest.mark.integration
 
 REPOSITORY = Path(__file__).parents[2]
 TEXT = (REPOSITORY / "README.md").read_text()
+PAGES = (TEXT, (REPOSITORY / "docs/nodes.md").read_text())
+PICTURE = "docs/pictures/failure"
 BLOCK = re.compile(r"^```(\w*)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
@@ -33,13 +36,16 @@ def runnable(text):
     return found
 
 
+BLOCKS = [block for page in PAGES for block in runnable(page)]
+
+
 @pytest.mark.parametrize(
     ("block", "exit_code", "lines"),
-    runnable(TEXT),
-    ids=[body.splitlines()[0][:60] for body, _, _ in runnable(TEXT)],
+    BLOCKS,
+    ids=[body.splitlines()[0][:60] for body, _, _ in BLOCKS],
 )
-def test_a_command_of_the_readme_works(elrun, tmp_path, block, exit_code, lines):
-    """It exits as the README says and prints what the README shows."""
+def test_a_command_of_a_page_works(elrun, tmp_path, block, exit_code, lines):
+    """It exits as the page says and prints what the page shows."""
     shutil.copytree(REPOSITORY / "examples", tmp_path / "examples")
     become_bash = ("-c", "import os, sys; os.execvp('bash', ['bash', '-e', *sys.argv[1:]])")
 
@@ -51,7 +57,7 @@ def test_a_command_of_the_readme_works(elrun, tmp_path, block, exit_code, lines)
 
 def test_the_readme_has_a_tour():
     """The blocks are found: the test above can fail."""
-    assert len(runnable(TEXT)) >= 8
+    assert [8, 1] == [len(runnable(page)) for page in PAGES]
     assert 2 == sum(bool(lines) for _, _, lines in runnable(TEXT))
 
 
@@ -68,3 +74,20 @@ def test_links_lead_somewhere():
     links = re.findall(r"\]\((?!https?:|#)([^)]+)\)", TEXT)
 
     assert [] == [link for link in links if not (REPOSITORY / link).exists()]
+
+
+def test_the_picture_shows_the_report_of_a_real_job(tmp_path):
+    """``make docs`` draws it; run that again when the report has changed."""
+    program, drawn = REPOSITORY / f"{PICTURE}.py", tmp_path / "failure.svg"
+
+    done = subprocess.run(
+        [sys.executable, program, drawn], capture_output=True, text=True, check=False
+    )
+
+    assert 0 == done.returncode, done.stderr
+    assert (REPOSITORY / f"{PICTURE}.svg").read_text() == drawn.read_text(), "run `make docs`"
+
+
+def test_the_picture_is_on_the_first_screen():
+    """A reader sees a failure report before the first command."""
+    assert f"]({PICTURE}.svg)" in TEXT.partition("## ")[0]
