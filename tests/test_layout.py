@@ -51,7 +51,8 @@ USERS_OF = {
         "rendezvous/stores/etcd/server.py",  # for programs of others: no part of elrun makes one
         "launcher/commandline/environment.py",  # the launcher's one reader
         "__main__.py",  # where nothing may be imported: a signal came before the agent was there
-        "agent/preload/hook/sitecustomize.py",  # in the fork server and its workers
+        "agent/preload/hook/fork_server.py",  # in the fork server and its workers
+        "agent/workers/hook/sitecustomize.py",  # in the worker
         "agent/system/environ.py",  # what workers inherit from the agent
         "agent/failures/record.py",  # in the worker
         "agent/processes/function_main.py",  # in the worker
@@ -61,7 +62,7 @@ USERS_OF = {
     "assert": set(),
 }
 # Scripts that run in a worker, put there by their paths and not imported from the package.
-HOOKS = {("agent", "preload/hook")}
+HOOKS = {("agent", "preload/hook"), ("agent", "workers/hook")}
 FORBIDDEN_EVERYWHERE = {"cloudpickle", "dill", "marshal", "shelve"}
 
 

@@ -21,6 +21,10 @@ log = logging.getLogger(__name__)
 ERROR_FILE_VARIABLE = "TORCHELASTIC_ERROR_FILE"
 """Names the file in which a worker leaves the exception that ends it."""
 
+KEPT_SUFFIX, STACKS_SUFFIX = ".kept", ".stacks"
+"""What our hook in Python workers adds to the error file's name: for an exception that may not be
+the one that ended the process, and for the stacks at a fatal signal."""
+
 NOT_AVAILABLE = "<N/A>"
 _ONE_DAY_S = 86_400
 
@@ -105,7 +109,9 @@ class ProcessFailure(PlainValue):
         text = self.message
         if isinstance(text, dict):
             text = text.get("message", "")
-        lines = str(text).strip().splitlines()
+        lines = [line.strip() for line in str(text).splitlines() if line.strip()]
+        if lines[1:] and lines[0].endswith(":"):  # the type alone
+            return f"{lines[0]} {lines[1]}"
         return lines[0] if lines else self._message_from_exit_code()
 
     @property

@@ -23,7 +23,7 @@ PATIENCE_S = 5.0
 """How long a file system may take before a line says that the job waits for it."""
 
 _REMOVAL_S = 2.0
-_OF_WORKERS = ("stdout.log", "stderr.log", "error.json")
+_OF_WORKERS = ("stdout.log", "stderr.log", "error.json", "error.json.kept", "error.json.stacks")
 _FILTERED = ("filtered_stdout.log", "filtered_stderr.log")
 
 _MAX_NAME_LENGTH = 60  # in letters of up to four bytes: a file name has room for 255

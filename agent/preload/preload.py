@@ -2,7 +2,7 @@
 
 Importing torch takes a second, forking a process that has done so a hundredth of it. The
 preloading process is the workers' own command, ``python script.py``, stopped in the middle of its
-start: ``hook/sitecustomize.py`` tells how, and why that is safe. Here is the agent's side:
+start: ``hook/fork_server.py`` tells how, and why that is safe. Here is the agent's side:
 which commands can be started so, how the process is started, asked for workers, and given up.
 
 Preloading is a favour. Whatever keeps it from working is one warning, and the workers are executed.
@@ -14,11 +14,8 @@ import contextlib
 import json
 import logging
 import os
-import re
-import shutil
 import signal
 import socket
-import sys
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
@@ -30,22 +27,19 @@ from ..processes.results import StartFailed
 from ..processes.stop import KILL_WAIT_S
 from ..system.pidfd import wait_readable
 from ..system.process_tree import MARK_VARIABLE, mapping_name
+from ..workers.environment import with_hook
+from ..workers.interpreter import program_of
 
 log = logging.getLogger(__name__)
 
-HOOK_FOLDER = os.path.join(os.path.dirname(__file__), "hook")
+_PROGRAM = os.path.join(os.path.dirname(__file__), "hook", "fork_server.py")
 
-_SETTINGS_VARIABLE = "ELRUN_PRELOAD"
+_PRELOAD_VARIABLE = "ELRUN_PRELOAD"
 _IMPORT_S = 300.0  # torch takes a second, and 40 from a cold file system of many users
 _ANSWER_S = 10.0  # a fork takes milliseconds, more where memory is short
 _HEADER_BYTES = 8
 _FINALIZE_S = 1.0  # to delete the temporary folders that modules have made
 _MOST_OF_AN_ANSWER = 1 << 20
-
-_PYTHON_NAME = re.compile(r"python[\d.]*[a-z]*")
-_ELF = b"\x7fELF"
-# Letters of Python options that leave alone what preloading is built on: PYTHONPATH and site.
-_HARMLESS = frozenset("bBdOPqRsuv")
 
 
 class Preloading:
@@ -90,7 +84,7 @@ class Preloading:
                 executor = Executor()
                 self._process = executor.execute(
                     command,
-                    {**environment, **_hook(modules, environment, theirs.fileno())},
+                    _with_fork_server(modules, environment, theirs.fileno()),
                     stdout=2,  # standard output belongs to the workers
                     stderr=None,
                     inherited_fds=[theirs.fileno()],
@@ -326,54 +320,15 @@ class PreloadedExecutor(Executor):
         return not any("\0" in text for text in (*command, *environment, *environment.values()))
 
 
-def program_of(command: Sequence[str], search_path: str) -> Sequence[str]:
-    """Return that part of a command which says what runs: interpreter, options, script or module.
-
-    Args:
-        command: A program and its arguments.
-        search_path: Where programs are looked for.
-
-    Raises:
-        ValueError: It is no Python command that could be preloaded.
-    """
-    if not is_python(command[0], search_path):
-        raise ValueError(f"{command[0]} is not a Python interpreter itself")
-    words = iter(range(1, len(command)))
-    for index in words:
-        word = command[index]
-        if word in ("-m", "-c") and index + 1 < len(command):
-            return command[: index + 2]
-        if word == "-" or not word.startswith("-"):
-            return command[: index + 1]
-        if word in ("-X", "-W"):
-            next(words, None)
-        elif not (word[:2] in ("-X", "-W") or (word[1:] and _HARMLESS.issuperset(word[1:]))):
-            raise ValueError(f"the interpreter's option {word} does not go with it")
-    raise ValueError("the command names neither a script nor a module")
-
-
-def is_python(program: str, search_path: str) -> bool:
-    """Return whether a program is CPython itself; a script that starts it may do more than that."""
-    if program == sys.executable:
-        return True
-    path = os.path.realpath(shutil.which(program, path=search_path) or "")
-    if not _PYTHON_NAME.fullmatch(os.path.basename(path)):
-        return False
-    with open(path, "rb") as file:
-        return file.read(len(_ELF)) == _ELF
-
-
 def _warn(modules: Sequence[str], reason: str) -> None:
     log.warning("preloading %s: %s; workers start without", ", ".join(modules), reason)
 
 
-def _hook(modules: Sequence[str], environment: Mapping[str, str], channel: int) -> dict[str, str]:
-    python_path = environment.get("PYTHONPATH")
-    settings = {"modules": list(modules), "python_path": python_path, "socket": channel}
-    return {
-        "PYTHONPATH": os.pathsep.join(filter(None, [HOOK_FOLDER, python_path])),
-        _SETTINGS_VARIABLE: json.dumps(settings),
-    }
+def _with_fork_server(
+    modules: Sequence[str], environment: Mapping[str, str], channel: int
+) -> dict[str, str]:
+    settings = json.dumps({"modules": list(modules), "socket": channel})
+    return {**with_hook(environment), _PRELOAD_VARIABLE: f"{_PROGRAM}\n{settings}"}
 
 
 def _is_open(fd: int) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..workers.environment import hooked_environment
 from .context import PContext
 from .executor import Executor, StartWait
 from .process import WorkerProcess
@@ -28,6 +29,7 @@ class SubprocessContext(PContext):
         self, local_rank: int, environment: dict[str, str], stdout: int | None, stderr: int | None
     ) -> WorkerProcess:
         command = [str(self.entrypoint), *map(str, self.args[local_rank])]
+        environment = hooked_environment(environment, command, self.error_file(local_rank))
         cpus = self._cpus.get(local_rank, ())
         return self._executor.execute(command, environment, stdout, stderr, cpus=cpus)
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..failures.failure import NOT_AVAILABLE, ProcessFailure
+from ..failures.failure import KEPT_SUFFIX, NOT_AVAILABLE, ProcessFailure
 from .results import RunProcsResult, WorkerExit
 
 if TYPE_CHECKING:
@@ -156,11 +156,20 @@ class ExitRecorder:
             log.info("local rank %d (pid %d) failed: %s", local_rank, pid, failure.summary)
 
     def _failure(self, local_rank: int, pid: int, exitcode: int, reason: str) -> ProcessFailure:
-        error_file = self._logs.error_files.get(local_rank, "")
-        failure = ProcessFailure.read_by(self.left_files, local_rank, pid, exitcode, error_file)
+        failure = self._read_failure(local_rank, pid, exitcode)
         if reason and failure.error_file == NOT_AVAILABLE:
             failure.message = reason
         return failure
+
+    def _read_failure(self, local_rank: int, pid: int, exitcode: int) -> ProcessFailure:
+        path = self._logs.error_files.get(local_rank, "")
+        failure = ProcessFailure.read_by(self.left_files, local_rank, pid, exitcode, path)
+        if failure.error_file != NOT_AVAILABLE or not path or exitcode < 0:
+            return failure
+        # What a thread lost, or `sys.exit` was given, may be long ago: no reason for a signal.
+        kept = f"{path}{KEPT_SUFFIX}"
+        likely = ProcessFailure.read_by(self.left_files, local_rank, pid, exitcode, kept)
+        return failure if likely.error_file == NOT_AVAILABLE else likely
 
     def _was_stopped(self, failure: ProcessFailure) -> bool:
         local_rank = failure.local_rank

@@ -109,7 +109,8 @@ class MultiprocessContext(PContext):
         if self._spawner is not None:
             package = self._packages[local_rank]
             cpus = self._cpus.get(local_rank, ())
-            return self._spawner.execute(package, environment, stdout, stderr, cpus)
+            error_file = self.error_file(local_rank)
+            return self._spawner.execute(package, environment, stdout, stderr, cpus, error_file)
         start = self._fork if self.start_method == "fork" else self._ask_fork_server
         try:
             return start(local_rank, environment, stdout, stderr)

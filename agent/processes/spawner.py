@@ -24,6 +24,7 @@ from typing import Any, cast
 
 from ...rendezvous.threads import start_thread
 from ..system.wakeup import Wakeup
+from ..workers.environment import hooked_environment
 from .executor import Executor, StartWait
 from .function_main import InheritedDescriptor
 from .importable import MAIN, is_main_imported, main_file
@@ -120,8 +121,17 @@ class Spawner:
         stdout: int | None,
         stderr: int | None,
         cpus: Collection[int] = (),
+        error_file: str = "",
     ) -> WorkerProcess:
         """Execute an interpreter that waits for its package; see ``Executor.execute``.
+
+        Args:
+            package: What it runs.
+            environment: Its whole environment.
+            stdout: What its standard output becomes; None: our own.
+            stderr: What its standard error becomes; None: our own.
+            cpus: CPUs that it is bound to; none: those of this process.
+            error_file: Where it leaves what ends it; "" is nowhere.
 
         Raises:
             StartFailed: The interpreter can't be executed.
@@ -135,9 +145,10 @@ class Spawner:
         place = slot.hold(read_end) if slot else contextlib.nullcontext(read_end)
         try:
             with place as number:
+                command = command_for(number)
                 return self._executor.execute(
-                    command_for(number),
-                    environment,
+                    command,
+                    hooked_environment(environment, command, error_file),
                     stdout,
                     stderr,
                     {number, tracker, *package.fds},

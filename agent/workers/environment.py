@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+import sys
+from collections.abc import Mapping, Sequence
 
+from ...rendezvous.api.parameters import truth_of
 from .worker import Worker, WorkerGroup
 
 NCCL_ASYNC_ERROR_HANDLING = "TORCH_NCCL_ASYNC_ERROR_HANDLING"
@@ -15,6 +18,13 @@ ENABLE_FILE_TIMER = "TORCHELASTIC_ENABLE_FILE_TIMER"
 TIMER_FILE = "TORCHELASTIC_TIMER_FILE"
 SIGNALS_TO_HANDLE = "TORCHELASTIC_SIGNALS_TO_HANDLE"
 UNINTERRUPTIBLE_STATE_TIMEOUT = "TORCHELASTIC_UNINTERRUPTIBLE_STATE_TIMEOUT"
+
+WORKER_HOOK = "ELRUN_WORKER_HOOK"
+"""Says whether Python workers keep what ends them (``hook/sitecustomize.py``); yes by default."""
+
+_HOOK_FOLDER = os.path.join(os.path.dirname(__file__), "hook")
+_HOOK_ORDER = "ELRUN_WORKER"  # for the hook, which removes it
+_MOST_OF_A_PATH = 1 << 16  # the kernel takes twice as much in one variable
 
 
 def shared_environment(local_world_size: int, inherited: Mapping[str, str]) -> dict[str, str]:
@@ -105,3 +115,50 @@ def _device_of(local_rank: int, name: str, inherited: Mapping[str, str]) -> str:
             f"{name}={inherited[name]!r} shows {len(devices)}"
         )
     return devices[local_rank]
+
+
+def hooked_environment(
+    environment: dict[str, str], command: Sequence[str], error_file: str
+) -> dict[str, str]:
+    """Return a worker's environment, with the way to our hook where its program takes one.
+
+    Args:
+        environment: The worker's whole environment.
+        command: What it executes.
+        error_file: Where the hook leaves what ends the worker; "" is nowhere.
+    """
+    is_wanted = truth_of(environment.get(WORKER_HOOK, "")) is not False
+    if not (error_file and is_wanted and _takes_hook(command, environment)):
+        return environment
+    return with_hook(environment, error_file)
+
+
+def with_hook(environment: Mapping[str, str], error_file: str = "") -> dict[str, str]:
+    """Return an environment with which a Python interpreter imports our ``sitecustomize`` first.
+
+    That one makes it again what it is here.
+
+    Args:
+        environment: A whole environment.
+        error_file: Where it leaves what ends the process; "" is nowhere.
+    """
+    path = environment.get("PYTHONPATH")
+    order = f"{0 if path is None else 1} {os.getpid()} {error_file}"
+    hooked = f"{_HOOK_FOLDER}{os.pathsep}{path}" if path else _HOOK_FOLDER
+    return {**environment, "PYTHONPATH": hooked, _HOOK_ORDER: order}
+
+
+def _takes_hook(command: Sequence[str], environment: Mapping[str, str]) -> bool:
+    if os.pathsep in _HOOK_FOLDER or len(environment.get("PYTHONPATH", "")) > _MOST_OF_A_PATH:
+        return False
+    interpreter, *words = command
+    if interpreter == sys.executable and words[:1] == ["-u"] and words[1:2] != []:
+        word = words[1]
+        if word in ("-", "-m") or not word.startswith("-"):
+            return True
+    from .interpreter import program_of  # noqa: PLC0415  only what elrun's command line doesn't make
+
+    try:
+        return bool(program_of(command, environment.get("PATH", os.defpath)))
+    except (ValueError, OSError):  # another program, or one that can't be read
+        return False

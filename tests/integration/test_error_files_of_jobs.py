@@ -88,7 +88,7 @@ def _termination_log(tmp_path):
     ("program", "code", "message"),
     [
         (FAIL_WITHOUT_A_WORD, 7, "exited with code 7"),
-        (FAIL_WITH_TRACEBACK, 1, "exited with code 1"),
+        (FAIL_WITH_TRACEBACK, 1, "ValueError: no such shard"),
         (LONG_EXCEPTION, 1, "ValueError: no such shard: xxx"),
     ],
 )

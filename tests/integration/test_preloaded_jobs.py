@@ -1,7 +1,7 @@
-"""One suite, two ways to start: a preloaded worker is, to itself and to its user, the same worker.
+"""One suite, three ways to start: to itself and to its user, the worker is the same.
 
-Each script below prints what a worker can see of itself. It is run executed and preloaded, and the
-two must say the same.
+Each script below prints what a worker can see of itself. It is run executed, preloaded, and with
+neither preloading nor our hook, and the three must say the same.
 """
 
 import os
@@ -41,6 +41,7 @@ print(main.__builtins__ is __builtins__, __builtins__)
     "modules": "print('sitecustomize' in sys.modules, 'site' in sys.modules, sys.meta_path)",
     "environment": """
 hidden = ("RANK", "MASTER", "TORCHELASTIC", "ELRUN_AGENT", "ELRUN_TEST_JOB", "PYTEST")
+hidden += ("ELRUN_WORKER_HOOK",)
 print({k: v for k, v in os.environ.items() if not k.startswith(hidden)})
 import subprocess
 told = subprocess.run(["env"], capture_output=True, text=True).stdout
@@ -139,6 +140,32 @@ raise ValueError("no such shard")
     "signal": "import signal; os.kill(os.getpid(), signal.SIGUSR1)",
     "fault": "import faulthandler; faulthandler.enable(); import ctypes; ctypes.string_at(0)",
     "warning": "import warnings; warnings.warn('old'); print(warnings.filters)",
+    "hooks": """
+import threading, traceback
+print(sys.excepthook is sys.__excepthook__, threading.excepthook is threading.__excepthook__)
+try:
+    sys.exit("not yet")
+except SystemExit as leaving:
+    print(repr(leaving), traceback.format_exc())
+try:
+    raise ValueError("shown, and gone on")
+except ValueError as error:
+    sys.excepthook(type(error), error, error.__traceback__)
+print(sys.exit.__name__, sys.exit.__doc__, callable(sys.exit))
+""",
+    "exception in a thread": """
+import threading
+def work(): raise ValueError("no such shard")
+thread = threading.Thread(target=work)
+thread.start(); thread.join()
+print("goes on")
+""",
+    "hook for threads": """
+import threading
+threading.excepthook = lambda args: print("hook", args.exc_type, args.thread)
+thread = threading.Thread(target=int, args=("x",))
+thread.start(); thread.join()
+""",
     "future": """from __future__ import annotations
 def f(x: nothing): pass
 print(f.__annotations__)
@@ -180,13 +207,17 @@ def tidy(finished):
 
 
 @pytest.mark.parametrize("name", SEES)
-def test_a_worker_sees_and_shows_the_same(both, script, name):
+def test_a_worker_sees_and_shows_the_same(elrun, both, script, name):
     """What a script can find out about itself, and what its user sees of it, is the same."""
     begin = "" if name == "future" else "import os, sys\n"
+    path = script(begin + SEES[name])
 
-    executed, preloaded = both(script(begin + SEES[name]), "a", "--b", "ü")
+    executed, preloaded = both(path, "a", "--b", "ü")
+    job = elrun("--standalone", path, "a", "--b", "ü", env={"ELRUN_WORKER_HOOK": "0"})
+    without_hook = tidy(job.finish())
 
     assert executed == preloaded
+    assert executed == without_hook
 
 
 def test_workers_are_forked_and_nothing_is_said(elrun, script):

@@ -9,57 +9,16 @@ from pathlib import Path
 import pytest
 import worker_kit
 from elrun.agent.preload import preload
-from elrun.agent.preload.preload import PreloadedExecutor, Preloading, begin_preloading, program_of
+from elrun.agent.preload.preload import PreloadedExecutor, Preloading, begin_preloading
 from elrun.agent.processes.executor import Slot
 from elrun.agent.processes.guardian import Guardian
 
 PYTHON = sys.executable
 
 
-@pytest.mark.parametrize(
-    ("command", "expected"),
-    [
-        ([PYTHON, "x.py", "-I", "b"], [PYTHON, "x.py"]),
-        ([PYTHON, "-u", "x.py", "a"], [PYTHON, "-u", "x.py"]),
-        ([PYTHON, "-uB", "-X", "dev", "-Wignore", "-m", "x", "a"], 7),
-        ([PYTHON, "-c", "pass", "-c"], [PYTHON, "-c", "pass"]),
-        ([PYTHON, "-u", "-", "x.py"], [PYTHON, "-u", "-"]),
-    ],
-)
-def test_a_program_is_what_stands_before_the_arguments(command, expected):
-    """Interpreter, harmless options, and a script, a module or a text."""
-    whole = command[:expected] if isinstance(expected, int) else expected
-
-    assert whole == program_of(command, os.defpath)
-
-
-@pytest.mark.parametrize(
-    ("command", "sentence"),
-    [
-        (["bash", "-c", "true"], "bash is not a Python interpreter itself"),
-        (["no-such-python", "x.py"], "no-such-python is not a Python interpreter itself"),
-        ([PYTHON, "-I", "x.py"], "the interpreter's option -I does not go with it"),
-        ([PYTHON, "-uS", "x.py"], "the interpreter's option -uS does not go with it"),
-        ([PYTHON, "-m"], "the interpreter's option -m does not go with it"),
-        ([PYTHON], "the command names neither a script nor a module"),
-    ],
-)
-def test_other_commands_cannot_be_preloaded(command, sentence):
-    """An interpreter that ignores PYTHONPATH or ``site`` would run the script at once."""
-    with pytest.raises(ValueError, match=f"^{sentence}$"):
-        program_of(command, "/usr/bin:/bin")
-
-
-def test_an_interpreter_may_be_found_by_its_name(tmp_path):
-    """Whatever links there; what matters is the program at the end."""
-    (tmp_path / "python").symlink_to(PYTHON)
-
-    assert ["python", "x.py"] == program_of(["python", "x.py"], str(tmp_path))
-
-
-def test_the_hook_is_installed():
+def test_the_fork_server_is_installed():
     """It is no module of the package, and would be forgotten first."""
-    assert Path(preload.HOOK_FOLDER, "sitecustomize.py").is_file()
+    assert Path(preload.__file__).with_name("hook").joinpath("fork_server.py").is_file()
 
 
 @pytest.fixture(name="guardian")

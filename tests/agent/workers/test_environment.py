@@ -1,7 +1,11 @@
 """What a worker finds in its environment."""
 
+import os
+import sys
+
 import pytest
-from elrun.agent.workers.environment import worker_environment
+from elrun.agent.workers import environment
+from elrun.agent.workers.environment import hooked_environment, worker_environment
 from elrun.agent.workers.worker import Worker, WorkerGroup, WorkerSpec
 
 
@@ -93,3 +97,48 @@ def test_virtual_local_rank_refuses_a_worker_without_a_gpu(name):
     """More workers than visible GPUs is an error that names both."""
     with pytest.raises(ValueError, match=f"local rank 1 has no GPU: {name}='4' shows 1"):
         environment_of(virtual_local_rank=True, inherited={name: "4"})
+
+
+SCRIPT = (sys.executable, "-u", "x.py", "a")
+
+
+@pytest.mark.parametrize(
+    ("command", "variables", "error_file", "is_hooked"),
+    [
+        (SCRIPT, {}, "/e.json", True),
+        ((sys.executable, "-u", "-m", "x"), {"ELRUN_WORKER_HOOK": "1"}, "/e.json", True),
+        ((sys.executable, "-u", "-"), {}, "/e.json", True),
+        ((sys.executable, "-c", "pass"), {}, "/e.json", True),
+        (SCRIPT, {}, "", False),
+        (SCRIPT, {"ELRUN_WORKER_HOOK": "0"}, "/e.json", False),
+        (SCRIPT, {"ELRUN_WORKER_HOOK": "off"}, "/e.json", False),
+        (SCRIPT, {"PYTHONPATH": "x" * 100_000}, "/e.json", False),
+        ((sys.executable, "-I", "x.py"), {}, "/e.json", False),
+        ((sys.executable, "-u", "-I"), {}, "/e.json", False),
+        ((sys.executable, "-u"), {}, "/e.json", False),
+        (("/bin/sh", "-c", "true"), {}, "/e.json", False),
+        (("no-such-program",), {"PATH": ""}, "/e.json", False),
+    ],
+)
+def test_python_programs_are_hooked(command, variables, error_file, is_hooked):
+    """Where they have a place for their last words, and nobody is against it."""
+    found = hooked_environment(dict(variables), command, error_file)
+
+    assert is_hooked is (found != variables)
+
+
+@pytest.mark.parametrize(
+    ("path", "expected", "had_one"),
+    [(None, "{hook}", "0"), ("", "{hook}", "1"), ("/a:/b", "{hook}:/a:/b", "1")],
+)
+def test_the_hook_can_restore_the_path(path, expected, had_one):
+    """An empty one, too."""
+    variables = {} if path is None else {"PYTHONPATH": path}
+    hook = os.path.join(os.path.dirname(environment.__file__), "hook")
+
+    found = hooked_environment(variables, SCRIPT, "/with space/e.json")
+
+    assert {
+        "PYTHONPATH": expected.format(hook=hook),
+        "ELRUN_WORKER": f"{had_one} {os.getpid()} /with space/e.json",
+    } == found

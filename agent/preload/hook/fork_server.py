@@ -1,16 +1,15 @@
-# ruff: noqa: INP001  the folder is put on PYTHONPATH; it is no package
+# ruff: noqa: INP001  it is loaded by its path; it is no module of a package
 
 """Stops an interpreter on the way to its script, and lets forked copies of it go on as workers.
 
-Python imports a module of this name in the middle of its start, when all is set up but for the
-script, and nothing of the script has been touched. Where that happens to be this file, because
-PYTHONPATH of a preloading process begins with its folder, the interpreter does not get further. It
-imports the modules that it was asked for, and then, for each worker that the agent wants, forks a
-process in which this module simply ends. There the start goes on where it was: what runs the
-script, with whatever arguments, as a file, a folder, a module or a command, is Python itself. So a
-preloaded worker can't but have the same ``__main__``, the same tracebacks and the same end as an
-executed one, and this file has to care only for what a process is born with: its environment, its
-descriptors, its session, its entropy.
+Our ``sitecustomize`` (of `agent/workers`) calls ``serve`` in the middle of Python's start, when all
+is set up but for the script, and nothing of the script has been touched. There the interpreter
+stops. It imports the modules that it was asked for, and then, for each worker that the agent wants,
+forks a process in which ``serve`` simply returns. There the start goes on where it was: what runs
+the script, with whatever arguments, as a file, a folder, a module or a command, is Python itself.
+So a preloaded worker can't but have the same ``__main__``, the same tracebacks and the same end as
+an executed one, and this file has to care only for what a process is born with: its environment,
+its descriptors, its session, its entropy.
 
 A worker is the child of a child that ends at once. An orphan, it is adopted by the agent, whose
 child it is from then on; it waits for the agent's word before it goes on, so that none runs that
@@ -35,10 +34,9 @@ import signal
 import socket
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
-_SETTINGS_VARIABLE = "ELRUN_PRELOAD"
 _HEADER_BYTES = 8
 _MOST_FDS = 250
 _FAULT = 70
@@ -46,15 +44,27 @@ _PR_SET_PDEATHSIG = 1
 _PROT_READ, _MAP_PRIVATE, _PAGE = 1, 2, 4096
 
 
-def _main() -> Exception | None:
+def serve(settings: str, run_own_customization: Callable[[], Exception | None]) -> Exception | None:
     """Return in each worker, and nowhere else.
 
+    Args:
+        settings: The modules to import and the agent's socket, as JSON.
+        run_own_customization: Imports the user's own ``sitecustomize``, if there is one.
+
     Returns:
-        What the user's own ``sitecustomize`` raised, for ``site`` to deal with.
+        What that raised, for ``site`` to deal with.
     """
-    settings = _remove_traces()
+    try:
+        return _serve_workers(json.loads(settings), run_own_customization)
+    except BaseException:  # noqa: BLE001  site would go on after it
+        _fail()
+
+
+def _serve_workers(
+    settings: dict[str, Any], run_own_customization: Callable[[], Exception | None]
+) -> Exception | None:
     name = _rename("elrun-preload")
-    problem = _run_own_customization()
+    problem = run_own_customization()  # each worker raises it again
     with socket.socket(fileno=settings["socket"]) as channel:
         channel.set_inheritable(False)
         with _without_garbage_collection():
@@ -76,27 +86,6 @@ def _fail() -> NoReturn:
 
     traceback.print_exc()
     os._exit(_FAULT)
-
-
-def _remove_traces() -> dict[str, Any]:
-    """Make environment and import path those that the process would have without us."""
-    settings: dict[str, Any] = json.loads(os.environ.pop(_SETTINGS_VARIABLE))
-    del os.environ["PYTHONPATH"]
-    if settings["python_path"] is not None:
-        os.environ["PYTHONPATH"] = settings["python_path"]
-    folder = os.path.dirname(__file__)
-    sys.path.remove(folder)
-    sys.path_importer_cache.pop(folder, None)
-    del sys.modules[__name__]
-    return settings
-
-
-def _run_own_customization() -> Exception | None:
-    try:
-        importlib.import_module(__name__)  # the one that we stood in front of
-    except Exception as error:  # noqa: BLE001  each worker raises it again: most often there is none
-        return error
-    return None
 
 
 @contextlib.contextmanager
@@ -381,11 +370,3 @@ def _rename(name: str) -> str:
     with open("/proc/self/comm", "w", encoding="utf-8", errors="surrogateescape") as file:
         file.write(name)
     return before
-
-
-try:
-    _problem = _main()
-except BaseException:  # noqa: BLE001  site would go on after it
-    _fail()
-if _problem is not None:
-    raise _problem

@@ -1,0 +1,221 @@
+# ruff: noqa: INP001  it is loaded by its path; see sitecustomize.py
+
+"""Writes an exception that ends a worker as an error record, with what the process has at hand.
+
+It runs in the user's process while that dies. A library that it imported could be a file of the
+user's beside the script (``json.py``), or need memory that is not there. So traceback and JSON are
+written by hand, from builtin modules only. Everything is bounded: frames, causes, groups, texts.
+The record has the form that torch's own ``@record`` writes (`agent/failures/error_record.py`).
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
+
+_MESSAGE_CHARS = 20_000
+_STACK_CHARS = 80_000
+_MOST_CAUSES = 20
+_MOST_MEMBERS = 15
+_DEEPEST_GROUP = 4
+_FIRST_FRAMES, _LAST_FRAMES = 50, 150
+_EQUAL_FRAMES = 3
+_MOST_SOURCE_BYTES = 1 << 22
+_LINE_CHARS = 500
+_KIND, _REGULAR = 0o170000, 0o100000
+
+_CAUSE = "The above exception was the direct cause of the following exception:"
+_CONTEXT = "During handling of the above exception, another exception occurred:"
+_ESCAPES = {**{code: f"\\u{code:04x}" for code in (*range(32), 127)}, 34: '\\"', 92: "\\\\"}
+
+
+def write(path: str, error: BaseException, thread_name: str = "") -> None:
+    """Write an exception.
+
+    Args:
+        path: The file; it is there in whole or not at all.
+        error: The exception.
+        thread_name: The thread that it ended, where that is not the main thread.
+
+    Raises:
+        OSError: The file can't be written.
+    """
+    message = _clipped(_headline(error), _MESSAGE_CHARS)
+    if thread_name:
+        first, newline, rest = message.partition("\n")
+        message = f"{first} (in thread {_clipped(thread_name, 100)!r}){newline}{rest}"
+    try:
+        stack = _clipped("".join(_text_of_chain(error)), _STACK_CHARS, begin=0.25)
+    except MemoryError:
+        stack = ""
+    kind = type(error)
+    record = (
+        f'{{"message": {{"message": {_quoted(message)}, "extraInfo": {{'
+        f'"py_callstack": {_quoted(stack)}, "timestamp": "{int(time.time())}", '
+        f'"type": {_quoted(f"{kind.__module__}.{kind.__qualname__}"[:_LINE_CHARS])}}}}}}}'
+    )
+    scratch = f"{path}.{os.getpid()}"
+    fd = os.open(
+        scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666
+    )
+    try:
+        rest_of_it = memoryview(record.encode("utf-8", "backslashreplace"))
+        while rest_of_it:
+            rest_of_it = rest_of_it[os.write(fd, rest_of_it) :]
+        os.rename(scratch, path)
+    except OSError:
+        os.unlink(scratch)
+        raise
+    finally:
+        os.close(fd)
+
+
+def _headline(error: BaseException) -> str:
+    text = _text_of(error)
+    headline = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    members = [_first_line(_headline(each)) for each in _members_of(error)[:_EQUAL_FRAMES]]
+    return ": ".join([headline, "; ".join(members)]) if members else headline
+
+
+def _text_of(error: BaseException) -> str:
+    try:
+        return str(error)
+    except BaseException:  # noqa: BLE001  the user's __str__
+        return "<exception str() failed>"
+
+
+def _text_of_chain(error: BaseException, depth: int = 0) -> list[str]:
+    """Return the pieces of an exception's traceback, its causes first, as Python prints them."""
+    chain: list[tuple[BaseException, str]] = []
+    seen: set[int] = set()
+    cause: BaseException | None = error
+    link = ""
+    while cause is not None and id(cause) not in seen and len(chain) < _MOST_CAUSES:
+        seen.add(id(cause))
+        chain.append((cause, link))
+        if cause.__cause__ is not None:
+            cause, link = cause.__cause__, _CAUSE
+        else:
+            cause, link = None if cause.__suppress_context__ else cause.__context__, _CONTEXT
+    pieces = []
+    for each, link_to_next in reversed(chain):
+        pieces += _text_of_one(each, depth)
+        if link_to_next:
+            pieces.append(f"\n{link_to_next}\n\n")
+    return pieces
+
+
+def _text_of_one(error: BaseException, depth: int) -> list[str]:
+    pieces = []
+    if error.__traceback__ is not None:
+        pieces = ["Traceback (most recent call last):\n", *_frames(error.__traceback__)]
+    text = _clipped(_text_of(error), _MESSAGE_CHARS)
+    if isinstance(error, SyntaxError) and error.lineno is not None:
+        pieces.append(f'  File "{error.filename or "<string>"}", line {error.lineno}\n')
+        if isinstance(error.text, str):
+            pieces += _marked(error.text, error.offset)
+        text = str(error.msg)
+    kind = type(error)
+    is_known = kind.__module__ in ("builtins", "__main__")
+    name = kind.__qualname__ if is_known else f"{kind.__module__}.{kind.__qualname__}"
+    pieces.append(f"{name}: {text}\n" if text else f"{name}\n")
+    notes = getattr(error, "__notes__", None)
+    if isinstance(notes, list):
+        pieces += [f"{_clipped(str(note), _MESSAGE_CHARS)}\n" for note in notes[:_MOST_MEMBERS]]
+    members = _members_of(error) if depth < _DEEPEST_GROUP else ()
+    for number, member in enumerate(members[:_MOST_MEMBERS], start=1):
+        pieces.append(f"  +---------------- {number} ----------------\n")
+        inner = "".join(_text_of_chain(member, depth + 1)).splitlines()
+        pieces += [f"  | {line}\n" for line in inner]
+    if len(members) > _MOST_MEMBERS:
+        pieces.append(f"  +- and {len(members) - _MOST_MEMBERS} more exceptions\n")
+    return pieces
+
+
+def _members_of(error: BaseException) -> tuple[BaseException, ...]:
+    """Return the exceptions in a group, which Python has from 3.11 on."""
+    members = getattr(error, "exceptions", None)
+    if not (isinstance(members, tuple) and hasattr(error, "subgroup")):
+        return ()
+    return tuple(each for each in members if isinstance(each, BaseException))
+
+
+def _marked(line: str, offset: int | None) -> list[str]:
+    shown = line.strip()[:_LINE_CHARS]
+    pieces = [f"    {shown}\n"]
+    if isinstance(offset, int) and offset > 0:
+        column = offset - 1 - (len(line) - len(line.lstrip()))
+        if 0 <= column <= len(shown):
+            pieces.append(f"    {' ' * column}^\n")
+    return pieces
+
+
+def _frames(trace: TracebackType | None) -> list[str]:
+    runs: list[tuple[str, int, str, int]] = []  # file, line, function, how often in a row
+    left_out = 0
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        place = (code.co_filename, trace.tb_lineno, code.co_name)
+        if runs and runs[-1][:3] == place:
+            runs[-1] = (*place, runs[-1][3] + 1)
+        else:
+            runs.append((*place, 1))
+        if len(runs) > _FIRST_FRAMES + _LAST_FRAMES:
+            left_out += runs.pop(_FIRST_FRAMES)[3]
+        trace = trace.tb_next
+    sources: dict[str, list[bytes]] = {}
+    pieces = []
+    for number, (file, line, function, count) in enumerate(runs):
+        if left_out and number == _FIRST_FRAMES:
+            pieces.append(f"  ... {left_out} frames are left out here ...\n")
+        frame = f'  File "{file}", line {line}, in {function}\n{_source_line(file, line, sources)}'
+        pieces += [frame] * min(count, _EQUAL_FRAMES)
+        if count > _EQUAL_FRAMES:
+            more = count - _EQUAL_FRAMES
+            pieces.append(f"  [Previous line repeated {more} more time{'s' * (more > 1)}]\n")
+    return pieces
+
+
+def _source_line(file: str, number: int, sources: dict[str, list[bytes]]) -> str:
+    if file not in sources:
+        sources[file] = _source_of(file)
+    if not 0 < number <= len(sources[file]):
+        return ""
+    line = sources[file][number - 1].decode("utf-8", "replace").strip()[:_LINE_CHARS]
+    return f"    {line}\n" if line else ""
+
+
+def _source_of(file: str) -> list[bytes]:
+    try:
+        status = os.stat(file)
+        if status.st_mode & _KIND != _REGULAR:  # a pipe would be waited for
+            return []
+        with open(file, "rb") as source:
+            return source.read(min(status.st_size, _MOST_SOURCE_BYTES)).splitlines()
+    except (OSError, ValueError, MemoryError):  # ValueError: a null byte
+        return []
+
+
+def _first_line(text: str) -> str:
+    return text.partition("\n")[0][:_LINE_CHARS]
+
+
+def _clipped(text: str, limit: int, begin: float = 0.75) -> str:
+    """Return a text of limited length: its beginning and its end."""
+    if len(text) <= limit:
+        return text
+    first = int(limit * begin)
+    left_out = len(text) - limit
+    return (
+        f"{text[:first]}\n... {left_out} characters are left out here ...\n"
+        f"{text[len(text) - limit + first :]}"
+    )
+
+
+def _quoted(text: str) -> str:
+    """Return a text as JSON; what can't be encoded is escaped when the record is."""
+    return f'"{text.translate(_ESCAPES)}"'

@@ -1,0 +1,193 @@
+"""What the hook writes of an exception, beside what Python prints of it."""
+
+import json
+import runpy
+import sys
+import traceback
+from pathlib import Path
+
+import pytest
+from elrun.agent.failures.error_record import MAX_ERROR_FILE_BYTES, read_error_record
+from elrun.agent.system.left_files import LeftFileReader
+from elrun.agent.workers import environment
+
+EVERYTHING = '\ud800 \x00\x1b"\\ é 🙂'
+HOOK = Path(environment.__file__).with_name("hook")
+
+
+@pytest.fixture(name="written", scope="module")
+def _written(tmp_path_factory):
+    """Write an exception, and read the record as the agent does."""
+    write = runpy.run_path(str(HOOK / "last_words.py"))["write"]
+
+    def written(error, thread_name=""):
+        path = tmp_path_factory.mktemp("record") / "error.json"
+        write(str(path), error, thread_name)
+        assert path.stat().st_size < MAX_ERROR_FILE_BYTES
+        assert [path] == list(path.parent.iterdir())
+        data, problem = read_error_record(str(path), LeftFileReader())
+        assert "" == problem
+        assert data == json.loads(path.read_bytes())
+        return data["message"]
+
+    return written
+
+
+def raised(error, cause=None):
+    """Return an exception that has been raised."""
+    try:
+        raise error from cause
+    except type(error) as caught:
+        return caught
+
+
+def in_a_context():
+    try:
+        try:
+            {}["a"]
+        except KeyError:
+            int("x")
+    except ValueError as caught:
+        return caught
+
+
+def endless():
+    return endless()
+
+
+def too_deep():
+    try:
+        endless()
+    except RecursionError as caught:
+        return caught
+
+
+def broken():
+    try:
+        compile("x = 1\nif x\n    y", "script.py", "exec")
+    except SyntaxError as caught:
+        return caught
+
+
+def noted():
+    error = raised(ValueError("no such shard"))
+    error.__notes__ = ["the first note", "a second\nof two lines"]
+    return error
+
+
+def in_a_circle():
+    first, second = raised(ValueError("first")), raised(KeyError("second"))
+    first.__cause__, second.__cause__ = second, first
+    return first
+
+
+def printed(error):
+    """Return the lines of Python's own traceback, without those that mark places in a line."""
+    lines = "".join(traceback.format_exception(error)).splitlines()
+    return [line for line in lines if set(line) - set(" ^~") or not line.strip()]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: raised(ValueError("no such shard")),
+        lambda: raised(ValueError()),
+        lambda: raised(ValueError("two\nlines")),
+        lambda: raised(RuntimeError("asked for a"), raised(KeyError("a"))),
+        lambda: raised(RuntimeError("asked for a"), raised(KeyError("a"), raised(OSError(2)))),
+        lambda: raised(json.JSONDecodeError("no JSON", "[", 1)),
+        in_a_context,
+        too_deep,
+        broken,
+        pytest.param(
+            noted, marks=pytest.mark.skipif(sys.version_info < (3, 11), reason="notes came then")
+        ),
+    ],
+)
+def test_a_traceback_is_python_s(written, make):
+    """Files, lines, functions, source, causes and notes, in the same order and words."""
+    error = make()
+
+    stack = written(error)["extraInfo"]["py_callstack"]
+
+    assert printed(error) == [line for line in stack.splitlines() if set(line) != set(" ^")]
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: raised(ValueError("a\nb")), "ValueError: a\nb"),
+        (lambda: raised(ValueError()), "ValueError"),
+        (lambda: raised(ValueError(EVERYTHING)), f"ValueError: {EVERYTHING}"),
+        (broken, "SyntaxError: expected ':' (script.py, line 2)"),
+    ],
+)
+def test_the_message_is_the_type_and_the_text(written, make, message):
+    """Whatever characters it has."""
+    assert message == written(make())["message"]
+
+
+def test_a_thread_is_named_in_the_first_line(written):
+    """The lines that follow belong to the text."""
+    message = written(raised(ValueError("a\nb")), "loader-1")["message"]
+
+    assert "ValueError: a (in thread 'loader-1')\nb" == message
+
+
+def test_the_type_is_told_with_its_module(written):
+    """For those who decide by it."""
+    error = raised(json.JSONDecodeError("no JSON", "[", 1))
+
+    assert "json.decoder.JSONDecodeError" == written(error)["extraInfo"]["type"]
+
+
+class OddError(Exception):
+    def __str__(self):
+        raise KeyboardInterrupt
+
+
+def test_a_text_that_raises_is_replaced(written):
+    """As Python does it."""
+    assert "OddError: <exception str() failed>" == written(raised(OddError()))["message"]
+
+
+@pytest.mark.parametrize("text", ["x" * (1 << 20), "\x00" * (1 << 20), "é" * (1 << 20)])
+def test_a_long_text_is_told_by_its_beginning_and_its_end(written, text):
+    """Within what the agent reads."""
+    message = written(raised(ValueError(f"begin {text} end")))["message"]
+
+    assert (True, True) == (message.startswith("ValueError: begin "), message.endswith(" end"))
+    assert "characters are left out here" in message
+
+
+def test_causes_in_a_circle_are_told_once(written):
+    """Python does not go round either."""
+    stack = written(in_a_circle())["extraInfo"]["py_callstack"]
+
+    assert (1, 1) == (stack.count("ValueError: first"), stack.count("KeyError: 'second'"))
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="Python has groups from 3.11 on")
+def test_a_group_is_told_with_its_members(written):
+    """The first of them in the message, with the beginning of each."""
+    inner = ExceptionGroup("inner", [raised(OSError("deep"))])  # noqa: F821  Python 3.11
+    error = raised(ExceptionGroup("outer", [raised(ValueError("one\ntwo")), inner]))  # noqa: F821
+
+    message = written(error)
+
+    assert message["message"] == (
+        "ExceptionGroup: outer (2 sub-exceptions): ValueError: one; "
+        "ExceptionGroup: inner (1 sub-exception): OSError: deep"
+    )
+    assert "  |   | OSError: deep" in message["extraInfo"]["py_callstack"]
+
+
+def test_a_file_that_is_there_before_stays(tmp_path, written):
+    """The record is written beside it and moved there: nobody reads half of one."""
+    write = runpy.run_path(str(HOOK / "last_words.py"))["write"]
+    (tmp_path / "none").mkdir()
+
+    with pytest.raises(OSError, match="Is a directory"):
+        write(str(tmp_path / "none"), raised(ValueError("x")))
+
+    assert ["none"] == [path.name for path in tmp_path.iterdir()]

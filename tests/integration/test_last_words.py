@@ -1,0 +1,281 @@
+"""A gallery of deaths: what a worker runs, and the words that the summary must have."""
+
+import json
+import os
+import pty
+import select
+import subprocess
+import sys
+
+import pytest
+
+THREAD = """
+import os, threading
+def work():
+    raise ValueError("no such shard")
+thread = threading.Thread(target=work, name="loader")
+thread.start()
+thread.join()
+"""
+FINALLY = """
+import time
+try:
+    raise ValueError("no such shard")
+finally:
+    time.sleep(0.2)
+"""
+LITTLE_MEMORY = """
+import resource
+resource.setrlimit(resource.RLIMIT_AS, (1 << 28, 1 << 28))
+kept = []
+while True:
+    kept.append(bytearray(1 << 20))
+"""
+OWN_LIBRARIES = """
+import os, sys
+os.mkdir("lib")
+sys.path.insert(0, "lib")
+for name in ("json", "traceback"):
+    open(f"lib/{name}.py", "w").write("1 / 0")
+raise ValueError("x")
+"""
+FORKS = """
+import os
+if os.fork() == 0:
+    raise KeyError("of the child")
+os.wait()
+raise ValueError("of the parent")
+"""
+# Name, worker, and the words that a person must find in the summary.
+GALLERY = {
+    "plain": ("raise ValueError('no such shard')", ["ValueError: no such shard", "script.py"]),
+    "chained": (
+        "try:\n    {}['a']\nexcept KeyError as error:\n    raise RuntimeError('asked') from error",
+        ["RuntimeError: asked", "KeyError: 'a'", "was the direct cause of"],
+    ),
+    "in an except block": (
+        "try:\n    {}['a']\nexcept KeyError:\n    1 / 0",
+        ["ZeroDivisionError: division by zero", "KeyError: 'a'", "During handling of"],
+    ),
+    "deep": ("def f(n):\n    return f(n + 1)\nf(0)", ["RecursionError: maximum recursion depth"]),
+    "of many lines": (
+        "raise ValueError('first line\\nsecond line\\nthird line')",
+        ["ValueError: first line", "second line\nthird line"],
+    ),
+    "of an empty first line": ("raise ValueError('\\nthe reason')", ["ValueError: the reason"]),
+    "followed by words": (
+        "import atexit, sys\natexit.register(print, 'bye', file=sys.stderr)\nassert False, 'no'",
+        ["AssertionError: no"],
+    ),
+    "in a thread, then os._exit": (
+        THREAD + "os._exit(3)",
+        ["exited with code 3", "ValueError: no such shard (in thread 'loader')", "in work"],
+    ),
+    "in a thread, then another": (THREAD + "raise KeyError('x')", ["KeyError: 'x'"]),
+    "exit with a number": ("import sys; sys.exit(3)", ["exited with code 3"]),
+    "exit with a text": ("import sys; sys.exit('no such shard')", ["SystemExit: no such shard"]),
+    "exit with an exception": (
+        "import sys\ntry:\n    open('/no/such')\nexcept OSError as error:\n    sys.exit(error)",
+        ["SystemExit: [Errno 2] No such file or directory: '/no/such'"],
+    ),
+    "an exit that was caught": (
+        "import sys\ntry:\n    sys.exit('not yet')\nexcept SystemExit:\n    sys.exit(4)",
+        ["exited with code 4"],
+    ),
+    "syntax error": ("x = 1\ndef f(:\n    pass", ["SyntaxError: invalid syntax", "def f(:"]),
+    "missing module": ("import no_such_module", ["ModuleNotFoundError: No module named 'no_such"]),
+    "missing name": ("from os import no_such", ["ImportError: cannot import name 'no_such'"]),
+    "missing file": ("open('shard-7')", ["FileNotFoundError: [Errno 2]", "'shard-7'"]),
+    "assertion": ("assert 1 > 2, 'world size'", ["AssertionError: world size"]),
+    "interrupt": ("raise KeyboardInterrupt", ["was killed by SIGINT", "KeyboardInterrupt"]),
+    "memory": ("bytearray(1 << 60)", ["MemoryError"]),
+    "little memory": (
+        LITTLE_MEMORY,
+        ["MemoryError"],
+    ),
+    "a text that raises": (
+        "class Odd(Exception):\n    def __str__(self): raise KeyError\nraise Odd",
+        ["Odd: <exception str() failed>"],
+    ),
+    "lone surrogates": ("raise ValueError('shard \\udcff')", ["ValueError: shard "]),
+    "escapes": ("raise ValueError('\\x1b[31mred\\x07')", ["ValueError: \\x1b[31mred\\x07"]),
+    "a megabyte": ("raise ValueError('x' * (1 << 20))", ["ValueError: xxx", "left out here"]),
+    "its own hook": (
+        "import sys\nsys.excepthook = lambda *_: print('hooked')\nraise ValueError('x')",
+        ["ValueError: x"],
+    ),
+    "a hook that calls Python's": (
+        "import sys\nsys.excepthook = lambda *e: sys.__excepthook__(*e)\nraise ValueError('x')",
+        ["ValueError: x"],
+    ),
+    "folder gone": (
+        "import os\nos.mkdir('gone')\nos.chdir('gone')\nos.rmdir('../gone')\nraise ValueError('x')",
+        ["ValueError: x"],
+    ),
+    "standard error closed": ("import os\nos.close(2)\nraise ValueError('x')", ["ValueError: x"]),
+    "a library's name": (
+        OWN_LIBRARIES,
+        ["ValueError: x"],
+    ),
+    "a child forked before": (
+        FORKS,
+        ["ValueError: of the parent"],
+    ),
+    "in a finally": (FINALLY, ["ValueError: no such shard"]),
+}
+
+
+@pytest.mark.parametrize("name", GALLERY)
+def test_an_end_is_told(elrun, script, name):
+    """On a plain console, without ``@record`` and without ``--tee``; rank and node are named."""
+    source, words = GALLERY[name]
+
+    code, _, err = elrun("--standalone", script(source)).finish()
+
+    summary = err.partition("elrun: script.py failed: ")[2]
+    assert code != 0
+    assert f"(node {os.uname().nodename}, local rank 0, pid " in summary
+    assert [] == [each for each in words if each not in summary]
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="Python has groups from 3.11 on")
+def test_a_group_is_told_with_its_members(elrun, script):
+    """The first line names the first of them, the traceback has all."""
+    source = "raise ExceptionGroup('two shards', [ValueError('one'), OSError('two')])"
+
+    err = elrun("--standalone", script(source)).finish()[2]
+
+    assert "ExceptionGroup: two shards (2 sub-exceptions): ValueError: one; OSError: two" in err
+    assert "  | OSError: two" in err.partition("elrun: script.py failed: ")[2]
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        ("-m", "script"),
+        ("--run-path", "script.py"),
+        ("--preload", "json", "script.py"),
+        ("--preload", "json", "-m", "script"),
+        ("--preload", "threading", "--run-path", "script.py"),
+    ],
+    ids=" ".join,
+)
+@pytest.mark.parametrize("source", ["raise ValueError('no such shard')", THREAD + "os._exit(3)"])
+def test_an_end_is_told_however_the_script_is_run(elrun, script, how, source):
+    """As a module, by a function, executed or forked."""
+    script(source)
+
+    err = elrun("--standalone", *how).finish()[2]
+
+    assert "ValueError: no such shard" in err.partition("failed: ")[2]
+
+
+def test_an_end_of_a_script_on_standard_input_is_told(elrun):
+    """There are no source lines."""
+    job = elrun("--standalone", "-", stdin=subprocess.PIPE)
+    job.process.stdin.write("def f():\n    raise ValueError('no such shard')\nf()\n")
+    job.process.stdin.close()
+    job.process.stdin = None
+
+    summary = job.finish()[2].partition("failed: ")[2]
+
+    assert "ValueError: no such shard" in summary
+    assert 'File "<stdin>", line 2, in f' in summary
+
+
+@pytest.mark.parametrize("package", ["elrun", "torch.distributed.elastic.multiprocessing.errors"])
+def test_a_record_of_the_script_s_own_stands(elrun, script, tmp_path, package):
+    """``@record`` has written the error file: it stays as it is."""
+    source = f"from {package} import record\n@record\ndef main(): raise ValueError('x')\nmain()\n"
+
+    elrun("--standalone", "--log-dir", tmp_path / "logs", script(source)).finish()
+
+    (file,) = (tmp_path / "logs").rglob("error.json")
+    record = json.loads(file.read_text())["message"]
+    assert "type" not in record["extraInfo"]
+    assert "ValueError: x" == record["message"]
+
+
+def test_no_hook_is_left_where_none_is_wanted(elrun, script, tmp_path):
+    """``ELRUN_WORKER_HOOK=0`` turns it off."""
+    job = elrun(
+        *("--standalone", "--log-dir", tmp_path / "logs", script("raise ValueError('x')")),
+        env={"ELRUN_WORKER_HOOK": "0"},
+    )
+
+    assert 1 == job.finish()[0]
+    assert [] == list((tmp_path / "logs").rglob("error.json*"))
+
+
+@pytest.mark.parametrize(
+    "python", ["{python} -I {script}", "{python} -S {script}", "{python} -E {script}", "sh {sh}"]
+)
+def test_programs_without_a_hook_find_no_trace_of_it(elrun, script, python):
+    """Interpreters that would not import it, and other programs that start interpreters."""
+    path = script("import os; print(*(name for name in os.environ if 'PYTHONPATH' in name), 'no')")
+    shell = script(
+        f"unset PYTHONPATH; env | grep ELRUN_WORKER; exec {sys.executable} {path}", "x.sh"
+    )
+    command = python.format(python=sys.executable, script=path, sh=shell).split()
+
+    code, out, _ = elrun("--standalone", "--no-python", *command, env={}).finish()
+
+    assert (0, "no\n") == (code, out)
+
+
+def test_children_of_a_worker_have_no_hook(elrun, script, tmp_path):
+    """A child's exception is no end of the worker's, and it finds nothing of ours."""
+    child = script("import os, sys; sys.stdout.write(str(sys.path[1]) + '\\n'); 1 / 0", "child.py")
+    source = (
+        "import multiprocessing, subprocess, sys\n"
+        f"subprocess.run([sys.executable, {str(child)!r}])\n"
+        "if __name__ == '__main__':\n"
+        "    child = multiprocessing.get_context('fork').Process(target=int, args=('x',))\n"
+        "    child.start(); child.join()\n"
+    )
+
+    code, out, _ = elrun("--standalone", "--log-dir", tmp_path / "logs", script(source)).finish()
+
+    assert (0, [], False) == (
+        code,
+        list((tmp_path / "logs").rglob("error.json*")),
+        "hook" in out,
+    )
+
+
+def test_a_full_disk_costs_the_record_and_nothing_else(elrun, script, tmp_path):
+    """The exception is printed, and the exit code is the worker's."""
+    source = (
+        "import os, resource, signal\nsignal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (10, 10))\nraise ValueError('no such shard')"
+    )
+
+    code, _, err = elrun("--standalone", "--log-dir", tmp_path / "logs", script(source)).finish()
+
+    assert (1, [], True) == (
+        code,
+        [path.name for path in (tmp_path / "logs").rglob("error.json*")],
+        "ValueError: no such shard" in err.partition("elrun:")[0],
+    )
+
+
+def test_the_end_is_told_on_a_terminal(script, tmp_path):
+    """There nothing stands between the worker and the terminal."""
+    path = script("import sys; print(sys.stderr.isatty()); sys.exit('no such shard')")
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "elrun", "--standalone", path],
+        stdin=theirs, stdout=theirs, stderr=theirs, cwd=tmp_path,
+    )  # fmt: skip
+    os.close(theirs)
+    shown = b""
+    while select.select([ours], [], [], 60)[0]:
+        try:
+            shown += os.read(ours, 1 << 16)
+        except OSError:  # all have closed the other side
+            break
+    os.close(ours)
+
+    assert 1 == process.wait(60)
+    assert b"True" in shown
+    assert b"SystemExit: no such shard" in shown
