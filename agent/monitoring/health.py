@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ...rendezvous.network.addresses import parse_endpoint
+from ..processes.companion import Companion
 from ..workers.environment import HEALTH_CHECK_PORT
 from ..workers.worker import WorkerGroup, WorkerState
 from .http_messages import Answer
@@ -114,14 +115,14 @@ def create_healthcheck_server(
     return HealthCheckServer(alive_callback, port, timeout)
 
 
-class AgentHealth(HealthCheckServer):
+class AgentHealth(HealthCheckServer, Companion):
     """Answers ``/healthz``, ``/readyz`` and ``/status`` from the state of the agent's loop.
 
     Args:
         address: Address to listen at.
         port: Port to listen at; 0 for any that is free.
         timeout_s: How long the loop may take for its echo.
-        wake: Wakes the loop, which then calls ``echo``.
+        wake: Wakes the loop, which then calls ``tick``.
         look: Returns the content of ``/status``; called in the server's thread.
     """
 
@@ -139,12 +140,16 @@ class AgentHealth(HealthCheckServer):
         self._open_since: float | None = None
         self._echoed_at = -math.inf
 
-    def echo(self) -> None:
+    def tick(self) -> None:
         """Answer the open requests; the loop calls this at every turn."""
         if self._open_since is not None:
             self._open_since = None  # first: a request that comes now must wake the loop again
             self._echoed_at = time.monotonic()
             self._server.recheck()
+
+    def end(self) -> None:
+        """Answer nobody any more."""
+        self.stop()
 
     def answer(self, path: str, asked_at: float, is_last_chance: bool) -> Answer | None:
         if path not in ("/healthz", "/readyz", "/status"):

@@ -11,9 +11,12 @@ from __future__ import annotations
 import logging
 import math
 import os
+import time
 from collections.abc import Callable, Mapping
 
 from ..failures.failure import ProcessFailure
+from ..processes.companion import Companion, Trouble, Wakes
+from ..processes.context import PContext
 from ..workers.environment import UNINTERRUPTIBLE_STATE_TIMEOUT
 
 log = logging.getLogger(__name__)
@@ -25,7 +28,7 @@ Waits = Mapping[int, int]
 """Threads in an uninterruptible wait, with their counts of context switches."""
 
 
-class KernelWaits:
+class KernelWaits(Companion):
     """Remembers how long each thread has been seen in the same wait.
 
     Args:
@@ -37,11 +40,28 @@ class KernelWaits:
         self._patience_s = patience_s
         self._read_waits = read_waits or read_waits_of
         self._since: dict[tuple[int, int], float] = {}
+        self._workers: PContext | None = None
 
-    @property
-    def look_interval_s(self) -> float:
-        """Seconds between two calls of ``look``: a wait is found half a patience late at most."""
-        return min(_MOST_S_BETWEEN_LOOKS, self._patience_s / 2)
+    def begin_attempt(self, workers: PContext) -> None:
+        """Look at these workers from now on."""
+        self._workers = workers
+
+    def end_attempt(self) -> None:
+        """Look at no worker until the next attempt."""
+        self._workers = None
+
+    def wakes(self) -> Wakes:
+        """Return when to look next: a wait is found half a patience late at most."""
+        if self._workers is None:
+            return Wakes()
+        return Wakes(within_s=min(_MOST_S_BETWEEN_LOOKS, self._patience_s / 2))
+
+    def tick(self) -> Trouble | None:
+        """Look at the workers; one that waits for too long holds a device that others need."""
+        if self._workers is None:
+            return None
+        held = self.look(self._workers.running_pids(), time.monotonic())
+        return Trouble("the kernel holds a worker", held, is_node_unfit=True) if held else None
 
     def look(self, pids: Mapping[int, int], now: float) -> dict[int, ProcessFailure]:
         """Read the waits of all workers; return a failure for each that has waited for too long.

@@ -10,9 +10,11 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
+from ...rendezvous.threads import NoThreadError
 from ..failures.error_record import error_record
 from ..failures.error_writer import write_error_file
 from ..output.directories import make_temporary_dir
+from ..processes.companion import Companion
 from ..processes.context import PContext
 from ..system.pidfd import send_signal
 from ..system.stacks import abort_with_stack, describe_state, shows_stack_at_abort, take_stack
@@ -28,13 +30,14 @@ log = logging.getLogger(__name__)
 _FAULT_HANDLER = "PYTHONFAULTHANDLER"
 
 
-class Watchdog(FileTimerServer):
+class Watchdog(FileTimerServer, Companion):
     """Ends workers of the running attempt whose timers have expired.
 
     Args:
         file_path: The pipe.
         run_id: The job's name.
         own_dir: A directory that was made for the pipe and is removed with it; or "".
+        show_stacks: The value of ``PYTHONFAULTHANDLER`` for the workers.
         log_event: Called with the name of an event and the request that caused it.
     """
 
@@ -43,35 +46,33 @@ class Watchdog(FileTimerServer):
         file_path: str,
         run_id: str,
         own_dir: str = "",
+        show_stacks: str = "1",
         log_event: Callable[[str, FileTimerRequest | None], None] | None = None,
     ) -> None:
         super().__init__(file_path, run_id, log_event=log_event)
         self.own_dir = own_dir
+        self._show_stacks = show_stacks
         self._workers: PContext | None = None
 
-    def environment(self, inherited: Mapping[str, str]) -> dict[str, str]:
-        """Return the variables for the workers' environment.
-
-        Args:
-            inherited: The agent's own environment; the user's values there are kept.
-        """
+    def environment(self) -> dict[str, str]:
+        """Return the variables for the workers' environment."""
         # The fault handler is for torch's client, which offers no stack: see `stacks`.
-        return {TIMER_FILE: self.file_path, _FAULT_HANDLER: inherited.get(_FAULT_HANDLER, "1")}
+        return {TIMER_FILE: self.file_path, _FAULT_HANDLER: self._show_stacks}
 
-    def watch(self, workers: PContext | None) -> None:
-        """Set the workers whose timers count from now on.
-
-        Args:
-            workers: The workers of the attempt that has started; None: no timer expires until the
-                next attempt.
-        """
-        if workers is None:
-            self._restore_pipe()
+    def begin_attempt(self, workers: PContext) -> None:
+        """Let the timers of these workers count from now on."""
         self._workers = workers
         self._wake.notify()
 
-    def stop(self) -> None:
-        super().stop()
+    def end_attempt(self) -> None:
+        """Let no timer expire until the next attempt."""
+        self._restore_pipe()
+        self._workers = None
+        self._wake.notify()
+
+    def end(self) -> None:
+        """Stop the server, and remove the directory that was made for it."""
+        self.stop()
         if self.own_dir:
             with contextlib.suppress(OSError):
                 os.rmdir(self.own_dir)
@@ -127,9 +128,10 @@ def begin_watchdog(
     """
     watchdog = None
     named = environ.get(TIMER_FILE)
+    show_stacks = environ.get(_FAULT_HANDLER, "1")  # the user's value is kept
     if named:
         try:
-            watchdog = Watchdog(os.path.abspath(named), run_id, log_event=log_event)
+            watchdog = Watchdog(os.path.abspath(named), run_id, "", show_stacks, log_event)
         except OSError as error:
             log.warning(
                 "timers: %s=%s can't be used: %s; workers find another one there",
@@ -140,12 +142,18 @@ def begin_watchdog(
     try:
         if watchdog is None:
             own_dir = make_temporary_dir()
-            watchdog = Watchdog(os.path.join(own_dir, "timers"), run_id, own_dir, log_event)
+            pipe = os.path.join(own_dir, "timers")
+            watchdog = Watchdog(pipe, run_id, own_dir, show_stacks, log_event)
     except OSError as error:
         reason = error.strerror or error
         log.warning("workers can set no timers: no pipe in %s: %s", error.filename, reason)
         return None
-    watchdog.start()
+    try:
+        watchdog.start()
+    except NoThreadError as error:
+        watchdog.stop()
+        log.warning("workers can set no timers: %s", error.strerror)
+        return None
     return watchdog
 
 

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from ..hardware.numa import NumaOptions
 
 
+_LOCAL_RANK_MACRO = "${local_rank}"
+
+
 class WorkerSpec(PlainValue):
     """The plan of a worker group: what is run, how often, and with which others.
 
@@ -90,6 +93,13 @@ class WorkerSpec(PlainValue):
         self.duplicate_stdout_filters = duplicate_stdout_filters
         self.duplicate_stderr_filters = duplicate_stderr_filters
         self.virtual_local_rank = virtual_local_rank
+
+    def args_of(self, local_rank: int) -> tuple[Any, ...]:
+        """Return the arguments of one worker: ``${local_rank}`` is filled in."""
+        return tuple(
+            arg.replace(_LOCAL_RANK_MACRO, str(local_rank)) if isinstance(arg, str) else arg
+            for arg in self.args
+        )
 
     def get_entrypoint_name(self) -> str:
         """Return the function's qualified name, or the command's file name."""

@@ -20,11 +20,13 @@ from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from ...rendezvous.api.handler import RendezvousInfo, RoundHandler
+from ..processes.companion import Companion, Trouble, Wakes
+from ..processes.context import PContext
+from ..processes.guardian import Guardian
 from ..system.pidfd import wait_readable
 
 if TYPE_CHECKING:
     from ..preload.preload import Preloading
-    from ..processes.guardian import Guardian
     from .host_process import StoreProcess, Way
 
 log = logging.getLogger(__name__)
@@ -62,125 +64,124 @@ class Means(NamedTuple):
         return preloading is not None and preloading.is_usable and preloading.has_torch
 
 
-class StoreHost:
-    """What an agent does about the workers' store, attempt after attempt.
+class StoreHost(Companion):
+    """Serves the workers' store, attempt after attempt, where it is this node's to serve.
 
     Args:
         environ: The agent's environment. torch's variable that keeps workers from sharing a store
             with agents is honoured: then rank 0 serves it.
         fixed_port: The port at which the workers are told to meet; None: the rendezvous' own.
+        rounds: The rendezvous.
+        guardian: The agent's guardian.
+        preloading: What workers are forked from, if they are.
     """
 
-    def __init__(self, environ: Mapping[str, str], fixed_port: int | None) -> None:
+    def __init__(
+        self,
+        environ: Mapping[str, str],
+        fixed_port: int | None,
+        rounds: RoundHandler,
+        guardian: Guardian,
+        preloading: Preloading | None,
+    ) -> None:
         self._environ = environ
         self._fixed_port = fixed_port
+        self._rounds = rounds
+        self._guardian = guardian
+        self._preloading = preloading
         self._attempt: _Attempt | None = None
+        self._is_attempt_over = False
+        self._is_last = False
         self._reserve: StoreProcess | None = None
         self._reserve_at: float | None = None
-        self._is_first_attempt = True
+        self._has_forked = False
         self._ended: list[StoreProcess] = []
 
     @property
-    def is_serving(self) -> bool:
+    def is_needed_by_others(self) -> bool:
         """Whether workers may meet in a store that is lost when this agent leaves."""
         return self._attempt is not None and self._attempt.process is not None
 
-    def prepare_round(self) -> None:
-        """End the last store where the next one listens at the same port.
-
-        Elsewhere it stays until all nodes meet again: other nodes' workers may still be stopping.
-        """
-        if self._fixed_port is not None:
-            self._end_attempt()
-            self._await_ends()
-
-    def begin(
-        self,
-        rounds: RoundHandler,
-        info: RendezvousInfo,
-        guardian: Guardian | None,
-        preloading: Preloading | None,
-    ) -> None:
+    def prepare(self, info: RendezvousInfo | None, *, is_last: bool) -> None:
         """Listen where the workers of a new attempt meet, if that is on this node.
 
         Args:
-            rounds: The rendezvous.
-            info: What it has said of the attempt's round.
-            guardian: The agent's guardian; None: nothing is served, as nobody would end it.
-            preloading: What workers are forked from.
+            info: What the rendezvous has said of the attempt's round; None: nothing.
+            is_last: Whether no restart is left.
 
         Raises:
             RendezvousError: The port is in use.
         """
         self._end_attempt()
-        meeting = info.bootstrap_store_info
+        self._is_attempt_over, self._is_last = False, is_last
+        meeting = None if info is None else info.bootstrap_store_info
         is_elsewhere = meeting is None or self._fixed_port not in (None, meeting.master_port)
-        if guardian is None or is_elsewhere or self._environ.get(DISABLE_VARIABLE) == "1":
+        if is_elsewhere or self._environ.get(DISABLE_VARIABLE) == "1":
             return
         torch_folder = _find_torch()
-        listener = None if torch_folder is None else rounds.workers_listener()
+        listener = None if torch_folder is None else self._rounds.workers_listener()
         if torch_folder is not None and listener is not None:
-            means = Means(torch_folder, self._environ, guardian, preloading)
+            means = Means(torch_folder, self._environ, self._guardian, self._preloading)
             reserve, self._reserve = self._reserve, None
             self._attempt = _Attempt(listener, means, reserve)
+            self._fork_early(self._attempt)
 
-    def fork_early(self, *, is_last: bool) -> None:
-        """Fork, before the first workers of all, the processes of this attempt and the next.
-
-        A fork takes 15 ms, for which workers of a restart would wait. Later it is done meanwhile.
-
-        Args:
-            is_last: Whether no restart is left.
-        """
+    def begin_attempt(self, workers: PContext) -> None:
+        """Take note of the attempt's workers, which have just been started."""
         attempt = self._attempt
-        if attempt is None or not attempt.means.can_fork or not self._is_first_attempt:
-            return
-        if attempt.process is None:
-            attempt.start()
-        if not is_last:
-            self._reserve = _fork(attempt.means)
-
-    def watch_workers(self, pids: Collection[int], *, are_last: bool) -> None:
-        """Take note of the attempt's workers, which have just been started.
-
-        Args:
-            pids: Their process ids.
-            are_last: Whether no restart is left.
-        """
-        attempt = self._attempt
-        self._is_first_attempt = False
+        self._has_forked = True
         if attempt is None:
             return
-        attempt.watch_workers(pids)
-        if attempt.means.can_fork and not are_last and self._reserve is None:
+        attempt.watch_workers(workers.pids().values())
+        if attempt.means.can_fork and not self._is_last and self._reserve is None:
             self._reserve_at = time.monotonic() + _RESERVE_S
 
-    def filenos(self) -> list[int]:
-        """Return what becomes readable when ``look`` has something to do."""
-        return [] if self._attempt is None else self._attempt.filenos()
-
-    def patience_s(self, timeout_s: float | None) -> float | None:
-        """Return after how many seconds to look, no later than after a given time-out."""
-        if self._attempt is None:
-            return timeout_s
-        moments = [at for at in (self._attempt.next_look_at, self._reserve_at) if at is not None]
-        if not moments:
-            return timeout_s
-        own_s = max(0.0, min(moments) - time.monotonic())
-        return own_s if timeout_s is None else min(own_s, timeout_s)
-
-    def look(self) -> str:
-        """Start what serves the store if it is time; return, once, why it is lost, or ``""``."""
+    def wakes(self) -> Wakes:
+        """Return what becomes readable, and when to look, when there is something to do."""
         attempt = self._attempt
-        if attempt is None:
-            return ""
+        if attempt is None or self._is_attempt_over:
+            return Wakes()
+        moments = [at for at in (attempt.next_look_at, self._reserve_at) if at is not None]
+        within_s = max(0.0, min(moments) - time.monotonic()) if moments else None
+        return Wakes(attempt.filenos(), within_s)
+
+    def tick(self) -> Trouble | None:
+        """Start what serves the store if it is time; return, once, why it is lost."""
+        attempt = self._attempt
+        if attempt is None or self._is_attempt_over:
+            return None
+        self._fork_early(attempt)
         if self._reserve_at is not None and time.monotonic() >= self._reserve_at:
             self._reserve_at = None
             self._reserve = _fork(attempt.means)
         loss = attempt.look()
-        if loss:
+        if not loss:
+            return None
+        self._end_attempt()
+        return Trouble(loss)
+
+    def end_attempt(self) -> None:
+        """End the store where the next one listens at the same port.
+
+        Elsewhere it stays until all nodes meet again: other nodes' workers may still be stopping.
+        """
+        self._is_attempt_over = True
+        if self._fixed_port is not None:
             self._end_attempt()
-        return loss
+            self._await_ends()
+
+    def _fork_early(self, attempt: _Attempt) -> None:
+        """Fork, before the first workers of all, the processes of this attempt and the next.
+
+        A fork takes 15 ms, for which workers of a restart would wait. Later it is done meanwhile.
+        """
+        if self._has_forked or not attempt.means.can_fork:
+            return
+        self._has_forked = True
+        if attempt.process is None:
+            attempt.start()
+        if not self._is_last:
+            self._reserve = _fork(attempt.means)
 
     def end(self) -> None:
         """Serve no more, and leave no process behind."""

@@ -43,7 +43,7 @@ def test_an_agent_s_signals_may_stand_in_the_environment(agent, environ, options
     made = agent(environ, **options)
 
     before = {number: signal.getsignal(number) for number in signal.Signals}
-    with made._inbox:
+    with made.signals:
         handled = {each for each in signal.Signals if signal.getsignal(each) != before[each]}
 
     assert expected == handled - {signal.SIGCHLD}  # which only wakes it, to reap

@@ -55,7 +55,7 @@ def test_a_question_wakes_the_loop_and_waits_for_its_echo(loop, path):
 
     assert agent.ask(path, asked_at) is None
     assert agent.woken == 1
-    agent.health.echo()
+    agent.health.tick()
 
     assert agent.ask(path, asked_at).status == 200
 
@@ -74,7 +74,7 @@ def test_an_old_echo_is_no_answer(loop):
     """The loop may have hung since: it is asked anew."""
     agent = loop()
     agent.ask("/healthz")
-    agent.health.echo()
+    agent.health.tick()
 
     assert agent.ask("/healthz") is None
     assert agent.woken == 2
@@ -107,7 +107,7 @@ def test_an_agent_without_running_workers_is_not_ready(loop):
     agent = loop(STOPPED)
     asked_at = time.monotonic()
     agent.ask("/readyz", asked_at)
-    agent.health.echo()
+    agent.health.tick()
 
     answer = agent.ask("/readyz", asked_at)
 

@@ -1,12 +1,10 @@
 """Workers that the kernel does not let go."""
 
+import types
+
 import pytest
-from elrun.agent.elastic.local import LocalElasticAgent
+from elrun.agent.elastic import companions
 from elrun.agent.monitoring.kernel_waits import KernelWaits, read_waits_of, watch_kernel_waits
-from elrun.agent.output.specs import DefaultLogsSpecs
-from elrun.agent.workers.worker import WorkerSpec
-from elrun.rendezvous.api.parameters import RendezvousParameters
-from elrun.rendezvous.backends.solo import create_standalone
 
 VARIABLE = "TORCHELASTIC_UNINTERRUPTIBLE_STATE_TIMEOUT"
 PIDS = {0: 100, 1: 101}
@@ -81,8 +79,24 @@ def test_what_is_no_number_is_told(caplog):
 
 @pytest.mark.parametrize(("patience_s", "interval_s"), [("0.5", 0.25), ("600", 1.0)])
 def test_looks_are_as_often_as_the_patience_needs(patience_s, interval_s):
-    """Once a second is enough for a long one."""
-    assert interval_s == watch_kernel_waits({VARIABLE: patience_s}).look_interval_s
+    """Once a second is enough for a long one; without workers there is nothing to look at."""
+    watch = watch_kernel_waits({VARIABLE: patience_s})
+    before = watch.wakes().within_s
+    watch.begin_attempt(types.SimpleNamespace(running_pids=dict))
+    during = watch.wakes().within_s
+    watch.end_attempt()
+
+    assert (None, interval_s, None) == (before, during, watch.wakes().within_s)
+    assert watch.tick() is None
+
+
+def test_a_worker_that_is_held_makes_the_node_unfit():
+    """What is stuck holds a device that new workers would need."""
+    watch = KernelWaits(0.0, lambda pid: {pid: 7})
+    watch.begin_attempt(types.SimpleNamespace(running_pids=lambda: {0: 4711}))
+    trouble = watch.tick()
+
+    assert (True, [0]) == (trouble.is_node_unfit, list(trouble.failures))
 
 
 def test_a_process_that_is_gone_waits_for_nothing():
@@ -96,12 +110,9 @@ def test_a_process_that_is_gone_waits_for_nothing():
 )
 def test_what_the_agent_is_given_counts_more_than_the_environment(given, said, interval_s):
     """As in torch; 0 asks for nothing."""
-    handler = create_standalone(RendezvousParameters("standalone", "", "run", 1, 1))
-    agent = LocalElasticAgent(
-        WorkerSpec("trainer", 1, handler, entrypoint="true"),
-        DefaultLogsSpecs(),
-        uninterruptible_state_timeout=given,
-        environ={VARIABLE: said},
-    )
+    facts = types.SimpleNamespace(environ={VARIABLE: said}, kernel_wait_s=given)
+    watch = companions._kernel_waits(facts, companions.Companions())
+    if watch is not None:
+        watch.begin_attempt(types.SimpleNamespace(running_pids=dict))
 
-    assert interval_s == agent._watch_interval
+    assert interval_s == (watch and watch.wakes().within_s)

@@ -9,6 +9,7 @@ import sys
 import types
 
 import pytest
+from elrun.agent.processes.companion import Wakes
 from elrun.agent.processes.guardian import Guardian
 from elrun.agent.workers_store import host as store_host
 from elrun.agent.workers_store import host_process
@@ -57,8 +58,8 @@ def _begun(rounds, guardian):
     hosts = []
 
     def begin(environ=None, port=None):
-        hosts.append(StoreHost(environ or {}, port))
-        hosts[-1].begin(rounds, rounds.info, guardian, None)
+        hosts.append(StoreHost(environ or {}, port, rounds, guardian, None))
+        hosts[-1].prepare(rounds.info, is_last=True)
         return hosts[-1]
 
     yield begin
@@ -69,15 +70,15 @@ def _begun(rounds, guardian):
 def look_until(host, condition):
     """Look whenever something happens; return what was said at last."""
     while True:
-        loss = host.look()
-        if condition(host) or loss:
-            return loss
-        assert select.select(host.filenos(), [], [], PATIENCE_S)[0], "nothing happens"
+        trouble = host.tick()
+        if condition(host) or trouble:
+            return trouble.reason if trouble else ""
+        assert select.select(host.wakes().fds, [], [], PATIENCE_S)[0], "nothing happens"
 
 
 def is_handed_over(host):
     """Whether the process that serves has the only copy of the listener."""
-    return host.is_serving and host._attempt._listener is None
+    return host.is_needed_by_others and host._attempt._listener is None
 
 
 def test_connections_are_taken_from_the_beginning_to_the_end(rounds, begun):
@@ -101,7 +102,7 @@ def test_rank_0_is_left_to_serve_the_store(rounds, begun, environ, port):
     """The handler is not asked, so that workers are not told that an agent serves it."""
     host = begun(environ, port)
 
-    assert (0, [], None) == (rounds.asked, host.filenos(), host.patience_s(None))
+    assert (0, Wakes()) == (rounds.asked, host.wakes())
 
 
 def test_without_torch_nobody_is_promised_a_store(rounds, begun, monkeypatch):
@@ -145,13 +146,13 @@ def _mapper(tmp_path):
 def test_workers_without_torch_are_given_no_process(begun, mapper):
     """They are looked at a few times, ever more rarely, and then never again."""
     host = begun()
-    host.watch_workers([mapper.pid], are_last=True)
-    moments = [host.patience_s(None), host.patience_s(0.01)]
+    host.begin_attempt(types.SimpleNamespace(pids=lambda: {0: mapper.pid}))
+    first_s = host.wakes().within_s
     host._attempt._looks = [0.0]
-    host.look()
+    host.tick()
 
-    assert 0.1 < moments[0] <= 0.2
-    assert (0.01, None, False) == (moments[1], host.patience_s(None), host.is_serving)
+    assert 0.1 < first_s <= 0.2
+    assert (None, False) == (host.wakes().within_s, host.is_needed_by_others)
 
 
 def test_a_process_with_torch_is_recognised(mapper):
@@ -219,9 +220,8 @@ def test_a_process_that_can_t_be_forked_is_executed(rounds, guardian):
         raise ConnectionResetError(errno.ECONNRESET, "closed")
 
     preloading = types.SimpleNamespace(is_usable=True, has_torch=True, fork_store_host=refuse)
-    host = StoreHost({}, None)
-    host.begin(rounds, rounds.info, guardian, preloading)
-    host.fork_early(is_last=False)
+    host = StoreHost({}, None, rounds, guardian, preloading)
+    host.prepare(rounds.info, is_last=False)
     loss = look_until(host, is_handed_over)
     host.end()
 

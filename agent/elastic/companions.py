@@ -1,0 +1,206 @@
+"""The list of an agent's companions, and all of them as one."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ...rendezvous.api.handler import RendezvousInfo, RoundHandler
+from ...rendezvous.api.parameters import truth_of
+from ..processes.companion import Companion, Trouble, Wakes
+from ..processes.context import PContext
+from ..processes.executor import StartWait
+from ..processes.guardian import Guardian
+from ..workers.environment import (
+    ENABLE_FILE_TIMER,
+    HEALTH_CHECK_PORT,
+    UNINTERRUPTIBLE_STATE_TIMEOUT,
+)
+from ..workers.worker import WorkerSpec
+from ..workers_store.host import StoreHost
+
+if TYPE_CHECKING:
+    from ..preload.companion import PreloadServer
+    from ..timers.file_client import FileTimerRequest
+
+
+class AgentFacts(NamedTuple):
+    """What an agent lets its companions know of it.
+
+    Args:
+        spec: What it runs.
+        environ: Its environment.
+        rounds: Its rendezvous.
+        guardian: Its guardian.
+        wake: Wakes its loop, from any thread.
+        start_wait: How it waits until a program is loaded.
+        start_method: How functions get into new processes.
+        shutdown_timeout_s: How long its workers have between a signal and SIGKILL.
+        preloads: Modules that workers are forked with.
+        kernel_wait_s: For how long the kernel may hold a worker; None: what ``environ`` says.
+        describe: Returns its state, for people; from any thread.
+        record_timer_event: Records what happened to a timer; from any thread.
+    """
+
+    spec: WorkerSpec
+    environ: Mapping[str, str]
+    rounds: RoundHandler
+    guardian: Guardian
+    wake: Callable[[], None]
+    start_wait: StartWait
+    start_method: str
+    shutdown_timeout_s: float
+    preloads: Sequence[str]
+    kernel_wait_s: float | None
+    describe: Callable[[], dict[str, Any]]
+    record_timer_event: Callable[[str, FileTimerRequest | None], None]
+
+
+class Companions:
+    """The companions of one agent, met as one."""
+
+    def __init__(self) -> None:
+        self._all: list[Companion] = []
+        self.preload_server: PreloadServer | None = None
+        """What workers are forked from, if the user wants that."""
+        self._trouble: Trouble | None = None
+
+    @property
+    def is_needed_by_others(self) -> bool:
+        """Whether other nodes lose something that they need when this agent ends."""
+        return any(each.is_needed_by_others for each in self._all)
+
+    def begin(self, kinds: Sequence[Kind], facts: AgentFacts) -> None:
+        """Begin those that the job asks for, in their order.
+
+        Args:
+            kinds: Each returns a companion that has begun, or None.
+            facts: What they may know of the agent.
+        """
+        for kind in kinds:
+            companion = kind(facts, self)
+            if companion is not None:
+                self._all.append(companion)
+
+    def environment(self) -> dict[str, str]:
+        """Return what the companions that have begun add to every worker's environment."""
+        found: dict[str, str] = {}
+        for each in self._all:
+            found |= each.environment()
+        return found
+
+    def prepare(self, info: RendezvousInfo | None, *, is_last: bool) -> None:
+        """Get all ready for an attempt; see ``Companion.prepare``."""
+        for each in self._all:
+            each.prepare(info, is_last=is_last)
+
+    def begin_attempt(self, workers: PContext) -> None:
+        """Show all of them the workers that have just been started."""
+        for each in self._all:
+            each.begin_attempt(workers)
+
+    def wakes(self) -> Wakes:
+        """Return what makes the next tick due."""
+        wakes = [each.wakes() for each in self._all]
+        times_s = [each.within_s for each in wakes if each.within_s is not None]
+        return Wakes([fd for each in wakes for fd in each.fds], min(times_s, default=None))
+
+    def tick(self) -> None:
+        """Let all of them do what is due; the first trouble is kept until it is taken."""
+        for each in self._all:
+            trouble = each.tick()
+            self._trouble = self._trouble or trouble
+
+    def take_failures(self) -> Trouble | None:
+        """Return, once, the trouble that workers have which have not ended, if there is any."""
+        if self._trouble is None or not self._trouble.failures:
+            return None
+        trouble, self._trouble = self._trouble, None
+        return trouble
+
+    def take_loss(self) -> str:
+        """Return, once, what the workers have lost that they need, or ``""``."""
+        if self._trouble is None or self._trouble.failures:
+            return ""
+        trouble, self._trouble = self._trouble, None
+        return trouble.reason
+
+    def end_attempt(self) -> None:
+        """Let all of them know that the attempt is over; its troubles are, too."""
+        for each in self._all:
+            each.end_attempt()
+        self._trouble = None
+
+    def end(self) -> None:
+        """End all, the last one first."""
+        begun, self._all, self.preload_server = self._all, [], None
+        with contextlib.ExitStack() as ends:
+            for each in begun:
+                ends.callback(each.end)
+
+
+Kind = Callable[[AgentFacts, Companions], Companion | None]
+"""Begins a companion if the job asks for it; it may use those that have begun before."""
+
+
+def _health(facts: AgentFacts, _: Companions) -> Companion | None:
+    address = facts.environ.get(HEALTH_CHECK_PORT)
+    if not address:
+        return None
+    from ..monitoring.health import start_health  # noqa: PLC0415  few jobs
+
+    return start_health(address, facts.shutdown_timeout_s, facts.wake, facts.describe)
+
+
+def _watchdog(facts: AgentFacts, _: Companions) -> Companion | None:
+    if not truth_of(facts.environ.get(ENABLE_FILE_TIMER, "")):
+        return None
+    from ..monitoring.watchdog import begin_watchdog  # noqa: PLC0415  few jobs
+
+    watchdog = begin_watchdog(facts.environ, facts.rounds.get_run_id(), facts.record_timer_event)
+    if watchdog is not None:
+        facts.guardian.watch_folder(watchdog.own_dir)
+    return watchdog
+
+
+def _kernel_waits(facts: AgentFacts, _: Companions) -> Companion | None:
+    asked = facts.kernel_wait_s
+    patience = facts.environ.get(UNINTERRUPTIBLE_STATE_TIMEOUT) if asked is None else str(asked)
+    if not patience:
+        return None
+    from ..monitoring.kernel_waits import watch_kernel_waits  # noqa: PLC0415  few jobs
+
+    return watch_kernel_waits({UNINTERRUPTIBLE_STATE_TIMEOUT: patience})
+
+
+def _preload_server(facts: AgentFacts, companions: Companions) -> Companion | None:
+    if not facts.preloads:
+        return None
+    from ..preload.companion import begin_preload_server  # noqa: PLC0415  few jobs
+
+    companions.preload_server = begin_preload_server(
+        facts.preloads,
+        facts.spec,
+        facts.start_method,
+        facts.environ,
+        companions.environment(),
+        facts.guardian,
+        facts.start_wait,
+    )
+    return companions.preload_server
+
+
+def _store_host(facts: AgentFacts, companions: Companions) -> Companion:
+    server = companions.preload_server
+    return StoreHost(
+        facts.environ,
+        facts.spec.master_port,
+        facts.rounds,
+        facts.guardian,
+        None if server is None else server.preloading,
+    )
+
+
+COMPANIONS: tuple[Kind, ...] = (_health, _watchdog, _kernel_waits, _preload_server, _store_host)
+"""All there are, in the order in which they begin."""

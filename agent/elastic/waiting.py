@@ -1,0 +1,131 @@
+"""How the agent's loop waits: for workers, signals, the rendezvous, and what companions wait for.
+
+All waits of an agent are one ``poll`` here. A call that may block runs in a thread meanwhile, so
+that a signal can end each wait at once.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+from ...rendezvous.api.handler import RendezvousInfo, RoundHandler
+from ...rendezvous.errors import RendezvousConnectionError
+from ...rendezvous.threads import Call
+from ..processes.executor import StartWait
+from ..system.pidfd import wait_briefly
+from ..system.signals import SignalInbox
+from ..system.wakeup import Wakeup
+from .companions import Companions
+
+if TYPE_CHECKING:
+    from ..system.signals import Handler
+
+_T = TypeVar("_T")
+
+_THREAD = "elrun-rendezvous"
+
+
+class LoopWait:
+    """Waits for whatever may change, lets the companions do what is due, and raises for a signal.
+
+    Args:
+        signals: Names of the signals that end the job.
+        rounds: The rendezvous.
+        handler_afterwards: What handles these signals once the agent no longer does.
+    """
+
+    def __init__(
+        self, signals: str, rounds: RoundHandler, handler_afterwards: Handler | None
+    ) -> None:
+        self.wakeup = Wakeup()
+        self.inbox = SignalInbox(signals, self.wakeup, handler_afterwards=handler_afterwards)
+        self.companions = Companions()
+        self._rounds = rounds
+        rounds.subscribe(self.wakeup.notify)
+
+    @property
+    def start_wait(self) -> StartWait:
+        """How it waits for programs that are being loaded: a signal only makes them unwanted."""
+        return StartWait(self._is_start_unwanted, self._wait_and_tick)
+
+    def wait(self, fds: Sequence[int], timeout_s: float | None) -> None:
+        """Wait until something may have changed.
+
+        Args:
+            fds: Descriptors of the caller's; one below 0 belongs to a worker that is reaped.
+            timeout_s: The longest wait; None: there is no limit.
+
+        Raises:
+            SignalException: A signal has come that ends the job.
+        """
+        self._wait_and_tick(fds, timeout_s)
+        self.inbox.raise_if_any()
+
+    def ask(self, question: Callable[[], _T], timeout_s: float | None = None) -> _T:
+        """Return the answer to a question to the rendezvous, whose store may have frozen.
+
+        Args:
+            question: Asks.
+            timeout_s: How long the answer may take; by default as long as the rendezvous allows
+                (``--rdzv-conf store_patience``).
+
+        Raises:
+            RendezvousConnectionError: It takes longer.
+            SignalException: A signal has come that ends the job.
+        """
+        if self._rounds.answers_at_once:
+            return question()
+        deadline = math.inf if timeout_s is None else time.monotonic() + timeout_s
+        call = Call(question, _THREAD, self.wakeup.notify, or_here=True)
+        while not call.is_done:
+            left_s = deadline - time.monotonic()
+            if left_s <= 0:
+                raise RendezvousConnectionError(
+                    f"the rendezvous store has not answered for {timeout_s:g} s"
+                )
+            self.wait((), None if math.isinf(left_s) else left_s)
+        return call.result()
+
+    def meet(self) -> RendezvousInfo:
+        """Take part in the next round, and say now and then how the wait for it stands.
+
+        Raises:
+            RendezvousError: There is no round.
+            SignalException: A signal has come that ends the job.
+        """
+        if self._rounds.answers_at_once:
+            self.inbox.raise_if_any()
+            return self._rounds.next_rendezvous()
+        from .wait_notices import LongWait  # noqa: PLC0415  not the plain job of one node
+
+        call = Call(self._rounds.next_rendezvous, _THREAD, self.wakeup.notify, or_here=False)
+        notices = LongWait(
+            self._rounds.get_run_id(), self._rounds.describe_wait, self.wakeup.notify
+        )
+        while not call.is_done:
+            self.wait((), notices.turn())
+        return call.result()
+
+    def await_verdict(self, timeout_s: float) -> None:
+        """Wait until the round has ended, for a bounded time."""
+        deadline = time.monotonic() + timeout_s
+        while (left_s := deadline - time.monotonic()) > 0 and self._rounds.verdict() is None:
+            self.wait((), left_s)
+
+    def _wait_and_tick(self, fds: Sequence[int], timeout_s: float | None) -> None:
+        due = self.companions.wakes()
+        times_s = [each for each in (timeout_s, due.within_s) if each is not None]
+        mine = [self.wakeup.fileno(), *(fd for fd in (*fds, *due.fds) if fd >= 0)]
+        wait_briefly(mine, min(times_s, default=None))
+        self.wakeup.clear()
+        self.companions.tick()
+
+    def _is_start_unwanted(self) -> bool:
+        """Return whether workers that are being started would be stopped again at once."""
+        try:
+            return self.inbox.has_any() or self._rounds.verdict() is not None
+        except RendezvousConnectionError:  # the loop asks again, and stops them
+            return True
