@@ -8,6 +8,13 @@ import threading
 import pytest
 
 
+def pytest_addoption(parser):
+    """Let a person accept what scenarios print now."""
+    parser.addoption(
+        "--rewrite", action="store_true", help="write what scenarios print into their files"
+    )
+
+
 def pytest_collection_modifyitems(items):
     """Keep tests that share something costly in one process of xdist's, under loadgroup."""
     for item in items:

@@ -339,12 +339,10 @@ class Seat:
 def limits_error(run: RunKeys, limits: Limits, mine: Limits) -> RendezvousStateError:
     """Return the error of a node that has other limits than the run."""
     if limits.max_restarts != mine.max_restarts:
-        return RendezvousStateError(
-            f"run {run.run_id!r} may restart {limits.max_restarts} times, and this node was told "
-            f"{mine.max_restarts}: give the same --max-restarts on every node, or another "
-            "--rdzv-id to another job"
-        )
+        option, theirs, ours = "--max-restarts", f"{limits.max_restarts}", f"{mine.max_restarts}"
+    else:
+        option, theirs, ours = "--nnodes", f"{limits}", f"{mine}"
     return RendezvousStateError(
-        f"run {run.run_id!r} has {limits} nodes, and this node was told {mine}: "
-        "give the same --nnodes on every node, or another --rdzv-id to another job"
+        f"run {run.run_id!r} has {option} {theirs}, and this node has {option} {ours}: give the "
+        f"same on every node, or another --rdzv-id to another job"
     )

@@ -22,6 +22,8 @@ class Limits:
     max_restarts: int = 0
 
     def __str__(self) -> str:
+        if self.min_nodes == self.max_nodes:
+            return f"{self.min_nodes}"
         return f"{self.min_nodes}:{self.max_nodes}"
 
 

@@ -51,8 +51,7 @@ def progress(count: int, seated: Mapping[int, Node], mine: Limits) -> str:
         seated: The records of the nodes to be named, by seat.
         mine: The limits of the node that waits.
     """
-    wanted = f"{mine.min_nodes}" if mine.min_nodes == mine.max_nodes else f"{mine}"
-    sentence = f"{count} of {wanted} nodes {'is' if count == 1 else 'are'} here"
+    sentence = f"{count} of {mine} nodes {'is' if count == 1 else 'are'} here"
     if seated:
         sentence += f" ({name_hosts(seated.values())})"
     ranks = missing_ranks(seated, mine)
@@ -75,13 +74,13 @@ def contradictions(seated: Mapping[int, Node], mine: Limits) -> str:
     """
     others = {node.limits: node for node in seated.values() if node.limits != mine}
     return "".join(
-        f"; {name_hosts([node])} was refused, as it was told {_difference(limits, mine)}: give "
-        "the same on every node"
+        f"; {name_hosts([node])} was refused: it has {_difference(limits, mine)}; give the same "
+        "on every node"
         for limits, node in list(others.items())[:_MOST_CONTRADICTIONS]
     )
 
 
 def _difference(limits: Limits, mine: Limits) -> str:
     if limits.max_restarts != mine.max_restarts:
-        return f"--max-restarts {limits.max_restarts} and this node {mine.max_restarts}"
-    return f"--nnodes {limits} and this node {mine}"
+        return f"--max-restarts {limits.max_restarts}, and this node {mine.max_restarts}"
+    return f"--nnodes {limits}, and this node {mine}"

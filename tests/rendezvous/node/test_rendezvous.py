@@ -428,7 +428,9 @@ def test_a_node_that_was_told_other_limits_is_refused(job):
     """The sentence names both, before anybody is disturbed."""
     job.running(2, (2, 2))
 
-    with pytest.raises(RendezvousStateError, match="has 2:2 nodes, and this node was told 1:3"):
+    with pytest.raises(
+        RendezvousStateError, match="has --nnodes 2, and this node has --nnodes 1:3"
+    ):
         job.node((1, 3)).join().result(PATIENCE_S)
 
 
@@ -438,7 +440,9 @@ def test_a_node_that_was_told_another_budget_is_refused(job):
     joining = first.join()
     await_seats(first, ROUND_0, 1)
 
-    with pytest.raises(RendezvousStateError, match="may restart 3 times, and this node was told 1"):
+    with pytest.raises(
+        RendezvousStateError, match="has --max-restarts 3, and this node has --max-restarts 1:"
+    ):
         job.node((2, 2), max_restarts=1, deputy_s=0.05).join().result(PATIENCE_S)
     assert {2} == {
         place.group_world_size
@@ -452,7 +456,7 @@ def test_a_node_that_was_told_other_limits_leaves_a_forming_round(job):
     joining = first.join()
     await_seats(first, ROUND_0, 1)
 
-    with pytest.raises(RendezvousStateError, match="has 2:2 nodes, and this node was told 3:3"):
+    with pytest.raises(RendezvousStateError, match="has --nnodes 2, and this node has --nnodes 3:"):
         job.node((3, 3), deputy_s=0.05).join().result(PATIENCE_S)
     assert {2} == {
         place.group_world_size for place in placements([job.node((2, 2)).join(), joining])

@@ -113,8 +113,8 @@ def test_of_two_nodes_with_one_fixed_rank_the_first_counts_as_gone():
 @pytest.mark.parametrize(
     ("limits", "difference"),
     [
-        (Limits(3, 3, 2), "--max-restarts 2 and this node 0"),
-        (Limits(2, 4), "--nnodes 2:4 and this node 3:3"),
+        (Limits(3, 3, 2), "--max-restarts 2, and this node 0"),
+        (Limits(2, 4), "--nnodes 2:4, and this node 3"),
     ],
 )
 @pytest.mark.parametrize("has_left", [True, False])
@@ -123,7 +123,7 @@ def test_a_node_that_was_told_otherwise_is_named_to_those_who_wait_for_it(
 ):
     """It has said so on its own host, and theirs would only say that it is missing."""
     other = replace(node("b"), limits=limits, is_withdrawn=has_left)
-    sentence = f"; b was refused, as it was told {difference}: give the same on every node"
+    sentence = f"; b was refused: it has {difference}; give the same on every node"
 
     assert sentence == contradictions({0: node("a"), 1: other}, LIMITS)
     assert sentence in said([node("a"), other])

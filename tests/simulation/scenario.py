@@ -1,0 +1,375 @@
+"""Plays scenarios of rounds: real handlers of nodes, over a simulated store, in virtual time.
+
+The commands are sentences. NODES is one name or several: ``a``, ``a and b``, ``a, b and c``.
+
+    the run needs 2 to 3 nodes
+    the store has 2 endpoints
+    NODES join[s]           [with 8 workers] [with --nnodes 1:2] [with --max-restarts 3]
+                            [with --node-rank 1] [with secret s]
+    a worker of a fails
+    the workers of NODES succeed
+    a aborts the run
+    NODES leave[s]
+    NODES is|are lost
+    NODES pause[s], NODES go[es] on
+    a pauses|is lost before|after it closes the round | writes the roster | writes the places
+                                     | writes the verdict
+    3 s pass | the last call passes | the survivor's time passes | the join timeout passes
+    the patience passes
+    the store is lost
+
+After a step each node prints what is new: that it waits and for how many, its place in a round, the
+verdict, or how it ended.
+"""
+
+import re
+
+from elrun.rendezvous.api.handler import NodeProfile, Verdict, VerdictKind
+from elrun.rendezvous.api.parameters import RendezvousParameters
+from elrun.rendezvous.errors import RendezvousConnectionError, RendezvousError
+from elrun.rendezvous.node.rendezvous import RoundRendezvous
+from elrun.rendezvous.protocol.roster import natural_key
+from elrun.rendezvous.protocol.round import DOOR
+from elrun.rendezvous.protocol.timing import Timing
+from elrun.rendezvous.stores.signed import Secret
+from elrun.rendezvous.stores.store import Connection as StoreInReach
+from simulator.connection import Connection
+from simulator.server import Server
+from simulator.stand_ins import simulated_machines
+from simulator.world import Machine, World
+
+MOMENT_S = 0.1
+TIMING = Timing()
+DURATIONS = {
+    "the last call passes": TIMING.last_call_s,
+    "the survivor's time passes": TIMING.survivor_s,
+    "the join timeout passes": TIMING.join_timeout_s,
+    "the patience passes": TIMING.patience_s + 2 * TIMING.heartbeat_s,
+}
+OPTION = re.compile(r" with (?:(\d+) workers?|(--nnodes|--max-restarts|--node-rank|secret) (\S+))")
+
+
+class Quiet:
+    """Ways to the store on which nothing goes wrong, and a witness that says nothing."""
+
+    def latency_s(self):
+        return 0.001
+
+    def fate_of(self, _request):
+        return None
+
+    def saw_add(self, *_):
+        pass
+
+    def saw_write(self, *_):
+        pass
+
+
+QUIET = Quiet()
+
+
+def moment_of(name, args):
+    """Return which step of a sealer a request is, if it is one."""
+    if name == "add" and args[1] == DOOR:
+        return "closes the round"
+    if name == "create" and args[0].endswith("/roster"):
+        return "writes the roster"
+    if name == "create" and args[0].endswith("/verdict"):
+        return "writes the verdict"
+    if name == "set" and any("/place/" in key for key in args[0]):
+        return "writes the places"
+    return None
+
+
+class WatchedConnection(Connection):
+    """A connection whose node may pause or be lost before or after a request."""
+
+    patience_s = (TIMING.store_patience_s, TIMING.store_patience_s)
+
+    def _call(self, name, *args):
+        moment = moment_of(name, args)
+        self.machine.reach(f"before it {moment}")
+        answer = super()._call(name, *args)
+        self.machine.reach(f"after it {moment}")
+        return answer
+
+    def _heals_in_s(self):
+        return 0.0
+
+
+class Moves:
+    """The other endpoints of a scenario, as one node sees them."""
+
+    def __init__(self, scenario, node):
+        self._scenario = scenario
+        self._node = node
+        self.at = scenario.first_store()
+
+    def survey(self):
+        for number, server in enumerate(self._scenario.servers):
+            if server is not None and number != self.at:
+                yield number, WatchedConnection(server, self._node, QUIET)
+
+    def choose(self, place):
+        self.at = place
+
+
+class Node(Machine):
+    """One node of a scenario.
+
+    Args:
+        scenario: What it is part of.
+        name: Its host name.
+    """
+
+    def __init__(self, scenario, name):
+        super().__init__(scenario.world, name)
+        self.scenario = scenario
+        self.handler = None
+        self.connections = []
+        self.has_lost_store = False
+        self.place = None
+        self.is_joining = False
+        self._wait = self._verdict = None
+
+    def say(self, words):
+        self.scenario.printed.append(f"{self.name}: {words}")
+
+    def create(self, limits, options):
+        config = {"rank": options.get("--node-rank")}
+        if "secret" in options:
+            config["secret"] = Secret(options["secret"].encode())
+        self.handler = RoundRendezvous(
+            RendezvousParameters("scenario", "", "job", *limits, **config),
+            self._connect,
+            TIMING,
+            self.clock,
+        )
+        restarts = int(options.get("--max-restarts", 0))
+        self.handler.describe(NodeProfile(int(options.get("workers", 1)), max_restarts=restarts))
+        self.handler.subscribe(self._look_at_verdict)
+
+    def join(self):
+        self.is_joining = True
+        self._wait = None
+        self.spawn(self._join)
+
+    def reach(self, moment):
+        """Do what a scenario has planned for this moment."""
+        action = self.scenario.plans.pop((self.name, moment), None)
+        if action is not None:
+            self.world.after(0.0, self.pause if action == "pauses" else self.crash)
+            self.world.running.sleep(0.0001)
+
+    def ask_how_the_wait_stands(self):
+        if self.is_joining and not self.is_dead and not self.is_paused:
+            self.spawn(self._describe_wait)
+
+    def call(self, function, *args):
+        """Call a method of the handler, in a thread of this node's."""
+
+        def run():
+            try:
+                function(*args)
+            except RendezvousError as error:
+                self.say(f"fails: {error}")
+
+        self.spawn(run)
+
+    def leave(self):
+        self.handler.shutdown()
+        self.is_joining = False
+        self.say("has left")
+
+    def crash(self):
+        self.kill()
+        for connection in self.connections:
+            connection.break_off("ended with its node")
+
+    def _connect(self, _stop):
+        number = self.scenario.first_store()
+        if number is None:
+            raise RendezvousConnectionError("no endpoint has a store")
+        connection = WatchedConnection(self.scenario.servers[number], self, QUIET)
+        self.connections.append(connection)
+        moves = Moves(self.scenario, self) if len(self.scenario.servers) > 1 else None
+        return StoreInReach(connection, self.name, moves=moves)
+
+    def _join(self):
+        try:
+            place = self.handler.next_rendezvous().placement
+        except RendezvousError as error:
+            self.is_joining = False
+            self.say(f"ends with {type(error).__name__}: {error}")
+            return
+        self.is_joining = False
+        self.place, self._verdict = place, None
+        last = place.first_rank + self.scenario.workers[self.name] - 1
+        ranks = (
+            f"rank {last}" if last == place.first_rank else f"ranks {place.first_rank} to {last}"
+        )
+        self.say(
+            f"is in round {place.round}: group rank {place.group_rank} of "
+            f"{place.group_world_size}, {ranks} of {place.world_size}, "
+            f"restart {place.restart_count}, workers meet at {place.workers_store.master_addr}"
+        )
+
+    def _describe_wait(self):
+        wait = self.handler.describe_wait()
+        if self.is_joining and wait and wait != self._wait:
+            self._wait = wait
+            self.say(f"waits: {wait}")
+
+    def _look_at_verdict(self):
+        try:
+            verdict = self.handler.verdict()
+        except RendezvousConnectionError as error:
+            if self._verdict != str(error):
+                self._verdict = str(error)
+                self.say(f"loses the store: {error}")
+            return
+        if verdict is not None and verdict != self._verdict:
+            self._verdict = verdict
+            by = f" by group rank {verdict.by}" if verdict.by >= 0 else ""
+            reason = f": {verdict.reason}" if verdict.reason else ""
+            self.say(f"hears the verdict {verdict.kind.name}{by}{reason}")
+
+
+class Scenario:
+    """The nodes and stores of one scenario."""
+
+    def __init__(self):
+        self.world = World(1)
+        self.servers = [Server(QUIET)]
+        self.limits = (1, 1)
+        self.nodes = {}
+        self.workers = {}
+        self.plans = {}
+        self.printed = []
+
+    def execute(self, commands):
+        """Play the commands of a step; return the lines that its nodes print, by node."""
+        self.printed = []
+        with simulated_machines(self.world):
+            for command in commands:
+                self._play(command)
+            for node in self.nodes.values():
+                node.ask_how_the_wait_stands()
+            self._pass(MOMENT_S)
+        return sorted(self.printed, key=lambda line: natural_key(line.partition(":")[0]))
+
+    def close(self):
+        """End all threads."""
+        with simulated_machines(self.world):
+            for node in self.nodes.values():
+                if not node.is_dead:
+                    node.kill()
+
+    def first_store(self):
+        """Return the number of the first endpoint that has a store."""
+        return next((n for n, each in enumerate(self.servers) if each is not None), None)
+
+    def _pass(self, seconds):
+        self.world.run_until(self.world.now + seconds)
+
+    def _play(self, command):
+        for pattern, method in COMMANDS:
+            match = re.fullmatch(pattern, command)
+            if match:
+                method(self, *match.groups())
+                self._pass(MOMENT_S)
+                return
+        raise ValueError(f"no such command: {command}")
+
+    def _named(self, names):
+        return [self.nodes[name] for name in re.split(r", | and ", names)]
+
+    def _set_limits(self, least, most):
+        self.limits = int(least), int(most or least)
+
+    def _set_endpoints(self, count):
+        self.servers = [Server(QUIET) for _ in range(int(count))]
+
+    def _join(self, names, options):
+        found = {name or "workers": value or workers for workers, name, value in
+                 OPTION.findall(options)}  # fmt: skip
+        limits = self.limits
+        if "--nnodes" in found:
+            least, _, most = found["--nnodes"].partition(":")
+            limits = int(least), int(most or least)
+        for name in re.split(r", | and ", names):
+            node = self.nodes.get(name)
+            if node is None or node.is_dead:
+                node = self.nodes[name] = Node(self, name)
+                self.workers[name] = int(found.get("workers", 1))
+                node.create(limits, found)
+            node.join()
+            self._pass(MOMENT_S)  # so the first name gets the first seat
+
+    def _fail(self, name):
+        node = self.nodes[name]
+        rank = node.place.group_rank
+        node.call(
+            node.handler.conclude,
+            Verdict(VerdictKind.WORKER_FAILED, rank, f"a worker of {name} failed"),
+        )
+
+    def _succeed(self, names):
+        for node in self._named(names):
+            node.call(node.handler.arrive)
+            self._pass(MOMENT_S)
+
+    def _abort(self, name):
+        node = self.nodes[name]
+        node.call(node.handler.set_closed)
+
+    def _leave(self, names):
+        for node in self._named(names):
+            node.call(node.leave)
+
+    def _lose(self, names):
+        for node in self._named(names):
+            node.crash()
+
+    def _pause(self, names):
+        for node in self._named(names):
+            node.pause()
+
+    def _go_on(self, names):
+        for node in self._named(names):
+            node.go_on()
+
+    def _plan(self, name, action, moment):
+        self.plans[name, moment] = action
+
+    def _lose_store(self):
+        number = self.first_store()
+        lost, self.servers[number] = self.servers[number], None
+        for node in self.nodes.values():
+            for connection in node.connections:
+                if connection.server is lost:
+                    connection.break_off("was lost")
+
+
+def passing(seconds):
+    """Return a command that lets time pass."""
+    return lambda scenario: scenario._pass(seconds)
+
+
+NAMES = r"([a-z]\d*(?:(?:, | and )[a-z]\d*)*)"
+COMMANDS = (
+    (r"the run needs (\d+)(?: to (\d+))? nodes?", Scenario._set_limits),
+    (r"the store has (\d+) endpoints", Scenario._set_endpoints),
+    (rf"{NAMES} joins?((?: with .*)?)", Scenario._join),
+    (r"a worker of (\w+) fails", Scenario._fail),
+    (rf"the workers of {NAMES} succeed", Scenario._succeed),
+    (r"(\w+) aborts the run", Scenario._abort),
+    (rf"{NAMES} leaves?", Scenario._leave),
+    (rf"{NAMES} (?:is|are) lost", Scenario._lose),
+    (rf"{NAMES} pauses?", Scenario._pause),
+    (rf"{NAMES} go(?:es)? on", Scenario._go_on),
+    (r"(\w+) (pauses|is lost) ((?:before|after) it .*)", Scenario._plan),
+    (r"the store is lost", Scenario._lose_store),
+    (r"(\d+(?:\.\d+)?) s pass", lambda scenario, seconds: scenario._pass(float(seconds))),
+    *((re.escape(sentence), passing(seconds)) for sentence, seconds in DURATIONS.items()),
+)
