@@ -1,6 +1,6 @@
 """Let N nodes meet, each a thread of this process, and tell what that cost, as JSON.
 
-    python benchmarks/meeting.py c10d 128             elrun's rendezvous over one TCPStore
+    python benchmarks/meeting.py c10d 128             elrun's rendezvous over its store server
     python benchmarks/meeting.py etcd-v3 64           over a real etcd
     python benchmarks/meeting.py memory 1024          over a dictionary: the protocol alone
     python benchmarks/meeting.py today 64             torchrun's own handler over one TCPStore
@@ -39,6 +39,7 @@ from elrun.rendezvous.protocol.timing import timing_of
 from elrun.rendezvous.stores.memory import MemoryStore
 from elrun.rendezvous.stores.notify import Told, tell
 from elrun.rendezvous.stores.store import Connection
+from elrun.rendezvous.stores.will import Will, leave_will
 
 JOIN_TIMEOUT_S = 300
 # torchrun's. At elrun's own pace, a thousand nodes keep one interpreter busy with living.
@@ -114,6 +115,11 @@ class MeteredStore:
 
         tell(self.store, key, take_note)
 
+    def leave_will(self, will: Will) -> None:
+        values = {**will.values, **will.create}
+        self.meter.count(values, values.values())
+        leave_will(self.store, will)
+
     def close(self) -> None:
         self.store.close()
 
@@ -153,21 +159,19 @@ class BareStore:
 
 
 @contextlib.contextmanager
-def tcp_stores(count: int) -> Iterator[list[Any]]:
-    """Give each node a TcpStore with two open connections to one server."""
+def server_stores(count: int) -> Iterator[list[Any]]:
+    """Give each node an open connection to one store server."""
     from elrun.rendezvous.network.addresses import Endpoint
     from elrun.rendezvous.network.ports import free_port
-    from elrun.rendezvous.stores.tcp.reach import Reach
+    from elrun.rendezvous.stores.server.connector import StoreConnector
 
     endpoint = Endpoint("127.0.0.1", free_port())
-    host = Reach(endpoint, True, None, 30)(threading.Event()).store
-    host.set({"here": b"1"})
-    stores = [Reach(endpoint, False, None, 30)(threading.Event()).store for _ in range(count - 1)]
-    for store in stores:
-        store.wait(["here"], 30)  # leaves a connection for the next wait
-    host.wait(["here"], 30)
-    yield [host, *stores]
-    for store in [*stores, host]:
+    stores = [
+        StoreConnector(endpoint, number == 0, None, 30)(threading.Event()).store
+        for number in range(count)
+    ]
+    yield stores
+    for store in reversed(stores):
         store.close()
 
 
@@ -204,7 +208,7 @@ def etcd_stores(count: int) -> Iterator[list[Any]]:
             store.close()
 
 
-STORES = {"c10d": tcp_stores, "memory": memory_stores, "etcd-v3": etcd_stores}
+STORES = {"c10d": server_stores, "memory": memory_stores, "etcd-v3": etcd_stores}
 
 
 @contextlib.contextmanager

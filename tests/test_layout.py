@@ -31,7 +31,7 @@ FLOORS = {
         {"backends"},
         {"node"},
         {"liveness"},
-        {"stores/etcd", "stores/tcp", "stores/server"},
+        {"stores/etcd", "stores/server"},
         {"stores"},
         {"protocol"},
         {"api"},
@@ -44,7 +44,7 @@ FLOORS = {
 USERS_OF = {
     "click": {"launcher/commandline/help.py"},
     "rich": {"launcher/terminal/summary.py"},
-    "torch": {"rendezvous/stores/tcp/reach.py", "agent/workers_store/host_main.py"},
+    "torch": {"agent/workers_store/host_main.py"},
     # A Python function's arguments and return values, between an agent and its own workers.
     "pickle": {"agent/processes/function_context.py", "agent/processes/function_main.py"},
     "os.environ": {
@@ -56,7 +56,6 @@ USERS_OF = {
         "agent/system/environ.py",  # what workers inherit from the agent
         "agent/failures/record.py",  # in the worker
         "agent/processes/function_main.py",  # in the worker
-        "rendezvous/stores/tcp/reach.py",  # whether torch's log level is set, when it is imported
     },
     "time.sleep": set(),
     "assert": set(),

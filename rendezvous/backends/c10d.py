@@ -1,4 +1,4 @@
-"""The backend ``c10d``: rounds over a TCPStore, which the node at the endpoint hosts."""
+"""The backend ``c10d``: rounds over a store server, which the node at the endpoint hosts."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from ..api.parameters import RendezvousParameters
 from ..network.addresses import parse_endpoint
 from ..node.rendezvous import RoundRendezvous
 from ..protocol.timing import STORE_PATIENCE_S, timing_of
-from ..stores.tcp.endpoints import Succession
-from ..stores.tcp.reach import Reach
+from ..stores.server.connector import StoreConnector
+from ..stores.server.endpoints import Succession
 
 # With several endpoints the nodes go on at the next one, so there is less to wait for.
 _PATIENCE_BEFORE_A_MOVE_S = 7.0
 
 
 def create_c10d(params: RendezvousParameters) -> RoundHandler:
-    """Return the rendezvous over a TCPStore.
+    """Return the rendezvous over a store server.
 
     Args:
         params: The endpoint is ``host[:port]``, by default localhost and port 29400, or several
@@ -40,7 +40,7 @@ def create_c10d(params: RendezvousParameters) -> RoundHandler:
     is_movable = len(endpoints) > 1
     timing = timing_of(params, _PATIENCE_BEFORE_A_MOVE_S if is_movable else STORE_PATIENCE_S)
     places = [
-        Reach(
+        StoreConnector(
             endpoint,
             is_host,
             params.local_addr,

@@ -9,18 +9,17 @@ finds that one there, and tries again until the attempt has ended for the lack o
 
 from __future__ import annotations
 
-import contextlib
 import socket
 from dataclasses import replace
 
-from ..api.handler import RendezvousInfo, RoundHandler, Verdict, VerdictKind
+from ..api.handler import RendezvousInfo, RoundHandler
 from ..api.parameters import RendezvousParameters
 from ..errors import RendezvousError, RendezvousStateError
 from ..network.addresses import Endpoint
 from ..node.rendezvous import RoundRendezvous
 from ..protocol.records import Node, Origin
 from ..protocol.timing import Timing, timing_of
-from ..stores.server.wire import Hello
+from ..stores.server.hello import Hello, name_of_run
 from ..stores.store import Connection
 from .static_master import MasterNode
 from .static_reach import OtherNode
@@ -36,6 +35,8 @@ class StaticRendezvous(RoundRendezvous):
         timing: How long to wait for what.
     """
 
+    _rank_word = "node rank"
+
     def __init__(
         self,
         params: RendezvousParameters,
@@ -46,8 +47,6 @@ class StaticRendezvous(RoundRendezvous):
         super().__init__(params, node, timing)
         self._endpoint = endpoint
         self._node = node
-        if isinstance(node, MasterNode):
-            node.on_loss = self._miss
 
     def next_rendezvous(self) -> RendezvousInfo:
         """Take part in the next round; see ``RoundRendezvous.next_rendezvous``.
@@ -74,20 +73,6 @@ class StaticRendezvous(RoundRendezvous):
         self._node.close()
         return super().shutdown()
 
-    def _miss(self, rank: int, host: str) -> None:
-        """Report a lost member: its agent's connection has ended before its work has.
-
-        The kernel ends the connection at once when an agent is killed. A node that falls silent
-        without that is found by its heartbeat.
-        """
-        with contextlib.suppress(RendezvousError):  # the round is over, or so is the store
-            store, place, keys = self._current_round()
-            marks = store.get([keys.success(rank), keys.gone(rank), keys.verdict])
-            if marks == [None, None, None] and not self._state.has_left:
-                reason = f"{host} (node rank {rank}) is gone: its agent's connection has ended"
-                verdict = Verdict(VerdictKind.NODE_LOST, place.group_rank, reason, lost=(rank,))
-                self.conclude(verdict)
-
     def _prepare(self) -> None:
         # Not before: node rank 0 is the first to enter the run, and decides what its secret is.
         self._node.open()
@@ -112,6 +97,7 @@ def create_static_nodes(
         ValueError: A setting is not what it should be.
     """
     timing = timing_of(params)
-    me = Hello(params.run_id, socket.gethostname(), rank, params.max_nodes)
+    host = socket.gethostname()
+    me = Hello(name_of_run(params.run_id), host, node_rank=rank, nodes=params.max_nodes)
     node = MasterNode(endpoint, me, timing) if rank == 0 else OtherNode(endpoint, me, timing)
     return StaticRendezvous(params, endpoint, node, timing)

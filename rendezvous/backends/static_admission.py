@@ -8,11 +8,10 @@ silent for as long as nodes may: then another one that comes with the same rank 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..stores.server.guests import Admitted
-from ..stores.server.wire import Hello, Refusal
+from ..stores.server.hello import Hello, Refusal
 
 log = logging.getLogger(__name__)
 
@@ -36,14 +35,11 @@ class StaticNodes:
     Args:
         me: The node that hosts the store, of rank 0.
         silence_s: For how long a node may say nothing.
-        on_loss: Called with the rank and the host of a node whose connection ends; returns at once.
     """
 
-    def __init__(
-        self, me: Hello, silence_s: float, on_loss: Callable[[int, str], None] | None = None
-    ) -> None:
-        self._on_loss = on_loss
+    def __init__(self, me: Hello, silence_s: float) -> None:
         self._me = me
+        self._nodes = me.nodes or 1
         self._silence_s = silence_s
         self._by_rank: dict[int, _Seat] = {}
         self._by_client: dict[int, _Seat] = {}
@@ -58,9 +54,10 @@ class StaticNodes:
             return refusal
         if hello.server:  # this very node, which only asks whether it reaches itself
             return Admitted()
-        before = self._by_rank.get(hello.node_rank)
-        seat = _Seat(client, hello.node_rank, hello.host, now)
-        self._by_rank[hello.node_rank] = self._by_client[client] = seat
+        rank = hello.node_rank or 0
+        before = self._by_rank.get(rank)
+        seat = _Seat(client, rank, hello.host, now)
+        self._by_rank[rank] = self._by_client[client] = seat
         return Admitted(None if before is None else before.client)
 
     def hear(self, client: int, now: float) -> None:
@@ -74,12 +71,10 @@ class StaticNodes:
         seat = self._by_client.pop(client, None)
         if seat is not None and self._by_rank[seat.rank] is seat:
             del self._by_rank[seat.rank]
-            if self._on_loss is not None:
-                self._on_loss(seat.rank, seat.host)
 
     def are_missing(self, now: float) -> bool:
         """Return whether a node is still to come, or to come back."""
-        if len(self._by_rank) < self._me.nodes:
+        if len(self._by_rank) < self._nodes:
             return True
         return any(self._is_silent(seat, now) for seat in self._by_rank.values())
 
@@ -101,14 +96,20 @@ class StaticNodes:
                 f"{mine} belongs to run {me.run_id!r}, and {other} to run {hello.run_id!r}: give "
                 "the same --rdzv-id on every node, or another --master-port to another job",
             )
-        if hello.nodes != me.nodes:
+        if hello.node_rank is None:
+            return Refusal(
+                "rendezvous",
+                f"{mine} meets the nodes of run {me.run_id!r} with --rdzv-backend static, and "
+                f"{hello.host} with c10d: give the same options on every node",
+            )
+        if hello.nodes != self._nodes:
             return Refusal(
                 "nodes",
-                f"{mine} was told --nnodes {me.nodes}, and {other} --nnodes {hello.nodes}: give "
+                f"{mine} was told --nnodes {self._nodes}, and {other} --nnodes {hello.nodes}: give "
                 "the same --nnodes on every node",
             )
-        if hello.node_rank >= me.nodes:
-            return Refusal("nodes", f"{other} is none of {me.nodes} nodes")
+        if hello.node_rank >= self._nodes:
+            return Refusal("nodes", f"{other} is none of {self._nodes} nodes")
         seat = self._by_rank.get(hello.node_rank)
         if hello.server:
             is_free = hello.server == mark
@@ -120,7 +121,7 @@ class StaticNodes:
 
     def _tell(self, hello: Hello, refusal: Refusal, now: float) -> None:
         """Log a refusal, once; that of a rank which is taken only when it has lasted."""
-        key = hello.host, hello.node_rank
+        key = hello.host, hello.node_rank or 0
         if key not in self._refused_at and len(self._refused_at) >= _MOST_TOLD:
             return
         since = self._refused_at.setdefault(key, now)

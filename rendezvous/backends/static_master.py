@@ -14,11 +14,14 @@ from ..errors import RendezvousConnectionError, RendezvousError
 from ..network.addresses import Endpoint
 from ..network.ports import listen_at
 from ..protocol.timing import Timing
-from ..stores.server.client import StoreClient, shake_hands
+from ..stores.server.client import StoreClient
+from ..stores.server.dial import shake_hands
+from ..stores.server.frames import WireError
+from ..stores.server.hello import Hello, Refusal
+from ..stores.server.host import host_store
 from ..stores.server.server import StoreServer
-from ..stores.server.wire import Hello, Refusal, WireError
 from ..stores.store import Connection
-from ..threads import NoThreadError, start_thread
+from ..threads import start_thread
 from .static_admission import StaticNodes
 
 _HANDSHAKE_S = 5.0
@@ -39,7 +42,6 @@ class MasterNode:
 
     Attributes:
         conflict: Why this node can't be node rank 0; empty, unless it is found out.
-        on_loss: Called, by a thread, with the rank and the host of a node whose connection ends.
     """
 
     def __init__(
@@ -61,7 +63,6 @@ class MasterNode:
         self._keeps_listener = False
         self._is_alone: threading.Event | None = None
         self.conflict = ""
-        self.on_loss: Callable[[int, str], None] = lambda rank, host: None  # noqa: ARG005
 
     def __call__(self, stop: threading.Event) -> Connection:
         """Begin to host the store.
@@ -74,15 +75,13 @@ class MasterNode:
         """
         del stop
         self._listen()
-        server = self._server = StoreServer(
-            StaticNodes(self._me, self._timing.patience_s, self._miss),
+        self._server, self._store = host_store(
+            StaticNodes(self._me, self._timing.patience_s),
+            self._me,
             f"port {self._endpoint.port}",
+            str(self._endpoint),
+            self._timing.store_patience_s,
         )
-        server.start()
-        mine, its = socket.socketpair()
-        server.adopt(its)
-        shake_hands(mine, self._me, _HANDSHAKE_S)
-        self._store = StoreClient(mine, str(self._endpoint), self._timing.store_patience_s, server)
         return Connection(self._store, self._endpoint.host, is_host=True)
 
     def open(self) -> None:
@@ -147,14 +146,6 @@ class MasterNode:
                 f"the nodes can't meet at {self._endpoint}: {error}{reason} (--master-port)"
             ) from error
         return self._listener
-
-    def _miss(self, rank: int, host: str) -> None:
-        """Tell of a node that is gone, by a thread: the server's must not wait for the store."""
-        thread = threading.Thread(
-            target=self.on_loss, args=(rank, host), name="elrun-master-loss", daemon=True
-        )
-        with contextlib.suppress(NoThreadError):  # the heartbeat misses it
-            start_thread(thread)
 
     def _look_for_another(self, is_alone: threading.Event) -> None:
         """Find out whether the master's address leads to another node that has rank 0, too.

@@ -11,6 +11,9 @@ kinds of time do not count as silence:
 - The beat could not be read, because a process without the job's secret has overwritten it
   (``UNSURE_BEAT``). This is limited to thirty times the patience.
 
+A store that has seen the connection of a node end overwrites the node's beat (``GONE_BEAT``). That
+node counts as silent at once. If it lives after all, it beats on, and counts as alive again.
+
 This module uses no clock and no store.
 """
 
@@ -19,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
-from ..protocol.keys import UNSURE_BEAT
+from ..protocol.keys import GONE_BEAT, UNSURE_BEAT
 
 _MOST_EXCUSES = 3
 _MOST_UNSURE_PATIENCES = 30
@@ -87,7 +90,7 @@ class FailureDetector:
                 self._observations[name] = self._excuse_unsure(known, seconds)
             elif known is None or known.beat != beat:
                 self._observations[name] = _Observation(beat, self._observed_s)
-            elif was_in_trouble and known.excuses < _MOST_EXCUSES:
+            elif was_in_trouble and beat != GONE_BEAT and known.excuses < _MOST_EXCUSES:
                 self._observations[name] = _Observation(beat, self._observed_s, known.excuses + 1)
 
     def silent(self) -> frozenset[str]:
@@ -106,4 +109,7 @@ class FailureDetector:
         return replace(known, since=known.since + seconds, unsure_s=known.unsure_s + seconds)
 
     def _left_s(self, name: str) -> float:
-        return self._observations[name].since + self._patience_s - self._observed_s
+        known = self._observations[name]
+        if known.beat == GONE_BEAT:
+            return 0.0
+        return known.since + self._patience_s - self._observed_s

@@ -44,22 +44,20 @@ class Heartbeat:
     """Writes one node's beat, and watches the beats of others, from the first ``beat_at`` on.
 
     Args:
-        open_store: Returns the store over a connection of its own, since its calls must not delay
-            other calls. The argument is the store that failed last, if the last step failed.
+        open_store: Returns the store.
         timing: How often to beat, and how long a silence may last.
         clock: A monotonic clock.
     """
 
     def __init__(
         self,
-        open_store: Callable[[Store | None], Store],
+        open_store: Callable[[], Store],
         timing: Timing,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._open_store = open_store
         self._timing = timing
         self._clock = clock
-        self._failed_store: Store | None = None  # used by the heartbeat's thread only
         # The lock guards what follows: any thread writes it.
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -131,8 +129,7 @@ class Heartbeat:
         Raises:
             RendezvousError: A call to the store failed.
         """
-        store = self._open_store(self._failed_store)
-        self._failed_store = store  # until this step has ended well
+        store = self._open_store()
         now = self._clock()
         with self._lock:
             watched, key = self._watched, self._key
@@ -144,7 +141,6 @@ class Heartbeat:
         if is_due:
             store.set({key: beat})
         left_s = self._check(store, watched) if watched else self._timing.patience_s
-        self._failed_store = None
         with self._lock:
             return max(0.0, min(left_s, self._next_beat_at - self._clock()))
 

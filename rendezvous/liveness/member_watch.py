@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 
 from ..api.handler import Placement, Verdict, VerdictKind
-from ..protocol.keys import RoundKeys
+from ..protocol.keys import GONE_BEAT, RoundKeys
 from ..protocol.naming import name_members
 from ..protocol.records import Roster
 from ..protocol.timing import Timing
-from ..protocol.wire import read_roster
+from ..protocol.wire import read_roster, write_verdict
 from ..stores.store import Store
+from ..stores.will import Will
 from .heartbeat import Heartbeat
 
 
@@ -85,6 +86,25 @@ class MemberWatch:
         reason = silence_reason(lost, roster, self._timing.patience_s)
         verdict = Verdict(VerdictKind.NODE_LOST, self._place.group_rank, reason, lost=tuple(lost))
         self._conclude(verdict)
+
+
+def will_of_member(keys: RoundKeys, rank: int, name: str) -> Will:
+    """Return what the store writes when the connection of a member's agent ends without a goodbye.
+
+    The round ends at once, unless the member's workers had succeeded or it had left.
+
+    Args:
+        keys: The round's keys.
+        rank: The member's group rank.
+        name: The member, for people.
+    """
+    reason = f"{name} is gone: its agent's connection has ended"
+    verdict = Verdict(VerdictKind.NODE_LOST, rank, reason, lost=(rank,))
+    return Will(
+        {keys.beat(rank): GONE_BEAT},
+        {keys.verdict: write_verdict(verdict)},
+        (keys.success(rank), keys.gone(rank)),
+    )
 
 
 def silence_reason(lost: Collection[int], roster: Roster | None, patience_s: float) -> str:

@@ -18,7 +18,7 @@ from ..errors import (
     RendezvousStateError,
 )
 from ..liveness.heartbeat import Heartbeat
-from ..liveness.member_watch import MemberWatch
+from ..liveness.member_watch import MemberWatch, will_of_member
 from ..liveness.peers import await_signs_of_life
 from ..protocol.keys import RoundKeys, RunKeys
 from ..protocol.records import Limits, Node, Origin
@@ -29,6 +29,7 @@ from ..stores.notify import Told, tell
 from ..stores.signed import secret_of
 from ..stores.store import Connection, Store
 from ..stores.torch_view import RoundStore
+from ..stores.will import leave_will
 from .finish import finish
 from .join import abort_run, has_ended
 from .leave import Departure
@@ -55,6 +56,8 @@ class RoundRendezvous(RoundHandler):
         ValueError: A setting has a wrong value.
     """
 
+    _rank_word = "group rank"
+
     def __init__(
         self,
         params: RendezvousParameters,
@@ -70,7 +73,7 @@ class RoundRendezvous(RoundHandler):
         self._clock = clock
         self._profile = NodeProfile(1)
         self._session = StoreSession(self._run, connect, secret_of(params))
-        self._heartbeat = Heartbeat(self._session.second_store, self._timing, clock)
+        self._heartbeat = Heartbeat(self._session.store, self._timing, clock)
         self._state = RoundState(self._heartbeat, lambda: self._session.can_move)
         self._next_round = NextRound(
             self._run,
@@ -128,6 +131,8 @@ class RoundRendezvous(RoundHandler):
         store, place = self._next_round.enter(before)
         keys = self._run.round(place.round)
         self._next_round.begin(place)
+        name = f"{socket.gethostname()} ({self._rank_word} {place.group_rank})"
+        leave_will(store, will_of_member(keys, place.group_rank, name))
         MemberWatch(self._heartbeat, store, keys, place, self._timing, self.conclude).start()
         tell(store, keys.verdict, lambda found: self._on_verdict(place, keys, found))
         return RendezvousInfo(

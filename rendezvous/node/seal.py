@@ -12,7 +12,7 @@ from ..api.handler import Placement, Verdict, VerdictKind
 from ..errors import RendezvousStateError, RendezvousTimeoutError
 from ..liveness.heartbeat import Heartbeat
 from ..liveness.peers import PeerMonitor, check_presence
-from ..protocol.keys import RunKeys
+from ..protocol.keys import GONE_BEAT, RunKeys
 from ..protocol.places import places_to_write, unoccupied
 from ..protocol.records import History, Limits, Node, Place, Roster
 from ..protocol.roster import draw_roster, place_of
@@ -37,6 +37,7 @@ from ..protocol.wire import (
     write_verdict,
 )
 from ..stores.store import Store
+from ..stores.will import Will, leave_will
 
 log = logging.getLogger(__name__)
 
@@ -96,10 +97,16 @@ class Seat:
             if self._has_left:
                 return
             record = write_node(self._node)
-            self._heartbeat.beat_at(self._keys.seat_beat(self._number))
+            self._beat()
             while self._store.create(self._keys.node(self._number), record) != record:
                 self._number += 1
-                self._heartbeat.beat_at(self._keys.seat_beat(self._number))
+                self._beat()
+
+    def _beat(self) -> None:
+        """Beat at the seat, also beyond this node's life: the store writes the last beat."""
+        key = self._keys.seat_beat(self._number)
+        leave_will(self._store, Will({key: GONE_BEAT}, {}, ()))
+        self._heartbeat.beat_at(key)
 
     def leave(self) -> None:
         """Withdraw the record; if the round has been sealed with this node, end the round."""

@@ -1,4 +1,4 @@
-"""One node's connections to the store of its run: opened when needed, and again after a loss."""
+"""One node's connection to the store of its run: opened when needed, and again after a loss."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NO_RUN = (False, -1)
 
 
 class StoreSession:
-    """Opens and closes the connections of one node to its store.
+    """Opens and closes the connection of one node to its store.
 
     Args:
         run: The run's keys.
@@ -40,7 +40,6 @@ class StoreSession:
         # The lock guards what follows; only ``open`` sets a connection, in one thread at a time.
         self._lock = threading.Lock()
         self._connection: Connection | None = None
-        self._second: Store | None = None
         self._forming = 0
 
     @property
@@ -89,54 +88,31 @@ class StoreSession:
         connection.store.close()
         raise self._closed()
 
-    def second_store(self, failed: Store | None = None) -> Store:
-        """Return the store over a second connection, whose calls don't delay those of the first.
+    def store(self) -> Store:
+        """Return the store.
 
-        If the calls of one connection don't wait for each other, that is the first connection.
-
-        Args:
-            failed: A store that this method returned before and that has failed since; it is
-                replaced.
+        Raises:
+            RendezvousClosedError: This node is not connected.
         """
         connection = self.connection
         if connection is None:
             raise self._closed()
-        if connection.open_aside is None:
-            return connection.store
-        with self._lock:
-            standing = self._second
-        if standing is not None and standing is not failed:
-            return standing
-        second = connection.open_aside()
-        with self._lock:
-            is_wanted = self._connection is connection
-            if is_wanted:
-                self._second = second
-        if is_wanted and standing is not None:
-            standing.close()
-        if is_wanted:
-            return second
-        second.close()
-        raise self._closed()
+        return connection.store
 
     def disconnect(self) -> None:
-        """Close the connections to a store that was lost; ``open`` then connects again."""
-        connection = self._close_second()
+        """Close the connection to a store that was lost; ``open`` then connects again."""
+        connection = self._forget()
         if connection is not None:
             connection.store.close()
 
     def give_up(self) -> Connection | None:
-        """Open no connection any more; return the first one, which the caller closes."""
+        """Open no connection any more; return the one that is there, which the caller closes."""
         self._given_up.set()
-        return self._close_second()
+        return self._forget()
 
-    def _close_second(self) -> Connection | None:
-        """Forget both connections and close the second; return the first, which stays open."""
+    def _forget(self) -> Connection | None:
         with self._lock:
             connection, self._connection = self._connection, None
-            second, self._second = self._second, None
-        if second is not None:
-            second.close()
         return connection
 
     @contextmanager
@@ -210,11 +186,7 @@ class StoreSession:
         return roster is not None and not is_over, forming
 
     def _signed(self, connection: Connection) -> Connection:
-        open_aside = connection.open_aside
-        return connection._replace(
-            store=self._sign(connection.store),
-            open_aside=open_aside and (lambda: self._sign(open_aside())),
-        )
+        return connection._replace(store=self._sign(connection.store))
 
     def _sign(self, store: Store) -> Store:
         return store if self._secret is None else SignedStore(store, self._secret)

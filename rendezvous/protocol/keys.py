@@ -7,6 +7,9 @@ from dataclasses import dataclass
 UNSURE_BEAT = b"?"
 """Read instead of a beat that a foreign process has overwritten: neither a beat nor silence."""
 
+GONE_BEAT = b"gone"
+"""Is read where the store has seen the connection of a node end: no further beat is waited for."""
+
 FIRST_BEAT = b"0"
 """Written at the key of each member's beat with the roster, so that one call reads all beats."""
 

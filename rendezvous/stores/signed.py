@@ -29,6 +29,7 @@ from ..api.parameters import SECRET_VARIABLE, RendezvousParameters
 from ..errors import RendezvousStateError
 from ..protocol.keys import UNSURE_BEAT, is_beat, may_count
 from .store import Store
+from .will import Will, leave_will
 
 log = logging.getLogger(__name__)
 
@@ -99,11 +100,13 @@ class SignedStore:
 
     def set(self, values: Mapping[str, bytes]) -> None:
         """Write values; see ``Store.set``."""
+        self._store.set(self._signed(values))
+
+    def _signed(self, values: Mapping[str, bytes]) -> dict[str, bytes]:
         seconds = {
             self._secret.second_key(key): value for key, value in values.items() if is_beat(key)
         }
-        signed = {**values, **seconds}
-        self._store.set({key: self._secret.sign(key, value) for key, value in signed.items()})
+        return {key: self._secret.sign(key, value) for key, value in {**values, **seconds}.items()}
 
     def get(self, keys: Sequence[str]) -> list[bytes | None]:
         """Return values, None for each that isn't there or isn't signed; see ``Store.get``.
@@ -170,6 +173,13 @@ class SignedStore:
                 return None
             # A store tells of keys that come, not of values that change: look, while it's forged.
             self._is_closed.wait(_LOOK_AGAIN_S if left_s is None else min(_LOOK_AGAIN_S, left_s))
+
+    def leave_will(self, will: Will) -> None:
+        """Leave a will whose values are signed; see ``will.leave_will``."""
+        leave_will(
+            self._store,
+            Will(self._signed(will.values), self._signed(will.create), will.unless),
+        )
 
     def close(self) -> None:
         """Release the store; see ``Store.close``."""

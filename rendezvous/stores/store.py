@@ -1,14 +1,14 @@
 """The seam between the round protocol and whatever holds its keys.
 
-Six methods are all that a backend has to offer; ``memory.py`` is the fake; ``tcp/``, ``etcd/``
-and ``server/`` are real. Every method may raise ``RendezvousConnectionError``, whose sentence names
+Six methods are all that a backend has to offer; ``memory.py`` is the fake; ``etcd/`` and
+``server/`` are real. Every method may raise ``RendezvousConnectionError``, whose sentence names
 the endpoint, and nothing else. All of them may be called from several threads at once.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 
@@ -79,13 +79,10 @@ class Connection(NamedTuple):
         store: The store.
         address: Address of this node that the others should use.
         is_host: Whether the store lives in this process and vanishes with it.
-        open_aside: Opens a further connection, which may be busy without harm to this one; None
-            if the calls of one connection don't wait for each other.
         moves: Where else the run's store may be; None if nowhere.
     """
 
     store: Store
     address: str
     is_host: bool = False
-    open_aside: Callable[[], Store] | None = None
     moves: Moves | None = None

@@ -1,7 +1,5 @@
 """Jobs of several agents that meet over a real etcd."""
 
-from pathlib import Path
-
 import pytest
 from elrun.rendezvous.stores.etcd.server import EtcdServer
 from job_kit import RunningJob
@@ -93,20 +91,6 @@ def test_a_late_node_joins_in_a_new_round(agent, script):
     assert [(0, "nodes 1\nnodes 2\n"), (0, "nodes 2\n")] == [
         job.finish()[:2] for job in (first, second)
     ]
-
-
-def test_the_agent_imports_no_torch(agent, script):
-    """etcd spares the agent torch's second and its 200 MB."""
-    jobs = [agent("--nnodes", 2, script(HANG)) for _ in range(2)]
-    for job in jobs:
-        job.wait_for_line("ready")
-    maps = [Path(f"/proc/{job.process.pid}/maps").read_text() for job in jobs]
-    for job in jobs:
-        job.process.terminate()
-    for job in jobs:
-        job.finish()
-
-    assert [False, False] == ["libtorch" in each for each in maps]
 
 
 def test_etcd_may_be_killed_and_come_back(elrun, meeting_there, server, backend, tmp_path):

@@ -257,26 +257,6 @@ def test_nothing_outlives_an_agent_that_is_killed(elrun, script, request):
         os.close(fd)
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        ["--standalone"],
-        [],
-        ["--nnodes", "1", "--master-addr", "127.0.0.1", "--master-port", "29871"],
-    ],
-)
-def test_the_agent_imports_no_torch(elrun, script, options):
-    """On one node and with ``static``, the agent's memory maps no libtorch."""
-    job = elrun(*options, script(HANG))
-    job.wait_for_line("ready")
-
-    maps = Path(f"/proc/{job.process.pid}/maps").read_text()
-    job.signal(signal.SIGTERM)
-
-    assert "libtorch" not in maps
-    assert 143 == job.finish()[0]
-
-
 def test_static_nodes_meet_at_the_master_address(elrun, script):
     """Node ranks, address and port are as given; the workers form one group."""
     options = ["--nnodes", 2, "--master-addr", "127.0.0.1", "--master-port", 29872]

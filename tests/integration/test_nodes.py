@@ -8,7 +8,7 @@ import threading
 import pytest
 from elrun.rendezvous.network.addresses import parse_endpoint
 from elrun.rendezvous.protocol.keys import RunKeys
-from elrun.rendezvous.stores.tcp.reach import Reach
+from elrun.rendezvous.stores.server.connector import StoreConnector
 from job_kit import can_connect, until
 
 pytestmark = pytest.mark.integration
@@ -277,7 +277,8 @@ def test_a_node_that_publishes_no_address_is_not_taken(elrun, script, vacant_end
     meeting = ["--rdzv-backend", "c10d", "--rdzv-endpoint", vacant_endpoint, "--rdzv-id", "job"]
     options = [*meeting, "--nnodes", 2, script("import os; print(os.environ['MASTER_ADDR'])")]
     first = elrun(*options)
-    store = Reach(parse_endpoint(vacant_endpoint), False, None, LONG_S)(threading.Event()).store
+    connect = StoreConnector(parse_endpoint(vacant_endpoint), False, None, LONG_S, run_id="job")
+    store = connect(threading.Event()).store
     keys = RunKeys("job").round(0)
     (record,) = store.wait([keys.node(0)], LONG_S)
     seat = store.add(keys.seats, 1) - 1

@@ -13,7 +13,7 @@ from elrun.rendezvous.stores.etcd.server import EtcdServer
 from elrun.rendezvous.stores.etcd.settings import etcd_settings
 from elrun.rendezvous.stores.etcd.v3 import EtcdV3Store
 from elrun.rendezvous.stores.etcd.v3_client import Gateway
-from elrun.rendezvous.stores.tcp.reach import Reach
+from elrun.rendezvous.stores.server.connector import StoreConnector
 
 pytestmark = pytest.mark.integration
 
@@ -126,7 +126,8 @@ def stranger_at(endpoint):
     """Return a connection to the store of one who knows the protocol, and not the secret."""
     backend, address = endpoint[1], endpoint[3]
     if backend == "c10d":
-        return Reach(parse_endpoint(address), False, None, 30)(threading.Event()).store
+        connect = StoreConnector(parse_endpoint(address), False, None, 30, run_id="job")
+        return connect(threading.Event()).store
     settings = etcd_settings(RendezvousParameters(backend, address, "job", 1, 1))
     gateways = [Gateway(settings, each) for each in settings.endpoints]
     store = EtcdV3Store(settings.name, gateways, RunKeys("job").prefix)

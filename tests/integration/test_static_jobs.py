@@ -2,7 +2,6 @@
 
 import signal
 import socket
-from pathlib import Path
 
 import pytest
 from job_kit import until
@@ -198,20 +197,6 @@ def test_the_loss_of_node_rank_0_ends_the_others(nodes, script):
 
     assert 75 == code
     assert f"{nodes.host}:{nodes.port}" in err
-
-
-def test_no_agent_imports_torch(nodes, script):
-    """It is the workers' alone, also where nodes meet."""
-    path = script(HANG)
-    jobs = [nodes.start(rank, 2, path) for rank in range(2)]
-    for job in jobs:
-        job.wait_for_line("rank")
-    maps = [Path(f"/proc/{job.process.pid}/maps").read_text() for job in jobs]
-    for job in jobs:
-        job.signal(signal.SIGTERM)
-
-    assert [False, False] == ["libtorch" in each for each in maps]
-    assert [143, 143] == [job.finish()[0] for job in jobs]
 
 
 def test_nodes_that_were_told_other_numbers_are_refused_by_name(nodes, script):

@@ -1,16 +1,13 @@
 """Stores of each kind, and nodes of jobs over them."""
 
 import itertools
-import threading
 
 import pytest
-from elrun.rendezvous.network.addresses import parse_endpoint
 from elrun.rendezvous.stores.etcd.server import EtcdServer
 from elrun.rendezvous.stores.memory import MemoryStore
 from elrun.rendezvous.stores.server.server import StoreServer
-from elrun.rendezvous.stores.tcp.reach import Reach
 from etcd_kit import EtcdClients
-from round_kit import AllGuests, Job, ServerClients, SignedClients, TcpClients
+from round_kit import AllGuests, Job, ServerClients, SignedClients
 
 
 @pytest.fixture
@@ -26,14 +23,6 @@ def server():
     server.start()
     yield ServerClients(server)
     server.close()
-
-
-@pytest.fixture
-def tcp():
-    """Return a real TCPStore's host."""
-    connection = Reach(parse_endpoint("127.0.0.1:0"), None, None, 10)(threading.Event())
-    yield connection.store
-    connection.store.close()
 
 
 @pytest.fixture(scope="session")
@@ -83,17 +72,13 @@ def signed(memory):
         "memory",
         "signed",
         "server",
-        *(
-            pytest.param(name, marks=pytest.mark.integration)
-            for name in ("tcp", "etcd_v3", "etcd_v2")
-        ),
+        *(pytest.param(name, marks=pytest.mark.integration) for name in ("etcd_v3", "etcd_v2")),
     ],
     name="connect",
 )
 def _connect(request):
     """Return what opens a connection to a fresh store, of each kind in turn."""
-    store = request.getfixturevalue(request.param)
-    return TcpClients(store).connect if request.param == "tcp" else store.connect
+    return request.getfixturevalue(request.param).connect
 
 
 @pytest.fixture

@@ -9,12 +9,12 @@ from elrun.rendezvous.api.handler import NodeProfile, Verdict, VerdictKind
 from elrun.rendezvous.api.parameters import RendezvousParameters
 from elrun.rendezvous.node.rendezvous import RoundRendezvous
 from elrun.rendezvous.protocol.timing import Timing
-from elrun.rendezvous.stores.server.client import StoreClient, shake_hands
+from elrun.rendezvous.stores.server.client import StoreClient
+from elrun.rendezvous.stores.server.dial import shake_hands
 from elrun.rendezvous.stores.server.guests import Admitted
-from elrun.rendezvous.stores.server.wire import Hello
+from elrun.rendezvous.stores.server.hello import Hello
 from elrun.rendezvous.stores.signed import Secret, SignedStore
 from elrun.rendezvous.stores.store import Connection
-from elrun.rendezvous.stores.tcp.reach import TcpStore
 
 PATIENCE_S = 30
 # A last call and a join timeout that no test lives to see; tests that need one shorten it.
@@ -111,14 +111,6 @@ def failed(rank=0, **details):
     return Verdict(VerdictKind.WORKER_FAILED, rank, f"node {rank} failed", details)
 
 
-class TcpClients:
-    def __init__(self, host):
-        self.host = host
-
-    def connect(self):
-        return TcpStore("the test's store", self.host._connect)
-
-
 class AllGuests:
     """Lets everybody in, for ever; ``gone`` is set when one leaves."""
 
@@ -141,7 +133,7 @@ class AllGuests:
         return None
 
 
-HELLO = Hello("run", "host", 0, 1)
+HELLO = Hello("run", "host", node_rank=0, nodes=1)
 
 
 class ServerClients:

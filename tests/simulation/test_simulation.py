@@ -9,7 +9,7 @@ import pytest
 from elrun.rendezvous.node import next_round
 from elrun.rendezvous.node.migrate import migrate_round
 from elrun.rendezvous.protocol.round import DOOR
-from simulator.connection import EtcdConnection, TcpConnection
+from simulator.connection import EtcdConnection, ServerConnection
 from simulator.history import History
 from simulator.runner import replay
 from simulator.server import Server
@@ -98,7 +98,7 @@ class OverwritingServer(Server):
 
 def both_kinds(bug):
     """Return connections with a bug, of the two kinds."""
-    return [type(bug.__name__, (bug, kind), {}) for kind in (EtcdConnection, TcpConnection)]
+    return [type(bug.__name__, (bug, kind), {}) for kind in (EtcdConnection, ServerConnection)]
 
 
 def test_two_nodes_on_one_seat_are_found():

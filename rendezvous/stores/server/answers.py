@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterable
-from typing import Generic, TypeVar
+from collections.abc import Iterable
 
+from ..will import Will
+from .frames import WireError
+from .sessions import Outcome, Session
 from .table import StoreTable, TableError
 from .wire import (
     Add,
+    Bye,
     Create,
     Forget,
     Get,
+    LeaveWill,
     Request,
     Set,
     Wait,
-    WireError,
     write_count,
     write_done,
     write_error,
     write_values,
 )
 
-_C = TypeVar("_C", bound=Hashable)
+Sending = tuple[Session, Iterable[bytes]]
+"""A client and the frames to send to it."""
 
 
-class Answers(Generic[_C]):
+class Answers:
     """Carries requests out.
 
     Args:
@@ -34,55 +38,91 @@ class Answers(Generic[_C]):
 
     def __init__(self, max_waits: int) -> None:
         self._max_waits = max_waits
-        self._table: StoreTable[tuple[_C, int]] = StoreTable()
-        self._waits: defaultdict[_C, set[int]] = defaultdict(set)
+        self._table: StoreTable[tuple[Session, int]] = StoreTable()
+        self._waits: defaultdict[Session, set[int]] = defaultdict(set)
 
-    def answer(self, client: _C, number: int, request: Request) -> list[tuple[_C, Iterable[bytes]]]:
-        """Return what to send to whom: the answer, and those to the waits that it ends.
+    def answer(self, client: Session, number: int, request: Request) -> list[Sending]:
+        """Return what to send: the answer, and the answers of the waits that this ends.
 
         Raises:
             WireError: Two waits of the client have one number.
         """
-        ended: list[tuple[_C, int]] = []
-        frames: Iterable[bytes] = ()
-        try:
-            match request:
-                case Add(key, amount):
-                    count, ended = self._table.add(key, amount)
-                    frames = [write_count(number, count)]
-                case Set(values):
-                    ended = self._table.set(values)
-                    frames = [write_done(number)]
-                case Get(keys):
-                    frames = write_values(number, self._table.get(keys))
-                case Create(key, value, instead_of):
-                    standing, ended = self._table.create(key, value, instead_of)
-                    frames = write_values(number, [standing])
-                case Wait(keys):
-                    frames = self._wait(client, number, keys)
-                case Forget(wait):
-                    self._waits[client].discard(wait)
-                    self._table.forget((client, wait))
-        except TableError as error:
-            frames = [write_error(number, str(error))]
-        return [(client, frames), *(self._end(*wait) for wait in ended)]
+        match request:
+            case Add() | Set() | Create():
+                return self._write(client, number, request)
+            case Get(keys):
+                return [(client, write_values(number, self._table.get(keys)))]
+            case Wait(keys):
+                return [(client, self._wait(client, number, keys))]
+            case Forget(wait):
+                self._waits[client].discard(wait)
+                self._table.forget((client, wait))
+            case LeaveWill():
+                client.will = request
+                return [(client, [write_done(number)])]
+            case Bye():
+                client.will = None
+        return []
 
-    def leave(self, client: _C) -> None:
-        """Forget a client and its waits."""
+    def carry_out(self, will: Will) -> list[Sending]:
+        """Write what a client that is gone has left; return the answers of waits that this ends."""
+        ended = self._table.set(will.values)
+        if not any(value is not None for value in self._table.get(will.unless)):
+            for key, value in will.create.items():
+                ended += self._table.create(key, value, b"")[1]
+        return [self._end(*wait) for wait in ended]
+
+    def leave(self, client: Session) -> None:
+        """Forget the waits of a client that has no connection: it asks again if it comes back."""
         for wait in self._waits.pop(client, ()):
             self._table.forget((client, wait))
 
-    def _wait(self, client: _C, number: int, keys: tuple[str, ...]) -> Iterable[bytes]:
+    def _write(self, client: Session, number: int, request: Add | Set | Create) -> list[Sending]:
+        ended: list[tuple[Session, int]] = []
+        outcome: Outcome = None
+        if client.is_repeated(number):
+            outcome = client.outcome_of(number)
+        else:
+            try:
+                match request:
+                    case Add(key, amount):
+                        outcome, ended = self._table.add(key, amount)
+                    case Set(values):
+                        ended = self._table.set(values)
+                    case Create(key, value, instead_of):
+                        outcome, ended = self._table.create(key, value, instead_of)
+            except TableError as error:
+                outcome = error
+            client.note(number, outcome)
+        return [(client, _frames_of(number, outcome)), *(self._end(*wait) for wait in ended)]
+
+    def _wait(self, client: Session, number: int, keys: tuple[str, ...]) -> Iterable[bytes]:
         waits = self._waits[client]
         if number in waits:
             raise WireError(f"two waits have the number {number}")
         if len(waits) >= self._max_waits:
-            raise TableError(f"this client has {len(waits)} waits already")
-        if self._table.wait((client, number), keys):
+            return [write_error(number, f"this client has {len(waits)} waits already")]
+        try:
+            is_over = self._table.wait((client, number), keys)
+        except TableError as error:
+            return [write_error(number, str(error))]
+        if is_over:
             return write_values(number, self._table.get(keys))
         waits.add(number)
         return ()
 
-    def _end(self, client: _C, wait: int) -> tuple[_C, Iterable[bytes]]:
+    def _end(self, client: Session, wait: int) -> Sending:
         self._waits[client].discard(wait)
         return client, write_values(wait, self._table.take_values((client, wait)))
+
+
+def _frames_of(number: int, outcome: Outcome) -> Iterable[bytes]:
+    match outcome:
+        case None:
+            return [write_done(number)]
+        case int():
+            return [write_count(number, outcome)]
+        case bytes():
+            return write_values(number, [outcome])
+        case TableError():
+            return [write_error(number, str(outcome))]

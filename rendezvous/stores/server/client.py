@@ -1,93 +1,69 @@
 """A ``Store`` over one connection to a store server.
 
 All calls, and any number of waits, go over the one connection: each has a number, and a thread that
-reads hands every answer to whoever asked. A server that answers no more is lost after a while, as
-TCP bears silence for a quarter of an hour; a wait may last, but a node's heart beats beside it.
+reads hands every answer to the call that waits for it. A server that does not answer for long is
+lost, as TCP bears silence for a quarter of an hour.
+
+A connection that breaks is made anew, if the client was given a way to do so. It then repeats what
+was not answered, in the same order and with the same numbers; the server does nothing twice
+(``sessions.py``).
 """
 
 from __future__ import annotations
 
 import contextlib
 import itertools
+import logging
+import math
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from ...errors import RendezvousConnectionError, RendezvousError
+from ...errors import RendezvousConnectionError
 from ...protocol.timing import STORE_PATIENCE_S
 from ...threads import start_thread
 from ..notify import Told
-from .server import StoreServer
+from ..store import as_wait
+from ..will import Will
+from .calls import Call
+from .dial import Unreached
+from .frames import MAX_FRAME_BYTES, FrameReader, WireError
+from .hello import Refusal
 from .wire import (
-    MAX_FRAME_BYTES,
-    MAX_HELLO_BYTES,
     MAX_VALUE_BYTES,
     Add,
     Answer,
+    Bye,
     Create,
     Forget,
-    FrameReader,
     Get,
-    Hello,
-    Refusal,
+    LeaveWill,
     Request,
     Set,
     Wait,
-    WireError,
     read_answer,
-    read_answer_to_hello,
-    write_hello,
     write_request,
 )
+
+log = logging.getLogger(__name__)
+
+GRACE_S = 0.15
+"""For how long a client whose connection broke may stay away before its will is carried out."""
 
 _READ_BYTES = 256 << 10
 _CLOSING_S = 1.0
 _SET_BYTES = 4 << 20
-# A time-out is cut into so many: if this process was stopped meanwhile, only one has passed.
-_SLICES = 8
+# A time-out is cut into slices: if this process was stopped meanwhile, only one has passed.
+_LEAST_SLICES = 8
+_LONGEST_SLICE_S = 2.5
+_FIRST_PAUSE_S = 0.01
+_LONGEST_PAUSE_S = 1.0
+_CLOSED_BY_HOST = "its host has closed the connection"
 
-
-def shake_hands(connection: socket.socket, hello: Hello, timeout_s: float) -> str | Refusal:
-    """Say who this node is; return the mark of the store that lets it in, or why it does not.
-
-    Args:
-        connection: A connection to a server that has answered nothing yet.
-        hello: Who this node is.
-        timeout_s: Seconds for each step.
-
-    Raises:
-        OSError: The connection is lost, or nothing came in time.
-        WireError: It is no store server that answers.
-    """
-    connection.settimeout(timeout_s)
-    connection.sendall(write_hello(hello))
-    frames = FrameReader(MAX_HELLO_BYTES)
-    while data := connection.recv(MAX_HELLO_BYTES):
-        for message in frames.feed(data):
-            return read_answer_to_hello(message)
-    raise WireError("it closes the connection")
-
-
-class _Pending:
-    """A request that has not been answered."""
-
-    def __init__(self, hear: Callable[[Told], None] | None = None) -> None:
-        self._is_over = threading.Event()
-        self._hear = hear
-        self.parts: list[bytes | None] = []
-        self.count = 0
-        self.error: RendezvousConnectionError | None = None
-
-    def end(self, error: RendezvousConnectionError | None = None) -> None:
-        self.error = error
-        self._is_over.set()
-        if self._hear is not None:
-            told = error if error is not None else self.parts[0]
-            self._hear(b"" if told is None else told)
-
-    def await_end(self, timeout_s: float | None = None) -> bool:
-        return self._is_over.wait(timeout_s)
+Redial = Callable[[], socket.socket | Refusal | Unreached]
+"""Connects once more to the same server, with the same session."""
 
 
 class StoreClient:
@@ -97,7 +73,8 @@ class StoreClient:
         connection: Connected, and welcomed.
         endpoint: How people call the place.
         patience_s: How long the server may leave a request without an answer.
-        server: The server, if it is in this process and ends with this connection.
+        redial: How to come back to the server if the connection breaks; None if there is no way.
+        on_close: Called when the client was closed, as where the server lives in this process.
     """
 
     def __init__(
@@ -105,24 +82,27 @@ class StoreClient:
         connection: socket.socket,
         endpoint: str,
         patience_s: float = STORE_PATIENCE_S,
-        server: StoreServer | None = None,
+        redial: Redial | None = None,
+        on_close: Callable[[], None] | None = None,
     ) -> None:
-        self._connection = connection
         self._endpoint = endpoint
         self._patience_s = patience_s
-        self._server = server
-        connection.settimeout(None)
-        limit = struct.pack("ll", int(patience_s), int(patience_s % 1 * 1e6))
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+        self._redial = redial
+        self._on_close = on_close
         self._numbers = itertools.count(1)
+        # Requests are numbered and sent under it, so that the server gets them in order.
         self._sending = threading.Lock()
         # What follows is written under the lock.
         self._lock = threading.Lock()
-        self._pending: dict[int, _Pending] = {}
+        self._connection: socket.socket | None = self._prepared(connection)
+        self._pending: dict[int, Call] = {}
         self._ended: RendezvousConnectionError | None = None
-        self._reader = start_thread(
-            threading.Thread(target=self._read, name="elrun-store-client", daemon=True)
+        self._is_silent = False
+        self._is_over = threading.Event()
+        reader = threading.Thread(
+            target=self._run, args=(connection,), name="elrun-store-client", daemon=True
         )
+        self._reader = start_thread(reader)
 
     def add(self, key: str, amount: int) -> int:
         """Add to a counter; see ``Store.add``."""
@@ -143,17 +123,18 @@ class StoreClient:
 
     def wait(self, keys: Sequence[str], timeout_s: float | None) -> list[bytes] | None:
         """Block until every key is there; see ``Store.wait``."""
-        number, pending = self._begin(Wait(tuple(keys)))
-        if not pending.await_end(timeout_s):
+        number, call = self._begin(Wait(tuple(keys)))
+        if not call.await_end(as_wait(timeout_s)):
             with self._lock:
                 is_answered = self._pending.pop(number, None) is None
             if not is_answered:
-                self._send(next(self._numbers), Forget(number))
+                with self._sending:
+                    self._send(next(self._numbers), Forget(number))
                 return None
-            pending.await_end()
-        if pending.error is not None:
-            raise self._copy_of(pending.error)
-        return [value or b"" for value in pending.parts]
+            call.await_end()
+        if call.error is not None:
+            raise _copy_of(call.error)
+        return [value or b"" for value in call.parts]
 
     def tell(self, key: str, hear: Callable[[Told], None]) -> None:
         """Have ``hear`` called with a value once it is there; see ``notify.tell``."""
@@ -162,76 +143,121 @@ class StoreClient:
         except RendezvousConnectionError as error:
             hear(error)
 
+    def leave_will(self, will: Will) -> None:
+        """Say what the server writes once this client is gone; see ``will.leave_will``."""
+        grace_s = 0.0 if self._redial is None else GRACE_S
+        self._begin(LeaveWill(will, int(grace_s * 1000)))
+
     def close(self) -> None:
         """Let go of the connection, and of the server if it is here; see ``Store.close``."""
+        self._say_bye()
         self._end(RendezvousConnectionError(f"the connection to {self._endpoint} was closed"))
         if self._reader is not threading.current_thread():
             self._reader.join(_CLOSING_S)
-        if self._server is not None:
-            self._server.close()
+        if self._on_close is not None:
+            self._on_close()
 
-    def _ask(self, request: Request) -> _Pending:
+    # Requests.
+
+    def _ask(self, request: Request) -> Call:
         """Return how a request was answered, that is answered at once."""
-        _, pending = self._begin(request)
-        if not any(pending.await_end(self._patience_s / _SLICES) for _ in range(_SLICES)):
+        _, call = self._begin(request)
+        slice_s = min(_LONGEST_SLICE_S, self._patience_s / _LEAST_SLICES)
+        for elapsed in range(math.ceil(self._patience_s / slice_s) if slice_s else 0):
+            if elapsed * slice_s >= min(_LONGEST_SLICE_S, self._patience_s / 2):
+                self._report_silence()
+            if call.await_end(slice_s):
+                break
+        else:
             self._lose(
                 f"it has not answered for {self._patience_s:g} s (--rdzv-conf store_patience=...)"
             )
-            pending.await_end()
-        if pending.error is not None:
-            raise self._copy_of(pending.error)
-        return pending
+            call.await_end()
+        if call.error is not None:
+            raise _copy_of(call.error)
+        return call
 
     def _begin(
         self, request: Request, hear: Callable[[Told], None] | None = None
-    ) -> tuple[int, _Pending]:
-        pending = _Pending(hear)
-        with self._lock:
-            if self._ended is not None:
-                raise self._copy_of(self._ended)
-            number = next(self._numbers)
-            self._pending[number] = pending
-        self._send(number, request)
-        return number, pending
+    ) -> tuple[int, Call]:
+        call = Call(request, hear)
+        with self._sending:
+            with self._lock:
+                if self._ended is not None:
+                    raise _copy_of(self._ended)
+                number = next(self._numbers)
+                self._pending[number] = call
+            self._send(number, request)
+        return number, call
 
     def _send(self, number: int, request: Request) -> None:
-        frame = write_request(number, request)
+        """Send a request, or leave it to the reader to repeat it if the connection is broken."""
+        connection = self._connection
+        if connection is None:
+            return
         try:
-            with self._sending:
-                self._connection.sendall(frame)
+            connection.sendall(write_request(number, request))
         except BlockingIOError:  # SO_SNDTIMEO's way to say so; a part of it may have gone
             self._lose(f"it has taken nothing for {self._patience_s:g} s")
         except OSError:
-            self._lose("its host has closed the connection")
+            _shut_down(connection)  # wakes the reader
 
-    def _read(self) -> None:
-        frames = FrameReader(MAX_FRAME_BYTES)
+    def _say_bye(self) -> None:
+        """Tell the server that this client leaves on purpose, if that takes no time."""
+        if not self._sending.acquire(blocking=False):
+            return
+        try:
+            if self._connection is not None:
+                frame = write_request(next(self._numbers), Bye())
+                with contextlib.suppress(OSError):
+                    self._connection.send(frame, socket.MSG_DONTWAIT)
+        finally:
+            self._sending.release()
+
+    # The reader's thread.
+
+    def _run(self, connection: socket.socket) -> None:
+        current: socket.socket | None = connection
         reason = "a fault in its reader"
         try:
-            while data := self._connection.recv(_READ_BYTES):
-                for message in frames.feed(data):
-                    self._take(read_answer(message))
-            reason = "its host has closed the connection"
+            while current is not None:
+                reason = self._read(current)
+                current, reason = self._come_back(current, reason)
         except WireError as error:
             reason = f"what it sends is not understood: {error}"
-        except OSError:  # shut down from this side, or reset
-            reason = "its host has closed the connection"
-        finally:  # whatever ended the reader, nobody waits for it any more
+        finally:  # whatever ended the reader, no call waits for it any more
             self._lose(reason)
             with self._sending:  # lest another thread sends to what its number is by then
-                self._connection.close()
+                if self._connection is not None:
+                    self._connection.close()
+                    self._connection = None
+
+    def _read(self, connection: socket.socket) -> str:
+        """Take in answers until the connection ends; return why it did.
+
+        Raises:
+            WireError: What comes is not understood.
+        """
+        frames = FrameReader(MAX_FRAME_BYTES)
+        with contextlib.suppress(OSError):  # shut down from this side, or reset
+            while data := connection.recv(_READ_BYTES):
+                for message in frames.feed(data):
+                    self._take(read_answer(message))
+        return _CLOSED_BY_HOST
 
     def _take(self, answer: Answer) -> None:
         with self._lock:
-            pending = self._pending.get(answer.number)
-            if pending is not None and not answer.has_more:
+            was_silent, self._is_silent = self._is_silent, False
+            call = self._pending.get(answer.number)
+            if call is not None and not answer.has_more:
                 del self._pending[answer.number]
-        if pending is None:  # a wait that was taken back
+        if was_silent:
+            log.warning("the rendezvous store at %s answers again", self._endpoint)
+        if call is None:  # a wait that was taken back
             return
-        pending.parts += answer.values
-        pending.count = answer.count
+        call.take(answer)
         if not answer.has_more:
-            pending.end(
+            call.end(
                 RendezvousConnectionError(
                     f"the rendezvous store at {self._endpoint} refused a request: {answer.error}"
                 )
@@ -239,24 +265,93 @@ class StoreClient:
                 else None
             )
 
+    def _come_back(self, broken: socket.socket, reason: str) -> tuple[socket.socket | None, str]:
+        """Return a new connection to the same server, or why there is none."""
+        with self._sending:
+            self._connection = None
+            broken.close()
+        deadline = time.monotonic() + self._patience_s
+        pause_s = 0.0
+        while self._redial is not None and not self._is_over.wait(pause_s):
+            found = self._redial()
+            if isinstance(found, socket.socket) and self._repeat_over(self._prepared(found)):
+                log.info("the connection to %s broke, and was made anew", self._endpoint)
+                return found, reason
+            if isinstance(found, Refusal) or (isinstance(found, Unreached) and found.is_vacant):
+                return None, reason
+            self._report_silence()
+            if time.monotonic() >= deadline:
+                return None, f"its connection broke and was not made anew in {self._patience_s:g} s"
+            pause_s = min(max(_FIRST_PAUSE_S, 2 * pause_s), _LONGEST_PAUSE_S)
+        return None, reason
+
+    def _repeat_over(self, connection: socket.socket) -> bool:
+        """Repeat what was not answered, in order; return whether the connection took it."""
+        with self._sending:
+            with self._lock:
+                calls = sorted(self._pending.items())
+            for _, call in calls:
+                call.begin_anew()
+            try:
+                for number, call in calls:
+                    connection.sendall(write_request(number, call.request))
+            except OSError:
+                connection.close()
+                return False
+            self._connection = connection
+            is_over = self._is_over.is_set()
+        if is_over:  # closed meanwhile, by a thread that found no connection to shut down
+            _shut_down(connection)
+        return True
+
+    def _prepared(self, connection: socket.socket) -> socket.socket:
+        connection.settimeout(None)
+        limit = struct.pack("ll", int(self._patience_s), int(self._patience_s % 1 * 1e6))
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+        return connection
+
+    # The end.
+
+    def _report_silence(self) -> None:
+        with self._lock:
+            if self._is_silent or self._ended is not None:
+                return
+            self._is_silent = True
+        log.warning(
+            "the rendezvous store at %s does not answer; it is waited for up to %g s "
+            "(--rdzv-conf store_patience=...)",
+            self._endpoint,
+            self._patience_s,
+        )
+
     def _lose(self, reason: str) -> None:
-        said = f"the rendezvous store at {self._endpoint} was lost: {reason}"
-        self._end(RendezvousConnectionError(said))
+        self._end(
+            RendezvousConnectionError(
+                f"the rendezvous store at {self._endpoint} was lost: {reason}"
+            )
+        )
 
     def _end(self, error: RendezvousConnectionError) -> None:
         with self._lock:
             self._ended = self._ended or error
-            pending, self._pending = list(self._pending.values()), {}
+            calls, self._pending = list(self._pending.values()), {}
             error = self._ended
-        with contextlib.suppress(OSError):  # it is shut down already
-            self._connection.shutdown(socket.SHUT_RDWR)
-        for each in pending:
-            each.end(error)
+            connection = self._connection
+        self._is_over.set()
+        if connection is not None:
+            _shut_down(connection)
+        for call in calls:
+            call.end(error)
 
-    @staticmethod
-    def _copy_of(error: RendezvousError) -> RendezvousConnectionError:
-        """Return an error to be raised: one that was raised before has a traceback already."""
-        return RendezvousConnectionError(str(error))
+
+def _shut_down(connection: socket.socket) -> None:
+    with contextlib.suppress(OSError):  # it is shut down already
+        connection.shutdown(socket.SHUT_RDWR)
+
+
+def _copy_of(error: RendezvousConnectionError) -> RendezvousConnectionError:
+    """Return an error to be raised: one that was raised before has a traceback already."""
+    return RendezvousConnectionError(str(error))
 
 
 def _parts_of(values: Mapping[str, bytes]) -> Iterator[dict[str, bytes]]:

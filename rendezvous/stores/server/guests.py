@@ -1,21 +1,22 @@
-"""Who may be a client of a store server, and what a client may cost."""
+"""Which clients a store server lets in, and what a client may cost."""
 
 from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
-from .wire import Hello, Refusal
+from .hello import OTHER_RUN, Hello, Refusal
 
 
 class Limits(NamedTuple):
     """What a client may cost.
 
     Args:
-        hello_s: Seconds until a client has said who it is.
-        strangers: Clients that have not said it yet; of more, the one that came first is let go.
-        stall_s: Seconds for which a client may read nothing of what waits for it.
+        hello_s: Seconds until a client has introduced itself.
+        strangers: Clients that have not done so yet; of more, the one that came first is let go.
+        stall_s: Seconds for which a client may read nothing of the bytes that wait for it.
         queued_bytes: Bytes that may wait for it.
         waits: Waits that it may have at a time.
+        session_s: Seconds for which its session is kept while it has no connection.
     """
 
     hello_s: float = 5.0
@@ -23,6 +24,7 @@ class Limits(NamedTuple):
     stall_s: float = 30.0
     queued_bytes: int = 256 << 20
     waits: int = 4096
+    session_s: float = 600.0
 
 
 class Admitted(NamedTuple):
@@ -36,7 +38,7 @@ class Admitted(NamedTuple):
 
 
 class Guests(Protocol):
-    """Decides who is let in; is asked by the server's own thread. Clients have numbers."""
+    """Decides which clients are let in; belongs to the server's thread. Clients have numbers."""
 
     def admit(self, hello: Hello, client: int, mark: str, now: float) -> Admitted | Refusal:
         """Let a client in, or not; ``mark`` is the store's own."""
@@ -52,3 +54,44 @@ class Guests(Protocol):
 
     def changes_in_s(self, now: float) -> float | None:
         """Return the seconds after which that may be otherwise by itself."""
+
+
+class NodesOfRun:
+    """All nodes of one run, and nobody else: decides as ``Guests`` do.
+
+    Args:
+        me: The node that hosts the store.
+    """
+
+    def __init__(self, me: Hello) -> None:
+        self._me = me
+
+    def admit(self, hello: Hello, client: int, mark: str, now: float) -> Admitted | Refusal:  # noqa: ARG002  the protocol's
+        """Let a node of this run in."""
+        if hello.run_id != self._me.run_id:
+            return Refusal(
+                OTHER_RUN,
+                f"it is the store of run {self._me.run_id!r}, and ends with that run; wait for its "
+                "end, or give this job an endpoint of its own (another port in --rdzv-endpoint)",
+            )
+        if hello.node_rank is not None:
+            return Refusal(
+                "rendezvous",
+                f"{self._me.host} meets the nodes of run {self._me.run_id!r} with --rdzv-backend "
+                f"c10d, and {hello.host} with static: give the same options on every node",
+            )
+        return Admitted()
+
+    def hear(self, client: int, now: float) -> None:
+        """Do nothing: heartbeats tell which nodes live."""
+
+    def leave(self, client: int) -> None:
+        """Do nothing: wills tell which nodes are gone."""
+
+    def are_missing(self, now: float) -> bool:  # noqa: ARG002  the protocol's
+        """Return True: a node may come at any time."""
+        return True
+
+    def changes_in_s(self, now: float) -> float | None:  # noqa: ARG002  the protocol's
+        """Return None: that never changes."""
+        return None

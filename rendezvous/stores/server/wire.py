@@ -1,16 +1,9 @@
-"""What the store server and its clients send each other, as bytes and back.
+"""The requests of a store server's clients and their answers, as bytes and back.
 
-A frame is its length, four bytes, the most significant first, and then that many bytes of JSON: one
-object. A value is base64 in it, so that its size is known beforehand, whatever bytes it has.
-
-A client begins with who it is, and is answered once, with a welcome or a refusal:
-
-    {"elrun":1,"hello":{"run":"job","host":"b","node_rank":1,"nodes":2}}
-    {"elrun":1,"welcome":"a1b2"}
-    {"elrun":1,"refused":"run","reason":"…"}
-
-Then it asks, by a number of its own, and each answer bears that number; they may come in any order,
-and a ``wait`` is answered when the last of its keys is there:
+A value is base64 in a frame (``frames.py``), so that its size is known beforehand, whatever bytes
+it has. A client has introduced itself (``hello.py``). Each request has a number, larger than all
+before it, and its answer has the same one. Answers come in any order: that of ``wait`` comes when
+the last of its keys is there.
 
     {"id":1,"do":"add","key":"seats","amount":1}                   {"id":1,"count":5}
     {"id":2,"do":"set","values":{"a":"MQ=="}}                      {"id":2}
@@ -18,71 +11,34 @@ and a ``wait`` is answered when the last of its keys is there:
     {"id":4,"do":"create","key":"c","value":"Mg==","instead_of":""}  {"id":4,"values":["Mg=="]}
     {"id":5,"do":"wait","keys":["d"]}                              {"id":5,"values":["Mw=="]}
     {"id":6,"do":"forget","wait":5}
+    {"id":7,"do":"will","after_ms":150,"values":{"a":"MQ=="},
+        "create":{"c":"Mg=="},"unless":["d"]}                      {"id":7}
+    {"id":8,"do":"bye"}
 
-``forget`` has no answer, and takes a wait back. Many values come in several answers, of which all
-but the last say ``"more":true``. What can't be done is answered by ``{"id":7,"error":"…"}``.
+``forget`` has no answer, and takes a wait back. ``will`` says what the server writes if the
+connection ends without a ``bye`` and the client does not come back within that time: ``values``,
+and ``create`` if no key of ``unless`` is there. A later will replaces it. Many values come in
+several answers, of which all but the last have ``"more":true``. A request that can't be carried
+out is answered by ``{"id":7,"error":"…"}``.
 """
 
 from __future__ import annotations
 
-import json
-import struct
 from binascii import Error as Base64Error
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from ...errors import RendezvousError
+from ..will import Will
+from .frames import MAX_NUMBER, WireError, text_in, whole_number_in, write_frame
 
-VERSION = 1
-
-MAX_HELLO_BYTES = 8 << 10
 MAX_VALUE_BYTES = 8 << 20
-MAX_FRAME_BYTES = 16 << 20
-"""A value of the largest size fits, as base64, or very many small ones."""
 MAX_KEY_CHARACTERS = 8 << 10
 MAX_AMOUNT = 1 << 53
 
-_HEAD = struct.Struct(">I")
-_MAX_ID = 1 << 53
-_MAX_TEXT = 1024
-
-
-class WireError(RendezvousError):
-    """What came is not what this protocol sends."""
-
-
-@dataclass(frozen=True, slots=True)
-class Hello:
-    """Who a client is.
-
-    Args:
-        run_id: The job that it is a node of.
-        host: Name of its host, for people.
-        node_rank: Its place among the nodes.
-        nodes: How many there are, as far as it was told.
-        server: If it hosts a store itself, and only asks who hosts this one: that store's mark.
-    """
-
-    run_id: str
-    host: str
-    node_rank: int
-    nodes: int
-    server: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """Why a client is turned away.
-
-    Args:
-        kind: A word for programs.
-        reason: A sentence for people.
-    """
-
-    kind: str
-    reason: str
+_MAX_WILL_KEYS = 64
+_MAX_AFTER_MS = 3_600_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,102 +86,25 @@ class Forget:
     wait: int
 
 
-Request: TypeAlias = Add | Set | Get | Create | Wait | Forget
-
-
-class FrameReader:
-    """Makes objects of the bytes of one connection, in whatever pieces they come.
+@dataclass(frozen=True, slots=True)
+class LeaveWill:
+    """Say what is to be written if this client is gone without a bye.
 
     Args:
-        limit: Bytes that a frame may have; may be raised later.
+        will: What is to be written.
+        after_ms: For how long the server waits for the client to come back, in milliseconds.
     """
 
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self._buffer = bytearray()
-
-    def feed(self, data: bytes) -> Iterator[dict[str, Any]]:
-        """Yield the objects that are complete now.
-
-        Raises:
-            WireError: A frame is too long, or holds no JSON object.
-        """
-        self._buffer += data
-        while len(self._buffer) >= _HEAD.size:
-            (length,) = _HEAD.unpack_from(self._buffer)
-            if length > self.limit:
-                raise WireError(f"a frame of {length} bytes, and {self.limit} are allowed")
-            end = _HEAD.size + length
-            if len(self._buffer) < end:
-                return
-            text = bytes(self._buffer[_HEAD.size : end])
-            del self._buffer[:end]
-            yield _object_in(text)
+    will: Will
+    after_ms: int
 
 
-def write_frame(message: Mapping[str, Any]) -> bytes:
-    """Return a message's frame."""
-    text = json.dumps(message, separators=(",", ":")).encode()
-    return _HEAD.pack(len(text)) + text
+@dataclass(frozen=True, slots=True)
+class Bye:
+    """End the session on purpose: the will is not carried out."""
 
 
-def write_hello(hello: Hello) -> bytes:
-    """Return the frame that a client begins with."""
-    fields: dict[str, Any] = {
-        "run": hello.run_id,
-        "host": hello.host,
-        "node_rank": hello.node_rank,
-        "nodes": hello.nodes,
-    }
-    if hello.server:
-        fields["server"] = hello.server
-    return write_frame({"elrun": VERSION, "hello": fields})
-
-
-def read_hello(message: Mapping[str, Any]) -> Hello | int:
-    """Return who a client is, or the version that it speaks, if that is another one.
-
-    Raises:
-        WireError: It is no such message.
-    """
-    version = _whole_number(message, "elrun", 0, _MAX_ID)
-    if version != VERSION:
-        return version
-    fields = message.get("hello")
-    if not isinstance(fields, dict):
-        raise WireError("a client begins with a hello")
-    host = _text(fields, "host")
-    if not host.isprintable():  # it stands in sentences for people
-        raise WireError("host is no name")
-    return Hello(
-        run_id=_text(fields, "run"),
-        host=host,
-        node_rank=_whole_number(fields, "node_rank", 0, (1 << 31) - 1),
-        nodes=_whole_number(fields, "nodes", 1, (1 << 31) - 1),
-        server=_text(fields, "server") if "server" in fields else "",
-    )
-
-
-def write_welcome(mark: str) -> bytes:
-    """Return the answer to a client that is let in; the mark is the store's own."""
-    return write_frame({"elrun": VERSION, "welcome": mark})
-
-
-def write_refusal(refusal: Refusal) -> bytes:
-    """Return the answer to a client that is turned away."""
-    return write_frame({"elrun": VERSION, "refused": refusal.kind, "reason": refusal.reason})
-
-
-def read_answer_to_hello(message: Mapping[str, Any]) -> str | Refusal:
-    """Return the mark of the store that welcomes this client, or why it doesn't.
-
-    Raises:
-        WireError: It is neither.
-    """
-    if "refused" in message:
-        return Refusal(_text(message, "refused"), _text(message, "reason"))
-    _whole_number(message, "elrun", VERSION, VERSION)
-    return _text(message, "welcome")
+Request: TypeAlias = Add | Set | Get | Create | Wait | Forget | LeaveWill | Bye
 
 
 def write_request(number: int, request: Request) -> bytes:
@@ -249,6 +128,16 @@ def write_request(number: int, request: Request) -> bytes:
             fields = {"do": "wait", "keys": keys}
         case Forget(wait):
             fields = {"do": "forget", "wait": wait}
+        case LeaveWill(will, after_ms):
+            fields = {
+                "do": "will",
+                "after_ms": after_ms,
+                "values": {k: _encoded(v) for k, v in will.values.items()},
+                "create": {k: _encoded(v) for k, v in will.create.items()},
+                "unless": will.unless,
+            }
+        case Bye():
+            fields = {"do": "bye"}
     return write_frame({"id": number, **fields})
 
 
@@ -258,25 +147,30 @@ def read_request(message: Mapping[str, Any]) -> tuple[int, Request]:
     Raises:
         WireError: It is none.
     """
-    number = _whole_number(message, "id", 0, _MAX_ID)
+    number = whole_number_in(message, "id", 0, MAX_NUMBER)
     match message.get("do"):
         case "add":
-            amount = _whole_number(message, "amount", -MAX_AMOUNT, MAX_AMOUNT)
+            amount = whole_number_in(message, "amount", -MAX_AMOUNT, MAX_AMOUNT)
             return number, Add(_key(message.get("key")), amount)
         case "set":
-            values = message.get("values")
-            if not isinstance(values, dict):
-                raise WireError("values is no object")
-            return number, Set({_key(key): _decoded(value) for key, value in values.items()})
+            return number, Set(_values(message, "values"))
         case "get":
-            return number, Get(_keys(message))
+            return number, Get(_keys(message, "keys"))
         case "create":
             value, instead_of = (_decoded(message.get(name)) for name in ("value", "instead_of"))
             return number, Create(_key(message.get("key")), value, instead_of)
         case "wait":
-            return number, Wait(_keys(message))
+            return number, Wait(_keys(message, "keys"))
         case "forget":
-            return number, Forget(_whole_number(message, "wait", 0, _MAX_ID))
+            return number, Forget(whole_number_in(message, "wait", 0, MAX_NUMBER))
+        case "will":
+            values, create = _values(message, "values"), _values(message, "create")
+            will = Will(values, create, _keys(message, "unless"))
+            if len(will.values) + len(will.create) + len(will.unless) > _MAX_WILL_KEYS:
+                raise WireError(f"a will has at most {_MAX_WILL_KEYS} keys")
+            return number, LeaveWill(will, whole_number_in(message, "after_ms", 0, _MAX_AFTER_MS))
+        case "bye":
+            return number, Bye()
         case other:
             raise WireError(f"do is {str(other)[:40]!r}")
 
@@ -341,22 +235,12 @@ def read_answer(message: Mapping[str, Any]) -> Answer:
     if not isinstance(values, list):
         raise WireError("values is no list")
     return Answer(
-        number=_whole_number(message, "id", 0, _MAX_ID),
+        number=whole_number_in(message, "id", 0, MAX_NUMBER),
         values=tuple(None if value is None else _decoded(value) for value in values),
-        count=_whole_number(message, "count", -(1 << 63), 1 << 63) if "count" in message else 0,
+        count=whole_number_in(message, "count", -(1 << 63), 1 << 63) if "count" in message else 0,
         has_more=message.get("more") is True,
-        error=_text(message, "error") if "error" in message else "",
+        error=text_in(message, "error") if "error" in message else "",
     )
-
-
-def _object_in(text: bytes) -> dict[str, Any]:
-    try:
-        message = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise WireError(f"{text[:40]!r}… is no JSON") from error
-    if not isinstance(message, dict):
-        raise WireError(f"{text[:40]!r}… is no JSON object")
-    return message
 
 
 def _encoded(value: bytes) -> str:
@@ -383,22 +267,15 @@ def _key(text: object) -> str:
     return text
 
 
-def _keys(message: Mapping[str, Any]) -> tuple[str, ...]:
-    keys = message.get("keys")
+def _keys(message: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    keys = message.get(name)
     if not isinstance(keys, list):
-        raise WireError("keys is no list")
+        raise WireError(f"{name} is no list")
     return tuple(map(_key, keys))
 
 
-def _text(fields: Mapping[str, Any], name: str) -> str:
-    value = fields.get(name)
-    if not isinstance(value, str) or len(value) > _MAX_TEXT:
-        raise WireError(f"{name} is no string of at most {_MAX_TEXT} characters")
-    return value
-
-
-def _whole_number(fields: Mapping[str, Any], name: str, low: int, high: int) -> int:
-    value = fields.get(name)
-    if type(value) is not int or not low <= value <= high:  # type(): true is no number
-        raise WireError(f"{name} is no number from {low} to {high}")
-    return value
+def _values(message: Mapping[str, Any], name: str) -> dict[str, bytes]:
+    values = message.get(name)
+    if not isinstance(values, dict):
+        raise WireError(f"{name} is no object")
+    return {_key(key): _decoded(value) for key, value in values.items()}

@@ -125,7 +125,7 @@ def test_backends_load_only_what_they_need():
         "from elrun.rendezvous.api.handler import RendezvousParameters;"
         "get_rendezvous_handler(RendezvousParameters('standalone', '', 'run', 1, 1))"
         ".next_rendezvous();"
-        "heavy = {'torch', 'json', 'importlib.metadata', 'elrun.rendezvous.stores.tcp.reach',"
+        "heavy = {'torch', 'json', 'importlib.metadata', 'elrun.rendezvous.stores.server.client',"
         " 'random', 'ipaddress', 'urllib', 'logging.config'};"
         "print(sorted(heavy & set(sys.modules)))"
     )

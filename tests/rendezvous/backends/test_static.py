@@ -17,7 +17,7 @@ from elrun.rendezvous.errors import (
 )
 from elrun.rendezvous.network.ports import PortClaim
 from elrun.rendezvous.protocol.timing import Timing
-from elrun.rendezvous.stores.server.wire import Hello
+from elrun.rendezvous.stores.server.hello import Hello
 
 LONG_S = 30
 FAST = {"heartbeat_interval": 0.05, "heartbeat_patience": 0.2}
@@ -280,7 +280,10 @@ def test_two_nodes_of_rank_0_on_two_hosts_are_told(nodes):
     first = nodes.node(0)
     join_of_first = joining(first)
     params = RendezvousParameters("static", "", "run", 2, 2, rank=0)
-    me, timing = Hello("run", "another host", 0, 2), Timing(heartbeat_s=0.01, patience_s=0.05)
+    me, timing = (
+        Hello("run", "another host", node_rank=0, nodes=2),
+        Timing(heartbeat_s=0.01, patience_s=0.05),
+    )
     elsewhere = MasterNode(first._endpoint, me, timing, lambda _: socket.create_server(("", 0)))
     second = StaticRendezvous(params, first._endpoint, elsewhere, timing)
     nodes.handlers.append(second)

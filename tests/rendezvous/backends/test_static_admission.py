@@ -5,22 +5,23 @@ import logging
 import pytest
 from elrun.rendezvous.backends.static_admission import StaticNodes
 from elrun.rendezvous.stores.server.guests import Admitted
-from elrun.rendezvous.stores.server.wire import Hello, Refusal
+from elrun.rendezvous.stores.server.hello import Hello, Refusal
 
 MARK = "the store's"
 SILENCE_S = 2
+ME = Hello("job", "a", node_rank=0, nodes=3)
 
 
 @pytest.fixture(name="nodes")
 def _nodes():
     """Return those of a job of three, of which node rank 0 is there."""
-    nodes = StaticNodes(Hello("job", "a", 0, 3), SILENCE_S)
-    nodes.admit(Hello("job", "a", 0, 3), 1, MARK, 0)
+    nodes = StaticNodes(ME, SILENCE_S)
+    nodes.admit(ME, 1, MARK, 0)
     return nodes
 
 
 def node(rank=1, host="b", run="job", nodes=3, server=""):
-    return Hello(run, host, rank, nodes, server)
+    return Hello(run, host, node_rank=rank, nodes=nodes, server=server)
 
 
 def test_a_node_is_missing_until_all_are_there(nodes):

@@ -28,7 +28,7 @@ def _clock():
 @pytest.fixture(name="heartbeat")
 def _heartbeat(memory, clock):
     """Return a heartbeat at 'mine'; its thread waits for a minute, so the tests make the steps."""
-    heartbeat = Heartbeat(lambda _: memory, TIMING, clock)
+    heartbeat = Heartbeat(lambda: memory, TIMING, clock)
     heartbeat.beat_at("mine")
     yield heartbeat
     heartbeat.stop()
@@ -80,7 +80,7 @@ def test_silence_is_told(heartbeat, clock):
     """Who doesn't beat for as long as the patience lasts is told of, who does is not."""
     told = []
     heartbeat.watch(["silent", "alive"], told.append)
-    store = heartbeat._open_store(None)
+    store = heartbeat._open_store()
     steps_until(heartbeat, clock, 300, lambda now: store.set({"alive": b"%d" % now}))
 
     assert {frozenset(["silent"])} == set(told)
@@ -98,7 +98,7 @@ def test_silence_outlasts_a_change_of_listeners(memory, heartbeat, clock):
 
 def test_a_heart_at_rest_has_no_thread():
     """Nothing goes on after the end of a run."""
-    heartbeat = Heartbeat(lambda _: None, TIMING)
+    heartbeat = Heartbeat(lambda: None, TIMING)
     before = heart_threads()
     heartbeat.beat_at("key")
     (thread,) = set(heart_threads()) - set(before)
@@ -112,7 +112,8 @@ def test_a_heart_goes_on_over_a_new_connection_when_its_own_breaks(memory):
     """The store may be well: a node that fell silent for good would be thrown out, or deaf."""
     broken = MemoryStore()
     broken.lose()
-    heartbeat = Heartbeat(lambda failed: memory if failed else broken, Timing(heartbeat_s=0.01))
+    stores = iter([broken])
+    heartbeat = Heartbeat(lambda: next(stores, memory), Timing(heartbeat_s=0.01))
     heartbeat.beat_at("key")
     beat = memory.wait(["key"], JOIN_S)
     heartbeat.stop()

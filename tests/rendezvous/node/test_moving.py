@@ -13,8 +13,8 @@ from elrun.rendezvous.node.rendezvous import RoundRendezvous
 from elrun.rendezvous.protocol.keys import RunKeys
 from elrun.rendezvous.protocol.timing import Timing
 from elrun.rendezvous.stores.memory import MemoryStore
+from elrun.rendezvous.stores.server.endpoints import Succession
 from elrun.rendezvous.stores.store import Connection
-from elrun.rendezvous.stores.tcp.endpoints import Succession
 from round_kit import PATIENCE_S, TestNode
 
 RUN = RunKeys("run")

@@ -1,4 +1,4 @@
-"""Whole rounds: nodes as threads, over the store in memory and over a real TCPStore."""
+"""Whole rounds: nodes as threads, over every kind of store."""
 
 import socket
 import threading

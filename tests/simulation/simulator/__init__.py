@@ -17,9 +17,9 @@ whenever it is made.
 dying just before it takes effect or just after it; it may get lost, or its answer, or it may come
 twice. Nodes die singly and all at once, stand still, lose sight of the store, are told to leave,
 and come anew; workers fail and succeed; the store goes away and comes back; clocks run at half the
-speed or at twice. There are two kinds of stores, as etcd and TCPStore fail in different manners
-(``connection.py``). A run has one store (``sites.py``), or, in every fifth history, one after the
-other at several endpoints, whose nodes die and whose cables break (``endpoints.py``).
+speed or at twice. There are two kinds of stores, as etcd and elrun's store server fail in different
+manners (``connection.py``). A run has one store (``sites.py``), or, in every fifth history, one
+after the other at several endpoints, whose nodes die and whose cables break (``endpoints.py``).
 
 *The witness* (``witness.py``) sees every write at the moment of its effect, and every node that
 starts workers. It takes nobody's word for anything, and raises ``Violation`` as soon as one of the

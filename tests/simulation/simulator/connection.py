@@ -2,19 +2,23 @@
 
 There are two kinds of stores, which fail in two manners. etcd's answers may get lost, and its
 requests may arrive twice, since its clients repeat what was not answered; when it is away for a
-moment, all wait, and when it is away for long, they give up. A TCPStore neither loses nor repeats
-anything and keeps the order of what is sent; but a connection that breaks is lost for good.
+moment, all wait, and when it is away for long, they give up. elrun's own store server neither loses
+nor repeats anything and keeps the order of what is sent, also where a connection breaks and is made
+anew. It carries out the will of a node that does not come back in time.
 """
 
 from elrun.rendezvous.errors import RendezvousConnectionError
+from elrun.rendezvous.stores.server.client import GRACE_S
 
 from .request import REQUEST_S, Request, Unanswered, Wait
 
 CALL_S = 6.0
 """How long etcd's client goes on asking."""
 ETCD_PATIENCE_S = (6.0, 8.0)
-TCP_PATIENCE_S = (5.0, 7.0)
+SERVER_PATIENCE_S = (5.0, 7.0)
 """How long the store may be out of reach until all is given up, by whatever call comes first."""
+HAS_POWER_RATE = 0.7
+"""The part of all dead machines whose kernels end their connections."""
 
 
 class Connection:
@@ -32,7 +36,6 @@ class Connection:
         self.world = machine.world
         self.faults = faults
         self.is_cut = False
-        self.is_torn = False
         self._cuts = 0
         self._end = None
         self.on_close = None
@@ -93,10 +96,12 @@ class Connection:
     def restart(self):
         """Feel the server start anew."""
 
+    def lose_machine(self):
+        """Feel the machine die."""
+
     def end(self, how):
         """Break for good: whoever waits is told so, and whoever asks later."""
         self.machine.has_lost_store = True
-        self.is_torn = True
         self.break_off(how)
 
     def break_off(self, how):
@@ -180,39 +185,69 @@ class EtcdConnection(Connection):
         return self.world.random.random() * 0.5
 
 
-class TcpConnection(Connection):
-    """A connection that keeps the order of what is sent, and breaks at the first trouble."""
+class ServerConnection(Connection):
+    """A connection that keeps the order of what is sent, and is made anew where it breaks."""
 
     keeps_answers = True
-    patience_s = TCP_PATIENCE_S
+    patience_s = SERVER_PATIENCE_S
 
     def __init__(self, server, machine, faults):
         super().__init__(server, machine, faults)
         self._last_arrival = 0.0
+        self._will = None
 
-    def set(self, values):
-        """Send values; nobody says whether they arrived."""
+    def leave_will(self, will):
+        """Say what the server writes if this node does not come back."""
         self._check()
-        Unanswered(self, "set", (values,)).send()
+        Unanswered(self, "leave_will", (will,)).send()
+
+    def close(self):
+        """Say goodbye: the will is not carried out."""
+        self._will = None
+        super().close()
+
+    def apply(self, request):
+        """Let a request take effect; a will is kept with the connection."""
+        if request.name == "leave_will":
+            self._will = None if self.has_ended else request.args[0]
+            return None
+        return super().apply(request)
 
     def next_arrival(self):
         self._last_arrival = max(self._last_arrival, super().next_arrival())
         return self._last_arrival
 
     def restart(self):
-        """Break: the data is gone."""
+        """Break for good: the data is gone."""
         self.end("was broken by the end of its server")
 
-    def _give_up(self, cuts):
-        if self.is_cut and cuts == self._cuts and not self.has_ended:
-            for connection in self.machine.connections:
-                if connection.server is self.server:
-                    connection.end("was out of reach for too long")
+    def lose(self, request):
+        """Break with it; come back after a while, and repeat what was not answered."""
+        self.machine.is_steady = False
+        self.hold(request.repeat)
+        self.cut()
+        self.world.after(GRACE_S, self._miss, self._cuts)
+        self.world.after(self.world.random.random(), self._come_back, self._cuts)
+
+    def lose_machine(self):
+        """End without a word: the kernel says so, unless the machine has no power."""
+        if not self.is_cut and not self.has_ended and self.world.random.random() < HAS_POWER_RATE:
+            self.world.after(self.faults.latency_s() + GRACE_S, self._carry_out)
+
+    def _miss(self, cuts):
+        if self.is_cut and cuts == self._cuts:
+            self._carry_out()
+
+    def _carry_out(self):
+        will, self._will = self._will, None
+        site = self.machine.history.site
+        if will is not None and site.is_reached(self.machine, self.server):
+            self.server.carry_out(self.machine, will)
+
+    def _come_back(self, cuts):
+        is_reached = self.machine.history.site.is_reached(self.machine, self.server)
+        if cuts == self._cuts and is_reached and not self.has_ended:
+            self.heal()
 
     def _heals_in_s(self):
         return 0.0  # in the order in which all was sent
-
-    def lose(self, request):
-        """Break with it."""
-        self.machine.is_steady = False
-        self.end("was broken")

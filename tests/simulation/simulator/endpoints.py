@@ -8,8 +8,8 @@ decided by the real ``Succession``; what stands here is what it finds at each en
 from collections import Counter
 
 from elrun.rendezvous.errors import RendezvousConnectionError, RendezvousTimeoutError
+from elrun.rendezvous.stores.server.endpoints import Succession
 from elrun.rendezvous.stores.store import Connection as StoreInReach
-from elrun.rendezvous.stores.tcp.endpoints import Succession
 
 from .facts import Violation
 from .sites import is_common_round
@@ -217,6 +217,11 @@ class Endpoints:
         is_cut = self._cut_cables[frozenset((node, host))] > 0
         return node is not host and (is_cut or host in self._silent or host.is_paused)
 
+    def is_reached(self, node, server):
+        """Return whether a store is there, and messages of a node reach it."""
+        is_apart = self.is_apart(node, self._hosts[server]) or node in self._silent
+        return server in self._serving and not is_apart
+
     def server_at(self, number):
         """Return the store at an endpoint, if there is one."""
         return self._serving[number]
@@ -298,8 +303,7 @@ class _Place:
         store = self._endpoints.open(server, self._node)
         if is_host:
             store.on_close = lambda: self._endpoints.shut(server)
-        aside = lambda: self._endpoints.open(server, self._node)  # noqa: E731  an argument
-        return StoreInReach(store, self._node.name, is_host, aside)
+        return StoreInReach(store, self._node.name, is_host)
 
     def _pass(self, seconds):
         self._node.world.running.sleep(seconds)

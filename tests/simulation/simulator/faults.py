@@ -50,7 +50,7 @@ class Plan:
 
     Args:
         endpoints: At how many places the store may be.
-        is_tcp: Whether the store fails in TCPStore's manner, not in etcd's.
+        is_server: Whether the store fails in the store server's manner, not in etcd's.
         has_host: Whether the store lives on the first node, and dies with it.
         has_secret: Whether the job has a secret, which signs all records.
         limits: Fewest and most nodes.
@@ -68,7 +68,7 @@ class Plan:
     """
 
     endpoints: int
-    is_tcp: bool
+    is_server: bool
     has_host: bool
     has_secret: bool
     limits: Limits
@@ -95,7 +95,7 @@ def draw_plan(random, seed):
     endpoints = random.choice((2, 2, 3)) if seed % 5 == 4 else 1
     max_nodes = random.choice((1, 2, 2, 3, 3, 3, 4, 4, 5))
     min_nodes = random.randint(1, max_nodes)
-    is_tcp = endpoints > 1 or random.random() < 0.3
+    is_server = endpoints > 1 or random.random() < 0.3
     chaos_s = random.uniform(4, 20 if endpoints == 1 else 60)
     none_of = (Mishap.STORE_AWAY,) if endpoints > 1 else ELSEWHERE
     kinds = _some_of(random, [kind for kind in Mishap if kind not in none_of])
@@ -105,8 +105,8 @@ def draw_plan(random, seed):
     ]
     return Plan(
         endpoints=endpoints,
-        is_tcp=is_tcp,
-        has_host=endpoints == 1 and is_tcp and random.random() < 0.5,
+        is_server=is_server,
+        has_host=endpoints == 1 and is_server and random.random() < 0.5,
         has_secret=random.random() < 0.1,
         limits=Limits(min_nodes, max_nodes),
         nodes=random.randint(min_nodes, max_nodes + random.choice((0, 0, 1, 2))),
@@ -123,8 +123,8 @@ def draw_plan(random, seed):
         ),
         chaos_s=chaos_s,
         mishaps=tuple(sorted(mishaps, key=lambda mishap: mishap[0])),
-        fates=_some_of(random, [fate for fate in Fate if not (is_tcp and fate is Fate.TWICE)]),
-        fate_rate=random.choice((0, 0, 0.002, 0.01)) if is_tcp else random.choice((0, 0.005, 0.03)),
+        fates=_some_of(random, [fate for fate in Fate if not (is_server and fate is Fate.TWICE)]),
+        fate_rate=random.choice((0, 0, 0.002, 0.01) if is_server else (0, 0.005, 0.03)),
         latency_s=random.choice((0.001, 0.01, 0.1)),
         delay_rate=random.choice((0, 0, 0.02)),
         switch_rate=random.choice((0, 0.1)),

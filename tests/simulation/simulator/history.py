@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from elrun.agent.workers.worker import WorkerState
 from elrun.rendezvous.stores.signed import Secret
 
-from .connection import EtcdConnection, TcpConnection
+from .connection import EtcdConnection, ServerConnection
 from .endpoints import Endpoints
 from .facts import Violation
 from .faults import Faults, draw_plan
@@ -49,11 +49,11 @@ class History:
         seed: What it follows from.
         narrator: Told of what happens, in words; None for nobody.
         server: Makes the store.
-        connections: Make the ways to it, in etcd's and in TCPStore's manner.
+        connections: Make the ways to it, in etcd's and in the store server's manner.
     """
 
     def __init__(
-        self, seed, narrator=None, server=Server, connections=(EtcdConnection, TcpConnection)
+        self, seed, narrator=None, server=Server, connections=(EtcdConnection, ServerConnection)
     ):
         self.seed = seed
         self.world = World(seed)
@@ -66,7 +66,7 @@ class History:
         self.nodes = []
         self.faults = Faults(self.world.random, self.plan)
         make_site = OneStore if self.plan.endpoints == 1 else Endpoints
-        self.site = make_site(self, server, connections[self.plan.is_tcp])
+        self.site = make_site(self, server, connections[self.plan.is_server])
         self.trouble = Trouble(self)
         self.is_calm = False
         self.calm_since = 0.0

@@ -112,6 +112,8 @@ class Node(Machine):
         """End all threads, wherever they are; from outside of all of them."""
         super().kill()
         self.history.site.saw_end(self)
+        for connection in self.connections:
+            connection.lose_machine()
 
 
 class Agent(SimpleElasticAgent):

@@ -40,6 +40,15 @@ class Request:
         else:
             self.world.at(self._arrival(), self._arrive)
 
+    def repeat(self):
+        """Ask once more for an answer: what took effect does not do so again."""
+        if self._is_given_up:
+            return
+        if self._has_answer:
+            self._reply(self._answer)
+        else:
+            self.send()
+
     def fail(self, why):
         """Let the thread that asked be told that no answer comes."""
         self._is_given_up = True
@@ -107,11 +116,10 @@ class Request:
 
 
 class Unanswered(Request):
-    """Something that is sent, and that nobody waits for; lost with the connection."""
+    """Something that is sent, and that nobody waits for."""
 
-    def _arrive(self):
-        if not self.connection.is_torn:
-            super()._arrive()
+    def _reply(self, answer):
+        pass
 
     def _answer_in_a_while(self):
         pass

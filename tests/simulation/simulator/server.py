@@ -38,6 +38,13 @@ class Server:
             self._write(machine, key, value)
         return self._values[key]
 
+    def carry_out(self, machine, will):
+        """Write what a machine has left that is gone."""
+        self.set(machine, will.values)
+        if not any(key in self._values for key in will.unless):
+            for key, value in will.create.items():
+                self.create(machine, key, value)
+
     def watch(self, watch):
         """Tell a watch as soon as all its keys are there."""
         watch.missing = {key for key in watch.keys if key not in self._values}

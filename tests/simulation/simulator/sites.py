@@ -32,8 +32,7 @@ class OneStore:
         """Return what reaches the store for a node."""
 
         def connect(_stop):
-            aside = (lambda: self._open(node)) if self._plan.is_tcp else None
-            return StoreInReach(self._open(node), node.name, self.is_host(node), aside)
+            return StoreInReach(self._open(node), node.name, self.is_host(node))
 
         return connect
 
@@ -90,6 +89,10 @@ class OneStore:
             self._history.tell(node, "can reach the store again")
             for connection in node.connections:
                 connection.heal()
+
+    def is_reached(self, _node, _server):
+        """Return whether messages pass that are not cut off."""
+        return self._is_served
 
     def refresh(self):
         """Take note that a machine stands still, or goes on: it is no concern of this store."""

@@ -70,7 +70,7 @@ def plan_in_words(plan):
     """Return what is known of a history before it begins."""
     low, high = plan.clock_rates
     fates = ", or ".join(fate.value for fate in plan.fates)
-    store = "TCPStore" if plan.is_tcp else "etcd"
+    store = "elrun's store server" if plan.is_server else "etcd"
     if plan.endpoints > 1:
         store += f", at {plan.endpoints} endpoints"
     return (
@@ -93,6 +93,8 @@ def _in_words(name, args, answer):
         case "get":
             names = _names(key for key in args[0] if "beat" not in key)
             return names and f"reads {names}"
+        case "leave_will":
+            return "leaves a will"
         case _:
             return f"waits for {_names(args[0])}"
 

@@ -9,18 +9,17 @@ import threading
 
 import pytest
 from elrun.rendezvous.errors import RendezvousConnectionError
-from elrun.rendezvous.stores.server.client import StoreClient, shake_hands
+from elrun.rendezvous.stores.server.client import StoreClient
+from elrun.rendezvous.stores.server.dial import shake_hands
+from elrun.rendezvous.stores.server.frames import WireError, write_frame
 from elrun.rendezvous.stores.server.guests import Limits
+from elrun.rendezvous.stores.server.hello import Refusal, write_hello
 from elrun.rendezvous.stores.server.server import StoreServer
 from elrun.rendezvous.stores.server.table import StoreTable, TableError
 from elrun.rendezvous.stores.server.wire import (
     Add,
-    Refusal,
     Set,
     Wait,
-    WireError,
-    write_frame,
-    write_hello,
     write_request,
 )
 from round_kit import HELLO, AllGuests

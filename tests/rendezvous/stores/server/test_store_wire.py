@@ -5,34 +5,42 @@ import json
 import random
 
 import pytest
-from elrun.rendezvous.stores.server.wire import (
+from elrun.rendezvous.stores.server.frames import (
     MAX_FRAME_BYTES,
+    FrameReader,
+    WireError,
+    write_frame,
+)
+from elrun.rendezvous.stores.server.hello import (
+    Hello,
+    Refusal,
+    name_of_run,
+    read_answer_to_hello,
+    read_hello,
+    write_hello,
+    write_refusal,
+    write_welcome,
+)
+from elrun.rendezvous.stores.server.wire import (
     MAX_VALUE_BYTES,
     Add,
     Answer,
+    Bye,
     Create,
     Forget,
-    FrameReader,
     Get,
-    Hello,
-    Refusal,
+    LeaveWill,
     Set,
     Wait,
-    WireError,
     read_answer,
-    read_answer_to_hello,
-    read_hello,
     read_request,
     write_count,
     write_done,
     write_error,
-    write_frame,
-    write_hello,
-    write_refusal,
     write_request,
     write_values,
-    write_welcome,
 )
+from elrun.rendezvous.stores.will import Will
 
 REQUESTS = {
     b'{"id":1,"do":"add","key":"run/j/seats","amount":1000}': (
@@ -47,6 +55,9 @@ REQUESTS = {
     ),
     b'{"id":5,"do":"wait","keys":["d"]}': (5, Wait(("d",))),
     b'{"id":6,"do":"forget","wait":5}': (6, Forget(5)),
+    b'{"id":7,"do":"will","after_ms":150,"values":{"a":"MQ=="},"create":{"c":"Mg=="},'
+    b'"unless":["d"]}': (7, LeaveWill(Will({"a": b"1"}, {"c": b"2"}, ("d",)), 150)),
+    b'{"id":8,"do":"bye"}': (8, Bye()),
 }
 
 
@@ -65,26 +76,38 @@ def test_a_request_is_these_bytes(data):
     assert REQUESTS[data] == read_request(json.loads(data))
 
 
-def test_a_hello_is_these_bytes():
-    """It says which version the client speaks, and who it is."""
-    text = b'{"elrun":1,"hello":{"run":"job","host":"b","node_rank":1,"nodes":2}}'
-
-    assert frames(text) == write_hello(Hello("job", "b", 1, 2))
-    assert Hello("job", "b", 1, 2) == read_hello(json.loads(text))
+@pytest.mark.parametrize(
+    ("text", "hello"),
+    [
+        (b'{"elrun":2,"hello":{"run":"job","host":"b"}}', Hello("job", "b")),
+        (
+            b'{"elrun":2,"hello":{"run":"job","host":"b","session":"c0","resumes":true}}',
+            Hello("job", "b", "c0", resumes=True),
+        ),
+        (
+            b'{"elrun":2,"hello":{"run":"job","host":"b","node_rank":1,"nodes":2,"server":"a1"}}',
+            Hello("job", "b", node_rank=1, nodes=2, server="a1"),
+        ),
+    ],
+)
+def test_a_hello_is_these_bytes(text, hello):
+    """It says which version the client speaks, whose node it is, and where it has been before."""
+    assert frames(text) == write_hello(hello)
+    assert hello == read_hello(json.loads(text))
 
 
 def test_another_version_is_told_apart():
     """Whatever else it says: no later version can be understood."""
-    assert 2 == read_hello({"elrun": 2, "bonjour": []})
+    assert 3 == read_hello({"elrun": 3, "bonjour": []})
 
 
 @pytest.mark.parametrize(
     ("written", "text", "read"),
     [
-        (write_welcome("a1"), b'{"elrun":1,"welcome":"a1"}', "a1"),
+        (write_welcome("a1"), b'{"elrun":2,"welcome":"a1"}', "a1"),
         (
             write_refusal(Refusal("rank", "no")),
-            b'{"elrun":1,"refused":"rank","reason":"no"}',
+            b'{"elrun":2,"refused":"rank","reason":"no"}',
             Refusal("rank", "no"),
         ),
     ],
@@ -180,6 +203,9 @@ def test_what_is_no_frame_is_refused(data):
         {"id": 1, "do": "get", "keys": [None]},
         {"id": 1, "do": "create", "key": "k", "value": "MQ=="},
         {"id": 1, "do": "wait", "keys": {"k": 1}},
+        {"id": 1, "do": "will", "values": {}, "create": {}, "unless": []},
+        {"id": 1, "do": "will", "after_ms": -1, "values": {}, "create": {}, "unless": []},
+        {"id": 1, "do": "will", "after_ms": 1, "values": {}, "create": {}, "unless": ["k"] * 65},
         {
             "id": 1,
             "do": "set",
@@ -199,14 +225,16 @@ def test_what_is_no_request_is_refused(message):
     [
         {},
         {"elrun": "1"},
-        {"elrun": 1},
-        {"elrun": 1, "hello": "b"},
-        {"elrun": 1, "hello": {"run": "r", "host": "h", "node_rank": -1, "nodes": 2}},
-        {"elrun": 1, "hello": {"run": "r", "host": "h\0", "node_rank": 0, "nodes": 2}},
-        {"elrun": 1, "hello": {"run": "r", "host": "\x1b[2J", "node_rank": 0, "nodes": 2}},
-        {"elrun": 1, "hello": {"run": "r", "host": "\ud800", "node_rank": 0, "nodes": 2}},
-        {"elrun": 1, "hello": {"run": "r", "host": "h" * 2000, "node_rank": 0, "nodes": 2}},
-        {"elrun": 1, "hello": {"run": "r", "host": "h", "node_rank": 0, "nodes": 2, "server": 1}},
+        {"elrun": 2},
+        {"elrun": 2, "hello": "b"},
+        {"elrun": 2, "hello": {"run": "r" * 2000, "host": "h"}},
+        {"elrun": 2, "hello": {"run": "r", "host": "h", "session": 7}},
+        {"elrun": 2, "hello": {"run": "r", "host": "h", "node_rank": -1, "nodes": 2}},
+        {"elrun": 2, "hello": {"run": "r", "host": "h\0", "node_rank": 0, "nodes": 2}},
+        {"elrun": 2, "hello": {"run": "r", "host": "\x1b[2J", "node_rank": 0, "nodes": 2}},
+        {"elrun": 2, "hello": {"run": "r", "host": "\ud800", "node_rank": 0, "nodes": 2}},
+        {"elrun": 2, "hello": {"run": "r", "host": "h" * 2000, "node_rank": 0, "nodes": 2}},
+        {"elrun": 2, "hello": {"run": "r", "host": "h", "node_rank": 0, "nodes": 2, "server": 1}},
     ],
     ids=str,
 )
@@ -237,7 +265,19 @@ def test_a_frame_holds_a_value_of_the_largest_size():
 
 def test_no_text_is_lost():
     """Names of jobs may be anything."""
-    hello = Hello("jöb/\0\u2028", "h", 0, 1)
+    hello = Hello("jöb/\0\u2028", "h")
 
     assert hello == read_hello(objects_in(write_hello(hello))[0])
     assert [{"a": "\ud800"}] == objects_in(write_frame({"a": "\ud800"}))
+
+
+def test_a_very_long_name_of_a_run_is_cut_and_still_its_own():
+    """A hello has a limit, and two long names may begin in the same way."""
+    names = [name_of_run("j" * 600 + end) for end in ("a", "b")]
+
+    assert names[0] != names[1]
+    assert [True, True] == [
+        isinstance(read_hello(objects_in(write_hello(Hello(name, "h")))[0]), Hello)
+        for name in names
+    ]
+    assert "job" == name_of_run("job")

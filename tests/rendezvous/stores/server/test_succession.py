@@ -5,8 +5,8 @@ import threading
 import pytest
 from elrun.rendezvous.errors import RendezvousClosedError, RendezvousConnectionError
 from elrun.rendezvous.stores.memory import MemoryStore
+from elrun.rendezvous.stores.server.endpoints import STEP_S, TAKE_OVER_S, Succession
 from elrun.rendezvous.stores.store import Connection
-from elrun.rendezvous.stores.tcp.endpoints import STEP_S, TAKE_OVER_S, Succession
 
 TIMEOUT_S = 600
 

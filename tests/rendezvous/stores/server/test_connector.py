@@ -1,6 +1,5 @@
-"""The store over torch's TCPStore: who hosts it, who reaches it, what is said if nobody does."""
+"""The way to a store server: which node hosts it, which reach it, and what is said if none does."""
 
-import contextlib
 import os
 import socket
 import subprocess
@@ -14,9 +13,7 @@ from elrun.rendezvous.backends.registry import get_rendezvous_handler
 from elrun.rendezvous.errors import RendezvousClosedError, RendezvousConnectionError
 from elrun.rendezvous.liveness.spare_watch import SpareWatch
 from elrun.rendezvous.network.addresses import Endpoint
-from elrun.rendezvous.node.store_session import StoreSession
-from elrun.rendezvous.protocol.keys import RunKeys
-from elrun.rendezvous.stores.tcp.reach import Reach
+from elrun.rendezvous.stores.server.connector import StoreConnector
 from round_kit import PATIENCE_S, TestNode
 
 pytestmark = pytest.mark.integration
@@ -41,7 +38,9 @@ def _reach(port):
     connections = []
 
     def reach(host=HERE, *, port=port, is_host=None, local_addr=None, timeout_s=PATIENCE_S):
-        connection = Reach(Endpoint(host, port), is_host, local_addr, timeout_s)(threading.Event())
+        connection = StoreConnector(Endpoint(host, port), is_host, local_addr, timeout_s)(
+            threading.Event()
+        )
         connections.append(connection)
         return connection
 
@@ -129,7 +128,7 @@ def test_another_program_at_the_endpoint_is_told_apart(reach, port):
         listener(HERE, port),
         pytest.raises(
             RendezvousConnectionError,
-            match=f"but not as the rendezvous of a c10d job; port {port} .* held by {ME}",
+            match=f"but not as the rendezvous of an elrun job; port {port} .* held by {ME}",
         ),
     ):
         reach(timeout_s=1)
@@ -148,7 +147,7 @@ def test_a_port_that_is_held_but_silent_is_named(reach, port):
 
 def test_an_endpoint_that_is_not_there_yet_is_told_of_once(caplog):
     """A misspelt name should not take ten minutes to be seen."""
-    reach = Reach(Endpoint("nowhere.invalid", 1), None, None, 0.5, notice_s=0.1)
+    reach = StoreConnector(Endpoint("nowhere.invalid", 1), None, None, 0.5, notice_s=0.1)
     with pytest.raises(RendezvousConnectionError):
         reach(threading.Event())
 
@@ -198,7 +197,7 @@ def test_an_agent_that_stops_gives_up_reaching(port):
     stop.set()
 
     with pytest.raises(RendezvousClosedError, match=f"gave up reaching {HERE}:{port}"):
-        Reach(Endpoint(HERE, port), False, None, PATIENCE_S)(stop)
+        StoreConnector(Endpoint(HERE, port), False, None, PATIENCE_S)(stop)
 
 
 def test_an_agent_that_comes_before_the_host_waits_for_it(reach, port):
@@ -235,7 +234,7 @@ def _of_run(port):
     connections = []
 
     def of_run(name, timeout_s=PATIENCE_S, **options):
-        reach = Reach(Endpoint(HERE, port), None, None, timeout_s, run_id=name, **options)
+        reach = StoreConnector(Endpoint(HERE, port), None, None, timeout_s, run_id=name, **options)
         connections.append(reach(threading.Event()))
         return connections[-1]
 
@@ -279,45 +278,6 @@ def test_a_run_of_one_node_serves_elsewhere(of_run, port):
     assert (True, [b"v"]) == (second.is_host, second.store.get(["k"]))
 
 
-def sockets():
-    """Return this process's sockets: what each is, and its descriptor."""
-    found = {}
-    for fd in os.listdir("/proc/self/fd"):
-        with contextlib.suppress(OSError):  # the listing's own
-            found[os.readlink(f"/proc/self/fd/{fd}")] = int(fd)
-    return {what: fd for what, fd in found.items() if what.startswith("socket:")}
-
-
-def break_off(fds):
-    for fd in fds:
-        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(fd)) as copy:
-            copy.shutdown(socket.SHUT_RDWR)
-
-
-def test_a_connection_aside_that_breaks_again_and_again_leaves_nothing_behind(reach):
-    """Its descriptors are closed, and nobody tells it of losses any more."""
-    reach()
-    guest = reach()
-    session = StoreSession(RunKeys("run"), lambda _: guest, None)
-    session.open()
-    counts, aside = [], None
-    for _ in range(20):
-        before = sockets()
-        aside = session.second_store(aside)
-        aside.set({"k": b"v"})
-        assert [b"v"] == aside.get(["k"])
-        after = sockets()
-        counts.append(len(os.listdir("/proc/self/fd")))
-        break_off(fd for what, fd in after.items() if what not in before)
-        with pytest.raises(RendezvousConnectionError):
-            aside.get(["k"])
-
-    assert max(counts[-5:]) <= counts[2]
-    assert 2 == len(guest.store._watch._on_loss)
-    assert [b"v"] == guest.store.get(["k"])
-    session.disconnect()
-
-
 TWO_NODES = """
 import sys, threading
 from elrun.rendezvous import NodeProfile, RendezvousParameters, Verdict, VerdictKind
@@ -345,7 +305,7 @@ rounds.shutdown()
 
 
 def test_two_agents_meet_fail_restart_and_end_in_silence(port):
-    """Nothing is said on standard error by torch, from the first connection to the last."""
+    """Nothing is written to standard error, from the first connection to the last."""
     command = [sys.executable, "-c", TWO_NODES, f"{HERE}:{port}"]
     agents = [
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(2)
@@ -375,7 +335,7 @@ except RendezvousConnectionError as error:
 
 
 def test_a_lost_store_is_told_by_elrun_alone(port):
-    """The pages that torch's C++ side has to say about it stay away from the user's screen."""
+    """By an exception, and by nothing on the user's screen."""
     host = node(f"{HERE}:{port}", is_host=True)
     joining = host.join()
     agent = subprocess.Popen(
@@ -393,42 +353,19 @@ def test_a_lost_store_is_told_by_elrun_alone(port):
 WAITER = """
 import sys, threading
 from elrun.rendezvous.network.addresses import Endpoint
-from elrun.rendezvous.stores.tcp.reach import Reach
-store = Reach(Endpoint("127.0.0.1", 0), None, None, 10)(threading.Event()).store
+from elrun.rendezvous.stores.server.connector import StoreConnector
+connect = StoreConnector(Endpoint("127.0.0.1", 0), None, None, 10)
+store = connect(threading.Event()).store
 store.wait(["never"], 0.05)
 store.close()
 """
 
 
 def test_a_host_that_still_waited_for_something_exits_in_peace():
-    """No thread is left in torch when the interpreter goes down: C++ would abort the process."""
+    """No thread of the server or the client holds the interpreter up when it goes down."""
     ended = subprocess.run([sys.executable, "-c", WAITER], stderr=subprocess.PIPE, check=False)
 
     assert (0, b"") == (ended.returncode, ended.stderr)
-
-
-LOG_LEVEL = """
-import os, subprocess, threading
-from elrun.rendezvous.network.addresses import Endpoint
-from elrun.rendezvous.stores.tcp.reach import Reach
-Reach(Endpoint("127.0.0.1", 0), None, None, 10)(threading.Event()).store.close()
-shell = ["sh", "-c", "echo ${TORCH_CPP_LOG_LEVEL-unset}"]
-for env in (None, os.environ):
-    print(subprocess.run(shell, env=env, capture_output=True, text=True).stdout.strip())
-"""
-
-
-@pytest.mark.parametrize(("said", "expected"), [(None, "unset"), ("INFO", "INFO")])
-def test_workers_find_torchs_log_level_as_the_user_left_it(said, expected, monkeypatch):
-    """That elrun silences torch in its own process is no worker's business."""
-    monkeypatch.delenv("TORCH_CPP_LOG_LEVEL", raising=False)
-    if said:
-        monkeypatch.setenv("TORCH_CPP_LOG_LEVEL", said)
-    printed = subprocess.run(
-        [sys.executable, "-c", LOG_LEVEL], stdout=subprocess.PIPE, text=True, check=True
-    ).stdout
-
-    assert [expected, expected] == printed.split()
 
 
 def test_a_newcomer_is_told_the_end_before_the_host_leaves(port, monkeypatch):

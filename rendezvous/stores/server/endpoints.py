@@ -1,4 +1,4 @@
-"""Where the nodes meet when the place has several endpoints: at one, and at the next if that fails.
+"""Where the nodes meet when they were given several endpoints: at one, and at the next if it fails.
 
 All nodes were given the same list. Each tries the endpoints in order, from the one after that where
 it was last, and stays where somebody serves. If nobody does, the node whose own endpoint is the
@@ -13,25 +13,19 @@ than half of all nodes, spares included, rules that out.
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
-from ...errors import RendezvousClosedError, RendezvousConnectionError
-from ...protocol.announcements import Announcement, is_worth_telling
+from ...errors import RendezvousConnectionError
 from ..store import Connection, Store
-
-log = logging.getLogger(__name__)
+from .retry import Retry
 
 TAKE_OVER_S = 30.0
 STEP_S = 3.0
 
 _TRY_S = 2.0
-_NOTICE_S = 5.0
-_FIRST_PAUSE_S = 0.05
-_LONGEST_PAUSE_S = 1.0
 
 
 class Reachable(Protocol):
@@ -89,31 +83,18 @@ class Succession:
             RendezvousConnectionError: None of the endpoints can be hosted or reached in time.
             RendezvousClosedError: ``stop`` was set.
         """
-        began = self._clock()
-        pause_s, told = _FIRST_PAUSE_S, None
+        place, state = "the rendezvous", "the rendezvous is at none of its endpoints"
+        retry = Retry(stop, self._timeout_s, place, state, self._clock)
         while True:
             connection, reasons = self._join_any()
-            connection = connection or self._host_if_due(self._clock() - began)
+            connection = connection or self._host_if_due(retry.waited_s)
             if connection is not None:
                 return connection._replace(moves=self)
-            left_s = began + self._timeout_s - self._clock()
-            if left_s <= 0:
+            if not retry.pause("; ".join(reasons)):
                 raise RendezvousConnectionError(
                     f"the rendezvous could be reached at none of its endpoints within "
                     f"{self._timeout_s:g} s: {'; '.join(reasons)}"
                 )
-            waited_s, why = self._timeout_s - left_s, "; ".join(reasons)
-            if is_worth_telling(why, waited_s, told, first_s=_NOTICE_S):
-                told = Announcement(why, waited_s)
-                log.warning(
-                    "the rendezvous is at none of its endpoints yet: %s; it is tried for %g s "
-                    "(--rdzv-conf join_timeout=...)",
-                    why,
-                    self._timeout_s,
-                )
-            if stop.wait(min(pause_s, left_s)):
-                raise RendezvousClosedError("gave up reaching the rendezvous")
-            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
     def survey(self) -> Iterator[tuple[int, Store]]:
         """Yield the other endpoints where somebody serves now, each with a store to be closed."""

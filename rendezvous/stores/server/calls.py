@@ -1,0 +1,48 @@
+"""The requests of one client of a store server that have not been answered."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from ...errors import RendezvousConnectionError
+from ..notify import Told
+from .wire import Answer, Request
+
+
+class Call:
+    """A request, and its answer once that is there.
+
+    Args:
+        request: The request.
+        hear: Called with the first value, or with the error, by the thread that ends the call.
+    """
+
+    def __init__(self, request: Request, hear: Callable[[Told], None] | None = None) -> None:
+        self.request = request
+        self.parts: list[bytes | None] = []
+        self.count = 0
+        self.error: RendezvousConnectionError | None = None
+        self._is_over = threading.Event()
+        self._hear = hear
+
+    def take(self, answer: Answer) -> None:
+        """Take in an answer, or a part of one."""
+        self.parts += answer.values
+        self.count = answer.count
+
+    def begin_anew(self) -> None:
+        """Forget the parts of an answer whose rest was lost with a connection."""
+        self.parts.clear()
+
+    def end(self, error: RendezvousConnectionError | None = None) -> None:
+        """Wake the thread that waits for the answer."""
+        self.error = error
+        self._is_over.set()
+        if self._hear is not None:
+            told = error if error is not None else self.parts[0] if self.parts else None
+            self._hear(b"" if told is None else told)
+
+    def await_end(self, timeout_s: float | None = None) -> bool:
+        """Return whether the call ends within a time."""
+        return self._is_over.wait(timeout_s)

@@ -1,0 +1,255 @@
+"""The connections of a store server: clients are let in, heard, answered and let go."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import selectors
+import socket
+from collections.abc import Callable, Iterable
+
+from .answers import Answers, Sending
+from .frames import MAX_FRAME_BYTES, WireError
+from .guests import Admitted, Guests, Limits
+from .hello import (
+    MAX_HELLO_BYTES,
+    UNKNOWN_SESSION,
+    VERSION,
+    Hello,
+    Refusal,
+    read_hello,
+    write_refusal,
+    write_welcome,
+)
+from .peer import Peer
+from .sessions import Session, Sessions
+from .table import TableError
+from .wire import Bye, read_request
+
+log = logging.getLogger(__name__)
+
+_READ_BYTES = 256 << 10
+_MOST_FOREIGNERS = 16
+_TORCH = b"\0\xce\xf7\x85\x3c"
+"""What a client of torch's TCPStore begins with."""
+
+
+class Connections:
+    """All connections of a server; belongs to the server's thread.
+
+    Args:
+        guests: Decides which clients are let in.
+        mark: The store's own.
+        name: What people call the place.
+        limits: What a client may cost.
+        selector: Waits for all of them.
+        clock: A monotonic clock.
+        on_change: Called when a client was let in, before that is told so.
+    """
+
+    def __init__(
+        self,
+        guests: Guests,
+        mark: str,
+        name: str,
+        limits: Limits,
+        selector: selectors.BaseSelector,
+        clock: Callable[[], float],
+        on_change: Callable[[], None],
+    ) -> None:
+        self._guests = guests
+        self._mark = mark
+        self._name = name
+        self._on_change = on_change
+        self._limits = limits
+        self._selector = selector
+        self._clock = clock
+        self._answers = Answers(limits.waits)
+        self._sessions = Sessions(limits.session_s)
+        self._peers: dict[int, Peer] = {}
+        self._strangers: dict[int, Peer] = {}
+        self._pressed: dict[int, Peer] = {}  # those for whom bytes wait
+        self._foreigners: set[str] = set()
+        self._count = 0
+
+    def greet(self, connection: socket.socket, name: str) -> None:
+        """Take a connection in, whose client has not introduced itself."""
+        if len(self._strangers) >= self._limits.strangers:
+            self._let_go(next(iter(self._strangers.values())))
+        self._count += 1
+        peer = Peer(connection, self._count, name, self._clock() + self._limits.hello_s)
+        try:
+            self._selector.register(connection, selectors.EVENT_READ, peer)
+        except OSError:  # the system watches no more: this one client does without
+            connection.close()
+            return
+        self._peers[peer.number] = self._strangers[peer.number] = peer
+
+    def attend(self, peer: Peer, events: int) -> None:
+        """Send and read what can be sent and read."""
+        try:
+            if events & selectors.EVENT_WRITE:
+                self._flush(peer)
+            if events & selectors.EVENT_READ and peer.number in self._peers:
+                self._read(peer)
+        except OSError:
+            self._let_go(peer)
+        except WireError as error:
+            self._report_foreigner(peer, error)
+            self._let_go(peer)
+
+    def changes_in_s(self, now: float) -> float | None:
+        """Return the seconds until ``end_overdue`` has something to do."""
+        waiting = [*self._strangers.values(), *self._pressed.values()]
+        dues = [peer.deadline - now for peer in waiting if peer.deadline is not None]
+        will_s = self._sessions.changes_in_s(now)
+        dues += [] if will_s is None else [will_s]
+        return min(dues, default=None)
+
+    def end_overdue(self, now: float) -> None:
+        """Let go of clients that are too slow, and carry out the wills of those that are gone."""
+        for peer in [*self._strangers.values(), *self._pressed.values()]:
+            if peer.deadline is not None and now >= peer.deadline:
+                self._cut_off(peer)
+        for will in self._sessions.take_due_wills(now):
+            with contextlib.suppress(TableError):  # the store is full: the heartbeats tell
+                self._send_all(self._answers.carry_out(will))
+
+    def close(self) -> None:
+        """Let all clients go."""
+        for peer in list(self._peers.values()):
+            self._let_go(peer)
+
+    def _read(self, peer: Peer) -> None:
+        try:
+            data = peer.connection.recv(_READ_BYTES)
+        except BlockingIOError:
+            return
+        if not data:
+            self._let_go(peer)
+            return
+        if peer.session is None:
+            peer.first_bytes = (peer.first_bytes + data)[:MAX_HELLO_BYTES]
+        else:
+            self._guests.hear(peer.number, self._clock())
+        for message in peer.frames.feed(data):
+            if peer.number not in self._peers or peer.is_leaving:
+                return
+            if peer.session is None:
+                self._admit(peer, read_hello(message))
+            else:
+                number, request = read_request(message)
+                self._send_all(self._answers.answer(peer.session, number, request))
+                if isinstance(request, Bye):
+                    self._sessions.end(peer.session)
+
+    def _admit(self, peer: Peer, hello: Hello | int) -> None:
+        answer = self._decide(peer, hello)
+        if isinstance(answer, Refusal):
+            peer.is_leaving = True
+            self._send(peer, [write_refusal(answer)])
+            return
+        session, admitted = answer
+        before = self._peers.get(admitted.instead_of or 0)
+        if before is not None:
+            if before.session is not None:
+                self._sessions.end(before.session)
+            self._let_go(before)
+        old = self._peers.get(session.client or 0)
+        self._sessions.connect(session, peer.number)
+        if old is not None:  # its client knows already that it is broken
+            self._let_go(old)
+        del self._strangers[peer.number]
+        peer.session, peer.deadline, peer.first_bytes = session, None, b""
+        peer.frames.limit = MAX_FRAME_BYTES
+        # First: the agent that is let in last may start workers, which are not to meet this server.
+        self._on_change()
+        self._send(peer, [write_welcome(self._mark)])
+
+    def _decide(self, peer: Peer, hello: Hello | int) -> Refusal | tuple[Session, Admitted]:
+        name = self._name
+        if isinstance(hello, int):
+            return Refusal(
+                "version",
+                f"{name} speaks version {VERSION} of elrun's protocol, and this node {hello}: run "
+                "the same version of elrun on every node",
+            )
+        session = self._sessions.find(hello.session) if hello.session else None
+        if session is None and hello.resumes:
+            return Refusal(UNKNOWN_SESSION, f"{name} does not know this node's session")
+        answer = self._guests.admit(hello, peer.number, self._mark, self._clock())
+        if isinstance(answer, Refusal):
+            return answer
+        if session is None:
+            return self._sessions.begin(hello.session, hello.host), answer
+        self._answers.leave(session)
+        session.resume()
+        return session, answer
+
+    def _send_all(self, sendings: Iterable[Sending]) -> None:
+        for session, frames in sendings:
+            peer = self._peers.get(session.client or 0)
+            if peer is not None:  # else it asks again, if it comes back
+                self._send(peer, frames)
+
+    def _send(self, peer: Peer, frames: Iterable[bytes]) -> None:
+        """Send as much as can be sent now, and the rest when the client reads."""
+        peer.queue(frames)
+        if peer.queued > self._limits.queued_bytes:
+            self._cut_off(peer)
+        elif peer.number not in self._pressed:
+            try:
+                self._flush(peer)
+            except OSError:
+                self._let_go(peer)
+
+    def _flush(self, peer: Peer) -> None:
+        has_sent = peer.flush()
+        if peer.queued and peer.number not in self._pressed:
+            self._pressed[peer.number] = peer
+            both = selectors.EVENT_READ | selectors.EVENT_WRITE
+            self._selector.modify(peer.connection, both, peer)
+            has_sent = True
+        if peer.queued and has_sent:
+            peer.deadline = self._clock() + self._limits.stall_s
+        elif not peer.queued:
+            if self._pressed.pop(peer.number, None) is not None:
+                self._selector.modify(peer.connection, selectors.EVENT_READ, peer)
+            peer.deadline = None if peer.session is not None else peer.deadline
+            if peer.is_leaving:
+                self._let_go(peer)
+
+    def _cut_off(self, peer: Peer) -> None:
+        """Let a client go that reads nothing."""
+        if peer.session is not None:
+            log.warning("%s: %s reads nothing of what it asks for", self._name, peer.name)
+        peer.discard_unsent()
+        self._let_go(peer)
+
+    def _let_go(self, peer: Peer) -> None:
+        if self._peers.pop(peer.number, None) is None:
+            return
+        self._strangers.pop(peer.number, None)
+        self._pressed.pop(peer.number, None)
+        self._selector.unregister(peer.connection)
+        peer.close()
+        session = peer.session
+        if session is None:
+            return
+        self._guests.leave(peer.number)
+        if session.client == peer.number:
+            self._answers.leave(session)
+            self._sessions.break_off(session, self._clock())
+
+    def _report_foreigner(self, peer: Peer, error: WireError) -> None:
+        log.info("%s: %s is let go: %s", self._name, peer.name, error)
+        is_new = peer.name not in self._foreigners and len(self._foreigners) < _MOST_FOREIGNERS
+        if is_new and peer.session is None:
+            self._foreigners.add(peer.name)
+            is_torch = peer.first_bytes.startswith(_TORCH)
+            log.warning(
+                "%s: a connection from %s was refused, as %s; every node of a job must run elrun",
+                self._name,
+                peer.name,
+                "torchrun or torch's TCPStore speaks there" if is_torch else "it isn't elrun's",
+            )

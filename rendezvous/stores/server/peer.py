@@ -1,0 +1,81 @@
+"""One connection of a store server: the bytes that wait for its client, and those that came."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+from collections.abc import Iterable
+
+from .frames import FrameReader
+from .hello import MAX_HELLO_BYTES
+from .sessions import Session
+
+_SEND_BYTES = 256 << 10
+_NO_LINGER = struct.pack("ii", 1, 0)
+
+
+class Peer:
+    """A connection that the server has accepted.
+
+    Args:
+        connection: The socket.
+        number: Its number; no two connections of a server have one.
+        name: What people call the other side.
+        deadline: When the client has to have introduced itself.
+    """
+
+    def __init__(self, connection: socket.socket, number: int, name: str, deadline: float) -> None:
+        connection.setblocking(False)
+        self.connection = connection
+        self.number = number
+        self.name = name
+        self.frames = FrameReader(MAX_HELLO_BYTES)
+        self.first_bytes = b""
+        self.session: Session | None = None
+        self.is_leaving = False
+        # When it has to have introduced itself, or to have read some of the bytes that wait for it.
+        self.deadline: float | None = deadline
+        self._out = bytearray()
+
+    @property
+    def queued(self) -> int:
+        """How many bytes wait for the client."""
+        return len(self._out)
+
+    def queue(self, frames: Iterable[bytes]) -> None:
+        """Let frames wait for the client."""
+        for frame in frames:
+            self._out += frame
+
+    def flush(self) -> bool:
+        """Send as much as the kernel takes; return whether it took anything.
+
+        Raises:
+            OSError: The connection is broken.
+        """
+        before = len(self._out)
+        with contextlib.suppress(BlockingIOError):
+            while self._out:
+                with memoryview(self._out) as view:
+                    sent = self.connection.send(view[:_SEND_BYTES])
+                del self._out[:sent]
+        return len(self._out) < before
+
+    def close(self) -> None:
+        """Close the connection; the kernel still sends what it has."""
+        self.connection.close()
+
+    def discard_unsent(self) -> None:
+        """Let not even the kernel keep anything for the client."""
+        with contextlib.suppress(OSError):
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+
+
+def keep_alive(connection: socket.socket) -> None:
+    """Have the kernel notice a peer whose machine is gone, and keep a NAT's entry fresh."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

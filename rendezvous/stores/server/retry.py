@@ -1,0 +1,83 @@
+"""The pauses between attempts to reach a store, and what people are told meanwhile."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from ...errors import RendezvousClosedError
+from ...protocol.announcements import Announcement, is_worth_telling
+
+log = logging.getLogger(__name__)
+
+NOTICE_S = 5.0
+
+_FIRST_PAUSE_S = 0.05
+_LONGEST_PAUSE_S = 1.0
+
+
+class Retry:
+    """Attempts that go on for a while, at ever longer intervals.
+
+    Args:
+        stop: Ends the attempts.
+        timeout_s: For how long they go on.
+        place: Where they lead, for people.
+        state: The beginning of the line that people are told, as ``the rendezvous is not there``.
+        clock: A monotonic clock.
+    """
+
+    def __init__(
+        self,
+        stop: threading.Event,
+        timeout_s: float,
+        place: str,
+        state: str,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._stop = stop
+        self._timeout_s = timeout_s
+        self._place = place
+        self._state = state
+        self._clock = clock
+        self._began_at = clock()
+        self._pause_s = _FIRST_PAUSE_S
+        self._told: Announcement | None = None
+
+    @property
+    def waited_s(self) -> float:
+        """For how long the attempts have gone on."""
+        return self._clock() - self._began_at
+
+    @property
+    def left_s(self) -> float:
+        """For how long they will go on."""
+        return self._timeout_s - self.waited_s
+
+    def pause(self, reason: str, notice_s: float = NOTICE_S) -> bool:
+        """Wait before the next attempt; return False at once if there is no time for one.
+
+        Args:
+            reason: Why the last attempt failed; people are told when it lasts or changes.
+            notice_s: How long a wait may be that nobody has to know of.
+
+        Raises:
+            RendezvousClosedError: ``stop`` was set.
+        """
+        waited_s = self.waited_s
+        if waited_s >= self._timeout_s:
+            return False
+        if is_worth_telling(reason, waited_s, self._told, first_s=notice_s):
+            self._told = Announcement(reason, waited_s)
+            log.warning(
+                "%s yet: %s; it is tried for %g s (--rdzv-conf join_timeout=...)",
+                self._state,
+                reason,
+                self._timeout_s,
+            )
+        if self._stop.wait(min(self._pause_s, self._timeout_s - waited_s)):
+            raise RendezvousClosedError(f"gave up reaching {self._place}")
+        self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
+        return True

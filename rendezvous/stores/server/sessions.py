@@ -1,0 +1,150 @@
+"""What a store server knows of its clients across their connections.
+
+A connection may break while both ends live: a router was restarted, a firewall has lost its table.
+Then the client connects again within moments and goes on with its session: it repeats the requests
+that were not answered, in their order. The server has numbered what it carried out, so it carries
+nothing out twice: it answers a write once more as it did the first time.
+
+A client that does not come back is gone. Its will (``stores/will.py``) is carried out after the
+time that the client has set, and its session is forgotten some minutes later.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from ..will import Will
+from .table import TableError
+from .wire import LeaveWill
+
+Outcome = int | bytes | TableError | None
+"""What a write was answered: a count, the value that stands, why it can't be done, or nothing."""
+
+MOST_OUTCOMES = 256
+"""Writes of one client that may be unanswered at a time, and still be answered after a break."""
+
+_MOST_BROKEN = 16384
+# Turns of the server's loop, after a will is due, in which the client may still be found waiting.
+_LAST_LOOKS = 3
+
+
+class Session:
+    """One client.
+
+    Args:
+        name: What it calls its session; empty: it can't come back.
+        host: Its host, for people.
+    """
+
+    def __init__(self, name: str, host: str) -> None:
+        self.name = name
+        self.host = host
+        self.client: int | None = None
+        self.will: LeaveWill | None = None
+        self.has_ended = False
+        self._carried_out = -1
+        self._repeats_until = -1
+        self._outcomes: OrderedDict[int, Outcome] = OrderedDict()
+
+    def resume(self) -> None:
+        """Take note that the client may repeat what it has asked for by now."""
+        self._repeats_until = self._carried_out
+
+    def is_repeated(self, number: int) -> bool:
+        """Return whether a request was carried out before the connection broke."""
+        return number <= self._repeats_until
+
+    def outcome_of(self, number: int) -> Outcome:
+        """Return how a repeated write was answered."""
+        return self._outcomes.get(number, TableError("the store forgot how that was answered"))
+
+    def note(self, number: int, outcome: Outcome) -> None:
+        """Take note of how a write was answered."""
+        self._carried_out = max(self._carried_out, number)
+        self._outcomes[number] = outcome
+        if len(self._outcomes) > MOST_OUTCOMES:
+            self._outcomes.popitem(last=False)
+
+
+@dataclass(slots=True)
+class _Break:
+    """A session without a connection."""
+
+    session: Session
+    will_at: float | None
+    forget_at: float
+    looks: int = 0
+
+
+class Sessions:
+    """The sessions of a server's clients.
+
+    Args:
+        keeps_s: For how long a session is kept whose client has no connection.
+    """
+
+    def __init__(self, keeps_s: float) -> None:
+        self._keeps_s = keeps_s
+        self._named: dict[str, Session] = {}
+        self._broken: OrderedDict[Session, _Break] = OrderedDict()
+
+    def find(self, name: str) -> Session | None:
+        """Return the session of a client that comes back, if it is known."""
+        return self._named.get(name)
+
+    def begin(self, name: str, host: str) -> Session:
+        """Return a new session."""
+        session = Session(name, host)
+        if name:
+            self._named[name] = session
+        return session
+
+    def connect(self, session: Session, client: int) -> None:
+        """Take note of a session's connection; ``client`` is its number."""
+        session.client = client
+        self._broken.pop(session, None)
+
+    def end(self, session: Session) -> None:
+        """Forget a session whose client needs nothing any more."""
+        session.has_ended = True
+        self._broken.pop(session, None)
+        if self._named.get(session.name) is session:
+            del self._named[session.name]
+
+    def break_off(self, session: Session, now: float) -> None:
+        """Take note that a session has no connection any more."""
+        session.client = None
+        if session.has_ended:
+            return
+        if len(self._broken) >= _MOST_BROKEN:
+            oldest = next(iter(self._broken))
+            self.end(oldest)
+        will = session.will
+        after_s = will.after_ms / 1000 if will is not None and session.name else 0.0
+        will_at = None if will is None else now + after_s
+        keeps_s = max(after_s, self._keeps_s) if session.name else after_s
+        self._broken[session] = _Break(session, will_at, now + keeps_s)
+
+    def changes_in_s(self, now: float) -> float | None:
+        """Return the seconds until a will is due, or a session to be forgotten."""
+        dues = [each.forget_at for each in self._broken.values()]
+        dues += [each.will_at for each in self._broken.values() if each.will_at is not None]
+        return max(0.0, min(dues) - now) if dues else None
+
+    def take_due_wills(self, now: float) -> list[Will]:
+        """Return the wills to be carried out now; forget the sessions whose time is over.
+
+        A will is due only after some more turns of the loop: if this process itself stood still,
+        its client may have come back, and wait to be heard.
+        """
+        wills = []
+        for each in list(self._broken.values()):
+            if each.will_at is not None and now >= each.will_at:
+                each.looks += 1
+                if each.looks > _LAST_LOOKS or not each.session.name:
+                    each.will_at = None
+                    wills += [] if each.session.will is None else [each.session.will.will]
+            if each.will_at is None and now >= each.forget_at:
+                self.end(each.session)
+        return wills

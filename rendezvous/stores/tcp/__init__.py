@@ -1,1 +1,0 @@
-"""The rendezvous store over torch's TCPStore."""

@@ -1,0 +1,355 @@
+"""Connections that break while both ends live, and clients that are gone: over real sockets."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+
+import pytest
+from elrun.rendezvous.errors import RendezvousConnectionError
+from elrun.rendezvous.network.addresses import Endpoint
+from elrun.rendezvous.protocol.keys import RunKeys
+from elrun.rendezvous.stores.server.answers import Answers
+from elrun.rendezvous.stores.server.client import StoreClient
+from elrun.rendezvous.stores.server.connector import StoreConnector
+from elrun.rendezvous.stores.server.hello import UNKNOWN_SESSION, Hello, Refusal
+from elrun.rendezvous.stores.server.sessions import MOST_OUTCOMES, Sessions
+from elrun.rendezvous.stores.server.wire import Add, Create, Get, LeaveWill, Set, Wait
+from elrun.rendezvous.stores.signed import Secret, SignedStore
+from elrun.rendezvous.stores.will import Will, leave_will
+
+HERE = "127.0.0.1"
+LONG_S = 30
+GONE = Will({"beat": b"gone"}, {"verdict": b"lost"}, ("success",))
+
+
+class Cable:
+    """A port that leads to another one; what goes through it can be broken off."""
+
+    def __init__(self, port):
+        self.port = port
+        self.listener = socket.create_server((HERE, 0))
+        self.ends = []
+        self.every = []
+        self.is_down = False
+        self.made = threading.Semaphore(0)
+        threading.Thread(target=self.carry, daemon=True).start()
+
+    @property
+    def endpoint(self):
+        return Endpoint(HERE, self.listener.getsockname()[1])
+
+    def carry(self):
+        with contextlib.suppress(OSError):
+            while True:
+                end, _ = self.listener.accept()
+                if self.is_down:
+                    end.close()
+                    continue
+                other = socket.create_connection((HERE, self.port))
+                self.ends += [end, other]
+                self.every += [end, other]
+                for here, there in ((end, other), (other, end)):
+                    threading.Thread(target=self.copy, args=(here, there), daemon=True).start()
+                self.made.release()
+
+    @staticmethod
+    def copy(here, there):
+        with contextlib.suppress(OSError):
+            while data := here.recv(1 << 16):
+                there.sendall(data)
+        for end in (here, there):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def break_off(self):
+        """End all connections, with a last word to both sides."""
+        ends, self.ends = self.ends, []
+        for end in ends:
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def close(self):
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+        self.break_off()
+        for end in self.every:
+            end.close()
+
+
+@pytest.fixture(name="host")
+def _host():
+    """Return the store of a run, at a port that others can connect to."""
+    with socket.socket() as probe:
+        probe.bind((HERE, 0))
+        port = probe.getsockname()[1]
+    host = StoreConnector(Endpoint(HERE, port), True, None, LONG_S)(threading.Event()).store
+    host.port = port
+    yield host
+    host.close()
+
+
+@pytest.fixture(name="cable")
+def _cable(host):
+    cable = Cable(host.port)
+    yield cable
+    cable.close()
+
+
+@pytest.fixture(name="guest")
+def _guest(cable):
+    """Return another node's store, at the far end of a cable."""
+    guest = StoreConnector(cable.endpoint, False, None, LONG_S)(threading.Event()).store
+    yield guest
+    guest.close()
+
+
+def test_no_write_happens_twice_and_none_is_lost(cable, guest, host):
+    """However often the connection breaks, at whatever moment."""
+    counts = []
+    counting = threading.Thread(target=lambda: counts.extend(guest.add("n", 1) for _ in range(300)))
+    counting.start()
+    for _ in range(20):
+        assert cable.made.acquire(timeout=LONG_S)
+        cable.break_off()
+    counting.join(LONG_S)
+
+    assert (list(range(1, 301)), 300) == (counts, host.add("n", 0))
+
+
+def test_a_wait_outlasts_a_broken_connection(cable, guest, host):
+    """Also one whose key came while there was none."""
+    told = []
+    waiting = threading.Thread(target=lambda: told.append(guest.wait(["k"], LONG_S)))
+    waiting.start()
+    guest.set({"is": b"here"})
+    cable.break_off()
+    host.set({"k": b"v"})
+    waiting.join(LONG_S)
+
+    assert [[b"v"]] == told
+
+
+def test_who_comes_back_in_time_is_not_gone(cable, guest, host):
+    """Its will is kept for later."""
+    leave_will(guest, GONE)
+    guest.set({"is": b"here"})
+    cable.break_off()
+
+    assert [b"here"] == guest.get(["is"])
+    assert [None, None] == host.get(["beat", "verdict"])
+
+
+def test_who_stays_away_is_gone_and_may_come_back_later(cable, guest, host):
+    """Its session is still known."""
+    leave_will(guest, GONE)
+    guest.set({"is": b"here"})
+    cable.is_down = True
+    cable.break_off()
+    verdict = host.wait(["verdict", "beat"], LONG_S)
+    cable.is_down = False
+
+    assert [b"lost", b"gone"] == verdict
+    assert [b"here"] == guest.get(["is"])
+
+
+def test_who_leaves_with_a_word_has_left_no_will(guest, host):
+    """An agent that ends as it should is not missed."""
+    leave_will(guest, GONE)
+    guest.set({"is": b"here"})
+    guest.close()
+    other = host.wait(["verdict"], 0.3)
+
+    assert other is None
+
+
+def test_a_member_that_has_succeeded_ends_nothing(cable, guest, host):
+    """Its beat is still told to be over."""
+    leave_will(guest, GONE)
+    guest.set({"success": b"1"})
+    cable.is_down = True
+    cable.break_off()
+
+    assert [b"gone"] == host.wait(["beat"], LONG_S)
+    assert [None] == host.get(["verdict"])
+
+
+def test_a_will_of_a_job_with_a_secret_is_signed(cable, guest, host):
+    """The others would refuse it otherwise."""
+    secret = Secret(b"open sesame")
+    key = RunKeys("run").round(0).beat(1)
+    leave_will(SignedStore(guest, secret), Will({key: b"gone"}, {"verdict": b"lost"}, ()))
+    guest.set({"is": b"here"})
+    cable.is_down = True
+    cable.break_off()
+
+    assert [b"lost", b"gone"] == SignedStore(host, secret).wait(["verdict", key], LONG_S)
+
+
+def test_a_server_that_is_gone_is_lost_at_once(host):
+    """Nobody listens at its port any more: there is nothing to wait for."""
+    connect = StoreConnector(Endpoint(HERE, host.port), False, None, LONG_S)
+    guest = connect(threading.Event()).store
+    host.close()
+
+    with pytest.raises(RendezvousConnectionError, match="its host has closed the connection"):
+        guest.wait(["k"], LONG_S)
+    guest.close()
+
+
+def test_a_session_of_another_server_is_refused(host):
+    """A store that has begun anew knows nothing of what its clients wrote."""
+    from elrun.rendezvous.stores.server.dial import dial  # noqa: PLC0415
+
+    hello = Hello("", "a", session="c0ffee", resumes=True)
+    answer = dial(Endpoint(HERE, host.port), hello, LONG_S, LONG_S)
+
+    assert isinstance(answer, Refusal)
+    assert UNKNOWN_SESSION == answer.kind
+
+
+KILLED = """
+import sys, threading
+from elrun.rendezvous.network.addresses import Endpoint
+from elrun.rendezvous.stores.server.connector import StoreConnector
+from elrun.rendezvous.stores.will import Will, leave_will
+connect = StoreConnector(Endpoint("127.0.0.1", int(sys.argv[1])), False, None, 30)
+store = connect(threading.Event()).store
+leave_will(store, Will({}, {"verdict": b"lost"}, ()))
+store.set({"here": b"1"})
+threading.Event().wait()
+"""
+
+
+@pytest.mark.integration
+def test_a_killed_process_is_known_to_be_gone(host):
+    """By its kernel, which ends its connections."""
+    with subprocess.Popen([sys.executable, "-c", KILLED, str(host.port)]) as process:
+        assert host.wait(["here"], LONG_S)
+        os.kill(process.pid, signal.SIGKILL)
+
+        assert [b"lost"] == host.wait(["verdict"], LONG_S)
+
+
+def test_a_silent_server_is_told_of_and_so_is_its_answer(caplog):
+    """People learn what their job waits for."""
+    mine, its = socket.socketpair()
+    client = StoreClient(mine, "there", patience_s=LONG_S)
+    client._report_silence()
+    client._report_silence()
+    asking = threading.Thread(target=client.add, args=("n", 1))
+    asking.start()
+    its.recv(1 << 16)
+    its.sendall(b'\0\0\0\x12{"id":1,"count":1}')
+    asking.join(LONG_S)
+    client.close()
+    its.close()
+
+    silent, answers_again = caplog.messages
+    assert silent == (
+        "the rendezvous store at there does not answer; it is waited for up to 30 s "
+        "(--rdzv-conf store_patience=...)"
+    )
+    assert answers_again == "the rendezvous store at there answers again"
+
+
+# What the server remembers, without a socket.
+
+
+@pytest.fixture(name="sessions")
+def _sessions():
+    return Sessions(keeps_s=10)
+
+
+def frames_of(sendings):
+    return [b"".join(frames) for _, frames in sendings]
+
+
+@pytest.mark.parametrize("request_", [Add("k", 2), Create("k", b"v", b""), Set({"k": b"v"})])
+def test_a_repeated_write_is_answered_as_the_first_time(sessions, request_):
+    """Whatever others have written meanwhile, and that stands."""
+    answers = Answers(max_waits=4)
+    session, other = sessions.begin("a", "host"), sessions.begin("b", "host")
+    first = frames_of(answers.answer(session, 1, request_))
+    answers.answer(other, 1, Set({"k": b"77"}))
+    session.resume()
+    again = frames_of(answers.answer(session, 1, request_))
+    (value,) = frames_of(answers.answer(other, 2, Get(("k",))))
+
+    assert first == again
+    assert b'"Nzc="' in value
+
+
+def test_a_write_that_is_new_after_a_break_is_carried_out(sessions):
+    """Numbers only grow."""
+    answers = Answers(max_waits=4)
+    session = sessions.begin("a", "host")
+    answers.answer(session, 1, Add("k", 1))
+    session.resume()
+    answers.answer(session, 1, Add("k", 1))
+    (count,) = frames_of(answers.answer(session, 2, Add("k", 1)))
+
+    assert count.endswith(b'{"id":2,"count":2}')
+
+
+def test_what_is_remembered_is_bounded(sessions):
+    """A client that repeats more than it may is told so."""
+    answers = Answers(max_waits=4)
+    session = sessions.begin("a", "host")
+    for number in range(MOST_OUTCOMES + 1):
+        answers.answer(session, number, Add("k", 1))
+    session.resume()
+    (forgotten,) = frames_of(answers.answer(session, 0, Add("k", 1)))
+    (known,) = frames_of(answers.answer(session, 1, Add("k", 1)))
+
+    assert (True, True) == (b"error" in forgotten, b'"count":2' in known)
+
+
+def test_waits_without_a_connection_cost_nothing(sessions):
+    """The client asks for them again if it comes back."""
+    answers = Answers(max_waits=1)
+    session = sessions.begin("a", "host")
+    answers.answer(session, 1, Wait(("k",)))
+    answers.leave(session)
+    ended = answers.answer(sessions.begin("b", "host"), 1, Set({"k": b"v"}))
+    session.resume()
+    (value,) = frames_of(answers.answer(session, 1, Wait(("k",))))
+
+    assert (1, True) == (len(ended), b'"dg=="' in value)
+
+
+def test_a_will_waits_until_the_client_may_have_been_heard(sessions):
+    """The server may have stood still: then the client's hello is there, and not read yet."""
+    session = sessions.begin("a", "host")
+    session.will = LeaveWill(GONE, 150)
+    sessions.break_off(session, now=0)
+    too_early = sessions.take_due_wills(0.1)
+    turns = [sessions.take_due_wills(5) for _ in range(4)]
+
+    assert ([], [[], [], [], [GONE]]) == (too_early, turns)
+    assert 5 == sessions.changes_in_s(5)
+
+
+def test_a_client_that_can_not_come_back_is_gone_at_once(sessions):
+    """It has named no session."""
+    session = sessions.begin("", "host")
+    session.will = LeaveWill(GONE, 150)
+    sessions.break_off(session, now=0)
+
+    assert [GONE] == sessions.take_due_wills(0)
+    assert sessions.changes_in_s(0) is None
+
+
+def test_a_session_is_forgotten_after_a_while(sessions):
+    """Or when its client says goodbye."""
+    names = ("a", "b", "c")
+    away, gone, here = (sessions.begin(name, "host") for name in names)
+    for session in (away, gone):
+        sessions.break_off(session, now=0)
+    sessions.end(gone)
+    sessions.take_due_wills(10)
+
+    assert [None, None, here] == [sessions.find(name) for name in names]
