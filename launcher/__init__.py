@@ -36,4 +36,5 @@ _HOME_OF = {
 }
 
 
-__getattr__, __dir__ = names_elsewhere(__name__, __name__, _HOME_OF)
+if not TYPE_CHECKING:  # or a type checker takes every name for one that is there
+    __getattr__, __dir__ = names_elsewhere(__name__, __name__, _HOME_OF)

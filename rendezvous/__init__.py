@@ -75,6 +75,7 @@ _ELSEWHERE = {
 }
 
 
-__getattr__, __dir__ = names_elsewhere(
-    __name__, __name__, {**dict.fromkeys(__all__, ".api.handler"), **_ELSEWHERE}
-)
+if not TYPE_CHECKING:  # or a type checker takes every name for one that is there
+    __getattr__, __dir__ = names_elsewhere(
+        __name__, __name__, {**dict.fromkeys(__all__, ".api.handler"), **_ELSEWHERE}
+    )

@@ -31,10 +31,12 @@ _HOME_OF = {
 }
 
 
-def __getattr__(name: str) -> object:
-    from .rendezvous.lazy import names_elsewhere  # noqa: PLC0415  see above
+if not TYPE_CHECKING:  # or a type checker takes every name for one that is there
 
-    return names_elsewhere(__name__, __name__, _HOME_OF)[0](name)
+    def __getattr__(name: str) -> object:
+        from .rendezvous.lazy import names_elsewhere  # noqa: PLC0415  see above
+
+        return names_elsewhere(__name__, __name__, _HOME_OF)[0](name)
 
 
 def __dir__() -> list[str]:
