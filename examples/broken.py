@@ -8,15 +8,12 @@ Rank 1 looks for a file that isn't there. The other ranks wait, as they would in
 import os
 import time
 
-from elrun import record
-
 
 def load(rank: int) -> bytes:
     with open(f"/data/shard-{rank}.bin", "rb") as file:
         return file.read()
 
 
-@record
 def main() -> None:
     if os.environ["RANK"] == "1":
         load(rank=1)
