@@ -17,7 +17,7 @@ from ..agent.output.specs import DefaultLogsSpecs
 from ..agent.system.signals import SignalException
 from ..agent.workers.worker import RunResult, WorkerSpec
 from ..rendezvous.api.handler import RendezvousHandler, RoundHandler
-from ..rendezvous.api.parameters import RendezvousParameters
+from ..rendezvous.api.parameters import ENTRYPOINT, Kind, RendezvousParameters, require
 from ..rendezvous.backends.registry import get_rendezvous_handler
 from ..rendezvous.errors import UsageError
 from ..rendezvous.network.addresses import parse_endpoint
@@ -35,6 +35,10 @@ log = logging.getLogger(__name__)
 
 Launch = Callable[[LaunchConfig, Callable[..., Any] | str, list[Any]], object]
 """What runs an agent: ``launch_agent``, or what stands for it."""
+
+_CONFIG = Kind(("to_launch",), "elrun's LaunchConfig")
+_SERVER = Kind(("stop",), "a health check server")
+_ARGS = Kind(("__class_getitem__",), "a list")
 
 _LEAVE_TIMEOUT_S = 10.0
 _STANDARD_ERROR = 2
@@ -117,6 +121,7 @@ def launch_agent(
         )
     _fill_closed_streams()
     try:
+        _require_kinds(config, entrypoint, args, health_check_server)
         config = config.to_launch()
         if type(config.logs_specs) is DefaultLogsSpecs:  # what a subclass keeps, we can't know
             config.logs_specs = config.logs_specs.for_one_job()
@@ -178,6 +183,18 @@ def _script_on_input(plan: Plan, console: Console) -> contextlib.AbstractContext
     from .plan.stdin_script import script_for_each_worker  # noqa: PLC0415  few scripts stand there
 
     return script_for_each_worker(console)
+
+
+def _require_kinds(
+    config: LaunchConfig,
+    entrypoint: Callable[..., Any] | str | None,
+    args: list[Any],
+    health_check_server: HealthCheckServer | None,
+) -> None:
+    require(_CONFIG, config=config)
+    require(ENTRYPOINT, entrypoint=entrypoint or None)
+    require(_ARGS, args=args)
+    require(_SERVER, or_none=True, health_check_server=health_check_server)
 
 
 def _require_sendable(function: Callable[..., Any], start_method: str) -> None:

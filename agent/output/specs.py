@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from enum import IntFlag
 from typing import NamedTuple
 
+from ...rendezvous.api.parameters import Kind, require
 from ..failures.failure import ERROR_FILE_VARIABLE
 from ..plain_value import PlainValue
 from .directories import (
@@ -28,6 +29,10 @@ from .directories import (
 )
 
 log = logging.getLogger(__name__)
+
+_PATH = Kind(("isprintable", "__fspath__"), "a path")
+_STREAMS = Kind(("get", "__index__"), "a Std, or a dict of a Std by local rank")
+_RANKS = Kind(("isdisjoint", "__class_getitem__"), "a set of local ranks")
 
 
 class Std(IntFlag):
@@ -74,9 +79,13 @@ def to_map(val_or_map: Std | Mapping[int, Std], local_world_size: int) -> dict[i
     Args:
         val_or_map: The same for all workers, or by local rank.
         local_world_size: Number of workers.
+
+    Raises:
+        ValueError: It is neither.
     """
     if isinstance(val_or_map, int):
         return dict.fromkeys(range(local_world_size), Std(val_or_map))
+    require(_STREAMS, val_or_map=val_or_map)
     return {rank: val_or_map.get(rank, Std.NONE) for rank in range(local_world_size)}
 
 
@@ -218,7 +227,7 @@ class DefaultLogsSpecs(LogsSpecs):
         local_ranks_filter: Workers that the console shows; None or empty shows all.
 
     Raises:
-        ValueError: ``log_dir`` is no directory that can be written to.
+        ValueError: ``log_dir`` is no directory that can be written to, or a value is none of these.
     """
 
     def __init__(
@@ -228,6 +237,9 @@ class DefaultLogsSpecs(LogsSpecs):
         tee: Std | dict[int, Std] = Std.NONE,
         local_ranks_filter: set[int] | None = None,
     ) -> None:
+        require(_PATH, or_none=True, log_dir=log_dir)
+        require(_STREAMS, redirects=redirects, tee=tee)
+        require(_RANKS, or_none=True, local_ranks_filter=local_ranks_filter)
         super().__init__(log_dir, redirects, tee, local_ranks_filter)
         self._temporary_dir = ""
         self._run_dir = ""

@@ -17,6 +17,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
+from ...rendezvous.api.parameters import DICT, Kind, require, require_texts
 from ..output.specs import LogsSpecs, is_any_carried
 from ..system.environ import inherited_environment
 from ..system.pidfd import wait_any
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _DRAIN_S = 10.0
+
+_LAYOUT = Kind(("reify",), "a LogsSpecs")
 
 
 class PContext(WorkerFiles, ABC):
@@ -69,8 +72,15 @@ class PContext(WorkerFiles, ABC):
         guardian: Guardian | None = None,
         cpus: Mapping[int, Collection[int]] | None = None,
     ) -> None:
+        require(DICT, args=args, envs=envs)
+        require(_LAYOUT, logs_specs=logs_specs)
         _require_local_ranks("args", args, len(args))
         _require_local_ranks("envs", envs, len(args))
+        require_texts(
+            "a list of words",
+            duplicate_stdout_filters=duplicate_stdout_filters,
+            duplicate_stderr_filters=duplicate_stderr_filters,
+        )
         self.name = name
         self.entrypoint = entrypoint
         self.args = args

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from ...rendezvous.api.parameters import ENTRYPOINT, require
 from ..output.specs import LogsSpecs
 from .context import PContext
 from .guardian import Guardian
@@ -59,10 +60,11 @@ def start_processes(
 
     Raises:
         RuntimeError: ``args`` and ``envs`` are not for the same local ranks, from 0 on.
-        ValueError: An argument is none of these, or can't be given to a new process; or a worker
+        ValueError: A value is none of these, or can't be given to a new process; or a worker
             can't be bound to CPUs and may not run on others.
         OSError: There can be no more processes or descriptors.
     """
+    require(ENTRYPOINT, entrypoint=entrypoint)
     if numa_options is not None and binding is None:
         from ..hardware.numa import CpuBinding  # noqa: PLC0415  few jobs
 

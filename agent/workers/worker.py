@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from ...rendezvous.api.parameters import SECONDS, TEXT, WHOLE_NUMBER, Kind, require
 from ..plain_value import PlainValue
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 
 _LOCAL_RANK_MACRO = "${local_rank}"
+
+_SPEC = Kind(("local_world_size",), "a WorkerSpec")
 
 
 class WorkerSpec(PlainValue):
@@ -64,6 +67,9 @@ class WorkerSpec(PlainValue):
         duplicate_stderr_filters: list[str] | None = None,
         virtual_local_rank: bool = False,
     ) -> None:
+        require(WHOLE_NUMBER, local_world_size=local_world_size, max_restarts=max_restarts)
+        require(SECONDS, monitor_interval=monitor_interval)
+        require(TEXT, role=role)
         if local_world_size < 1:
             raise ValueError(f"local_world_size={local_world_size}: give at least 1")
         if monitor_interval <= 0:
@@ -194,6 +200,7 @@ class WorkerGroup:
     )
 
     def __init__(self, spec: WorkerSpec) -> None:
+        require(_SPEC, spec=spec)
         self.spec = spec
         self.workers = [Worker(local_rank) for local_rank in range(spec.local_world_size)]
         self.state = WorkerState.INIT

@@ -7,6 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from ...agent.plain_value import PlainValue
 from ...agent.system.signals import DEFAULT_SIGNALS, parse_signals
+from ...rendezvous.api.parameters import (
+    DICT,
+    SECONDS,
+    TEXT,
+    WHOLE_NUMBER,
+    Kind,
+    require,
+    require_texts,
+)
 from ..commandline.converters import is_module_name
 from ..commandline.environment import Environment
 from ..commandline.options import STANDALONE, START_METHODS
@@ -21,14 +30,27 @@ DEFAULT_LAYOUT = "default"
 """The name under which torch registers its layout of log files; elrun's own stands for it."""
 
 
-_WHOLE_NUMBERS = ("min_nodes", "max_nodes", "nproc_per_node", "max_restarts")
-_NUMBERS = ("monitor_interval", "shutdown_timeout", "exit_barrier_timeout")
-_TEXTS = ("role", "start_method", "signals_to_handle", "event_log_handler")
-# NumPy's numbers count, so what tells a type is what it can do.
-_TYPES = (
-    (_WHOLE_NUMBERS, ("__index__",), "a whole number"),
-    (_NUMBERS, ("__index__", "__float__"), "a number of seconds"),
-    (_TEXTS, ("isprintable",), "a text"),
+_LAYOUT = Kind(("reify",), "a LogsSpecs")
+_BINDING = Kind(("affinity_mode",), "NumaOptions")
+
+_SETTINGS = ("rdzv_configs", "metrics_cfg")
+_FILTERS = ("duplicate_stdout_filters", "duplicate_stderr_filters")
+
+# What a value has to be; those of the third column may be None as well.
+_KINDS: tuple[tuple[Kind, tuple[str, ...], tuple[str, ...]], ...] = (
+    (WHOLE_NUMBER, ("min_nodes", "max_nodes", "nproc_per_node", "max_restarts"), ()),
+    (SECONDS, ("monitor_interval", "shutdown_timeout", "exit_barrier_timeout", "rdzv_timeout"), ()),
+    (
+        TEXT,
+        (
+            *("role", "start_method", "signals_to_handle", "event_log_handler"),
+            *("rdzv_backend", "rdzv_endpoint"),
+        ),
+        ("local_addr", "log_line_prefix_template"),
+    ),
+    (DICT, _SETTINGS, ()),
+    (_LAYOUT, ("logs_specs",), ()),
+    (_BINDING, (), ("numa_options",)),
 )
 
 
@@ -140,6 +162,7 @@ class LaunchConfig(PlainValue):
 
     def __post_init__(self) -> None:
         """Settle what None and "" stand for; a dataclass that extends this one calls it, too."""
+        require(DICT, or_none=True, rdzv_configs=self.rdzv_configs, metrics_cfg=self.metrics_cfg)
         self.rdzv_configs = dict(self.rdzv_configs or {})
         self.metrics_cfg = dict(self.metrics_cfg or {})
         if self.rdzv_timeout != -1:
@@ -159,10 +182,14 @@ class LaunchConfig(PlainValue):
 
     def _settle(self) -> None:
         self.run_id = "" if self.run_id is None else str(self.run_id)
+        require(WHOLE_NUMBER, max_nodes=self.max_nodes)
         if not self.rdzv_backend or isinstance(self.rdzv_backend, _Chosen):
             meets_nobody = self.max_nodes == 1 and not self.rdzv_endpoint
             self.rdzv_backend = _Chosen(STANDALONE if meets_nobody else "c10d")
         unsettled = vars(self)
+        for name, nothing in (("rdzv_endpoint", ""), ("preload", ())):
+            if unsettled[name] is None:
+                unsettled[name] = nothing
         if unsettled["logs_specs"] is None:
             from ...agent.output.specs import DefaultLogsSpecs  # noqa: PLC0415  the command line has its own
 
@@ -175,11 +202,13 @@ class LaunchConfig(PlainValue):
 
 
 def _check(config: LaunchConfig) -> None:
-    for names, kinds, wanted in _TYPES:
-        for name in names:
-            value = getattr(config, name)
-            if not any(hasattr(value, kind) for kind in kinds):
-                raise ValueError(f"{name}={value!r}: give {wanted}")
+    values = vars(config)
+    for kind, names, or_none in _KINDS:
+        require(kind, **{name: values[name] for name in names})
+        require(kind, or_none=True, **{name: values[name] for name in or_none})
+    require_texts("a list of words", **{name: values[name] for name in _FILTERS})
+    require_texts("a list of names of modules", preload=config.preload)
+    require_texts("names as its keys", **{name: values[name] for name in _SETTINGS})
     for is_wrong, sentence in _rules(config):
         if is_wrong:
             raise ValueError(sentence)
@@ -227,7 +256,11 @@ def _rules(config: LaunchConfig) -> tuple[tuple[bool, str], ...]:
             f"exit_barrier_timeout={config.exit_barrier_timeout}: give 0 seconds or more",
         ),
         (
-            isinstance(config.preload, str) or not all(map(is_module_name, config.preload)),
+            not all(map(is_module_name, config.preload)),
             f"preload={config.preload!r}: give a list of names of modules",
+        ),
+        (
+            config.virtual_local_rank not in (True, False),
+            f"virtual_local_rank={config.virtual_local_rank!r}: give True or False",
         ),
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 from ..network.addresses import may_be_host
 
@@ -24,6 +25,60 @@ def truth_of(text: str) -> bool | None:
     return True if word in _TRUE else False if word in _FALSE else None
 
 
+class Kind(NamedTuple):
+    """What a value from a user's program has to be, by what it can do: NumPy's numbers count.
+
+    Args:
+        attributes: It has one of them.
+        wanted: What to give instead, for people.
+    """
+
+    attributes: tuple[str, ...]
+    wanted: str
+
+
+WHOLE_NUMBER = Kind(("__index__",), "a whole number")
+SECONDS = Kind(("__index__", "__float__"), "a number of seconds")
+TEXT = Kind(("isprintable",), "a text")
+DICT = Kind(("keys",), "a dict")
+ENTRYPOINT = Kind(("__call__", "isprintable"), "a command or a function")
+
+
+def require(kind: Kind, *, or_none: bool = False, **values: object) -> None:
+    """Make sure of what a user's program gave.
+
+    Args:
+        kind: What each has to be.
+        or_none: Whether it may be None.
+        **values: The values by the names that the user knows.
+
+    Raises:
+        ValueError: One is something else; the sentence names it, and what would be right.
+    """
+    for name, value in values.items():
+        if or_none and value is None:
+            continue
+        owner = type(value) if isinstance(value, type) else value
+        if not any(hasattr(owner, each) for each in kind.attributes):
+            raise ValueError(f"{name}={value!r}: give {kind.wanted}")
+
+
+def require_texts(wanted: str, **values: object) -> None:
+    """Make sure that values are None, or several texts: nobody means the letters of one.
+
+    Args:
+        wanted: What to give instead, for people.
+        **values: The values by the names that the user knows.
+
+    Raises:
+        ValueError: One is something else; the sentence names it, and what would be right.
+    """
+    for name, value in values.items():
+        texts = value if isinstance(value, Iterable) and not isinstance(value, str) else (None,)
+        if value is not None and not all(isinstance(each, str) for each in texts):
+            raise ValueError(f"{name}={value!r}: give {wanted}")
+
+
 class RendezvousParameters:
     """The parameters from which a backend makes its handler.
 
@@ -37,7 +92,8 @@ class RendezvousParameters:
         **config: The settings of ``--rdzv-conf``.
 
     Raises:
-        ValueError: The backend has no name, or the numbers of nodes are no range.
+        ValueError: The backend has no name, the numbers of nodes are no range, or a value is none
+            of these.
     """
 
     def __init__(
@@ -51,6 +107,9 @@ class RendezvousParameters:
         local_addr: str | None = None,
         **config: Any,
     ) -> None:
+        require(TEXT, backend=backend)
+        require(TEXT, or_none=True, endpoint=endpoint, local_addr=local_addr)
+        require(WHOLE_NUMBER, min_nodes=min_nodes, max_nodes=max_nodes)
         if not backend:
             raise ValueError("the name of the rendezvous backend must not be empty")
         if min_nodes < 1:

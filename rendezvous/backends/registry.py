@@ -6,9 +6,12 @@ import logging
 from importlib import import_module
 
 from ..api.handler import RendezvousHandler, RendezvousHandlerCreator
-from ..api.parameters import RendezvousParameters
+from ..api.parameters import TEXT, Kind, RendezvousParameters, require
 
 log = logging.getLogger(__name__)
+
+_PARAMETERS = Kind(("backend",), "RendezvousParameters")
+_CREATOR = Kind(("__call__",), "a function that returns a handler")
 
 PLUGIN_GROUP = "torchrun.handlers"
 
@@ -36,8 +39,11 @@ class RendezvousHandlerRegistry:
             creator: Called with the parameters; returns the handler.
 
         Raises:
-            ValueError: The name is empty, or taken by another constructor.
+            ValueError: The name is empty, or taken by another constructor; or it is no name, or
+                the constructor is no function.
         """
+        require(TEXT, backend=backend)
+        require(_CREATOR, creator=creator)
         if not backend:
             raise ValueError("the name of a rendezvous backend must not be empty")
         if self._creators.setdefault(backend, creator) != creator:
@@ -53,6 +59,7 @@ class RendezvousHandlerRegistry:
             ValueError: The backend is unknown, or its plug-in can't be loaded, or it refuses
                 the parameters.
         """
+        require(_PARAMETERS, params=params)
         built_in = None
         creator = self._creators.get(params.backend)
         if creator is None:

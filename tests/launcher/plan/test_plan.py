@@ -270,7 +270,9 @@ def _plug_in(tmp_path, monkeypatch):
         "[torchrun.logs_specs]\nmylogs = elrun_mylogs:Specs\nbroken = elrun_mylogs:Missing\n"
     )
     (tmp_path / "site" / "elrun_mylogs.py").write_text(
-        "class Specs:\n    def __init__(self, **settings): self.settings = settings\n"
+        "class Specs:\n"
+        "    def __init__(self, **settings): self.settings = settings\n"
+        "    def reify(self, envs): raise NotImplementedError\n"
     )
     monkeypatch.syspath_prepend(tmp_path / "site")
 
