@@ -17,6 +17,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, ParamSpec, TypeVar, overload
 
+from .metric_handlers import AGENT_GROUP, handlers
+
 __all__ = [
     "ConsoleMetricHandler",
     "MetricData",
@@ -34,8 +36,6 @@ __all__ = [
 ]
 
 log = logging.getLogger(__name__)
-
-AGENT_GROUP = "torchelastic"
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -112,16 +112,6 @@ class MetricsConfig:
         self.params = dict(params or {})
 
 
-class _Handlers:
-    """The handlers of this process."""
-
-    def __init__(self) -> None:
-        self.default: MetricHandler = NullMetricHandler()
-        self.by_group: dict[str, MetricHandler] = {}
-
-
-_handlers = _Handlers()
-
 _HANDLER_NAMED: dict[str, Callable[[], MetricHandler]] = {
     "null": NullMetricHandler,
     "console": ConsoleMetricHandler,
@@ -136,9 +126,9 @@ def configure(handler: MetricHandler, group: str | None = None) -> None:
         group: The group; None for all groups that have no handler of their own.
     """
     if group is None:
-        _handlers.default = handler
+        handlers.default = handler
     else:
-        _handlers.by_group[group] = handler
+        handlers.by_group[group] = handler
 
 
 def initialize_metrics(cfg: MetricsConfig | None = None) -> None:
@@ -157,7 +147,7 @@ def initialize_metrics(cfg: MetricsConfig | None = None) -> None:
 
 def getStream(group: str) -> MetricStream:  # noqa: N802  torchrun's name
     """Return what publishes the metrics of a group, with the handler that it has now."""
-    return MetricStream(group, _handlers.by_group.get(group, _handlers.default))
+    return MetricStream(group, handlers.of(group) or NullMetricHandler())
 
 
 def put_metric(metric_name: str, metric_value: int, metric_group: str = AGENT_GROUP) -> None:

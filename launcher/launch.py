@@ -9,8 +9,8 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ..agent.elastic.event_recording import recorded_outcome
 from ..agent.elastic.local import LocalElasticAgent
+from ..agent.elastic.observer import recorded_outcome
 from ..agent.failures.failure import ChildFailedError
 from ..agent.output.log_relay import relayed_logs
 from ..agent.output.specs import DefaultLogsSpecs

@@ -10,20 +10,16 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 import signal
 import threading
 import time
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ...rendezvous.api.handler import (
     NodeProfile,
-    RendezvousHandler,
     RendezvousInfo,
-    RoundHandler,
     Verdict,
     VerdictKind,
 )
@@ -34,41 +30,30 @@ from ...rendezvous.errors import (
     RendezvousError,
     RendezvousGracefulExitError,
 )
-from ...rendezvous.threads import Call, NoThreadError
 from ..failures.failure import ProcessFailure
 from ..older_steps import call_shutdown
 from ..system.environ import inherited_environment
 from ..system.signals import SignalException
 from ..workers.ranks import RankSpan, _RoleInstanceInfo, agree_on_span, identical_span
 from ..workers.worker import RunResult, Worker, WorkerGroup, WorkerSpec, WorkerState
-from .event_recording import Recording
-from .metric_recording import Measuring, measured, publishing_metrics
-from .policy import Step, next_step
+from .leaving import STOPPED_BY, Farewell, await_verdict
+from .observer import measured, publishing_metrics
+from .policy import Step, next_step, sentence_about
+from .recorded import DEFAULT_ROLE, ElasticAgent, RecordedAgent
+
+if TYPE_CHECKING:
+    pass
 
 log = logging.getLogger(__name__)
 
-DEFAULT_ROLE = "default"
+__all__ = ["DEFAULT_ROLE", "ElasticAgent", "SimpleElasticAgent"]
 
 _T = TypeVar("_T")
 
-_FAREWELL_S = 1.0
-_STOPPED_BY = "stopped by signal"
 _LEAST_ANSWER_S = 10.0
 
 
-class ElasticAgent(ABC):
-    """What keeps workers running on a node, or on behalf of one."""
-
-    @abstractmethod
-    def run(self, role: str = DEFAULT_ROLE) -> RunResult:
-        """Run the workers to their end, through all restarts, and return how it went."""
-
-    @abstractmethod
-    def get_worker_group(self, role: str = DEFAULT_ROLE) -> WorkerGroup:
-        """Return the worker group; it changes while the agent runs."""
-
-
-class SimpleElasticAgent(Recording, Measuring, ElasticAgent):
+class SimpleElasticAgent(RecordedAgent):
     """The loop for one worker group of one role.
 
     Args:
@@ -86,25 +71,16 @@ class SimpleElasticAgent(Recording, Measuring, ElasticAgent):
         *,
         environ: Mapping[str, str] | None = None,
     ) -> None:
-        self._worker_group = WorkerGroup(spec)
-        self._remaining_restarts = spec.max_restarts
+        super().__init__(spec)
         self._store: Any = None
         self._exit_barrier_timeout = exit_barrier_timeout
         self._shutdown_timeout = shutdown_timeout
-        self._total_execution_time = 0
         self._failed_at = 0.0
         self._round: int | None = None
         self._late_words = ""
         self._environ = inherited_environment() if environ is None else environ
-        self._open_event_log()
-        handler = spec.rdzv_handler
-        self._rounds = handler if isinstance(handler, RoundHandler) else _polled(handler)
         self._change = threading.Event()
         self._rounds.subscribe(self._change.set)
-
-    def get_worker_group(self, role: str = DEFAULT_ROLE) -> WorkerGroup:  # noqa: ARG002  one role
-        """Return the worker group itself, whatever the role."""
-        return self._worker_group
 
     # What a subclass fills in.
 
@@ -184,8 +160,8 @@ class SimpleElasticAgent(Recording, Measuring, ElasticAgent):
             RendezvousError: The nodes could not meet, or the store was lost.
         """
         started_at = time.monotonic()
-        death_sig, shutdown_timeout_s = signal.SIGTERM, self._shutdown_timeout
-        farewell: Call[None] | None = None
+        death_sig = signal.SIGTERM
+        farewell: Farewell | None = None
         try:
             result = self._invoke_run(role)
             self._total_execution_time = int(time.monotonic() - started_at)
@@ -196,23 +172,15 @@ class SimpleElasticAgent(Recording, Measuring, ElasticAgent):
         except RendezvousGracefulExitError as error:
             log.info("this node was not needed: %s", error)
             return RunResult(WorkerState.SUCCEEDED)
-        except SignalException as error:
-            death_sig = error.sigval
-            farewell = self._say_farewell(
-                VerdictKind.NODE_LOST,
-                f"a node was stopped by {signal.Signals(error.sigval).name}",
-                {_STOPPED_BY: int(error.sigval)},
-            )
-            raise
-        except RendezvousError:
-            raise
-        except Exception as error:  # whatever it is, the other nodes must not wait for this one
-            farewell = self._say_farewell(VerdictKind.ABORTED, f"a node failed: {error}")
+        except BaseException as error:
+            farewell = Farewell(self._rounds, self._worker_group.group_rank, error)
+            if isinstance(error, SignalException):
+                death_sig = error.sigval
             raise
         finally:
-            call_shutdown(self._shutdown, death_sig, shutdown_timeout_s)
+            call_shutdown(self._shutdown, death_sig, self._shutdown_timeout)
             if farewell is not None:
-                farewell.wait(_FAREWELL_S)
+                farewell.finish()
             self._total_execution_time = int(time.monotonic() - started_at)
             self._record_attempt_end()  # if an exception ended the run in the midst of one
 
@@ -228,7 +196,7 @@ class SimpleElasticAgent(Recording, Measuring, ElasticAgent):
                 verdict = self._report_failure(result)
                 step = next_step(result.state, verdict, self._usable_restarts)
             waited = step is Step.WAIT_FOR_OTHERS
-            self._record_verdict(verdict, step)
+            self._events.round_ended(verdict, step)
             match step:
                 case Step.WATCH:
                     self._wait_for_change(self._watch_interval)
@@ -304,7 +272,7 @@ class SimpleElasticAgent(Recording, Measuring, ElasticAgent):
         ids = self._start_workers(worker_group)
         for worker in worker_group.workers:
             worker.id = ids.get(worker.local_rank)
-        self._record_worker_starts()
+        self._events.workers_started()
         worker_group.state = WorkerState.HEALTHY
 
     @measured
@@ -324,7 +292,7 @@ class SimpleElasticAgent(Recording, Measuring, ElasticAgent):
         spec = worker_group.spec
         worker_group.group_rank = None  # until there is a new one, this node has none
         self._rounds.describe(NodeProfile(spec.local_world_size, spec.role, spec.max_restarts))
-        with self._recorded_rendezvous():
+        with self._events.meeting():
             info = self._next_round()
             worker_group.group_rank = info.rank
             worker_group.group_world_size = info.world_size
@@ -342,7 +310,7 @@ class SimpleElasticAgent(Recording, Measuring, ElasticAgent):
         else:
             worker_group.workers = RankSpan.of(place).workers(spec.local_world_size)
             self._remaining_restarts = max(0, spec.max_restarts - place.restart_count)
-        self._record_joined(info)
+        self._events.joined(info)
         log.info(
             "[%s] round %s: group rank %d of %d, ranks %s of %d, restart %d of %d",
             spec.role,
@@ -382,10 +350,17 @@ class SimpleElasticAgent(Recording, Measuring, ElasticAgent):
         Waits for ``exit_barrier_timeout`` at most: then this node leaves with its own success. So
         it does where the store can't tell how the others fare.
         """
-        deadline = time.monotonic() + self._exit_barrier_timeout
         try:
-            self._ask(self._rounds.arrive, max(_LEAST_ANSWER_S, self._exit_barrier_timeout))
-            self._await_verdict(deadline)
+            timeout_s = self._exit_barrier_timeout
+            deadline = time.monotonic() + timeout_s
+            self._ask(self._rounds.arrive, max(_LEAST_ANSWER_S, timeout_s))
+            await_verdict(
+                self._rounds,
+                deadline,
+                timeout_s,
+                self._wait_for_change,
+                lambda: self._is_needed_by_others,
+            )
         except RendezvousError as error:
             log.warning(
                 "the workers of this node have all succeeded; how those of the other nodes fare "
@@ -393,50 +368,12 @@ class SimpleElasticAgent(Recording, Measuring, ElasticAgent):
                 error,
             )
 
-    def _await_verdict(self, deadline: float) -> None:
-        while self._rounds.verdict() is None:
-            left_s = deadline - time.monotonic()
-            if left_s <= 0 and self._is_needed_by_others:
-                log.warning(
-                    "the other nodes have not finished within %g s: this one stays, since it "
-                    "hosts the store that they need",
-                    self._exit_barrier_timeout,
-                )
-                deadline = math.inf
-            elif left_s <= 0:
-                log.warning(
-                    "the other nodes have not finished within %g s: this one leaves",
-                    self._exit_barrier_timeout,
-                )
-                return
-            self._wait_for_change(None if math.isinf(deadline) else max(0.0, left_s))
-
     def _end_run(self) -> None:
         """Let nobody join any more; why the job failed is known, whatever becomes of the store."""
         try:
             self._ask(self._rounds.set_closed)
         except RendezvousError as error:
             log.info("the run could not be closed: %s", error)
-
-    def _say_farewell(
-        self, kind: VerdictKind, reason: str, details: Mapping[str, Any] = MappingProxyType({})
-    ) -> Call[None] | None:
-        """Tell the others that this node leaves: they go on without it, or leave too.
-
-        A thread does, since the store may be gone too, and that must not hold up the shutdown. If
-        there can be no thread, the others miss this node's heartbeat instead.
-        """
-        if self._worker_group.group_rank is None or self._rounds.has_to_be_asked:
-            return None
-        rank = self._group_rank
-        verdict = Verdict(kind, by=rank, reason=reason, details=details, lost=(rank,))
-        try:
-            return Call(
-                lambda: _try_to_conclude(self._rounds, verdict), "elrun-farewell", or_here=False
-            )
-        except NoThreadError as error:
-            log.info("the other nodes are not told that this one leaves: %s", error.strerror)
-            return None
 
     @property
     def _group_rank(self) -> int:
@@ -453,39 +390,16 @@ class SimpleElasticAgent(Recording, Measuring, ElasticAgent):
         """Restarts that the job has left, as far as this node is fit for one."""
         return self._remaining_restarts
 
-    @property
-    def _restart_count(self) -> int:
-        return self._worker_group.spec.max_restarts - self._remaining_restarts
-
     def _raise_if_stopped(self) -> None:
         """Raise SignalException if a signal has come; a subclass that handles signals does."""
 
     def _tell_of_restart(self, step: Step, verdict: Verdict | None) -> None:
-        spec = self._worker_group.spec
-        reason = verdict.reason if verdict else "the round ended"
-        what = "forming a new round, which costs no restart"
-        if step is Step.RESTART:
-            number = self._restart_count + 1
-            what = f"restarting all workers (restart {number} of {spec.max_restarts})"
-        self._late_words = f"{reason}; {what}"
-        if verdict is None or _STOPPED_BY not in verdict.details:
+        of = self._worker_group.spec.max_restarts
+        self._late_words = sentence_about(step, verdict, self._restart_count + 1, of)
+        if verdict is None or STOPPED_BY not in verdict.details:
             self._say_late_words()
 
     def _say_late_words(self) -> None:
         words, self._late_words = self._late_words, ""
         if words:
             log.warning("%s", words)
-
-
-def _polled(handler: RendezvousHandler) -> RoundHandler:
-    """Return another package's handler as one whose rounds end by a verdict."""
-    from ...rendezvous.backends.polled import PolledRounds  # noqa: PLC0415  few jobs
-
-    return PolledRounds(handler)
-
-
-def _try_to_conclude(rounds: RoundHandler, verdict: Verdict) -> None:
-    try:
-        rounds.conclude(verdict)
-    except RendezvousError as error:
-        log.info("the other nodes could not be told: %s", error)

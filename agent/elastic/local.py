@@ -22,7 +22,7 @@ from ..workers.environment import SIGNALS_TO_HANDLE
 from ..workers.worker import RunResult, WorkerGroup, WorkerSpec, WorkerState
 from .agent import DEFAULT_ROLE, SimpleElasticAgent
 from .companions import COMPANIONS, AgentFacts
-from .metric_recording import measured
+from .observer import measured
 from .starting import WorkerStart
 from .waiting import LoopWait
 

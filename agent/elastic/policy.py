@@ -54,3 +54,18 @@ def _step_after(kind: VerdictKind, remaining_restarts: int) -> Step:
     if kind is VerdictKind.WORKER_FAILED:
         return Step.RESTART if remaining_restarts > 0 else Step.FAIL
     return Step.REJOIN
+
+
+def sentence_about(step: Step, verdict: Verdict | None, number: int, of: int) -> str:
+    """Return, for people, why all workers start again.
+
+    Args:
+        step: RESTART or REJOIN.
+        verdict: Why the last round ended.
+        number: Number of the restart, if it is one.
+        of: Restarts that the job has in all.
+    """
+    reason = verdict.reason if verdict else "the round ended"
+    if step is Step.RESTART:
+        return f"{reason}; restarting all workers (restart {number} of {of})"
+    return f"{reason}; forming a new round, which costs no restart"

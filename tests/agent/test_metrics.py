@@ -4,7 +4,7 @@ import logging
 import time
 
 import pytest
-from elrun.agent import metrics
+from elrun.agent.metric_handlers import handlers
 from elrun.agent.metrics import (
     ConsoleMetricHandler,
     MetricHandler,
@@ -37,7 +37,8 @@ class Memory(MetricHandler):
 @pytest.fixture(name="handler")
 def _handler(monkeypatch):
     """Takes all metrics, as the only handler of this process."""
-    monkeypatch.setattr(metrics, "_handlers", metrics._Handlers())
+    monkeypatch.setattr(handlers, "default", None)
+    monkeypatch.setattr(handlers, "by_group", {})
     handler = Memory()
     configure(handler)
     return handler
@@ -80,7 +81,8 @@ def test_a_number_has_its_time(handler, monkeypatch):
 
 def test_without_a_handler_numbers_go_nowhere(monkeypatch, capsys):
     """Nothing is kept, nothing is shown."""
-    monkeypatch.setattr(metrics, "_handlers", metrics._Handlers())
+    monkeypatch.setattr(handlers, "default", None)
+    monkeypatch.setattr(handlers, "by_group", {})
     put_metric("loss", 3)
 
     assert isinstance(getStream("any").handler, NullMetricHandler)

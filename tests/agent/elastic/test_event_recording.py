@@ -5,7 +5,15 @@ import os
 from types import SimpleNamespace
 
 import pytest
-from agent_kit import HEALTHY, SUCCEEDED, ScriptedRounds, TorchrunHandler, agent_with, failed
+from agent_kit import (
+    HEALTHY,
+    SUCCEEDED,
+    InMemoryAgent,
+    ScriptedRounds,
+    TorchrunHandler,
+    agent_with,
+    failed,
+)
 from elrun.agent import SignalException, WorkerState
 from elrun.agent.events import Event, EventSource
 from elrun.agent.failures.failure import ProcessFailure
@@ -310,3 +318,17 @@ def test_worker_events_are_one_step_of_the_template(log):
     agent._record_worker_events(SUCCEEDED)
 
     assert ["WORKER-1 SUCCEEDED"] * 2 == [told(line) for line in log()]
+
+
+def test_an_agent_that_makes_its_own_events_makes_them_without_a_handler():
+    """As under torchrun: what a subclass overrides is called, whoever listens."""
+    made = []
+
+    class Own(InMemoryAgent):
+        def _construct_event(self, state, source, *args, **options):
+            made.append(f"{source.value} {state}")
+            return super()._construct_event(state, source, *args, **options)
+
+    Own(ScriptedRounds(), [SUCCEEDED]).run()
+
+    assert ["AGENT RENDEZVOUS", "WORKER START", "WORKER START", *["WORKER SUCCEEDED"] * 2] == made

@@ -6,7 +6,8 @@ import threading
 import pytest
 from agent_kit import HEALTHY, SUCCEEDED, ScriptedRounds, agent_with, failed
 from elrun.agent import WorkerState, metrics
-from elrun.agent.elastic import metric_recording as measuring
+from elrun.agent.elastic import observer
+from elrun.agent.metric_handlers import handlers
 from elrun.agent.metrics import MetricHandler
 from elrun.agent.workers.worker import RunResult
 from elrun.rendezvous.errors import RendezvousTimeoutError
@@ -22,8 +23,8 @@ def _published(monkeypatch):
             seen.append((metric_data.name, metric_data.value))
 
     seen = []
-    monkeypatch.setattr(metrics, "_handlers", metrics._Handlers())
-    metrics.configure(Memory())
+    monkeypatch.setattr(handlers, "default", Memory())
+    monkeypatch.setattr(handlers, "by_group", {})
     return seen
 
 
@@ -136,7 +137,7 @@ def test_a_metric_handler_that_blocks_holds_up_nothing_but_the_end(published, mo
         def emit(self, metric_data):
             gate.wait()
 
-    monkeypatch.setattr(measuring, "HANDLER_TIMEOUT_S", 0.01)
+    monkeypatch.setattr(observer, "HANDLER_TIMEOUT_S", 0.01)
     metrics.configure(Blocking())
     result = agent_with([HEALTHY, SUCCEEDED]).run()
     gate.set()
@@ -146,3 +147,22 @@ def test_a_metric_handler_that_blocks_holds_up_nothing_but_the_end(published, mo
         record.getMessage() for record in caplog.records if record.levelno == logging.WARNING
     ]
     assert warning.endswith("within 0.01 s; metrics are lost, and the job goes on")
+
+
+def test_a_handler_that_is_configured_later_gets_what_follows(monkeypatch):
+    """An agent asks whether anybody listens each time, and records nothing otherwise."""
+    monkeypatch.setattr(handlers, "default", None)
+    monkeypatch.setattr(handlers, "by_group", {})
+    agent = agent_with()
+    agent._record_metric_with_condition("early", True)
+    recorder = agent._metric_recorder
+    seen = []
+
+    class Memory(MetricHandler):
+        def emit(self, metric_data):
+            seen.append(metric_data.name)
+
+    metrics.configure(Memory(), "torchelastic")
+    agent._record_metric_with_condition("late", True)
+
+    assert (None, ["workers.trainer.late"]) == (recorder, seen)
