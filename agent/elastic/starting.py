@@ -120,11 +120,11 @@ class WorkerStart:
     def _prefixes(self, group: WorkerGroup, restart_count: int) -> dict[int, str] | None:
         if not self._prefix_template:
             return None
-        from string import Template  # noqa: PLC0415  few jobs have a template
+        from ..output.prefixes import prefix_of  # noqa: PLC0415  few jobs have a template
 
-        template = Template(self._prefix_template)
         return {
-            worker.local_rank: template.safe_substitute(
+            worker.local_rank: prefix_of(
+                self._prefix_template,
                 role_name=group.spec.role,
                 local_rank=worker.local_rank,
                 rank=worker.global_rank,

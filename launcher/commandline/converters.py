@@ -136,13 +136,15 @@ def parse_name(text: str) -> str:
 
 
 def parse_prefix(text: str) -> str:
-    """Return what stands before a line; it may be coloured.
+    """Return the template of what stands before a line; it may be coloured.
 
     Raises:
-        ValueError: It would be a line by itself.
+        ValueError: It names what is not known, or breaks a line.
     """
-    if "\n" in text or "\r" in text:
-        raise ValueError("it stands before each line, and is none; leave the line breaks out")
+    if text:
+        from ...agent.output.prefixes import check_template  # noqa: PLC0415  few jobs have one
+
+        check_template(text)
     return text
 
 

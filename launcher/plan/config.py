@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ...agent.plain_value import PlainValue
@@ -16,7 +16,7 @@ from ...rendezvous.api.parameters import (
     require,
     require_texts,
 )
-from ..commandline.converters import is_module_name
+from ..commandline.converters import is_module_name, parse_prefix
 from ..commandline.environment import Environment
 from ..commandline.options import STANDALONE, START_METHODS
 
@@ -212,10 +212,15 @@ def _check(config: LaunchConfig) -> None:
     for is_wrong, sentence in _rules(config):
         if is_wrong:
             raise ValueError(sentence)
+    _parse("signals_to_handle", config.signals_to_handle, parse_signals)
+    _parse("log_line_prefix_template", config.log_line_prefix_template or "", parse_prefix)
+
+
+def _parse(name: str, text: str, parse: Callable[[str], object]) -> None:
     try:
-        parse_signals(config.signals_to_handle)
+        parse(text)
     except ValueError as error:
-        raise ValueError(f"signals_to_handle={config.signals_to_handle!r}: {error}") from error
+        raise ValueError(f"{name}={text!r}: {error}") from error
 
 
 def _rules(config: LaunchConfig) -> tuple[tuple[bool, str], ...]:

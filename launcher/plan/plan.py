@@ -7,7 +7,8 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..commandline.arguments import Given, Refusal, listed, nearest
+from ..commandline.arguments import Given, Refusal, listed, nearest, quoted
+from ..commandline.converters import parse_prefix
 from ..commandline.environment import Environment
 from .config import DEFAULT_LAYOUT, LaunchConfig
 from .meeting_point import choose_meeting, is_own
@@ -63,10 +64,12 @@ def compose(
     meeting = choose_meeting(given)
     _check_backend(given, meeting.backend, backends)
     workers, counted = _workers(given, environment, count)
+    template, kept = _prefix_template(given, environment)
     notices = [
         *heard,
         *meeting.notices,
         *counted,
+        *kept,
         *_notices(environment, workers),
         *_ranks_that_are_not_there(given, workers),
     ]
@@ -84,8 +87,7 @@ def compose(
             max_restarts=given["max_restarts"],
             monitor_interval=given["monitor_interval"],
             start_method=given["start_method"],
-            log_line_prefix_template=given["log_line_prefix_template"]
-            or environment.log_line_prefix_template,
+            log_line_prefix_template=template,
             local_addr=given["local_addr"],
             event_log_handler=_event_log_handler(given),
             numa_options=_numa_options(given),
@@ -148,6 +150,26 @@ def _workers(
         raise Refusal(f"{given.said('nproc_per_node')}: {error}") from error
     said = f"{given.said('nproc_per_node')}: {counted.notice}"
     return counted.workers, (said,) if counted.notice else ()
+
+
+def _prefix_template(given: Given, environment: Environment) -> tuple[str | None, tuple[str, ...]]:
+    """Return the template of the lines' prefix, and a notice of what it does not replace."""
+    template, said = given["log_line_prefix_template"], given.said("log_line_prefix_template")
+    if not template:
+        template = environment.log_line_prefix_template
+        if not template:
+            return None, ()
+        said = f"TORCHELASTIC_LOG_LINE_PREFIX_TEMPLATE={quoted(template)}"
+        try:
+            parse_prefix(template)
+        except ValueError as error:
+            raise Refusal(f"{said}: {error}") from error
+    from ...agent.output.prefixes import NAMES, unknown_names  # noqa: PLC0415  few jobs have one
+
+    kept, names = unknown_names(template), ", ".join(NAMES)
+    if not kept:
+        return template, ()
+    return template, (f"{said}: {', '.join(kept)}: not known, shown as text; known are {names}",)
 
 
 def _most_processes() -> int:

@@ -1,10 +1,13 @@
 # ruff: noqa: E501  sentences are quoted whole, so that they can be searched for
 """From what the user gave to what is launched."""
 
+import re
+
 import pytest
 from elrun.agent.hardware.devices import Count
 from elrun.agent.hardware.numa import AffinityMode, NumaOptions
 from elrun.agent.output.specs import DefaultLogsSpecs, Std
+from elrun.launcher.plan.config import LaunchConfig
 
 
 def test_options_become_a_launch_config(elrun):
@@ -63,6 +66,60 @@ def test_a_local_rank_that_is_not_there_is_noticed(elrun, options, notice):
 def test_a_local_rank_that_is_there_needs_no_word(elrun, options):
     """Nor does one setting for all."""
     assert () == elrun.plan(*options.split(), "x.py").notices
+
+
+UNKNOWN = "is not known; give ${role_name}, ${local_rank}, ${rank}, ${hostname} or "
+
+
+@pytest.mark.parametrize(
+    ("template", "sentence"),
+    [
+        ("[${foo}]", f"${{foo}} {UNKNOWN}${{restart_count}}, or $${{foo}} for the text itself"),
+        ("${local-rank} ", f"${{local-rank}} {UNKNOWN}"),
+        ("${rank}${ rank }", f"${{ rank }} {UNKNOWN}"),
+        ("${RANK}", f"${{RANK}} {UNKNOWN}"),
+        ("${}", f"${{}} {UNKNOWN}"),
+        ("$$${foo}", f"${{foo}} {UNKNOWN}"),
+        ("[${rank", "${rank has no closing brace"),
+        ("a\nb", "it stands before each line, and is none; leave the line breaks out"),
+    ],
+)
+def test_a_prefix_names_what_there_is(elrun, template, sentence):
+    """Wherever it comes from: else it stands as it is before every line of the job."""
+    name = "TORCHELASTIC_LOG_LINE_PREFIX_TEMPLATE"
+    with pytest.raises(ValueError, match=re.escape(f": {sentence}")):
+        LaunchConfig(1, 1, 1, log_line_prefix_template=template)
+
+    refusals = {
+        "--log-line-prefix-template ": elrun.refusal("--log-line-prefix-template", template, "x"),
+        "PET_LOG_LINE_PREFIX_TEMPLATE=": elrun.refusal("x", PET_LOG_LINE_PREFIX_TEMPLATE=template),
+        f"{name}=": elrun.refusal("x.py", **{name: template}),
+    }
+    for begin, refusal in refusals.items():
+        assert refusal.startswith(begin)
+        assert f": {sentence}" in refusal
+
+
+@pytest.mark.parametrize(
+    "template",
+    ["", "plain", "$rank:", "$$5 $", "100$ ", "$${foo}", "${rank}${restart_count}", "\x1b[1m$rank"],
+)
+def test_a_prefix_may_be_any_text(elrun, template):
+    """What works under torchrun goes on."""
+    plan = elrun.plan(f"--log-line-prefix-template={template}", "x.py")
+
+    assert (template or None, ()) == (plan.config.log_line_prefix_template, plan.notices)
+
+
+def test_a_name_without_braces_that_is_not_known_is_told(elrun):
+    """It may be meant as it stands, so it is not refused."""
+    plan = elrun.plan("--log-line-prefix-template", "$rnk $rank $HOST:", "x.py")
+
+    (notice,) = plan.notices
+    assert notice == (
+        "--log-line-prefix-template '$rnk $rank $HOST:': $rnk, $HOST: not known, "
+        "shown as text; known are role_name, local_rank, rank, hostname, restart_count"
+    )
 
 
 @pytest.mark.parametrize(
