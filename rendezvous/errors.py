@@ -6,6 +6,13 @@ from __future__ import annotations
 class ElrunError(Exception):
     """Base of all errors that elrun raises for its users."""
 
+    def __str__(self) -> str:
+        """Return the sentence, which any console can take.
+
+        It may hold a path or a worker's word that is no UTF-8, and printing that would raise.
+        """
+        return super().__str__().encode("utf-8", "backslashreplace").decode()
+
 
 class UsageError(ElrunError, ValueError):
     """What the user gave can't be used, and nothing was started; the text is one sentence."""

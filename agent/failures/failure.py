@@ -176,15 +176,16 @@ class ChildFailedError(ElrunError):
         killed, summary = "", first.summary
         if first.exitcode < 0:
             killed, summary = f" ({first.signal_name()})", _enrich(summary, first.error_file)
+        job, moment = os.path.basename(self.name) or "job", first.timestamp_isoformat()
         lines = [
-            (
-                f"{os.path.basename(self.name) or 'job'} failed: rank {rank} (local rank "
-                f"{first.local_rank}, pid {first.pid}) exit code {first.exitcode}{killed} at "
-                f"{first.timestamp_isoformat()}: {summary}"
-            )
+            f"{job} failed: rank {rank} (local rank {first.local_rank}, pid {first.pid}) exit code "
+            f"{first.exitcode}{killed} at {moment}: {summary}"
+            if rank >= 0
+            else f"{job} failed at {moment}: {summary}"  # no worker did, but what they shared
         ]
-        if len(self.failures) > 1:
-            lines.append(f"{len(self.failures)} ranks failed: {sorted(self.failures)}")
+        ranks = sorted(each for each in self.failures if each >= 0)
+        if len(self.failures) > 1 and ranks:
+            lines.append(f"{len(ranks)} rank{'s' * (len(ranks) > 1)} failed: {ranks}")
         if first.traceback:
             lines.append(first.traceback.rstrip())
         return "\n".join(lines)

@@ -1,6 +1,7 @@
 """A worker's failure as a value."""
 
 import json
+import signal
 
 import pytest
 from elrun.agent.failures.failure import (
@@ -10,6 +11,9 @@ from elrun.agent.failures.failure import (
     signal_name,
 )
 from elrun.agent.failures.report import JobReport, RankOutcome, RankState, RootCause
+from elrun.agent.system.signals import SignalException
+from elrun.launcher.terminal.exits import FailureExit, UsageExit
+from elrun.rendezvous.errors import RendezvousTimeoutError, UsageError
 
 
 def error_file(tmp_path, content, name="error.json"):
@@ -95,6 +99,47 @@ def test_the_earliest_failure_is_the_root_cause(tmp_path):
 
     assert (1, failures[1]) == error.get_first_failure()
     assert str(error).startswith("train.py failed: rank 1 (local rank 1, pid 1) exit code 1 at ")
+
+
+def test_a_failure_of_no_worker_names_no_rank():
+    """What the workers shared was lost: their store, for instance."""
+    lost = ProcessFailure(-1, 0, 1, "")
+    lost.message = "the workers' store is lost"
+    other = ProcessFailure(0, 7, 1, "")
+    root = RootCause(-1, -1, "node1", 0, 1, 0, lost.summary)
+
+    alone = str(ChildFailedError("a/train.py", {-1: lost}))
+    beside = str(ChildFailedError("train.py", {-1: lost, 0: other}, JobReport("job", root, ())))
+
+    head = f"train.py failed at {lost.timestamp_isoformat()}: the workers' store is lost"
+    assert (head, f"{head}\n1 rank failed: [0]") == (alone, beside)
+
+
+@pytest.mark.parametrize("text", ["a \udcff b", "\ud800"])
+@pytest.mark.parametrize(
+    "error",
+    [
+        lambda text: ChildFailedError(text, {0: ProcessFailure(0, 1, 1, "")}),
+        lambda text: ChildFailedError("x", {0: failure_with(text)}),
+        lambda text: FailureExit(1, ChildFailedError("x", {0: failure_with(text)})),
+        lambda text: UsageExit(f"{text}: there is no such script"),
+        UsageError,
+        RendezvousTimeoutError,
+        lambda text: SignalException(text, signal.SIGTERM),
+    ],
+)
+def test_an_error_can_be_printed_whatever_it_tells(error, text):
+    """A path or a worker's word may be no UTF-8; in the summary it is shown the same way."""
+    shown = text.encode("utf-8", "backslashreplace").decode()
+
+    assert shown in str(error(text))
+    str(error(text)).encode()
+
+
+def failure_with(message):
+    failure = ProcessFailure(0, 1, 1, "")
+    failure.message = message
+    return failure
 
 
 def test_a_job_without_failures_did_not_fail():
