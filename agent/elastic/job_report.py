@@ -12,22 +12,21 @@ from ..failures.memory_events import MemoryEvents
 from ..failures.report import JobReport, RankOutcome, RankState, RootCause
 from ..failures.signal_cause import explain, gather
 from ..processes.start import PContext
-from ..system.left_files import LeftFile
 from ..workers.worker import RunResult, WorkerGroup, WorkerState
+from .post_mortem import Finding, findings_about
 
 log = logging.getLogger(__name__)
 
 OUTCOMES_TIMEOUT_S = 5.0
 MAX_MESSAGE_CHARS = 1_000
 MAX_TRACEBACK_CHARS = 16_000
-TAIL_BYTES = 4_000
-TAIL_LINES = 20
+MAX_WORDS_CHARS = 300
 
 
 def root_cause_of(
     failures: Mapping[int, ProcessFailure], processes: PContext, node: str, before: MemoryEvents
 ) -> RootCause:
-    """Return the first of this node's failures, in words that other nodes can read.
+    """Return this node's failure that is no consequence of another, as other nodes can read it.
 
     Args:
         failures: Failed workers by global rank, the first one first.
@@ -35,11 +34,9 @@ def root_cause_of(
         node: This node's host name.
         before: The kernel's count of kills for want of memory when the attempt began.
     """
-    rank, failure = next(iter(failures.items()))
+    rank, finding = next(iter(findings_about(failures, processes).items()))
+    failure, said = finding.failure, finding.said
     (log_file,) = processes.log_files([failure.local_rank]).values()
-    explanation = failure.traceback or _last_lines(
-        processes.end_of_log(failure.local_rank, TAIL_BYTES)
-    )
     root = RootCause(
         global_rank=rank,
         local_rank=failure.local_rank,
@@ -47,11 +44,12 @@ def root_cause_of(
         pid=failure.pid,
         exitcode=failure.exitcode,
         timestamp=failure.timestamp,
-        message=failure.summary[:MAX_MESSAGE_CHARS],
-        traceback=explanation[-MAX_TRACEBACK_CHARS:],
-        file=log_file if failure.traceback is None else failure.error_file,
+        message=(said.words or failure.summary)[:MAX_MESSAGE_CHARS],
+        traceback=_end_of(said.text),
+        file=failure.error_file if finding.has_record else log_file,
     )
-    if failure.exitcode < 0 and root.words:  # elrun itself ended it, and says why
+    is_ended_by_elrun = not finding.has_record and not said.words and bool(root.words)
+    if failure.exitcode < 0 and is_ended_by_elrun:  # and elrun says why
         return root
     return root._replace(kernel_words=explain(gather(failure.exitcode, failure.pid, before)))
 
@@ -84,7 +82,8 @@ def conclude_report(
         failed_at: When this node learned of the failure, by ``time.monotonic()``.
         ask: Calls what asks the store, for a bounded time.
     """
-    ranks = outcomes_of(group, processes, root, node, failures, failed_at)
+    findings = findings_about(failures, processes)
+    ranks = outcomes_of(group, processes, root, node, findings, failed_at)
     missing: tuple[int, ...] = ()
     nodes = group.group_world_size or 1
     if nodes > 1:
@@ -115,7 +114,7 @@ def outcomes_of(
     processes: PContext,
     root: RootCause,
     node: str,
-    failures: Mapping[int, ProcessFailure],
+    findings: Mapping[int, Finding],
     failed_at: float,
 ) -> list[RankOutcome]:
     """Return how this node's ranks ended, seen from the first failure.
@@ -125,7 +124,7 @@ def outcomes_of(
         processes: Its processes, all ended.
         root: The job's first failure.
         node: This node's host name.
-        failures: This node's failures by global rank.
+        findings: What is known of this node's failures, by global rank.
         failed_at: When this node learned of the failure, by ``time.monotonic()``: where it is
             another node's, the nearest to its time that this node's clock can say.
     """
@@ -138,14 +137,13 @@ def outcomes_of(
     outcomes = []
     for worker in group.workers:
         end = exits.get(worker.local_rank)
-        failure = failures.get(worker.global_rank)
+        found = findings.get(worker.global_rank)
         if end is None:
             state = RankState.STOPPED
         elif end.exitcode == 0:
             state = RankState.SUCCEEDED
         else:
             state = RankState.STOPPED if end.stopped else RankState.FAILED
-        has_error_file = failure is not None and failure.traceback is not None
         outcomes.append(
             RankOutcome(
                 global_rank=worker.global_rank,
@@ -155,9 +153,10 @@ def outcomes_of(
                 exitcode=end.exitcode if end else None,
                 state=state,
                 after_s=round(max(0.0, end.ended_at - first_at), 3) if end else None,
-                file=failure.error_file
-                if failure is not None and has_error_file
+                file=found.failure.error_file
+                if found is not None and found.has_record
                 else log_files[worker.local_rank],
+                words="" if found is None else found.words[:MAX_WORDS_CHARS],
             )
         )
     return outcomes
@@ -194,7 +193,8 @@ def _as_failure(root: RootCause) -> ProcessFailure:
     return failure
 
 
-def _last_lines(file: LeftFile) -> str:
-    """Return the last lines of a log file, or nothing."""
-    lines = file.text.decode(errors="replace").splitlines()
-    return "\n".join((lines if file.is_whole else lines[1:])[-TAIL_LINES:])
+def _end_of(text: str) -> str:
+    """Return the end of a text, of whole lines."""
+    if len(text) <= MAX_TRACEBACK_CHARS:
+        return text
+    return text[-MAX_TRACEBACK_CHARS:].partition("\n")[2]

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import signal
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -246,7 +247,25 @@ class LocalElasticAgent(SimpleElasticAgent):
         # A scheduler signals the workers, too: one that ends by that is no fault of the job's.
         if any(_is_told_to_end(failure.exitcode) for failure in result.failures.values()):
             self._loop.await_verdict(_OWN_SIGNAL_S)
-        return super()._report_failure(result)
+        return super()._report_failure(self._with_cause(result))
+
+    def _with_cause(self, result: RunResult) -> RunResult:
+        """Return a failed result with the rank that caused it, if that one ends a moment later."""
+        from ..failures.cause import WAIT_FOR_CAUSE_S  # noqa: PLC0415  most jobs succeed
+        from .post_mortem import are_all_consequences  # noqa: PLC0415
+
+        group, context = self._worker_group, self._pcontext
+        deadline = time.monotonic() + WAIT_FOR_CAUSE_S
+        while (
+            context is not None
+            and (context.running_pids() or (group.group_world_size or 1) > 1)
+            and are_all_consequences(result.failures, context)
+            and (left_s := deadline - time.monotonic()) > 0
+            and self._rounds.verdict() is None
+        ):
+            self._loop.wait(context.filenos(), left_s)
+            result = self._with_late_failures(result)
+        return result
 
     def _raise_if_stopped(self) -> None:
         self.signals.raise_if_any()

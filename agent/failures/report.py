@@ -32,6 +32,7 @@ class RankOutcome(NamedTuple):
         state: Whether it failed, or was stopped because another did.
         after_s: Seconds from the first failure to its end; None where it is not known.
         file: Its error file or log file, or empty.
+        words: What went wrong, in one line; may be empty.
     """
 
     global_rank: int
@@ -42,6 +43,16 @@ class RankOutcome(NamedTuple):
     state: RankState
     after_s: float | None = None
     file: str = ""
+    words: str = ""
+
+    @property
+    def is_consequence(self) -> bool:
+        """Whether it failed because another rank, or a store, had gone."""
+        if self.state is not RankState.FAILED:
+            return False
+        from .cause import Death, is_consequence  # noqa: PLC0415  failures only
+
+        return is_consequence(Death(self.exitcode or 0, self.words))
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as JSON values."""
@@ -64,6 +75,7 @@ class RankOutcome(NamedTuple):
                 RankState(data["state"]),
                 None if data["after_s"] is None else float(data["after_s"]),
                 str(data["file"]),
+                str(data.get("words", "")),
             )
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"not the outcome of a rank: {error!r}") from error

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..failures.failure import KEPT_SUFFIX, NOT_AVAILABLE, ProcessFailure
+from ..failures.failure import KEPT_SUFFIX, NOT_AVAILABLE, STACKS_SUFFIX, ProcessFailure
 from .results import RunProcsResult, WorkerExit
 
 if TYPE_CHECKING:
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from .process import WorkerProcess
 
 log = logging.getLogger(__name__)
+
+_MOST_OF_STACKS = 1 << 16
+_OF_AN_EXCEPTION = 1  # Python's exit code
 
 BEFORE_SIGNAL_S = 0.5
 """How long a file system may hold up the signal that asks workers to end."""
@@ -52,6 +55,7 @@ class ExitRecorder:
         self._death_signals: dict[int, int] = {}
         self._dispositions: dict[int, Disposition] = {}
         self._killed: set[int] = set()
+        self._failing: dict[int, int] = {}
 
     @property
     def have_failed(self) -> bool:
@@ -111,12 +115,15 @@ class ExitRecorder:
             # A worker that has left its error file already fails by itself, and only ends slowly.
             if written[local_rank] or process.look():
                 self._death_signals.pop(local_rank, None)
+            if written[local_rank]:
+                self._failing[local_rank] = death_signal
 
     def mark_killed(self, local_ranks: Iterable[int]) -> None:
         """Note which of them got SIGKILL, or have to be given up after it."""
         for local_rank in local_ranks:
-            self._death_signals.setdefault(local_rank, signal.SIGKILL)
             self._killed.add(local_rank)
+            if local_rank not in self._failing:
+                self._death_signals.setdefault(local_rank, signal.SIGKILL)
 
     def record_all(self, ended: Mapping[int, WorkerProcess]) -> None:
         """Record how workers ended that were found by one look, the first failure first.
@@ -143,6 +150,8 @@ class ExitRecorder:
         """
         if local_rank in self._marked:
             exitcode, reason = exitcode or 1, reason or self._marked[local_rank]
+        if exitcode < 0 and self._is_of_the_stop(local_rank, -exitcode):
+            exitcode = _OF_AN_EXCEPTION
         if exitcode == 0:
             try:
                 self._return_values[local_rank] = self._take_return_value(local_rank)
@@ -155,6 +164,14 @@ class ExitRecorder:
             self._failures[local_rank] = failure
             log.info("local rank %d (pid %d) failed: %s", local_rank, pid, failure.summary)
 
+    def _is_of_the_stop(self, local_rank: int, number: int) -> bool:
+        """Return whether a signal of ours ended a worker that had left its exception already."""
+        if local_rank not in self._failing:
+            return False
+        return number == self._failing[local_rank] or (
+            number == signal.SIGKILL and local_rank in self._killed
+        )
+
     def _failure(self, local_rank: int, pid: int, exitcode: int, reason: str) -> ProcessFailure:
         failure = self._read_failure(local_rank, pid, exitcode)
         if reason and failure.error_file == NOT_AVAILABLE:
@@ -164,12 +181,31 @@ class ExitRecorder:
     def _read_failure(self, local_rank: int, pid: int, exitcode: int) -> ProcessFailure:
         path = self._logs.error_files.get(local_rank, "")
         failure = ProcessFailure.read_by(self.left_files, local_rank, pid, exitcode, path)
-        if failure.error_file != NOT_AVAILABLE or not path or exitcode < 0:
+        if failure.error_file != NOT_AVAILABLE or not path:
             return failure
+        if exitcode < 0:
+            return self._with_stacks(failure, f"{path}{STACKS_SUFFIX}")
         # What a thread lost, or `sys.exit` was given, may be long ago: no reason for a signal.
         kept = f"{path}{KEPT_SUFFIX}"
         likely = ProcessFailure.read_by(self.left_files, local_rank, pid, exitcode, kept)
         return failure if likely.error_file == NOT_AVAILABLE else likely
+
+    def _with_stacks(self, failure: ProcessFailure, path: str) -> ProcessFailure:
+        """Return a failure with what faulthandler wrote at the fatal signal, if it did."""
+        file = self.left_files.read_end(path, _MOST_OF_STACKS)
+        if not file.text:
+            return failure
+        from ..failures.last_words import crash_in  # noqa: PLC0415  crashes only
+
+        crash = crash_in(file.text.decode(errors="replace"), failure.exitcode)
+        if crash.words:
+            failure.error_file = path
+            failure.message = {
+                "message": crash.words,
+                "extraInfo": {"py_callstack": crash.text, "timestamp": str(failure.timestamp)},
+            }
+            failure.error_file_data = {"message": failure.message}
+        return failure
 
     def _was_stopped(self, failure: ProcessFailure) -> bool:
         local_rank = failure.local_rank
@@ -235,6 +271,10 @@ class WorkerFiles:
         """
         (path,) = self.log_files([local_rank]).values()
         return self._exits.left_files.read_end(path, limit)
+
+    def error_file_times(self, local_ranks: Iterable[int]) -> dict[int, int]:
+        """Return when workers wrote their error files; see ``ExitRecorder.error_file_times``."""
+        return self._exits.error_file_times(local_ranks)
 
     def error_file(self, local_rank: int) -> str:
         """Return the path of a worker's error file, or ``""``."""

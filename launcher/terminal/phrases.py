@@ -55,6 +55,8 @@ def ending(outcome: RankOutcome, root: RootCause) -> str:
     """Return how a rank ended, in a cell."""
     if outcome.state is RankState.FAILED:
         is_root = outcome.global_rank == root.global_rank
+        if not is_root and outcome.is_consequence:
+            return f"{_ended_by(outcome)} (consequence)"
         return _ended_by(outcome) + (" (first)" if is_root else "")
     if outcome.state is RankState.STOPPED and outcome.exitcode is not None:
         return f"{outcome.state.value} ({_ended_by(outcome)})"
@@ -67,6 +69,40 @@ def _ended_by(outcome: RankOutcome) -> str:
     if outcome.exitcode < 0:
         return signal_name(outcome.exitcode)
     return f"exit code {outcome.exitcode}"
+
+
+def other_failures(report: JobReport) -> Iterator[str]:
+    """Say why other ranks failed, a line for all that said the same: consequences come last."""
+    said: dict[tuple[bool, str], list[RankOutcome]] = {}
+    others = (each for each in report.ranks if each.global_rank != report.root.global_rank)
+    for outcome in sorted(others, key=lambda each: each.global_rank):
+        if outcome.state is RankState.FAILED and outcome.words:
+            # Ports and addresses differ where the reason is the same.
+            shape = "".join(each for each in outcome.words if not each.isdigit())
+            said.setdefault((outcome.is_consequence, shape), []).append(outcome)
+    for (is_consequence, _), outcomes in sorted(said.items(), key=lambda each: each[0][0]):
+        ranks = _spans([each.global_rank for each in outcomes])
+        who = f"{'ranks' if len(outcomes) > 1 else 'rank'} {ranks}"
+        how = "failed as a consequence" if is_consequence else "failed, too"
+        yield f"{who} {how}: {outcomes[0].words}"
+
+
+def lost_peers(report: JobReport) -> str:
+    """Say which ranks a first failure may be about that only tells of a lost peer; else nothing."""
+    root = next(
+        (each for each in report.ranks if each.global_rank == report.root.global_rank), None
+    )
+    if root is None or not root.is_consequence:
+        return ""
+    for state, what in (
+        (RankState.SUCCEEDED, "had ended with exit code 0 before"),
+        (RankState.STOPPED, "still ran"),
+    ):
+        ranks = sorted(each.global_rank for each in report.ranks if each.state is state)
+        if ranks:
+            who = f"{'ranks' if len(ranks) > 1 else 'rank'} {_spans(ranks)}"
+            return f"it lost or missed another rank, and none has told why: {who} {what}"
+    return ""
 
 
 def hint_about(root: RootCause, environment: Mapping[str, str]) -> str:

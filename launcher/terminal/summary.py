@@ -30,8 +30,10 @@ from .phrases import (
     ending,
     fold,
     hint_about,
+    lost_peers,
     missing_nodes,
     moment_of,
+    other_failures,
 )
 
 MAX_ROWS = 32
@@ -88,6 +90,8 @@ def failure_summary(report: JobReport, screen: RichConsole) -> Iterator[Renderab
         yield table
     for sentence in (*fold(rest), *missing_nodes(report)):
         yield Text(printable(sentence))
+    for line in other_failures(report):
+        yield _whole(line)
     if table is not None and len(table.columns) < len(COLUMNS):
         yield from _files(rows)
     if report.root.traceback:
@@ -116,16 +120,23 @@ def report_of(error: ChildFailedError) -> JobReport:
 
 
 def choose_rows(report: JobReport) -> tuple[list[RankOutcome], list[RankOutcome]]:
-    """Return the ranks that get a row, and the others.
+    """Return the ranks that get a row, and the others in rank order.
 
-    All of a small job; of a big one the failed ranks, the first of them first.
+    All of a small job; of a big one the failed ranks. The root cause comes first, consequences come
+    after the other failures, and ranks that did not fail come last.
     """
     workers = (each for each in report.ranks if each.global_rank >= 0)
     ranks = sorted(workers, key=lambda each: each.global_rank)
-    if len(ranks) <= MAX_ROWS:
-        return ranks, []
     failed = [each for each in ranks if each.state is RankState.FAILED]
-    failed.sort(key=lambda each: (each.global_rank != report.root.global_rank, _when(each)))
+    failed.sort(
+        key=lambda each: (
+            each.global_rank != report.root.global_rank,
+            each.is_consequence,
+            _when(each),
+        )
+    )
+    if len(ranks) <= MAX_ROWS:
+        return [*failed, *(each for each in ranks if each.state is not RankState.FAILED)], []
     shown = failed[:MAX_ROWS]
     names = {each.global_rank for each in shown}
     return shown, [each for each in ranks if each.global_rank not in names]
@@ -153,6 +164,8 @@ def _headline(report: JobReport, width: int) -> Iterator[RenderableType]:
         yield _whole(root.kernel_words, indent=2)
     elif hint and not words:
         yield _whole(hint, indent=2)
+    if peers := lost_peers(report):
+        yield _whole(peers, indent=2)
     if root.file:
         yield _whole(f"see {root.file}", indent=2)
     if report.max_restarts:
@@ -269,6 +282,7 @@ def _outcome_of(rank: int, failure: ProcessFailure) -> RankOutcome:
         exitcode=failure.exitcode,
         state=RankState.FAILED,
         file=_file_of(failure),
+        words="" if failure.error_file == "<N/A>" else failure.summary[:MAX_MESSAGE_CHARS],
     )
 
 

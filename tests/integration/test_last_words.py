@@ -279,3 +279,98 @@ def test_the_end_is_told_on_a_terminal(script, tmp_path):
     assert 1 == process.wait(60)
     assert b"True" in shown
     assert b"SystemExit: no such shard" in shown
+
+
+SEGFAULT = "import ctypes\ndef load(): ctypes.string_at(0)\nload()"
+CRASHES = {
+    "a segmentation fault": (
+        SEGFAULT,
+        [
+            "was killed by SIGSEGV",
+            "Segmentation fault in string_at (",
+            "stack of rank 0",
+            "in load",
+        ],
+    ),
+    "an abort": ("import os\nos.abort()", ["was killed by SIGABRT", "Aborted in <module> ("]),
+    "a bus error": (
+        "import os, signal\nos.kill(os.getpid(), signal.SIGBUS)",
+        ["was killed by SIGBUS", "Bus error in <module> (", "a file that it had mapped"],
+    ),
+    "a division": (
+        "import os, signal\nos.kill(os.getpid(), signal.SIGFPE)",
+        ["was killed by SIGFPE", "exception in <module> ("],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CRASHES)
+@pytest.mark.parametrize("options", [(), ("--preload", "json")], ids=["executed", "preloaded"])
+def test_a_crash_is_told_with_its_stack(elrun, script, name, options):
+    """Nobody has asked for faulthandler, and nothing is printed where the worker prints."""
+    source, words = CRASHES[name]
+
+    job = elrun("--standalone", *options, script(source), env={"PYTHONFAULTHANDLER": ""})
+    before, _, summary = job.finish()[2].partition("elrun: script.py failed: ")
+
+    assert [] == [each for each in words if each not in summary]
+    assert "" == before
+
+
+@pytest.mark.parametrize("how", ["variable", "call"])
+def test_a_stack_that_the_user_asked_for_stays_where_it_was(elrun, script, tmp_path, how):
+    """It is on standard error, and we write none."""
+    begin = "" if how == "variable" else "import faulthandler\nfaulthandler.enable()\n"
+    env = {"PYTHONFAULTHANDLER": "1" if how == "variable" else ""}
+    job = elrun("--standalone", "--log-dir", tmp_path / "logs", script(begin + SEGFAULT), env=env)
+
+    err = job.finish()[2]
+
+    assert "Fatal Python error: Segmentation fault" in err.partition("elrun:")[0]
+    assert 0 == sum(path.stat().st_size for path in (tmp_path / "logs").rglob("*.stacks"))
+
+
+def test_no_empty_file_for_stacks_is_left(elrun, script, tmp_path):
+    """A worker that ends by itself removes its own."""
+    source = "import sys; sys.exit(int(__import__('os').environ['RANK']))"
+
+    elrun(
+        *("--standalone", "--nproc-per-node", 2, "--log-dir", tmp_path / "logs", script(source))
+    ).finish()
+
+    assert [] == [path for path in (tmp_path / "logs").rglob("*") if path.is_file()]
+
+
+TERMINATES = """
+echo "terminate called after throwing an instance of 'std::runtime_error'" >&2
+echo "  what():  no such shard" >&2
+kill -ABRT $$
+"""
+OTHERS = {
+    "a line of bash": (
+        "echo starting >&2; no-such-tool; exit $?",
+        ["exited with code 127", "no-such-tool: command not found"],
+    ),
+    "an unbound variable": ("set -u; cat $DATA; echo never", ["DATA: unbound variable"]),
+    "a fatal error, and goodbyes": (
+        "echo 'FATAL: no license' >&2; echo bye >&2; exit 4",
+        ["exited with code 4", "FATAL: no license"],
+    ),
+    "an exception of C++": (TERMINATES, ["by SIGABRT", "std::runtime_error: no such shard"]),
+    "a traceback of another program": (
+        f"{sys.executable} -c 'raise ValueError(\"no such shard\")'; echo saving >&2; exit 5",
+        ["exited with code 5", "ValueError: no such shard", "saving"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize("stream", ["--tee", "--redirects"])
+def test_the_last_words_of_other_programs_are_found_in_their_files(elrun, name, stream):
+    """Of a worker whose standard error goes to a file."""
+    command, words = OTHERS[name]
+
+    job = elrun("--standalone", stream, "3", "--no-python", "bash", "-c", command)
+    summary = job.finish()[2].partition("elrun: bash failed: ")[2]
+
+    assert [] == [each for each in words if each not in summary]

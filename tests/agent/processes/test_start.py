@@ -233,7 +233,7 @@ def test_of_failures_seen_at_once_the_earliest_error_file_is_first(shells, tmp_p
 
 
 def test_a_worker_that_was_failing_already_is_a_failure(shells, ear, tmp_path):
-    """One that left its error file, and was only slow to end, did not end because of us."""
+    """One that left its error file, and was only slow to end, ended by its exception, not by us."""
     file = str(tmp_path / "error.json")
     context = shells(f"echo '{{\"message\": \"it broke\"}}' > {file}; echo > {ear.path}; {HANG}",
                      HANG, error_files={0: file})  # fmt: skip
@@ -241,7 +241,7 @@ def test_a_worker_that_was_failing_already_is_a_failure(shells, ear, tmp_path):
 
     context.close()
 
-    assert {0: (-15, False), 1: (-15, True)} == {
+    assert {0: (1, False), 1: (-15, True)} == {
         rank: (end.exitcode, end.stopped) for rank, end in context.exits.items()
     }
     assert "it broke" == context.wait(0).failures[0].summary

@@ -145,8 +145,8 @@ def test_a_table_shows_every_rank():
     table = text.split("\n\n")[1]
     assert [
         ["rank", "local", "node", "pid", "ended by", "after", "file"],
-        ["0", "0", "gpu0", "4000", "stopped by elrun (SIGTERM)", "+0.12 s", "/l/0"],
         ["1", "1", "gpu0", "4001", "exit code 1 (first)", "+0.00 s", "/l/1"],
+        ["0", "0", "gpu0", "4000", "stopped by elrun (SIGTERM)", "+0.12 s", "/l/0"],
     ] == [re.split(r"\s{2,}", line.strip()) for line in table.splitlines()]
 
 
@@ -336,8 +336,8 @@ def test_a_failure_without_a_report_is_summed_up_too():
 
     lines = stream.getvalue().splitlines()
     assert lines[0].startswith("elrun: train.py failed: rank 1 was killed by SIGKILL (local rank 1")
-    assert ["0", "0", "11", "exit code 3"] == re.split(r"\s{2,}", lines[3].strip())
-    assert ["1", "1", "12", "SIGKILL (first)"] == re.split(r"\s{2,}", lines[4].strip())
+    assert ["0", "0", "11", "exit code 3"] == re.split(r"\s{2,}", lines[4].strip())
+    assert ["1", "1", "12", "SIGKILL (first)"] == re.split(r"\s{2,}", lines[3].strip())
 
 
 def test_a_worker_that_never_started_has_no_pid():
@@ -366,3 +366,53 @@ def test_a_foreign_moment_is_no_failure():
     text = summary(report(failed(1), root={"timestamp": 10**30}), width=120)
 
     assert "at an unknown time" in text
+
+
+GLOO = "RuntimeError: [gloo/transport/tcp/pair.cc:553] Connection closed by peer [127.0.0.1]:{}"
+
+
+def test_the_guilty_rank_comes_first_and_consequences_last():
+    """Whatever their numbers, and whoever was gone first; those that did not fail come after."""
+    job = report(
+        failed(0, words=GLOO.format(1)),
+        failed(1, words="ValueError: no such shard", after_s=0.3),
+        failed(2, words="KeyError: 'x'", after_s=0.5),
+        outcome(3),
+        failed(4, words=GLOO.format(2)),
+    )
+
+    lines = summary(job, width=200).split("\n\n")[1].splitlines()
+    cells = [re.split(r"\s{2,}", line.strip()) for line in lines[:6]]
+
+    assert [
+        ["rank", "ended by"],
+        ["1", "exit code 1 (first)"],
+        ["2", "exit code 1"],
+        ["0", "exit code 1 (consequence)"],
+        ["4", "exit code 1 (consequence)"],
+        ["3", "stopped by elrun (SIGTERM)"],
+    ] == [
+        [cells[0], cells[4]] for line in lines[:6] if (cells := re.split(r"\s{2,}", line.strip()))
+    ]
+    assert [
+        "rank 2 failed, too: KeyError: 'x'",
+        f"ranks 0, 4 failed as a consequence: {GLOO.format(1)}",
+    ] == lines[6:]
+
+
+@pytest.mark.parametrize(
+    ("others", "sentence"),
+    [
+        ([outcome(0, RankState.SUCCEEDED, 0)], "rank 0 had ended with exit code 0 before"),
+        ([outcome(0), outcome(2), outcome(3)], "ranks 0, 2-3 still ran"),
+        ([failed(0, words="KeyError")], None),
+    ],
+)
+def test_a_failure_that_only_tells_of_a_lost_rank_is_called_so(others, sentence):
+    """The ranks that may know more are named."""
+    job = report(*others, failed(1, words=GLOO.format(1)), root={"message": GLOO.format(1)})
+
+    told = [line.strip() for line in summary(job, 200).splitlines() if "lost or missed" in line]
+
+    start = "it lost or missed another rank, and none has told why: "
+    assert ([start + sentence] if sentence else []) == told

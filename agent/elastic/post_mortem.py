@@ -1,0 +1,105 @@
+"""Reads what this node's failed workers left, and puts the cause before its consequences."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from ..failures.cause import Death, in_order, is_consequence
+from ..failures.failure import NOT_AVAILABLE, ProcessFailure
+from ..failures.last_words import LastWords, Speech, last_words_in
+from ..processes.start import PContext
+
+TAIL_BYTES = 64 << 10
+"""How much of the end of a worker's output is looked through."""
+
+_MOST_OF_A_MESSAGE = 4_000
+
+
+class Finding(NamedTuple):
+    """What is known of one failed worker.
+
+    Args:
+        failure: Its end, and its error file.
+        said: What it said last: in its error file, else in its output.
+    """
+
+    failure: ProcessFailure
+    said: LastWords
+
+    @property
+    def words(self) -> str:
+        """What went wrong, in one line; empty where nothing but the exit code tells it."""
+        return self.said.words
+
+    @property
+    def has_record(self) -> bool:
+        """Whether the worker left an error file."""
+        return self.failure.error_file != NOT_AVAILABLE
+
+
+def findings_about(
+    failures: Mapping[int, ProcessFailure], processes: PContext
+) -> dict[int, Finding]:
+    """Return what is known of failed workers, the root cause first, consequences last.
+
+    Args:
+        failures: This node's failed workers by global rank, the first one first.
+        processes: Where their files are known, and when they ended.
+    """
+    findings = {
+        rank: Finding(failure, _said_by(failure, processes)) for rank, failure in failures.items()
+    }
+    moments = _moments_of(failures, processes)
+    deaths = {
+        rank: Death(each.failure.exitcode, _message_of(each), moments[rank])
+        for rank, each in findings.items()
+    }
+    return {rank: findings[rank] for rank in in_order(deaths)}
+
+
+def are_all_consequences(failures: Mapping[int, ProcessFailure], processes: PContext) -> bool:
+    """Return whether all these workers failed because another rank, or a store, has gone."""
+    return all(
+        is_consequence(Death(each.failure.exitcode, _message_of(each)))
+        for each in findings_about(failures, processes).values()
+    )
+
+
+def _said_by(failure: ProcessFailure, processes: PContext) -> LastWords:
+    has_record = failure.error_file != NOT_AVAILABLE
+    if has_record and failure.exitcode >= 0:
+        return LastWords(failure.summary, failure.traceback or "", Speech.TRACEBACK)
+    file = processes.end_of_log(failure.local_rank, TAIL_BYTES)
+    said = last_words_in(file.text.decode(errors="replace"), is_whole=file.is_whole)
+    if failure.exitcode >= 0:
+        return said
+    if said.speech is Speech.TERMINATE:
+        stack = failure.traceback or ""
+        return said._replace(text="\n\n".join(filter(None, [said.text, stack])))
+    if has_record:
+        return LastWords(failure.summary, failure.traceback or "", Speech.CRASH)
+    # A traceback or a line may be long ago: no reason for a signal.
+    return said if said.speech is Speech.CRASH else said._replace(words="")
+
+
+def _message_of(finding: Finding) -> str:
+    if not finding.has_record:
+        return finding.words
+    message = finding.failure.message
+    text = message.get("message", "") if isinstance(message, dict) else message
+    return str(text)[:_MOST_OF_A_MESSAGE]
+
+
+def _moments_of(failures: Mapping[int, ProcessFailure], processes: PContext) -> dict[int, float]:
+    """Return when workers failed, by this node's clock: when they said so, else when they ended."""
+    written = processes.error_file_times(failure.local_rank for failure in failures.values())
+    since_start_s = time.time() - time.monotonic()
+    moments = {}
+    for rank, failure in failures.items():
+        end = processes.exits.get(failure.local_rank)
+        ended_at = end.ended_at if end else time.monotonic()
+        written_ns = written.get(failure.local_rank)
+        moments[rank] = written_ns / 1e9 if written_ns else ended_at + since_start_s
+    return moments

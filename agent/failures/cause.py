@@ -1,0 +1,104 @@
+"""Tells the failure that ended a job from those that followed from it.
+
+When a rank of a collective ends, its peers find their connections closed, and raise. They are often
+gone first: a script whose ``finally`` leaves the process group tells its peers before it ends. Who
+looks at times alone names an innocent rank. So failures are told apart by what they say:
+
+- A *consequence* says that a peer, or the store, has gone or was not there: gloo's closed and reset
+  connections, NCCL's remote errors, time-outs and watchdog, torch's store errors, TensorPipe's end
+  of a connection.
+- Whatever else ends a worker is a cause.
+
+The words are torch's and its libraries'; no type and no field says the same. They only decide who
+is named first: all failures are shown.
+
+The root cause is the earliest failure that is no consequence, and if all are consequences the
+earliest. Within a node, failures are compared by the node's clock; between nodes the round's
+verdict decides, since the store has put the nodes' words in an order and their clocks can't.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+WAIT_FOR_CAUSE_S = 2.0
+"""How long a worker group goes on of which all that failed did so as a consequence: the rank that
+caused it may end slowly, and a stop would end it before it can say why."""
+
+_PEER_HAS_GONE = (
+    "connection closed by peer",  # gloo
+    "connection reset by peer",
+    "connection closed by remote peer",  # NCCL's sockets
+    "application timeout caused pair closure",
+    "gloo connectfullmesh failed",
+    "monitoredbarrier",
+    "remote process exited or there was a network error",
+    "remote process exiting prematurely",
+    "ncclremoteerror",
+    "watchdog caught collective operation timeout",
+    "nccl communicator was aborted",
+    "failed to recv, got 0 bytes",  # torch's store
+    "did the remote server shutdown or crash",
+    "this error originated at tensorpipe",
+)
+_GLOO = "gloo/transport"
+_GLOO_HAS_LOST = ("broken pipe", "timed out", "timeout", "connection refused")
+_PEER_ERRORS = frozenset({"ConnectionResetError", "ConnectionAbortedError"})
+_STORE_ERRORS = frozenset({"DistNetworkError", "DistStoreError"})
+_OWN_FAULT = (
+    "eaddrinuse",
+    "address already in use",
+    "failed to listen",
+    "failed to bind",
+    "permission denied",
+    "name or service not known",
+    "gai error",
+)
+
+
+class Death(NamedTuple):
+    """How a worker failed, as far as that tells a cause from a consequence.
+
+    Args:
+        exitcode: Its exit code, -n where signal n killed it.
+        message: What it said: an exception's type and text, or its last words.
+        at_s: When, in seconds by the clock of its node; failures of one node are compared by it.
+    """
+
+    exitcode: int
+    message: str = ""
+    at_s: float = 0.0
+
+
+def is_consequence(death: Death) -> bool:
+    """Return whether a failure says that a peer or the store has gone, or was never there."""
+    kind = death.message.partition(":")[0].rpartition(".")[2].strip()
+    text = death.message.lower()
+    if any(each in text for each in _OWN_FAULT):
+        return False
+    return (
+        kind in _STORE_ERRORS
+        or kind in _PEER_ERRORS
+        or any(each in text for each in _PEER_HAS_GONE)
+        or (_GLOO in text and any(each in text for each in _GLOO_HAS_LOST))
+    )
+
+
+def root_of(deaths: Mapping[int, Death]) -> int:
+    """Return the rank whose failure is the root cause.
+
+    Args:
+        deaths: At least one failure, by rank, all of one node.
+    """
+    causes = {rank: death for rank, death in deaths.items() if not is_consequence(death)}
+    among = causes or deaths
+    return min(among, key=lambda rank: among[rank].at_s)
+
+
+def in_order(deaths: Mapping[int, Death]) -> Sequence[int]:
+    """Return the ranks with the root cause first, then other causes, then consequences."""
+    first = root_of(deaths)
+    return sorted(
+        deaths, key=lambda rank: (rank != first, is_consequence(deaths[rank]), deaths[rank].at_s)
+    )

@@ -1,0 +1,209 @@
+"""Finds what a worker said last in the end of its standard error.
+
+The text is anybody's: a Python traceback, a stack of ``faulthandler``, an exception of C++, a
+shell's message, and whatever was printed after it. Only patterns of the programs that write these
+are looked for; what fits none is shown as it is. Nothing is decided by the text but what a person
+reads first.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+import signal
+from typing import NamedTuple
+
+MAX_LINES = 20
+MAX_TEXT_LINES = 200
+_MOST_WORDS = 1_000
+_MOST_IN_A_LINE = 4_000
+_LINES_AFTER = 20
+
+# Plain texts: `re` compiles each when it is first used, and most failures need none.
+_TRACEBACK = r"(?P<prefix>.{0,80}?)Traceback \(most recent call last\):\s*"
+_GROUP = "  + Exception Group "
+_EXCEPTION = r"[A-Za-z_][\w.]*(?:: .*|:)?"
+_CHAINED = (
+    "The above exception was the direct cause of the following exception:",
+    "During handling of the above exception, another exception occurred:",
+)
+_CRASH = r"Fatal Python error: (?P<what>.+)"
+_CRASH_FRAME = r'  File "(?P<file>[^"]+)", line (?P<line>\d+) in (?P<name>.+)'
+_CRASH_NOISE = ("Extension modules:", "Current thread's C stack trace")
+_TERMINATE = r".{0,80}?terminate called (?:after throwing|without|recursively)\b.*"
+_THROWN = r"instance of '(?P<type>[^']+)'"
+_WHAT = r"\s*what\(\):\s*(?P<what>.*)"
+_NOISE = (
+    r"\s*$|.{0,40}\[W\d|W\d{4} |.{0,200}Warning: |\s*warnings\.warn\(|.{0,40}\bINFO\b"
+    r"|Aborted(?: \(core dumped\))?$|Extension modules: "
+)
+_TELLING = (
+    r"(?i)\b(?:fatal|panic(?:ked)?|abort(?:ed|ing)?|exception|cannot|can't|unable|denied)\b|error\b"
+    r"|\bfailed\b|\bAssertion\b|No such file|not found|: line \d+: |unbound variable|corrupt"
+    r"|invalid pointer|double free|out of memory|undefined symbol"
+)
+_SIGNALS_OF_CRASHES = {
+    "Segmentation fault": signal.SIGSEGV,
+    "Bus error": signal.SIGBUS,
+    "Floating point exception": signal.SIGFPE,  # 3.10 to 3.14 have both
+    "Floating-point exception": signal.SIGFPE,
+    "Illegal instruction": signal.SIGILL,
+    "Aborted": signal.SIGABRT,
+}
+
+
+class Speech(enum.Enum):
+    """What kind of last words was found."""
+
+    NOTHING = "nothing"
+    TRACEBACK = "a Python traceback"
+    CRASH = "a stack at a fatal signal"
+    TERMINATE = "an exception of C++"
+    LINES = "lines of unknown meaning"
+
+
+class LastWords(NamedTuple):
+    """What a worker said last.
+
+    Args:
+        words: What went wrong, in one line; empty where no line says so for certain.
+        text: The traceback, the stack or the last lines.
+        speech: What kind of text that is.
+    """
+
+    words: str = ""
+    text: str = ""
+    speech: Speech = Speech.NOTHING
+
+
+def last_words_in(text: str, *, is_whole: bool = True) -> LastWords:
+    """Return what the end of a worker's standard error says of the worker's end.
+
+    Args:
+        text: The end of what was printed.
+        is_whole: Whether that is all; otherwise its first line is cut off.
+    """
+    lines = [_shown(line) for line in text.split("\n")]
+    if not is_whole:
+        lines = lines[1:]
+    candidates = [_last_traceback(lines), _last_crash(lines), _last_terminate(lines)]
+    at, found = max(candidates, key=lambda each: each[0])
+    if at < 0:
+        return _last_lines(lines)
+    crash_at, terminate = candidates[1][0], candidates[2]
+    is_abort = at == crash_at and found.words.startswith("Aborted")
+    if is_abort and terminate[0] >= 0:  # what was thrown says more than where the main thread was
+        return terminate[1]
+    return found
+
+
+def crash_in(text: str, exitcode: int) -> LastWords:
+    """Return the last stack that ``faulthandler`` wrote, if it is of the signal that killed.
+
+    Args:
+        text: The end of the file.
+        exitcode: -n where signal n killed the worker.
+    """
+    at, found = _last_crash(text.split("\n"))
+    what = "" if at < 0 else found.words.partition(" in ")[0]
+    return found if _SIGNALS_OF_CRASHES.get(what) == -exitcode else LastWords()
+
+
+def _shown(line: str) -> str:
+    """Return what a terminal shows of a line that a progress bar has begun anew many times."""
+    line = line.rstrip("\r")
+    return line[line.rfind("\r") + 1 :][:_MOST_IN_A_LINE]
+
+
+def _last_traceback(lines: list[str]) -> tuple[int, LastWords]:
+    """Return where the last traceback's exception stands, and the traceback; -1: there is none."""
+    for start in range(len(lines) - 1, -1, -1):
+        match = re.fullmatch(_TRACEBACK, lines[start])
+        if match is None:
+            continue
+        prefix = match["prefix"]
+        if prefix.endswith(_GROUP):
+            prefix = f"{prefix.removesuffix(_GROUP)}  | "
+        for at in range(start + 1, len(lines)):
+            if not lines[at].startswith(prefix):
+                break
+            line = lines[at].removeprefix(prefix)
+            if line[:1] in (" ", ""):
+                continue
+            if re.fullmatch(_EXCEPTION, line):
+                return at, _traceback(lines, start, at, prefix)
+            break
+    return -1, LastWords()
+
+
+def _traceback(lines: list[str], start: int, at: int, prefix: str) -> LastWords:
+    words = lines[at].removeprefix(prefix).rstrip()
+    if words.endswith(":") and at + 1 < len(lines):  # the text begins with an empty line
+        more = (line.removeprefix(prefix).strip() for line in lines[at + 1 : at + 4])
+        words = f"{words} {next(filter(None, more), '')}".rstrip()
+    first = _start_of_chain(lines, start, match_prefix=lines[start].partition("Traceback")[0])
+    return LastWords(words[:_MOST_WORDS], _text(lines, first, at), Speech.TRACEBACK)
+
+
+def _start_of_chain(lines: list[str], start: int, match_prefix: str) -> int:
+    """Return where the traceback of the first cause begins."""
+    while True:
+        above = start - 1
+        while above >= 0 and not lines[above].removeprefix(match_prefix.rstrip()).strip():
+            above -= 1
+        if above < 0 or not lines[above].endswith(_CHAINED):
+            return start
+        earlier = above - 1
+        while earlier >= 0 and not re.fullmatch(_TRACEBACK, lines[earlier]):
+            earlier -= 1
+        if earlier < 0:
+            return start
+        start = earlier
+
+
+def _last_crash(lines: list[str]) -> tuple[int, LastWords]:
+    for at in range(len(lines) - 1, -1, -1):
+        if match := re.fullmatch(_CRASH, lines[at]):
+            stack = [line for line in lines[at + 1 :] if not line.startswith(_CRASH_NOISE)]
+            frame = _innermost(stack)
+            words = f"{match['what']}{f' in {frame}' if frame else ''}"
+            text = "\n".join(stack[:MAX_TEXT_LINES]).strip("\n")
+            return at, LastWords(words[:_MOST_WORDS], text, Speech.CRASH)
+    return -1, LastWords()
+
+
+def _innermost(stack: list[str]) -> str:
+    current = next((at for at, line in enumerate(stack) if line.startswith("Current thread")), 0)
+    for line in stack[current:]:
+        if match := re.fullmatch(_CRASH_FRAME, line):
+            return f"{match['name']} ({match['file']}, line {match['line']})"
+    return ""
+
+
+def _last_terminate(lines: list[str]) -> tuple[int, LastWords]:
+    for at in range(len(lines) - 1, -1, -1):
+        if not re.fullmatch(_TERMINATE, lines[at]):
+            continue
+        thrown = re.search(_THROWN, lines[at])
+        what = next(
+            filter(None, (re.fullmatch(_WHAT, line) for line in lines[at + 1 : at + 4])), None
+        )
+        name = thrown["type"] if thrown else lines[at].strip()
+        words = f"{name}: {what['what']}" if what and what["what"] else name
+        return at, LastWords(words[:_MOST_WORDS], _text(lines, at, at), Speech.TERMINATE)
+    return -1, LastWords()
+
+
+def _last_lines(lines: list[str]) -> LastWords:
+    kept = [line for line in lines if not re.match(_NOISE, line)][-MAX_LINES:]
+    if not kept:
+        return LastWords()
+    telling = [line.strip() for line in kept if re.search(_TELLING, line)]
+    words = telling[-1][:_MOST_WORDS] if telling else ""
+    return LastWords(words, "\n".join(kept), Speech.LINES)
+
+
+def _text(lines: list[str], first: int, at: int) -> str:
+    """Return a text from its first line to some lines after what it says last."""
+    whole = lines[first : at + 1 + _LINES_AFTER]
+    return "\n".join(whole[-MAX_TEXT_LINES:]).strip("\n")

@@ -1,0 +1,98 @@
+"""Which failure ended a job: histories, and the rank that a person wants to hear of first."""
+
+import pytest
+from elrun.agent.failures.cause import Death, in_order, is_consequence, root_of
+
+CLOSED = (
+    "RuntimeError: [/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:553] Connection closed by "
+    "peer [127.0.0.1]:38835. This is typically caused by a remote worker crashing."
+)
+RESET = (
+    "RuntimeError: [/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:537] Read error "
+    "[127.0.0.1]:18071: Connection reset by peer. This is typically caused by a remote worker"
+)
+BROKEN = "RuntimeError: [third_party/gloo/gloo/transport/tcp/pair.cc:600] writev: Broken pipe"
+LATE = "RuntimeError: [third_party/gloo/gloo/transport/tcp/unbound_buffer.cc:78] Timed out waiting"
+REMOTE = (
+    "DistBackendError: NCCL error in: ProcessGroupNCCL.cpp:3690, remote process exited or there "
+    "was a network error, NCCL version 2.27.3"
+)
+WATCHDOG = (
+    "c10::DistBackendError: [PG ID 0 PG GUID 0(default_pg) Rank 2] Watchdog caught collective "
+    "operation timeout: WorkNCCL(SeqNum=7, OpType=ALLREDUCE) ran for 600012 milliseconds"
+)
+STORE = (
+    "DistNetworkError: failed to recv, got 0 bytes. Connection was likely closed. Did the remote "
+    "server shutdown or crash?"
+)
+WAITED = "DistStoreError: Timed out after 61 seconds waiting for clients. 1/2 clients joined."
+BARRIER = "RuntimeError: Rank 1 failed to pass monitoredBarrier in 1000 ms"
+RPC = "RuntimeError: eof (this error originated at tensorpipe/transport/shm/connection_impl.cc:259)"
+IN_USE = (
+    "DistNetworkError: The server socket has failed to listen on any local network address. "
+    "port: 29500, useIpv6: false, code: -98, name: EADDRINUSE, message: address already in use"
+)
+NO_HOST = (
+    "torch.distributed.DistNetworkError: The IPv4 network addresses of (nosuch, 29500) cannot be "
+    "retrieved (gai error: -2 - Name or service not known)."
+)
+VALUE = "ValueError: no such shard"
+CUDA = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 20.00 GiB"
+NCCL_USAGE = "DistBackendError: NCCL error in: ProcessGroupNCCL.cpp:77, invalid usage, NCCL 2.27.3"
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        *(CLOSED, RESET, BROKEN, LATE, REMOTE, WATCHDOG, STORE, WAITED, BARRIER, RPC),
+        "ConnectionResetError: [Errno 104] Connection reset by peer",
+        "torch.distributed.DistStoreError: wait timeout after 300000ms, keys: /default_pg/0/0",
+    ],
+)
+def test_a_word_about_a_peer_is_a_consequence(message):
+    """Its end, or its absence, is somebody else's doing."""
+    assert is_consequence(Death(1, message))
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        *("", VALUE, CUDA, IN_USE, NO_HOST, NCCL_USAGE),
+        "RuntimeError: DataLoader worker (pid 12) is killed by signal: Killed.",
+        "BrokenPipeError: [Errno 32] Broken pipe",
+        "FileNotFoundError: [Errno 2] No such file or directory: 'peer'",
+        "SystemExit: timed out",
+    ],
+)
+def test_whatever_else_ends_a_worker_is_a_cause(message):
+    """Also a network's error that is this worker's own, and an end without a word."""
+    assert not is_consequence(Death(1, message))
+
+
+HISTORIES = {
+    "one failure": ([Death(3)], [0]),
+    "the first of two": ([Death(1, VALUE, 0.05), Death(1, VALUE, 0.0)], [1, 0]),
+    "a peer that was gone first": ([Death(1, CLOSED, 0.0), Death(1, VALUE, 0.9)], [1, 0]),
+    "two peers, one cause": (
+        [Death(1, CLOSED, 0.0), Death(1, RESET, 0.1), Death(1, VALUE, 0.2)],
+        [2, 0, 1],
+    ),
+    "a second cause": (
+        [Death(1, CLOSED, 0.0), Death(1, VALUE, 0.4), Death(1, CUDA, 0.2)],
+        [2, 1, 0],
+    ),
+    "a signal and its peers": ([Death(1, RESET, 0.0), Death(-9, "", 0.1)], [1, 0]),
+    "an exit without a word": ([Death(1, STORE, 0.0), Death(7, "", 0.3)], [1, 0]),
+    "nothing but consequences": ([Death(1, WAITED, 0.3), Death(1, CLOSED, 0.1)], [1, 0]),
+    "a watchdog's abort": ([Death(-6, WATCHDOG, 0.0), Death(1, VALUE, 5.0)], [1, 0]),
+    "a port in use": ([Death(1, IN_USE, 0.2), Death(1, STORE, 0.1)], [0, 1]),
+}
+
+
+@pytest.mark.parametrize("name", HISTORIES)
+def test_the_cause_comes_before_its_consequences(name):
+    """The earliest failure that is none, then other causes, then consequences, as they came."""
+    deaths, order = HISTORIES[name]
+    by_rank = dict(enumerate(deaths))
+
+    assert (order[0], order) == (root_of(by_rank), list(in_order(by_rank)))

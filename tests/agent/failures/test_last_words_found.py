@@ -1,0 +1,223 @@
+"""What is found in the end of a worker's standard error, whatever was printed around it."""
+
+import subprocess
+import sys
+
+import pytest
+from elrun.agent.failures.last_words import LastWords, Speech, crash_in, last_words_in
+
+PLAIN = """Traceback (most recent call last):
+  File "train.py", line 7, in <module>
+    main()
+  File "train.py", line 3, in main
+    raise ValueError("no such shard")
+ValueError: no such shard
+"""
+CHAINED = """Traceback (most recent call last):
+  File "train.py", line 2, in <module>
+    {}["a"]
+KeyError: 'a'
+
+The above exception was the direct cause of the following exception:
+
+Traceback (most recent call last):
+  File "train.py", line 4, in <module>
+    raise RuntimeError("asked for a") from error
+RuntimeError: asked for a
+"""
+GROUP = """  + Exception Group Traceback (most recent call last):
+  |   File "train.py", line 1, in <module>
+  |     raise ExceptionGroup("two shards", [ValueError("one"), OSError("two")])
+  | ExceptionGroup: two shards (2 sub-exceptions)
+  +-+---------------- 1 ----------------
+    | ValueError: one
+    +---------------- 2 ----------------
+    | OSError: two
+    +------------------------------------
+"""
+MARKED = "".join(f"[rank3]: {line}\n" for line in PLAIN.splitlines())
+TORCH_TYPE = PLAIN.replace("ValueError: no such", "torch.OutOfMemoryError: CUDA out of memory, no")
+SYNTAX = '  File "x.py", line 1\n    def f(:\n          ^\nSyntaxError: invalid syntax\n'
+CRASH = """Fatal Python error: Segmentation fault
+
+Current thread 0x00007f6ac1b03b80 (most recent call first):
+  File "/lib/ctypes/__init__.py", line 525 in string_at
+  File "train.py", line 1 in <module>
+
+Extension modules: numpy.core._multiarray_umath, torch._C (total: 2)
+"""
+TERMINATE = """terminate called after throwing an instance of 'c10::DistBackendError'
+  what():  [PG ID 0 Rank 2] Watchdog caught collective operation timeout
+Exception raised from checkTimeout at ProcessGroupNCCL.cpp:632 (most recent call first):
+"""
+ABORTED = CRASH.replace("Segmentation fault", "Aborted").replace("string_at", "all_reduce")
+SEGV = "Segmentation fault in string_at (/lib/ctypes/__init__.py, line 525)"
+NO_SHARD = "ValueError: no such shard"
+PROGRESS = "epoch 1:  10%|#    | 1/10\repoch 1:  20%|##   | 2/10\repoch 1:  30%|###  | 3/10"
+
+FOUND = {
+    "a traceback": (PLAIN, Speech.TRACEBACK, "ValueError: no such shard"),
+    "words after it": (PLAIN + "saving\nbye\n", Speech.TRACEBACK, "ValueError: no such shard"),
+    "words before it": ("step 1\n" * 9 + PLAIN, Speech.TRACEBACK, "ValueError: no such shard"),
+    "the last of two": (PLAIN + "again\n" + CHAINED, Speech.TRACEBACK, "RuntimeError: asked for a"),
+    "a chain": (CHAINED, Speech.TRACEBACK, "RuntimeError: asked for a"),
+    "a group": (GROUP, Speech.TRACEBACK, "ExceptionGroup: two shards (2 sub-exceptions)"),
+    "marked lines": (MARKED, Speech.TRACEBACK, "ValueError: no such shard"),
+    "a type with dots": (
+        TORCH_TYPE,
+        Speech.TRACEBACK,
+        "torch.OutOfMemoryError: CUDA out of memory, no shard",
+    ),
+    "a type alone": (
+        PLAIN.replace("ValueError: no such shard", "KeyboardInterrupt"),
+        Speech.TRACEBACK,
+        "KeyboardInterrupt",
+    ),
+    "a text of lines": (
+        PLAIN.replace("ValueError: no such shard", "ValueError: \n\nthe reason"),
+        Speech.TRACEBACK,
+        "ValueError: the reason",
+    ),
+    "carriage returns": (
+        PLAIN.replace("\n", "\r\n"),
+        Speech.TRACEBACK,
+        "ValueError: no such shard",
+    ),
+    "a crash": (
+        CRASH,
+        Speech.CRASH,
+        SEGV,
+    ),
+    "a crash after a traceback": (
+        PLAIN + CRASH,
+        Speech.CRASH,
+        SEGV,
+    ),
+    "C++": (
+        TERMINATE,
+        Speech.TERMINATE,
+        "c10::DistBackendError: [PG ID 0 Rank 2] Watchdog caught collective operation timeout",
+    ),
+    "C++ and its stack": (
+        TERMINATE + ABORTED,
+        Speech.TERMINATE,
+        "c10::DistBackendError: [PG ID 0 Rank 2] Watchdog caught collective operation timeout",
+    ),
+    "bash": (
+        "starting\nrun.sh: line 3: no-such-tool: command not found\n",
+        Speech.LINES,
+        "run.sh: line 3: no-such-tool: command not found",
+    ),
+    "bash's variable": (
+        "run.sh: line 2: DATA: unbound variable\n",
+        Speech.LINES,
+        "run.sh: line 2: DATA: unbound variable",
+    ),
+    "FATAL": ("FATAL: no license\nplease call us\n", Speech.LINES, "FATAL: no license"),
+    "glibc": ("malloc(): corrupted top size\n", Speech.LINES, "malloc(): corrupted top size"),
+    "an assertion": (
+        "step 3\nx: x.c:5: main: Assertion `n > 0' failed.\nAborted (core dumped)\n",
+        Speech.LINES,
+        "x: x.c:5: main: Assertion `n > 0' failed.",
+    ),
+    "nothing telling": ("step 1\nstep 2\n", Speech.LINES, ""),
+    "a progress bar": (PROGRESS, Speech.LINES, ""),
+    "noise": ("[W1126 12:00 x.cpp:1] Warning: leaked\n\n\n", Speech.NOTHING, ""),
+    "nothing": ("", Speech.NOTHING, ""),
+}
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_the_line_that_says_what_went_wrong_is_found(name):
+    """The last traceback, stack or exception; else a line that tells of an error."""
+    text, speech, words = FOUND[name]
+
+    found = last_words_in(text)
+
+    assert (speech, words) == (found.speech, found.words)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (f"before\n{PLAIN}after\n", f"{PLAIN}after"),
+        (f"before\n{CHAINED}", CHAINED.rstrip("\n")),
+        (f"before\n{MARKED}", MARKED.rstrip("\n")),
+        (f"before\n{GROUP}", GROUP.rstrip("\n")),
+        (f"before\n{TERMINATE}", TERMINATE.rstrip("\n")),
+        (CRASH, "\n".join(CRASH.splitlines()[2:5])),
+        (PROGRESS, "epoch 1:  30%|###  | 3/10"),
+        ("".join(f"step {number}\n" for number in range(99)), "\n".join(
+            f"step {number}" for number in range(79, 99)
+        )),
+    ],
+)  # fmt: skip
+def test_the_text_that_belongs_to_it_is_shown(text, expected):
+    """With its causes, and with what was printed after it."""
+    assert expected == last_words_in(text).text
+
+
+def test_a_line_that_is_cut_off_says_nothing():
+    """It may be the end of any line."""
+    assert LastWords() == last_words_in("error: half a line", is_whole=False)
+
+
+def test_a_traceback_that_is_cut_off_is_none():
+    """A worker may be killed while it prints."""
+    text = PLAIN.rpartition("ValueError")[0]
+
+    assert Speech.LINES is last_words_in(text).speech
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x" * (1 << 16),
+        "Traceback (most recent call last):\n" * 1800,
+        "The above exception was the direct cause of the following exception:\n" * 900,
+        "\r" * (1 << 16),
+        "terminate called after throwing\n" * 2000,
+        "Fatal Python error: x\n" * 2900,
+        "\x1b[31m\x00" * 9000,
+        "  " * (1 << 15),
+    ],
+)
+def test_hostile_words_end_in_time(text):
+    """64 KiB of anything take no more than a moment; what is shown is bounded."""
+    found = last_words_in(text)
+
+    assert len(found.words) <= 1_000
+
+
+@pytest.mark.parametrize(
+    ("text", "exitcode", "words"),
+    [
+        (CRASH, -11, SEGV),
+        (ABORTED, -6, "Aborted in all_reduce (/lib/ctypes/__init__.py, line 525)"),
+        (
+            ABORTED + CRASH,
+            -11,
+            "Segmentation fault in string_at (/lib/ctypes/__init__.py, line 525)",
+        ),
+        (CRASH, -6, ""),
+        ("", -11, ""),
+        ("nonsense\n", -11, ""),
+    ],
+)
+def test_a_stack_counts_if_it_is_of_the_signal_that_killed(text, exitcode, words):
+    """Another one may be of a child, or of a signal that was survived."""
+    assert words == crash_in(text, exitcode).words
+
+
+FAULT = "import faulthandler, os, signal; faulthandler.enable(); os.kill(os.getpid(), signal.{})"
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("name", ["SIGSEGV", "SIGBUS", "SIGFPE", "SIGILL", "SIGABRT"])
+def test_the_words_of_this_python_are_known(name):
+    """They differ between versions."""
+    done = subprocess.run(
+        [sys.executable, "-c", FAULT.format(name)], capture_output=True, text=True, check=False
+    )
+
+    assert "in <module> (<string>, line 1)" in crash_in(done.stderr, done.returncode).words

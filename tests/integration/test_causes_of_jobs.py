@@ -1,0 +1,93 @@
+"""Jobs of several ranks: the one that caused the end is named, and the others as what they are."""
+
+import pytest
+
+BEGIN = """
+import os, signal, sys, time
+import torch, torch.distributed as dist
+dist.init_process_group("gloo")
+rank = dist.get_rank()
+def train():
+    for step in range(1000):
+        if step == 5:
+            end(rank)
+        dist.all_reduce(torch.ones(4))
+"""
+NO_SHARD = "if rank == 1: raise ValueError('no such shard')"
+END = f"def end(rank):\n    {NO_SHARD}\n"
+FINALLY = "try: train()\nfinally:\n    dist.destroy_process_group()\n    time.sleep({} * rank)"
+PEERS = {
+    "plain": (END + "train()", "ValueError: no such shard"),
+    "in a finally": (END + FINALLY.format(0), "ValueError: no such shard"),
+    "that ends slowly": (END + FINALLY.format(0.7), "ValueError: no such shard"),
+    "by a signal": (
+        "def end(rank):\n    if rank == 1: os.kill(os.getpid(), signal.SIGUSR1)\ntrain()",
+        "rank 1 was killed by SIGUSR1",
+    ),
+    "without a word": (
+        "def end(rank):\n    if rank == 1: os._exit(7)\ntrain()",
+        "rank 1 exited with code 7",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PEERS)
+@pytest.mark.parametrize("preload", [(), ("--preload", "torch")], ids=["executed", "preloaded"])
+def test_a_rank_that_lost_its_peer_is_not_the_cause(elrun, script, name, preload):
+    """Whoever was gone first."""
+    source, words = PEERS[name]
+
+    job = elrun("--standalone", "--nproc-per-node", 2, *preload, script(BEGIN + source))
+    code, _, err = job.finish()
+
+    head, _, rest = err.partition("elrun: script.py failed: ")[2].partition("\n\n")
+    assert head.startswith("rank 1 ")
+    assert words in head
+    assert ("consequence" in rest) == ("rank 0 failed as a consequence: RuntimeError: [" in rest)
+    assert (0, "peer") != (code, "peer" in head)
+
+
+def test_a_rank_that_leaves_too_early_is_named(elrun, script):
+    """It ended with 0, and so did not fail; the others can't say why they have lost it."""
+    source = BEGIN + "def end(rank):\n    if rank == 1: os._exit(0)\ntrain()"
+
+    err = elrun("--standalone", "--nproc-per-node", 2, script(source)).finish()[2]
+
+    head = err.partition("elrun: script.py failed: ")[2].partition("\n\n")[0]
+    assert "rank 1 had ended with exit code 0 before" in head
+
+
+TWO_FAILURES = """
+import os, threading, time
+if os.environ["RANK"] == "0":
+    threading.Thread(target=time.sleep, args=(60,)).start()
+    raise ValueError("no such shard")
+while not os.path.exists(os.environ["TORCHELASTIC_ERROR_FILE"].replace("/1/", "/0/")):
+    time.sleep(0.01)
+time.sleep(0.05)  # a file's time is no finer than some milliseconds
+raise KeyError("later")
+"""
+
+
+def test_of_two_failures_the_earlier_is_the_cause(elrun, script):
+    """Its rank waits for a thread, and is stopped; the other is named with its own words."""
+    job = elrun("--standalone", "--nproc-per-node", 2, script(TWO_FAILURES))
+    code, _, err = job.finish()
+
+    head, _, rest = err.partition("elrun: script.py failed: ")[2].partition("\n\n")
+    assert (1, True) == (code, head.startswith("rank 0 exited with code 1"))
+    assert "ValueError: no such shard" in head
+    assert "rank 1 failed, too: KeyError: 'later'" in rest
+
+
+def test_a_node_that_lost_its_peer_is_not_the_cause(elrun, script, vacant_endpoint):
+    """The cause is on another node, which ends slowly; both screens name it."""
+    source = script(BEGIN + PEERS["that ends slowly"][0])
+    options = ["--nnodes", 2, "--rdzv-backend", "c10d", "--rdzv-endpoint", vacant_endpoint]
+    jobs = [elrun(*options, "--rdzv-id", "job", source) for _ in range(2)]
+
+    summaries = [job.finish()[2].partition("elrun: script.py failed: ")[2] for job in jobs]
+
+    assert [("rank 1", True)] * 2 == [
+        (each[:6], "ValueError: no such shard" in each) for each in summaries
+    ]
