@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ...rendezvous.api.handler import RendezvousInfo, Verdict, VerdictKind
-from ..failures.failure import shell_exit_code
+from ..failures.failure import is_told_to_end
 from ..failures.memory_events import MemoryEvents
 from ..older_steps import call_shutdown
 from ..output.log_relay import relayed_logs
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _OWN_SIGNAL_S = 0.5
-_ENDING_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 
 _T = TypeVar("_T")
 
@@ -195,7 +194,8 @@ class LocalElasticAgent(SimpleElasticAgent):
         if self._pcontext is None:
             return RunResult(WorkerState.UNKNOWN)
         rank_of = {worker.local_rank: worker.global_rank for worker in worker_group.workers}
-        ended, trouble = self._pcontext.look(), self._companions.take_failures()
+        ended = self._pcontext.look(stops_others=True)
+        trouble = self._companions.take_failures()
         if ended is None:
             if trouble is None:
                 return RunResult(WorkerState.HEALTHY)
@@ -245,7 +245,7 @@ class LocalElasticAgent(SimpleElasticAgent):
 
     def _report_failure(self, result: RunResult) -> Verdict:
         # A scheduler signals the workers, too: one that ends by that is no fault of the job's.
-        if any(_is_told_to_end(failure.exitcode) for failure in result.failures.values()):
+        if any(is_told_to_end(failure.exitcode) for failure in result.failures.values()):
             self._loop.await_verdict(_OWN_SIGNAL_S)
         return super()._report_failure(self._with_cause(result))
 
@@ -330,8 +330,3 @@ def _stop(server: HealthCheckServer) -> None:
         server.stop()
     except Exception as error:  # noqa: BLE001  the caller's; how the job ended matters more
         log.warning("the health check server can't be stopped: %r", error)
-
-
-def _is_told_to_end(exitcode: int) -> bool:
-    """Return whether a worker ended as programs do that are told to end by a signal."""
-    return shell_exit_code(exitcode) - 128 in _ENDING_SIGNALS

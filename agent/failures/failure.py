@@ -26,6 +26,7 @@ KEPT_SUFFIX, STACKS_SUFFIX = ".kept", ".stacks"
 the one that ended the process, and for the stacks at a fatal signal."""
 
 NOT_AVAILABLE = "<N/A>"
+_ENDING_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 _ONE_DAY_S = 86_400
 
 
@@ -51,6 +52,11 @@ def end_of(exitcode: int) -> str:
 def shell_exit_code(exitcode: int) -> int:
     """Return the exit code that a shell would report: 128+n where signal n killed the process."""
     return 128 - exitcode if exitcode < 0 else exitcode
+
+
+def is_told_to_end(exitcode: int) -> bool:
+    """Return whether a process ended as programs do that a signal asks to end."""
+    return shell_exit_code(exitcode) - 128 in _ENDING_SIGNALS
 
 
 class ProcessFailure(PlainValue):

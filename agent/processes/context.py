@@ -18,6 +18,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ...rendezvous.api.parameters import DICT, Kind, require, require_texts
+from ..failures.failure import is_told_to_end
 from ..output.specs import LogsSpecs, is_any_carried
 from ..system.environ import inherited_environment
 from ..system.pidfd import wait_any
@@ -28,7 +29,7 @@ from .exits import ExitRecorder, WorkerFiles
 from .guardian import Guardian
 from .process import WorkerProcess, keep_exit_codes
 from .results import RunProcsResult, StartFailed, WorkerExit
-from .stop import KILL_WAIT_S, reap_adopted, stop_workers
+from .stop import KILL_WAIT_S, Stop, reap_adopted
 
 if TYPE_CHECKING:
     from ..output.pump import OutputPump
@@ -96,6 +97,7 @@ class PContext(WorkerFiles, ABC):
         self._pump: OutputPump | None = None
         self._processes: dict[int, WorkerProcess] = {}
         self._reserve: Reserve | None = None
+        self._stop: Stop | None = None
         self._agent = os.getpid()
         self._is_closed = False
         self._has_shown_all_output = False
@@ -165,14 +167,18 @@ class PContext(WorkerFiles, ABC):
         """How workers have ended, by local rank, in the order in which that was seen."""
         return self._exits.exits
 
-    def look(self) -> RunProcsResult | None:
-        """Look once, and stop nobody.
+    def look(self, *, stops_others: bool = False) -> RunProcsResult | None:
+        """Look once, without waiting.
+
+        Args:
+            stops_others: Whether a failed worker has all others asked to end at once, by SIGTERM:
+                before what it left is read, which may take seconds. The caller closes them soon.
 
         Returns:
             What ended, once a worker has failed or all have succeeded; None where workers are
             still running or were stopped.
         """
-        self._look()
+        self._look(stops_others=stops_others)
         is_over = self._exits.have_failed or not self._running()
         return self._exits.result() if is_over else None
 
@@ -191,7 +197,7 @@ class PContext(WorkerFiles, ABC):
             What ended, or None where workers are still running or were stopped.
         """
         deadline = math.inf if timeout < 0 else time.monotonic() + timeout
-        while self.look() is None and self._running():
+        while self.look(stops_others=True) is None and self._running():
             if time.monotonic() >= deadline:
                 return None
             wait_any(self.filenos(), deadline)
@@ -222,24 +228,32 @@ class PContext(WorkerFiles, ABC):
         ended: dict[int, WorkerProcess] = {}
         with contextlib.suppress(OSError):  # whatever can't be read: the workers are stopped
             ended = self._find_ended()
-            running = {rank: each for rank, each in self._running().items() if rank not in ended}
-            self._exits.mark_stopped(running, death_sig or signal.SIGTERM)
         if self._guardian is not None:
-            self._stop(self._guardian, death_sig or signal.SIGTERM, timeout, urgent_fd)
+            stop = self._begin_stop(self._guardian, ended, death_sig or signal.SIGTERM)
+            self._finish_stop(self._guardian, stop, timeout, urgent_fd)
         with contextlib.suppress(OSError):
             self._exits.record_all(ended)  # the signal has gone before any error file is read
             self._look()
         self._finish()
 
-    def _stop(
-        self, guardian: Guardian, death_signal: int, grace_s: float, urgent_fd: int | None
+    def _begin_stop(
+        self, guardian: Guardian, ended: Mapping[int, WorkerProcess], death_signal: int
+    ) -> Stop:
+        """Ask the workers to end, unless they have been asked so already."""
+        if self._stop is None or self._stop.death_signal != death_signal:
+            running = {rank: each for rank, each in self._running().items() if rank not in ended}
+            if self._stop is None:
+                with contextlib.suppress(OSError):  # whatever can't be read: they are stopped
+                    self._exits.mark_stopped(running, death_signal)
+            self._kill_unloaded()
+            self._stop = Stop(list(self._processes.values()), guardian.family, death_signal)
+        return self._stop
+
+    def _finish_stop(
+        self, guardian: Guardian, stop: Stop, grace_s: float, urgent_fd: int | None
     ) -> None:
-        workers = list(self._processes.values())
-        self._kill_unloaded()
         try:
-            killed = stop_workers(
-                workers, guardian.family, death_signal, grace_s, urgent_fd, self._ranks()
-            )
+            killed = stop.finish(grace_s, urgent_fd, self._ranks())
             self._exits.mark_killed(
                 rank for rank, process in self._processes.items() if process.pid in killed
             )
@@ -368,20 +382,14 @@ class PContext(WorkerFiles, ABC):
     def _running(self) -> dict[int, WorkerProcess]:
         return {rank: each for rank, each in self._processes.items() if rank not in self.exits}
 
-    def _fds_not_for_workers(self) -> set[int]:
-        """Return what a forked process must close: an end that it held would never come."""
-        fds: set[int | None] = set()
-        if self._guardian is not None:
-            fds.update(self._guardian.inherited_fds)
-        if self._reserve is not None:
-            fds.update(self._reserve.fds)
-        if self._pump is not None:
-            for local_rank in range(self.nprocs):
-                fds |= {self._pump.stdout_fd(local_rank), self._pump.stderr_fd(local_rank)}
-        return {fd for fd in fds if fd is not None}
-
-    def _look(self) -> None:
-        self._exits.record_all(self._find_ended())
+    def _look(self, *, stops_others: bool = False) -> None:
+        ended = self._find_ended()
+        codes = [process.exitcode or 0 for process in ended.values()]
+        # A signal that a scheduler sends to the workers reaches the agent, too; it passes that on.
+        has_failed = any(code and not is_told_to_end(code) for code in codes)
+        if stops_others and has_failed and self._guardian is not None:
+            self._begin_stop(self._guardian, ended, signal.SIGTERM)
+        self._exits.record_all(ended)
 
     def _find_ended(self) -> dict[int, WorkerProcess]:
         ended = {rank: each for rank, each in self._running().items() if each.look()}

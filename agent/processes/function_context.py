@@ -138,6 +138,18 @@ class MultiprocessContext(PContext):
             ended_fd=process.sentinel,
         )
 
+    def _fds_not_for_workers(self) -> set[int]:
+        """Return what a forked process must close: an end that it held would never come."""
+        fds: set[int | None] = set()
+        if self._guardian is not None:
+            fds.update(self._guardian.inherited_fds)
+        if self._reserve is not None:
+            fds.update(self._reserve.fds)
+        if self._pump is not None:
+            for local_rank in range(self.nprocs):
+                fds |= {self._pump.stdout_fd(local_rank), self._pump.stderr_fd(local_rank)}
+        return {fd for fd in fds if fd is not None}
+
     def _fork(
         self, local_rank: int, environment: dict[str, str], stdout: int | None, stderr: int | None
     ) -> WorkerProcess:

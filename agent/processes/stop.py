@@ -50,98 +50,103 @@ class Sweep:
         self.stuck: list[Process] = []
 
 
-def stop_workers(
-    workers: Sequence[WorkerProcess],
-    family: Family,
-    death_signal: int,
-    grace_s: float,
-    urgent_fd: int | None = None,
-    ranks: Mapping[int, str] | None = None,
-) -> set[int]:
-    """End the workers and their descendants; return when none is left, or none can be killed.
+class Stop:
+    """One stop of a worker group: the workers are asked to end at once, and waited for later.
 
     Args:
         workers: The workers, those that have ended too: their process groups may have not.
         family: Tells what else belongs to them.
         death_signal: What they are asked with.
-        grace_s: How long they have, from now, before SIGKILL.
-        urgent_fd: Ends their time as soon as it is readable.
-        ranks: The workers' global ranks by process id, to name what had to be killed.
-
-    Returns:
-        The ids of the processes that got SIGKILL.
-
-    Raises:
-        OSError: There are no descriptors to look around with. The workers have been asked, or
-            killed at the deadline; what they started may live on.
     """
-    is_late, urgent = _ask_and_wait(
-        workers, family, death_signal, time.monotonic() + grace_s, urgent_fd
-    )
-    late, names = [], None
-    if is_late:
-        with contextlib.suppress(OSError):  # it is only about names
-            from .leftovers import ProcessNames  # noqa: PLC0415  most workers end in time
 
-            late = [each for each in family.members(os.getpid()) if not each.ended]
-            names = ProcessNames(ranks or {}, family.mark)
-            names.note(late)
+    def __init__(self, workers: Sequence[WorkerProcess], family: Family, death_signal: int) -> None:
+        self.death_signal = death_signal
+        self._workers = workers
+        self._family = family
+        self._asked_at = time.monotonic()
+        self._running = [worker for worker in workers if not worker.look()]
+        self._groups = {worker.pid for worker in workers}
+        look: list[Process] = []
+        with contextlib.suppress(OSError):  # there are no descriptors, and the signal needs none
+            look = family.members(os.getpid())  # while their parents live, perhaps their only mark
         for worker in workers:
-            worker.signal_group(signal.SIGKILL)
-    sweep = end_family(
-        family,
-        os.getpid,
-        time.monotonic() + KILL_WAIT_S,
-        death_signal,
-        leave_s=0.0 if urgent else _LEAVE_S,
-        calm_looks=int(not is_late),
-    )
-    reap(sweep.found, spare={worker.pid for worker in workers})
-    # Only now: a console that takes nothing must not stand between a worker and its end.
-    if names is not None and late:
-        name = signal.Signals(death_signal).name
-        not_in_time = f"{name} did not end all in {grace_s:g} s"
-        reason = "another Ctrl-C (SIGINT or SIGQUIT) came" if urgent else not_in_time
-        log.warning("%s: killed: %s", reason, names.describe(late))
-    _abandon(sweep.stuck, family)
-    return {process.pid for process in late}
+            worker.signal_group(death_signal)
+            worker.signal_group(signal.SIGCONT)
+        unasked = [each for each in look if each.group not in self._groups]
+        running = {each.pid for each in self._running}
+        self._asked: set[tuple[int, int]] = set()
+        with contextlib.suppress(OSError):
+            self._asked = _ask(without_manager(unasked, look, running), death_signal)
 
+    def finish(
+        self,
+        grace_s: float,
+        urgent_fd: int | None = None,
+        ranks: Mapping[int, str] | None = None,
+    ) -> set[int]:
+        """End the workers and their descendants; return when none is left, or none can be killed.
 
-def _ask_and_wait(
-    workers: Sequence[WorkerProcess],
-    family: Family,
-    death_signal: int,
-    deadline: float,
-    urgent_fd: int | None,
-) -> tuple[bool, bool]:
-    """Ask the workers to end, and all that came from them; return when they have, or time is up.
+        Args:
+            grace_s: How long they have, since they were asked, before SIGKILL.
+            urgent_fd: Ends their time as soon as it is readable.
+            ranks: The workers' global ranks by process id, to name what had to be killed.
 
-    Returns:
-        Whether some have not, and whether that is because it became urgent.
-    """
-    running = [worker for worker in workers if not worker.look()]
-    groups = {worker.pid for worker in workers}
-    look: list[Process] = []
-    with contextlib.suppress(OSError):  # there are no descriptors, and the signal needs none
-        look = family.members(os.getpid())  # while their parents live, perhaps their only mark
-    for worker in workers:
-        worker.signal_group(death_signal)
-        worker.signal_group(signal.SIGCONT)
-    unasked = [each for each in look if each.group not in groups]
-    asked: set[tuple[int, int]] = set()
-    with contextlib.suppress(OSError):
-        asked = _ask(without_manager(unasked, look, {each.pid for each in running}), death_signal)
-    pending, urgent = wait_readable({each.ended_fd for each in running}, deadline, urgent_fd)
-    while not pending:
-        members = [each for each in family.members(os.getpid()) if not each.ended]
-        new = [each for each in members if each.group not in groups and each.key not in asked]
-        asked |= _ask(new, death_signal)
-        held = hold_processes(members)
-        if not held:
-            return False, False
-        pending, urgent = wait_readable(held, deadline, urgent_fd)
-        close_all(held)
-    return True, urgent
+        Returns:
+            The ids of the processes that got SIGKILL.
+
+        Raises:
+            OSError: There are no descriptors to look around with. The workers have been asked, or
+                killed at the deadline; what they started may live on.
+        """
+        is_late, urgent = self._wait(self._asked_at + grace_s, urgent_fd)
+        late, names = [], None
+        if is_late:
+            with contextlib.suppress(OSError):  # it is only about names
+                from .leftovers import ProcessNames  # noqa: PLC0415  most workers end in time
+
+                late = [each for each in self._family.members(os.getpid()) if not each.ended]
+                names = ProcessNames(ranks or {}, self._family.mark)
+                names.note(late)
+            for worker in self._workers:
+                worker.signal_group(signal.SIGKILL)
+        sweep = end_family(
+            self._family,
+            os.getpid,
+            time.monotonic() + KILL_WAIT_S,
+            self.death_signal,
+            leave_s=0.0 if urgent else _LEAVE_S,
+            calm_looks=int(not is_late),
+        )
+        reap(sweep.found, spare=self._groups)
+        # Only now: a console that takes nothing must not stand between a worker and its end.
+        if names is not None and late:
+            name = signal.Signals(self.death_signal).name
+            not_in_time = f"{name} did not end all in {grace_s:g} s"
+            reason = "another Ctrl-C (SIGINT or SIGQUIT) came" if urgent else not_in_time
+            log.warning("%s: killed: %s", reason, names.describe(late))
+        _abandon(sweep.stuck, self._family)
+        return {process.pid for process in late}
+
+    def _wait(self, deadline: float, urgent_fd: int | None) -> tuple[bool, bool]:
+        """Wait until all have ended, or time is up.
+
+        Returns:
+            Whether some have not, and whether that is because it became urgent.
+        """
+        fds = {each.ended_fd for each in self._running if not each.look()}
+        pending, urgent = wait_readable(fds, deadline, urgent_fd)
+        while not pending:
+            members = [each for each in self._family.members(os.getpid()) if not each.ended]
+            others = [each for each in members if each.group not in self._groups]
+            self._asked |= _ask(
+                (each for each in others if each.key not in self._asked), self.death_signal
+            )
+            held = hold_processes(members)
+            if not held:
+                return False, False
+            pending, urgent = wait_readable(held, deadline, urgent_fd)
+            close_all(held)
+        return True, urgent
 
 
 def without_manager(

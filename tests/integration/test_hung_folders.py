@@ -28,6 +28,16 @@ while True:
 """
 
 
+FAIL_OR_SAY = f"""
+import os, sys
+if os.environ["RANK"] == "0":
+    with open("go") as go:
+        go.read()
+    sys.exit(3)
+{SAY_THAT_IT_IS_ASKED_TO_END}
+"""
+
+
 @pytest.fixture(name="hang")
 def _hang():
     """Put a file system over a folder: each call to it waits until the test has ended."""
@@ -99,3 +109,22 @@ def test_workers_are_asked_to_end_before_their_error_files_are_waited_for(
     lines = [line for line in said.splitlines() if "asked" in line or "does not answer" in line]
     assert (143, "asked to end") == (code, lines[0])
     assert 2 == len(lines)
+
+
+@pytest.mark.parametrize("options", [["--standalone"], ["--rdzv-backend", "c10d"]])
+def test_a_failure_stops_the_others_before_what_it_left_is_waited_for(
+    elrun, script, tmp_path, hang, vacant_endpoint, options
+):
+    """The other workers save while the agent still waits for the error file of the first."""
+    if "c10d" in options:
+        options = [*options, "--rdzv-endpoint", vacant_endpoint]
+    os.mkfifo(tmp_path / "go")
+    job = elrun(*options, "--nproc-per-node", 2, "--log-dir", "logs", script(FAIL_OR_SAY))
+    job.wait_for_line("runs")
+    (run_folder,) = tmp_path.glob("logs/*")
+    hang(run_folder)
+    (tmp_path / "go").write_text("")
+    code, _, said = job.finish()
+
+    lines = [line for line in said.splitlines() if "asked" in line or "does not answer" in line]
+    assert (3, "asked to end") == (code, lines[0]), said

@@ -164,7 +164,7 @@ def test_an_agent_binds_its_workers_at_each_start(binding, tmp_path):
     entrypoint, args = sys.executable, (str(script),)
     spec = WorkerSpec("trainer", 2, handler, entrypoint=entrypoint, args=args, max_restarts=1)
     agent = LocalElasticAgent(spec, worker_kit.Logs())
-    agent._binding = binding
+    agent._worker_start._binding = binding
 
     result = agent.run()
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -15,11 +16,33 @@ from elrun.agent.output.specs import DefaultLogsSpecs, Std
 from elrun.agent.processes.command_context import SubprocessContext
 from elrun.agent.processes.executor import StartWait
 from elrun.agent.processes.start import start_processes
-from worker_kit import EXIT_0, EXIT_3, HANG, Ear, Logs, children, start_pythons, start_shells
+from elrun.agent.system.pidfd import wait_any
+from worker_kit import (
+    EXIT_0,
+    EXIT_3,
+    HANG,
+    PATIENCE_S,
+    Ear,
+    Logs,
+    children,
+    start_pythons,
+    start_shells,
+)
 
 pytestmark = pytest.mark.integration
 
 WAIT = "echo ready > {ear}; while :; do sleep 0.1; done"
+COUNT_SIGNALS = """
+import signal, sys
+asked, go = sys.argv[1:]
+signals = {signal.SIGTERM, signal.SIGINT}
+signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+open(asked, "w").close()
+signal.sigwait({signal.SIGTERM})
+open(asked, "w").close()
+open(go).read()
+sys.exit(40 + len(signal.sigpending() & signals))
+"""
 DEAF = "trap '' TERM; echo > {ear}; while :; do read -t 1000 < {never}; done"
 
 
@@ -469,3 +492,53 @@ def test_what_is_not_wanted_any_more_is_not_started(shells):
     context = shells(HANG, HANG, HANG, HANG, start_wait=StartWait(lambda: next(unwanted)))
 
     assert ([0, 1], None) == (list(context.pids()), context.wait(0))
+
+
+@pytest.mark.parametrize(
+    ("then", "further"), [(signal.SIGTERM, 0), (signal.SIGINT, 1)], ids=["the same", "another"]
+)
+def test_a_failure_stops_the_others_once(tmp_path, then, further):
+    """The stop that follows repeats no signal; one that a person sends meanwhile is passed on."""
+    asked, go = Ear(tmp_path, "asked"), Ear(tmp_path, "go")
+    context = start_processes(
+        name="trainer",
+        entrypoint=sys.executable,
+        args={0: ("-c", "exit(3)"), 1: ("-c", COUNT_SIGNALS, asked.path, go.path)},
+        envs={0: {}, 1: {}},
+        logs_specs=Logs(),
+    )
+    asked.hear()
+    wait_any([context._processes[0].ended_fd], time.monotonic() + PATIENCE_S)
+    ended = context.look(stops_others=True)
+    asked.hear()
+
+    context._begin_stop(context._guardian, {}, then)
+    go.say("on")
+    wait_any([context._processes[1].ended_fd], time.monotonic() + PATIENCE_S)
+    context.close()
+
+    assert [0] == list(ended.failures)
+    assert 40 + further == context.exits[1].exitcode
+
+
+def test_a_look_stops_nobody_unless_it_is_to():
+    """A program that looks may have its own idea of what follows a failure."""
+    context = start_shells("exit 3", HANG)
+    wait_any([context._processes[0].ended_fd], time.monotonic() + PATIENCE_S)
+    context.look()
+    asked = context._stop
+    context.close()
+
+    assert asked is None
+
+
+@pytest.mark.parametrize("code", ["kill -TERM $$", "exit 130"])
+def test_a_worker_that_a_signal_ended_stops_nobody_at_once(code):
+    """A scheduler may have sent it to all, and to the agent, which hears of it in a moment."""
+    context = start_shells(code, HANG)
+    wait_any([context._processes[0].ended_fd], time.monotonic() + PATIENCE_S)
+    context.look(stops_others=True)
+    asked = context._stop
+    context.close()
+
+    assert asked is None
