@@ -72,7 +72,7 @@ class RoundRendezvous(RoundHandler):
         self._timing = timing or timing_of(params)
         self._clock = clock
         self._profile = NodeProfile(1)
-        self._session = StoreSession(self._run, connect, secret_of(params))
+        self._session = StoreSession(self._run, connect, secret_of(params), self._timing.scout_s)
         self._heartbeat = Heartbeat(self._session.store, self._timing, clock)
         self._state = RoundState(self._heartbeat, lambda: self._session.can_move)
         self._next_round = NextRound(

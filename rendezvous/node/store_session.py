@@ -14,7 +14,6 @@ from ..stores.store import Connection, Moves, Store
 from ..threads import start_thread
 from .entry import enter_run
 
-_SCOUT_EVERY_S = 2.0
 _NO_RUN = (False, -1)
 
 
@@ -25,6 +24,7 @@ class StoreSession:
         run: The run's keys.
         connect: Reaches the store; gives up when the event is set.
         secret: The secret of the run's nodes, if they have one.
+        scout_s: Time between two looks at the other endpoints.
     """
 
     def __init__(
@@ -32,10 +32,12 @@ class StoreSession:
         run: RunKeys,
         connect: Callable[[threading.Event], Connection],
         secret: Secret | None,
+        scout_s: float = 2.0,
     ) -> None:
         self._run = run
         self._connect = connect
         self._secret = secret
+        self._scout_s = scout_s
         self._given_up = threading.Event()
         # The lock guards what follows; only ``open`` sets a connection, in one thread at a time.
         self._lock = threading.Lock()
@@ -156,7 +158,7 @@ class StoreSession:
         leaving: threading.Lock,
         leave: Callable[[], None],
     ) -> None:
-        while not is_over.wait(_SCOUT_EVERY_S):
+        while not is_over.wait(self._scout_s):
             here = self._progress_at(connection.store)
             for place, store in moves.survey():
                 there = self._progress_at(self._sign(store))

@@ -30,6 +30,7 @@ class Timing:
         heartbeat_s: Time between two beats.
         patience_s: How long a node may be silent before it counts as lost.
         store_patience_s: How long the store may be silent before it counts as lost.
+        scout_s: Time between two looks at the other endpoints, while this node waits at one.
         afterlife_s: How long the store keeps a run's records after its last node has left.
     """
 
@@ -42,6 +43,7 @@ class Timing:
     heartbeat_s: float = 0.5
     patience_s: float = 2.0
     store_patience_s: float = STORE_PATIENCE_S
+    scout_s: float = 2.0
     afterlife_s: float = 0.0
 
 

@@ -26,6 +26,7 @@ TIMING = Timing(
     leave_s=0.1,
     heartbeat_s=0.05,
     patience_s=0.5,
+    scout_s=0.05,
 )
 
 
