@@ -37,10 +37,6 @@ class Executor(Protocol):
 
 
 def leave_will(store: Store, will: Will) -> None:
-    """Leave a will with a store, if that carries wills out.
-
-    Raises:
-        RendezvousConnectionError: The store was lost.
-    """
+    """Leave a will with a store, if that carries wills out; one that was lost takes none."""
     if isinstance(store, Executor):
         store.leave_will(will)

@@ -59,7 +59,6 @@ class Answers:
                 self._table.forget((client, wait))
             case LeaveWill():
                 client.will = request
-                return [(client, [write_done(number)])]
             case Bye():
                 client.will = None
         return []

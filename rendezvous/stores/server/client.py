@@ -92,6 +92,7 @@ class StoreClient:
         self._numbers = itertools.count(1)
         # Requests are numbered and sent under it, so that the server gets them in order.
         self._sending = threading.Lock()
+        self._will: LeaveWill | None = None
         # What follows is written under the lock.
         self._lock = threading.Lock()
         self._connection: socket.socket | None = self._prepared(connection)
@@ -146,7 +147,9 @@ class StoreClient:
     def leave_will(self, will: Will) -> None:
         """Say what the server writes once this client is gone; see ``will.leave_will``."""
         grace_s = 0.0 if self._redial is None else GRACE_S
-        self._begin(LeaveWill(will, int(grace_s * 1000)))
+        with self._sending:
+            self._will = LeaveWill(will, int(grace_s * 1000))
+            self._send(next(self._numbers), self._will)
 
     def close(self) -> None:
         """Let go of the connection, and of the server if it is here; see ``Store.close``."""
@@ -293,6 +296,8 @@ class StoreClient:
             for _, call in calls:
                 call.begin_anew()
             try:
+                if self._will is not None:
+                    connection.sendall(write_request(next(self._numbers), self._will))
                 for number, call in calls:
                     connection.sendall(write_request(number, call.request))
             except OSError:

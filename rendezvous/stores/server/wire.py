@@ -12,12 +12,12 @@ the last of its keys is there.
     {"id":5,"do":"wait","keys":["d"]}                              {"id":5,"values":["Mw=="]}
     {"id":6,"do":"forget","wait":5}
     {"id":7,"do":"will","after_ms":150,"values":{"a":"MQ=="},
-        "create":{"c":"Mg=="},"unless":["d"]}                      {"id":7}
+        "create":{"c":"Mg=="},"unless":["d"]}
     {"id":8,"do":"bye"}
 
-``forget`` has no answer, and takes a wait back. ``will`` says what the server writes if the
-connection ends without a ``bye`` and the client does not come back within that time: ``values``,
-and ``create`` if no key of ``unless`` is there. A later will replaces it. Many values come in
+``forget`` takes a wait back. ``will`` says what the server writes if the connection ends without a
+``bye`` and the client does not come back within that time: ``values``, and ``create`` if no key of
+``unless`` is there. A later will replaces it. These three have no answer. Many values come in
 several answers, of which all but the last have ``"more":true``. A request that can't be carried
 out is answered by ``{"id":7,"error":"…"}``.
 """

@@ -1,6 +1,5 @@
 """Connections that break while both ends live, and clients that are gone: over real sockets."""
 
-import contextlib
 import os
 import signal
 import socket
@@ -9,6 +8,7 @@ import sys
 import threading
 
 import pytest
+from cable_kit import Cable
 from elrun.rendezvous.errors import RendezvousConnectionError
 from elrun.rendezvous.network.addresses import Endpoint
 from elrun.rendezvous.protocol.keys import RunKeys
@@ -24,60 +24,6 @@ from elrun.rendezvous.stores.will import Will, leave_will
 HERE = "127.0.0.1"
 LONG_S = 30
 GONE = Will({"beat": b"gone"}, {"verdict": b"lost"}, ("success",))
-
-
-class Cable:
-    """A port that leads to another one; what goes through it can be broken off."""
-
-    def __init__(self, port):
-        self.port = port
-        self.listener = socket.create_server((HERE, 0))
-        self.ends = []
-        self.every = []
-        self.is_down = False
-        self.made = threading.Semaphore(0)
-        threading.Thread(target=self.carry, daemon=True).start()
-
-    @property
-    def endpoint(self):
-        return Endpoint(HERE, self.listener.getsockname()[1])
-
-    def carry(self):
-        with contextlib.suppress(OSError):
-            while True:
-                end, _ = self.listener.accept()
-                if self.is_down:
-                    end.close()
-                    continue
-                other = socket.create_connection((HERE, self.port))
-                self.ends += [end, other]
-                self.every += [end, other]
-                for here, there in ((end, other), (other, end)):
-                    threading.Thread(target=self.copy, args=(here, there), daemon=True).start()
-                self.made.release()
-
-    @staticmethod
-    def copy(here, there):
-        with contextlib.suppress(OSError):
-            while data := here.recv(1 << 16):
-                there.sendall(data)
-        for end in (here, there):
-            with contextlib.suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
-
-    def break_off(self):
-        """End all connections, with a last word to both sides."""
-        ends, self.ends = self.ends, []
-        for end in ends:
-            with contextlib.suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
-
-    def close(self):
-        self.listener.shutdown(socket.SHUT_RDWR)
-        self.listener.close()
-        self.break_off()
-        for end in self.every:
-            end.close()
 
 
 @pytest.fixture(name="host")
