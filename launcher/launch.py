@@ -20,7 +20,7 @@ from ..rendezvous.api.handler import RendezvousHandler, RoundHandler
 from ..rendezvous.api.parameters import ENTRYPOINT, Kind, RendezvousParameters, require
 from ..rendezvous.backends.registry import get_rendezvous_handler
 from ..rendezvous.errors import UsageError
-from ..rendezvous.network.addresses import parse_endpoint
+from ..rendezvous.network.addresses import Endpoint
 from ..rendezvous.threads import Call
 from .commandline.environment import Environment
 from .plan.config import LaunchConfig
@@ -361,4 +361,5 @@ def _fixed_master(parameters: RendezvousParameters) -> tuple[str | None, int | N
     """Return where the user wants the workers to meet: only ``static`` says so."""
     if parameters.backend != "static" or not parameters.endpoint:
         return None, None
-    return parse_endpoint(parameters.endpoint)
+    host, port = parameters.endpoints(Endpoint("127.0.0.1", 0))[0]
+    return host, port or None

@@ -220,10 +220,10 @@ def parse_address(value: str) -> tuple[str, int]:
     value = value.strip()
     text = f"{LOOPBACK}:{value}" if value.isdigit() else value
     try:
-        endpoint = parse_endpoint(text, default_port=-1)
+        endpoint = parse_endpoint(text)
     except ValueError:
         endpoint = None
-    if endpoint is None or endpoint.port < 0:
+    if endpoint is None or not endpoint.has_port:
         raise ValueError(
             f"{HEALTH_CHECK_PORT}={value[:100]!r} is no address: give PORT or ADDRESS:PORT"
         )

@@ -20,7 +20,6 @@ _OPTION_OF = {
 }
 
 _MAX_DIGITS = 9
-_NO_PORT = -1
 
 
 class NodeRange(NamedTuple):
@@ -197,36 +196,6 @@ def parse_host(text: str) -> str:
     if bare.isdecimal():  # a port by itself would be looked up as an address, and found
         raise ValueError("the host is missing; give its name or address, such as node1 or 10.0.0.1")
     return bare
-
-
-def parse_endpoint(text: str) -> tuple[str, int | None]:
-    """Return host and port of ``HOST``, ``HOST:PORT`` or ``[ADDRESS]:PORT``.
-
-    Raises:
-        ValueError: It is none of them.
-    """
-    from ...rendezvous.network import addresses  # noqa: PLC0415  few jobs on one node have an endpoint
-
-    try:
-        host, port = addresses.parse_endpoint(text, _NO_PORT)
-    except ValueError as error:
-        reason = str(error).removeprefix(f"endpoint {text!r}").lstrip(": ")
-        raise ValueError(reason) from error
-    if ":" in host and "/" not in host and not _is_ipv6(host):
-        raise ValueError("give HOST:PORT; an IPv6 address stands in brackets, as in [::1]:29400")
-    return parse_host(host), None if port == _NO_PORT else port
-
-
-def parse_endpoints(text: str) -> str:
-    """Return a list of endpoints, checked and without spaces.
-
-    Raises:
-        ValueError: One of them is none.
-    """
-    parts = [part.strip() for part in text.split(",")]
-    for part in parts:
-        parse_endpoint(part)
-    return ",".join(parts)
 
 
 def parse_settings(text: str) -> dict[str, str]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..commandline.arguments import Given, Refusal
-from ..commandline.converters import NodeRange, parse_endpoint, parse_endpoints
+from ..commandline.converters import NodeRange
 from ..commandline.options import STANDALONE
+
+if TYPE_CHECKING:
+    from ...rendezvous.network.addresses import Endpoint
 
 DEFAULT_MASTER_PORT = 29500
 
@@ -43,18 +46,18 @@ def choose_meeting(given: Given) -> Meeting:
         Refusal: The options contradict each other, or leave open where several nodes meet.
     """
     backend = given["rdzv_backend"]
-    endpoint = _endpoint(given)
+    endpoints = _endpoints(given)
     if given["standalone"]:
         _check_standalone(given)
         return _alone(given)
     if backend == "static":
-        return _static(given, endpoint)
+        return _static(given, endpoints)
     if backend == STANDALONE:
         _check_standalone(given)
         return _alone(given)
     if backend == "c10d" and given["nnodes"].maximum == 1:
         return _alone(given, _ignored(given, "node_rank", *_ADDRESSES))
-    return _by_store(given, endpoint)
+    return _by_store(given, endpoints)
 
 
 def is_own(backend: str) -> bool:
@@ -62,15 +65,17 @@ def is_own(backend: str) -> bool:
     return backend in OWN_BACKENDS or backend.startswith("etcd")
 
 
-def _endpoint(given: Given) -> str:
-    """Return where the nodes meet; what a plug-in takes for an endpoint is its own affair."""
+def _endpoints(given: Given) -> tuple[Endpoint, ...]:
+    """Return where the nodes meet; a plug-in's endpoint is a text that only the plug-in reads."""
     text: str = given["rdzv_endpoint"] or ""
     if not text or not is_own(given["rdzv_backend"]):
-        return text
+        return ()
+    from ...rendezvous.network.addresses import EndpointError, parse_endpoints  # noqa: PLC0415  few jobs on one node have an endpoint
+
     try:
         return parse_endpoints(text)
-    except ValueError as error:
-        raise Refusal(f"{given.said('rdzv_endpoint')}: {error}") from error
+    except EndpointError as error:
+        raise Refusal(f"{given.said('rdzv_endpoint')}: {error.reason}") from error
 
 
 def _alone(given: Given, notices: tuple[str, ...] = ()) -> Meeting:
@@ -91,7 +96,7 @@ def _standalone_said(given: Given) -> str:
     return given.said("standalone" if given["standalone"] else "rdzv_backend")
 
 
-def _static(given: Given, endpoint: str) -> Meeting:
+def _static(given: Given, endpoints: tuple[Endpoint, ...]) -> Meeting:
     nodes: NodeRange = given["nnodes"]
     if nodes.minimum != nodes.maximum:
         raise Refusal(
@@ -103,7 +108,7 @@ def _static(given: Given, endpoint: str) -> Meeting:
             f"{given.said('node_rank')}: with {given.said('nnodes')} give a rank from 0 to "
             f"{nodes.maximum - 1}"
         )
-    host, port = _static_place(given, endpoint)
+    host, port = _static_place(given, endpoints)
     if nodes.maximum == 1 and not port:
         return _alone(given)
     if not port:
@@ -121,17 +126,14 @@ def _static(given: Given, endpoint: str) -> Meeting:
     return Meeting("static", place, given["rdzv_id"], settings, notices)
 
 
-def _static_place(given: Given, endpoint: str) -> tuple[str, int | None]:
+def _static_place(given: Given, endpoints: tuple[Endpoint, ...]) -> tuple[str, int | None]:
     nodes = given["nnodes"].maximum
-    if endpoint:
-        if "," in endpoint:
-            raise Refusal(
-                f"{given.said('rdzv_endpoint')}: static rendezvous has one; give HOST:PORT"
-            )
-        host, port = parse_endpoint(endpoint)
-        if port is None:
+    if len(endpoints) > 1:
+        raise Refusal(f"{given.said('rdzv_endpoint')}: static rendezvous has one; give HOST:PORT")
+    if endpoints:
+        if not endpoints[0].has_port:
             raise Refusal(f"{given.said('rdzv_endpoint')}: the port is missing; give HOST:PORT")
-        return host, port
+        return endpoints[0]
     if nodes > 1 and not given.is_given("master_addr"):
         raise Refusal(
             f"{given.said('nnodes')}: say where the nodes meet; give --rdzv-backend c10d and "
@@ -147,15 +149,15 @@ def _place_said(given: Given) -> str:
     return given.said("rdzv_endpoint" if given["rdzv_endpoint"] else "master_port")
 
 
-def _by_store(given: Given, endpoint: str) -> Meeting:
+def _by_store(given: Given, endpoints: tuple[Endpoint, ...]) -> Meeting:
     backend = given["rdzv_backend"]
     several = given["nnodes"].maximum > 1
-    if several and not endpoint and is_own(backend):
+    if several and not endpoints and is_own(backend):
         raise Refusal(
             f"{given.said('rdzv_backend')}: {given['nnodes']} nodes need a place to meet; "
             "give --rdzv-endpoint HOST:PORT"
         )
-    if several and is_own(backend) and any(parse_endpoint(e)[1] == 0 for e in endpoint.split(",")):
+    if several and any(endpoint.port == 0 for endpoint in endpoints):
         raise Refusal(
             f"{given.said('rdzv_endpoint')}: port 0 is known to no other node; give a port"
         )
@@ -163,6 +165,7 @@ def _by_store(given: Given, endpoint: str) -> Meeting:
     if given.is_given("node_rank"):  # a wish, where the nodes agree on their ranks
         settings = {"rank": given["node_rank"], **settings}
     run_id = _name_in_store(given, shared=backend.startswith("etcd"), several=several)
+    endpoint = ",".join(map(str, endpoints)) if is_own(backend) else given["rdzv_endpoint"] or ""
     return Meeting(backend, endpoint, run_id, settings, _ignored(given, *_ADDRESSES))
 
 

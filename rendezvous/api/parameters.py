@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from ..network.addresses import may_be_host
+from ..network.addresses import Endpoint, may_be_host, parse_endpoints
 
 _MAX_RANK = (1 << 31) - 1
 
@@ -126,6 +126,23 @@ class RendezvousParameters:
         self.local_addr = local_addr
         self.config = config
         self._asked: set[str] = set()
+        self._parsed: tuple[str, tuple[Endpoint, ...]] = "", ()
+
+    def endpoints(self, default: Endpoint) -> tuple[Endpoint, ...]:
+        """Return the endpoints as values, for a backend whose endpoints are hosts and ports.
+
+        Args:
+            default: The only one if none was given; its port is that of endpoints without one.
+
+        Raises:
+            ValueError: The text names none.
+        """
+        text = self.endpoint
+        if not text:
+            return (default,)
+        if self._parsed[0] != text:
+            self._parsed = text, parse_endpoints(text)
+        return tuple(each.or_port(default.port) for each in self._parsed[1])
 
     def get(self, key: str, default: Any = None) -> Any:
         """Return the setting as it was given, or the default."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..api.handler import RoundHandler
 from ..api.parameters import RendezvousParameters
-from ..network.addresses import parse_endpoint
+from ..network.addresses import DEFAULT_PORT, Endpoint
 from ..node.rendezvous import RoundRendezvous
 from ..protocol.timing import STORE_PATIENCE_S, timing_of
 from ..stores.server.connector import StoreConnector
@@ -25,11 +25,8 @@ def create_c10d(params: RendezvousParameters) -> RoundHandler:
     Raises:
         ValueError: The endpoint is none, or a setting is not what it should be.
     """
-    texts = [text for text in (params.endpoint or "localhost").split(",") if text.strip()]
-    endpoints = [parse_endpoint(text) for text in texts]
+    endpoints = params.endpoints(Endpoint("localhost", DEFAULT_PORT))
     is_host = params.get_as_bool("is_host")
-    if not endpoints:
-        raise ValueError(f"endpoint {params.endpoint!r} names no host; give HOST:PORT")
     if len(set(endpoints)) < len(endpoints):
         raise ValueError(f"endpoint {params.endpoint!r}: one of them is named twice")
     if len(endpoints) > 1 and is_host is not None:

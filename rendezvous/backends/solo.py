@@ -17,7 +17,7 @@ from ..api.handler import (
 )
 from ..api.parameters import RendezvousParameters
 from ..errors import RendezvousClosedError, RendezvousError
-from ..network.addresses import Endpoint, parse_endpoint
+from ..network.addresses import Endpoint
 from ..network.ports import PortClaim, listen_at
 from ..stores.memory import MemoryStore
 from ..stores.torch_view import RoundStore
@@ -229,11 +229,13 @@ def create_static(params: RendezvousParameters) -> RoundHandler:
         raise ValueError(f"--node-rank {rank}: give a rank from 0 to {nodes - 1} of {nodes} nodes")
     if not params.endpoint and nodes > 1:
         raise ValueError("static rendezvous of several nodes needs --master-addr")
-    endpoint = parse_endpoint(params.endpoint or "127.0.0.1", default_port=0)
+    endpoint, *others = params.endpoints(Endpoint("127.0.0.1", 0))
+    if others:
+        raise ValueError(f"endpoint {params.endpoint!r}: static rendezvous has one; give HOST:PORT")
     if nodes > 1:
         from .static import create_static_nodes  # noqa: PLC0415  one node needs no store
 
-        place = Endpoint(endpoint.host, endpoint.port or DEFAULT_MASTER_PORT)
+        place = endpoint._replace(port=endpoint.port or DEFAULT_MASTER_PORT)
         return create_static_nodes(params, place, rank)
     return SoloRendezvous(params.backend, params.run_id, endpoint.host, endpoint.port)
 

@@ -16,63 +16,104 @@ log = logging.getLogger(__name__)
 
 DEFAULT_PORT = 29400
 MAX_PORT = 65535
+NO_PORT = -1
+"""Where an endpoint was given without a port, and each backend has a default of its own."""
 
 _LOOPBACK_NAMES = frozenset({"localhost", "localhost.localdomain", "ip6-localhost"})
 # Routed like any address of the internet, assigned to nobody (RFC 5737 and 3849), never sent to.
 _ELSEWHERE = ("192.0.2.1", "2001:db8::1")
 
 
+class EndpointError(ValueError):
+    """A text names no endpoint.
+
+    Args:
+        text: The text.
+        reason: Why it doesn't, and what to write instead.
+    """
+
+    def __init__(self, text: str, reason: str) -> None:
+        super().__init__(f"endpoint {text!r}: {reason}")
+        self.reason = reason
+
+
 class Endpoint(NamedTuple):
-    """A host and a port, as ``host:port`` says it.
+    """A host and a port, as ``host:port`` names them.
 
     Args:
         host: Name or address, without brackets.
-        port: 0 to 65535; 0 where any free port will do.
+        port: 0 to 65535, where 0 means any free port; ``NO_PORT`` where none was given.
     """
 
     host: str
     port: int
 
     def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        """Return the endpoint as users write it."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}" if self.has_port else host
+
+    @property
+    def has_port(self) -> bool:
+        """Whether a port was given."""
+        return self.port != NO_PORT
+
+    def or_port(self, port: int) -> Endpoint:
+        """Return the endpoint with this port, if it has none."""
+        return self if self.has_port else self._replace(port=port)
 
 
-def parse_endpoint(text: str, default_port: int = DEFAULT_PORT) -> Endpoint:
+def parse_endpoints(text: str) -> tuple[Endpoint, ...]:
+    """Return the endpoints that a text names, separated by commas; one at least.
+
+    Raises:
+        EndpointError: A part of the text names none.
+    """
+    parts = [part for part in text.split(",") if part.strip()]
+    return tuple(map(parse_endpoint, parts or [""]))
+
+
+def parse_endpoint(text: str) -> Endpoint:
     """Return the endpoint that a text names.
 
     Args:
         text: ``host``, ``host:port``, ``[address]``, ``[address]:port`` or an IPv6 address.
-        default_port: The port where the text names none.
 
     Raises:
-        ValueError: It names none; the sentence says why.
+        EndpointError: The text names none.
     """
-    said = f"endpoint {text!r}"
-    text = text.strip()
-    if text.startswith("["):
-        host, bracket, rest = text[1:].partition("]")
-        if not _is_address(socket.AF_INET6, host) or not bracket or (rest and rest[0] != ":"):
-            raise ValueError(f"{said}: write an IPv6 address as [::1]:29400")
-        colon, port = rest[:1], rest[1:]
-    elif _is_address(socket.AF_INET6, text):
-        host, colon, port = text, "", ""
-    else:
-        host, colon, port = text.partition(":")
-        if "/" in text or " " in text:
-            raise ValueError(f"{said}: give a host name or an address, no URL and no spaces")
-        if ":" in port:
-            raise ValueError(
-                f"{said}: give HOST:PORT; an IPv6 address stands in brackets, as in [::1]:29400"
-            )
+    host, colon, port = _parts_of(text)
     if not host:
-        raise ValueError(f"{said} names no host; give HOST:PORT")
-    if not may_be_host(host):
-        raise ValueError(f"{said}: {host!r} can't be a host name")
+        raise EndpointError(text, "it names no host; give HOST:PORT")
+    if host.isdecimal():  # a port by itself would be looked up as an address, and found
+        raise EndpointError(text, "the host is missing; give HOST:PORT, such as node1:29400")
+    if not may_be_host(host) or any(each in host for each in ",[]@"):
+        raise EndpointError(text, f"{host!r} can't be a host name")
     if not colon:
-        return Endpoint(host, default_port)
+        return Endpoint(host, NO_PORT)
     if not (port.isascii() and port.isdigit()) or int(port) > MAX_PORT:
-        raise ValueError(f"{said}: {port!r} is no port; give 0 to {MAX_PORT}")
+        raise EndpointError(text, f"{port!r} is no port; give 0 to {MAX_PORT}")
     return Endpoint(host, int(port))
+
+
+def _parts_of(text: str) -> tuple[str, str, str]:
+    """Return host, colon and port; the last two are empty where there is no port."""
+    bare = text.strip()
+    if bare.startswith("["):
+        host, bracket, rest = bare[1:].partition("]")
+        if not _is_address(socket.AF_INET6, host) or not bracket or (rest and rest[0] != ":"):
+            raise EndpointError(text, "write an IPv6 address as [::1]:29400")
+        return host, rest[:1], rest[1:]
+    if _is_address(socket.AF_INET6, bare):
+        return bare, "", ""
+    if "/" in bare or " " in bare:
+        raise EndpointError(text, "give a host name or an address, no URL and no spaces")
+    host, colon, port = bare.partition(":")
+    if ":" in port:
+        raise EndpointError(
+            text, "give HOST:PORT; an IPv6 address stands in brackets, as in [::1]:29400"
+        )
+    return host, colon, port
 
 
 def may_be_host(text: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ...api.parameters import RendezvousParameters
-from ...network.addresses import Endpoint, parse_endpoint
+from ...network.addresses import Endpoint
 
 DEFAULT_PORT = 2379
 
@@ -52,9 +52,8 @@ def etcd_settings(params: RendezvousParameters) -> EtcdSettings:
     Raises:
         ValueError: The endpoint is none, or a setting is not what it should be.
     """
-    texts = [text for text in (params.endpoint or "localhost").split(",") if text.strip()]
-    endpoints = tuple(parse_endpoint(text, DEFAULT_PORT) for text in texts)
-    if not endpoints or any(endpoint.port == 0 for endpoint in endpoints):
+    endpoints = params.endpoints(Endpoint("localhost", DEFAULT_PORT))
+    if any(endpoint.port == 0 for endpoint in endpoints):
         raise ValueError(f"endpoint {params.endpoint!r}: give HOST:PORT of an etcd that runs")
     files = {
         "ca_cert": params.get("cacert") or params.get("ca_cert") or "",

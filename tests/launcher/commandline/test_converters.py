@@ -65,48 +65,6 @@ def test_seconds_are_finite(text):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("node1", ("node1", None)),
-        ("node1:29400", ("node1", 29400)),
-        (" localhost:0 ", ("localhost", 0)),
-        ("[::1]:29400", ("::1", 29400)),
-        ("[::1]", ("::1", None)),
-        ("fe80::1", ("fe80::1", None)),
-        ("10.0.0.1:65535", ("10.0.0.1", 65535)),
-    ],
-)
-def test_an_endpoint_is_a_host_and_perhaps_a_port(text, expected):
-    """IPv6 addresses stand in brackets."""
-    assert expected == parsing.parse_endpoint(text)
-
-
-@pytest.mark.parametrize(
-    ("text", "match"),
-    [
-        ("node1:70000", "'70000' is no port"),
-        ("node1:", "'' is no port"),
-        (":29400", "names no host"),
-        ("", "names no host"),
-        ("http://node1:29400", "give a host name"),
-        ("a b:29400", "give a host name"),
-        ("::1:29400", r"stands in brackets, as in \[::1\]:29400"),
-        ("node1:29400:x", "give HOST:PORT"),
-        ("[::1", "IPv6"),
-    ],
-)
-def test_what_is_no_endpoint_is_refused(text, match):
-    """The message says which part is wrong."""
-    with pytest.raises(ValueError, match=match):
-        parsing.parse_endpoint(text)
-
-
-def test_endpoints_are_a_list():
-    """Spaces around them mean nothing."""
-    assert "a:1,b:2" == parsing.parse_endpoints("a:1, b:2")
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
         ("", {}),
         (" a = 1 ,b=x=y", {"a": "1", "b": "x=y"}),
         ("join_timeout=60", {"join_timeout": "60"}),
@@ -173,8 +131,7 @@ def test_a_host_loses_its_brackets(text, expected):
     assert expected == parsing.parse_host(text)
 
 
-@pytest.mark.parametrize("parse", [parsing.parse_host, parsing.parse_endpoint])
-def test_a_port_by_itself_is_no_host(parse):
+def test_a_port_by_itself_is_no_host():
     """The system would take 29400 for the address 0.0.114.216."""
     with pytest.raises(ValueError, match="the host is missing"):
-        parse("29400")
+        parsing.parse_host("29400")
