@@ -88,7 +88,9 @@ class PContext(WorkerFiles, ABC):
         self.envs = envs
         self.nprocs = len(args)
         self._logs = logs_specs.reify(envs)
-        self._exits = ExitRecorder(self.nprocs, self._logs, self._take_return_value)
+        self._exits = ExitRecorder(
+            self.nprocs, self._logs, self._take_return_value, self._stop_if_wanted
+        )
         self._prefixes = log_line_prefixes
         self._filters = (duplicate_stdout_filters, duplicate_stderr_filters)
         self._cpus = cpus or {}
@@ -98,6 +100,7 @@ class PContext(WorkerFiles, ABC):
         self._processes: dict[int, WorkerProcess] = {}
         self._reserve: Reserve | None = None
         self._stop: Stop | None = None
+        self._stops_at_delay = False
         self._agent = os.getpid()
         self._is_closed = False
         self._has_shown_all_output = False
@@ -171,8 +174,8 @@ class PContext(WorkerFiles, ABC):
         """Look once, without waiting.
 
         Args:
-            stops_others: Whether a failed worker has all others asked to end at once, by SIGTERM:
-                before what it left is read, which may take seconds. The caller closes them soon.
+            stops_others: Whether the others are asked to end, by SIGTERM, where what a failed
+                worker left takes long to read, now or later: the caller is going to close them.
 
         Returns:
             What ended, once a worker has failed or all have succeeded; None where workers are
@@ -240,6 +243,7 @@ class PContext(WorkerFiles, ABC):
         self, guardian: Guardian, ended: Mapping[int, WorkerProcess], death_signal: int
     ) -> Stop:
         """Ask the workers to end, unless they have been asked so already."""
+        self._stops_at_delay = False
         if self._stop is None or self._stop.death_signal != death_signal:
             running = {rank: each for rank, each in self._running().items() if rank not in ended}
             if self._stop is None:
@@ -248,6 +252,11 @@ class PContext(WorkerFiles, ABC):
             self._kill_unloaded()
             self._stop = Stop(list(self._processes.values()), guardian.family, death_signal)
         return self._stop
+
+    def _stop_if_wanted(self) -> None:
+        """Ask the workers to end if one of them has failed, and its files take long to read."""
+        if self._stops_at_delay and self._guardian is not None:
+            self._begin_stop(self._guardian, self._find_ended(), signal.SIGTERM)
 
     def _finish_stop(
         self, guardian: Guardian, stop: Stop, grace_s: float, urgent_fd: int | None
@@ -387,8 +396,7 @@ class PContext(WorkerFiles, ABC):
         codes = [process.exitcode or 0 for process in ended.values()]
         # A signal that a scheduler sends to the workers reaches the agent, too; it passes that on.
         has_failed = any(code and not is_told_to_end(code) for code in codes)
-        if stops_others and has_failed and self._guardian is not None:
-            self._begin_stop(self._guardian, ended, signal.SIGTERM)
+        self._stops_at_delay = self._stops_at_delay or (stops_others and has_failed)
         self._exits.record_all(ended)
 
     def _find_ended(self) -> dict[int, WorkerProcess]:

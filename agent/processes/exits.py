@@ -36,6 +36,7 @@ class ExitRecorder:
         logs: Where they leave their output and their error files.
         take_return_value: Returns what a worker that ended with 0 returned; raises ValueError if
             it can't be read back.
+        on_delay: Called when what they left takes long to read.
     """
 
     def __init__(
@@ -43,11 +44,13 @@ class ExitRecorder:
         nprocs: int,
         logs: LogsDest,
         take_return_value: Callable[[int], Any],
+        on_delay: Callable[[], object],
     ) -> None:
         self.exits: dict[int, WorkerExit] = {}
         self._nprocs = nprocs
         self._logs = logs
         self._take_return_value = take_return_value
+        self._on_delay = on_delay
         self._reader: LeftFileReader | None = None
         self._failures: dict[int, ProcessFailure] = {}
         self._return_values: dict[int, Any] = {}
@@ -68,7 +71,7 @@ class ExitRecorder:
         if self._reader is None:
             from ..system.left_files import LeftFileReader  # noqa: PLC0415  failures and stops only
 
-            self._reader = LeftFileReader()
+            self._reader = LeftFileReader(on_delay=self._on_delay)
         return self._reader
 
     def error_file_times(

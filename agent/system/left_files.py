@@ -24,6 +24,9 @@ log = logging.getLogger(__name__)
 PATIENCE_S = 5.0
 """How long one reader waits for file systems, all its files together."""
 
+DELAY_S = 0.5
+"""How long a file system may hold up what is more urgent than its answer."""
+
 _T = TypeVar("_T")
 
 
@@ -49,10 +52,16 @@ class LeftFileReader:
 
     Args:
         patience_s: How long file systems may keep the caller waiting, all calls together.
+        on_delay: Called, by the caller's thread, when a call takes longer than ``DELAY_S``; then
+            the wait goes on. What it asks meanwhile has no answer.
     """
 
-    def __init__(self, patience_s: float = PATIENCE_S) -> None:
+    def __init__(
+        self, patience_s: float = PATIENCE_S, on_delay: Callable[[], object] = lambda: None
+    ) -> None:
         self._patience_s = patience_s
+        self._on_delay = on_delay
+        self._is_delayed = False
 
     def read_beginning(self, path: str, limit: int) -> LeftFile:
         """Return the first bytes of a file.
@@ -98,12 +107,18 @@ class LeftFileReader:
 
     def _call(self, question: Callable[[], _T], at_most_s: float = math.inf) -> _T | None:
         """Return the answer; None if it does not come in the time that is left."""
-        if self._patience_s <= 0:
+        if self._patience_s <= 0 or self._is_delayed:
             return None
         begun_at = time.monotonic()
         call = Call(question, "elrun-left-files", or_here=True)
         is_last = self._patience_s <= at_most_s
-        is_answered = call.wait(min(self._patience_s, at_most_s))
+        limit_s = min(self._patience_s, at_most_s)
+        is_answered = call.wait(min(limit_s, DELAY_S))
+        if not is_answered and limit_s > DELAY_S:
+            self._is_delayed = True
+            self._on_delay()
+            self._is_delayed = False
+            is_answered = call.wait(begun_at + limit_s - time.monotonic())
         self._patience_s -= time.monotonic() - begun_at
         if not is_answered and is_last:
             self._patience_s = 0.0

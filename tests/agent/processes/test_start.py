@@ -34,11 +34,11 @@ pytestmark = pytest.mark.integration
 WAIT = "echo ready > {ear}; while :; do sleep 0.1; done"
 COUNT_SIGNALS = """
 import signal, sys
-asked, go = sys.argv[1:]
-signals = {signal.SIGTERM, signal.SIGINT}
+asked, go = "{}", "{}"
+signals = {{signal.SIGTERM, signal.SIGINT}}
 signal.pthread_sigmask(signal.SIG_BLOCK, signals)
 open(asked, "w").close()
-signal.sigwait({signal.SIGTERM})
+signal.sigwait({{signal.SIGTERM}})
 open(asked, "w").close()
 open(go).read()
 sys.exit(40 + len(signal.sigpending() & signals))
@@ -497,48 +497,40 @@ def test_what_is_not_wanted_any_more_is_not_started(shells):
 @pytest.mark.parametrize(
     ("then", "further"), [(signal.SIGTERM, 0), (signal.SIGINT, 1)], ids=["the same", "another"]
 )
-def test_a_failure_stops_the_others_once(tmp_path, then, further):
+def test_workers_that_were_asked_early_are_asked_once(tmp_path, then, further):
     """The stop that follows repeats no signal; one that a person sends meanwhile is passed on."""
     asked, go = Ear(tmp_path, "asked"), Ear(tmp_path, "go")
-    context = start_processes(
-        name="trainer",
-        entrypoint=sys.executable,
-        args={0: ("-c", "exit(3)"), 1: ("-c", COUNT_SIGNALS, asked.path, go.path)},
-        envs={0: {}, 1: {}},
-        logs_specs=Logs(),
-    )
+    context = start_pythons(COUNT_SIGNALS.format(asked.path, go.path))
     asked.hear()
-    wait_any([context._processes[0].ended_fd], time.monotonic() + PATIENCE_S)
-    ended = context.look(stops_others=True)
+    context._stops_at_delay = True
+    context._stop_if_wanted()
     asked.hear()
 
     context._begin_stop(context._guardian, {}, then)
     go.say("on")
-    wait_any([context._processes[1].ended_fd], time.monotonic() + PATIENCE_S)
+    wait_any(context.filenos(), time.monotonic() + PATIENCE_S)
     context.close()
 
-    assert [0] == list(ended.failures)
-    assert 40 + further == context.exits[1].exitcode
+    assert 40 + further == context.exits[0].exitcode
 
 
-def test_a_look_stops_nobody_unless_it_is_to():
-    """A program that looks may have its own idea of what follows a failure."""
-    context = start_shells("exit 3", HANG)
-    wait_any([context._processes[0].ended_fd], time.monotonic() + PATIENCE_S)
-    context.look()
-    asked = context._stop
-    context.close()
-
-    assert asked is None
-
-
-@pytest.mark.parametrize("code", ["kill -TERM $$", "exit 130"])
-def test_a_worker_that_a_signal_ended_stops_nobody_at_once(code):
-    """A scheduler may have sent it to all, and to the agent, which hears of it in a moment."""
+@pytest.mark.parametrize(
+    ("code", "stops_others", "stops"),
+    [
+        ("exit 3", True, True),
+        ("exit 3", False, False),  # a program that looks may have its own idea of what follows
+        ("kill -TERM $$", True, False),  # as a scheduler does: the agent hears of it, too
+        ("exit 130", True, False),
+    ],
+)
+def test_a_failure_whose_files_take_long_stops_the_others(code, stops_others, stops):
+    """Where nobody takes long, nobody is stopped by a look."""
     context = start_shells(code, HANG)
     wait_any([context._processes[0].ended_fd], time.monotonic() + PATIENCE_S)
-    context.look(stops_others=True)
-    asked = context._stop
+    context.look(stops_others=stops_others)
+    before = context._stop
+    context._stop_if_wanted()
+    after = context._stop
     context.close()
 
-    assert asked is None
+    assert (None, stops) == (before, after is not None)

@@ -6,9 +6,11 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
+from elrun.agent.system import left_files
 from elrun.agent.system.left_files import LeftFile, LeftFileReader
 
 HUNG_FILE_SYSTEM = """
@@ -130,6 +132,21 @@ def test_without_threads_a_file_is_read_all_the_same(tmp_path):
     path.write_text("text")
 
     assert b"text" == LeftFileReader().read_end(str(path), 10).text
+
+
+def test_a_delay_is_told_once_and_the_wait_goes_on(monkeypatch):
+    """What is more urgent than the answer is done meanwhile, and asks nothing itself."""
+    monkeypatch.setattr(left_files, "DELAY_S", 0.01)
+    gate, meanwhile = threading.Event(), []
+
+    def go_on():
+        meanwhile.append(reader.written_ns(["anything"]))
+        gate.set()
+
+    reader = LeftFileReader(patience_s=60, on_delay=go_on)
+    answer = reader._call(lambda: gate.wait(60))
+
+    assert (True, [[0]]) == (answer, meanwhile)
 
 
 @pytest.mark.integration
