@@ -176,6 +176,15 @@ class SignalInbox:
         """Readable once a further signal has come that `is_urgent`."""
         return self._urgent.fileno()
 
+    @property
+    def stopped_by(self) -> signal.Signals | None:
+        """The signal that ``raise_if_any`` has raised for; None: there was none yet."""
+        return self._first[0] if self._first is not None and self._taken else None
+
+    def heeds(self, number: int) -> bool:
+        """Return whether a signal is handled here."""
+        return number in self._previous
+
     def has_any(self) -> bool:
         """Return whether ``raise_if_any`` would raise."""
         return self._first is not None and not self._taken

@@ -120,6 +120,52 @@ def test_a_later_ctrl_c_kills_though_nobody_reads_the_console(run, full_pipe):
     assert 130 == job.wait(30)
 
 
+@pytest.fixture(name="terminal")
+def _terminal():
+    """What a terminal shows, and where elrun writes it."""
+    master, slave = os.openpty()
+    yield master, slave
+    os.close(master)
+    os.close(slave)
+
+
+@pytest.fixture(name="read_pipe")
+def _read_pipe():
+    """A pipe that somebody reads, such as a file of a scheduler."""
+    reader, writer = os.pipe()
+    yield reader, writer
+    os.close(reader)
+    os.close(writer)
+
+
+@pytest.mark.parametrize("console", ["terminal", "read_pipe"])
+@pytest.mark.parametrize(
+    ("number", "options", "sentence"),
+    [
+        (signal.SIGINT, (), "SIGINT: the workers have 1000 s to end; another Ctrl-C kills them"),
+        (signal.SIGTERM, (), "SIGTERM: the workers have 1000 s to end; a Ctrl-C kills them"),
+        (
+            signal.SIGTERM,
+            ("--signals-to-handle", "SIGTERM"),
+            "SIGTERM: the workers have 1000 s to end\r\n",
+        ),
+    ],
+)
+def test_whoever_waits_for_workers_to_end_reads_how_long(
+    run, console, number, options, sentence, request
+):
+    """While they end: the line at the end comes too late for a person who thinks of kill -9."""
+    reader, writer = request.getfixturevalue(console)
+    job = run(IGNORES, *ELRUN[:-1], 1000, *options, console=writer)
+
+    job.send_signal(number)
+
+    shown = b""
+    while sentence not in shown.decode().replace("\r\n", "\n").replace("\n", "\r\n"):
+        shown += os.read(reader, 4096)
+    job.kill()
+
+
 @pytest.mark.parametrize(
     ("options", "level"),
     [((), "DEBUG"), (("--event-log-handler", "console"), "WARNING"), (("--tee", 3), "INFO")],

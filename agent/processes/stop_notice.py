@@ -1,0 +1,54 @@
+"""Says what a signal has begun while workers end: a person may wait for half a minute."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import os
+import signal
+import threading
+from collections.abc import Iterator
+
+from ...rendezvous.threads import NoThreadError, start_thread
+
+log = logging.getLogger(__name__)
+
+PATIENCE_S = 1.0
+"""How long workers may take to end before elrun says a word, where no terminal shows it."""
+
+_STANDARD_ERROR = 2
+
+
+@contextlib.contextmanager
+def stop_notice(
+    number: int, grace_s: float, *, heeds_ctrl_c: bool, patience_s: float | None = None
+) -> Iterator[None]:
+    """Say in a thread that workers are asked to end: at once on a terminal, else if it takes long.
+
+    Args:
+        number: The signal that elrun got.
+        grace_s: How long the workers have.
+        heeds_ctrl_c: Whether SIGINT would end their time.
+        patience_s: When it is said; by default at once on a terminal, else after 1 s.
+    """
+    if patience_s is None:
+        patience_s = 0.0 if os.isatty(_STANDARD_ERROR) else PATIENCE_S
+    sentence = sentence_of_stop(number, grace_s, heeds_ctrl_c=heeds_ctrl_c)
+    timer = threading.Timer(patience_s, log.warning, [sentence])
+    timer.name, timer.daemon = "elrun-notice", True
+    with contextlib.suppress(NoThreadError):  # the workers end without a word, too
+        start_thread(timer)
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def sentence_of_stop(number: int, grace_s: float, *, heeds_ctrl_c: bool) -> str:
+    """Return what a person wants to know: what goes on, how long it may take, how to end it."""
+    time = "all the time they need" if grace_s == math.inf else f"{grace_s:g} s"
+    sentence = f"{signal.Signals(number).name}: the workers have {time} to end"
+    if not heeds_ctrl_c:
+        return sentence
+    return f"{sentence}; {'another' if number == signal.SIGINT else 'a'} Ctrl-C kills them at once"
