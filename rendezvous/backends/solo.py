@@ -62,7 +62,7 @@ class SoloRendezvous(RoundHandler):
         self._store = MemoryStore()
         self._claim: PortClaim | None = None
         self._wakes: list[Callable[[], None]] = []
-        # What follows changes with the rounds, and belongs to whoever holds the lock.
+        # The lock guards what follows: it changes with the rounds.
         self._lock = threading.Lock()
         self._round = -1
         self._restart_count = 0
@@ -104,7 +104,7 @@ class SoloRendezvous(RoundHandler):
             RendezvousError: No port is free.
         """
         with self._lock:
-            if self.is_closed():
+            if self._has_ended():
                 raise RendezvousClosedError(f"run {self._run_id!r} has ended")
             if self._verdict is not None and self._verdict.kind is VerdictKind.WORKER_FAILED:
                 self._restart_count += 1
@@ -122,7 +122,8 @@ class SoloRendezvous(RoundHandler):
 
     def verdict(self) -> Verdict | None:
         """Return the current round's verdict, if there is one."""
-        return self._verdict
+        with self._lock:
+            return self._verdict
 
     def conclude(self, verdict: Verdict) -> Verdict:
         """End the round for this node, unless it has ended; return the verdict that stands."""
@@ -138,19 +139,23 @@ class SoloRendezvous(RoundHandler):
 
     def publish(self, outcome: bytes) -> None:
         """Keep this node's outcome for ``collect``."""
-        self._outcome = outcome
+        with self._lock:
+            self._outcome = outcome
 
     def collect(self, timeout_s: float) -> Sequence[bytes | None]:  # noqa: ARG002  nobody else tells
         """Return this node's outcome."""
-        return [self._outcome]
+        with self._lock:
+            return [self._outcome]
 
     def is_closed(self) -> bool:
         """Return whether the run has ended for this node."""
-        return self._is_closed or (self._verdict is not None and self._verdict.kind.ends_run)
+        with self._lock:
+            return self._has_ended()
 
     def set_closed(self) -> None:
         """End the run for this node."""
-        self._is_closed = True
+        with self._lock:
+            self._is_closed = True
 
     def num_nodes_waiting(self) -> int:
         """Return 0: nobody can come."""
@@ -163,7 +168,12 @@ class SoloRendezvous(RoundHandler):
             self._claim.release()
         return True
 
+    def _has_ended(self) -> bool:
+        """Return whether the run has ended; called with the lock held."""
+        return self._is_closed or (self._verdict is not None and self._verdict.kind.ends_run)
+
     def _place(self, workers_store: RendezvousStoreInfo) -> Placement:
+        """Return this node's place; called with the lock held."""
         world_size = self._profile.local_world_size
         return Placement(
             round=self._round,

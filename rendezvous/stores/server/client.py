@@ -90,12 +90,13 @@ class StoreClient:
         self._redial = redial
         self._on_close = on_close
         self._numbers = itertools.count(1)
-        # Requests are numbered and sent under it, so that the server gets them in order.
+        # Requests are numbered and sent under this lock, so that the server gets them in order; the
+        # thread that holds it may replace the connection.
         self._sending = threading.Lock()
         self._will: LeaveWill | None = None
+        self._connection: socket.socket | None = self._prepared(connection)
         # What follows is written under the lock.
         self._lock = threading.Lock()
-        self._connection: socket.socket | None = self._prepared(connection)
         self._pending: dict[int, Call] = {}
         self._ended: RendezvousConnectionError | None = None
         self._is_silent = False
