@@ -8,6 +8,7 @@ TESTERS ?= 3
 SEEDS ?= 10000
 FIRST ?= 0
 SEED ?=
+ONLY ?=
 PYTHONS ?=
 TORCHES ?=
 KEEP ?=
@@ -25,7 +26,7 @@ SOURCES := pyproject.toml $(shell find src $(ROOMS) \
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test check simulate matrix bench docs clean
+.PHONY: help run test check simulate mutants matrix bench docs clean
 
 help:  ## list what can be made
 	@sed -n 's/^\([a-z]*\):.*##/make \1\t/p' Makefile | expand -t 14
@@ -46,6 +47,10 @@ simulate: $(VENV)/installed  ## try the rendezvous in invented worlds; SEEDS=, F
 	PYTHONPATH=tests/simulation $(BIN)/python -m simulator \
 		$(if $(SEED),--seed $(SEED),--seeds $(SEEDS) --first $(FIRST))
 
+mutants: $(VENV)/installed .venv-mutants/bin/cosmic-ray  ## plant faults in the decisions, see which of them tests notice; ONLY=round
+	.venv-mutants/bin/python tests/mutation/mutants.py --python $(BIN)/python \
+		$(if $(ONLY),--only $(ONLY))
+
 matrix: $(VENV)/dependencies  ## try each Python and torch that can be had; PYTHONS="3.12", TORCHES="2.4.1", KEEP=1
 	$(BIN)/python tests/matrix/matrix.py --pythons "$(PYTHONS)" --torches "$(TORCHES)" \
 		$(if $(KEEP),--keep)
@@ -57,7 +62,7 @@ docs: $(VENV)/elrun  ## draw the README's picture from a real job
 	$(BIN)/python docs/pictures/failure.py
 
 clean:  ## remove all that was made
-	rm -rf $(VENV) .venv-ci .venv-matrix .links build dist *.egg-info src/*.egg-info
+	rm -rf $(VENV) .venv-ci .venv-matrix .venv-mutants .links build dist *.egg-info src/*.egg-info
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -94,6 +99,11 @@ $(BIN)/python:
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
 		echo "no virtual environment: $(PYTHON) lacks venv (Debian: apt-get install python3-venv)" >&2; \
 		exit 1; }
+
+.venv-mutants/bin/cosmic-ray: constraints.txt
+	@$(BIN)/python -m venv .venv-mutants
+	.venv-mutants/bin/python -m pip --disable-pip-version-check install --quiet \
+		--constraint constraints.txt cosmic-ray
 
 # The package as a type checker wants to see it: one folder with the rooms inside.
 .links/elrun: src/elrun

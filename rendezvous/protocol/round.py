@@ -199,7 +199,7 @@ def decide(
     last_joined_at: float,
     deadline: float,
     last_call_s: float,
-    survivor_s: float = 0.0,
+    survivor_s: float,
 ) -> Decision:
     """Decide whether a forming round can be sealed.
 

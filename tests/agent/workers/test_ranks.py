@@ -2,11 +2,14 @@
 
 import functools
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from elrun.agent import _RoleInstanceInfo
-from elrun.agent.workers.ranks import RankSpan, assign_spans, identical_span
+from elrun.agent.workers.ranks import RankSpan, agree_on_span, assign_spans, identical_span
 from elrun.rendezvous.api.handler import Placement, RendezvousStoreInfo
+from elrun.rendezvous.stores.memory import MemoryStore
+from elrun.rendezvous.stores.torch_view import RoundStore
 
 
 def test_ranks_are_sequential_over_nodes_and_roles():
@@ -60,6 +63,40 @@ def test_role_infos_order_by_role_then_rank():
     ordered = sorted(infos, key=functools.cmp_to_key(_RoleInstanceInfo.compare))
 
     assert [("a", 1), ("a", 2), ("b", 0)] == [(info.role, info.rank) for info in ordered]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "sign"),
+    [
+        (("a", 5), ("b", 1), -1),
+        (("b", 1), ("a", 5), 1),
+        (("a", 1), ("a", 2), -1),
+        (("a", 2), ("a", 1), 1),
+        (("a", 1), ("a", 1), 0),
+    ],
+)
+def test_compare_returns_a_sign(one, other, sign):
+    """The role goes before the rank."""
+    order = _RoleInstanceInfo.compare(_RoleInstanceInfo(*one, 1), _RoleInstanceInfo(*other, 1))
+
+    assert sign == (order > 0) - (order < 0)
+
+
+def test_agents_agree_on_their_ranks_through_a_store():
+    """Group rank 0 reads what all bring, and writes each one's ranks."""
+    infos = [
+        _RoleInstanceInfo("r", 0, 1),
+        _RoleInstanceInfo("s", 1, 2),
+        _RoleInstanceInfo("r", 2, 4),
+    ]
+    memory = MemoryStore()
+    with ThreadPoolExecutor() as pool:
+        spans = [
+            pool.submit(agree_on_span, RoundStore(memory.connect(), "shared/"), info, len(infos))
+            for info in reversed(infos)
+        ]
+
+    assert assign_spans(infos) == [span.result(30) for span in reversed(spans)]
 
 
 @pytest.mark.parametrize(("role", "expected"), [("a", (0, 1)), ("b", (2, 2)), ("c", (-1, -1))])

@@ -141,6 +141,15 @@ def test_a_round_seals_when_nobody_else_is_worth_waiting_for(case):
     assert expected == decision(seated, past, now=now)
 
 
+def test_without_a_last_call_enough_nodes_are_enough():
+    """``last_call_timeout=0``: the minimum seals at once."""
+    waits = {"now": 0.0, "last_joined_at": 0.0, "deadline": 600, "last_call_s": 0.0}
+
+    assert Seal() == decide(
+        dict(enumerate([A, B])), None, mine=Limits(2, 3), survivor_s=40, **waits
+    )
+
+
 def test_each_newcomer_extends_the_last_call():
     """The last call counts from the latest join, not from the first."""
     assert Await(1, 9) == decision([A, B], now=5, last_joined_at=4)
@@ -371,7 +380,9 @@ COUNTED = {
     "some, and two have shut the door": (2 * DOOR + 3, 0, 3),
     "fewer than are known": (1, 4, 4),
     "less than none": (-3, 2, 2),
-    "more than any job has": (500_000, 2, 2),
+    "as many as a job may have": (20_000, 2, 20_000),
+    "more than any job has": (20_001, 2, 2),
+    "more than any job has, and none is known": (20_001, 0, 0),
 }
 
 
@@ -379,6 +390,11 @@ COUNTED = {
 def test_a_counter_of_seats_is_believed_within_reason(counted, known, taken):
     """A stranger may have turned it."""
     assert taken == seats_taken(counted, known)
+
+
+def test_without_a_word_no_seat_is_known():
+    """The counter alone decides."""
+    assert [0, 1] == [seats_taken(0), seats_taken(1)]
 
 
 def test_natural_order_is_total_on_any_names():
