@@ -98,7 +98,7 @@ def root_of(deaths: Mapping[int, Death]) -> int:
 
 def in_order(deaths: Mapping[int, Death]) -> Sequence[int]:
     """Return the ranks with the root cause first, then other causes, then consequences."""
-    first = root_of(deaths)
+    first = root_of(deaths) if deaths else None
     return sorted(
         deaths, key=lambda rank: (rank != first, is_consequence(deaths[rank]), deaths[rank].at_s)
     )

@@ -96,3 +96,8 @@ def test_the_cause_comes_before_its_consequences(name):
     by_rank = dict(enumerate(deaths))
 
     assert (order[0], order) == (root_of(by_rank), list(in_order(by_rank)))
+
+
+def test_a_node_without_a_failure_of_its_own_has_no_order():
+    """Its workers were stopped because of another node's."""
+    assert [] == list(in_order({}))
