@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .arguments import listed, nearest, quoted
+
+if TYPE_CHECKING:
+    from ...agent.failures.restart_rules import Causes
 
 WORKER_KINDS = ("auto", "gpu", "cpu", "xpu")
 MAX_PORT = 65535
@@ -280,6 +283,17 @@ def parse_streams(text: str) -> Any:
         return Std.from_str(text)
     except ValueError as error:
         raise ValueError(str(error).removeprefix(f"{text!r}: ")) from error
+
+
+def parse_causes(text: str) -> Causes:
+    """Return the causes of death in a list such as ``2,64-113,SIGSEGV,ImportError``.
+
+    Raises:
+        ValueError: A part of it is no cause.
+    """
+    from ...agent.failures.restart_rules import Causes  # noqa: PLC0415  few jobs
+
+    return Causes.parse(text)
 
 
 def parse_signal_names(text: str) -> str:

@@ -23,6 +23,7 @@ from ..commandline.options import STANDALONE, START_METHODS
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+    from ...agent.failures.restart_rules import RestartRules
     from ...agent.hardware.numa import NumaOptions
     from ...agent.output.specs import LogsSpecs
 
@@ -96,6 +97,8 @@ class LaunchConfig(PlainValue):
             ``TORCH_ELASTIC_SHUTDOWN_TIMEOUT`` says, else 30.
         exit_barrier_timeout: Seconds that a node whose workers have succeeded waits for the
             others; by default what ``TORCH_ELASTIC_EXIT_BARRIER_TIMEOUT`` says, else 300.
+        restart_rules: Which failures are followed by a restart, and how; by default all, as long
+            as ``max_restarts`` lets.
         preload: Names of modules that one process imports before the workers are forked from it.
 
     Raises:
@@ -127,6 +130,7 @@ class LaunchConfig(PlainValue):
     shutdown_timeout: float
     exit_barrier_timeout: float
     preload: Sequence[str]
+    restart_rules: RestartRules | None
 
     def __init__(
         self,
@@ -155,6 +159,7 @@ class LaunchConfig(PlainValue):
         shutdown_timeout: float | None = None,
         exit_barrier_timeout: float | None = None,
         preload: Sequence[str] = (),
+        restart_rules: RestartRules | None = None,
     ) -> None:
         given = locals()
         vars(self).update((name, given[name]) for name in LaunchConfig.__annotations__)

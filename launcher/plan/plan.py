@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..commandline.arguments import Given, Refusal, listed, nearest, quoted
@@ -15,12 +15,21 @@ from .meeting_point import choose_meeting, is_own
 from .program import Program, choose_program
 
 if TYPE_CHECKING:
+    from ...agent.failures.restart_rules import RestartRules
     from ...agent.hardware.devices import Count
     from ...agent.hardware.numa import NumaOptions
     from ...agent.output.specs import LogsSpecs
 
 Counter = Callable[[str, Mapping[str, str]], "Count"]
 
+_RESTART_OPTIONS = (
+    "restart_on",
+    "no_restart_on",
+    "restart_delay",
+    "restart_window",
+    "restart_timeout",
+    "fuse",
+)
 _MANY_WORKERS = 1_000  # from here on it is worth a look whether the system takes as many
 _SCHEDULER_VARIABLES = ("SLURM_STEP_ID", "JOB_COMPLETION_INDEX")
 
@@ -72,6 +81,7 @@ def compose(
         *kept,
         *_notices(environment, workers),
         *_ranks_that_are_not_there(given, workers),
+        *_rules_of_no_restart(given),
     ]
     try:
         config = LaunchConfig(
@@ -96,6 +106,7 @@ def compose(
             duplicate_stderr_filters=given["duplicate_stderr_filters"],
             virtual_local_rank=given["virtual_local_rank"],
             preload=given["preload"],
+            restart_rules=_restart_rules(given),
             exit_barrier_timeout=environment.exit_barrier_timeout_s
             if given["exit_barrier_timeout"] is None
             else given["exit_barrier_timeout"],
@@ -106,6 +117,28 @@ def compose(
     except ValueError as error:
         raise Refusal(str(error)) from error
     return Plan(config, program, tuple(notices))
+
+
+def _restart_rules(given: Given) -> RestartRules | None:
+    if not any(given.is_given(name) for name in _RESTART_OPTIONS):
+        return None
+    from ...agent.failures.restart_rules import Causes, RestartRules  # noqa: PLC0415  few jobs
+
+    return RestartRules(
+        only_on=given["restart_on"],
+        never_on=given["no_restart_on"] or Causes(),
+        delay_s=given["restart_delay"],
+        window_s=given["restart_window"],
+        fuse=given["fuse"],
+        stop_timeout_s=given["restart_timeout"],
+    )
+
+
+def _rules_of_no_restart(given: Given) -> Iterator[str]:
+    """Say which options change nothing, since no restart is allowed anyway."""
+    useless = [given.said(name) for name in _RESTART_OPTIONS if given.is_given(name)]
+    if useless and not given["max_restarts"]:
+        yield f"{', '.join(useless)}: no effect without restarts (--max-restarts)"
 
 
 def _with_scheduler(given: Given, environment: Environment) -> tuple[Given, tuple[str, ...]]:

@@ -14,7 +14,10 @@ TORCHRUN = """
     master-port local-addr logs-specs numa-binding signals-to-handle shutdown-timeout
     virtual-local-rank log-line-prefix-template
 """
-OURS = "preload use-env exit-barrier-timeout"
+OURS = """
+    preload use-env exit-barrier-timeout restart-on no-restart-on restart-delay restart-window
+    restart-timeout fuse
+"""
 
 GOOD = {
     "nnodes": "2:4",
@@ -35,6 +38,12 @@ GOOD = {
     "signals_to_handle": "SIGUSR1,SIGTERM",
     "shutdown_timeout": "60",
     "exit_barrier_timeout": "0",
+    "restart_on": "2,64-113,SIGKILL",
+    "no_restart_on": "ImportError",
+    "restart_delay": "2.5",
+    "restart_window": "3600",
+    "restart_timeout": "5",
+    "fuse": "3",
     "log_line_prefix_template": "${hostname}:${rank}: ",
     "log_dir": "logs",
     "redirects": "0:1,1:2",
@@ -65,6 +74,12 @@ BAD = {
     "signals_to_handle": "SIGKILL",
     "shutdown_timeout": "-1",
     "exit_barrier_timeout": "nan",
+    "restart_on": "0",
+    "no_restart_on": "a b",
+    "restart_delay": "-1",
+    "restart_window": "0",
+    "restart_timeout": "x",
+    "fuse": "-1",
     "log_line_prefix_template": "a\nb",
     "log_dir": " ",
     "redirects": "7",

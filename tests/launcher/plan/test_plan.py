@@ -4,6 +4,7 @@
 import re
 
 import pytest
+from elrun.agent.failures.restart_rules import Causes, RestartRules
 from elrun.agent.hardware.devices import Count
 from elrun.agent.hardware.numa import AffinityMode, NumaOptions
 from elrun.agent.output.specs import DefaultLogsSpecs, Std
@@ -404,3 +405,29 @@ def test_no_gpu_is_an_error_that_says_so(elrun):
     assert "--nproc-per-node gpu: this node has no GPU; give a number" == elrun.refusal(
         "--nproc-per-node", "gpu", "x.py"
     )
+
+
+def test_rules_of_restarts_become_one_value(elrun):
+    """None where none is given: then the budget alone decides."""
+    options = ("--max-restarts", "3", "--no-restart-on", "2", "--restart-delay", "1.5")
+    rules = elrun.plan(*options, "--restart-window=60", "--fuse=2", "--restart-timeout=4", "x.py")
+
+    assert RestartRules(None, Causes.parse("2"), 1.5, 60.0, 2, 4.0) == rules.config.restart_rules
+    assert None is elrun.plan("--max-restarts", "3", "x.py").config.restart_rules
+
+
+def test_an_empty_list_of_causes_to_restart_is_none_given(elrun):
+    """As where a script passes on a variable that is not set."""
+    plan = elrun.plan("--max-restarts=1", "--restart-on", "", "--fuse", "2", "x.py")
+
+    assert None is plan.config.restart_rules.only_on
+
+
+@pytest.mark.parametrize("variables", [{}, {"PET_MAX_RESTARTS": "0"}])
+def test_rules_of_restarts_without_restarts_are_named(elrun, variables):
+    """They are kept all the same: a variable may be set for many jobs."""
+    plan = elrun.plan("--fuse", "2", "x.py", PET_RESTART_ON="SIGKILL", **variables)
+
+    assert (
+        "PET_RESTART_ON=SIGKILL, --fuse 2: no effect without restarts (--max-restarts)"
+    ) in plan.notices
