@@ -54,6 +54,7 @@ _OF_BOTH = (
     "duplicate_stdout_filters",
     "duplicate_stderr_filters",
     "virtual_local_rank",
+    "restart_rules",
 )
 
 

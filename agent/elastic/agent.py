@@ -38,8 +38,9 @@ from ..workers.ranks import RankSpan, _RoleInstanceInfo, agree_on_span, identica
 from ..workers.worker import RunResult, Worker, WorkerGroup, WorkerSpec, WorkerState
 from .leaving import STOPPED_BY, Farewell, await_verdict
 from .observer import measured, publishing_metrics
-from .policy import Step, next_step, sentence_about
+from .policy import Step, next_step
 from .recorded import DEFAULT_ROLE, ElasticAgent, RecordedAgent
+from .restarts import Restarts
 
 if TYPE_CHECKING:
     pass
@@ -77,7 +78,9 @@ class SimpleElasticAgent(RecordedAgent):
         self._shutdown_timeout = shutdown_timeout
         self._failed_at = 0.0
         self._round: int | None = None
+        self._stop_timeout_s = shutdown_timeout
         self._late_words = ""
+        self._restarts = Restarts(spec.max_restarts, spec.restart_rules)
         self._environ = inherited_environment() if environ is None else environ
         self._change = threading.Event()
         self._rounds.subscribe(self._change.set)
@@ -210,6 +213,7 @@ class SimpleElasticAgent(RecordedAgent):
                     self._remaining_restarts -= step is Step.RESTART
                     self._restart_workers(group)
                 case Step.FAIL:
+                    self._tell_of_restart(step, verdict)
                     self._failed_at = time.monotonic()
                     self._stop_workers(group)
                     group.state = WorkerState.FAILED
@@ -260,6 +264,7 @@ class SimpleElasticAgent(RecordedAgent):
     def _report_failure(self, result: RunResult) -> Verdict:
         """Tell the other nodes that a worker failed here; return the verdict that stands."""
         failure = self._describe_failure(result)
+        failure = self._restarts.with_decision(failure, self._restart_count)
         if self._usable_restarts == 0:
             with contextlib.suppress(RendezvousError):  # concluding will show what is wrong
                 self._ask(self._rounds.await_signs_of_life)
@@ -272,18 +277,22 @@ class SimpleElasticAgent(RecordedAgent):
         ids = self._start_workers(worker_group)
         for worker in worker_group.workers:
             worker.id = ids.get(worker.local_rank)
+        self._restarts.begin_attempt()
         self._events.workers_started()
         worker_group.state = WorkerState.HEALTHY
 
     @measured
     def _restart_workers(self, worker_group: WorkerGroup) -> None:
         """Stop the workers, meet again, start new ones."""
+        self._stop_timeout_s = self._restarts.stop_timeout_s(self._shutdown_timeout)
         self._stop_workers(worker_group)
+        self._stop_timeout_s = self._shutdown_timeout
         worker_group.state = WorkerState.STOPPED
         # Where a scheduler stops all nodes, each hears of the others first: then its own signal has
         # come by now, and nothing is said about a round that will never be.
         self._raise_if_stopped()
         self._say_late_words()
+        self._pause(self._restarts.take_delay_s())
         self._initialize_workers(worker_group)
 
     @measured
@@ -309,7 +318,7 @@ class SimpleElasticAgent(RecordedAgent):
                 )
         else:
             worker_group.workers = RankSpan.of(place).workers(spec.local_world_size)
-            self._remaining_restarts = max(0, spec.max_restarts - place.restart_count)
+            self._remaining_restarts = self._restarts.left(place.restart_count)
         self._events.joined(info)
         log.info(
             "[%s] round %s: group rank %d of %d, ranks %s of %d, restart %d of %d",
@@ -388,14 +397,19 @@ class SimpleElasticAgent(RecordedAgent):
     @property
     def _usable_restarts(self) -> int:
         """Restarts that the job has left, as far as this node is fit for one."""
-        return self._remaining_restarts
+        return self._restarts.usable(self._remaining_restarts)
+
+    def _pause(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while (left_s := deadline - time.monotonic()) > 0:
+            self._wait_for_change(left_s)
+            self._raise_if_stopped()
 
     def _raise_if_stopped(self) -> None:
         """Raise SignalException if a signal has come; a subclass that handles signals does."""
 
     def _tell_of_restart(self, step: Step, verdict: Verdict | None) -> None:
-        of = self._worker_group.spec.max_restarts
-        self._late_words = sentence_about(step, verdict, self._restart_count + 1, of)
+        self._late_words = self._restarts.follow(step, verdict, self._restart_count)
         if verdict is None or STOPPED_BY not in verdict.details:
             self._say_late_words()
 

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 
 from ...rendezvous.api.handler import RoundHandler
 from ...rendezvous.errors import RendezvousConnectionError
-from ..failures.failure import ProcessFailure
+from ..failures.failure import ProcessFailure, type_before
+from ..failures.last_words import Speech
 from ..failures.memory_events import MemoryEvents
 from ..failures.report import JobReport, RankOutcome, RankState, RootCause
 from ..failures.signal_cause import explain, gather
@@ -47,11 +48,18 @@ def root_cause_of(
         message=(said.words or failure.summary)[:MAX_MESSAGE_CHARS],
         traceback=_end_of(said.text),
         file=failure.error_file if finding.has_record else log_file,
+        exception=_exception_of(finding),
     )
     is_ended_by_elrun = not finding.has_record and not said.words and bool(root.words)
     if failure.exitcode < 0 and is_ended_by_elrun:  # and elrun says why
         return root
     return root._replace(kernel_words=explain(gather(failure.exitcode, failure.pid, before)))
+
+
+def _exception_of(finding: Finding) -> str:
+    if finding.has_record:
+        return finding.failure.exception
+    return type_before(finding.words) if finding.said.speech is Speech.TRACEBACK else ""
 
 
 def conclude_report(

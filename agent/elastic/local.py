@@ -184,7 +184,7 @@ class LocalElasticAgent(SimpleElasticAgent):
 
     @measured
     def _stop_workers(self, worker_group: WorkerGroup) -> None:  # noqa: ARG002  the one group
-        call_shutdown(self._shutdown, signal.SIGTERM, self._shutdown_timeout)
+        call_shutdown(self._shutdown, signal.SIGTERM, self._stop_timeout_s)
 
     def _shutdown(self, death_sig: signal.Signals = signal.SIGTERM, timeout: float = 30) -> None:
         if self._pcontext is not None:

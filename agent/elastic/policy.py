@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
+from typing import Any
 
 from ...rendezvous.api.handler import Verdict, VerdictKind
 from ..workers.worker import WorkerState
+
+GIVE_UP, DELAY, DOUBT = "give_up", "restart_delay_s", "restart_doubt"
+"""What a verdict says of a restart: why there is none; when it comes; why it may be in vain."""
+
+LONGEST_DELAY_S = 300.0
 
 
 class Step(enum.Enum):
@@ -36,7 +43,7 @@ def next_step(
         waited: Whether this node has waited for the others already, in vain.
     """
     if verdict is not None:
-        return _step_after(verdict.kind, remaining_restarts)
+        return _step_after(verdict, remaining_restarts)
     if state is WorkerState.HEALTHY:
         return Step.WATCH
     if state is WorkerState.SUCCEEDED:
@@ -46,26 +53,42 @@ def next_step(
     return Step.GIVE_UP
 
 
-def _step_after(kind: VerdictKind, remaining_restarts: int) -> Step:
+def _step_after(verdict: Verdict, remaining_restarts: int) -> Step:
+    kind = verdict.kind
     if kind is VerdictKind.DONE:
         return Step.FINISH
     if kind is VerdictKind.ABORTED:
         return Step.LEAVE
     if kind is VerdictKind.WORKER_FAILED:
-        return Step.RESTART if remaining_restarts > 0 else Step.FAIL
+        may_restart = remaining_restarts > 0 and GIVE_UP not in verdict.details
+        return Step.RESTART if may_restart else Step.FAIL
     return Step.REJOIN
 
 
-def sentence_about(step: Step, verdict: Verdict | None, number: int, of: int) -> str:
-    """Return, for people, why all workers start again.
+def sentence_about(step: Step, verdict: Verdict | None, number: int = 0, budget: str = "") -> str:
+    """Return, for people, what follows the end of a round, and why.
 
     Args:
-        step: RESTART or REJOIN.
+        step: RESTART, REJOIN or FAIL.
         verdict: Why the last round ended.
         number: Number of the restart, if it is one.
-        of: Restarts that the job has in all.
+        budget: Restarts that the job has in all: ``of 3``.
     """
     reason = verdict.reason if verdict else "the round ended"
-    if step is Step.RESTART:
-        return f"{reason}; restarting all workers (restart {number} of {of})"
-    return f"{reason}; forming a new round, which costs no restart"
+    details: Mapping[str, Any] = verdict.details if verdict else {}
+    if step is Step.FAIL:
+        return f"{reason}; no restart: {details.get(GIVE_UP)}"
+    if step is Step.REJOIN:
+        return f"{reason}; forming a new round, which costs no restart"
+    delay_s = delay_of(verdict)
+    when = f" in {delay_s:.3g} s" if delay_s else ""
+    doubt = f"; {details[DOUBT]}" if details.get(DOUBT) else ""
+    return f"{reason}; restarting all workers{when} (restart {number} {budget}){doubt}"
+
+
+def delay_of(verdict: Verdict | None) -> float:
+    """Return after how many seconds a restart comes, as the node with the failed worker decided."""
+    delay_s = verdict.details.get(DELAY) if verdict else None
+    if not isinstance(delay_s, float) or not 0 <= delay_s <= LONGEST_DELAY_S:
+        return 0.0
+    return delay_s

@@ -126,6 +126,16 @@ class ProcessFailure(PlainValue):
         stack = self._extra_info().get("py_callstack")
         return str(stack) if stack else None
 
+    @property
+    def exception(self) -> str:
+        """Full name of the exception's type, ``builtins.ValueError``, if the worker left it.
+
+        torch's own record has the name without its module, before the message.
+        """
+        if (name := self._extra_info().get("type")) and isinstance(name, str):
+            return name
+        return type_before(self.summary) if self.traceback else ""
+
     def signal_name(self) -> str:
         """Return the name of the signal that killed the worker, or ``<N/A>``."""
         return signal_name(self.exitcode)
@@ -147,6 +157,12 @@ class ProcessFailure(PlainValue):
             return f"Signal {-self.exitcode} ({self.signal_name()}) received by PID {self.pid}"
         said = f"; its error file {problem}" if problem else " and left no error file"
         return f"exited with code {self.exitcode}{said}"
+
+
+def type_before(line: str) -> str:
+    """Return the exception type in ``ValueError: text``, as Python prints it; may be empty."""
+    name = line.partition(":")[0]
+    return name if all(part.isidentifier() for part in name.split(".")) else ""
 
 
 class ChildFailedError(ElrunError):

@@ -95,6 +95,7 @@ class RootCause(NamedTuple):
         traceback: The Python traceback, or the end of its standard error; may be empty.
         file: Its error file or log file, or empty.
         kernel_words: What the kernel tells of its end, in one line; may be empty.
+        exception: Full name of the type of the exception that ended it; may be empty.
     """
 
     global_rank: int
@@ -107,6 +108,7 @@ class RootCause(NamedTuple):
     traceback: str = ""
     file: str = ""
     kernel_words: str = ""
+    exception: str = ""
 
     @property
     def words(self) -> str:
@@ -147,6 +149,7 @@ class RootCause(NamedTuple):
                 str(data["traceback"]),
                 str(data["file"]),
                 str(data.get("kernel_words", "")),
+                str(data.get("exception", "")),
             )
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"not a root cause: {error!r}") from error

@@ -153,9 +153,11 @@ class GiveUp(NamedTuple):
 
     Args:
         reason: Why no restart follows, as a sentence for people.
+        is_usual: Whether just the budget of the whole job is spent.
     """
 
     reason: str
+    is_usual: bool = False
 
 
 def decide(
@@ -184,7 +186,7 @@ def decide(
             f"same cause: a worker {last} (--fuse)"
         )
     if _spent(rules, deaths, restarts) >= max_restarts:
-        return GiveUp(_words_of_budget(rules, max_restarts))
+        return GiveUp(_words_of_budget(rules, max_restarts), rules.window_s is None)
     doubt = ""
     if in_a_row >= HOPELESS_IN_A_ROW:
         doubt = (

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ...rendezvous.api.handler import RendezvousHandler
     from ..failures.failure import ProcessFailure
     from ..failures.report import JobReport
+    from ..failures.restart_rules import RestartRules
     from ..hardware.numa import NumaOptions
 
 
@@ -43,6 +44,8 @@ class WorkerSpec(PlainValue):
         duplicate_stdout_filters: Words; lines of standard output with one of them are kept aside.
         duplicate_stderr_filters: The same for standard error.
         virtual_local_rank: Whether each worker sees one GPU only, as device 0, with LOCAL_RANK 0.
+        restart_rules: Which failures are followed by a restart, and how; by default all, as long
+            as ``max_restarts`` lets.
 
     Raises:
         ValueError: A number is out of range, or there is no entrypoint.
@@ -66,6 +69,7 @@ class WorkerSpec(PlainValue):
         duplicate_stdout_filters: list[str] | None = None,
         duplicate_stderr_filters: list[str] | None = None,
         virtual_local_rank: bool = False,
+        restart_rules: RestartRules | None = None,
     ) -> None:
         require(WHOLE_NUMBER, local_world_size=local_world_size, max_restarts=max_restarts)
         require(SECONDS, monitor_interval=monitor_interval)
@@ -99,6 +103,7 @@ class WorkerSpec(PlainValue):
         self.duplicate_stdout_filters = duplicate_stdout_filters
         self.duplicate_stderr_filters = duplicate_stderr_filters
         self.virtual_local_rank = virtual_local_rank
+        self.restart_rules = restart_rules
 
     def args_of(self, local_rank: int) -> tuple[Any, ...]:
         """Return the arguments of one worker: ``${local_rank}`` is filled in."""

@@ -1,7 +1,15 @@
 """What an agent does next."""
 
 import pytest
-from elrun.agent.elastic.policy import Step, next_step
+from elrun.agent.elastic.policy import (
+    DELAY,
+    DOUBT,
+    GIVE_UP,
+    Step,
+    delay_of,
+    next_step,
+    sentence_about,
+)
 from elrun.agent.workers.worker import WorkerState
 from elrun.rendezvous.api.handler import Verdict, VerdictKind
 
@@ -38,6 +46,35 @@ def test_without_a_verdict_the_workers_state_decides(state, expected):
 def test_a_verdict_binds_every_node_whatever_its_workers_do(state, kind, remaining, expected):
     """The verdict goes before the state; only a failed worker costs a restart."""
     assert expected is next_step(state, Verdict(kind), remaining)
+
+
+def test_a_verdict_may_rule_a_restart_out():
+    """The node on which a worker failed has decided by its cause."""
+    verdict = Verdict(VerdictKind.WORKER_FAILED, reason="x", details={GIVE_UP: "why"})
+
+    assert Step.FAIL is next_step(WorkerState.HEALTHY, verdict, remaining_restarts=3)
+    assert "x; no restart: why" == sentence_about(Step.FAIL, verdict)
+
+
+@pytest.mark.parametrize(
+    ("details", "delay_s", "sentence"),
+    [
+        ({}, 0.0, "x; restarting all workers (restart 2 of 3)"),
+        ({DELAY: 1.25}, 1.25, "x; restarting all workers in 1.25 s (restart 2 of 3)"),
+        ({DELAY: 0.0, DOUBT: "hm"}, 0.0, "x; restarting all workers (restart 2 of 3); hm"),
+        ({DELAY: 300.0}, 300.0, "x; restarting all workers in 300 s (restart 2 of 3)"),
+        ({DELAY: 301.0}, 0.0, "x; restarting all workers (restart 2 of 3)"),
+        ({DELAY: -1.0}, 0.0, "x; restarting all workers (restart 2 of 3)"),
+        ({DELAY: float("nan")}, 0.0, "x; restarting all workers (restart 2 of 3)"),
+        ({DELAY: "soon"}, 0.0, "x; restarting all workers (restart 2 of 3)"),
+    ],
+)
+def test_a_verdict_may_put_a_restart_off(details, delay_s, sentence):
+    """By five minutes at most, whatever another node has written."""
+    verdict = Verdict(VerdictKind.WORKER_FAILED, reason="x", details=details)
+
+    assert delay_s == delay_of(verdict)
+    assert sentence == sentence_about(Step.RESTART, verdict, 2, "of 3")
 
 
 def test_a_node_that_waited_in_vain_leaves_with_its_own_success():

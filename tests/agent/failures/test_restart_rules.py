@@ -46,7 +46,7 @@ def test_any_failure_spends_one_of_the_budget(restarts, goes_on):
 )
 def test_a_spent_budget_is_named(max_restarts, words):
     """With its option."""
-    assert GiveUp(words) == decided([died()], max_restarts, max_restarts)
+    assert GiveUp(words, is_usual=True) == decided([died()], max_restarts, max_restarts)
 
 
 def test_a_syntax_error_of_the_script_is_never_restarted():
