@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from .failures.record import ErrorHandler as ErrorHandler
     from .failures.record import get_error_handler as get_error_handler
     from .failures.record import record as record
+    from .failures.restart_rules import Causes as Causes
+    from .failures.restart_rules import RestartRules as RestartRules
     from .hardware.numa import AffinityMode as AffinityMode
     from .hardware.numa import NumaOptions as NumaOptions
     from .metrics import ConsoleMetricHandler as ConsoleMetricHandler
@@ -55,6 +57,7 @@ if TYPE_CHECKING:
 
 _HOME_OF = {
     "AffinityMode": ".hardware.numa",
+    "Causes": ".failures.restart_rules",
     "ChildFailedError": ".failures.failure",
     "ConsoleMetricHandler": ".metrics",
     "DefaultLogsSpecs": ".output.specs",
@@ -77,6 +80,7 @@ _HOME_OF = {
     "PContext": ".processes.start",
     "ProcessFailure": ".failures.failure",
     "RdzvEvent": ".events.model",
+    "RestartRules": ".failures.restart_rules",
     "RunProcsResult": ".processes.start",
     "RunResult": ".workers.worker",
     "SignalException": ".system.signals",

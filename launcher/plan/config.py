@@ -33,6 +33,7 @@ DEFAULT_LAYOUT = "default"
 
 _LAYOUT = Kind(("reify",), "a LogsSpecs")
 _BINDING = Kind(("affinity_mode",), "NumaOptions")
+_RULES = Kind(("stop_timeout_s",), "RestartRules")
 
 _SETTINGS = ("rdzv_configs", "metrics_cfg")
 _FILTERS = ("duplicate_stdout_filters", "duplicate_stderr_filters")
@@ -52,6 +53,7 @@ _KINDS: tuple[tuple[Kind, tuple[str, ...], tuple[str, ...]], ...] = (
     (DICT, _SETTINGS, ()),
     (_LAYOUT, ("logs_specs",), ()),
     (_BINDING, (), ("numa_options",)),
+    (_RULES, (), ("restart_rules",)),
 )
 
 

@@ -43,6 +43,7 @@ CONFIG = {
     "local_addr": TEXT_OR_NONE,
     "event_log_handler": TEXT,
     "numa_options": ("NumaOptions", (None,)),
+    "restart_rules": ("RestartRules", (None,)),
     "signals_to_handle": TEXT,
     "duplicate_stdout_filters": WORDS,
     "duplicate_stderr_filters": WORDS,

@@ -11,6 +11,7 @@ from typing import Any
 import elrun.rendezvous
 from elrun.agent import (
     AffinityMode,
+    Causes,
     ChildFailedError,
     ConsoleMetricHandler,
     DefaultLogsSpecs,
@@ -28,6 +29,7 @@ from elrun.agent import (
     NumaOptions,
     PContext,
     ProcessFailure,
+    RestartRules,
     RunProcsResult,
     RunResult,
     SignalException,
@@ -111,6 +113,7 @@ def launch() -> None:
         rdzv_configs={"join_timeout": 60},
         logs_specs=DefaultLogsSpecs(log_dir="logs", redirects=Std.ALL, tee={0: Std.OUT}),
         numa_options=NumaOptions(AffinityMode.NODE, should_fall_back_if_binding_fails=True),
+        restart_rules=RestartRules(never_on=Causes.parse("2,SIGSEGV"), delay_s=1.5),
         shutdown_timeout=30,
     )
     assert_type(elastic_launch(config, estimate)(1000), dict[int, Any])
