@@ -5,8 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import threading
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 
 from ..api.handler import Placement, Verdict, VerdictKind
 from ..errors import RendezvousStateError, RendezvousTimeoutError
@@ -29,7 +28,6 @@ from ..protocol.round import (
 from ..protocol.shortfall import shortfall
 from ..protocol.timing import Timing
 from ..protocol.wire import (
-    read_node,
     read_place,
     read_roster,
     write_node,
@@ -38,6 +36,7 @@ from ..protocol.wire import (
 )
 from ..stores.store import Store
 from ..stores.will import Will, leave_will
+from .seat_records import SeatRecords
 
 log = logging.getLogger(__name__)
 
@@ -80,8 +79,7 @@ class Seat:
         self._timing = timing
         self._heartbeat = heartbeat
         self._clock = clock
-        self._awaited: set[int] = set()
-        self._refused: set[int] = set()
+        self._records = SeatRecords(store, self._keys, node)
         # Any thread may call leave(), and nothing may overwrite the record that it writes. The lock
         # guards the writing of the record and the flag.
         self._record_lock = threading.Lock()
@@ -149,7 +147,7 @@ class Seat:
         """Wait as the sealer: every record that can change the decision wakes this node."""
         seated = {self._number: self._node}
         if self._number > 0:
-            seated |= self._read_others(seated)
+            seated |= self._records.read_others(self._number, seated)
         last_joined_at = self._clock()
         is_current = True
         while True:
@@ -160,7 +158,7 @@ class Seat:
                 case Seal() if is_current:
                     return self._seal(present.seated, present.history)
                 case Seal():  # a node may have left since its record was read
-                    seated |= self._read_nodes(seated)
+                    seated |= self._records.read(seated)
                     is_current = True
                 case GiveUp():
                     return self._give_up(present.seated, present.history)
@@ -173,13 +171,13 @@ class Seat:
                     # each patience, to notice single ones and to watch their beats.
                     timing = self._timing
                     wake_s = timing.heartbeat_s if present.may_change_soon else timing.patience_s
-                    found = self._await_nodes(free, min(wake_s, until - self._clock()))
+                    found = self._records.wait_for(free, min(wake_s, until - self._clock()))
                     if len(found) < seats or any(node.is_withdrawn for node in found.values()):
                         # A deputy may have sealed the round, or a node may have ended the run.
                         place = self._standing_place()
                         if place is not None:
                             return place
-                        found |= self._read_others(seated)
+                        found |= self._records.read_others(self._number, seated)
                     seated |= found
                     last_joined_at = self._clock() if found else last_joined_at
 
@@ -209,7 +207,7 @@ class Seat:
             if taken != last_taken:
                 changed_at = self._clock()
             history = read_history()
-            seated = self._read_nodes(range(seats_taken(taken, self._number + 1)))
+            seated = self._records.read(range(seats_taken(taken, self._number + 1)))
             self._check_limits(limits_of_run(seated, history))
             decision = self._decide(seated, history, changed_at, deadline)
             if isinstance(decision, Seal) or taken >= DOOR:
@@ -256,7 +254,7 @@ class Seat:
             return place
         late = [number for number in range(taken) if number not in seated]
         if late:
-            seated = {**seated, **self._await_nodes(late, self._timing.straggler_s)}
+            seated = {**seated, **self._records.wait_for(late, self._timing.straggler_s)}
         drawn = draw_roster(
             self._round_number, self._number, seated, history, mine=self._node.limits
         )
@@ -267,7 +265,8 @@ class Seat:
             self._store.create(self._keys.verdict, write_verdict(VOID_VERDICT))
         if standing.sealed_by == self._number:
             # No node can take the free seats any more: their records end the store's wait for them.
-            free = unoccupied(self._keys, (n for n in self._awaited if n >= taken), self._node)
+            awaited = (n for n in self._records.awaited if n >= taken)
+            free = unoccupied(self._keys, awaited, self._node)
             self._store.set({**places_to_write(self._run, standing, taken), **free})
         return place_of(standing, self._number)
 
@@ -298,43 +297,6 @@ class Seat:
         if limits is not None and limits != self._node.limits:
             self.leave()
             raise limits_error(self._run, limits, self._node.limits)
-
-    def _await_nodes(self, numbers: Iterable[int], timeout_s: float) -> dict[int, Node]:
-        """Return the records of these seats once all exist; after the time-out, those that do."""
-        wanted = list(numbers)
-        keys = [self._keys.node(number) for number in wanted]
-        self._awaited.update(wanted)
-        values = self._store.wait(keys, max(0.0, timeout_s))
-        return self._parse_nodes(wanted, self._store.get(keys) if values is None else values)
-
-    def _read_nodes(self, numbers: Iterable[int]) -> dict[int, Node]:
-        """Return those records of these seats that exist."""
-        wanted = list(numbers)
-        return self._parse_nodes(wanted, self._store.get([self._keys.node(n) for n in wanted]))
-
-    def _read_others(self, seated: Mapping[int, Node]) -> dict[int, Node]:
-        """Return the records of all other seats, also of those after an empty one.
-
-        A seat is empty where the node that took it has died before it wrote its record.
-        """
-        taken = seats_taken(self._store.add(self._keys.seats, 0), self._number + 1)
-        return self._read_nodes(number for number in range(taken) if number not in seated)
-
-    def _parse_nodes(
-        self, numbers: Iterable[int], values: Iterable[bytes | None]
-    ) -> dict[int, Node]:
-        pairs = zip(numbers, values, strict=True)
-        return {n: self._parse_node(n, data) for n, data in pairs if data is not None}
-
-    def _parse_node(self, number: int, data: bytes) -> Node:
-        """Return the node that a record describes; a refused record counts as withdrawn."""
-        try:
-            return read_node(self._keys.node(number), data)
-        except RendezvousStateError as error:
-            if number not in self._refused:
-                self._refused.add(number)
-                log.warning("a node is not taken, as its record is refused: %s", error)
-            return replace(self._node, origin=None, is_withdrawn=True)
 
     def _read_place(self, data: bytes) -> Place:
         return read_place(self._keys.place(self._number), data)

@@ -1,0 +1,77 @@
+"""The records of the nodes that sit in one forming round."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from ..errors import RendezvousStateError
+from ..protocol.keys import RoundKeys
+from ..protocol.records import Node
+from ..protocol.round import seats_taken
+from ..protocol.wire import read_node
+from ..stores.store import Store
+
+log = logging.getLogger(__name__)
+
+
+class SeatRecords:
+    """Reads the nodes' records of one round, and remembers which seats were waited for.
+
+    Args:
+        store: The store.
+        keys: The round's keys.
+        mine: The record of the node that reads.
+    """
+
+    def __init__(self, store: Store, keys: RoundKeys, mine: Node) -> None:
+        self._store = store
+        self._keys = keys
+        self._mine = mine
+        self._awaited: set[int] = set()
+        self._refused: set[int] = set()
+
+    @property
+    def awaited(self) -> frozenset[int]:
+        """The seats that were waited for."""
+        return frozenset(self._awaited)
+
+    def wait_for(self, numbers: Iterable[int], timeout_s: float) -> dict[int, Node]:
+        """Return the records of these seats once all exist; after the time-out, those that do."""
+        wanted = list(numbers)
+        keys = [self._keys.node(number) for number in wanted]
+        self._awaited.update(wanted)
+        values = self._store.wait(keys, max(0.0, timeout_s))
+        return self._parse(wanted, self._store.get(keys) if values is None else values)
+
+    def read(self, numbers: Iterable[int]) -> dict[int, Node]:
+        """Return those records of these seats that exist."""
+        wanted = list(numbers)
+        return self._parse(wanted, self._store.get([self._keys.node(n) for n in wanted]))
+
+    def read_others(self, mine: int, seated: Mapping[int, Node]) -> dict[int, Node]:
+        """Return the records of all seats that are not known yet, also of those after an empty one.
+
+        A seat is empty where the node that took it has died before it wrote its record.
+
+        Args:
+            mine: The seat of the node that reads.
+            seated: The records that are known.
+        """
+        taken = seats_taken(self._store.add(self._keys.seats, 0), mine + 1)
+        return self.read(number for number in range(taken) if number not in seated)
+
+    def _parse(self, numbers: Iterable[int], values: Iterable[bytes | None]) -> dict[int, Node]:
+        pairs = zip(numbers, values, strict=True)
+        return {n: self._parse_one(n, data) for n, data in pairs if data is not None}
+
+    def _parse_one(self, number: int, data: bytes) -> Node:
+        """Return the node that a record describes; a refused record counts as withdrawn."""
+        try:
+            return read_node(self._keys.node(number), data)
+        except RendezvousStateError as error:
+            if number not in self._refused:
+                self._refused.add(number)
+                log.warning("a node is not taken, as its record is refused: %s", error)
+            return replace(self._mine, origin=None, is_withdrawn=True)
