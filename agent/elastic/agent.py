@@ -11,17 +11,13 @@ from __future__ import annotations
 import contextlib
 import logging
 import signal
-import threading
 import time
-from abc import abstractmethod
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Mapping
+from typing import Any
 
 from ...rendezvous.api.handler import (
     NodeProfile,
-    RendezvousInfo,
     Verdict,
-    VerdictKind,
 )
 from ...rendezvous.api.parameters import truth_of
 from ...rendezvous.errors import (
@@ -30,31 +26,25 @@ from ...rendezvous.errors import (
     RendezvousError,
     RendezvousGracefulExitError,
 )
-from ..failures.failure import ProcessFailure
 from ..older_steps import call_shutdown
 from ..system.environ import inherited_environment
 from ..system.signals import SignalException
 from ..workers.ranks import RankSpan, _RoleInstanceInfo, agree_on_span, identical_span
 from ..workers.worker import RunResult, Worker, WorkerGroup, WorkerSpec, WorkerState
+from .hooks import AgentHooks
 from .leaving import STOPPED_BY, Farewell, await_verdict
 from .observer import measured, publishing_metrics
 from .policy import Step, next_step
-from .recorded import DEFAULT_ROLE, ElasticAgent, RecordedAgent
-from .restarts import Restarts
-
-if TYPE_CHECKING:
-    pass
+from .recorded import DEFAULT_ROLE, ElasticAgent
 
 log = logging.getLogger(__name__)
 
 __all__ = ["DEFAULT_ROLE", "ElasticAgent", "SimpleElasticAgent"]
 
-_T = TypeVar("_T")
-
 _LEAST_ANSWER_S = 10.0
 
 
-class SimpleElasticAgent(RecordedAgent):
+class SimpleElasticAgent(AgentHooks):
     """The loop for one worker group of one role.
 
     Args:
@@ -80,75 +70,7 @@ class SimpleElasticAgent(RecordedAgent):
         self._round: int | None = None
         self._stop_timeout_s = shutdown_timeout
         self._late_words = ""
-        self._restarts = Restarts(spec.max_restarts, spec.restart_rules)
         self._environ = inherited_environment() if environ is None else environ
-        self._change = threading.Event()
-        self._rounds.subscribe(self._change.set)
-
-    # What a subclass fills in.
-
-    @abstractmethod
-    def _start_workers(self, worker_group: WorkerGroup) -> dict[int, Any]:
-        """Start the group's workers and return the id of each by local rank."""
-
-    @abstractmethod
-    def _stop_workers(self, worker_group: WorkerGroup) -> None:
-        """Stop the group's workers, in whatever state they are."""
-
-    @abstractmethod
-    def _monitor_workers(self, worker_group: WorkerGroup) -> RunResult:
-        """Return how the workers stand now, without waiting."""
-
-    @abstractmethod
-    def _shutdown(self, death_sig: signal.Signals = signal.SIGTERM, timeout: float = 30) -> None:
-        """Stop the workers for good and give everything back.
-
-        Args:
-            death_sig: The signal that they get first.
-            timeout: Seconds until SIGKILL.
-        """
-
-    @property
-    def _watch_interval(self) -> float | None:
-        """Longest time in seconds between two looks at the workers; None: changes are told."""
-        return self._worker_group.spec.monitor_interval
-
-    def _wait_for_change(self, timeout_s: float | None) -> None:
-        """Return when a worker or the round may have changed, or after the time-out."""
-        self._change.wait(None if timeout_s is None else min(timeout_s, threading.TIMEOUT_MAX))
-        self._change.clear()
-
-    def _next_round(self) -> RendezvousInfo:
-        """Take part in the next round; block until it is sealed."""
-        return self._rounds.next_rendezvous()
-
-    def _ask(
-        self,
-        question: Callable[[], _T],
-        timeout_s: float | None = None,  # noqa: ARG002  nothing can end the call here
-    ) -> _T:
-        """Return what the rendezvous answers; a subclass may bound the time that it takes."""
-        return question()
-
-    def _describe_failure(self, result: RunResult) -> Verdict:
-        """Return the verdict by which the other nodes learn that a worker failed here."""
-        ranks = sorted(result.failures)
-        return Verdict(
-            VerdictKind.WORKER_FAILED,
-            by=self._group_rank,
-            reason=f"rank {ranks[0]} failed" if ranks else "workers are unhealthy",
-        )
-
-    def _conclude_failed_run(self, result: RunResult, verdict: Verdict | None) -> RunResult:
-        """Return the result of a failed job, after its workers were stopped."""
-        failures = dict(result.failures)
-        if not failures:
-            unknown = ProcessFailure(local_rank=-1, pid=0, exitcode=1, error_file="")
-            unknown.message = verdict.reason if verdict else "the workers are unhealthy"
-            failures[-1] = unknown
-        return RunResult(WorkerState.FAILED, failures=failures)
-
-    # The loop.
 
     @publishing_metrics
     @measured
@@ -307,8 +229,7 @@ class SimpleElasticAgent(RecordedAgent):
             worker_group.group_world_size = info.world_size
         place, meeting = info.placement, info.bootstrap_store_info
         self._round = None if place is None else place.round
-        self._store = info.store
-        worker_group.store = info.store
+        self._store = worker_group.store = info.store
         worker_group.master_addr = spec.master_addr or (meeting.master_addr if meeting else None)
         worker_group.master_port = spec.master_port or (meeting.master_port if meeting else None)
         if place is None:
@@ -384,29 +305,11 @@ class SimpleElasticAgent(RecordedAgent):
         except RendezvousError as error:
             log.info("the run could not be closed: %s", error)
 
-    @property
-    def _group_rank(self) -> int:
-        rank = self._worker_group.group_rank
-        return -1 if rank is None else rank
-
-    @property
-    def _is_needed_by_others(self) -> bool:
-        """Whether the other nodes lose a store that they need when this one leaves."""
-        return self._rounds.is_needed_by_others
-
-    @property
-    def _usable_restarts(self) -> int:
-        """Restarts that the job has left, as far as this node is fit for one."""
-        return self._restarts.usable(self._remaining_restarts)
-
     def _pause(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds
         while (left_s := deadline - time.monotonic()) > 0:
             self._wait_for_change(left_s)
             self._raise_if_stopped()
-
-    def _raise_if_stopped(self) -> None:
-        """Raise SignalException if a signal has come; a subclass that handles signals does."""
 
     def _tell_of_restart(self, step: Step, verdict: Verdict | None) -> None:
         self._late_words = self._restarts.follow(step, verdict, self._restart_count)

@@ -17,6 +17,7 @@ from elrun.rendezvous.node import rendezvous as rounds
 from . import world as _world
 
 LONGEST_STOP_S = 0.1
+OURS = ("elrun.rendezvous.", "elrun.agent.elastic.")
 
 
 class Event:
@@ -142,6 +143,6 @@ def _protocol():
     for module in found:  # grows meanwhile
         named = (getattr(value, "__module__", None) or "" for value in vars(module).values())
         for name in named:
-            if name.startswith("elrun.rendezvous.") and sys.modules[name] not in found:
+            if name.startswith(OURS) and sys.modules[name] not in found:
                 found.append(sys.modules[name])
     return tuple(found)

@@ -1,0 +1,110 @@
+"""What a subclass of the agent's template fills in, and what it may fill in."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from ...rendezvous.api.handler import RendezvousInfo, Verdict, VerdictKind
+from ..failures.failure import ProcessFailure
+from ..workers.worker import RunResult, WorkerGroup, WorkerSpec, WorkerState
+from .recorded import RecordedAgent
+from .restarts import Restarts
+
+_T = TypeVar("_T")
+
+
+class AgentHooks(RecordedAgent):
+    """The steps that ``SimpleElasticAgent`` calls and leaves to others.
+
+    Args:
+        spec: What to run.
+    """
+
+    def __init__(self, spec: WorkerSpec) -> None:
+        super().__init__(spec)
+        self._restarts = Restarts(spec.max_restarts, spec.restart_rules)
+        self._change = threading.Event()
+        self._rounds.subscribe(self._change.set)
+
+    @abstractmethod
+    def _start_workers(self, worker_group: WorkerGroup) -> dict[int, Any]:
+        """Start the group's workers and return the id of each by local rank."""
+
+    @abstractmethod
+    def _stop_workers(self, worker_group: WorkerGroup) -> None:
+        """Stop the group's workers, in whatever state they are."""
+
+    @abstractmethod
+    def _monitor_workers(self, worker_group: WorkerGroup) -> RunResult:
+        """Return how the workers stand now, without waiting."""
+
+    @abstractmethod
+    def _shutdown(self, death_sig: signal.Signals = signal.SIGTERM, timeout: float = 30) -> None:
+        """Stop the workers for good and give everything back.
+
+        Args:
+            death_sig: The signal that they get first.
+            timeout: Seconds until SIGKILL.
+        """
+
+    @property
+    def _watch_interval(self) -> float | None:
+        """Longest time in seconds between two looks at the workers; None: changes are told."""
+        return self._worker_group.spec.monitor_interval
+
+    def _wait_for_change(self, timeout_s: float | None) -> None:
+        """Return when a worker or the round may have changed, or after the time-out."""
+        self._change.wait(None if timeout_s is None else min(timeout_s, threading.TIMEOUT_MAX))
+        self._change.clear()
+
+    def _next_round(self) -> RendezvousInfo:
+        """Take part in the next round; block until it is sealed."""
+        return self._rounds.next_rendezvous()
+
+    def _ask(
+        self,
+        question: Callable[[], _T],
+        timeout_s: float | None = None,  # noqa: ARG002  nothing can end the call here
+    ) -> _T:
+        """Return what the rendezvous answers; a subclass may bound the time that it takes."""
+        return question()
+
+    def _describe_failure(self, result: RunResult) -> Verdict:
+        """Return the verdict by which the other nodes learn that a worker failed here."""
+        ranks = sorted(result.failures)
+        return Verdict(
+            VerdictKind.WORKER_FAILED,
+            by=self._group_rank,
+            reason=f"rank {ranks[0]} failed" if ranks else "workers are unhealthy",
+        )
+
+    def _conclude_failed_run(self, result: RunResult, verdict: Verdict | None) -> RunResult:
+        """Return the result of a failed job, after its workers were stopped."""
+        failures = dict(result.failures)
+        if not failures:
+            unknown = ProcessFailure(local_rank=-1, pid=0, exitcode=1, error_file="")
+            unknown.message = verdict.reason if verdict else "the workers are unhealthy"
+            failures[-1] = unknown
+        return RunResult(WorkerState.FAILED, failures=failures)
+
+    @property
+    def _group_rank(self) -> int:
+        rank = self._worker_group.group_rank
+        return -1 if rank is None else rank
+
+    @property
+    def _is_needed_by_others(self) -> bool:
+        """Whether the other nodes lose a store that they need when this one leaves."""
+        return self._rounds.is_needed_by_others
+
+    @property
+    def _usable_restarts(self) -> int:
+        """Restarts that the job has left, as far as this node is fit for one."""
+        return self._restarts.usable(self._remaining_restarts)
+
+    def _raise_if_stopped(self) -> None:
+        """Raise SignalException if a signal has come; a subclass that handles signals does."""
