@@ -1,8 +1,10 @@
 """The seam between the round protocol and whatever holds its keys.
 
 Six methods are all that a backend has to offer; ``memory.py`` is the fake; ``etcd/`` and
-``server/`` are real. Every method may raise ``RendezvousConnectionError``, whose sentence names
-the endpoint, and nothing else. All of them may be called from several threads at once.
+``server/`` are real. Several threads may call the methods at once. Every method may raise
+``RendezvousConnectionError``, whose sentence names the endpoint. ``create`` of the signed view may
+also raise ``RendezvousStateError``, where a process without the secret overwrites the key again and
+again. ``ValueError`` means that the caller's value is larger than the store takes.
 """
 
 from __future__ import annotations
