@@ -59,7 +59,7 @@ SUBJECTS = (
     of_protocol("roster", "test_round.py", "../../simulation/test_scenarios.py"),
     of_protocol("places", "test_places.py"),
     of_protocol("record_reader", "test_record_reader.py", "test_wire.py"),
-    of_protocol("wire", "test_wire.py"),
+    of_protocol("wire", "test_wire_bounds.py", "test_wire.py"),
     of_protocol("shortfall", "test_shortfall.py", "../../simulation/test_scenarios.py"),
     of_protocol("announcements", "test_announcements.py"),
     Subject(

@@ -2,9 +2,11 @@
 
 import pytest
 from elrun.rendezvous.liveness.failure_detector import FailureDetector
+from elrun.rendezvous.protocol.keys import GONE_BEAT
 
 PATIENCE_S = 2.0
 LONGEST_PAUSE_S = 0.75
+GONE = GONE_BEAT.decode()
 
 
 def judge_after(*looks):
@@ -21,6 +23,15 @@ def judge_after(*looks):
 def steady(start, end, **beats):
     """Return looks every half second, at beats that don't change."""
     return [(step / 2, beats) for step in range(int(2 * start), int(2 * end) + 1)]
+
+
+def slow_reads(count):
+    """Return a first look, and then some that take the store long, each as soon as it counts."""
+    looks = [(0, {"a": "1"})]
+    for _ in range(count):
+        asked_at = looks[-1][-1 if len(looks[-1]) == 3 else 0] + LONGEST_PAUSE_S
+        looks.append((asked_at, {"a": "1"}, asked_at + 1))
+    return looks
 
 
 HISTORIES = {
@@ -70,6 +81,25 @@ HISTORIES = {
         [(n / 2, {"a": "?" if n % 4 else str(n)}) for n in range(400)],
         set(),
     ),
+    "a slow store has excused three times, and the patience is not over": (slow_reads(5), set()),
+    "a slow store has excused three times, and the patience is over": (slow_reads(6), {"a"}),
+    "a read that takes just the longest pause is no excuse": (
+        [(0, {"a": "1"}), (0.5, {"a": "1"}, 1.25), *steady(1.5, 3, a="1")],
+        {"a"},
+    ),
+    "its beat is written over for thirty patiences": (
+        [(0, {"a": "1"}), *steady(0.5, 61.5, a="?")],
+        set(),
+    ),
+    "its beat is written over for thirty patiences, and one more": (
+        [(0, {"a": "1"}), *steady(0.5, 62, a="?")],
+        {"a"},
+    ),
+    "the store says that it is gone": ([(0, {"a": "1"}), (0.5, {"a": GONE})], {"a"}),
+    "the store says that it is gone, and it is back": (
+        [(0, {"a": "1"}), (0.5, {"a": GONE}), (1, {"a": "2"})],
+        set(),
+    ),
     "a store that is always slow": (
         [(n, {"a": "1"}, n + 0.8) for n in range(20)],
         {"a"},
@@ -95,6 +125,7 @@ def test_a_node_that_is_silent_already_makes_no_look_due():
     detector = judge_after(*steady(0, 2, a="1"), (2.5, {"a": "1", "b": "1"}))
 
     assert PATIENCE_S == detector.next_check_s()
+    assert PATIENCE_S == judge_after(*steady(0, 2, a="1")).next_check_s()
 
 
 def test_who_is_forgotten_is_heard_afresh():
