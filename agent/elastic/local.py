@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import signal
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -29,9 +27,9 @@ from .starting import WorkerStart
 from .waiting import LoopWait
 
 if TYPE_CHECKING:
-    from ..failures.report import RootCause
     from ..monitoring.health import HealthCheckServer
     from ..system.signals import Handler
+    from .failed_attempt import FailedAttempt
 
 log = logging.getLogger(__name__)
 
@@ -104,6 +102,7 @@ class LocalElasticAgent(SimpleElasticAgent):
         self._info: RendezvousInfo | None = None
         self._pcontext: PContext | None = None
         self._memory_events = MemoryEvents(0.0)
+        self._failed: FailedAttempt | None = None
         self._had_shown_all_output = True
         self._is_fit = True
 
@@ -244,7 +243,7 @@ class LocalElasticAgent(SimpleElasticAgent):
 
     def _next_round(self) -> RendezvousInfo:
         self._had_shown_all_output = self.has_shown_all_output
-        self._pcontext = None
+        self._pcontext = self._failed = None
         self._companions.end_attempt()
         self._info = self._loop.meet()
         return self._info
@@ -257,82 +256,39 @@ class LocalElasticAgent(SimpleElasticAgent):
         # A scheduler signals the workers, too: one that ends by that is no fault of the job's.
         if any(is_told_to_end(failure.exitcode) for failure in result.failures.values()):
             self._loop.await_verdict(_OWN_SIGNAL_S)
-        return super()._report_failure(self._with_cause(result))
+        if self._pcontext is not None:
+            from .failed_attempt import failures_with_cause  # noqa: PLC0415  most jobs succeed
 
-    def _with_cause(self, result: RunResult) -> RunResult:
-        """Return a failed result with the rank that caused it, if that one ends a moment later."""
-        from ..failures.cause import WAIT_FOR_CAUSE_S  # noqa: PLC0415  most jobs succeed
-        from .post_mortem import are_all_consequences  # noqa: PLC0415
-
-        group, context = self._worker_group, self._pcontext
-        deadline = time.monotonic() + WAIT_FOR_CAUSE_S
-        while (
-            context is not None
-            and (context.running_pids() or (group.group_world_size or 1) > 1)
-            and are_all_consequences(result.failures, context)
-            and (left_s := deadline - time.monotonic()) > 0
-            and self._rounds.verdict() is None
-        ):
-            self._loop.wait(context.filenos(), left_s)
-            result = self._with_late_failures(result)
-        return result
+            group, wait = self._worker_group, self._loop.wait
+            failures = failures_with_cause(
+                group, self._pcontext, result.failures, self._rounds, wait
+            )
+            result = RunResult(result.state, failures=failures)
+        return super()._report_failure(result)
 
     def _raise_if_stopped(self) -> None:
         self.signals.raise_if_any()
 
     def _describe_failure(self, result: RunResult) -> Verdict:
-        root = self._local_root_cause(result)
-        if root is None:
+        failed = self._failed = self._examine(result)
+        if failed is None or failed.root is None:
             return super()._describe_failure(result)
-        return Verdict(
-            VerdictKind.WORKER_FAILED,
-            by=self._group_rank,
-            reason=root.reason,
-            details=root.to_json(),
-        )
+        return failed.verdict(self._group_rank)
 
     def _conclude_failed_run(self, result: RunResult, verdict: Verdict | None) -> RunResult:
-        from ..failures.report import RootCause  # noqa: PLC0415  most jobs succeed
-        from .job_report import conclude_report  # noqa: PLC0415
-
-        root, result = None, self._with_late_failures(result)
-        if verdict is not None and verdict.details:
-            with contextlib.suppress(ValueError):  # another agent's: ours has to do then
-                root = RootCause.from_json(dict(verdict.details))
-        if root is None or (verdict is not None and verdict.by == self._group_rank):
-            # Now that its output has been carried to the end, the log says all it can.
-            root = self._local_root_cause(result) or root
-        if root is None or self._pcontext is None:
+        failed = self._failed or self._examine(result)  # another node may have seen one first
+        failed = failed and failed.stopped(verdict, self._group_rank)
+        if failed is None or failed.root is None:
             return super()._conclude_failed_run(result, verdict)
-        return conclude_report(
-            self._rounds,
-            self._worker_group,
-            self._pcontext,
-            root,
-            node=os.uname().nodename,
-            failures=result.failures,
-            restarts=self._restart_count,
-            failed_at=self._failed_at,
-            ask=self._ask,
-        )
+        return failed.result(self._rounds, self._restart_count, self._failed_at, self._ask)
 
-    def _with_late_failures(self, result: RunResult) -> RunResult:
-        """Return the result with those failures, too, that came while the group was stopped."""
-        ended = None if self._pcontext is None else self._pcontext.look()
-        if ended is None:
-            return result
-        rank_of = {each.local_rank: each.global_rank for each in self._worker_group.workers}
-        late = {rank_of[local]: failure for local, failure in ended.failures.items()}
-        return RunResult(result.state, failures={**result.failures, **late, **result.failures})
-
-    def _local_root_cause(self, result: RunResult) -> RootCause | None:
-        if not result.failures or self._pcontext is None:
+    def _examine(self, result: RunResult) -> FailedAttempt | None:
+        if self._pcontext is None:
             return None
-        from .job_report import root_cause_of  # noqa: PLC0415  most jobs succeed
+        from .failed_attempt import FailedAttempt  # noqa: PLC0415  most jobs succeed
 
-        return root_cause_of(
-            result.failures, self._pcontext, os.uname().nodename, self._memory_events
-        )
+        group, context = self._worker_group, self._pcontext
+        return FailedAttempt.of(group, context, self._memory_events, result.failures)
 
 
 def _stop(server: HealthCheckServer) -> None:

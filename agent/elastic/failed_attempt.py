@@ -1,0 +1,322 @@
+"""A failed attempt as one value: made when the failure is seen, carried to all who tell of it.
+
+The verdict that the other nodes get, the sentence about a restart, and the report with its summary
+and exit code come from that value, so that they can't differ.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from ...rendezvous.api.handler import RoundHandler, Verdict, VerdictKind
+from ...rendezvous.errors import RendezvousConnectionError
+from ..failures.cause import WAIT_FOR_CAUSE_S
+from ..failures.failure import ProcessFailure, type_before
+from ..failures.last_words import Speech
+from ..failures.memory_events import MemoryEvents
+from ..failures.report import JobReport, RankOutcome, RankState, RootCause
+from ..failures.signal_cause import explain, gather
+from ..processes.start import PContext
+from ..workers.worker import RunResult, WorkerGroup, WorkerState
+from .post_mortem import Finding, are_all_consequences, findings_about
+
+log = logging.getLogger(__name__)
+
+OUTCOMES_TIMEOUT_S = 5.0
+MAX_MESSAGE_CHARS = 1_000
+MAX_TRACEBACK_CHARS = 16_000
+MAX_WORDS_CHARS = 300
+
+
+class FailedAttempt(NamedTuple):
+    """An attempt that failed, as this node knows it.
+
+    Args:
+        group: This node's workers.
+        processes: Their processes.
+        before: The kernel's count of kills for want of memory when the attempt began.
+        findings: What is known of this node's failed workers, by global rank: the cause first,
+            its consequences last.
+        root: The root cause, this node's or another's; None: nobody knows of one.
+    """
+
+    group: WorkerGroup
+    processes: PContext
+    before: MemoryEvents
+    findings: Mapping[int, Finding]
+    root: RootCause | None
+
+    @classmethod
+    def of(
+        cls,
+        group: WorkerGroup,
+        processes: PContext,
+        before: MemoryEvents,
+        failures: Mapping[int, ProcessFailure],
+    ) -> FailedAttempt:
+        """Read what failed workers left; the first cause among them is the root cause.
+
+        Args:
+            group: This node's workers.
+            processes: Their processes.
+            before: The kernel's count of kills when the attempt began.
+            failures: Failed workers by global rank, the first one first; there may be none here.
+        """
+        findings = findings_about(failures, processes)
+        root = _root_cause_in(findings, processes, before) if findings else None
+        return cls(group, processes, before, findings, root)
+
+    @property
+    def failures(self) -> dict[int, ProcessFailure]:
+        """This node's failed workers by global rank, the cause first."""
+        return {rank: finding.failure for rank, finding in self.findings.items()}
+
+    def verdict(self, by: int) -> Verdict:
+        """Return how the round ends by it; there is a root cause.
+
+        Args:
+            by: This node's group rank.
+        """
+        root = self.root
+        reason, details = ("", {}) if root is None else (root.reason, root.to_json())
+        return Verdict(VerdictKind.WORKER_FAILED, by=by, reason=reason, details=details)
+
+    def stopped(self, verdict: Verdict | None, by: int) -> FailedAttempt:
+        """Return the attempt as it is known once its workers were stopped.
+
+        Others may have failed meanwhile, and the log says all it can. The root cause of the job is
+        what the round's verdict says, in words of the node that it came from.
+
+        Args:
+            verdict: The round's verdict.
+            by: This node's group rank.
+        """
+        failures = failures_so_far(self.group, self.processes, self.failures)
+        now = FailedAttempt.of(self.group, self.processes, self.before, failures)
+        told = None
+        if verdict is not None and verdict.details:
+            with contextlib.suppress(ValueError):  # another agent's: ours has to do then
+                told = RootCause.from_json(dict(verdict.details))
+        is_ours = told is None or (verdict is not None and verdict.by == by)
+        return now._replace(root=now.root or told if is_ours else told)
+
+    def result(
+        self,
+        rounds: RoundHandler,
+        restarts: int,
+        failed_at: float,
+        ask: Callable[[Callable[[], None]], None],
+    ) -> RunResult:
+        """Return the result of the failed job: this node's ranks, and the others' as far as told.
+
+        Every node tells how its ranks ended; group rank 0 waits for what the others tell, 5 s at
+        most, so that one screen shows the whole job and the nodes together read each outcome once.
+
+        Args:
+            rounds: How nodes tell each other.
+            restarts: Restarts that the job has spent.
+            failed_at: When this node learned of the failure, by ``time.monotonic()``.
+            ask: Calls what asks the store, for a bounded time.
+        """
+        if self.root is None:
+            return RunResult(WorkerState.FAILED, failures=self.failures)
+        ranks = outcomes_of(self.group, self.processes, self.root, self.findings, failed_at)
+        missing: tuple[int, ...] = ()
+        if (self.group.group_world_size or 1) > 1:
+            ranks, missing = _exchange(rounds, self.group, ranks, ask)
+        report = JobReport(
+            name=self.group.spec.get_entrypoint_name(),
+            root=self.root,
+            ranks=tuple(sorted(ranks, key=lambda each: each.global_rank)),
+            restarts=restarts,
+            max_restarts=self.group.spec.max_restarts,
+            missing_nodes=missing,
+        )
+        every = {self.root.global_rank: _as_failure(self.root), **self.failures}
+        return RunResult(WorkerState.FAILED, failures=every, report=report)
+
+
+def failures_so_far(
+    group: WorkerGroup, processes: PContext, known: Mapping[int, ProcessFailure]
+) -> dict[int, ProcessFailure]:
+    """Return the failures that are known, then those that came since, by global rank."""
+    ended = processes.look()
+    if ended is None:
+        return dict(known)
+    rank_of = {worker.local_rank: worker.global_rank for worker in group.workers}
+    late = {rank_of[local]: failure for local, failure in ended.failures.items()}
+    return {**known, **late, **known}
+
+
+def failures_with_cause(
+    group: WorkerGroup,
+    processes: PContext,
+    failures: Mapping[int, ProcessFailure],
+    rounds: RoundHandler,
+    wait: Callable[[Sequence[int], float | None], None],
+) -> dict[int, ProcessFailure]:
+    """Return failures with the rank that caused them, if that one ends a moment later.
+
+    Args:
+        group: This node's workers.
+        processes: Their processes.
+        failures: Those that have failed, by global rank.
+        rounds: Say whether another node has found the cause.
+        wait: Waits for descriptors, so many seconds at most.
+    """
+    found = dict(failures)
+    deadline = time.monotonic() + WAIT_FOR_CAUSE_S
+    while (
+        found
+        and (processes.running_pids() or (group.group_world_size or 1) > 1)
+        and are_all_consequences(found, processes)
+        and (left_s := deadline - time.monotonic()) > 0
+        and rounds.verdict() is None
+    ):
+        wait(processes.filenos(), left_s)
+        found = failures_so_far(group, processes, found)
+    return found
+
+
+def _root_cause_in(
+    findings: Mapping[int, Finding], processes: PContext, before: MemoryEvents
+) -> RootCause:
+    """Return this node's failure that is no consequence of another, as other nodes can read it."""
+    rank, finding = next(iter(findings.items()))
+    failure, said = finding.failure, finding.said
+    (log_file,) = processes.log_files([failure.local_rank]).values()
+    root = RootCause(
+        global_rank=rank,
+        local_rank=failure.local_rank,
+        node=os.uname().nodename,
+        pid=failure.pid,
+        exitcode=failure.exitcode,
+        timestamp=failure.timestamp,
+        message=(said.words or failure.summary)[:MAX_MESSAGE_CHARS],
+        traceback=_end_of(said.text),
+        file=failure.error_file if finding.has_record else log_file,
+        exception=_exception_of(finding),
+    )
+    is_ended_by_elrun = not finding.has_record and not said.words and bool(root.words)
+    if failure.exitcode < 0 and is_ended_by_elrun:  # and elrun says why
+        return root
+    return root._replace(kernel_words=explain(gather(failure.exitcode, failure.pid, before)))
+
+
+def _exception_of(finding: Finding) -> str:
+    if finding.has_record:
+        return finding.failure.exception
+    return type_before(finding.words) if finding.said.speech is Speech.TRACEBACK else ""
+
+
+def outcomes_of(
+    group: WorkerGroup,
+    processes: PContext,
+    root: RootCause,
+    findings: Mapping[int, Finding],
+    failed_at: float,
+) -> list[RankOutcome]:
+    """Return how this node's ranks ended, seen from the first failure.
+
+    Args:
+        group: The node's worker group.
+        processes: Its processes, all ended.
+        root: The job's first failure.
+        findings: What is known of this node's failures, by global rank.
+        failed_at: When this node learned of the failure, by ``time.monotonic()``: where it is
+            another node's, the nearest to its time that this node's clock can say.
+    """
+    exits = processes.exits
+    first_at = failed_at
+    for worker in group.workers:
+        if worker.global_rank == root.global_rank and worker.local_rank in exits:
+            first_at = exits[worker.local_rank].ended_at
+    log_files = processes.log_files(worker.local_rank for worker in group.workers)
+    outcomes = []
+    for worker in group.workers:
+        end = exits.get(worker.local_rank)
+        found = findings.get(worker.global_rank)
+        if end is None:
+            state = RankState.STOPPED
+        elif end.exitcode == 0:
+            state = RankState.SUCCEEDED
+        else:
+            state = RankState.STOPPED if end.stopped else RankState.FAILED
+        outcomes.append(
+            RankOutcome(
+                global_rank=worker.global_rank,
+                local_rank=worker.local_rank,
+                node=os.uname().nodename,
+                pid=end.pid if end else 0,
+                exitcode=end.exitcode if end else None,
+                state=state,
+                after_s=round(max(0.0, end.ended_at - first_at), 3) if end else None,
+                file=found.failure.error_file
+                if found is not None and found.has_record
+                else log_files[worker.local_rank],
+                words="" if found is None else found.words[:MAX_WORDS_CHARS],
+            )
+        )
+    return outcomes
+
+
+def _exchange(
+    rounds: RoundHandler,
+    group: WorkerGroup,
+    mine: list[RankOutcome],
+    ask: Callable[[Callable[[], None]], None],
+) -> tuple[list[RankOutcome], tuple[int, ...]]:
+    """Tell the other nodes; return the outcomes known here, and the nodes that have not told."""
+    import json  # noqa: PLC0415  3 ms of a restart, of which one node needs none
+
+    told = json.dumps([each.to_json() for each in mine]).encode()
+    try:
+        ask(lambda: rounds.publish(told))
+        return _gather(rounds, mine) if group.group_rank == 0 else (mine, ())
+    except RendezvousConnectionError as error:
+        log.info("the other nodes' outcomes are not known: %s", error)
+        nodes = range(group.group_world_size or 1)
+        return mine, tuple(rank for rank in nodes if rank != group.group_rank)
+
+
+def _gather(
+    rounds: RoundHandler, mine: list[RankOutcome]
+) -> tuple[list[RankOutcome], tuple[int, ...]]:
+    import json  # noqa: PLC0415
+
+    ranks = list(mine)
+    missing = []
+    for group_rank, told in enumerate(rounds.collect(OUTCOMES_TIMEOUT_S)):
+        if group_rank == 0:
+            continue
+        try:
+            ranks += [RankOutcome.from_json(each) for each in json.loads(told or b"")]
+        except (ValueError, TypeError, RecursionError) as error:
+            log.info("the outcome of node %d is not known: %s", group_rank, error)
+            missing.append(group_rank)
+    return ranks, tuple(missing)
+
+
+def _as_failure(root: RootCause) -> ProcessFailure:
+    failure = ProcessFailure(root.local_rank, root.pid, root.exitcode, "")
+    failure.timestamp = root.timestamp
+    if root.traceback:
+        failure.message = {
+            "message": root.message,
+            "extraInfo": {"py_callstack": root.traceback, "timestamp": str(root.timestamp)},
+        }
+    else:
+        failure.message = root.message
+    return failure
+
+
+def _end_of(text: str) -> str:
+    """Return the end of a text, of whole lines."""
+    if len(text) <= MAX_TRACEBACK_CHARS:
+        return text
+    return text[-MAX_TRACEBACK_CHARS:].partition("\n")[2]
