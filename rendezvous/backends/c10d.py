@@ -49,4 +49,15 @@ def create_c10d(params: RendezvousParameters) -> RoundHandler:
         for endpoint in endpoints
     ]
     connect = places[0] if len(places) == 1 else Succession(places, timing.join_timeout_s)
-    return RoundRendezvous(params, connect, timing)
+    kind = _DeclaredHost if is_host else RoundRendezvous
+    return kind(params, connect, timing)
+
+
+class _DeclaredHost(RoundRendezvous):
+    """The rounds of a node that hosts the store because the user says so."""
+
+    def describe_wait(self) -> str:
+        """Return which nodes are there, and why others may be somewhere else."""
+        wait = super().describe_wait()
+        hint = "this node hosts the rendezvous by --rdzv-conf is_host=true, which only one node may"
+        return wait and f"{wait}; {hint}"

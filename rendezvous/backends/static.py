@@ -14,7 +14,12 @@ from dataclasses import replace
 
 from ..api.handler import RendezvousInfo, RoundHandler
 from ..api.parameters import RendezvousParameters
-from ..errors import RendezvousError, RendezvousStateError
+from ..errors import (
+    RendezvousConnectionError,
+    RendezvousError,
+    RendezvousStateError,
+    RendezvousTimeoutError,
+)
 from ..network.addresses import Endpoint
 from ..node.rendezvous import RoundRendezvous
 from ..protocol.records import Node, Origin
@@ -47,6 +52,7 @@ class StaticRendezvous(RoundRendezvous):
         super().__init__(params, node, timing)
         self._endpoint = endpoint
         self._node = node
+        self._last_wait = ""
 
     def next_rendezvous(self) -> RendezvousInfo:
         """Take part in the next round; see ``RoundRendezvous.next_rendezvous``.
@@ -54,14 +60,27 @@ class StaticRendezvous(RoundRendezvous):
         Raises:
             RendezvousStateError: Another node has this one's rank, or was told other numbers.
         """
+        self._last_wait = ""
         try:
             info = super().next_rendezvous()
         except RendezvousError as error:
-            if isinstance(self._node, MasterNode) and self._node.conflict:
+            if self._node.conflict:
                 raise RendezvousStateError(self._node.conflict) from error
+            if self._node.doubt and isinstance(error, RendezvousTimeoutError):
+                raise RendezvousTimeoutError(f"{error}; {self._node.doubt}") from error
+            if self._last_wait and isinstance(error, RendezvousConnectionError):
+                raise RendezvousConnectionError(f"{error}; before, {self._last_wait}") from error
             raise
         self._node.shut()
         return info
+
+    def describe_wait(self) -> str:
+        """Return which nodes are there, and why others may not come."""
+        wait = super().describe_wait()
+        if wait and self._node.doubt:
+            wait = f"{wait}; {self._node.doubt}"
+        self._last_wait = wait
+        return wait
 
     def workers_listener(self) -> socket.socket | None:
         """Listen at the master's port, on the node of rank 0."""

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from ..errors import RendezvousConnectionError, RendezvousError
+from ..errors import RendezvousConnectionError, RendezvousError, RendezvousStateError
 from ..network.addresses import Endpoint
 from ..network.ports import listen_at
 from ..protocol.timing import Timing
@@ -42,6 +42,7 @@ class MasterNode:
 
     Attributes:
         conflict: Why this node can't be node rank 0; empty, unless it is found out.
+        doubt: Why other nodes may not find this one; empty, unless it is found out.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class MasterNode:
         self._keeps_listener = False
         self._is_alone: threading.Event | None = None
         self.conflict = ""
+        self.doubt = ""
 
     def __call__(self, stop: threading.Event) -> Connection:
         """Begin to host the store.
@@ -141,9 +143,14 @@ class MasterNode:
             self._listener = self._listen_at(self._endpoint.port)
         except RendezvousError as error:
             refusal = self._ask_for_another("localhost", _GLANCE_S)
-            reason = f"; {refusal.reason}" if refusal is not None else ""
+            if refusal is not None:
+                from ..network.port_holder import pid_of_holder  # noqa: PLC0415  few jobs
+
+                pid = pid_of_holder(self._endpoint.port)
+                other = f" (the other one is pid {pid})" if pid else ""
+                raise RendezvousStateError(f"{refusal.reason}{other}") from error
             raise RendezvousConnectionError(
-                f"the nodes can't meet at {self._endpoint}: {error}{reason} (--master-port)"
+                f"the nodes can't meet at {self._endpoint}: {error} (--master-port)"
             ) from error
         return self._listener
 
@@ -170,12 +177,25 @@ class MasterNode:
     def _ask_for_another(self, host: str, timeout_s: float) -> Refusal | None:
         """Return how the node at an address refuses this one; None if it is this one, or none."""
         mark = self._server.mark if self._server is not None else os.urandom(8).hex()
-        with contextlib.suppress(OSError, UnicodeError, WireError):
-            address = (host, self._endpoint.port)
-            with socket.create_connection(address, timeout_s) as connection:
-                answer = shake_hands(connection, replace(self._me, server=mark), timeout_s)
-                if isinstance(answer, Refusal):
-                    return answer
-                if self._is_alone is not None:
-                    self._is_alone.set()
+        address = (host, self._endpoint.port)
+        self.doubt = _doubt_about(host)
+        with (
+            contextlib.suppress(OSError, UnicodeError, WireError),
+            socket.create_connection(address, timeout_s) as connection,
+        ):
+            answer = shake_hands(connection, replace(self._me, server=mark), timeout_s)
+            if isinstance(answer, Refusal):
+                return answer
+            if self._is_alone is not None:
+                self._is_alone.set()
         return None
+
+
+def _doubt_about(host: str) -> str:
+    """Return what is wrong with the master's name, as far as this host can tell."""
+    try:
+        socket.getaddrinfo(host, None)
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is no host name"
+        return f"{host!r} can't be resolved on this node: {reason} (--master-addr)"
+    return ""

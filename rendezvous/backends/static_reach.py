@@ -36,6 +36,9 @@ class OtherNode:
         clock: A monotonic clock.
     """
 
+    conflict = doubt = ""
+    """See ``MasterNode``: what is wrong is told when node rank 0 can't be reached."""
+
     def __init__(
         self,
         endpoint: Endpoint,

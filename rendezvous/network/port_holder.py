@@ -22,16 +22,27 @@ def holder_of(port: int) -> str:
     return _process_at(port) or _user_at(port) or "another program"
 
 
-def _process_at(port: int) -> str:
+def pid_of_holder(port: int) -> int:
+    """Return the process that listens on a port; 0: that can't be seen."""
     import psutil  # noqa: PLC0415  20 ms; only where a port is taken
 
-    with suppress(OSError, psutil.Error):  # it has ended meanwhile, or there is no /proc to read
+    with suppress(OSError, psutil.Error):  # there is no /proc to read
         for connection in psutil.net_connections("tcp"):
             is_it = connection.status == psutil.CONN_LISTEN and connection.laddr.port == port
             if is_it and connection.pid:
-                process = psutil.Process(connection.pid)
-                command = " ".join(process.cmdline()) or process.name()
-                return f"{_shortened(command)!r} (pid {process.pid})"
+                return int(connection.pid)
+    return 0
+
+
+def _process_at(port: int) -> str:
+    import psutil  # noqa: PLC0415  see above
+
+    pid = pid_of_holder(port)
+    with suppress(OSError, psutil.Error):  # it has ended meanwhile
+        if pid:
+            process = psutil.Process(pid)
+            command = " ".join(process.cmdline()) or process.name()
+            return f"{_shortened(command)!r} (pid {pid})"
     return ""
 
 

@@ -292,3 +292,18 @@ def test_a_node_that_publishes_no_address_is_not_taken(elrun, script, vacant_end
     said = " ".join(ends[0][2].split())
     assert f"a node is not taken, as its record is refused: {keys.node(seat)}: address is" in said
     assert "(host 'shifty')" in said
+
+
+def test_a_second_host_is_told_that_there_is_one(elrun, script, vacant_endpoint):
+    """On the same machine by its refusal, elsewhere by what the first one says while it waits."""
+    options = ["--rdzv-backend", "c10d", "--rdzv-endpoint", vacant_endpoint]
+    words = [*options, "--nnodes", 2, "--rdzv-conf", "is_host=true", script(HANG)]
+    first = elrun(*words)
+    until(lambda: can_connect(vacant_endpoint))
+
+    code, _, err = elrun(*words).finish()
+
+    assert (75, True) == (code, "only one node may have --rdzv-conf is_host=true" in err), err
+    assert "by --rdzv-conf is_host=true, which only one node may" in first.process.stderr.readline()
+    first.signal(signal.SIGTERM)
+    assert 143 == first.finish()[0]

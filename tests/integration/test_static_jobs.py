@@ -1,5 +1,6 @@
 """Jobs of several agents that were told their ranks and the master's address, as Kubeflow does."""
 
+import re
 import signal
 import socket
 
@@ -212,6 +213,40 @@ def test_nodes_that_were_told_other_numbers_are_refused_by_name(nodes, script):
     told = f"node rank 0 ({host}) was told --nnodes 2, and node rank 2 ({host}) --nnodes 3"
     assert (75, "", True) == (code, out, told in " ".join(err.split()))
     assert (143, True) == (first_code, told in " ".join(first_err.split()))
+
+
+def test_a_node_that_never_comes_is_named_by_those_that_hear_of_the_end(nodes, script):
+    """Node rank 0 gives up first, and closes the store that the others wait at."""
+    first = nodes.start(0, 3, script(HANG))
+    until(lambda: can_connect(nodes))
+    second = nodes.start(1, 3, script(HANG))
+    wait_for_word(second, "node rank 2 is missing")
+
+    first.signal(signal.SIGTERM)
+
+    assert 143 == first.finish()[0]
+    code, _, err = second.finish()
+    assert 75 == code
+    assert re.search(r"lost: .*; before, 2 of 3 nodes .* node rank 2 is missing$", err.strip()), err
+
+
+def test_a_master_address_that_can_not_be_resolved_is_told_on_node_rank_0(nodes, script):
+    """The other nodes say so themselves, but their logs may be elsewhere."""
+    nodes.host = "nosuch.invalid"
+    job = nodes.start(0, 2, "--rdzv-conf", "join_timeout=14", script(HANG))
+    sentence = "'nosuch.invalid' can't be resolved on this node: "
+
+    wait_for_word(job, sentence)
+
+    code, _, err = job.finish()
+    assert (75, True) == (code, sentence in err), err
+
+
+def wait_for_word(job, word):
+    for line in job.process.stderr:
+        if word in line:
+            return
+    raise AssertionError(job.finish())
 
 
 def test_two_nodes_of_one_rank_are_refused_by_name(nodes, script):

@@ -150,9 +150,10 @@ class StoreConnector:
         except OSError as error:
             if error.errno == errno.EADDRINUSE and self._is_host is None:
                 return None
+            hint = "; only one node may have --rdzv-conf is_host=true" if self._is_host else ""
             raise RendezvousConnectionError(
                 f"the rendezvous can't be hosted at {self._endpoint}: {self._hindrance(error)} "
-                "(--rdzv-endpoint)"
+                f"(--rdzv-endpoint){hint}"
             ) from error
 
     def _serve(self, listener: socket.socket) -> Connection:

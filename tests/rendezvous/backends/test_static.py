@@ -1,6 +1,7 @@
 """Nodes that were told their ranks, over real sockets at one port of this host."""
 
 import contextlib
+import os
 import socket
 import threading
 from concurrent.futures import Future
@@ -266,13 +267,13 @@ def test_a_node_that_does_not_fit_is_refused(nodes, options, match):
 
 
 def test_two_nodes_of_rank_0_on_one_host_are_told(nodes):
-    """The port says it: the first one's name and process are in the sentence."""
+    """The port says it: the first one's host and process are in the one sentence."""
     joining(nodes.node(0))
 
-    with pytest.raises(RendezvousConnectionError) as caught:
+    with pytest.raises(RendezvousStateError) as caught:
         nodes.node(0).next_rendezvous()
-    assert "held by" in str(caught.value)
-    assert "two nodes have --node-rank 0, both on" in str(caught.value)
+    assert str(caught.value).startswith("two nodes have --node-rank 0, both on ")
+    assert str(caught.value).endswith(f" (the other one is pid {os.getpid()})")
 
 
 def test_two_nodes_of_rank_0_on_two_hosts_are_told(nodes):
