@@ -4,13 +4,15 @@ The commands are sentences. NODES is one name or several: ``a``, ``a and b``, ``
 
     the run needs 2 to 3 nodes
     the store has 2 endpoints
+    the store sees connections end
     NODES join[s]           [with 8 workers] [with --nnodes 1:2] [with --max-restarts 3]
                             [with --node-rank 1] [with secret s]
     a worker of a fails
     the workers of NODES succeed
     a aborts the run
     NODES leave[s]
-    NODES is|are lost
+    NODES is|are lost                 silent from then on
+    NODES is|are killed               the store sees it, if it sees connections end
     NODES pause[s], NODES go[es] on
     a pauses|is lost before|after it closes the round | writes the roster | writes the places
                                      | writes the verdict
@@ -97,6 +99,19 @@ class WatchedConnection(Connection):
         return 0.0
 
 
+class WillingConnection(WatchedConnection):
+    """A connection to a store that carries out a node's will when its connection ends."""
+
+    will = None
+
+    def leave_will(self, will):
+        self.will = will
+
+    def carry_out_will(self):
+        if self.will is not None:
+            self.server.carry_out(self.machine, self.will)
+
+
 class Moves:
     """The other endpoints of a scenario, as one node sees them."""
 
@@ -108,7 +123,7 @@ class Moves:
     def survey(self):
         for number, server in enumerate(self._scenario.servers):
             if server is not None and number != self.at:
-                yield number, WatchedConnection(server, self._node, QUIET)
+                yield number, self._scenario.connection(server, self._node, QUIET)
 
     def choose(self, place):
         self.at = place
@@ -190,7 +205,7 @@ class Node(Machine):
         number = self.scenario.first_store()
         if number is None:
             raise RendezvousConnectionError("no endpoint has a store")
-        connection = WatchedConnection(self.scenario.servers[number], self, QUIET)
+        connection = self.scenario.connection(self.scenario.servers[number], self, QUIET)
         self.connections.append(connection)
         moves = Moves(self.scenario, self) if len(self.scenario.servers) > 1 else None
         return StoreInReach(connection, self.name, moves=moves)
@@ -241,6 +256,7 @@ class Scenario:
     def __init__(self):
         self.world = World(1)
         self.servers = [Server(QUIET)]
+        self.connection = WatchedConnection
         self.limits = (1, 1)
         self.nodes = {}
         self.workers = {}
@@ -290,6 +306,9 @@ class Scenario:
     def _set_endpoints(self, count):
         self.servers = [Server(QUIET) for _ in range(int(count))]
 
+    def _see_ends(self):
+        self.connection = WillingConnection
+
     def _join(self, names, options):
         found = {name or "workers": value or workers for workers, name, value in
                  OPTION.findall(options)}  # fmt: skip
@@ -331,6 +350,13 @@ class Scenario:
         for node in self._named(names):
             node.crash()
 
+    def _kill(self, names):
+        for node in self._named(names):
+            node.crash()
+            for connection in node.connections:
+                if isinstance(connection, WillingConnection):
+                    connection.carry_out_will()
+
     def _pause(self, names):
         for node in self._named(names):
             node.pause()
@@ -366,6 +392,8 @@ COMMANDS = (
     (r"(\w+) aborts the run", Scenario._abort),
     (rf"{NAMES} leaves?", Scenario._leave),
     (rf"{NAMES} (?:is|are) lost", Scenario._lose),
+    (rf"{NAMES} (?:is|are) killed", Scenario._kill),
+    (r"the store sees connections end", Scenario._see_ends),
     (rf"{NAMES} pauses?", Scenario._pause),
     (rf"{NAMES} go(?:es)? on", Scenario._go_on),
     (r"(\w+) (pauses|is lost) ((?:before|after) it .*)", Scenario._plan),
