@@ -147,8 +147,19 @@ def launch_agent(
         raise UsageError(str(error)) from fault_behind(error)
     # Signals that come again while the run is being left must not cut that short, nor may a
     # console that takes nothing hold it up.
-    with agent.signals, relayed_logs(), recorded_outcome(agent):
-        return _run(agent, handler, config, get_entrypoint_name(entrypoint, args))
+    name = get_entrypoint_name(entrypoint, args)
+    with agent.signals, relayed_logs(), recorded_outcome(agent), _reported(config, agent, name):
+        return _run(agent, handler, config, name)
+
+
+def _reported(
+    config: LaunchConfig, agent: LocalElasticAgent, name: str
+) -> contextlib.AbstractContextManager[None]:
+    if not config.report:
+        return contextlib.nullcontext()
+    from .reporting import reported  # noqa: PLC0415  few jobs
+
+    return reported(config.report, config, agent, name)
 
 
 def fault_behind(refusal: Exception) -> BaseException | None:

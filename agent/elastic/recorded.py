@@ -160,6 +160,12 @@ class RecordedAgent(ElasticAgent):
             self._metric_recorder = MetricRecorder()
         return self._metric_recorder
 
+    def observe(self, observer: Observer) -> None:
+        """Let an observer hear what this agent does, besides what records its events."""
+        from .observers import Observers  # noqa: PLC0415  few jobs have one
+
+        self._events = Observers(self._events, observer)
+
     def _make_event_observer(self) -> Observer:
         """Return what records events; a handler that is unknown is refused before the job starts.
 

@@ -242,6 +242,14 @@ OPTIONS: tuple[Option, ...] = (
         "Folder for the log files.  [default: a temporary one]",
     ),
     value(
+        "--report",
+        "FILE",
+        LOGS,
+        parsing.parse_path,
+        None,
+        "Keep a report of the job as JSON here; ${hostname} is filled in.",
+    ),
+    value(
         "-r --redirects",
         "STREAMS",
         LOGS,

@@ -48,7 +48,7 @@ _KINDS: tuple[tuple[Kind, tuple[str, ...], tuple[str, ...]], ...] = (
             *("role", "start_method", "signals_to_handle", "event_log_handler"),
             *("rdzv_backend", "rdzv_endpoint"),
         ),
-        ("local_addr", "log_line_prefix_template"),
+        ("local_addr", "log_line_prefix_template", "report"),
     ),
     (DICT, _SETTINGS, ()),
     (_LAYOUT, ("logs_specs",), ()),
@@ -99,6 +99,8 @@ class LaunchConfig(PlainValue):
             ``TORCH_ELASTIC_SHUTDOWN_TIMEOUT`` says, else 30.
         exit_barrier_timeout: Seconds that a node whose workers have succeeded waits for the
             others; by default what ``TORCH_ELASTIC_EXIT_BARRIER_TIMEOUT`` says, else 300.
+        report: File for a report of the job as JSON, rewritten at each change; ``${hostname}`` is
+            filled in.
         restart_rules: Which failures are followed by a restart, and how; by default all, as long
             as ``max_restarts`` lets.
         preload: Names of modules that one process imports before the workers are forked from it.
@@ -133,6 +135,7 @@ class LaunchConfig(PlainValue):
     exit_barrier_timeout: float
     preload: Sequence[str]
     restart_rules: RestartRules | None
+    report: str | None
 
     def __init__(
         self,
@@ -162,6 +165,7 @@ class LaunchConfig(PlainValue):
         exit_barrier_timeout: float | None = None,
         preload: Sequence[str] = (),
         restart_rules: RestartRules | None = None,
+        report: str | None = None,
     ) -> None:
         given = locals()
         vars(self).update((name, given[name]) for name in LaunchConfig.__annotations__)

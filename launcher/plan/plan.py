@@ -107,6 +107,7 @@ def compose(
             virtual_local_rank=given["virtual_local_rank"],
             preload=given["preload"],
             restart_rules=_restart_rules(given),
+            report=given["report"],
             exit_barrier_timeout=environment.exit_barrier_timeout_s
             if given["exit_barrier_timeout"] is None
             else given["exit_barrier_timeout"],

@@ -44,6 +44,7 @@ CONFIG = {
     "event_log_handler": TEXT,
     "numa_options": ("NumaOptions", (None,)),
     "restart_rules": ("RestartRules", (None,)),
+    "report": TEXT_OR_NONE,
     "signals_to_handle": TEXT,
     "duplicate_stdout_filters": WORDS,
     "duplicate_stderr_filters": WORDS,

@@ -16,7 +16,7 @@ TORCHRUN = """
 """
 OURS = """
     preload use-env exit-barrier-timeout restart-on no-restart-on restart-delay restart-window
-    restart-timeout fuse
+    restart-timeout fuse report
 """
 
 GOOD = {
@@ -44,6 +44,7 @@ GOOD = {
     "restart_window": "3600",
     "restart_timeout": "5",
     "fuse": "3",
+    "report": "r.json",
     "log_line_prefix_template": "${hostname}:${rank}: ",
     "log_dir": "logs",
     "redirects": "0:1,1:2",
@@ -80,6 +81,7 @@ BAD = {
     "restart_window": "0",
     "restart_timeout": "x",
     "fuse": "-1",
+    "report": " ",
     "log_line_prefix_template": "a\nb",
     "log_dir": " ",
     "redirects": "7",

@@ -1,0 +1,198 @@
+"""Keeps ``report.json``: what a job did on this node, attempt by attempt, as JSON.
+
+It is rewritten at each change and whole at every moment. ``docs/report.md`` describes it, and
+``docs/report.schema.json`` is its schema.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from typing import Any
+
+from ...rendezvous.api.handler import RendezvousInfo, Verdict
+from ..failures.failure import NOT_AVAILABLE
+from ..failures.report import JobReport, RootCause
+from ..output.whole_file import WholeFile
+from ..workers.worker import RunResult, WorkerGroup
+from .observer import Observer
+from .policy import DELAY, DOUBT, GIVE_UP, Step
+
+VERSION = 1
+MOST_ATTEMPTS = 200
+_STEPS = {
+    Step.RESTART: "restart",
+    Step.REJOIN: "rejoin",
+    Step.FINISH: "finish",
+    Step.FAIL: "fail",
+    Step.LEAVE: "leave",
+}
+
+
+class ReportFile(Observer):
+    """Writes down what an agent does.
+
+    Args:
+        file: Where.
+        about: What is known before: the elrun version, the job's name, its config.
+        group: The agent's workers.
+    """
+
+    def __init__(self, file: WholeFile, about: Mapping[str, Any], group: WorkerGroup) -> None:
+        self._file = file
+        self._group = group
+        self._began_s = time.monotonic()
+        self._attempt_began_s = self._began_s
+        self._attempts: list[dict[str, Any]] = []
+        self._report: dict[str, Any] = {
+            "version": VERSION,
+            **about,
+            "node": os.uname().nodename,
+            "agent_pid": os.getpid(),
+            "state": "running",
+            "exit_code": None,
+            "reason": "",
+            "began_at": _now(),
+            "ended_at": None,
+            "duration_s": None,
+            "attempts_left_out": 0,
+            "attempts": self._attempts,
+            "root": None,
+            "ranks": [],
+            "missing_nodes": [],
+        }
+
+    def begin(self) -> None:
+        """Write the first version.
+
+        Raises:
+            OSError: It can't be written.
+        """
+        self._file.write_first(self._text())
+
+    def joined(self, info: RendezvousInfo) -> None:
+        """Begin an attempt: this node has a place in a round."""
+        place = info.placement
+        self._attempt_began_s = time.monotonic()
+        self._attempts.append(
+            {
+                "round": None if place is None else place.round,
+                "group_rank": info.rank,
+                "group_world_size": info.world_size,
+                "world_size": None if place is None else place.world_size,
+                "restarts_before": None if place is None else place.restart_count,
+                "began_at": _now(),
+                "ended_at": None,
+                "duration_s": None,
+                "workers": [],
+                "end": None,
+                "failures": [],
+            }
+        )
+        if len(self._attempts) > MOST_ATTEMPTS:
+            del self._attempts[1]  # the first one, and the latest
+            self._report["attempts_left_out"] += 1
+        self._save()
+
+    def workers_started(self) -> None:
+        """Add the workers to the attempt."""
+        self._attempt["workers"] = [
+            {
+                "rank": worker.global_rank,
+                "local_rank": worker.local_rank,
+                "pid": worker.id if isinstance(worker.id, int) else None,
+            }
+            for worker in self._group.workers
+        ]
+        self._save()
+
+    def round_ended(self, verdict: Verdict | None, step: Step) -> None:
+        """Add how the round ended, and what this node does then."""
+        if step not in _STEPS or self._attempt["end"] is not None:
+            return
+        details: Mapping[str, Any] = {} if verdict is None else verdict.details
+        self._attempt["end"] = {
+            "verdict": None if verdict is None else verdict.kind.value,
+            "by_group_rank": None if verdict is None else verdict.by,
+            "reason": "" if verdict is None else verdict.reason,
+            "then": _STEPS[step],
+            "restart_delay_s": details.get(DELAY, 0.0) if step is Step.RESTART else None,
+            "doubt": str(details.get(DOUBT, "")),
+            "no_restart": str(details.get(GIVE_UP, "")),
+            "root": _root_in(details),
+        }
+        self._end_attempt()
+        self._save()
+
+    def workers_ended(self, result: RunResult) -> None:
+        """Add this node's failures to the attempt."""
+        self._attempt["failures"] = [
+            {
+                "rank": rank,
+                "local_rank": failure.local_rank,
+                "pid": failure.pid,
+                "exitcode": failure.exitcode,
+                "message": failure.summary,
+                "exception": failure.exception,
+                "error_file": "" if failure.error_file == NOT_AVAILABLE else failure.error_file,
+            }
+            for rank, failure in result.failures.items()
+        ]
+        self._save()
+
+    def finish(
+        self, state: str, exit_code: int, reason: str, report: JobReport | None = None
+    ) -> None:
+        """Write the last version, and wait for it a little.
+
+        Args:
+            state: How the job ended on this node: one of the schema's words.
+            exit_code: elrun's.
+            reason: Why, as a sentence; empty after a success.
+            report: How each rank of the job ended, if workers failed.
+        """
+        if self._attempts and self._attempt["ended_at"] is None:
+            self._end_attempt()
+        self._report |= {
+            "state": state,
+            "exit_code": exit_code,
+            "reason": reason,
+            "ended_at": _now(),
+            "duration_s": round(time.monotonic() - self._began_s, 3),
+        }
+        if report is not None:
+            self._report |= {
+                "root": report.root.to_json(),
+                "ranks": [rank.to_json() for rank in report.ranks],
+                "missing_nodes": list(report.missing_nodes),
+            }
+        self._save()
+        self._file.settle()
+
+    @property
+    def _attempt(self) -> dict[str, Any]:
+        return self._attempts[-1]
+
+    def _end_attempt(self) -> None:
+        self._attempt["ended_at"] = _now()
+        self._attempt["duration_s"] = round(time.monotonic() - self._attempt_began_s, 3)
+
+    def _save(self) -> None:
+        self._file.write(self._text())
+
+    def _text(self) -> bytes:
+        return json.dumps(self._report, indent=1).encode() + b"\n"
+
+
+def _root_in(details: Mapping[str, Any]) -> dict[str, Any] | None:
+    try:
+        return RootCause.from_json(dict(details)).to_json()
+    except ValueError:  # the round did not end by a worker's failure
+        return None
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="milliseconds")

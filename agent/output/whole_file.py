@@ -1,0 +1,114 @@
+"""A file that is rewritten at each change, and whole at every moment: a reader never sees a half.
+
+A thread writes it, so that a file system that does not answer holds nobody up; if changes come
+faster than it writes, the newest one counts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import stat
+import threading
+
+from ...rendezvous.threads import NoThreadError, call_in_time, start_thread
+
+log = logging.getLogger(__name__)
+
+FIRST_WRITE_S = 10.0
+"""How long the file system may take for the first version, before anything starts."""
+
+SETTLE_S = 5.0
+"""How long it may take for the last one, at the end."""
+
+_THREAD = "elrun-report"
+
+
+class WholeFile:
+    """One file, which is replaced by each new version of it.
+
+    Args:
+        path: Its path; the folder is there. A link to a file stays, and the file is replaced.
+        what: What people call it, for a warning.
+    """
+
+    def __init__(self, path: str, what: str) -> None:
+        self._path = os.path.realpath(path)
+        self._what = what
+        self._changed = threading.Condition()
+        self._newest: bytes | None = None
+        self._is_writing = False
+        self._has_warned = False
+        self._thread: threading.Thread | None = None
+
+    def write_first(self, data: bytes) -> None:
+        """Write the first version, before anything starts.
+
+        Raises:
+            OSError: That is not possible: no such folder, no permission, no regular file, no
+                answer within ten seconds.
+        """
+        try:
+            call_in_time(lambda: self._replace(data), FIRST_WRITE_S, _THREAD)
+        except TimeoutError as error:
+            raise OSError(errno.ETIMEDOUT, "the file system does not answer") from error
+
+    def write(self, data: bytes) -> None:
+        """Have a new version written soon; a version that can't be written is named once."""
+        with self._changed:
+            self._newest = data
+            self._changed.notify_all()
+            if self._thread is None:
+                thread = threading.Thread(target=self._run, name=_THREAD, daemon=True)
+                with contextlib.suppress(NoThreadError):  # the last version is written at the end
+                    self._thread = start_thread(thread)
+
+    def settle(self, timeout_s: float = SETTLE_S) -> None:
+        """Wait until the newest version is written, for a bounded time."""
+        with self._changed:
+            if self._thread is not None:
+                self._changed.wait_for(self._is_settled, timeout_s)
+                return
+            data, self._newest = self._newest, None
+        if data is not None:
+            self._try_to_replace(data)
+
+    def _is_settled(self) -> bool:
+        return self._newest is None and not self._is_writing
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._is_writing = False
+                self._changed.notify_all()
+                self._changed.wait_for(lambda: self._newest is not None)
+                data, self._newest, self._is_writing = self._newest or b"", None, True
+            self._try_to_replace(data)
+
+    def _try_to_replace(self, data: bytes) -> None:
+        try:
+            self._replace(data)
+        except OSError as error:
+            if not self._has_warned:
+                self._has_warned = True
+                log.warning("%s can't be written to %s: %s", self._what, self._path, error.strerror)
+
+    def _replace(self, data: bytes) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            if not stat.S_ISREG(os.stat(self._path).st_mode):  # a device would become a file
+                raise OSError(errno.EINVAL, "this is no regular file")
+        scratch = f"{self._path}.{os.getpid()}.new"
+        fd = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+        try:
+            rest = memoryview(data)
+            while rest:
+                rest = rest[os.write(fd, rest) :]
+            os.rename(scratch, self._path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.unlink(scratch)
+            raise
+        finally:
+            os.close(fd)

@@ -1,0 +1,92 @@
+"""Has a job's report kept in a file (``--report``), with how the job ended on this node."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from ..agent.elastic.local import LocalElasticAgent
+from ..agent.elastic.report_file import ReportFile
+from ..agent.failures.failure import ChildFailedError
+from ..agent.output.whole_file import WholeFile
+from ..agent.system.signals import SignalException
+from ..rendezvous.errors import RendezvousError, UsageError
+from .commandline.version import __version__
+from .plan.config import LaunchConfig
+from .terminal.exit_codes import ExitCode, exit_code_of_signal, exit_code_of_worker
+
+_HOST = "${hostname}"
+# Not the backend's settings: they may hold passwords.
+_OF_CONFIG = (
+    "min_nodes",
+    "max_nodes",
+    "nproc_per_node",
+    "role",
+    "rdzv_backend",
+    "rdzv_endpoint",
+    "max_restarts",
+    "start_method",
+    "signals_to_handle",
+    "shutdown_timeout",
+    "exit_barrier_timeout",
+)
+
+
+@contextmanager
+def reported(
+    path: str, config: LaunchConfig, agent: LocalElasticAgent, name: str
+) -> Iterator[None]:
+    """Keep a report of what an agent does while the body runs it.
+
+    Args:
+        path: The file.
+        config: How the job was launched.
+        agent: The agent, which does not run yet.
+        name: What is run.
+
+    Raises:
+        UsageError: The file can't be written.
+    """
+    group = agent.get_worker_group()
+    about: dict[str, Any] = {
+        "elrun": __version__,
+        "run_id": group.spec.rdzv_handler.get_run_id(),
+        "name": name,
+        "config": {field: _jsonable(getattr(config, field)) for field in _OF_CONFIG},
+    }
+    path = path.replace(_HOST, os.uname().nodename)
+    report = ReportFile(WholeFile(path, "the report"), about, group)
+    try:
+        report.begin()
+    except OSError as error:
+        raise UsageError(f"no report can be kept in {path}: {error.strerror} (--report)") from error
+    agent.observe(report)
+    try:
+        yield
+    except BaseException as error:
+        _finish(report, error)
+        raise
+    report.finish("succeeded", ExitCode.SUCCESS, "")
+
+
+def _finish(report: ReportFile, error: BaseException) -> None:
+    match error:
+        case ChildFailedError():
+            _, first = error.get_first_failure()
+            reason = first.summary if error.report is None else error.report.root.reason
+            code = exit_code_of_worker(first.exitcode)
+            report.finish("failed", code, reason, error.report)
+        case SignalException():
+            report.finish("stopped", exit_code_of_signal(error.sigval), str(error))
+        case RendezvousError():
+            report.finish("rendezvous failed", ExitCode.RENDEZVOUS_FAILED, str(error))
+        case UsageError():
+            report.finish("refused", ExitCode.BAD_USAGE, str(error))
+        case _:
+            report.finish("fault", ExitCode.FAULT, f"{type(error).__name__}: {error}")
+
+
+def _jsonable(value: Any) -> Any:
+    return value if isinstance(value, (int, float)) else str(value)

@@ -1,0 +1,147 @@
+"""``--report FILE``: what a job did, as JSON that fits its schema."""
+
+import json
+import signal
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+pytestmark = pytest.mark.integration
+
+DOCS = Path(__file__).parents[2] / "docs"
+SCHEMA = json.loads((DOCS / "report.schema.json").read_text())
+
+FAILS_ONCE = """
+import os
+if os.environ["TORCHELASTIC_RESTART_COUNT"] == "0" and os.environ["RANK"] == "1":
+    raise ValueError("no luck")
+"""
+HANG = "import signal; print('ready', flush=True); signal.pause()"
+
+
+def read(path):
+    """Return a report that fits the schema."""
+    report = json.loads(path.read_text())
+    jsonschema.validate(report, SCHEMA)
+    return report
+
+
+def test_a_success_after_a_restart_is_reported(elrun, script, tmp_path):
+    """Both attempts, and why the first one ended."""
+    options = ("--standalone", "--nproc-per-node", 2, "--max-restarts", 1)
+    job = elrun(*options, "--report", "${hostname}.json", script(FAILS_ONCE))
+
+    code, _, err = job.finish()
+
+    (path,) = tmp_path.glob("*.json")
+    report = read(path)
+    first, second = report["attempts"]
+    assert (0, "succeeded", 0, "") == (
+        code,
+        report["state"],
+        report["exit_code"],
+        report["reason"],
+    ), err
+    assert ("restart", "builtins.ValueError", [1]) == (
+        first["end"]["then"],
+        first["end"]["root"]["exception"],
+        [each["rank"] for each in first["failures"]],
+    )
+    assert ("finish", 1, 2) == (
+        second["end"]["then"],
+        second["restarts_before"],
+        len(second["workers"]),
+    )
+
+
+def test_a_failure_is_reported_with_each_rank(elrun, script, tmp_path):
+    """As the summary has it."""
+    text = "import os, signal\nif os.environ['RANK'] == '0': signal.pause()\n1 / 0"
+    job = elrun("--standalone", "--nproc-per-node", 2, "--report", "r.json", script(text))
+
+    code, _, err = job.finish()
+
+    report = read(tmp_path / "r.json")
+    assert (1, "failed", 1) == (code, report["state"], report["exit_code"]), err
+    assert "ZeroDivisionError: division by zero" in report["reason"]
+    assert [(0, "stopped by elrun"), (1, "failed")] == [
+        (rank["global_rank"], rank["state"]) for rank in report["ranks"]
+    ]
+    assert "1 / 0" in report["root"]["traceback"]
+
+
+def test_a_report_can_be_read_while_the_job_runs(elrun, script, tmp_path):
+    """A stop is reported, too."""
+    job = elrun("--standalone", "--report", "r.json", script(HANG))
+    job.wait_for_line("ready")
+    while not (running := read(tmp_path / "r.json"))["attempts"][-1:]:
+        pass
+
+    job.signal(signal.SIGTERM)
+
+    code, _, err = job.finish()
+    report = read(tmp_path / "r.json")
+    assert ("running", None) == (running["state"], running["exit_code"])
+    assert (143, "stopped", 143) == (code, report["state"], report["exit_code"]), err
+
+
+def test_nodes_that_do_not_meet_are_reported(elrun, script, tmp_path, vacant_endpoint):
+    """There is no attempt then."""
+    meeting = ("--nnodes", 2, "--rdzv-backend", "c10d", "--rdzv-endpoint", vacant_endpoint)
+    conf = ("--rdzv-id", "job", "--rdzv-conf", "join_timeout=1")
+    job = elrun(*meeting, *conf, "--report", "r.json", script(""))
+
+    code, _, err = job.finish()
+
+    report = read(tmp_path / "r.json")
+    assert (75, "rendezvous failed", []) == (code, report["state"], report["attempts"]), err
+    assert "1 of 2 nodes" in report["reason"]
+
+
+def test_each_node_reports_the_whole_job_s_cause(elrun, script, tmp_path, vacant_endpoint):
+    """A node whose own workers were stopped knows which other one failed."""
+    meeting = ("--nnodes", 2, "--rdzv-backend", "c10d", "--rdzv-endpoint", vacant_endpoint)
+    text = "import os, signal\nif os.environ['RANK'] == '0': signal.pause()\nraise SystemExit(9)"
+    path = script(text)
+    jobs = [
+        elrun(*meeting, "--rdzv-id", "job", "--node-rank", rank, "--report", f"{rank}.json", path)
+        for rank in range(2)
+    ]
+
+    codes = [job.finish()[0] for job in jobs]
+
+    reports = [read(tmp_path / f"{rank}.json") for rank in range(2)]
+    assert ([9, 9], ["failed"] * 2, [1, 1]) == (
+        codes,
+        [report["state"] for report in reports],
+        [report["root"]["global_rank"] for report in reports],
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("/dev/null", "no report can be kept in /dev/null: this is no regular file (--report)"),
+        ("none/r.json", "no report can be kept in none/r.json: No such file or directory"),
+        (".", "no report can be kept in .: this is no regular file (--report)"),
+    ],
+)
+def test_a_report_that_can_not_be_kept_is_refused(elrun, script, path, words):
+    """Before any worker is started."""
+    job = elrun("--standalone", "--report", path, script("print('started')"))
+
+    code, out, err = job.finish()
+
+    assert (2, "", True) == (code, out, words in err), err
+
+
+def test_a_report_that_can_be_kept_no_more_costs_the_job_nothing(elrun, script, tmp_path):
+    """A line says so."""
+    (tmp_path / "reports").mkdir()
+    text = "import shutil; shutil.rmtree('reports'); print('done')"
+    job = elrun("--standalone", "--report", "reports/r.json", script(text))
+
+    code, out, err = job.finish()
+
+    assert (0, "done\n", 1) == (code, out, err.count("the report can't be written to ")), err
