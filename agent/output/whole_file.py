@@ -39,7 +39,7 @@ class WholeFile:
         self._what = what
         self._changed = threading.Condition()
         self._newest: bytes | None = None
-        self._is_writing = False
+        self._is_closing = False
         self._has_warned = False
         self._thread: threading.Thread | None = None
 
@@ -58,7 +58,7 @@ class WholeFile:
     def write(self, data: bytes) -> None:
         """Have a new version written soon; a version that can't be written is named once."""
         with self._changed:
-            self._newest = data
+            self._newest, self._is_closing = data, False
             self._changed.notify_all()
             if self._thread is None:
                 thread = threading.Thread(target=self._run, name=_THREAD, daemon=True)
@@ -66,26 +66,29 @@ class WholeFile:
                     self._thread = start_thread(thread)
 
     def settle(self, timeout_s: float = SETTLE_S) -> None:
-        """Wait until the newest version is written, for a bounded time."""
+        """Wait until the newest version is written and the thread has ended, for a bounded time."""
         with self._changed:
             if self._thread is not None:
-                self._changed.wait_for(self._is_settled, timeout_s)
+                self._is_closing = True
+                self._changed.notify_all()
+                self._changed.wait_for(lambda: self._thread is None, timeout_s)
                 return
             data, self._newest = self._newest, None
         if data is not None:
             self._try_to_replace(data)
 
-    def _is_settled(self) -> bool:
-        return self._newest is None and not self._is_writing
-
     def _run(self) -> None:
-        while True:
-            with self._changed:
-                self._is_writing = False
-                self._changed.notify_all()
-                self._changed.wait_for(lambda: self._newest is not None)
-                data, self._newest, self._is_writing = self._newest or b"", None, True
+        while (data := self._next()) is not None:
             self._try_to_replace(data)
+
+    def _next(self) -> bytes | None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._newest is not None or self._is_closing)
+            data, self._newest = self._newest, None
+            if data is None:
+                self._thread = None
+                self._changed.notify_all()
+            return data
 
     def _try_to_replace(self, data: bytes) -> None:
         try:

@@ -236,7 +236,7 @@ def test_a_drain_that_can_not_start_closes_everything(tmp_path, console):
 @pytest.mark.parametrize("started", [0, 1])
 def test_a_start_without_the_last_threads_leaves_none_running(tmp_path, console, started):
     """Those that were started before are told to end."""
-    before = open_fds(), threading.active_count()
+    fds, threads = open_fds(), threading.enumerate()
     pump = pump_for(reify(tmp_path / "logs", 2, tee=Std.ALL), console.fds, nprocs=2)
     last = pump._consoles[started]
     start = last.start
@@ -246,7 +246,10 @@ def test_a_start_without_the_last_threads_leaves_none_running(tmp_path, console,
         with pytest.raises(NoThreadError):
             pump.start()
 
-    assert before == (open_fds(), threading.active_count())
+    told = [thread for thread in threading.enumerate() if thread not in threads]
+    for thread in told:
+        thread.join(10)
+    assert (fds, []) == (open_fds(), [thread for thread in told if thread.is_alive()])
 
 
 def test_one_stream_may_be_teed_and_the_other_inherited(tmp_path, console):

@@ -98,6 +98,24 @@ def test_what_is_no_regular_file_is_refused(path, kind):
     assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
 
 
+def test_no_thread_is_left_at_the_end(path):
+    """A program may launch many jobs."""
+    before = threading.enumerate()
+    file = WholeFile(str(path), "the report")
+    file.write(b"x")
+    file.settle()
+    threads = [each for each in threading.enumerate() if each not in before]
+    for thread in threads:
+        thread.join(10)
+    file.write(b"y")
+    file.settle()
+
+    assert (b"y", [False] * len(threads)) == (
+        path.read_bytes(),
+        [thread.is_alive() for thread in threads],
+    )
+
+
 def test_a_version_that_can_not_be_written_is_named_once(path, caplog):
     """The job goes on."""
     file = WholeFile(str(path), "the report")
