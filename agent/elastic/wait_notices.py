@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 
 from ...rendezvous.errors import RendezvousError
-from ...rendezvous.protocol.announcements import Announcement, is_worth_telling, next_look_s
+from ...rendezvous.protocol.announcements import Announcement, next_check_s, should_announce
 from ...rendezvous.threads import Call, NoThreadError
 
 log = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ class LongWait:
         self._clock = clock
         self._began_at = clock()
         self._due_s = first_s
-        self._told: Announcement | None = None
+        self._announced: Announcement | None = None
         self._question: Call[str] | None = None
 
     def turn(self) -> float | None:
@@ -56,7 +56,7 @@ class LongWait:
             self._tell(self._question, waited_s)
             self._question = None
         if self._question is None and waited_s >= self._due_s:
-            self._due_s = next_look_s(waited_s, first_s=self._first_s)
+            self._due_s = next_check_s(waited_s, first_s=self._first_s)
             with contextlib.suppress(NoThreadError):  # the next turn asks again
                 self._question = Call(self._describe, "elrun-rendezvous", self._wake, or_here=False)
         return None if self._question is not None else max(0.0, self._due_s - waited_s)
@@ -66,6 +66,6 @@ class LongWait:
             what = question.result()
         except RendezvousError:  # whoever waits for the round will tell
             return
-        if is_worth_telling(what, waited_s, self._told, first_s=self._first_s):
-            self._told = Announcement(what, waited_s)
+        if should_announce(what, waited_s, self._announced, first_s=self._first_s):
+            self._announced = Announcement(what, waited_s)
             log.warning("waiting in run %r: %s", self._run_id, what)

@@ -8,7 +8,7 @@ _REMINDERS_S = (30.0, 60.0, 120.0, 300.0)
 # The fewest seconds between two lines: several changes within them make one line.
 _APART_S = 5.0
 # A long wait is checked less often: a tenth of the time waited so far lies between two checks.
-_LOOKS_PER_WAIT = 10
+_CHECKS_PER_WAIT = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Announcement:
     after_s: float
 
 
-def is_worth_telling(
+def should_announce(
     what: str, waited_s: float, last: Announcement | None, *, first_s: float
 ) -> bool:
     """Return whether a line about a wait should be logged now.
@@ -47,14 +47,14 @@ def is_worth_telling(
     return any(last.after_s < reminder_s <= waited_s for reminder_s in _REMINDERS_S)
 
 
-def next_look_s(waited_s: float, *, first_s: float) -> float:
+def next_check_s(waited_s: float, *, first_s: float) -> float:
     """Return how long the wait will have lasted when it should be checked next.
 
     Args:
         waited_s: How long the wait has lasted.
-        first_s: See ``is_worth_telling``.
+        first_s: See ``should_announce``.
     """
     if waited_s < first_s:
         return first_s
-    due_s = waited_s + max(_APART_S, waited_s / _LOOKS_PER_WAIT)
+    due_s = waited_s + max(_APART_S, waited_s / _CHECKS_PER_WAIT)
     return min(due_s, *(each for each in (*_REMINDERS_S, due_s) if each > waited_s))

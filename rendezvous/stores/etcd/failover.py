@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
 from ...errors import RendezvousClosedError, RendezvousConnectionError
-from ...protocol.announcements import Announcement, is_worth_telling
+from ...protocol.announcements import Announcement, should_announce
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ class Failover(Generic[_C]):
         self._index = 0
         self._in_vain_since: float | None = None
         self._reasons: dict[int, str] = {}
-        self._told: Announcement | None = None
+        self._announced: Announcement | None = None
         self._end: str = ""
 
     @property
@@ -164,7 +164,7 @@ class Failover(Generic[_C]):
     def _note_success(self) -> None:
         with self._lock:
             self._in_vain_since = None
-            told, self._told = self._told, None
+            told, self._announced = self._announced, None
             self._reasons = {}
         if told is not None:
             log.warning("%s is reached again", self._name)
@@ -172,9 +172,9 @@ class Failover(Generic[_C]):
     def _tell(self, why: str, waited_s: float, how_long: str) -> None:
         """Tell people that no server serves, as often as they have to know."""
         with self._lock:
-            if not is_worth_telling(why, waited_s, self._told, first_s=self._tell_after_s):
+            if not should_announce(why, waited_s, self._announced, first_s=self._tell_after_s):
                 return
-            self._told = Announcement(why, waited_s)
+            self._announced = Announcement(why, waited_s)
         log.warning("%s is not reached: %s; it is tried for %s", self._name, why, how_long)
 
     def _move_on_from(self, index: int) -> None:

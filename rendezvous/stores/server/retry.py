@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 
 from ...errors import RendezvousClosedError
-from ...protocol.announcements import Announcement, is_worth_telling
+from ...protocol.announcements import Announcement, should_announce
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ class Retry:
         self._clock = clock
         self._began_at = clock()
         self._pause_s = _FIRST_PAUSE_S
-        self._told: Announcement | None = None
+        self._announced: Announcement | None = None
 
     @property
     def waited_s(self) -> float:
@@ -69,8 +69,8 @@ class Retry:
         waited_s = self.waited_s
         if waited_s >= self._timeout_s:
             return False
-        if is_worth_telling(reason, waited_s, self._told, first_s=notice_s):
-            self._told = Announcement(reason, waited_s)
+        if should_announce(reason, waited_s, self._announced, first_s=notice_s):
+            self._announced = Announcement(reason, waited_s)
             log.warning(
                 "%s yet: %s; it is tried for %g s (--rdzv-conf join_timeout=...)",
                 self._state,

@@ -1,7 +1,7 @@
 """When people are told of a wait: histories, written down as data."""
 
 import pytest
-from elrun.rendezvous.protocol.announcements import Announcement, is_worth_telling, next_look_s
+from elrun.rendezvous.protocol.announcements import Announcement, next_check_s, should_announce
 
 FIRST_S = 10
 
@@ -10,7 +10,7 @@ def told(history):
     """Return when people are told, if it is looked so often and that is found."""
     announcements, last = [], None
     for waited_s, what in history:
-        if is_worth_telling(what, waited_s, last, first_s=FIRST_S):
+        if should_announce(what, waited_s, last, first_s=FIRST_S):
             last = Announcement(what, waited_s)
             announcements.append(waited_s)
     return announcements
@@ -50,7 +50,7 @@ def test_a_wait_is_looked_at_when_people_may_have_to_be_told():
     """At first often, and then more and more seldom; but never later than a reminder is due."""
     looks = [0.0]
     while looks[-1] < 300:
-        looks.append(next_look_s(looks[-1], first_s=FIRST_S))
+        looks.append(next_check_s(looks[-1], first_s=FIRST_S))
 
     assert [10, 15, 20, 25, 30] == looks[1:6]
     assert {30, 60, 120, 300} <= set(looks)
