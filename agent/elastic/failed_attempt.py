@@ -16,7 +16,7 @@ from typing import NamedTuple
 from ...rendezvous.api.handler import RoundHandler, Verdict, VerdictKind
 from ...rendezvous.errors import RendezvousConnectionError
 from ..failures.cause import WAIT_FOR_CAUSE_S
-from ..failures.failure import ProcessFailure, type_before
+from ..failures.failure import EndAlone, ProcessFailure, type_before
 from ..failures.last_words import Speech
 from ..failures.memory_events import MemoryEvents
 from ..failures.report import JobReport, RankOutcome, RankState, RootCause
@@ -201,8 +201,9 @@ def _root_cause_in(
         traceback=_end_of(said.text),
         file=failure.error_file if finding.has_record else log_file,
         exception=_exception_of(finding),
+        says_why=bool(said.words) or failure.says_why,
     )
-    is_ended_by_elrun = not finding.has_record and not said.words and bool(root.words)
+    is_ended_by_elrun = not finding.has_record and not said.words and failure.says_why
     if failure.exitcode < 0 and is_ended_by_elrun:  # and elrun says why
         return root
     return root._replace(kernel_words=explain(gather(failure.exitcode, failure.pid, before)))
@@ -311,7 +312,7 @@ def _as_failure(root: RootCause) -> ProcessFailure:
             "extraInfo": {"py_callstack": root.traceback, "timestamp": str(root.timestamp)},
         }
     else:
-        failure.message = root.message
+        failure.message = root.message if root.says_why else EndAlone(root.message)
     return failure
 
 

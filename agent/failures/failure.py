@@ -59,6 +59,12 @@ def is_told_to_end(exitcode: int) -> bool:
     return shell_exit_code(exitcode) - 128 in _ENDING_SIGNALS
 
 
+class EndAlone(str):
+    """A sentence that says no more of a failure than how the process ended."""
+
+    __slots__ = ()
+
+
 class ProcessFailure(PlainValue):
     """A failed worker.
 
@@ -121,6 +127,11 @@ class ProcessFailure(PlainValue):
         return lines[0] if lines else self._message_from_exit_code()
 
     @property
+    def says_why(self) -> bool:
+        """Whether its message says more than how the process ended."""
+        return bool(self.message) and not isinstance(self.message, EndAlone)
+
+    @property
     def traceback(self) -> str | None:
         """The Python traceback, if the worker left one."""
         stack = self._extra_info().get("py_callstack")
@@ -152,11 +163,12 @@ class ProcessFailure(PlainValue):
         extra = message.get("extraInfo")
         return extra if isinstance(extra, dict) else {}
 
-    def _message_from_exit_code(self, problem: str = "") -> str:
+    def _message_from_exit_code(self, problem: str = "") -> EndAlone:
         if self.exitcode < 0:
-            return f"Signal {-self.exitcode} ({self.signal_name()}) received by PID {self.pid}"
-        said = f"; its error file {problem}" if problem else " and left no error file"
-        return f"exited with code {self.exitcode}{said}"
+            name = self.signal_name()
+            return EndAlone(f"Signal {-self.exitcode} ({name}) received by PID {self.pid}")
+        file = f"; its error file {problem}" if problem else " and left no error file"
+        return EndAlone(f"exited with code {self.exitcode}{file}")
 
 
 def type_before(line: str) -> str:

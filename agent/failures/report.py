@@ -96,6 +96,7 @@ class RootCause(NamedTuple):
         file: Its error file or log file, or empty.
         kernel_words: What the kernel tells of its end, in one line; may be empty.
         exception: Full name of the type of the exception that ended it; may be empty.
+        says_why: Whether the message says more than how the process ended.
     """
 
     global_rank: int
@@ -109,11 +110,12 @@ class RootCause(NamedTuple):
     file: str = ""
     kernel_words: str = ""
     exception: str = ""
+    says_why: bool = True
 
     @property
     def words(self) -> str:
         """What says more than the exit code: the message, else the last line of the stack."""
-        if not self.message.startswith(("exited with code", "Signal ")):
+        if self.says_why:
             return self.message
         return self.traceback.strip().rpartition("\n")[2] if STACK_TITLE in self.traceback else ""
 
@@ -150,6 +152,7 @@ class RootCause(NamedTuple):
                 str(data["file"]),
                 str(data.get("kernel_words", "")),
                 str(data.get("exception", "")),
+                bool(data.get("says_why", True)),
             )
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"not a root cause: {error!r}") from error

@@ -113,6 +113,7 @@ def report_of(error: ChildFailedError) -> JobReport:
         exitcode=first.exitcode,
         timestamp=first.timestamp,
         message=first.summary[:MAX_MESSAGE_CHARS],
+        says_why=first.says_why,
         traceback=(first.traceback or "")[-MAX_TRACEBACK_CHARS:],
         file=_file_of(first),
     )

@@ -32,7 +32,8 @@ STACK = "Traceback (most recent call last)\n  ...\nValueError: no such shard\n"
 )
 def test_the_reason_is_the_worker_s_own_word_or_its_end(exitcode, message, traceback, sentence):
     """What the worker said or wrote comes before its exit code."""
-    root = RootCause(3, 1, "gpu0", 5, exitcode, 1790000000, message, traceback)
+    says_why = message == "ValueError: x"
+    root = RootCause(3, 1, "gpu0", 5, exitcode, 1790000000, message, traceback, says_why=says_why)
 
     assert sentence == root.reason
 

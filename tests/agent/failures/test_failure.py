@@ -174,3 +174,15 @@ def test_foreign_outcomes_are_refused(data):
         RankOutcome.from_json(data)
     with pytest.raises(ValueError, match="not a root cause"):
         RootCause.from_json(data)
+
+
+@pytest.mark.parametrize(
+    ("message", "says_why"), [(None, False), ("", False), ("exited with code 3", True)]
+)
+def test_a_failure_knows_whether_it_says_more_than_its_end(message, says_why):
+    """Whatever the words are: a worker may use the same ones."""
+    failure = ProcessFailure(0, 1, 3, "")
+    if message is not None:
+        failure.message = message
+
+    assert says_why is failure.says_why

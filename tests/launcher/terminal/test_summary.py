@@ -80,8 +80,10 @@ def test_a_signal_is_called_by_its_name():
     assert "rank 1 was killed by SIGSEGV" in text.splitlines()[0]
 
 
-KILLED = {"exitcode": -9, "message": "Signal 9 (SIGKILL) received by PID 4001"}
-CRASHED = {"exitcode": -11, "message": "Signal 11 (SIGSEGV) received by PID 4001"}
+# What says no more than the exit code does.
+SILENT = {"message": "exited with code 1 and left no error file", "says_why": False}
+KILLED = {**SILENT, "exitcode": -9, "message": "Signal 9 (SIGKILL) received by PID 4001"}
+CRASHED = {**SILENT, "exitcode": -11, "message": "Signal 11 (SIGSEGV) received by PID 4001"}
 FAULT = "Fatal Python error: Segmentation fault\n\nCurrent thread 0x0 (most recent call first):\n"
 
 
@@ -92,8 +94,8 @@ FAULT = "Fatal Python error: Segmentation fault\n\nCurrent thread 0x0 (most rece
         (CRASHED, {}, "PYTHONFAULTHANDLER=1"),
         (CRASHED, {"PYTHONFAULTHANDLER": "1"}, None),
         ({**CRASHED, "traceback": FAULT}, {}, None),
-        ({**KILLED, "message": "was stuck in the timer scope 'step'"}, {}, None),
-        ({"message": "exited with code 1 and left no error file"}, {}, None),
+        ({**KILLED, "message": "was stuck in the timer scope 'step'", "says_why": True}, {}, None),
+        (SILENT, {}, None),
     ],
 )
 def test_a_silent_signal_gets_a_hint(monkeypatch, root, variables, hint):
@@ -126,14 +128,14 @@ def test_the_root_cause_s_words_follow():
 
 def test_what_only_repeats_the_exit_code_is_left_out():
     """One line says it already."""
-    text = summary(report(failed(1), root={"message": "exited with code 1 and left no error file"}))
+    text = summary(report(failed(1), root=SILENT))
 
     assert "left no error file" not in text
 
 
 def test_the_last_line_of_a_stack_is_a_message():
     """A worker without an error file still says on standard error what went wrong."""
-    root = {"message": "exited with code 1 and left no error file", "traceback": STACK}
+    root = {**SILENT, "traceback": STACK}
 
     assert "  ValueError: no such shard" == summary(report(failed(1), root=root)).splitlines()[2]
 
