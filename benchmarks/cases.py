@@ -109,6 +109,21 @@ CASES = (
     ),
     *map(_meeting, rounds.SIZES),
     Case(
+        (Row("P15", "two agents that meet over c10d, an empty script, s", "40 times faster", 2),),
+        nodes.start_two,
+        BOTH,
+    ),
+    Case(
+        (
+            Row("P5 nodes RSS", "one of two agents over c10d: memory, MB", "20 MB", 1),
+            Row("P5 nodes CPU", "the same: CPU, ms each second", "1.5 ms", 1),
+            Row("P5 nodes switches", "the same: context switches each second", "", 1),
+        ),
+        nodes.watch_two,
+        BOTH,
+        RARELY,
+    ),
+    Case(
         (
             Row("P7", "one node where two could be: until its worker runs, s", "5 s", 2),
             Row("P7 restart", "the same: its worker dies, until the next one runs, s", "at once"),

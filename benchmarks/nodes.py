@@ -6,6 +6,7 @@ import socket
 import time
 from contextlib import suppress
 
+import proc
 from alone import LIMIT_S
 from jobs import Job, Workplace, ended_in, workplace
 from notes import Note
@@ -24,6 +25,34 @@ def wait_for_nobody(launcher: Launcher, plan: Plan) -> Figures:
         os.kill(first.pid, signal.SIGKILL)
         (again,) = place.notes.wait(1, lambda note: note.attempt == 1, LIMIT_S)
         return {**figures, "P7 restart": again.at_s - died_s}
+
+
+def start_two(launcher: Launcher, _plan: Plan) -> Figures:
+    """Time two agents of an empty script, from the first one's start to the second one's end."""
+    with workplace() as place:
+        jobs = _start(place, launcher, 2, "--nnodes", "2", script="empty.py")
+        for job in jobs:
+            job.finish(LIMIT_S)
+        return {"P15": time.monotonic() - jobs[0].started_s}
+
+
+def watch_two(launcher: Launcher, plan: Plan) -> Figures:
+    """Watch two agents of one idle worker each; the figures are those of the dearer one."""
+    with workplace() as place:
+        jobs = _start(place, launcher, 2, "--nnodes", "2", script="idle.py", quiet=False)
+        agents = [job.process.pid for job in jobs]
+        for job in jobs:
+            job.read_pids(1)
+        time.sleep(1)  # the start's own work is done by then
+        before = [(proc.switches(agent), proc.scheduled_s(agent)) for agent in agents]
+        time.sleep(plan.watch_s)
+        after = [(proc.switches(agent), proc.scheduled_s(agent)) for agent in agents]
+        spent = [(b[0] - a[0], b[1] - a[1]) for a, b in zip(before, after, strict=True)]
+        return {
+            "P5 nodes RSS": max(map(proc.resident_mb, agents)),
+            "P5 nodes CPU": max(seconds for _, seconds in spent) * 1e3 / plan.watch_s,
+            "P5 nodes switches": max(switches for switches, _ in spent) / plan.watch_s,
+        }
 
 
 def lose_a_node(launcher: Launcher, plan: Plan) -> Figures:
@@ -51,7 +80,14 @@ def tell_the_others(launcher: Launcher, plan: Plan) -> Figures:
         return {"P11": time.monotonic() - died_s}
 
 
-def _start(place: Workplace, launcher: Launcher, count: int, *options: str) -> list[Job]:
+def _start(
+    place: Workplace,
+    launcher: Launcher,
+    count: int,
+    *options: str,
+    script: str = "member.py",
+    quiet: bool = True,
+) -> list[Job]:
     """Start agents; the first one hosts the store, and is not the one that is lost."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         endpoint = free.getsockname()
@@ -60,9 +96,9 @@ def _start(place: Workplace, launcher: Launcher, count: int, *options: str) -> l
     return [
         place.start(
             launcher,
-            "member.py",
+            script,
             *(*meeting, *job_id, "--rdzv-conf", f"is_host={int(node == 0)}", *options),
-            quiet=True,
+            quiet=quiet,
         )
         for node in range(count)
     ]
