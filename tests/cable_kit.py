@@ -12,7 +12,7 @@ HERE = "127.0.0.1"
 class Cable:
     """A port that leads to another one; what goes through it can be broken off.
 
-    ``made`` is released with each connection that leads through.
+    ``made`` is released with each connection, once the far side has answered over it.
     """
 
     def __init__(self, port):
@@ -47,15 +47,19 @@ class Cable:
 
     def join(self, end, other):
         self.ends += [end, other]
-        for here, there in ((end, other), (other, end)):
-            threading.Thread(target=self.copy, args=(here, there), daemon=True).start()
-        self.made.release()
+        for here, there, on_first in (
+            (end, other, lambda: None),
+            (other, end, self.made.release),
+        ):
+            threading.Thread(target=self.copy, args=(here, there, on_first), daemon=True).start()
 
     @staticmethod
-    def copy(here, there):
+    def copy(here, there, on_first):
         with contextlib.suppress(OSError):
             while data := here.recv(1 << 16):
                 there.sendall(data)
+                on_first()
+                on_first = lambda: None  # noqa: E731  once
         shut(here, there)
 
     def break_off(self):

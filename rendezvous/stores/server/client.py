@@ -87,6 +87,7 @@ class StoreClient:
     ) -> None:
         self._endpoint = endpoint
         self._patience_s = patience_s
+        self._notice_s = min(_LONGEST_SLICE_S, patience_s / 2)
         self._redial = redial
         self._on_close = on_close
         self._numbers = itertools.count(1)
@@ -168,7 +169,7 @@ class StoreClient:
         _, call = self._begin(request)
         slice_s = min(_LONGEST_SLICE_S, self._patience_s / _LEAST_SLICES)
         for elapsed in range(math.ceil(self._patience_s / slice_s) if slice_s else 0):
-            if elapsed * slice_s >= min(_LONGEST_SLICE_S, self._patience_s / 2):
+            if elapsed * slice_s >= self._notice_s:
                 self._report_silence()
             if call.await_end(slice_s):
                 break
@@ -274,7 +275,7 @@ class StoreClient:
         with self._sending:
             self._connection = None
             broken.close()
-        deadline = time.monotonic() + self._patience_s
+        began_at = time.monotonic()
         pause_s = 0.0
         while self._redial is not None and not self._is_over.wait(pause_s):
             found = self._redial()
@@ -283,8 +284,10 @@ class StoreClient:
                 return found, reason
             if isinstance(found, Refusal) or (isinstance(found, Unreached) and found.is_vacant):
                 return None, reason
-            self._report_silence()
-            if time.monotonic() >= deadline:
+            lasts_s = time.monotonic() - began_at
+            if lasts_s >= self._notice_s:
+                self._report_silence()
+            if lasts_s >= self._patience_s:
                 return None, f"its connection broke and was not made anew in {self._patience_s:g} s"
             pause_s = min(max(_FIRST_PAUSE_S, 2 * pause_s), _LONGEST_PAUSE_S)
         return None, reason

@@ -66,7 +66,7 @@ class StoreConnector:
         self._patience_s = patience_s
         self._me = Hello(name_of_run(run_id), socket.gethostname())
         self._is_alone = is_alone
-        self._is_doubtful = False
+        self._foreign_since: float | None = None
 
     def __call__(self, stop: threading.Event) -> Connection:
         """Return the connection, as soon as there is something to connect to.
@@ -123,17 +123,20 @@ class StoreConnector:
         listener = self._listen() if self._may_host() else None
         if listener is not None:
             return self._serve(listener)
-        left_s = deadline - time.monotonic()
-        patience_s = self._patience_s if self._is_doubtful else _FIRST_S
+        began_at = time.monotonic()
+        left_s = deadline - began_at
+        patience_s = _FIRST_S if self._foreign_since is None else self._patience_s
         found = self._dial(
             max(0.1, min(_CONNECT_S, left_s)),
             max(_SHORTEST_HANDSHAKE_S, min(patience_s, left_s)),
         )
-        is_foreign = isinstance(found, Unreached) and found.is_foreign
-        if is_foreign and (self._is_doubtful or time.monotonic() >= deadline):
+        if not isinstance(found, Unreached) or not found.is_foreign:
+            self._foreign_since = None
+        elif self._foreign_since is None and time.monotonic() < deadline:
+            # It may be a host that is about to go, or a proxy before one that is about to come.
+            self._foreign_since = began_at
+        elif time.monotonic() >= min(deadline, (self._foreign_since or began_at) + _FIRST_S):
             raise RendezvousConnectionError(self._foreign())
-        # It may be a host that was about to go: the next one, if there is one, answers.
-        self._is_doubtful = is_foreign
         if isinstance(found, Refusal) and self._is_alone and self._may_host():
             return self._serve(listen_at(self._endpoint._replace(port=0)))
         return found
