@@ -6,7 +6,6 @@ import contextlib
 import logging
 import signal
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ...rendezvous.api.handler import RendezvousInfo, Verdict, VerdictKind
@@ -187,16 +186,8 @@ class LocalElasticAgent(SimpleElasticAgent):
 
     def _shutdown(self, death_sig: signal.Signals = signal.SIGTERM, timeout: float = 30) -> None:
         if self._pcontext is not None:
-            with self._stop_notice(self._pcontext, timeout):
+            with self._loop.stop_notice(timeout if self._pcontext.running_pids() else 0.0):
                 self._pcontext.close(death_sig, timeout, urgent_fd=self.signals.urgent_fd)
-
-    def _stop_notice(self, workers: PContext, grace_s: float) -> AbstractContextManager[None]:
-        number = self.signals.stopped_by
-        if number is None or not grace_s or not workers.running_pids():
-            return contextlib.nullcontext()
-        from ..processes.stop_notice import stop_notice  # noqa: PLC0415  few jobs are stopped
-
-        return stop_notice(number, grace_s, heeds_ctrl_c=self.signals.heeds(signal.SIGINT))
 
     @measured
     def _monitor_workers(self, worker_group: WorkerGroup) -> RunResult:

@@ -6,9 +6,13 @@ that a signal can end each wait at once.
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import math
+import signal
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, TypeVar
 
 from ...rendezvous.api.handler import RendezvousInfo, RoundHandler
@@ -22,6 +26,8 @@ from .companions import Companions
 
 if TYPE_CHECKING:
     from ..system.signals import Handler
+
+log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
 
@@ -114,6 +120,22 @@ class LoopWait:
         deadline = time.monotonic() + timeout_s
         while (left_s := deadline - time.monotonic()) > 0 and self._rounds.verdict() is None:
             self.wait((), left_s)
+
+    def stop_notice(self, grace_s: float) -> AbstractContextManager[None]:
+        """Return a context for the stop of the workers: people hear of it if a signal began it.
+
+        Args:
+            grace_s: How long the workers have; 0: they need no time.
+        """
+        number = self.inbox.stopped_by
+        if number is None or not grace_s:
+            return contextlib.nullcontext()
+        try:
+            from ..processes.stop_notice import stop_notice  # noqa: PLC0415  few jobs are stopped
+        except OSError as error:  # there is no descriptor to read the module with
+            log.info("nothing is said of the stop: %s", error.strerror)
+            return contextlib.nullcontext()
+        return stop_notice(number, grace_s, heeds_ctrl_c=self.inbox.heeds(signal.SIGINT))
 
     def _wait_and_tick(self, fds: Sequence[int], timeout_s: float | None) -> None:
         due = self.companions.wakes()

@@ -171,7 +171,7 @@ def test_repeated_signals_while_nodes_meet_change_nothing(elrun, script, vacant_
     """There is nothing to save, and one word about it."""
     options = ("--nnodes", 2, "--rdzv-backend", "c10d", "--rdzv-endpoint", vacant_endpoint)
     job = elrun(*options, "--rdzv-id", "job", script(SAVES), 1, env={"LOGLEVEL": "INFO"})
-    pause(1)
+    until(lambda: can_connect(vacant_endpoint))
 
     job.signal(TERM)
     job.signal(TERM)
