@@ -91,3 +91,15 @@ def test_a_node_that_lost_its_peer_is_not_the_cause(elrun, script, vacant_endpoi
     assert [("rank 1", True)] * 2 == [
         (each[:6], "ValueError: no such shard" in each) for each in summaries
     ]
+
+
+def test_a_node_whose_workers_run_on_names_the_failure_of_another(elrun, script, vacant_endpoint):
+    """None of its own has failed; it ends with the same sentence and exit code."""
+    source = script("import os, time\nif os.environ['RANK'] == '1': raise ValueError('x')\n"
+                    "time.sleep(600)")  # fmt: skip
+    options = ["--nnodes", 2, "--rdzv-backend", "c10d", "--rdzv-endpoint", vacant_endpoint]
+    jobs = [elrun(*options, "--rdzv-id", "job", source) for _ in range(2)]
+
+    ends = [job.finish() for job in jobs]
+
+    assert [(1, True)] * 2 == [(code, "ValueError: x" in err) for code, _, err in ends]
