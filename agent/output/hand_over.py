@@ -30,24 +30,40 @@ def hand_on(pipe: int, path: str) -> bool:
         pipe: The reading end; stays its owner's.
         path: The file that takes what comes; "" for none.
     """
-    os.set_blocking(pipe, True)
     for file in filter(None, (path, os.devnull)):
-        for command in _COMMANDS:
-            with contextlib.suppress(OSError):  # no such program, or the file can't be opened
-                reap_later({os.pidfd_open(_start(command, pipe, file))})
-                return True
+        with contextlib.suppress(OSError):  # it can't be opened
+            target = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+            try:
+                if hand_on_to(pipe, target):
+                    return True
+            finally:
+                os.close(target)
     return False
 
 
-def _start(command: list[str], pipe: int, path: str) -> int:
-    append = os.O_WRONLY | os.O_APPEND
+def hand_on_to(pipe: int, target: int) -> bool:
+    """Let another process empty a pipe into an open file; return whether one does.
+
+    Args:
+        pipe: The reading end; stays its owner's.
+        target: What takes what comes; stays its owner's.
+    """
+    os.set_blocking(pipe, True)
+    for command in _COMMANDS:
+        with contextlib.suppress(OSError):  # no such program
+            reap_later({os.pidfd_open(_start(command, pipe, target))})
+            return True
+    return False
+
+
+def _start(command: list[str], pipe: int, target: int) -> int:
     return os.posix_spawnp(
         command[0],
         command,
         {},
         file_actions=[
             (os.POSIX_SPAWN_DUP2, pipe, 0),
-            (os.POSIX_SPAWN_OPEN, 1, path, append, 0),
+            (os.POSIX_SPAWN_DUP2, target, 1),
             (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
         ],
         setsid=True,

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...rendezvous.api.parameters import DICT, Kind, require, require_texts
 from ..failures.failure import is_told_to_end
-from ..output.specs import LogsSpecs, is_any_carried
+from ..output.specs import LogsSpecs, is_any_carried, is_end_kept
 from ..system.environ import inherited_environment
 from ..system.pidfd import wait_any
 from ..system.process_tree import MARK_VARIABLE, marked
@@ -32,11 +32,10 @@ from .results import RunProcsResult, StartFailed, WorkerExit
 from .stop import KILL_WAIT_S, Stop, reap_adopted
 
 if TYPE_CHECKING:
-    from ..output.pump import OutputPump
+    from ..output.outlets import Outlets
+    from ..system.left_files import LeftFile
 
 log = logging.getLogger(__name__)
-
-_DRAIN_S = 10.0
 
 _LAYOUT = Kind(("reify",), "a LogsSpecs")
 
@@ -96,7 +95,7 @@ class PContext(WorkerFiles, ABC):
         self._cpus = cpus or {}
         self._given_guardian = guardian
         self._guardian: Guardian | None = None
-        self._pump: OutputPump | None = None
+        self._outlets: Outlets | None = None
         self._processes: dict[int, WorkerProcess] = {}
         self._reserve: Reserve | None = None
         self._stop: Stop | None = None
@@ -131,15 +130,15 @@ class PContext(WorkerFiles, ABC):
         try:
             self._reserve = Reserve()
             self._prepare()
-            self._pump = self._open_pump()
+            self._outlets = self._open_outlets()
             inherited = marked(inherited_environment(), self._guardian.mark)
             for local_rank in range(self.nprocs):
                 if start_wait.is_unwanted():
                     break
                 self._start_worker(local_rank, inherited, self._guardian)
             self._drop(self._finish_start(start_wait), self._guardian)
-            if self._pump is not None:
-                self._pump.start()
+            if self._outlets is not None:
+                self._outlets.start()
         except BaseException:
             self.close(signal.SIGKILL, KILL_WAIT_S)
             raise
@@ -300,10 +299,10 @@ class PContext(WorkerFiles, ABC):
 
     def _finish(self, *, hands_on: bool = False) -> None:
         self._let_go()
-        if self._pump is not None:
-            self._pump.drain(_DRAIN_S, hands_on=hands_on)
-            self.is_written_to = hands_on
-        self._has_shown_all_output = not self._pump or self._pump.has_shown_all
+        if self._outlets is not None:
+            self._outlets.drain(hands_on=hands_on)
+            self.is_written_to = hands_on and self._outlets.has_files
+        self._has_shown_all_output = self._outlets is None or self._outlets.has_shown_all
         self._clean_up()
         self._is_closed = True
 
@@ -312,30 +311,39 @@ class PContext(WorkerFiles, ABC):
         ranks = {rank: env.get("RANK", str(rank)) for rank, env in self.envs.items()}
         return {process.pid: ranks[rank] for rank, process in self._processes.items()}
 
-    def _open_pump(self) -> OutputPump | None:
+    def _open_outlets(self) -> Outlets | None:
         stdout_filters, stderr_filters = self._filters
-        if not is_any_carried(
+        keeps_end = is_end_kept(2, inherited_environment())
+        if not keeps_end and not is_any_carried(
             self._logs,
             self.nprocs,
             filters_stdout=bool(stdout_filters),
             filters_stderr=bool(stderr_filters),
         ):
             return None
-        from ..output.pump import OutputPump  # noqa: PLC0415  1 ms; many jobs print to the console only
+        from ..output.outlets import Outlets  # noqa: PLC0415  1 ms; none is needed on a terminal
 
-        return OutputPump(
-            self._logs, self.nprocs, self._prefixes, self.name, stdout_filters, stderr_filters
+        return Outlets(
+            self._logs, self.nprocs, self._prefixes, self.name, self._filters, keeps_end=keeps_end
         )
+
+    def end_of_log(self, local_rank: int, limit: int) -> LeftFile:
+        """Return the end of what a worker printed: on standard error, else of its log file."""
+        if self._outlets is not None:
+            printed = self._outlets.end_of(local_rank)
+            if printed.text.strip():
+                return printed
+        return super().end_of_log(local_rank, limit)
 
     def _start_worker(
         self, local_rank: int, inherited: Mapping[str, str], guardian: Guardian
     ) -> None:
         mark = {MARK_VARIABLE: inherited[MARK_VARIABLE]}
         environment = {**inherited, **self.envs[local_rank], **mark}
-        pump = self._pump
+        outlets = self._outlets
         try:
-            stdout = None if pump is None else pump.stdout_fd(local_rank)
-            stderr = None if pump is None else pump.stderr_fd(local_rank)
+            stdout = None if outlets is None else outlets.stdout_fd(local_rank)
+            stderr = None if outlets is None else outlets.stderr_fd(local_rank)
             process = self._launch(local_rank, environment, stdout, stderr)
         except StartFailed as failed:
             self._exits.record(local_rank, 0, failed.exitcode, failed.reason)

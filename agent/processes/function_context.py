@@ -145,9 +145,9 @@ class MultiprocessContext(PContext):
             fds.update(self._guardian.inherited_fds)
         if self._reserve is not None:
             fds.update(self._reserve.fds)
-        if self._pump is not None:
+        if self._outlets is not None:
             for local_rank in range(self.nprocs):
-                fds |= {self._pump.stdout_fd(local_rank), self._pump.stderr_fd(local_rank)}
+                fds |= {self._outlets.stdout_fd(local_rank), self._outlets.stderr_fd(local_rank)}
         return {fd for fd in fds if fd is not None}
 
     def _fork(

@@ -134,6 +134,7 @@ def test_the_launcher_imports_little(run, args, heavy):
         command=(sys.executable, "-X", "importtime", "-m", "elrun"),
         script="",
         OMP_NUM_THREADS="1",
+        ELRUN_KEEP_STDERR="0",  # as on a terminal
     )
 
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
