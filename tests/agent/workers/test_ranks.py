@@ -82,17 +82,14 @@ def test_compare_returns_a_sign(one, other, sign):
     assert sign == (order > 0) - (order < 0)
 
 
-def test_agents_agree_on_their_ranks_through_a_store():
+@pytest.mark.parametrize("count", [1, 3])
+def test_agents_agree_on_their_ranks_through_a_store(count):
     """Group rank 0 reads what all bring, and writes each one's ranks."""
-    infos = [
-        _RoleInstanceInfo("r", 0, 1),
-        _RoleInstanceInfo("s", 1, 2),
-        _RoleInstanceInfo("r", 2, 4),
-    ]
+    infos = [_RoleInstanceInfo("rs"[rank % 2], rank, 1 + rank) for rank in range(count)]
     memory = MemoryStore()
     with ThreadPoolExecutor() as pool:
         spans = [
-            pool.submit(agree_on_span, RoundStore(memory.connect(), "shared/"), info, len(infos))
+            pool.submit(agree_on_span, RoundStore(memory.connect(), "shared/"), info, count)
             for info in reversed(infos)
         ]
 
