@@ -13,7 +13,7 @@ from ..liveness.heartbeat import Heartbeat
 from ..liveness.peers import PeerMonitor, check_presence
 from ..protocol.keys import GONE_BEAT, RunKeys
 from ..protocol.places import places_to_write, unoccupied
-from ..protocol.records import History, Limits, Node, Place, Roster
+from ..protocol.records import History, Limits, Node, Place
 from ..protocol.roster import draw_roster, place_of
 from ..protocol.round import (
     DOOR,
@@ -79,7 +79,7 @@ class Seat:
         self._timing = timing
         self._heartbeat = heartbeat
         self._clock = clock
-        self._records = SeatRecords(store, self._keys, node)
+        self._records = SeatRecords(store, run, round_number, node)
         # Any thread may call leave(), and nothing may overwrite the record that it writes. The lock
         # guards the writing of the record and the flag.
         self._record_lock = threading.Lock()
@@ -112,7 +112,7 @@ class Seat:
             self._has_left = True
             gone = {self._keys.left(self._number): b"1"}
             self._store.set({**gone, **unoccupied(self._keys, [self._number], self._node)})
-        place = self._standing_place()
+        place = self._records.standing_place(self._number)
         if isinstance(place, Placement):
             rank = place.group_rank
             reason = f"{self._node.host} left before the round began"
@@ -124,6 +124,7 @@ class Seat:
         (standing,) = store.get([self._keys.node(self._number)])
         if standing == write_node(self._node):
             self._store = store
+            self._records = SeatRecords(store, self._run, self._round_number, self._node)
             self.leave()
 
     def await_place(self, read_history: Callable[[], History | None]) -> Place:
@@ -174,7 +175,7 @@ class Seat:
                     found = self._records.wait_for(free, min(wake_s, until - self._clock()))
                     if len(found) < seats or any(node.is_withdrawn for node in found.values()):
                         # A deputy may have sealed the round, or a node may have ended the run.
-                        place = self._standing_place()
+                        place = self._records.standing_place(self._number)
                         if place is not None:
                             return place
                         found |= self._records.read_others(self._number, seated)
@@ -224,8 +225,8 @@ class Seat:
                 [self._keys.place(self._number)], min(left_s, self._timing.patience_s)
             )
             if found is not None:
-                return self._read_place(found[0])
-        return self._standing_place()
+                return read_place(self._keys.place(self._number), found[0])
+        return self._records.standing_place(self._number)
 
     def _decide(
         self,
@@ -249,7 +250,7 @@ class Seat:
         count = self._store.add(self._keys.seats, DOOR)
         taken = seats_taken(count, max(seated) + 1)
         # With a second sealer: use its roster if it stands, else its members look silent.
-        place = self._standing_place() if count >= 2 * DOOR else None
+        place = self._records.standing_place(self._number) if count >= 2 * DOOR else None
         if place is not None:
             return place
         late = [number for number in range(taken) if number not in seated]
@@ -260,7 +261,7 @@ class Seat:
         )
         mine = write_roster(drawn)
         stands = self._store.create(self._keys.roster, mine)
-        standing = drawn if stands == mine else self._read_roster(stands)
+        standing = drawn if stands == mine else read_roster(self._keys.roster, stands)
         if not standing.members:
             self._store.create(self._keys.verdict, write_verdict(VOID_VERDICT))
         if standing.sealed_by == self._number:
@@ -270,21 +271,8 @@ class Seat:
             self._store.set({**places_to_write(self._run, standing, taken), **free})
         return place_of(standing, self._number)
 
-    def _standing_place(self) -> Place | None:
-        """Return this seat's place if the round is sealed; write the places if they are missing."""
-        place, roster = self._store.get([self._keys.place(self._number), self._keys.roster])
-        if place is not None:
-            return self._read_place(place)
-        if roster is None:
-            return None
-        standing = self._read_roster(roster)
-        known = max((member.seat for member in standing.members), default=self._number) + 1
-        taken = seats_taken(self._store.add(self._keys.seats, 0), known)
-        self._store.set(places_to_write(self._run, standing, taken))
-        return place_of(standing, self._number)
-
     def _give_up(self, seated: Mapping[int, Node], history: History | None) -> Place:
-        place = self._standing_place()
+        place = self._records.standing_place(self._number)
         if place is not None:
             return place
         self.leave()
@@ -297,12 +285,6 @@ class Seat:
         if limits is not None and limits != self._node.limits:
             self.leave()
             raise limits_error(self._run, limits, self._node.limits)
-
-    def _read_place(self, data: bytes) -> Place:
-        return read_place(self._keys.place(self._number), data)
-
-    def _read_roster(self, data: bytes) -> Roster:
-        return read_roster(self._keys.roster, data)
 
 
 def limits_error(run: RunKeys, limits: Limits, mine: Limits) -> RendezvousStateError:

@@ -1,4 +1,4 @@
-"""The records of the nodes that sit in one forming round."""
+"""The records of one forming round: those of its nodes, and the place of a seat."""
 
 from __future__ import annotations
 
@@ -7,27 +7,31 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from ..errors import RendezvousStateError
-from ..protocol.keys import RoundKeys
-from ..protocol.records import Node
+from ..protocol.keys import RunKeys
+from ..protocol.places import places_to_write
+from ..protocol.records import Node, Place
+from ..protocol.roster import place_of
 from ..protocol.round import seats_taken
-from ..protocol.wire import read_node
+from ..protocol.wire import read_node, read_place, read_roster
 from ..stores.store import Store
 
 log = logging.getLogger(__name__)
 
 
 class SeatRecords:
-    """Reads the nodes' records of one round, and remembers which seats were waited for.
+    """Reads the records of one round, and remembers which seats were waited for.
 
     Args:
         store: The store.
-        keys: The round's keys.
+        run: The run's keys.
+        round_number: The number of the round.
         mine: The record of the node that reads.
     """
 
-    def __init__(self, store: Store, keys: RoundKeys, mine: Node) -> None:
+    def __init__(self, store: Store, run: RunKeys, round_number: int, mine: Node) -> None:
         self._store = store
-        self._keys = keys
+        self._run = run
+        self._keys = run.round(round_number)
         self._mine = mine
         self._awaited: set[int] = set()
         self._refused: set[int] = set()
@@ -61,6 +65,19 @@ class SeatRecords:
         """
         taken = seats_taken(self._store.add(self._keys.seats, 0), mine + 1)
         return self.read(number for number in range(taken) if number not in seated)
+
+    def standing_place(self, seat: int) -> Place | None:
+        """Return a seat's place if the round is sealed; write the places if they are missing."""
+        place, roster = self._store.get([self._keys.place(seat), self._keys.roster])
+        if place is not None:
+            return read_place(self._keys.place(seat), place)
+        if roster is None:
+            return None
+        standing = read_roster(self._keys.roster, roster)
+        known = max((member.seat for member in standing.members), default=seat) + 1
+        taken = seats_taken(self._store.add(self._keys.seats, 0), known)
+        self._store.set(places_to_write(self._run, standing, taken))
+        return place_of(standing, seat)
 
     def _parse(self, numbers: Iterable[int], values: Iterable[bytes | None]) -> dict[int, Node]:
         pairs = zip(numbers, values, strict=True)

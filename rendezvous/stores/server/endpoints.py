@@ -1,14 +1,15 @@
-"""Where the nodes meet when they were given several endpoints: at one, and at the next if it fails.
+"""Where the nodes of a run with several endpoints meet: at one endpoint, at the next if it fails.
 
-All nodes were given the same list. Each tries the endpoints in order, from the one after that where
-it was last, and stays where somebody serves. If nobody does, the node whose own endpoint is the
-first of them begins to serve there, and the others find it; if it doesn't, so does the next one. At
-the start of a job a later endpoint's node takes over only if the first one's has not come for long.
+All nodes have the same list of endpoints. Each node tries the endpoints in order, from the one
+after the endpoint where it was last, and stays at the first that has a store. If no endpoint has a
+store, the node at the first endpoint hosts one, and the others find it; if that node does not, the
+node at the next endpoint does. At the start of a job, the node at a later endpoint waits for long
+before it hosts a store.
 
-A store holds no quorum: if the network falls apart, each part may have its own. The nodes of a part
-that is too small to form a round look for the other one until they find it (``Access``), so two
-parts can only both go on if both have the fewest nodes that the run was given. A minimum of more
-than half of all nodes, spares included, rules that out.
+A store has no quorum: if the network splits, each part may have a store of its own. The nodes of a
+part that is too small for a round look at the other endpoints until they find the other part
+(``StoreSession.scouting``). So two parts go on by themselves only if each has the minimum of nodes.
+A minimum of more than half of all nodes, spares included, rules that out.
 """
 
 from __future__ import annotations
