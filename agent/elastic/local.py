@@ -186,7 +186,9 @@ class LocalElasticAgent(SimpleElasticAgent):
 
     def _shutdown(self, death_sig: signal.Signals = signal.SIGTERM, timeout: float = 30) -> None:
         if self._pcontext is not None:
-            with self._loop.stop_notice(timeout if self._pcontext.running_pids() else 0.0):
+            rank_of = {each.local_rank: each.global_rank for each in self._worker_group.workers}
+            running = {rank_of[at]: pid for at, pid in self._pcontext.running_pids().items()}
+            with self._loop.stop_notices(running, timeout):
                 self._pcontext.close(death_sig, timeout, urgent_fd=self.signals.urgent_fd)
 
     @measured

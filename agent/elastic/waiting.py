@@ -11,7 +11,7 @@ import logging
 import math
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, TypeVar
 
@@ -121,21 +121,29 @@ class LoopWait:
         while (left_s := deadline - time.monotonic()) > 0 and self._rounds.verdict() is None:
             self.wait((), left_s)
 
-    def stop_notice(self, grace_s: float) -> AbstractContextManager[None]:
+    def stop_notices(
+        self, workers: Mapping[int, int], grace_s: float
+    ) -> AbstractContextManager[object]:
         """Return a context for the stop of the workers: people hear of it if a signal began it.
 
         Args:
-            grace_s: How long the workers have; 0: they need no time.
+            workers: Process ids of the running workers by global rank.
+            grace_s: How long they have.
         """
         number = self.inbox.stopped_by
-        if number is None or not grace_s:
+        if number is None or not grace_s or not workers:
             return contextlib.nullcontext()
         try:
             from ..processes.stop_notice import stop_notice  # noqa: PLC0415  few jobs are stopped
+            from .places_at_stop import places_told  # noqa: PLC0415
         except OSError as error:  # there is no descriptor to read the module with
             log.info("nothing is said of the stop: %s", error.strerror)
             return contextlib.nullcontext()
-        return stop_notice(number, grace_s, heeds_ctrl_c=self.inbox.heeds(signal.SIGINT))
+        notices = contextlib.ExitStack()
+        notices.enter_context(places_told(workers))
+        heeds_ctrl_c = self.inbox.heeds(signal.SIGINT)
+        notices.enter_context(stop_notice(number, grace_s, heeds_ctrl_c=heeds_ctrl_c))
+        return notices
 
     def _wait_and_tick(self, fds: Sequence[int], timeout_s: float | None) -> None:
         due = self.companions.wakes()

@@ -19,7 +19,7 @@ import select
 import signal
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from .pidfd import milliseconds_until, send_signal, wait_readable
@@ -53,6 +53,85 @@ class StackOffer:
 
 
 NO_STACK = StackOffer(0, -1)
+
+_HOOK_SIGNAL = 62
+_HOOK_FDS = 1024
+
+STOP_DUMP_S = 0.1
+"""How long workers that are about to be stopped have to write their stacks."""
+
+_LOOK_S = 0.002
+
+_SIGNAL_WAITS = {  # pause, rt_sigsuspend, rt_sigtimedwait
+    "x86_64": (b"34", b"130", b"128"),
+    "aarch64": (b"133", b"137"),
+}
+_PPOLL_OF_ARM = b"73"  # on other machines it has no such arguments
+
+
+def offer_of_hook() -> StackOffer:
+    """Return what the hook in a Python worker offers, as its ``_offer_stacks`` says."""
+    return StackOffer(_HOOK_SIGNAL, min(os.sysconf("SC_OPEN_MAX"), _HOOK_FDS) - 2)
+
+
+def take_stacks(pids: Iterable[int], within_s: float = STOP_DUMP_S) -> dict[int, str]:
+    """Return the stacks of Python workers by process id, without those that offer none in time.
+
+    Args:
+        pids: Processes that can't have been reaped: their ids are nobody else's.
+        within_s: How long it may take, for all of them together.
+    """
+    offer = offer_of_hook()
+    with contextlib.ExitStack() as pipes:
+        asked: dict[int, int] = {}
+        for pid in pids:
+            if offer.signal not in _signals(pid, b"SigCgt:") or _waits_for_signals(pid):
+                continue
+            pipe = pipes.enter_context(_pipe_of(pid, offer.fd))
+            if pipe is not None:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, offer.signal)
+                    asked[pid] = pipe
+        return _read_all(asked, offer.signal, time.monotonic() + within_s)
+
+
+def _waits_for_signals(pid: int) -> bool:
+    """Return whether a process's main thread waits for a signal, or may do so for all we know.
+
+    Such a wait ends with any signal, also one that is none of the program's.
+    """
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/syscall", "rb") as file:
+        call, *arguments = file.read(200).split()
+        waits = _SIGNAL_WAITS.get(os.uname().machine)
+        if waits is not None:
+            # ppoll of no descriptors is pause() where the kernel has no such call.
+            return call in waits or (call == _PPOLL_OF_ARM and arguments[:2] == [b"0x0", b"0x0"])
+    return True
+
+
+def _read_all(pipes: Mapping[int, int], number: int, deadline: float) -> dict[int, str]:
+    found = dict.fromkeys(pipes, b"")
+    writing = set(pipes)
+    while writing and (left_s := deadline - time.monotonic()) > 0:
+        poll = select.poll()
+        for pid in writing:
+            poll.register(pipes[pid], select.POLLIN)
+        poll.poll(1000 * min(_LOOK_S, left_s))
+        for pid in sorted(writing):
+            # What it had written when it was seen to be done is all there is.
+            is_done = number not in _signals(pid, b"ShdPnd:") | _signals(pid, b"SigBlk:")
+            data = _read_what_is_there(pipes[pid], MAX_STACK_BYTES - len(found[pid]))
+            found[pid] += data
+            if len(found[pid]) >= MAX_STACK_BYTES or (is_done and not data and found[pid]):
+                writing.remove(pid)
+    return {pid: text.decode(errors="replace").strip() for pid, text in found.items() if text}
+
+
+def _read_what_is_there(pipe: int, limit: int) -> bytes:
+    try:
+        return os.read(pipe, min(limit, 1 << 16))
+    except BlockingIOError:
+        return b""
 
 
 def offer_stack() -> StackOffer:

@@ -10,7 +10,8 @@ own ``sitecustomize`` if there is one, and leaves three things behind:
 - The hooks of ``sys`` and ``threading`` for an exception that ends a thread write the exception to
   a file of the worker's, then do what they did before.
 - ``sys.exit`` keeps a text that it is given; the end of the process writes the text.
-- ``faulthandler`` is enabled with a file of its own: a crash leaves all threads' stacks there.
+- ``faulthandler`` is enabled with a file of its own: a crash leaves all threads' stacks there. At a
+  signal of the agent's it writes them to a pipe.
 
 A start must cost next to nothing. So ``last_words.py``, which writes exceptions, is loaded when
 there is one, and no library is imported here: ``threading`` takes its hook from ``_thread`` when
@@ -44,6 +45,9 @@ kernel gives no memory for it, since nothing is ever written there."""
 
 _MOST_USUAL_FDS = 1024
 """faulthandler's descriptor is the last below this number, out of the way of the script's own."""
+
+_STACK_SIGNAL = 62
+"""A real-time signal that nobody else uses; at it ``faulthandler`` writes stacks."""
 
 _BOTTOMS = ("<module>", "_run_module_as_main")
 """Code at the bottom of the stack while a program runs; none is there when it has ended."""
@@ -110,6 +114,25 @@ def _keep_last_words(order: str) -> None:
     keeper.hook_exceptions()
     keeper.hook_exit()
     keeper.hook_crashes()
+    _offer_stacks()
+
+
+def _offer_stacks() -> None:
+    """Let a signal write all threads' stacks to a pipe, from which the agent may read them.
+
+    Without a reader nothing is kept, and no write can block. See the agent's ``system/stacks.py``.
+    """
+    import faulthandler  # noqa: PLC0415  built in
+
+    try:
+        read_fd, write_fd = os.pipe()
+        os.close(read_fd)
+        number = min(os.sysconf("SC_OPEN_MAX"), _MOST_USUAL_FDS) - 2
+        fd = os.dup2(write_fd, number, inheritable=False)
+        os.close(write_fd)
+        faulthandler.register(_STACK_SIGNAL, fd)
+    except (OSError, RuntimeError, ValueError):
+        return
 
 
 class _Keeper:

@@ -1,0 +1,76 @@
+"""Says in a few words where Python processes were, from the stacks that ``faulthandler`` writes.
+
+What a person wants to know of a job that hangs is which ranks wait in which collective, and which
+rank is somewhere else. So a stack becomes its innermost line of the user's own code, and the
+function of a library that this line has called.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from itertools import groupby
+
+_FRAME = re.compile(r'^  File "(.*)", line (\d+) in (.*)$')
+_THREAD = re.compile(r"^(?:Current thread|Thread) 0x")
+_LIBRARIES = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
+_STANDARD_LIBRARY = re.compile(r"[/\\]lib(?:64)?[/\\]python3\.\d+t?[/\\]")
+_WRAPPERS = ("wrapper", "decorate_context", "inner", "_fn", "_call_impl", "_wrapped_call_impl")
+_MOST_CHARS = 1_000
+
+
+def place_in(stacks: str) -> str:
+    """Return where the main thread was: ``all_reduce (train.py:88)``; empty if nothing tells.
+
+    Args:
+        stacks: What faulthandler writes of all threads; the main thread stands last.
+    """
+    frames: list[tuple[str, str, str]] = []
+    for line in stacks.splitlines():
+        if _THREAD.match(line):
+            frames = []
+        elif found := _FRAME.match(line):
+            frames.append((found[1], found[2], found[3]))
+    called = ""
+    for file, line, function in frames:  # the innermost first
+        if _is_of_user(file):
+            return f"{called or function} ({os.path.basename(file)}:{line})"
+        if function not in _WRAPPERS:
+            called = function
+    if not frames:
+        return ""
+    file, line, function = frames[0]
+    return f"{function} ({os.path.basename(file)}:{line})"
+
+
+def folded(places: Mapping[int, str]) -> str:
+    """Return where ranks are, equal ones together.
+
+    Args:
+        places: Places by global rank.
+
+    Returns:
+        ``ranks 0-6 in all_reduce (train.py:88); rank 7 in load_batch (data.py:31)``, where most
+        ranks are first.
+    """
+    ranks_at: dict[str, list[int]] = {}
+    for rank in sorted(places):
+        ranks_at.setdefault(places[rank], []).append(rank)
+    by_number = sorted(ranks_at.items(), key=lambda item: (-len(item[1]), item[1]))
+    text = "; ".join(f"{_ranks(ranks)} in {place}" for place, ranks in by_number)
+    return text if len(text) <= _MOST_CHARS else f"{text[:_MOST_CHARS]}…"
+
+
+def _ranks(ranks: list[int]) -> str:
+    spans = []
+    for _, run in groupby(enumerate(ranks), key=lambda pair: pair[1] - pair[0]):
+        members = [rank for _, rank in run]
+        spans.append(f"{members[0]}-{members[-1]}" if len(members) > 1 else str(members[0]))
+    return f"{'ranks' if len(ranks) > 1 else 'rank'} {', '.join(spans)}"
+
+
+def _is_of_user(file: str) -> bool:
+    if file.startswith("<") or any(each in file for each in _LIBRARIES):
+        return False
+    return _STANDARD_LIBRARY.search(file) is None

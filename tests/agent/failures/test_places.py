@@ -1,0 +1,76 @@
+"""Where Python processes were, from what faulthandler writes."""
+
+import pytest
+from elrun.agent.failures.places import folded, place_in
+
+IN_COLLECTIVE = """\
+Thread 0x00007f0000000001 (most recent call first):
+  File "/usr/lib/python3.11/threading.py", line 327 in wait
+  File "/home/me/watcher.py", line 5 in run
+
+Current thread 0x00007f0000000000 (most recent call first):
+  File "/v/lib/python3.11/site-packages/torch/distributed/c10d.py", line 2810 in all_reduce
+  File "/venv/lib/python3.11/site-packages/torch/distributed/c10d_logger.py", line 81 in wrapper
+  File "/home/me/train.py", line 88 in step
+  File "/home/me/train.py", line 120 in main
+  File "/home/me/train.py", line 130 in <module>
+"""
+IN_OWN_CODE = """\
+Current thread 0x00007f0000000000 (most recent call first):
+  File "/home/me/data.py", line 31 in load_batch
+  File "/home/me/train.py", line 80 in <module>
+"""
+IN_LIBRARY_ONLY = """\
+Current thread 0x00007f0000000000 (most recent call first):
+  File "/usr/lib/python3.11/json/decoder.py", line 353 in raw_decode
+  File "<frozen runpy>", line 88 in _run_code
+"""
+
+
+@pytest.mark.parametrize(
+    ("stacks", "place"),
+    [
+        (IN_COLLECTIVE, "all_reduce (train.py:88)"),
+        (IN_OWN_CODE, "load_batch (data.py:31)"),
+        (IN_LIBRARY_ONLY, "raw_decode (decoder.py:353)"),
+        ("", ""),
+        ("Current thread 0x0 (most recent call first):\n  <no Python frame>\n", ""),
+        ("no stack at all\n", ""),
+        (IN_OWN_CODE[: len(IN_OWN_CODE) // 2 + 40], "load_batch (data.py:31)"),
+        ('Thread 0x1 (most recent call first):\n  File "a b.py", line 3 in f', "f (a b.py:3)"),
+    ],
+)
+def test_a_place_is_the_innermost_line_of_the_user_s_code(stacks, place):
+    """With the function of a library that it has called; the main thread's stack is the last."""
+    assert place == place_in(stacks)
+
+
+@pytest.mark.parametrize(
+    ("places", "text"),
+    [
+        ({}, ""),
+        ({3: "f (a.py:1)"}, "rank 3 in f (a.py:1)"),
+        (
+            {**dict.fromkeys(range(7), "all_reduce (t.py:8)"), 7: "load (d.py:3)"},
+            "ranks 0-6 in all_reduce (t.py:8); rank 7 in load (d.py:3)",
+        ),
+        (
+            {
+                0: "load (d.py:3)",
+                1: "f (a.py:1)",
+                2: "load (d.py:3)",
+                4: "f (a.py:1)",
+                5: "f (a.py:1)",
+            },
+            "ranks 1, 4-5 in f (a.py:1); ranks 0, 2 in load (d.py:3)",
+        ),
+    ],
+)
+def test_equal_places_are_folded(places, text):
+    """Where most ranks are comes first: the others are the odd ones."""
+    assert text == folded(places)
+
+
+def test_the_text_is_bounded():
+    """A thousand ranks may be at a thousand places."""
+    assert 1_001 == len(folded({rank: f"f{rank} (a.py:{rank})" for rank in range(1_000)}))
