@@ -275,9 +275,14 @@ class Seat:
         place = self._records.standing_place(self._number)
         if place is not None:
             return place
+        left = self._records.that_left(seated)
         self.leave()
         reason = shortfall(
-            seated, history, mine=self._node.limits, within_s=self._timing.join_timeout_s
+            seated,
+            history,
+            mine=self._node.limits,
+            within_s=self._timing.join_timeout_s,
+            left=left,
         )
         raise RendezvousTimeoutError(f"run {self._run.run_id!r}: {reason}")
 

@@ -66,6 +66,14 @@ class SeatRecords:
         taken = seats_taken(self._store.add(self._keys.seats, 0), mine + 1)
         return self.read(number for number in range(taken) if number not in seated)
 
+    def that_left(self, seated: Mapping[int, Node]) -> list[Node]:
+        """Return the nodes of withdrawn records that took a seat and have left it."""
+        withdrawn = [seat for seat, node in seated.items() if node.is_withdrawn]
+        if not withdrawn:
+            return []
+        marks = self._store.get([self._keys.left(seat) for seat in withdrawn])
+        return [seated[n] for n, mark in zip(withdrawn, marks, strict=True) if mark is not None]
+
     def standing_place(self, seat: int) -> Place | None:
         """Return a seat's place if the round is sealed; write the places if they are missing."""
         place, roster = self._store.get([self._keys.place(seat), self._keys.roster])

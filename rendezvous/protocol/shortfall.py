@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from .naming import name_hosts, name_members, name_ranks
 from .records import History, Limits, Node
@@ -12,7 +12,12 @@ _MOST_CONTRADICTIONS = 3
 
 
 def shortfall(
-    seated: Mapping[int, Node], history: History | None, *, mine: Limits, within_s: float
+    seated: Mapping[int, Node],
+    history: History | None,
+    *,
+    mine: Limits,
+    within_s: float,
+    left: Sequence[Node] = (),
 ) -> str:
     """Return the sentence about a round that was given up.
 
@@ -21,6 +26,7 @@ def shortfall(
         history: The round before, if there was one.
         mine: The limits of the node that gives up.
         within_s: How long that node has waited.
+        left: Nodes that took a seat and have left it, such as those that gave up a moment before.
     """
     there = present(seated, mine)
     sentence = (
@@ -29,6 +35,9 @@ def shortfall(
     )
     if there:
         sentence += f": {name_hosts(there.values())}"
+    gone = [node for node in left if node.limits == mine]
+    if gone:
+        sentence += f"; {name_hosts(gone)} joined and left"
     sentence += contradictions(seated, mine)
     ranks = missing_ranks(there, mine)
     if ranks:

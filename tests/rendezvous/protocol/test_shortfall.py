@@ -129,6 +129,14 @@ def test_a_node_that_was_told_otherwise_is_named_to_those_who_wait_for_it(
     assert sentence in said([node("a"), other])
 
 
+def test_a_node_that_gave_up_a_moment_before_is_named():
+    """Of nodes that wait equally long, the second would else say that it was alone."""
+    gone, other = node("b"), replace(node("c"), limits=Limits(3, 4))
+    sentence = shortfall({0: node("a")}, None, mine=LIMITS, within_s=30, left=[gone, other])
+
+    assert "(--rdzv-conf join_timeout=...): a; b joined and left; the others need" in sentence
+
+
 def test_nothing_is_added_where_all_nodes_were_told_the_same():
     """Those that left for another reason aren't refused."""
     gone = replace(node("b"), is_withdrawn=True)
