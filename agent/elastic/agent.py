@@ -32,7 +32,7 @@ from ..system.signals import SignalException
 from ..workers.ranks import RankSpan, _RoleInstanceInfo, agree_on_span, identical_span
 from ..workers.worker import RunResult, Worker, WorkerGroup, WorkerSpec, WorkerState
 from .hooks import AgentHooks
-from .leaving import STOPPED_BY, Farewell, await_verdict
+from .leaving import Farewell, await_verdict, close_run
 from .observer import measured, publishing_metrics
 from .policy import Step, next_step
 from .recorded import DEFAULT_ROLE, ElasticAgent
@@ -69,7 +69,6 @@ class SimpleElasticAgent(AgentHooks):
         self._failed_at = 0.0
         self._round: int | None = None
         self._stop_timeout_s = shutdown_timeout
-        self._late_words = ""
         self._environ = inherited_environment() if environ is None else environ
 
     @publishing_metrics
@@ -130,17 +129,17 @@ class SimpleElasticAgent(AgentHooks):
                 case Step.FINISH:
                     return result
                 case Step.RESTART | Step.REJOIN:
-                    self._tell_of_restart(step, verdict)
+                    self._restarts.announce(step, verdict, self._restart_count)
                     self._record_attempt_end()
                     self._remaining_restarts -= step is Step.RESTART
                     self._restart_workers(group)
                 case Step.FAIL:
-                    self._tell_of_restart(step, verdict)
+                    self._restarts.announce(step, verdict, self._restart_count)
                     self._failed_at = time.monotonic()
                     self._stop_workers(group)
                     group.state = WorkerState.FAILED
                     failed = self._conclude_failed_run(result, verdict)
-                    self._end_run()
+                    close_run(self._rounds, self._ask)
                     return failed
                 case Step.LEAVE:
                     raise RendezvousClosedError(
@@ -213,7 +212,7 @@ class SimpleElasticAgent(AgentHooks):
         # Where a scheduler stops all nodes, each hears of the others first: then its own signal has
         # come by now, and nothing is said about a round that will never be.
         self._raise_if_stopped()
-        self._say_late_words()
+        self._restarts.say_what_was_kept_back()
         self._pause(self._restarts.take_delay_s())
         self._initialize_workers(worker_group)
 
@@ -227,11 +226,9 @@ class SimpleElasticAgent(AgentHooks):
             info = self._next_round()
             worker_group.group_rank = info.rank
             worker_group.group_world_size = info.world_size
-        place, meeting = info.placement, info.bootstrap_store_info
+            worker_group.meet_at(info.store, info.bootstrap_store_info)
+        place, self._store = info.placement, info.store
         self._round = None if place is None else place.round
-        self._store = worker_group.store = info.store
-        worker_group.master_addr = spec.master_addr or (meeting.master_addr if meeting else None)
-        worker_group.master_port = spec.master_port or (meeting.master_port if meeting else None)
         if place is None:
             with self.record_duration("ASSIGN_WORKER_RANKS"):
                 worker_group.workers = self._assign_worker_ranks(
@@ -297,26 +294,3 @@ class SimpleElasticAgent(AgentHooks):
                 "can't be known: %s",
                 error,
             )
-
-    def _end_run(self) -> None:
-        """Let nobody join any more; why the job failed is known, whatever becomes of the store."""
-        try:
-            self._ask(self._rounds.set_closed)
-        except RendezvousError as error:
-            log.info("the run could not be closed: %s", error)
-
-    def _pause(self, seconds: float) -> None:
-        deadline = time.monotonic() + seconds
-        while (left_s := deadline - time.monotonic()) > 0:
-            self._wait_for_change(left_s)
-            self._raise_if_stopped()
-
-    def _tell_of_restart(self, step: Step, verdict: Verdict | None) -> None:
-        self._late_words = self._restarts.follow(step, verdict, self._restart_count)
-        if verdict is None or STOPPED_BY not in verdict.details:
-            self._say_late_words()
-
-    def _say_late_words(self) -> None:
-        words, self._late_words = self._late_words, ""
-        if words:
-            log.warning("%s", words)

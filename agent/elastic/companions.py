@@ -17,7 +17,7 @@ from ..workers.environment import (
     HEALTH_CHECK_PORT,
     UNINTERRUPTIBLE_STATE_TIMEOUT,
 )
-from ..workers.worker import WorkerSpec
+from ..workers.worker import WorkerGroup
 from ..workers_store.host import StoreHost
 
 if TYPE_CHECKING:
@@ -29,31 +29,30 @@ class AgentFacts(NamedTuple):
     """What an agent lets its companions know of it.
 
     Args:
-        spec: What it runs.
+        group: Its workers.
         environ: Its environment.
         rounds: Its rendezvous.
-        guardian: Its guardian.
         wake: Wakes its loop, from any thread.
         start_wait: How it waits until a program is loaded.
         start_method: How functions get into new processes.
         shutdown_timeout_s: How long its workers have between a signal and SIGKILL.
         preloads: Modules that workers are forked with.
         kernel_wait_s: For how long the kernel may hold a worker; None: what ``environ`` says.
-        describe: Returns its state, for people; from any thread.
+        progress: Returns the number of its round, if it has one, and of its restarts; from any
+            thread.
         record_timer_event: Records what happened to a timer; from any thread.
     """
 
-    spec: WorkerSpec
+    group: WorkerGroup
     environ: Mapping[str, str]
     rounds: RoundHandler
-    guardian: Guardian
     wake: Callable[[], None]
     start_wait: StartWait
     start_method: str
     shutdown_timeout_s: float
     preloads: Sequence[str]
     kernel_wait_s: float | None
-    describe: Callable[[], dict[str, Any]]
+    progress: Callable[[], tuple[int | None, int]]
     record_timer_event: Callable[[str, FileTimerRequest | None], None]
 
 
@@ -71,15 +70,16 @@ class Companions:
         """Whether other nodes lose something that they need when this agent ends."""
         return any(each.is_needed_by_others for each in self._all)
 
-    def begin(self, kinds: Sequence[Kind], facts: AgentFacts) -> None:
+    def begin(self, kinds: Sequence[Kind], facts: AgentFacts, guardian: Guardian) -> None:
         """Begin those that the job asks for, in their order.
 
         Args:
             kinds: Each returns a companion that has begun, or None.
             facts: What they may know of the agent.
+            guardian: Ends their processes, and removes their folders, if the agent is killed.
         """
         for kind in kinds:
-            companion = kind(facts, self)
+            companion = kind(facts, guardian, self)
             if companion is not None:
                 self._all.append(companion)
 
@@ -140,31 +140,36 @@ class Companions:
                 ends.callback(each.end)
 
 
-Kind = Callable[[AgentFacts, Companions], Companion | None]
+Kind = Callable[[AgentFacts, Guardian, Companions], Companion | None]
 """Begins a companion if the job asks for it; it may use those that have begun before."""
 
 
-def _health(facts: AgentFacts, _: Companions) -> Companion | None:
+def _health(facts: AgentFacts, *_: object) -> Companion | None:
     address = facts.environ.get(HEALTH_CHECK_PORT)
     if not address:
         return None
-    from ..monitoring.health import start_health  # noqa: PLC0415  few jobs
+    from ..monitoring.health import describe, start_health  # noqa: PLC0415  few jobs
 
-    return start_health(address, facts.shutdown_timeout_s, facts.wake, facts.describe)
+    def look() -> dict[str, Any]:
+        number, restarts = facts.progress()
+        run_id = facts.rounds.get_run_id()
+        return describe(facts.group, run_id=run_id, round_number=number, restarts=restarts)
+
+    return start_health(address, facts.shutdown_timeout_s, facts.wake, look)
 
 
-def _watchdog(facts: AgentFacts, _: Companions) -> Companion | None:
+def _watchdog(facts: AgentFacts, guardian: Guardian, _: Companions) -> Companion | None:
     if not truth_of(facts.environ.get(ENABLE_FILE_TIMER, "")):
         return None
     from ..monitoring.watchdog import begin_watchdog  # noqa: PLC0415  few jobs
 
     watchdog = begin_watchdog(facts.environ, facts.rounds.get_run_id(), facts.record_timer_event)
     if watchdog is not None:
-        facts.guardian.watch_folder(watchdog.own_dir)
+        guardian.watch_folder(watchdog.own_dir)
     return watchdog
 
 
-def _kernel_waits(facts: AgentFacts, _: Companions) -> Companion | None:
+def _kernel_waits(facts: AgentFacts, *_: object) -> Companion | None:
     asked = facts.kernel_wait_s
     patience = facts.environ.get(UNINTERRUPTIBLE_STATE_TIMEOUT) if asked is None else str(asked)
     if not patience:
@@ -174,30 +179,32 @@ def _kernel_waits(facts: AgentFacts, _: Companions) -> Companion | None:
     return watch_kernel_waits({UNINTERRUPTIBLE_STATE_TIMEOUT: patience})
 
 
-def _preload_server(facts: AgentFacts, companions: Companions) -> Companion | None:
+def _preload_server(
+    facts: AgentFacts, guardian: Guardian, companions: Companions
+) -> Companion | None:
     if not facts.preloads:
         return None
     from ..preload.companion import begin_preload_server  # noqa: PLC0415  few jobs
 
     companions.preload_server = begin_preload_server(
         facts.preloads,
-        facts.spec,
+        facts.group.spec,
         facts.start_method,
         facts.environ,
         companions.environment(),
-        facts.guardian,
+        guardian,
         facts.start_wait,
     )
     return companions.preload_server
 
 
-def _store_host(facts: AgentFacts, companions: Companions) -> Companion:
+def _store_host(facts: AgentFacts, guardian: Guardian, companions: Companions) -> Companion:
     server = companions.preload_server
     return StoreHost(
         facts.environ,
-        facts.spec.master_port,
+        facts.group.spec.master_port,
         facts.rounds,
-        facts.guardian,
+        guardian,
         None if server is None else server.preloading,
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -105,6 +106,13 @@ class AgentHooks(RecordedAgent):
     def _usable_restarts(self) -> int:
         """Restarts that the job has left, as far as this node is fit for one."""
         return self._restarts.usable(self._remaining_restarts)
+
+    def _pause(self, seconds: float) -> None:
+        """Wait for a while, unless a signal comes."""
+        deadline = time.monotonic() + seconds
+        while (left_s := deadline - time.monotonic()) > 0:
+            self._wait_for_change(left_s)
+            self._raise_if_stopped()
 
     def _raise_if_stopped(self) -> None:
         """Raise SignalException if a signal has come; a subclass that handles signals does."""

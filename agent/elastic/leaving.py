@@ -52,6 +52,19 @@ def await_verdict(
         wait_for_change(None if math.isinf(deadline) else max(0.0, left_s))
 
 
+def close_run(rounds: RoundHandler, ask: Callable[[Callable[[], None]], None]) -> None:
+    """Let nobody join any more; why the job failed is known, whatever becomes of the store.
+
+    Args:
+        rounds: The rendezvous.
+        ask: Calls what asks the store, for a bounded time.
+    """
+    try:
+        ask(rounds.set_closed)
+    except RendezvousError as error:
+        log.info("the run could not be closed: %s", error)
+
+
 def verdict_of(error: BaseException, group_rank: int) -> Verdict | None:
     """Return the verdict that tells the others why this node leaves; None: they know, or needn't.
 

@@ -93,9 +93,19 @@ class LocalElasticAgent(SimpleElasticAgent):
             self._rounds,
             self._loop,
         )
-        self._start_method = start_method
-        self._preloads = tuple(preload)
-        self._kernel_wait_s = uninterruptible_state_timeout
+        self._facts = AgentFacts(
+            group=self._worker_group,
+            environ=self._environ,
+            rounds=self._rounds,
+            wake=self._loop.wakeup.notify,
+            start_wait=self._loop.start_wait,
+            start_method=start_method,
+            shutdown_timeout_s=shutdown_timeout,
+            preloads=tuple(preload),
+            kernel_wait_s=uninterruptible_state_timeout,
+            progress=lambda: (self._round, self._restart_count),
+            record_timer_event=self._log_watchdog_event,
+        )
         self._health_check_server = health_check_server
         self._guardian: Guardian | None = None
         self._info: RendezvousInfo | None = None
@@ -129,40 +139,11 @@ class LocalElasticAgent(SimpleElasticAgent):
             ends.enter_context(self.signals)
             ends.enter_context(relayed_logs())
             guardian = self._guardian = Guardian.start()
-            ends.callback(self._release, guardian)
+            ends.callback(setattr, self, "_guardian", None)
+            ends.callback(guardian.release)
             ends.callback(self._companions.end)
-            self._companions.begin(self._companion_kinds, self._facts(guardian))
+            self._companions.begin(self._companion_kinds, self._facts, guardian)
             return super().run(role)
-
-    def _facts(self, guardian: Guardian) -> AgentFacts:
-        return AgentFacts(
-            spec=self._worker_group.spec,
-            environ=self._environ,
-            rounds=self._rounds,
-            guardian=guardian,
-            wake=self._loop.wakeup.notify,
-            start_wait=self._loop.start_wait,
-            start_method=self._start_method,
-            shutdown_timeout_s=self._shutdown_timeout,
-            preloads=self._preloads,
-            kernel_wait_s=self._kernel_wait_s,
-            describe=self._describe,
-            record_timer_event=self._log_watchdog_event,
-        )
-
-    def _describe(self) -> dict[str, Any]:
-        from ..monitoring.health import describe  # noqa: PLC0415  few jobs are asked
-
-        return describe(
-            self._worker_group,
-            run_id=self._rounds.get_run_id(),
-            round_number=self._round,
-            restarts=self._restart_count,
-        )
-
-    def _release(self, guardian: Guardian) -> None:
-        guardian.release()
-        self._guardian = None
 
     def _invoke_run(self, role: str = DEFAULT_ROLE) -> RunResult:
         result = super()._invoke_run(role)

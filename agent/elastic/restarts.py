@@ -6,16 +6,20 @@ decision into the round's verdict. Every node then does what the verdict says.
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections import deque
 from typing import TYPE_CHECKING
 
 from ...rendezvous.api.handler import Verdict
+from .leaving import STOPPED_BY
 from .policy import DELAY, DOUBT, GIVE_UP, Step, delay_of, sentence_about
 
 if TYPE_CHECKING:
     from ..failures.restart_rules import Death, RestartRules
+
+log = logging.getLogger(__name__)
 
 _MOST_DEATHS = 10_000
 _SYNTAX_ERRORS = ("SyntaxError", "IndentationError", "TabError")
@@ -35,6 +39,7 @@ class Restarts:
         self._deaths: deque[Death] = deque(maxlen=_MOST_DEATHS)
         self._began_at_s = 0.0
         self._delay_s = 0.0
+        self._kept_back = ""
 
     @property
     def has_window(self) -> bool:
@@ -89,6 +94,26 @@ class Restarts:
         """Return, once, for how long the next attempt is put off."""
         delay_s, self._delay_s = self._delay_s, 0.0
         return delay_s
+
+    def announce(self, step: Step, verdict: Verdict | None, spent: int) -> None:
+        """Say what follows the end of a round; keep it back where a signal stopped another node.
+
+        A scheduler that stops all nodes stops this one in a moment: then no round follows.
+
+        Args:
+            step: RESTART, REJOIN or FAIL.
+            verdict: Why the round ended.
+            spent: How many restarts the job has spent before.
+        """
+        self._kept_back = self.follow(step, verdict, spent)
+        if verdict is None or STOPPED_BY not in verdict.details:
+            self.say_what_was_kept_back()
+
+    def say_what_was_kept_back(self) -> None:
+        """Say it, once; nothing has to be kept back any more."""
+        sentence, self._kept_back = self._kept_back, ""
+        if sentence:
+            log.warning("%s", sentence)
 
     def follow(self, step: Step, verdict: Verdict | None, spent: int) -> str:
         """Take note of what follows the end of a round; return a sentence about it for people.

@@ -12,7 +12,7 @@ from ...rendezvous.api.parameters import SECONDS, TEXT, WHOLE_NUMBER, Kind, requ
 from ..plain_value import PlainValue
 
 if TYPE_CHECKING:
-    from ...rendezvous.api.handler import RendezvousHandler
+    from ...rendezvous.api.handler import RendezvousHandler, RendezvousStoreInfo
     from ..failures.failure import ProcessFailure
     from ..failures.report import JobReport
     from ..failures.restart_rules import RestartRules
@@ -215,6 +215,17 @@ class WorkerGroup:
         self.group_world_size: int | None = None
         self.master_addr: str | None = None
         self.master_port: int | None = None
+
+    def meet_at(self, store: Any, meeting: RendezvousStoreInfo | None) -> None:
+        """Take note of where the workers meet; what the spec says goes first.
+
+        Args:
+            store: What the agents of the round share.
+            meeting: The place that the rendezvous has chosen, if it has.
+        """
+        self.store = store
+        self.master_addr = self.spec.master_addr or (meeting.master_addr if meeting else None)
+        self.master_port = self.spec.master_port or (meeting.master_port if meeting else None)
 
 
 class RunResult(PlainValue):

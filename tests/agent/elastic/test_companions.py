@@ -62,7 +62,7 @@ def _run():
 
     def run(companion, command, max_restarts=1):
         class Agent(LocalElasticAgent):
-            _companion_kinds = (*COMPANIONS, lambda _facts, _companions: companion)
+            _companion_kinds = (*COMPANIONS, lambda *_: companion)
 
         parameters = RendezvousParameters("standalone", "", "run", 1, 1)
         handlers.append(create_standalone(parameters))
@@ -163,7 +163,7 @@ def test_all_companions_end_even_if_one_can_t():
 
     companions = Companions()
     names = ["first", "second", "third"]
-    companions.begin([lambda *_, name=name: Ending(name) for name in names], None)
+    companions.begin([lambda *_, name=name: Ending(name) for name in names], None, None)
 
     with pytest.raises(OSError, match="no"):
         companions.end()

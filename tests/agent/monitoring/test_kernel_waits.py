@@ -111,7 +111,7 @@ def test_a_process_that_is_gone_waits_for_nothing():
 def test_what_the_agent_is_given_counts_more_than_the_environment(given, said, interval_s):
     """As in torch; 0 asks for nothing."""
     facts = types.SimpleNamespace(environ={VARIABLE: said}, kernel_wait_s=given)
-    watch = companions._kernel_waits(facts, companions.Companions())
+    watch = companions._kernel_waits(facts)
     if watch is not None:
         watch.begin_attempt(types.SimpleNamespace(running_pids=dict))
 
