@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...rendezvous.api.parameters import DICT, Kind, require, require_texts
 from ..failures.failure import is_told_to_end
-from ..output.specs import LogsSpecs, is_any_carried, is_end_kept
+from ..output.specs import LogsDest, LogsSpecs, is_any_carried, is_end_kept
 from ..system.environ import inherited_environment
 from ..system.pidfd import wait_any
 from ..system.process_tree import MARK_VARIABLE, marked
@@ -27,20 +27,61 @@ from ..system.rlimits import Reserve, make_room_for
 from .executor import StartWait
 from .exits import ExitRecorder, WorkerFiles
 from .guardian import Guardian
-from .process import WorkerProcess, keep_exit_codes
-from .results import RunProcsResult, StartFailed, WorkerExit
-from .stop import KILL_WAIT_S, Stop, reap_adopted
+from .process import WorkerProcess, WorkerTable, keep_exit_codes
+from .results import RunProcsResult, StartFailed
+from .stop import KILL_WAIT_S, GroupStop, reap_adopted
 
 if TYPE_CHECKING:
     from ..output.outlets import Outlets
-    from ..system.left_files import LeftFile
 
 log = logging.getLogger(__name__)
 
 _LAYOUT = Kind(("reify",), "a LogsSpecs")
 
 
-class PContext(WorkerFiles, ABC):
+class WorkerKind(ABC):
+    """What starting workers means for one kind of them: commands, or functions."""
+
+    @abstractmethod
+    def _launch(
+        self, local_rank: int, environment: dict[str, str], stdout: int | None, stderr: int | None
+    ) -> WorkerProcess:
+        """Start one worker; that there is no such program may be told by ``_finish_start``.
+
+        Args:
+            local_rank: Which one.
+            environment: Its whole environment.
+            stdout: What its standard output becomes; None: the agent's own.
+            stderr: What its standard error becomes; None: the agent's own.
+
+        Raises:
+            StartFailed: Its process can't be started.
+            ValueError: An argument can't be given to a process.
+        """
+
+    def _prepare(self) -> None:  # noqa: B027  most have nothing to do
+        """Do what precedes the first start."""
+
+    def _finish_start(self, start_wait: StartWait) -> Mapping[int, StartFailed]:  # noqa: ARG002
+        """Do what follows the last start; return why processes have no program, by their ids."""
+        return {}
+
+    def _kill_unloaded(self) -> None:  # noqa: B027  forked ones load nothing
+        """Kill the processes that have not become what they were started for."""
+
+    def _take_return_value(self, local_rank: int) -> Any:  # noqa: ARG002  functions have one
+        """Return what a worker that ended with 0 returned.
+
+        Raises:
+            ValueError: It can't be read back.
+        """
+        return None
+
+    def _clean_up(self) -> None:  # noqa: B027  few hold anything
+        """Give back what was held besides the processes."""
+
+
+class PContext(WorkerFiles, WorkerKind):
     """The worker processes of one attempt on this node.
 
     Args:
@@ -90,19 +131,18 @@ class PContext(WorkerFiles, ABC):
         self._exits = ExitRecorder(
             self.nprocs, self._logs, self._take_return_value, self._stop_if_wanted
         )
-        self._prefixes = log_line_prefixes
-        self._filters = (duplicate_stdout_filters, duplicate_stderr_filters)
+        self._shown = (log_line_prefixes, duplicate_stdout_filters, duplicate_stderr_filters)
         self._cpus = cpus or {}
         self._given_guardian = guardian
         self._guardian: Guardian | None = None
         self._outlets: Outlets | None = None
-        self._processes: dict[int, WorkerProcess] = {}
+        self._workers = WorkerTable(self._exits, envs)
         self._reserve: Reserve | None = None
-        self._stop: Stop | None = None
-        self._stops_at_delay = False
+        self._group_stop = GroupStop(self._workers, self._exits, self._kill_unloaded)
         self._agent = os.getpid()
         self._is_closed = False
-        self._has_shown_all_output = False
+        self.has_shown_all_output = False
+        """Whether the workers are closed, and the console has taken all that it was to show."""
         self.is_written_to = False
         """Whether what workers left running still prints into their log files."""
 
@@ -130,13 +170,13 @@ class PContext(WorkerFiles, ABC):
         try:
             self._reserve = Reserve()
             self._prepare()
-            self._outlets = self._open_outlets()
+            self._outlets = _outlets_for(self._logs, self.nprocs, self.name, *self._shown)
             inherited = marked(inherited_environment(), self._guardian.mark)
             for local_rank in range(self.nprocs):
                 if start_wait.is_unwanted():
                     break
                 self._start_worker(local_rank, inherited, self._guardian)
-            self._drop(self._finish_start(start_wait), self._guardian)
+            self._workers.drop(self._finish_start(start_wait), self._guardian.forget)
             if self._outlets is not None:
                 self._outlets.start()
         except BaseException:
@@ -145,29 +185,15 @@ class PContext(WorkerFiles, ABC):
 
     def pids(self) -> dict[int, int]:
         """Return the process ids by local rank, without those that could not be started."""
-        return {rank: process.pid for rank, process in self._processes.items()}
+        return self._workers.pids()
 
     def running_pids(self) -> dict[int, int]:
         """Return the process ids of those that have not been seen to end, by local rank."""
-        return {rank: process.pid for rank, process in self._running().items()}
+        return {rank: process.pid for rank, process in self._workers.running().items()}
 
     def filenos(self) -> list[int]:
         """Return one descriptor for each running worker, readable once it has ended."""
-        return [process.ended_fd for process in self._running().values()]
-
-    def mark_failed(self, local_rank: int, reason: str) -> None:
-        """Count the end of a worker as a failure, whatever its exit code: it is ended for a reason.
-
-        Args:
-            local_rank: Which one.
-            reason: Why, as the rest of a sentence; its error file, if there is one, says more.
-        """
-        self._exits.mark_failed(local_rank, reason)
-
-    @property
-    def exits(self) -> dict[int, WorkerExit]:
-        """How workers have ended, by local rank, in the order in which that was seen."""
-        return self._exits.exits
+        return [process.ended_fd for process in self._workers.running().values()]
 
     def look(self, *, stops_others: bool = False) -> RunProcsResult | None:
         """Look once, without waiting.
@@ -181,7 +207,7 @@ class PContext(WorkerFiles, ABC):
             still running or were stopped.
         """
         self._look(stops_others=stops_others)
-        is_over = self._exits.have_failed or not self._running()
+        is_over = self._exits.have_failed or not self._workers.running()
         return self._exits.result() if is_over else None
 
     def wait(
@@ -199,7 +225,7 @@ class PContext(WorkerFiles, ABC):
             What ended, or None where workers are still running or were stopped.
         """
         deadline = math.inf if timeout < 0 else time.monotonic() + timeout
-        while self.look(stops_others=True) is None and self._running():
+        while self.look(stops_others=True) is None and self._workers.running():
             if time.monotonic() >= deadline:
                 return None
             wait_any(self.filenos(), deadline)
@@ -223,117 +249,48 @@ class PContext(WorkerFiles, ABC):
             timeout: Seconds that they have together before SIGKILL.
             urgent_fd: Ends their time as soon as it is readable.
         """
-        if self._is_closed or os.getpid() != self._agent:  # not in a child that forked from here
+        if not self._may_end():
             return
-        if self._reserve is not None:
-            self._reserve.spend()
         ended: dict[int, WorkerProcess] = {}
         with contextlib.suppress(OSError):  # whatever can't be read: the workers are stopped
             ended = self._find_ended()
         if self._guardian is not None:
-            stop = self._begin_stop(self._guardian, ended, death_sig or signal.SIGTERM)
-            self._finish_stop(self._guardian, stop, timeout, urgent_fd)
+            number = death_sig or signal.SIGTERM
+            stop = self._group_stop.begin(self._guardian.family, ended, number)
+            self._group_stop.finish(stop, self._guardian, timeout, urgent_fd)
         with contextlib.suppress(OSError):
             self._exits.record_all(ended)  # the signal has gone before any error file is read
             self._look()
         self._finish()
 
-    def _begin_stop(
-        self, guardian: Guardian, ended: Mapping[int, WorkerProcess], death_signal: int
-    ) -> Stop:
-        """Ask the workers to end, unless they have been asked so already."""
-        self._stops_at_delay = False
-        if self._stop is None or self._stop.death_signal != death_signal:
-            running = {rank: each for rank, each in self._running().items() if rank not in ended}
-            if self._stop is None:
-                with contextlib.suppress(OSError):  # whatever can't be read: they are stopped
-                    self._exits.mark_stopped(running, death_signal)
-            self._kill_unloaded()
-            self._stop = Stop(list(self._processes.values()), guardian.family, death_signal)
-        return self._stop
-
     def _stop_if_wanted(self) -> None:
         """Ask the workers to end if one of them has failed, and its files take long to read."""
-        if self._stops_at_delay and self._guardian is not None:
-            self._begin_stop(self._guardian, self._find_ended(), signal.SIGTERM)
-
-    def _finish_stop(
-        self, guardian: Guardian, stop: Stop, grace_s: float, urgent_fd: int | None
-    ) -> None:
-        try:
-            killed = stop.finish(grace_s, urgent_fd, self._ranks())
-            self._exits.mark_killed(
-                rank for rank, process in self._processes.items() if process.pid in killed
-            )
-        except OSError as error:  # there are no descriptors to look around with; it has some
-            guardian.finish()
-            log.warning(
-                "what the workers had started could not be looked for (%s): the guardian killed it",
-                error.strerror,
-            )
+        if self._group_stop.may_begin_early and self._guardian is not None:
+            self._group_stop.begin(self._guardian.family, self._find_ended(), signal.SIGTERM)
 
     def leave(self) -> None:
         """Let go of workers that have all succeeded; what they left running on purpose lives on."""
-        if self._is_closed or os.getpid() != self._agent:
+        if not self._may_end():
             return
+        self._look()
+        self._finish(hands_on=_name_leftovers(self._guardian, self._workers))
+
+    def _may_end(self) -> bool:
+        """Return whether there is anything to end, and free the descriptors that it takes."""
+        if self._is_closed or os.getpid() != self._agent:  # not in a child that forked from here
+            return False
         if self._reserve is not None:
             self._reserve.spend()
-        self._look()
-        is_left = False
-        with contextlib.suppress(OSError):  # a program without descriptors has succeeded, too
-            is_left = self._guardian is not None and self._name_leftovers(self._guardian)
-        self._finish(hands_on=is_left)
-
-    def _name_leftovers(self, guardian: Guardian) -> bool:
-        """Name what the workers left running; return whether there is anything."""
-        if not (found := guardian.family.leftovers()):
-            return False
-        from .leftovers import ProcessNames, let_live  # noqa: PLC0415  few workers leave anything
-
-        return let_live(found, ProcessNames(self._ranks(), guardian.mark))
-
-    @property
-    def has_shown_all_output(self) -> bool:
-        """Whether the workers are closed, and the console has taken all that it was to show."""
-        return self._has_shown_all_output
+        return True
 
     def _finish(self, *, hands_on: bool = False) -> None:
         self._let_go()
         if self._outlets is not None:
             self._outlets.drain(hands_on=hands_on)
             self.is_written_to = hands_on and self._outlets.has_files
-        self._has_shown_all_output = self._outlets is None or self._outlets.has_shown_all
+        self.has_shown_all_output = self._outlets is None or self._outlets.has_shown_all
         self._clean_up()
         self._is_closed = True
-
-    def _ranks(self) -> dict[int, str]:
-        """Return the workers' global ranks by process id."""
-        ranks = {rank: env.get("RANK", str(rank)) for rank, env in self.envs.items()}
-        return {process.pid: ranks[rank] for rank, process in self._processes.items()}
-
-    def _open_outlets(self) -> Outlets | None:
-        stdout_filters, stderr_filters = self._filters
-        keeps_end = is_end_kept(2, inherited_environment())
-        if not keeps_end and not is_any_carried(
-            self._logs,
-            self.nprocs,
-            filters_stdout=bool(stdout_filters),
-            filters_stderr=bool(stderr_filters),
-        ):
-            return None
-        from ..output.outlets import Outlets  # noqa: PLC0415  1 ms; none is needed on a terminal
-
-        return Outlets(
-            self._logs, self.nprocs, self._prefixes, self.name, self._filters, keeps_end=keeps_end
-        )
-
-    def end_of_log(self, local_rank: int, limit: int) -> LeftFile:
-        """Return the end of what a worker printed: on standard error, else of its log file."""
-        if self._outlets is not None:
-            printed = self._outlets.end_of(local_rank)
-            if printed.text.strip():
-                return printed
-        return super().end_of_log(local_rank, limit)
 
     def _start_worker(
         self, local_rank: int, inherited: Mapping[str, str], guardian: Guardian
@@ -348,85 +305,61 @@ class PContext(WorkerFiles, ABC):
         except StartFailed as failed:
             self._exits.record(local_rank, 0, failed.exitcode, failed.reason)
             return
-        self._processes[local_rank] = process
+        self._workers.add(local_rank, process)
         guardian.watch(process.pid, process.start)
-
-    def _drop(self, failures: Mapping[int, StartFailed], guardian: Guardian) -> None:
-        ranks = {process.pid: rank for rank, process in self._processes.items()}
-        for pid, failed in failures.items():
-            self._processes.pop(ranks[pid]).let_go()
-            guardian.forget(pid)
-            self._exits.record(ranks[pid], 0, failed.exitcode, failed.reason)
-
-    @abstractmethod
-    def _launch(
-        self, local_rank: int, environment: dict[str, str], stdout: int | None, stderr: int | None
-    ) -> WorkerProcess:
-        """Start one worker; that there is no such program may be told by ``_finish_start``.
-
-        Args:
-            local_rank: Which one.
-            environment: Its whole environment.
-            stdout: What its standard output becomes; None: the agent's own.
-            stderr: What its standard error becomes; None: the agent's own.
-
-        Raises:
-            StartFailed: Its process can't be started.
-            ValueError: An argument can't be given to a process.
-        """
-
-    def _prepare(self) -> None:
-        """Do what precedes the first start."""
-
-    def _finish_start(self, start_wait: StartWait) -> Mapping[int, StartFailed]:  # noqa: ARG002
-        """Do what follows the last start; return why processes have no program, by their ids."""
-        return {}
-
-    def _kill_unloaded(self) -> None:
-        """Kill the processes that have not become what they were started for."""
-
-    def _take_return_value(self, local_rank: int) -> Any:  # noqa: ARG002  functions have one
-        """Return what a worker that ended with 0 returned.
-
-        Raises:
-            ValueError: It can't be read back.
-        """
-        return None
-
-    def _clean_up(self) -> None:
-        """Give back what was held besides the processes."""
-
-    def _running(self) -> dict[int, WorkerProcess]:
-        return {rank: each for rank, each in self._processes.items() if rank not in self.exits}
 
     def _look(self, *, stops_others: bool = False) -> None:
         ended = self._find_ended()
-        codes = [process.exitcode or 0 for process in ended.values()]
+        codes = (process.exitcode for process in ended.values())
         # A signal that a scheduler sends to the workers reaches the agent, too; it passes that on.
-        has_failed = any(code and not is_told_to_end(code) for code in codes)
-        self._stops_at_delay = self._stops_at_delay or (stops_others and has_failed)
+        if stops_others and any(code and not is_told_to_end(code) for code in codes):
+            self._group_stop.may_begin_early = True
         self._exits.record_all(ended)
 
     def _find_ended(self) -> dict[int, WorkerProcess]:
-        ended = {rank: each for rank, each in self._running().items() if each.look()}
+        ended = self._workers.find_ended()
         if self._guardian is not None:
             with contextlib.suppress(OSError):  # there are no descriptors: at another look
                 reap_adopted(self._guardian.family)
         return ended
 
     def _let_go(self) -> None:
-        for local_rank, process in self._processes.items():
-            if local_rank not in self.exits:
-                if not process.look():  # stuck in the kernel, but killed
-                    self._exits.mark_killed([local_rank])
-                exitcode = -signal.SIGKILL if process.exitcode is None else process.exitcode
-                with contextlib.suppress(OSError):  # no descriptors: the process is let go anyway
-                    self._exits.record(local_rank, process.pid, exitcode)
-            process.let_go()
-            if self._guardian is not None:
-                self._guardian.forget(process.pid)
-        if self._guardian is not None and self._guardian is not self._given_guardian:
-            self._guardian.release()
+        guardian = self._guardian
+        if guardian is None:
+            return
+        self._workers.let_go(guardian.forget)
+        if guardian is not self._given_guardian:
+            guardian.release()
+
+
+def _outlets_for(
+    logs: LogsDest,
+    nprocs: int,
+    name: str,
+    prefixes: dict[int, str] | None,
+    stdout_filters: list[str] | None,
+    stderr_filters: list[str] | None,
+) -> Outlets | None:
+    """Return what carries the workers' output; None: all of it goes straight to the console."""
+    keeps_end = is_end_kept(2, inherited_environment())
+    filters = {"filters_stdout": bool(stdout_filters), "filters_stderr": bool(stderr_filters)}
+    if not keeps_end and not is_any_carried(logs, nprocs, **filters):
+        return None
+    from ..output.outlets import Outlets  # noqa: PLC0415  1 ms; none is needed on a terminal
+
+    words = (stdout_filters, stderr_filters)
+    return Outlets(logs, nprocs, prefixes, name, words, keeps_end=keeps_end)
+
+
+def _name_leftovers(guardian: Guardian | None, workers: WorkerTable) -> bool:
+    """Name what the workers left running; return whether there is anything."""
+    with contextlib.suppress(OSError):  # a program without descriptors has succeeded, too
+        if guardian is None or not (found := guardian.family.leftovers()):
+            return False
+        from .leftovers import ProcessNames, let_live  # noqa: PLC0415  few workers leave anything
+
+        return let_live(found, ProcessNames(workers.global_ranks(), guardian.mark))
+    return False
 
 
 def _require_local_ranks(what: str, mapping: Mapping[int, Any], nprocs: int) -> None:

@@ -14,6 +14,7 @@ from ..failures.failure import KEPT_SUFFIX, NOT_AVAILABLE, STACKS_SUFFIX, Proces
 from .results import RunProcsResult, WorkerExit
 
 if TYPE_CHECKING:
+    from ..output.outlets import Outlets
     from ..output.specs import LogsDest
     from ..system.left_files import LeftFile, LeftFileReader
     from .own_ends import Disposition
@@ -240,13 +241,28 @@ class ExitRecorder:
 
 
 class WorkerFiles:
-    """Tells which files the workers of one attempt write, by local rank."""
+    """Tells how the workers of one attempt ended, and which files they write, by local rank."""
 
     nprocs: int
     """How many workers there are."""
 
     _logs: LogsDest
     _exits: ExitRecorder
+    _outlets: Outlets | None
+
+    def mark_failed(self, local_rank: int, reason: str) -> None:
+        """Count the end of a worker as a failure, whatever its exit code: it is ended for a reason.
+
+        Args:
+            local_rank: Which one.
+            reason: Why, as the rest of a sentence; its error file, if there is one, says more.
+        """
+        self._exits.mark_failed(local_rank, reason)
+
+    @property
+    def exits(self) -> dict[int, WorkerExit]:
+        """How workers have ended, by local rank, in the order in which that was seen."""
+        return self._exits.exits
 
     def log_files(self, local_ranks: Iterable[int]) -> dict[int, str]:
         """Return log files by local rank: of standard error, else of output; those that say more.
@@ -266,12 +282,16 @@ class WorkerFiles:
         return found
 
     def end_of_log(self, local_rank: int, limit: int) -> LeftFile:
-        """Return the last bytes of the file that ``log_files`` names.
+        """Return the end of what a worker printed: on standard error, else of its log file.
 
         Args:
             local_rank: Whose.
             limit: How many bytes are wanted.
         """
+        if self._outlets is not None:
+            printed = self._outlets.end_of(local_rank)
+            if printed.text.strip():
+                return printed
         (path,) = self.log_files([local_rank]).values()
         return self._exits.left_files.read_end(path, limit)
 

@@ -1,14 +1,19 @@
-"""One worker's process: how it stands, how it is signalled, when its pid may be used again."""
+"""Worker processes: how they stand, how they are signalled, when their pids may be used again."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import signal
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
+from typing import TYPE_CHECKING
 
 from ..system.pidfd import close_all, send_signal
 from ..system.process_tree import read_process
+
+if TYPE_CHECKING:
+    from .exits import ExitRecorder
+    from .results import StartFailed
 
 LOST_EXIT_CODE = 255
 """Stands for an exit code that somebody else took from the kernel, as in ``asyncio``."""
@@ -93,6 +98,73 @@ class WorkerProcess:
         if end is None:
             return None
         return end.si_status if end.si_code == os.CLD_EXITED else -end.si_status
+
+
+class WorkerTable:
+    """The worker processes of one attempt, by local rank.
+
+    Args:
+        exits: Records how they end.
+        envs: What is added to their environments, by local rank.
+    """
+
+    def __init__(self, exits: ExitRecorder, envs: Mapping[int, Mapping[str, str]]) -> None:
+        self._exits = exits
+        self._envs = envs
+        self._processes: dict[int, WorkerProcess] = {}
+
+    def add(self, local_rank: int, process: WorkerProcess) -> None:
+        """Take up a process that was started."""
+        self._processes[local_rank] = process
+
+    def all(self) -> list[WorkerProcess]:
+        """Return the processes that were started."""
+        return list(self._processes.values())
+
+    def pids(self) -> dict[int, int]:
+        """Return their process ids, by local rank."""
+        return {rank: process.pid for rank, process in self._processes.items()}
+
+    def running(self) -> dict[int, WorkerProcess]:
+        """Return those whose end is not recorded."""
+        ended = self._exits.exits
+        return {rank: each for rank, each in self._processes.items() if rank not in ended}
+
+    def global_ranks(self) -> dict[int, str]:
+        """Return the workers' global ranks, by process id."""
+        return {
+            process.pid: self._envs[rank].get("RANK", str(rank))
+            for rank, process in self._processes.items()
+        }
+
+    def find_ended(self) -> dict[int, WorkerProcess]:
+        """Return those that have ended, and whose end is not recorded."""
+        return {rank: each for rank, each in self.running().items() if each.look()}
+
+    def drop(self, failures: Mapping[int, StartFailed], forget: Callable[[int], None]) -> None:
+        """Let go of processes that have not become programs, and record why.
+
+        Args:
+            failures: Why, by process id.
+            forget: Called with each process id, which may be another process's from now on.
+        """
+        local_ranks = {pid: rank for rank, pid in self.pids().items()}
+        for pid, failed in failures.items():
+            self._processes.pop(local_ranks[pid]).let_go()
+            forget(pid)
+            self._exits.record(local_ranks[pid], 0, failed.exitcode, failed.reason)
+
+    def let_go(self, forget: Callable[[int], None]) -> None:
+        """Record the ends that are not recorded, and let go of all processes; see ``drop``."""
+        for local_rank, process in self._processes.items():
+            if local_rank not in self._exits.exits:
+                if not process.look():  # stuck in the kernel, but killed
+                    self._exits.mark_killed([local_rank])
+                exitcode = -signal.SIGKILL if process.exitcode is None else process.exitcode
+                with contextlib.suppress(OSError):  # no descriptors: the process is let go anyway
+                    self._exits.record(local_rank, process.pid, exitcode)
+            process.let_go()
+            forget(process.pid)
 
 
 def bind_to(cpus: Collection[int], pid: int = 0) -> None:

@@ -16,11 +16,16 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from ..system.pidfd import close_all, send_signal, wait_readable
 from ..system.process_tree import NO_DESCRIPTORS, Family, Process, read_adopted, read_process
-from .process import WorkerProcess
+from .process import WorkerProcess, WorkerTable
+
+if TYPE_CHECKING:
+    from .exits import ExitRecorder
+    from .guardian import Guardian
 
 log = logging.getLogger(__name__)
 
@@ -306,3 +311,56 @@ def _send(pidfds: Iterable[int], *numbers: int) -> None:
     for pidfd in pidfds:
         for number in numbers:
             send_signal(pidfd, number)
+
+
+class GroupStop:
+    """Stops one group of workers, and marks which of them ended by that.
+
+    Args:
+        workers: The group.
+        exits: Records how they end.
+        kill_unloaded: Kills the processes that have not become what they were started for.
+    """
+
+    def __init__(
+        self, workers: WorkerTable, exits: ExitRecorder, kill_unloaded: Callable[[], None]
+    ) -> None:
+        self._workers = workers
+        self._exits = exits
+        self._kill_unloaded = kill_unloaded
+        self._stop: Stop | None = None
+        self.may_begin_early = False
+        """Whether a worker has failed, so that the others may be asked before files are read."""
+
+    def begin(self, family: Family, ended: Collection[int], death_signal: int) -> Stop:
+        """Ask the workers to end, unless they have been asked so already.
+
+        Args:
+            family: Tells what else belongs to them.
+            ended: Local ranks of those that had ended by themselves.
+            death_signal: What they are asked with.
+        """
+        self.may_begin_early = False
+        if self._stop is None or self._stop.death_signal != death_signal:
+            running = self._workers.running()
+            others = {rank: each for rank, each in running.items() if rank not in ended}
+            if self._stop is None:
+                with contextlib.suppress(OSError):  # whatever can't be read: they are stopped
+                    self._exits.mark_stopped(others, death_signal)
+            self._kill_unloaded()
+            self._stop = Stop(self._workers.all(), family, death_signal)
+        return self._stop
+
+    def finish(self, stop: Stop, guardian: Guardian, grace_s: float, urgent_fd: int | None) -> None:
+        """Wait until all have ended, and kill what has not in time; see ``Stop.finish``."""
+        try:
+            killed = stop.finish(grace_s, urgent_fd, self._workers.global_ranks())
+        except OSError as error:  # there are no descriptors to look around with; it has some
+            guardian.finish()
+            log.warning(
+                "what the workers had started could not be looked for (%s): the guardian killed it",
+                error.strerror,
+            )
+        else:
+            pids = self._workers.pids().items()
+            self._exits.mark_killed(rank for rank, pid in pids if pid in killed)

@@ -54,7 +54,7 @@ def _attempt(group):
 
     def run(*scripts):
         contexts.append(start_shells(*scripts))
-        wait_any([contexts[-1]._processes[0].ended_fd], time.monotonic() + PATIENCE_S)
+        wait_any([contexts[-1]._workers.all()[0].ended_fd], time.monotonic() + PATIENCE_S)
         return contexts[-1]
 
     yield run

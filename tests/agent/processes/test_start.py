@@ -502,11 +502,11 @@ def test_workers_that_were_asked_early_are_asked_once(tmp_path, then, further):
     asked, go = Ear(tmp_path, "asked"), Ear(tmp_path, "go")
     context = start_pythons(COUNT_SIGNALS.format(asked.path, go.path))
     asked.hear()
-    context._stops_at_delay = True
+    context._group_stop.may_begin_early = True
     context._stop_if_wanted()
     asked.hear()
 
-    context._begin_stop(context._guardian, {}, then)
+    context._group_stop.begin(context._guardian.family, {}, then)
     go.say("on")
     wait_any(context.filenos(), time.monotonic() + PATIENCE_S)
     context.close()
@@ -526,11 +526,11 @@ def test_workers_that_were_asked_early_are_asked_once(tmp_path, then, further):
 def test_a_failure_whose_files_take_long_stops_the_others(code, stops_others, stops):
     """Where nobody takes long, nobody is stopped by a look."""
     context = start_shells(code, HANG)
-    wait_any([context._processes[0].ended_fd], time.monotonic() + PATIENCE_S)
+    wait_any([context._workers.all()[0].ended_fd], time.monotonic() + PATIENCE_S)
     context.look(stops_others=stops_others)
-    before = context._stop
+    before = context._group_stop._stop
     context._stop_if_wanted()
-    after = context._stop
+    after = context._group_stop._stop
     context.close()
 
     assert (None, stops) == (before, after is not None)
