@@ -138,6 +138,61 @@ def test_an_end_is_told(elrun, script, name):
     assert [] == [each for each in words if each not in summary]
 
 
+INTERRUPTED = """
+import os, signal
+
+def handler(*_):
+    raise RuntimeError("a child has died")
+
+class Named(type):
+    @property
+    def __module__(cls):  # asked for when the exception is written
+        if not os.path.exists("asked"):
+            open("asked", "w").close()
+            os.kill(os.getpid(), signal.SIGCHLD)
+        return "__main__"
+
+class Told(Exception, metaclass=Named):
+    pass
+
+signal.signal(signal.SIGCHLD, handler)
+raise Told("no such shard")
+"""
+
+
+def test_a_handler_of_signals_costs_no_record(elrun, script, tmp_path):
+    """It may raise at any moment, as that of DataLoader does."""
+    job = elrun("--standalone", "--log-dir", tmp_path / "logs", script(INTERRUPTED))
+
+    assert 1 == job.finish()[0]
+    (path,) = (tmp_path / "logs").rglob("error.json*")
+    assert (True, "Told: no such shard") == (
+        (tmp_path / "asked").exists(),
+        json.loads(path.read_text())["message"]["message"],
+    )
+
+
+CHILDREN = {
+    "of multiprocessing": "import torch.multiprocessing as mp\n"
+    "def work(i): raise ValueError('bad record')\n"
+    "if __name__ == '__main__': mp.spawn(work)",
+    "of a DataLoader": "import torch\n"
+    "class Records(torch.utils.data.Dataset):\n"
+    "    def __len__(self): return 2\n"
+    "    def __getitem__(self, i): raise ValueError('bad record')\n"
+    "if __name__ == '__main__': list(torch.utils.data.DataLoader(Records(), num_workers=1))",
+}
+
+
+@pytest.mark.parametrize("name", CHILDREN)
+def test_an_exception_of_a_child_is_told_in_the_first_lines(elrun, script, name):
+    """Not only that there was one."""
+    err = elrun("--standalone", script(CHILDREN[name])).finish()[2]
+
+    head = err.partition("elrun: script.py failed: ")[2].partition("\n\n")[0]
+    assert "ValueError: bad record" in head
+
+
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="Python has groups from 3.11 on")
 def test_a_group_is_told_with_its_members(elrun, script):
     """The first line names the first of them, the traceback has all."""

@@ -67,7 +67,7 @@ def write(path: str, error: BaseException, thread_name: str = "") -> None:
         while rest_of_it:
             rest_of_it = rest_of_it[os.write(fd, rest_of_it) :]
         os.rename(scratch, path)
-    except OSError:
+    except BaseException:  # also of a handler of signals: another attempt follows
         os.unlink(scratch)
         raise
     finally:

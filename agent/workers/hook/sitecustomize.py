@@ -39,6 +39,10 @@ _FOLDER = os.path.dirname(__file__)
 _MOST_RECORDS = 20
 """How many exceptions are written that may be harmless: a server may lose a thread a second."""
 
+_ATTEMPTS = 3
+"""How often a record is tried: a handler of signals may raise in the midst of it. That of torch's
+DataLoader does so when one of its processes has died."""
+
 _SPARE_BYTES = 1 << 21
 """Address space that is given back before an exception is written, which may be a MemoryError. The
 kernel gives no memory for it, since nothing is ever written there."""
@@ -263,10 +267,17 @@ class _Keeper:
         if os.getpid() != self._pid:
             return
         self._spare = None
-        try:
-            _load(os.path.join(_FOLDER, "last_words.py"))["write"](path, error, thread_name)
-        except BaseException:  # noqa: BLE001  the process ends as it would without us
-            return
+        for _ in range(_ATTEMPTS):
+            if _try_to_write(path, error, thread_name):
+                return
+
+
+def _try_to_write(path: str, error: BaseException, thread_name: str) -> bool:
+    try:
+        _load(os.path.join(_FOLDER, "last_words.py"))["write"](path, error, thread_name)
+    except BaseException:  # noqa: BLE001  the process ends as it would without us
+        return False
+    return True
 
 
 _problem = _begin()

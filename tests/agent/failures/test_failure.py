@@ -186,3 +186,28 @@ def test_a_failure_knows_whether_it_says_more_than_its_end(message, says_why):
         failure.message = message
 
     assert says_why is failure.says_why
+
+
+CHILD_S = """ValueError: Caught ValueError in DataLoader worker process 1.
+Original Traceback (most recent call last):
+  File "worker.py", line 1, in fetch
+ValueError: bad record
+"""
+
+
+@pytest.mark.parametrize(
+    ("message", "summary"),
+    [
+        ("ValueError: a\nb", "ValueError: a"),
+        ("ValueError: \n\nthe reason", "ValueError: the reason"),
+        (
+            CHILD_S,
+            "ValueError: Caught ValueError in DataLoader worker process 1: ValueError: bad record",
+        ),
+    ],
+)
+def test_the_summary_is_the_line_that_says_most(tmp_path, message, summary):
+    """The first with a text; and the last, where a child's traceback is in the message."""
+    path = error_file(tmp_path, torch_record(message))
+
+    assert summary == ProcessFailure(0, 42, 1, path).summary
