@@ -60,6 +60,7 @@ def test_a_verdict_may_rule_a_restart_out():
     ("details", "delay_s", "sentence"),
     [
         ({}, 0.0, "x; restarting all workers (restart 2 of 3)"),
+        ({DELAY: 0.5}, 0.5, "x; restarting all workers in 0.5 s (restart 2 of 3)"),
         ({DELAY: 1.25}, 1.25, "x; restarting all workers in 1.25 s (restart 2 of 3)"),
         ({DELAY: 0.0, DOUBT: "hm"}, 0.0, "x; restarting all workers (restart 2 of 3); hm"),
         ({DELAY: 300.0}, 300.0, "x; restarting all workers in 300 s (restart 2 of 3)"),
