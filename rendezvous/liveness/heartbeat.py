@@ -23,10 +23,11 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from ..errors import RendezvousError
 from ..protocol.timing import Timing
+from ..stores.exchange import exchange
 from ..stores.store import Store
 from ..threads import start_thread
 from .failure_detector import FailureDetector
@@ -138,17 +139,21 @@ class Heartbeat:
                 self._count += 1
                 self._next_beat_at = now + self._timing.heartbeat_s
             beat = b"%d" % self._count
-        if is_due:
-            store.set({key: beat})
-        left_s = self._check(store, watched) if watched else self._timing.patience_s
+        left_s = self._exchange(store, {key: beat} if is_due else {}, watched)
         with self._lock:
             return max(0.0, min(left_s, self._next_beat_at - self._clock()))
 
-    def _check(self, store: Store, watched: tuple[str, ...]) -> float:
-        """Read the beats; return the seconds until another node can have fallen silent."""
+    def _exchange(self, store: Store, beat: Mapping[str, bytes], watched: tuple[str, ...]) -> float:
+        """Write a beat, if any, and read the others' beats.
+
+        Returns:
+            The seconds until another node can have fallen silent.
+        """
         asked_at = self._clock()
-        beats = dict(zip(watched, store.get(watched), strict=True))
+        beats = dict(zip(watched, exchange(store, beat, watched), strict=True))
         with self._lock:
+            if not watched:
+                return self._timing.patience_s
             if watched != self._watched:
                 return 0.0
             self._detector.observe(beats, asked_at, self._clock())

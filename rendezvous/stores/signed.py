@@ -28,6 +28,7 @@ from collections.abc import Mapping, Sequence
 from ..api.parameters import SECRET_VARIABLE, RendezvousParameters
 from ..errors import RendezvousStateError
 from ..protocol.keys import UNSURE_BEAT, is_beat, may_count
+from .exchange import exchange
 from .store import Store
 from .will import Will, leave_will
 
@@ -113,7 +114,15 @@ class SignedStore:
 
         ``UNSURE_BEAT`` for a sign of life that was written over.
         """
-        found = dict(zip(keys, self._store.get(keys), strict=True))
+        return self._verified(keys, self._store.get(keys))
+
+    def exchange(self, values: Mapping[str, bytes], keys: Sequence[str]) -> list[bytes | None]:
+        """Write values and return others; see ``exchange.exchange``."""
+        return self._verified(keys, exchange(self._store, self._signed(values), keys))
+
+    def _verified(self, keys: Sequence[str], values: Sequence[bytes | None]) -> list[bytes | None]:
+        """Return what has been read, less the values that bear no signature."""
+        found = dict(zip(keys, values, strict=True))
         read = {
             key: None if data is None else self._verify(key, data) for key, data in found.items()
         }

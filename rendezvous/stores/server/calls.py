@@ -14,16 +14,22 @@ class Call:
     """A request, and its answer once that is there.
 
     Args:
+        number: The request's.
         request: The request.
         hear: Called with the first value, or with the error, by the thread that ends the call.
     """
 
-    def __init__(self, request: Request, hear: Callable[[Told], None] | None = None) -> None:
+    def __init__(
+        self, number: int, request: Request, hear: Callable[[Told], None] | None = None
+    ) -> None:
+        self.number = number
         self.request = request
         self.parts: list[bytes | None] = []
         self.count = 0
         self.error: RendezvousConnectionError | None = None
-        self._is_over = threading.Event()
+        # Held until the call has ended: an Event does the same with three locks and a list.
+        self._runs = threading.Lock()
+        self._runs.acquire()
         self._hear = hear
 
     def take(self, answer: Answer) -> None:
@@ -38,11 +44,14 @@ class Call:
     def end(self, error: RendezvousConnectionError | None = None) -> None:
         """Wake the thread that waits for the answer."""
         self.error = error
-        self._is_over.set()
+        self._runs.release()
         if self._hear is not None:
             told = error if error is not None else self.parts[0] if self.parts else None
             self._hear(b"" if told is None else told)
 
     def await_end(self, timeout_s: float | None = None) -> bool:
         """Return whether the call ends within a time."""
-        return self._is_over.wait(timeout_s)
+        if not self._runs.acquire(timeout=-1 if timeout_s is None else max(0.0, timeout_s)):
+            return False
+        self._runs.release()  # for the next thread that asks, and for this one when it asks again
+        return True

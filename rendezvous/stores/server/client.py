@@ -120,19 +120,28 @@ class StoreClient:
         """Return values, None for each that isn't there; see ``Store.get``."""
         return self._ask(Get(tuple(keys))).parts if keys else []
 
+    def exchange(self, values: Mapping[str, bytes], keys: Sequence[str]) -> list[bytes | None]:
+        """Write values and return others; see ``exchange.exchange``."""
+        *parts, last = _parts_of(values)
+        for part in parts:
+            self._ask(Set(part))
+        written, found = self._begin(Set(last), Get(tuple(keys)))
+        self._await(written)
+        return self._await(found).parts
+
     def create(self, key: str, value: bytes, instead_of: bytes = b"") -> bytes:
         """Write a value once; see ``Store.create``."""
         return self._ask(Create(key, value, instead_of)).parts[0] or b""
 
     def wait(self, keys: Sequence[str], timeout_s: float | None) -> list[bytes] | None:
         """Block until every key is there; see ``Store.wait``."""
-        number, call = self._begin(Wait(tuple(keys)))
+        (call,) = self._begin(Wait(tuple(keys)))
         if not call.await_end(as_wait(timeout_s)):
             with self._lock:
-                is_answered = self._pending.pop(number, None) is None
+                is_answered = self._pending.pop(call.number, None) is None
             if not is_answered:
                 with self._sending:
-                    self._send(next(self._numbers), Forget(number))
+                    self._send(write_request(next(self._numbers), Forget(call.number)))
                 return None
             call.await_end()
         if call.error is not None:
@@ -142,7 +151,7 @@ class StoreClient:
     def tell(self, key: str, hear: Callable[[Told], None]) -> None:
         """Have ``hear`` called with a value once it is there; see ``notify.tell``."""
         try:
-            self._begin(Wait((key,)), hear)
+            self._begin(Wait((key,)), hear=hear)
         except RendezvousConnectionError as error:
             hear(error)
 
@@ -151,7 +160,7 @@ class StoreClient:
         grace_s = 0.0 if self._redial is None else GRACE_S
         with self._sending:
             self._will = LeaveWill(will, int(grace_s * 1000))
-            self._send(next(self._numbers), self._will)
+            self._send(write_request(next(self._numbers), self._will))
 
     def close(self) -> None:
         """Let go of the connection, and of the server if it is here; see ``Store.close``."""
@@ -166,7 +175,10 @@ class StoreClient:
 
     def _ask(self, request: Request) -> Call:
         """Return how a request was answered, that is answered at once."""
-        _, call = self._begin(request)
+        (call,) = self._begin(request)
+        return self._await(call)
+
+    def _await(self, call: Call) -> Call:
         slice_s = min(_LONGEST_SLICE_S, self._patience_s / _LEAST_SLICES)
         for elapsed in range(math.ceil(self._patience_s / slice_s) if slice_s else 0):
             if elapsed * slice_s >= self._notice_s:
@@ -182,26 +194,24 @@ class StoreClient:
             raise _copy_of(call.error)
         return call
 
-    def _begin(
-        self, request: Request, hear: Callable[[Told], None] | None = None
-    ) -> tuple[int, Call]:
-        call = Call(request, hear)
+    def _begin(self, *requests: Request, hear: Callable[[Told], None] | None = None) -> list[Call]:
+        """Send requests in one go; return the calls that will have their answers."""
         with self._sending:
+            calls = [Call(next(self._numbers), request, hear) for request in requests]
             with self._lock:
                 if self._ended is not None:
                     raise _copy_of(self._ended)
-                number = next(self._numbers)
-                self._pending[number] = call
-            self._send(number, request)
-        return number, call
+                self._pending.update((call.number, call) for call in calls)
+            self._send(*(write_request(call.number, call.request) for call in calls))
+        return calls
 
-    def _send(self, number: int, request: Request) -> None:
-        """Send a request, or leave it to the reader to repeat it if the connection is broken."""
+    def _send(self, *frames: bytes) -> None:
+        """Send frames, or leave it to the reader to repeat them if the connection is broken."""
         connection = self._connection
         if connection is None:
             return
         try:
-            connection.sendall(write_request(number, request))
+            connection.sendall(b"".join(frames))
         except BlockingIOError:  # SO_SNDTIMEO's way to say so; a part of it may have gone
             self._lose(f"it has taken nothing for {self._patience_s:g} s")
         except OSError:
@@ -296,14 +306,14 @@ class StoreClient:
         """Repeat what was not answered, in order; return whether the connection took it."""
         with self._sending:
             with self._lock:
-                calls = sorted(self._pending.items())
-            for _, call in calls:
+                calls = sorted(self._pending.values(), key=lambda call: call.number)
+            for call in calls:
                 call.begin_anew()
             try:
                 if self._will is not None:
                     connection.sendall(write_request(next(self._numbers), self._will))
-                for number, call in calls:
-                    connection.sendall(write_request(number, call.request))
+                for call in calls:
+                    connection.sendall(write_request(call.number, call.request))
             except OSError:
                 connection.close()
                 return False

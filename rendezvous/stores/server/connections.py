@@ -71,6 +71,7 @@ class Connections:
         self._pressed: dict[int, Peer] = {}  # those for whom bytes wait
         self._foreigners: set[str] = set()
         self._count = 0
+        self._heard: Peer | None = None  # whose requests are being answered; all answers go at once
 
     def greet(self, connection: socket.socket, name: str) -> None:
         """Take a connection in, whose client has not introduced itself."""
@@ -132,6 +133,15 @@ class Connections:
             peer.first_bytes = (peer.first_bytes + data)[:MAX_HELLO_BYTES]
         else:
             self._guests.hear(peer.number, self._clock())
+        self._heard = peer
+        try:
+            self._answer_all(peer, data)
+        finally:
+            self._heard = None
+            if peer.number in self._peers and peer.number not in self._pressed:
+                self._flush(peer)
+
+    def _answer_all(self, peer: Peer, data: bytes) -> None:
         for message in peer.frames.feed(data):
             if peer.number not in self._peers or peer.is_leaving:
                 return
@@ -197,7 +207,7 @@ class Connections:
         peer.queue(frames)
         if peer.queued > self._limits.queued_bytes:
             self._cut_off(peer)
-        elif peer.number not in self._pressed:
+        elif peer is not self._heard and peer.number not in self._pressed:
             try:
                 self._flush(peer)
             except OSError:

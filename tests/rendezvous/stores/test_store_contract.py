@@ -6,6 +6,7 @@ from queue import Queue
 
 import pytest
 from elrun.rendezvous.errors import RendezvousConnectionError
+from elrun.rendezvous.stores.exchange import exchange
 from elrun.rendezvous.stores.notify import tell
 
 LONG_S = 30
@@ -252,3 +253,14 @@ def test_close_may_be_called_twice(store):
     """Cleaning up twice is no fault."""
     store.close()
     store.close()
+
+
+def test_values_are_written_before_others_are_read(store, connect):
+    """In one request where the store can do that, in two where it can't."""
+    other = connect()
+    found = exchange(store, {"mine": b"1"}, ["mine", "none"])
+    nothing = exchange(store, {"a": b"2"}, [])
+
+    assert ([b"1", None], [], [b"1"]) == (found, nothing, exchange(store, {}, ["mine"]))
+    assert [b"1", b"2"] == other.get(["mine", "a"])
+    other.close()
