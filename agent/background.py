@@ -1,7 +1,7 @@
 """Makes calls in a thread of its own, for a loop that can't wait for them.
 
-What is called comes from outside: it may raise, block for seconds, or never return. That costs one
-warning, and never the loop more than the time it grants at the end.
+The called functions are not elrun's: they may raise, block for seconds, or never return. Such a
+fault costs one warning, and the loop no more than the time that it grants at the end.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ MAX_WAITING_CALLS = 10_000
 
 
 class Background:
-    """Makes the calls that it is given, one after the other, in the order in which they came.
+    """Makes calls one after the other, in the order in which they were requested.
 
     Args:
-        name: What is called, for people.
+        name: Name of what is called, for people.
         loss: What is lost when calls fail, for people.
     """
 

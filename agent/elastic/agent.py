@@ -1,9 +1,9 @@
 """The agent's loop, as a template: keep a worker group running through rounds.
 
-``SimpleElasticAgent`` knows when workers are started, stopped and started again. What a worker is,
-a subclass says with four methods: ``_start_workers``, ``_stop_workers``, ``_monitor_workers`` and
-``_shutdown``. One that can be told of changes also overrides ``_wait_for_change``; otherwise the
-loop looks every ``monitor_interval`` seconds.
+``SimpleElasticAgent`` decides when workers are started, stopped and started again. A subclass
+defines what a worker is, by four methods: ``_start_workers``, ``_stop_workers``,
+``_monitor_workers`` and ``_shutdown``. A subclass that is notified of changes also overrides
+``_wait_for_change``; otherwise the loop looks every ``monitor_interval`` seconds.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class SimpleElasticAgent(AgentHooks):
             role: Accepted for torchrun's sake; the spec names the role.
 
         Raises:
-            SignalException: The agent was told to stop.
+            SignalException: A signal stopped the agent.
             RendezvousError: The nodes could not meet, or the store was lost.
         """
         started_at = time.monotonic()
@@ -113,7 +113,7 @@ class SimpleElasticAgent(AgentHooks):
         self._initialize_workers(group)
         waited = False
         result = self._look_at(group)
-        while True:  # look first, wait then: what a wake-up told may have come before the wait
+        while True:  # look before each wait: a change may have come before the wait began
             result, verdict = self._hear_verdict(group, result)
             step = next_step(result.state, verdict, self._usable_restarts, waited=waited)
             if step is Step.REPORT_FAILURE:
@@ -151,7 +151,7 @@ class SimpleElasticAgent(AgentHooks):
                         f"[{group.spec.role}] the workers are in state {result.state.value}: "
                         "the agent can't tell what they do, so it stops them"
                     )
-            if not waited:  # who has succeeded is not looked at again: it may be gone by now
+            if not waited:  # workers that have succeeded may be gone: they are not looked at again
                 result = self._look_at(group)
 
     def _hear_verdict(
@@ -183,7 +183,7 @@ class SimpleElasticAgent(AgentHooks):
         return result
 
     def _report_failure(self, result: RunResult) -> Verdict:
-        """Tell the other nodes that a worker failed here; return the verdict that stands."""
+        """Report to the other nodes that a worker failed here; return the round's verdict."""
         failure = self._describe_failure(result)
         failure = self._restarts.with_decision(failure, self._restart_count)
         if self._usable_restarts == 0:
@@ -209,8 +209,8 @@ class SimpleElasticAgent(AgentHooks):
         self._stop_workers(worker_group)
         self._stop_timeout_s = self._shutdown_timeout
         worker_group.state = WorkerState.STOPPED
-        # Where a scheduler stops all nodes, each hears of the others first: then its own signal has
-        # come by now, and nothing is said about a round that will never be.
+        # Where a scheduler stops all nodes, a node may hear of the others' stops before its own
+        # signal. By now that signal has come: no line announces a round that will never begin.
         self._raise_if_stopped()
         self._restarts.say_what_was_kept_back()
         self._pause(self._restarts.take_delay_s())
@@ -274,8 +274,8 @@ class SimpleElasticAgent(AgentHooks):
     def _exit_barrier(self) -> None:
         """Wait until every node's workers have succeeded, or the round ends otherwise.
 
-        Waits for ``exit_barrier_timeout`` at most: then this node leaves with its own success. So
-        it does where the store can't tell how the others fare.
+        The wait takes ``exit_barrier_timeout`` at most. Then this node leaves with its own success,
+        and also where the store is lost, so that the other nodes' state can't be known.
         """
         try:
             timeout_s = self._exit_barrier_timeout

@@ -68,7 +68,7 @@ def agent_event(
     Args:
         group: The agent's workers.
         state: What happened; the event's name ends with it.
-        source: Whom it happened to.
+        source: Whether it happened to the agent or to a worker.
         worker: The worker.
         ends: Its exit code and process id, if it failed.
         about: More of the metadata.

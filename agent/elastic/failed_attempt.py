@@ -1,4 +1,4 @@
-"""A failed attempt as one value: made when the failure is seen, carried to all who tell of it.
+"""A failed attempt as one value: made when the failure is seen, the source of each report.
 
 The verdict that the other nodes get, the sentence about a restart, and the report with its summary
 and exit code come from that value, so that they can't differ.
@@ -98,12 +98,12 @@ class FailedAttempt(NamedTuple):
         """
         failures = failures_so_far(self.group, self.processes, self.failures)
         now = FailedAttempt.of(self.group, self.processes, self.before, failures)
-        told = None
+        named = None
         if verdict is not None and verdict.details:
             with contextlib.suppress(ValueError):  # another agent's: ours has to do then
-                told = RootCause.from_json(dict(verdict.details))
-        is_ours = told is None or (verdict is not None and verdict.by == by)
-        return now._replace(root=now.root or told if is_ours else told)
+                named = RootCause.from_json(dict(verdict.details))
+        is_ours = named is None or (verdict is not None and verdict.by == by)
+        return now._replace(root=(now.root or named) if is_ours else named)
 
     def result(
         self,
@@ -112,13 +112,13 @@ class FailedAttempt(NamedTuple):
         failed_at: float,
         ask: Callable[[Callable[[], None]], None],
     ) -> RunResult:
-        """Return the result of the failed job: this node's ranks, and the others' as far as told.
+        """Return the result of the failed job: this node's ranks, and the others' that reported.
 
-        Every node tells how its ranks ended; group rank 0 waits for what the others tell, 5 s at
-        most, so that one screen shows the whole job and the nodes together read each outcome once.
+        Every node reports how its ranks ended. Group rank 0 waits for these reports, 5 s at most,
+        so that one screen shows the whole job and the nodes together read each outcome once.
 
         Args:
-            rounds: How nodes tell each other.
+            rounds: Carries the nodes' reports.
             restarts: Restarts that the job has spent.
             failed_at: When this node learned of the failure, by ``time.monotonic()``.
             ask: Calls what asks the store, for a bounded time.
@@ -272,12 +272,12 @@ def _exchange(
     mine: list[RankOutcome],
     ask: Callable[[Callable[[], None]], None],
 ) -> tuple[list[RankOutcome], tuple[int, ...]]:
-    """Tell the other nodes; return the outcomes known here, and the nodes that have not told."""
+    """Report to the other nodes; return all known outcomes, and the nodes without a report."""
     import json  # noqa: PLC0415  3 ms of a restart, of which one node needs none
 
-    told = json.dumps([each.to_json() for each in mine]).encode()
+    report = json.dumps([each.to_json() for each in mine]).encode()
     try:
-        ask(lambda: rounds.publish(told))
+        ask(lambda: rounds.publish(report))
         return _gather(rounds, mine) if group.group_rank == 0 else (mine, ())
     except RendezvousConnectionError as error:
         log.info("the other nodes' outcomes are not known: %s", error)
@@ -292,11 +292,11 @@ def _gather(
 
     ranks = list(mine)
     missing = []
-    for group_rank, told in enumerate(rounds.collect(OUTCOMES_TIMEOUT_S)):
+    for group_rank, report in enumerate(rounds.collect(OUTCOMES_TIMEOUT_S)):
         if group_rank == 0:
             continue
         try:
-            ranks += [RankOutcome.from_json(each) for each in json.loads(told or b"")]
+            ranks += [RankOutcome.from_json(each) for each in json.loads(report or b"")]
         except (ValueError, TypeError, RecursionError) as error:
             log.info("the outcome of node %d is not known: %s", group_rank, error)
             missing.append(group_rank)

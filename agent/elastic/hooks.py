@@ -54,7 +54,7 @@ class AgentHooks(RecordedAgent):
 
     @property
     def _watch_interval(self) -> float | None:
-        """Longest time in seconds between two looks at the workers; None: changes are told."""
+        """Longest time in seconds between two looks at the workers; None: no limit."""
         return self._worker_group.spec.monitor_interval
 
     def _wait_for_change(self, timeout_s: float | None) -> None:

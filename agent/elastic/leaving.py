@@ -66,7 +66,7 @@ def close_run(rounds: RoundHandler, ask: Callable[[Callable[[], None]], None]) -
 
 
 def verdict_of(error: BaseException, group_rank: int) -> Verdict | None:
-    """Return the verdict that tells the others why this node leaves; None: they know, or needn't.
+    """Return the verdict that gives the others the reason why this node leaves; None: no verdict.
 
     Args:
         error: What ends this node's run.
@@ -90,10 +90,10 @@ def verdict_of(error: BaseException, group_rank: int) -> Verdict | None:
 
 
 class Farewell:
-    """Tells the others that this node leaves: they go on without it, or leave too.
+    """Announces to the other nodes that this one leaves: they go on without it, or leave too.
 
-    A thread does, since the store may be gone too, and that must not hold up the shutdown. If there
-    can be no thread, the others miss this node's heartbeat instead.
+    A thread writes the verdict, since the store may be lost as well, and that must not delay the
+    shutdown. If there can be no thread, the other nodes miss this node's heartbeat instead.
 
     Args:
         rounds: The rendezvous.
@@ -116,7 +116,7 @@ class Farewell:
             log.info("the other nodes are not told that this one leaves: %s", no_thread.strerror)
 
     def finish(self) -> None:
-        """Let it be said, for a bounded time."""
+        """Wait until the verdict is written, for a bounded time."""
         if self._call is not None:
             self._call.wait(_FAREWELL_S)
 

@@ -1,6 +1,6 @@
 """Hears what an agent does, so that it can be recorded; by default nobody listens.
 
-Few jobs have anybody who listens. The recorders of events (``event_recording.py``) and of metrics
+Few jobs have a listener. The recorders of events (``event_recording.py``) and of metrics
 (``metric_recording.py``) are imported only where somebody does.
 """
 

@@ -83,7 +83,7 @@ class RecordedAgent(ElasticAgent):
 
         Args:
             state: What happened; the event's name ends with it.
-            source: Whom it happened to.
+            source: Whether it happened to the agent or to a worker.
             worker: The worker.
             raw_error: What the worker left in its error file, or the agent's traceback.
             duration_ms: How long it took.

@@ -1,4 +1,4 @@
-"""Tells people how a wait for other nodes stands, as often as they have to know."""
+"""Logs the state of a wait for other nodes, ever more rarely."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ QUIET_S = 10.0
 
 
 class LongWait:
-    """One wait that is being told of.
+    """One wait, whose state is logged.
 
     Args:
-        run_id: Whose nodes are waited for.
-        describe: Says how it stands; may take long, and raise RendezvousError.
+        run_id: The job's name.
+        describe: Returns the wait's state; it may take long, and raise RendezvousError.
         wake: Called, from any thread, when it is time for a further ``turn``.
-        first_s: How long the wait may be that nobody has to know of.
+        first_s: After how many seconds the first line is due.
         clock: A monotonic clock.
     """
 
@@ -46,7 +46,7 @@ class LongWait:
         self._question: Call[str] | None = None
 
     def turn(self) -> float | None:
-        """Ask if it is time to, and tell what was answered.
+        """Ask for the state if that is due, and log the answer to the last question.
 
         Returns:
             Seconds until the next turn is due; None: once ``wake`` was called.
@@ -64,7 +64,7 @@ class LongWait:
     def _tell(self, question: Call[str], waited_s: float) -> None:
         try:
             what = question.result()
-        except RendezvousError:  # whoever waits for the round will tell
+        except RendezvousError:  # the wait itself ends with the error
             return
         if should_announce(what, waited_s, self._announced, first_s=self._first_s):
             self._announced = Announcement(what, waited_s)

@@ -137,7 +137,7 @@ class LoopWait:
             from ..processes.stop_notice import stop_notice  # noqa: PLC0415  few jobs are stopped
             from .places_at_stop import places_told  # noqa: PLC0415
         except OSError as error:  # there is no descriptor to read the module with
-            log.info("nothing is said of the stop: %s", error.strerror)
+            log.info("the stop is not announced: %s", error.strerror)
             return contextlib.nullcontext()
         notices = contextlib.ExitStack()
         notices.enter_context(places_told(workers))

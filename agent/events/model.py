@@ -22,7 +22,7 @@ EventMetadataValue = str | int | float | bool | None
 
 
 class EventSource(str, enum.Enum):
-    """Who an event tells of."""
+    """What an event is about."""
 
     AGENT = "AGENT"
     WORKER = "WORKER"
@@ -47,7 +47,7 @@ class Event:
 
     Args:
         name: What happened.
-        source: Whom it happened to.
+        source: Whether it happened to the agent or to a worker.
         timestamp: When, in milliseconds since the epoch by this node's clock.
         metadata: All else that is known about it.
     """
@@ -134,7 +134,7 @@ class RdzvEvent:
 
 
 def now_ms() -> int:
-    """Return the time in milliseconds since the epoch, as events tell it."""
+    """Return the time in milliseconds since the epoch, as in events."""
     return time.time_ns() // 1_000_000
 
 

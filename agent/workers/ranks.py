@@ -1,7 +1,7 @@
-"""Ranks of workers: who brings how many workers of which role settles them.
+"""Ranks of workers, computed from the number and the role of each node's workers.
 
-elrun's own rendezvous settles ranks together with the roster. What stands here serves handlers
-that were written for torchrun, which leave ranks to the agents and a store that they share.
+elrun's own rendezvous settles ranks together with the roster. This module computes them for
+handlers that were written for torchrun: these leave ranks to the agents, which share a store.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class RankSpan(NamedTuple):
 
 
 class _RoleInstanceInfo(NamedTuple):
-    """What a node's agent tells the others: its role, its group rank, its number of workers."""
+    """What each agent publishes: its role, its group rank, its number of workers."""
 
     role: str
     rank: int
@@ -86,7 +86,7 @@ class _RoleInstanceInfo(NamedTuple):
                 str(fields["role"]), int(fields["rank"]), int(fields["local_world_size"])
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"not what an agent tells about itself: {data[:80]!r}") from error
+            raise ValueError(f"not the role information of an agent: {data[:80]!r}") from error
 
     @staticmethod
     def compare(obj1: _RoleInstanceInfo, obj2: _RoleInstanceInfo) -> int:
@@ -143,8 +143,8 @@ def agree_on_span(store: Any, mine: _RoleInstanceInfo, group_world_size: int) ->
     store.set(_ROLE_INFO_KEY.format(mine.rank), mine.serialize())
     if mine.rank == 0:
         everyone = range(group_world_size)
-        told = store.multi_get([_ROLE_INFO_KEY.format(rank) for rank in everyone])
-        spans = assign_spans(_RoleInstanceInfo.deserialize(data) for data in told)
+        values = store.multi_get([_ROLE_INFO_KEY.format(rank) for rank in everyone])
+        spans = assign_spans(_RoleInstanceInfo.deserialize(data) for data in values)
         store.multi_set(
             [_ASSIGNED_RANKS_KEY.format(rank) for rank in everyone],
             [json.dumps(list(span)) for span in spans],

@@ -217,7 +217,7 @@ class WorkerGroup:
         self.master_port: int | None = None
 
     def meet_at(self, store: Any, meeting: RendezvousStoreInfo | None) -> None:
-        """Take note of where the workers meet; what the spec says goes first.
+        """Note where the workers meet; the spec's address and port, if given, are used instead.
 
         Args:
             store: What the agents of the round share.

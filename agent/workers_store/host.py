@@ -1,13 +1,13 @@
 """Serves the store that an attempt's workers meet in, by a process that outlives rank 0.
 
-Were rank 0 to serve it, as torch's workers do by default, all others would lose it when rank 0 is
-the first to end. So the agent of rank 0's node listens there before a worker starts, and has a
-small process of its own serve what connects: nobody is refused, not even the first.
+If rank 0 served the store, as torch's workers do by default, all other ranks would lose the store
+when rank 0 ends first. So the agent of rank 0's node listens at the store's port before a worker
+starts, and starts a small process that serves the connections: not even the first is refused.
 
-That process costs a third of a second of CPU and 130 MB, which a job without torch shall not pay.
-So it is started when a worker connects, or, lest that one has to wait, once a worker of this node
-is seen to have loaded torch. With ``--preload torch`` it is forked, and another one in reserve for
-the next attempt.
+That process costs a third of a second of CPU and 130 MB, which a job without torch must not pay.
+So the agent starts the process when a worker connects, or earlier, when a worker of this node has
+loaded torch. With ``--preload torch`` the process is forked, and a second one in reserve for the
+next attempt.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class StoreHost(Companion):
     Args:
         environ: The agent's environment. torch's variable that keeps workers from sharing a store
             with agents is honoured: then rank 0 serves it.
-        fixed_port: The port at which the workers are told to meet; None: the rendezvous' own.
+        fixed_port: The port that the user chose for the workers' store; None: the rendezvous' own.
         rounds: The rendezvous.
         guardian: The agent's guardian.
         preloading: What workers are forked from, if they are.
@@ -106,7 +106,7 @@ class StoreHost(Companion):
         """Listen where the workers of a new attempt meet, if that is on this node.
 
         Args:
-            info: What the rendezvous has said of the attempt's round; None: nothing.
+            info: The attempt's round; None: there is none that the rendezvous knows.
             is_last: Whether no restart is left.
 
         Raises:

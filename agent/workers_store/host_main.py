@@ -1,12 +1,13 @@
 """Serves one attempt's workers' store: torch's own TCPStore, in a process that does nothing else.
 
-It is executed with the agent's interpreter, or forked from a preloading process, and imports
-nothing of the user's and nothing else of elrun. Of torch it takes the C extension alone, behind
-stand-ins for the packages around it: that takes a quarter of the time of ``import torch``, and half
-of the memory. Where that fails, the agent starts it again with the whole of torch.
+The agent executes this file with its own interpreter, or forks a preload server that then runs it.
+The process imports nothing of the user's and nothing else of elrun. Of torch it imports the C
+extension alone, behind stand-ins for the packages around it: that takes a quarter of the time of
+``import torch``, and half of the memory. If that fails, the agent starts the process again with the
+whole of torch.
 
-The process never ends by itself while its agent lives. By a socket it gets the listener, and tells
-the agent ``ready`` or what keeps it from serving.
+The process does not end by itself while its agent lives. Through a socket it gets the listener, and
+reports ``ready`` to the agent, or the reason why it can't serve.
 """
 
 from __future__ import annotations
@@ -71,14 +72,14 @@ def _server(tcp_store: Any, listener_fd: int, *, use_libuv: bool) -> Any:
 
 
 def report(channel_fd: int, error: BaseException) -> NoReturn:
-    """Tell the agent why the store can't be served, and end."""
+    """Send the agent the reason why the store can't be served, and end."""
     lines = str(error).splitlines() or [""]
     os.write(channel_fd, f"{type(error).__name__}: {lines[0]}"[:1000].encode(errors="replace"))
     os._exit(_FAILED)
 
 
 def take_name() -> None:
-    """Let ``ps`` and ``top`` tell this process from workers."""
+    """Set a name by which ``ps`` and ``top`` distinguish this process from workers."""
     with open("/proc/self/comm", "w", encoding="ascii") as file:
         file.write(_NAME)
 

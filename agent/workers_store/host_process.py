@@ -72,7 +72,7 @@ class StoreProcess:
         return self._process.pid
 
     def serve(self, listener: socket.socket) -> None:
-        """Let it serve a store; if it has ended, ``look`` will tell.
+        """Let it serve a store; if it has ended, ``look`` returns so.
 
         Args:
             listener: Where it listens; the process gets a copy.
@@ -101,7 +101,7 @@ class StoreProcess:
         return has_ended
 
     def describe_end(self) -> str:
-        """Return why it has ended: what it said, else its exit code, as the rest of a sentence."""
+        """Return why it has ended, as the rest of a sentence: its report, else its exit code."""
         if self._report and not self.is_ready:
             return f"reported {self._report.decode(errors='replace')}"
         return end_of(self._process.exitcode or 0)
@@ -148,4 +148,4 @@ def _execute(channel_fd: int, torch_folder: str, *, use_libuv: bool) -> WorkerPr
         )
     finally:
         os.close(nowhere)
-        executor.close()  # what becomes of it, its end of the channel tells
+        executor.close()  # the channel shows when the process ends

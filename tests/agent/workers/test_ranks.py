@@ -119,5 +119,5 @@ def test_a_role_info_survives_the_wire():
 @pytest.mark.parametrize("data", [b"", b"\xff", b"[]", b'{"role": "a"}', b'{"role":1,"rank":"x"}'])
 def test_a_foreign_role_info_is_refused(data):
     """What another program left in the store is named in the error."""
-    with pytest.raises(ValueError, match="not what an agent tells"):
+    with pytest.raises(ValueError, match="not the role information"):
         _RoleInstanceInfo.deserialize(data)
