@@ -50,7 +50,7 @@ class Preloading:
         command: What each worker runs; what follows the script may differ from worker to worker.
         environment: What is in the environment of each worker.
         guardian: The agent's guardian.
-        package_slot: Where the command looks for the function that it runs.
+        payload_slot: Where the command looks for the function that it runs.
         start_wait: How it is waited for that the command is loaded.
         patience_s: How long the modules may take.
 
@@ -65,13 +65,13 @@ class Preloading:
         command: Sequence[str],
         environment: Mapping[str, str],
         guardian: Guardian,
-        package_slot: Slot | None = None,
+        payload_slot: Slot | None = None,
         start_wait: StartWait | None = None,
         patience_s: float = _IMPORT_S,
     ) -> None:
         self.program = tuple(program_of(command, environment.get("PATH", os.defpath)))
         self.modules = tuple(modules)
-        self.package_slot = package_slot
+        self.payload_slot = payload_slot
         self._patience_s = patience_s
         self._give_up_at = time.monotonic() + patience_s
         self._is_loading = True
@@ -215,8 +215,8 @@ class Preloading:
         self._is_loading = self._is_usable = False
         self._channel.close()
         wait_readable([self._process.ended_fd], time.monotonic() + patience_s)
-        if self.package_slot is not None:
-            self.package_slot.close()
+        if self.payload_slot is not None:
+            self.payload_slot.close()
         self._process.signal_group(signal.SIGKILL)
         wait_readable([self._process.ended_fd], time.monotonic() + KILL_WAIT_S)
         self._process.look()
@@ -287,7 +287,7 @@ class PreloadedExecutor(Executor):
 
     def __init__(self, preloading: Preloading) -> None:
         super().__init__()
-        self.package_slot = preloading.package_slot
+        self.payload_slot = preloading.payload_slot
         self._preloading = preloading
 
     def execute(

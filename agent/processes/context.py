@@ -256,7 +256,7 @@ class PContext(WorkerFiles, WorkerKind):
             ended = self._find_ended()
         if self._guardian is not None:
             number = death_sig or signal.SIGTERM
-            stop = self._group_stop.begin(self._guardian.family, ended, number)
+            stop = self._group_stop.begin(self._guardian.tree, ended, number)
             self._group_stop.finish(stop, self._guardian, timeout, urgent_fd)
         with contextlib.suppress(OSError):
             self._exits.record_all(ended)  # the signal has gone before any error file is read
@@ -266,7 +266,7 @@ class PContext(WorkerFiles, WorkerKind):
     def _stop_if_wanted(self) -> None:
         """Ask the workers to end if one of them has failed, and its files take long to read."""
         if self._group_stop.may_begin_early and self._guardian is not None:
-            self._group_stop.begin(self._guardian.family, self._find_ended(), signal.SIGTERM)
+            self._group_stop.begin(self._guardian.tree, self._find_ended(), signal.SIGTERM)
 
     def leave(self) -> None:
         """Let go of workers that have all succeeded; what they left running on purpose lives on."""
@@ -320,7 +320,7 @@ class PContext(WorkerFiles, WorkerKind):
         ended = self._workers.find_ended()
         if self._guardian is not None:
             with contextlib.suppress(OSError):  # there are no descriptors: at another look
-                reap_adopted(self._guardian.family)
+                reap_adopted(self._guardian.tree)
         return ended
 
     def _let_go(self) -> None:
@@ -354,7 +354,7 @@ def _outlets_for(
 def _name_leftovers(guardian: Guardian | None, workers: WorkerTable) -> bool:
     """Name what the workers left running; return whether there is anything."""
     with contextlib.suppress(OSError):  # a program without descriptors has succeeded, too
-        if guardian is None or not (found := guardian.family.leftovers()):
+        if guardian is None or not (found := guardian.tree.leftovers()):
             return False
         from .leftovers import ProcessNames, let_live  # noqa: PLC0415  few workers leave anything
 

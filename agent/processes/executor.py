@@ -82,7 +82,7 @@ class StartWait(NamedTuple):
 class Executor:
     """Executes programs as sessions of their own that die with this process."""
 
-    package_slot: Slot | None = None
+    payload_slot: Slot | None = None
     """Where an interpreter that runs a function has to find it; None: anywhere."""
 
     def __init__(self) -> None:

@@ -17,18 +17,17 @@ from ..output.specs import LogsSpecs
 from ..system.fork import handled_signals, shielded_fork
 from ..system.pidfd import close_all
 from ..system.prctl import death_signal_for_children
+from . import START_METHODS
 from .context import PContext
 from .executor import Executor, StartWait
-from .function_main import Descriptor, Surroundings, Task, name_of, run
+from .function_main import ChildSetup, Descriptor, Task, name_of, run
 from .guardian import Guardian
 from .importable import require_importable
 from .process import LOST_EXIT_CODE, WorkerProcess
 from .results import StartFailed
-from .spawner import Package, Spawner, describe_this_process, pack
+from .spawner import Payload, Spawner, describe_this_process, pack
 
 _NOT_STARTED = 126  # what a shell reports
-
-START_METHODS = ("spawn", "fork", "forkserver")
 
 
 class MultiprocessContext(PContext):
@@ -86,7 +85,7 @@ class MultiprocessContext(PContext):
         self._function = entrypoint
         self._executor = executor
         self._results: list[IO[bytes]] = []
-        self._packages: list[Package] = []
+        self._payloads: list[Payload] = []
         self._spawner: Spawner | None = None
 
     def _prepare(self) -> None:
@@ -101,16 +100,16 @@ class MultiprocessContext(PContext):
             # All are pickled before the first is started: what can't be is known in time.
             for local_rank in range(self.nprocs):
                 with self._pickling():
-                    self._packages.append(pack(self._process(local_rank), preparation))
+                    self._payloads.append(pack(self._process(local_rank), preparation))
 
     def _launch(
         self, local_rank: int, environment: dict[str, str], stdout: int | None, stderr: int | None
     ) -> WorkerProcess:
         if self._spawner is not None:
-            package = self._packages[local_rank]
+            payload = self._payloads[local_rank]
             cpus = self._cpus.get(local_rank, ())
             error_file = self.error_file(local_rank)
-            return self._spawner.execute(package, environment, stdout, stderr, cpus, error_file)
+            return self._spawner.execute(payload, environment, stdout, stderr, cpus, error_file)
         start = self._fork if self.start_method == "fork" else self._ask_fork_server
         try:
             return start(local_rank, environment, stdout, stderr)
@@ -122,13 +121,13 @@ class MultiprocessContext(PContext):
         self, local_rank: int, environment: dict[str, str], stdout: int | None, stderr: int | None
     ) -> WorkerProcess:
         # The server's own streams are those that we had when it was started.
-        surroundings = Surroundings(
+        setup = ChildSetup(
             environment,
             stdout=Descriptor(1 if stdout is None else stdout),
             stderr=Descriptor(2 if stderr is None else stderr),
             cpus=self._cpus.get(local_rank, ()),
         )
-        process = self._process(local_rank, surroundings)
+        process = self._process(local_rank, setup)
         with self._pickling():
             process.start()
         return WorkerProcess(
@@ -153,7 +152,7 @@ class MultiprocessContext(PContext):
     def _fork(
         self, local_rank: int, environment: dict[str, str], stdout: int | None, stderr: int | None
     ) -> WorkerProcess:
-        surroundings = Surroundings(
+        setup = ChildSetup(
             environment,
             stdout=None if stdout is None else Descriptor(stdout),
             stderr=None if stderr is None else Descriptor(stderr),
@@ -171,7 +170,7 @@ class MultiprocessContext(PContext):
                 if collects:
                     gc.enable()
 
-            process = self._process(local_rank, replace(surroundings, begin=begin))
+            process = self._process(local_rank, replace(setup, begin=begin))
             ourselves = os.getpid()
             gc.disable()  # the child must collect nothing of ours; it begins with a freeze
             try:
@@ -189,7 +188,7 @@ class MultiprocessContext(PContext):
         )
 
     def _finish_start(self, start_wait: StartWait) -> Mapping[int, StartFailed]:
-        self._packages.clear()
+        self._payloads.clear()
         return {} if self._spawner is None else self._spawner.send(start_wait)
 
     def _kill_unloaded(self) -> None:
@@ -215,13 +214,13 @@ class MultiprocessContext(PContext):
         for file in self._results:
             file.close()
 
-    def _process(self, local_rank: int, surroundings: Surroundings | None = None) -> BaseProcess:
+    def _process(self, local_rank: int, setup: ChildSetup | None = None) -> BaseProcess:
         task = Task(
             self._function,
             tuple(self.args[local_rank]),
             local_rank,
             self._descriptor(local_rank),
-            surroundings,
+            setup,
         )
         new_process = cast("Any", multiprocessing.get_context(self.start_method)).Process
         process: BaseProcess = new_process(

@@ -18,7 +18,7 @@ from ..failures.record import get_error_handler, record
 from ..system.prctl import die_with_parent
 from ..system.process_tree import MARK_VARIABLE, mapping_name
 from .inherited_exits import InheritedExits
-from .process_end import end_at_once, end_process, exit_code_of
+from .process_end import end_at_once, end_worker, exit_code_of
 
 
 class Descriptor:
@@ -55,7 +55,7 @@ class InheritedDescriptor:
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class ChildSetup:
     """What a forked process must set up that an executed one is born with.
 
     Args:
@@ -82,14 +82,14 @@ class Task:
         args: Its arguments.
         local_rank: The worker's local rank.
         result: File for the pickled return value.
-        surroundings: What to set up first; None in a process that was executed for this task.
+        setup: What to set up first; None in a process that was executed for this task.
     """
 
     function: Callable[..., Any]
     args: tuple[Any, ...]
     local_rank: int
     result: Descriptor
-    surroundings: Surroundings | None = None
+    setup: ChildSetup | None = None
 
 
 def run(task: Task) -> None:
@@ -98,12 +98,12 @@ def run(task: Task) -> None:
     Raises:
         SystemExit: With the process's exit code, where Python can end it.
     """
-    if task.surroundings is None:
-        end_process(_perform(task), None)
+    if task.setup is None:
+        end_worker(_perform(task), None)
     try:
         # Both are kept to the end: the mapping is the mark by which the agent knows its own.
-        mapping, inherited = _settle(task.surroundings), InheritedExits()
-        end_process(_perform(task), inherited)
+        mapping, inherited = _settle(task.setup), InheritedExits()
+        end_worker(_perform(task), inherited)
     finally:  # whatever was raised: below stands a copy of the parent's stack
         end_at_once(1)
         del mapping, inherited
@@ -124,26 +124,26 @@ def _perform(task: Task) -> int:
     return 0
 
 
-def _settle(surroundings: Surroundings) -> mmap.mmap:
+def _settle(setup: ChildSetup) -> mmap.mmap:
     gc.freeze()  # what is the parent's is neither collected nor flushed here
     os.setsid()
-    if surroundings.begin is not None:
-        surroundings.begin()
+    if setup.begin is not None:
+        setup.begin()
     else:
         die_with_parent(os.getppid())
-    if surroundings.cpus:
+    if setup.cpus:
         from .process import bind_to  # noqa: PLC0415  few jobs
 
-        bind_to(surroundings.cpus)
+        bind_to(setup.cpus)
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.clear()
-    os.environ.update(surroundings.environment)
-    if surroundings.stdout is not None:
-        sys.stdout = _become(surroundings.stdout, 1, sys.stdout)
-    if surroundings.stderr is not None:
-        sys.stderr = _become(surroundings.stderr, 2, sys.stderr)
-    return _carry_mark(surroundings.environment[MARK_VARIABLE].rpartition(":")[2])
+    os.environ.update(setup.environment)
+    if setup.stdout is not None:
+        sys.stdout = _become(setup.stdout, 1, sys.stdout)
+    if setup.stderr is not None:
+        sys.stderr = _become(setup.stderr, 2, sys.stderr)
+    return _carry_mark(setup.environment[MARK_VARIABLE].rpartition(":")[2])
 
 
 def _become(descriptor: Descriptor, fd: int, stream: Any) -> Any:

@@ -26,8 +26,8 @@ from ..output.directories import remove_needless_now
 from ..system.fork import handled_signals, shielded_fork
 from ..system.pidfd import send_signal, wait_readable
 from ..system.prctl import OrphanAdoption, process_namer
-from ..system.process_tree import Family
-from .stop import KILL_WAIT_S, end_family
+from ..system.process_tree import ProcessTree
+from .stop import KILL_WAIT_S, end_tree
 
 log = logging.getLogger(__name__)
 
@@ -46,15 +46,15 @@ class Guardian:
     def __init__(self, mark: str) -> None:
         self.mark = mark
         self._adoption = OrphanAdoption.of_this_process()
-        self.family = Family(mark, takes_strangers=self._adoption.is_of_agent_alone)
+        self.tree = ProcessTree(mark, takes_strangers=self._adoption.is_of_agent_alone)
         self._agent = os.getpid()
-        self._pid, self._pipe = _fork_guardian(self.family)
+        self._pid, self._pipe = _fork_guardian(self.tree)
         try:
             self._pidfd = os.pidfd_open(self._pid)
         except OSError:
             os.close(self._pipe)  # which ends it
             raise
-        self.family.add_helper(self._pid)
+        self.tree.add_helper(self._pid)
         self._adoption.hold()
         self._is_released = False
         self._is_deaf = False
@@ -83,7 +83,7 @@ class Guardian:
             pid: The worker's process id, which is its session id as well.
             start: Its start time, see `process_tree.Process`.
         """
-        self.family.add(pid, start)
+        self.tree.add(pid, start)
         self._tell(_WATCH + b"%d %d\n" % (pid, start))
 
     def watch_helper(self, pid: int, start: int) -> None:
@@ -93,7 +93,7 @@ class Guardian:
             pid: The process id, which is its session id as well.
             start: Its start time, see `process_tree.Process`.
         """
-        self.family.add_helper(pid)
+        self.tree.add_helper(pid)
         self._tell(_WATCH + b"%d %d\n" % (pid, start))
 
     def watch_folder(self, path: str) -> None:
@@ -107,7 +107,7 @@ class Guardian:
 
     def forget(self, pid: int) -> None:
         """Tell it that nothing of a worker is left."""
-        self.family.remove(pid)
+        self.tree.remove(pid)
         self._tell(_FORGET + b"%d 0\n" % pid)
 
     @property
@@ -120,7 +120,7 @@ class Guardian:
 
         Does nothing in a forked child.
         """
-        if self.family.has_workers:
+        if self.tree.has_workers:
             self.finish()
         elif not self._is_released and os.getpid() == self._agent:
             self._end()
@@ -164,7 +164,7 @@ class Guardian:
             )
 
 
-def _fork_guardian(family: Family) -> tuple[int, int]:
+def _fork_guardian(tree: ProcessTree) -> tuple[int, int]:
     # Whatever may wait for a lock (imports, the dynamic loader) is done before the fork: another
     # thread of the agent may hold it then, for ever.
     take_name = process_namer("elrun-guardian")
@@ -181,7 +181,7 @@ def _fork_guardian(family: Family) -> tuple[int, int]:
                     take_name()
                     console = _copy_of_standard_error()
                     _keep_only(read_end, agent_pidfd, console)
-                    _guard(family, read_end, agent_pidfd, console)
+                    _guard(tree, read_end, agent_pidfd, console)
                 finally:
                     os._exit(0)
     except BaseException:
@@ -211,16 +211,16 @@ def _copy_of_standard_error() -> int:
         return -1
 
 
-def _guard(family: Family, pipe: int, agent_pidfd: int, console: int) -> None:
+def _guard(tree: ProcessTree, pipe: int, agent_pidfd: int, console: int) -> None:
     folders: list[str] = []
-    if not _learn_until_agent_is_gone(family, folders, pipe, agent_pidfd):
-        end_family(family, os.getppid, time.monotonic() + KILL_WAIT_S)
+    if not _learn_until_agent_is_gone(tree, folders, pipe, agent_pidfd):
+        end_tree(tree, os.getppid, time.monotonic() + KILL_WAIT_S)
         return
     # A process closes its pipes a moment before its children get another parent. (An agent that has
     # executed another program closed them, too, and doesn't die.)
     wait_readable({agent_pidfd}, time.monotonic() + _EXIT_WAIT_S)
     # With the agent dead, our own parent is whoever has adopted its children.
-    end_family(family, os.getppid, time.monotonic() + KILL_WAIT_S)
+    end_tree(tree, os.getppid, time.monotonic() + KILL_WAIT_S)
     for folder in folders:
         if remove_needless_now(folder):
             _say(console, f"elrun: the agent was killed; log files are in {folder}")
@@ -236,7 +236,7 @@ def _say(console: int, line: str) -> None:
 
 
 def _learn_until_agent_is_gone(
-    family: Family, folders: list[str], pipe: int, agent_pidfd: int
+    tree: ProcessTree, folders: list[str], pipe: int, agent_pidfd: int
 ) -> bool:
     """Return whether the agent has gone, rather than asked to finish."""
     poll = select.poll()
@@ -260,6 +260,6 @@ def _learn_until_agent_is_gone(
                 continue
             pid, start = message[1:].split()
             if message.startswith(_WATCH):
-                family.add(int(pid), int(start))
+                tree.add(int(pid), int(start))
             else:
-                family.remove(int(pid))
+                tree.remove(int(pid))

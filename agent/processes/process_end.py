@@ -44,7 +44,7 @@ def exit_code_of(leaving: SystemExit) -> int:
     return 1
 
 
-def end_process(exitcode: int, inherited: InheritedExits | None) -> NoReturn:
+def end_worker(exitcode: int, inherited: InheritedExits | None) -> NoReturn:
     """End this process; nothing of the caller's may be held by an exception any more.
 
     Args:

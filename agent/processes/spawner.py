@@ -4,7 +4,7 @@
 session and output before the first line of the user's modules has run. Here it does what it does
 best, pickling and unpickling, and elrun executes the interpreter like any other command.
 
-An interpreter reads its package bit by bit, between imports that may take long or never end. The
+An interpreter reads its payload bit by bit, between imports that may take long or never end. The
 agent does not wait for that: what a pipe does not take at once, a thread sends.
 """
 
@@ -33,7 +33,7 @@ from .results import StartFailed
 
 
 @dataclass(frozen=True, slots=True)
-class Package:
+class Payload:
     """A process to be, pickled.
 
     Args:
@@ -67,7 +67,7 @@ def describe_this_process(name: str) -> dict[str, Any]:
     return preparation
 
 
-def pack(process: BaseProcess, preparation: dict[str, Any]) -> Package:
+def pack(process: BaseProcess, preparation: dict[str, Any]) -> Payload:
     """Pickle a process object of the ``spawn`` context that was not started.
 
     Args:
@@ -77,31 +77,31 @@ def pack(process: BaseProcess, preparation: dict[str, Any]) -> Package:
     Raises:
         Exception: Whatever pickling the user's function and arguments raises.
     """
-    luggage = _Luggage()
+    collector = _FdCollector()
     buffer = io.BytesIO()
-    context.set_spawning_popen(cast("Any", luggage))
+    context.set_spawning_popen(cast("Any", collector))
     try:
         reduction.dump(preparation, buffer)
         kind = reduction.ForkingPickler if is_main_imported() else _PicklerWithoutMain
         kind(buffer).dump(process)
     finally:
         context.set_spawning_popen(None)
-    return Package(buffer.getvalue(), tuple(luggage.fds))
+    return Payload(buffer.getvalue(), tuple(collector.fds))
 
 
-def command_for(package: int) -> list[str]:
+def command_for(payload: int) -> list[str]:
     """Return the command of an interpreter that runs a function.
 
     Args:
-        package: Descriptor from which it reads what to run.
+        payload: Descriptor from which it reads what to run.
     """
     tracker = cast("int", resource_tracker.getfd())
-    command = spawn.get_command_line(tracker_fd=tracker, pipe_handle=package)
+    command = spawn.get_command_line(tracker_fd=tracker, pipe_handle=payload)
     return [os.fsdecode(word) for word in command]
 
 
 class Spawner:
-    """Executes interpreters, then sends each its package.
+    """Executes interpreters, then sends each its payload.
 
     Args:
         executor: What executes them.
@@ -116,17 +116,17 @@ class Spawner:
 
     def execute(
         self,
-        package: Package,
+        payload: Payload,
         environment: dict[str, str],
         stdout: int | None,
         stderr: int | None,
         cpus: Collection[int] = (),
         error_file: str = "",
     ) -> WorkerProcess:
-        """Execute an interpreter that waits for its package; see ``Executor.execute``.
+        """Execute an interpreter that waits for its payload; see ``Executor.execute``.
 
         Args:
-            package: What it runs.
+            payload: What it runs.
             environment: Its whole environment.
             stdout: What its standard output becomes; None: our own.
             stderr: What its standard error becomes; None: our own.
@@ -140,8 +140,8 @@ class Spawner:
         read_end, write_end = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(write_end, False)
         self._pipes.append(write_end)
-        self._unsent[write_end] = memoryview(package.data)
-        slot = self._executor.package_slot
+        self._unsent[write_end] = memoryview(payload.data)
+        slot = self._executor.payload_slot
         place = slot.hold(read_end) if slot else contextlib.nullcontext(read_end)
         try:
             with place as number:
@@ -151,14 +151,14 @@ class Spawner:
                     hooked_environment(environment, command, error_file),
                     stdout,
                     stderr,
-                    {number, tracker, *package.fds},
+                    {number, tracker, *payload.fds},
                     cpus,
                 )
         finally:
             os.close(read_end)
 
     def send(self, start_wait: StartWait | None = None) -> dict[int, StartFailed]:
-        """Send the packages, or let them be sent by a thread as the interpreters read.
+        """Send the payloads, or let them be sent by a thread as the interpreters read.
 
         Args:
             start_wait: How it is waited for that the interpreters are loaded.
@@ -172,7 +172,7 @@ class Spawner:
         self._send_to(list(self._unsent))
         if self._unsent:
             self._thread = start_thread(
-                threading.Thread(target=self._send_all, name="elrun-packages", daemon=True)
+                threading.Thread(target=self._send_all, name="elrun-payloads", daemon=True)
             )
         return self._executor.settle(start_wait)
 
@@ -228,7 +228,7 @@ class _PicklerWithoutMain(reduction.ForkingPickler):
         return NotImplemented
 
 
-class _Luggage:
+class _FdCollector:
     """Collects the descriptors that pickled objects ask ``multiprocessing`` to bring along."""
 
     def __init__(self) -> None:

@@ -20,7 +20,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ..system.pidfd import close_all, send_signal, wait_readable
-from ..system.process_tree import NO_DESCRIPTORS, Family, Process, read_adopted, read_process
+from ..system.process_tree import NO_DESCRIPTORS, Process, ProcessTree, read_adopted, read_process
 from .process import WorkerProcess, WorkerTable
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ _FDS_TO_LOOK = 2  # for the listing of /proc, and a file in it
 
 
 class Sweep:
-    """What ``end_family`` met.
+    """What ``end_tree`` met.
 
     Attributes:
         found: Every process that it found, those that had ended before with them.
@@ -60,20 +60,22 @@ class Stop:
 
     Args:
         workers: The workers, those that have ended too: their process groups may have not.
-        family: Tells what else belongs to them.
+        tree: Tells what else belongs to them.
         death_signal: What they are asked with.
     """
 
-    def __init__(self, workers: Sequence[WorkerProcess], family: Family, death_signal: int) -> None:
+    def __init__(
+        self, workers: Sequence[WorkerProcess], tree: ProcessTree, death_signal: int
+    ) -> None:
         self.death_signal = death_signal
         self._workers = workers
-        self._family = family
+        self._tree = tree
         self._asked_at = time.monotonic()
         self._running = [worker for worker in workers if not worker.look()]
         self._groups = {worker.pid for worker in workers}
         look: list[Process] = []
         with contextlib.suppress(OSError):  # there are no descriptors, and the signal needs none
-            look = family.members(os.getpid())  # while their parents live, perhaps their only mark
+            look = tree.members(os.getpid())  # while their parents live, perhaps their only mark
         for worker in workers:
             worker.signal_group(death_signal)
             worker.signal_group(signal.SIGCONT)
@@ -109,13 +111,13 @@ class Stop:
             with contextlib.suppress(OSError):  # it is only about names
                 from .leftovers import ProcessNames  # noqa: PLC0415  most workers end in time
 
-                late = [each for each in self._family.members(os.getpid()) if not each.ended]
-                names = ProcessNames(ranks or {}, self._family.mark)
+                late = [each for each in self._tree.members(os.getpid()) if not each.ended]
+                names = ProcessNames(ranks or {}, self._tree.mark)
                 names.note(late)
             for worker in self._workers:
                 worker.signal_group(signal.SIGKILL)
-        sweep = end_family(
-            self._family,
+        sweep = end_tree(
+            self._tree,
             os.getpid,
             time.monotonic() + KILL_WAIT_S,
             self.death_signal,
@@ -129,7 +131,7 @@ class Stop:
             not_in_time = f"{name} did not end all in {grace_s:g} s"
             reason = "another Ctrl-C (SIGINT or SIGQUIT) came" if urgent else not_in_time
             log.warning("%s: killed: %s", reason, names.describe(late))
-        _abandon(sweep.stuck, self._family)
+        _abandon(sweep.stuck, self._tree)
         return {process.pid for process in late}
 
     def _wait(self, deadline: float, urgent_fd: int | None) -> tuple[bool, bool]:
@@ -141,7 +143,7 @@ class Stop:
         fds = {each.ended_fd for each in self._running if not each.look()}
         pending, urgent = wait_readable(fds, deadline, urgent_fd)
         while not pending:
-            members = [each for each in self._family.members(os.getpid()) if not each.ended]
+            members = [each for each in self._tree.members(os.getpid()) if not each.ended]
             others = [each for each in members if each.group not in self._groups]
             self._asked |= _ask(
                 (each for each in others if each.key not in self._asked), self.death_signal
@@ -178,8 +180,8 @@ def without_manager(
     return [process for process in candidates if not is_managed(process)]
 
 
-def end_family(
-    family: Family,
+def end_tree(
+    tree: ProcessTree,
     reaper: Callable[[], int],
     deadline: float,
     death_signal: int = signal.SIGKILL,
@@ -193,7 +195,7 @@ def end_family(
     Only system calls are made: the guardian calls this in a forked child.
 
     Args:
-        family: Tells what belongs.
+        tree: Tells what belongs.
         reaper: Says who adopts the orphans: the agent while it lives.
         deadline: When to give up, by ``time.monotonic()``.
         death_signal: What they are asked with first.
@@ -202,7 +204,7 @@ def end_family(
     """
     sweep = Sweep()
     while calm_looks < _CALM_LOOKS:
-        members = family.members(reaper())
+        members = tree.members(reaper())
         sweep.found += members
         held = hold_processes(process for process in members if not process.ended)
         if not held:
@@ -239,11 +241,11 @@ def reap(processes: Iterable[Process], spare: Iterable[int] = ()) -> None:
                 os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG)
 
 
-def reap_adopted(family: Family) -> None:
+def reap_adopted(tree: ProcessTree) -> None:
     """Reap orphans that this process has adopted and that have ended."""
     for pid in read_adopted(os.getpid()):
-        process = None if family.is_worker(pid) else read_process(pid)
-        if process is not None and process.ended and family.has_orphan(process):
+        process = None if tree.is_worker(pid) else read_process(pid)
+        if process is not None and process.ended and tree.has_orphan(process):
             reap([process])
 
 
@@ -255,9 +257,9 @@ def _ask(processes: Iterable[Process], death_signal: int) -> set[tuple[int, int]
     return {process.key for process in held.values()}
 
 
-def _abandon(processes: Sequence[Process], family: Family) -> None:
+def _abandon(processes: Sequence[Process], tree: ProcessTree) -> None:
     for process in processes:
-        family.abandon(process)
+        tree.abandon(process)
     if processes:
         log.warning(
             "pid %s: not ended %g s after SIGKILL; it must be stuck in the kernel (a GPU or a file "
@@ -332,11 +334,11 @@ class GroupStop:
         self.may_begin_early = False
         """Whether a worker has failed, so that the others may be asked before files are read."""
 
-    def begin(self, family: Family, ended: Collection[int], death_signal: int) -> Stop:
+    def begin(self, tree: ProcessTree, ended: Collection[int], death_signal: int) -> Stop:
         """Ask the workers to end, unless they have been asked so already.
 
         Args:
-            family: Tells what else belongs to them.
+            tree: Tells what else belongs to them.
             ended: Local ranks of those that had ended by themselves.
             death_signal: What they are asked with.
         """
@@ -348,7 +350,7 @@ class GroupStop:
                 with contextlib.suppress(OSError):  # whatever can't be read: they are stopped
                     self._exits.mark_stopped(others, death_signal)
             self._kill_unloaded()
-            self._stop = Stop(self._workers.all(), family, death_signal)
+            self._stop = Stop(self._workers.all(), tree, death_signal)
         return self._stop
 
     def finish(self, stop: Stop, guardian: Guardian, grace_s: float, urgent_fd: int | None) -> None:

@@ -165,7 +165,7 @@ def find_relatives(
     return [process for pid, process in processes.items() if verdicts[pid]]
 
 
-class Family:
+class ProcessTree:
     """The processes of one agent's workers, found anew at each question.
 
     Args:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from ...agent.processes import START_METHODS
 from ...agent.system.signals import DEFAULT_SIGNALS
 from . import converters as parsing
 from .option import Option, flag, value
 
 STANDALONE = "standalone"
-START_METHODS = ("spawn", "fork", "forkserver")
 
 NODES = "Nodes and workers"
 RENDEZVOUS = "Rendezvous"

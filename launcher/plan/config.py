@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ...agent.plain_value import PlainValue
+from ...agent.processes import START_METHODS
 from ...agent.system.signals import DEFAULT_SIGNALS, parse_signals
 from ...rendezvous.api.parameters import (
     DICT,
@@ -18,7 +19,7 @@ from ...rendezvous.api.parameters import (
 )
 from ..commandline.converters import is_module_name, parse_prefix
 from ..commandline.environment import Environment
-from ..commandline.options import STANDALONE, START_METHODS
+from ..commandline.options import STANDALONE
 
 if TYPE_CHECKING:
     from typing_extensions import Self

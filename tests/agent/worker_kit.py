@@ -79,8 +79,12 @@ class Ear:
 
 
 def hold(*pids):
-    """Return descriptors by which the ends of processes can be waited for."""
-    return [os.pidfd_open(int(pid)) for pid in pids]
+    """Return descriptors by which the ends of processes can be waited for; of some it has come."""
+    held = []
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            held.append(os.pidfd_open(int(pid)))
+    return held
 
 
 def all_end(pidfds):

@@ -81,8 +81,10 @@ def test_a_peer_that_fails_during_a_stop_is_told_as_what_it_did(
     shells, ear, tmp_path, peer, exitcode, stopped
 ):
     """Its exit is seen after the death signal was sent."""
-    gate, later = Ear(tmp_path, "gate"), Ear(tmp_path, "later")
-    words = {"ready": f"echo ready > {ear.path}", "wait": f"read x < {later.path}; sleep 0.1"}
+    gate, later, never = (Ear(tmp_path, name) for name in ("gate", "later", "never"))
+    # A shell that forks blocks signals for a moment, and then nobody knows what it will do.
+    pause = f"read x < {later.path}; read -t 0.1 x <> {never.path}"
+    words = {"ready": f"echo ready > {ear.path}", "wait": pause}
     context = shells(f"read x < {gate.path}; {EXIT_3}", peer.format(**words))
     ear.hear()
     gate.say("fail")

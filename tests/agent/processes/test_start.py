@@ -506,7 +506,7 @@ def test_workers_that_were_asked_early_are_asked_once(tmp_path, then, further):
     context._stop_if_wanted()
     asked.hear()
 
-    context._group_stop.begin(context._guardian.family, {}, then)
+    context._group_stop.begin(context._guardian.tree, {}, then)
     go.say("on")
     wait_any(context.filenos(), time.monotonic() + PATIENCE_S)
     context.close()

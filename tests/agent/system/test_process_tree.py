@@ -5,8 +5,8 @@ import subprocess
 
 import pytest
 from elrun.agent.system.process_tree import (
-    Family,
     Process,
+    ProcessTree,
     carries_mark,
     find_relatives,
     mapping_name,
@@ -99,24 +99,24 @@ def test_a_long_line_of_descendants_is_followed():
 
 def test_an_orphan_of_a_workers_session_is_known():
     """The worker itself is none."""
-    family = Family("mark")
-    family.add(WORKER, 100)
+    tree = ProcessTree("mark")
+    tree.add(WORKER, 100)
 
-    assert family.has_orphan(process(30, AGENT, WORKER))
-    assert not family.has_orphan(process(WORKER, AGENT, WORKER))
-    family.remove(WORKER)
-    assert not family.has_orphan(process(30, AGENT, WORKER))
+    assert tree.has_orphan(process(30, AGENT, WORKER))
+    assert not tree.has_orphan(process(WORKER, AGENT, WORKER))
+    tree.remove(WORKER)
+    assert not tree.has_orphan(process(30, AGENT, WORKER))
 
 
 def test_a_process_of_the_agent_alone_has_no_children_but_its_own_and_orphans():
     """Any other is an orphan, unless the agent's own program may have started it."""
-    family = Family("mark", takes_strangers=True)
-    family.add(WORKER, 100)
-    family.add_helper(40)
+    tree = ProcessTree("mark", takes_strangers=True)
+    tree.add(WORKER, 100)
+    tree.add_helper(40)
     children = [process(pid, AGENT, session=pid) for pid in (WORKER, 30, 40)]
     children.append(process(50, AGENT, session=os.getsid(0)))
 
-    assert [False, True, False, False] == [family.has_orphan(each) for each in children]
+    assert [False, True, False, False] == [tree.has_orphan(each) for each in children]
 
 
 @pytest.mark.integration
@@ -195,13 +195,13 @@ def test_a_mark_is_found_among_the_mappings():
 @pytest.mark.integration
 def test_a_family_has_its_workers_and_nobody_else():
     """A real one, beside a child of this process that is no worker."""
-    family = Family("mark")
+    tree = ProcessTree("mark")
     worker, other = (subprocess.Popen(["sleep", "1000"], start_new_session=True) for _ in range(2))
-    family.add(worker.pid, read_process(worker.pid).start)
+    tree.add(worker.pid, read_process(worker.pid).start)
 
-    found = [member.pid for member in family.members(os.getpid())]
-    family.abandon(read_process(worker.pid))
-    found_then = family.members(os.getpid())
+    found = [member.pid for member in tree.members(os.getpid())]
+    tree.abandon(read_process(worker.pid))
+    found_then = tree.members(os.getpid())
     for each in (worker, other):
         each.kill()
         each.wait()
