@@ -196,7 +196,7 @@ class ExitRecorder:
 
     def _with_stacks(self, failure: ProcessFailure, path: str) -> ProcessFailure:
         """Return a failure with what faulthandler wrote at the fatal signal, if it did."""
-        file = self.left_files.read_end(path, _MOST_OF_STACKS)
+        file = self.left_files.take_end(path, _MOST_OF_STACKS)
         if not file.text:
             return failure
         from ..failures.last_words import crash_in  # noqa: PLC0415  crashes only

@@ -76,6 +76,11 @@ class LeftFileReader:
         """Return the last bytes of a file; see ``read_beginning``."""
         return self._read(path, limit, from_end=True)
 
+    def take_end(self, path: str, limit: int) -> LeftFile:
+        """Return the last bytes of a file, or remove the file where it has none."""
+        found = self._call(lambda: _taken(path, limit))
+        return found or LeftFile(problem="is on a file system that does not answer")
+
     def written_ns(self, paths: Iterable[str], at_most_s: float = math.inf) -> list[int]:
         """Return when each file was written last, in nanoseconds since the epoch; 0: there is none.
 
@@ -142,6 +147,14 @@ def _read_regular(path: str, limit: int, *, from_end: bool) -> LeftFile:
     except (OSError, ValueError) as error:  # ValueError: a path with a null byte
         return LeftFile(problem=f"can't be read ({getattr(error, 'strerror', None) or error})")
     return LeftFile(text[:limit], start == 0 and len(text) <= limit, modified_s=status.st_mtime)
+
+
+def _taken(path: str, limit: int) -> LeftFile:
+    file = _read_regular(path, limit, from_end=True)
+    if file.modified_s and not file.text:
+        with contextlib.suppress(OSError):
+            os.unlink(path)
+    return file
 
 
 def _open_regular(path: str) -> int | None:

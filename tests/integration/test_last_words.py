@@ -385,13 +385,13 @@ def test_a_stack_that_the_user_asked_for_stays_where_it_was(elrun, script, tmp_p
     assert 0 == sum(path.stat().st_size for path in (tmp_path / "logs").rglob("*.stacks"))
 
 
-def test_no_empty_file_for_stacks_is_left(elrun, script, tmp_path):
-    """A worker that ends by itself removes its own."""
-    source = "import sys; sys.exit(int(__import__('os').environ['RANK']))"
+@pytest.mark.parametrize("end", ["sys.exit(rank)", "rank and sys.exit(3); time.sleep(600)"])
+def test_no_empty_file_for_stacks_is_left(elrun, script, tmp_path, end):
+    """A worker that ends by itself removes its own; that of one that is stopped, the agent does."""
+    source = f"import os, sys, time\nrank = int(os.environ['RANK'])\n{end}"
+    logs = ("--log-dir", tmp_path / "logs")
 
-    elrun(
-        *("--standalone", "--nproc-per-node", 2, "--log-dir", tmp_path / "logs", script(source))
-    ).finish()
+    elrun("--standalone", "--nproc-per-node", 2, *logs, script(source)).finish()
 
     assert [] == [path for path in (tmp_path / "logs").rglob("*") if path.is_file()]
 

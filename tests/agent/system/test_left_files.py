@@ -175,3 +175,16 @@ def test_a_file_that_becomes_a_pipe_is_not_waited_for(tmp_path):
     finally:
         os.killpg(swapper.pid, signal.SIGKILL)
         swapper.wait()
+
+
+def test_a_file_without_a_word_is_removed_when_it_is_taken(tmp_path):
+    """Another one stays, and what is no regular file."""
+    for name, text in (("empty", ""), ("full", "stacks")):
+        (tmp_path / name).write_text(text)
+    (tmp_path / "folder").mkdir()
+    reader = LeftFileReader()
+
+    found = [reader.take_end(str(tmp_path / name), 3).text for name in ("empty", "full", "folder")]
+
+    assert [b"", b"cks", b""] == found
+    assert ["folder", "full"] == sorted(path.name for path in tmp_path.iterdir())
