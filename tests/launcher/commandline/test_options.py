@@ -6,6 +6,7 @@ from elrun.launcher.commandline.environment import Environment
 from elrun.launcher.commandline.help import build_command, help_page
 from elrun.launcher.commandline.options import OPTIONS
 from elrun.launcher.commandline.parse import parse
+from option_kit import BAD, GOOD
 
 TORCHRUN = """
     nnodes nproc-per-node rdzv-backend rdzv-endpoint rdzv-id rdzv-conf standalone max-restarts
@@ -19,86 +20,6 @@ OURS = """
     restart-timeout fuse report
 """
 
-GOOD = {
-    "nnodes": "2:4",
-    "nproc_per_node": "gpu",
-    "rdzv_backend": "c10d",
-    "rdzv_endpoint": "node1:29400",
-    "rdzv_id": "job 1",
-    "rdzv_conf": "join_timeout=60,read_timeout=5",
-    "node_rank": "1",
-    "master_addr": "10.0.0.1",
-    "master_port": "29501",
-    "local_addr": "fe80::1",
-    "role": "trainer",
-    "start_method": "fork",
-    "preload": "torch,torch.nn",
-    "max_restarts": "3",
-    "monitor_interval": "0.5",
-    "signals_to_handle": "SIGUSR1,SIGTERM",
-    "shutdown_timeout": "60",
-    "exit_barrier_timeout": "0",
-    "restart_on": "2,64-113,SIGKILL",
-    "no_restart_on": "ImportError",
-    "restart_delay": "2.5",
-    "restart_window": "3600",
-    "restart_timeout": "5",
-    "fuse": "3",
-    "report": "r.json",
-    "log_line_prefix_template": "${hostname}:${rank}: ",
-    "log_dir": "logs",
-    "redirects": "0:1,1:2",
-    "tee": "3",
-    "local_ranks_filter": "0,1",
-    "duplicate_stdout_filters": "apple,orange",
-    "duplicate_stderr_filters": "error",
-    "logs_specs": "mine",
-    "numa_binding": "core-complex",
-    "event_log_handler": "console",
-}
-BAD = {
-    "nnodes": "two",
-    "nproc_per_node": "gpus",
-    "rdzv_backend": " ",
-    "rdzv_endpoint": "node1:x",
-    "rdzv_id": "\x1b",
-    "rdzv_conf": "a",
-    "node_rank": "-1",
-    "master_addr": "a b",
-    "master_port": "70000",
-    "local_addr": "node1:1",
-    "role": "\n",
-    "start_method": "spwan",
-    "preload": "torch,",
-    "max_restarts": "-1",
-    "monitor_interval": "0",
-    "signals_to_handle": "SIGKILL",
-    "shutdown_timeout": "-1",
-    "exit_barrier_timeout": "nan",
-    "restart_on": "0",
-    "no_restart_on": "a b",
-    "restart_delay": "-1",
-    "restart_window": "0",
-    "restart_timeout": "x",
-    "fuse": "-1",
-    "report": " ",
-    "log_line_prefix_template": "a\nb",
-    "log_dir": " ",
-    "redirects": "7",
-    "tee": "x",
-    "local_ranks_filter": "a",
-    "duplicate_stdout_filters": "a,",
-    "duplicate_stderr_filters": ",b",
-    "logs_specs": " ",
-    "numa_binding": "nodes",
-    "event_log_handler": " ",
-    "standalone": "maybe",
-    "module": "2",
-    "no_python": "-",
-    "run_path": "ja",
-    "use_env": "ja",
-    "virtual_local_rank": "x",
-}
 FLAGS = [option.name for option in OPTIONS if option.is_flag]
 NAMES = [option.name for option in OPTIONS]
 
