@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from ...rendezvous.api.handler import RendezvousInfo, RoundHandler
 from ...rendezvous.api.parameters import truth_of
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ..timers.file_client import FileTimerRequest
 
 
-class AgentFacts(NamedTuple):
+class AgentFacts:
     """What an agent lets its companions know of it.
 
     Args:
@@ -43,17 +43,32 @@ class AgentFacts(NamedTuple):
         record_timer_event: Records what happened to a timer; from any thread.
     """
 
-    group: WorkerGroup
-    environ: Mapping[str, str]
-    rounds: RoundHandler
-    wake: Callable[[], None]
-    start_wait: StartWait
-    start_method: str
-    shutdown_timeout_s: float
-    preloads: Sequence[str]
-    kernel_wait_s: float | None
-    progress: Callable[[], tuple[int | None, int]]
-    record_timer_event: Callable[[str, FileTimerRequest | None], None]
+    def __init__(
+        self,
+        *,
+        group: WorkerGroup,
+        environ: Mapping[str, str],
+        rounds: RoundHandler,
+        wake: Callable[[], None],
+        start_wait: StartWait,
+        start_method: str,
+        shutdown_timeout_s: float,
+        preloads: Sequence[str],
+        kernel_wait_s: float | None,
+        progress: Callable[[], tuple[int | None, int]],
+        record_timer_event: Callable[[str, FileTimerRequest | None], None],
+    ) -> None:
+        self.group = group
+        self.environ = environ
+        self.rounds = rounds
+        self.wake = wake
+        self.start_wait = start_wait
+        self.start_method = start_method
+        self.shutdown_timeout_s = shutdown_timeout_s
+        self.preloads = preloads
+        self.kernel_wait_s = kernel_wait_s
+        self.progress = progress
+        self.record_timer_event = record_timer_event
 
 
 class Companions:

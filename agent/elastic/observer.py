@@ -10,14 +10,23 @@ import contextlib
 import functools
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from ...rendezvous.api.handler import RendezvousInfo, Verdict
 from ..workers.worker import RunResult
 from .policy import Step
 
 if TYPE_CHECKING:
+    from typing import Protocol
+
     from ..timers.file_client import FileTimerRequest
+
+    class Measured(Protocol):
+        """An agent whose steps are measured."""
+
+        @property
+        def _metrics(self) -> Observer: ...
+
 
 HANDLER_TIMEOUT_S = 5.0
 """How long handlers have, once the job has ended, for what they have not taken yet."""
@@ -70,14 +79,7 @@ NOBODY = Observer()
 """Records nothing."""
 
 
-class Measured(Protocol):
-    """An agent whose steps are measured."""
-
-    @property
-    def _metrics(self) -> Observer: ...
-
-
-_Agent = TypeVar("_Agent", bound=Measured)
+_Agent = TypeVar("_Agent", bound="Measured")
 
 
 def measured(

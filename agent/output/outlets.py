@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ..system.left_files import LeftFile
 from .carrier import Carrier
 from .specs import LogsDest, is_any_carried, is_one_file
 
 if TYPE_CHECKING:
+    from ..system.left_files import LeftFile
     from .pump import OutputPump
 
 _DRAIN_S = 10.0
@@ -84,6 +84,8 @@ class Outlets:
 
     def end_of(self, local_rank: int) -> LeftFile:
         """Return the end of what a worker printed on a standard error that has no log file."""
+        from ..system.left_files import LeftFile  # noqa: PLC0415  failures only
+
         if self._carrier is None:
             return LeftFile()
         text, is_whole = self._carrier.end_of(local_rank)

@@ -8,14 +8,14 @@ own, and name it in the list of ``agent/elastic/companions.py``.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import NamedTuple
+from types import MappingProxyType
 
 from ...rendezvous.api.handler import RendezvousInfo
 from ..failures.failure import ProcessFailure
 from .context import PContext
 
 
-class Wakes(NamedTuple):
+class Wakes:  # a NamedTuple would take a tenth of a millisecond of each start
     """What makes the next tick of a companion due.
 
     Args:
@@ -23,11 +23,14 @@ class Wakes(NamedTuple):
         within_s: Seconds after which it is due in any case; None: there is no such time.
     """
 
-    fds: Collection[int] = ()
-    within_s: float | None = None
+    __slots__ = ("fds", "within_s")
+
+    def __init__(self, fds: Collection[int] = (), within_s: float | None = None) -> None:
+        self.fds = fds
+        self.within_s = within_s
 
 
-class Trouble(NamedTuple):
+class Trouble:
     """Why an attempt can't go on, though no worker has ended.
 
     Args:
@@ -36,9 +39,18 @@ class Trouble(NamedTuple):
         is_node_unfit: Whether this node must not restart workers.
     """
 
-    reason: str
-    failures: Mapping[int, ProcessFailure] = {}
-    is_node_unfit: bool = False
+    __slots__ = ("failures", "is_node_unfit", "reason")
+
+    def __init__(
+        self,
+        reason: str,
+        failures: Mapping[int, ProcessFailure] = MappingProxyType({}),
+        *,
+        is_node_unfit: bool = False,
+    ) -> None:
+        self.reason = reason
+        self.failures = failures
+        self.is_node_unfit = is_node_unfit
 
 
 class Companion:

@@ -9,7 +9,6 @@ import sys
 import types
 
 import pytest
-from elrun.agent.processes.companion import Wakes
 from elrun.agent.processes.guardian import Guardian
 from elrun.agent.workers_store import host as store_host
 from elrun.agent.workers_store import host_process
@@ -102,7 +101,8 @@ def test_rank_0_is_left_to_serve_the_store(rounds, begun, environ, port):
     """The handler is not asked, so that workers are not told that an agent serves it."""
     host = begun(environ, port)
 
-    assert (0, Wakes()) == (rounds.asked, host.wakes())
+    due = host.wakes()
+    assert (0, [], None) == (rounds.asked, [*due.fds], due.within_s)
 
 
 def test_without_torch_nobody_is_promised_a_store(rounds, begun, monkeypatch):
