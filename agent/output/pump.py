@@ -15,7 +15,6 @@ which file it is, and workers that print wait for it, as they would if they wrot
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
 import os
 import select
@@ -29,16 +28,11 @@ from ..system.hangs import HangWatch
 from ..system.pidfd import milliseconds_until
 from .console import STUCK_S, Console, View
 from .lines import PAUSE_S
-from .sinks import Faults, LogFile, Sink, open_log_file
-from .specs import LogsDest, Std, route_of
-from .streams import Stream
+from .pipes import CHUNK_BYTES, WorkerPipes
+from .sinks import Faults, Sink, open_log_file
+from .specs import LogsDest, Std
 
 log = logging.getLogger(__name__)
-
-# A pipe is smaller than what one read asks for. Were they the same, malloc would give each chunk's
-# memory back to the kernel and fetch it again, which costs three times all the rest.
-_CHUNK_BYTES = 1024 * 1024
-_PIPE_BYTES = 256 * 1024
 
 # A worker that prints without a buffer (`python -u`) wakes the pump at each write. After a look
 # that found little, the pump leaves the pipes alone for a moment: then it costs a tenth, and the
@@ -52,7 +46,6 @@ _CATCH_UP_S = 30.0
 """How long a console may take at the end, while it takes something."""
 
 _MAX_NAMED = 4
-_NAMES = {Std.OUT: "standard output", Std.ERR: "standard error"}
 
 
 class OutputPump:
@@ -92,13 +85,8 @@ class OutputPump:
     ) -> None:
         self._faults = Faults()
         self._retry_s = retry_s
-        self._pause_s = pause_s
         self._stuck_s = stuck_s
         self._watch = HangWatch(stuck_s, _tell_of_a_hang)
-        self._streams: dict[int, Stream] = {}
-        self._filtered: dict[Std, str] = {}
-        self._files: list[LogFile] = []
-        self._workers_ends: dict[tuple[Std, int], int] = {}
         self._wake_fd = -1
         self._is_told_to_stop = False
         self._pipes_have_ended = threading.Event()
@@ -118,21 +106,23 @@ class OutputPump:
         first = Console("the console" if is_one else "standard output", self._wake, stuck_s)
         second = first if is_one else Console("standard error", self._wake, stuck_s)
         self._consoles = [first] if is_one else [first, second]
+        self._pipes = WorkerPipes(dest, marks, pause_s)
+        self._streams = self._pipes.streams
         try:
-            self._open(Std.OUT, dest, marks, stdout_filters, first, out)
-            self._open(Std.ERR, dest, marks, stderr_filters, second, err)
+            self._pipes.open(Std.OUT, _encoded_all(stdout_filters), first, out)
+            self._pipes.open(Std.ERR, _encoded_all(stderr_filters), second, err)
         except BaseException:
-            self._close_workers_ends()
-            self._close_pipes()
+            self._pipes.close_workers_ends()
+            self._pipes.close()
             raise
 
     def stdout_fd(self, local_rank: int) -> int | None:
         """Return what a worker's fd 1 must become, None where it inherits the agent's."""
-        return self._workers_ends.get((Std.OUT, local_rank))
+        return self._pipes.workers_end(Std.OUT, local_rank)
 
     def stderr_fd(self, local_rank: int) -> int | None:
         """Return what a worker's fd 2 must become, None where it inherits the agent's."""
-        return self._workers_ends.get((Std.ERR, local_rank))
+        return self._pipes.workers_end(Std.ERR, local_rank)
 
     def start(self) -> None:
         """Begin to carry; called once, when all workers have their ends of the pipes.
@@ -141,13 +131,13 @@ class OutputPump:
             OSError: The system grants no descriptors or threads; then everything is closed.
         """
         self._is_started = True
-        self._close_workers_ends()
+        self._pipes.close_workers_ends()
         if not self._streams:
             return
         try:
             self._start_threads()
         except BaseException:
-            self._close_pipes()
+            self._pipes.close()
             self._let_consoles_catch_up(0.0)
             self._watch.close()
             self._close_wake_fd()
@@ -206,67 +196,20 @@ class OutputPump:
         is_over = self._thread is None or not self._thread.is_alive()
         return is_over and not self._has_lost_some and all(each.is_complete for each in self._sinks)
 
-    def _open(
-        self,
-        std: Std,
-        dest: LogsDest,
-        marks: Sequence[bytes],
-        filters: Sequence[str] | None,
-        console: Console,
-        sink: Sink,
-    ) -> None:
-        words = [_encoded(word) for word in filters or ()]
-        name = "filtered_stdout" if std is Std.OUT else "filtered_stderr"
-        # A plug-in's destination may be torch's own class, which has no such files in torch 2.9.
-        self._filtered[std] = getattr(dest, name, "") if words else ""
-        for local_rank, mark in enumerate(marks):
-            route = route_of(dest, std, local_rank, filtered=bool(words))
-            if route is None:
-                continue
-            key = (std, local_rank)
-            if not (route.path or route.on_console or words):
-                self._workers_ends[key] = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
-                continue
-            fd, self._workers_ends[key] = os.pipe2(os.O_CLOEXEC)
-            view: View | None = None
-            if route.on_console:
-                whose = f"{_NAMES[std]} of local rank {local_rank}"
-                view = console.add_view(whose, mark if route.has_prefix else b"", sink)
-            self._streams[fd] = Stream(
-                std,
-                path=route.path,
-                console=console,
-                view=view,
-                mark=mark,
-                words=words,
-                pause_s=self._pause_s,
-            )
-            os.set_blocking(fd, False)
-            with contextlib.suppress(OSError):  # the user's share of pipe memory is used up
-                fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
-
     def _carry(self) -> None:
         try:
-            self._open_files()
+            self._pipes.open_files(
+                lambda path: open_log_file(path, self._faults, self._retry_s, self._watch)
+            )
             self._carry_until_all_end()
             self._carry_what_is_left()
         finally:
-            self._close_pipes()
+            self._pipes.close()
             self._pipes_have_ended.set()
             self._let_consoles_catch_up()
-            self._close_files()
+            if not any(console.may_read_files for console in self._consoles):  # else one hangs
+                self._pipes.close_files()
             self._watch.close()
-
-    def _open_files(self) -> None:
-        filtered = {std: self._open_file(path) for std, path in self._filtered.items() if path}
-        for stream in self._streams.values():
-            stream.open(self._open_file, filtered.get(stream.std))
-
-    def _open_file(self, path: str) -> LogFile | None:
-        file = open_log_file(path, self._faults, self._retry_s, self._watch)
-        if file is not None:
-            self._files.append(file)
-        return file
 
     def _carry_until_all_end(self) -> None:
         # No epoll: it would go on about a pipe that was closed here, but is still held by a process
@@ -323,7 +266,7 @@ class OutputPump:
             if self._carry_from(fd) == 0 or self._carry_from(fd) == 0:
                 return True
         is_handed_on = self._hands_on and self._hand_on(fd)
-        self._end(fd)
+        self._pipes.end(fd)
         return is_handed_on
 
     def _hand_on(self, fd: int) -> bool:
@@ -332,16 +275,12 @@ class OutputPump:
         return hand_on(fd, self._streams[fd].path)
 
     def _carry_from(self, fd: int) -> int:
-        chunk = os.read(fd, _CHUNK_BYTES)
+        chunk = os.read(fd, CHUNK_BYTES)
         if chunk:
             self._streams[fd].take(chunk, time.monotonic())
         else:
-            self._end(fd)
+            self._pipes.end(fd)
         return len(chunk)
-
-    def _end(self, fd: int) -> None:
-        self._streams.pop(fd).finish()
-        os.close(fd)
 
     def _wake(self) -> None:
         if self._wake_fd >= 0:
@@ -357,36 +296,24 @@ class OutputPump:
         unsettled = [console.close(deadline) for console in self._consoles]
         self._consoles_have_ended.set()
         for console, views in zip(self._consoles, unsettled, strict=True):
-            lost = [
-                f"{view.given_bytes - view.settled_bytes} bytes of the {view.name} ({view.where})"
-                for view in views
-            ]
-            if lost:
+            if views:
                 self._has_lost_some = True
-                more = len(lost) - _MAX_NAMED
-                log.warning(
-                    "%s takes no output: not shown are %s%s",
-                    console.name,
-                    ", ".join(lost[:_MAX_NAMED]),
-                    f" and some of {more} more streams" if more > 0 else "",
-                )
+                _tell_of_lost(console.name, views)
 
-    def _close_workers_ends(self) -> None:
-        for fd in self._workers_ends.values():
-            os.close(fd)
-        self._workers_ends.clear()
 
-    def _close_pipes(self) -> None:
-        for fd in self._streams:
-            os.close(fd)
-        self._streams.clear()
-
-    def _close_files(self) -> None:
-        if any(console.may_read_files for console in self._consoles):
-            return  # a file system hangs, and one of its files is being read
-        for file in self._files:
-            file.close()
-        self._files.clear()
+def _tell_of_lost(console: str, views: Sequence[View]) -> None:
+    """Say which streams a console has not shown to their ends, and where the rest is."""
+    lost = [
+        f"{view.given_bytes - view.settled_bytes} bytes of the {view.name} ({view.where})"
+        for view in views
+    ]
+    more = len(lost) - _MAX_NAMED
+    log.warning(
+        "%s takes no output: not shown are %s%s",
+        console,
+        ", ".join(lost[:_MAX_NAMED]),
+        f" and some of {more} more streams" if more > 0 else "",
+    )
 
 
 def _tell_of_a_hang(name: str) -> None:
@@ -403,6 +330,10 @@ def _are_the_same(fd: int, other: int) -> bool:
         return False
     is_file = stat.S_ISREG(status.st_mode)
     return not is_file and (status.st_dev, status.st_ino) == (others.st_dev, others.st_ino)
+
+
+def _encoded_all(words: Sequence[str] | None) -> list[bytes]:
+    return [_encoded(word) for word in words or ()]
 
 
 def _encoded(text: str) -> bytes:
