@@ -245,7 +245,9 @@ class Node(Machine):
             return
         if verdict is not None and verdict != self._verdict:
             self._verdict = verdict
-            by = f" by group rank {verdict.by}" if verdict.by >= 0 else ""
+            # Several nodes watch a lost one: which of them is the first to report it is chance.
+            is_chance = verdict.by < 0 or verdict.kind is VerdictKind.NODE_LOST
+            by = "" if is_chance else f" by group rank {verdict.by}"
             reason = f": {verdict.reason}" if verdict.reason else ""
             self.say(f"hears the verdict {verdict.kind.name}{by}{reason}")
 
