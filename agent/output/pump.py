@@ -96,8 +96,7 @@ class OutputPump:
         self._is_drained = False
         self._hands_on = False
         self._has_lost_some = False
-        given = prefixes or {}
-        marks = [_encoded(given.get(rank, f"[{name}{rank}]:")) for rank in range(nprocs)]
+        marks = [_encoded((prefixes or {}).get(n, f"[{name}{n}]:")) for n in range(nprocs)]
         self._sinks = out, err = [
             Sink(fd, kind, self._faults, retry_s)
             for fd, kind in zip(console_fds, ("standard output", "standard error"), strict=True)

@@ -279,11 +279,7 @@ class DefaultLogsSpecs(LogsSpecs):
         return str(self._root_log_dir or self._temporary_dir)
 
     def reify(self, envs: dict[int, dict[str, str]]) -> LogsDest:
-        """Make the directories of one attempt and say where everything goes.
-
-        Args:
-            envs: Each worker's environment by local rank, as far as elrun sets it. It tells the run
-                id and the number of restarts, and takes ``TORCHELASTIC_ERROR_FILE``.
+        """Make the directories of one attempt; see ``LogsSpecs.reify``.
 
         Raises:
             ValueError: There can be no directory for this run in the user's ``log_dir``.

@@ -20,6 +20,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from ...agent.elastic.failed_attempt import MAX_MESSAGE_CHARS, MAX_TRACEBACK_CHARS
 from ...agent.failures.failure import ChildFailedError, ProcessFailure, end_of
 from ...agent.failures.report import STACK_TITLE, JobReport, RankOutcome, RankState, RootCause
 from ...agent.system.environ import inherited_environment
@@ -37,8 +38,6 @@ from .phrases import (
 )
 
 MAX_ROWS = 32
-MAX_MESSAGE_CHARS = 1_000
-MAX_TRACEBACK_CHARS = 20_000
 MAX_TRACEBACK_LINES = 200
 COLUMNS = ("rank", "local", "node", "pid", "ended by", "after", "file")
 
