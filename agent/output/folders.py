@@ -12,7 +12,7 @@ from .specs import LogsDest, LogsSpecs
 
 
 class MadeFolders(LogsSpecs):
-    """What ``make_folders`` has made, for those who would make it."""
+    """Returns the folders that ``make_folders`` has made, and makes none."""
 
     def __init__(self, dest: LogsDest) -> None:
         super().__init__()

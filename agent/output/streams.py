@@ -1,4 +1,4 @@
-"""Takes one stream of one worker to its log file, and its lines to all who want them."""
+"""Takes one stream of one worker to its log file, to the console, and to the filtered file."""
 
 from __future__ import annotations
 

@@ -1,12 +1,12 @@
 """Executes programs in children of this process, and waits for none before it begins the next.
 
 ``subprocess`` waits until a program is loaded, takes 3 ms to import, and has only its slowest way
-for a child that is to die with its parent. Here a child is forked, does the few things that belong
-between fork and exec, and reports through a pipe if there is no program to become. All children
-share that pipe: when it ends, the last of them is a program, or is gone. That may take for ever:
-a file system may not answer, a debugger may hold a child. So whoever waits for it listens to
-signals too, and a child that is still a copy of the agent at a stop is killed at once: it has
-nothing to save.
+for a child that is to die with its parent. Here the agent forks a child, the child does the few
+things that belong between fork and exec, and it reports through a pipe if exec fails. All children
+share that pipe: EOF means that every child has exec'ed or exited. EOF may never come: a file system
+may not answer, or a debugger may hold a child. So the agent waits for the pipe and for signals
+together. At a stop it kills each child that is still a copy of the agent: such a child has nothing
+to save.
 """
 
 from __future__ import annotations

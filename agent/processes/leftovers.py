@@ -47,7 +47,9 @@ class ProcessNames:
 
     def note(self, processes: Iterable[Process]) -> None:
         """Find out what processes are called, as long as they are there."""
-        reader = LeftFileReader(_READ_S)  # the kernel may hold a process, and who asks about it
+        reader = LeftFileReader(
+            _READ_S
+        )  # the kernel may hold a process, and any reader of its files
         for process in list(processes)[:_MAX_NAMED]:
             self._said[process.key] = self._describe(process, reader)
 

@@ -72,7 +72,7 @@ def pack(process: BaseProcess, preparation: dict[str, Any]) -> Payload:
 
     Args:
         process: The process object.
-        preparation: What ``describe_this_process`` said.
+        preparation: What ``describe_this_process`` returned.
 
     Raises:
         Exception: Whatever pickling the user's function and arguments raises.

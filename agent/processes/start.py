@@ -56,7 +56,7 @@ def start_processes(
             workers are started. By default it takes as long as it takes.
 
     Returns:
-        The running workers. The caller waits for them; who no longer wants to, closes them.
+        The running workers. The caller waits for them, or closes them.
 
     Raises:
         RuntimeError: ``args`` and ``envs`` are not for the same local ranks, from 0 on.

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 KILL_WAIT_S = 10.0
-"""How long the kernel may take to end what it was told to kill."""
+"""How long a process may take to end after SIGKILL."""
 
 _LEAVE_S = 0.25
 """How long that has to follow the death signal which is found at the deadline, or in the end."""
@@ -250,7 +250,7 @@ def reap_adopted(tree: ProcessTree) -> None:
 
 
 def _ask(processes: Iterable[Process], death_signal: int) -> set[tuple[int, int]]:
-    """Send the death signal to processes, one by one; return who they are."""
+    """Send the death signal to processes, one by one; return which these are."""
     held = hold_processes(process for process in processes if not process.ended)
     _send(held, death_signal, signal.SIGCONT)
     close_all(held)

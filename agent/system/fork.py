@@ -32,7 +32,7 @@ def shielded_fork(
     are ignored by the child, too: ``nohup`` means the workers as well.
 
     Args:
-        handled: What ``handled_signals`` said.
+        handled: The signals that ``handled_signals`` returned.
         ignored: Signals that the child is to ignore.
     """
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, handled)
