@@ -1,73 +1,24 @@
-"""A ``Store`` over one connection to a store server.
-
-All calls, and any number of waits, go over the one connection: each has a number, and a thread that
-reads hands every answer to the call that waits for it. A server that does not answer for long is
-lost, as TCP bears silence for a quarter of an hour.
-
-A connection that breaks is made anew, if the client was given a way to do so. It then repeats what
-was not answered, in the same order and with the same numbers; the server does nothing twice
-(``sessions.py``).
-"""
+"""A ``Store`` over one connection to a store server."""
 
 from __future__ import annotations
 
-import contextlib
-import itertools
-import logging
-import math
 import socket
-import struct
-import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from ...errors import RendezvousConnectionError
 from ...protocol.timing import STORE_PATIENCE_S
-from ...threads import start_thread
 from ..notify import Told
 from ..store import as_wait
 from ..will import Will
 from .calls import Call
-from .dial import Unreached
-from .frames import MAX_FRAME_BYTES, FrameReader, WireError
-from .hello import Refusal
-from .wire import (
-    MAX_VALUE_BYTES,
-    Add,
-    Answer,
-    Bye,
-    Create,
-    Forget,
-    Get,
-    LeaveWill,
-    Request,
-    Set,
-    Wait,
-    read_answer,
-    write_request,
-)
+from .line import Line, Redial, copy_of
+from .wire import MAX_VALUE_BYTES, Add, Create, Get, Request, Set, Wait
 
-log = logging.getLogger(__name__)
-
-GRACE_S = 0.15
-"""For how long a client whose connection broke may stay away before its will is carried out."""
-
-_READ_BYTES = 256 << 10
-_CLOSING_S = 1.0
 _SET_BYTES = 4 << 20
-# A time-out is cut into slices: if this process was stopped meanwhile, only one has passed.
-_LEAST_SLICES = 8
-_LONGEST_SLICE_S = 2.5
-_FIRST_PAUSE_S = 0.01
-_LONGEST_PAUSE_S = 1.0
-_CLOSED_BY_HOST = "its host has closed the connection"
-
-Redial = Callable[[], socket.socket | Refusal | Unreached]
-"""Connects once more to the same server, with the same session."""
 
 
 class StoreClient:
-    """One node's connection.
+    """One node's store.
 
     Args:
         connection: Connected, and welcomed.
@@ -75,6 +26,9 @@ class StoreClient:
         patience_s: How long the server may leave a request without an answer.
         redial: How to come back to the server if the connection breaks; None if there is no way.
         on_close: Called when the client was closed, as where the server lives in this process.
+
+    Raises:
+        NoThreadError: The system grants no thread; the connection is closed.
     """
 
     def __init__(
@@ -85,27 +39,8 @@ class StoreClient:
         redial: Redial | None = None,
         on_close: Callable[[], None] | None = None,
     ) -> None:
-        self._endpoint = endpoint
-        self._patience_s = patience_s
-        self._notice_s = min(_LONGEST_SLICE_S, patience_s / 2)
-        self._redial = redial
+        self._line = Line(connection, endpoint, patience_s, redial)
         self._on_close = on_close
-        self._numbers = itertools.count(1)
-        # Requests are numbered and sent under this lock, so that the server gets them in order; the
-        # thread that holds it may replace the connection.
-        self._sending = threading.Lock()
-        self._will: LeaveWill | None = None
-        self._connection: socket.socket | None = self._prepared(connection)
-        # What follows is written under the lock.
-        self._lock = threading.Lock()
-        self._pending: dict[int, Call] = {}
-        self._ended: RendezvousConnectionError | None = None
-        self._is_silent = False
-        self._is_over = threading.Event()
-        reader = threading.Thread(
-            target=self._run, args=(connection,), name="elrun-store-client", daemon=True
-        )
-        self._reader = start_thread(reader)
 
     def add(self, key: str, amount: int) -> int:
         """Add to a counter; see ``Store.add``."""
@@ -125,9 +60,9 @@ class StoreClient:
         *parts, last = _parts_of(values)
         for part in parts:
             self._ask(Set(part))
-        written, found = self._begin(Set(last), Get(tuple(keys)))
-        self._await(written)
-        return self._await(found).parts
+        written, found = self._line.begin(Set(last), Get(tuple(keys)))
+        self._line.await_answer(written)
+        return self._line.await_answer(found).parts
 
     def create(self, key: str, value: bytes, instead_of: bytes = b"") -> bytes:
         """Write a value once; see ``Store.create``."""
@@ -135,242 +70,35 @@ class StoreClient:
 
     def wait(self, keys: Sequence[str], timeout_s: float | None) -> list[bytes] | None:
         """Block until every key is there; see ``Store.wait``."""
-        (call,) = self._begin(Wait(tuple(keys)))
+        (call,) = self._line.begin(Wait(tuple(keys)))
         if not call.await_end(as_wait(timeout_s)):
-            with self._lock:
-                is_answered = self._pending.pop(call.number, None) is None
-            if not is_answered:
-                with self._sending:
-                    self._send(write_request(next(self._numbers), Forget(call.number)))
+            if self._line.take_back(call):
                 return None
             call.await_end()
         if call.error is not None:
-            raise _copy_of(call.error)
+            raise copy_of(call.error)
         return [value or b"" for value in call.parts]
 
     def tell(self, key: str, hear: Callable[[Told], None]) -> None:
         """Have ``hear`` called with a value once it is there; see ``notify.tell``."""
         try:
-            self._begin(Wait((key,)), hear=hear)
+            self._line.begin(Wait((key,)), hear=hear)
         except RendezvousConnectionError as error:
             hear(error)
 
     def leave_will(self, will: Will) -> None:
         """Say what the server writes once this client is gone; see ``will.leave_will``."""
-        grace_s = 0.0 if self._redial is None else GRACE_S
-        with self._sending:
-            self._will = LeaveWill(will, int(grace_s * 1000))
-            self._send(write_request(next(self._numbers), self._will))
+        self._line.leave_will(will)
 
     def close(self) -> None:
         """Let go of the connection, and of the server if it is here; see ``Store.close``."""
-        self._say_bye()
-        self._end(RendezvousConnectionError(f"the connection to {self._endpoint} was closed"))
-        if self._reader is not threading.current_thread():
-            self._reader.join(_CLOSING_S)
+        self._line.close()
         if self._on_close is not None:
             self._on_close()
 
-    # Requests.
-
     def _ask(self, request: Request) -> Call:
-        """Return how a request was answered, that is answered at once."""
-        (call,) = self._begin(request)
-        return self._await(call)
-
-    def _await(self, call: Call) -> Call:
-        slice_s = min(_LONGEST_SLICE_S, self._patience_s / _LEAST_SLICES)
-        for elapsed in range(math.ceil(self._patience_s / slice_s) if slice_s else 0):
-            if elapsed * slice_s >= self._notice_s:
-                self._report_silence()
-            if call.await_end(slice_s):
-                break
-        else:
-            self._lose(
-                f"it has not answered for {self._patience_s:g} s (--rdzv-conf store_patience=...)"
-            )
-            call.await_end()
-        if call.error is not None:
-            raise _copy_of(call.error)
-        return call
-
-    def _begin(self, *requests: Request, hear: Callable[[Told], None] | None = None) -> list[Call]:
-        """Send requests in one go; return the calls that will have their answers."""
-        with self._sending:
-            calls = [Call(next(self._numbers), request, hear) for request in requests]
-            with self._lock:
-                if self._ended is not None:
-                    raise _copy_of(self._ended)
-                self._pending.update((call.number, call) for call in calls)
-            self._send(*(write_request(call.number, call.request) for call in calls))
-        return calls
-
-    def _send(self, *frames: bytes) -> None:
-        """Send frames, or leave it to the reader to repeat them if the connection is broken."""
-        connection = self._connection
-        if connection is None:
-            return
-        try:
-            connection.sendall(b"".join(frames))
-        except BlockingIOError:  # SO_SNDTIMEO's way to say so; a part of it may have gone
-            self._lose(f"it has taken nothing for {self._patience_s:g} s")
-        except OSError:
-            _shut_down(connection)  # wakes the reader
-
-    def _say_bye(self) -> None:
-        """Tell the server that this client leaves on purpose, if that takes no time."""
-        if not self._sending.acquire(blocking=False):
-            return
-        try:
-            if self._connection is not None:
-                frame = write_request(next(self._numbers), Bye())
-                with contextlib.suppress(OSError):
-                    self._connection.send(frame, socket.MSG_DONTWAIT)
-        finally:
-            self._sending.release()
-
-    # The reader's thread.
-
-    def _run(self, connection: socket.socket) -> None:
-        current: socket.socket | None = connection
-        reason = "a fault in its reader"
-        try:
-            while current is not None:
-                reason = self._read(current)
-                current, reason = self._come_back(current, reason)
-        except WireError as error:
-            reason = f"what it sends is not understood: {error}"
-        finally:  # whatever ended the reader, no call waits for it any more
-            self._lose(reason)
-            with self._sending:  # lest another thread sends to what its number is by then
-                if self._connection is not None:
-                    self._connection.close()
-                    self._connection = None
-
-    def _read(self, connection: socket.socket) -> str:
-        """Take in answers until the connection ends; return why it did.
-
-        Raises:
-            WireError: What comes is not understood.
-        """
-        frames = FrameReader(MAX_FRAME_BYTES)
-        with contextlib.suppress(OSError):  # shut down from this side, or reset
-            while data := connection.recv(_READ_BYTES):
-                for message in frames.feed(data):
-                    self._take(read_answer(message))
-        return _CLOSED_BY_HOST
-
-    def _take(self, answer: Answer) -> None:
-        with self._lock:
-            was_silent, self._is_silent = self._is_silent, False
-            call = self._pending.get(answer.number)
-            if call is not None and not answer.has_more:
-                del self._pending[answer.number]
-        if was_silent:
-            log.warning("the rendezvous store at %s answers again", self._endpoint)
-        if call is None:  # a wait that was taken back
-            return
-        call.take(answer)
-        if not answer.has_more:
-            call.end(
-                RendezvousConnectionError(
-                    f"the rendezvous store at {self._endpoint} refused a request: {answer.error}"
-                )
-                if answer.error
-                else None
-            )
-
-    def _come_back(self, broken: socket.socket, reason: str) -> tuple[socket.socket | None, str]:
-        """Return a new connection to the same server, or why there is none."""
-        with self._sending:
-            self._connection = None
-            broken.close()
-        began_at = time.monotonic()
-        pause_s = 0.0
-        while self._redial is not None and not self._is_over.wait(pause_s):
-            found = self._redial()
-            if isinstance(found, socket.socket) and self._repeat_over(self._prepared(found)):
-                log.info("the connection to %s broke, and was made anew", self._endpoint)
-                return found, reason
-            if isinstance(found, Refusal) or (isinstance(found, Unreached) and found.is_vacant):
-                return None, reason
-            lasts_s = time.monotonic() - began_at
-            if lasts_s >= self._notice_s:
-                self._report_silence()
-            if lasts_s >= self._patience_s:
-                return None, f"its connection broke and was not made anew in {self._patience_s:g} s"
-            pause_s = min(max(_FIRST_PAUSE_S, 2 * pause_s), _LONGEST_PAUSE_S)
-        return None, reason
-
-    def _repeat_over(self, connection: socket.socket) -> bool:
-        """Repeat what was not answered, in order; return whether the connection took it."""
-        with self._sending:
-            with self._lock:
-                calls = sorted(self._pending.values(), key=lambda call: call.number)
-            for call in calls:
-                call.begin_anew()
-            try:
-                if self._will is not None:
-                    connection.sendall(write_request(next(self._numbers), self._will))
-                for call in calls:
-                    connection.sendall(write_request(call.number, call.request))
-            except OSError:
-                connection.close()
-                return False
-            self._connection = connection
-            is_over = self._is_over.is_set()
-        if is_over:  # closed meanwhile, by a thread that found no connection to shut down
-            _shut_down(connection)
-        return True
-
-    def _prepared(self, connection: socket.socket) -> socket.socket:
-        connection.settimeout(None)
-        limit = struct.pack("ll", int(self._patience_s), int(self._patience_s % 1 * 1e6))
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
-        return connection
-
-    # The end.
-
-    def _report_silence(self) -> None:
-        with self._lock:
-            if self._is_silent or self._ended is not None:
-                return
-            self._is_silent = True
-        log.warning(
-            "the rendezvous store at %s does not answer; it is waited for up to %g s "
-            "(--rdzv-conf store_patience=...)",
-            self._endpoint,
-            self._patience_s,
-        )
-
-    def _lose(self, reason: str) -> None:
-        self._end(
-            RendezvousConnectionError(
-                f"the rendezvous store at {self._endpoint} was lost: {reason}"
-            )
-        )
-
-    def _end(self, error: RendezvousConnectionError) -> None:
-        with self._lock:
-            self._ended = self._ended or error
-            calls, self._pending = list(self._pending.values()), {}
-            error = self._ended
-            connection = self._connection
-        self._is_over.set()
-        if connection is not None:
-            _shut_down(connection)
-        for call in calls:
-            call.end(error)
-
-
-def _shut_down(connection: socket.socket) -> None:
-    with contextlib.suppress(OSError):  # it is shut down already
-        connection.shutdown(socket.SHUT_RDWR)
-
-
-def _copy_of(error: RendezvousConnectionError) -> RendezvousConnectionError:
-    """Return an error to be raised: one that was raised before has a traceback already."""
-    return RendezvousConnectionError(str(error))
+        (call,) = self._line.begin(request)
+        return self._line.await_answer(call)
 
 
 def _parts_of(values: Mapping[str, bytes]) -> Iterator[dict[str, bytes]]:

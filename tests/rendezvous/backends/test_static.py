@@ -82,7 +82,7 @@ def ranks(places):
 def die(handler):
     """Break a node's connection, as the kernel does when its process is killed."""
     handler._heartbeat.stop()
-    handler._session.connection.store._connection.shutdown(socket.SHUT_RDWR)
+    handler._session.connection.store._line._connection.shutdown(socket.SHUT_RDWR)
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ anew. It carries out the will of a node that does not come back in time.
 """
 
 from elrun.rendezvous.errors import RendezvousConnectionError
-from elrun.rendezvous.stores.server.client import GRACE_S
+from elrun.rendezvous.stores.server.line import GRACE_S
 
 from .request import REQUEST_S, Request, Unanswered, Wait
 

@@ -20,6 +20,7 @@ from elrun.rendezvous.stores.server.sessions import MOST_OUTCOMES, Sessions
 from elrun.rendezvous.stores.server.wire import Add, Create, Get, LeaveWill, Set, Wait
 from elrun.rendezvous.stores.signed import Secret, SignedStore
 from elrun.rendezvous.stores.will import Will, leave_will
+from elrun.rendezvous.threads import NoThreadError
 
 HERE = "127.0.0.1"
 LONG_S = 30
@@ -184,8 +185,8 @@ def test_a_silent_server_is_told_of_and_so_is_its_answer(caplog):
     """People learn what their job waits for."""
     mine, its = socket.socketpair()
     client = StoreClient(mine, "there", patience_s=LONG_S)
-    client._report_silence()
-    client._report_silence()
+    client._line._report_silence()
+    client._line._report_silence()
     asking = threading.Thread(target=client.add, args=("n", 1))
     asking.start()
     its.recv(1 << 16)
@@ -200,6 +201,23 @@ def test_a_silent_server_is_told_of_and_so_is_its_answer(caplog):
         "(--rdzv-conf store_patience=...)"
     )
     assert answers_again == "the rendezvous store at there answers again"
+
+
+def test_a_client_without_a_thread_lets_its_server_go(host, monkeypatch):
+    """Its connection does not stay open."""
+    before = len(os.listdir("/proc/self/fd"))
+    connect = StoreConnector(Endpoint(HERE, host.port), False, None, LONG_S)
+
+    def start(thread):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        with pytest.raises(NoThreadError):
+            connect(threading.Event())
+
+    while before < len(os.listdir("/proc/self/fd")):  # until the server, too, has let go
+        host.add("n", 1)
 
 
 # What the server remembers, without a socket.

@@ -413,7 +413,7 @@ def test_a_client_that_is_gone_ends_no_wait_of_others(server):
     client.tell("k", lambda value: told.set())
     gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     with server.paused():
-        client._connection.sendall(write_request(99, Set({"k": b"1"})))
+        client._line._connection.sendall(write_request(99, Set({"k": b"1"})))
         gone.close()
 
     assert told.wait(LONG_S)
