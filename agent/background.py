@@ -6,15 +6,15 @@ fault costs one warning, and the loop no more than the time that it grants at th
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 
+from ..rendezvous.logs import Log
 from ..rendezvous.threads import NoThreadError, start_thread
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 MAX_WAITING_CALLS = 10_000
 

@@ -10,13 +10,13 @@ handler is configured::
 from __future__ import annotations
 
 import functools
-import logging
 import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, ParamSpec, TypeVar, overload
 
+from ..rendezvous.logs import Log
 from .metric_handlers import AGENT_GROUP, handlers
 
 __all__ = [
@@ -35,7 +35,7 @@ __all__ = [
     "put_metric",
 ]
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import sys
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from ..rendezvous.api.handler import RendezvousHandler, RoundHandler
 from ..rendezvous.api.parameters import ENTRYPOINT, Kind, RendezvousParameters, require
 from ..rendezvous.backends.registry import get_rendezvous_handler
 from ..rendezvous.errors import UsageError
+from ..rendezvous.logs import Log
 from ..rendezvous.network.addresses import Endpoint
 from ..rendezvous.threads import Call
 from .commandline.environment import Environment
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from ..agent.monitoring.health import HealthCheckServer
     from ..agent.system.signals import Handler
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 Launch = Callable[[LaunchConfig, Callable[..., Any] | str, list[Any]], object]
 """What runs an agent: ``launch_agent``, or what stands for it."""

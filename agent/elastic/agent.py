@@ -9,7 +9,6 @@ defines what a worker is, by four methods: ``_start_workers``, ``_stop_workers``
 from __future__ import annotations
 
 import contextlib
-import logging
 import signal
 import time
 from collections.abc import Mapping
@@ -26,6 +25,7 @@ from ...rendezvous.errors import (
     RendezvousError,
     RendezvousGracefulExitError,
 )
+from ...rendezvous.logs import Log
 from ..older_steps import call_shutdown
 from ..system.environ import inherited_environment
 from ..system.signals import SignalException
@@ -37,7 +37,7 @@ from .observer import measured, publishing_metrics
 from .policy import Step, next_step
 from .recorded import DEFAULT_ROLE, ElasticAgent
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 __all__ = ["DEFAULT_ROLE", "ElasticAgent", "SimpleElasticAgent"]
 

@@ -7,7 +7,6 @@ and exit code come from that value, so that they can't differ.
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +14,7 @@ from typing import NamedTuple
 
 from ...rendezvous.api.handler import RoundHandler, Verdict, VerdictKind
 from ...rendezvous.errors import RendezvousConnectionError
+from ...rendezvous.logs import Log
 from ..failures.cause import WAIT_FOR_CAUSE_S
 from ..failures.failure import EndAlone, ProcessFailure, type_before
 from ..failures.last_words import Speech
@@ -25,7 +25,7 @@ from ..processes.start import PContext
 from ..workers.worker import RunResult, WorkerGroup, WorkerState
 from .post_mortem import Finding, are_all_consequences, findings_about
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 OUTCOMES_TIMEOUT_S = 5.0
 MAX_MESSAGE_CHARS = 1_000

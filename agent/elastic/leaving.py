@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import signal
 import time
@@ -10,10 +9,11 @@ from collections.abc import Callable
 
 from ...rendezvous.api.handler import RoundHandler, Verdict, VerdictKind
 from ...rendezvous.errors import RendezvousError
+from ...rendezvous.logs import Log
 from ...rendezvous.threads import Call, NoThreadError
 from ..system.signals import SignalException
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 STOPPED_BY = "stopped by signal"
 """In the details of a verdict: the number of the signal that stopped a node."""

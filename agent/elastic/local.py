@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ...rendezvous.api.handler import RendezvousInfo, Verdict, VerdictKind
+from ...rendezvous.logs import Log
 from ..failures.failure import is_told_to_end
 from ..failures.memory_events import MemoryEvents
 from ..older_steps import call_shutdown
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ..system.signals import Handler
     from .failed_attempt import FailedAttempt
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 _OWN_SIGNAL_S = 0.5
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from ..failures.places import folded, place_in
+from ...rendezvous.logs import Log
+from ..failures.stack_places import folded, place_in
 from ..system.stacks import take_stacks
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 
 @contextmanager

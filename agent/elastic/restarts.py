@@ -6,20 +6,20 @@ decision into the round's verdict. Every node then does what the verdict says.
 
 from __future__ import annotations
 
-import logging
 import os
 import time
 from collections import deque
 from typing import TYPE_CHECKING
 
 from ...rendezvous.api.handler import Verdict
+from ...rendezvous.logs import Log
 from .leaving import STOPPED_BY
 from .policy import DELAY, DOUBT, GIVE_UP, Step, delay_of, sentence_about
 
 if TYPE_CHECKING:
     from ..failures.restart_rules import Death, RestartRules
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 _MOST_DEATHS = 10_000
 _SYNTAX_ERRORS = ("SyntaxError", "IndentationError", "TabError")

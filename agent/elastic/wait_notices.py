@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import time
 from collections.abc import Callable
 
 from ...rendezvous.errors import RendezvousError
+from ...rendezvous.logs import Log
 from ...rendezvous.protocol.announcements import Announcement, next_check_s, should_announce
 from ...rendezvous.threads import Call, NoThreadError
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 QUIET_S = 10.0
 

@@ -7,7 +7,6 @@ that a signal can end each wait at once.
 from __future__ import annotations
 
 import contextlib
-import logging
 import math
 import signal
 import time
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ...rendezvous.api.handler import RendezvousInfo, RoundHandler
 from ...rendezvous.errors import RendezvousConnectionError
+from ...rendezvous.logs import Log
 from ...rendezvous.threads import Call
 from ..processes.executor import StartWait
 from ..system.pidfd import wait_briefly
@@ -27,7 +27,7 @@ from .companions import Companions
 if TYPE_CHECKING:
     from ..system.signals import Handler
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 _T = TypeVar("_T")
 

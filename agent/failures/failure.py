@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import signal
 import time
 from typing import TYPE_CHECKING, Any
 
 from ...rendezvous.errors import ElrunError
+from ...rendezvous.logs import Log
 from ..plain_value import PlainValue
 
 if TYPE_CHECKING:
     from ..system.left_files import LeftFileReader
     from .report import JobReport
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 ERROR_FILE_VARIABLE = "TORCHELASTIC_ERROR_FILE"
 """Names the file in which a worker leaves the exception that ends it."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import faulthandler
 import functools
-import logging
 import os
 import sys
 import time
@@ -15,12 +14,13 @@ import traceback
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
+from ...rendezvous.logs import Log
 from ..system.left_files import LeftFileReader
 from .error_record import error_record, read_error_record
 from .error_writer import write_error_file
 from .failure import ERROR_FILE_VARIABLE, NOT_AVAILABLE, ChildFailedError
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")

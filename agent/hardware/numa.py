@@ -12,15 +12,15 @@ a preloaded worker only reads stay where the preload server has them.
 from __future__ import annotations
 
 import enum
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from ...rendezvous.errors import UsageError
+from ...rendezvous.logs import Log
 from ..system.environ import inherited_environment
 from .topology import Topology, read_topology, write_numbers
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 
 class AffinityMode(str, enum.Enum):

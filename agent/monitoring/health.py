@@ -9,12 +9,12 @@ not echoed a request within the time-out.
 from __future__ import annotations
 
 import json
-import logging
 import math
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ...rendezvous.logs import Log
 from ...rendezvous.network.addresses import parse_endpoint
 from ..processes.companion import Companion
 from ..workers.environment import HEALTH_CHECK_PORT
@@ -22,7 +22,7 @@ from ..workers.worker import WorkerGroup, WorkerState
 from .http_messages import Answer
 from .http_server import HttpServer
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 LOOPBACK = "127.0.0.1"
 ECHO_S = 0.5

@@ -11,18 +11,18 @@ from __future__ import annotations
 import contextlib
 import enum
 import errno
-import logging
 import selectors
 import socket
 import threading
 import time
 from collections.abc import Callable
 
+from ...rendezvous.logs import Log
 from ...rendezvous.threads import start_thread
 from ..system.wakeup import Wakeup
 from .http_messages import Answer, Request, parse_request
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 MAX_CONNECTIONS = 128
 MAX_IGNORED_BYTES = 1 << 20

@@ -8,18 +8,18 @@ does not change.
 
 from __future__ import annotations
 
-import logging
 import math
 import os
 import time
 from collections.abc import Callable, Mapping
 
+from ...rendezvous.logs import Log
 from ..failures.failure import ProcessFailure
 from ..processes.companion import Companion, Trouble, Wakes
 from ..processes.context import PContext
 from ..workers.environment import UNINTERRUPTIBLE_STATE_TIMEOUT
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 _MOST_S_BETWEEN_LOOKS = 1.0
 _KILLED_BY_NOTHING = 1

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import signal
 import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
+from ...rendezvous.logs import Log
 from ...rendezvous.threads import NoThreadError
 from ..failures.error_record import error_record
 from ..failures.error_writer import write_error_file
@@ -25,7 +25,7 @@ from ..workers.environment import TIMER_FILE
 if TYPE_CHECKING:
     from ..timers.file_client import FileTimerRequest
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 _FAULT_HANDLER = "PYTHONFAULTHANDLER"
 

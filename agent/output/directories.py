@@ -9,15 +9,15 @@ from __future__ import annotations
 import contextlib
 import errno
 import itertools
-import logging
 import math
 import os
 import stat
 
+from ...rendezvous.logs import Log
 from ...rendezvous.threads import Call
 from ..system.environ import inherited_environment
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 PATIENCE_S = 5.0
 """How long a file system may take before a line says that the job waits for it."""

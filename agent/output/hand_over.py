@@ -8,13 +8,13 @@ place, from the pipe to the log file, and ends with the last process that holds 
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import sys
 
+from ...rendezvous.logs import Log
 from ..system.reaping import reap_later
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 _CAT_IN_PYTHON = "import os\nwhile data := os.read(0, 65536): os.write(1, data)"
 _COMMANDS = (

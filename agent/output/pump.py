@@ -15,7 +15,6 @@ which file it is, and workers that print wait for it, as they would if they wrot
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import select
 import stat
@@ -23,6 +22,7 @@ import threading
 import time
 from collections.abc import Sequence
 
+from ...rendezvous.logs import Log
 from ...rendezvous.threads import start_thread
 from ..system.hangs import HangWatch
 from ..system.pidfd import milliseconds_until
@@ -32,7 +32,7 @@ from .pipes import CHUNK_BYTES, WorkerPipes
 from .sinks import Faults, Sink, open_log_file
 from .specs import LogsDest, Std
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 # A worker that prints without a buffer (`python -u`) wakes the pump at each write. After a look
 # that found little, the pump leaves the pipes alone for a moment: then it costs a tenth, and the

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import select
 import stat
 import time
 from collections.abc import Iterator
 
+from ...rendezvous.logs import Log
 from ..system.hangs import HangWatch
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 _READ_BYTES = 64 * 1024
 

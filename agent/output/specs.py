@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import abc
 import contextlib
-import logging
 import os
 import re
 import stat
@@ -19,6 +18,7 @@ from enum import IntFlag
 from typing import NamedTuple
 
 from ...rendezvous.api.parameters import Kind, require, truth_of
+from ...rendezvous.logs import Log
 from ..failures.failure import ERROR_FILE_VARIABLE
 from ..plain_value import PlainValue
 from .directories import (
@@ -30,7 +30,7 @@ from .directories import (
     unusable,
 )
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 _PATH = Kind(("isprintable", "__fspath__"), "a path")
 _STREAMS = Kind(("get", "__index__"), "a Std, or a dict of a Std by local rank")
@@ -374,7 +374,7 @@ class DefaultLogsSpecs(LogsSpecs):
         path = make_run_dir(self.root_log_dir, run_id)
         # Output that goes nowhere else, to a folder that nobody has named, must be found again.
         self._is_named = not self._root_log_dir and self._redirects not in (Std.NONE, {})
-        log.log(logging.WARNING if self._is_named else logging.INFO, "log files are in %s", path)
+        (log.warning if self._is_named else log.info)("log files are in %s", path)
         return path
 
     def __repr__(self) -> str:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import logging
 import os
 import stat
 import threading
 
+from ...rendezvous.logs import Log
 from ...rendezvous.threads import NoThreadError, call_in_time, start_thread
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 FIRST_WRITE_S = 10.0
 """How long the file system may take for the first version, before anything starts."""

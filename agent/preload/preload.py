@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import os
 import signal
 import socket
@@ -20,6 +19,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
+from ...rendezvous.logs import Log
 from ..processes.executor import Executor, Slot, StartWait, script_from_its_beginning
 from ..processes.guardian import Guardian
 from ..processes.process import WorkerProcess, bind_to
@@ -30,7 +30,7 @@ from ..system.process_tree import MARK_VARIABLE, mapping_name
 from ..workers.environment import with_hook
 from ..workers.interpreter import program_of
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 _PROGRAM = os.path.join(os.path.dirname(__file__), "hook", "fork_server.py")
 

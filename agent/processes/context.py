@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import logging
 import math
 import os
 import signal
@@ -18,6 +17,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ...rendezvous.api.parameters import DICT, Kind, require, require_texts
+from ...rendezvous.logs import Log
 from ..failures.failure import is_told_to_end
 from ..output.specs import LogsDest, LogsSpecs, is_any_carried, is_end_kept
 from ..system.environ import inherited_environment
@@ -34,7 +34,7 @@ from .stop import KILL_WAIT_S, GroupStop, reap_adopted
 if TYPE_CHECKING:
     from ..output.outlets import Outlets
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 _LAYOUT = Kind(("reify",), "a LogsSpecs")
 

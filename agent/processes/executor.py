@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import logging
 import math
 import os
 import signal
@@ -22,6 +21,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple, NoReturn
 
+from ...rendezvous.logs import Log
 from ..system.fork import handled_signals, shielded_fork
 from ..system.pidfd import close_all, wait_briefly
 from ..system.prctl import death_signal_for_children
@@ -29,7 +29,7 @@ from ..system.process_tree import is_still_a_copy
 from .process import WorkerProcess, bind_to
 from .results import StartFailed
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 _TELL_AFTER_S = 5.0
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import os
 import signal
@@ -10,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from ...rendezvous.logs import Log
 from ..failures.failure import KEPT_SUFFIX, NOT_AVAILABLE, STACKS_SUFFIX, ProcessFailure
 from .results import RunProcsResult, WorkerExit
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .own_ends import Disposition
     from .process import WorkerProcess
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 _MOST_OF_STACKS = 1 << 16
 _OF_AN_EXCEPTION = 1  # Python's exit code

@@ -16,12 +16,12 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import gc
-import logging
 import os
 import select
 import signal
 import time
 
+from ...rendezvous.logs import Log
 from ..output.directories import remove_needless_now
 from ..system.fork import handled_signals, shielded_fork
 from ..system.pidfd import send_signal, wait_readable
@@ -29,7 +29,7 @@ from ..system.prctl import OrphanAdoption, process_namer
 from ..system.process_tree import ProcessTree
 from .stop import KILL_WAIT_S, end_tree
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 _IGNORED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 _EXIT_WAIT_S = 1.0

@@ -8,18 +8,18 @@ with the last process that needs them, but on a busy machine may still be starti
 
 from __future__ import annotations
 
-import logging
 import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 
+from ...rendezvous.logs import Log
 from ..system.left_files import LeftFileReader
 from ..system.pidfd import close_all, wait_readable
 from ..system.process_tree import MARK_VARIABLE, Process
 from ..system.reaping import reap_later
 from .stop import hold_processes
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 MOMENT_S = 0.5
 """How long what is left may take to end by itself before it is named."""

@@ -12,13 +12,13 @@ reported.
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import signal
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from ...rendezvous.logs import Log
 from ..system.pidfd import close_all, send_signal, wait_readable
 from ..system.process_tree import NO_DESCRIPTORS, Process, ProcessTree, read_adopted, read_process
 from .process import WorkerProcess, WorkerTable
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from .exits import ExitRecorder
     from .guardian import Guardian
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 KILL_WAIT_S = 10.0
 """How long a process may take to end after SIGKILL."""

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import math
 import os
 import signal
 import threading
 from collections.abc import Iterator
 
+from ...rendezvous.logs import Log
 from ...rendezvous.threads import NoThreadError, start_thread
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 PATIENCE_S = 1.0
 """How long workers may take to end before elrun says a word, where no terminal shows it."""

@@ -9,7 +9,6 @@ reading is done by a thread that the agent waits for no longer than a few second
 from __future__ import annotations
 
 import contextlib
-import logging
 import math
 import os
 import stat
@@ -17,9 +16,10 @@ import time
 from collections.abc import Callable, Iterable
 from typing import NamedTuple, TypeVar
 
+from ...rendezvous.logs import Log
 from ...rendezvous.threads import Call
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 PATIENCE_S = 5.0
 """How long one reader waits for file systems, all its files together."""

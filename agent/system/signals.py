@@ -15,7 +15,6 @@ agent has adopted end without a word to anybody else, and are to be reaped.
 
 from __future__ import annotations
 
-import logging
 import signal
 import threading
 import time
@@ -24,12 +23,13 @@ from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
 from ...rendezvous.errors import ElrunError
+from ...rendezvous.logs import Log
 from .wakeup import Wakeup
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 Handler = Callable[[int, FrameType | None], None]
 """What Python calls at a signal, with its number."""

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
-import logging
 import os
 import resource
 import select
@@ -22,9 +21,10 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from ...rendezvous.logs import Log
 from .pidfd import milliseconds_until, send_signal, wait_readable
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 MAX_STACK_BYTES = 256 << 10
 DUMP_S = 2.0

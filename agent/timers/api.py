@@ -15,7 +15,6 @@ names and their meaning are those of ``torch.distributed.elastic.timer``.
 
 from __future__ import annotations
 
-import logging
 import math
 import sys
 import threading
@@ -26,9 +25,10 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from ...rendezvous.logs import Log
 from ...rendezvous.threads import start_thread
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import logging
 import math
 import os
 import select
@@ -19,6 +18,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from ...rendezvous.logs import Log
 from ...rendezvous.threads import start_thread
 from ..system.pidfd import milliseconds_until, send_signal
 from ..system.process_tree import read_process
@@ -26,7 +26,7 @@ from ..system.wakeup import Wakeup
 from .file_client import FileTimerRequest
 from .table import RequestReader, Stuck, TimerTable
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 LAST_WORDS_S = 30.0
 """How long a process may take to end after a signal that it can handle; then it gets SIGKILL."""
@@ -219,7 +219,7 @@ class FileTimerServer:
 
     def _warn(self, kind: str, message: str, *args: object) -> None:
         """Log a warning once for each kind, so that a client can't fill the log."""
-        log.log(logging.DEBUG if kind in self._warned else logging.WARNING, message, *args)
+        (log.debug if kind in self._warned else log.warning)(message, *args)
         if len(self._warned) < _MOST_ANCESTORS:
             self._warned.add(kind)
 

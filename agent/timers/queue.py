@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import queue
 import signal
 import time
 from typing import Any
 
+from ...rendezvous.logs import Log
 from .api import RequestQueue, TimerClient, TimerRequest, TimerServer
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 _RELEASED = -1.0
 

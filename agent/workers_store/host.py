@@ -12,7 +12,6 @@ next attempt.
 
 from __future__ import annotations
 
-import logging
 import socket
 import sys
 import time
@@ -20,6 +19,7 @@ from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from ...rendezvous.api.handler import RendezvousInfo, RoundHandler
+from ...rendezvous.logs import Log
 from ..processes.companion import Companion, Trouble, Wakes
 from ..processes.context import PContext
 from ..processes.guardian import Guardian
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ..preload.preload import Preloading
     from .host_process import StoreProcess, Way
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 DISABLE_VARIABLE = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
 

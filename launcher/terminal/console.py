@@ -6,11 +6,15 @@ import io
 import os
 import select
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
+from functools import partial
 from typing import TextIO
 
+from ...rendezvous.logs import once_there
+
 PREFIX = "elrun: "
+DEFAULT_LEVEL = "WARNING"
 
 
 def printable(text: str) -> str:
@@ -141,30 +145,47 @@ def _discard(stream: TextIO) -> None:
         os.close(descriptor)
 
 
-@contextmanager
-def logging_to(console: Console, level: str) -> Iterator[None]:
+def logging_to(console: Console, level: str) -> AbstractContextManager[None]:
     """Send what elrun's modules log to the console, a line each.
 
     Args:
         console: Where to.
         level: Name of the least level that is shown; an unknown one counts as WARNING.
     """
-    import logging  # noqa: PLC0415  `--help` needs none
+    lines = _LogLines(console, level)
+    if level.upper() != DEFAULT_LEVEL:  # else it is loaded with the first line
+        import logging  # noqa: F401, PLC0415
+    return once_there(lines.begin, lines.end)
 
-    class _Lines(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            console.say(self.format(record))
 
-    logger = logging.getLogger(__package__.partition(".")[0])
-    before = logger.level, logger.propagate
-    known = logging.getLevelName(level.upper())
-    handler = _Lines()
-    logger.setLevel(known if isinstance(known, int) else logging.WARNING)
-    logger.addHandler(handler)
-    logger.propagate = False
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
-        logger.setLevel(before[0])
-        logger.propagate = before[1]
+class _LogLines:
+    """Shows log lines on a console from ``begin`` to ``end``."""
+
+    def __init__(self, console: Console, level: str) -> None:
+        self._console = console
+        self._level = level
+        self._undo: list[Callable[[], None]] = []
+
+    def begin(self) -> None:
+        import logging  # noqa: PLC0415  most jobs log nothing
+
+        say = self._console.say
+
+        class Lines(logging.Handler):
+            def emit(self, record: logging.LogRecord) -> None:
+                say(self.format(record))
+
+        logger = logging.getLogger(__package__.partition(".")[0])
+        handler, known = Lines(), logging.getLevelName(self._level.upper())
+        self._undo += [
+            partial(setattr, logger, "propagate", logger.propagate),
+            partial(logger.setLevel, logger.level),
+            partial(logger.removeHandler, handler),
+        ]
+        logger.setLevel(known if isinstance(known, int) else logging.WARNING)
+        logger.addHandler(handler)
+        logger.propagate = False
+
+    def end(self) -> None:
+        while self._undo:
+            self._undo.pop()()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -11,6 +10,7 @@ from typing import TypeVar
 from ..api.handler import RoundHandler
 from ..api.parameters import RendezvousParameters
 from ..errors import RendezvousError
+from ..logs import Log
 from ..network.addresses import Endpoint, published_address
 from ..node.rendezvous import RoundRendezvous
 from ..protocol.keys import RunKeys
@@ -19,7 +19,7 @@ from ..stores.etcd.etcd_store import EtcdStore, lease_for
 from ..stores.etcd.settings import EtcdSettings, etcd_settings
 from ..stores.store import Connection
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 _C = TypeVar("_C")
 

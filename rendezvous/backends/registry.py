@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from importlib import import_module
 
 from ..api.handler import RendezvousHandler, RendezvousHandlerCreator
 from ..api.parameters import TEXT, Kind, RendezvousParameters, require
+from ..logs import Log
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 _PARAMETERS = Kind(("backend",), "RendezvousParameters")
 _CREATOR = Kind(("__call__",), "a function that returns a handler")

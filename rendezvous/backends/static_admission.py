@@ -7,13 +7,13 @@ silent for as long as nodes may: then another one that comes with the same rank 
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 
+from ..logs import Log
 from ..stores.server.guests import Admitted
 from ..stores.server.hello import Hello, Refusal
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 TAKEN = "rank"
 """The kind of refusal that may be none a moment later: the node that has the rank may be dead."""

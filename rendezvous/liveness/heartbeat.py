@@ -20,19 +20,19 @@ So a node makes two short store calls an interval, and all nodes together read O
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 
 from ..errors import RendezvousError
+from ..logs import Log
 from ..protocol.timing import Timing
 from ..stores.exchange import exchange
 from ..stores.store import Store
 from ..threads import start_thread
 from .failure_detector import FailureDetector
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 # A read that comes later than this many intervals after the one before counts as a pause.
 _LONGEST_PAUSE_INTERVALS = 1.5

@@ -8,11 +8,12 @@ An address is a text here, also that of a link, with the zone that it is nothing
 from __future__ import annotations
 
 import errno
-import logging
 import socket
 from typing import Any, NamedTuple
 
-log = logging.getLogger(__name__)
+from ..logs import Log
+
+log = Log(__name__)
 
 DEFAULT_PORT = 29400
 MAX_PORT = 65535

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
-import logging
 import time
 from collections.abc import Callable
 
@@ -18,6 +17,7 @@ from ..errors import (
 )
 from ..liveness.heartbeat import Heartbeat
 from ..liveness.spare_watch import SpareWatch
+from ..logs import Log
 from ..protocol.keys import RoundKeys, RunKeys
 from ..protocol.naming import name_hosts
 from ..protocol.places import places_to_write, unoccupied
@@ -38,7 +38,7 @@ from ..stores.store import Store
 from .finish import has_any_finished
 from .seal import VOID_VERDICT, Seat, limits_error
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 _UNSEALED_INTERVALS = 4
 _MOST_EMPTIED = 1000

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import logging
-
 from ..api.handler import Placement
 from ..errors import RendezvousError
+from ..logs import Log
 from ..protocol.keys import RunKeys
 from ..protocol.round import seats_taken
 from ..protocol.wire import read_roster
@@ -13,7 +12,7 @@ from ..stores.store import Store
 from ..threads import Call
 from .join import Join
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 # The thread may take this much longer than the wait that it makes.
 _MARGIN_S = 0.2

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from ..errors import (
 )
 from ..liveness.heartbeat import Heartbeat
 from ..liveness.spare_watch import SpareWatch
+from ..logs import Log
 from ..network.ports import PortClaim
 from ..protocol.keys import RunKeys
 from ..protocol.records import History, Node, Origin, Roster
@@ -27,7 +27,7 @@ from .migrate import migrate_round
 from .round_state import RoundState
 from .store_session import StoreSession
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 
 class NextRound:

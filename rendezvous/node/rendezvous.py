@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import socket
 import threading
 import time
@@ -20,6 +19,7 @@ from ..errors import (
 from ..liveness.heartbeat import Heartbeat
 from ..liveness.member_watch import MemberWatch, will_of_member
 from ..liveness.peers import await_signs_of_life
+from ..logs import Log
 from ..protocol.keys import RoundKeys, RunKeys
 from ..protocol.records import Limits, Node, Origin
 from ..protocol.round import seats_taken
@@ -37,7 +37,7 @@ from .next_round import NextRound
 from .round_state import RoundState
 from .store_session import StoreSession
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 MAX_OUTCOME_BYTES = 1 << 20
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import logging
 import threading
 from collections.abc import Callable, Mapping
 
@@ -11,6 +10,7 @@ from ..api.handler import Placement, Verdict, VerdictKind
 from ..errors import RendezvousStateError, RendezvousTimeoutError
 from ..liveness.heartbeat import Heartbeat
 from ..liveness.peers import PeerMonitor, check_presence
+from ..logs import Log
 from ..protocol.keys import GONE_BEAT, RunKeys
 from ..protocol.places import places_to_write, unoccupied
 from ..protocol.records import History, Limits, Node, Place
@@ -38,7 +38,7 @@ from ..stores.store import Store
 from ..stores.will import Will, leave_will
 from .seat_records import SeatRecords
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 VOID_VERDICT = Verdict(
     VerdictKind.NODE_LOST, reason="the nodes that formed the round left before it began"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from ..errors import RendezvousStateError
+from ..logs import Log
 from ..protocol.keys import RunKeys
 from ..protocol.places import places_to_write
 from ..protocol.records import Node, Place
@@ -15,7 +15,7 @@ from ..protocol.round import seats_taken
 from ..protocol.wire import read_node, read_place, read_roster
 from ..stores.store import Store
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 
 class SeatRecords:

@@ -20,19 +20,19 @@ hide anything: values travel as they are, unless the store's connection is encry
 from __future__ import annotations
 
 import hmac
-import logging
 import threading
 import time
 from collections.abc import Mapping, Sequence
 
 from ..api.parameters import SECRET_VARIABLE, RendezvousParameters
 from ..errors import RendezvousStateError
+from ..logs import Log
 from ..protocol.keys import UNSURE_BEAT, is_beat, may_count
 from .exchange import exchange
 from .store import Store
 from .will import Will, leave_will
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 _SIGNED = b"signed "
 _SIGNATURE_BYTES = 64

@@ -16,7 +16,6 @@ serves by then. Hence a wait never hangs on a connection that is dead.
 
 from __future__ import annotations
 
-import logging
 import math
 import threading
 import time
@@ -25,12 +24,13 @@ from collections.abc import Mapping, Sequence
 from typing import Generic, TypeVar
 
 from ...errors import RendezvousConnectionError
+from ...logs import Log
 from ...protocol.timing import STORE_PATIENCE_S
 from ...threads import start_thread
 from ..store import as_wait
 from .failover import Failover
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 PREFIX = "/elrun/"
 PULSE_S = 2.0

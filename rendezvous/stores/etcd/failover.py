@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import threading
 import time
@@ -10,9 +9,10 @@ from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
 from ...errors import RendezvousClosedError, RendezvousConnectionError
+from ...logs import Log
 from ...protocol.announcements import Announcement, should_announce
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 0.5

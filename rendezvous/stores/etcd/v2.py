@@ -19,13 +19,13 @@ often as it takes. What v2 has forgotten meanwhile is read anew.
 from __future__ import annotations
 
 import base64
-import logging
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
+from ...logs import Log
 from ...protocol.counters import count_in
 from ...protocol.timing import STORE_PATIENCE_S
 from ...threads import start_thread
@@ -40,7 +40,7 @@ from .etcd_store import (
 from .failover import Refused, Unreachable
 from .v2_client import Member, path_of
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 _LIST_FROM = 8
 """So many keys in one folder are read by listing it."""

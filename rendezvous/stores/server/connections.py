@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import selectors
 import socket
 from collections.abc import Callable, Iterable
 
+from ...logs import Log
 from .answers import Answers, Sending
 from .frames import MAX_FRAME_BYTES, WireError
 from .guests import Admitted, Guests, Limits
@@ -26,7 +26,7 @@ from .sessions import Session, Sessions
 from .table import TableError
 from .wire import Bye, read_request
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 _READ_BYTES = 256 << 10
 _MOST_FOREIGNERS = 16

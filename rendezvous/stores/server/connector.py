@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import socket
 import threading
@@ -11,6 +10,7 @@ import time
 from dataclasses import replace
 
 from ...errors import RendezvousConnectionError, RendezvousStateError
+from ...logs import Log
 from ...network.addresses import Endpoint, host_of, is_local, published_address
 from ...network.listen import listen_at
 from ...network.port_holder import holder_of
@@ -24,7 +24,7 @@ from .host import host_store
 from .retry import NOTICE_S, Retry
 from .server import StoreServer
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 _FIRST_S = 10.0
 _CONNECT_S = 5.0

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import logging
 import math
 import socket
 import struct
@@ -22,6 +21,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from ...errors import RendezvousConnectionError
+from ...logs import Log
 from ...threads import start_thread
 from ..notify import Told
 from ..will import Will
@@ -31,7 +31,7 @@ from .frames import MAX_FRAME_BYTES, FrameReader, WireError
 from .hello import Refusal
 from .wire import Answer, Bye, Forget, LeaveWill, Request, read_answer, write_request
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 GRACE_S = 0.15
 """For how long a client whose connection broke may stay away before its will is carried out."""

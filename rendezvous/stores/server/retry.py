@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable
 
 from ...errors import RendezvousClosedError
+from ...logs import Log
 from ...protocol.announcements import Announcement, should_announce
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 NOTICE_S = 5.0
 

@@ -6,7 +6,8 @@ import threading
 
 import pytest
 import worker_kit
-from elrun.agent.output.log_relay import MAX_WAITING, LogRelay, relayed_logs
+from elrun.agent.output.log_handler import MAX_WAITING, LogRelay
+from elrun.agent.output.log_relay import relayed_logs
 
 
 class Recorder(logging.Handler):

@@ -1,7 +1,7 @@
 """Where Python processes were, from what faulthandler writes."""
 
 import pytest
-from elrun.agent.failures.places import folded, place_in
+from elrun.agent.failures.stack_places import folded, place_in
 
 IN_COLLECTIVE = """\
 Thread 0x00007f0000000001 (most recent call first):
