@@ -8,12 +8,14 @@ What is to be set up before the first line, such as a handler, is given to ``onc
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 _DEBUG, _INFO, _WARNING, _ERROR = 10, 20, 30, 40
+_STANDARD_ERROR = 2
 _CALLER = 3
 """Frames from ``logging`` to the place that logs: this module has two."""
 
@@ -42,7 +44,12 @@ class _SetUps:
     def do_all(self) -> None:
         with self._lock:
             while self._waiting:
-                self._waiting.pop(0)()
+                set_up = self._waiting.pop(0)
+                try:
+                    set_up()
+                except BaseException:
+                    self._waiting.insert(0, set_up)
+                    raise
 
 
 _set_ups = _SetUps()
@@ -67,6 +74,18 @@ def once_there(set_up: Callable[[], None], undo: Callable[[], None]) -> Iterator
     finally:
         if not _set_ups.withdraw(set_up):
             undo()
+
+
+def _write_plainly(message: str, args: tuple[object, ...]) -> None:
+    """Write a line to standard error, if that takes it at once."""
+    import select  # noqa: PLC0415  this is the exception
+
+    console = select.poll()
+    console.register(_STANDARD_ERROR, select.POLLOUT)
+    with suppress(OSError, TypeError, ValueError):
+        if console.poll(0):
+            line = f"elrun: {message % args if args else message}\n"
+            os.write(_STANDARD_ERROR, line.encode(errors="backslashreplace"))
 
 
 class Log:
@@ -102,9 +121,14 @@ class Log:
     def _log(
         self, level: int, message: str, args: tuple[object, ...], exc_info: object = None
     ) -> None:
-        import logging  # noqa: PLC0415  the purpose of this module
+        try:
+            import logging  # noqa: PLC0415  the purpose of this module
 
-        _set_ups.do_all()
+            _set_ups.do_all()
+        except (OSError, ImportError):  # there is no descriptor to read the library with
+            if level >= _WARNING:
+                _write_plainly(message, args)
+            return
         logger = logging.getLogger(self._name)
         if logger.isEnabledFor(level):
             logger.log(level, message, *args, exc_info=exc_info, stacklevel=_CALLER)  # type: ignore[arg-type]

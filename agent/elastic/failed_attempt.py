@@ -278,21 +278,25 @@ def _exchange(
     report = json.dumps([each.to_json() for each in mine]).encode()
     try:
         ask(lambda: rounds.publish(report))
-        return _gather(rounds, mine) if group.group_rank == 0 else (mine, ())
+        if group.group_rank != 0:
+            return mine, ()
+        reports: list[bytes | None] = []
+        ask(lambda: reports.extend(rounds.collect(OUTCOMES_TIMEOUT_S)))
+        return _gathered(reports, mine)
     except RendezvousConnectionError as error:
         log.info("the other nodes' outcomes are not known: %s", error)
         nodes = range(group.group_world_size or 1)
         return mine, tuple(rank for rank in nodes if rank != group.group_rank)
 
 
-def _gather(
-    rounds: RoundHandler, mine: list[RankOutcome]
+def _gathered(
+    reports: Sequence[bytes | None], mine: list[RankOutcome]
 ) -> tuple[list[RankOutcome], tuple[int, ...]]:
     import json  # noqa: PLC0415
 
     ranks = list(mine)
     missing = []
-    for group_rank, report in enumerate(rounds.collect(OUTCOMES_TIMEOUT_S)):
+    for group_rank, report in enumerate(reports):
         if group_rank == 0:
             continue
         try:

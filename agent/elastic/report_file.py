@@ -23,6 +23,7 @@ from .policy import DELAY, DOUBT, GIVE_UP, Step
 
 VERSION = 1
 MOST_ATTEMPTS = 200
+_BEGINNING = b'{\n "version": '
 _STEPS = {
     Step.RESTART: "restart",
     Step.REJOIN: "rejoin",
@@ -71,7 +72,7 @@ class ReportFile(Observer):
         Raises:
             OSError: It can't be written.
         """
-        self._file.write_first(self._text())
+        self._file.write_first(self._text(), begins_with=_BEGINNING)
 
     def joined(self, info: RendezvousInfo) -> None:
         """Begin an attempt: this node has a place in a round."""

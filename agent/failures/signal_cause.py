@@ -77,8 +77,9 @@ def _why(facts: SignalFacts) -> str:
         case number if number <= 0 or number == signal.SIGABRT:
             return ""
         case signal.SIGXCPU:
-            limit = "" if facts.cpu_limit_s is None else f": {facts.cpu_limit_s} s"
-            return f"it has used up its CPU time{limit} (ulimit -t)"
+            if facts.cpu_limit_s is None:
+                return _SENT_FROM_OUTSIDE
+            return f"it has used up its CPU time: {facts.cpu_limit_s} s (ulimit -t)"
         case signal.SIGXFSZ:
             limit = "" if facts.file_limit is None else f": {in_bytes(facts.file_limit)}"
             return f"a file got larger than a file may get{limit} (ulimit -f)"
@@ -97,7 +98,10 @@ def _why_killed(facts: SignalFacts) -> str:
         return f"memory ran out: the kernel killed it{what} ({_where(facts)})"
     if facts.oom_kills is None:
         return "elrun did not send it; the kernel does when memory runs out (see dmesg)"
-    return f"another process sent SIGKILL: memory did not run out in {_where(facts)}"
+    return (
+        "another process sent SIGKILL, or the worker itself: memory did not run out in "
+        f"{_where(facts)}"
+    )
 
 
 def _where(facts: SignalFacts) -> str:
@@ -106,7 +110,7 @@ def _where(facts: SignalFacts) -> str:
     figures = []
     if facts.memory_limit is not None:
         figures.append(f"limit {in_bytes(facts.memory_limit)}")
-    if facts.memory_peak is not None:
+    if facts.memory_peak is not None and facts.memory_limit is not None:  # it is of all times
         figures.append(f"peak {in_bytes(facts.memory_peak)}")
     return "elrun's cgroup" + "".join(f", {figure}" for figure in figures)
 

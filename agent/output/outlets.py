@@ -50,7 +50,12 @@ class Outlets:
         stderrs = [rank for rank in range(nprocs) if pump is None or pump.stderr_fd(rank) is None]
         stdouts = [rank for rank in stderrs if pump is None or pump.stdout_fd(rank) is None]
         if keeps_end and stderrs:
-            self._carrier = Carrier(stderrs, stdouts if is_one_file(1, 2) else ())
+            try:
+                self._carrier = Carrier(stderrs, stdouts if is_one_file(1, 2) else ())
+            except OSError:  # no descriptor is left
+                if pump is not None:
+                    pump.drain(0)
+                raise
 
     def stdout_fd(self, local_rank: int) -> int | None:
         """Return what a worker's fd 1 must become, None where it inherits the agent's."""

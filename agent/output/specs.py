@@ -179,10 +179,10 @@ def is_end_kept(fd: int, environment: Mapping[str, str]) -> bool:
 
     Args:
         fd: The agent's standard error. On a terminal, or a device, nothing comes between.
-        environment: The agent's; ELRUN_KEEP_STDERR=0 turns it off.
+        environment: The agent's; ELRUN_KEEP_STDERR=1 asks for it.
     """
-    is_wanted = truth_of(environment.get("ELRUN_KEEP_STDERR", "")) is not False
-    return is_wanted and _kind_of(fd)[0] in (stat.S_IFIFO, stat.S_IFREG, stat.S_IFSOCK)
+    is_wanted = truth_of(environment.get("ELRUN_KEEP_STDERR", ""))
+    return bool(is_wanted) and _kind_of(fd)[0] in (stat.S_IFIFO, stat.S_IFREG, stat.S_IFSOCK)
 
 
 def is_one_file(fd: int, other: int) -> bool:

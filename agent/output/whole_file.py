@@ -35,7 +35,7 @@ class WholeFile:
     """
 
     def __init__(self, path: str, what: str) -> None:
-        self._path = os.path.realpath(path)
+        self._path = path
         self._what = what
         self._changed = threading.Condition()
         self._newest: bytes | None = None
@@ -43,15 +43,24 @@ class WholeFile:
         self._has_warned = False
         self._thread: threading.Thread | None = None
 
-    def write_first(self, data: bytes) -> None:
+    def write_first(self, data: bytes, begins_with: bytes = b"") -> None:
         """Write the first version, before anything starts.
+
+        Args:
+            data: The version.
+            begins_with: How a file begins that may be replaced; another one is somebody's.
 
         Raises:
             OSError: That is not possible: no such folder, no permission, no regular file, no
-                answer within ten seconds.
+                answer within ten seconds, or somebody's file.
         """
+
+        def replace() -> None:
+            self._require_own(begins_with)
+            self._replace(data)
+
         try:
-            call_in_time(lambda: self._replace(data), FIRST_WRITE_S, _THREAD)
+            call_in_time(replace, FIRST_WRITE_S, _THREAD)
         except TimeoutError as error:
             raise OSError(errno.ETIMEDOUT, "the file system does not answer") from error
 
@@ -98,20 +107,39 @@ class WholeFile:
                 self._has_warned = True
                 log.warning("%s can't be written to %s: %s", self._what, self._path, error.strerror)
 
-    def _replace(self, data: bytes) -> None:
+    def _require_own(self, begins_with: bytes) -> None:
         with contextlib.suppress(FileNotFoundError):
-            if not stat.S_ISREG(os.stat(self._path).st_mode):  # a device would become a file
+            status = os.stat(self._path)
+            if not stat.S_ISREG(status.st_mode):
+                return  # which is refused anyway
+            if any(_leads_to(fd, status) for fd in (1, 2)):
+                raise FileExistsError(errno.EEXIST, "the job's output goes there")
+            with open(self._path, "rb") as file:
+                if file.read(len(begins_with) or 1) not in (b"", begins_with):
+                    raise FileExistsError(errno.EEXIST, "there is another file, no report")
+
+    def _replace(self, data: bytes) -> None:
+        path = os.path.realpath(self._path)  # which asks the file system
+        with contextlib.suppress(FileNotFoundError):
+            if not stat.S_ISREG(os.stat(path).st_mode):  # a device would become a file
                 raise OSError(errno.EINVAL, "this is no regular file")
-        scratch = f"{self._path}.{os.getpid()}.new"
-        fd = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+        scratch = f"{path}.{os.getpid()}-{os.urandom(4).hex()}.new"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        fd = os.open(scratch, flags, 0o666)
         try:
             rest = memoryview(data)
             while rest:
                 rest = rest[os.write(fd, rest) :]
-            os.rename(scratch, self._path)
+            os.rename(scratch, path)
         except OSError:
             with contextlib.suppress(OSError):
                 os.unlink(scratch)
             raise
         finally:
             os.close(fd)
+
+
+def _leads_to(fd: int, status: os.stat_result) -> bool:
+    with contextlib.suppress(OSError):  # it is closed
+        return os.path.samestat(status, os.fstat(fd))
+    return False

@@ -17,7 +17,7 @@ log = Log(__name__)
 PATIENCE_S = 1.0
 """How long workers may take to end before elrun says a word, where no terminal shows it."""
 
-_STANDARD_ERROR = 2
+_STANDARD_INPUT, _STANDARD_ERROR = 0, 2
 
 
 @contextlib.contextmanager
@@ -34,7 +34,9 @@ def stop_notice(
     """
     if patience_s is None:
         patience_s = 0.0 if os.isatty(_STANDARD_ERROR) else PATIENCE_S
-    sentence = sentence_of_stop(number, grace_s, heeds_ctrl_c=heeds_ctrl_c)
+    # Under a scheduler nobody can press Ctrl-C.
+    may_come = number == signal.SIGINT or os.isatty(_STANDARD_ERROR) or os.isatty(_STANDARD_INPUT)
+    sentence = sentence_of_stop(number, grace_s, heeds_ctrl_c=heeds_ctrl_c and may_come)
     timer = threading.Timer(patience_s, log.warning, [sentence])
     timer.name, timer.daemon = "elrun-notice", True
     with contextlib.suppress(NoThreadError):  # the workers end without a word, too

@@ -85,7 +85,11 @@ def take_stacks(pids: Iterable[int], within_s: float = STOP_DUMP_S) -> dict[int,
     with contextlib.ExitStack() as pipes:
         asked: dict[int, int] = {}
         for pid in pids:
-            if offer.signal not in _signals(pid, b"SigCgt:") or _waits_for_signals(pid):
+            caught = _signals(pid, b"SigCgt:")
+            if offer.signal not in caught or _waits_for_signals(pid):
+                continue
+            # A worker that is late writes to a pipe without a reader; SIGPIPE must not end it.
+            if signal.SIGPIPE not in caught | _signals(pid, b"SigIgn:"):
                 continue
             pipe = pipes.enter_context(_pipe_of(pid, offer.fd))
             if pipe is not None:

@@ -2,6 +2,8 @@
 
 import json
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import jsonschema
@@ -125,6 +127,7 @@ def test_each_node_reports_the_whole_job_s_cause(elrun, script, tmp_path, vacant
         ("/dev/null", "no report can be kept in /dev/null: this is no regular file (--report)"),
         ("none/r.json", "no report can be kept in none/r.json: No such file or directory"),
         (".", "no report can be kept in .: this is no regular file (--report)"),
+        ("script.py", "no report can be kept in script.py: there is another file, no report"),
     ],
 )
 def test_a_report_that_can_not_be_kept_is_refused(elrun, script, path, words):
@@ -134,6 +137,17 @@ def test_a_report_that_can_not_be_kept_is_refused(elrun, script, path, words):
     code, out, err = job.finish()
 
     assert (2, "", True) == (code, out, words in err), err
+
+
+def test_a_report_does_not_take_the_place_of_the_job_s_output(elrun, script, tmp_path):
+    """``--report /dev/stdout`` would lose what workers print; an earlier report is replaced."""
+    path, log = script("print('printed')"), tmp_path / "log"
+    command = [sys.executable, "-m", "elrun", "--standalone", "--report"]
+    with open(log, "wb") as out:
+        code = subprocess.run([*command, "/dev/stdout", path], stdout=out, check=False).returncode
+    again = [elrun("--standalone", "--report", "r.json", path).finish()[0] for _ in range(2)]
+
+    assert (2, "", [0, 0]) == (code, log.read_text(), again)
 
 
 def test_a_report_that_can_be_kept_no_more_costs_the_job_nothing(elrun, script, tmp_path):

@@ -103,6 +103,16 @@ def test_what_was_not_needed_is_neither_done_nor_undone():
     assert ["between False"] == lines_of(SET_UPS.format("pass"))
 
 
+def test_a_warning_is_written_plainly_where_logging_can_not_be_loaded():
+    """A program may have used up its descriptors just when something is to be said."""
+    program = "import os, resource, select\n"
+    program += "resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))\n"
+    program += "with once_there(lambda: say('set up'), lambda: say('undone')):\n"
+    program += "    log.info('a'); log.warning('b %s', 1); say('after')"
+
+    assert ["after False", "elrun: b 1"] == lines_of(program)
+
+
 def test_logging_that_somebody_else_loads_is_set_up_with_the_next_line():
     """A plug-in may import it at any time."""
     program = SET_UPS.format("import logging; log.info('a')")

@@ -81,7 +81,14 @@ def _headline(error: BaseException) -> str:
     return ": ".join([headline, "; ".join(members)]) if members else headline
 
 
-def _text_of(error: BaseException) -> str:
+def _attribute_of(error: BaseException, name: str) -> object:
+    try:
+        return getattr(error, name, None)
+    except BaseException:  # noqa: BLE001  the user's __getattr__
+        return None
+
+
+def _text_of(error: object) -> str:
     try:
         return str(error)
     except BaseException:  # noqa: BLE001  the user's __str__
@@ -123,23 +130,26 @@ def _text_of_one(error: BaseException, depth: int) -> list[str]:
     is_known = kind.__module__ in ("builtins", "__main__")
     name = kind.__qualname__ if is_known else f"{kind.__module__}.{kind.__qualname__}"
     pieces.append(f"{name}: {text}\n" if text else f"{name}\n")
-    notes = getattr(error, "__notes__", None)
+    notes = _attribute_of(error, "__notes__")
     if isinstance(notes, list):
-        pieces += [f"{_clipped(str(note), _MESSAGE_CHARS)}\n" for note in notes[:_MOST_MEMBERS]]
+        pieces += [
+            f"{_clipped(_text_of(note), _MESSAGE_CHARS)}\n" for note in notes[:_MOST_MEMBERS]
+        ]
     members = _members_of(error) if depth < _DEEPEST_GROUP else ()
-    for number, member in enumerate(members[:_MOST_MEMBERS], start=1):
+    most = _EQUAL_FRAMES if depth else _MOST_MEMBERS  # groups in groups multiply
+    for number, member in enumerate(members[:most], start=1):
         pieces.append(f"  +---------------- {number} ----------------\n")
         inner = "".join(_text_of_chain(member, depth + 1)).splitlines()
         pieces += [f"  | {line}\n" for line in inner]
-    if len(members) > _MOST_MEMBERS:
-        pieces.append(f"  +- and {len(members) - _MOST_MEMBERS} more exceptions\n")
+    if len(members) > most:
+        pieces.append(f"  +- and {len(members) - most} more exceptions\n")
     return pieces
 
 
 def _members_of(error: BaseException) -> tuple[BaseException, ...]:
     """Return the exceptions in a group, which Python has from 3.11 on."""
-    members = getattr(error, "exceptions", None)
-    if not (isinstance(members, tuple) and hasattr(error, "subgroup")):
+    members = _attribute_of(error, "exceptions")
+    if not isinstance(members, tuple) or _attribute_of(error, "subgroup") is None:
         return ()
     return tuple(each for each in members if isinstance(each, BaseException))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import defaultdict
 from collections.abc import Iterable
 
@@ -68,7 +69,8 @@ class Answers:
         ended = self._table.set(will.values)
         if not any(value is not None for value in self._table.get(will.unless)):
             for key, value in will.create.items():
-                ended += self._table.create(key, value, b"")[1]
+                with contextlib.suppress(TableError):  # it is full: waits are answered
+                    ended += self._table.create(key, value, b"")[1]
         return [self._end(*wait) for wait in ended]
 
     def leave(self, client: Session) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from typing import NamedTuple
 
 from ...network.addresses import Endpoint
@@ -67,16 +68,21 @@ def shake_hands(connection: socket.socket, hello: Hello, timeout_s: float) -> st
     Args:
         connection: A connection to a server that has answered nothing yet.
         hello: What this client says of itself.
-        timeout_s: Seconds for each step.
+        timeout_s: Seconds for all of it.
 
     Raises:
         OSError: The connection is lost, or nothing came in time.
         WireError: It is no store server that answers.
     """
+    deadline = time.monotonic() + timeout_s
     connection.settimeout(timeout_s)
     connection.sendall(write_hello(hello))
     frames = FrameReader(MAX_HELLO_BYTES)
     while data := connection.recv(MAX_HELLO_BYTES):
         for message in frames.feed(data):
             return read_answer_to_hello(message)
+        left_s = deadline - time.monotonic()
+        if left_s <= 0:
+            raise TimeoutError("the answer comes too slowly")
+        connection.settimeout(left_s)
     raise WireError("it closes the connection")

@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
-from ...errors import RendezvousConnectionError
+from ...errors import RendezvousConnectionError, RendezvousError
 from ..store import Connection, Store
 from .retry import Retry
 
@@ -104,7 +104,7 @@ class Succession:
                 continue
             try:
                 connection = place.join(_TRY_S)
-            except RendezvousConnectionError:
+            except (RendezvousError, OSError):  # nobody is there, another job, or no thread is left
                 continue
             yield index, connection.store
 

@@ -19,7 +19,7 @@ MAX_FRAME_BYTES = 16 << 20
 MAX_NUMBER = 1 << 53
 
 _HEAD = struct.Struct(">I")
-_MAX_TEXT = 1024
+MAX_TEXT = 1024
 
 
 class WireError(RendezvousError):
@@ -69,8 +69,8 @@ def text_in(fields: Mapping[str, Any], name: str) -> str:
         WireError: The message has none of this name.
     """
     value = fields.get(name)
-    if not isinstance(value, str) or len(value) > _MAX_TEXT:
-        raise WireError(f"{name} is no string of at most {_MAX_TEXT} characters")
+    if not isinstance(value, str) or len(value) > MAX_TEXT:
+        raise WireError(f"{name} is no string of at most {MAX_TEXT} characters")
     return value
 
 

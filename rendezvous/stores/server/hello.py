@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .frames import MAX_NUMBER, WireError, text_in, whole_number_in, write_frame
+from .frames import MAX_NUMBER, MAX_TEXT, WireError, text_in, whole_number_in, write_frame
 
 VERSION = 2
 
@@ -123,7 +123,8 @@ def write_welcome(mark: str) -> bytes:
 
 def write_refusal(refusal: Refusal) -> bytes:
     """Return the answer to a client that is turned away."""
-    return write_frame({"elrun": VERSION, "refused": refusal.kind, "reason": refusal.reason})
+    reason = refusal.reason[:MAX_TEXT]
+    return write_frame({"elrun": VERSION, "refused": refusal.kind, "reason": reason})
 
 
 def read_answer_to_hello(message: Mapping[str, Any]) -> str | Refusal:

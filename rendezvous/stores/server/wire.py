@@ -38,7 +38,8 @@ MAX_KEY_CHARACTERS = 8 << 10
 MAX_AMOUNT = 1 << 53
 
 _MAX_WILL_KEYS = 64
-_MAX_AFTER_MS = 3_600_000
+_MAX_WILL_BYTES = 64 << 10
+_MAX_AFTER_MS = 60_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,15 +165,26 @@ def read_request(message: Mapping[str, Any]) -> tuple[int, Request]:
         case "forget":
             return number, Forget(whole_number_in(message, "wait", 0, MAX_NUMBER))
         case "will":
-            values, create = _values(message, "values"), _values(message, "create")
-            will = Will(values, create, _keys(message, "unless"))
-            if len(will.values) + len(will.create) + len(will.unless) > _MAX_WILL_KEYS:
-                raise WireError(f"a will has at most {_MAX_WILL_KEYS} keys")
-            return number, LeaveWill(will, whole_number_in(message, "after_ms", 0, _MAX_AFTER_MS))
+            return number, _will_in(message)
         case "bye":
             return number, Bye()
         case other:
             raise WireError(f"do is {str(other)[:40]!r}")
+
+
+def _will_in(message: Mapping[str, Any]) -> LeaveWill:
+    values, create = _values(message, "values"), _values(message, "create")
+    will = Will(values, create, _keys(message, "unless"))
+    if len(will.values) + len(will.create) + len(will.unless) > _MAX_WILL_KEYS:
+        raise WireError(f"a will has at most {_MAX_WILL_KEYS} keys")
+    if _size_of(will) > _MAX_WILL_BYTES:
+        raise WireError(f"a will has at most {_MAX_WILL_BYTES} bytes")
+    return LeaveWill(will, whole_number_in(message, "after_ms", 0, _MAX_AFTER_MS))
+
+
+def _size_of(will: Will) -> int:
+    written = (*will.values.items(), *will.create.items())
+    return sum(len(key) + len(value) for key, value in written) + sum(map(len, will.unless))
 
 
 def write_count(number: int, count: int) -> bytes:

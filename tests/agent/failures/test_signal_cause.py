@@ -14,6 +14,7 @@ OUT_OF_MEMORY = (
     "Memory cgroup out of memory: Killed process 77 (python) total-vm:900000kB, "
     "anon-rss:204800kB, file-rss:9000kB, shmem-rss:0kB, UID:0 pgtables:600kB oom_score_adj:0"
 )
+KILLED_BY_SOMEBODY = "another process sent SIGKILL, or the worker itself: memory did not run out in"
 CUT_SHORT = "a file that it had mapped into memory was cut short, or its file system was full"
 FIGURES = "elrun's cgroup, limit 256 MiB, peak 255 MiB"
 CGROUP = {"is_of_cgroup": True, "memory_limit": 256 * MIB, "memory_peak": 255 * MIB}
@@ -40,7 +41,7 @@ CGROUP = {"is_of_cgroup": True, "memory_limit": 256 * MIB, "memory_peak": 255 * 
         ),
         (
             SignalFacts(KILL, oom_kills=0, **CGROUP),
-            f"another process sent SIGKILL: memory did not run out in {FIGURES}",
+            f"{KILLED_BY_SOMEBODY} {FIGURES}",
         ),
         (
             SignalFacts(KILL),
@@ -54,7 +55,10 @@ CGROUP = {"is_of_cgroup": True, "memory_limit": 256 * MIB, "memory_peak": 255 * 
             SignalFacts(-signal.SIGXCPU, cpu_limit_s=3),
             "it has used up its CPU time: 3 s (ulimit -t)",
         ),
-        (SignalFacts(-signal.SIGXCPU), "it has used up its CPU time (ulimit -t)"),
+        (
+            SignalFacts(-signal.SIGXCPU),
+            "another process sent the signal, or the worker itself did: elrun did not",
+        ),
         (
             SignalFacts(-signal.SIGXFSZ, file_limit=MIB),
             "a file got larger than a file may get: 1 MiB (ulimit -f)",

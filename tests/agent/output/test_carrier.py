@@ -238,22 +238,23 @@ def test_a_terminal_and_a_device_are_left_alone(tmp_path):
     reading, writing = os.pipe()
     file = os.open(tmp_path / "log", os.O_WRONLY | os.O_CREAT)
     null = os.open(os.devnull, os.O_WRONLY)
-    found = [is_end_kept(fd, {}) for fd in (theirs, null, writing, file)]
+    wanted = {"ELRUN_KEEP_STDERR": "1"}
+    found = [is_end_kept(fd, wanted) for fd in (theirs, null, writing, file)]
     for fd in (ours, theirs, reading, writing, file, null):
         os.close(fd)
 
     assert [False, False, True, True] == found
-    assert not is_end_kept(writing, {})
+    assert not is_end_kept(writing, wanted)
 
 
-def test_it_can_be_turned_off():
+def test_it_has_to_be_asked_for():
     """By a variable."""
     reading, writing = os.pipe()
     found = [is_end_kept(writing, {"ELRUN_KEEP_STDERR": word}) for word in ("1", "", "0", "off")]
     os.close(reading)
     os.close(writing)
 
-    assert [True, True, False, False] == found
+    assert [True, False, False, False] == found
 
 
 def test_one_file_is_known_by_whatever_leads_there(tmp_path):

@@ -53,6 +53,17 @@ def test_it_is_said_while_workers_end(ear):
     assert [sentence_of_stop(signal.SIGINT, 30, heeds_ctrl_c=True)] == ear.sentences
 
 
+def test_without_a_terminal_nothing_is_said_of_ctrl_c(ear, monkeypatch):
+    """Under a scheduler nobody can press it; after a SIGINT somebody has."""
+    monkeypatch.setattr("os.isatty", lambda _: False)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        ear.has_heard.clear()
+        with stop_notice(number, 30, heeds_ctrl_c=True, patience_s=0):
+            assert ear.has_heard.wait(30)
+
+    assert [False, True] == ["Ctrl-C" in sentence for sentence in ear.sentences]
+
+
 def test_nothing_is_said_of_what_is_over_in_time(ear):
     """Most workers end at once; the last line says so."""
     with stop_notice(signal.SIGTERM, 30, heeds_ctrl_c=True, patience_s=3600):
