@@ -156,6 +156,8 @@ def test_whoever_waits_for_workers_to_end_reads_how_long(
 ):
     """While they end: the line at the end comes too late for a person who thinks of kill -9."""
     reader, writer = request.getfixturevalue(console)
+    if console == "read_pipe":  # where nobody may be able to press Ctrl-C
+        sentence = sentence.partition(";")[0]
     job = run(IGNORES, *ELRUN[:-1], 1000, *options, console=writer)
 
     job.send_signal(number)
