@@ -80,7 +80,9 @@ class Causes(NamedTuple):
             ValueError: A part of it is no cause; the message says what would be one.
         """
         codes, exceptions = [], []
-        for part in filter(None, (each.strip() for each in text.split(","))):
+        for part in (each.strip() for each in text.split(",") if text.strip()):
+            if not part:
+                raise ValueError("there is nothing between two commas")
             if (found := _codes_of(part)) is not None:
                 codes.append(found)
             elif part.upper().startswith("SIG") and part.isalnum():
@@ -100,10 +102,10 @@ def _codes_of(part: str) -> tuple[int, int] | None:
     if not all(end.isascii() and end.isdigit() for end in ends) or len(ends) > 2:  # noqa: PLR2004
         return None
     first, last = int(ends[0]), int(ends[-1])
-    if not 1 <= first <= last <= _HIGHEST_CODE:
-        raise ValueError(
-            f"{part}: exit codes of failures are 1 to {_HIGHEST_CODE}, in rising order"
-        )
+    if not (1 <= first <= _HIGHEST_CODE and 1 <= last <= _HIGHEST_CODE):
+        raise ValueError(f"exit codes of failures are 1 to {_HIGHEST_CODE}, and {part} is not")
+    if first > last:
+        raise ValueError(f"a range begins with its lowest code: {last}-{first}")
     return first, last
 
 

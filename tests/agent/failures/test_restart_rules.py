@@ -92,7 +92,9 @@ def test_causes_are_codes_signals_and_exceptions(causes, death, is_included):
     [
         ("0", "exit codes of failures are 1 to 255"),
         ("256", "exit codes of failures are 1 to 255"),
-        ("5-3", "in rising order"),
+        ("5-3", "a range begins with its lowest code: 3-5"),
+        ("1,,2", "there is nothing between two commas"),
+        ("1,", "there is nothing between two commas"),
         ("1-2-3", "'1-2-3' is neither an exit code"),
         ("-9", "'-9' is neither an exit code"),
         ("SIGNOTHING", "SIGNOTHING is no signal of this system"),
