@@ -58,6 +58,7 @@ class FailedAttempt(NamedTuple):
         processes: PContext,
         before: MemoryEvents,
         failures: Mapping[int, ProcessFailure],
+        named: int | None = None,
     ) -> FailedAttempt:
         """Read what failed workers left; the first cause among them is the root cause.
 
@@ -66,8 +67,9 @@ class FailedAttempt(NamedTuple):
             processes: Their processes.
             before: The kernel's count of kills when the attempt began.
             failures: Failed workers by global rank, the first one first; there may be none here.
+            named: The rank that the other nodes take for the root cause, as in ``root_of``.
         """
-        findings = findings_about(failures, processes)
+        findings = findings_about(failures, processes, named)
         root = _root_cause_in(findings, processes, before) if findings else None
         return cls(group, processes, before, findings, root)
 
@@ -90,19 +92,21 @@ class FailedAttempt(NamedTuple):
         """Return the attempt as it is known once its workers were stopped.
 
         Others may have failed meanwhile, and the log says all it can. The root cause of the job is
-        what the round's verdict says, in words of the node that it came from.
+        what the round's verdict says, in words of the node that it came from; that node names no
+        other rank in the end, though one may turn out to have failed a little earlier.
 
         Args:
             verdict: The round's verdict.
             by: This node's group rank.
         """
         failures = failures_so_far(self.group, self.processes, self.failures)
-        now = FailedAttempt.of(self.group, self.processes, self.before, failures)
         named = None
         if verdict is not None and verdict.details:
             with contextlib.suppress(ValueError):  # another agent's: ours has to do then
                 named = RootCause.from_json(dict(verdict.details))
         is_ours = named is None or (verdict is not None and verdict.by == by)
+        rank = named.global_rank if is_ours and named is not None else None
+        now = FailedAttempt.of(self.group, self.processes, self.before, failures, rank)
         return now._replace(root=(now.root or named) if is_ours else named)
 
     def result(

@@ -40,13 +40,14 @@ class Finding(NamedTuple):
 
 
 def findings_about(
-    failures: Mapping[int, ProcessFailure], processes: PContext
+    failures: Mapping[int, ProcessFailure], processes: PContext, named: int | None = None
 ) -> dict[int, Finding]:
     """Return what is known of failed workers, the root cause first, consequences last.
 
     Args:
         failures: This node's failed workers by global rank, the first one first.
         processes: Where their files are known, and when they ended.
+        named: The rank that the other nodes were told of as the root cause, as in ``root_of``.
     """
     findings = {
         rank: Finding(failure, _said_by(failure, processes)) for rank, failure in failures.items()
@@ -56,7 +57,7 @@ def findings_about(
         rank: Death(each.failure.exitcode, _message_of(each), moments[rank])
         for rank, each in findings.items()
     }
-    return {rank: findings[rank] for rank in in_order(deaths)}
+    return {rank: findings[rank] for rank in in_order(deaths, named)}
 
 
 def are_all_consequences(failures: Mapping[int, ProcessFailure], processes: PContext) -> bool:

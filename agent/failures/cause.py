@@ -85,20 +85,27 @@ def is_consequence(death: Death) -> bool:
     )
 
 
-def root_of(deaths: Mapping[int, Death]) -> int:
+def root_of(deaths: Mapping[int, Death], named: int | None = None) -> int:
     """Return the rank whose failure is the root cause.
 
     Args:
         deaths: At least one failure, by rank, all of one node.
+        named: The rank that the round's verdict names. It stays the root cause, whichever failed
+            earlier by a later look, unless it failed as a consequence and a cause is known now.
     """
     causes = {rank: death for rank, death in deaths.items() if not is_consequence(death)}
     among = causes or deaths
-    return min(among, key=lambda rank: among[rank].at_s)
+    return min(among, key=lambda rank: (rank != named, among[rank].at_s))
 
 
-def in_order(deaths: Mapping[int, Death]) -> Sequence[int]:
-    """Return the ranks with the root cause first, then other causes, then consequences."""
-    first = root_of(deaths) if deaths else None
+def in_order(deaths: Mapping[int, Death], named: int | None = None) -> Sequence[int]:
+    """Return the ranks with the root cause first, then other causes, then consequences.
+
+    Args:
+        deaths: Failures by rank, all of one node.
+        named: As in ``root_of``.
+    """
+    first = root_of(deaths, named) if deaths else None
     return sorted(
         deaths, key=lambda rank: (rank != first, is_consequence(deaths[rank]), deaths[rank].at_s)
     )

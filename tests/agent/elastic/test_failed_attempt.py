@@ -15,6 +15,17 @@ from worker_kit import HANG, PATIENCE_S, start_shells
 
 STACK = "Traceback (most recent call last)\n  ...\nValueError: no such shard\n"
 
+LATE_BUT_OLD = """
+    record() {
+        echo '{"message": {"message": "ValueError: x"}}' > $TORCHELASTIC_ERROR_FILE
+        touch -d @1 $TORCHELASTIC_ERROR_FILE
+        exit 9
+    }
+    trap record TERM
+    while :; do sleep 0.05; done
+"""
+"""At SIGTERM it leaves a record that is older than any other rank's end."""
+
 
 @pytest.mark.parametrize(
     ("exitcode", "message", "traceback", "sentence"),
@@ -52,8 +63,8 @@ def _attempt(group):
     """Run two shell scripts until the first has ended; return their context."""
     contexts = []
 
-    def run(*scripts):
-        contexts.append(start_shells(*scripts))
+    def run(*scripts, **options):
+        contexts.append(start_shells(*scripts, **options))
         wait_any([contexts[-1]._workers.all()[0].ended_fd], time.monotonic() + PATIENCE_S)
         return contexts[-1]
 
@@ -98,6 +109,22 @@ def test_a_failure_that_comes_while_the_group_is_stopped_belongs_to_the_attempt(
     now = failed.stopped(failed.verdict(0), 0)
 
     assert ([4], {4, 5}, 4) == (list(failed.failures), {*now.failures}, now.root.global_rank)
+
+
+@pytest.mark.integration
+def test_the_root_cause_that_others_were_told_of_stays_the_root_cause(group, attempt, tmp_path):
+    """A rank whose record is the older one may be seen to have failed after the verdict only."""
+    files = {0: str(tmp_path / "0"), 1: str(tmp_path / "1")}
+    context = attempt("exit 3", LATE_BUT_OLD, error_files=files)
+    group.group_world_size = 2
+    failed = examine(group, context)
+    verdict = failed.verdict(0)
+    context.mark_failed(1, "it was bad anyway")
+    context.close(signal.SIGTERM)
+
+    now = failed.stopped(verdict, 0)
+
+    assert (4, [4, 5]) == (now.root.global_rank, list(now.failures))
 
 
 @pytest.mark.integration

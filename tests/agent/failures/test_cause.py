@@ -101,3 +101,13 @@ def test_the_cause_comes_before_its_consequences(name):
 def test_a_node_without_a_failure_of_its_own_has_no_order():
     """Its workers were stopped because of another node's."""
     assert [] == list(in_order({}))
+
+
+def test_the_rank_that_others_were_told_of_stays_first():
+    """A later look at the clock names no other rank; a cause still goes before a consequence."""
+    deaths = {0: Death(1, "ValueError: a", 2.0), 1: Death(1, "ValueError: b", 1.0)}
+    gone = {0: Death(1, "RuntimeError: Connection closed by peer", 1.0), 1: deaths[0]}
+
+    assert [[1, 0], [0, 1]] == [list(in_order(deaths)), list(in_order(deaths, 0))]
+    assert [1, 0] == list(in_order(gone, 0))
+    assert [1, 0] == list(in_order(deaths, 7))
