@@ -14,9 +14,10 @@ import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import NamedTuple, ParamSpec, TypeVar, overload
+from typing import ParamSpec, TypeVar, overload
 
 from ..rendezvous.logs import Log
+from ..rendezvous.named_tuple import NamedTuple
 from .metric_handlers import AGENT_GROUP, handlers
 
 __all__ = [

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import signal
 import sys
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from ..rendezvous.named_tuple import NamedTuple
 from .commandline.arguments import Refusal
 from .commandline.environment import Environment
 from .commandline.parse import Answered, parse

@@ -10,11 +10,11 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
 
 from ...rendezvous.api.handler import RoundHandler, Verdict, VerdictKind
 from ...rendezvous.errors import RendezvousConnectionError
 from ...rendezvous.logs import Log
+from ...rendezvous.named_tuple import NamedTuple
 from ..failures.cause import WAIT_FOR_CAUSE_S
 from ..failures.failure import EndAlone, ProcessFailure, type_before
 from ..failures.last_words import Speech

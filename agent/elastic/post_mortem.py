@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import NamedTuple
 
+from ...rendezvous.named_tuple import NamedTuple
 from ..failures.cause import Death, in_order, is_consequence
 from ..failures.failure import NOT_AVAILABLE, ProcessFailure
 from ..failures.last_words import LastWords, Speech, last_words_in

@@ -20,7 +20,8 @@ verdict decides, since the store has put the nodes' words in an order and their 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+
+from ...rendezvous.named_tuple import NamedTuple
 
 WAIT_FOR_CAUSE_S = 2.0
 """How long a worker group goes on of which all that failed did so as a consequence: the rank that

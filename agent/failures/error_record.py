@@ -12,8 +12,9 @@ completed to JSON, and the message is in its beginning.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
+from ...rendezvous.named_tuple import NamedTuple
 from ..system.left_files import LeftFile, LeftFileReader
 
 MAX_ERROR_FILE_BYTES = 1 << 20

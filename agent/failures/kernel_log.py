@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+
+from ...rendezvous.named_tuple import NamedTuple
 
 KERNEL_LOG = "/dev/kmsg"
 

@@ -11,7 +11,8 @@ from __future__ import annotations
 import enum
 import re
 import signal
-from typing import NamedTuple
+
+from ...rendezvous.named_tuple import NamedTuple
 
 MAX_LINES = 20
 MAX_TEXT_LINES = 200

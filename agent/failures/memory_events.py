@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 import time
-from typing import NamedTuple
+
+from ...rendezvous.named_tuple import NamedTuple
 
 CGROUPS = "/sys/fs/cgroup"
 OWN_CGROUPS = "/proc/self/cgroup"

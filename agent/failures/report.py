@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import enum
-from typing import Any, NamedTuple
+from typing import Any
 
+from ...rendezvous.named_tuple import NamedTuple
 from .failure import end_of
 
 STACK_TITLE = "Traceback (most recent call last)"

@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 import signal
 from collections.abc import Sequence
-from typing import NamedTuple
 
+from ...rendezvous.named_tuple import NamedTuple
 from .failure import end_of
 
 START_S = 5.0

@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 import re
 import signal
-from typing import NamedTuple
 
+from ...rendezvous.named_tuple import NamedTuple
 from .kernel_log import gpu_faults, lines_about, records_since
 from .memory_events import MemoryEvents
 

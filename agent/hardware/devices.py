@@ -10,8 +10,8 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
+from ...rendezvous.named_tuple import NamedTuple
 from .gpus import (
     HIP_VARIABLE,
     NVIDIA_VARIABLE,

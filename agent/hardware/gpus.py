@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import takewhile
 from pathlib import Path
-from typing import NamedTuple
+
+from ...rendezvous.named_tuple import NamedTuple
 
 NVIDIA_VARIABLE = "CUDA_VISIBLE_DEVICES"
 ROCR_VARIABLE = "ROCR_VISIBLE_DEVICES"

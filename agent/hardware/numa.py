@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
 
 from ...rendezvous.errors import UsageError
 from ...rendezvous.logs import Log
+from ...rendezvous.named_tuple import NamedTuple
 from ..system.environ import inherited_environment
 from .topology import Topology, read_topology, write_numbers
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
+from ...rendezvous.named_tuple import NamedTuple
 from .gpus import Gpu, visible_gpus
 
 _UNKNOWN = -1

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+
+from ...rendezvous.named_tuple import NamedTuple
 
 MAX_HELD_BYTES = 64 * 1024
 PAUSE_S = 0.3

@@ -15,10 +15,10 @@ import re
 import stat
 from collections.abc import Mapping
 from enum import IntFlag
-from typing import NamedTuple
 
 from ...rendezvous.api.parameters import Kind, require, truth_of
 from ...rendezvous.logs import Log
+from ...rendezvous.named_tuple import NamedTuple
 from ..failures.failure import ERROR_FILE_VARIABLE
 from ..plain_value import PlainValue
 from .directories import (

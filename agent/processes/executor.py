@@ -19,9 +19,10 @@ import os
 import signal
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import NamedTuple, NoReturn
+from typing import NoReturn
 
 from ...rendezvous.logs import Log
+from ...rendezvous.named_tuple import NamedTuple
 from ..system.fork import handled_signals, shielded_fork
 from ..system.pidfd import close_all, wait_briefly
 from ..system.prctl import death_signal_for_children

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import enum
 import signal
-from typing import NamedTuple
+
+from ...rendezvous.named_tuple import NamedTuple
 
 _SHELL = 128  # what a shell adds to the number of a signal
 

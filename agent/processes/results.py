@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
+from ...rendezvous.named_tuple import NamedTuple
 from ..failures.failure import ProcessFailure
 from ..plain_value import PlainValue
 

@@ -14,9 +14,10 @@ import os
 import stat
 import time
 from collections.abc import Callable, Iterable
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from ...rendezvous.logs import Log
+from ...rendezvous.named_tuple import NamedTuple
 from ...rendezvous.threads import Call
 
 log = Log(__name__)

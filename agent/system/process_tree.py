@@ -24,7 +24,8 @@ import errno
 import os
 import select
 from collections.abc import Callable, Container, Mapping
-from typing import NamedTuple
+
+from ...rendezvous.named_tuple import NamedTuple
 
 MARK_VARIABLE = "ELRUN_AGENT"
 """Marks of agents, separated by colons: an agent in a worker of another adds its own."""

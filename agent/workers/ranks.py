@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from ...rendezvous.api.handler import Placement
+from ...rendezvous.named_tuple import NamedTuple
 from .worker import Worker
 
 _ROLE_INFO_KEY = "torchelastic/role_info/{}"

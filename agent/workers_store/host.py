@@ -16,10 +16,11 @@ import socket
 import sys
 import time
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from ...rendezvous.api.handler import RendezvousInfo, RoundHandler
 from ...rendezvous.logs import Log
+from ...rendezvous.named_tuple import NamedTuple
 from ..processes.companion import Companion, Trouble, Wakes
 from ..processes.context import PContext
 from ..processes.guardian import Guardian

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Collection, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from ...rendezvous.errors import UsageError
+from ...rendezvous.named_tuple import NamedTuple
 
 _LETTERS_PER_SLIP = 4
 

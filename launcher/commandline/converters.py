@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
+from ...rendezvous.named_tuple import NamedTuple
 from .arguments import listed, nearest, quoted
 
 if TYPE_CHECKING:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
-from typing import NamedTuple
 
 from ...rendezvous.api.parameters import SECRET_VARIABLE
+from ...rendezvous.named_tuple import NamedTuple
 from .arguments import quoted, variable_of
 
 DEFAULT_SHUTDOWN_TIMEOUT_S = 30.0

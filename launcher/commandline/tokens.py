@@ -8,8 +8,8 @@ they are.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
+from ...rendezvous.named_tuple import NamedTuple
 from .arguments import Refusal, listed, nearest, quoted
 
 

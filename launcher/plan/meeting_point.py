@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
+from ...rendezvous.named_tuple import NamedTuple
 from ..commandline.arguments import Given, Refusal
 from ..commandline.converters import NodeRange
 from ..commandline.options import STANDALONE

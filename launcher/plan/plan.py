@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from ...rendezvous.named_tuple import NamedTuple
 from ..commandline.arguments import Given, Refusal, listed, nearest, quoted
 from ..commandline.converters import parse_prefix
 from ..commandline.environment import Environment

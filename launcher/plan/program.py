@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
+from ...rendezvous.named_tuple import NamedTuple
 from ..commandline.arguments import Given, Refusal, nearest_word, quoted
 from ..commandline.converters import is_module_name
 from ..commandline.environment import Environment

@@ -8,8 +8,9 @@ own, which is left alone but for the rank of a static node, as any default is wr
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
+from ...rendezvous.named_tuple import NamedTuple
 from ..commandline.arguments import Answer, Given, Origin, Refusal, spelling_of
 from ..commandline.converters import NodeRange
 from ..commandline.options import STANDALONE

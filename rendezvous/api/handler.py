@@ -12,8 +12,9 @@ import socket
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
+from ..named_tuple import NamedTuple
 from .parameters import RendezvousParameters
 
 

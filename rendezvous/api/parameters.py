@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
+from ..named_tuple import NamedTuple
 from ..network.addresses import Endpoint, may_be_host, parse_endpoints
 
 _MAX_RANK = (1 << 31) - 1

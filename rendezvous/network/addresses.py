@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import errno
 import socket
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..logs import Log
+from ..named_tuple import NamedTuple
 
 log = Log(__name__)
 

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
+
+from ..named_tuple import NamedTuple
 
 
 def as_wait(timeout_s: float | None) -> float | None:

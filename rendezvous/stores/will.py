@@ -9,8 +9,9 @@ node's missing heartbeat tells the others.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
+from ..named_tuple import NamedTuple
 from .store import Store
 
 

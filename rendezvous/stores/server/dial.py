@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import socket
 import time
-from typing import NamedTuple
 
+from ...named_tuple import NamedTuple
 from ...network.addresses import Endpoint
 from .frames import FrameReader, WireError
 from .hello import MAX_HELLO_BYTES, Hello, Refusal, read_answer_to_hello, write_hello

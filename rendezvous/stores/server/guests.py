@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
+from ...named_tuple import NamedTuple
 from .hello import OTHER_RUN, Hello, Refusal
 
 
