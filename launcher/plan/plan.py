@@ -32,7 +32,16 @@ _RESTART_OPTIONS = (
     "fuse",
 )
 _MANY_WORKERS = 1_000  # from here on it is worth a look whether the system takes as many
-_SCHEDULER_VARIABLES = ("SLURM_STEP_ID", "JOB_COMPLETION_INDEX")
+_SCHEDULER_VARIABLES = (
+    "SLURM_STEP_ID",
+    "JOB_COMPLETION_INDEX",
+    # A launcher of tasks, such as mpirun, sets one of these.
+    "OMPI_COMM_WORLD_SIZE",
+    "PMI_SIZE",
+    "FLUX_JOB_SIZE",
+    "JSM_NAMESPACE_SIZE",
+    "MV2_COMM_WORLD_SIZE",
+)
 
 
 class Plan(NamedTuple):

@@ -1,8 +1,8 @@
-"""What SLURM or Kubernetes says about this node, as answers to options that were not given.
+"""What SLURM, MPI or Kubernetes says about this node, as answers to options that were not given.
 
-``srun`` starts one elrun on each node and tells each which nodes there are, so that nobody has to
-say it again. What the user gave stands; a place to meet that was given is a recipe of the user's
-own, which is left alone but for the rank of a static node, as any default is wrong on most nodes.
+``srun`` and ``mpirun`` start one elrun on each node and tell each which nodes there are, so that
+nobody has to say it again. What the user gave stands; a place to meet that was given is a recipe of
+the user's own, which is left alone but for what else the nodes must know of each other.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from ...rendezvous.named_tuple import NamedTuple
 from ..commandline.arguments import Answer, Given, Origin, Refusal, spelling_of
 from ..commandline.converters import NodeRange
 from ..commandline.options import STANDALONE
+from .host_lists import first_host
+from .task_launchers import FIRST_PORT, PORTS, Tasks, read_tasks
 
-# Below 32768, where Linux begins to hand out ports by itself.
-_FIRST_PORT, _PORTS = 20000, 10000
 _STEP_STRIDE = 997
 
 _PLACES = ("rdzv_endpoint", "master_addr", "master_port")
@@ -53,7 +53,7 @@ class Step(NamedTuple):
     @property
     def endpoint(self) -> str:
         """Where the nodes meet: at the first, at a port that no step beside it is likely to use."""
-        port = _FIRST_PORT + (self.job + self.number * _STEP_STRIDE) % _PORTS
+        port = FIRST_PORT + (self.job + self.number * _STEP_STRIDE) % PORTS
         return f"{first_host(self.hosts)}:{port}"
 
 
@@ -65,10 +65,12 @@ def ask_scheduler(given: Given, variables: Mapping[str, str]) -> tuple[Given, tu
         variables: The environment.
 
     Raises:
-        Refusal: SLURM started several tasks on a node, and each would be an agent; or the job
-            takes more nodes than the step has.
+        Refusal: SLURM started several tasks on a node, and each would be an agent; the job takes
+            more nodes than there are tasks; or nothing says where the tasks meet.
     """
-    step = read_step(variables)
+    step, tasks = read_step(variables), read_tasks(variables)
+    if tasks is not None and not _are_those_of(tasks, step):
+        return _join_tasks(given, tasks)
     if step is not None:
         _check_size(given, step, variables)
     if step is not None and step.nodes > 1 and _leaves_meeting_open(given):
@@ -102,19 +104,6 @@ def read_step(variables: Mapping[str, str]) -> Step | None:
         )
     except (KeyError, ValueError):
         return None
-
-
-def first_host(hosts: str) -> str:
-    """Return the first name of a list as SLURM writes it: of ``a[08-10,12]b[1-2],c``, ``a08b1``."""
-    name = ""
-    while True:
-        text, bracket, hosts = hosts.partition("[")
-        text, comma, _ = text.partition(",")
-        name += text
-        if comma or not bracket:
-            return name
-        numbers, _, hosts = hosts.partition("]")
-        name += numbers.replace("-", ",").partition(",")[0]
 
 
 def _rank_among(nodes: int, step: Step | None, variables: Mapping[str, str]) -> int | None:
@@ -186,6 +175,45 @@ def _join_step(given: Given, step: Step) -> tuple[Given, tuple[str, ...]]:
     if not given.is_given("node_rank"):
         taken["node_rank"] = step.node_rank
     return _with(given, taken), _one_voice(step, f"from SLURM: {notice}")
+
+
+def _are_those_of(tasks: Tasks, step: Step | None) -> bool:
+    """Return whether srun started the tasks itself; mpirun's are beneath a step of one a node."""
+    return step is not None and (tasks.size, tasks.rank) == (step.tasks, step.task)
+
+
+def _join_tasks(given: Given, tasks: Tasks) -> tuple[Given, tuple[str, ...]]:
+    started = f"{tasks.launcher} started {tasks.size} elruns"
+    if given["standalone"] or given["rdzv_backend"] == STANDALONE:
+        return given, ()
+    if given["nnodes"].minimum > tasks.size:
+        raise Refusal(f"{given.said('nnodes')}: {started}, one for each node; start as many")
+    taken: dict[str, Any] = {}
+    if not given.is_given("nnodes"):
+        taken["nnodes"] = NodeRange(tasks.size, tasks.size)
+    nodes = taken.get("nnodes", given["nnodes"]).maximum
+    if nodes > 1 and not any(given.is_given(name) for name in _PLACES):
+        if given.is_given("rdzv_backend") and given["rdzv_backend"] != "c10d":
+            return given, ()  # which says what is missing
+        if not tasks.endpoint:
+            raise Refusal(
+                f"{started}, and does not say on which hosts; give --rdzv-endpoint HOST:PORT with "
+                "the host of one of them, or --standalone for a job of its own in each"
+            )
+        taken |= {"rdzv_backend": "c10d", "rdzv_endpoint": tasks.endpoint}
+        if tasks.job and not given.is_given("rdzv_id"):
+            taken["rdzv_id"] = tasks.job
+    notice = " ".join(f"{spelling_of(option)} {value}" for option, value in taken.items())
+    if nodes == tasks.size > 1 and not given.is_given("node_rank"):
+        taken["node_rank"] = tasks.rank
+    notices = [f"from {tasks.launcher}: {notice}"] if notice else []
+    if tasks.local_size > 1:
+        notices.append(
+            f"{tasks.launcher} started {tasks.local_size} elruns on this host, and the workers of "
+            "each have local ranks from 0; start one a host, and give elrun --nproc-per-node, for "
+            "workers that share its devices"
+        )
+    return _with(given, taken), tuple(notices) if tasks.rank == 0 else ()
 
 
 def _tell_of_several(step: Step) -> str:

@@ -1,0 +1,61 @@
+"""Names of hosts, from the lists that schedulers and launchers write."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+_ITEM = r"([^,\[\]]*)(?:\[(\d+):(\d+(?:[,-]\d+)*)\]([^,\[\]]*))?"
+
+
+def first_host(hosts: str) -> str:
+    """Return the first name of a list as SLURM writes it: of ``a[08-10,12]b[1-2],c``, ``a08b1``."""
+    name = ""
+    while True:
+        text, bracket, hosts = hosts.partition("[")
+        text, comma, _ = text.partition(",")
+        name += text
+        if comma or not bracket:
+            return name
+        numbers, _, hosts = hosts.partition("]")
+        name += numbers.replace("-", ",").partition(",")[0]
+
+
+def hosts_of_open_mpi(text: str) -> list[str]:
+    """Return the names in a list that Open MPI 4's mpirun gives its daemons, in their order.
+
+    Args:
+        text: Such as ``login,node[2:8-10,12].lan@0(5)``: in brackets the numbers' width and ranges.
+    """
+    names: list[str] = []
+    listed = text.partition("@")[0]
+    if not re.fullmatch(rf"{_ITEM}(,{_ITEM})*", listed):
+        return names
+    for head, width, ranges, tail in re.findall(_ITEM, listed):
+        if ranges:
+            names += (f"{head}{number:0{width}d}{tail}" for number in _numbers(ranges))
+        elif head:
+            names.append(head)
+    return names
+
+
+def host_in_file(path: str, place: int) -> str:
+    """Return a host's name from a file with one a line, a host with several slots several times.
+
+    Args:
+        path: The file; a file that is missing or can't be read names no host.
+        place: Which of the different hosts, from 0.
+    """
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            hosts = list(dict.fromkeys(line.split()[0] for line in file if line.strip()))
+    except OSError:
+        return ""
+    return hosts[place] if place < len(hosts) else ""
+
+
+def _numbers(ranges: str) -> Iterator[int]:
+    for each in ranges.split(","):
+        first, _, last = each.partition("-")
+        if first.isdecimal():
+            yield from range(int(first), int(last or first) + 1)

@@ -1,0 +1,181 @@
+"""What MPI's and other launchers of tasks say of the tasks they started, in one table.
+
+``mpirun -n 4 elrun train.py`` starts four elruns, which are the four nodes of one job. Each finds
+its rank and their number in variables that differ from launcher to launcher. Few launchers say on
+which hosts the tasks are; the scheduler beneath them does.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from .host_lists import first_host, host_in_file, hosts_of_open_mpi
+
+# Below 32768, where Linux begins to hand out ports by itself.
+FIRST_PORT, PORTS = 20000, 10000
+
+_FLUX_TIMEOUT_S = 10
+
+
+class Launcher(NamedTuple):
+    """The variables by which a launcher tells its tasks of each other.
+
+    Args:
+        name: What people call it.
+        rank: Place of this task among all of them.
+        size: Their number.
+        local_size: Number of those on this host; may be unset.
+        jobs: What names this start of tasks, the first that is set.
+    """
+
+    name: str
+    rank: str
+    size: str
+    local_size: str
+    jobs: tuple[str, ...]
+
+
+LAUNCHERS = (
+    # jsrun sets Open MPI's variables as well, and Flux and PALS set PMI's.
+    Launcher(
+        "jsrun",
+        "JSM_NAMESPACE_RANK",
+        "JSM_NAMESPACE_SIZE",
+        "JSM_NAMESPACE_LOCAL_SIZE",
+        ("LSB_JOBID",),
+    ),
+    Launcher(
+        "Open MPI",
+        "OMPI_COMM_WORLD_RANK",
+        "OMPI_COMM_WORLD_SIZE",
+        "OMPI_COMM_WORLD_LOCAL_SIZE",
+        ("PMIX_NAMESPACE", "OMPI_MCA_ess_base_jobid"),
+    ),
+    Launcher(
+        "MVAPICH",
+        "MV2_COMM_WORLD_RANK",
+        "MV2_COMM_WORLD_SIZE",
+        "MV2_COMM_WORLD_LOCAL_SIZE",
+        (),
+    ),
+    Launcher("Flux", "FLUX_TASK_RANK", "FLUX_JOB_SIZE", "", ("FLUX_JOB_ID",)),
+    Launcher("PALS", "PALS_RANKID", "PMI_SIZE", "PALS_LOCAL_SIZE", ("PALS_APID",)),
+    # MPICH, Intel MPI and Cray's start tasks by Hydra.
+    Launcher("mpiexec", "PMI_RANK", "PMI_SIZE", "MPI_LOCALNRANKS", ("PMI_JOBID",)),
+)
+
+
+class Tasks(NamedTuple):
+    """The elruns that a launcher started together.
+
+    Args:
+        launcher: Its name.
+        rank: Place of this one among them.
+        size: Their number.
+        local_size: Number of those on this host; 0: not known.
+        job: What names this start of tasks; may be empty.
+        host: A host with one of them; empty: not known.
+    """
+
+    launcher: str
+    rank: int
+    size: int
+    local_size: int
+    job: str
+    host: str
+
+    @property
+    def endpoint(self) -> str:
+        """Where they meet, at a port that no other job is likely to use; empty: not known."""
+        if not self.host:
+            return ""
+        import zlib  # noqa: PLC0415  few jobs
+
+        port = FIRST_PORT + zlib.crc32(self.job.encode()) % PORTS
+        return f"[{self.host}]:{port}" if ":" in self.host else f"{self.host}:{port}"
+
+
+def read_tasks(variables: Mapping[str, str]) -> Tasks | None:
+    """Return the tasks that this elrun is one of, or None if it was started alone.
+
+    What a worker starts is none: the tasks are taken by the job that the worker belongs to.
+    """
+    if "TORCHELASTIC_RUN_ID" in variables:
+        return None
+    for launcher in LAUNCHERS:
+        rank, size = (_number(variables, name) for name in (launcher.rank, launcher.size))
+        if rank is None or size is None or not 0 <= rank < size:
+            continue
+        if size == 1:
+            return None
+        local_size = _number(variables, launcher.local_size) or 0
+        is_one_host = local_size == size
+        job = next((variables[name] for name in launcher.jobs if variables.get(name)), "")
+        if is_one_host:
+            job = job or str(os.getppid())  # one process of the launcher started them all
+        return Tasks(
+            launcher.name,
+            rank,
+            size,
+            local_size,
+            job or _scheduler_job(variables),
+            "localhost" if is_one_host else _host(launcher.name, variables),
+        )
+    return None
+
+
+def _number(variables: Mapping[str, str], name: str) -> int | None:
+    text = variables.get(name, "")
+    return int(text) if text.isdecimal() else None
+
+
+def _scheduler_job(variables: Mapping[str, str]) -> str:
+    names = ("PBS_JOBID", "LSB_JOBID", "SLURM_JOB_ID")
+    return next((variables[name] for name in names if variables.get(name)), "")
+
+
+def _host(launcher: str, variables: Mapping[str, str]) -> str:
+    """Return a host with one of the tasks, from the first source that has one; or nothing."""
+    sources: list[Callable[[], str]] = [lambda: variables.get("MASTER_ADDR", "")]
+    if launcher == "Open MPI":
+        sources.append(lambda: _host_of_open_mpi(variables))
+    if launcher == "Flux":
+        sources.append(lambda: _host_of_flux(variables))
+    sources += [
+        lambda: host_in_file(variables.get("PBS_NODEFILE", ""), 0),
+        # jsrun starts no task where the batch script runs, which LSF names first.
+        lambda: host_in_file(variables.get("LSB_DJOB_HOSTFILE", ""), int(launcher == "jsrun")),
+        lambda: variables.get("LSB_MCPU_HOSTS", "").partition(" ")[0],
+        lambda: first_host(variables.get("SLURM_JOB_NODELIST", "")),
+    ]
+    return next(filter(None, (source() for source in sources)), "")
+
+
+def _host_of_open_mpi(variables: Mapping[str, str]) -> str:
+    """Return a host that has a task, from the list that mpirun gives its daemons.
+
+    mpirun's own host stands first and may have no task; the next one has one.
+    """
+    hosts = hosts_of_open_mpi(variables.get("OMPI_MCA_orte_node_regex", ""))
+    return hosts[1] if len(hosts) > 1 else ""
+
+
+def _host_of_flux(variables: Mapping[str, str]) -> str:
+    """Return the first host of a Flux job: no variable has it, a command of Flux's has."""
+    import subprocess  # noqa: PLC0415  few jobs
+
+    try:
+        asked = subprocess.run(
+            ["flux", "hostlist", "--nth=0", "local"],  # noqa: S607  as PATH has it
+            check=False,
+            capture_output=True,
+            env=dict(variables),
+            stdin=subprocess.DEVNULL,
+            text=True,
+            timeout=_FLUX_TIMEOUT_S,
+        )
+    except (OSError, ValueError, subprocess.TimeoutExpired):
+        return ""
+    return asked.stdout.strip() if asked.returncode == 0 else ""
