@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .failures.record import ErrorHandler as ErrorHandler
     from .failures.record import get_error_handler as get_error_handler
     from .failures.record import record as record
-    from .failures.restart_rules import Causes as Causes
+    from .failures.restart_causes import Causes as Causes
     from .failures.restart_rules import RestartRules as RestartRules
     from .hardware.numa import AffinityMode as AffinityMode
     from .hardware.numa import NumaOptions as NumaOptions
@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 
 _HOME_OF = {
     "AffinityMode": ".hardware.numa",
-    "Causes": ".failures.restart_rules",
+    "Causes": ".failures.restart_causes",
     "ChildFailedError": ".failures.failure",
     "ConsoleMetricHandler": ".metrics",
     "DefaultLogsSpecs": ".output.specs",

@@ -206,6 +206,8 @@ def _root_cause_in(
         file=failure.error_file if finding.has_record else log_file,
         exception=_exception_of(finding),
         says_why=bool(said.words) or failure.says_why,
+        bases=failure.bases if finding.has_record else (),
+        cause=failure.cause,
     )
     is_ended_by_elrun = not finding.has_record and not said.words and failure.says_why
     if failure.exitcode < 0 and is_ended_by_elrun:  # and elrun says why

@@ -17,7 +17,8 @@ from .leaving import STOPPED_BY
 from .policy import DELAY, DOUBT, GIVE_UP, Step, delay_of, sentence_about
 
 if TYPE_CHECKING:
-    from ..failures.restart_rules import Death, RestartRules
+    from ..failures.restart_causes import Death
+    from ..failures.restart_rules import RestartRules
 
 log = Log(__name__)
 
@@ -138,12 +139,14 @@ class Restarts:
 
     def _death_of(self, verdict: Verdict) -> Death:
         """Return how the attempt ended that a verdict, this node's or another's, is about."""
+        from ..failures.failure import HANG  # noqa: PLC0415
         from ..failures.report import STACK_TITLE  # noqa: PLC0415  failures only
-        from ..failures.restart_rules import Death  # noqa: PLC0415
+        from ..failures.restart_causes import Death  # noqa: PLC0415
 
         details, now_s = verdict.details, time.monotonic()
         exitcode, exception = details.get("exitcode"), details.get("exception")
         exception = exception if isinstance(exception, str) else ""
+        bases = details.get("bases")
         # What can't be compiled has run nothing: its traceback has no frames.
         has_frames = STACK_TITLE in str(details.get("traceback", STACK_TITLE))
         return Death(
@@ -152,4 +155,6 @@ class Restarts:
             now_s - self._began_at_s,
             now_s,
             is_of_syntax=exception.rpartition(".")[2] in _SYNTAX_ERRORS and not has_frames,
+            bases=tuple(map(str, bases)) if isinstance(bases, list) else (),
+            is_hang=details.get("cause") == HANG,
         )

@@ -12,6 +12,7 @@ completed to JSON, and the message is in its beginning.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from ...rendezvous.named_tuple import NamedTuple
@@ -60,7 +61,9 @@ def understand(file: LeftFile) -> ErrorRecord:
     return ErrorRecord(None, "is no error record in JSON")
 
 
-def error_record(message: str, stack: str, timestamp: int, error_code: int = 0) -> dict[str, Any]:
+def error_record(
+    message: str, stack: str, timestamp: int, error_code: int = 0, kinds: Sequence[str] = ()
+) -> dict[str, Any]:
     """Return an error file's content, of a length that a reader takes.
 
     Args:
@@ -68,11 +71,13 @@ def error_record(message: str, stack: str, timestamp: int, error_code: int = 0) 
         stack: The traceback, or what else explains it; may be empty.
         timestamp: When, in seconds since the epoch.
         error_code: The exit code of the process that failed, where another one writes the record.
+        kinds: Full names of the exception's type and of those that it is derived from.
     """
     extra = {"py_callstack": clipped(stack, MAX_STACK_BYTES, begin=0.25)} if stack else {}
+    types = {"type": kinds[0], "bases": list(kinds[1:])} if kinds else {}
     said = {
         "message": clipped(message, MAX_MESSAGE_BYTES),
-        "extraInfo": {**extra, "timestamp": str(timestamp)},
+        "extraInfo": {**extra, "timestamp": str(timestamp), **types},
     }
     return {"message": {**said, "errorCode": error_code} if error_code else said}
 

@@ -26,6 +26,12 @@ KEPT_SUFFIX, STACKS_SUFFIX = ".kept", ".stacks"
 the one that ended the process, and for the stacks at a fatal signal."""
 
 NOT_AVAILABLE = "<N/A>"
+HANG = "hang"
+"""The cause of an attempt that ``--hang-timeout`` ended."""
+
+MOST_BASES = 30
+"""How many bases of an exception's type are kept."""
+
 _ENDING_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 _ONE_DAY_S = 86_400
 
@@ -148,6 +154,17 @@ class ProcessFailure(PlainValue):
         if (name := self._extra_info().get("type")) and isinstance(name, str):
             return name
         return type_before(self.summary) if self.traceback else ""
+
+    @property
+    def bases(self) -> tuple[str, ...]:
+        """Full names of the types that the exception's type is derived from, if it left them."""
+        names = self._extra_info().get("bases")
+        return tuple(map(str, names))[:MOST_BASES] if isinstance(names, list) else ()
+
+    @property
+    def cause(self) -> str:
+        """``hang`` where elrun has found that no rank goes on; else empty."""
+        return HANG if self._extra_info().get("cause") == HANG else ""
 
     def signal_name(self) -> str:
         """Return the name of the signal that killed the worker, or ``<N/A>``."""

@@ -18,7 +18,7 @@ from ...rendezvous.logs import Log
 from ..system.left_files import LeftFileReader
 from .error_record import error_record, read_error_record
 from .error_writer import write_error_file
-from .failure import ERROR_FILE_VARIABLE, NOT_AVAILABLE, ChildFailedError
+from .failure import ERROR_FILE_VARIABLE, MOST_BASES, NOT_AVAILABLE, ChildFailedError
 
 log = Log(__name__)
 
@@ -58,7 +58,8 @@ class ErrorHandler:
         if self._fn_name:
             log.debug("%s has raised %s", self._fn_name, type(e).__name__)
         stack = "".join(traceback.format_exception(type(e), e, e.__traceback__))
-        self._write(error_record(sentence_of(e), stack, int(time.time())))
+        kinds = [f"{each.__module__}.{each.__qualname__}" for each in type(e).__mro__[:MOST_BASES]]
+        self._write(error_record(sentence_of(e), stack, int(time.time()), kinds=kinds))
 
     def record_failure(self, error: ChildFailedError) -> None:
         """Write why workers failed as the reason why this process does.

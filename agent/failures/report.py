@@ -6,7 +6,7 @@ import enum
 from typing import Any
 
 from ...rendezvous.named_tuple import NamedTuple
-from .failure import end_of
+from .failure import HANG, end_of
 
 STACK_TITLE = "Traceback (most recent call last)"
 
@@ -98,6 +98,8 @@ class RootCause(NamedTuple):
         kernel_words: What the kernel tells of its end, in one line; may be empty.
         exception: Full name of the type of the exception that ended it; may be empty.
         says_why: Whether the message says more than how the process ended.
+        bases: Full names of the types that the exception's type is derived from; may be empty.
+        cause: ``hang`` where elrun ended the attempt since no rank went on; else empty.
     """
 
     global_rank: int
@@ -112,6 +114,8 @@ class RootCause(NamedTuple):
     kernel_words: str = ""
     exception: str = ""
     says_why: bool = True
+    bases: tuple[str, ...] = ()
+    cause: str = ""
 
     @property
     def words(self) -> str:
@@ -131,7 +135,7 @@ class RootCause(NamedTuple):
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as JSON values."""
-        return self._asdict()
+        return {**self._asdict(), "bases": list(self.bases)}
 
     @staticmethod
     def from_json(data: dict[str, Any]) -> RootCause:
@@ -154,6 +158,8 @@ class RootCause(NamedTuple):
                 str(data.get("kernel_words", "")),
                 str(data.get("exception", "")),
                 bool(data.get("says_why", True)),
+                tuple(map(str, data.get("bases", ()))),
+                HANG if data.get("cause") == HANG else "",
             )
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"not a root cause: {error!r}") from error

@@ -7,12 +7,10 @@ that all nodes do the same, whatever each of them knows of earlier attempts.
 
 from __future__ import annotations
 
-import re
-import signal
 from collections.abc import Sequence
 
 from ...rendezvous.named_tuple import NamedTuple
-from .failure import end_of
+from .restart_causes import Causes, Death
 
 START_S = 5.0
 """An attempt that ends sooner has died at its start."""
@@ -24,97 +22,6 @@ LONGEST_DELAY_S = 300.0
 HOPELESS_IN_A_ROW = 3
 
 _JITTER = 0.25
-_HIGHEST_CODE = 255
-_NAME = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
-
-
-class Death(NamedTuple):
-    """How one attempt ended.
-
-    Args:
-        exitcode: The root cause's exit code; -n where signal n killed it.
-        exception: Full name of the exception type, as ``builtins.ImportError``; may be empty.
-        lived_s: Seconds from the start of its workers.
-        at_s: When, in seconds of a monotonic clock.
-        is_of_syntax: Whether the script itself could not be compiled.
-    """
-
-    exitcode: int
-    exception: str
-    lived_s: float
-    at_s: float
-    is_of_syntax: bool = False
-
-    def is_like(self, other: Death) -> bool:
-        """Return whether two attempts died of the same cause."""
-        return (self.exitcode, self.exception) == (other.exitcode, other.exception)
-
-    def __str__(self) -> str:
-        name = self.exception.removeprefix("builtins.")
-        return f"raised {name}" if name else end_of(self.exitcode)
-
-
-class Causes(NamedTuple):
-    """Some causes of death, as ``--restart-on`` and ``--no-restart-on`` name them.
-
-    Args:
-        codes: Exit codes, as ranges from the first to the last one; -n for signal n.
-        exceptions: Names of exception types, with or without their modules.
-    """
-
-    codes: tuple[tuple[int, int], ...] = ()
-    exceptions: tuple[str, ...] = ()
-
-    def include(self, death: Death) -> bool:
-        """Return whether an attempt died of one of them."""
-        if any(first <= death.exitcode <= last for first, last in self.codes):
-            return True
-        names = (death.exception, death.exception.rpartition(".")[2])
-        return bool(death.exception) and any(name in self.exceptions for name in names)
-
-    @staticmethod
-    def parse(text: str) -> Causes:
-        """Return the causes of a list such as ``2,64-113,SIGSEGV,ImportError``.
-
-        Raises:
-            ValueError: A part of it is no cause; the message says what would be one.
-        """
-        codes, exceptions = [], []
-        for part in (each.strip() for each in text.split(",") if text.strip()):
-            if not part:
-                raise ValueError("there is nothing between two commas")
-            if (found := _codes_of(part)) is not None:
-                codes.append(found)
-            elif part.upper().startswith("SIG") and part.isalnum():
-                codes.append(_signal_of(part.upper()))
-            elif _NAME.fullmatch(part):
-                exceptions.append(part)
-            else:
-                raise ValueError(
-                    f"{part!r} is neither an exit code (1 to 255), nor a range (64-113), nor a "
-                    "signal (SIGSEGV), nor the name of an exception (ImportError)"
-                )
-        return Causes(tuple(codes), tuple(exceptions))
-
-
-def _codes_of(part: str) -> tuple[int, int] | None:
-    ends = [end.strip() for end in part.split("-")]
-    if not all(end.isascii() and end.isdigit() for end in ends) or len(ends) > 2:  # noqa: PLR2004
-        return None
-    first, last = int(ends[0]), int(ends[-1])
-    if not (1 <= first <= _HIGHEST_CODE and 1 <= last <= _HIGHEST_CODE):
-        raise ValueError(f"exit codes of failures are 1 to {_HIGHEST_CODE}, and {part} is not")
-    if first > last:
-        raise ValueError(f"a range begins with its lowest code: {last}-{first}")
-    return first, last
-
-
-def _signal_of(name: str) -> tuple[int, int]:
-    try:
-        number = signal.Signals[name]
-    except KeyError:
-        raise ValueError(f"{name} is no signal of this system") from None
-    return -number, -number
 
 
 class RestartRules(NamedTuple):

@@ -9,7 +9,7 @@ from ...rendezvous.named_tuple import NamedTuple
 from .arguments import listed, nearest, quoted
 
 if TYPE_CHECKING:
-    from ...agent.failures.restart_rules import Causes
+    from ...agent.failures.restart_causes import Causes
 
 WORKER_KINDS = ("auto", "gpu", "cpu", "xpu")
 MAX_PORT = 65535
@@ -287,12 +287,12 @@ def parse_streams(text: str) -> Any:
 
 
 def parse_causes(text: str) -> Causes:
-    """Return the causes of death in a list such as ``2,64-113,SIGSEGV,ImportError``.
+    """Return the causes of death in a list such as ``2,64-113,SIGSEGV,OSError,hang``.
 
     Raises:
         ValueError: A part of it is no cause.
     """
-    from ...agent.failures.restart_rules import Causes  # noqa: PLC0415  few jobs
+    from ...agent.failures.restart_causes import Causes  # noqa: PLC0415  few jobs
 
     return Causes.parse(text)
 

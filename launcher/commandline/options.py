@@ -160,7 +160,7 @@ OPTIONS: tuple[Option, ...] = (
         RESTARTS,
         parsing.parse_causes,
         None,
-        "Never restart after these: 2,64-113,SIGSEGV,ImportError.",
+        "Never restart after these: 2,64-113,SIGSEGV,OSError,hang.",
     ),
     value(
         "--restart-delay",

@@ -133,7 +133,8 @@ def compose(
 def _restart_rules(given: Given) -> RestartRules | None:
     if not any(given.is_given(name) for name in _RESTART_OPTIONS):
         return None
-    from ...agent.failures.restart_rules import Causes, RestartRules  # noqa: PLC0415  few jobs
+    from ...agent.failures.restart_causes import Causes  # noqa: PLC0415  few jobs
+    from ...agent.failures.restart_rules import RestartRules  # noqa: PLC0415
 
     return RestartRules(
         only_on=given["restart_on"],

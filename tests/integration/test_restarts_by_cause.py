@@ -7,7 +7,7 @@ import pytest
 pytestmark = pytest.mark.integration
 
 ENDS = """
-import os, signal, sys
+import builtins, os, signal, sys
 ends = sys.argv[1:]
 end = ends[min(int(os.environ["TORCHELASTIC_RESTART_COUNT"]), len(ends) - 1)]
 if os.environ["RANK"] != os.environ.get("FAILING", "0"):
@@ -19,7 +19,10 @@ elif end.isdigit():
 elif end.startswith("SIG"):
     os.kill(os.getpid(), signal.Signals[end])
 else:
-    raise {"ImportError": ImportError, "OSError": OSError}[end]("no luck")
+    class Mine(KeyError):
+        pass
+
+    raise {**vars(builtins), "Mine": Mine}[end]("no luck")
 """
 
 
@@ -30,6 +33,9 @@ else:
         (["--no-restart-on=5-9"], ["3", "7"], 7, "no restart: a worker exited with code 7"),
         (["--no-restart-on", "SIGUSR1"], ["SIGUSR1"], 138, "a worker was killed by SIGUSR1"),
         (["--no-restart-on", "ImportError"], ["ImportError"], 1, "a worker raised ImportError"),
+        (["--no-restart-on", "137"], ["SIGKILL"], 137, "a worker was killed by SIGKILL, which is"),
+        (["--no-restart-on", "OSError"], ["FileNotFoundError"], 1, "raised FileNotFoundError, "),
+        (["--no-restart-on", "LookupError"], ["Mine"], 1, "a worker raised __main__.Mine, which"),
         (["--restart-on", "OSError"], ["OSError", "3"], 3, "not among what is to be restarted"),
         (["--fuse", "2"], ["4"], 4, "2 attempts in a row have ended within 5 s of their start"),
         (["--restart-window", "60"], ["5"], 5, "restarts spent in 60 s: 3 of 3 (--restart-window)"),
@@ -76,7 +82,10 @@ def test_a_script_that_can_not_be_compiled_is_not_restarted(elrun, script):
 
 def test_a_window_forgets_old_restarts(elrun, script):
     """A budget of one lasts for three failures that are far enough apart."""
-    slow = ENDS.replace("import os, signal, sys", "import os, signal, sys, time\ntime.sleep(0.6)")
+    slow = ENDS.replace(
+        "import builtins, os, signal, sys",
+        "import builtins, os, signal, sys, time\ntime.sleep(0.6)",
+    )
     options = ("--standalone", "--max-restarts", 1, "--restart-window", 0.4)
     job = elrun(*options, script(slow), 1, 1, 1, 0)
 

@@ -54,6 +54,10 @@ def of_protocol(name: str, *tests: str) -> Subject:
 
 SUBJECTS = (
     Subject("agent/elastic/policy.py", ("tests/agent/elastic/test_policy.py",)),
+    *(
+        Subject(f"agent/failures/{name}.py", ("tests/agent/failures/test_restart_rules.py",))
+        for name in ("restart_rules", "restart_causes")
+    ),
     Subject("agent/workers/ranks.py", ("tests/agent/workers/test_ranks.py",)),
     of_protocol("round", "test_round.py", "../../simulation/test_scenarios.py"),
     of_protocol("roster", "test_round.py", "../../simulation/test_scenarios.py"),

@@ -21,6 +21,7 @@ _MESSAGE_CHARS = 20_000
 _STACK_CHARS = 80_000
 _MOST_CAUSES = 20
 _MOST_MEMBERS = 15
+_MOST_BASES = 30
 _DEEPEST_GROUP = 4
 _FIRST_FRAMES, _LAST_FRAMES = 50, 150
 _EQUAL_FRAMES = 3
@@ -52,11 +53,11 @@ def write(path: str, error: BaseException, thread_name: str = "") -> None:
         stack = _clipped("".join(_text_of_chain(error)), _STACK_CHARS, begin=0.25)
     except MemoryError:
         stack = ""
-    kind = type(error)
+    name, *bases = (_quoted(_name_of(each)) for each in type(error).__mro__[:_MOST_BASES])
     record = (
         f'{{"message": {{"message": {_quoted(message)}, "extraInfo": {{'
         f'"py_callstack": {_quoted(stack)}, "timestamp": "{int(time.time())}", '
-        f'"type": {_quoted(f"{kind.__module__}.{kind.__qualname__}"[:_LINE_CHARS])}}}}}}}'
+        f'"type": {name}, "bases": [{", ".join(bases)}]}}}}}}'
     )
     scratch = f"{path}.{os.getpid()}"
     fd = os.open(
@@ -72,6 +73,10 @@ def write(path: str, error: BaseException, thread_name: str = "") -> None:
         raise
     finally:
         os.close(fd)
+
+
+def _name_of(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"[:_LINE_CHARS]
 
 
 def _headline(error: BaseException) -> str:

@@ -1,9 +1,8 @@
 """Restart by cause: histories of attempts, and what is decided after the last one."""
 
 import pytest
+from elrun.agent.failures.restart_causes import Causes, Death
 from elrun.agent.failures.restart_rules import (
-    Causes,
-    Death,
     GiveUp,
     Restart,
     RestartRules,
@@ -74,7 +73,27 @@ def test_a_syntax_error_of_the_script_is_never_restarted():
         ("builtins.ImportError", died(1, IMPORT_ERROR), True),
         ("OutOfMemoryError", died(1, OUT_OF_MEMORY), True),
         ("torch.OutOfMemoryError", died(1, OUT_OF_MEMORY), True),
-        ("torch.cuda.OutOfMemoryError", died(1, OUT_OF_MEMORY), False),
+        ("torch.cuda.OutOfMemoryError", died(1, OUT_OF_MEMORY), True),
+        ("jax.OutOfMemoryError", died(1, OUT_OF_MEMORY), False),
+        ("137", died(KILLED), True),
+        ("130-140", died(KILLED), True),
+        ("138", died(KILLED), False),
+        ("137", died(137), True),
+        ("OSError", died(1, "builtins.FileNotFoundError"), True),
+        ("IOError", died(1, "builtins.FileNotFoundError"), True),
+        ("Exception", died(1, IMPORT_ERROR), True),
+        ("BaseException", died(1, "builtins.KeyboardInterrupt"), True),
+        ("FileNotFoundError", died(1, "builtins.OSError"), False),
+        ("OSError", died(1, "train.NoDisk", bases=("builtins.OSError",)), True),
+        ("base.Shard", died(1, "train.NoDisk", bases=("base.io.Shard",)), True),
+        ("OSError", died(1, "train.NoDisk", bases=("mine.Error",)), False),
+        ("OSError", died(1, "FileNotFoundError"), True),
+        ("builtins.OSError", died(1, "builtins.FileNotFoundError"), True),
+        ("hang", died(1, is_hang=True), True),
+        ("Hang", died(1, is_hang=True), True),
+        ("1-255,Exception,SIGTERM", died(1, is_hang=True), False),
+        ("hang", died(1), False),
+        ("hang", died(1, "train.hang"), False),
         ("ImportError", died(1), False),
         ("Error", died(1, IMPORT_ERROR), False),
         ("1", died(1, IMPORT_ERROR), True),
@@ -83,7 +102,7 @@ def test_a_syntax_error_of_the_script_is_never_restarted():
     ],
 )
 def test_causes_are_codes_signals_and_exceptions(causes, death, is_included):
-    """An exception is found by its name with or without its module."""
+    """Of an exception also each base, with or without its package; 128+n is signal n, too."""
     assert is_included is Causes.parse(causes).include(death)
 
 
@@ -101,12 +120,47 @@ def test_causes_are_codes_signals_and_exceptions(causes, death, is_included):
         ("a b", "'a b' is neither"),
         ("3.5", "'3.5' is neither"),
         ("x!", "'x!' is neither"),
+        ("-9", "for signal 9 give SIGKILL"),
+        ("*", "without --restart-on, any cause is restarted"),
+        ("ALL", "ALL is the name of no exception; without --restart-on, any cause"),
+        ("oom", "oom is the name of no exception; give SIGKILL for memory of the host"),
+        ("none", "give --max-restarts 0"),
+        ("KILL", "give SIGKILL for the signal"),
+        ("term", "give SIGTERM for the signal"),
+        ("int", "give SIGINT for the signal"),
+        ("importerror", "did you mean ImportError?"),
+        ("TimeOutError", "did you mean TimeoutError?"),
+        ("print", "print is the name of no exception"),
+        ("len", "give one such as ImportError, and one of your own with its module"),
+        ("NODE_LOST", "NODE_LOST is the name of no exception"),
     ],
 )
 def test_what_is_no_cause_is_refused(text, words):
     """The message says what would be one."""
     with pytest.raises(ValueError, match=words.replace("(", r"\(")):
         Causes.parse(text)
+
+
+@pytest.mark.parametrize("name", ["MyError", "mine.OOM", "error", "zlib.error", "Full", "X"])
+def test_a_name_that_may_be_a_user_s_is_taken(name):
+    """Nobody but the user knows of it."""
+    assert (name,) == Causes.parse(name).exceptions
+
+
+def test_a_hang_is_named_as_a_cause():
+    """It has no exit code of its own."""
+    asked = Causes.parse("hang")
+
+    assert "a worker hung, which is not to be restarted (--no-restart-on)" == reason(
+        decided([died(is_hang=True)], never_on=asked)
+    )
+
+
+def test_a_hang_is_no_equal_of_an_exit_code():
+    """A fuse counts them apart."""
+    deaths = [died(1, lived_s=1.0), died(1, lived_s=1.0, is_hang=True)]
+
+    assert isinstance(decided(deaths, 9, fuse=2), Restart)
 
 
 def test_named_causes_end_the_job():

@@ -191,3 +191,11 @@ def test_a_file_that_is_there_before_stays(tmp_path, written):
         write(str(tmp_path / "none"), raised(ValueError("x")))
 
     assert ["none"] == [path.name for path in tmp_path.iterdir()]
+
+
+def test_the_types_that_an_exception_is_derived_from_are_written(written):
+    """A rule about restarts may name any of them."""
+    info = written(FileNotFoundError(2, "no"))["extraInfo"]
+
+    names = ["FileNotFoundError", "OSError", "Exception", "BaseException", "object"]
+    assert [f"builtins.{each}" for each in names] == [info["type"], *info["bases"]]

@@ -4,7 +4,8 @@
 import re
 
 import pytest
-from elrun.agent.failures.restart_rules import Causes, RestartRules
+from elrun.agent.failures.restart_causes import Causes
+from elrun.agent.failures.restart_rules import RestartRules
 from elrun.agent.hardware.devices import Count
 from elrun.agent.hardware.numa import AffinityMode, NumaOptions
 from elrun.agent.output.specs import DefaultLogsSpecs, Std
