@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Callable
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+    from collections.abc import Callable
 
 _TAKES_ANY_POSITIONAL = 0x04  # inspect.CO_VARARGS; importing inspect takes 5 ms
 _TAKES_ANY_NAME = 0x08  # inspect.CO_VARKEYWORDS

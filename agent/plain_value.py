@@ -7,9 +7,10 @@ and make variants by ``dataclasses.replace``. All that works with these, too. Th
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from typing_extensions import Self
 
 

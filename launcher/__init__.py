@@ -3,10 +3,9 @@
 The public names below are loaded when they are first used.
 """
 
-from typing import TYPE_CHECKING
-
 from ..rendezvous.lazy import names_elsewhere
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .cli import main
     from .launch import elastic_launch, launch_agent

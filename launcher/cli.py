@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import sys
-from typing import TYPE_CHECKING
 
 from ..rendezvous.named_tuple import NamedTuple
 from .commandline.arguments import Refusal
@@ -14,6 +13,7 @@ from .plan.plan import Plan, compose
 from .terminal.console import Console, logging_to, printable
 from .terminal.exit_codes import ExitCode, exit_code_of_signal, exit_code_of_worker
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..agent.failures.failure import ChildFailedError
     from .launch import Launch

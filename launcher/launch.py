@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
 
 from ..agent.elastic.local import LocalElasticAgent
 from ..agent.elastic.observer import recorded_outcome
@@ -27,14 +25,19 @@ from .plan.config import LaunchConfig
 from .plan.plan import Plan
 from .terminal.console import Console, logging_to
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
     from ..agent.monitoring.health import HealthCheckServer
     from ..agent.system.signals import Handler
 
+    Launch = Callable[[LaunchConfig, Callable[..., Any] | str, list[Any]], object]
+    """What runs an agent: ``launch_agent``, or what stands for it."""
+
 log = Log(__name__)
 
-Launch = Callable[[LaunchConfig, Callable[..., Any] | str, list[Any]], object]
-"""What runs an agent: ``launch_agent``, or what stands for it."""
 
 _CONFIG = Kind(("to_launch",), "elrun's LaunchConfig")
 _SERVER = Kind(("stop",), "a health check server")

@@ -3,10 +3,9 @@
 The public names below are loaded when they are first used, as most jobs need few of them.
 """
 
-from typing import TYPE_CHECKING
-
 from .lazy import names_elsewhere
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .api.handler import (
         NodeProfile,

@@ -1,7 +1,12 @@
 """Public names that are loaded at their first use, so that the import of a package is cheap."""
 
-from collections.abc import Callable, Mapping
+from __future__ import annotations
+
 from importlib import import_module
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 
 def names_elsewhere(

@@ -11,8 +11,11 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 _DEBUG, _INFO, _WARNING, _ERROR = 10, 20, 30, 40
 _STANDARD_ERROR = 2

@@ -8,10 +8,21 @@ from __future__ import annotations
 
 import errno
 import threading
-from collections.abc import Callable
-from typing import Generic, TypeVar
 
-_T = TypeVar("_T")
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Generic, TypeVar
+
+    _T = TypeVar("_T")
+else:
+    _T = None
+
+    class Generic:
+        """Stands in for ``typing.Generic``, which a start does not load."""
+
+        def __class_getitem__(cls, _parameter: object) -> type:
+            return cls
 
 
 class NoThreadError(BlockingIOError):

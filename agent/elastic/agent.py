@@ -11,8 +11,6 @@ from __future__ import annotations
 import contextlib
 import signal
 import time
-from collections.abc import Mapping
-from typing import Any
 
 from ...rendezvous.api.handler import (
     NodeProfile,
@@ -36,6 +34,11 @@ from .leaving import Farewell, await_verdict, close_run
 from .observer import measured, publishing_metrics
 from .policy import Step, next_step
 from .recorded import DEFAULT_ROLE, ElasticAgent
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
 
 log = Log(__name__)
 

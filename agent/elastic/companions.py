@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
 
 from ...rendezvous.api.handler import RendezvousInfo, RoundHandler
 from ...rendezvous.api.parameters import truth_of
@@ -20,7 +19,11 @@ from ..workers.environment import (
 from ..workers.worker import WorkerGroup
 from ..workers_store.host import StoreHost
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
     from ..preload.companion import PreloadServer
     from ..timers.file_client import FileTimerRequest
 

@@ -6,8 +6,6 @@ import signal
 import threading
 import time
 from abc import abstractmethod
-from collections.abc import Callable
-from typing import Any, TypeVar
 
 from ...rendezvous.api.handler import RendezvousInfo, Verdict, VerdictKind
 from ..failures.failure import ProcessFailure
@@ -15,7 +13,12 @@ from ..workers.worker import RunResult, WorkerGroup, WorkerSpec, WorkerState
 from .recorded import RecordedAgent
 from .restarts import Restarts
 
-_T = TypeVar("_T")
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, TypeVar
+
+    _T = TypeVar("_T")
 
 
 class AgentHooks(RecordedAgent):

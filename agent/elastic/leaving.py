@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 import signal
 import time
-from collections.abc import Callable
 
 from ...rendezvous.api.handler import RoundHandler, Verdict, VerdictKind
 from ...rendezvous.errors import RendezvousError
 from ...rendezvous.logs import Log
 from ...rendezvous.threads import Call, NoThreadError
 from ..system.signals import SignalException
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 log = Log(__name__)
 

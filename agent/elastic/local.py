@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import signal
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
 
 from ...rendezvous.api.handler import RendezvousInfo, Verdict, VerdictKind
 from ...rendezvous.logs import Log
@@ -25,16 +23,20 @@ from .observer import measured
 from .starting import WorkerStart
 from .waiting import LoopWait
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Any, TypeVar
+
     from ..monitoring.health import HealthCheckServer
     from ..system.signals import Handler
     from .failed_attempt import FailedAttempt
 
+    _T = TypeVar("_T")
+
 log = Log(__name__)
 
 _OWN_SIGNAL_S = 0.5
-
-_T = TypeVar("_T")
 
 
 class LocalElasticAgent(SimpleElasticAgent):

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from contextlib import contextmanager
 
 from ...rendezvous.api.handler import RendezvousInfo, Verdict
 from ..workers.worker import RunResult
 from .policy import Step
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Protocol
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+    from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
     from ..timers.file_client import FileTimerRequest
 
@@ -27,14 +28,15 @@ if TYPE_CHECKING:
         @property
         def _metrics(self) -> Observer: ...
 
+    _P = ParamSpec("_P")
+    _R = TypeVar("_R")
+    _Agent = TypeVar("_Agent", bound=Measured)
+
 
 HANDLER_TIMEOUT_S = 5.0
 """How long handlers have, once the job has ended, for what they have not taken yet."""
 
 _NOTHING: AbstractContextManager[None] = contextlib.nullcontext()
-
-_P = ParamSpec("_P")
-_R = TypeVar("_R")
 
 
 class Observer:
@@ -77,9 +79,6 @@ class Observer:
 
 NOBODY = Observer()
 """Records nothing."""
-
-
-_Agent = TypeVar("_Agent", bound="Measured")
 
 
 def measured(

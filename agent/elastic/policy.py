@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
-from typing import Any
 
 from ...rendezvous.api.handler import Verdict, VerdictKind
 from ..workers.worker import WorkerState
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
 
 GIVE_UP, DELAY, DOUBT = "give_up", "restart_delay_s", "restart_doubt"
 """What a verdict says of a restart: why there is none; when it comes; why it may be in vain."""

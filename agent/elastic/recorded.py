@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING
 
 from ...rendezvous.api.handler import RendezvousHandler, RoundHandler
 from ..metric_handlers import AGENT_GROUP, handlers
 from ..workers.worker import RunResult, Worker, WorkerGroup, WorkerSpec
 from .observer import NOBODY, Observer
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from ..events.model import Event, EventMetadataValue, EventSource
     from ..timers.file_client import FileTimerRequest
 

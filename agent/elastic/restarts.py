@@ -9,13 +9,13 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from typing import TYPE_CHECKING
 
 from ...rendezvous.api.handler import Verdict
 from ...rendezvous.logs import Log
 from .leaving import STOPPED_BY
 from .policy import DELAY, DOUBT, GIVE_UP, Step, delay_of, sentence_about
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..failures.restart_causes import Death
     from ..failures.restart_rules import RestartRules

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from ...rendezvous.api.handler import RoundHandler
 from ...rendezvous.errors import UsageError
@@ -14,7 +12,10 @@ from ..processes.start import PContext, start_processes
 from ..workers.environment import worker_environment
 from ..workers.worker import WorkerGroup
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ..hardware.numa import CpuBinding, NumaOptions
     from ..processes.executor import Executor
     from ..processes.guardian import Guardian

@@ -10,9 +10,6 @@ import contextlib
 import math
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, TypeVar
 
 from ...rendezvous.api.handler import RendezvousInfo, RoundHandler
 from ...rendezvous.errors import RendezvousConnectionError
@@ -24,12 +21,18 @@ from ..system.signals import SignalInbox
 from ..system.wakeup import Wakeup
 from .companions import Companions
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from contextlib import AbstractContextManager
+    from typing import TypeVar
+
     from ..system.signals import Handler
+
+    _T = TypeVar("_T")
 
 log = Log(__name__)
 
-_T = TypeVar("_T")
 
 _THREAD = "elrun-rendezvous"
 

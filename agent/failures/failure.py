@@ -6,13 +6,15 @@ import contextlib
 import os
 import signal
 import time
-from typing import TYPE_CHECKING, Any
 
 from ...rendezvous.errors import ElrunError
 from ...rendezvous.logs import Log
 from ..plain_value import PlainValue
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from ..system.left_files import LeftFileReader
     from .report import JobReport
 

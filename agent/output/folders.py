@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 
 from ...rendezvous.threads import Call
 from ..system.wakeup import Wakeup
 from .directories import PATIENCE_S, tell_of_a_hang
 from .specs import LogsDest, LogsSpecs
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class MadeFolders(LogsSpecs):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
-
 from ...rendezvous.logs import once_there
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
 
 SETTLE_S = 2.0
 """How long handlers have at the end for what they have not taken yet."""

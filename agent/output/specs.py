@@ -11,9 +11,7 @@ from __future__ import annotations
 import abc
 import contextlib
 import os
-import re
 import stat
-from collections.abc import Mapping
 from enum import IntFlag
 
 from ...rendezvous.api.parameters import Kind, require, truth_of
@@ -29,6 +27,10 @@ from .directories import (
     remove_needless,
     unusable,
 )
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 log = Log(__name__)
 
@@ -61,7 +63,7 @@ class Std(IntFlag):
         by_rank: dict[int, Std] = {}
         for pair in vm.split(","):
             rank, _, code = pair.partition(":")
-            if not re.fullmatch("[0-9]{1,9}", rank) or code not in _CODES:
+            if not (rank.isascii() and rank.isdecimal()) or rank[9:] or code not in _CODES:
                 raise ValueError(
                     f"{vm!r}: give 0 (no stream), 1 (standard output), 2 (standard error) or "
                     "3 (both) for all workers, or LOCAL_RANK:CODE pairs such as 0:1,10:3"

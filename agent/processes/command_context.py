@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from ..workers.environment import hooked_environment
 from .context import PContext
 from .executor import Executor, StartWait
 from .process import WorkerProcess
 from .results import StartFailed
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
 
 
 class SubprocessContext(PContext):

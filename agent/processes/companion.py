@@ -7,12 +7,15 @@ own, and name it in the list of ``agent/elastic/companions.py``.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
 from types import MappingProxyType
 
 from ...rendezvous.api.handler import RendezvousInfo
 from ..failures.failure import ProcessFailure
 from .context import PContext
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
 
 
 class Wakes:  # a NamedTuple would take a tenth of a millisecond of each start

@@ -13,8 +13,6 @@ import os
 import signal
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping
-from typing import TYPE_CHECKING, Any
 
 from ...rendezvous.api.parameters import DICT, Kind, require, require_texts
 from ...rendezvous.logs import Log
@@ -31,7 +29,11 @@ from .process import WorkerProcess, WorkerTable, keep_exit_codes
 from .results import RunProcsResult, StartFailed
 from .stop import KILL_WAIT_S, GroupStop, reap_adopted
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping
+    from typing import Any
+
     from ..output.outlets import Outlets
 
 log = Log(__name__)

@@ -18,8 +18,6 @@ import math
 import os
 import signal
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import NoReturn
 
 from ...rendezvous.logs import Log
 from ...rendezvous.named_tuple import NamedTuple
@@ -29,6 +27,11 @@ from ..system.prctl import death_signal_for_children
 from ..system.process_tree import is_still_a_copy
 from .process import WorkerProcess, bind_to
 from .results import StartFailed
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+    from typing import NoReturn
 
 log = Log(__name__)
 

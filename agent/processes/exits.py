@@ -6,14 +6,16 @@ import math
 import os
 import signal
 import time
-from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
 
 from ...rendezvous.logs import Log
 from ..failures.failure import KEPT_SUFFIX, NOT_AVAILABLE, STACKS_SUFFIX, ProcessFailure
 from .results import RunProcsResult, WorkerExit
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from typing import Any
+
     from ..output.outlets import Outlets
     from ..output.specs import LogsDest
     from ..system.left_files import LeftFile, LeftFileReader

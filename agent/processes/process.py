@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from collections.abc import Callable, Collection, Mapping
-from typing import TYPE_CHECKING
 
 from ..system.pidfd import close_all, send_signal
 from ..system.process_tree import read_process
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping
+
     from .exits import ExitRecorder
     from .results import StartFailed
 

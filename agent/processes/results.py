@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ...rendezvous.named_tuple import NamedTuple
 from ..failures.failure import ProcessFailure
 from ..plain_value import PlainValue
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class WorkerExit(NamedTuple):

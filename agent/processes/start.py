@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
-
 from ...rendezvous.api.parameters import ENTRYPOINT, require
 from ..output.specs import LogsSpecs
 from .context import PContext
 from .guardian import Guardian
 from .results import RunProcsResult, WorkerExit
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
     from ..hardware.numa import CpuBinding, NumaOptions
     from .executor import Executor, StartWait
 

@@ -15,15 +15,16 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from ...rendezvous.logs import Log
 from ..system.pidfd import close_all, send_signal, wait_readable
 from ..system.process_tree import NO_DESCRIPTORS, Process, ProcessTree, read_adopted, read_process
 from .process import WorkerProcess, WorkerTable
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+
     from .exits import ExitRecorder
     from .guardian import Guardian
 

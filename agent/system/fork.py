@@ -12,7 +12,10 @@ import contextlib
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Collection, Iterator
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator
 
 
 def handled_signals() -> frozenset[int]:

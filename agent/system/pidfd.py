@@ -8,7 +8,10 @@ import os
 import select
 import signal
 import time
-from collections.abc import Collection, Iterable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
 
 _LONGEST_POLL_MS = 1 << 30  # poll() takes a C int
 

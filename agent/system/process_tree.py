@@ -23,9 +23,12 @@ from __future__ import annotations
 import errno
 import os
 import select
-from collections.abc import Callable, Container, Mapping
 
 from ...rendezvous.named_tuple import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Container, Mapping
 
 MARK_VARIABLE = "ELRUN_AGENT"
 """Marks of agents, separated by colons: an agent in a worker of another adds its own."""

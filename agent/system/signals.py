@@ -18,21 +18,24 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable
-from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Any
 
 from ...rendezvous.errors import ElrunError
 from ...rendezvous.logs import Log
 from .wakeup import Wakeup
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType, TracebackType
+    from typing import Any
+
     from typing_extensions import Self
+
+    Handler = Callable[[int, FrameType | None], None]
+    """What Python calls at a signal, with its number."""
 
 log = Log(__name__)
 
-Handler = Callable[[int, FrameType | None], None]
-"""What Python calls at a signal, with its number."""
 
 DEFAULT_SIGNALS = "SIGTERM,SIGINT,SIGHUP,SIGQUIT"
 

@@ -7,12 +7,15 @@ handlers that were written for torchrun: these leave ranks to the agents, which 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from typing import Any
 
 from ...rendezvous.api.handler import Placement
 from ...rendezvous.named_tuple import NamedTuple
 from .worker import Worker
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from typing import Any
 
 _ROLE_INFO_KEY = "torchelastic/role_info/{}"
 _ASSIGNED_RANKS_KEY = "torchelastic/assigned_ranks/{}"

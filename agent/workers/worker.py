@@ -5,13 +5,15 @@ from __future__ import annotations
 import enum
 import os
 import warnings
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
 
 from ...rendezvous.api.parameters import SECONDS, TEXT, WHOLE_NUMBER, Kind, require
 from ..plain_value import PlainValue
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
     from ...rendezvous.api.handler import RendezvousHandler, RendezvousStoreInfo
     from ..failures.failure import ProcessFailure
     from ..failures.report import JobReport

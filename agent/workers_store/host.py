@@ -12,11 +12,8 @@ next attempt.
 
 from __future__ import annotations
 
-import socket
 import sys
 import time
-from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING
 
 from ...rendezvous.api.handler import RendezvousInfo, RoundHandler
 from ...rendezvous.logs import Log
@@ -26,7 +23,11 @@ from ..processes.context import PContext
 from ..processes.guardian import Guardian
 from ..system.pidfd import wait_readable
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import socket
+    from collections.abc import Collection, Mapping
+
     from ..preload.preload import Preloading
     from .host_process import StoreProcess, Way
 

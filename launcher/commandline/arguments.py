@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Collection, Mapping
-from typing import Any
 
 from ...rendezvous.errors import UsageError
 from ...rendezvous.named_tuple import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+    from typing import Any
 
 _LETTERS_PER_SLIP = 4
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
-
 from ...rendezvous.named_tuple import NamedTuple
 from .arguments import listed, nearest, quoted
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
     from ...agent.failures.restart_causes import Causes
 
 WORKER_KINDS = ("auto", "gpu", "cpu", "xpu")

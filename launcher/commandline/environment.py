@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
 
 from ...rendezvous.api.parameters import SECRET_VARIABLE
 from ...rendezvous.named_tuple import NamedTuple
 from .arguments import quoted, variable_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 DEFAULT_SHUTDOWN_TIMEOUT_S = 30.0
 

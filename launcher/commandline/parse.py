@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
 
 from ...rendezvous.api.parameters import truth_of
 from ..terminal.console import Console
@@ -22,6 +21,10 @@ from .environment import Environment
 from .option import Option
 from .options import ALL_OPTIONS, COMPLETION, HELP, OPTIONS, VERSION
 from .tokens import spell_out
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 # How many workers there are, and on which node: without a value, the job is another one.
 _SHAPE = ("nnodes", "nproc_per_node", "node_rank")

@@ -7,10 +7,12 @@ they are.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
 from ...rendezvous.named_tuple import NamedTuple
 from .arguments import Refusal, listed, nearest, quoted
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 
 class Spelled(NamedTuple):

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
-
 from ...agent.plain_value import PlainValue
 from ...agent.processes import START_METHODS
 from ...agent.system.signals import DEFAULT_SIGNALS, parse_signals
@@ -21,7 +18,11 @@ from ..commandline.converters import is_module_name, parse_prefix
 from ..commandline.environment import Environment
 from ..commandline.options import STANDALONE
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Any
+
     from typing_extensions import Self
 
     from ...agent.failures.restart_rules import RestartRules

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
-
 from ...rendezvous.named_tuple import NamedTuple
 from ..commandline.arguments import Given, Refusal
 from ..commandline.converters import NodeRange
 from ..commandline.options import STANDALONE
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
     from ...rendezvous.network.addresses import Endpoint
 
 DEFAULT_MASTER_PORT = 29500

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
 
 from ...rendezvous.named_tuple import NamedTuple
 from ..commandline.arguments import Given, Refusal, listed, nearest, quoted
@@ -15,7 +14,10 @@ from .config import DEFAULT_LAYOUT, LaunchConfig
 from .meeting_point import choose_meeting, is_own
 from .program import Program, choose_program
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from ...agent.failures.restart_rules import RestartRules
     from ...agent.hardware.devices import Count
     from ...agent.hardware.numa import NumaOptions

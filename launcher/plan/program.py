@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable
-from typing import Any
 
 from ...rendezvous.named_tuple import NamedTuple
 from ..commandline.arguments import Given, Refusal, nearest_word, quoted
 from ..commandline.converters import is_module_name
 from ..commandline.environment import Environment
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
 
 _STANDARD_INPUT = ("-", "/dev/stdin")
 _DASHES = ("\u2010", "\u2011", "\u2012", "\u2013", "\u2014", "\u2212")

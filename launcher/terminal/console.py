@@ -6,12 +6,16 @@ import io
 import os
 import select
 import sys
-from collections.abc import Callable
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from functools import partial
-from typing import TextIO
 
 from ...rendezvous.logs import once_there
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+    from typing import TextIO
 
 PREFIX = "elrun: "
 DEFAULT_LEVEL = "WARNING"

@@ -11,7 +11,10 @@ import atexit
 import contextlib
 import os
 import sys
-from typing import NoReturn
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 LAST_ACTS_S = 5.0
 """How long exit functions, and threads that the interpreter would wait for, may take together."""

@@ -8,14 +8,18 @@ poll, and no agent waits for the time-out of its collective library.
 from __future__ import annotations
 
 import enum
-import socket
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from types import MappingProxyType
-from typing import Any, ClassVar
 
 from ..named_tuple import NamedTuple
 from .parameters import RendezvousParameters
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Mapping, Sequence
+    from typing import Any, ClassVar
 
 
 class _Address(NamedTuple):

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 from ..named_tuple import NamedTuple
 from ..network.addresses import Endpoint, may_be_host, parse_endpoints
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _MAX_RANK = (1 << 31) - 1
 

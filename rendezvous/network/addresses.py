@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import errno
 import socket
-from typing import Any
 
 from ..logs import Log
 from ..named_tuple import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 log = Log(__name__)
 
