@@ -23,7 +23,12 @@ from ..failures.report import JobReport, RankOutcome, RankState, RootCause
 from ..failures.signal_cause import explain, gather
 from ..processes.start import PContext
 from ..workers.worker import RunResult, WorkerGroup, WorkerState
+from .agreement import Agreement, proposal_of
 from .post_mortem import Finding, are_all_consequences, findings_about
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 log = Log(__name__)
 
@@ -42,7 +47,9 @@ class FailedAttempt(NamedTuple):
         before: The kernel's count of kills for want of memory when the attempt began.
         findings: What is known of this node's failed workers, by global rank: the cause first,
             its consequences last.
-        root: The root cause, this node's or another's; None: nobody knows of one.
+        root: The first failure of this node; None: none of its workers has failed.
+        named: The root cause that the round's verdict names; None: there is none yet.
+        is_author: Whether this node has written the verdict.
     """
 
     group: WorkerGroup
@@ -50,6 +57,8 @@ class FailedAttempt(NamedTuple):
     before: MemoryEvents
     findings: Mapping[int, Finding]
     root: RootCause | None
+    named: RootCause | None = None
+    is_author: bool = True
 
     @classmethod
     def of(
@@ -91,35 +100,33 @@ class FailedAttempt(NamedTuple):
     def stopped(self, verdict: Verdict | None, by: int) -> FailedAttempt:
         """Return the attempt as it is known once its workers were stopped.
 
-        Others may have failed meanwhile, and the log says all it can. The root cause of the job is
-        what the round's verdict says, in words of the node that it came from; that node names no
-        other rank in the end, though one may turn out to have failed a little earlier.
+        Others may have failed meanwhile, and the log says all it can. The node that wrote the
+        verdict puts the rank first that the verdict names, though another one may turn out to have
+        failed a little earlier.
 
         Args:
             verdict: The round's verdict.
             by: This node's group rank.
         """
         failures = failures_so_far(self.group, self.processes, self.failures)
-        named = None
-        if verdict is not None and verdict.details:
-            with contextlib.suppress(ValueError):  # another agent's: ours has to do then
-                named = RootCause.from_json(dict(verdict.details))
-        is_ours = named is None or (verdict is not None and verdict.by == by)
-        rank = named.global_rank if is_ours and named is not None else None
+        named = _named_by(verdict)
+        is_author = verdict is not None and verdict.by == by
+        rank = named.global_rank if is_author else None
         now = FailedAttempt.of(self.group, self.processes, self.before, failures, rank)
-        return now._replace(root=(now.root or named) if is_ours else named)
+        return now._replace(named=named, is_author=is_author)
 
     def result(
         self,
         rounds: RoundHandler,
         restarts: int,
         failed_at: float,
-        ask: Callable[[Callable[[], None]], None],
+        ask: Callable[[Callable[[], Any]], Any],
     ) -> RunResult:
         """Return the result of the failed job: this node's ranks, and the others' that reported.
 
         Every node reports how its ranks ended. Group rank 0 waits for these reports, 5 s at most,
-        so that one screen shows the whole job and the nodes together read each outcome once.
+        so that one screen shows the whole job and the nodes together read each outcome once. The
+        nodes agree on the root cause meanwhile.
 
         Args:
             rounds: Carries the nodes' reports.
@@ -127,21 +134,28 @@ class FailedAttempt(NamedTuple):
             failed_at: When this node learned of the failure, by ``time.monotonic()``.
             ask: Calls what asks the store, for a bounded time.
         """
-        if self.root is None:
-            return RunResult(WorkerState.FAILED, failures=self.failures)
-        ranks = outcomes_of(self.group, self.processes, self.root, self.findings, failed_at)
         missing: tuple[int, ...] = ()
-        if (self.group.group_world_size or 1) > 1:
+        named = self.named or _named_by(None)
+        if (self.group.group_world_size or 1) == 1:
+            root = self.root or named
+            ranks = outcomes_of(self.group, self.processes, root, self.findings, failed_at)
+        else:
+            proposal = proposal_of(named, self.root, is_author=self.is_author)
+            agreement = Agreement(rounds, ask, named, proposal)
+            ranks = outcomes_of(
+                self.group, self.processes, agreement.root, self.findings, failed_at
+            )
             ranks, missing = _exchange(rounds, self.group, ranks, ask)
+            root = agreement.finish(knows_all=self.group.group_rank == 0)
         report = JobReport(
             name=self.group.spec.get_entrypoint_name(),
-            root=self.root,
+            root=root,
             ranks=tuple(sorted(ranks, key=lambda each: each.global_rank)),
             restarts=restarts,
             max_restarts=self.group.spec.max_restarts,
             missing_nodes=missing,
         )
-        every = {self.root.global_rank: _as_failure(self.root), **self.failures}
+        every = {root.global_rank: _as_failure(root), **self.failures}
         return RunResult(WorkerState.FAILED, failures=every, report=report)
 
 
@@ -208,11 +222,21 @@ def _root_cause_in(
         says_why=bool(said.words) or failure.says_why,
         bases=failure.bases if finding.has_record else (),
         cause=failure.cause,
+        is_consequence=finding.is_consequence,
     )
     is_ended_by_elrun = not finding.has_record and not said.words and failure.says_why
     if failure.exitcode < 0 and is_ended_by_elrun:  # and elrun says why
         return root
     return root._replace(kernel_words=explain(gather(failure.exitcode, failure.pid, before)))
+
+
+def _named_by(verdict: Verdict | None) -> RootCause:
+    """Return the root cause that a verdict names: a worker, or what its reason says."""
+    if verdict is not None and verdict.details:
+        with contextlib.suppress(ValueError):  # another agent's
+            return RootCause.from_json(dict(verdict.details))
+    reason = (verdict and verdict.reason) or "the workers are unhealthy"
+    return RootCause(-1, -1, "", 0, 1, int(time.time()), reason)
 
 
 def _exception_of(finding: Finding) -> str:

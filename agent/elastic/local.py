@@ -253,9 +253,9 @@ class LocalElasticAgent(SimpleElasticAgent):
 
     def _conclude_failed_run(self, result: RunResult, verdict: Verdict | None) -> RunResult:
         failed = self._failed or self._examine(result)  # another node may have seen one first
-        failed = failed and failed.stopped(verdict, self._group_rank)
-        if failed is None or failed.root is None:
+        if failed is None:
             return super()._conclude_failed_run(result, verdict)
+        failed = failed.stopped(verdict, self._group_rank)
         return failed.result(self._rounds, self._restart_count, self._failed_at, self._ask)
 
     def _examine(self, result: RunResult) -> FailedAttempt | None:

@@ -34,6 +34,11 @@ class Finding(NamedTuple):
         return self.said.words
 
     @property
+    def is_consequence(self) -> bool:
+        """Whether the worker failed because another rank, or a store, has gone."""
+        return is_consequence(Death(self.failure.exitcode, _message_of(self)))
+
+    @property
     def has_record(self) -> bool:
         """Whether the worker left an error file."""
         return self.failure.error_file != NOT_AVAILABLE
@@ -62,10 +67,7 @@ def findings_about(
 
 def are_all_consequences(failures: Mapping[int, ProcessFailure], processes: PContext) -> bool:
     """Return whether all these workers failed because another rank, or a store, has gone."""
-    return all(
-        is_consequence(Death(each.failure.exitcode, _message_of(each)))
-        for each in findings_about(failures, processes).values()
-    )
+    return all(each.is_consequence for each in findings_about(failures, processes).values())
 
 
 def _said_by(failure: ProcessFailure, processes: PContext) -> LastWords:

@@ -100,6 +100,7 @@ class RootCause(NamedTuple):
         says_why: Whether the message says more than how the process ended.
         bases: Full names of the types that the exception's type is derived from; may be empty.
         cause: ``hang`` where elrun ended the attempt since no rank went on; else empty.
+        is_consequence: Whether it failed because another rank, or a store, had gone.
     """
 
     global_rank: int
@@ -116,6 +117,7 @@ class RootCause(NamedTuple):
     says_why: bool = True
     bases: tuple[str, ...] = ()
     cause: str = ""
+    is_consequence: bool = False
 
     @property
     def words(self) -> str:
@@ -160,6 +162,7 @@ class RootCause(NamedTuple):
                 bool(data.get("says_why", True)),
                 tuple(map(str, data.get("bases", ()))),
                 HANG if data.get("cause") == HANG else "",
+                bool(data.get("is_consequence", False)),
             )
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"not a root cause: {error!r}") from error

@@ -238,9 +238,9 @@ class RoundHandler(RendezvousHandler):
     """A rendezvous whose rounds end by a verdict that reaches every node at once.
 
     An agent calls the methods from its loop, except those that may wait for other nodes:
-    ``next_rendezvous``, ``await_signs_of_life`` and ``collect``. The others make a few short calls
-    to the store, or none: ``verdict``, ``describe`` and ``subscribe`` make none, ``conclude`` makes
-    one, ``arrive`` one for each hundred members and two more.
+    ``next_rendezvous``, ``await_signs_of_life``, ``await_cause`` and ``collect``. The others make a
+    few short calls to the store, or none: ``verdict``, ``describe`` and ``subscribe`` make none,
+    ``conclude`` makes one, ``arrive`` one for each hundred members and two more.
     """
 
     _is_store_served = False  # until an agent has asked for a listener
@@ -340,6 +340,25 @@ class RoundHandler(RendezvousHandler):
     @abstractmethod
     def publish(self, outcome: bytes) -> None:
         """Write this node's outcome of the current round for ``collect`` (1 MiB at most)."""
+
+    def settle_cause(self, cause: bytes) -> bytes:
+        """Write why the current round failed, unless a node has; return what stands.
+
+        Args:
+            cause: In the agents' own format; at most 1 MiB.
+
+        Raises:
+            RendezvousConnectionError: The store was lost.
+        """
+        return cause
+
+    def await_cause(self, timeout_s: float) -> bytes | None:  # noqa: ARG002  nobody writes any here
+        """Return what ``settle_cause`` has written; None: nothing within the time.
+
+        Raises:
+            RendezvousConnectionError: The store was lost.
+        """
+        return None
 
     @abstractmethod
     def collect(self, timeout_s: float) -> Sequence[bytes | None]:

@@ -201,6 +201,17 @@ class RoundRendezvous(RoundHandler):
         store, place, keys = self._current_round()
         store.set({keys.outcome(place.group_rank): outcome})
 
+    def settle_cause(self, cause: bytes) -> bytes:
+        """Write why the current round failed, unless a node has; return what stands."""
+        store, _, keys = self._current_round()
+        return store.create(keys.cause, cause)
+
+    def await_cause(self, timeout_s: float) -> bytes | None:
+        """Return what ``settle_cause`` has written; None: nothing within the time."""
+        store, _, keys = self._current_round()
+        found = store.wait([keys.cause], timeout_s)
+        return None if found is None else found[0]
+
     def collect(self, timeout_s: float) -> Sequence[bytes | None]:
         """Return the current round's outcomes by group rank; None for each that is missing."""
         store, place, keys = self._current_round()

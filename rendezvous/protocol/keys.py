@@ -39,6 +39,11 @@ class RoundKeys:
         """How the round ended, written once."""
         return f"{self.prefix}/verdict"
 
+    @property
+    def cause(self) -> str:
+        """Why the round failed, in the agents' own format, written once."""
+        return f"{self.prefix}/cause"
+
     def success(self, group_rank: int) -> str:
         """Success mark of this member: all of its workers have succeeded."""
         return f"{self.prefix}/success/{group_rank}"

@@ -8,6 +8,7 @@ A run is a sequence of rounds, numbered from 0. A round has keys of its own belo
     roster       the members in rank order; written once (``Roster``)
     place/<seat> the rank that the roster gives to that seat, or none (``Place``)
     verdict      why the round ended; written once (``Verdict``)
+    cause        the root cause that all nodes report after a failure; written once, by agents
     success/<rank>  the mark of a member whose workers have all succeeded
     seat_beat/<seat>, beat/<rank>   signs of life (``liveness/``)
 

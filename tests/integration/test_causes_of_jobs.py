@@ -1,6 +1,9 @@
 """Jobs of several ranks: the one that caused the end is named, and the others as what they are."""
 
+import re
+
 import pytest
+from elrun.rendezvous.stores.etcd.server import EtcdServer
 
 BEGIN = """
 import os, signal, sys, time
@@ -91,6 +94,138 @@ def test_a_node_that_lost_its_peer_is_not_the_cause(elrun, script, vacant_endpoi
     assert [("rank 1", True)] * 2 == [
         (each[:6], "ValueError: no such shard" in each) for each in summaries
     ]
+
+
+# A file of each rank tells the others that it has failed; no process has to import torch.
+PLAIN = """
+import os, signal, threading, time
+rank = int(os.environ["RANK"])
+def has_failed(rank):
+    open(f"{rank}.failed", "w").close()
+def await_failure(rank):
+    while not os.path.exists(f"{rank}.failed"):
+        time.sleep(0.01)
+CONSEQUENCE = RuntimeError("[gloo/transport/tcp/pair.cc:547] Connection closed by peer")
+"""
+OVER_NODES = {
+    "two exceptions, 50 ms apart": (
+        PLAIN
+        + """
+if rank == 1:
+    has_failed(1)
+    raise ValueError("no such shard")
+await_failure(1)
+time.sleep(0.05)
+raise KeyError(f"later, on {rank}")
+""",
+        r"rank \d .*\n  (ValueError: no such shard|KeyError: 'later, on \d')",
+    ),
+    "the guilty one never ends": (
+        PLAIN
+        + """
+if rank == 1:
+    threading.Thread(target=time.sleep, args=(600,)).start()
+    threading.Timer(0.3, has_failed, [1]).start()
+    raise ValueError("no such shard")
+await_failure(1)
+raise CONSEQUENCE
+""",
+        r"rank 1 .*\n  ValueError: no such shard",
+    ),
+    "a signal, and peers that raise": (
+        PLAIN
+        + """
+if rank == 1:
+    has_failed(1)
+    os.kill(os.getpid(), signal.SIGKILL)
+await_failure(1)
+raise CONSEQUENCE
+""",
+        r"rank 1 was killed by SIGKILL .*\n  ",
+    ),
+    "an end without a word": (
+        PLAIN
+        + """
+if rank == 1:
+    has_failed(1)
+    os._exit(7)
+await_failure(1)
+raise CONSEQUENCE
+""",
+        r"rank 1 exited with code 7 .*\n",
+    ),
+    "nobody knows": (
+        PLAIN + "if rank == 1: raise SystemExit(0)\nraise CONSEQUENCE",
+        r"rank \d .*\n  RuntimeError: \[gloo/transport/tcp/pair.cc:547\] Connection closed by peer",
+    ),
+}
+WITH_TORCH = {
+    "slow in its finally": (
+        BEGIN + PEERS["that ends slowly"][0],
+        r"rank 1 .*\n  ValueError: no such shard",
+    ),
+    "killed": (
+        BEGIN
+        + "def end(rank):\n    if rank == 1: os.kill(os.getpid(), signal.SIGKILL)\n"
+        + FINALLY.format(0),
+        r"rank 1 was killed by SIGKILL .*\n  ",
+    ),
+    "gone with exit code 0": (
+        BEGIN + "def end(rank):\n    if rank == 1: os._exit(0)\n" + FINALLY.format(0),
+        r"rank [02] .*\n  RuntimeError: ",
+    ),
+    "still loading data": (
+        """
+import datetime, os, signal
+if os.environ["RANK"] == "1": signal.pause()
+import torch.distributed as dist
+dist.init_process_group("gloo", timeout=datetime.timedelta(seconds=2))
+""",
+        r"rank [02] .*\n  \S*DistStoreError: ",
+    ),
+}
+
+
+@pytest.fixture(params=["c10d", "etcd-v3"], name="meeting")
+def _meeting(request):
+    """Options that say where the nodes of a job meet."""
+    if request.param == "c10d":
+        endpoint = request.getfixturevalue("vacant_endpoint")
+        yield ["--rdzv-backend", "c10d", "--rdzv-endpoint", endpoint]
+        return
+    with EtcdServer() as server:
+        yield ["--rdzv-backend", "etcd-v3", "--rdzv-endpoint", server.get_endpoint()]
+
+
+def assert_all_name_it(elrun, options, nodes, path, pattern):
+    """Every agent begins with the same cause, and ends with the same code."""
+    options = ["--nnodes", nodes, *options, "--rdzv-id", "job", path]
+    jobs = [elrun(*options, env={"COLUMNS": "1000"}) for _ in range(nodes)]
+
+    ends = [job.finish() for job in jobs]
+
+    tells = [err.partition("elrun: script.py failed: ")[2] for _, _, err in ends]
+    heads = ["\n".join(each.splitlines()[:2]) for each in tells]
+    assert ([heads[0]] * nodes, [ends[0][0]] * nodes) == (heads, [code for code, _, _ in ends])
+    assert re.match(pattern, heads[0]), tells
+
+
+@pytest.mark.parametrize("nodes", [2, 3])
+@pytest.mark.parametrize("name", OVER_NODES)
+def test_all_nodes_name_one_cause(elrun, script, meeting, name, nodes):
+    """Whichever node knows it: also one that sees it only when the verdict names another rank."""
+    source, pattern = OVER_NODES[name]
+
+    assert_all_name_it(elrun, meeting, nodes, script(source), pattern)
+
+
+@pytest.mark.parametrize("name", WITH_TORCH)
+def test_all_nodes_of_a_collective_name_one_cause(elrun, script, meeting, name):
+    """The same with gloo, whose own words tell of lost peers."""
+    source, pattern = WITH_TORCH[name]
+    nodes = 2 if "c10d" in meeting else 3
+
+    assert_all_name_it(elrun, meeting, nodes, script(source), pattern)
 
 
 def test_a_node_whose_workers_run_on_names_the_failure_of_another(elrun, script, vacant_endpoint):

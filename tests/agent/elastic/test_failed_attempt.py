@@ -133,12 +133,13 @@ def test_the_root_cause_of_another_node_is_the_one_that_its_verdict_names(group,
     context = attempt("exit 3", HANG)
     root = RootCause(0, 0, "node1", 77, 9, 1790000000, "ValueError: x")
     verdict = Verdict(VerdictKind.WORKER_FAILED, by=1, reason="", details=root.to_json())
+    group.group_world_size = 2
     context.close()
 
     result = (
         examine(group, context)
         .stopped(verdict, 0)
-        .result(ScriptedRounds(), 0, time.monotonic(), None)
+        .result(ScriptedRounds(), 0, time.monotonic(), lambda question: question())
     )
 
     assert root == result.report.root
@@ -165,4 +166,8 @@ def test_a_node_that_saw_nothing_fail_knows_of_no_cause(group, attempt):
     failed = FailedAttempt.of(group, context, MemoryEvents.now(), failures)
     result = failed.result(ScriptedRounds(), 0, 0.0, None)
 
-    assert (None, {}, None) == (failed.root, result.failures, result.report)
+    assert (None, [-1], "the workers are unhealthy") == (
+        failed.root,
+        list(result.failures),
+        result.report.root.message,
+    )
