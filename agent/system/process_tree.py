@@ -114,8 +114,7 @@ def read_adopted(pid: int) -> list[int]:
 
     Where the kernel was built without that list, nothing is returned.
     """
-    children = _read(f"/proc/{pid}/task/{pid}/children") or b""
-    return [int(child) for child in children.split()]
+    return _listed_children(pid) or []
 
 
 def carries_mark(pid: int, mark: str) -> bool:
@@ -236,8 +235,16 @@ class ProcessTree:
         return found
 
     def leftovers(self) -> list[Process]:
-        """Return what the workers left running, once all of them have ended."""
-        found = self.members(os.getpid())
+        """Return what the workers left running, once all of them have ended.
+
+        The agent has adopted whatever lost its parent: all that is left descends from a child of
+        the agent's. Without such a child there is no need to look at each process of the machine.
+        """
+        ourselves = os.getpid()
+        children = _listed_children(ourselves)
+        if children is not None and not {*children} - self._helpers - self._workers.keys():
+            return []
+        found = self.members(ourselves)
         return [each for each in found if not each.ended and not self.is_worker(each.pid)]
 
     def _candidates(self) -> dict[int, Process]:
@@ -279,6 +286,11 @@ def _read_environment(pid: int) -> bytes:
             break
         select.poll().poll(1)
     return b""
+
+
+def _listed_children(pid: int) -> list[int] | None:
+    children = _read(f"/proc/{pid}/task/{pid}/children")
+    return None if children is None else [int(child) for child in children.split()]
 
 
 def _stat_fields(pid: int) -> list[bytes]:

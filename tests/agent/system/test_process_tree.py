@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 
 import pytest
 from elrun.agent.system.process_tree import (
@@ -208,3 +209,45 @@ def test_a_family_has_its_workers_and_nobody_else():
 
     assert [worker.pid] == found
     assert [] == found_then
+
+
+LOOK_FOR_LEFTOVERS = """
+import os, subprocess, sys
+from elrun.agent.system.prctl import set_subreaper
+from elrun.agent.system.process_tree import ProcessTree, marked, read_process
+
+set_subreaper(on=True)
+tree = ProcessTree("mark")
+helper = subprocess.Popen(["sleep", "1000"])
+tree.add_helper(helper.pid)
+shell = sys.argv[1]
+worker = subprocess.Popen(["sh", "-c", shell], start_new_session=True, stdout=subprocess.PIPE,
+    env=marked(os.environ, "mark"))
+tree.add(worker.pid, read_process(worker.pid).start)
+left = worker.stdout.read()
+worker.wait()
+looks = []
+sys.addaudithook(lambda event, args: looks.append(event) if args == ("/proc",) else None)
+found = tree.leftovers()
+print([str(each.pid).encode() for each in found] == left.split(), len(looks))
+for each in (helper.pid, *(process.pid for process in found)):
+    os.kill(each, 9)
+"""
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    ("shell", "looks"),
+    [
+        ("exit 0", 0),
+        ("sleep 1000 > /dev/null & echo $!", 1),
+        ("setsid sh -c 'echo $$; exec sleep 1000 > /dev/null' & exit 0", 1),
+    ],
+)
+def test_all_processes_are_looked_through_only_if_a_worker_left_one(shell, looks):
+    """A busy machine has thousands, and nearly no worker leaves anything: its orphans are ours."""
+    program = [sys.executable, "-c", LOOK_FOR_LEFTOVERS, shell]
+
+    found = subprocess.run(program, capture_output=True, text=True, check=True).stdout
+
+    assert f"True {looks}\n" == found
