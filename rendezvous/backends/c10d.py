@@ -9,6 +9,7 @@ from ..node.rendezvous import RoundRendezvous
 from ..protocol.timing import STORE_PATIENCE_S, timing_of
 from ..stores.server.connector import StoreConnector
 from ..stores.server.endpoints import Succession
+from ..stores.server.guard import guard_of
 
 # With several endpoints the nodes go on at the next one, so there is less to wait for.
 _PATIENCE_BEFORE_A_MOVE_S = 7.0
@@ -20,7 +21,7 @@ def create_c10d(params: RendezvousParameters) -> RoundHandler:
     Args:
         params: The endpoint is ``host[:port]``, by default localhost and port 29400, or several
             separated by commas, to which the nodes move in turn. Settings: those of ``timing_of``
-            and ``secret_of``; ``is_host`` says whether this node hosts the store at the only one.
+            and ``guard_of``; ``is_host`` says whether this node hosts the store at the only one.
 
     Raises:
         ValueError: The endpoint is none, or a setting is not what it should be.
@@ -36,6 +37,7 @@ def create_c10d(params: RendezvousParameters) -> RoundHandler:
         raise ValueError(f"endpoint {params.endpoint!r}: port 0 is known to no other node")
     is_movable = len(endpoints) > 1
     timing = timing_of(params, _PATIENCE_BEFORE_A_MOVE_S if is_movable else STORE_PATIENCE_S)
+    guard = guard_of(params)
     places = [
         StoreConnector(
             endpoint,
@@ -45,6 +47,7 @@ def create_c10d(params: RendezvousParameters) -> RoundHandler:
             patience_s=timing.store_patience_s,
             run_id=params.run_id,
             is_alone=may_be_any,
+            guard=guard,
         )
         for endpoint in endpoints
     ]

@@ -24,6 +24,8 @@ from ..network.addresses import Endpoint
 from ..node.rendezvous import RoundRendezvous
 from ..protocol.records import Node, Origin
 from ..protocol.timing import Timing, timing_of
+from ..stores.server.dial import Target
+from ..stores.server.guard import guard_of
 from ..stores.server.hello import Hello, name_of_run
 from ..stores.store import Connection
 from .static_master import MasterNode
@@ -108,7 +110,7 @@ def create_static_nodes(
     """Return the rendezvous of several nodes that were told their ranks.
 
     Args:
-        params: The number of nodes is fixed. Settings: those of ``timing_of`` and ``secret_of``.
+        params: The number of nodes is fixed. Settings: those of ``timing_of`` and ``guard_of``.
         endpoint: The master's address and port.
         rank: This node's.
 
@@ -118,5 +120,6 @@ def create_static_nodes(
     timing = timing_of(params)
     host = socket.gethostname()
     me = Hello(name_of_run(params.run_id), host, node_rank=rank, nodes=params.max_nodes)
-    node = MasterNode(endpoint, me, timing) if rank == 0 else OtherNode(endpoint, me, timing)
+    kind = MasterNode if rank == 0 else OtherNode
+    node = kind(Target(endpoint, guard_of(params)), me, timing)
     return StaticRendezvous(params, endpoint, node, timing)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import socket
 import threading
@@ -11,14 +10,13 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from ..errors import RendezvousConnectionError, RendezvousError, RendezvousStateError
-from ..network.addresses import Endpoint
 from ..network.ports import listen_at
 from ..protocol.timing import Timing
 from ..stores.server.client import StoreClient
-from ..stores.server.dial import shake_hands
-from ..stores.server.frames import WireError
+from ..stores.server.dial import Target, dial
 from ..stores.server.hello import Hello, Refusal
 from ..stores.server.host import host_store
+from ..stores.server.link import Link
 from ..stores.server.server import StoreServer
 from ..stores.store import Connection
 from ..threads import start_thread
@@ -34,7 +32,7 @@ class MasterNode:
     """Node rank 0: hosts the store, and listens for the other nodes.
 
     Args:
-        endpoint: The master's address and port, as all nodes were told.
+        target: The master's address and port, as all nodes were told, and what protects them.
         me: This node.
         timing: How long a node may be silent.
         listen: Listens at a port of this host.
@@ -47,13 +45,14 @@ class MasterNode:
 
     def __init__(
         self,
-        endpoint: Endpoint,
+        target: Target,
         me: Hello,
         timing: Timing,
         listen: Callable[[int], socket.socket] = listen_at,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._endpoint = endpoint
+        self._target = target
+        self._endpoint = target.endpoint
         self._me = me
         self._timing = timing
         self._listen_at = listen
@@ -83,6 +82,7 @@ class MasterNode:
             f"port {self._endpoint.port}",
             str(self._endpoint),
             self._timing.store_patience_s,
+            guard=self._target.guard,
         )
         return Connection(self._store, self._endpoint.host, is_host=True)
 
@@ -177,15 +177,15 @@ class MasterNode:
     def _ask_for_another(self, host: str, timeout_s: float) -> Refusal | None:
         """Return how the node at an address refuses this one; None if it is this one, or none."""
         mark = self._server.mark if self._server is not None else os.urandom(8).hex()
-        address = (host, self._endpoint.port)
+        target = self._target._replace(
+            endpoint=self._endpoint._replace(host=host), server_name=self._endpoint.host
+        )
         self.doubt = _doubt_about(host)
-        with (
-            contextlib.suppress(OSError, UnicodeError, WireError),
-            socket.create_connection(address, timeout_s) as connection,
-        ):
-            answer = shake_hands(connection, replace(self._me, server=mark), timeout_s)
-            if isinstance(answer, Refusal):
-                return answer
+        answer = dial(target, replace(self._me, server=mark), timeout_s, timeout_s)
+        if isinstance(answer, Refusal):
+            return answer
+        if isinstance(answer, Link):
+            answer.close()
             if self._is_alone is not None:
                 self._is_alone.set()
         return None

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 import time
 from collections.abc import Callable
 
 from ..errors import RendezvousConnectionError, RendezvousStateError
-from ..network.addresses import Endpoint
 from ..protocol.timing import Timing
 from ..stores.server.client import StoreClient
-from ..stores.server.dial import Unreached, dial
+from ..stores.server.dial import Target, Unreached, dial
 from ..stores.server.hello import Hello, Refusal
+from ..stores.server.line import Line
+from ..stores.server.link import Link
 from ..stores.server.retry import Retry
 from ..stores.store import Connection
 from .static_admission import TAKEN
@@ -30,7 +30,7 @@ class OtherNode:
     """Connects a node of another rank to the master, node rank 0, as soon as that listens.
 
     Args:
-        endpoint: The master's address and port.
+        target: The master's address and port, and what it has to prove.
         me: This node.
         timing: For how long to try.
         clock: A monotonic clock.
@@ -41,12 +41,13 @@ class OtherNode:
 
     def __init__(
         self,
-        endpoint: Endpoint,
+        target: Target,
         me: Hello,
         timing: Timing,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._endpoint = endpoint
+        self._target = target
+        self._endpoint = target.endpoint
         self._me = me
         self._timing = timing
         self._clock = clock
@@ -68,9 +69,9 @@ class OtherNode:
         retry = Retry(stop, timeout_s, str(self._endpoint), state, self._clock)
         while True:
             answer = dial(
-                self._endpoint, self._me, _CONNECT_S, max(_GLANCE_S, min(_HANDSHAKE_S, timeout_s))
+                self._target, self._me, _CONNECT_S, max(_GLANCE_S, min(_HANDSHAKE_S, timeout_s))
             )
-            if isinstance(answer, socket.socket):
+            if isinstance(answer, Link):
                 return Connection(self._client(answer), self._endpoint.host)
             reason = self._reason_of(answer)
             if not retry.pause(reason):
@@ -103,5 +104,5 @@ class OtherNode:
     def close(self) -> None:
         """Do nothing: only node rank 0 listens."""
 
-    def _client(self, connection: socket.socket) -> StoreClient:
-        return StoreClient(connection, str(self._endpoint), self._timing.store_patience_s)
+    def _client(self, link: Link) -> StoreClient:
+        return StoreClient(Line(link, str(self._endpoint), self._timing.store_patience_s))

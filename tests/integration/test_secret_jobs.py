@@ -1,12 +1,13 @@
 """Jobs of several agents that share a secret, and those who don't know it."""
 
 import contextlib
+import socket
 import threading
 from pathlib import Path
 
 import pytest
 from elrun.rendezvous.api.parameters import RendezvousParameters
-from elrun.rendezvous.errors import RendezvousConnectionError
+from elrun.rendezvous.errors import RendezvousConnectionError, RendezvousStateError
 from elrun.rendezvous.network.addresses import parse_endpoint
 from elrun.rendezvous.protocol.keys import RunKeys
 from elrun.rendezvous.stores.etcd.server import EtcdServer
@@ -123,11 +124,8 @@ def test_a_secret_that_cannot_be_had_is_bad_usage(agent, script, setting, senten
 
 
 def stranger_at(endpoint):
-    """Return a connection to the store of one who knows the protocol, and not the secret."""
+    """Return a connection to etcd of one who knows the protocol, and not the secret."""
     backend, address = endpoint[1], endpoint[3]
-    if backend == "c10d":
-        connect = StoreConnector(parse_endpoint(address), False, None, 30, run_id="job")
-        return connect(threading.Event()).store
     settings = etcd_settings(RendezvousParameters(backend, address, "job", 1, 1))
     gateways = [Gateway(settings, each) for each in settings.endpoints]
     store = EtcdV3Store(settings.name, gateways, RunKeys("job").prefix)
@@ -170,6 +168,57 @@ if os.environ["TORCHELASTIC_RESTART_COUNT"] == "0" and os.environ["RANK"] == "1"
 """
 
 
+class Knocker:
+    """Comes to the store server of a job again and again, without its secret."""
+
+    def __init__(self, address):
+        self._where = parse_endpoint(address)
+        self._is_over = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self.answers = set()
+        self.visits = 0
+
+    def _run(self):
+        connect = StoreConnector(self._where, False, None, 0, run_id="job")
+        while not self._is_over.wait(0.002):
+            self.visits += 1
+            try:
+                connect(threading.Event()).store.close()
+                self.answers.add("let in")
+            except RendezvousStateError:
+                self.answers.add("refused")
+            except RendezvousConnectionError:  # the job has ended, and its store
+                return
+            with contextlib.suppress(OSError), socket.create_connection(self._where) as garbage:
+                garbage.sendall(b"\0\0\0\2{}" * 40)
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._is_over.set()
+        self._thread.join()
+
+
+@pytest.mark.parametrize("endpoint", ["c10d"], indirect=True)
+def test_a_stranger_at_the_store_server_can_only_open_connections(
+    agent, endpoint, script, secret_file
+):
+    """Hundreds of visits let nobody in; the workers run on, one fails and is restarted."""
+    path = script(WORK)
+    jobs = [agent("--rdzv-conf", secret_file, "--max-restarts", 1, path) for _ in range(2)]
+    for job in jobs:
+        job.wait_for_line("nodes 2")
+    with Knocker(endpoint[3]) as knocker:
+        ends = [job.finish() for job in jobs]
+
+    assert [(0, "nodes 2\nnodes 2\n")] * 2 == [end[:2] for end in ends], ends
+    assert {"refused"} == knocker.answers
+    assert 100 < knocker.visits
+
+
+@pytest.mark.parametrize("endpoint", ["etcd-v3"], indirect=True)
 def test_a_stranger_who_floods_counters_and_beats_ends_and_restarts_nothing(
     agent, endpoint, script, secret_file
 ):

@@ -13,6 +13,7 @@ from elrun.rendezvous.stores.server.client import StoreClient
 from elrun.rendezvous.stores.server.dial import shake_hands
 from elrun.rendezvous.stores.server.guests import Admitted
 from elrun.rendezvous.stores.server.hello import Hello
+from elrun.rendezvous.stores.server.line import Line
 from elrun.rendezvous.stores.signed import Secret, SignedStore
 from elrun.rendezvous.stores.store import Connection
 
@@ -145,8 +146,7 @@ class ServerClients:
     def connect(self):
         mine, its = socket.socketpair()
         self.server.adopt(its)
-        shake_hands(mine, HELLO, PATIENCE_S)
-        return StoreClient(mine, "the test's store")
+        return StoreClient(Line(shake_hands(mine, HELLO, PATIENCE_S), "the test's store"))
 
 
 class SignedClients:

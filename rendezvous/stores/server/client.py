@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from ...errors import RendezvousConnectionError
-from ...protocol.timing import STORE_PATIENCE_S
 from ..notify import Told
 from ..store import as_wait
 from ..will import Will
 from .calls import Call
-from .line import Line, Redial, copy_of
+from .line import Line, copy_of
 from .wire import MAX_VALUE_BYTES, Add, Create, Get, Request, Set, Wait
 
 _SET_BYTES = 4 << 20
@@ -21,25 +19,12 @@ class StoreClient:
     """One node's store.
 
     Args:
-        connection: Connected, and welcomed.
-        endpoint: How people call the place.
-        patience_s: How long the server may leave a request without an answer.
-        redial: How to come back to the server if the connection breaks; None if there is no way.
+        line: The connection.
         on_close: Called when the client was closed, as where the server lives in this process.
-
-    Raises:
-        NoThreadError: The system grants no thread; the connection is closed.
     """
 
-    def __init__(
-        self,
-        connection: socket.socket,
-        endpoint: str,
-        patience_s: float = STORE_PATIENCE_S,
-        redial: Redial | None = None,
-        on_close: Callable[[], None] | None = None,
-    ) -> None:
-        self._line = Line(connection, endpoint, patience_s, redial)
+    def __init__(self, line: Line, on_close: Callable[[], None] | None = None) -> None:
+        self._line = line
         self._on_close = on_close
 
     def add(self, key: str, amount: int) -> int:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import selectors
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from ...logs import Log
 from .answers import Answers, Sending
-from .frames import MAX_FRAME_BYTES, WireError
+from .channel import Channel, OtherProtectionError, TlsError
+from .entrance import Entrance, Nonce
+from .frames import MAX_FRAME_BYTES, UnsealedError, WireError
 from .guests import Admitted, Guests, Limits
 from .hello import (
     MAX_HELLO_BYTES,
@@ -17,7 +20,7 @@ from .hello import (
     VERSION,
     Hello,
     Refusal,
-    read_hello,
+    write_nonce,
     write_refusal,
     write_welcome,
 )
@@ -39,6 +42,7 @@ class Connections:
 
     Args:
         guests: Decides which clients are let in.
+        entrance: Takes clients as far as their hello.
         mark: The store's own.
         name: What people call the place.
         limits: What a client may cost.
@@ -50,6 +54,7 @@ class Connections:
     def __init__(
         self,
         guests: Guests,
+        entrance: Entrance,
         mark: str,
         name: str,
         limits: Limits,
@@ -58,6 +63,7 @@ class Connections:
         on_change: Callable[[], None],
     ) -> None:
         self._guests = guests
+        self._entrance = entrance
         self._mark = mark
         self._name = name
         self._on_change = on_change
@@ -74,11 +80,17 @@ class Connections:
         self._heard: Peer | None = None  # whose requests are being answered; all answers go at once
 
     def greet(self, connection: socket.socket, name: str) -> None:
-        """Take a connection in, whose client has not introduced itself."""
+        """Take a connection in, whose client has not introduced itself.
+
+        Args:
+            connection: The connection.
+            name: Where it comes from, for people; empty: from this process.
+        """
         if len(self._strangers) >= self._limits.strangers:
             self._let_go(next(iter(self._strangers.values())))
         self._count += 1
-        peer = Peer(connection, self._count, name, self._clock() + self._limits.hello_s)
+        channel = self._entrance.channel() if name else Channel()
+        peer = Peer(connection, channel, self._count, name, self._clock() + self._limits.hello_s)
         try:
             self._selector.register(connection, selectors.EVENT_READ, peer)
         except OSError:  # the system watches no more: this one client does without
@@ -97,7 +109,7 @@ class Connections:
             self._let_go(peer)
         except WireError as error:
             self._report_foreigner(peer, error)
-            self._let_go(peer)
+            self._dismiss(peer, error)
 
     def changes_in_s(self, now: float) -> float | None:
         """Return the seconds until ``end_overdue`` has something to do."""
@@ -129,6 +141,8 @@ class Connections:
         if not data:
             self._let_go(peer)
             return
+        if peer.is_leaving:
+            return
         if peer.session is None:
             peer.first_bytes = (peer.first_bytes + data)[:MAX_HELLO_BYTES]
         else:
@@ -142,22 +156,26 @@ class Connections:
                 self._flush(peer)
 
     def _answer_all(self, peer: Peer, data: bytes) -> None:
-        for message in peer.frames.feed(data):
+        for message in peer.channel.receive(data):
             if peer.number not in self._peers or peer.is_leaving:
                 return
             if peer.session is None:
-                self._admit(peer, read_hello(message))
+                self._admit(peer, message)
             else:
                 number, request = read_request(message)
                 self._send_all(self._answers.answer(peer.session, number, request))
                 if isinstance(request, Bye):
                     self._sessions.end(peer.session)
 
-    def _admit(self, peer: Peer, hello: Hello | int) -> None:
-        answer = self._decide(peer, hello)
+    def _admit(self, peer: Peer, message: Mapping[str, Any]) -> None:
+        first = self._entrance.take(peer.channel, message, is_trusted=not peer.name)
+        if isinstance(first, Nonce):
+            self._send(peer, [write_nonce(first.nonce)])
+            peer.channel.seal_with(first.seal)
+            return
+        answer = first if isinstance(first, Refusal) else self._decide(peer, first)
         if isinstance(answer, Refusal):
-            peer.is_leaving = True
-            self._send(peer, [write_refusal(answer)])
+            self._refuse(peer, answer)
             return
         session, admitted = answer
         before = self._peers.get(admitted.instead_of or 0)
@@ -171,10 +189,26 @@ class Connections:
             self._let_go(old)
         del self._strangers[peer.number]
         peer.session, peer.deadline, peer.first_bytes = session, None, b""
-        peer.frames.limit = MAX_FRAME_BYTES
+        peer.channel.set_limit(MAX_FRAME_BYTES)
         # First: the agent that is let in last may start workers, which are not to meet this server.
         self._on_change()
         self._send(peer, [write_welcome(self._mark)])
+
+    def _dismiss(self, peer: Peer, error: WireError) -> None:
+        """Let a client go whose message was not understood; tell it why, if that is known."""
+        refusal = None if peer.session is not None else self._entrance.refusal_for(error)
+        if refusal is not None:
+            peer.channel.drop_protection()
+            self._refuse(peer, refusal)
+        elif isinstance(error, TlsError):
+            peer.is_leaving = True
+            self._send(peer, [])  # the alert of TLS
+        else:
+            self._let_go(peer)
+
+    def _refuse(self, peer: Peer, refusal: Refusal) -> None:
+        peer.is_leaving = True
+        self._send(peer, [write_refusal(refusal)])
 
     def _decide(self, peer: Peer, hello: Hello | int) -> Refusal | tuple[Session, Admitted]:
         name = self._name
@@ -193,7 +227,6 @@ class Connections:
         if session is None:
             return self._sessions.begin(hello.session, hello.host), answer
         self._answers.leave(session)
-        session.resume()
         return session, answer
 
     def _send_all(self, sendings: Iterable[Sending]) -> None:
@@ -256,10 +289,17 @@ class Connections:
         is_new = peer.name not in self._foreigners and len(self._foreigners) < _MOST_FOREIGNERS
         if is_new and peer.session is None:
             self._foreigners.add(peer.name)
-            is_torch = peer.first_bytes.startswith(_TORCH)
             log.warning(
-                "%s: a connection from %s was refused, as %s; every node of a job must run elrun",
+                "%s: a connection from %s was refused, as %s",
                 self._name,
                 peer.name,
-                "torchrun or torch's TCPStore speaks there" if is_torch else "it isn't elrun's",
+                _reason_of(peer, error),
             )
+
+
+def _reason_of(peer: Peer, error: WireError) -> str:
+    if isinstance(error, OtherProtectionError | TlsError | UnsealedError):
+        return str(error)
+    is_torch = peer.first_bytes.startswith(_TORCH)
+    speaks = "torchrun or torch's TCPStore speaks there" if is_torch else "it isn't elrun's"
+    return f"{speaks}; every node of a job must run elrun"

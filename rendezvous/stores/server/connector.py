@@ -11,16 +11,19 @@ from dataclasses import replace
 
 from ...errors import RendezvousConnectionError, RendezvousStateError
 from ...logs import Log
-from ...network.addresses import Endpoint, host_of, is_local, published_address
+from ...network.addresses import Endpoint, is_local, published_address
 from ...network.listen import listen_at
 from ...network.port_holder import holder_of
 from ...protocol.timing import STORE_PATIENCE_S
 from ..store import Connection
 from .client import StoreClient
-from .dial import Unreached, dial
+from .dial import Target, Unreached, dial
+from .guard import Guard
 from .guests import NodesOfRun
 from .hello import OTHER_RUN, Hello, Refusal, name_of_run
 from .host import host_store
+from .line import Line
+from .link import Link
 from .retry import NOTICE_S, Retry
 from .server import StoreServer
 
@@ -44,6 +47,7 @@ class StoreConnector:
         patience_s: How long the store may leave a request without an answer.
         run_id: The run whose store it is.
         is_alone: Whether no other node has to find the store.
+        guard: What protects the connections to it.
     """
 
     def __init__(
@@ -57,6 +61,7 @@ class StoreConnector:
         run_id: str = "",
         *,
         is_alone: bool = False,
+        guard: Guard | None = None,
     ) -> None:
         self._endpoint = endpoint
         self._is_host = is_host
@@ -66,6 +71,7 @@ class StoreConnector:
         self._patience_s = patience_s
         self._me = Hello(name_of_run(run_id), socket.gethostname())
         self._is_alone = is_alone
+        self._guard = guard or Guard()
         self._foreign_since: float | None = None
 
     def __call__(self, stop: threading.Event) -> Connection:
@@ -170,7 +176,9 @@ class StoreConnector:
             server.close()
 
         guests = NodesOfRun(self._me)
-        server, store = host_store(guests, self._me, place, place, self._patience_s, close)
+        server, store = host_store(
+            guests, self._me, place, place, self._patience_s, close, self._guard
+        )
         server.listen(listener)
         log.info("hosting the rendezvous at %s, port %d", self._endpoint.host, port)
         return Connection(store, self._own_address(), is_host=True)
@@ -182,20 +190,21 @@ class StoreConnector:
             RendezvousStateError: The store refuses this node for good.
         """
         me = replace(self._me, session=os.urandom(16).hex())
-        found = dial(self._endpoint, me, connect_s, handshake_s)
+        found = dial(Target(self._endpoint, self._guard), me, connect_s, handshake_s)
         if isinstance(found, Refusal) and found.kind != OTHER_RUN:
             raise RendezvousStateError(f"{self._endpoint}: {found.reason}")
-        if not isinstance(found, socket.socket):
+        if not isinstance(found, Link):
             return found
-        where = Endpoint(host_of(found.getpeername()), self._endpoint.port)
+        same = Endpoint(found.peer_address, self._endpoint.port)
+        target = Target(same, self._guard, self._endpoint.host)
         again = replace(me, resumes=True)
-        store = StoreClient(
+        line = Line(
             found,
             str(self._endpoint),
             self._patience_s,
-            redial=lambda: dial(where, again, _CONNECT_S, _CONNECT_S),
+            redial=lambda: dial(target, again, _CONNECT_S, _CONNECT_S),
         )
-        return Connection(store, self._own_address())
+        return Connection(StoreClient(line), self._own_address())
 
     def _own_address(self) -> str:
         return published_address(self._endpoint, self._local_addr)

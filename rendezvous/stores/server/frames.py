@@ -1,14 +1,14 @@
 """Frames: how one message of the store server's protocol becomes bytes, and bytes a message.
 
-A frame is its length, four bytes, the most significant first, and then that many bytes of JSON: one
-object.
+A frame is the length of its content, four bytes, the most significant first, and then its content:
+JSON, one object. Where the nodes have a secret, a seal stands before the JSON (``seal.py``).
 """
 
 from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from ...errors import RendezvousError
@@ -26,22 +26,39 @@ class WireError(RendezvousError):
     """The bytes are no message of this protocol."""
 
 
+class UnsealedError(WireError):
+    """A frame has not the seal that it should have.
+
+    Args:
+        content: All of the frame's content.
+    """
+
+    def __init__(self, content: bytes) -> None:
+        super().__init__("a frame isn't sealed with the job's secret")
+        self.content = content
+
+
 class FrameReader:
     """Makes objects of the bytes of one connection, in whatever pieces they come.
 
     Args:
-        limit: Bytes that a frame may have; may be raised later.
+        limit: Bytes that a frame may have.
+
+    Attributes:
+        limit: May be raised while frames come.
+        unseal: Makes a frame's content the text that was sealed; None where frames have no seal.
     """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
+        self.unseal: Callable[[bytes], bytes] | None = None
         self._buffer = bytearray()
 
     def feed(self, data: bytes) -> Iterator[dict[str, Any]]:
         """Yield the objects that are complete now.
 
         Raises:
-            WireError: A frame is too long, or holds no JSON object.
+            WireError: A frame is too long, or holds no JSON object, or its seal is wrong.
         """
         self._buffer += data
         while len(self._buffer) >= _HEAD.size:
@@ -53,13 +70,22 @@ class FrameReader:
                 return
             text = bytes(self._buffer[_HEAD.size : end])
             del self._buffer[:end]
-            yield _object_in(text)
+            yield object_in(text if self.unseal is None else self.unseal(text))
 
 
 def write_frame(message: Mapping[str, Any]) -> bytes:
     """Return a message's frame."""
-    text = json.dumps(message, separators=(",", ":")).encode()
-    return _HEAD.pack(len(text)) + text
+    return framed(json.dumps(message, separators=(",", ":")).encode())
+
+
+def framed(content: bytes) -> bytes:
+    """Return a frame of this content."""
+    return _HEAD.pack(len(content)) + content
+
+
+def content_of(frame: bytes) -> bytes:
+    """Return the content of one whole frame."""
+    return frame[_HEAD.size :]
 
 
 def text_in(fields: Mapping[str, Any], name: str) -> str:
@@ -86,7 +112,12 @@ def whole_number_in(fields: Mapping[str, Any], name: str, low: int, high: int) -
     return value
 
 
-def _object_in(text: bytes) -> dict[str, Any]:
+def object_in(text: bytes) -> dict[str, Any]:
+    """Return the object that a frame's text holds.
+
+    Raises:
+        WireError: It holds none.
+    """
     try:
         message = json.loads(text)
     except (ValueError, RecursionError) as error:

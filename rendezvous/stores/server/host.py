@@ -5,10 +5,15 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 
+from ...errors import RendezvousConnectionError
 from .client import StoreClient
 from .dial import shake_hands
+from .entrance import Entrance
+from .guard import Guard
 from .guests import Guests, Limits
-from .hello import Hello
+from .hello import Hello, Refusal
+from .line import Line
+from .link import Link
 from .server import StoreServer
 
 _HANDSHAKE_S = 5.0
@@ -23,6 +28,7 @@ def host_store(
     endpoint: str,
     patience_s: float,
     close: Callable[[StoreServer], None] = StoreServer.close,
+    guard: Guard | None = None,
 ) -> tuple[StoreServer, StoreClient]:
     """Start a server; return it, and this node's client of it.
 
@@ -33,18 +39,26 @@ def host_store(
         endpoint: What this node's errors call it.
         patience_s: How long the clients bear it that the server is out of reach.
         close: Ends the server, once the client was closed.
+        guard: What the connections of other nodes are protected by.
 
     Raises:
         OSError: The system grants no thread, or no descriptor.
     """
-    server = StoreServer(guests, name, Limits(session_s=patience_s + _MARGIN_S))
+    limits = Limits(session_s=patience_s + _MARGIN_S)
+    server = StoreServer(guests, name, limits, entrance=Entrance(guard, me.run_id))
     server.start()
-
     try:
         mine, its = socket.socketpair()
         server.adopt(its)
-        shake_hands(mine, me, _HANDSHAKE_S)
-        return server, StoreClient(mine, endpoint, patience_s, on_close=lambda: close(server))
-    except OSError:  # no descriptor or no thread is left
+        line = Line(_welcomed(mine, me), endpoint, patience_s)
+        return server, StoreClient(line, on_close=lambda: close(server))
+    except (OSError, RendezvousConnectionError):  # no descriptor or no thread is left
         close(server)
         raise
+
+
+def _welcomed(connection: socket.socket, me: Hello) -> Link:
+    link = shake_hands(connection, me, _HANDSHAKE_S)
+    if isinstance(link, Refusal):
+        raise RendezvousConnectionError(link.reason)
+    return link

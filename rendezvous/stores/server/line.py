@@ -11,24 +11,23 @@ not answered, in the same order and with the same numbers; the server does nothi
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import math
-import socket
-import struct
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from ...errors import RendezvousConnectionError
 from ...logs import Log
+from ...protocol.timing import STORE_PATIENCE_S
 from ...threads import start_thread
 from ..notify import Told
 from ..will import Will
 from .calls import Call
 from .dial import Unreached
-from .frames import MAX_FRAME_BYTES, FrameReader, WireError
+from .frames import WireError
 from .hello import Refusal
+from .link import Link
 from .wire import Answer, Bye, Forget, LeaveWill, Request, read_answer, write_request
 
 log = Log(__name__)
@@ -36,7 +35,6 @@ log = Log(__name__)
 GRACE_S = 0.15
 """For how long a client whose connection broke may stay away before its will is carried out."""
 
-_READ_BYTES = 256 << 10
 _CLOSING_S = 1.0
 # A time-out is cut into slices: if this process was stopped meanwhile, only one has passed.
 _LEAST_SLICES = 8
@@ -45,7 +43,7 @@ _FIRST_PAUSE_S = 0.01
 _LONGEST_PAUSE_S = 1.0
 _CLOSED_BY_HOST = "its host has closed the connection"
 
-Redial = Callable[[], socket.socket | Refusal | Unreached]
+Redial = Callable[[], Link | Refusal | Unreached]
 """Connects once more to the same server, with the same session."""
 
 
@@ -53,7 +51,7 @@ class Line:
     """The connection of one client.
 
     Args:
-        connection: Connected, and welcomed.
+        link: The server has let this client in there.
         endpoint: How people call the place.
         patience_s: How long the server may leave a request without an answer.
         redial: How to come back to the server if the connection breaks; None if there is no way.
@@ -64,10 +62,10 @@ class Line:
 
     def __init__(
         self,
-        connection: socket.socket,
+        link: Link,
         endpoint: str,
-        patience_s: float,
-        redial: Redial | None,
+        patience_s: float = STORE_PATIENCE_S,
+        redial: Redial | None = None,
     ) -> None:
         self._endpoint = endpoint
         self._patience_s = patience_s
@@ -78,7 +76,8 @@ class Line:
         # thread that holds it may replace the connection.
         self._sending = threading.Lock()
         self._will: LeaveWill | None = None
-        self._connection: socket.socket | None = _prepared(connection, patience_s)
+        link.begin(patience_s)
+        self._link: Link | None = link
         # What follows is written under the lock.
         self._lock = threading.Lock()
         self._pending: dict[int, Call] = {}
@@ -86,12 +85,12 @@ class Line:
         self._is_silent = False
         self._is_over = threading.Event()
         reader = threading.Thread(
-            target=self._run, args=(connection,), name="elrun-store-client", daemon=True
+            target=self._run, args=(link,), name="elrun-store-client", daemon=True
         )
         try:
             self._reader = start_thread(reader)
         except OSError:
-            connection.close()
+            link.close()
             raise
 
     def begin(self, *requests: Request, hear: Callable[[Told], None] | None = None) -> list[Call]:
@@ -155,46 +154,44 @@ class Line:
 
     def _send(self, *frames: bytes) -> None:
         """Send frames, or leave it to the reader to repeat them if the connection is broken."""
-        connection = self._connection
-        if connection is None:
+        link = self._link
+        if link is None:
             return
         try:
-            connection.sendall(b"".join(frames))
+            link.send(*frames)
         except BlockingIOError:  # SO_SNDTIMEO's way to say so; a part of it may have gone
             self._lose(f"it has taken nothing for {self._patience_s:g} s")
         except OSError:
-            _shut_down(connection)  # wakes the reader
+            link.shut_down()  # wakes the reader
 
     def _say_bye(self) -> None:
         """Tell the server that this client leaves on purpose, if that takes no time."""
         if not self._sending.acquire(blocking=False):
             return
         try:
-            if self._connection is not None:
-                frame = write_request(next(self._numbers), Bye())
-                with contextlib.suppress(OSError):
-                    self._connection.send(frame, socket.MSG_DONTWAIT)
+            if self._link is not None:
+                self._link.send_if_possible(write_request(next(self._numbers), Bye()))
         finally:
             self._sending.release()
 
     # The reader's thread.
 
-    def _run(self, connection: socket.socket) -> None:
-        current: socket.socket | None = connection
+    def _run(self, link: Link) -> None:
+        current: Link | None = link
         reason = "a fault in its reader"
         try:
             while current is not None:
-                for answer in _answers_over(current):
-                    self._take(answer)
+                for message in current.messages():
+                    self._take(read_answer(message))
                 current, reason = self._come_back(current, _CLOSED_BY_HOST)
         except WireError as error:
             reason = f"what it sends is not understood: {error}"
         finally:  # whatever ended the reader, no call waits for it any more
             self._lose(reason)
             with self._sending:  # lest another thread sends to what its number is by then
-                if self._connection is not None:
-                    self._connection.close()
-                    self._connection = None
+                if self._link is not None:
+                    self._link.close()
+                    self._link = None
 
     def _take(self, answer: Answer) -> None:
         with self._lock:
@@ -216,18 +213,16 @@ class Line:
                 else None
             )
 
-    def _come_back(self, broken: socket.socket, reason: str) -> tuple[socket.socket | None, str]:
+    def _come_back(self, broken: Link, reason: str) -> tuple[Link | None, str]:
         """Return a new connection to the same server, or why there is none."""
         with self._sending:
-            self._connection = None
+            self._link = None
             broken.close()
         began_at = time.monotonic()
         pause_s = 0.0
         while self._redial is not None and not self._is_over.wait(pause_s):
             found = self._redial()
-            if isinstance(found, socket.socket) and self._repeat_over(
-                _prepared(found, self._patience_s)
-            ):
+            if isinstance(found, Link) and self._repeat_over(found):
                 log.info("the connection to %s broke, and was made anew", self._endpoint)
                 return found, reason
             if isinstance(found, Refusal) or (isinstance(found, Unreached) and found.is_vacant):
@@ -240,7 +235,7 @@ class Line:
             pause_s = min(max(_FIRST_PAUSE_S, 2 * pause_s), _LONGEST_PAUSE_S)
         return None, reason
 
-    def _repeat_over(self, connection: socket.socket) -> bool:
+    def _repeat_over(self, link: Link) -> bool:
         """Repeat what was not answered, in order; return whether the connection took it."""
         with self._sending:
             with self._lock:
@@ -248,17 +243,18 @@ class Line:
             for call in calls:
                 call.begin_anew()
             try:
+                link.begin(self._patience_s)
                 if self._will is not None:
-                    connection.sendall(write_request(next(self._numbers), self._will))
+                    link.send(write_request(next(self._numbers), self._will))
                 for call in calls:
-                    connection.sendall(write_request(call.number, call.request))
+                    link.send(write_request(call.number, call.request))
             except OSError:
-                connection.close()
+                link.close()
                 return False
-            self._connection = connection
+            self._link = link
             is_over = self._is_over.is_set()
         if is_over:  # closed meanwhile, by a thread that found no connection to shut down
-            _shut_down(connection)
+            link.shut_down()
         return True
 
     # The end.
@@ -287,45 +283,14 @@ class Line:
             self._ended = self._ended or error
             calls, self._pending = list(self._pending.values()), {}
             error = self._ended
-            connection = self._connection
+            link = self._link
         self._is_over.set()
-        if connection is not None:
-            _shut_down(connection)
+        if link is not None:
+            link.shut_down()
         for call in calls:
             call.end(error)
-
-
-def _shut_down(connection: socket.socket) -> None:
-    with contextlib.suppress(OSError):  # it is shut down already
-        connection.shutdown(socket.SHUT_RDWR)
 
 
 def copy_of(error: RendezvousConnectionError) -> RendezvousConnectionError:
     """Return an error to be raised: one that was raised before has a traceback already."""
     return RendezvousConnectionError(str(error))
-
-
-def _prepared(connection: socket.socket, patience_s: float) -> socket.socket:
-    """Return a connection whose reads wait without end, and whose writes do not."""
-    connection.settimeout(None)
-    limit = struct.pack("ll", int(patience_s), int(patience_s % 1 * 1e6))
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
-    return connection
-
-
-def _answers_over(connection: socket.socket) -> Iterator[Answer]:
-    """Yield the answers that come, until the connection ends.
-
-    Raises:
-        WireError: What comes is not understood.
-    """
-    frames = FrameReader(MAX_FRAME_BYTES)
-    while True:
-        try:
-            data = connection.recv(_READ_BYTES)
-        except OSError:  # shut down from this side, or reset
-            return
-        if not data:
-            return
-        for message in frames.feed(data):
-            yield read_answer(message)

@@ -7,8 +7,7 @@ import socket
 import struct
 from collections.abc import Iterable
 
-from .frames import FrameReader
-from .hello import MAX_HELLO_BYTES
+from .channel import Channel
 from .sessions import Session
 
 _SEND_BYTES = 256 << 10
@@ -20,17 +19,20 @@ class Peer:
 
     Args:
         connection: The socket.
+        channel: What is between its bytes and messages.
         number: Its number; no two connections of a server have one.
-        name: What people call the other side.
+        name: What people call the other side; empty: it is in this process.
         deadline: When the client has to have introduced itself.
     """
 
-    def __init__(self, connection: socket.socket, number: int, name: str, deadline: float) -> None:
+    def __init__(
+        self, connection: socket.socket, channel: Channel, number: int, name: str, deadline: float
+    ) -> None:
         connection.setblocking(False)
         self.connection = connection
+        self.channel = channel
         self.number = number
         self.name = name
-        self.frames = FrameReader(MAX_HELLO_BYTES)
         self.first_bytes = b""
         self.session: Session | None = None
         self.is_leaving = False
@@ -45,8 +47,7 @@ class Peer:
 
     def queue(self, frames: Iterable[bytes]) -> None:
         """Let frames wait for the client."""
-        for frame in frames:
-            self._out += frame
+        self._out += self.channel.pack(frames)
 
     def flush(self) -> bool:
         """Send as much as the kernel takes; return whether it took anything.
@@ -54,6 +55,7 @@ class Peer:
         Raises:
             OSError: The connection is broken.
         """
+        self._out += self.channel.pack(())  # what TLS has to say by itself
         before = len(self._out)
         with contextlib.suppress(BlockingIOError):
             while self._out:

@@ -16,9 +16,10 @@ import time
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 
-from ...threads import start_thread
+from ...threads import NoThreadError, start_thread
 from .connections import Connections
 from .door import Door
+from .entrance import Entrance
 from .guests import Guests, Limits
 
 
@@ -30,6 +31,7 @@ class StoreServer:
         name: What people call the place, for what is logged.
         limits: What a client may cost.
         clock: A monotonic clock.
+        entrance: Takes clients as far as their hello; by default, anybody's.
 
     Attributes:
         mark: What tells this store from all others.
@@ -41,6 +43,7 @@ class StoreServer:
         name: str,
         limits: Limits | None = None,
         clock: Callable[[], float] = time.monotonic,
+        entrance: Entrance | None = None,
     ) -> None:
         self.mark = os.urandom(8).hex()
         self._clock = clock
@@ -56,6 +59,7 @@ class StoreServer:
         self._door = Door(guests, self._selector)
         self._connections = Connections(
             guests,
+            entrance or Entrance(),
             self.mark,
             name,
             limits or Limits(),
@@ -65,12 +69,20 @@ class StoreServer:
         )
 
     def start(self) -> None:
-        """Begin to serve."""
-        start_thread(self._thread)
+        """Begin to serve.
+
+        Raises:
+            NoThreadError: The system grants no thread; nothing is left open.
+        """
+        try:
+            start_thread(self._thread)
+        except NoThreadError:
+            self._release()
+            raise
 
     def adopt(self, connection: socket.socket) -> None:
         """Serve a connection that somebody else has made."""
-        self._do(lambda: self._connections.greet(connection, "this process"))
+        self._do(lambda: self._connections.greet(connection, ""))
 
     def listen(self, listener: socket.socket) -> None:
         """Accept connections at a socket, while a node is missing.
@@ -114,12 +126,15 @@ class StoreServer:
         finally:
             with self._lock:
                 self._has_ended = True
-            self._connections.close()
-            self._selector.close()
-            os.close(self._wake)
+            self._release()
             with contextlib.suppress(Empty):
                 while True:
                     self._commands.get_nowait()[1].set()
+
+    def _release(self) -> None:
+        self._connections.close()
+        self._selector.close()
+        os.close(self._wake)
 
     def _turn(self) -> None:
         now = self._clock()

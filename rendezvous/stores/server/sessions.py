@@ -44,16 +44,11 @@ class Session:
         self.will: LeaveWill | None = None
         self.has_ended = False
         self._carried_out = -1
-        self._repeats_until = -1
         self._outcomes: OrderedDict[int, Outcome] = OrderedDict()
 
-    def resume(self) -> None:
-        """Take note that the client may repeat what it has asked for by now."""
-        self._repeats_until = self._carried_out
-
     def is_repeated(self, number: int) -> bool:
-        """Return whether a request was carried out before the connection broke."""
-        return number <= self._repeats_until
+        """Return whether a write was carried out before: the numbers of a client only grow."""
+        return number <= self._carried_out
 
     def outcome_of(self, number: int) -> Outcome:
         """Return how a repeated write was answered."""

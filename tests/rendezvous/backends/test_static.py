@@ -18,6 +18,7 @@ from elrun.rendezvous.errors import (
 )
 from elrun.rendezvous.network.ports import PortClaim
 from elrun.rendezvous.protocol.timing import Timing
+from elrun.rendezvous.stores.server.dial import Target
 from elrun.rendezvous.stores.server.hello import Hello
 
 LONG_S = 30
@@ -82,7 +83,7 @@ def ranks(places):
 def die(handler):
     """Break a node's connection, as the kernel does when its process is killed."""
     handler._heartbeat.stop()
-    handler._session.connection.store._line._connection.shutdown(socket.SHUT_RDWR)
+    handler._session.connection.store._line._link.shut_down()
 
 
 @contextlib.contextmanager
@@ -285,7 +286,9 @@ def test_two_nodes_of_rank_0_on_two_hosts_are_told(nodes):
         Hello("run", "another host", node_rank=0, nodes=2),
         Timing(heartbeat_s=0.01, patience_s=0.05),
     )
-    elsewhere = MasterNode(first._endpoint, me, timing, lambda _: socket.create_server(("", 0)))
+    elsewhere = MasterNode(
+        Target(first._endpoint), me, timing, lambda _: socket.create_server(("", 0))
+    )
     second = StaticRendezvous(params, first._endpoint, elsewhere, timing)
     nodes.handlers.append(second)
 

@@ -16,11 +16,15 @@ from elrun.rendezvous.stores.server.answers import Answers
 from elrun.rendezvous.stores.server.client import StoreClient
 from elrun.rendezvous.stores.server.connector import StoreConnector
 from elrun.rendezvous.stores.server.hello import UNKNOWN_SESSION, Hello, Refusal
+from elrun.rendezvous.stores.server.host import host_store
+from elrun.rendezvous.stores.server.line import Line
+from elrun.rendezvous.stores.server.link import Link
 from elrun.rendezvous.stores.server.sessions import MOST_OUTCOMES, Sessions
 from elrun.rendezvous.stores.server.wire import Add, Create, Get, LeaveWill, Set, Wait
 from elrun.rendezvous.stores.signed import Secret, SignedStore
 from elrun.rendezvous.stores.will import Will, leave_will
 from elrun.rendezvous.threads import NoThreadError
+from round_kit import AllGuests
 
 HERE = "127.0.0.1"
 LONG_S = 30
@@ -149,10 +153,10 @@ def test_a_server_that_is_gone_is_lost_at_once(host):
 
 def test_a_session_of_another_server_is_refused(host):
     """A store that has begun anew knows nothing of what its clients wrote."""
-    from elrun.rendezvous.stores.server.dial import dial  # noqa: PLC0415
+    from elrun.rendezvous.stores.server.dial import Target, dial  # noqa: PLC0415
 
     hello = Hello("", "a", session="c0ffee", resumes=True)
-    answer = dial(Endpoint(HERE, host.port), hello, LONG_S, LONG_S)
+    answer = dial(Target(Endpoint(HERE, host.port)), hello, LONG_S, LONG_S)
 
     assert isinstance(answer, Refusal)
     assert UNKNOWN_SESSION == answer.kind
@@ -184,7 +188,7 @@ def test_a_killed_process_is_known_to_be_gone(host):
 def test_a_silent_server_is_told_of_and_so_is_its_answer(caplog):
     """People learn what their job waits for."""
     mine, its = socket.socketpair()
-    client = StoreClient(mine, "there", patience_s=LONG_S)
+    client = StoreClient(Line(Link(mine), "there", LONG_S))
     client._line._report_silence()
     client._line._report_silence()
     asking = threading.Thread(target=client.add, args=("n", 1))
@@ -220,6 +224,29 @@ def test_a_client_without_a_thread_lets_its_server_go(host, monkeypatch):
         host.add("n", 1)
 
 
+@pytest.mark.parametrize("started", [0, 1, 2], ids=["none", "the server's", "both"])
+def test_a_host_without_threads_leaves_nothing_open(monkeypatch, started):
+    """Neither its server nor its client holds a descriptor."""
+    start, threads = threading.Thread.start, []
+
+    def start_some(thread):
+        if len(threads) == started:
+            raise RuntimeError("can't start new thread")
+        threads.append(thread)
+        start(thread)
+
+    before = len(os.listdir("/proc/self/fd"))
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start_some)
+        if started < 2:
+            with pytest.raises(NoThreadError):
+                host_store(AllGuests(), Hello("run", "a"), "here", "here", LONG_S)
+        else:
+            host_store(AllGuests(), Hello("run", "a"), "here", "here", LONG_S)[1].close()
+
+    assert before == len(os.listdir("/proc/self/fd"))
+
+
 # What the server remembers, without a socket.
 
 
@@ -239,7 +266,6 @@ def test_a_repeated_write_is_answered_as_the_first_time(sessions, request_):
     session, other = sessions.begin("a", "host"), sessions.begin("b", "host")
     first = frames_of(answers.answer(session, 1, request_))
     answers.answer(other, 1, Set({"k": b"77"}))
-    session.resume()
     again = frames_of(answers.answer(session, 1, request_))
     (value,) = frames_of(answers.answer(other, 2, Get(("k",))))
 
@@ -252,7 +278,6 @@ def test_a_write_that_is_new_after_a_break_is_carried_out(sessions):
     answers = Answers(max_waits=4)
     session = sessions.begin("a", "host")
     answers.answer(session, 1, Add("k", 1))
-    session.resume()
     answers.answer(session, 1, Add("k", 1))
     (count,) = frames_of(answers.answer(session, 2, Add("k", 1)))
 
@@ -265,7 +290,6 @@ def test_what_is_remembered_is_bounded(sessions):
     session = sessions.begin("a", "host")
     for number in range(MOST_OUTCOMES + 1):
         answers.answer(session, number, Add("k", 1))
-    session.resume()
     (forgotten,) = frames_of(answers.answer(session, 0, Add("k", 1)))
     (known,) = frames_of(answers.answer(session, 1, Add("k", 1)))
 
@@ -279,7 +303,6 @@ def test_waits_without_a_connection_cost_nothing(sessions):
     answers.answer(session, 1, Wait(("k",)))
     answers.leave(session)
     ended = answers.answer(sessions.begin("b", "host"), 1, Set({"k": b"v"}))
-    session.resume()
     (value,) = frames_of(answers.answer(session, 1, Wait(("k",))))
 
     assert (1, True) == (len(ended), b'"dg=="' in value)

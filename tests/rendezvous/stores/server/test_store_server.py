@@ -14,6 +14,8 @@ from elrun.rendezvous.stores.server.dial import shake_hands
 from elrun.rendezvous.stores.server.frames import WireError, write_frame
 from elrun.rendezvous.stores.server.guests import Limits
 from elrun.rendezvous.stores.server.hello import Refusal, write_hello
+from elrun.rendezvous.stores.server.line import Line
+from elrun.rendezvous.stores.server.link import Link
 from elrun.rendezvous.stores.server.server import StoreServer
 from elrun.rendezvous.stores.server.table import StoreTable, TableError
 from elrun.rendezvous.stores.server.wire import (
@@ -66,7 +68,7 @@ class Listening:
         return connection
 
     def client(self, patience_s=LONG_S):
-        return StoreClient(self.welcomed(), "here", patience_s)
+        return StoreClient(Line(shake_hands(self.dial(), HELLO, LONG_S), "here", patience_s))
 
     @contextlib.contextmanager
     def paused(self):
@@ -113,6 +115,10 @@ def is_closed(connection):
         pass
     connection.close()
     return True
+
+
+def unwelcomed(connection, patience_s):
+    return StoreClient(Line(Link(connection), "there", patience_s))
 
 
 def serves(server):
@@ -309,7 +315,7 @@ def test_no_descriptor_left_is_waited_out(server):
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
     assert 1 == counted
-    assert isinstance(shake_hands(late, HELLO, LONG_S), str)
+    assert isinstance(shake_hands(late, HELLO, LONG_S), Link)
     late.close()
     client.close()
 
@@ -334,7 +340,7 @@ def test_a_closed_server_is_a_lost_store(server):
 def test_a_server_that_answers_nothing_is_lost_after_a_while():
     """TCP alone would bear it for a quarter of an hour."""
     mine, its = socket.socketpair()
-    client = StoreClient(mine, "there", patience_s=0.1)
+    client = unwelcomed(mine, 0.1)
     with pytest.raises(RendezvousConnectionError, match="it has not answered for 0.1 s"):
         client.add("n", 1)
     client.close()
@@ -344,7 +350,7 @@ def test_a_server_that_answers_nothing_is_lost_after_a_while():
 def test_a_server_that_takes_nothing_is_lost_after_a_while():
     """A full buffer holds nobody for good."""
     mine, its = socket.socketpair()
-    client = StoreClient(mine, "there", patience_s=0.1)
+    client = unwelcomed(mine, 0.1)
     with pytest.raises(RendezvousConnectionError, match="it has taken nothing for 0.1 s"):
         client.set({"k": bytes(4 << 20)})
     client.close()
@@ -357,7 +363,7 @@ def test_a_server_that_takes_nothing_is_lost_after_a_while():
 def test_a_server_that_is_none_is_a_lost_store(answer):
     """What it says is not believed, and holds nobody up."""
     mine, its = socket.socketpair()
-    client = StoreClient(mine, "there", LONG_S)
+    client = unwelcomed(mine, LONG_S)
     its.sendall(answer)
     with pytest.raises(RendezvousConnectionError, match="what it sends is not understood"):
         client.wait(["k"], LONG_S)
@@ -413,7 +419,7 @@ def test_a_client_that_is_gone_ends_no_wait_of_others(server):
     client.tell("k", lambda value: told.set())
     gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     with server.paused():
-        client._line._connection.sendall(write_request(99, Set({"k": b"1"})))
+        client._line._link.send(write_request(99, Set({"k": b"1"})))
         gone.close()
 
     assert told.wait(LONG_S)

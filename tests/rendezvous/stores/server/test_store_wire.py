@@ -16,7 +16,7 @@ from elrun.rendezvous.stores.server.hello import (
     Refusal,
     name_of_run,
     read_answer_to_hello,
-    read_hello,
+    read_first,
     write_hello,
     write_refusal,
     write_welcome,
@@ -79,13 +79,13 @@ def test_a_request_is_these_bytes(data):
 @pytest.mark.parametrize(
     ("text", "hello"),
     [
-        (b'{"elrun":2,"hello":{"run":"job","host":"b"}}', Hello("job", "b")),
+        (b'{"elrun":3,"hello":{"run":"job","host":"b"}}', Hello("job", "b")),
         (
-            b'{"elrun":2,"hello":{"run":"job","host":"b","session":"c0","resumes":true}}',
+            b'{"elrun":3,"hello":{"run":"job","host":"b","session":"c0","resumes":true}}',
             Hello("job", "b", "c0", resumes=True),
         ),
         (
-            b'{"elrun":2,"hello":{"run":"job","host":"b","node_rank":1,"nodes":2,"server":"a1"}}',
+            b'{"elrun":3,"hello":{"run":"job","host":"b","node_rank":1,"nodes":2,"server":"a1"}}',
             Hello("job", "b", node_rank=1, nodes=2, server="a1"),
         ),
     ],
@@ -93,21 +93,21 @@ def test_a_request_is_these_bytes(data):
 def test_a_hello_is_these_bytes(text, hello):
     """It says which version the client speaks, whose node it is, and where it has been before."""
     assert frames(text) == write_hello(hello)
-    assert hello == read_hello(json.loads(text))
+    assert hello == read_first(json.loads(text))
 
 
 def test_another_version_is_told_apart():
     """Whatever else it says: no later version can be understood."""
-    assert 3 == read_hello({"elrun": 3, "bonjour": []})
+    assert 4 == read_first({"elrun": 4, "bonjour": []})
 
 
 @pytest.mark.parametrize(
     ("written", "text", "read"),
     [
-        (write_welcome("a1"), b'{"elrun":2,"welcome":"a1"}', "a1"),
+        (write_welcome("a1"), b'{"elrun":3,"welcome":"a1"}', "a1"),
         (
             write_refusal(Refusal("rank", "no")),
-            b'{"elrun":2,"refused":"rank","reason":"no"}',
+            b'{"elrun":3,"refused":"rank","reason":"no"}',
             Refusal("rank", "no"),
         ),
     ],
@@ -225,23 +225,23 @@ def test_what_is_no_request_is_refused(message):
     [
         {},
         {"elrun": "1"},
-        {"elrun": 2},
-        {"elrun": 2, "hello": "b"},
-        {"elrun": 2, "hello": {"run": "r" * 2000, "host": "h"}},
-        {"elrun": 2, "hello": {"run": "r", "host": "h", "session": 7}},
-        {"elrun": 2, "hello": {"run": "r", "host": "h", "node_rank": -1, "nodes": 2}},
-        {"elrun": 2, "hello": {"run": "r", "host": "h\0", "node_rank": 0, "nodes": 2}},
-        {"elrun": 2, "hello": {"run": "r", "host": "\x1b[2J", "node_rank": 0, "nodes": 2}},
-        {"elrun": 2, "hello": {"run": "r", "host": "\ud800", "node_rank": 0, "nodes": 2}},
-        {"elrun": 2, "hello": {"run": "r", "host": "h" * 2000, "node_rank": 0, "nodes": 2}},
-        {"elrun": 2, "hello": {"run": "r", "host": "h", "node_rank": 0, "nodes": 2, "server": 1}},
+        {"elrun": 3},
+        {"elrun": 3, "hello": "b"},
+        {"elrun": 3, "hello": {"run": "r" * 2000, "host": "h"}},
+        {"elrun": 3, "hello": {"run": "r", "host": "h", "session": 7}},
+        {"elrun": 3, "hello": {"run": "r", "host": "h", "node_rank": -1, "nodes": 2}},
+        {"elrun": 3, "hello": {"run": "r", "host": "h\0", "node_rank": 0, "nodes": 2}},
+        {"elrun": 3, "hello": {"run": "r", "host": "\x1b[2J", "node_rank": 0, "nodes": 2}},
+        {"elrun": 3, "hello": {"run": "r", "host": "\ud800", "node_rank": 0, "nodes": 2}},
+        {"elrun": 3, "hello": {"run": "r", "host": "h" * 2000, "node_rank": 0, "nodes": 2}},
+        {"elrun": 3, "hello": {"run": "r", "host": "h", "node_rank": 0, "nodes": 2, "server": 1}},
     ],
     ids=str,
 )
 def test_what_is_no_hello_is_refused(message):
     """Nobody is let in by half."""
     with pytest.raises(WireError):
-        read_hello(message)
+        read_first(message)
 
 
 def test_no_bytes_do_more_than_be_refused():
@@ -267,7 +267,7 @@ def test_no_text_is_lost():
     """Names of jobs may be anything."""
     hello = Hello("jöb/\0\u2028", "h")
 
-    assert hello == read_hello(objects_in(write_hello(hello))[0])
+    assert hello == read_first(objects_in(write_hello(hello))[0])
     assert [{"a": "\ud800"}] == objects_in(write_frame({"a": "\ud800"}))
 
 
@@ -277,7 +277,7 @@ def test_a_very_long_name_of_a_run_is_cut_and_still_its_own():
 
     assert names[0] != names[1]
     assert [True, True] == [
-        isinstance(read_hello(objects_in(write_hello(Hello(name, "h")))[0]), Hello)
+        isinstance(read_first(objects_in(write_hello(Hello(name, "h")))[0]), Hello)
         for name in names
     ]
     assert "job" == name_of_run("job")

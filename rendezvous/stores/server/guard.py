@@ -1,0 +1,116 @@
+"""What protects the connections of a store server: a secret, certificates, both, or nothing."""
+
+from __future__ import annotations
+
+from ...api.parameters import SECRET_VARIABLE, RendezvousParameters
+from ...named_tuple import NamedTuple
+from ..signed import Secret, secret_of
+from .hello import OTHER_RUN, Refusal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .tls import Tls
+
+NO_SECRET_HERE = "secret-none"  # noqa: S105  a word
+"""The kind of refusal of a client that has a secret, by a server that has none."""
+SECRET_WANTED = "secret-wanted"  # noqa: S105  a word
+"""The kind of refusal of a client without a secret."""
+OTHER_SECRET = "secret-other"  # noqa: S105  a word
+"""The kind of refusal of a client with another secret."""
+NO_TLS_HERE = "tls-none"
+"""The kind of refusal of a client that begins with TLS, by a server that has no certificate."""
+TLS_WANTED = "tls-wanted"
+"""The kind of refusal of a client that does not begin with TLS."""
+TLS_FAILED = "tls-failed"
+"""The kind of refusal of a client or server whose certificate is not accepted."""
+
+HOW_SECRET = f"--rdzv-conf secret_file=..., or {SECRET_VARIABLE}"
+_HOW_TLS = "--rdzv-conf cacert=..., cert=..., key=..."
+
+# A server with a secret tells strangers nothing of its run: the client makes the sentence.
+_REASONS = {
+    NO_SECRET_HERE: (
+        "run {run!r} was started without a secret, and this node was given one: give all its nodes "
+        f"the same ({HOW_SECRET}) or none, or this job a name of its own (--rdzv-id)"
+    ),
+    SECRET_WANTED: (
+        "run {run!r} takes only nodes that know its secret, and this one was given none "
+        f"({HOW_SECRET})"
+    ),
+    OTHER_SECRET: (
+        "run {run!r} has another secret than this node: give all its nodes the same "
+        f"({HOW_SECRET}), or this job a name of its own (--rdzv-id)"
+    ),
+    NO_TLS_HERE: (
+        "run {run!r} was started without certificates, and this node was given one: give them to "
+        f"all its nodes or to none ({_HOW_TLS})"
+    ),
+    TLS_WANTED: (
+        "run {run!r} takes only nodes with a certificate, and this one was given none "
+        f"({_HOW_TLS})"
+    ),
+    OTHER_RUN: (
+        "it is the store of another run, and ends with that run; wait for its end, or give this "
+        "job an endpoint of its own (another port in --rdzv-endpoint or --master-port)"
+    ),
+}
+
+
+class TlsFiles(NamedTuple):
+    """The files of a node's certificates, as PEM.
+
+    Args:
+        cacert: Certificates of the authorities that vouch for the nodes.
+        cert: This node's certificate, with those between it and an authority.
+        key: Its key, without a password.
+    """
+
+    cacert: str
+    cert: str
+    key: str
+
+
+class Guard(NamedTuple):
+    """What protects the connections of a job.
+
+    Args:
+        secret: Which both sides have to know; None: anybody may come.
+        tls: Certificates; None: nothing is encrypted.
+    """
+
+    secret: Secret | None = None
+    tls: Tls | None = None
+
+
+def guard_of(params: RendezvousParameters) -> Guard:
+    """Return what protects the connections of a job.
+
+    Args:
+        params: Settings: those of ``secret_of``, and ``cacert``, ``cert`` and ``key``: all or none.
+
+    Raises:
+        ValueError: A setting is not what it should be, or a file.
+    """
+    files = TlsFiles(
+        str(params.get("cacert") or params.get("ca_cert") or ""),
+        str(params.get("cert") or params.get("ssl_cert") or ""),
+        str(params.get("key") or params.get("ssl_cert_key") or ""),
+    )
+    if not any(files):
+        return Guard(secret_of(params))
+    missing = [name for name, path in zip(files._fields, files, strict=True) if not path]
+    if missing:
+        raise ValueError(
+            f"--rdzv-conf {', '.join(f'{name}=...' for name in missing)}: give all of cacert, cert "
+            "and key, since the nodes of a job check each other's certificates"
+        )
+    from .tls import Tls  # noqa: PLC0415  20 ms of the start of a job without certificates
+
+    return Guard(secret_of(params), Tls(files))
+
+
+def explained(refusal: Refusal, run_id: str) -> Refusal:
+    """Return a refusal with a sentence for the people of this run."""
+    if refusal.reason:
+        return refusal
+    return Refusal(refusal.kind, _REASONS.get(refusal.kind, refusal.kind).format(run=run_id))
