@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 
@@ -16,7 +17,11 @@ from .terminal.exit_codes import ExitCode, exit_code_of_signal, exit_code_of_wor
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..agent.failures.failure import ChildFailedError
+    from ..agent.system.signals import SignalException
     from .launch import Launch
+
+VERBS = ("doctor", "run")
+"""First words that are no SCRIPT, unless there is a file of that name."""
 
 _RECORD_S = 2.0
 _LAST_WORDS_S = 1.0
@@ -81,6 +86,10 @@ def _run(
     args: list[str], environment: Environment, console: Console, launch: Launch | None
 ) -> _End:
     try:
+        verb = _verb_in(args, console)
+        if verb == "doctor":
+            return _examine(args[1:], environment, console, launch)
+        args = args[1:] if verb else args
         given, notices = parse(args, environment)
         with logging_to(console, environment.log_level):  # a folder for logs may take long
             plan = compose(given, environment)
@@ -95,6 +104,29 @@ def _run(
     return _launch(plan, environment, console, launch)
 
 
+def _verb_in(args: list[str], console: Console) -> str:
+    """Return the verb that stands first; empty: the first word is an option or SCRIPT."""
+    if not args or args[0] not in VERBS:
+        return ""
+    if not os.path.exists(args[0]):
+        return args[0]
+    console.say(f"{args[0]} is a file here, so it is what is run; the verb needs another folder")
+    return ""
+
+
+def _examine(
+    args: list[str], environment: Environment, console: Console, launch: Launch | None
+) -> _End:
+    from ..agent.system.signals import SignalException  # noqa: PLC0415  few commands
+    from .launch import launch_agent  # noqa: PLC0415
+    from .verbs import doctor  # noqa: PLC0415
+
+    try:
+        return _End(doctor.run(args, environment, launch or launch_agent))
+    except SignalException as stopped:
+        return _end_of_stopped(stopped, console)
+
+
 def _launch(plan: Plan, environment: Environment, console: Console, launch: Launch | None) -> _End:
     from ..agent.failures.failure import ChildFailedError  # noqa: PLC0415  `--help` needs none of them
     from ..agent.system.signals import SignalException  # noqa: PLC0415
@@ -107,10 +139,7 @@ def _launch(plan: Plan, environment: Environment, console: Console, launch: Laun
         _leave_record(failed)
         return _End(_tell_failure(failed, console), failed)
     except SignalException as stopped:
-        _leave_record(stopped)
-        console.patience_s = _LAST_WORDS_S
-        console.say(f"stopped by {stopped.sigval.name}; none of its workers is left")
-        return _End(exit_code_of_signal(stopped.sigval), stopped)
+        return _end_of_stopped(stopped, console)
     except RendezvousError as error:
         _leave_record(error)
         console.say(f"the rendezvous failed: {error}")
@@ -120,6 +149,13 @@ def _launch(plan: Plan, environment: Environment, console: Console, launch: Laun
         console.say(str(error))
         return _End(ExitCode.BAD_USAGE, error)
     return _End(ExitCode.SUCCESS)
+
+
+def _end_of_stopped(stopped: SignalException, console: Console) -> _End:
+    _leave_record(stopped)
+    console.patience_s = _LAST_WORDS_S
+    console.say(f"stopped by {stopped.sigval.name}; none of its workers is left")
+    return _End(exit_code_of_signal(stopped.sigval), stopped)
 
 
 def _leave_record(cause: BaseException) -> None:

@@ -16,7 +16,7 @@ HOUSES = ["launcher", "agent", "rendezvous"]  # an import may only point from le
 # floor don't know each other. Modules that stand in no room are the top floor of `launcher` and the
 # bottom floor of the others.
 FLOORS = {
-    "launcher": [{"launcher"}, {"plan"}, {"commandline"}, {"terminal"}],
+    "launcher": [{"launcher"}, {"verbs"}, {"plan"}, {"commandline"}, {"terminal"}],
     "agent": [
         {"elastic"},
         {"workers_store"},
@@ -43,8 +43,8 @@ FLOORS = {
 # Who may import it, or call it: files, or a room and all that is in it.
 USERS_OF = {
     "click": {"launcher/commandline/help.py"},
-    "rich": {"launcher/terminal/summary.py"},
-    "torch": {"agent/workers_store/host_main.py"},
+    "rich": {"launcher/terminal/summary.py", "launcher/verbs/check_table.py"},
+    "torch": {"agent/workers_store/host_main.py", "launcher/verbs/doctor_worker.py"},
     # A Python function's arguments and return values, between an agent and its own workers.
     "pickle": {"agent/processes/function_context.py", "agent/processes/function_main.py"},
     "os.environ": {
@@ -56,6 +56,7 @@ USERS_OF = {
         "agent/system/environ.py",  # what workers inherit from the agent
         "agent/failures/record.py",  # in the worker
         "agent/processes/function_main.py",  # in the worker
+        "launcher/verbs/doctor_worker.py",  # in the worker
     },
     "time.sleep": set(),
     "assert": set(),

@@ -34,27 +34,37 @@ class Answered(Exception):  # noqa: N818  nothing went wrong
     """``--help`` or its like was given, and has been answered: there is nothing to launch."""
 
 
-def parse(args: list[str], environment: Environment) -> tuple[Given, tuple[str, ...]]:
+def parse(
+    args: list[str],
+    environment: Environment,
+    *,
+    more: Sequence[Option] = (),
+    usage: str = "",
+    needs_script: bool = True,
+) -> tuple[Given, tuple[str, ...]]:
     """Return what the user gave, and a sentence for each abbreviation or misspelt variable.
 
     Args:
-        args: What stands after ``elrun``.
+        args: What stands after ``elrun``, or after a verb.
         environment: Where options that are not given get their defaults.
+        more: The verb's own options.
+        usage: What ``--help`` shows for the verb.
+        needs_script: Whether SCRIPT must be given.
 
     Raises:
         Refusal: An option or a variable can't be used, or SCRIPT is missing.
         Answered: ``--help``, ``--version`` or ``--print-completion`` was given.
         OSError: The answer to one of these can't be written.
     """
-    by_spelling = {spelling: option for option in ALL_OPTIONS for spelling in option.opts}
+    by_spelling = {spelling: option for option in (*ALL_OPTIONS, *more) for spelling in option.opts}
     spelled = spell_out(args, {each: not option.is_flag for each, option in by_spelling.items()})
     pairs = [(by_spelling[spelling], text) for spelling, text in spelled.options]
     typed = {option.name: text for option, text in pairs if _says_something(option, text)}
-    if answer := _answer_to_question(typed):
+    if answer := _answer_to_question(typed, usage):
         Console(sys.stdout).answer(answer)
         raise Answered
-    answers = {option.name: answer_to(option, typed, environment) for option in OPTIONS}
-    if not spelled.command:
+    answers = {option.name: answer_to(option, typed, environment) for option in (*OPTIONS, *more)}
+    if needs_script and not spelled.command:
         raise Refusal(
             "SCRIPT is missing; say what to run: elrun [OPTIONS] SCRIPT [ARGS]... "
             "(elrun --help says more)"
@@ -79,8 +89,10 @@ def _empty_numbers(
     )
 
 
-def _answer_to_question(typed: Mapping[str, str]) -> str:
+def _answer_to_question(typed: Mapping[str, str], usage: str) -> str:
     """Return what is shown instead of a launch, where the user asked for that."""
+    if HELP.name in typed and usage:
+        return usage
     if HELP.name in typed:
         from .help import help_page  # noqa: PLC0415  see its head
 
