@@ -22,10 +22,15 @@ class OtherProtectionError(WireError):
 
     Args:
         data: What came.
+        is_tls: Whether that is TLS.
     """
 
-    def __init__(self, data: bytes) -> None:
-        super().__init__("one side speaks TLS, and the other does not")
+    def __init__(self, data: bytes, *, is_tls: bool) -> None:
+        super().__init__(
+            "it begins with TLS, and this node has no certificates (--rdzv-conf cacert=...)"
+            if is_tls
+            else "it does not begin with TLS, as nodes with certificates do"
+        )
         self.data = data
 
 
@@ -72,8 +77,9 @@ class Channel:
         """
         if not self._has_heard and data:
             self._has_heard = True
-            if (data[0] in _TLS_RECORDS) != (self._tls is not None):
-                raise OtherProtectionError(data)
+            is_tls = data[0] in _TLS_RECORDS
+            if is_tls != (self._tls is not None):
+                raise OtherProtectionError(data, is_tls=is_tls)
         yield from self._frames.feed(data if self._tls is None else self._tls.receive(data))
 
     def pack(self, frames: Iterable[bytes]) -> bytes:

@@ -1,46 +1,15 @@
 """etcd that knows its clients: by certificates, or by name and password."""
 
-import shutil
-import subprocess
-
 import pytest
+from certificate_kit import Authority, needs_openssl
 from elrun.rendezvous.errors import RendezvousConnectionError
 from elrun.rendezvous.stores.etcd.server import EtcdServer
 from elrun.rendezvous.stores.etcd.settings import EtcdSettings
 from etcd_kit import EtcdClients
 
-pytestmark = [
-    pytest.mark.integration,
-    pytest.mark.skipif(shutil.which("openssl") is None, reason="certificates are made by openssl"),
-]
+pytestmark = [pytest.mark.integration, needs_openssl]
 
 BACKENDS = ["etcd-v3", "etcd-v2"]
-EXTENSIONS = "subjectAltName=IP:127.0.0.1\nextendedKeyUsage=serverAuth,clientAuth\n"
-NEW_KEY = ["-newkey", "rsa:2048", "-nodes"]
-
-
-class Authority:
-    """Vouches for certificates."""
-
-    def __init__(self, folder):
-        self.folder = folder
-        folder.mkdir()
-        self.path = str(folder / "ca.pem")
-        (folder / "extensions").write_text(EXTENSIONS)
-        self.openssl("req", "-x509", *NEW_KEY, "-subj", "/CN=authority", "-days", "2",
-                     "-keyout", "ca.key", "-out", "ca.pem")  # fmt: skip
-
-    def certify(self, name):
-        """Return the files of a new certificate and its key."""
-        self.openssl("req", *NEW_KEY, "-subj", f"/CN={name}", "-keyout", f"{name}.key",
-                     "-out", f"{name}.csr")  # fmt: skip
-        self.openssl("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key",
-                     "-CAcreateserial", "-days", "2", "-extfile", "extensions",
-                     "-out", f"{name}.pem")  # fmt: skip
-        return {"cert": str(self.folder / f"{name}.pem"), "key": str(self.folder / f"{name}.key")}
-
-    def openssl(self, *args):
-        subprocess.run(["openssl", *args], cwd=self.folder, check=True, capture_output=True)
 
 
 @pytest.fixture(scope="module", name="authority")
