@@ -84,7 +84,7 @@ class LocalElasticAgent(SimpleElasticAgent):
     ) -> None:
         super().__init__(spec, exit_barrier_timeout, shutdown_timeout, environ=environ)
         signals = signals_to_handle or self._environ.get(SIGNALS_TO_HANDLE) or DEFAULT_SIGNALS
-        self._loop = LoopWait(signals, self._rounds, signal_handler_afterwards)
+        self._loop = LoopWait(signals, self._rounds, signal_handler_afterwards, self._tell_places)
         self._companions = self._loop.companions
         self._worker_start = WorkerStart(
             logs_specs,
@@ -171,7 +171,8 @@ class LocalElasticAgent(SimpleElasticAgent):
         if self._pcontext is not None:
             rank_of = {each.local_rank: each.global_rank for each in self._worker_group.workers}
             running = {rank_of[at]: pid for at, pid in self._pcontext.running_pids().items()}
-            with self._loop.stop_notices(running, timeout):
+            record = self._events.places
+            with self._loop.answering_aside(), self._loop.stop_notices(running, timeout, record):
                 self._pcontext.close(death_sig, timeout, urgent_fd=self.signals.urgent_fd)
 
     @measured
@@ -216,6 +217,11 @@ class LocalElasticAgent(SimpleElasticAgent):
         if loss:
             verdict = Verdict(VerdictKind.WORKER_FAILED, by=self._group_rank, reason=loss)
             self._ask(lambda: self._rounds.conclude(verdict))
+
+    def _tell_places(self) -> None:
+        from .places import tell_places  # noqa: PLC0415  on request only
+
+        tell_places(self._worker_group, self._pcontext, self._events.places)
 
     def _next_round(self) -> RendezvousInfo:
         self._had_shown_all_output = self.has_shown_all_output

@@ -16,10 +16,11 @@ from .policy import Step
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from contextlib import AbstractContextManager
     from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
+    from ..failures.stack_places import Whereabouts
     from ..timers.file_client import FileTimerRequest
 
     class Measured(Protocol):
@@ -72,6 +73,14 @@ class Observer:
 
     def workers_ended(self, result: RunResult) -> None:
         """Hear how the workers of an attempt have ended."""
+
+    def places(self, why: str, found: Mapping[int, Whereabouts]) -> bool:  # noqa: ARG002
+        """Hear, in any thread, where ranks were and why that was asked.
+
+        Returns:
+            Whether it keeps the whole stacks.
+        """
+        return False
 
     def timer_event(self, name: str, request: FileTimerRequest | None) -> None:
         """Hear, in any thread, what a timer server has done, and about which request."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ from .observer import Observer
 from .policy import Step
 
 if TYPE_CHECKING:
+    from ..failures.stack_places import Whereabouts
     from ..timers.file_client import FileTimerRequest
 
 
@@ -61,6 +62,11 @@ class Observers(Observer):
         """Tell each of them."""
         for each in self._observers:
             each.workers_ended(result)
+
+    def places(self, why: str, found: Mapping[int, Whereabouts]) -> bool:
+        """Tell each of them; return whether any keeps the whole stacks."""
+        answers = [each.places(why, found) for each in self._observers]
+        return any(answers)
 
     def timer_event(self, name: str, request: FileTimerRequest | None) -> None:
         """Tell each of them."""

@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Mapping
 from datetime import datetime, timezone
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...rendezvous.api.handler import RendezvousInfo, Verdict
 from ..failures.failure import NOT_AVAILABLE
@@ -21,8 +21,12 @@ from ..workers.worker import RunResult, WorkerGroup
 from .observer import Observer
 from .policy import DELAY, DOUBT, GIVE_UP, Step
 
+if TYPE_CHECKING:
+    from ..failures.stack_places import Whereabouts
+
 VERSION = 1
 MOST_ATTEMPTS = 200
+MOST_STACK_CHARS = 100_000
 _BEGINNING = b'{\n "version": '
 _STEPS = {
     Step.RESTART: "restart",
@@ -64,6 +68,7 @@ class ReportFile(Observer):
             "root": None,
             "ranks": [],
             "missing_nodes": [],
+            "places": None,
         }
 
     def begin(self) -> None:
@@ -143,6 +148,25 @@ class ReportFile(Observer):
             for rank, failure in result.failures.items()
         ]
         self._save()
+
+    def places(self, why: str, found: Mapping[int, Whereabouts]) -> bool:
+        """Keep where this node's ranks were when it was asked last."""
+        self._report["places"] = {
+            "at": _now(),
+            "why": why,
+            "ranks": [
+                {
+                    "rank": rank,
+                    "pid": each.pid,
+                    "place": each.place,
+                    "silence": each.silence,
+                    "stack": each.stack[:MOST_STACK_CHARS],
+                }
+                for rank, each in sorted(found.items())
+            ],
+        }
+        self._save()
+        return True
 
     def finish(
         self, state: str, exit_code: int, reason: str, report: JobReport | None = None

@@ -6,6 +6,7 @@ that a signal can end each wait at once.
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import math
 import signal
@@ -23,16 +24,16 @@ from .companions import Companions
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
     from typing import TypeVar
 
     from ..system.signals import Handler
+    from .places import Record
 
     _T = TypeVar("_T")
 
 log = Log(__name__)
-
 
 _THREAD = "elrun-rendezvous"
 
@@ -44,15 +45,21 @@ class LoopWait:
         signals: Names of the signals that end the job.
         rounds: The rendezvous.
         handler_afterwards: What handles these signals once the agent no longer does.
+        tell_places: Says where the workers are; called when SIGUSR2 has asked for it.
     """
 
     def __init__(
-        self, signals: str, rounds: RoundHandler, handler_afterwards: Handler | None
+        self,
+        signals: str,
+        rounds: RoundHandler,
+        handler_afterwards: Handler | None,
+        tell_places: Callable[[], None],
     ) -> None:
         self.wakeup = Wakeup()
         self.inbox = SignalInbox(signals, self.wakeup, handler_afterwards=handler_afterwards)
         self.companions = Companions()
         self._rounds = rounds
+        self._tell_places = tell_places
         rounds.subscribe(self.wakeup.notify)
 
     @property
@@ -124,26 +131,48 @@ class LoopWait:
         while (left_s := deadline - time.monotonic()) > 0 and self._rounds.verdict() is None:
             self.wait((), left_s)
 
+    @contextlib.contextmanager
+    def answering_aside(self) -> Iterator[None]:
+        """Answer requests in a thread of their own while the main thread is not in the loop.
+
+        The handler of the signal starts that thread, since it may run in the midst of anything: in
+        a line that is being logged, for instance, where the main thread holds locks.
+        """
+        self.inbox.answer_aside = self._answer_in_thread
+        try:
+            yield
+        finally:
+            self.inbox.answer_aside = None
+
+    def _answer_in_thread(self) -> None:
+        with contextlib.suppress(RuntimeError):  # there can be no thread: the loop answers later
+            _thread.start_new_thread(self._answer, ())
+
+    def _answer(self) -> None:
+        while self.inbox.take_request():
+            self._tell_places()
+
     def stop_notices(
-        self, workers: Mapping[int, int], grace_s: float
+        self, workers: Mapping[int, int], grace_s: float, record: Record
     ) -> AbstractContextManager[object]:
         """Return a context for the stop of the workers: people hear of it if a signal began it.
 
         Args:
             workers: Process ids of the running workers by global rank.
             grace_s: How long they have.
+            record: Takes down where they were.
         """
         number = self.inbox.stopped_by
         if number is None or not grace_s or not workers:
             return contextlib.nullcontext()
         try:
             from ..processes.stop_notice import stop_notice  # noqa: PLC0415  few jobs are stopped
-            from .places_at_stop import places_told  # noqa: PLC0415
+            from .places import places_told  # noqa: PLC0415
         except OSError as error:  # there is no descriptor to read the module with
             log.info("the stop is not announced: %s", error.strerror)
             return contextlib.nullcontext()
         notices = contextlib.ExitStack()
-        notices.enter_context(places_told(workers))
+        notices.enter_context(places_told(workers, record))
         heeds_ctrl_c = self.inbox.heeds(signal.SIGINT)
         notices.enter_context(stop_notice(number, grace_s, heeds_ctrl_c=heeds_ctrl_c))
         return notices
@@ -154,6 +183,7 @@ class LoopWait:
         mine = [self.wakeup.fileno(), *(fd for fd in (*fds, *due.fds) if fd >= 0)]
         wait_briefly(mine, min(times_s, default=None))
         self.wakeup.clear()
+        self._answer()
         self.companions.tick()
 
     def _is_start_unwanted(self) -> bool:

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import groupby
+
+from ...rendezvous.named_tuple import NamedTuple
 
 _FRAME = re.compile(r'^  File "(.*)", line (\d+) in (.*)$')
 _THREAD = re.compile(r"^(?:Current thread|Thread) 0x")
@@ -18,6 +20,22 @@ _LIBRARIES = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}"
 _STANDARD_LIBRARY = re.compile(r"[/\\]lib(?:64)?[/\\]python3\.\d+t?[/\\]")
 _WRAPPERS = ("wrapper", "decorate_context", "inner", "_fn", "_call_impl", "_wrapped_call_impl")
 _MOST_CHARS = 1_000
+
+
+class Whereabouts(NamedTuple):
+    """Where one rank is.
+
+    Args:
+        pid: Its process id.
+        place: Its place, as ``place_in`` returns it; empty if it has not said that.
+        silence: Why it has not, in a clause.
+        stack: Its whole stack: Python's, else the kernel's; may be empty.
+    """
+
+    pid: int
+    place: str
+    silence: str
+    stack: str
 
 
 def place_in(stacks: str) -> str:
@@ -54,11 +72,39 @@ def folded(places: Mapping[int, str]) -> str:
         ``ranks 0-6 in all_reduce (train.py:88); rank 7 in load_batch (data.py:31)``, where most
         ranks are first.
     """
-    ranks_at: dict[str, list[int]] = {}
-    for rank in sorted(places):
-        ranks_at.setdefault(places[rank], []).append(rank)
-    by_number = sorted(ranks_at.items(), key=lambda item: (-len(item[1]), item[1]))
-    text = "; ".join(f"{_ranks(ranks)} in {place}" for place, ranks in by_number)
+    return _clipped(f"{_ranks(ranks)} in {place}" for place, ranks in _by_number(places))
+
+
+def sentence_of(found: Mapping[int, Whereabouts]) -> str:
+    """Return where ranks are, and why others have not said that, equal ones together.
+
+    Args:
+        found: What is known of each, by global rank.
+    """
+    places = {rank: each.place for rank, each in found.items() if each.place}
+    silent = {rank: each.silence for rank, each in found.items() if not each.place}
+    parts = [folded(places)] if places else []
+    parts += [f"{_ranks(ranks)} unknown: {silence}" for silence, ranks in _by_number(silent)]
+    return _clipped(parts)
+
+
+def whole_text(found: Mapping[int, Whereabouts]) -> str:
+    """Return the whole stacks of ranks, as a file has them."""
+    return "\n".join(
+        f"rank {rank} (pid {each.pid}): {each.place or each.silence}\n{each.stack}\n"
+        for rank, each in sorted(found.items())
+    )
+
+
+def _by_number(texts: Mapping[int, str]) -> list[tuple[str, list[int]]]:
+    ranks_of: dict[str, list[int]] = {}
+    for rank in sorted(texts):
+        ranks_of.setdefault(texts[rank], []).append(rank)
+    return sorted(ranks_of.items(), key=lambda item: (-len(item[1]), item[1]))
+
+
+def _clipped(parts: Iterable[str]) -> str:
+    text = "; ".join(parts)
     return text if len(text) <= _MOST_CHARS else f"{text[:_MOST_CHARS]}…"
 
 

@@ -17,7 +17,8 @@ from ..output.directories import make_temporary_dir
 from ..processes.companion import Companion
 from ..processes.context import PContext
 from ..system.pidfd import send_signal
-from ..system.stacks import abort_with_stack, describe_state, shows_stack_at_abort, take_stack
+from ..system.process_states import describe_state
+from ..system.stacks import abort_with_stack, shows_stack_at_abort, take_stack
 from ..timers.file_server import FileTimerServer, descends_from
 from ..timers.table import Stuck
 from ..workers.environment import TIMER_FILE

@@ -9,6 +9,9 @@ often forwarded by a wrapper as well. Only a person sends SIGINT (Ctrl-C) or SIG
 moment later: ``is_urgent`` says so, ``urgent_fd`` becomes readable, and the workers are killed at
 once. Any other signal changes nothing.
 
+SIGUSR2 asks where the workers are, unless it is one of the signals that end the job or the program
+handles it itself. ``take_request`` says so once.
+
 The end of a child wakes the loop as well, unless the program handles that itself: orphans that the
 agent has adopted end without a word to anybody else, and are to be reaped.
 """
@@ -41,6 +44,9 @@ DEFAULT_SIGNALS = "SIGTERM,SIGINT,SIGHUP,SIGQUIT"
 
 HURRY_AFTER_S = 0.5
 """How long after the first signal a Ctrl-C counts as another one, and not as its echo."""
+
+REQUEST = signal.SIGUSR2
+"""Asks where the workers are."""
 
 _OF_A_PERSON = (signal.SIGINT, signal.SIGQUIT)
 
@@ -123,6 +129,10 @@ class SignalInbox:
         self._previous: dict[signal.Signals, Any] = {}
         self._previous_fd = -1
         self._depth = 0
+        self._is_asked = False
+        self.answer_aside: Callable[[], None] | None = None
+        """Called, by the main thread in the midst of anything, when a request comes; None: the
+        loop is told of it."""
 
     def __enter__(self) -> Self:
         self._depth += 1
@@ -143,6 +153,11 @@ class SignalInbox:
                 continue  # nohup asked for just this
             self._previous[number] = current
             signal.signal(number, self._note)
+        current = signal.getsignal(REQUEST)
+        is_own_program = self._handler_afterwards is not None and current is not signal.SIG_IGN
+        if REQUEST not in self._signals and (current is signal.SIG_DFL or is_own_program):
+            self._previous[REQUEST] = current
+            signal.signal(REQUEST, self._note_request)
         if signal.getsignal(signal.SIGCHLD) in (signal.SIG_DFL, signal.SIG_IGN):
             self._previous[signal.SIGCHLD] = signal.SIG_DFL  # ignored, it would lose exit codes
             signal.signal(signal.SIGCHLD, self._wake_only)
@@ -172,7 +187,7 @@ class SignalInbox:
     def _next_handler(self, number: signal.Signals, previous: Any) -> Any:
         if self._handler_afterwards is None or previous is signal.SIG_IGN:
             return signal.SIG_DFL if previous is None else previous
-        return previous if number is signal.SIGCHLD else self._handler_afterwards
+        return previous if number in (signal.SIGCHLD, REQUEST) else self._handler_afterwards
 
     @property
     def urgent_fd(self) -> int:
@@ -187,6 +202,13 @@ class SignalInbox:
     def heeds(self, number: int) -> bool:
         """Return whether a signal is handled here."""
         return number in self._previous
+
+    def take_request(self) -> bool:
+        """Return, once, whether it has been asked where the workers are."""
+        if not self._is_asked:
+            return False
+        self._is_asked = False  # one that comes just now is answered with this one
+        return True
 
     def has_any(self) -> bool:
         """Return whether ``raise_if_any`` would raise."""
@@ -206,6 +228,12 @@ class SignalInbox:
 
     def _wake_only(self, _number: int, _frame: FrameType | None) -> None:
         self._wake.notify()
+
+    def _note_request(self, _number: int, _frame: FrameType | None) -> None:
+        self._is_asked = True
+        self._wake.notify()
+        if self.answer_aside is not None:
+            self.answer_aside()
 
     def _note(self, number: int, _frame: FrameType | None) -> None:
         now = self._clock()

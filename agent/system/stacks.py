@@ -23,6 +23,7 @@ from dataclasses import dataclass
 
 from ...rendezvous.logs import Log
 from .pidfd import milliseconds_until, send_signal, wait_readable
+from .process_states import HOOK_SIGNAL, signals_in, state_of
 
 log = Log(__name__)
 
@@ -30,13 +31,6 @@ MAX_STACK_BYTES = 256 << 10
 DUMP_S = 2.0
 
 _QUIET_S = 0.1
-_STATES = {
-    "R": "running",
-    "S": "waiting",
-    "D": "in an uninterruptible wait for a device or a file system",
-    "T": "stopped by a signal",
-    "t": "stopped by a debugger",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +48,14 @@ class StackOffer:
 
 NO_STACK = StackOffer(0, -1)
 
-_HOOK_SIGNAL = 62
 _HOOK_FDS = 1024
 
 STOP_DUMP_S = 0.1
 """How long workers that are about to be stopped have to write their stacks."""
 
 _LOOK_S = 0.002
+_HELD = ("T", "t", "Z", "X", "")
+"""States in which a process would not answer: it is stopped, or has ended."""
 
 _SIGNAL_WAITS = {  # pause, rt_sigsuspend, rt_sigtimedwait
     "x86_64": (b"34", b"130", b"128"),
@@ -71,7 +66,7 @@ _PPOLL_OF_ARM = b"73"  # on other machines it has no such arguments
 
 def offer_of_hook() -> StackOffer:
     """Return what the hook in a Python worker offers, as its ``_offer_stacks`` says."""
-    return StackOffer(_HOOK_SIGNAL, min(os.sysconf("SC_OPEN_MAX"), _HOOK_FDS) - 2)
+    return StackOffer(HOOK_SIGNAL, min(os.sysconf("SC_OPEN_MAX"), _HOOK_FDS) - 2)
 
 
 def take_stacks(pids: Iterable[int], within_s: float = STOP_DUMP_S) -> dict[int, str]:
@@ -85,11 +80,11 @@ def take_stacks(pids: Iterable[int], within_s: float = STOP_DUMP_S) -> dict[int,
     with contextlib.ExitStack() as pipes:
         asked: dict[int, int] = {}
         for pid in pids:
-            caught = _signals(pid, b"SigCgt:")
-            if offer.signal not in caught or _waits_for_signals(pid):
+            caught = signals_in(pid, b"SigCgt:")
+            if offer.signal not in caught or state_of(pid) in _HELD or _waits_for_signals(pid):
                 continue
             # A worker that is late writes to a pipe without a reader; SIGPIPE must not end it.
-            if signal.SIGPIPE not in caught | _signals(pid, b"SigIgn:"):
+            if signal.SIGPIPE not in caught | signals_in(pid, b"SigIgn:"):
                 continue
             pipe = pipes.enter_context(_pipe_of(pid, offer.fd))
             if pipe is not None:
@@ -123,7 +118,7 @@ def _read_all(pipes: Mapping[int, int], number: int, deadline: float) -> dict[in
         poll.poll(1000 * min(_LOOK_S, left_s))
         for pid in sorted(writing):
             # What it had written when it was seen to be done is all there is.
-            is_done = number not in _signals(pid, b"ShdPnd:") | _signals(pid, b"SigBlk:")
+            is_done = number not in signals_in(pid, b"ShdPnd:") | signals_in(pid, b"SigBlk:")
             data = _read_what_is_there(pipes[pid], MAX_STACK_BYTES - len(found[pid]))
             found[pid] += data
             if len(found[pid]) >= MAX_STACK_BYTES or (is_done and not data and found[pid]):
@@ -140,7 +135,7 @@ def _read_what_is_there(pipe: int, limit: int) -> bytes:
 
 def offer_stack() -> StackOffer:
     """Make this process write its stack at a signal that nobody else uses."""
-    taken = _signals(os.getpid(), b"SigCgt:") | _signals(os.getpid(), b"SigIgn:")
+    taken = signals_in(os.getpid(), b"SigCgt:") | signals_in(os.getpid(), b"SigIgn:")
     free = [n for n in range(signal.SIGRTMAX - 1, signal.SIGRTMIN, -1) if n not in taken]
     if not free:
         return NO_STACK
@@ -159,7 +154,7 @@ def take_stack(pid: int, pidfd: int, offer: StackOffer) -> str:
         offer: Its word, which is not trusted: a process that doesn't catch the signal is spared.
     """
     real_time = signal.SIGRTMIN <= offer.signal <= signal.SIGRTMAX
-    if not real_time or offer.signal not in _signals(pid, b"SigCgt:"):
+    if not real_time or offer.signal not in signals_in(pid, b"SigCgt:"):
         return ""
     with _pipe_of(pid, offer.fd) as pipe:
         if pipe is None:
@@ -188,18 +183,7 @@ def abort_with_stack(pid: int, pidfd: int) -> bool:
 
 def shows_stack_at_abort(pid: int) -> bool:
     """Return whether a process does something of its own at SIGABRT, as faulthandler does."""
-    return signal.SIGABRT in _signals(pid, b"SigCgt:")
-
-
-def describe_state(pid: int) -> str:
-    """Return what the kernel says that a process's main thread is doing, or nothing."""
-    state = _status(pid, b"State:").strip()[:1].decode(errors="replace")
-    found = _STATES.get(state, "")
-    with contextlib.suppress(OSError, ValueError), open(f"/proc/{pid}/wchan", "rb") as file:
-        place = file.read(100).decode(errors="replace")
-        if found and place not in ("", "0"):
-            found += f" in the kernel's {place}"
-    return found
+    return signal.SIGABRT in signals_in(pid, b"SigCgt:")
 
 
 @contextlib.contextmanager
@@ -231,16 +215,3 @@ def _read_until_quiet(pipe: int) -> bytes:
         found += data
         deadline = min(deadline, time.monotonic() + _QUIET_S)
     return found[:MAX_STACK_BYTES]
-
-
-def _signals(pid: int, field: bytes) -> set[int]:
-    mask = int(_status(pid, field) or b"0", 16)
-    return {number for number in range(1, signal.NSIG) if mask >> (number - 1) & 1}
-
-
-def _status(pid: int, field: bytes) -> bytes:
-    with contextlib.suppress(OSError), open(f"/proc/{pid}/status", "rb") as file:
-        for line in file:
-            if line.startswith(field):
-                return line[len(field) :]
-    return b""

@@ -44,6 +44,8 @@ class _SignalsAroundTheAgent:
             if current in (signal.SIG_DFL, signal.default_int_handler):  # else it is ignored
                 self._previous[number] = current
                 signal.signal(number, _leave)
+        if signal.getsignal(signal.SIGUSR2) is signal.SIG_DFL:
+            signal.signal(signal.SIGUSR2, _overlook)
 
     def leave_all_but(self, names: str) -> None:
         """Give back the signals that the agent will not handle."""
@@ -70,6 +72,10 @@ class _SignalsAroundTheAgent:
         if not _is_console_ready(_LAST_WORDS_S):
             os._exit(128 + number)
         self._is_looking = False
+
+
+def _overlook(_number: int, _frame: FrameType | None) -> None:
+    """Handle what asks an agent where its workers are, while there is no agent: do nothing."""
 
 
 def _leave(number: int, _frame: FrameType | None = None) -> NoReturn:

@@ -1,7 +1,13 @@
 """Where Python processes were, from what faulthandler writes."""
 
 import pytest
-from elrun.agent.failures.stack_places import folded, place_in
+from elrun.agent.failures.stack_places import (
+    Whereabouts,
+    folded,
+    place_in,
+    sentence_of,
+    whole_text,
+)
 
 IN_COLLECTIVE = """\
 Thread 0x00007f0000000001 (most recent call first):
@@ -74,3 +80,24 @@ def test_equal_places_are_folded(places, text):
 def test_the_text_is_bounded():
     """A thousand ranks may be at a thousand places."""
     assert 1_001 == len(folded({rank: f"f{rank} (a.py:{rank})" for rank in range(1_000)}))
+
+
+HERE = Whereabouts(7, "f (a.py:1)", "", "the stack of f")
+STOPPED = Whereabouts(8, "", "it is stopped", "")
+
+
+def test_ranks_without_an_answer_come_last():
+    """Equal ones together, as places are."""
+    found = {0: STOPPED, 1: HERE, 2: HERE, 3: STOPPED, 4: Whereabouts(9, "", "it has ended", "")}
+
+    assert (
+        "ranks 1-2 in f (a.py:1); ranks 0, 3 unknown: it is stopped; rank 4 unknown: it has ended"
+    ) == sentence_of(found)
+    assert "rank 0 unknown: it is stopped" == sentence_of({0: STOPPED})
+
+
+def test_a_file_has_all_stacks_by_rank():
+    """With the place, or what is known instead."""
+    assert (
+        "rank 0 (pid 8): it is stopped\n\n\nrank 1 (pid 7): f (a.py:1)\nthe stack of f\n"
+    ) == whole_text({1: HERE, 0: STOPPED})

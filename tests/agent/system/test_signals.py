@@ -206,3 +206,37 @@ def test_an_unfit_signal_is_refused(names, sentence):
     """One that is unknown, can't be handled, or is no wish to stop; the error says why."""
     with pytest.raises(ValueError, match=sentence):
         parse_signals(names)
+
+
+def test_a_request_is_taken_once_and_stops_nothing(wake):
+    """SIGUSR2 asks where workers are; afterwards its default is back."""
+    with SignalInbox("SIGTERM", wake) as inbox:
+        os.kill(os.getpid(), signal.SIGUSR2)
+
+        assert (True, False) == (is_readable(wake.fileno()), inbox.has_any())
+        assert [True, False] == [inbox.take_request() for _ in range(2)]
+    assert signal.SIG_DFL is signal.getsignal(signal.SIGUSR2)
+
+
+def test_a_request_may_be_answered_at_once(wake):
+    """While the main thread is busy, the handler starts what answers."""
+    answered = []
+    with SignalInbox("SIGTERM", wake) as inbox:
+        inbox.answer_aside = lambda: answered.append(inbox.take_request())
+        os.kill(os.getpid(), signal.SIGUSR2)
+
+    assert [True] == answered
+
+
+@pytest.mark.parametrize("mine", [signal.SIG_IGN, print])
+def test_a_program_that_has_a_use_for_the_signal_keeps_it(wake, mine):
+    """Also one that ignores it; elrun's own command passes a handler for afterwards."""
+    before = signal.signal(signal.SIGUSR2, mine)
+    try:
+        with SignalInbox("SIGTERM", wake):
+            assert mine is signal.getsignal(signal.SIGUSR2)
+        with SignalInbox("SIGTERM", wake, handler_afterwards=print) as inbox:
+            assert (mine is print) is (signal.getsignal(signal.SIGUSR2) == inbox._note_request)
+        assert mine is signal.getsignal(signal.SIGUSR2)
+    finally:
+        signal.signal(signal.SIGUSR2, before)

@@ -9,11 +9,11 @@ from contextlib import contextmanager
 
 import pytest
 from elrun.agent.system import stacks
+from elrun.agent.system.process_states import describe_state
 from elrun.agent.system.stacks import (
     NO_STACK,
     StackOffer,
     abort_with_stack,
-    describe_state,
     shows_stack_at_abort,
     take_stack,
 )

@@ -1,0 +1,91 @@
+"""Says what the kernel knows of a process that does not answer."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+
+_MOST_BYTES = 8192
+
+_STATES = {
+    "R": "running",
+    "S": "waiting",
+    "D": "in an uninterruptible wait for a device or a file system",
+    "T": "stopped by a signal such as SIGSTOP",
+    "t": "stopped by a debugger",
+}
+HOOK_SIGNAL = 62
+"""The real-time signal at which the hook in a Python worker writes stacks."""
+
+
+def state_of(pid: int) -> str:
+    """Return the letter that the kernel has for a process's state; "" if there is no process."""
+    return status_field(pid, b"State:").strip()[:1].decode(errors="replace")
+
+
+def signals_in(pid: int, field: bytes) -> set[int]:
+    """Return the signals in a mask of ``/proc/PID/status``, such as ``SigCgt:``."""
+    mask = int(status_field(pid, field) or b"0", 16)
+    return {number for number in range(1, signal.NSIG) if mask >> (number - 1) & 1}
+
+
+def status_field(pid: int, field: bytes) -> bytes:
+    """Return what follows a field's name in ``/proc/PID/status``; empty if there is no process."""
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/status", "rb") as file:
+        for line in file:
+            if line.startswith(field):
+                return line[len(field) :]
+    return b""
+
+
+def describe_state(pid: int) -> str:
+    """Return what the kernel says that a process's main thread is doing, or nothing."""
+    found = _STATES.get(state_of(pid), "")
+    place = _text_in(pid, "wchan")
+    return f"{found} in the kernel's {place}" if found and place not in ("", "0") else found
+
+
+def describe_silence(pid: int) -> str:
+    """Return why a process has not said where it is, and what the kernel says of it."""
+    state = state_of(pid)
+    if state in "ZX":  # also of no process at all
+        return "it has ended"
+    said = describe_state(pid)
+    if state in "TtD":
+        return f"it is {said}"
+    if HOOK_SIGNAL not in signals_in(pid, b"SigCgt:"):
+        return f"it is {_text_in(pid, 'comm') or 'a program'} without elrun's hook, {said}"
+    if HOOK_SIGNAL in signals_in(pid, b"SigBlk:"):
+        return f"it blocks signals, and is {said}"
+    return f"it waits for signals or is too busy, and is {said}"
+
+
+def descendants(pid: int, limit: int) -> list[int]:
+    """Return the children of a process, their children and so on; none where the kernel lists none.
+
+    Args:
+        pid: The process.
+        limit: How many at most.
+    """
+    found: list[int] = []
+    parents = [pid]
+    while parents and len(found) < limit:
+        parent = parents.pop(0)
+        with contextlib.suppress(OSError):
+            for thread in os.listdir(f"/proc/{parent}/task"):
+                children = _text_in(parent, f"task/{thread}/children").split()
+                found += map(int, children)
+                parents += map(int, children)
+    return found[:limit]
+
+
+def kernel_stack(pid: int) -> str:
+    """Return where a process is in the kernel, a line for each function; "" if we may not know."""
+    return _text_in(pid, "stack")
+
+
+def _text_in(pid: int, name: str) -> str:
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/{name}", "rb") as file:
+        return file.read(_MOST_BYTES).decode(errors="replace").strip()
+    return ""
