@@ -185,14 +185,13 @@ def etcd_stores(count: int) -> Iterator[list[Any]]:
     """Give each node a store over one real etcd."""
     from elrun.rendezvous.stores.etcd import etcd_store
     from elrun.rendezvous.stores.etcd import v3_client as etcd_v3_client
-    from elrun.rendezvous.stores.etcd import v3_watch as etcd_v3_watch
     from elrun.rendezvous.stores.etcd.server import EtcdServer
     from elrun.rendezvous.stores.etcd.settings import etcd_settings
     from elrun.rendezvous.stores.etcd.v3 import EtcdV3Store
     from elrun.rendezvous.stores.etcd.v3_client import Gateway
 
     # A thousand clients of one interpreter wait for each other, much longer than for etcd.
-    for module in (etcd_store, etcd_v3_client, etcd_v3_watch):
+    for module in (etcd_store, etcd_v3_client):
         module.REQUEST_S = JOIN_TIMEOUT_S
     with EtcdServer(v2=False) as server:
         params = RendezvousParameters("etcd-v3", server.get_endpoint(), "bench", 1, count)

@@ -16,7 +16,7 @@ log = Log(__name__)
 
 _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 0.5
-_TELL_AFTER_S = 2.0
+_ANNOUNCE_AFTER_S = 2.0
 _LONGEST_ANSWER_S = 4.0
 
 _C = TypeVar("_C")
@@ -28,7 +28,7 @@ class Unreachable(Exception):  # noqa: N818  a state of affairs; it never leaves
 
     Args:
         reason: Why not, for people.
-        patience_s: The longest time for which it is worth while to try.
+        patience_s: The longest time for which another attempt makes sense.
     """
 
     def __init__(self, reason: str, patience_s: float = math.inf) -> None:
@@ -36,19 +36,32 @@ class Unreachable(Exception):  # noqa: N818  a state of affairs; it never leaves
         self.patience_s = patience_s
 
 
+class Refused(RendezvousConnectionError):  # noqa: N818  as above
+    """A server answers, and refuses the request: no other attempt makes sense.
+
+    Args:
+        reason: Why, for people.
+        code: The server's number for the reason; 0 if it has given none.
+    """
+
+    def __init__(self, reason: str, code: int = 0) -> None:
+        super().__init__(reason)
+        self.code = code
+
+
 class Failover(Generic[_C]):
     """Calls functions with the client of a server that serves.
 
-    What is called must bear to be called again: its reply may have been lost on the way.
+    Each function must bear a second call: the answer to the first one may be lost.
 
     Args:
-        name: What the servers are called together.
+        name: Name of all the servers, for people.
         clients: One for each server.
-        patience_s: For how long a call is tried; while no server serves, all calls together. Each
-            call asks every server once at least.
+        patience_s: For how long a call is tried. While no server serves, all calls share this time.
+            Each call asks every server at least once.
         on_trouble: Called, from any thread, whenever a server did not serve.
         clock: A monotonic clock.
-        tell_after_s: When people are told first that no server serves.
+        announce_after_s: After how long the first warning says that no server serves.
     """
 
     def __init__(
@@ -58,20 +71,21 @@ class Failover(Generic[_C]):
         patience_s: float,
         on_trouble: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
-        tell_after_s: float = _TELL_AFTER_S,
+        announce_after_s: float = _ANNOUNCE_AFTER_S,
     ) -> None:
         self._name = name
         self._clients = clients
         self._patience_s = patience_s
         self._on_trouble = on_trouble
         self._clock = clock
-        self._tell_after_s = tell_after_s
+        self._announce_after_s = announce_after_s
         self._ended = threading.Event()
-        # Written under the lock, by whoever notices first.
+        # The lock guards what follows: any thread writes it.
         self._lock = threading.Lock()
         self._index = 0
+        self._answered_at = -math.inf
         self._in_vain_since: float | None = None
-        self._reasons: dict[int, str] = {}
+        self._errors: dict[int, Unreachable] = {}
         self._announced: Announcement | None = None
         self._end: str = ""
 
@@ -79,6 +93,11 @@ class Failover(Generic[_C]):
     def index(self) -> int:
         """Which of the servers is asked at present."""
         return self._index
+
+    @property
+    def answered_at(self) -> float:
+        """When a server served last."""
+        return self._answered_at
 
     def call(
         self,
@@ -91,9 +110,9 @@ class Failover(Generic[_C]):
 
         Args:
             function: Raises ``Unreachable`` if another attempt makes sense.
-            patience_s: For how long it is tried; by default as long as the constructor said.
+            patience_s: For how long it is tried; by default the constructor's.
             stop: Ends the attempts.
-            setting: Name of the setting that says for how long, for people.
+            setting: Name of the setting of this time, for people.
 
         Raises:
             RendezvousConnectionError: No server served in time, or ``end`` was called.
@@ -110,26 +129,19 @@ class Failover(Generic[_C]):
             try:
                 answer = function(self._clients[index])
             except Unreachable as error:
-                # A call that begins when others have waited in vain must not wait as long again.
-                since = min(began_at, self._note_failure(asked_at))
-                waited_s = self._clock() - since
-                reason, bears_s = error, min(patience_s, error.patience_s)
+                # If earlier calls have waited in vain, this one must not wait as long again.
+                waited_s = self._clock() - min(began_at, self._note_failure(asked_at))
+                self._move_on_from(index, error)
+                reason = error
             else:
                 self._note_success()
                 return answer
-            self._reasons[index] = str(reason)
-            self._move_on_from(index)
-            if attempt < len(self._clients):  # none is given up that was not asked
+            if attempt < len(self._clients):  # each server is asked before a call gives up
                 continue
-            how_long = f"{bears_s:g} s (--rdzv-conf {setting}=...)"
-            if waited_s >= bears_s:
-                raise RendezvousConnectionError(
-                    f"{self._name} could not be reached for {how_long}: {reason}"
-                ) from reason
-            self._tell("; ".join(self._reasons.values()), waited_s, how_long)
+            left_s = self._time_left(reason, waited_s, patience_s, setting)
             if attempt % len(self._clients):
                 continue
-            (stop or self._ended).wait(min(pause_s, bears_s - waited_s))
+            (stop or self._ended).wait(min(pause_s, left_s))
             if stop is not None and stop.is_set():
                 raise RendezvousClosedError(f"gave up reaching {self._name}")
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
@@ -146,7 +158,7 @@ class Failover(Generic[_C]):
         return self._ended
 
     def check(self) -> None:
-        """Do nothing, unless the end has come.
+        """Do nothing before the end.
 
         Raises:
             RendezvousConnectionError: ``end`` was called.
@@ -163,22 +175,42 @@ class Failover(Generic[_C]):
 
     def _note_success(self) -> None:
         with self._lock:
+            self._answered_at = self._clock()
             self._in_vain_since = None
-            told, self._announced = self._announced, None
-            self._reasons = {}
-        if told is not None:
+            announced, self._announced = self._announced, None
+            self._errors = {}
+        if announced is not None:
             log.warning("%s is reached again", self._name)
 
-    def _tell(self, why: str, waited_s: float, how_long: str) -> None:
-        """Tell people that no server serves, as often as they have to know."""
+    def _time_left(
+        self, reason: Unreachable, waited_s: float, patience_s: float, setting: str
+    ) -> float:
+        """Return for how long a call that has failed is still tried.
+
+        Raises:
+            RendezvousConnectionError: No longer.
+        """
         with self._lock:
-            if not should_announce(why, waited_s, self._announced, first_s=self._tell_after_s):
+            errors = list(self._errors.values()) or [reason]
+        bears_s = max(error.patience_s for error in errors)
+        how_long = f"{min(bears_s, patience_s):g} s (--rdzv-conf {setting}=...)"
+        if waited_s >= min(bears_s, patience_s):
+            how = f"could not be reached for {how_long}" if bears_s > patience_s else "fails"
+            raise RendezvousConnectionError(f"{self._name} {how}: {reason}") from reason
+        self._announce("; ".join(map(str, errors)), waited_s, how_long)
+        return min(bears_s, patience_s) - waited_s
+
+    def _announce(self, why: str, waited_s: float, how_long: str) -> None:
+        """Warn that no server serves, now and then."""
+        with self._lock:
+            if not should_announce(why, waited_s, self._announced, first_s=self._announce_after_s):
                 return
             self._announced = Announcement(why, waited_s)
         log.warning("%s is not reached: %s; it is tried for %s", self._name, why, how_long)
 
-    def _move_on_from(self, index: int) -> None:
+    def _move_on_from(self, index: int, error: Unreachable) -> None:
         with self._lock:
+            self._errors[index] = error
             if self._index == index:
                 self._index = (index + 1) % len(self._clients)
         self._on_trouble()
@@ -187,8 +219,8 @@ class Failover(Generic[_C]):
 class AnswerTime:
     """How long one server has for an answer: short, unless it is slow.
 
-    A server that is gone must not hold up the question to the next one; one that is slow needs its
-    time, or no question would ever be answered.
+    A server that is gone must not delay the request to the next one. A slow server needs its time,
+    or no request would ever be answered.
 
     Args:
         first_s: Seconds at first, and again after an answer within them.
@@ -200,19 +232,15 @@ class AnswerTime:
         """How long the next answer may take."""
 
     def note(self, took_s: float, *, is_answered: bool) -> None:
-        """Learn from a question: one that came to nothing after all its time doubles the next."""
+        """Record a request; one that had no answer in all its time doubles the time of the next."""
         if is_answered and took_s < self._first_s:
             self.seconds = self._first_s
         elif not is_answered and took_s >= self.seconds:
             self.seconds = min(2 * self.seconds, max(self._first_s, _LONGEST_ANSWER_S))
 
 
-class Refused(RendezvousConnectionError):  # noqa: N818  as above
-    """A server answers, and does not do what it is asked to: no other attempt makes sense."""
-
-
 def plain_reason(error: BaseException) -> str:
-    """Return what lies below the wrappings of an HTTP library: the system's own words, if any."""
+    """Return the system's own words for an error, which an HTTP library may have wrapped."""
     seen: list[BaseException] = [error]
     for each in seen:  # grows meanwhile
         if isinstance(each, TimeoutError) or "Timeout" in type(each).__name__:

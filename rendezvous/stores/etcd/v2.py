@@ -1,26 +1,29 @@
-"""The store over etcd's v2 API, for those who have no other.
+"""The store over etcd's v2 API, for an etcd that has no other.
 
-*Counters.* v2 has no transactions. So to add an amount is to create an entry with a random name in
-the counter's folder, and to list the folder: the value is the sum of the amounts of all entries
-that were created up to this one. No two nodes get in each other's way, but each reads what the
+*Counters.* v2 has no transactions. So to add an amount, the store creates an entry with a random
+name in the counter's folder, and lists the folder: the value is the sum of the amounts of all
+entries that were created up to this one. No two nodes hinder each other, but each reads what the
 earlier ones wrote: v3 is better with hundreds of nodes.
 
-*Once, even if the reply is lost.* An entry that is there already is not created again.
+*Once, even if the answer is lost.* An entry that exists already is not created again.
 
 *The lease.* v2 has none, and no etcd of today prolongs a folder's time to live. So a run has a mark
-with a time to live, which its nodes prolong, and which names the folder where its keys lie. Once
-it has expired, the next run of this name gets another folder; and whoever begins a run removes all
+with a time to live, which its nodes prolong, and which names the folder of its keys. Once the mark
+has expired, the next run of this name gets another folder; and a node that begins a run removes all
 folders that no mark names any more.
 
-*Waiting.* A wait reads the keys and, if one is missing, asks for the next event from there on, as
-often as it takes. What v2 has forgotten meanwhile is read anew.
+*Waiting.* A wait reads the keys and, if one is missing, asks for the next event after that, in the
+thread that waits, until all keys are there. The connection on which it asks is its own: so the wait
+ends on time, and another thread can break it off. What v2 has forgotten meanwhile is read anew.
 """
 
 from __future__ import annotations
 
 import base64
+import math
 import os
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -28,24 +31,20 @@ from typing import Any, TypeVar
 from ...logs import Log
 from ...protocol.counters import count_in
 from ...protocol.timing import STORE_PATIENCE_S
-from ...threads import start_thread
-from .etcd_store import (
-    LEASE_S,
-    PREFIX,
-    PULSE_S,
-    EtcdStore,
-    Snapshot,
-    Watch,
-)
+from .etcd_store import LEASE_S, PREFIX, REFRESH_S, EtcdStore, Snapshot
 from .failover import Refused, Unreachable
 from .v2_client import Member, path_of
+from .v2_poll import Poll
 
 log = Log(__name__)
 
 _LIST_FROM = 8
 """So many keys in one folder are read by listing it."""
 
-_POLL_S = 10.0
+_READ_ANEW_S = 10.0
+"""After this time without an event the keys are read: the connection may be dead."""
+
+_PAUSE_S = 0.2
 _MARKS = "marks"
 
 _T = TypeVar("_T")
@@ -55,9 +54,9 @@ class EtcdV2Store(EtcdStore[Member]):
     """A ``Store`` over the members of an etcd; ``open`` comes first.
 
     Args:
-        name: What to call them in a sentence.
+        name: Name of all the members, for people.
         members: The members.
-        run: Name of what shares a mark.
+        run: Name of the run, whose nodes share a mark.
         patience_s: For how long a call is tried.
         lease_s: How long keys are found after the last refreshment.
         pulse_s: Seconds between two refreshments of the mark.
@@ -71,7 +70,7 @@ class EtcdV2Store(EtcdStore[Member]):
         run: str,
         patience_s: float = STORE_PATIENCE_S,
         lease_s: int = LEASE_S,
-        pulse_s: float = PULSE_S,
+        pulse_s: float = REFRESH_S,
         prefix: str = PREFIX,
     ) -> None:
         super().__init__(name, members, patience_s, pulse_s)
@@ -80,6 +79,8 @@ class EtcdV2Store(EtcdStore[Member]):
         self._mark = path_of(f"{prefix}{_MARKS}/", run)
         self._folder = os.urandom(12).hex()
         self._lease_s = lease_s
+        self._lock = threading.Lock()
+        self._polls: set[Poll] = set()
 
     def add(self, key: str, amount: int) -> int:
         """Add to a counter; see ``Store.add``. An amount of 0 reads only."""
@@ -135,13 +136,46 @@ class EtcdV2Store(EtcdStore[Member]):
             return {}, int(error.payload["index"])
         return {leaf.key: leaf.value for leaf in found.leaves if not leaf.dir}, found.etcd_index
 
-    def _open_watch(
-        self, client: Member, keys: Sequence[str], values: Mapping[str, bytes], revision: int
-    ) -> Watch:
-        wanted = {self._path_of(key): key for key in keys}
-        watch = _Polling(client, values, wanted, revision + 1)
-        start_thread(threading.Thread(target=watch.run, name="elrun-etcd-watch", daemon=True))
-        return watch
+    def wait(self, keys: Sequence[str], timeout_s: float | None) -> list[bytes] | None:
+        """Block until every key is there; see ``Store.wait``."""
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        while True:
+            self._servers.check()
+            values, index = self._read(keys)
+            missing = {self._path_of(key) for key in keys if key not in values}
+            if not missing:
+                return [values[key] for key in keys]
+            if deadline is not None and time.monotonic() >= deadline:
+                return None
+            self._await_events(missing, index + 1, deadline)
+
+    def _await_events(self, missing: set[str], index: int, deadline: float | None) -> None:
+        """Return once these paths may all hold a value, or when it is time to read them anew."""
+        until = min(time.monotonic() + _READ_ANEW_S, math.inf if deadline is None else deadline)
+        folder = os.path.commonpath(missing)
+        poll = self._servers.call(lambda member: member.poll(folder))
+        with self._lock:
+            self._polls.add(poll)
+        try:
+            while missing and not self._servers.has_ended.is_set():
+                event = poll.next_event(index, until)
+                is_counted = event is not None and event.path.rpartition("/")[0] in missing
+                if event is None or event.value is None or is_counted:
+                    return
+                missing.discard(event.path)
+                index = event.number + 1
+        except Unreachable as error:  # the next read finds out whether etcd can be reached
+            log.info("a wait for etcd's events has ended: %s", error)
+            self._servers.has_ended.wait(_PAUSE_S)
+        finally:
+            with self._lock:
+                self._polls.discard(poll)
+            poll.close()
+
+    def _break_off(self) -> None:
+        with self._lock:
+            for poll in self._polls:
+                poll.interrupt()
 
     def _bind(self, client: Member) -> None:
         mine = self._folder
@@ -179,59 +213,6 @@ class EtcdV2Store(EtcdStore[Member]):
 
     def _call(self, function: Callable[[Any], _T]) -> _T:
         return self._servers.call(lambda member: member.ask(function))
-
-
-class _Polling(Watch):
-    """A look-out for values; ``run`` goes on in a thread until it is over."""
-
-    def __init__(
-        self, member: Member, values: Mapping[str, bytes], paths: Mapping[str, str], index: int
-    ) -> None:
-        super().__init__(values, list(paths.values()))
-        self._member = member
-        self._paths = paths
-        self._index = index
-        missing = [path for path, key in paths.items() if key not in values]
-        self._path = os.path.commonpath(missing)
-
-    @property
-    def found(self) -> Mapping[str, bytes] | None:
-        """Nothing: only what is missing is watched, so those who wait read all of it anew."""
-        return None
-
-    def run(self) -> None:
-        """Ask for events until all is there, or nobody wants to know, or etcd can't tell."""
-        import etcd  # noqa: PLC0415  etcd's users only
-
-        try:
-            while not self.is_over.is_set() and not self.has_found:
-                event = self._member.ask(self._next_event)
-                if event is not None and self._is_over_after(event):
-                    break
-        except (Unreachable, Refused, etcd.EtcdKeyError):
-            pass  # those who wait read anew, and find out whether that matters
-        finally:
-            self.is_over.set()
-
-    def _next_event(self, client: Any) -> Any:
-        import etcd  # noqa: PLC0415  etcd's users only
-
-        try:
-            return client.read(
-                self._path, wait=True, recursive=True, waitIndex=self._index, timeout=_POLL_S
-            )
-        except etcd.EtcdWatchTimedOut:
-            return None
-
-    def _is_over_after(self, event: Any) -> bool:
-        self._index = event.modifiedIndex + 1
-        if event.value is None or event.action in ("delete", "expire"):
-            return event.action in ("delete", "expire")
-        key = self._paths.get(event.key)
-        if key is None:  # a counter's entry?
-            return event.key.rpartition("/")[0] in self._paths
-        self.see(key, _decode(event.value))
-        return False
 
 
 def _create(client: Any, path: str, text: str, ttl_s: int | None = None) -> Any:

@@ -11,6 +11,7 @@ from ...network.addresses import Endpoint
 from .etcd_store import REQUEST_S
 from .failover import AnswerTime, Refused, Unreachable, plain_reason
 from .settings import EtcdSettings
+from .v2_poll import Poll
 
 _CONNECTIONS = 64
 _RAFT_ERRORS = range(300, 400)
@@ -27,6 +28,7 @@ class Member:
     """
 
     def __init__(self, settings: EtcdSettings, endpoint: Endpoint) -> None:
+        self._settings = settings
         self._endpoint = endpoint
         self._client = open_client(settings, endpoint)
         self._answer_time = AnswerTime(REQUEST_S)
@@ -56,6 +58,14 @@ class Member:
         finally:
             self._answer_time.note(time.monotonic() - began_at, is_answered=is_answered)
         return answer
+
+    def poll(self, folder: str) -> Poll:
+        """Return what waits for the events in a folder.
+
+        Raises:
+            Unreachable: The member can't serve now.
+        """
+        return Poll(self._settings, self._endpoint, folder)
 
     def close(self) -> None:
         """Let go of the connections that are idle."""

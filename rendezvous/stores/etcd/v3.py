@@ -1,51 +1,53 @@
 """The store over etcd's v3 API.
 
-*Counters.* etcd has none, and a compare-and-swap of one value by many nodes at once needs as many
-attempts as there are nodes. But it counts how often a key was put: its version. So to add an
-amount is to put the key that bears this amount, below the counter's name, and to read, in the same
+*Counters.* etcd has none, and if many nodes swap one value at once, each needs as many attempts as
+there are nodes. But etcd counts how often a key was put: the key's version. So to add an amount,
+the store puts the key that bears this amount, below the counter's name, and reads, in the same
 transaction, all keys below that name; the counter's value is the sum of amount times version. That
 is one request, which never conflicts with another. There are few amounts, so the read is short.
 
-*Once, even if the reply is lost.* The transaction puts a key with a random name of its own, too,
-and does nothing if that is there already. Then the value is read as of the revision at which it was
-put. (``create`` needs no such thing: repeated, it finds what it has written itself.)
+*Once, even if the answer is lost.* The transaction also puts a mark of this store's, whose version
+the store knows. If the version is one higher than the store knows, the transaction was done before:
+then the counter is read as of the revision of the mark. (``create`` needs no mark: repeated, it
+finds the value that it has written itself.)
 
-*Waiting.* A wait reads the keys, and, if one is missing, watches from the next revision on: nothing
-is missed in between, and nothing is asked twice.
+*Few and large requests.* Many keys of one folder are read as a range, and a heartbeat writes and
+reads in one transaction. A wait that has to wait costs one read; ``v3_watch.py`` says the rest.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from typing import Any
 
 from ...protocol.counters import count_in
 from ...protocol.timing import STORE_PATIENCE_S
-from .etcd_store import (
-    LEASE_S,
-    PREFIX,
-    PULSE_S,
-    EtcdStore,
-    Snapshot,
-)
+from ..notify import Told
+from .etcd_store import LEASE_S, PREFIX, REFRESH_S, EtcdStore, Snapshot
 from .failover import Refused
 from .v3_client import Gateway, decode, encode
-from .v3_watch import AFTER_COUNTERS, COUNTED, StreamWatch
+from .v3_watch import AFTER_COUNTERS, COUNTED, Watcher
 
-# etcd takes 128 operations and 1.5 MiB in a transaction, unless told otherwise.
+# etcd takes 128 operations and 1.5 MiB in a transaction, unless it is configured otherwise.
 _MAX_OPERATIONS = 120
 _MAX_BYTES = 1 << 20
+_PAGE = 500
+"""More keys of one folder than a transaction takes are read as ranges of this size."""
+
+# Of gRPC: etcd's lease exists already, or does not exist any more.
+_FAILED_PRECONDITION, _NOT_FOUND = 9, 5
 
 
 class EtcdV3Store(EtcdStore[Gateway]):
     """A ``Store`` over the members of an etcd; ``open`` comes first.
 
     Args:
-        name: What to call them in a sentence.
+        name: Name of all the members, for people.
         gateways: The members.
-        run: Name of what shares a lease, and a part of every key.
+        run: Name of the run, whose nodes share a lease.
         patience_s: For how long a call is tried.
         lease_s: How long keys stay after the last refreshment.
         pulse_s: Seconds between two refreshments of the lease.
@@ -59,7 +61,7 @@ class EtcdV3Store(EtcdStore[Gateway]):
         run: str,
         patience_s: float = STORE_PATIENCE_S,
         lease_s: int = LEASE_S,
-        pulse_s: float = PULSE_S,
+        pulse_s: float = REFRESH_S,
         prefix: str = PREFIX,
     ) -> None:
         super().__init__(name, gateways, patience_s, pulse_s)
@@ -69,29 +71,46 @@ class EtcdV3Store(EtcdStore[Gateway]):
         self._lease = str(int.from_bytes(digest[:8], "big") >> 1 or 1)
         self._lease_s = lease_s
         self._sender = os.urandom(12).hex()
+        # Each addition that is under way has a mark of its own: numbers of free marks, and the
+        # versions that all marks have in etcd.
+        self._lock = threading.Lock()
+        self._free_marks: list[int] = []
+        self._versions: list[int] = []
+        self._watcher = Watcher(self._servers, self._read, self._prefix)
 
     def add(self, key: str, amount: int) -> int:
         """Add to a counter; see ``Store.add``. An amount of 0 reads only."""
         if amount == 0:
             return count_in(self._read([key])[0].get(key))
-        name = self._name_of(key)
-        mark = self._name_of(f"asked/{self._sender}/{os.urandom(8).hex()}")
-        counters = {"request_range": _range_below(name)}
+        with self._lock:
+            if not self._free_marks:
+                self._free_marks.append(len(self._versions))
+                self._versions.append(0)
+            number = self._free_marks.pop()
+        value = self._add(self._name_of(key), amount, number)
+        self._versions[number] += 1
+        with self._lock:
+            self._free_marks.append(number)  # not after an error: is the mark there by then?
+        return value
+
+    def _add(self, name: bytes, amount: int, number: int) -> int:
+        mark = self._name_of(f"asked/{self._sender}/{number}")
         request = {
-            "compare": [_is_absent(mark)],
+            "compare": [_has_version(mark, self._versions[number])],
             "success": [
                 self._put(name + COUNTED + b"%d" % amount, b""),
                 self._put(mark, b""),
-                counters,
+                {"request_range": _range_below(name)},
             ],
             "failure": [{"request_range": {"key": encode(mark)}}],
         }
         answer = self._transact(request)
         if answer.get("succeeded"):
-            return count_in(_read_value(name, answer["responses"][2]))
+            return count_in(_read_value(name, answer["responses"][2]["response_range"]["kvs"]))
         put_at = answer["responses"][0]["response_range"]["kvs"][0]["mod_revision"]
         then = {"request_range": {**_range_below(name), "revision": put_at}}
-        return count_in(_read_value(name, self._transact({"success": [then]})["responses"][0]))
+        response = self._transact({"success": [then]})["responses"][0]["response_range"]
+        return count_in(_read_value(name, response["kvs"]))
 
     def create(self, key: str, value: bytes, instead_of: bytes = b"") -> bytes:
         """Write a value once; see ``Store.create``."""
@@ -104,7 +123,27 @@ class EtcdV3Store(EtcdStore[Gateway]):
         answer = self._transact(request)
         if answer.get("succeeded"):
             return value
-        return decode(answer["responses"][0]["response_range"]["kvs"][0]["value"])
+        found = answer["responses"][0]["response_range"].get("kvs")
+        # A foreign process may have deleted what was to be replaced.
+        return decode(found[0].get("value", "")) if found else self.create(key, value)
+
+    def wait(self, keys: Sequence[str], timeout_s: float | None) -> list[bytes] | None:
+        """Block until every key is there; see ``Store.wait``."""
+        return self._watcher.wait(keys, timeout_s)
+
+    def tell(self, key: str, hear: Callable[[Told], None]) -> None:
+        """Have ``hear`` called with a value once it is there; see ``notify.tell``."""
+        self._watcher.tell(key, hear)
+
+    def exchange(self, values: Mapping[str, bytes], keys: Sequence[str]) -> list[bytes | None]:
+        """Write values and return others, in one transaction; see ``exchange.exchange``."""
+        if len(values) + len(keys) > _MAX_OPERATIONS:
+            self.set(values)
+            return self.get(keys)
+        self._servers.check()
+        puts = [self._put(self._name_of(key), value) for key, value in values.items()]
+        found, _ = self._read_some(keys, 0, puts)
+        return [found.get(key) for key in keys]
 
     def _write(self, values: Mapping[str, bytes]) -> None:
         for part in _parts(values):
@@ -112,44 +151,90 @@ class EtcdV3Store(EtcdStore[Gateway]):
 
     def _read(self, keys: Sequence[str]) -> Snapshot:
         values: dict[str, bytes] = {}
-        revision = ""
-        for start in range(0, len(keys), _MAX_OPERATIONS):
-            names = {key: self._name_of(key) for key in keys[start : start + _MAX_OPERATIONS]}
-            # All parts show one revision: that of the first.
-            past = {"revision": revision} if revision else {}
-            ranges = [{"request_range": {**_range_below(name), **past}} for name in names.values()]
-            answer = self._transact({"success": ranges})
-            revision = revision or answer["header"]["revision"]
-            for (key, name), response in zip(names.items(), answer["responses"], strict=True):
-                value = _read_value(name, response)
-                if value is not None:
-                    values[key] = value
-        return values, int(revision)
+        revision = 0  # of the first answer: all others show the same
+        for part in _parts_to_read(keys):
+            read = self._read_folder if len(part) > _MAX_OPERATIONS else self._read_some
+            found, revision = read(part, revision)
+            values |= found
+        return values, revision
 
-    def _open_watch(
-        self, client: Gateway, keys: Sequence[str], values: Mapping[str, bytes], revision: int
-    ) -> StreamWatch:
-        return StreamWatch(client, values, keys, self._prefix, revision + 1).start()
+    def _read_some(
+        self, keys: Sequence[str], revision: int = 0, puts: Sequence[Mapping[str, Any]] = ()
+    ) -> Snapshot:
+        """Return the values of as many keys as one transaction reads; it may write before that."""
+        past = {"revision": str(revision)} if revision else {}
+        ranges = [{"request_range": {**_range_below(self._name_of(key)), **past}} for key in keys]
+        answer = self._transact({"success": [*puts, *ranges]})
+        values = {}
+        for key, response in zip(keys, answer["responses"][len(puts) :], strict=True):
+            value = _read_value(self._name_of(key), response["response_range"].get("kvs", ()))
+            if value is not None:
+                values[key] = value
+        return values, revision or int(answer["header"]["revision"])
+
+    def _read_folder(self, keys: Sequence[str], revision: int) -> Snapshot:
+        """Return the values of keys that lie so close together that a range has few others."""
+        wanted = {self._name_of(key): key for key in keys}
+        first, end = min(wanted), max(wanted) + AFTER_COUNTERS
+        found: dict[bytes, list[Any]] = {}
+        has_more = True
+        while has_more:
+            page = {"key": encode(first), "range_end": encode(end), "limit": str(_PAGE)}
+            answer = self._ask("kv/range", {**page, "revision": str(revision)})
+            revision = revision or int(answer["header"]["revision"])
+            for kv in answer.get("kvs", ()):
+                name = decode(kv["key"])
+                found.setdefault(name.partition(COUNTED)[0], []).append(kv)
+                first = name + b"\0"
+            has_more = bool(answer.get("more"))
+        values = ((key, _read_value(name, found.get(name, ()))) for name, key in wanted.items())
+        return {key: value for key, value in values if value is not None}, revision
 
     def _bind(self, client: Gateway) -> None:
         try:
             client.post("lease/grant", {"TTL": str(self._lease_s), "ID": self._lease})
         except Refused as refused:
-            # Not refreshed here: one who comes after the run's end must not prolong it.
-            if "lease already exists" not in str(refused):
+            # If the lease exists, it is not refreshed here: see ``EtcdStore``.
+            if refused.code != _FAILED_PRECONDITION:
                 raise
 
     def _refresh(self, client: Gateway) -> None:
-        told = client.post("lease/keepalive", {"ID": self._lease})
-        if int(told.get("result", {}).get("TTL", 0)) <= 0:
-            raise Refused(f"{self._name} has forgotten this run, as nobody refreshed its lease")
+        answer = client.post("lease/keepalive", {"ID": self._lease})
+        if int(answer.get("result", {}).get("TTL", 0)) <= 0:
+            raise self._forgotten()
+
+    def _run(self) -> None:
+        try:
+            super()._run()
+        finally:
+            self._watcher.close()
+
+    def _attend(self, seconds: float) -> None:
+        self._watcher.attend(seconds)
+
+    def _look_again(self) -> None:
+        self._watcher.read_anew()
+
+    def _break_off(self) -> None:
+        self._watcher.interrupt()
 
     def _release(self) -> None:
         for gateway in self._gateways:
             gateway.close()
 
     def _transact(self, request: Mapping[str, Any]) -> Any:
-        return self._servers.call(lambda gateway: gateway.post("kv/txn", request))
+        return self._ask("kv/txn", request)
+
+    def _ask(self, path: str, request: Mapping[str, Any]) -> Any:
+        try:
+            return self._servers.call(lambda gateway: gateway.post(path, request))
+        except Refused as refused:
+            if refused.code == _NOT_FOUND:
+                raise self._forgotten() from refused
+            raise
+
+    def _forgotten(self) -> Refused:
+        return Refused(f"{self._name} has forgotten this run, as nobody refreshed its lease")
 
     def _name_of(self, key: str) -> bytes:
         return self._prefix + key.encode(errors="surrogateescape")
@@ -167,14 +252,17 @@ def _has_value(name: bytes, value: bytes) -> dict[str, Any]:
     return {"key": encode(name), "target": "VALUE", "result": "EQUAL", "value": encode(value)}
 
 
+def _has_version(name: bytes, version: int) -> dict[str, Any]:
+    return {"key": encode(name), "target": "VERSION", "result": "EQUAL", "version": str(version)}
+
+
 def _range_below(name: bytes) -> dict[str, Any]:
     """Ask for a key, and for the amounts that it counts if it is a counter."""
     return {"key": encode(name), "range_end": encode(name + AFTER_COUNTERS)}
 
 
-def _read_value(name: bytes, response: Mapping[str, Any]) -> bytes | None:
+def _read_value(name: bytes, found: Sequence[Mapping[str, Any]]) -> bytes | None:
     """Return a value, or a counter's as digits; None if the key isn't there."""
-    found = response["response_range"].get("kvs", ())
     counted = {decode(each["key"]): each for each in found}
     plain = counted.pop(name, None)
     if not counted:
@@ -185,6 +273,19 @@ def _read_value(name: bytes, response: Mapping[str, Any]) -> bytes | None:
         for key, each in counted.items()
     )
     return b"%d" % (start + sum(amounts))
+
+
+def _parts_to_read(keys: Sequence[str]) -> list[Sequence[str]]:
+    """Divide keys so that each part is one transaction, or all that are wanted of a folder."""
+    if len(keys) <= _MAX_OPERATIONS:
+        return [keys]
+    folders: dict[str, list[str]] = {}
+    for key in keys:
+        folders.setdefault(key.rpartition("/")[0], []).append(key)
+    large = [part for part in folders.values() if len(part) > _MAX_OPERATIONS]
+    others = [key for part in folders.values() if part not in large for key in part]
+    small = [others[at : at + _MAX_OPERATIONS] for at in range(0, len(others), _MAX_OPERATIONS)]
+    return [*small, *large]
 
 
 def _parts(values: Mapping[str, bytes]) -> Iterator[dict[str, bytes]]:

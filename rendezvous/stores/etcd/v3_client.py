@@ -1,25 +1,42 @@
-"""Requests to one member of etcd over its v3 API, by way of etcd3gw."""
+"""Requests to one member of etcd over its v3 API: JSON over HTTP, on connections that are kept.
+
+A request may be made twice: a kept connection may turn out to be half-closed, and then nobody knows
+whether the member has read the request. So every request must bear to be made again, as
+``Failover`` asks for anyway.
+"""
 
 from __future__ import annotations
 
-import base64
+import binascii
 import json
 import threading
 import time
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ...network.addresses import Endpoint
 from .etcd_store import REQUEST_S
 from .failover import AnswerTime, Refused, Unreachable, plain_reason
+from .http_connection import Head, HttpConnection
 from .settings import EtcdSettings
+from .tls import is_tls_refusal, tls_context
 
-# A watch is silent until etcd says, every ten minutes, that there was nothing to say.
-_SILENCE_S = 900
-_CONNECTIONS = 64
+if TYPE_CHECKING:
+    from ssl import SSLContext
+
+_API_PATHS = ("/v3/", "/v3beta/", "/v3alpha/")
+"""Of etcd from 3.4 on, of 3.3, and of 3.2."""
+
+_KEPT_CONNECTIONS = 4
+_OK, _MULTIPLE_CHOICES, _BAD_REQUEST, _NOT_FOUND, _SERVER_ERROR = 200, 300, 400, 404, 500
 # Of gRPC: etcd has no space left, or too much to do. The latter is over soon.
 _RESOURCE_EXHAUSTED = 8
 _EXHAUSTED_S = 10.0
+# What answers is no etcd: perhaps a proxy before an etcd that starts, more likely a wrong address.
+_ELSEWHERE_S = 5.0
+_LONGEST_QUOTE = 200
+
+_T = TypeVar("_T")
 
 
 class Gateway:
@@ -32,10 +49,16 @@ class Gateway:
 
     def __init__(self, settings: EtcdSettings, endpoint: Endpoint) -> None:
         self._settings = settings
-        self._endpoint = endpoint
-        self._client = open_client(settings, endpoint)
-        self._login = threading.Lock()
+        self.endpoint = endpoint
         self._answer_time = AnswerTime(REQUEST_S)
+        self._api_path = _API_PATHS[0]
+        self._idle: list[HttpConnection] = []
+        self._is_closed = False
+        self._has_served = False
+        # Guards the token, and the making of the context.
+        self._lock = threading.Lock()
+        self._token = ""
+        self._tls: SSLContext | None = None
 
     def post(self, path: str, body: Mapping[str, Any]) -> Any:
         """Return the answer to a request.
@@ -48,32 +71,68 @@ class Gateway:
             Unreachable: The member can't serve now.
             Refused: It refuses the request.
         """
-        return self._with_token(lambda: self._post(path, body))
+        return self._with_token(lambda token: self._post(path, body, token))
 
-    def stream(self, path: str, body: Mapping[str, Any]) -> Any:
-        """Return the response to a request, once it has begun; the caller reads and closes it.
+    def stream(self, path: str, bodies: Sequence[Mapping[str, Any]]) -> HttpConnection:
+        """Send a request whose answer may go on for ever; the caller reads it and closes it.
+
+        Args:
+            path: Such as ``watch``.
+            bodies: What etcd's JSON gateway takes, one after the other.
 
         Raises:
             Unreachable: The member can't serve now.
-            Refused: It refuses the request.
+            Refused: It refuses the client's credentials.
         """
-        return self._with_token(lambda: self._stream(path, body))
+        text = "\n".join(map(json.dumps, bodies))
+        deadline = time.monotonic() + self._answer_time.seconds
+        request = self._request(path, text, self._authenticate())
+        try:
+            connection = HttpConnection(self.endpoint, self._context(), deadline)
+            try:
+                connection.send(request, deadline)
+            except BaseException:
+                connection.close()
+                raise
+        except OSError as error:
+            raise self.trouble(error) from error
+        return connection
 
     def log_in_again(self) -> None:
         """Get another token, as this one may have expired."""
         self._authenticate(spent=self._authenticate())
 
-    def refuse(self, text: str) -> Refused | Unreachable:
-        """Return the error that stands for an answer."""
-        try:
-            said = json.loads(text)
-        except ValueError:
-            said = None
-        known = said if isinstance(said, dict) else {}
-        reason = known.get("message") or known.get("error") or text.strip()
+    def refusal(self, head: Head, body: bytes) -> Refused | Unreachable:
+        """Return the error that an answer stands for, if it is none that etcd gives to success."""
+        text = body.decode(errors="replace").strip()
+        status, kind = head.status, head.fields.get(b"content-type", b"").partition(b";")[0]
+        told = _parse(body)
+        known = told if isinstance(told, dict) else {}
+        reason = known.get("message") or known.get("error") or text[:_LONGEST_QUOTE]
+        at = self.endpoint
         if known.get("code") == _RESOURCE_EXHAUSTED:
-            return Unreachable(f"{self._endpoint}: {reason}", _EXHAUSTED_S)
-        return Refused(f"etcd at {self._endpoint} refuses: {reason}")
+            return Unreachable(f"{at}: {reason}", _EXHAUSTED_S)
+        if status >= _SERVER_ERROR:
+            why = reason if known or kind == b"text/plain" else f"HTTP status {status}"
+            return Unreachable(f"{at}: {why}")
+        if known or (status == _BAD_REQUEST and kind != b"text/html"):
+            return Refused(f"etcd at {at} refuses: {reason}", known.get("code", 0))
+        if _MULTIPLE_CHOICES <= status < _BAD_REQUEST:
+            place = head.fields.get(b"location", b"?").decode(errors="replace")
+            return Unreachable(f"{at}: it sends its clients to {place}: give that", _ELSEWHERE_S)
+        answer = f"{kind.decode(errors='replace') or 'something'} (HTTP status {status})"
+        return Unreachable(
+            f"{at}: it answers with {answer} instead of etcd's JSON: is it an etcd that serves "
+            "the v3 API over HTTP?",
+            _ELSEWHERE_S,
+        )
+
+    def trouble(self, error: OSError) -> Refused | Unreachable:
+        """Return the error that stands for a connection that could not be made, or was lost."""
+        reason = f"{self.endpoint}: {plain_reason(error)}"
+        if not self._has_served and is_tls_refusal(error):
+            return Refused(f"etcd at {reason} (--rdzv-conf protocol, cacert, cert, key)")
+        return Unreachable(reason)
 
     @property
     def answers_within_s(self) -> float:
@@ -82,108 +141,127 @@ class Gateway:
 
     def close(self) -> None:
         """Let go of the connections that are idle."""
-        self._client.session.close()
+        self._is_closed = True
+        self._drop_idle()
 
-    def _with_token(self, ask: Callable[[], Any]) -> Any:
-        token = self._authenticate()
-        try:
-            return ask()
-        except Refused as refused:
-            if not token or "invalid auth token" not in str(refused):
-                raise
-        self._authenticate(spent=token)
-        return ask()
+    def _post(self, path: str, body: Mapping[str, Any], token: str) -> Any:
+        text = json.dumps(body)
+        head, answer = self._ask(self._request(path, text, token))
+        if head.status == _NOT_FOUND and not isinstance(_parse(answer), dict):
+            head, answer = self._ask_as_older(path, text, token, (head, answer))
+        told = _parse(answer) if head.status == _OK else None
+        if not isinstance(told, dict):
+            raise self.refusal(head, answer)
+        self._has_served = True
+        return told
 
-    def _stream(self, path: str, body: Mapping[str, Any]) -> Any:
-        import requests  # noqa: PLC0415  etcd's users only
-        from etcd3gw.exceptions import Etcd3Exception  # noqa: PLC0415
+    def _ask_as_older(
+        self, path: str, text: str, token: str, answer: tuple[Head, bytes]
+    ) -> tuple[Head, bytes]:
+        """Return what a member answers that has the API at the path of an older etcd."""
+        standard = self._api_path
+        for older in _API_PATHS:
+            self._api_path = older
+            found = self._ask(self._request(path, text, token))
+            if found[0].status != _NOT_FOUND or isinstance(_parse(found[1]), dict):
+                return found
+        self._api_path = standard
+        return answer
 
-        try:
-            response = self._client.session.post(
-                self._client.get_url(path), json=body, stream=True, timeout=(REQUEST_S, _SILENCE_S)
-            )
-            if response.status_code == requests.codes["ok"]:
-                return response
-            with response:
-                raise self.refuse(response.text)
-        except (requests.RequestException, Etcd3Exception) as error:
-            raise self._trouble(error) from error
-
-    def _post(self, path: str, body: Mapping[str, Any]) -> Any:
-        import requests  # noqa: PLC0415  etcd's users only
-        from etcd3gw import exceptions  # noqa: PLC0415
-
+    def _ask(self, request: bytes) -> tuple[Head, bytes]:
+        """Return the answer to a request, over a connection that is kept if there is one."""
         began_at, is_answered = time.monotonic(), False
-        self._client.timeout = self._answer_time.seconds
+        deadline = began_at + self._answer_time.seconds
         try:
-            answer = self._client.post(self._client.get_url(path), json=body)
+            answer = self._over_kept(request, deadline) or self._over(
+                HttpConnection(self.endpoint, self._context(), deadline), request, deadline
+            )
             is_answered = True
-        except (
-            exceptions.ConnectionFailedError,
-            exceptions.ConnectionTimeoutError,
-            exceptions.InternalServerError,
-            requests.RequestException,
-        ) as error:
-            raise self._trouble(error) from error
-        except exceptions.Etcd3Exception as error:
-            raise self.refuse(error.detail_text or str(error)) from error
+        except OSError as error:
+            self._drop_idle()  # what one of them has met, the others have too
+            raise self.trouble(error) from error
         finally:
             self._answer_time.note(time.monotonic() - began_at, is_answered=is_answered)
         return answer
 
-    def _trouble(self, error: BaseException) -> Exception:
-        import requests  # noqa: PLC0415  etcd's users only
+    def _over_kept(self, request: bytes, deadline: float) -> tuple[Head, bytes] | None:
+        """Return an answer; None if there was no connection, or only one that had been closed."""
+        try:
+            connection = self._idle.pop()
+        except IndexError:
+            return None
+        try:
+            return self._over(connection, request, deadline)
+        except TimeoutError:
+            raise
+        except OSError:
+            return None
 
-        reason = f"{self._endpoint}: {plain_reason(error)}"
-        if isinstance(error.__context__, requests.exceptions.SSLError):
-            return Refused(f"etcd at {reason} (--rdzv-conf protocol, cacert, cert, key)")
-        return Unreachable(reason)
+    def _over(
+        self, connection: HttpConnection, request: bytes, deadline: float
+    ) -> tuple[Head, bytes]:
+        is_kept = False
+        try:
+            answer = connection.ask(request, deadline)
+            is_kept = connection.is_reusable and len(self._idle) < _KEPT_CONNECTIONS
+        finally:
+            if not is_kept or self._is_closed:
+                connection.close()
+        if is_kept and not self._is_closed:
+            self._idle.append(connection)
+        return answer
 
-    def _authenticate(self, spent: str = "") -> str:
+    def _drop_idle(self) -> None:
+        while self._idle:
+            self._idle.pop().close()
+
+    def _request(self, path: str, text: str, token: str) -> bytes:
+        proof = f"Authorization: {token}\r\n" if token else ""
+        return (
+            f"POST {self._api_path}{path} HTTP/1.1\r\nHost: {self.endpoint}\r\n"
+            f"Content-Type: application/json\r\nContent-Length: {len(text)}\r\n{proof}\r\n{text}"
+        ).encode("ascii", "replace")  # a host's name may be no ASCII; the body always is
+
+    def _context(self) -> SSLContext | None:
+        with self._lock:
+            if self._tls is None and self._settings.protocol == "https":
+                self._tls = tls_context(self._settings)
+            return self._tls
+
+    def _with_token(self, ask: Callable[[str], _T]) -> _T:
+        token = self._authenticate()
+        try:
+            return ask(token)
+        except Refused:
+            if not token:
+                raise
+        return ask(self._authenticate(spent=token))  # it may have expired
+
+    def _authenticate(self, spent: str | None = None) -> str:
         """Return the token that goes with each request; empty where there is no user."""
         if not self._settings.user:
             return ""
-        headers = self._client.session.headers
-        with self._login:
-            if headers.get("Authorization", spent) == spent:
-                headers.pop("Authorization", None)
-                credentials = {"name": self._settings.user, "password": self._settings.password}
-                headers["Authorization"] = self._post("auth/authenticate", credentials)["token"]
-            return str(headers["Authorization"])
-
-
-def open_client(settings: EtcdSettings, endpoint: Endpoint) -> Any:
-    """Return etcd3gw's client of one member; it connects when it is used.
-
-    Args:
-        settings: How etcd is reached.
-        endpoint: The member.
-    """
-    import requests  # noqa: PLC0415  etcd's users only
-    from etcd3gw import Etcd3Client  # noqa: PLC0415
-    from requests.adapters import HTTPAdapter  # noqa: PLC0415
-
-    session = requests.Session()
-    # A site's web proxy does not lead to its etcd, nor is ~/.netrc about it.
-    session.trust_env = False
-    session.mount(f"{settings.protocol}://", HTTPAdapter(pool_maxsize=_CONNECTIONS))
-    session.verify = settings.ca_cert or True
-    if settings.cert:
-        session.cert = (settings.cert, settings.key)
-    return Etcd3Client(
-        endpoint.host,
-        endpoint.port,
-        protocol=settings.protocol,
-        timeout=REQUEST_S,
-        session=session,
-    )
+        standing = self._token
+        if standing and standing != spent:
+            return standing
+        credentials = {"name": self._settings.user, "password": self._settings.password}
+        self._token = str(self._post("auth/authenticate", credentials, "")["token"])
+        return self._token
 
 
 def encode(data: bytes) -> str:
     """Return bytes as etcd's JSON gateway takes them."""
-    return base64.b64encode(data).decode("ascii")
+    return binascii.b2a_base64(data, newline=False).decode("ascii")
 
 
 def decode(text: str) -> bytes:
     """Return the bytes that etcd's JSON gateway has written."""
-    return base64.b64decode(text)
+    return binascii.a2b_base64(text)
+
+
+def _parse(body: bytes) -> Any:
+    """Return what JSON says; None if it is none."""
+    try:
+        return json.loads(body)
+    except ValueError:
+        return None

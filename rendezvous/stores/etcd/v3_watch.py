@@ -1,143 +1,345 @@
-"""A look-out for keys of etcd v3: one stream, which a thread reads and anybody may end."""
+"""Waits for keys of etcd v3: one stream a node, whatever number of waits there is.
+
+A wait reads its keys. If one is missing, the wait becomes a ``Watch``: the values so far, and the
+revision from which on the stream reports the keys. The store's thread reads the stream. It opens
+another stream when there is a new watch, or when a member is in trouble; each watch then begins at
+its next revision, so no event is lost. A watch whose wait is over stays in the stream until the
+next one is opened: a node that waits for the same keys again, as nodes do that look up every two
+seconds, costs etcd nothing.
+
+*What a stream may keep back.* Some proxies hand a stream on only when they have gathered some
+kilobytes, and a router may have forgotten an idle connection. So all keys are read anew whenever
+the lease is refreshed, and more often while etcd has not confirmed the stream.
+
+Locks: ``_lock`` guards the list of watches and their hearers. Only the store's thread changes the
+values of a watch, and opens and reads streams.
+"""
 
 from __future__ import annotations
 
-import json
-import socket
 import threading
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ...threads import start_thread
-from .etcd_store import Watch
-from .failover import Refused, Unreachable, plain_reason
-from .v3_client import Gateway, decode, encode
+from ...errors import RendezvousConnectionError
+from ...logs import Log
+from ..notify import Told
+from ..store import as_wait
+from .etcd_store import Snapshot
+from .failover import Failover, Refused, Unreachable
+from .v3_client import Gateway, decode
+from .v3_stream import Message, Range, WatchStream, open_stream
 
-_CHUNK_BYTES = 1 << 16
+log = Log(__name__)
+
 COUNTED = b"\x00"
-"""Stands between a counter's name and an amount: see ``etcd_v3``."""
+"""Stands between a counter's name and an amount: see ``v3.py``."""
 
 AFTER_COUNTERS = b"\x01"
 """Behind a name, it sorts after that counter's amounts and before every other key."""
 
+_HELD_UP_S = 0.5
+_SHORT_LIFE_S = 1.0
+_PAUSE_S = 0.2
 
-class StreamWatch(Watch):
-    """A watch over the range in which the keys lie.
+Values = Mapping[str, bytes]
+Hear = Callable[[Values | RendezvousConnectionError], None]
+
+
+class Watch:
+    """Some keys that are watched until each of them has a value.
 
     Args:
-        gateway: The member of etcd to ask.
-        values: What is there already.
-        keys: The keys that are wanted.
-        prefix: What they begin with in etcd.
-        revision: The first revision of interest.
+        keys: At least one.
+        prefix: What all keys begin with in etcd.
+        snapshot: What is known of them.
+    """
+
+    def __init__(self, keys: Sequence[str], prefix: bytes, snapshot: Snapshot) -> None:
+        self.keys = tuple(keys)
+        self.hearers: list[Hear] = []
+        self.must_read = False
+        """Whether the keys must be read anew, as an event does not say what they hold."""
+        self.is_over = False
+        """Whether nobody will hear of it any more."""
+        self._wanted = frozenset(keys)
+        names = [prefix + key.encode(errors="surrogateescape") for key in keys]
+        self._first, self._end = min(names), max(names) + AFTER_COUNTERS
+        self._prefix = prefix
+        self.reset(snapshot)
+
+    @property
+    def range(self) -> Range:
+        """What the stream has to report."""
+        return Range(self._first, self._end, self._next_revision)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether each key has a value."""
+        return len(self.values) == len(self._wanted)
+
+    def reset(self, snapshot: Snapshot) -> None:
+        """Take what was read."""
+        self.values, revision = dict(snapshot[0]), snapshot[1]
+        self._next_revision = revision + 1
+        self.must_read = False
+
+    def take(self, events: Sequence[Mapping[str, Any]]) -> None:
+        """Take what the stream reports; events that are older than the values change nothing."""
+        newest = self._next_revision - 1
+        for event in events:
+            kv = event["kv"]
+            revision = int(kv["mod_revision"])
+            if revision < self._next_revision:
+                continue
+            newest = max(newest, revision)
+            name = decode(kv["key"]).removeprefix(self._prefix)
+            key, is_counter, _ = name.decode(errors="surrogateescape").partition("\0")
+            if key not in self._wanted:
+                continue
+            if is_counter or event.get("type") == "DELETE":
+                self.must_read = True
+            else:
+                self.values[key] = decode(kv.get("value", ""))
+        self._next_revision = newest + 1
+
+
+class Watcher:
+    """All watches of one store.
+
+    Args:
+        servers: The members of etcd.
+        read: Reads keys.
+        prefix: What all keys begin with in etcd.
     """
 
     def __init__(
         self,
-        gateway: Gateway,
-        values: Mapping[str, bytes],
-        keys: Sequence[str],
+        servers: Failover[Gateway],
+        read: Callable[[Sequence[str]], Snapshot],
         prefix: bytes,
-        revision: int,
     ) -> None:
-        super().__init__(values, keys)
-        self._gateway = gateway
+        self._servers = servers
+        self._read = read
         self._prefix = prefix
-        names = sorted(prefix + key.encode(errors="surrogateescape") for key in keys)
-        self._request: dict[str, Any] = {
-            "create_request": {
-                "key": encode(names[0]),
-                "range_end": encode(names[-1] + AFTER_COUNTERS),
-                "start_revision": str(revision),
-                "progress_notify": True,
-            }
-        }
-        self._is_settled = threading.Event()
-        self._error: Exception | None = None
         self._lock = threading.Lock()
-        self._socket: socket.socket | None = None
-        self._is_stopped = False
+        self._changed = threading.Condition(self._lock)
+        self._watches: list[Watch] = []
+        self._covered: list[Watch] = []
+        self._stream: WatchStream | None = None
+        self._opened_at = 0.0
+        self._is_outdated = False
+        self._has_warned = False
 
-    def start(self) -> StreamWatch:
-        """Return this watch once etcd has taken it on.
+    def wait(self, keys: Sequence[str], timeout_s: float | None) -> list[bytes] | None:
+        """Block until every key is there; see ``Store.wait``."""
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        arrived = threading.Event()
+        results: list[Values | RendezvousConnectionError] = []
 
-        Raises:
-            Unreachable: The member can't serve now.
-            Refused: It refuses.
-        """
-        start_thread(threading.Thread(target=self._run, name="elrun-etcd-watch", daemon=True))
-        if not self._is_settled.wait(self._gateway.answers_within_s):
-            self._error = Unreachable("it does not answer")
-        if self._error is not None:
-            self.stop()
-            raise self._error
-        return self
+        def hear(result: Values | RendezvousConnectionError) -> None:
+            results.append(result)
+            arrived.set()
 
-    def stop(self) -> None:
-        """End the watch, and the thread with it."""
-        with self._lock:
-            self._is_stopped = True
-            held, self._socket = self._socket, None
-        if held is not None:
-            with suppress(OSError):  # it has ended by itself
-                held.shutdown(socket.SHUT_RDWR)
-            held.close()
-        super().stop()
+        may_join = timeout_s is None or timeout_s > 0
+        watch = (self._join(keys, hear) if may_join else None) or self._begin(keys, hear, deadline)
+        if watch is None and not results:
+            return None
+        arrived.wait(as_wait(None if deadline is None else max(0.0, deadline - time.monotonic())))
+        if watch is not None and not results:
+            self._leave(watch, hear)
+        if not results and not self._is_live:
+            values = self._read(keys)[0]
+            results += [values] if all(key in values for key in keys) else []
+        if not results:
+            return None
+        if isinstance(results[0], RendezvousConnectionError):
+            raise RendezvousConnectionError(str(results[0])) from results[0]
+        return [results[0][key] for key in keys]
 
-    def _run(self) -> None:
-        import requests  # noqa: PLC0415  etcd's users only
+    def tell(self, key: str, hear: Callable[[Told], None]) -> None:
+        """Have ``hear`` called with a value once it is there; see ``notify.tell``."""
+
+        def pass_on(result: Values | RendezvousConnectionError) -> None:
+            hear(result if isinstance(result, RendezvousConnectionError) else result[key])
 
         try:
-            with self._gateway.stream("/watch", self._request) as response:
-                if self._hold(response.raw.fileno()):
-                    self._read(response)
-            self._fail(Unreachable("the watch ended"))
-        except (Unreachable, Refused) as error:
-            self._fail(error)
-        except (requests.RequestException, OSError, ValueError, KeyError) as error:
-            self._fail(Unreachable(f"the watch broke off: {plain_reason(error)}"))
-        finally:
-            self.stop()
+            self._begin([key], pass_on, None)
+        except RendezvousConnectionError as error:
+            hear(error)
 
-    def _hold(self, fileno: int) -> bool:
-        """Keep a handle on the connection, by which it can be ended; return whether it is wanted.
+    def attend(self, seconds: float) -> None:
+        """Keep all watches up to date for so long; the store's thread does that.
 
-        A response can't be closed by one thread while another one reads it.
+        Raises:
+            RendezvousConnectionError: The store is lost.
+        """
+        until = time.monotonic() + seconds
+        ended = self._servers.has_ended
+        while not ended.is_set() and (left_s := until - time.monotonic()) > 0:
+            with self._lock:
+                stream = None if self._is_outdated else self._stream
+                if stream is None and not any(watch.hearers for watch in self._watches):
+                    self._changed.wait(left_s)
+                    continue
+            if stream is None:
+                self._open()
+            else:
+                self._follow(stream, until)
+
+    def read_anew(self) -> None:
+        """Read the keys of all watches, as the stream may be dead; the store's thread does that.
+
+        Raises:
+            RendezvousConnectionError: The store is lost.
         """
         with self._lock:
-            if not self._is_stopped:
-                self._socket = socket.fromfd(fileno, socket.AF_INET, socket.SOCK_STREAM)
-            return not self._is_stopped
+            watches = [watch for watch in self._watches if watch.hearers]
+        for watch in watches:
+            watch.reset(self._read(watch.keys))
+        self._finish()
 
-    def _read(self, response: Any) -> None:
-        for line in response.iter_lines(_CHUNK_BYTES):
-            if line.strip() and self._is_over_after(json.loads(line)):
-                return
+    def interrupt(self) -> None:
+        """Have another stream opened; from any thread.
 
-    def _is_over_after(self, message: Mapping[str, Any]) -> bool:
-        if "error" in message:
-            raise Unreachable(f"the watch ended: {message['error']}")
-        result = message["result"]
-        if result.get("canceled"):
-            if "compact_revision" not in result:
-                self._gateway.log_in_again()  # a watch isn't told why else it may not
-                raise Unreachable(f"the watch ended: {result.get('cancel_reason')}")
-            self._is_settled.set()  # too late for this revision: those who wait read anew
-            return True
-        if result.get("created"):
-            self._is_settled.set()
-        for event in result.get("events", ()):
-            if event.get("type") == "DELETE":
-                return True
-            name = decode(event["kv"]["key"]).removeprefix(self._prefix)
-            key, is_counter, _ = name.decode(errors="surrogateescape").partition("\0")
-            if is_counter and self.wants(key):
-                return True
-            self.see(key, decode(event["kv"].get("value", "")))
-        return self.has_found
+        Once the store has ended, all waits end with an error.
+        """
+        abandoned: list[Hear] = []
+        with self._lock:
+            self._is_outdated = True
+            if self._stream is not None:
+                self._stream.interrupt()
+            if self._servers.has_ended.is_set():
+                abandoned = [hear for watch in self._watches for hear in watch.hearers]
+                self._watches = []
+            self._changed.notify()
+        try:
+            if abandoned:
+                self._servers.check()
+        except RendezvousConnectionError as error:
+            for hear in abandoned:
+                hear(error)
 
-    def _fail(self, error: Exception) -> None:
-        if not self._is_settled.is_set():
-            self._error = error
-            self._is_settled.set()
+    def close(self) -> None:
+        """Let go of the stream; the store's thread does that at its end."""
+        with self._lock:
+            stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.close()
+
+    @property
+    def _is_live(self) -> bool:
+        stream = self._stream
+        return stream is not None and stream.is_confirmed and not self._is_outdated
+
+    def _join(self, keys: Sequence[str], hear: Hear) -> Watch | None:
+        """Return a watch for just these keys that goes on; None if there is none."""
+        wanted = tuple(keys)
+        with self._lock:
+            for watch in self._watches:
+                if watch.keys == wanted and not watch.is_complete:
+                    watch.hearers.append(hear)
+                    return watch
+        return None
+
+    def _begin(self, keys: Sequence[str], hear: Hear, deadline: float | None) -> Watch | None:
+        """Return a new watch; None if ``hear`` was called at once, or the deadline has passed."""
+        self._servers.check()
+        snapshot = self._read(keys)
+        if all(key in snapshot[0] for key in keys):
+            hear(snapshot[0])
+            return None
+        if deadline is not None and time.monotonic() >= deadline:
+            return None
+        watch = Watch(keys, self._prefix, snapshot)
+        watch.hearers.append(hear)
+        with self._lock:
+            self._servers.check()  # `interrupt` has not seen this watch if the end came before
+            self._watches.append(watch)
+            self._is_outdated = True
+            if self._stream is not None:
+                self._stream.interrupt()
+            self._changed.notify()
+        return watch
+
+    def _leave(self, watch: Watch, hear: Hear) -> None:
+        with self._lock:
+            if hear in watch.hearers:
+                watch.hearers.remove(hear)
+
+    def _open(self) -> None:
+        """Open a stream for all watches that a wait still needs."""
+        self.close()
+        with self._lock:
+            self._watches = [watch for watch in self._watches if watch.hearers]
+            self._covered = list(self._watches)
+            self._is_outdated = False
+        if not self._covered:
+            return
+        ranges = [watch.range for watch in self._covered]
+        stream, early = self._servers.call(lambda gateway: open_stream(gateway, ranges))
+        if not stream.is_confirmed and not self._has_warned:
+            self._has_warned = True
+            log.warning(
+                "etcd's watch is held up, as by a proxy that gathers what a server writes: elrun "
+                "reads its keys every %g s instead",
+                _HELD_UP_S,
+            )
+        self._opened_at = time.monotonic()
+        with self._lock:
+            self._stream = stream
+        for message in early:
+            self._take(message)
+
+    def _follow(self, stream: WatchStream, until: float) -> None:
+        """Take the next message of the stream, or read the keys where the stream is held up."""
+        if not stream.is_confirmed:
+            until = min(until, time.monotonic() + _HELD_UP_S)
+        try:
+            message = stream.next(until)
+        except (Unreachable, Refused) as error:
+            with self._lock:
+                was_expected, self._is_outdated = self._is_outdated, True
+            if not was_expected:
+                log.info("a watch of etcd has ended: %s", error)
+                if time.monotonic() - self._opened_at < _SHORT_LIFE_S:
+                    self._servers.has_ended.wait(_PAUSE_S)
+            return
+        if message is not None:
+            self._take(message)
+        elif not stream.is_confirmed:
+            self.read_anew()
+
+    def _take(self, message: Message) -> None:
+        watch = self._covered[message.number]
+        if watch.is_over:
+            return
+        watch.take(message.events)
+        if message.is_cancelled:
+            watch.must_read = True
+            with self._lock:
+                self._is_outdated = True
+        if watch.must_read and not self._is_dropped(watch):
+            watch.reset(self._read(watch.keys))
+        if watch.is_complete:
+            self._finish()
+
+    def _is_dropped(self, watch: Watch) -> bool:
+        """Return whether nobody waits for a watch, which then can't be joined any more."""
+        with self._lock:
+            if not watch.hearers and watch in self._watches:
+                self._watches.remove(watch)
+                watch.is_over = True
+        return watch.is_over
+
+    def _finish(self) -> None:
+        """Answer the waits of all watches that are complete."""
+        with self._lock:
+            complete = [watch for watch in self._watches if watch.is_complete]
+            self._watches = [watch for watch in self._watches if not watch.is_complete]
+            answers = [(watch.values, hear) for watch in complete for hear in watch.hearers]
+            for watch in complete:
+                watch.is_over = True
+        for values, hear in answers:
+            hear(values)

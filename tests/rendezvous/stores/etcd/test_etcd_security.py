@@ -1,5 +1,7 @@
 """etcd that knows its clients: by certificates, or by name and password."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from certificate_kit import Authority, needs_openssl
 from elrun.rendezvous.errors import RendezvousConnectionError
@@ -9,6 +11,7 @@ from etcd_kit import EtcdClients
 
 pytestmark = [pytest.mark.integration, needs_openssl]
 
+LONG_S = 30
 BACKENDS = ["etcd-v3", "etcd-v2"]
 
 
@@ -133,12 +136,18 @@ def test_a_token_that_has_expired_is_renewed(etcd_with_users, secret_file):
     """A job lasts longer than etcd's memory of who logged in."""
     clients = EtcdClients("etcd-v3", etcd_with_users, user="root", password_file=secret_file)
     store = clients.connect()
-    headers = store._gateways[0]._client.session.headers
-    headers["Authorization"] = "stale"
+    (gateway,) = store._gateways
+    gateway._token = "stale"
     store.set({"k": b"1"})
-    headers["Authorization"] = "stale"
-    watch = store._servers.call(lambda it: store._open_watch(it, ["k", "l"], {"k": b"1"}, 1))
+    gateway._token = "stale"
 
-    assert (False, False) == (watch.is_over.is_set(), headers["Authorization"] == "stale")
-    watch.stop()
+    assert [b"1"] == store.wait(["k"], LONG_S)
+    with ThreadPoolExecutor(1) as pool:
+        gateway._token = "stale"
+        waiting = pool.submit(store.wait, ["late"], LONG_S)
+        store.wait(["never"], 0.3)
+        gateway._token = "stale"
+        store.set({"late": b"1"})
+
+        assert ([b"1"], False) == (waiting.result(LONG_S), gateway._token == "stale")
     clients.close()

@@ -306,11 +306,17 @@ def test_a_watch_that_is_too_old_reads_anew(etcd_v3):
     store = etcd_v3.connect()
     store.set({"k": b"1"})
     (gateway,) = store._gateways
-    _, revision = store._read(["k"])
-    gateway.post("kv/compaction", {"revision": str(revision)})
-    watch = store._open_watch(gateway, ["k", "late"], {}, 0)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(store.wait, ["k", "late"], LONG_S)
+        store.wait(["never"], 0.1)
+        for _ in range(3):
+            store.set({"other": b"1"})
+        _, revision = store._read(["k"])
+        gateway.post("kv/compaction", {"revision": str(revision)})
+        store.wait(["never either"], 0.1)
+        store.set({"late": b"2"})
 
-    assert (True, None) == (watch.is_over.wait(LONG_S), watch.found)
+        assert [b"1", b"2"] == waiting.result(LONG_S)
 
 
 def test_v2_on_an_etcd_without_it_says_what_to_do(etcd_server):

@@ -101,7 +101,7 @@ def test_every_server_is_asked_before_the_patience_ends(serves):
 
 def test_people_are_told_once_of_an_absence_and_once_of_its_end(caplog):
     """With the reason, for how long it is borne, and the setting that says so."""
-    servers = Failover("etcd at a", ["a"], 60, clock=Clock(), tell_after_s=3)
+    servers = Failover("etcd at a", ["a"], 60, clock=Clock(), announce_after_s=3)
 
     assert "a" == servers.call(after(4))
     absence, end = (record.getMessage() for record in caplog.records)
@@ -114,7 +114,7 @@ def test_people_are_told_once_of_an_absence_and_once_of_its_end(caplog):
 
 def test_a_reason_that_changes_is_told_with_all_the_others(caplog):
     """What each of the servers said last, in one line."""
-    servers = Failover("etcd at a,b", ["a", "b"], 60, clock=Clock(), tell_after_s=3)
+    servers = Failover("etcd at a,b", ["a", "b"], 60, clock=Clock(), announce_after_s=3)
     reasons = iter(["a is down", "b is down", *["a is silent", "b is down"] * 4])
 
     def ask(client):
@@ -133,7 +133,7 @@ def test_a_reason_that_changes_is_told_with_all_the_others(caplog):
 
 def test_a_short_absence_is_not_told(caplog):
     """Nobody has to know of a request that was lost."""
-    servers = Failover("etcd at a", ["a"], 60, clock=Clock(), tell_after_s=10)
+    servers = Failover("etcd at a", ["a"], 60, clock=Clock(), announce_after_s=10)
     servers.call(after(1))
 
     assert [] == caplog.records
