@@ -219,10 +219,11 @@ def _create(client: Any, path: str, text: str, ttl_s: int | None = None) -> Any:
     """Return the node that stands at a path, having written it if none did."""
     import etcd  # noqa: PLC0415  etcd's users only
 
-    try:
-        return client.write(path, text, ttl=ttl_s, prevExist=False)
-    except etcd.EtcdAlreadyExist:
-        return client.read(path, quorum=True)
+    while True:
+        with suppress(etcd.EtcdAlreadyExist):
+            return client.write(path, text, ttl=ttl_s, prevExist=False)
+        with suppress(etcd.EtcdKeyNotFound):  # it has expired since
+            return client.read(path, quorum=True)
 
 
 def _count(client: Any, folder: str, entry: str, amount: int) -> Any:
