@@ -48,6 +48,7 @@ def create_c10d(params: RendezvousParameters) -> RoundHandler:
             run_id=params.run_id,
             is_alone=may_be_any,
             guard=guard,
+            nodes=params.max_nodes,
         )
         for endpoint in endpoints
     ]

@@ -83,6 +83,7 @@ class MasterNode:
             str(self._endpoint),
             self._timing.store_patience_s,
             guard=self._target.guard,
+            nodes=self._me.nodes or 1,
         )
         return Connection(self._store, self._endpoint.host, is_host=True)
 

@@ -107,6 +107,15 @@ class RunKeys:
         return RoundKeys(f"{self.prefix}/round/{number}")
 
 
+def round_of(key: str) -> tuple[str, int] | None:
+    """Return the run and the number of the round to which a key belongs; None for other keys."""
+    kind, *names = key.split("/", 4)
+    if kind != "run" or len(names) < 4 or names[1] != "round":  # noqa: PLR2004  as the keys above
+        return None
+    run, _, number, _ = names
+    return (run, int(number)) if number.isascii() and number.isdigit() else None
+
+
 def is_beat(key: str) -> bool:
     """Return whether a key is a beat's."""
     return "/beat/" in key or "/seat_beat/" in key

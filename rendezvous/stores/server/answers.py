@@ -30,6 +30,9 @@ Sending = tuple[Session, Iterable[bytes]]
 """A client and the frames to send to it."""
 
 
+_ROUND_IS_OVER = "the round is over, and newer ones have taken its place"
+
+
 class Answers:
     """Carries requests out.
 
@@ -71,7 +74,7 @@ class Answers:
             for key, value in will.create.items():
                 with contextlib.suppress(TableError):  # it is full: waits are answered
                     ended += self._table.create(key, value, b"")[1]
-        return [self._end(*wait) for wait in ended]
+        return [self._end(*wait) for wait in ended] + self._end_lost()
 
     def leave(self, client: Session) -> None:
         """Forget the waits of a client that has no connection: it asks again if it comes back."""
@@ -95,7 +98,8 @@ class Answers:
             except TableError as error:
                 outcome = error
             client.note(number, outcome)
-        return [(client, _frames_of(number, outcome)), *(self._end(*wait) for wait in ended)]
+        sendings = [(client, _frames_of(number, outcome)), *(self._end(*wait) for wait in ended)]
+        return sendings + self._end_lost()
 
     def _wait(self, client: Session, number: int, keys: tuple[str, ...]) -> Iterable[bytes]:
         waits = self._waits[client]
@@ -111,6 +115,13 @@ class Answers:
             return write_values(number, self._table.get(keys))
         waits.add(number)
         return ()
+
+    def _end_lost(self) -> list[Sending]:
+        """Answer the waits of nodes that are so late that their round was freed."""
+        lost = self._table.take_lost()
+        for client, wait in lost:
+            self._waits[client].discard(wait)
+        return [(client, [write_error(wait, _ROUND_IS_OVER)]) for client, wait in lost]
 
     def _end(self, client: Session, wait: int) -> Sending:
         self._waits[client].discard(wait)

@@ -56,6 +56,11 @@ class Channel:
         """Whether frames have seals by now."""
         return self._seal is not None
 
+    @property
+    def buffered(self) -> int:
+        """How many bytes of a frame have come whose end has not."""
+        return self._frames.buffered
+
     def set_limit(self, frame_bytes: int) -> None:
         """Set how many bytes a frame of the other side may have."""
         self._frames.limit = frame_bytes

@@ -10,9 +10,10 @@ from typing import Any
 
 from ...logs import Log
 from .answers import Answers, Sending
-from .channel import Channel, OtherProtectionError, TlsError
+from .channel import Channel, TlsError
 from .entrance import Entrance, Nonce
-from .frames import MAX_FRAME_BYTES, UnsealedError, WireError
+from .foreigners import Foreigners
+from .frames import MAX_FRAME_BYTES, WireError
 from .guests import Admitted, Guests, Limits
 from .hello import (
     MAX_HELLO_BYTES,
@@ -32,9 +33,6 @@ from .wire import Bye, read_request
 log = Log(__name__)
 
 _READ_BYTES = 256 << 10
-_MOST_FOREIGNERS = 16
-_TORCH = b"\0\xce\xf7\x85\x3c"
-"""What a client of torch's TCPStore begins with."""
 
 
 class Connections:
@@ -75,8 +73,9 @@ class Connections:
         self._peers: dict[int, Peer] = {}
         self._strangers: dict[int, Peer] = {}
         self._pressed: dict[int, Peer] = {}  # those for whom bytes wait
-        self._foreigners: set[str] = set()
+        self._foreigners = Foreigners(name)
         self._count = 0
+        self._held = 0
         self._heard: Peer | None = None  # whose requests are being answered; all answers go at once
 
     def greet(self, connection: socket.socket, name: str) -> None:
@@ -108,7 +107,7 @@ class Connections:
         except OSError:
             self._let_go(peer)
         except WireError as error:
-            self._report_foreigner(peer, error)
+            self._foreigners.report(peer, error)
             self._dismiss(peer, error)
 
     def changes_in_s(self, now: float) -> float | None:
@@ -154,6 +153,7 @@ class Connections:
             self._heard = None
             if peer.number in self._peers and peer.number not in self._pressed:
                 self._flush(peer)
+        self._weigh(peer)
 
     def _answer_all(self, peer: Peer, data: bytes) -> None:
         for message in peer.channel.receive(data):
@@ -218,6 +218,8 @@ class Connections:
                 f"{name} speaks version {VERSION} of elrun's protocol, and this node {hello}: run "
                 "the same version of elrun on every node",
             )
+        if len(self._peers) - len(self._strangers) >= self._limits.clients:
+            return Refusal("full", f"{name} has {self._limits.clients} clients already")
         session = self._sessions.find(hello.session) if hello.session else None
         if session is None and hello.resumes:
             return Refusal(UNKNOWN_SESSION, f"{name} does not know this node's session")
@@ -245,6 +247,15 @@ class Connections:
                 self._flush(peer)
             except OSError:
                 self._let_go(peer)
+        self._weigh(peer)
+
+    def _weigh(self, peer: Peer) -> None:
+        """Let the client go for which the most is held, if too much is held for all."""
+        if peer.number not in self._peers:
+            return
+        self._held += peer.weigh()
+        if self._held > self._limits.held_bytes:
+            self._cut_off(max(self._peers.values(), key=lambda each: each.held))
 
     def _flush(self, peer: Peer) -> None:
         has_sent = peer.flush()
@@ -272,6 +283,7 @@ class Connections:
     def _let_go(self, peer: Peer) -> None:
         if self._peers.pop(peer.number, None) is None:
             return
+        self._held -= peer.held
         self._strangers.pop(peer.number, None)
         self._pressed.pop(peer.number, None)
         self._selector.unregister(peer.connection)
@@ -283,23 +295,3 @@ class Connections:
         if session.client == peer.number:
             self._answers.leave(session)
             self._sessions.break_off(session, self._clock())
-
-    def _report_foreigner(self, peer: Peer, error: WireError) -> None:
-        log.info("%s: %s is let go: %s", self._name, peer.name, error)
-        is_new = peer.name not in self._foreigners and len(self._foreigners) < _MOST_FOREIGNERS
-        if is_new and peer.session is None:
-            self._foreigners.add(peer.name)
-            log.warning(
-                "%s: a connection from %s was refused, as %s",
-                self._name,
-                peer.name,
-                _reason_of(peer, error),
-            )
-
-
-def _reason_of(peer: Peer, error: WireError) -> str:
-    if isinstance(error, OtherProtectionError | TlsError | UnsealedError):
-        return str(error)
-    is_torch = peer.first_bytes.startswith(_TORCH)
-    speaks = "torchrun or torch's TCPStore speaks there" if is_torch else "it isn't elrun's"
-    return f"{speaks}; every node of a job must run elrun"

@@ -48,6 +48,7 @@ class StoreConnector:
         run_id: The run whose store it is.
         is_alone: Whether no other node has to find the store.
         guard: What protects the connections to it.
+        nodes: How many nodes there may be.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class StoreConnector:
         *,
         is_alone: bool = False,
         guard: Guard | None = None,
+        nodes: int = 1,
     ) -> None:
         self._endpoint = endpoint
         self._is_host = is_host
@@ -72,6 +74,7 @@ class StoreConnector:
         self._me = Hello(name_of_run(run_id), socket.gethostname())
         self._is_alone = is_alone
         self._guard = guard or Guard()
+        self._nodes = nodes
         self._foreign_since: float | None = None
 
     def __call__(self, stop: threading.Event) -> Connection:
@@ -177,7 +180,7 @@ class StoreConnector:
 
         guests = NodesOfRun(self._me)
         server, store = host_store(
-            guests, self._me, place, place, self._patience_s, close, self._guard
+            guests, self._me, place, place, self._patience_s, close, self._guard, self._nodes
         )
         server.listen(listener)
         log.info("hosting the rendezvous at %s, port %d", self._endpoint.host, port)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import errno
+import os
 import selectors
 import socket
 from collections.abc import Iterator
 
+from ...logs import Log
 from .guests import Guests
 from .peer import keep_alive
+
+log = Log(__name__)
 
 _ACCEPT_AT_ONCE = 64
 _PAUSE_WITHOUT_FDS_S = 0.1
@@ -30,6 +34,7 @@ class Door:
         self._listener: socket.socket | None = None
         self._is_open = False
         self._opens_after = 0.0
+        self._has_reported = False
 
     def set_listener(self, listener: socket.socket | None, now: float) -> None:
         """Accept connections at another socket, or at none."""
@@ -72,6 +77,7 @@ class Door:
                 return
             except OSError as error:
                 if error.errno in _OUT_OF_FDS:
+                    self._report_shortage(error)
                     self._opens_after = now + _PAUSE_WITHOUT_FDS_S
                     self.move(now)
                     return
@@ -82,3 +88,12 @@ class Door:
                 connection.close()
                 continue
             yield connection, str(address[0]).removeprefix(_MAPPED)
+
+    def _report_shortage(self, error: OSError) -> None:
+        if not self._has_reported:
+            self._has_reported = True
+            log.warning(
+                "a node that comes has to wait: %s (ulimit -n); the host of the rendezvous needs "
+                "an open file for each node",
+                os.strerror(error.errno or 0),
+            )

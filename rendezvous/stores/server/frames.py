@@ -19,6 +19,9 @@ MAX_FRAME_BYTES = 16 << 20
 MAX_NUMBER = 1 << 53
 
 _HEAD = struct.Struct(">I")
+# Made once: `json.dumps` and `json.loads` make theirs for each message.
+_to_json = json.JSONEncoder(separators=(",", ":")).encode
+_from_json = json.JSONDecoder().decode
 MAX_TEXT = 1024
 
 
@@ -54,6 +57,11 @@ class FrameReader:
         self.unseal: Callable[[bytes], bytes] | None = None
         self._buffer = bytearray()
 
+    @property
+    def buffered(self) -> int:
+        """How many bytes wait for the rest of their frame."""
+        return len(self._buffer)
+
     def feed(self, data: bytes) -> Iterator[dict[str, Any]]:
         """Yield the objects that are complete now.
 
@@ -75,7 +83,7 @@ class FrameReader:
 
 def write_frame(message: Mapping[str, Any]) -> bytes:
     """Return a message's frame."""
-    return framed(json.dumps(message, separators=(",", ":")).encode())
+    return framed(_to_json(message).encode())
 
 
 def framed(content: bytes) -> bytes:
@@ -119,7 +127,7 @@ def object_in(text: bytes) -> dict[str, Any]:
         WireError: It holds none.
     """
     try:
-        message = json.loads(text)
+        message = _from_json(text.decode())
     except (ValueError, RecursionError) as error:
         raise WireError(f"{text[:40]!r}… is no JSON") from error
     if not isinstance(message, dict):

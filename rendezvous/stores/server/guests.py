@@ -14,16 +14,21 @@ class Limits(NamedTuple):
     Args:
         hello_s: Seconds until a client has introduced itself.
         strangers: Clients that have not done so yet; of more, the one that came first is let go.
+        clients: Clients that have done so; more are refused.
         stall_s: Seconds for which a client may read nothing of the bytes that wait for it.
         queued_bytes: Bytes that may wait for it.
+        held_bytes: Bytes that may wait for all clients, or have come as a part of a frame; of more,
+            the client with the most is let go.
         waits: Waits that it may have at a time.
         session_s: Seconds for which its session is kept while it has no connection.
     """
 
     hello_s: float = 5.0
     strangers: int = 128
+    clients: int = 131_072
     stall_s: float = 30.0
     queued_bytes: int = 256 << 20
+    held_bytes: int = 1 << 30
     waits: int = 4096
     session_s: float = 600.0
 

@@ -6,6 +6,7 @@ import socket
 from collections.abc import Callable
 
 from ...errors import RendezvousConnectionError
+from ...network.descriptors import make_room_for
 from .client import StoreClient
 from .dial import shake_hands
 from .entrance import Entrance
@@ -29,6 +30,7 @@ def host_store(
     patience_s: float,
     close: Callable[[StoreServer], None] = StoreServer.close,
     guard: Guard | None = None,
+    nodes: int = 1,
 ) -> tuple[StoreServer, StoreClient]:
     """Start a server; return it, and this node's client of it.
 
@@ -40,10 +42,12 @@ def host_store(
         patience_s: How long the clients bear it that the server is out of reach.
         close: Ends the server, once the client was closed.
         guard: What the connections of other nodes are protected by.
+        nodes: How many there may be.
 
     Raises:
         OSError: The system grants no thread, or no descriptor.
     """
+    make_room_for(nodes)
     limits = Limits(session_s=patience_s + _MARGIN_S)
     server = StoreServer(guests, name, limits, entrance=Entrance(guard, me.run_id))
     server.start()

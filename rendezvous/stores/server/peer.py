@@ -36,6 +36,7 @@ class Peer:
         self.first_bytes = b""
         self.session: Session | None = None
         self.is_leaving = False
+        self.held = 0
         # When it has to have introduced itself, or to have read some of the bytes that wait for it.
         self.deadline: float | None = deadline
         self._out = bytearray()
@@ -44,6 +45,11 @@ class Peer:
     def queued(self) -> int:
         """How many bytes wait for the client."""
         return len(self._out)
+
+    def weigh(self) -> int:
+        """Return by how much the bytes that are held for this client have grown."""
+        before, self.held = self.held, len(self._out) + self.channel.buffered
+        return self.held - before
 
     def queue(self, frames: Iterable[bytes]) -> None:
         """Let frames wait for the client."""
@@ -57,11 +63,16 @@ class Peer:
         """
         self._out += self.channel.pack(())  # what TLS has to say by itself
         before = len(self._out)
-        with contextlib.suppress(BlockingIOError):
+        try:
             while self._out:
-                with memoryview(self._out) as view:
-                    sent = self.connection.send(view[:_SEND_BYTES])
+                if len(self._out) <= _SEND_BYTES:
+                    sent = self.connection.send(self._out)
+                else:
+                    with memoryview(self._out) as view:
+                        sent = self.connection.send(view[:_SEND_BYTES])
                 del self._out[:sent]
+        except BlockingIOError:
+            pass
         return len(self._out) < before
 
     def close(self) -> None:

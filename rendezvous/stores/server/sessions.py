@@ -29,6 +29,15 @@ _MOST_BROKEN = 16384
 _LAST_LOOKS = 3
 
 
+_MOST_OUTCOME_BYTES = 1 << 20
+# So many are kept, however large: as many writes as the threads of an agent may have on their way.
+_LEAST_OUTCOMES = 16
+
+
+def _size_of(outcome: Outcome) -> int:
+    return len(outcome) if isinstance(outcome, bytes) else 0
+
+
 class Session:
     """One client.
 
@@ -45,6 +54,7 @@ class Session:
         self.has_ended = False
         self._carried_out = -1
         self._outcomes: OrderedDict[int, Outcome] = OrderedDict()
+        self._outcome_bytes = 0
 
     def is_repeated(self, number: int) -> bool:
         """Return whether a write was carried out before: the numbers of a client only grow."""
@@ -58,8 +68,11 @@ class Session:
         """Take note of how a write was answered."""
         self._carried_out = max(self._carried_out, number)
         self._outcomes[number] = outcome
-        if len(self._outcomes) > MOST_OUTCOMES:
-            self._outcomes.popitem(last=False)
+        self._outcome_bytes += _size_of(outcome)
+        while len(self._outcomes) > MOST_OUTCOMES or (
+            self._outcome_bytes > _MOST_OUTCOME_BYTES and len(self._outcomes) > _LEAST_OUTCOMES
+        ):
+            self._outcome_bytes -= _size_of(self._outcomes.popitem(last=False)[1])
 
 
 @dataclass(slots=True)

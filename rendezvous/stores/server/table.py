@@ -8,6 +8,7 @@ from typing import Generic, TypeVar
 
 from ...errors import RendezvousError
 from ...protocol.counters import count_in
+from .rounds import Rounds
 
 MAX_KEYS = 4_000_000
 MAX_BYTES = 1 << 30
@@ -33,6 +34,8 @@ class StoreTable(Generic[_W]):
         self._max_keys = max_keys
         self._max_bytes = max_bytes
         self._bytes = 0
+        self._rounds = Rounds()
+        self._lost: list[_W] = []
         self._values: dict[str, bytes] = {}
         self._missing: dict[_W, set[str]] = {}
         self._keys: dict[_W, tuple[str, ...]] = {}
@@ -45,27 +48,36 @@ class StoreTable(Generic[_W]):
         Raises:
             TableError: The table is full.
         """
+        self._require_round_of(key)
         count = count_in(self._values.get(key)) + amount
         return count, [] if amount == 0 else self.set({key: b"%d" % count})
 
     def set(self, values: Mapping[str, bytes]) -> list[_W]:
         """Write values, all or none; return the waits that this ends.
 
+        Values of rounds that are over are left out: a node that is late may still give signs.
+
         Raises:
             TableError: The table is full.
         """
         added = self._bytes
-        new_keys = 0
+        new_keys = []
         for key, value in values.items():
             standing = self._values.get(key)
-            new_keys += standing is None
+            if standing is None:
+                new_keys.append(key)
             added += len(value) + (len(key) if standing is None else -len(standing))
-        if len(self._values) + new_keys > self._max_keys or added > self._max_bytes:
+        if len(self._values) + len(new_keys) > self._max_keys or added > self._max_bytes:
             raise TableError(
                 f"the store is full: {len(self._values)} keys and {self._bytes} bytes are there"
             )
         self._bytes = added
         self._values.update(values)
+        for key in new_keys:
+            if self._rounds.is_over(key):
+                self._remove(key)
+            else:
+                self._free(self._rounds.add(key))
         return self._end_waits(values)
 
     def get(self, keys: Sequence[str]) -> list[bytes | None]:
@@ -81,6 +93,7 @@ class StoreTable(Generic[_W]):
         Raises:
             TableError: The table is full.
         """
+        self._require_round_of(key)
         if self._values.get(key, b"") != instead_of:
             return self._values.get(key, b""), []
         return value, self.set({key: value})
@@ -89,8 +102,10 @@ class StoreTable(Generic[_W]):
         """Return whether all keys are there; if not, remember who waits for them.
 
         Raises:
-            TableError: Too many keys are waited for.
+            TableError: Too many keys are waited for, or they belong to a round that is over.
         """
+        for key in keys:
+            self._require_round_of(key)
         missing = {key for key in keys if key not in self._values}
         if not missing:
             return True
@@ -102,6 +117,27 @@ class StoreTable(Generic[_W]):
         for key in missing:
             self._waits[key].add(wait)
         return False
+
+    def take_lost(self) -> list[_W]:
+        """Return the waits for keys of rounds that are over, and forget them."""
+        lost, self._lost = self._lost, []
+        return lost
+
+    def _require_round_of(self, key: str) -> None:
+        if key not in self._values and self._rounds.is_over(key):
+            raise TableError(f"{key}: this round is over, and newer ones have taken its place")
+
+    def _free(self, keys: Sequence[str]) -> None:
+        """Remove the keys of a round, and find the waits that nobody can end any more."""
+        for key in keys:
+            self._remove(key)
+        for key in [key for key in self._waits if self._rounds.is_over(key)] if keys else ():
+            for wait in list(self._waits.get(key, ())):
+                self.forget(wait)
+                self._lost.append(wait)
+
+    def _remove(self, key: str) -> None:
+        self._bytes -= len(key) + len(self._values.pop(key))
 
     def take_values(self, wait: _W) -> list[bytes | None]:
         """Return what a wait that has ended was for, and forget it."""

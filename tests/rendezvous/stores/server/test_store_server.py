@@ -1,6 +1,5 @@
 """The store server on real sockets: what its clients may do, and what strangers can't."""
 
-import contextlib
 import os
 import resource
 import socket
@@ -16,7 +15,6 @@ from elrun.rendezvous.stores.server.guests import Limits
 from elrun.rendezvous.stores.server.hello import Refusal, write_hello
 from elrun.rendezvous.stores.server.line import Line
 from elrun.rendezvous.stores.server.link import Link
-from elrun.rendezvous.stores.server.server import StoreServer
 from elrun.rendezvous.stores.server.table import StoreTable, TableError
 from elrun.rendezvous.stores.server.wire import (
     Add,
@@ -25,8 +23,7 @@ from elrun.rendezvous.stores.server.wire import (
     write_request,
 )
 from round_kit import HELLO, AllGuests
-
-LONG_S = 30
+from server_kit import LONG_S, Listening, is_closed, serves
 
 
 class FewGuests(AllGuests):
@@ -48,46 +45,6 @@ class FewGuests(AllGuests):
         return len(self.here) < self.count
 
 
-class Listening:
-    """A server that listens at a port of its own."""
-
-    def __init__(self, guests=None, limits=None):
-        self.guests = guests or AllGuests()
-        self.server = StoreServer(self.guests, "here", limits)
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.address = self.listener.getsockname()
-        self.server.start()
-        self.server.listen(self.listener)
-
-    def dial(self):
-        return socket.create_connection(self.address, LONG_S)
-
-    def welcomed(self):
-        connection = self.dial()
-        shake_hands(connection, HELLO, LONG_S)
-        return connection
-
-    def client(self, patience_s=LONG_S):
-        return StoreClient(Line(shake_hands(self.dial(), HELLO, LONG_S), "here", patience_s))
-
-    @contextlib.contextmanager
-    def paused(self):
-        """Hold the server's thread up, so that it finds all that comes meanwhile at once."""
-        held, free = threading.Event(), threading.Event()
-        hold = threading.Thread(
-            target=self.server._do, args=(lambda: (held.set(), free.wait(LONG_S)),)
-        )
-        hold.start()
-        assert held.wait(LONG_S)
-        yield
-        free.set()
-        hold.join()
-
-    def close(self):
-        self.server.close()
-        self.listener.close()
-
-
 @pytest.fixture(name="open_server")
 def _open_server():
     servers = []
@@ -106,27 +63,8 @@ def _server(open_server):
     return open_server()
 
 
-def is_closed(connection):
-    """Return whether the other side ends the connection; the test's time-out bounds the wait."""
-    try:
-        while connection.recv(1 << 16):
-            pass
-    except ConnectionResetError:
-        pass
-    connection.close()
-    return True
-
-
 def unwelcomed(connection, patience_s):
     return StoreClient(Line(Link(connection), "there", patience_s))
-
-
-def serves(server):
-    client = server.client()
-    client.set({"k": b"1"})
-    value = client.get(["k"])
-    client.close()
-    return value == [b"1"]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,47 @@
+"""What people are told of connections that no node of the job has made."""
+
+from __future__ import annotations
+
+from ...logs import Log
+from .channel import OtherProtectionError, TlsError
+from .frames import UnsealedError, WireError
+from .peer import Peer
+
+log = Log(__name__)
+
+_MOST_NAMED = 16
+_TORCH = b"\0\xce\xf7\x85\x3c"
+"""What a client of torch's TCPStore begins with."""
+
+
+class Foreigners:
+    """Names each address from which a foreign program came, once.
+
+    Args:
+        place: What people call the server's place.
+    """
+
+    def __init__(self, place: str) -> None:
+        self._place = place
+        self._named: set[str] = set()
+
+    def report(self, peer: Peer, error: WireError) -> None:
+        """Tell of a client whose message was not understood."""
+        log.info("%s: %s is let go: %s", self._place, peer.name, error)
+        is_new = peer.name not in self._named and len(self._named) < _MOST_NAMED
+        if is_new and peer.session is None:
+            self._named.add(peer.name)
+            log.warning(
+                "%s: a connection from %s was refused, as %s",
+                self._place,
+                peer.name,
+                _reason_of(peer, error),
+            )
+
+
+def _reason_of(peer: Peer, error: WireError) -> str:
+    if isinstance(error, OtherProtectionError | TlsError | UnsealedError):
+        return str(error)
+    is_torch = peer.first_bytes.startswith(_TORCH)
+    speaks = "torchrun or torch's TCPStore speaks there" if is_torch else "it isn't elrun's"
+    return f"{speaks}; every node of a job must run elrun"

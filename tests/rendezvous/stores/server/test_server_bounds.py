@@ -1,0 +1,394 @@
+"""What a store server bears: many rounds and connections, clients that stand still, and floods."""
+
+import contextlib
+import os
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from elrun.rendezvous.errors import RendezvousConnectionError
+from elrun.rendezvous.network.addresses import Endpoint
+from elrun.rendezvous.protocol.keys import RunKeys, round_of
+from elrun.rendezvous.stores.server.connector import StoreConnector
+from elrun.rendezvous.stores.server.dial import Target, dial, shake_hands
+from elrun.rendezvous.stores.server.frames import write_frame
+from elrun.rendezvous.stores.server.guests import Limits
+from elrun.rendezvous.stores.server.hello import Hello, Refusal, write_hello
+from elrun.rendezvous.stores.server.rounds import ROUNDS_KEPT
+from elrun.rendezvous.stores.server.sessions import MOST_OUTCOMES, Session
+from elrun.rendezvous.stores.server.table import StoreTable, TableError
+from round_kit import HELLO, Job, failed
+from server_kit import LONG_S, Listening, is_closed, serves
+
+CROWD = Path(__file__).parents[4] / "benchmarks" / "crowd.py"
+HERE = "127.0.0.1"
+RUN = RunKeys("job")
+
+
+@pytest.fixture(name="open_server")
+def _open_server():
+    servers = []
+
+    def make(*args, **options):
+        servers.append(Listening(*args, **options))
+        return servers[-1]
+
+    yield make
+    for server in servers:
+        server.close()
+
+
+@pytest.fixture(name="server")
+def _server(open_server):
+    return open_server()
+
+
+# Rounds.
+
+
+def rounds(table, count, first=0):
+    """Write the keys of some rounds, one after the other."""
+    for number in range(first, first + count):
+        keys = RUN.round(number)
+        table.add(keys.seats, 1)
+        table.set({keys.node(0): b"n", keys.verdict: b"v", f"{keys.shared}k": b"1"})
+
+
+def test_only_the_newest_rounds_of_a_run_are_kept():
+    """The run's record stays, and so do other runs."""
+    table = StoreTable()
+    table.set({RUN.record: b"r", RunKeys("other").round(0).verdict: b"o"})
+    rounds(table, 20)
+    found = table.get([RUN.round(number).verdict for number in range(20)])
+
+    assert [None] * (20 - ROUNDS_KEPT) + [b"v"] * ROUNDS_KEPT == found
+    assert [b"r", b"o"] == table.get([RUN.record, RunKeys("other").round(0).verdict])
+
+
+def test_what_a_late_node_says_of_a_round_that_is_over_changes_nothing():
+    """Its beats are lost; it may not count, create or wait there."""
+    table = StoreTable()
+    rounds(table, 20)
+    keys = RUN.round(3)
+    ended = table.set({keys.beat(0): b"7", "k": b"v"})
+    for call in (
+        lambda: table.add(keys.seats, 1),
+        lambda: table.create(keys.verdict, b"v", b""),
+        lambda: table.wait("w", [keys.verdict]),
+    ):
+        with pytest.raises(TableError, match="round/3/.*: this round is over"):
+            call()
+
+    assert ([], [None, b"v"]) == (ended, table.get([keys.beat(0), "k"]))
+
+
+def test_a_wait_for_a_round_that_is_freed_has_an_end():
+    """Nobody can write its key any more."""
+    table = StoreTable()
+    rounds(table, 1)
+    table.wait("late", [RUN.round(0).outcome(1), "k"])
+    table.wait("other", ["k"])
+    rounds(table, 20, first=1)
+
+    assert ["late"] == table.take_lost()
+    assert [] == table.take_lost()
+    assert ["other"] == table.set({"k": b"1"})
+
+
+def test_a_late_nodes_wait_is_answered_by_an_error(server):
+    """It joins the round that forms, as after a lost connection."""
+    late, other = server.client(), server.client()
+    other.set({RUN.round(0).node(0): b"n"})
+    told = []
+    heard = threading.Event()
+    late.tell(RUN.round(0).verdict, lambda error: (told.append(error), heard.set()))
+    late.add("n", 1)
+    rounds(other, 20, first=1)
+
+    assert heard.wait(LONG_S)
+    assert isinstance(told[0], RendezvousConnectionError)
+    assert "the round is over" in str(told[0])
+    late.close()
+    other.close()
+
+
+@pytest.mark.parametrize(
+    ("key", "place"),
+    [
+        ("run/a%2Fb/round/12/seats", ("a%2Fb", 12)),
+        ("run/job/round/7/shared/x/y", ("job", 7)),
+        ("run/job/round", None),
+        ("run/job/round/7", None),
+        ("run/job/round/x/seats", None),
+        ("run/job/round/-1/seats", None),
+        ("run/job/round/²/seats", None),
+        ("other", None),
+    ],
+)
+def test_a_key_says_which_round_it_belongs_to(key, place):
+    """Others are never freed."""
+    assert place == round_of(key)
+
+
+def memory_kb():
+    pages = Path("/proc/self/statm").read_text().split()[1]
+    return int(pages) * os.sysconf("SC_PAGE_SIZE") // 1024
+
+
+@pytest.mark.integration
+def test_300_rounds_leave_no_more_keys_than_ten(server):
+    """Real nodes over a real server: each round ends by a failure, and the next one begins."""
+    job = Job(server.client)
+    nodes = job.some(3, (3, 3), max_restarts=1000)
+    table = server.server._connections._answers._table
+    sizes = []
+    for number in range(300):
+        job.rendezvous(nodes)
+        nodes[number % 3].handler.conclude(failed(number % 3))
+        for node in nodes:
+            node.await_verdict()
+            node.changed.clear()
+        if number in (20, 299):
+            sizes.append((len(table._values), len(table._waits), memory_kb()))
+    job.close()
+    (keys, waits, kb), (keys_then, waits_then, kb_then) = sizes
+
+    assert abs(keys_then - keys) <= 10, sizes
+    assert abs(waits_then - waits) <= 3, sizes
+    assert kb_then - kb < 4096, sizes
+
+
+# Connections.
+
+
+@pytest.mark.integration
+def test_as_many_clients_as_this_machine_allows_are_served():
+    """Up to 10,000: each is let in, gets its place, and hears the verdict."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    count = min(10_000, hard - 1000 if hard > 0 else 10_000)
+    command = [sys.executable, CROWD, str(count)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+
+    assert 0 == done.returncode, done.stderr
+    assert f'"nodes": {count}' in done.stdout
+
+
+LIMITED = """
+import os, resource, sys
+hard = int(sys.argv[1])
+resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+from elrun.rendezvous.network.descriptors import make_room_for
+make_room_for(int(sys.argv[2]))
+print(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+"""
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    ("hard", "nodes", "least", "is_told"),
+    [(4096, 2, 256, False), (4096, 1000, 1256, False), (600, 1000, 600, True)],
+    ids=["few nodes", "many", "too many"],
+)
+def test_the_host_raises_its_limit_of_open_files(hard, nodes, least, is_told):
+    """As far as it may; a sentence says where that is not enough."""
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED, str(hard), str(nodes)],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    told = "may have only 600 open files: raise the hard limit of open files" in done.stderr
+
+    assert is_told == told, done.stderr
+    assert least <= int(done.stdout) <= hard
+
+
+def test_more_clients_than_a_server_takes_are_refused_in_words(open_server):
+    """Those who are there go on."""
+    server = open_server(limits=Limits(clients=2))
+    first, second = server.client(), server.client()
+    with server.dial() as late:
+        answer = shake_hands(late, HELLO, LONG_S)
+
+    assert Refusal("full", "here has 2 clients already") == answer
+    assert 1 == first.add("n", 1)
+    first.close()
+    second.close()
+
+
+def test_parts_of_frames_are_held_up_to_a_bound(open_server):
+    """Clients that begin large frames and never end them: the one with the most is let go."""
+    server = open_server(limits=Limits(held_bytes=4 << 20))
+    good = server.client()
+    bad = [server.welcomed() for _ in range(3)]
+    for number, connection in enumerate(bad):
+        connection.sendall((15 << 20).to_bytes(4, "big"))
+        with contextlib.suppress(OSError):
+            connection.sendall(bytes((1 << 20) * (number + 1)))
+
+    assert is_closed(bad[2])
+    assert 1 == good.add("n", 1)
+    for connection in bad[:2]:
+        connection.close()
+    good.close()
+
+
+def test_what_a_session_remembers_is_bounded_in_bytes():
+    """Large values that its client has created; the newest are kept, however large."""
+    session = Session("a", "host")
+    for number in range(MOST_OUTCOMES):
+        session.note(number, bytes(1 << 20))
+    known = [isinstance(session.outcome_of(number), bytes) for number in range(MOST_OUTCOMES)]
+
+    assert [False] * (MOST_OUTCOMES - 16) + [True] * 16 == known
+
+
+# Clients that stand still.
+
+STANDS_STILL = """
+import sys, threading
+from elrun.rendezvous.network.addresses import Endpoint
+from elrun.rendezvous.stores.server.connector import StoreConnector
+connect = StoreConnector(Endpoint("127.0.0.1", int(sys.argv[1])), False, None, 30)
+store = connect(threading.Event()).store
+for number in range(50):
+    store.tell(f"k{number}", lambda value: None)
+store.tell("end", lambda value: store.set({"heard": b"1"}))
+store.set({"here": b"1"})
+threading.Event().wait(60)
+"""
+
+
+@pytest.mark.integration
+def test_a_client_that_is_stopped_holds_nobody_up(server):
+    """It is served what came meanwhile once it goes on."""
+    client = server.client()
+    command = [sys.executable, "-c", STANDS_STILL, str(server.address[1])]
+    with subprocess.Popen(command) as process:
+        assert client.wait(["here"], LONG_S)
+        os.kill(process.pid, signal.SIGSTOP)
+        for number in range(50):
+            client.set({f"k{number}": bytes(100_000)})
+        counted = client.add("n", 1)
+        os.kill(process.pid, signal.SIGCONT)
+        client.set({"end": b"1"})
+        heard = client.wait(["heard"], LONG_S)
+        process.kill()
+    client.close()
+
+    assert (1, [b"1"]) == (counted, heard)
+
+
+# Strangers.
+
+
+def test_a_hello_that_comes_in_drops_has_its_time(open_server):
+    """Slowloris: each byte is in time, and all of them are not."""
+    server = open_server(limits=Limits(hello_s=0.2))
+    connection = server.dial()
+    hello = write_hello(HELLO)
+    sent = 0
+    with contextlib.suppress(OSError):
+        for byte in hello * 100:
+            connection.sendall(bytes([byte]))
+            sent += 1
+            connection.settimeout(0.01)
+            with contextlib.suppress(TimeoutError):
+                if not connection.recv(1):
+                    break
+
+    assert sent < len(hello)
+    assert serves(server)
+    connection.close()
+
+
+def test_half_open_connections_are_let_go(server):
+    """Those whose other side has ended its half, and those that were reset."""
+    for number in range(40):
+        connection = server.dial()
+        connection.sendall(write_hello(HELLO)[:number])
+        connection.shutdown(socket.SHUT_WR)
+        if number % 2:
+            connection.close()
+        else:
+            assert is_closed(connection)
+
+    assert serves(server)
+
+
+@pytest.mark.parametrize("length", [16 << 10 | 1, 1 << 24, 0x7FFFFFFF, 0xFFFFFFFF])
+def test_a_huge_length_is_not_waited_for(server, length):
+    """Before a hello, a frame may have 16 KiB."""
+    connection = server.dial()
+    connection.sendall(length.to_bytes(4, "big"))
+
+    assert is_closed(connection)
+    assert serves(server)
+
+
+def test_a_flood_of_connections_keeps_no_node_out(server):
+    """The kernel's queue is emptied as fast as strangers fill it."""
+    is_over = threading.Event()
+
+    def flood():
+        while not is_over.is_set():
+            with contextlib.suppress(OSError):
+                socket.create_connection(server.address, LONG_S).close()
+
+    floods = [threading.Thread(target=flood) for _ in range(4)]
+    for thread in floods:
+        thread.start()
+    served = [serves(server) for _ in range(10)]
+    is_over.set()
+    for thread in floods:
+        thread.join()
+
+    assert [True] * 10 == served
+
+
+def test_a_flood_of_requests_delays_others_and_nothing_else(server):
+    """Each client is heard in its turn."""
+    busy, client = server.welcomed(), server.client()
+    ask = write_frame({"id": 1, "do": "get", "keys": []}) * 1000
+    is_over = threading.Event()
+
+    def flood():
+        with contextlib.suppress(OSError):
+            while not is_over.is_set():
+                busy.sendall(ask)
+
+    def drain():
+        with contextlib.suppress(OSError):
+            while busy.recv(1 << 20):
+                pass
+
+    threads = [threading.Thread(target=each) for each in (flood, drain)]
+    for thread in threads:
+        thread.start()
+    counts = [client.add("n", 1) for _ in range(20)]
+    is_over.set()
+    busy.shutdown(socket.SHUT_RDWR)
+    for thread in threads:
+        thread.join()
+    busy.close()
+    client.close()
+
+    assert list(range(1, 21)) == counts
+
+
+def test_a_stranger_with_the_name_of_a_session_of_another_run_gets_nothing():
+    """Sessions belong to a server; another one does not know them."""
+    with socket.socket() as probe:
+        probe.bind((HERE, 0))
+        port = probe.getsockname()[1]
+    host = StoreConnector(Endpoint(HERE, port), True, None, LONG_S, run_id="job")
+    store = host(threading.Event()).store
+    answer = dial(
+        Target(Endpoint(HERE, port)), Hello("other", "x", "5e55", resumes=True), LONG_S, LONG_S
+    )
+    store.close()
+
+    assert isinstance(answer, Refusal)
