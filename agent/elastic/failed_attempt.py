@@ -20,6 +20,7 @@ from ..failures.failure import EndAlone, ProcessFailure, type_before
 from ..failures.last_words import Speech
 from ..failures.memory_events import MemoryEvents
 from ..failures.report import JobReport, RankOutcome, RankState, RootCause
+from ..failures.shortening import shortened_traceback
 from ..failures.signal_cause import explain, gather
 from ..processes.start import PContext
 from ..workers.worker import RunResult, WorkerGroup, WorkerState
@@ -34,7 +35,6 @@ log = Log(__name__)
 
 OUTCOMES_TIMEOUT_S = 5.0
 MAX_MESSAGE_CHARS = 1_000
-MAX_TRACEBACK_CHARS = 16_000
 MAX_WORDS_CHARS = 300
 
 
@@ -208,6 +208,7 @@ def _root_cause_in(
     rank, finding = next(iter(findings.items()))
     failure, said = finding.failure, finding.said
     (log_file,) = processes.log_files([failure.local_rank]).values()
+    file = failure.error_file if finding.has_record else log_file
     root = RootCause(
         global_rank=rank,
         local_rank=failure.local_rank,
@@ -216,8 +217,8 @@ def _root_cause_in(
         exitcode=failure.exitcode,
         timestamp=failure.timestamp,
         message=(said.words or failure.summary)[:MAX_MESSAGE_CHARS],
-        traceback=_end_of(said.text),
-        file=failure.error_file if finding.has_record else log_file,
+        traceback=shortened_traceback(said.text, file),
+        file=file,
         exception=_exception_of(finding),
         says_why=bool(said.words) or failure.says_why,
         bases=failure.bases if finding.has_record else (),
@@ -348,10 +349,3 @@ def _as_failure(root: RootCause) -> ProcessFailure:
     else:
         failure.message = root.message if root.says_why else EndAlone(root.message)
     return failure
-
-
-def _end_of(text: str) -> str:
-    """Return the end of a text, of whole lines."""
-    if len(text) <= MAX_TRACEBACK_CHARS:
-        return text
-    return text[-MAX_TRACEBACK_CHARS:].partition("\n")[2]

@@ -11,12 +11,16 @@ import signal
 
 from ...rendezvous.named_tuple import NamedTuple
 from .kernel_log import gpu_faults, lines_about, records_since
+from .limits import Limits, limits_of
 from .memory_events import MemoryEvents
 
 SHARED_MEMORY = "/dev/shm"  # noqa: S108  where POSIX has it
 GPU_DRIVER = "/proc/driver/nvidia"
 _FULL_BELOW_BYTES = 1 << 20
 _MOST_CHARS = 500
+_CLOCKS_DIFFER_S = 0.2
+"""CPU time is counted in ticks."""
+
 _KIB, _STEP = 1024, 1024.0
 
 _SENT_FROM_OUTSIDE = "another process sent the signal, or the worker itself did: elrun did not"
@@ -39,8 +43,7 @@ class SignalFacts(NamedTuple):
         memory_peak: The most memory that the cgroup has held, in bytes, if it is known.
         log: What the kernel's log has of this process, line by line.
         gpu_faults: What the kernel's log has of GPUs, line by line.
-        cpu_limit_s: Seconds of CPU time that a process may use, if they are limited.
-        file_limit: Bytes that a file may have, if they are limited.
+        limits: What the process was allowed, and the CPU time that it has used.
         shared_memory: Size and free space of ``/dev/shm`` in bytes, if it is there.
         core: Path of the core file, if there is one.
     """
@@ -52,8 +55,7 @@ class SignalFacts(NamedTuple):
     memory_peak: int | None = None
     log: tuple[str, ...] = ()
     gpu_faults: tuple[str, ...] = ()
-    cpu_limit_s: int | None = None
-    file_limit: int | None = None
+    limits: Limits = Limits()
     shared_memory: tuple[int, int] | None = None
     core: str = ""
 
@@ -77,11 +79,12 @@ def _why(facts: SignalFacts) -> str:
         case number if number <= 0 or number == signal.SIGABRT:
             return ""
         case signal.SIGXCPU:
-            if facts.cpu_limit_s is None:
+            if facts.limits.cpu_s is None:
                 return _SENT_FROM_OUTSIDE
-            return f"it has used up its CPU time: {facts.cpu_limit_s} s (ulimit -t)"
+            return f"it has used up its CPU time: {facts.limits.cpu_s} s (ulimit -t)"
         case signal.SIGXFSZ:
-            limit = "" if facts.file_limit is None else f": {in_bytes(facts.file_limit)}"
+            size = facts.limits.file_bytes
+            limit = "" if size is None else f": {in_bytes(size)}"
             return f"a file got larger than a file may get{limit} (ulimit -f)"
         case signal.SIGBUS:
             return _why_bus_error(facts)
@@ -96,6 +99,9 @@ def _why_killed(facts: SignalFacts) -> str:
     if facts.oom_kills or held:
         what = f", when it held {in_bytes(held)}" if held else ""
         return f"memory ran out: the kernel killed it{what} ({_where(facts)})"
+    most_s = facts.limits.cpu_hard_s
+    if most_s is not None and facts.limits.cpu_used_s > most_s - _CLOCKS_DIFFER_S:
+        return f"it has used up its CPU time: {most_s} s (ulimit -t)"
     if facts.oom_kills is None:
         return "elrun did not send it; the kernel does when memory runs out (see dmesg)"
     return (
@@ -164,22 +170,14 @@ def gather(exitcode: int, pid: int, before: MemoryEvents) -> SignalFacts:
         memory_peak=before.peak_bytes(),
         log=tuple(lines_about(pid, records)),
         gpu_faults=tuple(gpu_faults(records)),
-        cpu_limit_s=_limit("RLIMIT_CPU"),
-        file_limit=_limit("RLIMIT_FSIZE"),
-        shared_memory=_room_in(SHARED_MEMORY),
+        limits=limits_of(pid),
+        shared_memory=room_in(SHARED_MEMORY),
         core=_core_of(pid) if exitcode < 0 else "",
     )
 
 
-def _limit(name: str) -> int | None:
-    """Return a limit that workers have inherited from this process, or None."""
-    import resource  # noqa: PLC0415  failures only
-
-    soft, _ = resource.getrlimit(getattr(resource, name))
-    return None if soft == resource.RLIM_INFINITY else soft
-
-
-def _room_in(path: str) -> tuple[int, int] | None:
+def room_in(path: str) -> tuple[int, int] | None:
+    """Return size and free space of a file system in bytes; None: it is not there."""
     try:
         found = os.statvfs(path)
     except OSError:

@@ -20,9 +20,10 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from ...agent.elastic.failed_attempt import MAX_MESSAGE_CHARS, MAX_TRACEBACK_CHARS
+from ...agent.elastic.failed_attempt import MAX_MESSAGE_CHARS
 from ...agent.failures.failure import ChildFailedError, ProcessFailure, end_of
 from ...agent.failures.report import STACK_TITLE, JobReport, RankOutcome, RankState, RootCause
+from ...agent.failures.shortening import shortened_traceback
 from ...agent.system.environ import inherited_environment
 from .console import PREFIX, Console, printable
 from .phrases import (
@@ -38,10 +39,8 @@ from .phrases import (
 )
 
 MAX_ROWS = 32
-MAX_TRACEBACK_LINES = 200
 COLUMNS = ("rank", "local", "node", "pid", "ended by", "after", "file")
 
-_HEAD_LINES = 20
 _ANY_WIDTH = 10_000
 _STYLES = {RankState.FAILED: "red", RankState.STOPPED: "dim", RankState.SUCCEEDED: "green"}
 
@@ -113,7 +112,7 @@ def report_of(error: ChildFailedError) -> JobReport:
         timestamp=first.timestamp,
         message=first.summary[:MAX_MESSAGE_CHARS],
         says_why=first.says_why,
-        traceback=(first.traceback or "")[-MAX_TRACEBACK_CHARS:],
+        traceback=shortened_traceback(first.traceback or "", _file_of(first)),
         file=_file_of(first),
     )
     return JobReport(name=error.name, root=root, ranks=tuple(outcomes))
@@ -258,13 +257,8 @@ def _last_words(root: RootCause) -> Iterator[RenderableType]:
         title = "traceback"
     elif root.traceback.startswith(FAULT_HANDLER_TITLES):
         title = "stack"
-    lines = root.traceback.strip("\n").split("\n")
-    left_out = len(lines) - MAX_TRACEBACK_LINES
-    if left_out > 0:
-        tail = lines[_HEAD_LINES + left_out :]
-        lines = [*lines[:_HEAD_LINES], f"... {left_out} lines are left out here ...", *tail]
     yield _whole(f"{title} of rank {root.global_rank}:", "bold")
-    yield _whole("\n".join(lines))
+    yield _whole(shortened_traceback(root.traceback, root.file))
 
 
 def _whole(text: str, style: str = "", *, indent: int = 0) -> Text:

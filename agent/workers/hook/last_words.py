@@ -17,8 +17,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
 
-_MESSAGE_CHARS = 20_000
-_STACK_CHARS = 80_000
+_MESSAGE_CHARS = 60_000
+_STACK_CHARS = 150_000
 _MOST_CAUSES = 20
 _MOST_MEMBERS = 15
 _MOST_BASES = 30
@@ -115,17 +115,17 @@ def _text_of_chain(error: BaseException, depth: int = 0) -> list[str]:
             cause, link = None if cause.__suppress_context__ else cause.__context__, _CONTEXT
     pieces = []
     for each, link_to_next in reversed(chain):
-        pieces += _text_of_one(each, depth)
+        pieces += _text_of_one(each, depth, _MESSAGE_CHARS // (len(chain) << 2 * depth))
         if link_to_next:
             pieces.append(f"\n{link_to_next}\n\n")
     return pieces
 
 
-def _text_of_one(error: BaseException, depth: int) -> list[str]:
+def _text_of_one(error: BaseException, depth: int, most_chars: int) -> list[str]:
     pieces = []
     if error.__traceback__ is not None:
         pieces = ["Traceback (most recent call last):\n", *_frames(error.__traceback__)]
-    text = _clipped(_text_of(error), _MESSAGE_CHARS)
+    text = _clipped(_text_of(error), most_chars)
     if isinstance(error, SyntaxError) and error.lineno is not None:
         pieces.append(f'  File "{error.filename or "<string>"}", line {error.lineno}\n')
         if isinstance(error.text, str):
@@ -138,7 +138,7 @@ def _text_of_one(error: BaseException, depth: int) -> list[str]:
     notes = _attribute_of(error, "__notes__")
     if isinstance(notes, list):
         pieces += [
-            f"{_clipped(_text_of(note), _MESSAGE_CHARS)}\n" for note in notes[:_MOST_MEMBERS]
+            f"{_clipped(_text_of(note), most_chars)}\n" for note in notes[:_MOST_MEMBERS]
         ]
     members = _members_of(error) if depth < _DEEPEST_GROUP else ()
     most = _EQUAL_FRAMES if depth else _MOST_MEMBERS  # groups in groups multiply

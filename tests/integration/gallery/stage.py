@@ -1,0 +1,206 @@
+"""Puts a kind of death on: prepares a folder, runs elrun or torchrun in a setting, reads it all."""
+
+import contextlib
+import fcntl
+import os
+import pty
+import re
+import select
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from gallery.kind import Kind
+
+ROWS, COLUMNS = 24, 80
+PATIENCE_S = float(os.environ.get("PATIENCE", "120"))
+ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+_LEFT_OUT = ("PET_", "SLURM_", "TORCHELASTIC_", "ELRUN_")
+
+
+@dataclass(frozen=True)
+class Screen:
+    """What a person sees at the end.
+
+    Args:
+        code: Exit code of the launcher.
+        text: What stands on the screen, without colours.
+    """
+
+    code: int
+    text: str
+
+    @property
+    def report(self) -> str:
+        """What elrun says from its first word about the failure on."""
+        return "".join(self.text.partition("elrun: ")[1:])
+
+    @property
+    def summary(self) -> str:
+        """The failure summary; empty if there is none."""
+        found = re.search(r"^elrun: \S+ failed:.*", self.text, re.MULTILINE | re.DOTALL)
+        return found[0] if found else ""
+
+    @property
+    def head(self) -> str:
+        """The summary's first lines, as one: what stands before the table."""
+        return " ".join(self.summary.partition("\n\n")[0].split())
+
+
+def prepare(kind: Kind, folder: Path) -> None:
+    """Write the program of a kind."""
+    folder.mkdir(exist_ok=True)
+    (folder / kind.program).write_text(kind.worker)
+    (folder / kind.program).chmod(0o755)
+    if kind.stage == "g++":
+        source = folder / f"{kind.program}.cc"
+        (folder / kind.program).rename(source)
+        subprocess.run(["g++", "-O0", "-o", folder / kind.program, source], check=True)
+
+
+def why_not(kind: Kind) -> str:
+    """Return why a kind can't be put on here; empty if it can."""
+    if kind.stage == "g++" and shutil.which("g++") is None:
+        return "there is no g++"
+    if kind.stage in ("shm", "disk", "cgroup") and os.geteuid() != 0:
+        return "needs root"
+    if kind.stage == "cgroup" and memory_group() is None:
+        return "there is no memory cgroup to be had"
+    return ""
+
+
+def memory_group() -> Path | None:
+    """Return the folder of this process's memory cgroup of version 1, if it may have children."""
+    for line in Path("/proc/self/cgroup").read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controllers == "memory":
+            folder = Path("/sys/fs/cgroup/memory", path.lstrip("/"))
+            return folder if os.access(folder, os.W_OK) else None
+    return None
+
+
+def run(kind: Kind, setting: str, folder: Path, launcher: Sequence[str], **env: str) -> list[Screen]:
+    """Put a kind on in a setting.
+
+    Args:
+        kind: What happens.
+        setting: One of ``SETTINGS``.
+        folder: An empty folder, in which it happens.
+        launcher: The command that launches.
+        env: What is added to the environment.
+
+    Returns:
+        The screens of all nodes.
+    """
+    prepare(kind, folder)
+    if setting == "nodes":
+        from elrun.rendezvous.network.ports import PortClaim
+
+        with contextlib.closing(_Port(PortClaim.take())) as endpoint:
+            options = ["--nnodes", "2", "--nproc-per-node", "1", "--rdzv-backend", "c10d"]
+            options += ["--rdzv-endpoint", f"127.0.0.1:{endpoint.number}", "--rdzv-id", "job"]
+            nodes = [_Node(kind, folder, [*launcher, *options], env, node) for node in range(2)]
+            return [node.finish() for node in nodes]
+    options = ["--nproc-per-node", "2", *(["--tee", "3"] if setting == "tee" else [])]
+    node = _Node(kind, folder, [*launcher, *options], env, is_terminal=setting == "terminal")
+    return [node.finish()]
+
+
+class _Port:
+    def __init__(self, claim) -> None:
+        self._claim, self.number = claim, claim.port
+
+    def close(self) -> None:
+        self._claim.release()
+
+
+class _Node:
+    def __init__(self, kind, folder, command, env, number=0, *, is_terminal=False) -> None:
+        self._folder = folder
+        place = folder
+        if kind.absent_on == number:
+            place = folder / "elsewhere"
+            place.mkdir(exist_ok=True)
+        variables = {k: v for k, v in os.environ.items() if not k.startswith(_LEFT_OUT)}
+        for name in ("PYTHONFAULTHANDLER", "COLUMNS", "PYTHONPATH"):
+            variables.pop(name, None)
+        temporary = folder / "tmp"
+        temporary.mkdir(exist_ok=True)
+        variables |= {"TMPDIR": str(temporary), "OMP_NUM_THREADS": "1", "TERM": "xterm", **env}
+        variables |= {"MALLOC_ARENA_MAX": "2"}
+        whole = [*command, *kind.before, *(kind.after or (kind.program,))]
+        self._prepare = None
+        match kind.stage:
+            case "shm":
+                whole = ["unshare", "--mount", "sh", "-c",
+                         'mount -t tmpfs -o size=64k small /dev/shm && exec "$@"', "-", *whole]
+            case "disk":
+                disk = place / "disk"
+                disk.mkdir(exist_ok=True)
+                whole = ["unshare", "--mount", "sh", "-c",
+                         'mount -t tmpfs -o size=64k small disk && exec "$@"', "-", *whole]
+            case "cgroup":
+                self._group = memory_group() / f"elrun-gallery-{os.getpid()}-{number}"
+                self._group.mkdir(exist_ok=True)
+                (self._group / "memory.limit_in_bytes").write_text(str(256 << 20))
+                whole = ["sh", "-c", 'echo $$ > "$0"/cgroup.procs && exec "$@"', str(self._group), *whole]
+            case stage if stage.startswith("ulimit"):
+                whole = ["sh", "-c", f'{stage}; exec "$@"', "-", *whole]
+        reader, writer = pty.openpty() if is_terminal else os.pipe()
+        if is_terminal:
+            fcntl.ioctl(writer, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
+        self._reader = reader
+        stdin = writer if is_terminal else subprocess.DEVNULL
+        self._kind = kind
+        self._process = subprocess.Popen(
+            whole, stdin=stdin, stdout=writer, stderr=writer, env=variables, cwd=place,
+            start_new_session=True,
+        )  # fmt: skip
+        os.close(writer)
+        self._shown = bytearray()
+        self._deadline = time.monotonic() + PATIENCE_S
+        self._thread = threading.Thread(target=self._read)
+        self._thread.start()
+
+    def _read(self) -> None:
+        shown = self._shown
+        deadline = self._deadline
+        while (left := deadline - time.monotonic()) > 0:
+            if not select.select([self._reader], [], [], left)[0]:
+                continue
+            try:
+                data = os.read(self._reader, 1 << 16)
+            except OSError:  # nobody has the terminal open any more
+                break
+            if not data:
+                break
+            shown += data
+        else:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+        os.close(self._reader)
+
+    def finish(self) -> Screen:
+        self._thread.join()
+        shown, deadline = self._shown, self._deadline
+        try:
+            code = self._process.wait(max(1.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            code = self._process.wait()
+        if self._kind.stage == "cgroup":
+            for _ in range(50):
+                with contextlib.suppress(OSError):
+                    self._group.rmdir()
+                    break
+                time.sleep(0.1)
+        text = shown.decode(errors="replace").replace("\r\n", "\n")
+        return Screen(code, ESCAPE.sub("", text))
