@@ -16,8 +16,10 @@ from ...rendezvous.errors import RendezvousConnectionError
 from ...rendezvous.logs import Log
 from ...rendezvous.named_tuple import NamedTuple
 from ..failures.cause import WAIT_FOR_CAUSE_S
+from ..failures.chain import causes_in
 from ..failures.failure import EndAlone, ProcessFailure, type_before
 from ..failures.last_words import Speech
+from ..failures.machine_facts import explain_exception
 from ..failures.memory_events import MemoryEvents
 from ..failures.report import JobReport, RankOutcome, RankState, RootCause
 from ..failures.shortening import shortened_traceback
@@ -35,6 +37,7 @@ log = Log(__name__)
 
 OUTCOMES_TIMEOUT_S = 5.0
 MAX_MESSAGE_CHARS = 1_000
+_GPU_CHOICE = "CUDA_VISIBLE_DEVICES"
 MAX_WORDS_CHARS = 300
 
 
@@ -50,6 +53,8 @@ class FailedAttempt(NamedTuple):
         root: The first failure of this node; None: none of its workers has failed.
         named: The root cause that the round's verdict names; None: there is none yet.
         is_author: Whether this node has written the verdict.
+        places: Where this node's running ranks were before the stop, by global rank, if the first
+            failure only tells of a lost peer.
     """
 
     group: WorkerGroup
@@ -59,6 +64,7 @@ class FailedAttempt(NamedTuple):
     root: RootCause | None
     named: RootCause | None = None
     is_author: bool = True
+    places: Mapping[int, str] = {}
 
     @classmethod
     def of(
@@ -97,7 +103,7 @@ class FailedAttempt(NamedTuple):
         reason, details = ("", {}) if root is None else (root.reason, root.to_json())
         return Verdict(VerdictKind.WORKER_FAILED, by=by, reason=reason, details=details)
 
-    def stopped(self, verdict: Verdict | None, by: int) -> FailedAttempt:
+    def stopped(self, verdict: Verdict | None, by: int, places: Mapping[int, str]) -> FailedAttempt:
         """Return the attempt as it is known once its workers were stopped.
 
         Others may have failed meanwhile, and the log says all it can. The node that wrote the
@@ -107,13 +113,17 @@ class FailedAttempt(NamedTuple):
         Args:
             verdict: The round's verdict.
             by: This node's group rank.
+            places: Where running ranks were before the stop, if that was asked.
         """
         failures = failures_so_far(self.group, self.processes, self.failures)
         named = _named_by(verdict)
         is_author = verdict is not None and verdict.by == by
         rank = named.global_rank if is_author else None
         now = FailedAttempt.of(self.group, self.processes, self.before, failures, rank)
-        return now._replace(named=named, is_author=is_author)
+        if self.root and now.root and self.root.pid == now.root.pid and self.root.kernel_words:
+            # The kernel knows most of a process that isn't reaped yet.
+            now = now._replace(root=now.root._replace(kernel_words=self.root.kernel_words))
+        return now._replace(named=named, is_author=is_author, places=places)
 
     def result(
         self,
@@ -138,13 +148,11 @@ class FailedAttempt(NamedTuple):
         named = self.named or _named_by(None)
         if (self.group.group_world_size or 1) == 1:
             root = self.root or named
-            ranks = outcomes_of(self.group, self.processes, root, self.findings, failed_at)
+            ranks = self._outcomes(root, failed_at)
         else:
             proposal = proposal_of(named, self.root, is_author=self.is_author)
             agreement = Agreement(rounds, ask, named, proposal)
-            ranks = outcomes_of(
-                self.group, self.processes, agreement.root, self.findings, failed_at
-            )
+            ranks = self._outcomes(agreement.root, failed_at)
             ranks, missing = _exchange(rounds, self.group, ranks, ask)
             root = agreement.finish(knows_all=self.group.group_rank == 0)
         report = JobReport(
@@ -157,6 +165,15 @@ class FailedAttempt(NamedTuple):
         )
         every = {root.global_rank: _as_failure(root), **self.failures}
         return RunResult(WorkerState.FAILED, failures=every, report=report)
+
+    def _outcomes(self, root: RootCause, failed_at: float) -> list[RankOutcome]:
+        outcomes = outcomes_of(self.group, self.processes, root, self.findings, failed_at)
+        return [
+            each._replace(words=self.places.get(each.global_rank, ""))
+            if each.state is RankState.STOPPED and not each.words
+            else each
+            for each in outcomes
+        ]
 
 
 def failures_so_far(
@@ -228,7 +245,21 @@ def _root_cause_in(
     is_ended_by_elrun = not finding.has_record and not said.words and failure.says_why
     if failure.exitcode < 0 and is_ended_by_elrun:  # and elrun says why
         return root
-    return root._replace(kernel_words=explain(gather(failure.exitcode, failure.pid, before)))
+    about_kernel = explain(gather(failure.exitcode, failure.pid, before))
+    causes = [cause.words for cause in causes_in(said.text)]
+    about_words = explain_exception("\n".join([root.message, *causes]), failure.pid, _gpus_in_sight)
+    return root._replace(kernel_words="; ".join(filter(None, (about_kernel, about_words))))
+
+
+def _gpus_in_sight() -> tuple[int | None, str]:
+    """Return how many GPUs workers of this node see, and the variable that hides some of them."""
+    from ..hardware.gpus import visible_gpus  # noqa: PLC0415  few failures
+    from ..system.environ import inherited_environment  # noqa: PLC0415
+
+    variables = inherited_environment()
+    choice = variables.get(_GPU_CHOICE)
+    hides = "" if choice is None else f"{_GPU_CHOICE} is {choice!r}"
+    return len(visible_gpus(variables)), hides
 
 
 def _named_by(verdict: Verdict | None) -> RootCause:

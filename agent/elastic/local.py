@@ -6,6 +6,7 @@ import contextlib
 import signal
 
 from ...rendezvous.api.handler import RendezvousInfo, Verdict, VerdictKind
+from ...rendezvous.errors import RendezvousConnectionError
 from ...rendezvous.logs import Log
 from ..failures.failure import is_told_to_end
 from ..failures.memory_events import MemoryEvents
@@ -114,6 +115,7 @@ class LocalElasticAgent(SimpleElasticAgent):
         self._pcontext: PContext | None = None
         self._memory_events = MemoryEvents(0.0)
         self._failed: FailedAttempt | None = None
+        self._places: dict[int, str] = {}
         self._had_shown_all_output = True
         self._is_fit = True
 
@@ -164,7 +166,14 @@ class LocalElasticAgent(SimpleElasticAgent):
         return self._pcontext.pids()
 
     @measured
-    def _stop_workers(self, worker_group: WorkerGroup) -> None:  # noqa: ARG002  the one group
+    def _stop_workers(self, worker_group: WorkerGroup) -> None:
+        self._places = {}
+        with contextlib.suppress(RendezvousConnectionError):
+            verdict = self._rounds.verdict()
+            if self._pcontext and verdict and verdict.details.get("is_consequence"):
+                from .places import places_of  # noqa: PLC0415  few failures
+
+                self._places = places_of(worker_group, self._pcontext)
         call_shutdown(self._shutdown, signal.SIGTERM, self._stop_timeout_s)
 
     def _shutdown(self, death_sig: signal.Signals = signal.SIGTERM, timeout: float = 30) -> None:
@@ -261,7 +270,7 @@ class LocalElasticAgent(SimpleElasticAgent):
         failed = self._failed or self._examine(result)  # another node may have seen one first
         if failed is None:
             return super()._conclude_failed_run(result, verdict)
-        failed = failed.stopped(verdict, self._group_rank)
+        failed = failed.stopped(verdict, self._group_rank, self._places)
         return failed.result(self._rounds, self._restart_count, self._failed_at, self._ask)
 
     def _examine(self, result: RunResult) -> FailedAttempt | None:

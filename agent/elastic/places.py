@@ -68,6 +68,14 @@ def whereabouts(pids: Mapping[int, int], within_s: float) -> dict[int, Whereabou
     return found
 
 
+def places_of(group: WorkerGroup, workers: PContext) -> dict[int, str]:
+    """Return where this node's running Python workers are, by global rank."""
+    rank_of = {each.local_rank: each.global_rank for each in group.workers}
+    pids = {rank_of[at]: pid for at, pid in workers.running_pids().items()}
+    found = whereabouts(pids, STOP_DUMP_S)
+    return {rank: each.place for rank, each in found.items() if each.place}
+
+
 def _with_children(found: Mapping[int, Whereabouts], within_s: float) -> dict[int, Whereabouts]:
     """Return where workers are, with the stacks of their child processes, such as a DataLoader's.
 

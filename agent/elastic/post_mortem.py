@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Mapping
 
 from ...rendezvous.named_tuple import NamedTuple
 from ..failures.cause import Death, in_order, is_consequence
 from ..failures.failure import NOT_AVAILABLE, ProcessFailure
-from ..failures.last_words import LastWords, Speech, last_words_in
+from ..failures.last_words import LastWords, Speech, abort_reason_in, last_words_in
 from ..processes.start import PContext
 
 TAIL_BYTES = 64 << 10
@@ -75,11 +76,16 @@ def _said_by(failure: ProcessFailure, processes: PContext) -> LastWords:
     if has_record and failure.exitcode >= 0:
         return LastWords(failure.summary, failure.traceback or "", Speech.TRACEBACK)
     file = processes.end_of_log(failure.local_rank, TAIL_BYTES)
-    said = last_words_in(file.text.decode(errors="replace"), is_whole=file.is_whole)
+    printed = file.text.decode(errors="replace")
+    said = last_words_in(printed, is_whole=file.is_whole)
     if failure.exitcode >= 0:
         return said
+    stack = failure.traceback or ""
+    is_abort = failure.exitcode == -signal.SIGABRT and said.speech is not Speech.TERMINATE
+    if reason := abort_reason_in(printed) if is_abort else "":
+        text = stack if has_record else said.text
+        return LastWords(reason, "\n\n".join(filter(None, [reason, text])), Speech.TERMINATE)
     if said.speech is Speech.TERMINATE:
-        stack = failure.traceback or ""
         return said._replace(text="\n\n".join(filter(None, [said.text, stack])))
     if has_record:
         return LastWords(failure.summary, failure.traceback or "", Speech.CRASH)

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import enum
 import re
-from typing import NamedTuple
 
+from ...rendezvous.named_tuple import NamedTuple
 from .limits import Limits
 from .signal_cause import SHARED_MEMORY, in_bytes
 
@@ -38,13 +38,17 @@ _SIGNS: tuple[tuple[Topic, str], ...] = (
     (Topic.PORT, r"address already in use|\bEADDRINUSE\b"),
     (
         Topic.SHARED_MEMORY,
-        r"unable to (?:allocate|write|resize|open|mmap)[^\n]{0,60}(?:shared memory|</torch_)"
-        r"|insufficient shared memory|/dev/shm/",
+        (
+            r"unable to (?:allocate|write|resize|open|mmap)[^\n]{0,60}(?:shared memory|</torch_)"
+            r"|insufficient shared memory|/dev/shm/"
+        ),
     ),
     (
         Topic.DISK,
-        r"\[Errno 28\]|no space left on device|\bENOSPC\b|inline_container|iostream error"
-        r"|PytorchStreamWriter failed",
+        (
+            r"\[Errno 28\]|no space left on device|\bENOSPC\b|inline_container|iostream error"
+            r"|PytorchStreamWriter failed"
+        ),
     ),
     (Topic.FILE_SIZE, r"\[Errno 27\]|\bEFBIG\b"),
     (Topic.OPEN_FILES, r"\[Errno (?:23|24)\]|too many open files|\bEMFILE\b"),
@@ -56,9 +60,7 @@ _SIGNS: tuple[tuple[Topic, str], ...] = (
     (Topic.NO_CUDA, r"_cuda_setDevice|_cuda_getDevice|Torch not compiled with CUDA enabled"),
     (Topic.CLOCK, r"certificate is not yet valid"),
 )
-_PORT = re.compile(
-    r"port:? (\d{1,5})\b|', (\d{1,5})[),]|[\w\]]:(\d{1,5})\b(?!:)", re.IGNORECASE
-)
+_PORT = re.compile(r"port:? (\d{1,5})\b|', (\d{1,5})[),]|[\w\]]:(\d{1,5})\b(?!:\d)", re.IGNORECASE)
 _HELD_BY = re.compile(r"Process (\d+) has ([\d.]+ [KMG]iB) memory in use")
 _FEW_THREADS = 20_000
 
@@ -116,35 +118,18 @@ def gpu_holder_in(words: str, pid: int) -> tuple[int, str]:
 
 def _bytes_of(size: str) -> float:
     number, unit = size.split()
-    return float(number) * 1024 ** "KMG".index(unit[0])
+    return float(number) * float(1024 ** "KMG".index(unit[0]))
 
 
-def advise(topic: Topic, facts: MachineFacts) -> str:  # noqa: PLR0911  a table
+def advise(topic: Topic, facts: MachineFacts) -> str:
     """Return what the machine says about an exception, in one sentence; empty: nothing certain."""
-    limits = facts.limits
     match topic:
         case Topic.PORT:
-            if not facts.port_holder:
-                return ""
-            return f"port {facts.port} is taken by {facts.port_holder}"
+            return facts.port_holder and f"port {facts.port} is taken by {facts.port_holder}"
         case Topic.DISK:
             return _about_disks(facts.full_disks)
         case Topic.SHARED_MEMORY:
             return _about_shared_memory(facts.shared_memory)
-        case Topic.FILE_SIZE if limits.file_bytes is not None:
-            return f"a file may have {in_bytes(limits.file_bytes)} at most (ulimit -f)"
-        case Topic.OPEN_FILES if limits.open_files is not None:
-            return f"a process may have {limits.open_files} open files at most (ulimit -n)"
-        case Topic.THREADS if limits.processes is not None and limits.processes < _FEW_THREADS:
-            return (
-                f"all processes of a user may have {limits.processes} threads at most (ulimit -u)"
-            )
-        case Topic.ADDRESS_SPACE if limits.address_bytes is not None:
-            room = in_bytes(limits.address_bytes)
-            return f"a process may have {room} of address space at most (ulimit -v)"
-        case Topic.LOCKED_MEMORY if limits.locked_bytes is not None:
-            room = in_bytes(limits.locked_bytes)
-            return f"a process may lock {room} of memory at most (ulimit -l)"
         case Topic.GPU_MEMORY:
             return facts.gpu_holder and f"another process holds memory of it: {facts.gpu_holder}"
         case Topic.GPU_NUMBER:
@@ -153,6 +138,24 @@ def advise(topic: Topic, facts: MachineFacts) -> str:  # noqa: PLR0911  a table
             return "this torch was built without CUDA: it can use no NVIDIA GPU"
         case Topic.CLOCK:
             return f"by the clock of this node it is {facts.now}"
+        case _:
+            return _about_limit(topic, facts.limits)
+
+
+def _about_limit(topic: Topic, limits: Limits) -> str:
+    match topic:
+        case Topic.FILE_SIZE if limits.file_bytes is not None:
+            return f"a file may have {in_bytes(limits.file_bytes)} at most (ulimit -f)"
+        case Topic.OPEN_FILES if limits.open_files is not None:
+            return f"a process may have {limits.open_files} open files at most (ulimit -n)"
+        case Topic.THREADS if limits.processes is not None and limits.processes < _FEW_THREADS:
+            return f"a user may have {limits.processes} processes and threads at most (ulimit -u)"
+        case Topic.ADDRESS_SPACE if limits.address_bytes is not None:
+            room = in_bytes(limits.address_bytes)
+            return f"a process may have {room} of address space at most (ulimit -v)"
+        case Topic.LOCKED_MEMORY if limits.locked_bytes is not None:
+            room = in_bytes(limits.locked_bytes)
+            return f"a process may lock {room} of memory at most (ulimit -l)"
         case _:
             return ""
 

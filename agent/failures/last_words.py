@@ -32,6 +32,12 @@ _CRASH = r"Fatal Python error: (?P<what>.+)"
 _CRASH_FRAME = r'  File "(?P<file>[^"]+)", line (?P<line>\d+) in (?P<name>.+)'
 _CRASH_NOISE = ("Extension modules:", "Current thread's C stack trace")
 _TERMINATE = r".{0,80}?terminate called (?:after throwing|without|recursively)\b.*"
+_ABORT = (
+    r"(?:free|malloc|calloc|realloc|munmap_chunk|malloc_consolidate)\(\): .+|double free or .+"
+    r"|corrupted (?:size|double|unsorted).+|\*\*\* .+ \*\*\*.*"
+    r"|.{0,300}: Assertion [`'\"].+ failed\.?|thread '.+' .*panicked at .+"
+    r"|(?:LLVM|libc\+\+abi).*: .+"
+)
 _THROWN = r"instance of '(?P<type>[^']+)'"
 _WHAT = r"\s*what\(\):\s*(?P<what>.*)"
 _NOISE = (
@@ -96,6 +102,16 @@ def last_words_in(text: str, *, is_whole: bool = True) -> LastWords:
     if is_abort and terminate[0] >= 0:  # what was thrown says more than where the main thread was
         return terminate[1]
     return found
+
+
+def abort_reason_in(text: str) -> str:
+    """Return what a program said before it called ``abort``: of libc, ``assert``, Rust; or "".
+
+    Args:
+        text: The end of what it printed.
+    """
+    lines = (_shown(line).strip() for line in reversed(text.split("\n")))
+    return next((line[:_MOST_WORDS] for line in lines if re.fullmatch(_ABORT, line)), "")
 
 
 def crash_in(text: str, exitcode: int) -> LastWords:

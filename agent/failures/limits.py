@@ -7,7 +7,8 @@ the parent reaps the process.
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
+
+from ...rendezvous.named_tuple import NamedTuple
 
 _NAMES = {
     "Max cpu time": "cpu_s",

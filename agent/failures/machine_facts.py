@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from .advice import MachineFacts, Topic, advise, gpu_holder_in, port_in, topic_of
 from .limits import limits_of
@@ -15,22 +15,31 @@ from .signal_cause import SHARED_MEMORY, room_in
 
 _MOUNTS = "/proc/self/mounts"
 _MOST_BYTES = 1 << 20
-_REAL = frozenset("ext2 ext3 ext4 xfs btrfs tmpfs zfs f2fs overlay vfat exfat ntfs bcachefs".split())
+_REAL = ("ext2", "ext3", "ext4", "xfs", "btrfs", "tmpfs", "zfs", "f2fs", "overlay", "vfat", "ntfs")
 """File systems of this machine: one of a network could make the agent wait."""
 
-_FULL_SHARE = 1000
+_FULL_BELOW_BYTES = 1 << 20
+_FULL_SHARE = 100
 _ESCAPES = (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\"))
 
 
-def explain_exception(words: str, pid: int) -> str:
+def explain_exception(
+    words: str, pid: int, look_for_gpus: Callable[[], tuple[int | None, str]]
+) -> str:
     """Return what the machine says about an exception, in one sentence; empty: nothing certain.
 
     Args:
         words: Type and text of the exception, and of its causes.
         pid: The process that it ended; its limits are known until it is reaped.
+        look_for_gpus: Returns how many GPUs workers see, and the variable that hides some.
     """
     topic = topic_of(words)
-    return "" if topic is None else advise(topic, _facts_about(topic, words, pid))
+    if topic is None:
+        return ""
+    if topic is Topic.GPU_NUMBER:
+        gpus, choice = look_for_gpus()
+        return advise(topic, MachineFacts(gpus=gpus, gpu_choice=choice))
+    return advise(topic, _facts_about(topic, words, pid))
 
 
 def _facts_about(topic: Topic, words: str, pid: int) -> MachineFacts:
@@ -44,8 +53,6 @@ def _facts_about(topic: Topic, words: str, pid: int) -> MachineFacts:
             return MachineFacts(shared_memory=room_in(SHARED_MEMORY))
         case Topic.GPU_MEMORY:
             return MachineFacts(gpu_holder=_command_of(*gpu_holder_in(words, pid)))
-        case Topic.GPU_NUMBER:
-            return MachineFacts()
         case Topic.CLOCK:
             from datetime import datetime, timezone  # noqa: PLC0415  failures only
 
@@ -90,7 +97,8 @@ def full_disks(mounts: str = _MOUNTS) -> Iterator[tuple[str, int]]:
         if device in seen or not room.f_blocks:
             continue
         seen.add(device)
-        if room.f_bavail <= room.f_blocks // _FULL_SHARE:
+        free = room.f_bavail * room.f_frsize
+        if free < _FULL_BELOW_BYTES and room.f_bavail <= room.f_blocks // _FULL_SHARE:
             yield path, room.f_blocks * room.f_frsize
         elif room.f_files and not room.f_favail:
             yield path, 0

@@ -33,7 +33,8 @@ class RankOutcome(NamedTuple):
         state: Whether it failed, or was stopped because another did.
         after_s: Seconds from the first failure to its end; None where it is not known.
         file: Its error file or log file, or empty.
-        words: What went wrong, in one line; may be empty.
+        words: What went wrong, in one line; of a rank that was stopped where it was, if the first
+            failure only tells of a lost peer. May be empty.
     """
 
     global_rank: int

@@ -8,7 +8,8 @@ they are too many by themselves. What is left out is counted, and the file that 
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+
+from ...rendezvous.named_tuple import NamedTuple
 
 MOST_LINES = 200
 MOST_CHARS = 16_000

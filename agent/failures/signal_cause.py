@@ -81,7 +81,8 @@ def _why(facts: SignalFacts) -> str:
         case signal.SIGXCPU:
             if facts.limits.cpu_s is None:
                 return _SENT_FROM_OUTSIDE
-            return f"it has used up its CPU time: {facts.limits.cpu_s} s (ulimit -t)"
+            # The kernel raises the limit by a second when it sends the signal.
+            return f"it has used up its CPU time: {facts.limits.cpu_s - 1} s (ulimit -t)"
         case signal.SIGXFSZ:
             size = facts.limits.file_bytes
             limit = "" if size is None else f": {in_bytes(size)}"

@@ -8,6 +8,7 @@ from itertools import groupby
 
 from ...agent.failures.failure import signal_name
 from ...agent.failures.report import JobReport, RankOutcome, RankState, RootCause
+from ...agent.failures.stack_places import folded
 
 FAULT_HANDLER_TITLES = ("Thread 0x", "Current thread 0x")
 MAX_SPANS = 40
@@ -89,19 +90,24 @@ def other_failures(report: JobReport) -> Iterator[str]:
 
 def lost_peers(report: JobReport) -> str:
     """Say which ranks a first failure may be about that only tells of a lost peer; else nothing."""
-    root = next(
-        (each for each in report.ranks if each.global_rank == report.root.global_rank), None
-    )
-    if root is None or not root.is_consequence:
+    root = report.root
+    if root.global_rank < 0 or not root.is_consequence:
         return ""
+    others = [each for each in report.ranks if each.global_rank != root.global_rank]
     for state, what in (
         (RankState.SUCCEEDED, "had ended with exit code 0 before"),
         (RankState.STOPPED, "still ran"),
     ):
-        ranks = sorted(each.global_rank for each in report.ranks if each.state is state)
-        if ranks:
-            who = f"{'ranks' if len(ranks) > 1 else 'rank'} {_spans(ranks)}"
-            return f"it lost or missed another rank, and none has told why: {who} {what}"
+        found = sorted(
+            (each for each in others if each.state is state), key=lambda each: each.global_rank
+        )
+        if found:
+            ranks = _spans([each.global_rank for each in found])
+            subject = f"{'ranks' if len(found) > 1 else 'rank'} {ranks}"
+            places = folded({each.global_rank: each.words for each in found if each.words})
+            return f"it lost or missed another rank, and none has told why: {subject} {what}" + (
+                f": {places}" if places else ""
+            )
     return ""
 
 

@@ -21,6 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ...agent.elastic.failed_attempt import MAX_MESSAGE_CHARS
+from ...agent.failures.chain import causes_in
 from ...agent.failures.failure import ChildFailedError, ProcessFailure, end_of
 from ...agent.failures.report import STACK_TITLE, JobReport, RankOutcome, RankState, RootCause
 from ...agent.failures.shortening import shortened_traceback
@@ -159,6 +160,9 @@ def _headline(report: JobReport, width: int) -> Iterator[RenderableType]:
     yield from _filled(parts, width)
     if words:
         yield _whole(words, "red", indent=2)
+        for cause in causes_in(root.traceback):
+            link = "caused by" if cause.is_direct else "while handling"
+            yield _whole(f"{link} {cause.words}", indent=2)
     if root.kernel_words:
         yield _whole(root.kernel_words, indent=2)
     elif hint and not words:

@@ -137,9 +137,7 @@ def _text_of_one(error: BaseException, depth: int, most_chars: int) -> list[str]
     pieces.append(f"{name}: {text}\n" if text else f"{name}\n")
     notes = _attribute_of(error, "__notes__")
     if isinstance(notes, list):
-        pieces += [
-            f"{_clipped(_text_of(note), most_chars)}\n" for note in notes[:_MOST_MEMBERS]
-        ]
+        pieces += [f"{_clipped(_text_of(note), most_chars)}\n" for note in notes[:_MOST_MEMBERS]]
     members = _members_of(error) if depth < _DEEPEST_GROUP else ()
     most = _EQUAL_FRAMES if depth else _MOST_MEMBERS  # groups in groups multiply
     for number, member in enumerate(members[:most], start=1):

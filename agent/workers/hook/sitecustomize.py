@@ -53,6 +53,9 @@ _MOST_USUAL_FDS = 1024
 _STACK_SIGNAL = 62
 """A real-time signal that nobody else uses; at it ``faulthandler`` writes stacks."""
 
+_NO_DESCRIPTORS = 24
+"""EMFILE: the module ``errno`` would have to be loaded."""
+
 _BOTTOMS = ("<module>", "_run_module_as_main")
 """Code at the bottom of the stack while a program runs; none is there when it has ended."""
 
@@ -118,13 +121,16 @@ def _keep_last_words(order: str) -> None:
     keeper.hook_exceptions()
     keeper.hook_exit()
     keeper.hook_crashes()
-    _offer_stacks()
+    keeper.offer_fd = _offer_stacks()
 
 
-def _offer_stacks() -> None:
+def _offer_stacks() -> int:
     """Let a signal write all threads' stacks to a pipe, from which the agent may read them.
 
     Without a reader nothing is kept, and no write can block. See the agent's ``system/stacks.py``.
+
+    Returns:
+        The pipe's descriptor, or -1: there can be none.
     """
     import faulthandler  # noqa: PLC0415  built in
 
@@ -136,7 +142,8 @@ def _offer_stacks() -> None:
         os.close(write_fd)
         faulthandler.register(_STACK_SIGNAL, fd)
     except (OSError, RuntimeError, ValueError):
-        return
+        return -1
+    return fd
 
 
 class _Keeper:
@@ -157,6 +164,7 @@ class _Keeper:
         self._exit_text: Any = None
         self._spare: bytes | None = bytes(_SPARE_BYTES)
         self._stacks_fd = -1
+        self.offer_fd = -1
         self._excepthook: Callable[..., object] = sys.__excepthook__
         self._thread_excepthook: Callable[..., object] = _thread._excepthook  # noqa: SLF001
         self._exit: Any = sys.exit
@@ -268,16 +276,28 @@ class _Keeper:
             return
         self._spare = None
         for _ in range(_ATTEMPTS):
-            if _try_to_write(path, error, thread_name):
+            problem = _try_to_write(path, error, thread_name)
+            if problem is None:
                 return
+            if isinstance(problem, OSError) and problem.errno == _NO_DESCRIPTORS:
+                self._free_descriptor()
+
+    def _free_descriptor(self) -> None:
+        """Give the pipe for stacks back: a program that has used up its descriptors needs one."""
+        if self.offer_fd >= 0:
+            import faulthandler  # noqa: PLC0415  built in
+
+            faulthandler.unregister(_STACK_SIGNAL)
+            os.close(self.offer_fd)
+            self.offer_fd = -1
 
 
-def _try_to_write(path: str, error: BaseException, thread_name: str) -> bool:
+def _try_to_write(path: str, error: BaseException, thread_name: str) -> "BaseException | None":
     try:
         _load(os.path.join(_FOLDER, "last_words.py"))["write"](path, error, thread_name)
-    except BaseException:  # noqa: BLE001  the process ends as it would without us
-        return False
-    return True
+    except BaseException as problem:  # noqa: BLE001  the process ends as it would without us
+        return problem
+    return None
 
 
 _problem = _begin()

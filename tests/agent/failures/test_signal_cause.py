@@ -5,6 +5,7 @@ import signal
 
 import pytest
 from elrun.agent.failures.kernel_log import KernelRecord, gpu_faults, lines_about, parse
+from elrun.agent.failures.limits import Limits
 from elrun.agent.failures.memory_events import MemoryEvents
 from elrun.agent.failures.signal_cause import SignalFacts, explain, gather, in_bytes
 
@@ -52,7 +53,7 @@ CGROUP = {"is_of_cgroup": True, "memory_limit": 256 * MIB, "memory_peak": 255 * 
             "memory ran out meanwhile: the kernel killed 2 processes of elrun's cgroup",
         ),
         (
-            SignalFacts(-signal.SIGXCPU, cpu_limit_s=3),
+            SignalFacts(-signal.SIGXCPU, limits=Limits(cpu_s=4)),
             "it has used up its CPU time: 3 s (ulimit -t)",
         ),
         (
@@ -60,7 +61,7 @@ CGROUP = {"is_of_cgroup": True, "memory_limit": 256 * MIB, "memory_peak": 255 * 
             "another process sent the signal, or the worker itself did: elrun did not",
         ),
         (
-            SignalFacts(-signal.SIGXFSZ, file_limit=MIB),
+            SignalFacts(-signal.SIGXFSZ, limits=Limits(file_bytes=MIB)),
             "a file got larger than a file may get: 1 MiB (ulimit -f)",
         ),
         (

@@ -15,7 +15,8 @@ class Kind:
         worker: The program.
         words: What the first lines of the report must say, beside rank and node.
         below: What must stand further down in it: frames, causes.
-        culprit: The rank that the first line must name; None: the end is no failure of a rank.
+        culprit: The rank that the first line must name; "any": one of them; "none": the end is no
+            failure of a rank, and the words may stand anywhere in what elrun says.
         code: elrun's exit code.
         program: Name of the program's file.
         before: Options of elrun, before the program.
@@ -23,9 +24,10 @@ class Kind:
         others_fail: Ranks that fail by themselves as well, and are told so.
         settings: Where it can happen.
         instead: Words by setting, where they are not ``words``.
-        on_screen: Settings in which the program's own words on the screen are all that can be had
-            of them: nothing stands between it and the terminal.
-        stage: What the machine has to be like: "cgroup", "shm", "disk", "g++", "ulimit -n 32".
+        on_screen: Settings in which the program's own words stand on the screen and elrun can't
+            have read them: nothing is between the program and a terminal.
+        stage: What the machine has to be like: "cgroup", "shm", "disk", "g++", "no file", "no mode"
+            or a command such as "ulimit -n 32".
         absent_on: The node that has no such program.
         is_slow: Whether it needs torch, and so takes seconds.
     """
@@ -34,7 +36,7 @@ class Kind:
     worker: str
     words: tuple[str, ...]
     below: tuple[str, ...] = ()
-    culprit: int | None = 1
+    culprit: int | str = 1
     code: int = 1
     program: str = "train.py"
     before: tuple[str, ...] = ()

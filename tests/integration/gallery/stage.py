@@ -10,18 +10,18 @@ import shutil
 import signal
 import struct
 import subprocess
-import sys
 import termios
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from elrun.rendezvous.network.ports import PortClaim
 from gallery.kind import Kind
 
 ROWS, COLUMNS = 24, 80
-PATIENCE_S = float(os.environ.get("PATIENCE", "120"))
+PATIENCE_S = float(os.environ.get("GALLERY_PATIENCE_S", "200"))
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _LEFT_OUT = ("PET_", "SLURM_", "TORCHELASTIC_", "ELRUN_")
 
@@ -60,6 +60,10 @@ def prepare(kind: Kind, folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     (folder / kind.program).write_text(kind.worker)
     (folder / kind.program).chmod(0o755)
+    if kind.stage == "no file":
+        (folder / kind.program).unlink()
+    if kind.stage == "no mode":
+        (folder / kind.program).chmod(0o644)
     if kind.stage == "g++":
         source = folder / f"{kind.program}.cc"
         (folder / kind.program).rename(source)
@@ -87,7 +91,9 @@ def memory_group() -> Path | None:
     return None
 
 
-def run(kind: Kind, setting: str, folder: Path, launcher: Sequence[str], **env: str) -> list[Screen]:
+def run(
+    kind: Kind, setting: str, folder: Path, launcher: Sequence[str], **env: str
+) -> list[Screen]:
     """Put a kind on in a setting.
 
     Args:
@@ -102,24 +108,16 @@ def run(kind: Kind, setting: str, folder: Path, launcher: Sequence[str], **env: 
     """
     prepare(kind, folder)
     if setting == "nodes":
-        from elrun.rendezvous.network.ports import PortClaim
-
-        with contextlib.closing(_Port(PortClaim.take())) as endpoint:
+        with contextlib.ExitStack() as ends:
+            claim = PortClaim.take()
+            ends.callback(claim.release)
             options = ["--nnodes", "2", "--nproc-per-node", "1", "--rdzv-backend", "c10d"]
-            options += ["--rdzv-endpoint", f"127.0.0.1:{endpoint.number}", "--rdzv-id", "job"]
+            options += ["--rdzv-endpoint", f"127.0.0.1:{claim.port}", "--rdzv-id", "job"]
             nodes = [_Node(kind, folder, [*launcher, *options], env, node) for node in range(2)]
             return [node.finish() for node in nodes]
     options = ["--nproc-per-node", "2", *(["--tee", "3"] if setting == "tee" else [])]
     node = _Node(kind, folder, [*launcher, *options], env, is_terminal=setting == "terminal")
     return [node.finish()]
-
-
-class _Port:
-    def __init__(self, claim) -> None:
-        self._claim, self.number = claim, claim.port
-
-    def close(self) -> None:
-        self._claim.release()
 
 
 class _Node:
@@ -137,21 +135,40 @@ class _Node:
         variables |= {"TMPDIR": str(temporary), "OMP_NUM_THREADS": "1", "TERM": "xterm", **env}
         variables |= {"MALLOC_ARENA_MAX": "2"}
         whole = [*command, *kind.before, *(kind.after or (kind.program,))]
-        self._prepare = None
         match kind.stage:
             case "shm":
-                whole = ["unshare", "--mount", "sh", "-c",
-                         'mount -t tmpfs -o size=64k small /dev/shm && exec "$@"', "-", *whole]
+                whole = [
+                    "unshare",
+                    "--mount",
+                    "sh",
+                    "-c",
+                    'mount -t tmpfs -o size=64k small /dev/shm && exec "$@"',
+                    "-",
+                    *whole,
+                ]
             case "disk":
                 disk = place / "disk"
                 disk.mkdir(exist_ok=True)
-                whole = ["unshare", "--mount", "sh", "-c",
-                         'mount -t tmpfs -o size=64k small disk && exec "$@"', "-", *whole]
+                whole = [
+                    "unshare",
+                    "--mount",
+                    "sh",
+                    "-c",
+                    'mount -t tmpfs -o size=64k small disk && exec "$@"',
+                    "-",
+                    *whole,
+                ]
             case "cgroup":
                 self._group = memory_group() / f"elrun-gallery-{os.getpid()}-{number}"
                 self._group.mkdir(exist_ok=True)
                 (self._group / "memory.limit_in_bytes").write_text(str(256 << 20))
-                whole = ["sh", "-c", 'echo $$ > "$0"/cgroup.procs && exec "$@"', str(self._group), *whole]
+                whole = [
+                    "sh",
+                    "-c",
+                    'echo $$ > "$0"/cgroup.procs && exec "$@"',
+                    str(self._group),
+                    *whole,
+                ]
             case stage if stage.startswith("ulimit"):
                 whole = ["sh", "-c", f'{stage}; exec "$@"', "-", *whole]
         reader, writer = pty.openpty() if is_terminal else os.pipe()

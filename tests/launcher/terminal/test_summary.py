@@ -402,17 +402,24 @@ def test_the_guilty_rank_comes_first_and_consequences_last():
     ] == lines[6:]
 
 
+LOST_PEER = {"message": GLOO.format(1), "is_consequence": True}
+
+
 @pytest.mark.parametrize(
     ("others", "sentence"),
     [
         ([outcome(0, RankState.SUCCEEDED, 0)], "rank 0 had ended with exit code 0 before"),
         ([outcome(0), outcome(2), outcome(3)], "ranks 0, 2-3 still ran"),
+        (
+            [outcome(0)._replace(words="load (a.py:3)")],
+            "rank 0 still ran: rank 0 in load (a.py:3)",
+        ),
         ([failed(0, words="KeyError")], None),
     ],
 )
 def test_a_failure_that_only_tells_of_a_lost_rank_is_called_so(others, sentence):
     """The ranks that may know more are named."""
-    job = report(*others, failed(1, words=GLOO.format(1)), root={"message": GLOO.format(1)})
+    job = report(*others, failed(1, words=GLOO.format(1)), root=LOST_PEER)
 
     told = [line.strip() for line in summary(job, 200).splitlines() if "lost or missed" in line]
 
