@@ -7,7 +7,7 @@ import signal
 import sys
 
 from ..rendezvous.named_tuple import NamedTuple
-from .commandline.arguments import Refusal
+from .commandline.arguments import Given, Refusal
 from .commandline.environment import Environment
 from .commandline.parse import Answered, parse
 from .plan.plan import Plan, compose
@@ -85,6 +85,7 @@ def _attempt(args: list[str], launch: Launch | None) -> _End:
 def _run(
     args: list[str], environment: Environment, console: Console, launch: Launch | None
 ) -> _End:
+    given, verb = None, ""
     try:
         verb = _verb_in(args, console)
         if verb == "doctor":
@@ -96,9 +97,8 @@ def _run(
     except Answered:
         return _End(ExitCode.SUCCESS)
     except Refusal as refusal:
-        _leave_record(refusal)
-        console.say(str(refusal))
-        return _End(ExitCode.BAD_USAGE, refusal)
+        meant = None if verb == "doctor" else given or refusal.given
+        return _refuse(refusal, meant, environment, console)
     for notice in notices:
         console.say(notice)
     return _launch(plan, environment, console, launch)
@@ -125,6 +125,20 @@ def _examine(
         return _End(doctor.run(args, environment, launch or launch_agent))
     except SignalException as stopped:
         return _end_of_stopped(stopped, console)
+
+
+def _refuse(
+    refusal: Refusal, given: Given | None, environment: Environment, console: Console
+) -> _End:
+    """Say why the command can't be used: to the user, and to those who wait for this node."""
+    _leave_record(refusal)
+    console.say(str(refusal))
+    if given is not None and given["nnodes"].maximum > 1:
+        from .declining import decline  # noqa: PLC0415  most jobs are not refused
+
+        with logging_to(console, environment.log_level):
+            decline(given, environment, str(refusal), console.say)
+    return _End(ExitCode.BAD_USAGE, refusal)
 
 
 def _launch(plan: Plan, environment: Environment, console: Console, launch: Launch | None) -> _End:

@@ -16,7 +16,7 @@ from ..agent.workers.worker import RunResult, WorkerSpec
 from ..rendezvous.api.handler import RendezvousHandler, RoundHandler
 from ..rendezvous.api.parameters import ENTRYPOINT, Kind, RendezvousParameters, require
 from ..rendezvous.backends.registry import get_rendezvous_handler
-from ..rendezvous.errors import UsageError
+from ..rendezvous.errors import RendezvousError, UsageError
 from ..rendezvous.logs import Log
 from ..rendezvous.network.addresses import Endpoint
 from ..rendezvous.threads import Call
@@ -27,7 +27,7 @@ from .terminal.console import Console, logging_to
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import Any
 
     from ..agent.monitoring.health import HealthCheckServer
@@ -132,18 +132,24 @@ def launch_agent(
         if callable(entrypoint):
             _require_sendable(entrypoint, config.start_method)
         handler, spec = _compose(config, entrypoint, args)
-        agent = LocalElasticAgent(
-            spec,
-            config.logs_specs,
-            start_method=config.start_method,
-            log_line_prefix_template=config.log_line_prefix_template,
-            exit_barrier_timeout=config.exit_barrier_timeout,
-            shutdown_timeout=config.shutdown_timeout,
-            health_check_server=health_check_server,
-            signals_to_handle=config.signals_to_handle,
-            signal_handler_afterwards=signal_handler_afterwards,
-            preload=config.preload,
-        )
+    except UsageError:
+        raise
+    except ValueError as error:
+        raise UsageError(str(error)) from fault_behind(error)
+    try:
+        with _refusals_told(handler):
+            agent = LocalElasticAgent(
+                spec,
+                config.logs_specs,
+                start_method=config.start_method,
+                log_line_prefix_template=config.log_line_prefix_template,
+                exit_barrier_timeout=config.exit_barrier_timeout,
+                shutdown_timeout=config.shutdown_timeout,
+                health_check_server=health_check_server,
+                signals_to_handle=config.signals_to_handle,
+                signal_handler_afterwards=signal_handler_afterwards,
+                preload=config.preload,
+            )
     except UsageError:
         raise
     except ValueError as error:
@@ -151,7 +157,11 @@ def launch_agent(
     # Signals that come again while the run is being left must not cut that short, nor may a
     # console that takes nothing hold it up.
     name = get_entrypoint_name(entrypoint, args)
-    with agent.signals, relayed_logs(), recorded_outcome(agent), _reported(config, agent, name):
+    with contextlib.ExitStack() as ends:
+        for context in (agent.signals, relayed_logs(), recorded_outcome(agent)):
+            ends.enter_context(context)
+        with _refusals_told(handler):
+            ends.enter_context(_reported(config, agent, name))
         return _run(agent, handler, config, name)
 
 
@@ -258,9 +268,13 @@ def _run(
         # them; others would close it.
         may_leave = isinstance(handler, RoundHandler)
         raise
+    except Exception as error:
+        if not isinstance(error, RendezvousError):
+            _decline(handler, error)
+        raise
     finally:
         if may_leave:
-            _leave(handler)
+            leave(handler)
         if isinstance(config.logs_specs, DefaultLogsSpecs):
             _clean_up(config.logs_specs, agent, result)
     if result.is_failed():
@@ -299,7 +313,7 @@ def _compose(
         min_nodes=config.min_nodes,
         max_nodes=config.max_nodes,
         local_addr=config.local_addr,
-        **{**_secret(), **config.rdzv_configs},
+        **{**secret_setting(), **config.rdzv_configs},
     )
     if config.metrics_cfg:
         from ..agent.metrics import MetricsConfig, initialize_metrics  # noqa: PLC0415  few jobs
@@ -319,7 +333,7 @@ def _compose(
     return handler, spec
 
 
-def _secret() -> dict[str, Any]:
+def secret_setting() -> dict[str, Any]:
     """Return the job's secret as a setting, if the environment has one."""
     value = Environment.current().rendezvous_secret
     if not value:
@@ -329,7 +343,24 @@ def _secret() -> dict[str, Any]:
     return {"secret": Secret(value)}
 
 
-def _leave(handler: RendezvousHandler) -> None:
+@contextlib.contextmanager
+def _refusals_told(handler: RendezvousHandler) -> Iterator[None]:
+    """Tell the other nodes why this one can't take part, where the body refuses the job."""
+    try:
+        yield
+    except ValueError as error:
+        _decline(handler, error)
+        leave(handler)
+        raise
+
+
+def _decline(handler: RendezvousHandler, error: Exception) -> None:
+    """Tell the other nodes why this one can't take part, unless it has been in a round."""
+    if isinstance(handler, RoundHandler):
+        handler.decline(str(error) or type(error).__name__)
+
+
+def leave(handler: RendezvousHandler) -> None:
     """Shut the handler down within 10 s: a store whose host has frozen never answers."""
 
     def shut_down() -> None:

@@ -18,6 +18,9 @@ _LETTERS_PER_SLIP = 4
 class Refusal(UsageError):  # noqa: N818  it is the user's error, not ours
     """Something that the user gave can't be used; the text is one sentence for the user."""
 
+    given: Given | None = None
+    """What else the user gave, where that is known: where the nodes meet, and who is told."""
+
 
 class Origin(enum.Enum):
     """Where the value of an option comes from."""

@@ -63,12 +63,19 @@ def parse(
     if answer := _answer_to_question(typed, usage):
         Console(sys.stdout).answer(answer)
         raise Answered
-    answers = {option.name: answer_to(option, typed, environment) for option in (*OPTIONS, *more)}
-    if needs_script and not spelled.command:
-        raise Refusal(
+    answers: dict[str, Answer] = {}
+    refusal: Refusal | None = None
+    for option in (*OPTIONS, *more):
+        answers[option.name], refused = _answer_or_refusal(option, typed, environment)
+        refusal = refusal or refused
+    if needs_script and not refusal and not spelled.command:
+        refusal = Refusal(
             "SCRIPT is missing; say what to run: elrun [OPTIONS] SCRIPT [ARGS]... "
             "(elrun --help says more)"
         )
+    if refusal:
+        refusal.given = Given(answers, tuple(spelled.command))
+        raise refusal
     notices = (*spelled.notices, *_empty_numbers(pairs, typed), *_misspelt(environment))
     return Given(answers, tuple(spelled.command)), notices
 
@@ -107,6 +114,16 @@ def _answer_to_question(typed: Mapping[str, str], usage: str) -> str:
         shell = answer_to(COMPLETION, typed, Environment({})).value
         return completion_script(shell)
     return ""
+
+
+def _answer_or_refusal(
+    option: Option, typed: Mapping[str, str], environment: Environment
+) -> tuple[Answer, Refusal | None]:
+    """Return what an option is set to; where that can't be used, its default, and why."""
+    try:
+        return answer_to(option, typed, environment), None
+    except Refusal as refusal:
+        return answer_to(option, {}, Environment({})), refusal
 
 
 def answer_to(option: Option, typed: Mapping[str, str], environment: Environment) -> Answer:

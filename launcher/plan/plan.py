@@ -81,7 +81,7 @@ def compose(
         Refusal: It can't be launched.
     """
     program = choose_program(given, environment, is_checked=is_checked)
-    given, heard = _with_scheduler(given, environment)
+    given, heard = with_scheduler(given, environment)
     meeting = choose_meeting(given)
     _check_backend(given, meeting.backend, backends)
     workers, counted = _workers(given, environment, count)
@@ -155,7 +155,15 @@ def _rules_of_no_restart(given: Given) -> Iterator[str]:
         yield f"{', '.join(useless)}: no effect without restarts (--max-restarts)"
 
 
-def _with_scheduler(given: Given, environment: Environment) -> tuple[Given, tuple[str, ...]]:
+def with_scheduler(given: Given, environment: Environment) -> tuple[Given, tuple[str, ...]]:
+    """Return the options with what a scheduler answers to those that were not given.
+
+    Returns:
+        The options, and what the user should know, a sentence each.
+
+    Raises:
+        Refusal: The options contradict the scheduler.
+    """
     if not any(name in environment.variables for name in _SCHEDULER_VARIABLES):
         return given, ()
     from .scheduler import ask_scheduler  # noqa: PLC0415  not every node has one

@@ -294,6 +294,20 @@ class RoundHandler(RendezvousHandler):
             RendezvousConnectionError: The store was lost.
         """
 
+    def decline(self, reason: str) -> bool:  # noqa: ARG002  there may be no way to tell them
+        """Tell the other nodes, before the first round, that this one can't take part.
+
+        That takes a bounded time. A node that hosts the store stays for as long, so that the others
+        find it; the caller shuts the handler down afterwards.
+
+        Args:
+            reason: Why, as a sentence without a full stop.
+
+        Returns:
+            Whether the record of it stands where the others read it.
+        """
+        return False
+
     def describe_wait(self) -> str:
         """Return which nodes have come, while another thread waits in ``next_rendezvous``.
 

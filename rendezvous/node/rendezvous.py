@@ -30,6 +30,8 @@ from ..stores.signed import secret_of
 from ..stores.store import Connection, Store
 from ..stores.torch_view import RoundStore
 from ..stores.will import leave_will
+from ..threads import Call, NoThreadError
+from .decline import MAX_REASON_CHARS, decline
 from .finish import finish
 from .join import abort_run, has_ended
 from .leave import Departure
@@ -40,6 +42,7 @@ from .store_session import StoreSession
 log = Log(__name__)
 
 MAX_OUTCOME_BYTES = 1 << 20
+_MARGIN_S = 0.5
 
 
 class RoundRendezvous(RoundHandler):
@@ -142,6 +145,31 @@ class RoundRendezvous(RoundHandler):
             place.workers_store,
             place,
         )
+
+    def decline(self, reason: str) -> bool:
+        """Tell the other nodes, before the first round, that this one can't take part."""
+        if self._state.place is not None or self._state.has_left or not self._timing.refusal_s:
+            return False
+
+        def leave_record() -> bool:
+            connection = self._session.open()
+            self._prepare()
+            node = replace(
+                self._record(connection, 1, None),
+                is_withdrawn=True,
+                refusal=reason[:MAX_REASON_CHARS],
+                is_host=connection.is_host and connection.moves is None,
+            )
+            return decline(
+                connection.store, self._run, self._session.forming, node, self._timing.refusal_s
+            )
+
+        try:
+            call = Call(leave_record, "elrun-refusal", or_here=False)
+            return call.wait(self._timing.refusal_s + _MARGIN_S) and call.result()
+        except (RendezvousError, NoThreadError) as error:
+            log.info("the other nodes could not be told that this one can't take part: %s", error)
+            return False
 
     def describe_wait(self) -> str:
         """Return which nodes are there by now, while another thread is in ``next_rendezvous``."""

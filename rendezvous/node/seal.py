@@ -14,18 +14,19 @@ from ..logs import Log
 from ..protocol.keys import GONE_BEAT, RunKeys
 from ..protocol.places import places_to_write, unoccupied
 from ..protocol.records import History, Limits, Node, Place
-from ..protocol.roster import draw_roster, place_of
+from ..protocol.roster import draw_roster, place_of, void_roster
 from ..protocol.round import (
     DOOR,
     Await,
     Decision,
     GiveUp,
     Seal,
+    are_too_many_refused,
     decide,
     limits_of_run,
     seats_taken,
 )
-from ..protocol.shortfall import shortfall
+from ..protocol.shortfall import refusals, shortfall
 from ..protocol.timing import Timing
 from ..protocol.wire import (
     read_place,
@@ -246,7 +247,15 @@ class Seat:
             survivor_s=self._timing.survivor_s,
         )
 
-    def _seal(self, seated: Mapping[int, Node], history: History | None) -> Place:
+    def _seal(
+        self,
+        seated: Mapping[int, Node],
+        history: History | None,
+        aborted: Verdict | None = None,
+    ) -> Place:
+        """Seal the round; without members if it ends by a verdict before it has begun."""
+        if aborted is not None:  # first: a node that comes later would begin another round
+            self._store.create(self._keys.verdict, write_verdict(aborted))
         count = self._store.add(self._keys.seats, DOOR)
         taken = seats_taken(count, max(seated) + 1)
         # With a second sealer: use its roster if it stands, else its members look silent.
@@ -254,10 +263,13 @@ class Seat:
         if place is not None:
             return place
         late = [number for number in range(taken) if number not in seated]
-        if late:
+        if late and aborted is None:
             seated = {**seated, **self._records.wait_for(late, self._timing.straggler_s)}
-        drawn = draw_roster(
-            self._round_number, self._number, seated, history, mine=self._node.limits
+        number, limits = self._round_number, self._node.limits
+        drawn = (
+            void_roster(number, self._number, history, mine=limits)
+            if aborted
+            else draw_roster(number, self._number, seated, history, mine=limits)
         )
         mine = write_roster(drawn)
         stands = self._store.create(self._keys.roster, mine)
@@ -275,6 +287,10 @@ class Seat:
         place = self._records.standing_place(self._number)
         if place is not None:
             return place
+        limits = limits_of_run(seated, history) or self._node.limits
+        if are_too_many_refused(seated, history, limits):
+            reason = refusals(seated)
+            return self._seal(seated, history, Verdict(VerdictKind.ABORTED, reason=reason))
         left = self._records.that_left(seated)
         self.leave()
         reason = shortfall(

@@ -57,6 +57,9 @@ class Node:
         restarts: Restarts that the job has spent, as far as this node knows.
         is_fixed: Whether ``wish`` is the node's rank in every round, as it is for all nodes of a
             static run.
+        refusal: Why the node can't take part, as a sentence; it has left its seat at once. Empty
+            for a node that takes part.
+        is_host: Whether a node that can't take part hosts the only store of the run.
     """
 
     host: str
@@ -70,6 +73,8 @@ class Node:
     wish: int | None = None
     restarts: int = 0
     is_fixed: bool = False
+    refusal: str = ""
+    is_host: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,6 +80,11 @@ run goes on there as if it were the old store (``node/migrate.py``).
 restarts: those of the first node. A node with other limits leaves as soon as it reads the first
 node's.
 
+*Refusals.* A node that can't take part, such as one without the script, says so in a record that
+is withdrawn from the beginning (``node/decline.py``). The first round is given up at once if that
+node hosts the only store, and after a last call if the others are fewer than the minimum. The
+sealer then ends the run.
+
 *Order.* Survivors keep their order. Newcomers follow: first those that ask for a rank, by that
 rank; then the others by host name (node2 before node10) and seat. If a round has more nodes than
 its maximum, survivors are taken before newcomers, and early seats before late ones; the nodes that
@@ -226,7 +231,11 @@ def decide(
     """
     limits = limits_of_run(seated, history) or mine
     nodes = present(seated, limits)
-    if len(nodes) >= limits.min_nodes:
+    is_host_refused = _is_host_refused(seated)
+    if are_too_many_refused(seated, history, limits):
+        patience_s = 0.0 if is_host_refused else last_call_s
+        deadline = min(deadline, last_joined_at + patience_s)
+    if len(nodes) >= limits.min_nodes and not is_host_refused:
         # A survivor that came back and left again is not missing; nor is one whose rank is taken.
         has_all_ranks = len(nodes) >= limits.max_nodes and all(n.is_fixed for n in nodes.values())
         if has_all_ranks:
@@ -238,7 +247,27 @@ def decide(
         return Await(1, last_call_ends)
     if now >= deadline:
         return GiveUp()
-    return Await(limits.min_nodes - len(nodes), deadline)
+    return Await(max(1, limits.min_nodes - len(nodes)), deadline)
+
+
+def are_too_many_refused(seated: Mapping[int, Node], history: History | None, mine: Limits) -> bool:
+    """Return whether no round can form since nodes of the job have said that they can't take part.
+
+    A later round may get nodes that nobody knows of yet: it is given up by its deadline alone.
+
+    Args:
+        seated: The records by seat.
+        history: The round before, if there was one.
+        mine: The limits of the run.
+    """
+    refused = sum(bool(node.refusal) for node in seated.values())
+    is_short = bool(refused) and mine.max_nodes - refused < mine.min_nodes
+    return history is None and (is_short or _is_host_refused(seated))
+
+
+def _is_host_refused(seated: Mapping[int, Node]) -> bool:
+    """Return whether the node that hosts the only store leaves, and the store with it."""
+    return any(node.refusal and node.is_host for node in seated.values())
 
 
 def missing_survivors(seated: Mapping[int, Node], history: History) -> set[int]:

@@ -9,6 +9,7 @@ from .records import History, Limits, Node
 from .round import absent_members, missing_ranks, present
 
 _MOST_CONTRADICTIONS = 3
+_MOST_REFUSALS = 3
 
 
 def shortfall(
@@ -35,7 +36,7 @@ def shortfall(
     )
     if there:
         sentence += f": {name_hosts(there.values())}"
-    gone = [node for node in left if node.limits == mine]
+    gone = [node for node in left if node.limits == mine and not node.refusal]
     if gone:
         sentence += f"; {name_hosts(gone)} joined and left"
     sentence += contradictions(seated, mine)
@@ -75,18 +76,33 @@ def progress(count: int, seated: Mapping[int, Node], mine: Limits) -> str:
 
 
 def contradictions(seated: Mapping[int, Node], mine: Limits) -> str:
-    """Return the part of the sentence about nodes that were refused for their other limits.
+    """Return the part of the sentence about nodes that can't take part, for whichever reason.
 
     Args:
         seated: The records by seat; the record of a node that has left is still there.
         mine: The limits of the node that waits.
     """
-    others = {node.limits: node for node in seated.values() if node.limits != mine}
-    return "".join(
+    refused = refusals(seated)
+    others = {
+        node.limits: node for node in seated.values() if node.limits != mine and not node.refusal
+    }
+    return (f"; {refused}" if refused else "") + "".join(
         f"; {name_hosts([node])} was refused: it has {_difference(limits, mine)}; give the same "
         "on every node"
         for limits, node in list(others.items())[:_MOST_CONTRADICTIONS]
     )
+
+
+def refusals(seated: Mapping[int, Node]) -> str:
+    """Return why nodes can't take part, as they have said; "" if none has said so.
+
+    Args:
+        seated: The records by seat.
+    """
+    refused = [node for node in seated.values() if node.refusal]
+    said = [f"{name_hosts([node])} can't take part: {node.refusal}" for node in refused]
+    more = len(said) - _MOST_REFUSALS
+    return "; ".join(said[:_MOST_REFUSALS] + ([f"{more} more can't, either"] if more > 0 else []))
 
 
 def _difference(limits: Limits, mine: Limits) -> str:

@@ -30,6 +30,7 @@ class Timing:
         heartbeat_s: Time between two beats.
         patience_s: How long a node may be silent before it counts as lost.
         store_patience_s: How long the store may be silent before it counts as lost.
+        refusal_s: How long a node that can't take part tries to say so to the others.
         scout_s: Time between two looks at the other endpoints, while this node waits at one.
         afterlife_s: How long the store keeps a run's records after its last node has left.
     """
@@ -43,6 +44,7 @@ class Timing:
     heartbeat_s: float = 0.5
     patience_s: float = 2.0
     store_patience_s: float = STORE_PATIENCE_S
+    refusal_s: float = 10.0
     scout_s: float = 2.0
     afterlife_s: float = 0.0
 
@@ -52,8 +54,8 @@ def timing_of(params: RendezvousParameters, store_patience_s: float = STORE_PATI
 
     Args:
         params: ``join_timeout`` (or ``timeout``, as LaunchConfig calls it), ``last_call_timeout``,
-            ``survivor_timeout``, ``heartbeat_interval``, ``heartbeat_patience`` and
-            ``store_patience``, in seconds.
+            ``survivor_timeout``, ``heartbeat_interval``, ``heartbeat_patience``,
+            ``store_patience`` and ``refusal_timeout``, in seconds.
         store_patience_s: The default of ``store_patience``.
 
     Raises:
@@ -81,5 +83,6 @@ def timing_of(params: RendezvousParameters, store_patience_s: float = STORE_PATI
         survivor_s=min(_LONGEST_S, params.get_as_seconds("survivor_timeout", default.survivor_s)),
         heartbeat_s=min(_LONGEST_S, heartbeat_s),
         patience_s=min(_LONGEST_S, patience_s),
+        refusal_s=min(_LONGEST_S, params.get_as_seconds("refusal_timeout", default.refusal_s)),
         store_patience_s=min(_LONGEST_S, params.get_as_seconds("store_patience", store_patience_s)),
     )

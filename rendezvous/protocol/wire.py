@@ -239,6 +239,7 @@ def _node_fields(node: Node) -> dict[str, Any]:
         "wish": node.wish,
         "restarts": node.restarts,
         **({"fixed": True} if node.is_fixed else {}),
+        **({"refusal": node.refusal, "host_leaves": node.is_host} if node.refusal else {}),
     }
 
 
@@ -255,6 +256,8 @@ def _node(record: Record) -> Node:
         wish=None if record.is_null("wish") else record.count("wish"),
         restarts=record.count("restarts", 0, _MOST_RESTARTS),
         is_fixed=record.has("fixed") and record.flag("fixed"),
+        refusal=record.text("refusal") if record.has("refusal") else "",
+        is_host=record.has("host_leaves") and record.flag("host_leaves"),
     )
 
 

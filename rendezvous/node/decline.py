@@ -1,0 +1,48 @@
+"""How a node says that it can't take part, so that the others need not wait for it.
+
+The node takes a seat in the round that forms, as a node that joins does, and its record says why it
+leaves at once: a script that is missing there, for example. The nodes that wait show that. If too
+few nodes are left, ``decide`` gives the round up, and the run ends for all of them.
+"""
+
+from __future__ import annotations
+
+import time
+
+from ..protocol.keys import GONE_BEAT, RunKeys
+from ..protocol.records import Node
+from ..protocol.round import DOOR, seats_taken
+from ..protocol.wire import write_node
+from ..stores.store import Store
+
+MAX_REASON_CHARS = 300
+_MOST_ROUNDS = 100
+
+
+def decline(store: Store, run: RunKeys, number: int, node: Node, timeout_s: float) -> bool:
+    """Leave a record that says why a node can't take part; return whether a round has got it.
+
+    A node that hosts the store stays until the others have left, for a bounded time.
+
+    Args:
+        store: The store.
+        run: The run's keys.
+        number: The round that forms; a later one is taken where that one has been closed.
+        node: The node's record; withdrawn, and with the reason.
+        timeout_s: How long the host of the store stays at most.
+    """
+    until = time.monotonic() + timeout_s
+    record = write_node(node)
+    for keys in map(run.round, range(number, number + _MOST_ROUNDS)):
+        taken = store.add(keys.seats, 1)
+        if taken > DOOR:
+            continue
+        seat = max(0, seats_taken(taken) - 1)
+        store.set({keys.seat_beat(seat): GONE_BEAT, keys.left(seat): b"1"})
+        while store.create(keys.node(seat), record) != record:
+            seat += 1
+        if node.is_host:
+            others = [keys.left(n) for n in range(node.limits.max_nodes) if n != seat]
+            store.wait(others, max(0.0, until - time.monotonic()))
+        return True
+    return False
