@@ -111,6 +111,7 @@ class EtcdStore(ABC, Generic[_C]):
         the run must not prolong it, and such a node has left before the first refreshment.
         """
         due_at = time.monotonic() + self._probe_s
+        reason = "a fault in elrun's thread for etcd"
         try:
             while not self._servers.has_ended.is_set():
                 while (left_s := self._until_refresh_s(due_at)) > 0:
@@ -121,7 +122,9 @@ class EtcdStore(ABC, Generic[_C]):
         except RendezvousConnectionError as error:
             if not self._servers.has_ended.is_set():
                 log.info("%s was lost: %s", self._name, error)
-            self._servers.end(str(error))
+            reason = str(error)
+        finally:  # whatever ended this thread, no wait outlives it
+            self._servers.end(reason)
             self._break_off()
 
     def _until_refresh_s(self, due_at: float) -> float:

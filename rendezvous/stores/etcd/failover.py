@@ -157,6 +157,11 @@ class Failover(Generic[_C]):
         """Set once ``end`` was called."""
         return self._ended
 
+    @property
+    def end_reason(self) -> str:
+        """The reason that ``end`` was given first."""
+        return self._end
+
     def check(self) -> None:
         """Do nothing before the end.
 

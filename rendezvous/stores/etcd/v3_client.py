@@ -32,6 +32,8 @@ _OK, _MULTIPLE_CHOICES, _BAD_REQUEST, _NOT_FOUND, _SERVER_ERROR = 200, 300, 400,
 # Of gRPC: etcd has no space left, or too much to do. The latter is over soon.
 _RESOURCE_EXHAUSTED = 8
 _EXHAUSTED_S = 10.0
+# Of gRPC: cancelled, deadline exceeded, aborted, internal, unavailable, data loss.
+_TRANSIENT = frozenset({1, 4, 10, 13, 14, 15})
 # What answers is no etcd: perhaps a proxy before an etcd that starts, more likely a wrong address.
 _ELSEWHERE_S = 5.0
 _LONGEST_QUOTE = 200
@@ -106,17 +108,14 @@ class Gateway:
         """Return the error that an answer stands for, if it is none that etcd gives to success."""
         text = body.decode(errors="replace").strip()
         status, kind = head.status, head.fields.get(b"content-type", b"").partition(b";")[0]
-        told = _parse(body)
-        known = told if isinstance(told, dict) else {}
-        reason = known.get("message") or known.get("error") or text[:_LONGEST_QUOTE]
-        at = self.endpoint
-        if known.get("code") == _RESOURCE_EXHAUSTED:
-            return Unreachable(f"{at}: {reason}", _EXHAUSTED_S)
-        if status >= _SERVER_ERROR:
-            why = reason if known or kind == b"text/plain" else f"HTTP status {status}"
-            return Unreachable(f"{at}: {why}")
-        if known or (status == _BAD_REQUEST and kind != b"text/html"):
-            return Refused(f"etcd at {at} refuses: {reason}", known.get("code", 0))
+        at, (code, message) = self.endpoint, _error_in(_parse(body))
+        if code == _RESOURCE_EXHAUSTED:
+            return Unreachable(f"{at}: {message}", _EXHAUSTED_S)
+        if status >= _SERVER_ERROR or code in _TRANSIENT:
+            why = text[:_LONGEST_QUOTE] if kind == b"text/plain" else f"HTTP status {status}"
+            return Unreachable(f"{at}: {message or why}")
+        if message or (status == _BAD_REQUEST and kind != b"text/html"):
+            return Refused(f"etcd at {at} refuses: {message or text[:_LONGEST_QUOTE]}", code)
         if _MULTIPLE_CHOICES <= status < _BAD_REQUEST:
             place = head.fields.get(b"location", b"?").decode(errors="replace")
             return Unreachable(f"{at}: it sends its clients to {place}: give that", _ELSEWHERE_S)
@@ -149,11 +148,11 @@ class Gateway:
         head, answer = self._ask(self._request(path, text, token))
         if head.status == _NOT_FOUND and not isinstance(_parse(answer), dict):
             head, answer = self._ask_as_older(path, text, token, (head, answer))
-        told = _parse(answer) if head.status == _OK else None
-        if not isinstance(told, dict):
+        result = _parse(answer) if head.status == _OK else None
+        if not isinstance(result, dict) or not ("header" in result or "result" in result):
             raise self.refusal(head, answer)
         self._has_served = True
-        return told
+        return result
 
     def _ask_as_older(
         self, path: str, text: str, token: str, answer: tuple[Head, bytes]
@@ -257,6 +256,17 @@ def encode(data: bytes) -> str:
 def decode(text: str) -> bytes:
     """Return the bytes that etcd's JSON gateway has written."""
     return binascii.a2b_base64(text)
+
+
+def _error_in(answer: Any) -> tuple[int, str]:
+    """Return gRPC's code and etcd's words for an error; 0 and nothing if an answer has none."""
+    if not isinstance(answer, dict):
+        return 0, ""
+    error = answer.get("error")
+    known = error if isinstance(error, dict) else answer  # so where the answer is a stream
+    code = known.get("code", known.get("grpc_code"))
+    words = str(known.get("message") or known.get("error") or "")
+    return code if isinstance(code, int) else 0, words
 
 
 def _parse(body: bytes) -> Any:

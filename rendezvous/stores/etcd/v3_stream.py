@@ -11,7 +11,7 @@ from typing import Any
 from ...named_tuple import NamedTuple
 from .failover import Refused, Unreachable
 from .http_connection import ConnectionEndedError, Head, HttpConnection
-from .v3_client import Gateway, encode
+from .v3_client import Gateway, decode, encode
 
 _OK = 200
 _MOST_ERROR_BYTES = 16 << 10
@@ -31,18 +31,32 @@ class Range(NamedTuple):
     revision: int
 
 
+class Event(NamedTuple):
+    """A change of one key.
+
+    Args:
+        name: The key.
+        value: What it holds since then; None: it has been deleted.
+        revision: etcd's number of the change.
+    """
+
+    name: bytes
+    value: bytes | None
+    revision: int
+
+
 class Message(NamedTuple):
     """What etcd has written about one range: also, without events, that the range is watched.
 
     Args:
         number: Which of the ranges.
-        events: As etcd's JSON gateway writes them.
+        events: In the order in which they happened.
         is_cancelled: Whether etcd watches this range no more, such as for a revision that it has
             forgotten.
     """
 
     number: int
-    events: Sequence[Mapping[str, Any]]
+    events: Sequence[Event]
     is_cancelled: bool
 
 
@@ -122,13 +136,14 @@ class WatchStream:
 
     def _read(self, line: bytes) -> Message:
         try:
-            told = json.loads(line)
-            result = told["result"] if "error" not in told else None
-        except (ValueError, TypeError, KeyError):
+            message = json.loads(line)
+            if "error" in message:
+                raise self._broken(f"the watch ended: {message['error']}")
+            result = message["result"]
+            number = int(result.get("watch_id", 0))
+            events = list(map(_event, result.get("events", ())))
+        except (ValueError, TypeError, KeyError, AttributeError):
             raise self._broken("what it writes is no message of a watch") from None
-        if result is None:
-            raise self._broken(f"the watch ended: {told['error']}")
-        number = int(result.get("watch_id", 0))
         is_cancelled = bool(result.get("canceled"))
         if is_cancelled and "compact_revision" not in result:
             # etcd does not say whether the credentials have expired, or why else.
@@ -136,7 +151,7 @@ class WatchStream:
             raise self._broken(f"the watch ended: {result.get('cancel_reason')}")
         if result.get("created"):
             self._ids[number] = len(self._ids)  # in the order in which the ranges were sent
-        return Message(self._ids.get(number, 0), result.get("events", ()), is_cancelled)
+        return Message(self._ids.get(number, 0), events, is_cancelled)
 
     def _broken(self, why: str) -> Unreachable:
         return Unreachable(f"{self._gateway.endpoint}: {why}")
@@ -162,6 +177,12 @@ def open_stream(gateway: Gateway, ranges: Sequence[Range]) -> tuple[WatchStream,
         stream.close()
         raise
     return stream, early
+
+
+def _event(written: Mapping[str, Any]) -> Event:
+    kv = written["kv"]
+    value = None if written.get("type") == "DELETE" else decode(kv.get("value", ""))
+    return Event(decode(kv["key"]), value, int(kv["mod_revision"]))
 
 
 def _create(wanted: Range) -> dict[str, Any]:

@@ -19,17 +19,15 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
-from ...errors import RendezvousConnectionError
+from ...errors import RendezvousConnectionError, RendezvousError
 from ...logs import Log
-from ..notify import Told
 from ..store import as_wait
 from .etcd_store import Snapshot
 from .failover import Failover, Refused, Unreachable
-from .v3_client import Gateway, decode
-from .v3_stream import Message, Range, WatchStream, open_stream
+from .v3_client import Gateway
+from .v3_stream import Event, Message, Range, WatchStream, open_stream
 
 log = Log(__name__)
 
@@ -43,8 +41,10 @@ _HELD_UP_S = 0.5
 _SHORT_LIFE_S = 1.0
 _PAUSE_S = 0.2
 
-Values = Mapping[str, bytes]
-Hear = Callable[[Values | RendezvousConnectionError], None]
+Outcome = list[bytes] | RendezvousError | None
+"""The values, or why there will be none."""
+
+Hear = Callable[[Outcome], None]
 
 
 class Watch:
@@ -70,6 +70,11 @@ class Watch:
         self.reset(snapshot)
 
     @property
+    def found(self) -> list[bytes]:
+        """The values in the order of the keys, of which each has one."""
+        return [self.values[key] for key in self.keys]
+
+    @property
     def range(self) -> Range:
         """What the stream has to report."""
         return Range(self._first, self._end, self._next_revision)
@@ -85,24 +90,18 @@ class Watch:
         self._next_revision = revision + 1
         self.must_read = False
 
-    def take(self, events: Sequence[Mapping[str, Any]]) -> None:
+    def take(self, events: Sequence[Event]) -> None:
         """Take what the stream reports; events that are older than the values change nothing."""
-        newest = self._next_revision - 1
-        for event in events:
-            kv = event["kv"]
-            revision = int(kv["mod_revision"])
-            if revision < self._next_revision:
-                continue
-            newest = max(newest, revision)
-            name = decode(kv["key"]).removeprefix(self._prefix)
-            key, is_counter, _ = name.decode(errors="surrogateescape").partition("\0")
-            if key not in self._wanted:
-                continue
-            if is_counter or event.get("type") == "DELETE":
+        news = [event for event in events if event.revision >= self._next_revision]
+        for name, value, _ in news:
+            text = name.removeprefix(self._prefix).decode(errors="surrogateescape")
+            key, is_counter, _ = text.partition("\0")
+            if key in self._wanted and value is not None and not is_counter:
+                self.values[key] = value
+            elif key in self._wanted:
                 self.must_read = True
-            else:
-                self.values[key] = decode(kv.get("value", ""))
-        self._next_revision = newest + 1
+        newest = max((event.revision for event in news), default=0)
+        self._next_revision = max(self._next_revision, newest + 1)
 
 
 class Watcher:
@@ -134,40 +133,44 @@ class Watcher:
 
     def wait(self, keys: Sequence[str], timeout_s: float | None) -> list[bytes] | None:
         """Block until every key is there; see ``Store.wait``."""
-        deadline = None if timeout_s is None else time.monotonic() + timeout_s
         arrived = threading.Event()
-        results: list[Values | RendezvousConnectionError] = []
+        outcomes: list[Outcome] = []
 
-        def hear(result: Values | RendezvousConnectionError) -> None:
-            results.append(result)
+        def hear(outcome: Outcome) -> None:
+            outcomes.append(outcome)
             arrived.set()
 
-        may_join = timeout_s is None or timeout_s > 0
-        watch = (self._join(keys, hear) if may_join else None) or self._begin(keys, hear, deadline)
-        if watch is None and not results:
-            return None
-        arrived.wait(as_wait(None if deadline is None else max(0.0, deadline - time.monotonic())))
-        if watch is not None and not results:
-            self._leave(watch, hear)
-        if not results and not self._is_live:
-            values = self._read(keys)[0]
-            results += [values] if all(key in values for key in keys) else []
-        if not results:
-            return None
-        if isinstance(results[0], RendezvousConnectionError):
-            raise RendezvousConnectionError(str(results[0])) from results[0]
-        return [results[0][key] for key in keys]
+        if timeout_s is not None and timeout_s <= 0:
+            return self._look(keys)
+        cancel = self.watch(keys, hear)
+        if not arrived.wait(as_wait(timeout_s)) and cancel():
+            return None if self._is_live else self._look(keys)
+        arrived.wait()
+        if isinstance(outcomes[0], RendezvousError):
+            raise RendezvousConnectionError(str(outcomes[0])) from outcomes[0]
+        return outcomes[0]
 
-    def tell(self, key: str, hear: Callable[[Told], None]) -> None:
-        """Have ``hear`` called with a value once it is there; see ``notify.tell``."""
+    def watch(self, keys: Sequence[str], hear: Hear) -> Callable[[], bool]:
+        """Call ``hear`` once every key is there, or the store is lost or closed.
 
-        def pass_on(result: Values | RendezvousConnectionError) -> None:
-            hear(result if isinstance(result, RendezvousConnectionError) else result[key])
+        Args:
+            keys: At least one.
+            hear: Is called once, from any thread; neither blocks nor raises.
 
-        try:
-            self._begin([key], pass_on, None)
-        except RendezvousConnectionError as error:
-            hear(error)
+        Returns:
+            Ends the wait; returns False if ``hear`` has been called or is about to be.
+
+        Raises:
+            RendezvousConnectionError: The store is lost.
+        """
+        self._servers.check()
+        watch = self._join(keys, hear) or self._begin(keys, hear)
+        return lambda: self._leave(watch, hear)
+
+    def _look(self, keys: Sequence[str]) -> list[bytes] | None:
+        self._servers.check()
+        watch = Watch(keys, self._prefix, self._read(keys))
+        return watch.found if watch.is_complete else None
 
     def attend(self, seconds: float) -> None:
         """Keep all watches up to date for so long; the store's thread does that.
@@ -205,21 +208,16 @@ class Watcher:
 
         Once the store has ended, all waits end with an error.
         """
-        abandoned: list[Hear] = []
         with self._lock:
-            self._is_outdated = True
-            if self._stream is not None:
-                self._stream.interrupt()
-            if self._servers.has_ended.is_set():
-                abandoned = [hear for watch in self._watches for hear in watch.hearers]
-                self._watches = []
-            self._changed.notify()
-        try:
-            if abandoned:
-                self._servers.check()
-        except RendezvousConnectionError as error:
-            for hear in abandoned:
-                hear(error)
+            self._outdate()
+            if not self._servers.has_ended.is_set():
+                return
+            abandoned, self._watches = self._watches, []
+            for watch in abandoned:
+                watch.is_over = True
+        for watch in abandoned:
+            for hear in watch.hearers:
+                hear(RendezvousConnectionError(self._servers.end_reason))
 
     def close(self) -> None:
         """Let go of the stream; the store's thread does that at its end."""
@@ -243,30 +241,34 @@ class Watcher:
                     return watch
         return None
 
-    def _begin(self, keys: Sequence[str], hear: Hear, deadline: float | None) -> Watch | None:
-        """Return a new watch; None if ``hear`` was called at once, or the deadline has passed."""
-        self._servers.check()
-        snapshot = self._read(keys)
-        if all(key in snapshot[0] for key in keys):
-            hear(snapshot[0])
-            return None
-        if deadline is not None and time.monotonic() >= deadline:
-            return None
-        watch = Watch(keys, self._prefix, snapshot)
+    def _begin(self, keys: Sequence[str], hear: Hear) -> Watch:
+        """Return a new watch; ``hear`` is called at once if each key has a value."""
+        watch = Watch(keys, self._prefix, self._read(keys))
+        if watch.is_complete:
+            watch.is_over = True
+            hear(watch.found)
+            return watch
         watch.hearers.append(hear)
         with self._lock:
             self._servers.check()  # `interrupt` has not seen this watch if the end came before
             self._watches.append(watch)
-            self._is_outdated = True
-            if self._stream is not None:
-                self._stream.interrupt()
-            self._changed.notify()
+            self._outdate()
         return watch
 
-    def _leave(self, watch: Watch, hear: Hear) -> None:
+    def _leave(self, watch: Watch, hear: Hear) -> bool:
+        """Return whether a wait is over before it was answered."""
         with self._lock:
-            if hear in watch.hearers:
-                watch.hearers.remove(hear)
+            if watch.is_over:
+                return False
+            watch.hearers.remove(hear)
+            return True
+
+    def _outdate(self) -> None:
+        """Let the store's thread open another stream; the lock is held."""
+        self._is_outdated = True
+        if self._stream is not None:
+            self._stream.interrupt()
+        self._changed.notify()
 
     def _open(self) -> None:
         """Open a stream for all watches that a wait still needs."""
@@ -338,8 +340,8 @@ class Watcher:
         with self._lock:
             complete = [watch for watch in self._watches if watch.is_complete]
             self._watches = [watch for watch in self._watches if not watch.is_complete]
-            answers = [(watch.values, hear) for watch in complete for hear in watch.hearers]
             for watch in complete:
                 watch.is_over = True
-        for values, hear in answers:
-            hear(values)
+        for watch in complete:
+            for hear in watch.hearers:
+                hear(watch.found)

