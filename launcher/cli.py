@@ -179,7 +179,10 @@ def _leave_record(cause: BaseException) -> None:
     before anything is said: a console that nobody reads must not keep it back, and a file system
     that does not answer must not keep back the rest.
     """
-    from ..agent.failures.failure import ChildFailedError  # noqa: PLC0415  failures only
+    from ..agent.failures.failure import ERROR_FILE_VARIABLE, ChildFailedError  # noqa: PLC0415  failures only
+
+    if not Environment.current().variables.get(ERROR_FILE_VARIABLE):
+        return
     from ..agent.failures.record import get_error_handler  # noqa: PLC0415
     from ..rendezvous.threads import Call  # noqa: PLC0415
 
@@ -204,13 +207,13 @@ def _tell_failure(failed: ChildFailedError, console: Console) -> int:
 
 
 def _tell_fault(error: Exception, console: Console) -> int:
-    import traceback  # noqa: PLC0415
-
-    from .terminal.os_errors import shortage_behind  # noqa: PLC0415  neither is the rule
+    from .terminal.os_errors import shortage_behind  # noqa: PLC0415  not the rule
 
     if shortage := shortage_behind(error):
         console.say(f"the system refused what elrun needs: {shortage}")
         return ExitCode.FAULT
+    import traceback  # noqa: PLC0415
+
     console.write(printable("".join(traceback.format_exception(error))))
     if isinstance(error, OSError):
         console.say(f"the system refused what elrun needs: {error}")

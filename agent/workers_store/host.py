@@ -25,7 +25,7 @@ from ..system.pidfd import wait_readable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import socket
+    from _socket import socket
     from collections.abc import Collection, Mapping
 
     from ..preload.preload import Preloading
@@ -215,9 +215,9 @@ class _Attempt:
         process: A process that has been started already.
     """
 
-    def __init__(self, listener: socket.socket, means: Means, process: StoreProcess | None) -> None:
+    def __init__(self, listener: socket, means: Means, process: StoreProcess | None) -> None:
         # Held until the store is served: what has connected by then waits there.
-        self._listener: socket.socket | None = listener
+        self._listener: socket | None = listener
         self._pids: Collection[int] = ()
         self._looks: list[float] = []  # the next one is the last
         self._ways_left: list[Way] | None = None

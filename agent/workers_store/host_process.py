@@ -17,6 +17,8 @@ from ..system.environ import inherited_environment
 from ..system.pidfd import wait_readable
 
 if TYPE_CHECKING:
+    import _socket
+
     from .host import Means
 
 PROGRAM = os.path.join(os.path.dirname(__file__), "host_main.py")
@@ -71,7 +73,7 @@ class StoreProcess:
         """Its process id."""
         return self._process.pid
 
-    def serve(self, listener: socket.socket) -> None:
+    def serve(self, listener: _socket.socket) -> None:
         """Let it serve a store; if it has ended, ``look`` returns so.
 
         Args:

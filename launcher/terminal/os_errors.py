@@ -14,6 +14,7 @@ _ADVICE = {
     errno.ENOMEM: "it has no more memory; start fewer workers, or raise the container's limit",
     errno.ENOSPC: "make room there",
     errno.EDQUOT: "make room there, or ask for more",
+    errno.ENOSYS: "elrun needs Linux 5.3 or newer, and a sandbox that knows pidfd_open",
     errno.EROFS: "name a place that can be written to",
 }
 

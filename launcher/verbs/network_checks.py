@@ -9,14 +9,9 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ...rendezvous.network.addresses import (
-    Endpoint,
-    addresses_of,
-    is_loopback,
-    published_address,
-    socket_address,
-)
-from ...rendezvous.network.addresses import is_local as is_here
+from ...rendezvous.network.addresses import Endpoint, is_loopback
+from ...rendezvous.network.hosts import addresses_of, published_address, socket_address
+from ...rendezvous.network.hosts import is_local as is_here
 from ...rendezvous.network.port_holder import holder_of
 from .check import Check, failed, ok, warning
 

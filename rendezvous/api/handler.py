@@ -17,7 +17,7 @@ from .parameters import RendezvousParameters
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import socket
+    from _socket import socket
     from collections.abc import Mapping, Sequence
     from typing import Any, ClassVar
 
@@ -51,7 +51,7 @@ class RendezvousStoreInfo(_Address):
             local_addr: Address of this node; by default the address that its name resolves to.
             server_port: Port of a store that serves already; by default a free port.
         """
-        from ..network.addresses import default_address  # noqa: PLC0415  rank 0's work only
+        from ..network.hosts import default_address  # noqa: PLC0415  rank 0's work only
         from ..network.ports import free_port  # noqa: PLC0415
 
         if rank == 0:
@@ -259,7 +259,7 @@ class RoundHandler(RendezvousHandler):
         """Whether this node hosts the store, so that the others can't go on without it."""
         return False
 
-    def workers_listener(self) -> socket.socket | None:
+    def workers_listener(self) -> socket | None:
         """Listen at the address of the workers' store, if that is on this node.
 
         An agent that serves the workers' store calls this each time that ``next_rendezvous`` has

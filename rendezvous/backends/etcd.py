@@ -11,7 +11,8 @@ from ..api.handler import RoundHandler
 from ..api.parameters import RendezvousParameters
 from ..errors import RendezvousError
 from ..logs import Log
-from ..network.addresses import Endpoint, published_address
+from ..network.addresses import Endpoint
+from ..network.hosts import published_address
 from ..node.rendezvous import RoundRendezvous
 from ..protocol.keys import RunKeys
 from ..protocol.timing import timing_of

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import socket
 import threading
-from collections.abc import Callable, Sequence
 
 from ..api.handler import (
     NodeProfile,
@@ -21,6 +19,11 @@ from ..network.addresses import Endpoint
 from ..network.ports import PortClaim, listen_at
 from ..stores.memory import MemoryStore
 from ..stores.torch_view import RoundStore
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from _socket import socket
+    from collections.abc import Callable, Sequence
 
 DEFAULT_MASTER_PORT = 29500
 
@@ -83,7 +86,7 @@ class SoloRendezvous(RoundHandler):
         """Always: there is nobody to wait for."""
         return True
 
-    def workers_listener(self) -> socket.socket | None:
+    def workers_listener(self) -> socket | None:
         """Listen where the workers meet."""
         self._is_store_served = True
         return self._claim.listen() if self._claim is not None else listen_at(self._port)

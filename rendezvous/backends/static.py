@@ -31,6 +31,10 @@ from ..stores.store import Connection
 from .static_master import MasterNode
 from .static_reach import OtherNode
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import _socket
+
 
 class StaticRendezvous(RoundRendezvous):
     """Rounds of a fixed number of nodes, each with the rank that it was told.
@@ -84,7 +88,7 @@ class StaticRendezvous(RoundRendezvous):
         self._last_wait = wait
         return wait
 
-    def workers_listener(self) -> socket.socket | None:
+    def workers_listener(self) -> _socket.socket | None:
         """Listen at the master's port, on the node of rank 0."""
         self._is_store_served = True
         return self._node.listener() if isinstance(self._node, MasterNode) else None

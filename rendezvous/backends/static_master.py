@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from ..errors import RendezvousConnectionError, RendezvousError, RendezvousStateError
-from ..network.ports import listen_at
+from ..network import ports
 from ..protocol.timing import Timing
 from ..stores.server.client import StoreClient
 from ..stores.server.dial import Target, dial
@@ -26,6 +26,10 @@ _HANDSHAKE_S = 5.0
 _GLANCE_S = 0.5
 _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 5.0
+
+
+def _listen_at(port: int) -> socket.socket:
+    return socket.socket(fileno=ports.listen_at(port).detach())
 
 
 class MasterNode:
@@ -48,7 +52,7 @@ class MasterNode:
         target: Target,
         me: Hello,
         timing: Timing,
-        listen: Callable[[int], socket.socket] = listen_at,
+        listen: Callable[[int], socket.socket] = _listen_at,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._target = target

@@ -9,7 +9,8 @@ from __future__ import annotations
 import errno
 import socket
 
-from .addresses import Endpoint, addresses_of, is_literal, is_loopback, socket_address
+from .addresses import Endpoint, is_literal, is_loopback
+from .hosts import addresses_of, socket_address
 
 _BACKLOG = 4096
 

@@ -39,6 +39,10 @@ from .next_round import NextRound
 from .round_state import RoundState
 from .store_session import StoreSession
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import _socket
+
 log = Log(__name__)
 
 MAX_OUTCOME_BYTES = 1 << 20
@@ -103,7 +107,7 @@ class RoundRendezvous(RoundHandler):
         connection = self._session.connection
         return connection is not None and connection.is_host and connection.moves is None
 
-    def workers_listener(self) -> socket.socket | None:
+    def workers_listener(self) -> _socket.socket | None:
         """Listen at the address of the workers' store, if this is the node of rank 0."""
         self._is_store_served = True
         place, port = self._state.place, self._next_round.port

@@ -14,11 +14,6 @@ EXIT_3 = "import sys; sys.exit(3)"
 # One write for each line: print makes two of it, between which another worker may write.
 SHOW = "import os, sys; sys.stdout.write(f\"{sys.argv[1:]} {os.getenv('OMP_NUM_THREADS')}\\n\")"
 HANG = "import signal; print('ready', flush=True); signal.pause()"
-HEAVY = "torch rich asyncio importlib.metadata multiprocessing http psutil "
-NOT_AT_START = (
-    "click dataclasses inspect subprocess json datetime pathlib tempfile shutil uuid logging "
-    "traceback typing re"
-)
 PATHS = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
 MARK = "open('ran', 'w').close()"
 
@@ -121,30 +116,6 @@ def test_an_answer_that_cannot_be_written_is_no_success(run, question):
         "elrun: the system refused what elrun needs: "
         "No space left on device (standard output); make room there\n"
     )
-
-
-@pytest.mark.parametrize(
-    ("args", "heavy"),
-    [
-        ("--help", HEAVY),
-        ("--standalone --nproc-per-node 2 x.py", HEAVY + NOT_AT_START),
-    ],
-)
-def test_the_launcher_imports_little(run, args, heavy):
-    """What takes milliseconds is imported where it is needed; this guards the time of a start."""
-    done = run(
-        *args.split(),
-        command=(sys.executable, "-X", "importtime", "-m", "elrun"),
-        script="",
-        OMP_NUM_THREADS="1",
-        ELRUN_KEEP_STDERR="0",  # as on a terminal
-    )
-
-    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
-    ours = {module for module in imported if module.startswith("elrun.")}
-    assert 0 == done.returncode
-    assert set() == imported & set(heavy.split())
-    assert 10 < len(ours) <= 87  # of which 15 are rooms
 
 
 SITE = """

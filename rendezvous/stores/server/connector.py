@@ -11,7 +11,8 @@ from dataclasses import replace
 
 from ...errors import RendezvousConnectionError, RendezvousStateError
 from ...logs import Log
-from ...network.addresses import Endpoint, is_local, published_address
+from ...network.addresses import Endpoint
+from ...network.hosts import is_local, published_address
 from ...network.listen import listen_at
 from ...network.port_holder import holder_of
 from ...protocol.timing import STORE_PATIENCE_S

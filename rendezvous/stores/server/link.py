@@ -6,7 +6,7 @@ import contextlib
 import socket
 import struct
 
-from ...network.addresses import host_of
+from ...network.hosts import host_of
 from .channel import Channel, TlsError
 from .frames import MAX_FRAME_BYTES, UnsealedError
 

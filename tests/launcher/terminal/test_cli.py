@@ -202,7 +202,7 @@ def test_main_returns_after_a_success(capsys):
 
 
 def test_the_version_is_that_of_the_installation(capsys):
-    """``pyproject.toml`` is its one source; programs ask the package."""
+    """``pyproject.toml`` says it, and ``version.py``, which is read in no time, says the same."""
     cli.run(["-V"])
 
     assert f"elrun {elrun.__version__}\n" == capsys.readouterr().out

@@ -14,6 +14,7 @@ from elrun.rendezvous.threads import NoThreadError
         (errno.EMFILE, None, "Too many open files; raise the limit of open files (ulimit -n), or"),
         (errno.EAGAIN, None, "Resource temporarily unavailable; raise the limit of processes and"),
         (errno.ENOMEM, None, "Cannot allocate memory; it has no more memory; start fewer workers"),
+        (errno.ENOSYS, None, "Function not implemented; elrun needs Linux 5.3 or newer, and a"),
         (errno.ENOSPC, "/full/x", "No space left on device (/full/x); make room there"),
     ],
 )

@@ -101,7 +101,10 @@ def test_a_claim_listens_when_it_is_asked_to(claim):
     """Until then nobody does, and a worker may; afterwards connections are taken, v4 and v6."""
     with socket.socket() as early:
         refused = early.connect_ex(("127.0.0.1", claim.port))
-    with claim.listen(), socket.create_connection(("127.0.0.1", claim.port)) as late:
+    with (
+        contextlib.closing(claim.listen()),
+        socket.create_connection(("127.0.0.1", claim.port)) as late,
+    ):
         port = late.getpeername()[1]
 
     assert (errno.ECONNREFUSED, claim.port) == (refused, port)
@@ -109,7 +112,7 @@ def test_a_claim_listens_when_it_is_asked_to(claim):
 
 def test_a_listener_takes_as_many_connections_as_the_kernel_lets_it(claim):
     """Thousands of workers connect before anybody accepts."""
-    with claim.listen(), contextlib.ExitStack() as clients:
+    with contextlib.closing(claim.listen()), contextlib.ExitStack() as clients:
         for _ in range(500):
             clients.enter_context(socket.create_connection(("127.0.0.1", claim.port), 5))
 

@@ -1,0 +1,102 @@
+"""What a start of elrun costs: which modules it loads, and how many instructions it takes.
+
+Seconds differ from run to run and from machine to machine; these two do not.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = pytest.mark.integration
+
+HEAVY = {"torch", "rich", "asyncio", "importlib.metadata", "multiprocessing", "http", "psutil"}
+# Beside what an interpreter has loaded that runs `python -m MODULE` and does nothing.
+AT_START = {
+    *("_ctypes", "_struct", "ctypes", "ctypes._endian", "struct"),  # prctl has no other caller
+    *("_weakrefset", "threading"),  # folders for log files are made in a thread
+    *("__future__", "_socket", "atexit", "collections.abc", "enum", "errno", "fcntl", "gc"),
+    *("itertools", "math", "select", "signal", "time"),
+}
+NOTHING = "import runpy, functools, contextlib"
+START = """
+from elrun.launcher import cli
+
+launched = []
+code = cli.run(
+    ["--standalone", "--nproc-per-node", "2", __file__],
+    lambda *config: launched.append(config),
+)
+assert (0, 1) == (code, len(launched))
+import elrun.launcher.launch
+"""
+MOST_STARTS = 4.0
+CALLGRIND = ["valgrind", "--tool=callgrind"]
+
+
+@pytest.fixture(name="job")
+def _job(tmp_path):
+    """Return the words that run an empty script, and its environment."""
+    script = tmp_path / "empty.py"
+    script.write_text("")
+    environ = {k: v for k, v in os.environ.items() if not k.startswith(("PET_", "OMP_"))}
+    environ |= {"OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0", "ELRUN_KEEP_STDERR": "0"}
+    return ["--standalone", "--nproc-per-node", "2", str(script)], environ, tmp_path
+
+
+def imports_of(words, environ, folder):
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", *words],
+        env=environ,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if "|" in line}
+
+
+def test_a_start_loads_only_what_it_needs(job):
+    """A module of the standard library takes up to some milliseconds, one of ours up to one."""
+    words, environ, folder = job
+    imported = imports_of(["-m", "elrun", *words], environ, folder)
+    nothing = imports_of(["-c", NOTHING], environ, folder)
+
+    ours = {module for module in imported if module.partition(".")[0] == "elrun"}
+
+    assert set() == imported - nothing - ours - AT_START
+    assert 10 < len(ours) <= 90  # of which 15 are rooms
+
+
+def test_the_help_loads_nothing_heavy(job):
+    """Somebody waits for it."""
+    _, environ, folder = job
+
+    assert set() == HEAVY & imports_of(["-m", "elrun", "--help"], environ, folder)
+
+
+def instructions_of(program, environ, folder):
+    path = folder / "program.py"
+    path.write_text(program)
+    done = subprocess.run(
+        [*CALLGRIND, f"--callgrind-out-file={folder / 'counts'}", sys.executable, str(path)],
+        env=environ,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return int(re.search(r"Collected : (\d+)", done.stderr)[1])
+
+
+@pytest.mark.skipif(shutil.which("valgrind") is None, reason="valgrind counts the instructions")
+def test_a_start_takes_few_instructions(job):
+    """Until the agent begins; counted in starts of an interpreter that does nothing."""
+    _, environ, folder = job
+    nothing = instructions_of("", environ, folder)
+    start = instructions_of(START, environ, folder)
+
+    assert start / nothing < MOST_STARTS
