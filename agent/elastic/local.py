@@ -116,7 +116,6 @@ class LocalElasticAgent(SimpleElasticAgent):
         self._memory_events = MemoryEvents(0.0)
         self._failed: FailedAttempt | None = None
         self._places: dict[int, str] = {}
-        self._had_shown_all_output = True
         self._is_fit = True
 
     @property
@@ -127,8 +126,7 @@ class LocalElasticAgent(SimpleElasticAgent):
     @property
     def has_shown_all_output(self) -> bool:
         """Whether the console has taken all that it was to show; False while workers run."""
-        now = self._pcontext is None or self._pcontext.has_shown_all_output
-        return now and self._had_shown_all_output
+        return self._loop.has_shown_all
 
     @property
     def log_files_are_in_use(self) -> bool:
@@ -147,6 +145,7 @@ class LocalElasticAgent(SimpleElasticAgent):
             ends.callback(guardian.release)
             ends.callback(self._companions.end)
             self._companions.begin(self._companion_kinds, self._facts, guardian)
+            ends.callback(self._loop.await_readers, self._shutdown_timeout)
             return super().run(role)
 
     def _invoke_run(self, role: str = DEFAULT_ROLE) -> RunResult:
@@ -233,7 +232,6 @@ class LocalElasticAgent(SimpleElasticAgent):
         tell_places(self._worker_group, self._pcontext, self._events.places)
 
     def _next_round(self) -> RendezvousInfo:
-        self._had_shown_all_output = self.has_shown_all_output
         self._pcontext = self._failed = None
         self._companions.end_attempt()
         self._info = self._loop.meet()

@@ -94,6 +94,7 @@ class WorkerStart:
                 executor=executor,
                 binding=self._binding,
                 start_wait=self._loop.start_wait,
+                job_output=self._loop.output,
             )
         except UsageError:
             raise

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from typing import TypeVar
 
+    from ..output.job_output import JobOutput
     from ..system.signals import Handler
     from .places import Record
 
@@ -36,6 +37,13 @@ if TYPE_CHECKING:
 log = Log(__name__)
 
 _THREAD = "elrun-rendezvous"
+_TELL_OF_WAIT_S = 5.0
+_LAST_LOOK_S = 1.0
+_MOMENT_S = 0.2
+_OF_WAIT = (
+    "all workers have ended; waiting until the console takes what they printed last; a signal ends "
+    "that within %s s (--shutdown-timeout), another Ctrl-C at once"
+)
 
 
 class LoopWait:
@@ -58,6 +66,7 @@ class LoopWait:
         self.wakeup = Wakeup()
         self.inbox = SignalInbox(signals, self.wakeup, handler_afterwards=handler_afterwards)
         self.companions = Companions()
+        self._output: JobOutput | None = None
         self._rounds = rounds
         self._tell_places = tell_places
         rounds.subscribe(self.wakeup.notify)
@@ -66,6 +75,19 @@ class LoopWait:
     def start_wait(self) -> StartWait:
         """How it waits for programs that are being loaded: a signal only makes them unwanted."""
         return StartWait(self._is_start_unwanted, self._wait_and_tick)
+
+    def output(self) -> JobOutput:
+        """Return what carries the output of all attempts, as far as it is not inherited."""
+        if self._output is None:
+            from ..output.job_output import JobOutput  # noqa: PLC0415  none is needed on a terminal
+
+            self._output = JobOutput(self.wakeup.notify)
+        return self._output
+
+    @property
+    def has_shown_all(self) -> bool:
+        """Whether the console has taken all that it was to show; False while it still may."""
+        return self._output is None or self._output.has_shown_all
 
     def wait(self, fds: Sequence[int], timeout_s: float | None) -> None:
         """Wait until something may have changed.
@@ -152,6 +174,35 @@ class LoopWait:
         while self.inbox.take_request():
             self._tell_places()
 
+    def await_readers(self, grace_s: float) -> None:
+        """Wait, when all workers have ended, until what they printed is written.
+
+        What reads it may pause for as long as it likes, until a signal says that elrun is to stop.
+
+        Args:
+            grace_s: How long it may take from that signal on; a further SIGINT or SIGQUIT ends it.
+
+        Raises:
+            SignalException: A signal has come, and not all is written.
+        """
+        begun_at = time.monotonic()
+        tell_at, urgent_at = begun_at + _TELL_OF_WAIT_S, math.inf
+        while self._output is not None and self._output.is_pending:
+            now = time.monotonic()
+            if wait_briefly([self.inbox.urgent_fd], 0):
+                urgent_at = min(now, urgent_at)
+            deadline = max(self.inbox.first_at + grace_s, begun_at + _LAST_LOOK_S)
+            deadline = min(deadline, urgent_at + _MOMENT_S)
+            if now >= deadline:
+                self._output.give_up()
+                self.inbox.raise_if_any()
+                return
+            if now >= tell_at:
+                tell_at = math.inf
+                log.warning(_OF_WAIT, f"{grace_s:g}")
+            wait_briefly([self.wakeup.fileno()], min(deadline, tell_at) - now)
+            self.wakeup.clear()
+
     def stop_notices(
         self, workers: Mapping[int, int], grace_s: float, record: Record
     ) -> AbstractContextManager[object]:
@@ -180,9 +231,13 @@ class LoopWait:
     def _wait_and_tick(self, fds: Sequence[int], timeout_s: float | None) -> None:
         due = self.companions.wakes()
         times_s = [each for each in (timeout_s, due.within_s) if each is not None]
-        mine = [self.wakeup.fileno(), *(fd for fd in (*fds, *due.fds) if fd >= 0)]
+        output = self._output
+        others = (*fds, *due.fds, *(output.fds() if output else ()))
+        mine = [self.wakeup.fileno(), *(fd for fd in others if fd >= 0)]
         wait_briefly(mine, min(times_s, default=None))
         self.wakeup.clear()
+        if output is not None:
+            output.tick()
         self._answer()
         self.companions.tick()
 

@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 
 from ...rendezvous.threads import start_thread
 from .lines import LongLine, prefixed
-from .sinks import LogFile, Sink
+from .sinks import LogFile, Sink, pieces_of
 
 STUCK_S = 5.0
 """A console that takes nothing for so long counts as stuck."""
@@ -95,6 +95,7 @@ class Console:
         has_room: Called in the console's thread when ``is_full`` has become wrong.
         stuck_s: When it has taken nothing for so long, it counts as stuck.
         max_queued_bytes: What may wait in memory.
+        begin: Called in the console's thread before it writes; it may block.
     """
 
     def __init__(
@@ -103,7 +104,10 @@ class Console:
         has_room: Callable[[], None],
         stuck_s: float = STUCK_S,
         max_queued_bytes: int = MAX_QUEUED_BYTES,
+        *,
+        begin: Callable[[], object] = lambda: None,
     ) -> None:
+        self._begin = begin
         self.name = name
         self._has_room = has_room
         self._stuck_s = stuck_s
@@ -162,11 +166,8 @@ class Console:
             self._is_waited_for |= is_full
             return is_full
 
-    def close(self, deadline: float) -> list[View]:
-        """Wait until everything is shown, while the console takes something.
-
-        Args:
-            deadline: When to give up in any case, by ``time.monotonic()``.
+    def close(self) -> list[View]:
+        """Wait until everything is shown, or the console is abandoned.
 
         Returns:
             The streams of which something is not shown, and never will be.
@@ -174,17 +175,18 @@ class Console:
         with self._changed:
             self._is_closing = True
             self._changed.notify_all()
-            while not self._is_done:
-                now = time.monotonic()
-                give_up_at = min(deadline, (self._writing_since or now) + self._stuck_s)
-                if now >= give_up_at:
-                    break
-                self._changed.wait(give_up_at - now)
+            self._changed.wait_for(lambda: self._is_done or self._is_abandoned)
             self._is_abandoned = True
             unsettled = [view for view in self._views if view.given_bytes > view.settled_bytes]
         if self._is_done and self._thread.is_alive():
             self._thread.join()
         return unsettled
+
+    def abandon(self) -> None:
+        """Show no more, and have ``close`` return at once."""
+        with self._changed:
+            self._is_abandoned = True
+            self._changed.notify_all()
 
     @property
     def may_read_files(self) -> bool:
@@ -215,6 +217,7 @@ class Console:
 
     def _run(self) -> None:
         try:
+            self._begin()
             while (items := self._next()) is not None:
                 self._write_items(items)
         finally:
@@ -275,9 +278,9 @@ class Console:
     def _write_items(self, items: Sequence[_Item]) -> None:
         text = b"".join(map(self._text_of, items))
         sink = items[0].view.sink
-        for start in range(0, len(text), _WRITE_BYTES):
+        for piece in pieces_of(text, is_file=sink.is_file):
             self._writing_since = time.monotonic()
-            sink.write(text[start : start + _WRITE_BYTES])
+            sink.write(piece)
             self._writing_since = None
             if self._is_abandoned:
                 return

@@ -6,17 +6,16 @@ be inherited goes through the carrier, which keeps its end.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
 from .carrier import Carrier
-from .specs import LogsDest, is_any_carried, is_one_file
+from .job_output import is_one_file
+from .specs import LogsDest, is_any_carried
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from ..system.left_files import LeftFile
     from .pump import OutputPump
-
-_DRAIN_S = 10.0
 
 
 class Outlets:
@@ -29,6 +28,8 @@ class Outlets:
         name: What the workers are called: their role.
         filters: Words for lines of standard output, and of standard error, that are kept aside.
         keeps_end: Whether the end of what would be inherited is kept.
+        begin: Called in a thread before it writes to a console; it may block.
+        on_end: Called in a thread when it ends.
 
     Raises:
         OSError: A pipe can't be made.
@@ -43,18 +44,23 @@ class Outlets:
         filters: tuple[Sequence[str] | None, Sequence[str] | None],
         *,
         keeps_end: bool,
+        begin: Callable[[], object] = lambda: None,
+        on_end: Callable[[], object] = lambda: None,
     ) -> None:
-        self._pump = _pump_for(dest, nprocs, prefixes, name, filters)
+        self._pump = _pump_for(dest, nprocs, prefixes, name, filters, begin=begin, on_end=on_end)
+        self.is_drained = False
+        """Whether all workers have ended."""
         self._carrier: Carrier | None = None
         pump = self._pump
         stderrs = [rank for rank in range(nprocs) if pump is None or pump.stderr_fd(rank) is None]
         stdouts = [rank for rank in stderrs if pump is None or pump.stdout_fd(rank) is None]
         if keeps_end and stderrs:
             try:
-                self._carrier = Carrier(stderrs, stdouts if is_one_file(1, 2) else ())
+                same = stdouts if is_one_file(1, 2) else ()
+                self._carrier = Carrier(stderrs, same, begin=begin, on_end=on_end)
             except OSError:  # no descriptor is left
                 if pump is not None:
-                    pump.drain(0)
+                    pump.drain()
                 raise
 
     def stdout_fd(self, local_rank: int) -> int | None:
@@ -73,19 +79,45 @@ class Outlets:
         Raises:
             NoThreadError: The system grants no more threads.
         """
-        for each in self._both():
-            each.start()
+        if self._pump is not None:
+            self._pump.start()
 
-    def drain(self, *, hands_on: bool) -> None:
-        """Carry what is still in the pipes, then close everything.
+    @property
+    def silent_fd(self) -> int:
+        """Readable once ``carry_if_printed`` has something to do; -1: it never will."""
+        return -1 if self._carrier is None else self._carrier.silent_fd
+
+    def carry_if_printed(self) -> None:
+        """Begin to carry standard error if a worker has printed something."""
+        if self._carrier is not None:
+            self._carrier.carry_if_printed()
+
+    def carry(self) -> None:
+        """Begin to carry standard error in any case: nobody will look for a while."""
+        if self._carrier is not None:
+            self._carrier.carry()
+
+    def drain(self) -> None:
+        """Carry what is still in the pipes, then close them; log files are complete afterwards.
+
+        Called when all workers have ended. The console may take longer: see ``join``.
+        """
+        self.is_drained = True
+        for each in self._both():
+            each.drain()
+
+    def join(self, timeout_s: float | None = None) -> bool:
+        """Wait until the console has taken all, after ``drain``; return whether that is over.
 
         Args:
-            hands_on: Whether processes that workers left running hold pipes on purpose.
+            timeout_s: How long; None: as long as it takes.
         """
-        if self._carrier is not None:
-            self._carrier.drain(hands_on=hands_on)
-        if self._pump is not None:
-            self._pump.drain(_DRAIN_S, hands_on=hands_on)
+        return not [each for each in self._both() if not each.join(timeout_s)]
+
+    def give_up(self) -> None:
+        """Wait no longer for a console that takes nothing."""
+        for each in self._both():
+            each.give_up()
 
     def end_of(self, local_rank: int) -> LeftFile:
         """Return the end of what a worker printed on a standard error that has no log file."""
@@ -97,9 +129,9 @@ class Outlets:
         return LeftFile(text, is_whole)
 
     @property
-    def has_files(self) -> bool:
-        """Whether anything goes to log files."""
-        return self._pump is not None
+    def has_handed_on(self) -> bool:
+        """Whether a process that a worker left running goes on to print into a log file."""
+        return self._pump is not None and self._pump.has_handed_on
 
     @property
     def has_shown_all(self) -> bool:
@@ -116,6 +148,9 @@ def _pump_for(
     prefixes: dict[int, str] | None,
     name: str,
     filters: tuple[Sequence[str] | None, Sequence[str] | None],
+    *,
+    begin: Callable[[], object],
+    on_end: Callable[[], object],
 ) -> OutputPump | None:
     stdout_filters, stderr_filters = filters
     if not is_any_carried(
@@ -124,4 +159,13 @@ def _pump_for(
         return None
     from .pump import OutputPump  # noqa: PLC0415  many jobs have no log files
 
-    return OutputPump(dest, nprocs, prefixes, name, stdout_filters, stderr_filters)
+    return OutputPump(
+        dest,
+        nprocs,
+        prefixes,
+        name,
+        stdout_filters,
+        stderr_filters,
+        begin=begin,
+        on_end=on_end,
+    )

@@ -12,9 +12,6 @@ from .sinks import LogFile, Sink
 from .specs import LogsDest, Std, route_of
 from .streams import Stream
 
-# A pipe is smaller than what one read asks for. Were they the same, malloc would give each chunk's
-# memory back to the kernel and fetch it again, which costs three times all the rest.
-CHUNK_BYTES = 1024 * 1024
 _PIPE_BYTES = 256 * 1024
 
 _NAMES = {Std.OUT: "standard output", Std.ERR: "standard error"}
@@ -106,11 +103,6 @@ class WorkerPipes:
         for fd in self._workers_ends.values():
             os.close(fd)
         self._workers_ends.clear()
-
-    def end(self, fd: int) -> None:
-        """Close a pipe that is read to its end."""
-        self.streams.pop(fd).finish()
-        os.close(fd)
 
     def close(self) -> None:
         """Close the pipes that are left."""

@@ -43,6 +43,24 @@ class Faults:
         )
 
 
+def pieces_of(text: bytes, *, is_file: bool) -> Iterator[memoryview]:
+    """Yield what one call should write each: whole lines, that no other writer can come between.
+
+    Args:
+        text: What is to be written.
+        is_file: Whether it goes to a regular file, which takes any size by one step; others, such
+            as a pipe, take a page. A line that is longer is written in parts.
+    """
+    start, view = 0, memoryview(text)
+    while start < len(text):
+        stop = len(text)
+        if stop - start > select.PIPE_BUF and not is_file:
+            stop = start + select.PIPE_BUF
+            stop = text.rfind(b"\n", start, stop) + 1 or stop
+        yield view[start:stop]
+        start = stop
+
+
 class Sink:
     """Writes to an open file descriptor and never raises.
 
@@ -57,21 +75,23 @@ class Sink:
     """
 
     def __init__(self, fd: int, name: str, faults: Faults, retry_s: float) -> None:
-        self._fd = fd
+        self.fd = fd
         self.name = name
         self._faults = faults
         self._retry_s = retry_s
         self._retry_at: float | None = None
         self._has_reader = True
         self._device: int | None = None
+        self.is_file = False
         self.is_complete = True
         self.written_bytes = 0
         try:
-            self._device = os.fstat(fd).st_dev
+            status = os.fstat(fd)
+            self._device, self.is_file = status.st_dev, stat.S_ISREG(status.st_mode)
         except OSError:
             self._has_reader = False  # closed before we came: `elrun … >&-`
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Write all of the data, or drop what can't be written."""
         rest = memoryview(data)
         if self._is_usable():
@@ -87,9 +107,9 @@ class Sink:
     def _write_what_it_takes(self, rest: memoryview) -> memoryview:
         while rest:
             try:
-                count = os.write(self._fd, rest)
+                count = os.write(self.fd, rest)
             except BlockingIOError:  # noqa: PERF203  a partial write is gone on with
-                _wait_until_writable(self._fd)
+                _wait_until_writable(self.fd)
             except BrokenPipeError:
                 self._has_reader = False
                 break
@@ -126,9 +146,8 @@ class LogFile(Sink):
         with self._watch.during(repr(path)):
             fd = os.open(path, flags, 0o666)
         super().__init__(fd, repr(path), faults, retry_s)
-        self._is_regular = stat.S_ISREG(os.fstat(fd).st_mode)
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Write all of the data, or drop what can't be written."""
         with self._watch.during(self.name):
             super().write(data)
@@ -136,14 +155,14 @@ class LogFile(Sink):
     @property
     def has_all(self) -> bool:
         """Whether the whole stream so far can be read back."""
-        return self._is_regular and self.is_complete
+        return self.is_file and self.is_complete
 
     def read_back(self, start: int, stop: int) -> Iterator[bytes]:
         """Yield the stream from one position to another, as far as the file has it."""
         stop = min(stop, self.written_bytes)
         while start < stop:
             try:
-                piece = os.pread(self._fd, min(_READ_BYTES, stop - start), start)
+                piece = os.pread(self.fd, min(_READ_BYTES, stop - start), start)
             except OSError as error:
                 log.warning("cannot read %s: %s", self.name, error.strerror or error)
                 return
@@ -156,7 +175,7 @@ class LogFile(Sink):
         """Close the file; some file systems tell only now that they are full."""
         try:
             with self._watch.during(self.name):
-                os.close(self._fd)
+                os.close(self.fd)
         except OSError as error:
             self._faults.tell(self.name, self._device, error)
 

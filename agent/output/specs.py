@@ -9,12 +9,10 @@ The layout below a log directory is the one that users of torchrun know::
 from __future__ import annotations
 
 import abc
-import contextlib
 import os
-import stat
 from enum import IntFlag
 
-from ...rendezvous.api.parameters import Kind, require, truth_of
+from ...rendezvous.api.parameters import Kind, require
 from ...rendezvous.logs import Log
 from ...rendezvous.named_tuple import NamedTuple
 from ..failures.failure import ERROR_FILE_VARIABLE
@@ -174,29 +172,6 @@ def is_any_carried(
         for std, filtered in ((Std.OUT, filters_stdout), (Std.ERR, filters_stderr))
         for local_rank in range(nprocs)
     )
-
-
-def is_end_kept(fd: int, environment: Mapping[str, str]) -> bool:
-    """Return whether the end of what workers print there is kept, and so comes through pipes.
-
-    Args:
-        fd: The agent's standard error. On a terminal, or a device, nothing comes between.
-        environment: The agent's; ELRUN_KEEP_STDERR=1 asks for it.
-    """
-    is_wanted = truth_of(environment.get("ELRUN_KEEP_STDERR", ""))
-    return bool(is_wanted) and _kind_of(fd)[0] in (stat.S_IFIFO, stat.S_IFREG, stat.S_IFSOCK)
-
-
-def is_one_file(fd: int, other: int) -> bool:
-    """Return whether two descriptors lead to the same file, pipe or socket."""
-    return _kind_of(fd) == _kind_of(other) != (0, 0, 0)
-
-
-def _kind_of(fd: int) -> tuple[int, int, int]:
-    with contextlib.suppress(OSError):  # it is closed
-        status = os.fstat(fd)
-        return stat.S_IFMT(status.st_mode), status.st_dev, status.st_ino
-    return 0, 0, 0
 
 
 class LogsSpecs(abc.ABC):

@@ -38,7 +38,7 @@ class Stream:
         self.std = std
         self.path = path
         self._console = console
-        self._view = view
+        self.view = view
         self._mark = mark
         self._words = words
         self._file: LogFile | None = None
@@ -55,19 +55,19 @@ class Stream:
         self._filtered = filtered
         if self.path and self.path != os.devnull:
             self._file = open_file(self.path)
-        if self._view is not None:
-            self._view.file = self._file
+        if self.view is not None:
+            self.view.file = self._file
 
     @property
     def is_held_up(self) -> bool:
         """Whether its pipe is better left alone: its console is full, and no file has it all."""
-        view = self._view
+        view = self.view
         return view is not None and not view.can_lag and self._console.is_full()
 
     @property
     def due_at(self) -> float | None:
         """When ``show_beginning`` is to be called, if no bytes come before."""
-        return self._cutter.due_at if self._view is not None else None
+        return self._cutter.due_at if self.view is not None else None
 
     def take(self, chunk: bytes, now: float) -> None:
         """Pass on the next bytes.
@@ -78,7 +78,7 @@ class Stream:
         """
         if self._file is not None:
             self._file.write(chunk)
-        if self._view is not None or self._filtered is not None:
+        if self.view is not None or self._filtered is not None:
             shown_bytes = self._cutter.taken_bytes
             referable = self._file is not None and self._file.has_all
             for lines in self._cutter.feed(chunk, referable=referable, now=now):
@@ -114,8 +114,8 @@ class Stream:
             _copy(self._file.read_back(*lines), self._filtered, self._mark)
 
     def _show(self, part: bytes | LongLine, *, continues: bool, ends: bool) -> None:
-        if self._view is not None:
-            self._console.show(self._view, part, continues=continues, ends=ends)
+        if self.view is not None:
+            self._console.show(self.view, part, continues=continues, ends=ends)
 
 
 def _copy(pieces: Iterable[bytes], sink: Sink, prefix: bytes) -> None:

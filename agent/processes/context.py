@@ -14,10 +14,10 @@ import signal
 import time
 from abc import ABC, abstractmethod
 
-from ...rendezvous.api.parameters import DICT, Kind, require, require_texts
+from ...rendezvous.api.parameters import DICT, Kind, require, require_texts, truth_of
 from ...rendezvous.logs import Log
 from ..failures.failure import is_told_to_end
-from ..output.specs import LogsDest, LogsSpecs, is_any_carried, is_end_kept
+from ..output.specs import LogsSpecs, is_any_carried
 from ..system.environ import inherited_environment
 from ..system.pidfd import wait_any
 from ..system.process_tree import MARK_VARIABLE, marked
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
     from typing import Any
 
+    from ..output.job_output import JobOutput
     from ..output.outlets import Outlets
 
 log = Log(__name__)
@@ -97,6 +98,8 @@ class PContext(WorkerFiles, WorkerKind):
         duplicate_stderr_filters: The same for standard error.
         guardian: The agent's guardian; by default the context has one of its own.
         cpus: CPUs that they are bound to, by local rank; the others may use any.
+        job_output: Returns the output of the agent's attempts. Without it, nothing is kept of a
+            standard error that would be inherited, and the end waits for the console.
 
     Raises:
         RuntimeError: ``args`` and ``envs`` are not for the same local ranks, from 0 on.
@@ -114,6 +117,7 @@ class PContext(WorkerFiles, WorkerKind):
         duplicate_stderr_filters: list[str] | None = None,
         guardian: Guardian | None = None,
         cpus: Mapping[int, Collection[int]] | None = None,
+        job_output: Callable[[], JobOutput] | None = None,
     ) -> None:
         require(DICT, args=args, envs=envs)
         require(_LAYOUT, logs_specs=logs_specs)
@@ -136,6 +140,7 @@ class PContext(WorkerFiles, WorkerKind):
         self._shown = (log_line_prefixes, duplicate_stdout_filters, duplicate_stderr_filters)
         self._cpus = cpus or {}
         self._given_guardian = guardian
+        self._job_output = job_output
         self._guardian: Guardian | None = None
         self._outlets: Outlets | None = None
         self._workers = WorkerTable(self._exits, envs)
@@ -143,10 +148,6 @@ class PContext(WorkerFiles, WorkerKind):
         self._group_stop = GroupStop(self._workers, self._exits, self._kill_unloaded)
         self._agent = os.getpid()
         self._is_closed = False
-        self.has_shown_all_output = False
-        """Whether the workers are closed, and the console has taken all that it was to show."""
-        self.is_written_to = False
-        """Whether what workers left running still prints into their log files."""
 
     def start(self, start_wait: StartWait | None = None) -> None:
         """Start all workers, or none: if anything fails, those that were started are killed.
@@ -172,7 +173,7 @@ class PContext(WorkerFiles, WorkerKind):
         try:
             self._reserve = Reserve()
             self._prepare()
-            self._outlets = _outlets_for(self._logs, self.nprocs, self.name, *self._shown)
+            self._outlets = self._open_outlets()
             inherited = marked(inherited_environment(), self._guardian.mark)
             for local_rank in range(self.nprocs):
                 if start_wait.is_unwanted():
@@ -258,6 +259,8 @@ class PContext(WorkerFiles, WorkerKind):
             ended = self._find_ended()
         if self._guardian is not None:
             number = death_sig or signal.SIGTERM
+            if self._outlets is not None and self._workers.running():
+                self._outlets.carry()  # what they print before they end is shown at once
             stop = self._group_stop.begin(self._guardian.tree, ended, number)
             self._group_stop.finish(stop, self._guardian, timeout, urgent_fd)
         with contextlib.suppress(OSError):
@@ -275,7 +278,13 @@ class PContext(WorkerFiles, WorkerKind):
         if not self._may_end():
             return
         self._look()
-        self._finish(hands_on=_name_leftovers(self._guardian, self._workers))
+        _name_leftovers(self._guardian, self._workers)
+        self._finish()
+
+    @property
+    def is_written_to(self) -> bool:
+        """Whether what workers left running still prints into their log files."""
+        return self._outlets is not None and self._outlets.has_handed_on
 
     def _may_end(self) -> bool:
         """Return whether there is anything to end, and free the descriptors that it takes."""
@@ -285,14 +294,32 @@ class PContext(WorkerFiles, WorkerKind):
             self._reserve.spend()
         return True
 
-    def _finish(self, *, hands_on: bool = False) -> None:
+    def _finish(self) -> None:
         self._let_go()
         if self._outlets is not None:
-            self._outlets.drain(hands_on=hands_on)
-            self.is_written_to = hands_on and self._outlets.has_files
-        self.has_shown_all_output = self._outlets is None or self._outlets.has_shown_all
+            self._outlets.drain()
+            if self._job_output is None:
+                self._outlets.join()
         self._clean_up()
         self._is_closed = True
+
+    def _open_outlets(self) -> Outlets | None:
+        """Return what carries the workers' output; None: all of it goes straight to the console."""
+        prefixes, *words = self._shown
+        keeps_end = self._job_output is not None and _is_end_kept()
+        filters = {"filters_stdout": bool(words[0]), "filters_stderr": bool(words[1])}
+        if not keeps_end and not is_any_carried(self._logs, self.nprocs, **filters):
+            return None
+        from ..output.outlets import Outlets  # noqa: PLC0415  1 ms; none is needed on a terminal
+
+        routes = (self._logs, self.nprocs, prefixes, self.name, (words[0], words[1]))
+        if self._job_output is None:
+            return Outlets(*routes, keeps_end=False)
+        job = self._job_output()
+        begin, on_end = job.wait_for_earlier(), job.wake
+        outlets = Outlets(*routes, keeps_end=keeps_end, begin=begin, on_end=on_end)
+        job.add(outlets)
+        return outlets
 
     def _start_worker(
         self, local_rank: int, inherited: Mapping[str, str], guardian: Guardian
@@ -334,34 +361,26 @@ class PContext(WorkerFiles, WorkerKind):
             guardian.release()
 
 
-def _outlets_for(
-    logs: LogsDest,
-    nprocs: int,
-    name: str,
-    prefixes: dict[int, str] | None,
-    stdout_filters: list[str] | None,
-    stderr_filters: list[str] | None,
-) -> Outlets | None:
-    """Return what carries the workers' output; None: all of it goes straight to the console."""
-    keeps_end = is_end_kept(2, inherited_environment())
-    filters = {"filters_stdout": bool(stdout_filters), "filters_stderr": bool(stderr_filters)}
-    if not keeps_end and not is_any_carried(logs, nprocs, **filters):
-        return None
-    from ..output.outlets import Outlets  # noqa: PLC0415  1 ms; none is needed on a terminal
-
-    words = (stdout_filters, stderr_filters)
-    return Outlets(logs, nprocs, prefixes, name, words, keeps_end=keeps_end)
-
-
-def _name_leftovers(guardian: Guardian | None, workers: WorkerTable) -> bool:
-    """Name what the workers left running; return whether there is anything."""
+def _name_leftovers(guardian: Guardian | None, workers: WorkerTable) -> None:
+    """Name what the workers left running."""
     with contextlib.suppress(OSError):  # a program without descriptors has succeeded, too
-        if guardian is None or not (found := guardian.tree.leftovers()):
-            return False
-        from .leftovers import ProcessNames, let_live  # noqa: PLC0415  few workers leave anything
+        if guardian is not None and (found := guardian.tree.leftovers()):
+            from .leftovers import ProcessNames, let_live  # noqa: PLC0415  few leave anything
 
-        return let_live(found, ProcessNames(workers.global_ranks(), guardian.mark))
-    return False
+            let_live(found, ProcessNames(workers.global_ranks(), guardian.mark))
+
+
+def keeps_stderr(environment: Mapping[str, str]) -> bool:
+    """Return whether the end of standard error is wanted where it can be had."""
+    return truth_of(environment.get("ELRUN_KEEP_STDERR", "")) is not False
+
+
+def _is_end_kept() -> bool:
+    if os.isatty(2) or not keeps_stderr(inherited_environment()):
+        return False
+    from ..output.job_output import can_be_carried  # noqa: PLC0415  not on a terminal
+
+    return can_be_carried(2)
 
 
 def _require_local_ranks(what: str, mapping: Mapping[int, Any], nprocs: int) -> None:

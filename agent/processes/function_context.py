@@ -27,6 +27,10 @@ from .process import LOST_EXIT_CODE, WorkerProcess
 from .results import StartFailed
 from .spawner import Payload, Spawner, describe_this_process, pack
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..output.job_output import JobOutput
+
 _NOT_STARTED = 126  # what a shell reports
 
 
@@ -47,6 +51,7 @@ class MultiprocessContext(PContext):
         guardian: The agent's guardian; by default the context has one of its own.
         executor: What starts a fresh interpreter.
         cpus: CPUs that they are bound to, by local rank; the others may use any.
+        job_output: Returns the output of the agent's attempts.
 
     Raises:
         ValueError: There is no such start method.
@@ -66,6 +71,7 @@ class MultiprocessContext(PContext):
         guardian: Guardian | None = None,
         executor: Executor | None = None,
         cpus: Mapping[int, Collection[int]] | None = None,
+        job_output: Callable[[], JobOutput] | None = None,
     ) -> None:
         if start_method not in START_METHODS:
             raise ValueError(f"start_method={start_method!r}: give {', '.join(START_METHODS)}")
@@ -80,6 +86,7 @@ class MultiprocessContext(PContext):
             duplicate_stderr_filters,
             guardian,
             cpus,
+            job_output,
         )
         self.start_method = start_method
         self._function = entrypoint

@@ -100,8 +100,8 @@ def _command_line(process: Process, reader: LeftFileReader) -> bytes:
     return reader.read_beginning(f"/proc/{process.pid}/cmdline", _MAX_FILE_BYTES).text
 
 
-def let_live(processes: Iterable[Process], names: ProcessNames) -> bool:
-    """Leave processes alone, and name them; return whether any of them runs on."""
+def let_live(processes: Iterable[Process], names: ProcessNames) -> None:
+    """Leave processes alone, and name them."""
     held = hold_processes(processes)
     pending, _ = wait_readable(held, time.monotonic() + MOMENT_S)
     close_all(held.keys() - pending)
@@ -115,4 +115,3 @@ def let_live(processes: Iterable[Process], names: ProcessNames) -> bool:
     if roots[_MAX_NAMED:]:
         log.warning("left running, too: %d more processes", len(roots) - _MAX_NAMED)
     reap_later(pending)
-    return bool(living)

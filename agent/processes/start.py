@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ..hardware.numa import CpuBinding, NumaOptions
+    from ..output.job_output import JobOutput
     from .executor import Executor, StartWait
 
 __all__ = ["PContext", "RunProcsResult", "WorkerExit", "start_processes"]
@@ -35,6 +36,7 @@ def start_processes(
     executor: Executor | None = None,
     binding: CpuBinding | None = None,
     start_wait: StartWait | None = None,
+    job_output: Callable[[], JobOutput] | None = None,
 ) -> PContext:
     """Start copies of a command or a Python function, one for each local rank.
 
@@ -55,6 +57,7 @@ def start_processes(
         binding: The agent's way of binding them, instead of ``numa_options``: it warns once.
         start_wait: How it is waited for that programs are loaded; once they are unwanted, no more
             workers are started. By default it takes as long as it takes.
+        job_output: Returns the output of an agent's attempts; the end of standard error is kept.
 
     Returns:
         The running workers. The caller waits for them, or closes them.
@@ -82,6 +85,7 @@ def start_processes(
         "guardian": guardian,
         "executor": executor,
         "cpus": None if binding is None else binding.choose(len(args)),
+        "job_output": job_output,
     }
     context: PContext
     if isinstance(entrypoint, str):

@@ -18,6 +18,7 @@ agent has adopted end without a word to anybody else, and are to be reaped.
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
 import time
@@ -198,6 +199,11 @@ class SignalInbox:
     def stopped_by(self) -> signal.Signals | None:
         """The signal that ``raise_if_any`` has raised for; None: there was none yet."""
         return self._first[0] if self._first is not None and self._taken else None
+
+    @property
+    def first_at(self) -> float:
+        """When the first signal came, by the clock; ``inf``: there was none yet."""
+        return math.inf if self._first is None else self._first[1]
 
     def heeds(self, number: int) -> bool:
         """Return whether a signal is handled here."""

@@ -9,13 +9,6 @@ import sys
 
 import pytest
 
-
-@pytest.fixture(autouse=True)
-def _keeps_standard_error(monkeypatch):
-    """What programs without the hook said last is kept where the user asks for it."""
-    monkeypatch.setenv("ELRUN_KEEP_STDERR", "1")
-
-
 THREAD = """
 import os, threading
 def work():

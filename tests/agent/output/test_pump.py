@@ -31,7 +31,6 @@ FRUIT = ("printf", r"an apple\nnothing\nan orange\n")
 FRUIT_THEN_UNFINISHED = ("printf", r"nothing\nan apple")
 SAY_THEN_WAIT = ("sh", "-c", "echo said; read line")
 PROGRESS_THEN_WAIT = ("sh", "-c", r"printf '\r 1%%\r 2%%'; read line")
-LEAVE_A_CHILD = ("sh", "-c", "echo said; sleep 1000 & echo $! >&2")
 MUCH = ("sh", "-c", "yes | head -c 3000000")
 MUCH_MORE_WHEN_TOLD = (
     "sh",
@@ -133,7 +132,8 @@ def start(pump, *commands):
 def finish(pump, workers):
     for worker in workers:
         worker.communicate()
-    pump.drain(30)
+    pump.drain()
+    pump.join()
     return [worker.returncode for worker in workers]
 
 
@@ -183,7 +183,8 @@ def test_a_stream_that_nobody_asked_for_is_inherited(tmp_path, console):
     fds, threads = before
     assert open_fds() <= fds
     assert threading.active_count() <= threads
-    pump.drain(0)
+    pump.drain()
+    pump.join()
 
 
 @contextlib.contextmanager
@@ -217,7 +218,8 @@ def test_a_start_that_fails_leaves_nothing_open(tmp_path, console, shortage, wan
 
     with shortage(), pytest.raises(OSError, match=wanted):
         pump.start()
-    pump.drain(0)
+    pump.drain()
+    pump.join()
 
     assert before == (open_fds(), threading.active_count())
 
@@ -228,7 +230,8 @@ def test_a_drain_that_can_not_start_closes_everything(tmp_path, console):
     pump = pump_for(reify(tmp_path / "logs", 2, tee=Std.ALL), console.fds, nprocs=2)
 
     with no_threads():
-        pump.drain(0)
+        pump.drain()
+        pump.join()
 
     assert before == (open_fds(), threading.active_count())
 
@@ -258,7 +261,8 @@ def test_one_stream_may_be_teed_and_the_other_inherited(tmp_path, console):
     has_pipe = [
         fd is not None for rank in (0, 1) for fd in (pump.stdout_fd(rank), pump.stderr_fd(rank))
     ]
-    pump.drain(0)
+    pump.drain()
+    pump.join()
 
     assert [False, False, False, True] == has_pipe
 
@@ -503,7 +507,7 @@ def test_a_console_that_blocks_holds_up_no_worker_that_has_a_log_file(tmp_path, 
     pump = pump_for(dest, (pipe[1], pipe[1]), nprocs=2, stuck_s=3600)
     workers = start(pump, MUCH, MUCH)
     assert [0, 0] == [worker.wait() for worker in workers]
-    drained = threading.Thread(target=pump.drain, args=(30,))
+    drained = threading.Thread(target=pump.drain)
     drained.start()
     with open(pipe[0], "rb", closefd=False) as reader:
         seen = reader.read(4096 + 3_000_000 * len("[worker0]:y\n"))
@@ -574,15 +578,20 @@ def test_two_consoles_block_on_their_own(tmp_path, pipe, console):
     assert b"[worker0]:oops\n" == console.err
 
 
-def test_a_console_that_blocks_holds_up_the_end_for_a_bounded_time(tmp_path, pipe, caplog):
-    """Nobody reads it, and it is full: the agent ends all the same, and says what is not shown."""
+def test_a_console_that_blocks_is_waited_for_at_the_end_until_it_is_given_up(
+    tmp_path, pipe, caplog
+):
+    """Nobody reads it, and it is full: only who is told to stop ends, and says what is missing."""
     fill(pipe)
     dest = reify(tmp_path / "logs", 1, tee=Std.OUT)
     pump = pump_for(dest, (pipe[1], pipe[1]), stuck_s=0.1)
     (worker,) = start(pump, SOME)
     worker.communicate()
-    pump.drain(30)
+    pump.drain()
+    assert (False, False) == (pump.join(0.3), pump.has_shown_all)
+    pump.give_up()
 
+    assert (True, False) == (pump.join(30), pump.has_shown_all)
     assert [
         (
             f"the console takes no output: not shown are {2 * SOME_LINES} bytes of the standard "
@@ -592,6 +601,22 @@ def test_a_console_that_blocks_holds_up_the_end_for_a_bounded_time(tmp_path, pip
     os.close(pipe[0])
     for thread in output_threads():  # they end once they can
         thread.join()
+
+
+def test_a_reader_that_pauses_at_the_end_gets_all(tmp_path, pipe):
+    """However long: here for longer than a console may take nothing before it counts as stuck."""
+    fill(pipe)
+    dest = reify(tmp_path / "logs", 1, tee=Std.OUT)
+    pump = pump_for(dest, (pipe[1], pipe[1]), stuck_s=0.05)
+    (worker,) = start(pump, SOME)
+    worker.communicate()
+    pump.drain()
+    assert not pump.join(0.2)
+    with open(pipe[0], "rb", closefd=False) as reader:
+        seen = reader.read(4096 + SOME_LINES * len("[worker0]:y\n"))
+
+    assert (True, True) == (pump.join(30), pump.has_shown_all)
+    assert [b"[worker0]:y"] * SOME_LINES == seen[4096:].split()
 
 
 def test_a_console_that_both_streams_share_is_one(tmp_path, pipe):
@@ -680,7 +705,8 @@ def test_a_file_system_that_hangs_is_named_while_it_does(tmp_path, console, capl
         (worker,) = start(pump, MUCH)
         told.was.wait()
         worker.kill()
-        pump.drain(30)
+        pump.drain()
+        pump.join()
     finally:
         logging.getLogger("elrun.agent.output.pump").removeHandler(told)
     os.close(reader)
@@ -697,17 +723,23 @@ def test_a_file_system_that_hangs_is_named_while_it_does(tmp_path, console, capl
         thread.join()
 
 
-def test_a_pipe_that_somebody_holds_open_is_left_after_the_time(tmp_path, console, caplog):
-    """A process that a worker left behind; what there is by then is carried."""
-    dest = reify(tmp_path / "logs", 1, tee=Std.ALL)
-    pump = pump_for(dest, console.fds)
-    (worker,) = start(pump, LEAVE_A_CHILD)
-    worker.communicate()
-    pump.drain(0)
-    os.kill(int(contents(dest.stderrs[0])), signal.SIGKILL)
+@pytest.mark.parametrize("place", ["a log file", "the console alone"])
+def test_what_is_left_running_can_go_on_to_print(tmp_path, console, place):
+    """Another process carries for it: to the log file if there is one."""
+    is_filed = place == "a log file"
+    dest = reify(tmp_path / "logs", 1, tee=Std.ALL if is_filed else Std.NONE)
+    pump = pump_for(dest, console.fds, out_words=None if is_filed else ["apple"])
+    (left,) = start(pump, SAY_WHEN_TOLD)
+    pump.drain()
+    pump.join()
+    left.stdin.write(b"uploaded\n")
+    left.stdin.close()
 
-    assert b"[worker0]:said\n" == console.out
-    assert ["a process that a worker left behind"] == [text[:35] for text in warnings_in(caplog)]
+    path = dest.stdouts[0] if is_filed else console.paths[0]
+    while contents(path) != b"uploaded\n":
+        select.select([], [], [], 0.01)
+    left.wait()
+    assert is_filed == pump.has_handed_on
 
 
 def test_a_pipe_that_a_forked_process_holds_too_ends_for_the_agent(tmp_path, console):
@@ -727,7 +759,8 @@ def test_draining_again_does_nothing(tmp_path, console):
     """Whoever closes may close twice."""
     pump = pump_for(reify(tmp_path / "logs", 1, tee=Std.OUT), console.fds)
     finish(pump, start(pump, HELLO))
-    pump.drain(0)
+    pump.drain()
+    pump.join()
 
     assert b"[worker0]:hello\n" == console.out
 
@@ -736,7 +769,8 @@ def test_output_arrives_when_not_all_workers_could_be_started(tmp_path, console)
     """Draining without a start carries what those printed that were."""
     pump = pump_for(reify(tmp_path / "logs", 2, tee=Std.OUT), console.fds, nprocs=2)
     subprocess.run(HELLO, stdout=pump.stdout_fd(0), stderr=subprocess.DEVNULL, check=True)
-    pump.drain(30)
+    pump.drain()
+    pump.join()
 
     assert b"[worker0]:hello\n" == console.out
 
@@ -774,7 +808,8 @@ def test_workers_inherit_no_pipe_but_their_own(tmp_path, console):
     """Else one worker would hold another's open."""
     pump = pump_for(reify(tmp_path / "logs", 1, tee=Std.ALL), console.fds)
     is_inherited = [os.get_inheritable(fd) for fd in (pump.stdout_fd(0), pump.stderr_fd(0))]
-    pump.drain(0)
+    pump.drain()
+    pump.join()
 
     assert [False, False] == is_inherited
 
@@ -784,4 +819,5 @@ def test_a_plug_in_may_leave_maps_empty(console):
     pump = pump_for(LogsDest(), console.fds)
 
     assert (None, None) == (pump.stdout_fd(0), pump.stderr_fd(0))
-    pump.drain(0)
+    pump.drain()
+    pump.join()

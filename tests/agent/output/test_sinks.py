@@ -154,10 +154,10 @@ def test_a_file_that_lost_something_is_read_back_up_to_there(full, tmp_path, fau
     """What comes later no longer stands where the stream's positions say."""
     file = LogFile(str(tmp_path / "log"), faults, retry_s=0)
     file.write(b"kept")
-    room = os.dup(file._fd)
-    os.dup2(full, file._fd)
+    room = os.dup(file.fd)
+    os.dup2(full, file.fd)
     file.write(b"lost")
-    os.dup2(room, file._fd)
+    os.dup2(room, file.fd)
     file.write(b"late")
     seen = b"".join(file.read_back(2, 100))
     os.close(room)

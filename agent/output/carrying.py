@@ -1,0 +1,244 @@
+"""Carries standard error in a thread: keeps each worker's end, and writes whole lines.
+
+Lines of two workers do not mix. The kernel lets a writer finish unless the pipe is full, so what is
+read from a pipe that was not full ends where a worker's write has ended, and is written on at once,
+line or not. What was read from a full pipe may end in the middle of a line: that much waits for the
+rest. Where a worker writes a line in several steps, the lines of others wait for a moment. Whole
+lines are written by one call, as the worker would have done.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import math
+import os
+import select
+import stat
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+
+from ...rendezvous.logs import Log
+from ...rendezvous.threads import start_thread
+from .reader import PipeReader
+from .sinks import pieces_of
+
+log = Log(__name__)
+
+KEPT_BYTES = 64 << 10
+"""How much of the end of each worker's output is kept."""
+
+LONGEST_LINE_BYTES = 256 << 10
+"""A longer line is written in parts."""
+
+_CHUNK_BYTES = 96 << 10  # more than a pipe holds
+_PAGE_BYTES = 4096
+_REST_OF_LINE_S = 0.25
+_PAUSE_S = 0.003
+
+
+class Lines:
+    """What is to be written to the target, and whose line has no end yet."""
+
+    def __init__(self) -> None:
+        self.queue: deque[bytes] = deque()
+        self._begun_by: KeptOutput | None = None
+        self._begun_at = 0.0
+
+    def add(self, data: bytes, output: KeptOutput, now: float) -> None:
+        self.queue.append(data)
+        self._begun_by = None if data.endswith((b"\n", b"\r")) else output
+        self._begun_at = now
+
+    def free_at(self, output: KeptOutput) -> float:
+        """Return when an output may interrupt the line of another one."""
+        is_free = self._begun_by is None or self._begun_by is output
+        return 0.0 if is_free else self._begun_at + _PAUSE_S
+
+
+class KeptOutput:
+    """What one worker prints: its end is kept, and it is added to the lines when it may be.
+
+    Args:
+        lines: What is to be written to the target.
+        pipe_bytes: What the worker's pipe holds.
+    """
+
+    is_held_up = False
+
+    def __init__(self, lines: Lines, pipe_bytes: int) -> None:
+        self._lines = lines
+        self._pipe_bytes = pipe_bytes
+        self._kept = bytearray()
+        self._held = b""
+        self._free_at = math.inf
+        self.due_at: float | None = None
+        self.is_cut = False
+
+    @property
+    def end(self) -> bytes:
+        return bytes(self._kept[-KEPT_BYTES:])
+
+    def take(self, chunk: bytes, now: float) -> None:
+        self._keep(chunk)
+        data, self._held = self._held + chunk, b""
+        free_at = min(self._lines.free_at(self), self._free_at)
+        if now < free_at and len(data) <= LONGEST_LINE_BYTES:
+            self._held, self.due_at, self._free_at = data, free_at, free_at
+            return
+        self.due_at, self._free_at = None, math.inf
+        if len(chunk) >= self._pipe_bytes // 2:  # less does not fill it: no page is left half empty
+            end = 1 + max(data.rfind(b"\n"), data.rfind(b"\r"))
+            rest = len(data) - end
+            if 0 < rest <= LONGEST_LINE_BYTES:
+                may_be_all = rest < _PAGE_BYTES and len(chunk) < self._pipe_bytes
+                self.due_at = now + (_PAUSE_S if may_be_all else _REST_OF_LINE_S)
+                data, self._held = data[:end], data[end:]
+        if data:
+            self._lines.add(data, self, now)
+
+    def show_beginning(self) -> None:
+        self.due_at, self._free_at = None, math.inf
+        if self._held:
+            self._lines.add(self._held, self, time.monotonic())
+            self._held = b""
+
+    finish = show_beginning
+
+    def _keep(self, chunk: bytes) -> None:
+        self._kept += chunk[-KEPT_BYTES:]
+        self.is_cut = self.is_cut or len(chunk) > KEPT_BYTES or len(self._kept) > KEPT_BYTES
+        if len(self._kept) > 2 * KEPT_BYTES:
+            del self._kept[:-KEPT_BYTES]
+
+
+class Carrying:
+    """One thread that reads the pipes of an attempt's workers and writes to the agent's stderr.
+
+    Args:
+        pipes: What is read, by local rank; closed at the end.
+        target: Where it is written; closed at the end.
+        begin: Called in the thread before it writes; it may block.
+        on_end: Called in the thread when it ends.
+
+    Raises:
+        OSError: There are no descriptors, or no threads; then nothing is closed.
+    """
+
+    def __init__(
+        self,
+        pipes: Mapping[int, int],
+        target: int,
+        begin: Callable[[], object],
+        on_end: Callable[[], object],
+    ) -> None:
+        self._pipes = pipes
+        self._target = target
+        self._begin = begin
+        self._on_end = on_end
+        self._is_file = stat.S_ISREG(os.fstat(target).st_mode)
+        self.lines = Lines()
+        self.outputs = {
+            rank: KeptOutput(self.lines, fcntl.fcntl(fd, fcntl.F_GETPIPE_SZ))
+            for rank, fd in pipes.items()
+        }
+        self._has_reader = True
+        self._is_given_up = False
+        self._is_over = False
+        outlets = {fd: self.outputs[rank] for rank, fd in pipes.items()}
+        self._reader = PipeReader(outlets, _CHUNK_BYTES)
+        self._writable = select.poll()
+        self._writable.register(target, select.POLLOUT)
+        self._writable.register(self._reader.fileno(), select.POLLIN)
+        self._thread = threading.Thread(target=self._run, name="elrun-stderr", daemon=True)
+        try:
+            start_thread(self._thread)
+        except OSError:
+            outlets.clear()
+            self._reader.close()
+            raise
+
+    def end_of(self, local_rank: int) -> tuple[bytes, bool]:
+        """Return the end of what a worker has printed so far, and whether that is all of it."""
+        self._reader.read_now(self._pipes[local_rank])  # the thread may wait for the target
+        output = self.outputs[local_rank]
+        return output.end, not output.is_cut
+
+    def stop(self) -> None:
+        """Have all carried that is in the pipes now, then everything closed; return at once."""
+        self._reader.stop()
+
+    def give_up(self) -> None:
+        """Wait no longer for a target that takes nothing."""
+        self._is_given_up = True
+        self._reader.wake()
+
+    def join(self, timeout_s: float | None = None) -> bool:
+        """Wait until all is carried after ``stop``; return whether it is.
+
+        Args:
+            timeout_s: How long; None: as long as it takes.
+        """
+        if not self._is_over:
+            self._thread.join(timeout_s)
+        return self._is_over
+
+    def _run(self) -> None:
+        try:
+            self._begin()
+            for _ in self._reader.looks():
+                self._write_lines()
+                if not self._has_reader or self._is_given_up:
+                    break
+            held = self._reader.read_last() if self._has_reader else []
+            self._write_lines()
+            for fd in held:
+                hand_on(fd, self._target)
+            if self.lines.queue:
+                log.warning("standard error takes no output: what workers printed last is lost")
+        finally:
+            self._reader.close()
+            os.close(self._target)
+            self._is_over = True
+            self._on_end()
+
+    def _write_lines(self) -> None:
+        queue = self.lines.queue
+        while queue and not self._is_given_up:
+            try:
+                is_written = self._write(queue[0])
+            except ConnectionError:  # its reader has gone: so have the workers'
+                self._has_reader = False
+                queue.clear()
+                return
+            except OSError:  # as a full disk: a worker would have lost it, too
+                is_written = True
+            if is_written:
+                queue.popleft()
+
+    def _write(self, data: bytes) -> bool:
+        """Write all, unless it is given up; return whether all is written."""
+        for piece in pieces_of(data, is_file=self._is_file):
+            rest = piece
+            while rest:
+                if not self._is_file and not self._is_writable():
+                    return False
+                with contextlib.suppress(BlockingIOError):  # somebody has made it so, for all
+                    rest = rest[os.write(self._target, rest) :]
+        return True
+
+    def _is_writable(self) -> bool:
+        while not self._is_given_up:
+            if any(fd == self._target for fd, _ in self._writable.poll()):
+                return True
+            self._reader.clear()
+        return False
+
+
+def hand_on(fd: int, target: int) -> bool:
+    """Let another process carry what comes out of a pipe; return whether one does."""
+    from .hand_over import hand_on_to  # noqa: PLC0415  few workers leave anything running
+
+    return hand_on_to(fd, target)

@@ -1,0 +1,175 @@
+"""Reads the pipes that workers print into, and gives what comes out to outlets.
+
+The one loop for all that elrun carries: for log files and the console (`pump`), and for standard
+error whose end is kept (`carrier`). It runs in a thread of its user's. A worker that prints without
+a buffer (``python -u``) wakes it at each write; so after a look that found little, it leaves the
+pipes alone for a moment, which costs a tenth. The first words after a silence pass at once.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+import time
+from collections.abc import Iterator
+from typing import Generic, Protocol, TypeVar
+
+from ..system.pidfd import close_all, milliseconds_until
+
+# A pipe is smaller than what one read asks for. Were they the same, malloc would give each chunk's
+# memory back to the kernel and fetch it again, which costs three times all the rest.
+CHUNK_BYTES = 1024 * 1024
+
+_LITTLE_BYTES = 16 * 1024
+_REST_MS = 1
+
+
+class Outlet(Protocol):
+    """Takes what one pipe carries."""
+
+    @property
+    def is_held_up(self) -> bool:
+        """Whether the pipe is better left alone until ``PipeReader.wake`` is called."""
+
+    @property
+    def due_at(self) -> float | None:
+        """When ``show_beginning`` is to be called, if no bytes come before."""
+
+    def take(self, chunk: bytes, now: float) -> None:
+        """Take the next bytes, which came at ``now`` by ``time.monotonic()``."""
+
+    def show_beginning(self) -> None:
+        """Pass on what there is of a line that has not ended."""
+
+    def finish(self) -> None:
+        """Pass on all that is left: no more is read."""
+
+
+_O = TypeVar("_O", bound=Outlet)
+
+
+class PipeReader(Generic[_O]):
+    """Reads the pipes of one attempt's workers.
+
+    Args:
+        outlets: What takes the bytes of each pipe, by the descriptor that is read, which does not
+            block. The reader closes each and takes it out of the map.
+        chunk_bytes: How much one read asks for.
+
+    Raises:
+        OSError: There are no descriptors.
+    """
+
+    def __init__(self, outlets: dict[int, _O], chunk_bytes: int = CHUNK_BYTES) -> None:
+        self._outlets = outlets
+        self._chunk_bytes = chunk_bytes
+        self._wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._wake_lock = threading.Lock()
+        self._is_stopping = False
+        self._lock = threading.Lock()  # another thread may read a pipe instead
+
+    def fileno(self) -> int:
+        """Return a descriptor that ``wake`` makes readable."""
+        return self._wake_fd
+
+    def wake(self) -> None:
+        """Have the reader look at all outlets again; from any thread."""
+        with self._wake_lock:
+            if self._wake_fd >= 0:
+                os.eventfd_write(self._wake_fd, 1)
+
+    def stop(self) -> None:
+        """Have ``looks`` take what is in the pipes now, and end; from any thread."""
+        self._is_stopping = True
+        self.wake()
+
+    def looks(self) -> Iterator[None]:
+        """Read what is printed, look by look, until all pipes have ended or ``stop`` is called."""
+        # No epoll: it would go on about a pipe that was closed here, but is still held by a process
+        # that the agent forked.
+        ready, rest = select.poll(), select.poll()
+        rest.register(self._wake_fd, select.POLLIN)
+        for fd in (self._wake_fd, *self._outlets):
+            ready.register(fd, select.POLLIN)
+        held_up: set[int] = set()
+        while self._outlets and not self._is_stopping:
+            fds = [fd for fd, _ in ready.poll(self._milliseconds_until_due())]
+            if self._wake_fd in fds:
+                fds.remove(self._wake_fd)
+                self.clear()
+                for fd in held_up:
+                    ready.register(fd, select.POLLIN)
+                held_up.clear()
+            most = 0
+            with self._lock:
+                self._show_what_is_due()
+                for fd in fds:
+                    if self._outlets[fd].is_held_up:
+                        held_up.add(fd)
+                    elif (size := self._read(fd)) >= 0:
+                        most = max(most, size)
+                        continue
+                    else:
+                        self._outlets.pop(fd).finish()
+                        os.close(fd)
+                    ready.unregister(fd)
+            yield
+            if most < _LITTLE_BYTES:
+                rest.poll(_REST_MS)
+
+    def clear(self) -> None:
+        """Make the descriptor unreadable until the next ``wake``."""
+        try:
+            os.eventfd_read(self._wake_fd)
+        except BlockingIOError:
+            return
+
+    def read_last(self) -> list[int]:
+        """Take what is left in the pipes; return those that another process holds open."""
+        with self._lock:
+            have_ended = [fd for fd in self._outlets if self._read_all(fd)]
+            for outlet in self._outlets.values():
+                outlet.finish()
+            for fd in have_ended:
+                del self._outlets[fd]
+                os.close(fd)
+            return [*self._outlets]
+
+    def read_now(self, fd: int) -> None:
+        """Take what is in one pipe now, in another thread than the reader's."""
+        with self._lock:
+            if fd in self._outlets:
+                self._read_all(fd)
+        self.wake()
+
+    def close(self) -> None:
+        """Close the pipes that are left, and the reader."""
+        with self._lock, self._wake_lock:
+            close_all([*self._outlets, *({self._wake_fd} - {-1})])
+            self._outlets.clear()
+            self._wake_fd = -1
+
+    def _milliseconds_until_due(self) -> int | None:
+        due = [at for each in self._outlets.values() if (at := each.due_at) is not None]
+        return milliseconds_until(min(due)) if due else None
+
+    def _show_what_is_due(self) -> None:
+        now = time.monotonic()
+        for each in self._outlets.values():
+            if each.due_at is not None and each.due_at <= now:
+                each.show_beginning()
+
+    def _read(self, fd: int) -> int:
+        """Return how many bytes a pipe had; -1: it has ended."""
+        try:
+            chunk = os.read(fd, self._chunk_bytes)
+        except BlockingIOError:  # another thread has read it
+            return 0
+        if chunk:
+            self._outlets[fd].take(chunk, time.monotonic())
+        return len(chunk) or -1
+
+    def _read_all(self, fd: int) -> bool:
+        """Return whether a pipe has ended: one read takes all that it can hold."""
+        return self._read(fd) < 0 or self._read(fd) < 0
