@@ -113,6 +113,11 @@ class Client:
             frames.append(write_request(self.last, request))
         self.say(self.channel.pack(frames))
 
+    def beat(self) -> None:
+        """Give a sign of life, beside what is waited for."""
+        beat = Set({ROUND.beat(self.number): b"%d" % self.last})
+        self.say(self.channel.pack([write_request(self.last + 1, beat)]))
+
     def say(self, data: bytes) -> None:
         self.crowd.bytes_sent += len(data)
         self.unsent += data
@@ -139,6 +144,8 @@ class Client:
             if message["id"] == self.last and "more" not in message:
                 self.crowd.messages += 1
                 self.go_on()
+            elif message["id"] > self.last:
+                self.crowd.beats += 1
 
 
 class Crowd:
@@ -152,7 +159,9 @@ class Crowd:
         self.count = count
         self.selector = selectors.DefaultSelector()
         self.clients: list[Client] = []
-        self.placed = self.told = self.messages = self.bytes_sent = self.bytes_received = 0
+        self.placed = self.told = self.messages = self.bytes_sent = self.bytes_received = (
+            self.beats
+        ) = 0
 
     def connect(self, port: int, guard: Guard) -> None:
         target = Target(Endpoint(HERE, port), guard)
@@ -171,6 +180,15 @@ class Crowd:
         for client in self.clients:
             client.go_on()
         while self.placed < self.count:
+            self.turn(began_at)
+        return time.monotonic() - began_at
+
+    def beat(self) -> float:
+        """Return the seconds until a sign of life of each has been written."""
+        began_at = time.monotonic()
+        for client in self.clients:
+            client.beat()
+        while self.beats < self.count:
             self.turn(began_at)
         return time.monotonic() - began_at
 
@@ -248,21 +266,26 @@ def measure(options: argparse.Namespace) -> dict[str, float]:
     round_s = crowd.meet()
     met = host.cost()
     store = reach(options.port, guard)
+    crowd_messages, crowd_bytes = crowd.messages, crowd.bytes_sent + crowd.bytes_received
+    before_beats = host.cost()
+    beats_s = crowd.beat()
     before = host.cost()
     verdict_s = crowd.hear_verdict(store)
     told = host.cost()
     figures = {
         "nodes": options.nodes,
         "round_s": round_s,
+        "beats_s": beats_s,
         "verdict_s": verdict_s,
         "host_cpu_connections_s": there["cpu_s"] - empty["cpu_s"],
         "host_cpu_round_s": met["cpu_s"] - there["cpu_s"],
+        "host_cpu_beats_s": before["cpu_s"] - before_beats["cpu_s"],
         "host_cpu_verdict_s": told["cpu_s"] - before["cpu_s"],
         "host_megabytes_empty": empty["megabytes"],
         "host_megabytes_connected": there["megabytes"],
         "host_megabytes": max(met["megabytes"], told["megabytes"]),
-        "messages_of_a_node": crowd.messages / options.nodes,
-        "bytes_of_a_node": (crowd.bytes_sent + crowd.bytes_received) / options.nodes,
+        "messages_of_a_node": crowd_messages / options.nodes,
+        "bytes_of_a_node": crowd_bytes / options.nodes,
     }
     store.close()
     host.close()
