@@ -78,7 +78,7 @@ def ask_scheduler(given: Given, variables: Mapping[str, str]) -> tuple[Given, tu
     if step is not None and step.tasks > 1 and _is_alone_by_default(given):
         return given, _one_voice(step, _tell_of_several(step))
     rank = _rank_among(given["nnodes"].maximum, step, variables)
-    if rank is None or not _is_static_without_rank(given):
+    if rank is None or not _wants_rank(given):
         return given, ()
     return _with(given, {"node_rank": rank}), ()
 
@@ -128,9 +128,15 @@ def _is_alone_by_default(given: Given) -> bool:
     return not given.is_given("nnodes")
 
 
-def _is_static_without_rank(given: Given) -> bool:
+def _wants_rank(given: Given) -> bool:
+    """Return whether a rank from the scheduler is of use.
+
+    For ``static`` it is the node's rank. Where the nodes agree on ranks it is a wish, by which
+    a pod that comes back has its own again.
+    """
+    backend: str = given["rdzv_backend"]
     return (
-        given["rdzv_backend"] == "static"
+        (backend in ("static", "c10d") or backend.startswith("etcd"))
         and not given.is_given("node_rank")
         and given["nnodes"].maximum > 1
     )

@@ -255,6 +255,17 @@ def test_static_nodes_have_the_scheduler_s_ranks(elrun, options, variables, rank
     assert ("static", "node1:29500", "none", {"rank": rank}) == meeting_of(plan)
 
 
+@pytest.mark.parametrize("backend", ["c10d", "etcd", "etcd-v3"])
+def test_pods_that_agree_on_ranks_wish_for_their_index(elrun, backend):
+    """A pod that is started again has its old rank, whoever was there first."""
+    meeting = ["--rdzv-backend", backend, "--rdzv-endpoint", "train-0.train:29400"]
+    names = ["--nnodes", "2", "--rdzv-id", "x"]
+
+    plan = elrun.plan(*meeting, *names, "x.py", JOB_COMPLETION_INDEX="1")
+
+    assert {"rank": 1} == plan.config.rdzv_configs
+
+
 @pytest.mark.parametrize(
     ("hosts", "expected"),
     [
