@@ -1,17 +1,19 @@
 """Counts the workers that ``--nproc-per-node auto|gpu|cpu|xpu`` means on this node, without torch.
 
 The numbers are those of ``torch.cuda.device_count()``, ``torch.xpu.device_count()`` and the
-process's CPU affinity. As in torch, a container's CPU quota makes no difference.
+process's CPU affinity. Where a container's quota is smaller than that, it counts, unlike in torch:
+64 workers that share the time of four CPUs are slower than four.
 """
 
 from __future__ import annotations
 
-import os
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ...rendezvous.named_tuple import NamedTuple
+from .cpus import allowed_cpus, cpu_quota
 from .gpus import (
     HIP_VARIABLE,
     NVIDIA_VARIABLE,
@@ -35,13 +37,20 @@ class Devices:
         nvidia: The NVIDIA GPUs, by ordinal.
         amd: The AMD GPUs, by ordinal.
         xpu: Number of Intel GPUs.
-        cpus: Number of CPUs that this process may use.
+        cpus: Number of CPUs that this process may run on.
+        quota: How many CPUs' time its cgroup may use.
     """
 
     nvidia: Sequence[Gpu] = ()
     amd: Sequence[Gpu] = ()
     xpu: int = 0
     cpus: int = 1
+    quota: float = math.inf
+
+    @property
+    def usable_cpus(self) -> int:
+        """How many workers can run at once: one at least."""
+        return max(1, math.floor(min(self.cpus, self.quota)))
 
 
 class Count(NamedTuple):
@@ -49,7 +58,7 @@ class Count(NamedTuple):
 
     Args:
         workers: The number of workers.
-        notice: Why GPUs of this node were not counted; empty if none were left out.
+        notice: Why GPUs or CPUs of this node were not counted; empty if none were left out.
     """
 
     workers: int
@@ -71,7 +80,7 @@ def count_workers(
     """
     devices = (read or read_devices)(kind)
     if kind == "cpu":
-        return Count(devices.cpus)
+        return _count_cpus(devices)
     gpus = len(visible_nvidia(devices.nvidia, variables) or visible_amd(devices.amd, variables))
     if kind != "xpu" and gpus:
         return Count(gpus)
@@ -82,12 +91,23 @@ def count_workers(
     raise ValueError(_nothing_found(kind, devices, variables))
 
 
+def _count_cpus(devices: Devices) -> Count:
+    workers = devices.usable_cpus
+    if workers == devices.cpus:
+        return Count(workers)
+    return Count(
+        workers, f"the cgroup has the time of {devices.quota:g} of {devices.cpus} CPUs: {workers}"
+    )
+
+
 def _count_others(devices: Devices, variables: Mapping[str, str]) -> Count:
     hidden = _what_hides(devices, variables)
     if devices.xpu:
         return Count(devices.xpu)
-    workers = f"{devices.cpus} workers, one for each CPU" if devices.cpus > 1 else "one worker"
-    return Count(devices.cpus, f"{hidden}; auto stands for {workers}" if hidden else "")
+    workers, quota = _count_cpus(devices)
+    named = f"{workers} workers, one for each CPU" if workers > 1 else "one worker"
+    said = [each for each in (hidden, quota) if each]
+    return Count(workers, f"{'; '.join(said)}; auto stands for {named}" if said else "")
 
 
 def _nothing_found(kind: str, devices: Devices, variables: Mapping[str, str]) -> str:
@@ -118,15 +138,15 @@ def _what_hides(devices: Devices, variables: Mapping[str, str]) -> str:
 
 def read_devices(kind: str) -> Devices:
     """Return this machine's devices of a kind; of several kinds for auto."""
-    cpus = len(os.sched_getaffinity(0))
+    cpus, quota = allowed_cpus(), cpu_quota()
     if kind == "cpu":
-        return Devices(cpus=cpus)
+        return Devices(cpus=cpus, quota=quota)
     if kind == "xpu":
-        return Devices(xpu=_read_xpu(), cpus=cpus)
+        return Devices(xpu=_read_xpu(), cpus=cpus, quota=quota)
     nvidia = read_nvidia()
     amd = () if nvidia else read_amd()
     xpu = _read_xpu() if kind == "auto" and not nvidia and not amd else 0
-    return Devices(nvidia, amd, xpu, cpus)
+    return Devices(nvidia, amd, xpu, cpus, quota)
 
 
 def _read_xpu() -> int:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Mapping
 
 from ...agent.failures.memory_events import MemoryEvents
+from ...agent.hardware.cpus import allowed_cpus, cpu_quota
 from ...agent.hardware.devices import Devices, count_workers, read_devices
 from ..commandline.version import __version__
 from .check import Check, failed, ok, warning
@@ -152,11 +153,10 @@ def check_workers(workers: int, devices: Devices, variables: Mapping[str, str]) 
 
 def check_cpus() -> Iterator[Check]:
     """Look at the CPUs of this process and at the quota of its cgroup."""
-    cpus = len(os.sched_getaffinity(0))
-    quota = _cpu_quota()
+    cpus, quota = allowed_cpus(), cpu_quota()
     found = f"{cpus} of {os.cpu_count()} may be used"
-    if quota is not None and quota < cpus:
-        advice = "raise the container's limit, or give --nproc-per-node and OMP_NUM_THREADS to fit"
+    if quota < cpus:
+        advice = "raise the container's limit, or give --nproc-per-node cpu, which counts it"
         yield warning("CPUs", f"{found}, but the cgroup's quota is {quota:g}", advice)
     else:
         yield ok("CPUs", found)
@@ -247,16 +247,6 @@ def _folder(name: str, folder: str, advice: str) -> Check:
     return (
         warning(name, found, "free some space") if free < _LITTLE_SPACE_BYTES else ok(name, found)
     )
-
-
-def _cpu_quota() -> float | None:
-    for path in ("/sys/fs/cgroup/cpu.max", "/sys/fs/cgroup/cpu/cpu.cfs_quota_us"):
-        words = _first_line(path).split()
-        if len(words) == 1:
-            words.append(_first_line("/sys/fs/cgroup/cpu/cpu.cfs_period_us"))
-        if len(words) == 2 and all(each.isdecimal() for each in words) and int(words[1]):  # noqa: PLR2004  quota and period
-            return int(words[0]) / int(words[1])
-    return None
 
 
 def _shown(limit: int) -> str:

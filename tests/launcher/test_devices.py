@@ -1,5 +1,6 @@
 """What ``--nproc-per-node auto|gpu|cpu|xpu`` stands for."""
 
+import math
 import os
 
 import pytest
@@ -153,5 +154,30 @@ def test_a_machine_without_devices_has_none(tmp_path):
 
 
 def test_cpus_are_those_that_this_process_may_use():
-    """As torch counts them; a quota is not looked at."""
+    """As torch counts them."""
     assert len(os.sched_getaffinity(0)) == read_devices("cpu").cpus
+
+
+TWO_OF_64 = "the cgroup has the time of 2 of 64 CPUs: 2"
+
+
+@pytest.mark.parametrize(
+    ("kind", "quota", "workers", "notice"),
+    [
+        ("cpu", math.inf, 64, ""),
+        ("cpu", 64.0, 64, ""),
+        ("cpu", 4.5, 4, "the cgroup has the time of 4.5 of 64 CPUs: 4"),
+        ("cpu", 0.5, 1, "the cgroup has the time of 0.5 of 64 CPUs: 1"),
+        ("auto", 2.0, 2, f"{TWO_OF_64}; auto stands for 2 workers, one for each CPU"),
+    ],
+)
+def test_a_quota_that_is_smaller_counts_and_is_said(kind, quota, workers, notice):
+    """Unlike in torch: more workers than that would take turns."""
+    devices = Devices(cpus=64, quota=quota)
+
+    assert (workers, notice) == count_workers(kind, {}, lambda _: devices)
+
+
+def test_gpus_are_counted_whatever_the_quota():
+    """A worker with a GPU needs one."""
+    assert (4, "") == count_workers("auto", {}, lambda _: Devices(nvidia=GPUS, cpus=64, quota=2))
