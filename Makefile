@@ -26,7 +26,7 @@ SOURCES := pyproject.toml $(shell find src $(ROOMS) \
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test check simulate mutants matrix bench docs clean
+.PHONY: help run test check simulate mutants matrix bench gpu docs clean
 
 help:  ## list what can be made
 	@sed -n 's/^\([a-z]*\):.*##/make \1\t/p' Makefile | expand -t 14
@@ -57,6 +57,9 @@ matrix: $(VENV)/dependencies  ## try each Python and torch that can be had; PYTH
 
 bench: $(VENV)/installed  ## measure elrun beside torchrun; QUICK=1 for fewer runs
 	$(BIN)/python benchmarks/bench.py $(if $(filter-out 0,$(QUICK)),--quick)
+
+gpu: .links/elrun  ## try what only a GPU can show, with PYTHON's torch and nothing installed; ONLY=memory
+	PYTHONPATH=.links $(PYTHON) tests/gpu/suite.py $(if $(ONLY),--only $(ONLY))
 
 docs: $(VENV)/elrun  ## draw the README's picture from a real job
 	$(BIN)/python docs/pictures/failure.py

@@ -197,9 +197,9 @@ def _leave_record(cause: BaseException) -> None:
 
 
 def _tell_failure(failed: ChildFailedError, console: Console) -> int:
-    from .terminal.summary import print_failure  # noqa: PLC0415  rich is for failures only
-
     try:
+        from .terminal.summary import print_failure  # noqa: PLC0415  rich is for failures only
+
         print_failure(failed, console)
     except Exception:  # noqa: BLE001  how a failure is shown must not change what is reported
         console.write(printable(f"{failed.format_msg()}\n"))
