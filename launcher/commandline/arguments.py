@@ -27,6 +27,7 @@ class Origin(enum.Enum):
 
     COMMAND_LINE = "command line"
     ENVIRONMENT = "environment"
+    CONFIG = "config file"
     SCHEDULER = "scheduler"
     DEFAULT = "default"
 
@@ -38,15 +39,17 @@ class Answer(NamedTuple):
         value: The value.
         origin: Where it comes from.
         text: The text that was given for it; a flag has none.
+        source: The file that it comes from, if it comes from one.
     """
 
     value: Any
     origin: Origin
     text: str | None = None
+    source: str = ""
 
     @property
     def is_given(self) -> bool:
-        """Whether the user gave the option, on the command line or in the environment."""
+        """Whether the user gave the option: typed, in the environment, or in a file."""
         return self.origin is not Origin.DEFAULT
 
 
@@ -68,7 +71,7 @@ class Given:
         return self.answers[name].value
 
     def is_given(self, name: str) -> bool:
-        """Return whether the user gave the option, here or in the environment."""
+        """Return whether the user gave the option: typed, in the environment, or in a file."""
         return self.answers[name].is_given
 
     def is_typed(self, name: str) -> bool:
@@ -78,11 +81,14 @@ class Given:
     def said(self, name: str) -> str:
         """Return the option and its value as the user would recognise them."""
         answer = self.answers[name]
-        return said(name, answer.text, answer.origin)
+        return said(name, answer.text, answer.origin, answer.source)
 
 
-def said(name: str, text: str | None, origin: Origin) -> str:
+def said(name: str, text: str | None, origin: Origin, source: str = "") -> str:
     """Return an option as the user gave it: ``--nnodes 2``, ``PET_NNODES=2``, or a bare flag."""
+    if origin is Origin.CONFIG:
+        value = "true" if text is None else quoted(text)
+        return f"{name.replace('_', '-')} = {value} in {quoted(source)}"
     if origin is Origin.ENVIRONMENT:
         return f"{variable_of(name)}={quoted('1' if text is None else text)}"
     return spelling_of(name) if text is None else f"{spelling_of(name)} {quoted(text)}"

@@ -338,4 +338,13 @@ COMPLETION = value(
     takes_empty=True,
 )
 
-ALL_OPTIONS = (*OPTIONS, HELP, VERSION, COMPLETION)
+CONFIG = value(
+    "--config",
+    "FILE",
+    ABOUT,
+    parsing.parse_name,
+    None,
+    "A TOML file with options; by default [tool.elrun] of pyproject.toml here.",
+)
+
+ALL_OPTIONS = (*OPTIONS, CONFIG, HELP, VERSION, COMPLETION)

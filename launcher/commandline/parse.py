@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from ...rendezvous.api.parameters import truth_of
@@ -19,7 +20,7 @@ from .arguments import (
 )
 from .environment import Environment
 from .option import Option
-from .options import ALL_OPTIONS, COMPLETION, HELP, OPTIONS, VERSION
+from .options import ALL_OPTIONS, COMPLETION, CONFIG, HELP, OPTIONS, VERSION
 from .tokens import spell_out
 
 TYPE_CHECKING = False
@@ -63,11 +64,15 @@ def parse(
     if answer := _answer_to_question(typed, usage):
         Console(sys.stdout).answer(answer)
         raise Answered
+    config, source = _config(typed)
     answers: dict[str, Answer] = {}
     refusal: Refusal | None = None
     for option in (*OPTIONS, *more):
-        answers[option.name], refused = _answer_or_refusal(option, typed, environment)
-        refusal = refusal or refused
+        try:
+            answers[option.name] = answer_to(option, typed, environment, config, source)
+        except Refusal as refused:  # the others are read all the same: one may name a report
+            answers[option.name] = answer_to(option, {}, Environment({}))
+            refusal = refusal or refused
     if needs_script and not refusal and not spelled.command:
         refusal = Refusal(
             "SCRIPT is missing; say what to run: elrun [OPTIONS] SCRIPT [ARGS]... "
@@ -76,7 +81,12 @@ def parse(
     if refusal:
         refusal.given = Given(answers, tuple(spelled.command))
         raise refusal
-    notices = (*spelled.notices, *_empty_numbers(pairs, typed), *_misspelt(environment))
+    notices = (
+        *spelled.notices,
+        *_empty_numbers(pairs, typed),
+        *_misspelt(environment),
+        *_taken_from_project(typed, answers),
+    )
     return Given(answers, tuple(spelled.command)), notices
 
 
@@ -116,23 +126,41 @@ def _answer_to_question(typed: Mapping[str, str], usage: str) -> str:
     return ""
 
 
-def _answer_or_refusal(
-    option: Option, typed: Mapping[str, str], environment: Environment
-) -> tuple[Answer, Refusal | None]:
-    """Return what an option is set to; where that can't be used, its default, and why."""
-    try:
-        return answer_to(option, typed, environment), None
-    except Refusal as refusal:
-        return answer_to(option, {}, Environment({})), refusal
+def _config(typed: Mapping[str, str]) -> tuple[Mapping[str, str], str]:
+    if CONFIG.name not in typed and not os.path.exists("pyproject.toml"):
+        return {}, ""
+    from .config_file import read_config  # noqa: PLC0415  few jobs have a file
+
+    return read_config(typed.get(CONFIG.name), OPTIONS)
 
 
-def answer_to(option: Option, typed: Mapping[str, str], environment: Environment) -> Answer:
+def _taken_from_project(typed: Mapping[str, str], answers: Mapping[str, Answer]) -> tuple[str, ...]:
+    """Name what a file says that nobody has named."""
+    taken = [
+        said(name, answer.text, Origin.COMMAND_LINE)
+        for name, answer in answers.items()
+        if answer.origin is Origin.CONFIG and answer.value is not False
+    ]
+    if not taken or CONFIG.name in typed:
+        return ()
+    return (f"from [tool.elrun] of pyproject.toml: {' '.join(taken)}",)
+
+
+def answer_to(
+    option: Option,
+    typed: Mapping[str, str],
+    environment: Environment,
+    config: Mapping[str, str] | None = None,
+    source: str = "",
+) -> Answer:
     """Return what an option is set to.
 
     Args:
         option: The option.
         typed: The text of each option that was typed, by name.
         environment: Where its default may stand.
+        config: The text of each option that a file gives, by name.
+        source: That file.
 
     Raises:
         Refusal: Its text can't be used.
@@ -143,15 +171,18 @@ def answer_to(option: Option, typed: Mapping[str, str], environment: Environment
         text, origin = typed[name], Origin.COMMAND_LINE
     elif variable := environment.default_of(name):
         text, origin = variable, Origin.ENVIRONMENT
+    elif config and name in config:
+        text, origin = config[name], Origin.CONFIG
+    source = source if origin is Origin.CONFIG else ""
     if option.parse is None:
         is_set = origin is Origin.COMMAND_LINE or bool(text and _truth(name, text))
-        return Answer(is_set, origin)
+        return Answer(is_set, origin, None, source)
     if text is None:
         return Answer(None, origin)
     try:
-        return Answer(option.parse(text), origin, text)
+        return Answer(option.parse(text), origin, text, source)
     except ValueError as error:
-        raise Refusal(f"{said(name, text, origin)}: {error}") from error
+        raise Refusal(f"{said(name, text, origin, source)}: {error}") from error
 
 
 def _misspelt(environment: Environment) -> tuple[str, ...]:

@@ -20,6 +20,9 @@ class CommandLine:
     def given(self, *args, **variables):
         return parse(list(args), self._environment(variables))[0]
 
+    def notices(self, *args, **variables):
+        return parse(list(args), self._environment(variables))[1]
+
     def plan(self, *args, **variables):
         return compose(
             self.given(*args, **variables),

@@ -1,0 +1,142 @@
+"""Options from a file: ``--config FILE.toml``, or ``[tool.elrun]`` of the folder's pyproject.toml.
+
+Names are the options', with dashes or underscores. What is typed goes before it, and a ``PET_…``
+variable, too; the scheduler's word comes after it.
+"""
+
+from __future__ import annotations
+
+import os
+
+from .arguments import Refusal, nearest, quoted
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+    from .option import Option
+
+PROJECT_FILE = "pyproject.toml"
+_TABLE = b"[tool.elrun"
+_LIBRARY_OF_OLD_PYTHONS = "tomli"
+
+# Keys of accelerate's configuration, and the options that say the same.
+_OF_ACCELERATE = {
+    "num_machines": "--nnodes",
+    "num_processes": "--nproc-per-node (accelerate counts all nodes' processes)",
+    "machine_rank": "--node-rank",
+    "main_process_ip": "--master-addr",
+    "main_process_port": "--master-port",
+    "rdzv_backend": "--rdzv-backend",
+    "max_restarts": "--max-restarts",
+    "gpu_ids": "CUDA_VISIBLE_DEVICES",
+}
+
+
+def read_config(path: str | None, options: Sequence[Option]) -> tuple[Mapping[str, str], str]:
+    """Return the text of each option that a file gives, and the file's name.
+
+    Args:
+        path: The file; None: ``[tool.elrun]`` of this folder's ``pyproject.toml``, if it is there.
+        options: The options that there are.
+
+    Raises:
+        Refusal: The file can't be read, or names what is no option.
+    """
+    is_project = path is None
+    if path is None:
+        if not _has_table(PROJECT_FILE):
+            return {}, ""
+        path = PROJECT_FILE
+    data = _load(path)
+    if is_project or os.path.basename(path) == PROJECT_FILE:
+        data = data.get("tool", {})
+        data = data.get("elrun", {}) if isinstance(data, dict) else data
+    if not isinstance(data, dict):
+        raise Refusal(f"{quoted(path)}: [tool.elrun] is no table; give names and values")
+    return {name: text for name, text in _texts(data, options, path) if text}, path
+
+
+def _has_table(path: str) -> bool:
+    try:
+        with open(path, "rb") as file:
+            return _TABLE in file.read()
+    except OSError:
+        return False
+
+
+def _load(path: str) -> dict[str, Any]:
+    try:
+        with open(path, "rb") as file:
+            data = file.read()
+    except OSError as error:
+        raise Refusal(f"--config {quoted(path)}: it can't be read: {error.strerror}") from error
+    if path.endswith((".yaml", ".yml")):
+        raise Refusal(_about_yaml(path, data.decode(errors="replace")))
+    parse = _parser()
+    try:
+        found: dict[str, Any] = parse(data.decode())
+    except ValueError as error:  # of the encoding, or of TOML
+        raise Refusal(f"{quoted(path)}: it is no TOML: {error}") from error
+    return found
+
+
+def _parser() -> Any:
+    try:
+        import tomllib  # noqa: PLC0415  few jobs have a file
+    except ImportError:  # Python 3.10
+        import importlib  # noqa: PLC0415
+
+        try:
+            return importlib.import_module(_LIBRARY_OF_OLD_PYTHONS).loads
+        except ImportError:
+            raise Refusal("a config file needs Python 3.11, or tomli for an older one") from None
+    return tomllib.loads
+
+
+def _about_yaml(path: str, text: str) -> str:
+    keys = [line.partition(":")[0].strip() for line in text.splitlines()]
+    meant = [f"{key}: {_OF_ACCELERATE[key]}" for key in keys if key in _OF_ACCELERATE]
+    if not meant:
+        return f"--config {quoted(path)}: give a TOML file with the options' names and values"
+    return (
+        f"--config {quoted(path)}: this is accelerate's configuration, which elrun does not read; "
+        f"give these options: {'; '.join(meant)}"
+    )
+
+
+def _texts(data: Mapping[str, Any], options: Sequence[Option], path: str) -> list[tuple[str, str]]:
+    by_name = {option.name: option for option in options}
+    found = []
+    for key, value in data.items():
+        name = key.replace("-", "_")
+        option = by_name.get(name)
+        if option is None:
+            hint = nearest(key.replace("_", "-"), [each.replace("_", "-") for each in by_name])
+            raise Refusal(f"{quoted(path)}: {quoted(key)} is no option of elrun{hint}")
+        found.append((name, _text_of(option, value, f"{quoted(path)}: {key}")))
+    return found
+
+
+def _text_of(option: Option, value: Any, place: str) -> str:
+    """Return a value as it would be typed: lists with commas, tables as ``key=value,…``."""
+    if option.is_flag:
+        if not isinstance(value, bool):
+            raise Refusal(f"{place} is a flag; give true or false")
+        return "1" if value else "0"
+    if isinstance(value, bool) or not isinstance(value, (str, int, float, list, dict)):
+        raise Refusal(f"{place}: give {option.metavar} as a text or a number")
+    if isinstance(value, dict):
+        return ",".join(f"{key}={_plain(each, place)}" for key, each in value.items())
+    if isinstance(value, list):
+        return ",".join(_plain(each, place) for each in value)
+    return _plain(value, place)
+
+
+def _plain(value: Any, place: str) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if not isinstance(value, (str, int, float)):
+        raise Refusal(f"{place}: give plain values in it")
+    return str(value)
