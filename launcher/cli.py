@@ -101,7 +101,17 @@ def _run(
         return _refuse(refusal, meant, environment, console)
     for notice in notices:
         console.say(notice)
+    if given["dry_run"]:
+        return _show(plan, environment)
     return _launch(plan, environment, console, launch)
+
+
+def _show(plan: Plan, environment: Environment) -> _End:
+    from .verbs.dry_run import as_json, as_text, described  # noqa: PLC0415  few commands
+
+    found = described(plan, environment)
+    Console(sys.stdout).answer((as_json if plan.given["format"] == "json" else as_text)(found))
+    return _End(ExitCode.SUCCESS)
 
 
 def _verb_in(args: list[str], console: Console) -> str:

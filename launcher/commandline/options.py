@@ -347,4 +347,14 @@ CONFIG = value(
     "A TOML file with options; by default [tool.elrun] of pyproject.toml here.",
 )
 
-ALL_OPTIONS = (*OPTIONS, CONFIG, HELP, VERSION, COMPLETION)
+DRY_RUN = flag("--dry-run", ABOUT, "Show what would be launched, and why; start nothing.")
+FORMAT = value(
+    "--format",
+    "FORM",
+    ABOUT,
+    parsing.OneOf(("text", "json")),
+    "text",
+    "How --dry-run and elrun doctor show what they found: text, json.",
+)
+
+ALL_OPTIONS = (*OPTIONS, CONFIG, DRY_RUN, FORMAT, HELP, VERSION, COMPLETION)

@@ -20,7 +20,7 @@ from .arguments import (
 )
 from .environment import Environment
 from .option import Option
-from .options import ALL_OPTIONS, COMPLETION, CONFIG, HELP, OPTIONS, VERSION
+from .options import ALL_OPTIONS, COMPLETION, CONFIG, DRY_RUN, FORMAT, HELP, OPTIONS, VERSION
 from .tokens import spell_out
 
 TYPE_CHECKING = False
@@ -39,7 +39,6 @@ def parse(
     args: list[str],
     environment: Environment,
     *,
-    more: Sequence[Option] = (),
     usage: str = "",
     needs_script: bool = True,
 ) -> tuple[Given, tuple[str, ...]]:
@@ -48,7 +47,6 @@ def parse(
     Args:
         args: What stands after ``elrun``, or after a verb.
         environment: Where options that are not given get their defaults.
-        more: The verb's own options.
         usage: What ``--help`` shows for the verb.
         needs_script: Whether SCRIPT must be given.
 
@@ -57,7 +55,7 @@ def parse(
         Answered: ``--help``, ``--version`` or ``--print-completion`` was given.
         OSError: The answer to one of these can't be written.
     """
-    by_spelling = {spelling: option for option in (*ALL_OPTIONS, *more) for spelling in option.opts}
+    by_spelling = {spelling: option for option in ALL_OPTIONS for spelling in option.opts}
     spelled = spell_out(args, {each: not option.is_flag for each, option in by_spelling.items()})
     pairs = [(by_spelling[spelling], text) for spelling, text in spelled.options]
     typed = {option.name: text for option, text in pairs if _says_something(option, text)}
@@ -67,10 +65,10 @@ def parse(
     config, source = _config(typed)
     answers: dict[str, Answer] = {}
     refusal: Refusal | None = None
-    for option in (*OPTIONS, *more):
+    for option in (*OPTIONS, DRY_RUN, FORMAT):
         try:
             answers[option.name] = answer_to(option, typed, environment, config, source)
-        except Refusal as refused:  # the others are read all the same: one may name a report
+        except Refusal as refused:  # noqa: PERF203  the others are read: one may name a report
             answers[option.name] = answer_to(option, {}, Environment({}))
             refusal = refusal or refused
     if needs_script and not refusal and not spelled.command:

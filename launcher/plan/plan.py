@@ -53,11 +53,13 @@ class Plan(NamedTuple):
         config: How.
         program: What each worker runs.
         notices: What the user should know, a sentence each.
+        given: What the user gave, and beside it what the scheduler says.
     """
 
     config: LaunchConfig
     program: Program
     notices: tuple[str, ...]
+    given: Given
 
 
 def compose(
@@ -129,7 +131,7 @@ def compose(
         )
     except ValueError as error:
         raise Refusal(str(error)) from error
-    return Plan(config, program, tuple(notices))
+    return Plan(config, program, tuple(notices), given)
 
 
 def _restart_rules(given: Given) -> RestartRules | None:

@@ -9,10 +9,8 @@ from typing import Any
 
 from ...rendezvous.network.addresses import Endpoint, EndpointError, parse_endpoints
 from ..commandline.arguments import Given, Refusal
-from ..commandline.converters import OneOf
 from ..commandline.environment import Environment
-from ..commandline.option import value
-from ..commandline.options import ABOUT, STANDALONE
+from ..commandline.options import STANDALONE
 from ..commandline.parse import parse
 from ..plan.plan import Plan, compose
 from ..terminal.console import Console, logging_to
@@ -21,15 +19,6 @@ from . import network_checks as network
 from .check import Check, Verdict, failed, ok, outcome_of
 from .check_table import as_json, as_lines, show_table, verdict_on
 from .job_checks import Launch, check_job
-
-FORMAT = value(
-    "--format",
-    "FORM",
-    ABOUT,
-    OneOf(("text", "json")),
-    "text",
-    "How the findings are shown: text, or json.",
-)
 
 USAGE = """\
 Usage: elrun doctor [--format text|json] [OPTIONS] [SCRIPT [ARGS]...]
@@ -63,7 +52,7 @@ def run(args: list[str], environment: Environment, launch: Launch) -> int:
         SignalException: A signal ended the test job.
     """
     console = Console(sys.stdout)
-    given, notices = parse(args, environment, more=(FORMAT,), usage=USAGE, needs_script=False)
+    given, notices = parse(args, environment, usage=USAGE, needs_script=False)
     for notice in notices:
         Console().say(notice)
     is_json = given["format"] == "json"

@@ -1,0 +1,119 @@
+"""``--dry-run`` shows what would be launched, and where each value comes from."""
+
+import json
+import os
+import sys
+
+import pytest
+from elrun.launcher import cli
+
+
+@pytest.fixture(name="dry_run")
+def _dry_run(tmp_path, monkeypatch, capfd):
+    """Run the command in a folder with ``x.py``; return the exit code and both streams."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x.py").write_text("raise SystemExit('it was run')\n")
+    for name in [each for each in os.environ if each.startswith(("PET_", "SLURM_", "OMPI_"))]:
+        monkeypatch.delenv(name)
+
+    def run(*args, **variables):
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        code = cli.run(["--dry-run", *args])
+        out, err = capfd.readouterr()
+        return code, out, err
+
+    return run
+
+
+def found_by(dry_run, *args, **variables):
+    code, out, _ = dry_run("--format=json", *args, **variables)
+    assert 0 == code
+    return json.loads(out)
+
+
+def test_nothing_is_started(dry_run):
+    """The command that each worker would run comes first."""
+    code, out, _ = dry_run("--nproc-per-node=2", "x.py", "--lr", "a b")
+
+    first = f"2 workers on this node would run: {sys.executable} -u x.py --lr 'a b'"
+    assert (0, first) == (code, out.splitlines()[0])
+
+
+def test_each_value_has_its_origin(dry_run, tmp_path):
+    """The option, the variable, the file, the scheduler, or the default."""
+    (tmp_path / "pyproject.toml").write_text("[tool.elrun]\nmax-restarts = 3\n")
+    step = {
+        "SLURM_JOB_ID": "1",
+        "SLURM_STEP_ID": "0",
+        "SLURM_STEP_NUM_NODES": "2",
+        "SLURM_STEP_NUM_TASKS": "2",
+        "SLURM_PROCID": "0",
+        "SLURM_NODEID": "0",
+        "SLURM_STEP_NODELIST": "n[1-2]",
+    }
+
+    options = found_by(dry_run, "--role=learner", "x.py", PET_TEE="3", **step)["options"]
+
+    assert [
+        {"value": "learner", "origin": "command line"},
+        {"value": "3", "origin": "environment", "source": "PET_TEE"},
+        {"value": "2", "origin": "scheduler"},
+        {"value": "1", "origin": "default"},
+    ] == [options[name] for name in ("role", "tee", "nnodes", "nproc_per_node")]
+    if sys.version_info >= (3, 11):
+        assert {"value": "3", "origin": "config file", "source": "pyproject.toml"} == (
+            options["max_restarts"]
+        )
+
+
+def test_one_node_knows_its_workers_ranks(dry_run):
+    """Where they meet is chosen at the start."""
+    found = found_by(dry_run, "--standalone", "--nproc-per-node=2", "x.py")
+
+    environments = [worker["environment"] for worker in found["workers"]]
+    assert [("0", "2", None), ("1", "2", None)] == [
+        (each["RANK"], each["WORLD_SIZE"], each["MASTER_PORT"]) for each in environments
+    ]
+
+
+def test_of_several_nodes_the_round_knows(dry_run):
+    """What one node can't know is no guess."""
+    words = ("--nnodes=2", "--rdzv-backend=c10d", "--rdzv-endpoint=n1:29400", "x.py")
+
+    (worker,) = found_by(dry_run, *words)["workers"]
+    _, out, _ = dry_run(*words)
+
+    assert (None, "0", "1") == tuple(
+        worker["environment"][name] for name in ("RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+    )
+    assert "(known when the job starts)" in out
+
+
+def test_static_says_where_the_workers_meet(dry_run):
+    """As the user said."""
+    words = ("--nnodes=2", "--node-rank=1", "--master-addr=n1", "--master-port=1234", "x.py")
+
+    (worker,) = found_by(dry_run, *words)["workers"]
+
+    assert ("n1", "1234") == (
+        worker["environment"]["MASTER_ADDR"],
+        worker["environment"]["MASTER_PORT"],
+    )
+
+
+def test_what_would_be_refused_is_refused(dry_run):
+    """With the exit code and the sentence of the real thing."""
+    code, out, err = dry_run("--nnodes=2", "x.py")
+
+    assert (2, "") == (code, out)
+    assert "--nnodes 2: say where the nodes meet" in err
+
+
+def test_the_secret_is_not_shown(dry_run):
+    """Nor is what else workers inherit."""
+    code, out, err = dry_run("x.py", ELRUN_RDZV_SECRET="hush hush", OTHER="thing")
+
+    assert 0 == code
+    assert "hush" not in out + err
+    assert "thing" not in out
