@@ -149,6 +149,8 @@ def launch_agent(
                 signals_to_handle=config.signals_to_handle,
                 signal_handler_afterwards=signal_handler_afterwards,
                 preload=config.preload,
+                hang_timeout=config.hang_timeout,
+                hang_log_pattern=config.hang_log_pattern,
             )
     except UsageError:
         raise

@@ -55,6 +55,7 @@ USERS_OF = {
         "agent/workers/hook/sitecustomize.py",  # in the worker
         "agent/system/environ.py",  # what workers inherit from the agent
         "agent/failures/record.py",  # in the worker
+        "agent/workers/heartbeat.py",  # in the worker
         "agent/processes/function_main.py",  # in the worker
         "launcher/verbs/doctor_worker.py",  # in the worker
     },

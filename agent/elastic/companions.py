@@ -21,9 +21,10 @@ from ..workers_store.host import StoreHost
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from typing import Any
 
+    from ..failures.stack_places import Whereabouts
     from ..preload.companion import PreloadServer
     from ..timers.file_client import FileTimerRequest
 
@@ -44,6 +45,10 @@ class AgentFacts:
         progress: Returns the number of its round, if it has one, and of its restarts; from any
             thread.
         record_timer_event: Records what happened to a timer; from any thread.
+        hang_timeout_s: For how long no rank has to go on for a hang; None: for ever.
+        hang_log_pattern: What a line of output has to match to count as going on; None: other
+            signs count.
+        keep_places: Keeps where workers are; returns what to say of that.
     """
 
     def __init__(
@@ -60,6 +65,9 @@ class AgentFacts:
         kernel_wait_s: float | None,
         progress: Callable[[], tuple[int | None, int]],
         record_timer_event: Callable[[str, FileTimerRequest | None], None],
+        hang_timeout_s: float | None,
+        hang_log_pattern: str | None,
+        keep_places: Callable[[Mapping[int, Whereabouts], PContext], str],
     ) -> None:
         self.group = group
         self.environ = environ
@@ -72,6 +80,9 @@ class AgentFacts:
         self.kernel_wait_s = kernel_wait_s
         self.progress = progress
         self.record_timer_event = record_timer_event
+        self.hang_timeout_s = hang_timeout_s
+        self.hang_log_pattern = hang_log_pattern
+        self.keep_places = keep_places
 
 
 class Companions:
@@ -117,6 +128,14 @@ class Companions:
         """Show all of them the workers that have just been started."""
         for each in self._all:
             each.begin_attempt(workers)
+
+    @contextlib.contextmanager
+    def asking(self) -> Iterator[None]:
+        """Let all of them know that the body asks the workers for their stacks."""
+        with contextlib.ExitStack() as contexts:
+            for each in self._all:
+                contexts.enter_context(each.asking())
+            yield
 
     def wakes(self) -> Wakes:
         """Return what makes the next tick due."""
@@ -197,6 +216,16 @@ def _kernel_waits(facts: AgentFacts, *_: object) -> Companion | None:
     return watch_kernel_waits({UNINTERRUPTIBLE_STATE_TIMEOUT: patience})
 
 
+def _hang_watch(facts: AgentFacts, *_: object) -> Companion | None:
+    if facts.hang_timeout_s is None:
+        return None
+    from ..monitoring.hang_watch import HangWatch  # noqa: PLC0415  few jobs
+
+    return HangWatch(
+        facts.hang_timeout_s, facts.hang_log_pattern, facts.group, facts.wake, facts.keep_places
+    )
+
+
 def _preload_server(
     facts: AgentFacts, guardian: Guardian, companions: Companions
 ) -> Companion | None:
@@ -227,5 +256,12 @@ def _store_host(facts: AgentFacts, guardian: Guardian, companions: Companions) -
     )
 
 
-COMPANIONS: tuple[Kind, ...] = (_health, _watchdog, _kernel_waits, _preload_server, _store_host)
+COMPANIONS: tuple[Kind, ...] = (
+    _health,
+    _watchdog,
+    _kernel_waits,
+    _hang_watch,
+    _preload_server,
+    _store_host,
+)
 """All there are, in the order in which they begin."""

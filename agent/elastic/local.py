@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any, TypeVar
 
+    from ..failures.stack_places import Whereabouts
     from ..monitoring.health import HealthCheckServer
     from ..system.signals import Handler
     from .failed_attempt import FailedAttempt
@@ -62,6 +63,8 @@ class LocalElasticAgent(SimpleElasticAgent):
             default what handled them before.
         environ: The agent's environment; by default that of this process.
         preload: Modules that a process imports beforehand, from which workers are forked.
+        hang_timeout: Seconds without a sign of life of any rank that are a hang; None: for ever.
+        hang_log_pattern: A regular expression; only lines of output that it is found in count.
     """
 
     _companion_kinds = COMPANIONS
@@ -82,6 +85,8 @@ class LocalElasticAgent(SimpleElasticAgent):
         signal_handler_afterwards: Handler | None = None,
         environ: Mapping[str, str] | None = None,
         preload: Sequence[str] = (),
+        hang_timeout: float | None = None,
+        hang_log_pattern: str | None = None,
     ) -> None:
         super().__init__(spec, exit_barrier_timeout, shutdown_timeout, environ=environ)
         signals = signals_to_handle or self._environ.get(SIGNALS_TO_HANDLE) or DEFAULT_SIGNALS
@@ -108,6 +113,9 @@ class LocalElasticAgent(SimpleElasticAgent):
             kernel_wait_s=uninterruptible_state_timeout,
             progress=lambda: (self._round, self._restart_count),
             record_timer_event=self._log_watchdog_event,
+            hang_timeout_s=hang_timeout,
+            hang_log_pattern=hang_log_pattern,
+            keep_places=self._keep_places,
         )
         self._health_check_server = health_check_server
         self._guardian: Guardian | None = None
@@ -229,7 +237,13 @@ class LocalElasticAgent(SimpleElasticAgent):
     def _tell_places(self) -> None:
         from .places import tell_places  # noqa: PLC0415  on request only
 
-        tell_places(self._worker_group, self._pcontext, self._events.places)
+        with self._companions.asking():
+            tell_places(self._worker_group, self._pcontext, self._events.places)
+
+    def _keep_places(self, found: Mapping[int, Whereabouts], workers: PContext) -> str:
+        from .places import kept  # noqa: PLC0415  hangs only
+
+        return kept("hang", found, workers, self._events.places)
 
     def _next_round(self) -> RendezvousInfo:
         self._pcontext = self._failed = None

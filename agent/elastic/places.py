@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 from ...rendezvous.logs import Log
 from ...rendezvous.threads import Call
-from ..failures.stack_places import Whereabouts, folded, place_in, sentence_of, whole_text
-from ..system.process_states import descendants, describe_silence, kernel_stack
-from ..system.stacks import STOP_DUMP_S, take_stacks
+from ..failures.stack_places import Whereabouts, folded, sentence_of, whole_text
+from ..monitoring.whereabouts import REQUEST_DUMP_S, whereabouts, with_children
+from ..system.stacks import STOP_DUMP_S
 
 if TYPE_CHECKING:
     from ..processes.start import PContext
@@ -24,11 +24,7 @@ if TYPE_CHECKING:
 
 log = Log(__name__)
 
-REQUEST_DUMP_S = 2.0
-"""How long workers have to answer a request, all together."""
-
 _WRITE_S = 2.0
-_MOST_CHILDREN = 64
 _NO_WORKER = "no worker of this node runs now"
 
 Record = Callable[[str, Mapping[int, Whereabouts]], bool]
@@ -50,51 +46,12 @@ def places_told(pids: Mapping[int, int], record: Record) -> Iterator[None]:
         log.warning("when the signal came: %s", folded(known))
 
 
-def whereabouts(pids: Mapping[int, int], within_s: float) -> dict[int, Whereabouts]:
-    """Return where workers are, by global rank.
-
-    Args:
-        pids: Their process ids by global rank.
-        within_s: How long they have to answer, all together.
-    """
-    stacks = take_stacks(pids.values(), within_s)
-    found = {}
-    for rank, pid in pids.items():
-        stack = stacks.get(pid, "")
-        if place := place_in(stack):
-            found[rank] = Whereabouts(pid, place, "", stack)
-        else:
-            found[rank] = Whereabouts(pid, "", describe_silence(pid), stack or kernel_stack(pid))
-    return found
-
-
 def places_of(group: WorkerGroup, workers: PContext) -> dict[int, str]:
     """Return where this node's running Python workers are, by global rank."""
     rank_of = {each.local_rank: each.global_rank for each in group.workers}
     pids = {rank_of[at]: pid for at, pid in workers.running_pids().items()}
     found = whereabouts(pids, STOP_DUMP_S)
     return {rank: each.place for rank, each in found.items() if each.place}
-
-
-def _with_children(found: Mapping[int, Whereabouts], within_s: float) -> dict[int, Whereabouts]:
-    """Return where workers are, with the stacks of their child processes, such as a DataLoader's.
-
-    A child that was forked has its parent's pipe, so that one is asked after the other.
-
-    Args:
-        found: Where the workers are.
-        within_s: How long the children have, all together.
-    """
-    deadline = time.monotonic() + within_s
-    whole = {}
-    for rank, each in found.items():
-        pieces = [each.stack]
-        for child in descendants(each.pid, _MOST_CHILDREN):
-            if (left_s := deadline - time.monotonic()) > 0:
-                stack = take_stacks([child], left_s).get(child)
-                pieces.append(f"\nchild process {child}:\n{stack or describe_silence(child)}")
-        whole[rank] = each._replace(stack="\n".join(pieces))
-    return whole
 
 
 def tell_places(group: WorkerGroup, workers: PContext | None, record: Record) -> None:
@@ -108,7 +65,7 @@ def tell_places(group: WorkerGroup, workers: PContext | None, record: Record) ->
     rank_of = {each.local_rank: each.global_rank for each in group.workers}
     running = {} if workers is None else workers.running_pids()
     found = whereabouts({rank_of[at]: pid for at, pid in running.items()}, REQUEST_DUMP_S)
-    found = _with_children(found, REQUEST_DUMP_S)
+    found = with_children(found, REQUEST_DUMP_S)
     if workers is not None and running:
         found |= {
             rank_of[at]: Whereabouts(end.pid, "", f"it has ended with exit code {end.exitcode}", "")
@@ -117,15 +74,27 @@ def tell_places(group: WorkerGroup, workers: PContext | None, record: Record) ->
     text = sentence_of(found) if found else _NO_WORKER
     if (group.group_world_size or 1) > 1:
         text += "; each other node's elrun answers for its own ranks"
-    if record("SIGUSR2 asked", found) and found:
-        text += "; whole stacks are in the report"
-    elif found and workers is not None:
-        text += _kept(found, workers)
-    log.warning("places on %s: %s", os.uname().nodename, text)
+    where = "" if workers is None else kept("SIGUSR2 asked", found, workers, record)
+    log.warning("places on %s: %s%s", os.uname().nodename, text, where)
 
 
-def _kept(found: Mapping[int, Whereabouts], workers: PContext) -> str:
-    """Write whole stacks to a file in the log folder; return what to say of it."""
+def kept(why: str, found: Mapping[int, Whereabouts], workers: PContext, record: Record) -> str:
+    """Keep whole stacks in the report, else in a file of the log folder.
+
+    Args:
+        why: Why that was asked.
+        found: Where ranks are.
+        workers: Their processes.
+        record: Takes the answers down.
+
+    Returns:
+        What to say of it, at the end of a sentence.
+    """
+    is_recorded = record(why, found)
+    if not found:
+        return ""
+    if is_recorded:
+        return "; whole stacks are in the report"
     path = _path_for(workers)
     if not path:
         return "; whole stacks are kept with --report FILE"

@@ -72,6 +72,10 @@ def are_all_consequences(failures: Mapping[int, ProcessFailure], processes: PCon
 
 
 def _said_by(failure: ProcessFailure, processes: PContext) -> LastWords:
+    if (
+        failure.cause
+    ):  # elrun itself has found it, and the end of the output is about something else
+        return LastWords(failure.summary, failure.traceback or "", Speech.CRASH)
     has_record = failure.error_file != NOT_AVAILABLE
     if has_record and failure.exitcode >= 0:
         return LastWords(failure.summary, failure.traceback or "", Speech.TRACEBACK)

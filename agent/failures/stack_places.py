@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Mapping
 from itertools import groupby
 
 from ...rendezvous.named_tuple import NamedTuple
@@ -19,6 +20,12 @@ _THREAD = re.compile(r"^(?:Current thread|Thread) 0x")
 _LIBRARIES = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 _STANDARD_LIBRARY = re.compile(r"[/\\]lib(?:64)?[/\\]python3\.\d+t?[/\\]")
 _WRAPPERS = ("wrapper", "decorate_context", "inner", "_fn", "_call_impl", "_wrapped_call_impl")
+_WAITS_FOR_PEERS = re.compile(
+    r"in _?(?:all_|batch_isend|barrier|broadcast|gather|init_process_group|irecv|isend|monitored_"
+    r"|new_group|recv|reduce(?!r)|scatter|send|synchronize|wait)\w* \("
+)
+"""Places of ``torch.distributed`` where a rank waits until its peers come."""
+
 _MOST_CHARS = 1_000
 
 
@@ -36,6 +43,11 @@ class Whereabouts(NamedTuple):
     place: str
     silence: str
     stack: str
+
+    @property
+    def clause(self) -> str:
+        """What follows the rank in a sentence."""
+        return f"in {self.place}" if self.place else f"unknown: {self.silence}"
 
 
 def place_in(stacks: str) -> str:
@@ -72,7 +84,20 @@ def folded(places: Mapping[int, str]) -> str:
         ``ranks 0-6 in all_reduce (train.py:88); rank 7 in load_batch (data.py:31)``, where most
         ranks are first.
     """
-    return _clipped(f"{_ranks(ranks)} in {place}" for place, ranks in _by_number(places))
+    return folded_clauses({rank: f"in {place}" for rank, place in places.items()})
+
+
+def folded_clauses(clauses: Mapping[int, str]) -> str:
+    """Return what is known of ranks, equal ones together, as ``folded`` does.
+
+    Args:
+        clauses: What follows each rank in the sentence, by global rank.
+    """
+    ranks_of: dict[str, list[int]] = {}
+    for rank in sorted(clauses):
+        ranks_of.setdefault(clauses[rank], []).append(rank)
+    by_number = sorted(ranks_of.items(), key=lambda item: (-len(item[1]), item[1]))
+    return _clipped("; ".join(f"{_ranks(ranks)} {clause}" for clause, ranks in by_number))
 
 
 def sentence_of(found: Mapping[int, Whereabouts]) -> str:
@@ -81,11 +106,24 @@ def sentence_of(found: Mapping[int, Whereabouts]) -> str:
     Args:
         found: What is known of each, by global rank.
     """
-    places = {rank: each.place for rank, each in found.items() if each.place}
-    silent = {rank: each.silence for rank, each in found.items() if not each.place}
-    parts = [folded(places)] if places else []
-    parts += [f"{_ranks(ranks)} unknown: {silence}" for silence, ranks in _by_number(silent)]
-    return _clipped(parts)
+    known = {rank: each.clause for rank, each in found.items() if each.place}
+    silent = {rank: each.clause for rank, each in found.items() if not each.place}
+    return _clipped("; ".join(map(folded_clauses, filter(None, (known, silent)))))
+
+
+def odd_one_out(clauses: Mapping[int, str]) -> int:
+    """Return the rank that the others most likely wait for.
+
+    A rank that waits for its peers is not the one, unless all do. Of the others, that is the one at
+    the place where the fewest are.
+
+    Args:
+        clauses: What is known of each rank, at least one.
+    """
+    waiting = {rank for rank, clause in clauses.items() if _WAITS_FOR_PEERS.match(clause)}
+    counts = Counter(clauses.values())
+    candidates = clauses.keys() - waiting or clauses.keys()
+    return min(candidates, key=lambda rank: (counts[clauses[rank]], rank))
 
 
 def whole_text(found: Mapping[int, Whereabouts]) -> str:
@@ -96,15 +134,7 @@ def whole_text(found: Mapping[int, Whereabouts]) -> str:
     )
 
 
-def _by_number(texts: Mapping[int, str]) -> list[tuple[str, list[int]]]:
-    ranks_of: dict[str, list[int]] = {}
-    for rank in sorted(texts):
-        ranks_of.setdefault(texts[rank], []).append(rank)
-    return sorted(ranks_of.items(), key=lambda item: (-len(item[1]), item[1]))
-
-
-def _clipped(parts: Iterable[str]) -> str:
-    text = "; ".join(parts)
+def _clipped(text: str) -> str:
     return text if len(text) <= _MOST_CHARS else f"{text[:_MOST_CHARS]}…"
 
 

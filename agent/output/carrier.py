@@ -115,6 +115,15 @@ class Carrier:
             return b"", True
         return self._carrying.end_of(local_rank)
 
+    def carried_output(self) -> dict[int, tuple[int, bytes]]:
+        """Return how many bytes workers have printed, and the last of them, by local rank."""
+        self.carry_if_printed()
+        carrying = self._carrying
+        return {
+            rank: (0, b"") if carrying is None else carrying.printed_by(rank)
+            for rank in self._pipes
+        }
+
     def drain(self) -> None:
         """Have all carried that is still in the pipes, then everything closed; return at once.
 

@@ -76,6 +76,7 @@ class KeptOutput:
         self._free_at = math.inf
         self.due_at: float | None = None
         self.is_cut = False
+        self.printed_bytes = 0
 
     @property
     def end(self) -> bytes:
@@ -109,6 +110,7 @@ class KeptOutput:
 
     def _keep(self, chunk: bytes) -> None:
         self._kept += chunk[-KEPT_BYTES:]
+        self.printed_bytes += len(chunk)
         self.is_cut = self.is_cut or len(chunk) > KEPT_BYTES or len(self._kept) > KEPT_BYTES
         if len(self._kept) > 2 * KEPT_BYTES:
             del self._kept[:-KEPT_BYTES]
@@ -165,6 +167,12 @@ class Carrying:
         self._reader.read_now(self._pipes[local_rank])  # the thread may wait for the target
         output = self.outputs[local_rank]
         return output.end, not output.is_cut
+
+    def printed_by(self, local_rank: int) -> tuple[int, bytes]:
+        """Return how many bytes a worker has printed, and the last of them."""
+        self._reader.read_now(self._pipes[local_rank])
+        output = self.outputs[local_rank]
+        return output.printed_bytes, output.end
 
     def stop(self) -> None:
         """Have all carried that is in the pipes now, then everything closed; return at once."""

@@ -128,6 +128,10 @@ class Outlets:
         text, is_whole = self._carrier.end_of(local_rank)
         return LeftFile(text, is_whole)
 
+    def carried_output(self) -> dict[int, tuple[int, bytes]]:
+        """Return how much was printed that has no log file, and its end, by local rank."""
+        return {} if self._carrier is None else self._carrier.carried_output()
+
     @property
     def has_handed_on(self) -> bool:
         """Whether a process that a worker left running goes on to print into a log file."""

@@ -7,6 +7,7 @@ own, and name it in the list of ``agent/elastic/companions.py``.
 
 from __future__ import annotations
 
+import contextlib
 from types import MappingProxyType
 
 from ...rendezvous.api.handler import RendezvousInfo
@@ -16,6 +17,7 @@ from .context import PContext
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
+    from contextlib import AbstractContextManager
 
 
 class Wakes:  # a NamedTuple would take a tenth of a millisecond of each start
@@ -81,6 +83,10 @@ class Companion:
 
     def begin_attempt(self, workers: PContext) -> None:
         """Take note of the workers, which have just been started."""
+
+    def asking(self) -> AbstractContextManager[object]:
+        """Return a context in which the workers are asked for their stacks, from any thread."""
+        return contextlib.nullcontext()
 
     def wakes(self) -> Wakes:
         """Return what makes the next tick due."""

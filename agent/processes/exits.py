@@ -297,6 +297,10 @@ class WorkerFiles:
         (path,) = self.log_files([local_rank]).values()
         return self._exits.left_files.read_end(path, limit)
 
+    def carried_output(self) -> dict[int, tuple[int, bytes]]:
+        """Return how much workers have printed that has no log file, and its end, by local rank."""
+        return {} if self._outlets is None else self._outlets.carried_output()
+
     def error_file_times(self, local_ranks: Iterable[int]) -> dict[int, int]:
         """Return when workers wrote their error files; see ``ExitRecorder.error_file_times``."""
         return self._exits.error_file_times(local_ranks)

@@ -152,6 +152,22 @@ def parse_prefix(text: str) -> str:
     return text
 
 
+def parse_pattern(text: str) -> str:
+    """Return a regular expression.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if text:
+        import re  # noqa: PLC0415  few jobs have one
+
+        try:
+            re.compile(text)
+        except re.error as error:
+            raise ValueError(f"give a regular expression, as of Python's re: {error}") from error
+    return text
+
+
 def parse_role(text: str) -> str:
     """Return the name of a role, which may be empty.
 

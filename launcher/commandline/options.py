@@ -199,6 +199,23 @@ OPTIONS: tuple[Option, ...] = (
         kind=int,
     ),
     value(
+        "--hang-timeout",
+        "SECONDS",
+        RESTARTS,
+        parsing.seconds(zero=False),
+        None,
+        "No rank goes on for so long: show stacks, count as failed.  [default: never]",
+        kind=parsing.seconds(zero=False),
+    ),
+    value(
+        "--hang-log-pattern",
+        "REGEX",
+        RESTARTS,
+        parsing.parse_pattern,
+        None,
+        "With it, only output lines that match count as going on.",
+    ),
+    value(
         "--monitor-interval",
         "SECONDS",
         RESTARTS,

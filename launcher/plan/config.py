@@ -14,7 +14,7 @@ from ...rendezvous.api.parameters import (
     require,
     require_texts,
 )
-from ..commandline.converters import is_module_name, parse_prefix
+from ..commandline.converters import is_module_name, parse_pattern, parse_prefix
 from ..commandline.environment import Environment
 from ..commandline.options import STANDALONE
 
@@ -43,14 +43,18 @@ _FILTERS = ("duplicate_stdout_filters", "duplicate_stderr_filters")
 # What a value has to be; those of the third column may be None as well.
 _KINDS: tuple[tuple[Kind, tuple[str, ...], tuple[str, ...]], ...] = (
     (WHOLE_NUMBER, ("min_nodes", "max_nodes", "nproc_per_node", "max_restarts"), ()),
-    (SECONDS, ("monitor_interval", "shutdown_timeout", "exit_barrier_timeout", "rdzv_timeout"), ()),
+    (
+        SECONDS,
+        ("monitor_interval", "shutdown_timeout", "exit_barrier_timeout", "rdzv_timeout"),
+        ("hang_timeout",),
+    ),
     (
         TEXT,
         (
             *("role", "start_method", "signals_to_handle", "event_log_handler"),
             *("rdzv_backend", "rdzv_endpoint"),
         ),
-        ("local_addr", "log_line_prefix_template", "report"),
+        ("local_addr", "log_line_prefix_template", "report", "hang_log_pattern"),
     ),
     (DICT, _SETTINGS, ()),
     (_LAYOUT, ("logs_specs",), ()),
@@ -105,6 +109,9 @@ class LaunchConfig(PlainValue):
             filled in.
         restart_rules: Which failures are followed by a restart, and how; by default all, as long
             as ``max_restarts`` lets.
+        hang_timeout: Seconds without a sign of life of any rank after which the job counts as hung;
+            by default it never does. ``docs/failures.md`` says what counts.
+        hang_log_pattern: A regular expression; then only lines of output that it is found in count.
         preload: Names of modules that one process imports before the workers are forked from it.
 
     Raises:
@@ -138,6 +145,8 @@ class LaunchConfig(PlainValue):
     preload: Sequence[str]
     restart_rules: RestartRules | None
     report: str | None
+    hang_timeout: float | None
+    hang_log_pattern: str | None
 
     def __init__(
         self,
@@ -168,6 +177,8 @@ class LaunchConfig(PlainValue):
         preload: Sequence[str] = (),
         restart_rules: RestartRules | None = None,
         report: str | None = None,
+        hang_timeout: float | None = None,
+        hang_log_pattern: str | None = None,
     ) -> None:
         given = locals()
         vars(self).update((name, given[name]) for name in LaunchConfig.__annotations__)
@@ -226,6 +237,7 @@ def _check(config: LaunchConfig) -> None:
         if is_wrong:
             raise ValueError(sentence)
     _parse("signals_to_handle", config.signals_to_handle, parse_signals)
+    _parse("hang_log_pattern", config.hang_log_pattern or "", parse_pattern)
     _parse("log_line_prefix_template", config.log_line_prefix_template or "", parse_prefix)
 
 
@@ -276,6 +288,14 @@ def _rules(config: LaunchConfig) -> tuple[tuple[bool, str], ...]:
         (
             not all(map(is_module_name, config.preload)),
             f"preload={config.preload!r}: give a list of names of modules",
+        ),
+        (
+            config.hang_timeout is not None and not config.hang_timeout > 0,
+            f"hang_timeout={config.hang_timeout}: give more than 0 seconds",
+        ),
+        (
+            config.hang_log_pattern is not None and config.hang_timeout is None,
+            "hang_log_pattern: no effect without hang_timeout",
         ),
         (
             config.virtual_local_rank not in (True, False),

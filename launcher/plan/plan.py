@@ -122,6 +122,8 @@ def compose(
             preload=given["preload"],
             restart_rules=_restart_rules(given),
             report=given["report"],
+            hang_timeout=given["hang_timeout"],
+            hang_log_pattern=_hang_log_pattern(given, environment),
             exit_barrier_timeout=environment.exit_barrier_timeout_s
             if given["exit_barrier_timeout"] is None
             else given["exit_barrier_timeout"],
@@ -132,6 +134,23 @@ def compose(
     except ValueError as error:
         raise Refusal(str(error)) from error
     return Plan(config, program, tuple(notices), given)
+
+
+def _hang_log_pattern(given: Given, environment: Environment) -> str | None:
+    pattern: str | None = given["hang_log_pattern"]
+    if pattern is None:
+        return None
+    said = given.said("hang_log_pattern")
+    if given["hang_timeout"] is None:
+        raise Refusal(f"{said}: no effect without --hang-timeout SECONDS; give both")
+    from ...agent.output.job_output import can_be_carried  # noqa: PLC0415  few jobs
+    from ...agent.processes.context import keeps_stderr  # noqa: PLC0415
+
+    is_seen = given["tee"] or given["redirects"] or given["logs_specs"] is not None
+    is_kept = keeps_stderr(environment.variables) and not os.isatty(2) and can_be_carried(2)
+    if not is_seen and not is_kept:
+        raise Refusal(f"{said}: elrun does not see what workers print; give --tee 3 as well")
+    return pattern
 
 
 def _restart_rules(given: Given) -> RestartRules | None:

@@ -6,6 +6,7 @@ The public names below are loaded when they are first used, so that ``import elr
 TYPE_CHECKING = False  # typing takes longer than all else before the command handles SIGINT
 if TYPE_CHECKING:
     from .agent.failures.record import record
+    from .agent.workers.heartbeat import heartbeat
     from .launcher.commandline.version import __version__ as __version__
     from .launcher.launch import elastic_launch, launch_agent
     from .launcher.plan.config import LaunchConfig
@@ -16,6 +17,7 @@ __all__ = [
     "LaunchConfig",
     "UsageError",
     "elastic_launch",
+    "heartbeat",
     "launch_agent",
     "record",
 ]
@@ -26,6 +28,7 @@ _HOME_OF = {
     "LaunchConfig": ".launcher.plan.config",
     "elastic_launch": ".launcher.launch",
     "launch_agent": ".launcher.launch",
+    "heartbeat": ".agent.workers.heartbeat",
     "record": ".agent.failures.record",
     "__version__": ".launcher.commandline.version",
 }
@@ -36,7 +39,10 @@ if not TYPE_CHECKING:  # or a type checker takes every name for one that is ther
     def __getattr__(name: str) -> object:
         from .rendezvous.lazy import names_elsewhere  # noqa: PLC0415  see above
 
-        return names_elsewhere(__name__, __name__, _HOME_OF)[0](name)
+        found = names_elsewhere(__name__, __name__, _HOME_OF)[0](name)
+        if name == "heartbeat":  # it is called once a step, and must not be looked up each time
+            globals()[name] = found
+        return found
 
 
 def __dir__() -> list[str]:

@@ -45,6 +45,8 @@ CONFIG = {
     "numa_options": ("NumaOptions", (None,)),
     "restart_rules": ("RestartRules", (None,)),
     "report": TEXT_OR_NONE,
+    "hang_timeout": ("a number of seconds", (None, 5, 1.5)),
+    "hang_log_pattern": TEXT_OR_NONE,
     "signals_to_handle": TEXT,
     "duplicate_stdout_filters": WORDS,
     "duplicate_stderr_filters": WORDS,

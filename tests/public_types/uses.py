@@ -94,7 +94,15 @@ from elrun.rendezvous import (
 from typing_extensions import assert_type
 
 import elrun
-from elrun import ElrunError, LaunchConfig, UsageError, elastic_launch, launch_agent, record
+from elrun import (
+    ElrunError,
+    LaunchConfig,
+    UsageError,
+    elastic_launch,
+    heartbeat,
+    launch_agent,
+    record,
+)
 
 # Launching.
 
@@ -115,7 +123,10 @@ def launch() -> None:
         numa_options=NumaOptions(AffinityMode.NODE, should_fall_back_if_binding_fails=True),
         restart_rules=RestartRules(never_on=Causes.parse("2,SIGSEGV"), delay_s=1.5),
         shutdown_timeout=30,
+        hang_timeout=600,
+        hang_log_pattern="step",
     )
+    heartbeat()
     assert_type(elastic_launch(config, estimate)(1000), dict[int, Any])
     assert_type(launch_agent(config, "train.py", ["--steps", "10"]), dict[int, Any])
     LaunchConfig(min_nodes="1", max_nodes=1, nproc_per_node=1)  # type: ignore[arg-type]

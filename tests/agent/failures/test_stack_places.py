@@ -4,6 +4,7 @@ import pytest
 from elrun.agent.failures.stack_places import (
     Whereabouts,
     folded,
+    odd_one_out,
     place_in,
     sentence_of,
     whole_text,
@@ -101,3 +102,24 @@ def test_a_file_has_all_stacks_by_rank():
     assert (
         "rank 0 (pid 8): it is stopped\n\n\nrank 1 (pid 7): f (a.py:1)\nthe stack of f\n"
     ) == whole_text({1: HERE, 0: STOPPED})
+
+
+@pytest.mark.parametrize(
+    ("clauses", "rank"),
+    [
+        ({4: "in f (a.py:1)"}, 4),
+        ({0: "in f (a.py:1)", 1: "in f (a.py:1)"}, 0),
+        ({0: "in f (a.py:1)", 1: "in f (a.py:1)", 2: "in g (a.py:2)"}, 2),
+        ({0: "in all_reduce (a.py:1)", 1: "in load (a.py:2)"}, 1),
+        ({0: "in load (a.py:2)", 1: "in barrier (a.py:1)"}, 0),
+        ({**dict.fromkeys(range(3), "in load (a.py:2)"), 3: "in all_gather (a.py:1)"}, 0),
+        ({0: "in all_reduce (a.py:1)", 1: "unknown: it is stopped"}, 1),
+        ({0: "in all_reduce (a.py:1)", 1: "in broadcast (a.py:2)", 2: "in barrier (b.py:1)"}, 0),
+        ({0: "in all_reduce (a.py:1)", 1: "in all_reduce (a.py:1)", 2: "in barrier (b.py:1)"}, 2),
+        ({0: "in reducer (a.py:1)", 1: "in wait (a.py:1)"}, 0),
+        ({0: "in a (a.py:1)", 1: "in b (a.py:1)", 2: "in b (a.py:1)", 3: "in recv (a.py:9)"}, 0),
+    ],
+)
+def test_the_rank_that_others_wait_for_is_the_odd_one(clauses, rank):
+    """It is in no collective, unless all are; then it is where the fewest are."""
+    assert rank == odd_one_out(clauses)

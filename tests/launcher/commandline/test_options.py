@@ -17,7 +17,7 @@ TORCHRUN = """
 """
 OURS = """
     preload use-env exit-barrier-timeout restart-on no-restart-on restart-delay restart-window
-    restart-timeout fuse report
+    restart-timeout fuse report hang-timeout hang-log-pattern
 """
 
 FLAGS = [option.name for option in OPTIONS if option.is_flag]

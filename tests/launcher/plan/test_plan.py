@@ -408,6 +408,28 @@ def test_no_gpu_is_an_error_that_says_so(elrun):
     )
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--hang-log-pattern", "step"), "no effect without --hang-timeout SECONDS; give both"),
+        (("--hang-log-pattern", "step", "--hang-timeout", "5"), "does not see what workers print"),
+        (("--hang-log-pattern", "(", "--tee", "3"), "give a regular expression, as of Python's re"),
+    ],
+)
+def test_a_pattern_that_nothing_is_compared_with_is_refused(elrun, options, words):
+    """The sentence says what is missing."""
+    assert words in elrun.refusal(*options, "x.py", ELRUN_KEEP_STDERR="0")
+
+
+def test_a_pattern_goes_with_output_that_elrun_sees(elrun):
+    """In log files, or kept."""
+    options = ("--hang-log-pattern", "step", "--hang-timeout", "5")
+    for more in (("--tee", "1"), ("--redirects", "0:2")):
+        config = elrun.plan(*options, *more, "x.py").config
+        assert (5, "step") == (config.hang_timeout, config.hang_log_pattern)
+    assert None is elrun.plan("x.py").config.hang_timeout
+
+
 def test_rules_of_restarts_become_one_value(elrun):
     """None where none is given: then the budget alone decides."""
     options = ("--max-restarts", "3", "--no-restart-on", "2", "--restart-delay", "1.5")

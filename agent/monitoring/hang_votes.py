@@ -1,0 +1,127 @@
+"""Agrees with the other nodes whether a job hangs: only if no rank of any node goes on.
+
+Each node counts itself in when its ranks have been still for long enough, and out when one of them
+goes on. When all are counted in, group rank 0 names the rank that is somewhere else than the
+others. The node of that rank reports the failure, which ends the round for all nodes.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from ...rendezvous.errors import RendezvousError
+from ...rendezvous.named_tuple import NamedTuple
+from ...rendezvous.threads import Call, NoThreadError
+from ..failures.stack_places import folded_clauses, odd_one_out
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+_STILL, _BEATING, _DECISION = "hang/still", "hang/beating", "hang/decision"
+_MOST_TEXT = 2_000
+
+
+class Answer(NamedTuple):
+    """What a node knows of the others.
+
+    Args:
+        others_beat: Whether workers of any node send beats, so that these are the only sign.
+        odd: The rank that is somewhere else, once all nodes are still; -1 before.
+        text: Where all ranks are.
+    """
+
+    others_beat: bool = False
+    odd: int = -1
+    text: str = ""
+
+
+def decision_about(clauses: Mapping[int, str]) -> Answer:
+    """Return which rank is somewhere else, and where all are; without ranks there is no answer.
+
+    Args:
+        clauses: What is known of each rank.
+    """
+    if not clauses:
+        return Answer()
+    return Answer(odd=odd_one_out(clauses), text=folded_clauses(clauses))
+
+
+class Votes:
+    """One node's part in one attempt.
+
+    Args:
+        store: What the nodes of the round share, with the methods of torch's store.
+        group_rank: This node's.
+        nodes: How many there are.
+        wake: Called, from a thread, when an answer has come.
+    """
+
+    def __init__(self, store: Any, group_rank: int, nodes: int, wake: Callable[[], None]) -> None:
+        self._store = store
+        self._group_rank = group_rank
+        self._nodes = nodes
+        self._wake = wake
+        self._is_counted = False
+        self._is_beating = False
+        self._call: Call[Answer] | None = None
+
+    def ask(self, places: Mapping[int, str] | None, *, is_beating: bool) -> None:
+        """Tell the other nodes how this one stands; a thread does it, if none is at it already.
+
+        Args:
+            places: Where this node's ranks are, if they have been still for long enough.
+            is_beating: Whether its workers send beats.
+        """
+        if self._call is not None:
+            return
+        try:
+            self._call = Call(
+                lambda: self._exchange(places, is_beating=is_beating),
+                "elrun-hang",
+                self._wake,
+                or_here=False,
+            )
+        except NoThreadError:  # the next look asks again
+            return
+
+    def take(self) -> Answer:
+        """Return the answer to the last question, once, if it has come."""
+        if self._call is None or not self._call.is_done:
+            return Answer()
+        call, self._call = self._call, None
+        try:
+            return call.result()
+        except (RendezvousError, ValueError, KeyError, TypeError):  # the loop finds a lost store
+            return Answer()
+
+    def _exchange(self, places: Mapping[int, str] | None, *, is_beating: bool) -> Answer:
+        store = self._store
+        beating = store.add(_BEATING, int(is_beating and not self._is_beating))
+        self._is_beating = is_beating
+        is_still = places is not None
+        if is_still:
+            store.set(_places_of(self._group_rank), json.dumps(places))
+        count = store.add(_STILL, int(is_still) - int(self._is_counted))
+        self._is_counted = is_still
+        if count < self._nodes:
+            return Answer(beating > 0)
+        if self._group_rank == 0 and not store.check([_DECISION]):
+            decision = self._decide()
+            store.set(_DECISION, json.dumps([decision.odd, decision.text[:_MOST_TEXT]]))
+        if not store.check([_DECISION]):
+            return Answer(beating > 0)
+        odd, text = json.loads(store.get(_DECISION))
+        return Answer(beating > 0, int(odd), str(text))
+
+    def _decide(self) -> Answer:
+        texts = self._store.multi_get([_places_of(rank) for rank in range(self._nodes)])
+        places: dict[int, str] = {}
+        for text in texts:
+            places |= {int(rank): str(place) for rank, place in json.loads(text).items()}
+        return decision_about(places)
+
+
+def _places_of(group_rank: int) -> str:
+    return f"hang/places/{group_rank}"

@@ -1,0 +1,57 @@
+"""Finds out where workers are: Python shows its stacks; the kernel knows something of others."""
+
+from __future__ import annotations
+
+import time
+
+from ..failures.stack_places import Whereabouts, place_in
+from ..system.process_states import descendants, describe_silence, kernel_stack
+from ..system.stacks import take_stacks
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+REQUEST_DUMP_S = 2.0
+"""How long workers of a job that goes on have to answer, all together."""
+
+_MOST_CHILDREN = 64
+
+
+def whereabouts(pids: Mapping[int, int], within_s: float) -> dict[int, Whereabouts]:
+    """Return where workers are, by global rank.
+
+    Args:
+        pids: Their process ids by global rank.
+        within_s: How long they have to answer, all together.
+    """
+    stacks = take_stacks(pids.values(), within_s)
+    found = {}
+    for rank, pid in pids.items():
+        stack = stacks.get(pid, "")
+        if place := place_in(stack):
+            found[rank] = Whereabouts(pid, place, "", stack)
+        else:
+            found[rank] = Whereabouts(pid, "", describe_silence(pid), stack or kernel_stack(pid))
+    return found
+
+
+def with_children(found: Mapping[int, Whereabouts], within_s: float) -> dict[int, Whereabouts]:
+    """Return where workers are, with the stacks of their child processes, such as a DataLoader's.
+
+    A child that was forked has its parent's pipe, so that one is asked after the other.
+
+    Args:
+        found: Where the workers are.
+        within_s: How long the children have, all together.
+    """
+    deadline = time.monotonic() + within_s
+    whole = {}
+    for rank, each in found.items():
+        pieces = [each.stack]
+        for child in descendants(each.pid, _MOST_CHILDREN):
+            if (left_s := deadline - time.monotonic()) > 0:
+                stack = take_stacks([child], left_s).get(child)
+                pieces.append(f"\nchild process {child}:\n{stack or describe_silence(child)}")
+        whole[rank] = each._replace(stack="\n".join(pieces))
+    return whole
