@@ -262,13 +262,14 @@ def _fill_closed_streams() -> None:
 def _run(
     agent: LocalElasticAgent, handler: RendezvousHandler, config: LaunchConfig, name: str
 ) -> dict[int, Any]:
-    may_leave, result = True, None
+    may_leave, is_stopped, result = True, False, None
     try:
         result = agent.run()
     except SignalException:
         # The other nodes may go on without this one. elrun's own handlers leave the run open for
         # them; others would close it.
         may_leave = isinstance(handler, RoundHandler)
+        is_stopped = True
         raise
     except Exception as error:
         if not isinstance(error, RendezvousError):
@@ -278,19 +279,27 @@ def _run(
         if may_leave:
             leave(handler)
         if isinstance(config.logs_specs, DefaultLogsSpecs):
-            _clean_up(config.logs_specs, agent, result)
+            _clean_up(config.logs_specs, agent, result, is_stopped=is_stopped)
     if result.is_failed():
         report = result.report and result.report._replace(name=name)
         raise ChildFailedError(name, result.failures, report)
     return result.return_values
 
 
-def _clean_up(specs: DefaultLogsSpecs, agent: LocalElasticAgent, result: RunResult | None) -> None:
+def _clean_up(
+    specs: DefaultLogsSpecs,
+    agent: LocalElasticAgent,
+    result: RunResult | None,
+    *,
+    is_stopped: bool,
+) -> None:
     """Remove log files that nobody needs, or name them, as the report of a failure does."""
     has_failed = result is not None and result.is_failed()
     has_succeeded = result is not None and not has_failed
     folder = specs.cleanup(
-        copied=has_succeeded and agent.has_shown_all_output, in_use=agent.log_files_are_in_use
+        copied=has_succeeded and agent.has_shown_all_output,
+        in_use=agent.log_files_are_in_use,
+        stopped=is_stopped,
     )
     if folder and not has_failed:
         log.warning("log files are in %s", folder)

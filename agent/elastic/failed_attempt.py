@@ -108,7 +108,7 @@ class FailedAttempt(NamedTuple):
 
         Others may have failed meanwhile, and the log says all it can. The node that wrote the
         verdict puts the rank first that the verdict names, though another one may turn out to have
-        failed a little earlier.
+        failed a little earlier. A job of one node has no such promise to keep.
 
         Args:
             verdict: The round's verdict.
@@ -118,7 +118,8 @@ class FailedAttempt(NamedTuple):
         failures = failures_so_far(self.group, self.processes, self.failures)
         named = _named_by(verdict)
         is_author = verdict is not None and verdict.by == by
-        rank = named.global_rank if is_author else None
+        is_shared = (self.group.group_world_size or 1) > 1  # else nobody has been told a name
+        rank = named.global_rank if is_author and is_shared else None
         now = FailedAttempt.of(self.group, self.processes, self.before, failures, rank)
         if self.root and now.root and self.root.pid == now.root.pid and self.root.kernel_words:
             # The kernel knows most of a process that isn't reaped yet.
@@ -162,6 +163,7 @@ class FailedAttempt(NamedTuple):
             restarts=restarts,
             max_restarts=self.group.spec.max_restarts,
             missing_nodes=missing,
+            is_of_one_node=(self.group.group_rank or 0) > 0,
         )
         every = {root.global_rank: _as_failure(root), **self.failures}
         return RunResult(WorkerState.FAILED, failures=every, report=report)
@@ -318,7 +320,7 @@ def outcomes_of(
                 pid=end.pid if end else 0,
                 exitcode=end.exitcode if end else None,
                 state=state,
-                after_s=round(max(0.0, end.ended_at - first_at), 3) if end else None,
+                after_s=round(end.ended_at - first_at, 3) if end else None,
                 file=found.failure.error_file
                 if found is not None and found.has_record
                 else log_files[worker.local_rank],

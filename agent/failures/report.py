@@ -131,9 +131,9 @@ class RootCause(NamedTuple):
     def reason(self) -> str:
         """Which rank failed and how, in one line, for the log and for the other nodes."""
         rank = f"rank {self.global_rank} on {self.node}"
-        if self.words:
-            return f"{rank} failed: {self.words}"
         end = f"{rank} {end_of(self.exitcode)}"
+        if self.words:
+            return f"{end if self.exitcode < 0 else f'{rank} failed'}: {self.words}"
         return f"{end}: {self.kernel_words}" if self.kernel_words else end
 
     def to_json(self) -> dict[str, Any]:
@@ -186,6 +186,7 @@ class JobReport(NamedTuple):
         restarts: Restarts spent before.
         max_restarts: Restarts allowed.
         missing_nodes: Group ranks whose outcome did not come in time.
+        is_of_one_node: Whether it has the ranks of one node only, and group rank 0 has all.
     """
 
     name: str
@@ -194,3 +195,4 @@ class JobReport(NamedTuple):
     restarts: int = 0
     max_restarts: int = 0
     missing_nodes: tuple[int, ...] = ()
+    is_of_one_node: bool = False

@@ -285,19 +285,22 @@ class DefaultLogsSpecs(LogsSpecs):
         """The temporary directory that was made, or ""."""
         return self._temporary_dir
 
-    def cleanup(self, *, copied: bool = False, in_use: bool = False) -> str:
+    def cleanup(self, *, copied: bool = False, in_use: bool = False, stopped: bool = False) -> str:
         """Remove the temporary directory as far as nobody needs it; a user's own stays.
 
         Args:
             copied: Whether all output was shown on the console, too, and the workers succeeded.
             in_use: Whether files are still written to, and all stay.
+            stopped: Whether a signal stopped the job: what workers raise then is on the console,
+                if all that they print goes there, and their records are needless.
 
         Returns:
             A directory in which something is left that nobody has named, or "".
         """
         if not self._temporary_dir:
             return ""
-        copied = copied and not self._holds_the_only_copy
+        has_no_logs = self._redirects in (Std.NONE, {}) and self._tee in (Std.NONE, {})
+        copied = (copied or (stopped and has_no_logs)) and not self._holds_the_only_copy
         is_left = in_use or remove_needless(self._temporary_dir, copied=copied)
         return self._run_dir if is_left and not self._is_named else ""
 

@@ -46,10 +46,35 @@ def _spans(numbers: Sequence[int]) -> str:
 
 
 def missing_nodes(report: JobReport) -> Iterator[str]:
-    """Say which nodes' ranks are not in the report, if any."""
+    """Say which nodes' ranks are not in the report, if any are not."""
     if report.missing_nodes:
         nodes = _spans(sorted(report.missing_nodes))
         yield f"nodes of group rank {nodes} did not say in time how their ranks ended"
+    if report.is_of_one_node:
+        yield "the ranks of the other nodes stand in the report of the first node (group rank 0)"
+
+
+def agents_of(ranks: Sequence[RankOutcome]) -> dict[int, str]:
+    """Return each rank's node, by global rank: its host, and which of its agents if it has several.
+
+    Args:
+        ranks: In rank order: those of one agent follow each other.
+    """
+    agent_of: dict[int, int] = {}
+    agents: dict[str, int] = {}
+    taken: dict[str, set[int]] = {}
+    for each in ranks:
+        if each.local_rank in taken.setdefault(each.node, set()):  # another agent's
+            agents[each.node] = agents.get(each.node, 0) + 1
+            taken[each.node] = set()
+        taken[each.node].add(each.local_rank)
+        agent_of[each.global_rank] = agents.get(each.node, 0)
+    return {
+        each.global_rank: f"{each.node} (agent {agent_of[each.global_rank]})"
+        if each.node and agents.get(each.node)
+        else each.node
+        for each in ranks
+    }
 
 
 def ending(outcome: RankOutcome, root: RootCause) -> str:
@@ -104,25 +129,28 @@ def lost_peers(report: JobReport) -> str:
         if found:
             ranks = _spans([each.global_rank for each in found])
             subject = f"{'ranks' if len(found) > 1 else 'rank'} {ranks}"
-            places = folded({each.global_rank: each.words for each in found if each.words})
-            return f"it lost or missed another rank, and none has told why: {subject} {what}" + (
-                f": {places}" if places else ""
-            )
+            sentence = f"it lost or missed another rank, and none has told why: {subject} {what}"
+            places = {each.global_rank: each.words for each in found if each.words}
+            if len(found) == 1 and places:
+                return f"{sentence}, in {found[0].words}"
+            return f"{sentence}: {folded(places)}" if places else sentence
     return ""
 
 
-def hint_about(root: RootCause, environment: Mapping[str, str]) -> str:
-    """Say what may be behind a signal, or would show it, where nothing else does.
+def hint_about(root: RootCause, program: str, environment: Mapping[str, str]) -> str:
+    """Say what would show where a Python program crashed, where nothing else does.
 
     Args:
         root: The job's first failure.
+        program: What was run.
         environment: Of elrun: whether workers show their stack anyway.
     """
     name = signal_name(root.exitcode)
     shows_stack = any(each in root.traceback for each in FAULT_HANDLER_TITLES) or any(
         each in environment for each in _FAULT_HANDLER_VARIABLES
     )
-    if name in _CRASHES and not shows_stack:
+    is_python = program.endswith(".py") or environment.get("ELRUN_WORKER_HOOK") == "0"
+    if name in _CRASHES and is_python and not shows_stack:
         return "PYTHONFAULTHANDLER=1 in the environment shows where a Python program crashes"
     return ""
 

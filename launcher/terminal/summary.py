@@ -30,6 +30,7 @@ from .console import PREFIX, Console, printable
 from .phrases import (
     FAULT_HANDLER_TITLES,
     after,
+    agents_of,
     ending,
     fold,
     hint_about,
@@ -76,6 +77,9 @@ def failure_summary(report: JobReport, screen: RichConsole) -> Iterator[Renderab
         report: How it failed.
         screen: Whose width and abilities decide on the form.
     """
+    agents = agents_of(sorted(report.ranks, key=lambda each: each.global_rank))
+    ranks = (each._replace(node=agents[each.global_rank]) for each in report.ranks)
+    report = report._replace(ranks=tuple(ranks))
     rows, rest = choose_rows(report)
     yield from _headline(report, screen.width)
     if not rows and not rest:
@@ -155,7 +159,7 @@ def _headline(report: JobReport, width: int) -> Iterator[RenderableType]:
             _whole(f"rank {root.global_rank} {end_of(root.exitcode)}", "bold red"),
             _whole(f"({node}local rank {root.local_rank}{pid})"),
         )
-        words, hint = root.words, hint_about(root, inherited_environment())
+        words, hint = root.words, hint_about(root, name, inherited_environment())
     parts = (_whole(f"{PREFIX}{name} failed:", "bold"), *what, _whole(moment_of(root.timestamp)))
     yield from _filled(parts, width)
     if words:

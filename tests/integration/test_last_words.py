@@ -247,7 +247,7 @@ def test_a_record_of_the_script_s_own_stands(elrun, script, tmp_path, package):
 
     (file,) = (tmp_path / "logs").rglob("error.json")
     record = json.loads(file.read_text())["message"]
-    assert "type" not in record["extraInfo"]
+    assert (package == "elrun") == ("type" in record["extraInfo"])
     assert "ValueError: x" == record["message"]
 
 

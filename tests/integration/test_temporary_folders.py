@@ -76,6 +76,17 @@ def test_whatever_stays_is_named(run, temporary, program, options, code):
     assert str(folder) in done[2]
 
 
+def test_a_job_that_was_stopped_leaves_no_records(run, temporary):
+    """What its workers raised then was printed, and nothing names the records."""
+    program = f"import signal, time; {PRINT}; time.sleep(600)"
+    job = run(program)
+    job.wait_for_line("printed")
+    job.signal(signal.SIGINT)
+    code, _, err = job.finish()
+
+    assert (130, [], False) == (code, os.listdir(temporary), "log files" in err)
+
+
 def test_what_stays_of_a_job_that_was_stopped_is_named(run, temporary):
     """Its last words may be there."""
     job = run(HANG, "--tee", "3")

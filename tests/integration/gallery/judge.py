@@ -12,17 +12,26 @@ _ROW = re.compile(r"^ *(\d+) +\d+ +\S+ +\d* *(.+?) *(?:[+-][\d.]+ s.*)?$", re.MU
 _NO_FAILURE = ("stopped by elrun", "consequence", "(first", "succeeded")
 
 
-def faults(kind: Kind, setting: str, screens: Sequence[Screen]) -> list[str]:
-    """Return what is missing or wrong on the screens of a kind; nothing: all is right."""
+def faults(
+    kind: Kind, setting: str, screens: Sequence[Screen], node: str = os.uname().nodename
+) -> list[str]:
+    """Return what is missing or wrong on the screens of a kind; nothing: all is right.
+
+    Args:
+        kind: What happened.
+        setting: Where.
+        screens: What the nodes showed.
+        node: How a node's name begins.
+    """
     found = []
     for number, screen in enumerate(screens):
         if screen.code != -signal.SIGKILL:  # of an agent that was killed
             where = f"node {number}: " if len(screens) > 1 else ""
-            found += [f"{where}{each}" for each in _faults_of(kind, setting, screen)]
+            found += [f"{where}{each}" for each in _faults_of(kind, setting, screen, node)]
     return found
 
 
-def _faults_of(kind: Kind, setting: str, screen: Screen) -> list[str]:
+def _faults_of(kind: Kind, setting: str, screen: Screen, node: str) -> list[str]:
     found = [] if screen.code == kind.code else [f"exit code {screen.code}"]
     words = kind.instead.get(setting, kind.words)
     if kind.culprit == "none":
@@ -33,7 +42,7 @@ def _faults_of(kind: Kind, setting: str, screen: Screen) -> list[str]:
     rank = r"\d" if kind.culprit == "any" else kind.culprit
     if not re.search(rf"failed: rank {rank} ", screen.head):
         found.append("another rank is named")
-    if f"node {os.uname().nodename}" not in screen.head:
+    if f"(node {node}" not in screen.head:
         found.append("no node is named")
     is_printed = setting in kind.on_screen
     head, report = (screen.text, screen.text) if is_printed else (screen.head, screen.summary)

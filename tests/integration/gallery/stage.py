@@ -13,7 +13,7 @@ import subprocess
 import termios
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from elrun.rendezvous.network.ports import PortClaim
 from gallery.kind import Kind
 
 ROWS, COLUMNS = 24, 80
-PATIENCE_S = float(os.environ.get("GALLERY_PATIENCE_S", "200"))
+PATIENCE_S = 200
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _LEFT_OUT = ("PET_", "SLURM_", "TORCHELASTIC_", "ELRUN_")
 
@@ -92,7 +92,13 @@ def memory_group() -> Path | None:
 
 
 def run(
-    kind: Kind, setting: str, folder: Path, launcher: Sequence[str], **env: str
+    kind: Kind,
+    setting: str,
+    folder: Path,
+    launcher: Sequence[str],
+    patience_s: float = PATIENCE_S,
+    *,
+    own_names: bool = False,
 ) -> list[Screen]:
     """Put a kind on in a setting.
 
@@ -101,89 +107,93 @@ def run(
         setting: One of ``SETTINGS``.
         folder: An empty folder, in which it happens.
         launcher: The command that launches.
-        env: What is added to the environment.
+        patience_s: After how many seconds a launcher is killed.
+        own_names: Whether nodes get host names of their own: node1 and node2.
 
     Returns:
         The screens of all nodes.
     """
     prepare(kind, folder)
-    if setting == "nodes":
-        with contextlib.ExitStack() as ends:
+    with contextlib.ExitStack() as ends:
+        if setting == "nodes":
             claim = PortClaim.take()
             ends.callback(claim.release)
             options = ["--nnodes", "2", "--nproc-per-node", "1", "--rdzv-backend", "c10d"]
             options += ["--rdzv-endpoint", f"127.0.0.1:{claim.port}", "--rdzv-id", "job"]
-            nodes = [_Node(kind, folder, [*launcher, *options], env, node) for node in range(2)]
-            return [node.finish() for node in nodes]
-    options = ["--nproc-per-node", "2", *(["--tee", "3"] if setting == "tee" else [])]
-    node = _Node(kind, folder, [*launcher, *options], env, is_terminal=setting == "terminal")
-    return [node.finish()]
+        else:
+            options = ["--nproc-per-node", "2", *(["--tee", "3"] if setting == "tee" else [])]
+        program = kind.after or (kind.program,)
+        nodes = []
+        for number in range(2 if setting == "nodes" else 1):
+            place = folder / "elsewhere" if kind.absent_on == number else folder
+            place.mkdir(exist_ok=True)
+            command = [*launcher, *options, *kind.before, *program]
+            if own_names:
+                command = _named(command, f"node{number + 1}")
+            command = ends.enter_context(_staged(kind.stage, command, place))
+            nodes.append(_Node(command, place, setting == "terminal", patience_s))
+        return [node.finish() for node in nodes]
+
+
+def _named(command: Sequence[str], name: str) -> list[str]:
+    return ["unshare", "--uts", *_shell(f"hostname {name}"), *command]
+
+
+def _shell(first: str) -> list[str]:
+    """Return what precedes a command so that a shell does something first."""
+    return ["sh", "-c", f'{first} && exec "$@"', "-"]
+
+
+@contextlib.contextmanager
+def _staged(stage: str, command: Sequence[str], place: Path) -> Iterator[list[str]]:
+    """Make the machine what a kind needs; give the command that runs on it."""
+    small = "mount -t tmpfs -o size=64k small"
+    match stage:
+        case "shm":
+            yield ["unshare", "--mount", *_shell(f"{small} /dev/shm"), *command]
+        case "disk":
+            (place / "disk").mkdir(exist_ok=True)
+            yield ["unshare", "--mount", *_shell(f"{small} disk"), *command]
+        case "cgroup":
+            group = memory_group() / f"elrun-gallery-{os.urandom(4).hex()}"
+            group.mkdir()
+            (group / "memory.limit_in_bytes").write_text(str(256 << 20))
+            yield [*_shell(f"echo $$ > {group}/cgroup.procs"), *command]
+            deadline = time.monotonic() + 10  # the kernel lets go of the dead a moment later
+            while time.monotonic() < deadline:
+                with contextlib.suppress(OSError):
+                    group.rmdir()
+                    break
+                select.select([], [], [], 0.05)
+        case _ if stage.startswith("ulimit"):
+            yield [*_shell(stage), *command]
+        case _:
+            yield list(command)
+
+
+def _environment(place: Path) -> dict[str, str]:
+    kept = {name: each for name, each in os.environ.items() if not name.startswith(_LEFT_OUT)}
+    for name in ("PYTHONFAULTHANDLER", "COLUMNS", "PYTHONPATH"):
+        kept.pop(name, None)
+    temporary = place / "tmp"
+    temporary.mkdir(exist_ok=True)
+    ours = {"TMPDIR": str(temporary), "OMP_NUM_THREADS": "1", "TERM": "xterm"}
+    return kept | ours | {"GLOO_SOCKET_IFNAME": "lo"}
 
 
 class _Node:
-    def __init__(self, kind, folder, command, env, number=0, *, is_terminal=False) -> None:
-        self._folder = folder
-        place = folder
-        if kind.absent_on == number:
-            place = folder / "elsewhere"
-            place.mkdir(exist_ok=True)
-        variables = {k: v for k, v in os.environ.items() if not k.startswith(_LEFT_OUT)}
-        for name in ("PYTHONFAULTHANDLER", "COLUMNS", "PYTHONPATH"):
-            variables.pop(name, None)
-        temporary = folder / "tmp"
-        temporary.mkdir(exist_ok=True)
-        variables |= {"TMPDIR": str(temporary), "OMP_NUM_THREADS": "1", "TERM": "xterm", **env}
-        variables |= {"MALLOC_ARENA_MAX": "2"}
-        whole = [*command, *kind.before, *(kind.after or (kind.program,))]
-        match kind.stage:
-            case "shm":
-                whole = [
-                    "unshare",
-                    "--mount",
-                    "sh",
-                    "-c",
-                    'mount -t tmpfs -o size=64k small /dev/shm && exec "$@"',
-                    "-",
-                    *whole,
-                ]
-            case "disk":
-                disk = place / "disk"
-                disk.mkdir(exist_ok=True)
-                whole = [
-                    "unshare",
-                    "--mount",
-                    "sh",
-                    "-c",
-                    'mount -t tmpfs -o size=64k small disk && exec "$@"',
-                    "-",
-                    *whole,
-                ]
-            case "cgroup":
-                self._group = memory_group() / f"elrun-gallery-{os.getpid()}-{number}"
-                self._group.mkdir(exist_ok=True)
-                (self._group / "memory.limit_in_bytes").write_text(str(256 << 20))
-                whole = [
-                    "sh",
-                    "-c",
-                    'echo $$ > "$0"/cgroup.procs && exec "$@"',
-                    str(self._group),
-                    *whole,
-                ]
-            case stage if stage.startswith("ulimit"):
-                whole = ["sh", "-c", f'{stage}; exec "$@"', "-", *whole]
-        reader, writer = pty.openpty() if is_terminal else os.pipe()
+    def __init__(self, command, place, is_terminal, patience_s) -> None:
+        self._reader, writer = pty.openpty() if is_terminal else os.pipe()
         if is_terminal:
             fcntl.ioctl(writer, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
-        self._reader = reader
         stdin = writer if is_terminal else subprocess.DEVNULL
-        self._kind = kind
         self._process = subprocess.Popen(
-            whole, stdin=stdin, stdout=writer, stderr=writer, env=variables, cwd=place,
+            command, stdin=stdin, stdout=writer, stderr=writer, env=_environment(place), cwd=place,
             start_new_session=True,
         )  # fmt: skip
         os.close(writer)
         self._shown = bytearray()
-        self._deadline = time.monotonic() + PATIENCE_S
+        self._deadline = time.monotonic() + patience_s
         self._thread = threading.Thread(target=self._read)
         self._thread.start()
 
@@ -213,11 +223,5 @@ class _Node:
         except subprocess.TimeoutExpired:
             os.killpg(self._process.pid, signal.SIGKILL)
             code = self._process.wait()
-        if self._kind.stage == "cgroup":
-            for _ in range(50):
-                with contextlib.suppress(OSError):
-                    self._group.rmdir()
-                    break
-                time.sleep(0.1)
         text = shown.decode(errors="replace").replace("\r\n", "\n")
         return Screen(code, ESCAPE.sub("", text))

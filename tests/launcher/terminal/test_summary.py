@@ -412,7 +412,11 @@ LOST_PEER = {"message": GLOO.format(1), "is_consequence": True}
         ([outcome(0), outcome(2), outcome(3)], "ranks 0, 2-3 still ran"),
         (
             [outcome(0)._replace(words="load (a.py:3)")],
-            "rank 0 still ran: rank 0 in load (a.py:3)",
+            "rank 0 still ran, in load (a.py:3)",
+        ),
+        (
+            [outcome(0)._replace(words="load (a.py:3)"), outcome(2)],
+            "ranks 0, 2 still ran: rank 0 in load (a.py:3)",
         ),
         ([failed(0, words="KeyError")], None),
     ],
@@ -425,3 +429,51 @@ def test_a_failure_that_only_tells_of_a_lost_rank_is_called_so(others, sentence)
 
     start = "it lost or missed another rank, and none has told why: "
     assert ([start + sentence] if sentence else []) == told
+
+
+def test_a_rank_that_ended_before_the_cause_has_a_negative_time():
+    """Its end is no consequence."""
+    text = summary(report(outcome(0, RankState.SUCCEEDED, 0, -1.5), failed(1)))
+
+    assert re.search(r"succeeded +-1\.50 s", text)
+
+
+def test_agents_of_one_host_are_told_apart():
+    """Only where there are several."""
+    apart = [outcome(0, local_rank=0), failed(1, local_rank=0), outcome(2, local_rank=1)]
+    alike = [outcome(0, local_rank=0), failed(1, local_rank=1)]
+    texts = [summary(report(*ranks), 200) for ranks in (apart, alike)]
+
+    assert [(1, 2), (0, 0)] == [
+        (text.count("gpu0 (agent 0)"), text.count("gpu0 (agent 1)")) for text in texts
+    ]
+
+
+def test_a_report_of_one_node_says_where_the_others_are():
+    """Group rank 0 has them."""
+    sentence = "the ranks of the other nodes stand in the report of the first node (group rank 0)"
+    texts = [summary(report(failed(1), is_of_one_node=each), 200) for each in (True, False)]
+
+    assert [True, False] == [sentence in text for text in texts]
+
+
+def test_the_causes_of_an_exception_stand_below_it():
+    """An earlier exception often says what the last one does not."""
+    stack = (
+        "Traceback (most recent call last):\n  File 'a'\nKeyError: 'a'\n\n"
+        "The above exception was the direct cause of the following exception:\n\n"
+        "Traceback (most recent call last):\n  File 'b'\nValueError: no such shard\n"
+    )
+
+    lines = summary(report(failed(1), root={"traceback": stack}), 200).splitlines()
+
+    assert ["  ValueError: no such shard", "  caused by KeyError: 'a'"] == lines[1:3]
+
+
+def test_a_program_that_is_not_python_gets_no_advice_for_python():
+    """A variable of Python's does nothing there."""
+    job = report(failed(1, -11), root={"exitcode": -11, "message": "", "says_why": False})
+
+    texts = [summary(job._replace(name=name), 200) for name in ("train.py", "./train")]
+
+    assert [True, False] == ["PYTHONFAULTHANDLER" in text for text in texts]

@@ -1,0 +1,127 @@
+"""Writes ``docs/gallery.md``: each kind of death as torchrun and elrun tell it, from real runs.
+
+    PYTHONPATH=tests/integration python -m gallery.page [KIND…]
+
+What is recorded is kept in ``build/gallery``, so that one kind can be recorded anew.
+"""
+
+import json
+import os
+import shutil
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
+from pathlib import Path
+
+from gallery.judge import faults
+from gallery.kind import Kind
+from gallery.kinds import KINDS
+from gallery.settle import of_elrun, of_torchrun, settled
+from gallery.stage import PATIENCE_S, run, why_not
+
+ROOT = Path(__file__).parents[3]
+PAGE = ROOT / "docs" / "gallery.md"
+RECORDS = ROOT / "build" / "gallery"
+LAUNCHERS = {
+    "elrun": (sys.executable, "-m", "elrun"),
+    "torchrun": (sys.executable, "-m", "torch.distributed.run"),
+}
+TORCHRUN_PATIENCE_S = 60
+HEAD = """# A gallery of deaths
+
+`make gallery` has written this page: it runs each program with two workers under torchrun and
+under elrun, and shows what stands on the screen at the end. What the workers print themselves is
+left out, and what differs from run to run has been replaced. `tests/integration/test_gallery.py`
+holds what elrun must say of each kind: on a terminal of 80 columns, with `--tee 3`, in a pipe, and
+over two nodes.
+[Why a worker died](failures.md) explains how elrun knows.
+
+torchrun is the one of torch {torch}, in a pipe. Most programs wait for ever on rank 0: so a person
+sees that elrun names the right rank.
+"""
+
+
+def record(name: str) -> dict[str, list[tuple[int, str]]]:
+    """Run a kind under both launchers; return exit codes and settled screens by setting."""
+    kind = KINDS[name]
+    found = {}
+    for who, launcher in LAUNCHERS.items():
+        settings = [each for each in kind.settings if each != "tee"]
+        if who == "torchrun":
+            settings = ["pipe" if "pipe" in settings else "nodes"]
+        for setting in settings:
+            with tempfile.TemporaryDirectory() as place:
+                folder = Path(place).resolve() / "work"
+                patience_s = TORCHRUN_PATIENCE_S if who == "torchrun" else PATIENCE_S
+                screens = run(kind, setting, folder, launcher, patience_s, own_names=who == "elrun")
+                if who == "elrun" and (wrong := faults(kind, setting, screens, "node")):
+                    print(f"{name}, {setting}: {'; '.join(wrong)}", file=sys.stderr)
+                found[f"{who} {setting}"] = [
+                    (screen.code, settled(screen.text, folder)) for screen in screens
+                ]
+    return found
+
+
+def chapter(name: str, kind: Kind, screens: dict[str, list[tuple[int, str]]]) -> str:
+    """Return the page's part about one kind."""
+    options = " ".join(kind.before + (kind.after or (kind.program,)))
+    parts = [f"## {kind.title}", _block(kind.worker.strip("\n"), _language(kind))]
+    for title, text in _shown(screens):
+        parts += [title.format(options=options), _block(text)]
+    return "\n\n".join(parts)
+
+
+def _shown(screens):
+    theirs = next((key for key in screens if key.startswith("torchrun")), "")
+    if theirs:
+        code, text = screens[theirs][0]
+        end = f"exit code {code}" if code >= 0 else "it has not ended within a minute"
+        yield f"`torchrun {{options}}`, {end}:", of_torchrun(text)
+    seen = ""
+    for setting, place in (("terminal", "on a terminal"), ("pipe", "in a pipe")):
+        for code, text in screens.get(f"elrun {setting}", ()):
+            shown = of_elrun(text)
+            if shown != seen:
+                yield f"`elrun {{options}}`, {place}, exit code {code}:", shown
+            seen = shown
+    for number, (code, text) in enumerate(screens.get("elrun nodes", ())):
+        if code < 0:
+            yield f"Over two nodes, on node {number + 1}:", "(killed)"
+        else:
+            yield f"Over two nodes, on node {number + 1}, exit code {code}:", of_elrun(text)
+
+
+def _language(kind: Kind) -> str:
+    if kind.stage == "g++":
+        return "cpp"
+    return "python" if kind.program.endswith(".py") else "bash"
+
+
+def _block(text: str, language: str = "text") -> str:
+    return f"```{language}\n{text}\n```"
+
+
+def main() -> None:
+    names = sys.argv[1:] or list(KINDS)
+    RECORDS.mkdir(parents=True, exist_ok=True)
+    possible = [name for name in names if not why_not(KINDS[name])]
+    with ThreadPoolExecutor(os.cpu_count()) as runs:
+        for name, screens in zip(possible, runs.map(record, possible), strict=True):
+            _file_of(name).write_text(json.dumps(screens, indent=1))
+            print(f"recorded: {name}")
+    parts = [HEAD.format(torch=version("torch").partition("+")[0])]
+    for name, kind in KINDS.items():
+        if _file_of(name).exists():
+            parts.append(chapter(name, kind, json.loads(_file_of(name).read_text())))
+    PAGE.write_text("\n\n".join(part.strip("\n") for part in parts).rstrip() + "\n")
+
+
+def _file_of(name: str) -> Path:
+    return RECORDS / f"{name.replace(' ', '_')}.json"
+
+
+if __name__ == "__main__":
+    if shutil.which("unshare") is None or os.geteuid() != 0:
+        sys.exit("make gallery gives each node a host name of its own, which needs root")
+    main()
