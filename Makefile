@@ -26,7 +26,7 @@ SOURCES := pyproject.toml $(shell find src $(ROOMS) \
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test check simulate mutants matrix bench gpu docs clean
+.PHONY: help run test check simulate mutants matrix bench gpu docs gallery clean
 
 help:  ## list what can be made
 	@sed -n 's/^\([a-z]*\):.*##/make \1\t/p' Makefile | expand -t 14
@@ -63,6 +63,9 @@ gpu: .links/elrun  ## try what only a GPU can show, with PYTHON's torch and noth
 
 docs: $(VENV)/elrun  ## draw the README's picture from a real job
 	$(BIN)/python docs/pictures/failure.py
+
+gallery: $(VENV)/installed  ## run all kinds of death and write docs/gallery.md (ten minutes); ONLY="bash thread"
+	PYTHONPATH=tests/integration $(BIN)/python -m gallery.page $(ONLY)
 
 clean:  ## remove all that was made
 	rm -rf $(VENV) .venv-ci .venv-matrix .venv-mutants .links build dist *.egg-info src/*.egg-info
