@@ -24,6 +24,7 @@ VERBS = ("doctor", "run")
 """First words that are no SCRIPT, unless there is a file of that name."""
 
 _RECORD_S = 2.0
+_IN_KUBERNETES = "KUBERNETES_SERVICE_HOST"  # in each container
 _LAST_WORDS_S = 1.0
 """How long elrun, told to stop, waits for a console that takes nothing."""
 
@@ -143,6 +144,10 @@ def _refuse(
     """Say why the command can't be used: to the user, and to those who wait for this node."""
     _leave_record(refusal)
     console.say(str(refusal))
+    if given is not None and given["report"]:
+        from .reporting import report_refusal  # noqa: PLC0415  few jobs are reported
+
+        report_refusal(given, str(refusal))
     if given is not None and given["nnodes"].maximum > 1:
         from .declining import decline  # noqa: PLC0415  most jobs are not refused
 
@@ -182,6 +187,22 @@ def _end_of_stopped(stopped: SignalException, console: Console) -> _End:
     return _End(exit_code_of_signal(stopped.sigval), stopped)
 
 
+def _sentence_about(cause: BaseException) -> str:
+    """Return why elrun ends, in one line."""
+    from ..agent.failures.failure import ChildFailedError  # noqa: PLC0415  failures only
+    from ..agent.failures.record import sentence_of  # noqa: PLC0415
+    from ..agent.system.signals import SignalException  # noqa: PLC0415
+    from ..rendezvous.errors import ElrunError  # noqa: PLC0415
+
+    if isinstance(cause, ChildFailedError):
+        name = os.path.basename(cause.name) or "the job"
+        reason = cause.get_first_failure()[1].summary
+        return f"{name} failed: {cause.report.root.reason if cause.report else reason}"
+    if isinstance(cause, SignalException):
+        return f"stopped by {cause.sigval.name}"
+    return str(cause) if isinstance(cause, ElrunError) else sentence_of(cause)
+
+
 def _leave_record(cause: BaseException) -> None:
     """Leave the reason in this process's own error file, if it has one.
 
@@ -189,14 +210,22 @@ def _leave_record(cause: BaseException) -> None:
     before anything is said: a console that nobody reads must not keep it back, and a file system
     that does not answer must not keep back the rest.
     """
-    from ..agent.failures.failure import ERROR_FILE_VARIABLE, ChildFailedError  # noqa: PLC0415  failures only
+    from ..agent.failures.failure import ERROR_FILE_VARIABLE, ChildFailedError  # noqa: PLC0415
 
-    if not Environment.current().variables.get(ERROR_FILE_VARIABLE):
+    variables = Environment.current().variables
+    own_file, is_in_pod = variables.get(ERROR_FILE_VARIABLE, ""), variables.get(_IN_KUBERNETES)
+    if not own_file and not is_in_pod:
         return
     from ..agent.failures.record import get_error_handler  # noqa: PLC0415
     from ..rendezvous.threads import Call  # noqa: PLC0415
 
     def leave() -> None:
+        if is_in_pod:
+            from .termination_log import leave_last_sentence  # noqa: PLC0415  rarely
+
+            leave_last_sentence(_sentence_about(cause), variables, own_file)
+        if not own_file:
+            return
         handler = get_error_handler()
         if isinstance(cause, ChildFailedError):
             handler.record_failure(cause)

@@ -5,17 +5,25 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
-from ..agent.elastic.local import LocalElasticAgent
 from ..agent.elastic.report_file import ReportFile
 from ..agent.failures.failure import ChildFailedError
 from ..agent.output.whole_file import WholeFile
 from ..agent.system.signals import SignalException
 from ..rendezvous.errors import RendezvousError, UsageError
+from ..rendezvous.logs import Log
 from .commandline.version import __version__
-from .plan.config import LaunchConfig
 from .terminal.exit_codes import ExitCode, exit_code_of_signal, exit_code_of_worker
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ..agent.elastic.local import LocalElasticAgent
+    from .commandline.arguments import Given
+    from .plan.config import LaunchConfig
+
+log = Log(__name__)
 
 _HOST = "${hostname}"
 # Not the backend's settings: they may hold passwords.
@@ -69,6 +77,35 @@ def reported(
         _finish(report, error)
         raise
     report.finish("succeeded", ExitCode.SUCCESS, "")
+
+
+def report_refusal(given: Given, reason: str) -> None:
+    """Write the report of a job that is refused for its options; what can't be written is not.
+
+    Args:
+        given: The options, among them ``--report``.
+        reason: Why they can't be used.
+    """
+    nodes = given["nnodes"]
+    about: dict[str, Any] = {
+        "elrun": __version__,
+        "run_id": given["rdzv_id"] or "",
+        "name": "".join(given.command[:1]),
+        "config": {
+            "min_nodes": nodes.minimum,
+            "max_nodes": nodes.maximum,
+            "rdzv_backend": given["rdzv_backend"],
+            "rdzv_endpoint": given["rdzv_endpoint"] or "",
+        },
+    }
+    path = given["report"].replace(_HOST, os.uname().nodename)
+    report = ReportFile(WholeFile(path, "the report"), about)
+    try:
+        report.begin()
+    except OSError as error:
+        log.info("no report is kept in %s: %s", path, error.strerror)
+        return
+    report.finish("refused", ExitCode.BAD_USAGE, reason)
 
 
 def _finish(report: ReportFile, error: BaseException) -> None:

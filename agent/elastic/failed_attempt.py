@@ -165,8 +165,22 @@ class FailedAttempt(NamedTuple):
             missing_nodes=missing,
             is_of_one_node=(self.group.group_rank or 0) > 0,
         )
-        every = {root.global_rank: _as_failure(root), **self.failures}
+        every = {root.global_rank: _as_failure(root), **self.described()}
         return RunResult(WorkerState.FAILED, failures=every, report=report)
+
+    def described(self) -> dict[int, ProcessFailure]:
+        """Return this node's failed workers, each with what it said in its output, too."""
+        first = None if self.root is None else self.root.global_rank
+        return {
+            rank: each.failure
+            if each.has_record
+            else _as_failure(
+                self.root
+                if self.root is not None and rank == first
+                else _root_cause_in({rank: each}, self.processes, self.before)
+            )
+            for rank, each in self.findings.items()
+        }
 
     def _outcomes(self, root: RootCause, failed_at: float) -> list[RankOutcome]:
         outcomes = outcomes_of(self.group, self.processes, root, self.findings, failed_at)
@@ -380,5 +394,6 @@ def _as_failure(root: RootCause) -> ProcessFailure:
             "extraInfo": {"py_callstack": root.traceback, "timestamp": str(root.timestamp)},
         }
     else:
-        failure.message = root.message if root.says_why else EndAlone(root.message)
+        message = ": ".join(filter(None, [root.message, root.kernel_words]))
+        failure.message = root.message if root.says_why else EndAlone(message)
     return failure

@@ -274,6 +274,8 @@ class LocalElasticAgent(SimpleElasticAgent):
 
     def _describe_failure(self, result: RunResult) -> Verdict:
         failed = self._failed = self._examine(result)
+        if failed is not None:  # what is recorded of the attempt's end says as much
+            self._last_look = RunResult(result.state, failures=failed.described())
         if failed is None or failed.root is None:
             return super()._describe_failure(result)
         return failed.verdict(self._group_rank)

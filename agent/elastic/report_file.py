@@ -43,10 +43,12 @@ class ReportFile(Observer):
     Args:
         file: Where.
         about: What is known before: the elrun version, the job's name, its config.
-        group: The agent's workers.
+        group: The agent's workers; None: there is no agent.
     """
 
-    def __init__(self, file: WholeFile, about: Mapping[str, Any], group: WorkerGroup) -> None:
+    def __init__(
+        self, file: WholeFile, about: Mapping[str, Any], group: WorkerGroup | None = None
+    ) -> None:
         self._file = file
         self._group = group
         self._began_s = time.monotonic()
@@ -111,7 +113,7 @@ class ReportFile(Observer):
                 "local_rank": worker.local_rank,
                 "pid": worker.id if isinstance(worker.id, int) else None,
             }
-            for worker in self._group.workers
+            for worker in (self._group.workers if self._group else ())
         ]
         self._save()
 

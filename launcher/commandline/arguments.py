@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _LETTERS_PER_SLIP = 4
+_SHORTEST_BEGINNING = 5
 
 
 class Refusal(UsageError):  # noqa: N818  it is the user's error, not ours
@@ -127,6 +128,25 @@ def nearest_word(word: str, known: Collection[str]) -> str:
     match = min(slips, key=lambda each: slips[each], default="")
     allowed = min(len(bare) - 1, max(1, len(bare) // _LETTERS_PER_SLIP))
     return match if match and slips[match] <= allowed else ""
+
+
+def nearest_option(word: str, known: Collection[str]) -> str:
+    """Return the option that a word means but for a slip or two, or nothing.
+
+    A beginning counts, too: ``--npproc`` is near that of ``--nproc-per-node`` and of no other.
+    """
+    if match := nearest_word(word, known):
+        return match
+    bare = word.strip("-")
+    if len(bare) < _SHORTEST_BEGINNING:
+        return ""
+    lengths = range(len(bare) - 1, len(bare) + 2)
+    begun = [
+        each
+        for each in known
+        if min(_slips(bare, each.strip("-")[:length]) for length in lengths) <= 1
+    ]
+    return begun[0] if len(begun) == 1 else ""
 
 
 def _slips(typed: str, meant: str) -> int:

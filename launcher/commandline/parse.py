@@ -12,7 +12,7 @@ from .arguments import (
     Given,
     Origin,
     Refusal,
-    nearest_word,
+    nearest_option,
     quoted,
     said,
     spelling_of,
@@ -189,7 +189,7 @@ def _misspelt(environment: Environment) -> tuple[str, ...]:
     unknown = [each for each in environment.variables if each.startswith("PET_")]
     names = list(known.values())
     nearest = {
-        each: nearest_word(each.removeprefix("PET_").lower(), names)
+        each: nearest_option(each.removeprefix("PET_").lower(), names)
         for each in unknown
         if each not in known
     }

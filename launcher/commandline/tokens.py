@@ -8,7 +8,7 @@ they are.
 from __future__ import annotations
 
 from ...rendezvous.named_tuple import NamedTuple
-from .arguments import Refusal, listed, nearest, quoted
+from .arguments import Refusal, listed, nearest, nearest_option, quoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -83,7 +83,8 @@ def _declared(typed: str, takes_value: Mapping[str, bool]) -> str:
         return candidates[0]
     if candidates:
         raise Refusal(f"{quoted(typed)} could be {listed(candidates)}; write it out")
-    hint = nearest(wanted, long_options) or "; elrun --help lists the options"
+    match = nearest_option(wanted, long_options)
+    hint = f"; did you mean {match}?" if match else "; elrun --help lists the options"
     raise Refusal(f"{quoted(typed)} is no option of elrun{hint}")
 
 

@@ -174,7 +174,8 @@ def _headline(report: JobReport, width: int) -> Iterator[RenderableType]:
     if peers := lost_peers(report):
         yield _whole(peers, indent=2)
     if root.file:
-        yield _whole(f"see {root.file}", indent=2)
+        is_here = root.node in ("", os.uname().nodename)
+        yield _whole(f"see {root.file}{'' if is_here else f' on {root.node}'}", indent=2)
     if report.max_restarts:
         yield _whole(f"after {report.restarts} of {report.max_restarts} restarts", indent=2)
 

@@ -68,7 +68,8 @@ class NextRound:
         self._clock = clock
         self._spare_watch = SpareWatch(heartbeat, timing, clock)
         self._roster: Roster | None = None  # kept where the run may have to move
-        self._abandoned: list[Join] = []  # their seats may still stand in a store that was lost
+        # Seats that may still stand in a store that was lost: one way in for each endpoint.
+        self._abandoned: dict[int, Join] = {}
         # The lock guards what follows.
         self._lock = threading.Lock()
         self._join: Join | None = None
@@ -102,7 +103,7 @@ class NextRound:
                 self._state.set_must_reconnect(True)
                 join = self._end_join()
                 if join is not None:
-                    self._abandoned.append(join)
+                    self._abandoned[connection.moves.at] = join
             else:
                 self._state.set_must_reconnect(False)
                 return connection.store, place
@@ -132,8 +133,10 @@ class NextRound:
     def _enter_over(self, connection: Connection, before: Placement | None) -> Placement:
         self._prepare()
         if self._state.must_reconnect:
-            for join in self._abandoned:
+            for join in self._abandoned.values():
                 join.leave_over(connection.store)
+            if connection.moves is not None:  # what was not there is gone with the store's records
+                self._abandoned.pop(connection.moves.at, None)
             if before is not None and not self._migrate(connection, before):
                 before = None
         with self._session.scouting(self._leave_seats):

@@ -55,6 +55,30 @@ class Slow(logging.Handler):
 '''
 
 
+SHELL = """#!/bin/sh
+[ $RANK = 1 ] || exec sleep 600
+echo "FATAL: no such shard" >&2
+exit 3
+"""
+
+
+@pytest.mark.parametrize("restarts", [0, 1])
+def test_a_worker_s_last_words_are_in_its_event(elrun, script, tmp_path, restarts):
+    """The cause that the summary names, for each attempt; a program leaves no error file."""
+    script(SHELL, "worker.sh").chmod(0o755)
+    options = ("--standalone", "--nproc-per-node", 2, "--max-restarts", restarts, "--tee", 2)
+    events = ("--event-log-handler", "file:events.jsonl")
+
+    elrun(*options, *events, "--no-python", "./worker.sh").finish()
+
+    lines = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
+    ends = [each for each in lines if each["name"].endswith("worker.status.FAILED")]
+    failed = [each["metadata"] for each in ends if each["source"] == "WORKER"]
+    assert ["FATAL: no such shard"] * (restarts + 1) == [
+        json.loads(each["raw_error"])["message"]["message"] for each in failed
+    ]
+
+
 @pytest.fixture(name="plugins")
 def _plugins(tmp_path):
     """An environment in which a package with handlers is installed."""

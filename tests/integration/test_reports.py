@@ -122,6 +122,39 @@ def test_each_node_reports_the_whole_job_s_cause(elrun, script, tmp_path, vacant
 
 
 @pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["nope.py"], "nope.py: there is no such script"),
+        (["--nproc-per-node", "two", "script.py"], "--nproc-per-node two: "),
+        (["--master-port", "70000", "script.py"], "--master-port 70000"),
+        ([], "SCRIPT is missing"),
+    ],
+)
+def test_refused_options_are_reported(elrun, script, tmp_path, options, words):
+    """Whoever reads reports sees that the job was never started, and why."""
+    script("")
+    job = elrun("--standalone", "--report", "r.json", *options)
+
+    code, _, err = job.finish()
+
+    report = read(tmp_path / "r.json")
+    assert (2, "refused", 2, True) == (
+        code,
+        report["state"],
+        report["exit_code"],
+        words in report["reason"],
+    ), err
+
+
+@pytest.mark.parametrize("path", ["none/r.json", "."])
+def test_a_refusal_that_can_not_be_reported_is_a_refusal(elrun, path):
+    """Its own sentence is the one that counts."""
+    code, _, err = elrun("--standalone", "--report", path, "nope.py").finish()
+
+    assert (2, "elrun: nope.py: there is no such script; give its path\n") == (code, err)
+
+
+@pytest.mark.parametrize(
     ("path", "words"),
     [
         ("/dev/null", "no report can be kept in /dev/null: this is no regular file (--report)"),

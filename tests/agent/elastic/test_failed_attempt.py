@@ -86,7 +86,7 @@ def test_all_who_tell_of_a_failed_attempt_have_one_exit_code(group, attempt, end
     failed = examine(group, context)
     verdict = failed.verdict(0)
     context.close()
-    result = failed.stopped(verdict, 0).result(ScriptedRounds(), 1, time.monotonic(), None)
+    result = failed.stopped(verdict, 0, {}).result(ScriptedRounds(), 1, time.monotonic(), None)
 
     assert (VerdictKind.WORKER_FAILED, "rank 4 on") == (verdict.kind, verdict.reason[:9])
     assert [exitcode] * 4 == [
@@ -106,7 +106,7 @@ def test_a_failure_that_comes_while_the_group_is_stopped_belongs_to_the_attempt(
     context.mark_failed(1, "it was bad anyway")
     context.close(signal.SIGTERM)
 
-    now = failed.stopped(failed.verdict(0), 0)
+    now = failed.stopped(failed.verdict(0), 0, {})
 
     assert ([4], {4, 5}, 4) == (list(failed.failures), {*now.failures}, now.root.global_rank)
 
@@ -122,7 +122,7 @@ def test_the_root_cause_that_others_were_told_of_stays_the_root_cause(group, att
     context.mark_failed(1, "it was bad anyway")
     context.close(signal.SIGTERM)
 
-    now = failed.stopped(verdict, 0)
+    now = failed.stopped(verdict, 0, {})
 
     assert (4, [4, 5]) == (now.root.global_rank, list(now.failures))
 
@@ -138,7 +138,7 @@ def test_the_root_cause_of_another_node_is_the_one_that_its_verdict_names(group,
 
     result = (
         examine(group, context)
-        .stopped(verdict, 0)
+        .stopped(verdict, 0, {})
         .result(ScriptedRounds(), 0, time.monotonic(), lambda question: question())
     )
 
@@ -153,7 +153,7 @@ def test_a_verdict_that_can_t_be_read_leaves_this_node_s_own_cause(group, attemp
     verdict = Verdict(VerdictKind.WORKER_FAILED, by=1, reason="", details={"oh": "no"})
     context.close()
 
-    failed = examine(group, context).stopped(verdict, 0)
+    failed = examine(group, context).stopped(verdict, 0, {})
 
     assert 4 == failed.root.global_rank
 

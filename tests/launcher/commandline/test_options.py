@@ -127,12 +127,14 @@ def test_a_flag_s_variable_is_a_yes_or_a_no(elrun, name, text, expected):
 def test_a_variable_that_is_nearly_an_option_s_is_noticed():
     """What was meant is named; a variable that is nobody's may be somebody else's."""
     wrong = {"PET_NPROC_PER_NOD": "2", "PET_nnodes": "2", "PET_SHOP": "rex", "PET_NNODES": "1"}
+    wrong |= {"PET_NPROC": "2", "PET_NODE": "1", "PET_RDZV": "x", "PET_LOG": "info"}
 
     notices = parse(["x.py"], Environment(wrong))[1]
 
     assert (
         "PET_NPROC_PER_NOD has no effect; did you mean PET_NPROC_PER_NODE?",
         "PET_nnodes has no effect; did you mean PET_NNODES?",
+        "PET_NPROC has no effect; did you mean PET_NPROC_PER_NODE?",
     ) == notices
 
 

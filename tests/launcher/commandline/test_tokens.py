@@ -67,6 +67,8 @@ def test_an_abbreviation_is_noticed():
             "--nproc-per-mode 2",
             "--nproc-per-mode is no option of elrun; did you mean --nproc-per-node?",
         ),
+        ("--npproc 2", "--npproc is no option of elrun; did you mean --nproc-per-node?"),
+        ("--nporc 2", "--nporc is no option of elrun; did you mean --nproc-per-node?"),
         ("--nproces", "--nproces is no option of elrun; elrun --help lists the options"),
         ("--timeout", "--timeout is no option of elrun; elrun --help lists the options"),
         ("--dry-run", "--dry-run is no option of elrun; elrun --help lists the options"),

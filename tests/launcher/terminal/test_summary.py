@@ -1,6 +1,7 @@
 """The failure summary, from recorded reports."""
 
 import io
+import os
 import re
 
 import pytest
@@ -113,9 +114,17 @@ def test_a_silent_signal_gets_a_hint(monkeypatch, root, variables, hint):
         assert ("memory" in head, "PYTHONFAULTHANDLER" in head) == (False, False)
 
 
+@pytest.mark.parametrize(("node", "where"), [(os.uname().nodename, ""), ("gpu7", " on gpu7")])
+def test_a_file_of_another_node_is_said_to_be_there(node, where):
+    """Who reads the screen of node 0 would look for it in vain."""
+    lines = summary(report(failed(1), root={"file": "/logs/1", "node": node})).splitlines()
+
+    assert f"  see /logs/1{where}" in lines
+
+
 def test_the_root_cause_s_words_follow():
     """Its message, its file, the restarts that were spent."""
-    root = {"file": FILE.format(1)}
+    root = {"file": FILE.format(1), "node": os.uname().nodename}
 
     lines = summary(report(failed(1), root=root, restarts=3, max_restarts=3)).splitlines()
 
@@ -185,7 +194,7 @@ def test_paths_messages_and_tracebacks_are_never_broken(stream, width):
     text = summary(report(*ranks, root=root), width, stream())
 
     lines = [line.strip() for line in re.sub("\x1b\\[[0-9;]*m", "", text).splitlines()]
-    assert {message, f"see {paths[1]}", f"File {paths[3]!r}"} <= set(lines)
+    assert {message, f"see {paths[1]} on gpu0", f"File {paths[3]!r}"} <= set(lines)
     assert 4 == sum(any(line.endswith(path) for line in lines[5:]) for path in paths)
 
 
