@@ -1,20 +1,20 @@
-"""What a job's secret protects: a store whose values are signed, and believed only if they are.
+"""A job's secret, and a store whose values are signed with it.
 
 A value is written as its signature and itself; the signature is HMAC-SHA256 over the key and the
 value. The key names run and round, so a record that is copied to another key, round or run is
-refused like one that was made up.
+refused like an invented one.
 
 A value that doesn't verify counts as missing: it is not read, a wait goes on, and ``create``
-replaces it, in one atomic step. So it changes nothing, but for a warning that names its key.
+replaces it, in one atomic step. Its only effect is a warning that names its key.
 
-A sign of life that goes missing would do harm, though: its node would be thrown out. So it stands
-at a second key, too, whose name only those know who have the secret; it is read where the first
-holds something else. Where that was found and written over as well, ``UNSURE_BEAT`` is read, which
-is no silence.
+A missing heartbeat would do harm, though: its node would be marked as lost. So each heartbeat is
+also at a second key, whose name follows from the secret; it is read where the first key holds
+something else. If that was found and overwritten, too, ``UNSURE_BEAT`` is read, which is no silence.
 
-What a signature can't do: counters are the store's own and bear none. Nothing is concluded from
-them alone; a stranger who turns them, or deletes keys, can hold a job up, and no more. Nor does it
-hide anything: values travel as they are, unless the store's connection is encrypted.
+Signatures have limits. The store itself adds to counters, so these have none, and nothing is
+concluded from a counter alone: a process that may write to the store can delay a job by counters,
+and can't end it. A signature does not say when a value was written. The store server closes both
+gaps: it serves only clients that prove the secret (``server/seal.py``). With etcd they remain.
 """
 
 from __future__ import annotations

@@ -71,7 +71,7 @@ class Channel:
         self._frames.unseal = None if seal is None else seal.open
 
     def drop_protection(self) -> None:
-        """Send in plain from now on: the other side has no such protection, and is told so."""
+        """Send in plain from now on, to a side without this protection: why it is refused."""
         self._tls = self._seal = None
 
     def receive(self, data: bytes) -> Iterator[dict[str, Any]]:

@@ -46,7 +46,7 @@ class Connections:
         limits: What a client may cost.
         selector: Waits for all of them.
         clock: A monotonic clock.
-        on_change: Called when a client was let in, before that is told so.
+        on_change: Called when a client was let in, before its welcome is sent.
     """
 
     def __init__(
@@ -76,10 +76,10 @@ class Connections:
         self._foreigners = Foreigners(name)
         self._count = 0
         self._held = 0
-        self._heard: Peer | None = None  # whose requests are being answered; all answers go at once
+        self._heard: Peer | None = None  # its answers wait until all its requests are answered
 
     def greet(self, connection: socket.socket, name: str) -> None:
-        """Take a connection in, whose client has not introduced itself.
+        """Take a new connection in; its client has some seconds for its hello.
 
         Args:
             connection: The connection.
@@ -195,7 +195,7 @@ class Connections:
         self._send(peer, [write_welcome(self._mark)])
 
     def _dismiss(self, peer: Peer, error: WireError) -> None:
-        """Let a client go whose message was not understood; tell it why, if that is known."""
+        """Close the connection of a message that was not understood; send a refusal if one fits."""
         refusal = None if peer.session is not None else self._entrance.refusal_for(error)
         if refusal is not None:
             peer.channel.drop_protection()
@@ -276,7 +276,9 @@ class Connections:
     def _cut_off(self, peer: Peer) -> None:
         """Let a client go that reads nothing."""
         if peer.session is not None:
-            log.warning("%s: %s reads nothing of what it asks for", self._name, peer.name)
+            log.warning(
+                "%s: %s reads nothing of what it asks for", self._name, peer.name or "this node"
+            )
         peer.discard_unsent()
         self._let_go(peer)
 

@@ -44,9 +44,9 @@ class StoreConnector:
         is_host: Whether this node hosts it; None: if the endpoint is here and its port is free.
         local_addr: Address of this node that others should use; None: the one that leads there.
         timeout_s: For how long the endpoint is tried.
-        notice_s: When the user is told first that it has been tried in vain so far.
+        notice_s: Seconds until the first log line that says why there is no connection yet.
         patience_s: How long the store may leave a request without an answer.
-        run_id: The run whose store it is.
+        run_id: The run to which the store belongs.
         is_alone: Whether no other node has to find the store.
         guard: What protects the connections to it.
         nodes: How many nodes there may be.

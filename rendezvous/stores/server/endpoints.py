@@ -40,7 +40,7 @@ class Reachable(Protocol):
         """Return a connection to whoever serves there; raise RendezvousConnectionError if none."""
 
     def host(self) -> Connection | None:
-        """Serve there; None if somebody else on this host does."""
+        """Host the store there; None if another agent of this host does."""
 
 
 class Succession:
@@ -98,7 +98,7 @@ class Succession:
                 )
 
     def survey(self) -> Iterator[tuple[int, Store]]:
-        """Yield the other endpoints where somebody serves now, each with a store to be closed."""
+        """Yield the other endpoints that have a store now, each with the store, to be closed."""
         for index, place in enumerate(self._places):
             if index == self.at:
                 continue

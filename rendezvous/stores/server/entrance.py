@@ -41,7 +41,7 @@ class Entrance:
 
     Args:
         guard: What the connections of the server's clients have to be protected by.
-        run_id: The run whose store it is.
+        run_id: The run to which the store belongs.
     """
 
     def __init__(self, guard: Guard | None = None, run_id: str = "") -> None:
@@ -87,7 +87,7 @@ class Entrance:
         return Nonce(nonce, Seal(secret, (first.nonce, nonce), SERVER))
 
     def refusal_for(self, error: WireError) -> Refusal | None:
-        """Return what to tell a client whose first message was not understood; None: nothing."""
+        """Return the refusal for a first message that was not understood; None: none is sent."""
         if isinstance(error, OtherProtectionError):
             return Refusal(NO_TLS_HERE if self._guard.tls is None else TLS_WANTED, "")
         return Refusal(OTHER_SECRET, "") if isinstance(error, UnsealedError) else None

@@ -1,4 +1,4 @@
-"""What people are told of connections that no node of the job has made."""
+"""Log lines about connections that no node of the job has made."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Foreigners:
         self._named: set[str] = set()
 
     def report(self, peer: Peer, error: WireError) -> None:
-        """Tell of a client whose message was not understood."""
+        """Log that a client sent a message that was not understood."""
         log.info("%s: %s is let go: %s", self._place, peer.name, error)
         is_new = peer.name not in self._named and len(self._named) < _MOST_NAMED
         if is_new and peer.session is None:

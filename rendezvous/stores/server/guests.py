@@ -37,7 +37,7 @@ class Admitted(NamedTuple):
     """A client is let in.
 
     Args:
-        instead_of: The client whose place it takes, and that is let go.
+        instead_of: The client that it replaces; the server closes the connection of that one.
     """
 
     instead_of: int | None = None

@@ -50,7 +50,7 @@ class Hello:
         session: A name of its own choice that no other client has; empty: it won't come back.
         resumes: Whether it was connected before, and goes on with that session.
         node_rank: Its place among the nodes of a static rendezvous.
-        nodes: How many nodes a static rendezvous has, as this one was told.
+        nodes: How many nodes a static rendezvous has, by this node's options.
         server: The mark of the store that this node hosts itself, where it only asks for the name
             of this one's host.
     """
@@ -135,7 +135,7 @@ def read_nonce(message: Mapping[str, Any]) -> bytes:
 
 
 def new_nonce() -> bytes:
-    """Return bytes that nobody has seen before."""
+    """Return random bytes, which no other connection has."""
     return os.urandom(_NONCE_BYTES)
 
 

@@ -1,4 +1,4 @@
-"""The pauses between attempts to reach a store, and what people are told meanwhile."""
+"""The pauses between attempts to reach a store, and the log lines meanwhile."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Retry:
         stop: Ends the attempts.
         timeout_s: For how long they go on.
         place: Where they lead, for people.
-        state: The beginning of the line that people are told, as ``the rendezvous is not there``.
+        state: The beginning of the log line, as ``the rendezvous is not there``.
         clock: A monotonic clock.
     """
 
@@ -60,8 +60,8 @@ class Retry:
         """Wait before the next attempt; return False at once if there is no time for one.
 
         Args:
-            reason: Why the last attempt failed; people are told when it lasts or changes.
-            notice_s: How long a wait may be that nobody has to know of.
+            reason: Why the last attempt failed; it is logged when it lasts or changes.
+            notice_s: Seconds of waiting that are not logged.
 
         Raises:
             RendezvousClosedError: ``stop`` was set.

@@ -81,7 +81,7 @@ class StoreServer:
             raise
 
     def adopt(self, connection: socket.socket) -> None:
-        """Serve a connection that somebody else has made."""
+        """Serve a connection from within this process: it needs no secret and no certificate."""
         self._do(lambda: self._connections.greet(connection, ""))
 
     def listen(self, listener: socket.socket) -> None:

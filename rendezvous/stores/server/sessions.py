@@ -114,7 +114,7 @@ class Sessions:
         self._broken.pop(session, None)
 
     def end(self, session: Session) -> None:
-        """Forget a session whose client needs nothing any more."""
+        """Forget a session; its client has left, or has been away for too long."""
         session.has_ended = True
         self._broken.pop(session, None)
         if self._named.get(session.name) is session:

@@ -99,7 +99,7 @@ class StoreTable(Generic[_W]):
         return value, self.set({key: value})
 
     def wait(self, wait: _W, keys: Sequence[str]) -> bool:
-        """Return whether all keys are there; if not, remember who waits for them.
+        """Return whether all keys are there; if not, remember the wait.
 
         Raises:
             TableError: Too many keys are waited for, or they belong to a round that is over.
@@ -128,7 +128,7 @@ class StoreTable(Generic[_W]):
             raise TableError(f"{key}: this round is over, and newer ones have taken its place")
 
     def _free(self, keys: Sequence[str]) -> None:
-        """Remove the keys of a round, and find the waits that nobody can end any more."""
+        """Remove the keys of a round, and find the waits for keys of freed rounds."""
         for key in keys:
             self._remove(key)
         for key in [key for key in self._waits if self._rounds.is_over(key)] if keys else ():

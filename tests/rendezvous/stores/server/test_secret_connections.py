@@ -16,6 +16,7 @@ from elrun.rendezvous.stores.server.guard import (
     Guard,
 )
 from elrun.rendezvous.stores.server.hello import (
+    OTHER_RUN,
     Hello,
     Refusal,
     new_nonce,
@@ -155,17 +156,29 @@ def test_a_stranger_learns_neither_the_run_nor_a_proof(host):
     assert b"welcome" not in told
 
 
-def test_a_replayed_connection_is_refused(places, host, tap):
+@pytest.mark.parametrize("run", ["job", "other"], ids=["the same run", "another run"])
+def test_a_replayed_connection_is_refused(places, host, tap, run):
     """What a true node said once proves nothing a second time: the server's nonce is another."""
     guest = places.reach(tap.port, OURS)
     guest.add("n", 5)
     (recorded,) = tap.sent()
+    victim = host if run == "job" else places.host(OURS, run)
+    before = victim.add("n", 0)
     assert b'"do":"add"' in recorded
-    with socket.create_connection((HERE, host.port), LONG_S) as connection:
+    with socket.create_connection((HERE, victim.port), LONG_S) as connection:
         connection.sendall(recorded)
         assert is_ended(connection)
 
-    assert 5 == host.add("n", 0)
+    assert before == victim.add("n", 0)
+
+
+def test_a_server_of_another_run_with_the_same_secret_serves_no_node_of_this_one(places, host, tap):
+    """One that can bend the network can't let two jobs meet."""
+    other = places.host(OURS, "other")
+    tap.server_port = other.port
+    refusal = greet(tap.port, OURS)
+
+    assert OTHER_RUN == refusal.kind
 
 
 @pytest.mark.parametrize("again", ["same connection", "another connection"])
