@@ -9,7 +9,7 @@ replaces it, in one atomic step. Its only effect is a warning that names its key
 
 A missing heartbeat would do harm, though: its node would be marked as lost. So each heartbeat is
 also at a second key, whose name follows from the secret; it is read where the first key holds
-something else. If that was found and overwritten, too, ``UNSURE_BEAT`` is read, which is no silence.
+something else. If both were overwritten, ``UNSURE_BEAT`` is read, which is no silence.
 
 Signatures have limits. The store itself adds to counters, so these have none, and nothing is
 concluded from a counter alone: a process that may write to the store can delay a job by counters,
