@@ -14,6 +14,7 @@ from ...rendezvous.threads import Call, NoThreadError
 log = Log(__name__)
 
 QUIET_S = 10.0
+_EXIT_CODE = 75  # of elrun, where nodes could not meet
 
 
 class LongWait:
@@ -22,6 +23,7 @@ class LongWait:
     Args:
         run_id: The job's name.
         describe: Returns the wait's state; it may take long, and raise RendezvousError.
+        limit_s: Returns how long the wait may take; None: there is no limit now.
         wake: Called, from any thread, when it is time for a further ``turn``.
         first_s: After how many seconds the first line is due.
         clock: A monotonic clock.
@@ -31,12 +33,15 @@ class LongWait:
         self,
         run_id: str,
         describe: Callable[[], str],
+        limit_s: Callable[[], float | None],
         wake: Callable[[], None],
         first_s: float = QUIET_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._run_id = run_id
         self._describe = describe
+        self._limit_s = limit_s
+        self._limited_from_s: float | None = 0.0
         self._wake = wake
         self._first_s = first_s
         self._clock = clock
@@ -66,6 +71,21 @@ class LongWait:
             what = question.result()
         except RendezvousError:  # the wait itself ends with the error
             return
+        end = self._end_of_wait(waited_s)
         if should_announce(what, waited_s, self._announced, first_s=self._first_s):
             self._announced = Announcement(what, waited_s)
-            log.warning("waiting in run %r: %s", self._run_id, what)
+            log.warning("waiting in run %r: %s%s", self._run_id, what, end)
+
+    def _end_of_wait(self, waited_s: float) -> str:
+        """Return when the wait ends in vain, and how elrun does then."""
+        limit_s = self._limit_s()
+        if limit_s is None:  # a spare's time begins when a round forms that it may take part in
+            self._limited_from_s = None
+            return ""
+        if self._limited_from_s is None:
+            self._limited_from_s = waited_s
+        left_s = max(0.0, self._limited_from_s + limit_s - waited_s)
+        return (
+            f"; this node gives up in {left_s:.0f} s, with exit code {_EXIT_CODE} "
+            f"(--rdzv-conf join_timeout={limit_s:g})"
+        )

@@ -140,8 +140,9 @@ class LoopWait:
         from .wait_notices import LongWait  # noqa: PLC0415  not the plain job of one node
 
         call = Call(self._rounds.next_rendezvous, _THREAD, self.wakeup.notify, or_here=False)
+        rounds = self._rounds
         notices = LongWait(
-            self._rounds.get_run_id(), self._rounds.describe_wait, self.wakeup.notify
+            rounds.get_run_id(), rounds.describe_wait, rounds.wait_limit_s, self.wakeup.notify
         )
         while not call.is_done:
             self.wait((), notices.turn())

@@ -319,6 +319,13 @@ class RoundHandler(RendezvousHandler):
         """
         return ""
 
+    def wait_limit_s(self) -> float | None:
+        """Return how long the wait that ``describe_wait`` is about may take (``join_timeout``).
+
+        None: it has no limit, as that of a spare, or none that is known.
+        """
+        return None
+
     @abstractmethod
     def describe(self, profile: NodeProfile) -> None:
         """Set what this node brings to its next rounds; before ``next_rendezvous``."""

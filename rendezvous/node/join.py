@@ -82,7 +82,8 @@ class Join:
         self._spare_watch = spare_watch
         self._clock = clock
         self._seats: list[Seat] = []
-        self._is_standing_by = False
+        self.is_standing_by = False
+        """Whether this node waits beside a round that runs without it."""
         self._round_number = number
 
     @property
@@ -111,7 +112,7 @@ class Join:
         """Return which nodes are there by now, as a sentence; "" if this node waits for none."""
         if not self._seats or self._node.limits.max_nodes == 1:
             return ""
-        if self._is_standing_by:
+        if self.is_standing_by:
             return "a round runs without this node, which waits as a spare"
         keys, limits = self._run.round(self._round_number), self._node.limits
         taken = seats_taken(self._store.add(keys.seats, 0))
@@ -153,7 +154,7 @@ class Join:
         )
         origin = self._node.origin
         is_survivor = origin is not None and origin.round == number - 1
-        self._is_standing_by = number > 0 and not is_survivor
+        self.is_standing_by = number > 0 and not is_survivor
         self._seats.append(seat)
         self._round_number = number
         seat.take()
@@ -165,7 +166,7 @@ class Join:
             )
         else:
             history = self._stand_by(number, seat)
-            self._is_standing_by = False
+            self.is_standing_by = False
             place = seat.await_place(lambda: history)
         return place if isinstance(place, Placement) else None
 

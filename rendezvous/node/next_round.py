@@ -120,6 +120,12 @@ class NextRound:
         # A wait for the store is described by the code that tries to reach it.
         return "" if join is None else join.describe_wait()
 
+    @property
+    def is_spare(self) -> bool:
+        """Whether this node waits beside a round that runs without it."""
+        with self._lock:
+            return self._join is not None and self._join.is_standing_by
+
     def leave(self) -> Join | None:
         """Return the join that goes on, after ``RoundState.leave``; none begins any more."""
         with self._lock:

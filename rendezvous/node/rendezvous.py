@@ -179,6 +179,10 @@ class RoundRendezvous(RoundHandler):
         """Return which nodes are there by now, while another thread is in ``next_rendezvous``."""
         return self._next_round.describe_wait()
 
+    def wait_limit_s(self) -> float | None:
+        """Return how long this node waits for others in all; None: it is a spare."""
+        return None if self._next_round.is_spare else self._timing.join_timeout_s
+
     def verdict(self) -> Verdict | None:
         """Return the current round's verdict if there is one, without a call to the store."""
         return self._state.verdict_or_error()

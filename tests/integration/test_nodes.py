@@ -213,6 +213,7 @@ def test_those_who_wait_are_told_who_is_there_when_it_changes(elrun, script, mee
     assert "2 more are needed" in told[0]
     assert "2 of 3 nodes are here" in told[1]
     assert "1 more is needed" in told[1]
+    assert all("s, with exit code 75 (--rdzv-conf join_timeout=600)" in line for line in told)
 
 
 def line_of(job, start):

@@ -58,10 +58,15 @@ class SlowRounds(ScriptedRounds):
         return self.who
 
 
+GIVES_UP = (
+    "; this node gives up in 590 s, with exit code 75 (--rdzv-conf join_timeout=600)"  # after 10 s
+)
+
+
 @pytest.mark.parametrize(
     ("who", "told"),
     [
-        ("1 of 2 nodes is here", ["waiting in run 'job': 1 of 2 nodes is here"]),
+        ("1 of 2 nodes is here", [f"waiting in run 'job': 1 of 2 nodes is here{GIVES_UP}"]),
         ("", []),
         (RendezvousConnectionError("lost"), []),
     ],
@@ -71,13 +76,32 @@ def test_a_long_wait_is_told_with_who_is_there(who, told, caplog):
     woken = threading.Event()
     times = iter([0.0, 1.0, 10.0, 10.5, 11.0])
     rounds = SlowRounds(who)
-    wait = LongWait("job", rounds.describe_wait, woken.set, clock=lambda: next(times))
+    wait = LongWait("job", rounds.describe_wait, lambda: 600.0, woken.set, clock=times.__next__)
     first, asking = wait.turn(), wait.turn()
     assert woken.wait(PATIENCE_S)
     then = wait.turn()
 
     assert (9.0, None, 4.5) == (first, asking, then)
     assert told == [record.getMessage() for record in caplog.records]
+
+
+def test_a_spare_s_time_begins_when_it_may_take_part(caplog):
+    """Beside a running round it has no limit."""
+    woken = threading.Event()
+    times = iter([0.0, 10.0, 20.0, 30.0])
+    limits = iter([None, 60.0])
+    told = iter(["a spare", "1 of 2 nodes is here", ""])
+    wait = LongWait("job", told.__next__, limits.__next__, woken.set, clock=times.__next__)
+    for _ in range(3):
+        wait.turn()
+        assert woken.wait(PATIENCE_S)
+        woken.clear()
+
+    of_spare, of_member = (record.getMessage() for record in caplog.records)
+    assert "waiting in run 'job': a spare" == of_spare
+    assert of_member.endswith(
+        "here; this node gives up in 60 s, with exit code 75 (--rdzv-conf join_timeout=60)"
+    )
 
 
 def test_a_wait_that_is_soon_over_asks_nothing():
