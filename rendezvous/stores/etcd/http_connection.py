@@ -171,6 +171,10 @@ class HttpConnection:
             self._left -= len(part)
         return part
 
+    def fileno(self) -> int:
+        """Return the connection's descriptor."""
+        return self._socket.fileno()
+
     def interrupt(self) -> None:
         """Let the thread that reads find the connection at its end."""
         # Not SSLSocket's own: that would take the encryption away under the reader.

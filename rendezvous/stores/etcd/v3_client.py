@@ -11,7 +11,7 @@ import binascii
 import json
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ...network.addresses import Endpoint
@@ -75,20 +75,19 @@ class Gateway:
         """
         return self._with_token(lambda token: self._post(path, body, token))
 
-    def stream(self, path: str, bodies: Sequence[Mapping[str, Any]]) -> HttpConnection:
+    def stream(self, path: str, body: Mapping[str, Any]) -> HttpConnection:
         """Send a request whose answer may go on for ever; the caller reads it and closes it.
 
         Args:
             path: Such as ``watch``.
-            bodies: What etcd's JSON gateway takes, one after the other.
+            body: As etcd's JSON gateway takes it.
 
         Raises:
             Unreachable: The member can't serve now.
             Refused: It refuses the client's credentials.
         """
-        text = "\n".join(map(json.dumps, bodies))
         deadline = time.monotonic() + self._answer_time.seconds
-        request = self._request(path, text, self._authenticate())
+        request = self._request(path, json.dumps(body), self._authenticate())
         try:
             connection = HttpConnection(self.endpoint, self._context(), deadline)
             try:

@@ -1,4 +1,8 @@
-"""One stream of watches from a member of etcd."""
+"""A watch of one range of etcd's keys: an answer over HTTP that goes on for ever.
+
+etcd would take several ranges in one request. But its HTTP server, as any of Go's, reads no more of
+a request once it has begun to answer: under load, all ranges but the first would get lost.
+"""
 
 from __future__ import annotations
 
@@ -45,48 +49,36 @@ class Event(NamedTuple):
     revision: int
 
 
-class Message(NamedTuple):
-    """What etcd has written about one range: also, without events, that the range is watched.
-
-    Args:
-        number: Which of the ranges.
-        events: In the order in which they happened.
-        is_cancelled: Whether etcd watches this range no more, such as for a revision that it has
-            forgotten.
-    """
-
-    number: int
-    events: Sequence[Event]
-    is_cancelled: bool
-
-
 class WatchStream:
-    """Several ranges, watched over one connection.
+    """One range, watched over a connection of its own.
 
     Args:
         gateway: The member of etcd.
-        ranges: What is watched.
+        wanted: What is watched.
 
     Raises:
         Unreachable: The member can't serve now.
         Refused: It refuses.
     """
 
-    def __init__(self, gateway: Gateway, ranges: Sequence[Range]) -> None:
+    def __init__(self, gateway: Gateway, wanted: Range) -> None:
         self._gateway = gateway
-        self._wanted = len(ranges)
-        self._ids: dict[int, int] = {}
         self._head: Head | None = None
         self._text = b""
-        self._connection: HttpConnection = gateway.stream("watch", list(map(_create, ranges)))
+        self._connection: HttpConnection = gateway.stream("watch", _create(wanted))
+        self.is_confirmed = False
+        """Whether etcd has written that it watches the range; a proxy may hold that back."""
 
-    @property
-    def is_confirmed(self) -> bool:
-        """Whether etcd has said that it watches all ranges; a proxy may hold that back."""
-        return len(self._ids) == self._wanted
+    def fileno(self) -> int:
+        """Return the descriptor that is readable when there is a message."""
+        return self._connection.fileno()
 
-    def next(self, deadline: float) -> Message | None:
-        """Return the next message; None if none has come by then, on the monotonic clock.
+    def next(self, deadline: float) -> Sequence[Event] | None:
+        """Return the events of the next message; None if none has come by then, on this clock.
+
+        The first message has no events: it says that the range is watched from now on.
+
+        What has been received already is returned also after the deadline.
 
         Raises:
             Unreachable: The stream has ended.
@@ -106,12 +98,8 @@ class WatchStream:
         except OSError as error:
             raise self._gateway.trouble(error) from error
 
-    def interrupt(self) -> None:
-        """Let ``next`` raise at once; from any thread."""
-        self._connection.interrupt()
-
     def close(self) -> None:
-        """Let go of the connection; no other thread reads it."""
+        """Let go of the connection."""
         self._connection.close()
 
     def _next_part(self, deadline: float) -> bytes:
@@ -121,7 +109,7 @@ class WatchStream:
                 raise self._gateway.refusal(self._head, self._rest(deadline))
         part = self._connection.read(deadline)
         if not part:
-            if not self._ids:  # a whole page instead of messages
+            if not self.is_confirmed:  # a whole page instead of messages
                 raise self._gateway.refusal(self._head, self._text)
             raise ConnectionEndedError
         return part
@@ -134,49 +122,43 @@ class WatchStream:
                 text += part
         return text
 
-    def _read(self, line: bytes) -> Message:
+    def _read(self, line: bytes) -> Sequence[Event]:
         try:
             message = json.loads(line)
             if "error" in message:
                 raise self._broken(f"the watch ended: {message['error']}")
             result = message["result"]
-            number = int(result.get("watch_id", 0))
             events = list(map(_event, result.get("events", ())))
         except (ValueError, TypeError, KeyError, AttributeError):
             raise self._broken("what it writes is no message of a watch") from None
-        is_cancelled = bool(result.get("canceled"))
-        if is_cancelled and "compact_revision" not in result:
+        if result.get("canceled"):
+            if "compact_revision" in result:
+                raise self._broken("it has forgotten the revision from which a watch begins")
             # etcd does not say whether the credentials have expired, or why else.
             self._gateway.log_in_again()
             raise self._broken(f"the watch ended: {result.get('cancel_reason')}")
-        if result.get("created"):
-            self._ids[number] = len(self._ids)  # in the order in which the ranges were sent
-        return Message(self._ids.get(number, 0), events, is_cancelled)
+        self.is_confirmed = True
+        return events
 
     def _broken(self, why: str) -> Unreachable:
         return Unreachable(f"{self._gateway.endpoint}: {why}")
 
 
-def open_stream(gateway: Gateway, ranges: Sequence[Range]) -> tuple[WatchStream, list[Message]]:
-    """Return a stream, and the first messages; etcd has confirmed it, or a proxy holds that back.
+def open_stream(gateway: Gateway, wanted: Range) -> WatchStream:
+    """Return a stream that etcd has confirmed, or that a proxy seems to hold back.
 
     Raises:
         Unreachable: The member can't serve now.
         Refused: It refuses.
     """
-    stream = WatchStream(gateway, ranges)
-    early: list[Message] = []
+    stream = WatchStream(gateway, wanted)
     try:
-        deadline = time.monotonic() + gateway.answers_within_s
-        while not stream.is_confirmed and time.monotonic() < deadline:
-            message = stream.next(deadline)
-            early += [message] if message is not None else []
-        if not stream.is_confirmed:
-            gateway.post("kv/range", {"key": encode(ranges[0].first)})  # does the member answer?
+        if stream.next(time.monotonic() + gateway.answers_within_s) is None:
+            gateway.post("kv/range", {"key": encode(wanted.first)})  # does the member answer?
     except (Unreachable, Refused):
         stream.close()
         raise
-    return stream, early
+    return stream
 
 
 def _event(written: Mapping[str, Any]) -> Event:

@@ -1,22 +1,25 @@
-"""Waits for keys of etcd v3: one stream a node, whatever number of waits there is.
+"""Waits for keys of etcd v3: a stream for each key that a node waits for, all read by one thread.
 
 A wait reads its keys. If one is missing, the wait becomes a ``Watch``: the values so far, and the
-revision from which on the stream reports the keys. The store's thread reads the stream. It opens
-another stream when there is a new watch, or when a member is in trouble; each watch then begins at
-its next revision, so no event is lost. A watch whose wait is over stays in the stream until the
-next one is opened: a node that waits for the same keys again, as nodes do that look up every two
-seconds, costs etcd nothing.
+revision from which on a stream reports the keys. The store's thread opens and reads the streams. If
+a member is in trouble, it opens them anew at the next one; each watch then begins at its next
+revision, so no event is lost. A member of a round waits for the verdict only, and has one stream.
+
+A watch whose wait is over goes on until the node waits for other keys: a node that waits again for
+the same keys, as nodes do that look up every two seconds, costs etcd nothing.
 
 *What a stream may keep back.* Some proxies hand a stream on only when they have gathered some
 kilobytes, and a router may have forgotten an idle connection. So all keys are read anew whenever
-the lease is refreshed, and more often while etcd has not confirmed the stream.
+the lease is refreshed, and more often while etcd has not confirmed a stream.
 
 Locks: ``_lock`` guards the list of watches and their hearers. Only the store's thread changes the
-values of a watch, and opens and reads streams.
+values of a watch, and opens, reads and closes streams.
 """
 
 from __future__ import annotations
 
+import os
+import select
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -27,7 +30,7 @@ from ..store import as_wait
 from .etcd_store import Snapshot
 from .failover import Failover, Refused, Unreachable
 from .v3_client import Gateway
-from .v3_stream import Event, Message, Range, WatchStream, open_stream
+from .v3_stream import Event, Range, WatchStream, open_stream
 
 log = Log(__name__)
 
@@ -38,6 +41,8 @@ AFTER_COUNTERS = b"\x01"
 """Behind a name, it sorts after that counter's amounts and before every other key."""
 
 _HELD_UP_S = 0.5
+_MESSAGE_S = 0.1
+"""How long the rest of a message may take whose first bytes have come."""
 _SHORT_LIFE_S = 1.0
 _PAUSE_S = 0.2
 
@@ -61,6 +66,9 @@ class Watch:
         self.hearers: list[Hear] = []
         self.must_read = False
         """Whether the keys must be read anew, as an event does not say what they hold."""
+        self.stream: WatchStream | None = None
+        """Reports the keys; only the store's thread uses it."""
+        self.opened_at = 0.0
         self.is_over = False
         """Whether nobody will hear of it any more."""
         self._wanted = frozenset(keys)
@@ -123,12 +131,11 @@ class Watcher:
         self._read = read
         self._prefix = prefix
         self._lock = threading.Lock()
-        self._changed = threading.Condition(self._lock)
         self._watches: list[Watch] = []
-        self._covered: list[Watch] = []
-        self._stream: WatchStream | None = None
-        self._opened_at = 0.0
-        self._is_outdated = False
+        self._must_reopen = False
+        self._wake_fd = -1
+        # Only the store's thread uses these.
+        self._streamed: list[Watch] = []
         self._has_warned = False
 
     def wait(self, keys: Sequence[str], timeout_s: float | None) -> list[bytes] | None:
@@ -144,7 +151,7 @@ class Watcher:
             return self._look(keys)
         cancel = self.watch(keys, hear)
         if not arrived.wait(as_wait(timeout_s)) and cancel():
-            return None if self._is_live else self._look(keys)
+            return None if self._is_live(keys) else self._look(keys)
         arrived.wait()
         if isinstance(outcomes[0], RendezvousError):
             raise RendezvousConnectionError(str(outcomes[0])) from outcomes[0]
@@ -179,17 +186,13 @@ class Watcher:
             RendezvousConnectionError: The store is lost.
         """
         until = time.monotonic() + seconds
-        ended = self._servers.has_ended
-        while not ended.is_set() and (left_s := until - time.monotonic()) > 0:
-            with self._lock:
-                stream = None if self._is_outdated else self._stream
-                if stream is None and not any(watch.hearers for watch in self._watches):
-                    self._changed.wait(left_s)
-                    continue
-            if stream is None:
-                self._open()
-            else:
-                self._follow(stream, until)
+        with self._lock:
+            if self._wake_fd < 0:
+                self._wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        while not self._servers.has_ended.is_set() and time.monotonic() < until:
+            for watch in self._without_stream():
+                self._open(watch)
+            self._follow(until)
 
     def read_anew(self) -> None:
         """Read the keys of all watches, as the stream may be dead; the store's thread does that.
@@ -204,12 +207,13 @@ class Watcher:
         self._finish()
 
     def interrupt(self) -> None:
-        """Have another stream opened; from any thread.
+        """Have all streams opened anew; from any thread.
 
         Once the store has ended, all waits end with an error.
         """
         with self._lock:
-            self._outdate()
+            self._must_reopen = True
+            self._wake()
             if not self._servers.has_ended.is_set():
                 return
             abandoned, self._watches = self._watches, []
@@ -220,16 +224,19 @@ class Watcher:
                 hear(RendezvousConnectionError(self._servers.end_reason))
 
     def close(self) -> None:
-        """Let go of the stream; the store's thread does that at its end."""
+        """Close all streams; the store's thread does that at its end."""
+        for watch in self._streamed:
+            _close(watch)
         with self._lock:
-            stream, self._stream = self._stream, None
-        if stream is not None:
-            stream.close()
+            fd, self._wake_fd = self._wake_fd, -1
+        if fd >= 0:
+            os.close(fd)
 
-    @property
-    def _is_live(self) -> bool:
-        stream = self._stream
-        return stream is not None and stream.is_confirmed and not self._is_outdated
+    def _is_live(self, keys: Sequence[str]) -> bool:
+        wanted = tuple(keys)
+        with self._lock:
+            streams = [each.stream for each in self._watches if each.keys == wanted]
+        return any(stream is not None and stream.is_confirmed for stream in streams)
 
     def _join(self, keys: Sequence[str], hear: Hear) -> Watch | None:
         """Return a watch for just these keys that goes on; None if there is none."""
@@ -252,7 +259,7 @@ class Watcher:
         with self._lock:
             self._servers.check()  # `interrupt` has not seen this watch if the end came before
             self._watches.append(watch)
-            self._outdate()
+            self._wake()
         return watch
 
     def _leave(self, watch: Watch, hear: Hear) -> bool:
@@ -263,65 +270,75 @@ class Watcher:
             watch.hearers.remove(hear)
             return True
 
-    def _outdate(self) -> None:
-        """Let the store's thread open another stream; the lock is held."""
-        self._is_outdated = True
-        if self._stream is not None:
-            self._stream.interrupt()
-        self._changed.notify()
+    def _wake(self) -> None:
+        """Let the store's thread look at the watches; the lock is held."""
+        if self._wake_fd >= 0:
+            os.eventfd_write(self._wake_fd, 1)
 
-    def _open(self) -> None:
-        """Open a stream for all watches that a wait still needs."""
-        self.close()
+    def _without_stream(self) -> list[Watch]:
+        """Return the watches that need a stream; close the streams that are needed no more."""
         with self._lock:
-            self._watches = [watch for watch in self._watches if watch.hearers]
-            self._covered = list(self._watches)
-            self._is_outdated = False
-        if not self._covered:
-            return
-        ranges = [watch.range for watch in self._covered]
-        stream, early = self._servers.call(lambda gateway: open_stream(gateway, ranges))
-        if not stream.is_confirmed and not self._has_warned:
+            must_reopen, self._must_reopen = self._must_reopen, False
+            has_new = any(watch.stream is None for watch in self._watches)
+            if must_reopen or has_new:
+                for watch in self._watches:
+                    watch.is_over = not watch.hearers
+                self._watches = [watch for watch in self._watches if not watch.is_over]
+        for watch in self._streamed:
+            if must_reopen or watch.is_over:
+                _close(watch)
+        self._streamed = [watch for watch in self._streamed if watch.stream is not None]
+        with self._lock:
+            return [watch for watch in self._watches if watch.stream is None]
+
+    def _open(self, watch: Watch) -> None:
+        watch.stream = self._servers.call(lambda gateway: open_stream(gateway, watch.range))
+        watch.opened_at = time.monotonic()
+        self._streamed.append(watch)
+        if not watch.stream.is_confirmed and not self._has_warned:
             self._has_warned = True
             log.warning(
                 "etcd's watch is held up, as by a proxy that gathers what a server writes: elrun "
                 "reads its keys every %g s instead",
                 _HELD_UP_S,
             )
-        self._opened_at = time.monotonic()
-        with self._lock:
-            self._stream = stream
-        for message in early:
-            self._take(message)
+        self._take(watch, watch.opened_at)
 
-    def _follow(self, stream: WatchStream, until: float) -> None:
-        """Take the next message of the stream, or read the keys where the stream is held up."""
-        if not stream.is_confirmed:
+    def _follow(self, until: float) -> None:
+        """Take what the streams report, until then or until the list of watches changes."""
+        held_up = any(not each.stream.is_confirmed for each in self._streamed if each.stream)
+        if held_up:
             until = min(until, time.monotonic() + _HELD_UP_S)
-        try:
-            message = stream.next(until)
-        except (Unreachable, Refused) as error:
-            with self._lock:
-                was_expected, self._is_outdated = self._is_outdated, True
-            if not was_expected:
-                log.info("a watch of etcd has ended: %s", error)
-                if time.monotonic() - self._opened_at < _SHORT_LIFE_S:
-                    self._servers.has_ended.wait(_PAUSE_S)
-            return
-        if message is not None:
-            self._take(message)
-        elif not stream.is_confirmed:
+        readable = select.poll()
+        readable.register(self._wake_fd, select.POLLIN)
+        watches = {each.stream.fileno(): each for each in self._streamed if each.stream}
+        for fd in watches:
+            readable.register(fd, select.POLLIN)
+        ready = readable.poll(max(0.0, until - time.monotonic()) * 1000)
+        for fd, _ in ready:
+            if fd == self._wake_fd:
+                os.eventfd_read(fd)
+            else:
+                self._take(watches[fd], time.monotonic() + _MESSAGE_S)
+        if held_up and not ready:
             self.read_anew()
 
-    def _take(self, message: Message) -> None:
-        watch = self._covered[message.number]
-        if watch.is_over:
-            return
-        watch.take(message.events)
-        if message.is_cancelled:
+    def _take(self, watch: Watch, deadline: float) -> None:
+        """Take the messages of a stream that have come, or come until a deadline."""
+        stream = watch.stream
+        try:
+            while not watch.is_over and stream is not None:
+                events = stream.next(deadline)
+                if events is None:
+                    break
+                watch.take(events)
+                deadline = 0.0
+        except (Unreachable, Refused) as error:
+            log.info("a watch of etcd has ended: %s", error)
             watch.must_read = True
-            with self._lock:
-                self._is_outdated = True
+            _close(watch)
+            if time.monotonic() - watch.opened_at < _SHORT_LIFE_S:
+                self._servers.has_ended.wait(_PAUSE_S)
         if watch.must_read and not self._is_dropped(watch):
             watch.reset(self._read(watch.keys))
         if watch.is_complete:
@@ -345,3 +362,9 @@ class Watcher:
         for watch in complete:
             for hear in watch.hearers:
                 hear(watch.found)
+
+
+def _close(watch: Watch) -> None:
+    if watch.stream is not None:
+        watch.stream.close()
+        watch.stream = None

@@ -1,7 +1,9 @@
 """What stands between a node and its etcd, and does not behave like etcd."""
 
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
 
 import pytest
 from elrun.rendezvous.errors import RendezvousConnectionError
@@ -156,7 +158,7 @@ def test_waiting_again_for_the_same_key_costs_no_request(reach):
     with Between(reach.real) as counting:
         store = reach(counting.endpoint)
         bear_a_busy_machine(store)
-        while not store._watcher._is_live:
+        while not store._watcher._is_live(["k"]):
             store.wait(["k"], 0.1)
         before = len(counting.paths)
         results = [store.wait(["k"], 0.01) for _ in range(100)]
@@ -168,15 +170,25 @@ def test_waiting_again_for_the_same_key_costs_no_request(reach):
         assert [b"1"] == store.wait(["k"], LONG_S)
 
 
-def test_two_waits_share_one_watch(reach):
-    """Whatever number of waits a node has, etcd keeps one stream for it."""
-    with Between(reach.real) as counting, ThreadPoolExecutor(8) as pool:
+def test_many_waits_are_served_by_one_thread(reach, caplog):
+    """Each has a stream; none is held up by another one."""
+    before = set(threading.enumerate())
+    with Between(reach.real) as counting, ThreadPoolExecutor(50) as pool:
         store = reach(counting.endpoint)
-        waiting = [pool.submit(store.wait, [f"k{n}"], LONG_S) for n in range(8)]
+        bear_a_busy_machine(store)
+        told = SimpleQueue()
+        for n in range(20):
+            store.watch([f"k{n}"], told.put)
+        waiting = [pool.submit(store.wait, [f"k{n}", "last"], LONG_S) for n in range(20)]
         store.wait(["never"], 0.5)
-        store.set({f"k{n}": b"%d" % n for n in range(8)})
+        mine = {each.name for each in set(threading.enumerate()) - before}
+        store.set({f"k{n}": b"%d" % n for n in range(20)})
+        store.set({"last": b"l"})
 
-        assert [[b"%d" % n] for n in range(8)] == [each.result(LONG_S) for each in waiting]
+        assert [[b"%d" % n, b"l"] for n in range(20)] == [each.result(LONG_S) for each in waiting]
+        assert {b"%d" % n for n in range(20)} == {told.get(timeout=LONG_S)[0] for n in range(20)}
+        ours = {name for name in mine if name.startswith("elrun-")}
+        assert ({"elrun-etcd"}, "") == (ours, caplog.text)
 
 
 def test_an_etcd_that_is_stopped_and_goes_on_loses_no_event(tmp_path, opened):

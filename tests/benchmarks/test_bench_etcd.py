@@ -1,0 +1,32 @@
+"""What a round over etcd costs, as ``docs/scale.md`` says."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.integration
+
+SCRIPT = Path(__file__).with_name("etcd_rounds.py")
+NODES = 8
+
+
+def test_a_node_makes_few_requests_in_a_round():
+    """Transactions and streams of a node do not grow with the number of nodes."""
+    command = [sys.executable, str(SCRIPT), str(NODES)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert 0 == done.returncode, done.stderr
+    first, second = json.loads(done.stdout)
+
+    # A few transactions of the node that seals the round are shared by all.
+    assert ([True] * 4, [0, 0]) == (
+        [
+            first["transactions"] <= 5 + 8 / NODES,
+            second["transactions"] <= 4 + 8 / NODES,
+            first["streams"] <= 2,
+            second["streams"] <= 2,
+        ],
+        [cost.get("other requests", 0) for cost in (first, second)],
+    )
