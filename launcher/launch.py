@@ -7,7 +7,7 @@ import os
 import sys
 
 from ..agent.elastic.local import LocalElasticAgent
-from ..agent.elastic.observer import recorded_outcome
+from ..agent.elastic.observer import NOBODY, LateObserver, recorded_outcome
 from ..agent.failures.failure import ChildFailedError
 from ..agent.output.log_relay import relayed_logs
 from ..agent.output.specs import DefaultLogsSpecs
@@ -27,9 +27,10 @@ from .terminal.console import Console, logging_to
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
+    from ..agent.elastic.observer import Heard, Moment, Observer
     from ..agent.monitoring.health import HealthCheckServer
     from ..agent.system.signals import Handler
 
@@ -171,10 +172,40 @@ def _reported(
     config: LaunchConfig, agent: LocalElasticAgent, name: str
 ) -> contextlib.AbstractContextManager[None]:
     if not config.report:
-        return contextlib.nullcontext()
+        return _kept(config, agent, name)
     from .reporting import reported  # noqa: PLC0415  few jobs
 
     return reported(config.report, config, agent, name)
+
+
+@contextlib.contextmanager
+def _kept(config: LaunchConfig, agent: LocalElasticAgent, name: str) -> Iterator[None]:
+    """Keep a report in the run's folder: of a job that takes longer, fails, or restarts."""
+
+    def make(began_at: Moment, heard: Sequence[Heard]) -> Observer:
+        try:
+            from .reporting import report_of_run  # noqa: PLC0415  not a short success
+        except (OSError, ImportError) as error:  # there is no descriptor to read the module with
+            log.info("no report of this run is kept: %s", error)
+            return NOBODY
+        return report_of_run(config, agent, name, began_at, heard)
+
+    record = LateObserver(make, agent.get_worker_group())
+    agent.keep(record)
+    error: BaseException | None = None
+    try:
+        yield
+    except BaseException as raised:
+        error = raised
+        raise
+    finally:
+        is_refused = isinstance(error, UsageError)
+        if record.has_record or record.attempts > 1 or (error is not None and not is_refused):
+            report = record.record()
+            if report is not NOBODY:
+                from .reporting import finish  # noqa: PLC0415
+
+                finish(report, error)
 
 
 def fault_behind(refusal: Exception) -> BaseException | None:

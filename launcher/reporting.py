@@ -6,20 +6,25 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from ..agent.elastic.observer import NOBODY, Observer
 from ..agent.elastic.report_file import ReportFile
 from ..agent.failures.failure import ChildFailedError
+from ..agent.output.run_folders import RunFile, folder_of_runs
 from ..agent.output.whole_file import WholeFile
 from ..agent.system.signals import SignalException
 from ..rendezvous.errors import RendezvousError, UsageError
 from ..rendezvous.logs import Log
+from .commandline.environment import Environment
 from .commandline.version import __version__
 from .terminal.exit_codes import ExitCode, exit_code_of_signal, exit_code_of_worker
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
     from ..agent.elastic.local import LocalElasticAgent
+    from ..agent.elastic.observer import Heard, Moment
     from .commandline.arguments import Given
     from .plan.config import LaunchConfig
 
@@ -57,15 +62,9 @@ def reported(
     Raises:
         UsageError: The file can't be written.
     """
-    group = agent.get_worker_group()
-    about: dict[str, Any] = {
-        "elrun": __version__,
-        "run_id": group.spec.rdzv_handler.get_run_id(),
-        "name": name,
-        "config": {field: _jsonable(getattr(config, field)) for field in _OF_CONFIG},
-    }
     path = path.replace(_HOST, os.uname().nodename)
-    report = ReportFile(WholeFile(path, "the report"), about, group)
+    files = [WholeFile(path, "the report"), *_file_of_run(agent)]
+    report = ReportFile(files, _about(config, agent, name), agent.get_worker_group())
     try:
         report.begin()
     except OSError as error:
@@ -74,9 +73,54 @@ def reported(
     try:
         yield
     except BaseException as error:
-        _finish(report, error)
+        finish(report, error)
         raise
-    report.finish("succeeded", ExitCode.SUCCESS, "")
+    finish(report, None)
+
+
+def report_of_run(
+    config: LaunchConfig,
+    agent: LocalElasticAgent,
+    name: str,
+    began_at: Moment,
+    heard: Sequence[Heard],
+) -> Observer:
+    """Return a report that is kept in the run's folder; nobody hears where there is to be none.
+
+    Args:
+        config: How the job was launched.
+        agent: The agent, which runs already.
+        name: What is run.
+        began_at: When the job began.
+        heard: What the agent has done so far.
+    """
+    files = _file_of_run(agent)
+    if not files:
+        return NOBODY
+    about, group = _about(config, agent, name), agent.get_worker_group()
+    report = ReportFile(files, about, group, began_at)
+    report.replay(heard)
+    return report
+
+
+def _file_of_run(agent: LocalElasticAgent) -> list[RunFile]:
+    """Return the report's file in the run's folder, which is made with its first version."""
+    parent = folder_of_runs(Environment.current().variables)
+    run_id = agent.get_worker_group().spec.rdzv_handler.get_run_id()
+    return (
+        [RunFile(parent, run_id, "report.json", "the run's report (ELRUN_RUN_DIR)")]
+        if parent
+        else []
+    )
+
+
+def _about(config: LaunchConfig, agent: LocalElasticAgent, name: str) -> dict[str, Any]:
+    return {
+        "elrun": __version__,
+        "run_id": agent.get_worker_group().spec.rdzv_handler.get_run_id(),
+        "name": name,
+        "config": {field: _jsonable(getattr(config, field)) for field in _OF_CONFIG},
+    }
 
 
 def report_refusal(given: Given, reason: str) -> None:
@@ -99,7 +143,7 @@ def report_refusal(given: Given, reason: str) -> None:
         },
     }
     path = given["report"].replace(_HOST, os.uname().nodename)
-    report = ReportFile(WholeFile(path, "the report"), about)
+    report = ReportFile([WholeFile(path, "the report")], about)
     try:
         report.begin()
     except OSError as error:
@@ -108,8 +152,18 @@ def report_refusal(given: Given, reason: str) -> None:
     report.finish("refused", ExitCode.BAD_USAGE, reason)
 
 
-def _finish(report: ReportFile, error: BaseException) -> None:
+def finish(report: Observer, error: BaseException | None) -> None:
+    """Write the last version of a report.
+
+    Args:
+        report: The report.
+        error: What ended the job; None: it has succeeded.
+    """
+    if not isinstance(report, ReportFile):
+        return
     match error:
+        case None:
+            report.finish("succeeded", ExitCode.SUCCESS, "")
         case ChildFailedError():
             _, first = error.get_first_failure()
             reason = first.summary if error.report is None else error.report.root.reason

@@ -7,6 +7,9 @@ import threading
 
 import pytest
 
+# Jobs of tests leave no folder of a run beside those of the person who runs the tests.
+os.environ.setdefault("ELRUN_RUN_DIR", os.devnull)
+
 
 def pytest_addoption(parser):
     """Let a person accept what scenarios print now."""

@@ -112,6 +112,10 @@ class Companions:
             if companion is not None:
                 self._all.append(companion)
 
+    def add(self, companion: Companion) -> None:
+        """Let a companion stand beside the loop that has begun already."""
+        self._all.append(companion)
+
     def environment(self) -> dict[str, str]:
         """Return what the companions that have begun add to every worker's environment."""
         found: dict[str, str] = {}

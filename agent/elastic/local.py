@@ -20,7 +20,7 @@ from ..workers.environment import SIGNALS_TO_HANDLE
 from ..workers.worker import RunResult, WorkerGroup, WorkerSpec, WorkerState
 from .agent import DEFAULT_ROLE, SimpleElasticAgent
 from .companions import COMPANIONS, AgentFacts
-from .observer import measured
+from .observer import LateObserver, measured
 from .starting import WorkerStart
 from .waiting import LoopWait
 
@@ -155,6 +155,11 @@ class LocalElasticAgent(SimpleElasticAgent):
             self._companions.begin(self._companion_kinds, self._facts, guardian)
             ends.callback(self._loop.await_readers, self._shutdown_timeout)
             return super().run(role)
+
+    def keep(self, record: LateObserver) -> None:
+        """Let a record be kept of what this agent does, if that turns out to be worth one."""
+        self.observe(record)
+        self._companions.add(record)
 
     def _invoke_run(self, role: str = DEFAULT_ROLE) -> RunResult:
         result = super()._invoke_run(role)

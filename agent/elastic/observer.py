@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import time
 from contextlib import contextmanager
 
 from ...rendezvous.api.handler import RendezvousInfo, Verdict
-from ..workers.worker import RunResult
+from ..processes.companion import Companion, Wakes
+from ..workers.worker import RunResult, Worker, WorkerGroup
 from .policy import Step
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
     from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
     from ..failures.stack_places import Whereabouts
+    from ..processes.context import PContext
     from ..timers.file_client import FileTimerRequest
 
     class Measured(Protocol):
@@ -32,6 +35,9 @@ if TYPE_CHECKING:
     _P = ParamSpec("_P")
     _R = TypeVar("_R")
     _Agent = TypeVar("_Agent", bound=Measured)
+
+    # When, with which workers, and the call that tells an observer of it.
+    Heard = tuple["Moment", tuple[Worker, ...], Callable[["Observer"], object]]
 
 
 HANDLER_TIMEOUT_S = 5.0
@@ -88,6 +94,108 @@ class Observer:
 
 NOBODY = Observer()
 """Records nothing."""
+
+
+class Moment:
+    """When something happened.
+
+    Args:
+        wall_s: In seconds since the epoch.
+        monotonic_s: By the monotonic clock.
+    """
+
+    __slots__ = ("monotonic_s", "wall_s")
+
+    def __init__(self, wall_s: float, monotonic_s: float) -> None:
+        self.wall_s = wall_s
+        self.monotonic_s = monotonic_s
+
+    @classmethod
+    def now(cls) -> Moment:
+        """Return this moment."""
+        return cls(time.time(), time.monotonic())
+
+
+class LateObserver(Observer, Companion):
+    """Keeps in memory what an agent does, until that is worth a record of its own.
+
+    Most jobs are short and succeed: they make no record, and load nothing for it. A record is made
+    once an attempt has run for a while, or where the caller wants it at the end.
+
+    Args:
+        make: Makes the record from all that has happened; called once.
+        group: The agent's workers.
+        after_s: How long an attempt runs before the record is made.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[Moment, Sequence[Heard]], Observer],
+        group: WorkerGroup,
+        after_s: float = 5.0,
+    ) -> None:
+        self._make = make
+        self._group = group
+        self._after_s = after_s
+        self._began_at = Moment.now()
+        self._heard: list[Heard] = []
+        self._record: Observer | None = None
+        self._due_at_s: float | None = None
+        self.attempts = 0
+        """How many attempts there were."""
+
+    def record(self) -> Observer:
+        """Return the record; make it if there is none."""
+        if self._record is None:
+            self._record = self._make(self._began_at, self._heard)
+            self._heard = []
+            self._due_at_s = None
+        return self._record
+
+    @property
+    def has_record(self) -> bool:
+        """Whether the record has been made."""
+        return self._record is not None
+
+    def joined(self, info: RendezvousInfo) -> None:
+        """Take note."""
+        self.attempts += 1
+        self._hear(lambda each: each.joined(info))
+
+    def workers_started(self) -> None:
+        """Take note."""
+        self._hear(lambda each: each.workers_started())
+
+    def round_ended(self, verdict: Verdict | None, step: Step) -> None:
+        """Take note of an end; most calls tell of none."""
+        if step is not Step.WATCH:
+            self._hear(lambda each: each.round_ended(verdict, step))
+
+    def workers_ended(self, result: RunResult) -> None:
+        """Take note."""
+        self._hear(lambda each: each.workers_ended(result))
+
+    def begin_attempt(self, workers: PContext) -> None:  # noqa: ARG002
+        """Let the record be made in a while."""
+        if self._record is None:
+            self._due_at_s = time.monotonic() + self._after_s
+
+    def wakes(self) -> Wakes:
+        """Return when the record is due."""
+        if self._due_at_s is None:
+            return Wakes()
+        return Wakes((), max(0.0, self._due_at_s - time.monotonic()))
+
+    def tick(self) -> None:
+        """Make the record if it is due."""
+        if self._due_at_s is not None and time.monotonic() >= self._due_at_s:
+            self.record()
+
+    def _hear(self, call: Callable[[Observer], object]) -> None:
+        if self._record is None:
+            self._heard.append((Moment.now(), tuple(self._group.workers), call))
+        else:
+            call(self._record)
 
 
 def measured(

@@ -163,7 +163,10 @@ class RecordedAgent(ElasticAgent):
 
     def observe(self, observer: Observer) -> None:
         """Let an observer hear what this agent does, besides what records its events."""
-        from .observers import Observers  # noqa: PLC0415  few jobs have one
+        if self._events is NOBODY:
+            self._events = observer
+            return
+        from .observers import Observers  # noqa: PLC0415  few jobs have two
 
         self._events = Observers(self._events, observer)
 

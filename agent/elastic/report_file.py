@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +17,13 @@ from ..failures.failure import NOT_AVAILABLE
 from ..failures.report import JobReport, RootCause
 from ..output.whole_file import WholeFile
 from ..workers.worker import RunResult, WorkerGroup
-from .observer import Observer
+from .observer import Moment, Observer
 from .policy import DELAY, DOUBT, GIVE_UP, Step
 
 if TYPE_CHECKING:
     from ..failures.stack_places import Whereabouts
+    from ..workers.worker import Worker
+    from .observer import Heard
 
 VERSION = 1
 MOST_ATTEMPTS = 200
@@ -41,17 +42,24 @@ class ReportFile(Observer):
     """Writes down what an agent does.
 
     Args:
-        file: Where.
+        files: Where.
         about: What is known before: the elrun version, the job's name, its config.
         group: The agent's workers; None: there is no agent.
+        began_at: When the job began, if that is a while ago; see ``replay``.
     """
 
     def __init__(
-        self, file: WholeFile, about: Mapping[str, Any], group: WorkerGroup | None = None
+        self,
+        files: Sequence[WholeFile],
+        about: Mapping[str, Any],
+        group: WorkerGroup | None = None,
+        began_at: Moment | None = None,
     ) -> None:
-        self._file = file
+        self._files = files
         self._group = group
-        self._began_s = time.monotonic()
+        self._past: Moment | None = began_at
+        self._workers: tuple[Worker, ...] | None = None
+        self._began_s = self._moment().monotonic_s
         self._attempt_began_s = self._began_s
         self._attempts: list[dict[str, Any]] = []
         self._report: dict[str, Any] = {
@@ -62,7 +70,7 @@ class ReportFile(Observer):
             "state": "running",
             "exit_code": None,
             "reason": "",
-            "began_at": _now(),
+            "began_at": self._now(),
             "ended_at": None,
             "duration_s": None,
             "attempts_left_out": 0,
@@ -72,6 +80,7 @@ class ReportFile(Observer):
             "missing_nodes": [],
             "places": None,
         }
+        self._past = None
 
     def begin(self) -> None:
         """Write the first version.
@@ -79,12 +88,20 @@ class ReportFile(Observer):
         Raises:
             OSError: It can't be written.
         """
-        self._file.write_first(self._text(), begins_with=_BEGINNING)
+        self._files[0].write_first(self._text(), begins_with=_BEGINNING)
+
+    def replay(self, heard: Iterable[Heard]) -> None:
+        """Take what an agent has done so far, as it was then."""
+        for moment, workers, call in heard:
+            self._past, self._workers = moment, workers
+            call(self)
+        self._past = self._workers = None
+        self._save()
 
     def joined(self, info: RendezvousInfo) -> None:
         """Begin an attempt: this node has a place in a round."""
         place = info.placement
-        self._attempt_began_s = time.monotonic()
+        self._attempt_began_s = self._moment().monotonic_s
         self._attempts.append(
             {
                 "round": None if place is None else place.round,
@@ -92,7 +109,7 @@ class ReportFile(Observer):
                 "group_world_size": info.world_size,
                 "world_size": None if place is None else place.world_size,
                 "restarts_before": None if place is None else place.restart_count,
-                "began_at": _now(),
+                "began_at": self._now(),
                 "ended_at": None,
                 "duration_s": None,
                 "workers": [],
@@ -113,7 +130,7 @@ class ReportFile(Observer):
                 "local_rank": worker.local_rank,
                 "pid": worker.id if isinstance(worker.id, int) else None,
             }
-            for worker in (self._group.workers if self._group else ())
+            for worker in self._workers or (self._group.workers if self._group else ())
         ]
         self._save()
 
@@ -154,7 +171,7 @@ class ReportFile(Observer):
     def places(self, why: str, found: Mapping[int, Whereabouts]) -> bool:
         """Keep where this node's ranks were when it was asked last."""
         self._report["places"] = {
-            "at": _now(),
+            "at": self._now(),
             "why": why,
             "ranks": [
                 {
@@ -187,8 +204,8 @@ class ReportFile(Observer):
             "state": state,
             "exit_code": exit_code,
             "reason": reason,
-            "ended_at": _now(),
-            "duration_s": round(time.monotonic() - self._began_s, 3),
+            "ended_at": self._now(),
+            "duration_s": round(self._moment().monotonic_s - self._began_s, 3),
         }
         if report is not None:
             self._report |= {
@@ -197,18 +214,29 @@ class ReportFile(Observer):
                 "missing_nodes": list(report.missing_nodes),
             }
         self._save()
-        self._file.settle()
+        for file in self._files:
+            file.settle()
 
     @property
     def _attempt(self) -> dict[str, Any]:
         return self._attempts[-1]
 
     def _end_attempt(self) -> None:
-        self._attempt["ended_at"] = _now()
-        self._attempt["duration_s"] = round(time.monotonic() - self._attempt_began_s, 3)
+        self._attempt["ended_at"] = self._now()
+        self._attempt["duration_s"] = round(self._moment().monotonic_s - self._attempt_began_s, 3)
+
+    def _moment(self) -> Moment:
+        return self._past or Moment.now()
+
+    def _now(self) -> str:
+        moment = datetime.fromtimestamp(self._moment().wall_s, timezone.utc)
+        return moment.isoformat(timespec="milliseconds")
 
     def _save(self) -> None:
-        self._file.write(self._text())
+        if self._past is None:  # what is past is written once all of it has been taken
+            text = self._text()
+            for file in self._files:
+                file.write(text)
 
     def _text(self) -> bytes:
         return json.dumps(self._report, indent=1).encode() + b"\n"
@@ -219,7 +247,3 @@ def _root_in(details: Mapping[str, Any]) -> dict[str, Any] | None:
         return RootCause.from_json(dict(details)).to_json()
     except ValueError:  # the round did not end by a worker's failure
         return None
-
-
-def _now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="milliseconds")

@@ -1,0 +1,159 @@
+"""The folders of runs: a private one for each agent's run, of which the latest are kept.
+
+``ELRUN_RUN_DIR`` names the folder that holds them, else that is ``elrun`` in ``XDG_RUNTIME_DIR``,
+else ``elrun-UID`` in the temporary folder. An agent locks its run's folder for as long as it lives:
+a folder that nobody has locked belongs to a run that has ended, however it did.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import stat
+import time
+
+from .whole_file import SETTLE_S, WholeFile
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+MOST_ENDED = 20
+"""How many folders of runs that have ended are kept."""
+
+LONGEST_S = 7 * 86_400
+"""For how long they are kept."""
+
+FOLDER_VARIABLE = "ELRUN_RUN_DIR"
+_ENDING = ".run"
+_MOST_NAME_CHARS = 60
+
+
+def folder_of_runs(variables: Mapping[str, str]) -> str:
+    """Return the path of the folder that holds runs; "" where the user wants none.
+
+    Args:
+        variables: The environment.
+    """
+    wanted = variables.get(FOLDER_VARIABLE)
+    if wanted:
+        return "" if wanted == os.devnull else os.path.abspath(wanted)
+    runtime = variables.get("XDG_RUNTIME_DIR")
+    if runtime:
+        with contextlib.suppress(OSError):
+            if os.stat(runtime).st_uid == os.geteuid():  # not that of whom `sudo` was called by
+                return os.path.join(runtime, "elrun")
+    return os.path.join(variables.get("TMPDIR") or "/tmp", f"elrun-{os.geteuid()}")  # noqa: S108  checked below
+
+
+class RunFile(WholeFile):
+    """A file in the folder of a run; the folder is made with the first version of the file.
+
+    The thread that writes the file makes the folder, too, and removes those of old runs.
+
+    Args:
+        parent: The folder that holds runs.
+        run_id: The run's name.
+        name: The file's name.
+        what: What people call the file, for a warning.
+    """
+
+    def __init__(self, parent: str, run_id: str, name: str, what: str) -> None:
+        super().__init__(parent, what)
+        self._parent = parent
+        self._run_id = run_id
+        self._name = name
+        self._lock_fd = -1
+
+    def settle(self, timeout_s: float = SETTLE_S) -> None:
+        """Wait for the last version; then the folder counts as that of a run that has ended."""
+        super().settle(timeout_s)
+        fd, self._lock_fd = self._lock_fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def _replace(self, data: bytes) -> None:
+        if self._lock_fd < 0:
+            folder, self._lock_fd = make_run_folder(self._parent, self._run_id)
+            self._path = os.path.join(folder, self._name)
+            remove_old_runs(self._parent)
+        super()._replace(data)
+
+
+def make_run_folder(parent: str, run_id: str) -> tuple[str, int]:
+    """Make the folder of a run, private and locked; return its path and the lock's descriptor.
+
+    Args:
+        parent: The folder that holds runs; it is made if it is not there.
+        run_id: The run's name.
+
+    Raises:
+        OSError: It can't be made, or the parent is in other hands.
+    """
+    with contextlib.suppress(FileExistsError):
+        os.makedirs(parent, 0o700)
+    status = os.lstat(parent)
+    if os.path.basename(parent) == f"elrun-{os.geteuid()}" and not _is_private(status):
+        raise OSError(errno.EPERM, "this folder is not a private one of this user's")
+    safe = "".join(each if each.isalnum() or each in "._-" else "_" for each in run_id)
+    node = os.uname().nodename
+    name = f"{safe[:_MOST_NAME_CHARS]}_{node}_{os.getpid()}_{os.urandom(3).hex()}{_ENDING}"
+    folder = os.path.join(parent, name)
+    os.mkdir(folder, 0o700)
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    with contextlib.suppress(OSError):  # a file system without locks: nobody removes it by age
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return folder, fd
+
+
+def remove_old_runs(parent: str, now_s: float | None = None) -> None:
+    """Remove the folders of runs that ended long ago, and of the earliest ones of too many.
+
+    Args:
+        parent: The folder that holds runs; what else is in it stays.
+        now_s: The time, in seconds since the epoch.
+    """
+    oldest_s = (time.time() if now_s is None else now_s) - LONGEST_S
+    ended = sorted(_ended_runs(parent), reverse=True)
+    for position, (changed_s, folder) in enumerate(ended):
+        if position >= MOST_ENDED or changed_s < oldest_s:
+            with contextlib.suppress(OSError):
+                _remove(folder)
+
+
+def _ended_runs(parent: str) -> Iterator[tuple[float, str]]:
+    """Yield the folders of runs whose agent has gone, with the time of their last change."""
+    try:
+        entries = list(os.scandir(parent))
+    except OSError:
+        return
+    for entry in entries:
+        with contextlib.suppress(OSError):
+            status = entry.stat(follow_symlinks=False)
+            is_ours = stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()
+            if is_ours and entry.name.endswith(_ENDING) and not _is_locked(entry.path):
+                yield status.st_mtime, entry.path
+
+
+def _is_locked(folder: str) -> bool:
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:  # or the file system has no locks: it may be in use
+        return True
+    finally:
+        os.close(fd)
+    return False
+
+
+def _is_private(status: os.stat_result) -> bool:
+    is_others = status.st_mode & 0o077
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and not is_others
+
+
+def _remove(folder: str) -> None:
+    for name in os.listdir(folder):
+        os.unlink(os.path.join(folder, name))
+    os.rmdir(folder)
