@@ -37,7 +37,7 @@ from elrun.rendezvous.api.parameters import RendezvousParameters
 from elrun.rendezvous.node.rendezvous import RoundRendezvous
 from elrun.rendezvous.protocol.timing import timing_of
 from elrun.rendezvous.stores.memory import MemoryStore
-from elrun.rendezvous.stores.notify import Told, tell
+from elrun.rendezvous.stores.notify import Told
 from elrun.rendezvous.stores.store import Connection
 from elrun.rendezvous.stores.will import Will, leave_will
 
@@ -106,21 +106,25 @@ class MeteredStore:
         self.meter.add_bytes(values or [])
         return values
 
-    def tell(self, key: str, hear: Callable[[Told], None]) -> None:
-        self.meter.count([key], [])
-
-        def take_note(told: Told) -> None:
-            self.meter.add_bytes([told] if isinstance(told, bytes) else [])
-            hear(told)
-
-        tell(self.store, key, take_note)
-
     def leave_will(self, will: Will) -> None:
         self.meter.count(will.values, will.values.values())  # a sign of life
         leave_will(self.store, will)
 
     def close(self) -> None:
         self.store.close()
+
+
+class MeteredWatcher(MeteredStore):
+    """The same, of a store that reports the end of a wait by a call."""
+
+    def watch(self, keys: Sequence[str], hear: Callable[[Told], None]) -> Callable[[], bool]:
+        self.meter.count(keys, [])
+
+        def take_note(told: Told) -> None:
+            self.meter.add_bytes(told if isinstance(told, list) else [])
+            hear(told)
+
+        return self.store.watch(keys, take_note)
 
 
 class MeteredTorchStore:

@@ -27,7 +27,6 @@ from ..protocol.timing import Timing, timing_of
 from ..stores.server.dial import Target
 from ..stores.server.guard import guard_of
 from ..stores.server.hello import Hello, name_of_run
-from ..stores.store import Connection
 from .static_master import MasterNode
 from .static_reach import OtherNode
 
@@ -102,8 +101,8 @@ class StaticRendezvous(RoundRendezvous):
         # Not before: node rank 0 is the first to enter the run, and decides what its secret is.
         self._node.open()
 
-    def _record(self, connection: Connection, port: int, origin: Origin | None) -> Node:
-        record = super()._record(connection, port, origin)
+    def _record(self, address: str, port: int, origin: Origin | None, restarts: int) -> Node:
+        record = super()._record(address, port, origin, restarts)
         host, port = self._endpoint
         return replace(record, address=host, port=port, is_fixed=True)
 

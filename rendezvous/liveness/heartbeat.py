@@ -1,4 +1,4 @@
-"""The heartbeat of one node: a thread that writes the node's beat and reads the beats of others.
+"""The heartbeat of one node: it writes the node's beat and reads the beats of others.
 
 A node beats from the moment it takes a seat until it leaves the run. While a round forms, it beats
 at its seat; as a member of a round, it beats at its group rank. A member goes on to beat there
@@ -20,19 +20,18 @@ So a node makes two short store calls an interval, and all nodes together read O
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 
 from ..errors import RendezvousError
 from ..logs import Log
 from ..protocol.timing import Timing
-from ..stores.exchange import exchange
-from ..stores.store import Store
-from ..threads import start_thread
+from ..stores.steps import Asking, Steps, sleep
 from .failure_detector import FailureDetector
 
 log = Log(__name__)
+
+OnSilence = Callable[[frozenset[str]], Steps[None]]
+"""What follows when the nodes with these beats are silent."""
 
 # A read that comes later than this many intervals after the one before counts as a pause.
 _LONGEST_PAUSE_INTERVALS = 1.5
@@ -48,26 +47,26 @@ class Heartbeat:
         open_store: Returns the store.
         timing: How often to beat, and how long a silence may last.
         clock: A monotonic clock.
+        spawn: Lets a procedure run beside the others of this node.
     """
 
     def __init__(
         self,
-        open_store: Callable[[], Store],
+        open_store: Callable[[], Asking],
         timing: Timing,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float],
+        spawn: Callable[[Steps[None]], None],
     ) -> None:
         self._open_store = open_store
         self._timing = timing
         self._clock = clock
-        # The lock guards what follows: any thread writes it.
-        self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None
-        self._stopped = threading.Event()
+        self._spawn = spawn
+        self._life: object | None = None
         self._key = ""
         self._count = 0
         self._next_beat_at = 0.0
         self._watched: tuple[str, ...] = ()
-        self._on_silence: Callable[[frozenset[str]], None] | None = None
+        self._on_silence: OnSilence | None = None
         self._detector = FailureDetector(
             timing.patience_s, _LONGEST_PAUSE_INTERVALS * timing.heartbeat_s
         )
@@ -80,51 +79,38 @@ class Heartbeat:
                 sooner.
         """
         self.watch(())
-        with self._lock:
-            self._key = key
-            self._next_beat_at = self._clock() + self._timing.heartbeat_s
-            if self._thread is None:
-                self._stopped = threading.Event()
-                thread = threading.Thread(
-                    target=self._run, args=(self._stopped,), name="elrun-heartbeat", daemon=True
-                )
-                self._thread = start_thread(thread)
+        self._key = key
+        self._next_beat_at = self._clock() + self._timing.heartbeat_s
+        if self._life is None:
+            self._life = object()
+            self._spawn(self._run(self._life))
 
     def watch(
-        self,
-        keys: Iterable[str],
-        on_silence: Callable[[frozenset[str]], None] | None = None,
-        *,
-        afresh: bool = False,
+        self, keys: Iterable[str], on_silence: OnSilence | None = None, *, afresh: bool = False
     ) -> None:
         """Watch the beats at these keys, and at no others.
 
         Args:
             keys: The keys of the other nodes' beats. A key that was watched before keeps the
                 silence that was observed so far.
-            on_silence: Called after each read that finds silent nodes, with their keys, in the
-                heartbeat's own thread.
+            on_silence: Carried out after each read that finds silent nodes, with their keys.
             afresh: Whether every key gets its full patience from now on.
         """
-        with self._lock:
-            self._watched = tuple(keys)
-            self._on_silence = on_silence
-            if self._watched:
-                self._detector.keep_only(set() if afresh else set(self._watched))
+        self._watched = tuple(keys)
+        self._on_silence = on_silence
+        if self._watched:
+            self._detector.keep_only(set() if afresh else set(self._watched))
 
     def silent(self) -> frozenset[str]:
         """Return the watched keys whose beats have been silent for the whole patience."""
-        with self._lock:
-            return self._detector.silent() & frozenset(self._watched)
+        return self._detector.silent() & frozenset(self._watched)
 
     def stop(self) -> None:
         """Stop to beat and to watch, until the next ``beat_at``."""
-        with self._lock:
-            self._stopped.set()
-            self._thread = None
-            self._watched, self._on_silence = (), None
+        self._life = None
+        self._watched, self._on_silence = (), None
 
-    def step(self) -> float:
+    def step(self) -> Steps[float]:
         """Beat if it is time, read the watched beats; return the seconds to the next step.
 
         Raises:
@@ -132,44 +118,45 @@ class Heartbeat:
         """
         store = self._open_store()
         now = self._clock()
-        with self._lock:
-            watched, key = self._watched, self._key
-            is_due = now >= self._next_beat_at
-            if is_due:
-                self._count += 1
-                self._next_beat_at = now + self._timing.heartbeat_s
-            beat = b"%d" % self._count
-        left_s = self._exchange(store, {key: beat} if is_due else {}, watched)
-        with self._lock:
-            return max(0.0, min(left_s, self._next_beat_at - self._clock()))
+        is_due = now >= self._next_beat_at
+        if is_due:
+            self._count += 1
+            self._next_beat_at = now + self._timing.heartbeat_s
+        left_s = yield from self._exchange(store, is_due=is_due)
+        return max(0.0, min(left_s, self._next_beat_at - self._clock()))
 
-    def _exchange(self, store: Store, beat: Mapping[str, bytes], watched: tuple[str, ...]) -> float:
-        """Write a beat, if any, and read the others' beats.
+    def _exchange(self, store: Asking, *, is_due: bool) -> Steps[float]:
+        """Write a beat if one is due, and read the others' beats.
 
         Returns:
             The seconds until another node can have fallen silent.
         """
+        watched = self._watched
+        beat = {self._key: b"%d" % self._count} if is_due else {}
+        if not beat and not watched:
+            return self._timing.patience_s
         asked_at = self._clock()
-        beats = dict(zip(watched, exchange(store, beat, watched), strict=True))
-        with self._lock:
-            if not watched:
-                return self._timing.patience_s
-            if watched != self._watched:
-                return 0.0
-            self._detector.observe(beats, asked_at, self._clock())
-            silent = self._detector.silent()
-            on_silence, left_s = self._on_silence, self._detector.next_check_s()
+        found = yield store.exchange(beat, watched)
+        if not watched:
+            return self._timing.patience_s
+        if watched != self._watched:
+            return 0.0
+        self._detector.observe(dict(zip(watched, found, strict=True)), asked_at, self._clock())
+        silent, left_s = self._detector.silent(), self._detector.next_check_s()
         is_settled = left_s > (1 - _NEARLY_SILENT) * self._timing.patience_s
-        if silent and is_settled and on_silence is not None:
-            on_silence(silent)
+        if silent and is_settled and self._on_silence is not None:
+            yield from self._on_silence(silent)
         return left_s
 
-    def _run(self, stopped: threading.Event) -> None:
+    def _run(self, life: object) -> Steps[None]:
         pause_s = self._timing.heartbeat_s
-        while not stopped.wait(pause_s):
+        while True:
+            yield sleep(pause_s)
+            if self._life is not life:
+                return
             try:
-                pause_s = self.step()
-            except RendezvousError as error:  # noqa: PERF203  a beat now and then
+                pause_s = yield from self.step()
+            except RendezvousError as error:
                 # The heartbeat goes on: perhaps only this connection is lost, or only for a moment.
                 # If the store is lost for good, the wait for the round's verdict reports that.
                 log.info("a heartbeat of this node failed: %s", error)

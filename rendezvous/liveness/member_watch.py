@@ -15,7 +15,7 @@ from ..protocol.naming import name_members
 from ..protocol.records import Roster
 from ..protocol.timing import Timing
 from ..protocol.wire import read_roster, write_verdict
-from ..stores.store import Store
+from ..stores.steps import Asking, Steps
 from ..stores.will import Will
 from .heartbeat import Heartbeat
 
@@ -35,11 +35,11 @@ class MemberWatch:
     def __init__(
         self,
         heartbeat: Heartbeat,
-        store: Store,
+        store: Asking,
         keys: RoundKeys,
         place: Placement,
         timing: Timing,
-        conclude: Callable[[Verdict], object],
+        conclude: Callable[[Verdict], Steps[object]],
     ) -> None:
         self._heartbeat = heartbeat
         self._store = store
@@ -58,9 +58,11 @@ class MemberWatch:
         if rank <= 1:
             self._watch_all()
         else:
-            self._heartbeat.watch(
-                [self._keys.beat(rank - 1)], lambda _: self._watch_all(afresh=True)
-            )
+            self._heartbeat.watch([self._keys.beat(rank - 1)], self._watch_all_afresh)
+
+    def _watch_all_afresh(self, _: frozenset[str]) -> Steps[None]:
+        self._watch_all(afresh=True)
+        yield from ()
 
     def _watch_all(self, *, afresh: bool = False) -> None:
         ranks = {self._keys.beat(rank): rank for rank in range(self._place.group_world_size)}
@@ -71,21 +73,21 @@ class MemberWatch:
             afresh=afresh,
         )
 
-    def _on_silence(self, silent: list[int]) -> None:
+    def _on_silence(self, silent: list[int]) -> Steps[None]:
         everybody = range(self._place.group_world_size)
-        marks = self._store.get([self._keys.success(rank) for rank in everybody])
+        marks = yield self._store.get([self._keys.success(rank) for rank in everybody])
         lost = [rank for rank in silent if marks[rank] is None]
         if lost:
-            self._report_lost(lost)
+            yield from self._report_lost(lost)
         elif None not in marks:
-            self._conclude(Verdict(VerdictKind.DONE, self._place.group_rank))
+            yield from self._conclude(Verdict(VerdictKind.DONE, self._place.group_rank))
 
-    def _report_lost(self, lost: list[int]) -> None:
-        (data,) = self._store.get([self._keys.roster])
+    def _report_lost(self, lost: list[int]) -> Steps[None]:
+        (data,) = yield self._store.get([self._keys.roster])
         roster = None if data is None else read_roster(self._keys.roster, data)
         reason = silence_reason(lost, roster, self._timing.patience_s)
         verdict = Verdict(VerdictKind.NODE_LOST, self._place.group_rank, reason, lost=tuple(lost))
-        self._conclude(verdict)
+        yield from self._conclude(verdict)
 
 
 def will_of_member(keys: RoundKeys, rank: int, name: str) -> Will:

@@ -7,7 +7,6 @@ member whose workers have failed.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
@@ -16,7 +15,7 @@ from ..protocol.keys import UNSURE_BEAT, RoundKeys, RunKeys
 from ..protocol.records import History, Node
 from ..protocol.round import missing_survivors
 from ..protocol.timing import Timing
-from ..stores.store import Store
+from ..stores.steps import Asking, Steps
 from .heartbeat import Heartbeat
 
 # Intervals between two reads of the beats: with a little more than one, a beat that is a little
@@ -109,12 +108,12 @@ def check_presence(
 
 
 def await_signs_of_life(
-    store: Store,
+    store: Asking,
     keys: RoundKeys,
     place: Placement,
     timing: Timing,
-    clock: Callable[[], float] = time.monotonic,
-) -> None:
+    clock: Callable[[], float],
+) -> Steps[None]:
     """Return when every other member has beaten, or the round has a verdict, or the patience ends.
 
     When a node dies, the workers of the others fail at once; that the node is lost is known two
@@ -131,12 +130,14 @@ def await_signs_of_life(
         clock: A monotonic clock.
     """
     others = [keys.beat(rank) for rank in range(place.group_world_size) if rank != place.group_rank]
-    unheard = dict(zip(others, store.get(others), strict=True))
+    found = yield store.get(others)
+    unheard = dict(zip(others, found, strict=True))
     deadline = clock() + timing.patience_s + timing.heartbeat_s
     while unheard and clock() < deadline:
-        if store.wait([keys.verdict], _INTERVALS_A_READ * timing.heartbeat_s) is not None:
+        verdict = yield store.wait([keys.verdict], _INTERVALS_A_READ * timing.heartbeat_s)
+        if verdict is not None:
             return
-        beats = store.get(list(unheard))
+        beats = yield store.get(list(unheard))
         unheard = {
             key: before
             for (key, before), beat in zip(unheard.items(), beats, strict=True)

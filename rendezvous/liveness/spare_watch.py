@@ -16,7 +16,7 @@ from ..protocol.keys import RoundKeys
 from ..protocol.records import Roster
 from ..protocol.timing import Timing
 from ..protocol.wire import write_verdict
-from ..stores.store import Store
+from ..stores.steps import Asking, Steps
 from .heartbeat import Heartbeat
 from .member_watch import silence_reason
 from .peers import PeerMonitor
@@ -42,7 +42,7 @@ class SpareWatch:
         """When this node last waited beside a round; a node that does so lacks no other nodes."""
         return self._watched_until
 
-    def await_verdict(self, store: Store, keys: RoundKeys, roster: Roster) -> bytes:
+    def await_verdict(self, store: Asking, keys: RoundKeys, roster: Roster) -> Steps[bytes]:
         """Return the verdict of a running round; write it when all members are silent.
 
         Args:
@@ -54,15 +54,19 @@ class SpareWatch:
             self._heartbeat, (keys.beat(rank) for rank in range(len(roster.members)))
         )
         try:
-            while (found := store.wait([keys.verdict], self._timing.patience_s)) is None:
-                if members.are_all_silent():
-                    verdict = _verdict_without_members(store, keys, roster, self._timing)
-                    return store.create(keys.verdict, write_verdict(verdict))
+            found: list[bytes] | None = None
+            while found is None:
+                found = yield store.wait([keys.verdict], self._timing.patience_s)
+                if found is None and members.are_all_silent():
+                    verdict = yield from _verdict_without_members(store, keys, roster, self._timing)
+                    found = [(yield store.create(keys.verdict, write_verdict(verdict)))]
             return found[0]
         finally:
             self._watched_until = self._clock()
 
-    def await_own_verdict(self, store: Store, keys: RoundKeys, roster: Roster, rank: int) -> bytes:
+    def await_own_verdict(
+        self, store: Asking, keys: RoundKeys, roster: Roster, rank: int
+    ) -> Steps[bytes]:
         """Return the same for a member whose workers have succeeded; it beats at its rank.
 
         Args:
@@ -72,15 +76,15 @@ class SpareWatch:
             rank: The group rank of this node.
         """
         self._heartbeat.beat_at(keys.beat(rank))
-        return self.await_verdict(store, keys, roster)
+        return (yield from self.await_verdict(store, keys, roster))
 
 
 def _verdict_without_members(
-    store: Store, keys: RoundKeys, roster: Roster, timing: Timing
-) -> Verdict:
+    store: Asking, keys: RoundKeys, roster: Roster, timing: Timing
+) -> Steps[Verdict]:
     """Return how a round ended whose members are all lost."""
     ranks = range(len(roster.members))
-    if None not in store.get([keys.success(rank) for rank in ranks]):
+    if None not in (yield store.get([keys.success(rank) for rank in ranks])):
         return Verdict(VerdictKind.DONE)
     lost = tuple(ranks)
     reason = silence_reason(lost, roster, timing.patience_s)

@@ -7,19 +7,26 @@ few nodes are left, ``decide`` gives the round up, and the run ends for all of t
 
 from __future__ import annotations
 
-import time
+from collections.abc import Callable
 
 from ..protocol.keys import GONE_BEAT, RunKeys
 from ..protocol.records import Node
 from ..protocol.round import DOOR, seats_taken
 from ..protocol.wire import write_node
-from ..stores.store import Store
+from ..stores.steps import Asking, Steps
 
 MAX_REASON_CHARS = 300
 _MOST_ROUNDS = 100
 
 
-def decline(store: Store, run: RunKeys, number: int, node: Node, timeout_s: float) -> bool:
+def decline(
+    store: Asking,
+    run: RunKeys,
+    number: int,
+    node: Node,
+    timeout_s: float,
+    clock: Callable[[], float],
+) -> Steps[bool]:
     """Leave a record that says why a node can't take part; return whether a round has got it.
 
     A node that hosts the store stays until the others have left, for a bounded time.
@@ -30,19 +37,20 @@ def decline(store: Store, run: RunKeys, number: int, node: Node, timeout_s: floa
         number: The round that forms; a later one is taken where that one has been closed.
         node: The node's record; withdrawn, and with the reason.
         timeout_s: How long the host of the store stays at most.
+        clock: A monotonic clock.
     """
-    until = time.monotonic() + timeout_s
+    until = clock() + timeout_s
     record = write_node(node)
     for keys in map(run.round, range(number, number + _MOST_ROUNDS)):
-        taken = store.add(keys.seats, 1)
+        taken = yield store.add(keys.seats, 1)
         if taken > DOOR:
             continue
         seat = max(0, seats_taken(taken) - 1)
-        store.set({keys.seat_beat(seat): GONE_BEAT, keys.left(seat): b"1"})
-        while store.create(keys.node(seat), record) != record:
+        yield store.set({keys.seat_beat(seat): GONE_BEAT, keys.left(seat): b"1"})
+        while (yield store.create(keys.node(seat), record)) != record:
             seat += 1
         if node.is_host:
             others = [keys.left(n) for n in range(node.limits.max_nodes) if n != seat]
-            store.wait(others, max(0.0, until - time.monotonic()))
+            yield store.wait(others, max(0.0, until - clock()))
         return True
     return False

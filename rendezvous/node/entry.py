@@ -12,13 +12,13 @@ from ..errors import RendezvousStateError
 from ..protocol.keys import RunKeys
 from ..protocol.wire import is_forming, read_forming, write_forming
 from ..stores.signed import Secret, is_signed
-from ..stores.store import Store
+from ..stores.steps import Asking, Steps
 
 _MOST_FOREIGN_RECORDS = 16
 _HOW = f"--rdzv-conf secret_file=..., or {SECRET_VARIABLE}"
 
 
-def enter_run(store: Store, run: RunKeys, secret: Secret | None, forming: int = 0) -> int:
+def enter_run(store: Asking, run: RunKeys, secret: Secret | None, forming: int = 0) -> Steps[int]:
     """Create the run's record, or check that this node fits the record that stands.
 
     Args:
@@ -36,11 +36,11 @@ def enter_run(store: Store, run: RunKeys, secret: Secret | None, forming: int = 
     key = run.record
     first = write_forming(forming)
     mine = first if secret is None else secret.sign(key, first)
-    standing = store.create(key, mine)
+    standing: bytes = yield store.create(key, mine)
     for _ in range(_MOST_FOREIGN_RECORDS):
         if secret is None or is_signed(standing) or is_forming(standing):
             break
-        standing = store.create(key, mine, standing)  # no record of elrun's: replace it
+        standing = yield store.create(key, mine, standing)  # no record of elrun's: replace it
     record = standing if secret is None else secret.verify(key, standing)
     if record is None or (secret is None and is_signed(standing)):
         raise RendezvousStateError(_refusal(run, standing, secret))

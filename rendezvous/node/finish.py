@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from ..protocol.keys import RoundKeys
 from ..protocol.records import Roster
-from ..stores.store import Store
+from ..stores.steps import Asking, Steps
 
 _MARKS_A_READ = 100
 
 
-def finish(store: Store, keys: RoundKeys, rank: int, members: int) -> bool:
+def finish(store: Asking, keys: RoundKeys, rank: int, members: int) -> Steps[bool]:
     """Write a member's success mark; return whether all members have written theirs.
 
     A second call does no harm, such as one after a call whose answer was lost.
@@ -26,20 +26,24 @@ def finish(store: Store, keys: RoundKeys, rank: int, members: int) -> bool:
         rank: The member's group rank.
         members: The number of the round's members.
     """
-    store.set({keys.success(rank): b"1"})
+    yield store.set({keys.success(rank): b"1"})
     others = [keys.success((rank + step) % members) for step in range(1, members)]
     parts = (
         others[start : start + _MARKS_A_READ] for start in range(0, len(others), _MARKS_A_READ)
     )
-    return all(None not in store.get(part) for part in parts)
+    for part in parts:
+        if None in (yield store.get(part)):
+            return False
+    return True
 
 
-def has_finished(store: Store, keys: RoundKeys, rank: int) -> bool:
+def has_finished(store: Asking, keys: RoundKeys, rank: int) -> Steps[bool]:
     """Return whether a member has written its success mark."""
-    return store.get([keys.success(rank)]) != [None]
+    (mark,) = yield store.get([keys.success(rank)])
+    return mark is not None
 
 
-def has_any_finished(store: Store, keys: RoundKeys, roster: Roster) -> bool:
+def has_any_finished(store: Asking, keys: RoundKeys, roster: Roster) -> Steps[bool]:
     """Return whether any member of a round has written its success mark."""
-    marks = [keys.success(rank) for rank in range(len(roster.members))]
-    return any(mark is not None for mark in store.get(marks))
+    marks = yield store.get([keys.success(rank) for rank in range(len(roster.members))])
+    return any(mark is not None for mark in marks)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import itertools
-import time
 from collections.abc import Callable
 
 from ..api.handler import Placement, Verdict, VerdictKind
@@ -34,8 +32,9 @@ from ..protocol.wire import (
     write_roster,
     write_verdict,
 )
-from ..stores.store import Store
+from ..stores.steps import Asking, Steps
 from .finish import has_any_finished
+from .round_state import Phase
 from .seal import VOID_VERDICT, Seat, limits_error
 
 log = Log(__name__)
@@ -50,7 +49,7 @@ _MOST_READ = 64
 class Join:
     """Takes seats, round after round, until a round takes the node.
 
-    ``enter`` is called once, by one thread; the other methods by any thread, meanwhile.
+    ``enter`` is carried out once; the other procedures meanwhile.
 
     Args:
         store: The store.
@@ -61,19 +60,22 @@ class Join:
         heartbeat: The node's heartbeat, which beats at each seat in turn.
         spare_watch: Waits beside a round that runs already.
         clock: A monotonic clock.
+        turn_to: Is told the node's phase.
     """
 
     def __init__(
         self,
-        store: Store,
+        store: Asking,
         run: RunKeys,
         node: Node,
         number: int,
         timing: Timing,
         heartbeat: Heartbeat,
         spare_watch: SpareWatch,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float],
+        turn_to: Callable[[Phase], None],
     ) -> None:
+        self._turn_to = turn_to
         self._store = store
         self._run = run
         self._node = node
@@ -82,16 +84,15 @@ class Join:
         self._spare_watch = spare_watch
         self._clock = clock
         self._seats: list[Seat] = []
-        self.is_standing_by = False
-        """Whether this node waits beside a round that runs without it."""
         self._round_number = number
+        self._is_standing_by = False
 
     @property
     def round_number(self) -> int:
         """The round in which this node took its last seat."""
         return self._round_number
 
-    def enter(self) -> Placement:
+    def enter(self) -> Steps[Placement]:
         """Block until this node is a member of a sealed round.
 
         Raises:
@@ -103,23 +104,24 @@ class Join:
         """
         number = self._round_number
         while True:
-            place = self._enter_round(number)
+            place = yield from self._enter_round(number)
             if place is not None:
                 return place
             number += 1
 
-    def describe_wait(self) -> str:
+    def describe_wait(self) -> Steps[str]:
         """Return which nodes are there by now, as a sentence; "" if this node waits for none."""
         if not self._seats or self._node.limits.max_nodes == 1:
             return ""
-        if self.is_standing_by:
+        if self._is_standing_by:
             return "a round runs without this node, which waits as a spare"
         keys, limits = self._run.round(self._round_number), self._node.limits
-        taken = seats_taken(self._store.add(keys.seats, 0))
+        taken = seats_taken((yield self._store.add(keys.seats, 0)))
         if taken > _MOST_READ:
             return progress(taken, {}, limits)
         names = [keys.node(number) for number in range(taken)]
-        records = enumerate(zip(names, self._store.get(names), strict=True))
+        values = yield self._store.get(names)
+        records = enumerate(zip(names, values, strict=True))
         seated: dict[int, Node] = {}
         for n, (name, data) in records:
             with contextlib.suppress(RendezvousStateError):  # the sealer reports a bad record
@@ -128,18 +130,18 @@ class Join:
         there = present(seated, limits)
         return progress(len(there), there, limits) + contradictions(seated, limits)
 
-    def leave(self) -> None:
+    def leave(self) -> Steps[None]:
         """Give up every seat."""
         for seat in list(self._seats):
-            seat.leave()
+            yield from seat.leave()
 
-    def leave_over(self, store: Store) -> None:
+    def leave_over(self, store: Asking) -> Steps[None]:
         """Give up every seat over another connection, if that leads to the same store."""
         for seat in list(self._seats):
-            seat.leave_over(store)
+            yield from seat.leave_over(store)
 
-    def _enter_round(self, number: int) -> Placement | None:
-        taken = self._store.add(self._run.round(number).seats, 1)
+    def _enter_round(self, number: int) -> Steps[Placement | None]:
+        taken = yield self._store.add(self._run.round(number).seats, 1)
         if taken > DOOR:
             return None
         seat = Seat(
@@ -154,51 +156,63 @@ class Join:
         )
         origin = self._node.origin
         is_survivor = origin is not None and origin.round == number - 1
-        self.is_standing_by = number > 0 and not is_survivor
+        self._is_standing_by = number > 0 and not is_survivor
+        self._turn_to(Phase.SPARE if self._is_standing_by else Phase.SEATED)
         self._seats.append(seat)
         self._round_number = number
-        seat.take()
+        yield from seat.take()
         if number == 0:
-            place = seat.await_place(lambda: None)
+            place = yield from seat.await_place(lambda: known(None))
         elif is_survivor:
-            place = seat.await_place(
-                functools.cache(lambda: read_history(self._store, self._run, number))
-            )
+            place = yield from seat.await_place(self._read_once(number))
         else:
-            history = self._stand_by(number, seat)
-            self.is_standing_by = False
-            place = seat.await_place(lambda: history)
+            history = yield from self._stand_by(number, seat)
+            self._is_standing_by = False
+            self._turn_to(Phase.SEATED)
+            place = yield from seat.await_place(lambda: known(history))
         return place if isinstance(place, Placement) else None
 
-    def _stand_by(self, number: int, seat: Seat) -> History:
+    def _read_once(self, number: int) -> Callable[[], Steps[History | None]]:
+        """Return what reads the round before a given one when it is called first."""
+        found: list[History | None] = []
+
+        def read() -> Steps[History | None]:
+            if not found:
+                found.append((yield from read_history(self._store, self._run, number)))
+            return found[0]
+
+        return read
+
+    def _stand_by(self, number: int, seat: Seat) -> Steps[History]:
         """Wait, as a newcomer, for the end of the round before; end it if it has room."""
         before = self._run.round(number - 1)
-        roster_data, verdict_data = self._store.get([before.roster, before.verdict])
+        roster_data, verdict_data = yield self._store.get([before.roster, before.verdict])
         if roster_data is None:
-            roster_data = self._await_roster(number - 1)
+            roster_data = yield from self._await_roster(number - 1)
         roster = read_roster(before.roster, roster_data)
         if roster.members and roster.limits != self._node.limits:
-            seat.leave()
+            yield from seat.leave()
             raise limits_error(self._run, roster.limits, self._node.limits)
         # With a second seat, this node has waited before: no round took it, and the run has ended.
         has_waited = verdict_data is None or len(self._seats) > 1
         if verdict_data is None:
-            wanted = self._verdict_for(roster, before)
-            verdict_data = (
-                self._spare_watch.await_verdict(self._store, before, roster)
-                if wanted is None
-                else self._store.create(before.verdict, write_verdict(wanted))
-            )
+            wanted = yield from self._verdict_for(roster, before)
+            if wanted is None:
+                verdict_data = yield from self._spare_watch.await_verdict(
+                    self._store, before, roster
+                )
+            else:
+                verdict_data = yield self._store.create(before.verdict, write_verdict(wanted))
         verdict = read_verdict(before.verdict, verdict_data)
         if verdict.kind.ends_run:
             raise ended(self._run, verdict, self._timing, has_waited=has_waited)
         return History(roster, verdict)
 
-    def _verdict_for(self, roster: Roster, keys: RoundKeys) -> Verdict | None:
+    def _verdict_for(self, roster: Roster, keys: RoundKeys) -> Steps[Verdict | None]:
         """Return the verdict by which this newcomer ends a running round; None: it waits."""
         if not roster.members:
             return VOID_VERDICT
-        if has_room(roster) and not has_any_finished(self._store, keys, roster):
+        if has_room(roster) and not (yield from has_any_finished(self._store, keys, roster)):
             return Verdict(VerdictKind.NODE_WAITING, reason=f"{self._node.host} is waiting to join")
         if len(self._seats) == 1:  # warned once, however many rounds it waits beside
             log.warning(
@@ -209,36 +223,47 @@ class Join:
             )
         return None
 
-    def _await_roster(self, number: int) -> bytes:
+    def _await_roster(self, number: int) -> Steps[bytes]:
         """Return the roster of a closed round; void the round if no node is left to seal it."""
         key = self._run.round(number).roster
-        values = self._store.wait([key], _UNSEALED_INTERVALS * self._timing.deputy_s)
+        values: list[bytes] | None = yield self._store.wait(
+            [key], _UNSEALED_INTERVALS * self._timing.deputy_s
+        )
         if values is not None:
             return values[0]
-        history = read_history(self._store, self._run, number)
+        history = yield from read_history(self._store, self._run, number)
         void = void_roster(number, -1, history, mine=self._node.limits)
-        return self._store.create(key, write_roster(void))
+        standing: bytes = yield self._store.create(key, write_roster(void))
+        return standing
 
 
-def read_forming_round(store: Store, run: RunKeys) -> int:
+def known(history: History | None) -> Steps[History | None]:
+    """Return the round before, which is known already."""
+    yield from ()
+    return history
+
+
+def read_forming_round(store: Asking, run: RunKeys) -> Steps[int]:
     """Return the number of the round that a newcomer should try first."""
-    (record,) = store.get([run.record])
+    (record,) = yield store.get([run.record])
     return 0 if record is None else read_forming(run.record, record)
 
 
-def read_history(store: Store, run: RunKeys, number: int) -> History | None:
+def read_history(store: Asking, run: RunKeys, number: int) -> Steps[History | None]:
     """Return the round before a given one, which has ended.
 
     None if there was none, or if this store has none: the nodes that were to copy it have died.
     """
     keys = run.round(number - 1)
-    roster, verdict = store.get([keys.roster, keys.verdict]) if number > 0 else (None, None)
+    if number == 0:
+        return None
+    roster, verdict = yield store.get([keys.roster, keys.verdict])
     if roster is None or verdict is None:
         return None
     return History(read_roster(keys.roster, roster), read_verdict(keys.verdict, verdict))
 
 
-def abort_run(store: Store, run: RunKeys, node: Node, reason: str) -> None:
+def abort_run(store: Asking, run: RunKeys, node: Node, reason: str) -> Steps[None]:
     """End a run, whether a round is running or forming.
 
     Args:
@@ -249,33 +274,40 @@ def abort_run(store: Store, run: RunKeys, node: Node, reason: str) -> None:
     """
     aborted = write_verdict(Verdict(VerdictKind.ABORTED, reason=reason))
     # The round before the forming one may still be running: then its verdict ends the run.
-    for number in itertools.count(max(0, read_forming_round(store, run) - 1)):
+    forming = yield from read_forming_round(store, run)
+    for number in itertools.count(max(0, forming - 1)):
         key = run.round(number).verdict
-        if read_verdict(key, store.create(key, aborted)).kind.ends_run:
-            _void(store, run, number, node)
+        standing = yield store.create(key, aborted)
+        if read_verdict(key, standing).kind.ends_run:
+            yield from _void(store, run, number, node)
             return
 
 
-def _void(store: Store, run: RunKeys, number: int, node: Node) -> None:
+def _void(store: Asking, run: RunKeys, number: int, node: Node) -> Steps[None]:
     """Seal a round without members, if it isn't sealed."""
     keys = run.round(number)
-    taken = seats_taken(store.add(keys.seats, DOOR))
-    void = void_roster(number, -1, read_history(store, run, number), mine=node.limits)
-    standing = read_roster(keys.roster, store.create(keys.roster, write_roster(void)))
+    taken = seats_taken((yield store.add(keys.seats, DOOR)))
+    history = yield from read_history(store, run, number)
+    void = void_roster(number, -1, history, mine=node.limits)
+    data = yield store.create(keys.roster, write_roster(void))
+    standing = read_roster(keys.roster, data)
     if not standing.members:
         # The sealer waits for the records of free seats, of min_nodes at most. Records that say
         # "withdrawn" end its wait at once; where the seats are very many, its time-out does.
         awaited = min(node.limits.min_nodes, _MOST_EMPTIED) if taken else 0
         free = unoccupied(keys, range(taken, taken + awaited), node)
-        store.set({**free, **places_to_write(run, standing, taken)})
+        yield store.set({**free, **places_to_write(run, standing, taken)})
 
 
-def has_ended(store: Store, run: RunKeys) -> bool:
+def has_ended(store: Asking, run: RunKeys) -> Steps[bool]:
     """Return whether a run has a verdict that no round follows."""
-    forming = read_forming_round(store, run)
+    forming = yield from read_forming_round(store, run)
     keys = [run.round(number).verdict for number in (forming - 1, forming) if number >= 0]
-    verdicts = zip(keys, store.get(keys), strict=True)
-    return any(data is not None and read_verdict(key, data).kind.ends_run for key, data in verdicts)
+    values = yield store.get(keys)
+    return any(
+        data is not None and read_verdict(key, data).kind.ends_run
+        for key, data in zip(keys, values, strict=True)
+    )
 
 
 def ended(run: RunKeys, verdict: Verdict, timing: Timing, *, has_waited: bool) -> RendezvousError:

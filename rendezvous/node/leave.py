@@ -8,14 +8,10 @@ from ..logs import Log
 from ..protocol.keys import RunKeys
 from ..protocol.round import seats_taken
 from ..protocol.wire import read_roster
-from ..stores.store import Store
-from ..threads import Call
+from ..stores.steps import Asking, Steps
 from .join import Join
 
 log = Log(__name__)
-
-# The thread may take this much longer than the wait that it makes.
-_MARGIN_S = 0.2
 
 
 class Departure:
@@ -29,56 +25,53 @@ class Departure:
     """
 
     def __init__(
-        self, store: Store, run: RunKeys, place: Placement | None, join: Join | None
+        self, store: Asking, run: RunKeys, place: Placement | None, join: Join | None
     ) -> None:
         self._store = store
         self._run = run
         self._place = place
         self._join = join
 
-    def announce(self, timeout_s: float, *, stays: bool) -> bool:
-        """Write this node's marks, in a thread, since the store may be stuck.
+    def announce(self, timeout_s: float, *, stays: bool) -> Steps[bool]:
+        """Write this node's marks.
 
         Args:
-            timeout_s: The most seconds that this may take.
+            timeout_s: The most seconds to wait for the marks of others.
             stays: Whether to wait for the marks of all nodes that may still read how the run ended.
 
         Returns:
             Whether the marks were written, and, with ``stays``, the other marks came or their time
             was over.
         """
+        try:
+            last_round = yield from self._write_marks()
+            marks: list[str] = []
+            if stays and last_round >= 0:
+                marks = yield from self._marks_after(last_round)
+            if marks:
+                yield self._store.wait(marks, timeout_s)
+        except RendezvousError as error:
+            log.info("left run %r without a mark: %s", self._run.run_id, error)
+            return False
+        return True
 
-        def announce() -> bool:
-            try:
-                last_round = self._write_marks()
-                marks = self._marks_after(last_round) if stays and last_round >= 0 else []
-                if marks:
-                    self._store.wait(marks, timeout_s)
-            except RendezvousError as error:
-                log.info("left run %r without a mark: %s", self._run.run_id, error)
-                return False
-            return True
-
-        call = Call(announce, "elrun-departure", or_here=True)
-        return call.wait(timeout_s + _MARGIN_S) and call.result()
-
-    def _write_marks(self) -> int:
+    def _write_marks(self) -> Steps[int]:
         """Return the number of the last round that this node knows to have ended, or -1."""
         last_round = -1
         if self._join is not None:
-            self._join.leave()
+            yield from self._join.leave()
             last_round = self._join.round_number - 1
         if self._place is not None:
             keys = self._run.round(self._place.round)
-            self._store.set({keys.gone(self._place.group_rank): b"1"})
+            yield self._store.set({keys.gone(self._place.group_rank): b"1"})
             last_round = max(last_round, self._place.round)
         return last_round
 
-    def _marks_after(self, last_round: int) -> list[str]:
+    def _marks_after(self, last_round: int) -> Steps[list[str]]:
         """Return the mark keys of the round's members, and of the next round's seats."""
         keys, next_keys = self._run.round(last_round), self._run.round(last_round + 1)
-        (roster,) = self._store.get([keys.roster])
+        (roster,) = yield self._store.get([keys.roster])
         members = 0 if roster is None else len(read_roster(keys.roster, roster).members)
-        seated = seats_taken(self._store.add(next_keys.seats, 0))
+        seated = seats_taken((yield self._store.add(next_keys.seats, 0)))
         gone = [keys.gone(rank) for rank in range(members)]
         return gone + [next_keys.left(seat) for seat in range(seated)]

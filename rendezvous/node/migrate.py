@@ -21,13 +21,13 @@ from ..liveness.spare_watch import SpareWatch
 from ..protocol.keys import RunKeys
 from ..protocol.records import History
 from ..protocol.wire import read_roster, read_verdict, write_roster, write_verdict
-from ..stores.store import Store
+from ..stores.steps import Asking, Steps
 from .finish import finish, has_finished
 
 
 def migrate_round(
-    store: Store, run: RunKeys, history: History, forming: int, rank: int, spare_watch: SpareWatch
-) -> Verdict | None:
+    store: Asking, run: RunKeys, history: History, forming: int, rank: int, spare_watch: SpareWatch
+) -> Steps[Verdict | None]:
     """Copy a run's last round into a store, so that the run goes on there.
 
     Args:
@@ -45,14 +45,15 @@ def migrate_round(
     keys = run.round(history.roster.round)
     if forming != history.roster.round + 1:
         return None
-    roster = read_roster(keys.roster, store.create(keys.roster, write_roster(history.roster)))
+    data = yield store.create(keys.roster, write_roster(history.roster))
+    roster = read_roster(keys.roster, data)
     if roster != history.roster:
         return None
     verdict = history.verdict
-    if has_finished(store, keys, rank):
-        if finish(store, keys, rank, len(roster.members)):
+    if (yield from has_finished(store, keys, rank)):
+        if (yield from finish(store, keys, rank, len(roster.members))):
             verdict = Verdict(VerdictKind.DONE, rank)
         else:
-            spare_watch.await_own_verdict(store, keys, roster, rank)
-    standing = store.create(keys.verdict, write_verdict(verdict))
+            yield from spare_watch.await_own_verdict(store, keys, roster, rank)
+    standing = yield store.create(keys.verdict, write_verdict(verdict))
     return read_verdict(keys.verdict, standing)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from ..api.handler import Placement
 from ..errors import (
@@ -16,25 +15,24 @@ from ..errors import (
 from ..liveness.heartbeat import Heartbeat
 from ..liveness.spare_watch import SpareWatch
 from ..logs import Log
-from ..network.ports import PortClaim
 from ..protocol.keys import RunKeys
 from ..protocol.records import History, Node, Origin, Roster
 from ..protocol.timing import Timing
 from ..protocol.wire import read_roster
-from ..stores.store import Connection, Store
+from ..stores.steps import PREPARE, RELEASE_PORT, TAKE_PORT, Asking, Reached, Request, Steps
 from .join import Join, ended
 from .migrate import migrate_round
-from .round_state import RoundState
-from .store_session import StoreSession
+from .round_state import Phase, RoundState
+from .store_session import Scout, StoreSession
 
 log = Log(__name__)
+
+DescribeNode = Callable[[str, int, Origin | None, int], Node]
+"""Returns a node's record, from its address, its port, its origin, and the number of restarts."""
 
 
 class NextRound:
     """Takes one node from round to round.
-
-    ``enter`` is called by one thread at a time; ``describe_wait`` and ``leave`` by any thread,
-    meanwhile.
 
     Args:
         run: The run's keys.
@@ -42,9 +40,9 @@ class NextRound:
         state: What the node knows of its current round.
         heartbeat: The node's heartbeat.
         timing: How long to wait for what.
-        prepare: Called each time before the node takes a seat.
-        describe_node: Returns the node's record, from its connection, its port and its origin.
+        describe_node: Returns the node's record.
         clock: A monotonic clock.
+        spawn: Lets a procedure run beside the others of this node.
     """
 
     def __init__(
@@ -54,162 +52,145 @@ class NextRound:
         state: RoundState,
         heartbeat: Heartbeat,
         timing: Timing,
-        prepare: Callable[[], None],
-        describe_node: Callable[[Connection, int, Origin | None], Node],
-        clock: Callable[[], float] = time.monotonic,
+        describe_node: DescribeNode,
+        clock: Callable[[], float],
+        spawn: Callable[[Steps[None]], None],
     ) -> None:
         self._run = run
         self._session = session
         self._state = state
         self._heartbeat = heartbeat
         self._timing = timing
-        self._prepare = prepare
         self._describe_node = describe_node
         self._clock = clock
+        self._spawn = spawn
         self._spare_watch = SpareWatch(heartbeat, timing, clock)
         self._roster: Roster | None = None  # kept where the run may have to move
         # Seats that may still stand in a store that was lost: one way in for each endpoint.
         self._abandoned: dict[int, Join] = {}
-        # The lock guards what follows.
-        self._lock = threading.Lock()
-        self._join: Join | None = None
-        self._port: PortClaim | None = None
+        self.join: Join | None = None
+        """The node's way into a round that has not taken it yet."""
+        self.port: int | None = None
+        """The port that is kept free for the workers' store of this node's round."""
 
-    @property
-    def port(self) -> PortClaim | None:
-        """The port that this node keeps free for the workers' store of its round."""
-        with self._lock:
-            return self._port
-
-    def enter(self, before: Placement | None) -> tuple[Store, Placement]:
-        """Block until this node is a member of a sealed round; go to the next store if one is lost.
+    def enter(self, before: Placement | None) -> Steps[tuple[Asking, Placement]]:
+        """Take the node into a sealed round; go to the next store if one is lost.
 
         Args:
             before: The node's place in the round before; None for its first.
         """
         began_at = self._clock()
         while True:
+            self._state.turn_to(Phase.ENTERING)
             if self._state.must_reconnect:
-                self._session.disconnect()
-            connection = self._session.open(0 if before is None else before.round + 1)
+                yield from self._session.disconnect()
+            connection = yield from self._session.open(0 if before is None else before.round + 1)
             try:
-                place = self._enter_over(connection, before)
+                place = yield from self._enter_over(connection, before)
             except RendezvousConnectionError as error:
                 alone_since = max(began_at, self._spare_watch.watched_until)
                 is_late = self._clock() - alone_since >= self._timing.join_timeout_s
-                if connection.moves is None or self._state.has_left or is_late:
+                if connection.at is None or self._state.has_left or is_late:
                     raise
                 log.warning("%s; looking at the other endpoints", error)
-                self._state.set_must_reconnect(True)
-                join = self._end_join()
-                if join is not None:
-                    self._abandoned[connection.moves.at] = join
+                self._state.must_reconnect = True
+                if self.join is not None:
+                    self._abandoned[connection.at] = self.join
+                    self.join = None
             else:
-                self._state.set_must_reconnect(False)
-                return connection.store, place
+                self._state.must_reconnect = False
+                return Asking(connection.store), place
 
     def begin(self, place: Placement) -> None:
         """Make this the current round, once ``enter`` has returned it."""
         self._state.begin(place)
-        self._end_join()  # second: ``leave`` must find the join or the place
+        self.join = None
 
-    def describe_wait(self) -> str:
+    def describe_wait(self) -> Steps[str]:
         """Return which nodes are there by now, as a sentence; "" if this node waits for none."""
-        with self._lock:
-            join = self._join
         # A wait for the store is described by the code that tries to reach it.
-        return "" if join is None else join.describe_wait()
+        return "" if self.join is None else (yield from self.join.describe_wait())
 
-    @property
-    def is_spare(self) -> bool:
-        """Whether this node waits beside a round that runs without it."""
-        with self._lock:
-            return self._join is not None and self._join.is_standing_by
-
-    def leave(self) -> Join | None:
-        """Return the join that goes on, after ``RoundState.leave``; none begins any more."""
-        with self._lock:
-            return self._join
-
-    def _end_join(self) -> Join | None:
-        with self._lock:
-            join, self._join = self._join, None
-            return join
-
-    def _enter_over(self, connection: Connection, before: Placement | None) -> Placement:
-        self._prepare()
+    def _enter_over(self, connection: Reached, before: Placement | None) -> Steps[Placement]:
+        store = Asking(connection.store)
+        yield Request(None, PREPARE, ())
         if self._state.must_reconnect:
             for join in self._abandoned.values():
-                join.leave_over(connection.store)
-            if connection.moves is not None:  # what was not there is gone with the store's records
-                self._abandoned.pop(connection.moves.at, None)
-            if before is not None and not self._migrate(connection, before):
+                yield from join.leave_over(store)
+            if connection.at is not None:  # what was not there is gone with the store's records
+                self._abandoned.pop(connection.at, None)
+            if before is not None and not (yield from self._migrate(connection, before)):
                 before = None
-        with self._session.scouting(self._leave_seats):
-            place = self._take_part(connection, before)
-        if connection.moves is not None:
+        place = yield from self._take_part(connection, before)
+        if connection.at is not None:
             key = self._run.round(place.round).roster
-            (data,) = connection.store.get([key])
+            (data,) = yield store.get([key])
             self._roster = None if data is None else read_roster(key, data)
         return place
 
-    def _leave_seats(self) -> None:
-        with self._lock:
-            join = self._join
-        if join is not None:
-            join.leave()
+    def _leave_seats(self) -> Steps[None]:
+        if self.join is not None:
+            yield from self.join.leave()
 
-    def _migrate(self, connection: Connection, before: Placement) -> bool:
+    def _migrate(self, connection: Reached, before: Placement) -> Steps[bool]:
         """Return whether this node is a survivor also in the store where the run meets now."""
         roster, verdict = self._roster, self._state.verdict
         if roster is None or roster.round != before.round or verdict is None:
             return False
-        standing = migrate_round(
-            connection.store,
+        standing = yield from migrate_round(
+            Asking(connection.store),
             self._run,
             History(roster, verdict),
-            self._session.forming,
+            connection.forming,
             before.group_rank,
             self._spare_watch,
         )
-        self._state.replace_verdict(standing or verdict)
+        self._state.verdict = standing or verdict
         if standing is not None and standing.kind.ends_run:
             raise ended(self._run, standing, self._timing, has_waited=True)
         return standing is not None
 
-    def _take_part(self, connection: Connection, before: Placement | None) -> Placement:
+    def _take_part(self, connection: Reached, before: Placement | None) -> Steps[Placement]:
         last_port = self.port
-        join = self._begin_join(connection, before)
+        join = yield from self._begin_join(connection, before)
         if last_port is not None:  # only now, so that no two rounds in a row have one port
-            last_port.release()
+            yield Request(None, RELEASE_PORT, (last_port,))
+        scout = Scout(self._run, connection, self._timing.scout_s, self._leave_seats)
+        if connection.at is not None:
+            self._spawn(scout.watch())
         try:
-            return join.enter()
+            place = yield from join.enter()
         except (RendezvousClosedError, RendezvousGracefulExitError):
             self._state.close()
             raise
+        finally:
+            scout.is_over = True
+        if scout.is_leaving:
+            with suppress(RendezvousError):
+                yield from join.leave()
+            raise RendezvousConnectionError("this node goes to another endpoint")
+        return place
 
-    def _begin_join(self, connection: Connection, before: Placement | None) -> Join:
-        try:
-            port = PortClaim.take()
-        except OSError as error:
-            raise RendezvousError(f"{error.strerror}: all ports are in use") from error
-        node = self._describe_node(connection, port.port, self._origin(before))
-        join = Join(
-            connection.store,
+    def _begin_join(self, connection: Reached, before: Placement | None) -> Steps[Join]:
+        port: int = yield Request(None, TAKE_PORT, ())
+        if self._state.has_left:
+            yield Request(None, RELEASE_PORT, (port,))
+            raise RendezvousClosedError(f"this node has left run {self._run.run_id!r}")
+        restarts = 0 if self._state.place is None else self._state.place.restart_count
+        node = self._describe_node(connection.address, port, self._origin(before), restarts)
+        self.port = port
+        self.join = Join(
+            Asking(connection.store),
             self._run,
             node,
-            self._session.forming if before is None else before.round + 1,
+            connection.forming if before is None else before.round + 1,
             self._timing,
             self._heartbeat,
             self._spare_watch,
             self._clock,
+            self._state.turn_to,
         )
-        with self._lock:
-            if self._state.has_left:
-                port.release()
-                raise RendezvousClosedError(f"this node has left run {self._run.run_id!r}")
-            self._port, self._join = port, join
-        return join
+        return self.join
 
     def _origin(self, before: Placement | None) -> Origin | None:
         """Return where this node comes from; a node that the others count as lost is a newcomer."""

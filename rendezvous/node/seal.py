@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import threading
 from collections.abc import Callable, Mapping
 
 from ..api.handler import Placement, Verdict, VerdictKind
@@ -35,8 +34,8 @@ from ..protocol.wire import (
     write_roster,
     write_verdict,
 )
-from ..stores.store import Store
-from ..stores.will import Will, leave_will
+from ..stores.steps import Asking, Steps
+from ..stores.will import Will
 from .seat_records import SeatRecords
 
 log = Log(__name__)
@@ -62,7 +61,7 @@ class Seat:
 
     def __init__(
         self,
-        store: Store,
+        store: Asking,
         run: RunKeys,
         round_number: int,
         number: int,
@@ -81,54 +80,49 @@ class Seat:
         self._heartbeat = heartbeat
         self._clock = clock
         self._records = SeatRecords(store, run, round_number, node)
-        # Any thread may call leave(), and nothing may overwrite the record that it writes. The lock
-        # guards the writing of the record and the flag.
-        self._record_lock = threading.Lock()
         self._has_left = False
 
-    def take(self) -> None:
+    def take(self) -> Steps[None]:
         """Write the node's record, and beat at this seat.
 
         If the seat has a record already, take the next one that has none. The counter gives each
         number to one node, unless a process without the job's secret has changed the counter.
         """
-        with self._record_lock:
-            if self._has_left:
+        record = write_node(self._node)
+        while not self._has_left:
+            yield from self._beat()
+            standing = yield self._store.create(self._keys.node(self._number), record)
+            if standing == record or self._has_left:  # ``leave`` may have written in between
                 return
-            record = write_node(self._node)
-            self._beat()
-            while self._store.create(self._keys.node(self._number), record) != record:
-                self._number += 1
-                self._beat()
+            self._number += 1
 
-    def _beat(self) -> None:
+    def _beat(self) -> Steps[None]:
         """Beat at the seat, also beyond this node's life: the store writes the last beat."""
         key = self._keys.seat_beat(self._number)
-        leave_will(self._store, Will({key: GONE_BEAT}, {}, ()))
+        yield self._store.leave_will(Will({key: GONE_BEAT}, {}, ()))
         self._heartbeat.beat_at(key)
 
-    def leave(self) -> None:
+    def leave(self) -> Steps[None]:
         """Withdraw the record; if the round has been sealed with this node, end the round."""
-        with self._record_lock:
-            self._has_left = True
-            gone = {self._keys.left(self._number): b"1"}
-            self._store.set({**gone, **unoccupied(self._keys, [self._number], self._node)})
-        place = self._records.standing_place(self._number)
+        self._has_left = True
+        gone = {self._keys.left(self._number): b"1"}
+        yield self._store.set({**gone, **unoccupied(self._keys, [self._number], self._node)})
+        place = yield from self._records.standing_place(self._number)
         if isinstance(place, Placement):
             rank = place.group_rank
             reason = f"{self._node.host} left before the round began"
             lost = Verdict(VerdictKind.NODE_LOST, rank, reason, lost=(rank,))
-            self._store.create(self._keys.verdict, write_verdict(lost))
+            yield self._store.create(self._keys.verdict, write_verdict(lost))
 
-    def leave_over(self, store: Store) -> None:
+    def leave_over(self, store: Asking) -> Steps[None]:
         """Leave over another connection, if it leads to the store that has this seat."""
-        (standing,) = store.get([self._keys.node(self._number)])
+        (standing,) = yield store.get([self._keys.node(self._number)])
         if standing == write_node(self._node):
             self._store = store
             self._records = SeatRecords(store, self._run, self._round_number, self._node)
-            self.leave()
+            yield from self.leave()
 
-    def await_place(self, read_history: Callable[[], History | None]) -> Place:
+    def await_place(self, read_history: Callable[[], Steps[History | None]]) -> Steps[Place]:
         """Block until the round is sealed; seal it if this seat has to.
 
         Args:
@@ -140,16 +134,17 @@ class Seat:
         """
         deadline = self._clock() + self._timing.join_timeout_s
         if self._number > 0:
-            place = self._wait_as_deputy(read_history, deadline)
+            place = yield from self._wait_as_deputy(read_history, deadline)
             if place is not None:
                 return place
-        return self._wait_as_sealer(read_history(), deadline)
+        history = yield from read_history()
+        return (yield from self._wait_as_sealer(history, deadline))
 
-    def _wait_as_sealer(self, history: History | None, deadline: float) -> Place:
+    def _wait_as_sealer(self, history: History | None, deadline: float) -> Steps[Place]:
         """Wait as the sealer: every record that can change the decision wakes this node."""
         seated = {self._number: self._node}
         if self._number > 0:
-            seated |= self._records.read_others(self._number, seated)
+            seated |= yield from self._records.read_others(self._number, seated)
         last_joined_at = self._clock()
         is_current = True
         while True:
@@ -158,12 +153,12 @@ class Seat:
             )
             match self._decide(present.seated, present.history, last_joined_at, deadline):
                 case Seal() if is_current:
-                    return self._seal(present.seated, present.history)
+                    return (yield from self._seal(present.seated, present.history))
                 case Seal():  # a node may have left since its record was read
-                    seated |= self._records.read(seated)
+                    seated |= yield from self._records.read(seated)
                     is_current = True
                 case GiveUp():
-                    return self._give_up(present.seated, present.history)
+                    return (yield from self._give_up(present.seated, present.history))
                 case Await(seats, until):
                     is_current = len(seated) == 1
                     free = itertools.islice(
@@ -173,19 +168,21 @@ class Seat:
                     # each patience, to notice single ones and to watch their beats.
                     timing = self._timing
                     wake_s = timing.heartbeat_s if present.may_change_soon else timing.patience_s
-                    found = self._records.wait_for(free, min(wake_s, until - self._clock()))
+                    found = yield from self._records.wait_for(
+                        free, min(wake_s, until - self._clock())
+                    )
                     if len(found) < seats or any(node.is_withdrawn for node in found.values()):
                         # A deputy may have sealed the round, or a node may have ended the run.
-                        place = self._records.standing_place(self._number)
+                        place = yield from self._records.standing_place(self._number)
                         if place is not None:
                             return place
-                        found |= self._records.read_others(self._number, seated)
+                        found |= yield from self._records.read_others(self._number, seated)
                     seated |= found
                     last_joined_at = self._clock() if found else last_joined_at
 
     def _wait_as_deputy(
-        self, read_history: Callable[[], History | None], deadline: float
-    ) -> Place | None:
+        self, read_history: Callable[[], Steps[History | None]], deadline: float
+    ) -> Steps[Place | None]:
         """Wait as a deputy: for the own place, with a check now and then whether to seal.
 
         Returns:
@@ -199,35 +196,36 @@ class Seat:
         while True:
             left_s = deadline - self._clock()
             pause_s = interval_s if left_s <= 0 else min(interval_s, left_s)
-            place = self._await_own_place(pause_s, earlier)
+            place = yield from self._await_own_place(pause_s, earlier)
             if place is not None:
                 return place
             if earlier.are_all_silent():
                 log.info("%s: all earlier seats are silent", self._keys.prefix)
                 return None
-            last_taken, taken = taken, self._store.add(self._keys.seats, 0)
+            last_taken = taken
+            taken = yield self._store.add(self._keys.seats, 0)
             if taken != last_taken:
                 changed_at = self._clock()
-            history = read_history()
-            seated = self._records.read(range(seats_taken(taken, self._number + 1)))
-            self._check_limits(limits_of_run(seated, history))
+            history = yield from read_history()
+            seated = yield from self._records.read(range(seats_taken(taken, self._number + 1)))
+            yield from self._check_limits(limits_of_run(seated, history))
             decision = self._decide(seated, history, changed_at, deadline)
             if isinstance(decision, Seal) or taken >= DOOR:
                 log.info("%s: sealing in place of the first node", self._keys.prefix)
-                return self._seal(seated, history)
+                return (yield from self._seal(seated, history))
             if isinstance(decision, GiveUp):
-                return self._give_up(seated, history)
+                return (yield from self._give_up(seated, history))
 
-    def _await_own_place(self, pause_s: float, earlier: PeerMonitor) -> Place | None:
+    def _await_own_place(self, pause_s: float, earlier: PeerMonitor) -> Steps[Place | None]:
         """Return this seat's place; None after the pause, or when all earlier seats are silent."""
         until = self._clock() + pause_s
         while (left_s := until - self._clock()) > 0 and not earlier.are_all_silent():
-            found = self._store.wait(
+            found = yield self._store.wait(
                 [self._keys.place(self._number)], min(left_s, self._timing.patience_s)
             )
             if found is not None:
                 return read_place(self._keys.place(self._number), found[0])
-        return self._records.standing_place(self._number)
+        return (yield from self._records.standing_place(self._number))
 
     def _decide(
         self,
@@ -252,19 +250,21 @@ class Seat:
         seated: Mapping[int, Node],
         history: History | None,
         aborted: Verdict | None = None,
-    ) -> Place:
+    ) -> Steps[Place]:
         """Seal the round; without members if it ends by a verdict before it has begun."""
         if aborted is not None:  # first: a node that comes later would begin another round
-            self._store.create(self._keys.verdict, write_verdict(aborted))
-        count = self._store.add(self._keys.seats, DOOR)
+            yield self._store.create(self._keys.verdict, write_verdict(aborted))
+        count = yield self._store.add(self._keys.seats, DOOR)
         taken = seats_taken(count, max(seated) + 1)
         # With a second sealer: use its roster if it stands, else its members look silent.
-        place = self._records.standing_place(self._number) if count >= 2 * DOOR else None
-        if place is not None:
-            return place
+        if count >= 2 * DOOR:
+            place = yield from self._records.standing_place(self._number)
+            if place is not None:
+                return place
         late = [number for number in range(taken) if number not in seated]
         if late and aborted is None:
-            seated = {**seated, **self._records.wait_for(late, self._timing.straggler_s)}
+            found = yield from self._records.wait_for(late, self._timing.straggler_s)
+            seated = {**seated, **found}
         number, limits = self._round_number, self._node.limits
         drawn = (
             void_roster(number, self._number, history, mine=limits)
@@ -272,27 +272,27 @@ class Seat:
             else draw_roster(number, self._number, seated, history, mine=limits)
         )
         mine = write_roster(drawn)
-        stands = self._store.create(self._keys.roster, mine)
+        stands = yield self._store.create(self._keys.roster, mine)
         standing = drawn if stands == mine else read_roster(self._keys.roster, stands)
         if not standing.members:
-            self._store.create(self._keys.verdict, write_verdict(VOID_VERDICT))
+            yield self._store.create(self._keys.verdict, write_verdict(VOID_VERDICT))
         if standing.sealed_by == self._number:
             # No node can take the free seats any more: their records end the store's wait for them.
             awaited = (n for n in self._records.awaited if n >= taken)
             free = unoccupied(self._keys, awaited, self._node)
-            self._store.set({**places_to_write(self._run, standing, taken), **free})
+            yield self._store.set({**places_to_write(self._run, standing, taken), **free})
         return place_of(standing, self._number)
 
-    def _give_up(self, seated: Mapping[int, Node], history: History | None) -> Place:
-        place = self._records.standing_place(self._number)
+    def _give_up(self, seated: Mapping[int, Node], history: History | None) -> Steps[Place]:
+        place = yield from self._records.standing_place(self._number)
         if place is not None:
             return place
         limits = limits_of_run(seated, history) or self._node.limits
         if are_too_many_refused(seated, history, limits):
-            reason = refusals(seated)
-            return self._seal(seated, history, Verdict(VerdictKind.ABORTED, reason=reason))
-        left = self._records.that_left(seated)
-        self.leave()
+            aborted = Verdict(VerdictKind.ABORTED, reason=refusals(seated))
+            return (yield from self._seal(seated, history, aborted))
+        left = yield from self._records.that_left(seated)
+        yield from self.leave()
         reason = shortfall(
             seated,
             history,
@@ -302,9 +302,9 @@ class Seat:
         )
         raise RendezvousTimeoutError(f"run {self._run.run_id!r}: {reason}")
 
-    def _check_limits(self, limits: Limits | None) -> None:
+    def _check_limits(self, limits: Limits | None) -> Steps[None]:
         if limits is not None and limits != self._node.limits:
-            self.leave()
+            yield from self.leave()
             raise limits_error(self._run, limits, self._node.limits)
 
 

@@ -13,7 +13,7 @@ from ..protocol.records import Node, Place
 from ..protocol.roster import place_of
 from ..protocol.round import seats_taken
 from ..protocol.wire import read_node, read_place, read_roster
-from ..stores.store import Store
+from ..stores.steps import Asking, Steps
 
 log = Log(__name__)
 
@@ -28,7 +28,7 @@ class SeatRecords:
         mine: The record of the node that reads.
     """
 
-    def __init__(self, store: Store, run: RunKeys, round_number: int, mine: Node) -> None:
+    def __init__(self, store: Asking, run: RunKeys, round_number: int, mine: Node) -> None:
         self._store = store
         self._run = run
         self._keys = run.round(round_number)
@@ -41,20 +41,23 @@ class SeatRecords:
         """The seats that were waited for."""
         return frozenset(self._awaited)
 
-    def wait_for(self, numbers: Iterable[int], timeout_s: float) -> dict[int, Node]:
+    def wait_for(self, numbers: Iterable[int], timeout_s: float) -> Steps[dict[int, Node]]:
         """Return the records of these seats once all exist; after the time-out, those that do."""
         wanted = list(numbers)
         keys = [self._keys.node(number) for number in wanted]
         self._awaited.update(wanted)
-        values = self._store.wait(keys, max(0.0, timeout_s))
-        return self._parse(wanted, self._store.get(keys) if values is None else values)
+        values = yield self._store.wait(keys, max(0.0, timeout_s))
+        if values is None:
+            values = yield self._store.get(keys)
+        return self._parse(wanted, values)
 
-    def read(self, numbers: Iterable[int]) -> dict[int, Node]:
+    def read(self, numbers: Iterable[int]) -> Steps[dict[int, Node]]:
         """Return those records of these seats that exist."""
         wanted = list(numbers)
-        return self._parse(wanted, self._store.get([self._keys.node(n) for n in wanted]))
+        values = yield self._store.get([self._keys.node(n) for n in wanted])
+        return self._parse(wanted, values)
 
-    def read_others(self, mine: int, seated: Mapping[int, Node]) -> dict[int, Node]:
+    def read_others(self, mine: int, seated: Mapping[int, Node]) -> Steps[dict[int, Node]]:
         """Return the records of all seats that are not known yet, also of those after an empty one.
 
         A seat is empty where the node that took it has died before it wrote its record.
@@ -63,28 +66,28 @@ class SeatRecords:
             mine: The seat of the node that reads.
             seated: The records that are known.
         """
-        taken = seats_taken(self._store.add(self._keys.seats, 0), mine + 1)
-        return self.read(number for number in range(taken) if number not in seated)
+        taken = seats_taken((yield self._store.add(self._keys.seats, 0)), mine + 1)
+        return (yield from self.read(number for number in range(taken) if number not in seated))
 
-    def that_left(self, seated: Mapping[int, Node]) -> list[Node]:
+    def that_left(self, seated: Mapping[int, Node]) -> Steps[list[Node]]:
         """Return the nodes of withdrawn records that took a seat and have left it."""
         withdrawn = [seat for seat, node in seated.items() if node.is_withdrawn]
         if not withdrawn:
             return []
-        marks = self._store.get([self._keys.left(seat) for seat in withdrawn])
+        marks = yield self._store.get([self._keys.left(seat) for seat in withdrawn])
         return [seated[n] for n, mark in zip(withdrawn, marks, strict=True) if mark is not None]
 
-    def standing_place(self, seat: int) -> Place | None:
+    def standing_place(self, seat: int) -> Steps[Place | None]:
         """Return a seat's place if the round is sealed; write the places if they are missing."""
-        place, roster = self._store.get([self._keys.place(seat), self._keys.roster])
+        place, roster = yield self._store.get([self._keys.place(seat), self._keys.roster])
         if place is not None:
             return read_place(self._keys.place(seat), place)
         if roster is None:
             return None
         standing = read_roster(self._keys.roster, roster)
         known = max((member.seat for member in standing.members), default=seat) + 1
-        taken = seats_taken(self._store.add(self._keys.seats, 0), known)
-        self._store.set(places_to_write(self._run, standing, taken))
+        taken = seats_taken((yield self._store.add(self._keys.seats, 0)), known)
+        yield self._store.set(places_to_write(self._run, standing, taken))
         return place_of(standing, seat)
 
     def _parse(self, numbers: Iterable[int], values: Iterable[bytes | None]) -> dict[int, Node]:

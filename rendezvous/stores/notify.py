@@ -1,49 +1,75 @@
-"""Tells of a value once it is written, by a thread of the store's where that has one."""
+"""Reports the end of a wait by a call, without a thread of its own where a store can do that."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
 from ..errors import RendezvousError
 from ..threads import start_thread
 from .store import Store
 
-Told = bytes | RendezvousError
-"""A value, or why there will be none."""
+Told = list[bytes] | RendezvousError | None
+"""The values, or why there will be none; None: the time was over first."""
 
 
 @runtime_checkable
-class Teller(Protocol):
-    """A store whose waits have threads of their own, so that nobody else need wait for them."""
+class Watcher(Protocol):
+    """A store whose waits need no thread of their own."""
 
-    def tell(self, key: str, hear: Callable[[Told], None]) -> None:
-        """Do what the function ``tell`` does."""
+    def watch(self, keys: Sequence[str], hear: Callable[[Told], None]) -> Callable[[], bool]:
+        """Call ``hear`` once every key is there, or the store is lost or closed.
+
+        Args:
+            keys: At least one.
+            hear: Is called once, from any thread; neither blocks nor raises.
+
+        Returns:
+            Ends the wait; returns False if ``hear`` has been called or is about to be.
+        """
 
 
-def tell(store: Store, key: str, hear: Callable[[Told], None]) -> None:
-    """Have ``hear`` called, from any thread, once a key is there or the store is lost or closed.
+def watch(
+    store: Store, keys: Sequence[str], timeout_s: float | None, hear: Callable[[Told], None]
+) -> Callable[[], bool] | None:
+    """Call ``hear`` once every key is there, the time is over, or the store is lost or closed.
 
     Args:
-        store: Where the value will be.
-        key: The key.
-        hear: Is called once; neither blocks nor raises.
+        store: Where the values will be.
+        keys: At least one.
+        timeout_s: See ``Store.wait``.
+        hear: Is called once, from any thread; neither blocks nor raises.
+
+    Returns:
+        What ends the wait, for the caller to call after the time-out: then ``hear`` is not called.
+        None: the wait ends by itself.
+
+    Raises:
+        NoThreadError: The system grants no thread.
     """
-    if isinstance(store, Teller):
-        store.tell(key, hear)
-    else:
-        waiter = threading.Thread(
-            target=_wait, args=(store, key, hear), name="elrun-tell", daemon=True
-        )
-        start_thread(waiter)
+    is_short = timeout_s is not None and timeout_s <= 0
+    if is_short or isinstance(store, Watcher):
+        try:
+            if not is_short and isinstance(store, Watcher):
+                return store.watch(keys, hear)
+            hear(store.wait(keys, timeout_s))
+        except RendezvousError as error:
+            hear(error)
+        return None
+    waiter = threading.Thread(
+        target=_wait, args=(store, keys, timeout_s, hear), name="elrun-wait", daemon=True
+    )
+    start_thread(waiter)
+    return None
 
 
-def _wait(store: Store, key: str, hear: Callable[[Told], None]) -> None:
+def _wait(
+    store: Store, keys: Sequence[str], timeout_s: float | None, hear: Callable[[Told], None]
+) -> None:
     try:
-        told = store.wait([key], None)
+        found = store.wait(keys, timeout_s)
     except RendezvousError as error:
         hear(error)
-        return
-    if told is not None:  # a wait without a time-out ends in no other way
-        hear(told[0])
+    else:
+        hear(found)

@@ -112,6 +112,16 @@ def failed(rank=0, **details):
     return Verdict(VerdictKind.WORKER_FAILED, rank, f"node {rank} failed", details)
 
 
+def break_connection(handler):
+    """End the connection of a node that lives on."""
+    handler._resources.store(handler._machine.connection.store).close()
+
+
+def silence(handler):
+    """Let a node beat no more."""
+    handler._machine._procedures._heartbeat.stop()
+
+
 class AllGuests:
     """Lets everybody in, for ever; ``gone`` is set when one leaves."""
 

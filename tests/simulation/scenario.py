@@ -1,4 +1,4 @@
-"""Plays scenarios of rounds: real handlers of nodes, over a simulated store, in virtual time.
+"""Plays scenarios of rounds: the real machines of nodes, over a simulated store, in virtual time.
 
 The commands are sentences. NODES is one name or several: ``a``, ``a and b``, ``a, b and c``.
 
@@ -26,21 +26,24 @@ verdict, or how it ended.
 
 import re
 
-from elrun.rendezvous.api.handler import NodeProfile, Verdict, VerdictKind
-from elrun.rendezvous.api.parameters import RendezvousParameters
-from elrun.rendezvous.errors import RendezvousConnectionError, RendezvousError
-from elrun.rendezvous.node.rendezvous import RoundRendezvous
+from elrun.rendezvous.api.handler import Verdict, VerdictKind
+from elrun.rendezvous.errors import RendezvousConnectionError
+from elrun.rendezvous.node.machine import Question
+from elrun.rendezvous.protocol.keys import RunKeys
+from elrun.rendezvous.protocol.records import Limits
 from elrun.rendezvous.protocol.roster import natural_key
 from elrun.rendezvous.protocol.round import DOOR
 from elrun.rendezvous.protocol.timing import Timing
 from elrun.rendezvous.stores.signed import Secret
-from elrun.rendezvous.stores.store import Connection as StoreInReach
 from simulator.connection import Connection
+from simulator.node import Participant
+from simulator.quiet import QUIET
 from simulator.server import Server
-from simulator.stand_ins import simulated_machines
-from simulator.world import Machine, World
+from simulator.sites import enter
+from simulator.world import World
 
 MOMENT_S = 0.1
+RUN = RunKeys("job")
 TIMING = Timing()
 DURATIONS = {
     "the last call passes": TIMING.last_call_s,
@@ -49,25 +52,6 @@ DURATIONS = {
     "the patience passes": TIMING.patience_s + 2 * TIMING.heartbeat_s,
 }
 OPTION = re.compile(r" with (?:(\d+) workers?|(--nnodes|--max-restarts|--node-rank|secret) (\S+))")
-
-
-class Quiet:
-    """Ways to the store on which nothing goes wrong, and a witness that says nothing."""
-
-    def latency_s(self):
-        return 0.001
-
-    def fate_of(self, _request):
-        return None
-
-    def saw_add(self, *_):
-        pass
-
-    def saw_write(self, *_):
-        pass
-
-
-QUIET = Quiet()
 
 
 def moment_of(name, args):
@@ -88,12 +72,15 @@ class WatchedConnection(Connection):
 
     patience_s = (TIMING.store_patience_s, TIMING.store_patience_s)
 
-    def _call(self, name, *args):
+    def ask(self, name, args, hear):
         moment = moment_of(name, args)
+
+        def reach_and_hear(value, error):
+            self.machine.reach(f"after it {moment}")
+            self.machine.do(hear, value, error)
+
         self.machine.reach(f"before it {moment}")
-        answer = super()._call(name, *args)
-        self.machine.reach(f"after it {moment}")
-        return answer
+        self.machine.do(super().ask, name, args, reach_and_hear)
 
     def _heals_in_s(self):
         return 0.0
@@ -112,132 +99,100 @@ class WillingConnection(WatchedConnection):
             self.server.carry_out(self.machine, self.will)
 
 
-class Moves:
-    """The other endpoints of a scenario, as one node sees them."""
-
-    def __init__(self, scenario, node):
-        self._scenario = scenario
-        self._node = node
-        self.at = scenario.first_store()
-
-    def survey(self):
-        for number, server in enumerate(self._scenario.servers):
-            if server is not None and number != self.at:
-                yield number, self._scenario.connection(server, self._node, QUIET)
-
-    def choose(self, place):
-        self.at = place
-
-
-class Node(Machine):
+class Node(Participant):
     """One node of a scenario.
 
     Args:
         scenario: What it is part of.
         name: Its host name.
+        limits: Its limits.
+        options: The options of the command.
     """
 
-    def __init__(self, scenario, name):
-        super().__init__(scenario.world, name)
+    def __init__(self, scenario, name, limits, options):
+        restarts = int(options.get("--max-restarts", 0))
+        super().__init__(scenario.world, name, RUN, Limits(*limits, restarts), TIMING)
         self.scenario = scenario
-        self.handler = None
         self.connections = []
         self.has_lost_store = False
         self.place = None
         self.is_joining = False
+        self.workers = int(options.get("workers", 1))
+        self.wish = int(options["--node-rank"]) if "--node-rank" in options else None
+        self._secret = Secret(options["secret"].encode()) if "secret" in options else None
         self._wait = self._verdict = None
+        self._choice = None
 
     def say(self, words):
         self.scenario.printed.append(f"{self.name}: {words}")
 
-    def create(self, limits, options):
-        config = {"rank": options.get("--node-rank")}
-        if "secret" in options:
-            config["secret"] = Secret(options["secret"].encode())
-        self.handler = RoundRendezvous(
-            RendezvousParameters("scenario", "", "job", *limits, **config),
-            self._connect,
-            TIMING,
-            self.clock,
-        )
-        restarts = int(options.get("--max-restarts", 0))
-        self.handler.describe(NodeProfile(int(options.get("workers", 1)), max_restarts=restarts))
-        self.handler.subscribe(self._look_at_verdict)
-
     def join(self):
         self.is_joining = True
         self._wait = None
-        self.spawn(self._join)
+        self.soon(self.ask, Question.NEXT_ROUND, (), self._hear_place)
 
     def reach(self, moment):
         """Do what a scenario has planned for this moment."""
         action = self.scenario.plans.pop((self.name, moment), None)
-        if action is not None:
-            self.world.after(0.0, self.pause if action == "pauses" else self.crash)
-            self.world.running.sleep(0.0001)
+        if action == "pauses":
+            self.pause()
+        elif action is not None:
+            self.crash()
 
     def ask_how_the_wait_stands(self):
-        if self.is_joining and not self.is_dead and not self.is_paused:
-            self.spawn(self._describe_wait)
+        if self.is_joining and not self.is_paused:
+            self.soon(self.ask, Question.DESCRIBE_WAIT, (), self._hear_wait)
 
-    def call(self, function, *args):
-        """Call a method of the handler, in a thread of this node's."""
+    def call(self, question, *args):
+        """Ask the machine something that has no answer of interest."""
 
-        def run():
-            try:
-                function(*args)
-            except RendezvousError as error:
+        def hear(_, error):
+            if error is not None:
                 self.say(f"fails: {error}")
 
-        self.spawn(run)
+        self.soon(self.ask, question, args, hear)
 
     def leave(self):
-        self.handler.shutdown()
-        self.is_joining = False
-        self.say("has left")
+        def hear(*_):
+            for connection in self.connections:
+                connection.close()
+            self.is_joining = False
+            self.say("has left")
+
+        self.soon(self.ask, Question.LEAVE, (), hear)
 
     def crash(self):
         self.kill()
         for connection in self.connections:
             connection.break_off("ended with its node")
 
-    def _connect(self, _stop):
-        number = self.scenario.first_store()
+    def connect(self, forming, hear):
+        number = self.scenario.first_store() if self._choice is None else self._choice
         if number is None:
-            raise RendezvousConnectionError("no endpoint has a store")
+            hear(None, RendezvousConnectionError("no endpoint has a store"))
+            return
         connection = self.scenario.connection(self.scenario.servers[number], self, QUIET)
         self.connections.append(connection)
-        moves = Moves(self.scenario, self) if len(self.scenario.servers) > 1 else None
-        return StoreInReach(connection, self.name, moves=moves)
+        at = number if len(self.scenario.servers) > 1 else None
+        self._at = number
+        enter(connection, forming, hear, at=at, run=RUN, secret=self._secret)
 
-    def _join(self):
-        try:
-            place = self.handler.next_rendezvous().placement
-        except RendezvousError as error:
-            self.is_joining = False
-            self.say(f"ends with {type(error).__name__}: {error}")
-            return
-        self.is_joining = False
-        self.place, self._verdict = place, None
-        last = place.first_rank + self.scenario.workers[self.name] - 1
-        ranks = (
-            f"rank {last}" if last == place.first_rank else f"ranks {place.first_rank} to {last}"
-        )
-        self.say(
-            f"is in round {place.round}: group rank {place.group_rank} of "
-            f"{place.group_world_size}, {ranks} of {place.world_size}, "
-            f"restart {place.restart_count}, workers meet at {place.workers_store.master_addr}"
+    def survey(self, hear):
+        hear(
+            [
+                (number, self.scenario.connection(server, self, QUIET))
+                for number, server in enumerate(self.scenario.servers)
+                if server is not None and number != self._at
+            ],
+            None,
         )
 
-    def _describe_wait(self):
-        wait = self.handler.describe_wait()
-        if self.is_joining and wait and wait != self._wait:
-            self._wait = wait
-            self.say(f"waits: {wait}")
+    def choose(self, place):
+        self._choice = place
 
-    def _look_at_verdict(self):
+    def wake(self):
         try:
-            verdict = self.handler.verdict()
+            verdict = self.rounds.state.verdict_or_error()
         except RendezvousConnectionError as error:
             if self._verdict != str(error):
                 self._verdict = str(error)
@@ -251,6 +206,28 @@ class Node(Machine):
             reason = f": {verdict.reason}" if verdict.reason else ""
             self.say(f"hears the verdict {verdict.kind.name}{by}{reason}")
 
+    def _hear_place(self, answer, error):
+        self.is_joining = False
+        if error is not None:
+            self.say(f"ends with {type(error).__name__}: {error}")
+            return
+        _, place = answer
+        self.place, self._verdict = place, None
+        last = place.first_rank + self.workers - 1
+        ranks = (
+            f"rank {last}" if last == place.first_rank else f"ranks {place.first_rank} to {last}"
+        )
+        self.say(
+            f"is in round {place.round}: group rank {place.group_rank} of "
+            f"{place.group_world_size}, {ranks} of {place.world_size}, "
+            f"restart {place.restart_count}, workers meet at {place.workers_store.master_addr}"
+        )
+
+    def _hear_wait(self, wait, error):
+        if self.is_joining and error is None and wait and wait != self._wait:
+            self._wait = wait
+            self.say(f"waits: {wait}")
+
 
 class Scenario:
     """The nodes and stores of one scenario."""
@@ -261,27 +238,18 @@ class Scenario:
         self.connection = WatchedConnection
         self.limits = (1, 1)
         self.nodes = {}
-        self.workers = {}
         self.plans = {}
         self.printed = []
 
     def execute(self, commands):
         """Play the commands of a step; return the lines that its nodes print, by node."""
         self.printed = []
-        with simulated_machines(self.world):
-            for command in commands:
-                self._play(command)
-            for node in self.nodes.values():
-                node.ask_how_the_wait_stands()
-            self._pass(MOMENT_S)
+        for command in commands:
+            self._play(command)
+        for node in self.nodes.values():
+            node.ask_how_the_wait_stands()
+        self._pass(MOMENT_S)
         return sorted(self.printed, key=lambda line: natural_key(line.partition(":")[0]))
-
-    def close(self):
-        """End all threads."""
-        with simulated_machines(self.world):
-            for node in self.nodes.values():
-                if not node.is_dead:
-                    node.kill()
 
     def first_store(self):
         """Return the number of the first endpoint that has a store."""
@@ -321,32 +289,27 @@ class Scenario:
         for name in re.split(r", | and ", names):
             node = self.nodes.get(name)
             if node is None or node.is_dead:
-                node = self.nodes[name] = Node(self, name)
-                self.workers[name] = int(found.get("workers", 1))
-                node.create(limits, found)
+                node = self.nodes[name] = Node(self, name, limits, found)
             node.join()
             self._pass(MOMENT_S)  # so the first name gets the first seat
 
     def _fail(self, name):
         node = self.nodes[name]
         rank = node.place.group_rank
-        node.call(
-            node.handler.conclude,
-            Verdict(VerdictKind.WORKER_FAILED, rank, f"a worker of {name} failed"),
-        )
+        failed = Verdict(VerdictKind.WORKER_FAILED, rank, f"a worker of {name} failed")
+        node.call(Question.CONCLUDE, failed)
 
     def _succeed(self, names):
         for node in self._named(names):
-            node.call(node.handler.arrive)
+            node.call(Question.ARRIVE)
             self._pass(MOMENT_S)
 
     def _abort(self, name):
-        node = self.nodes[name]
-        node.call(node.handler.set_closed)
+        self.nodes[name].call(Question.CLOSE)
 
     def _leave(self, names):
         for node in self._named(names):
-            node.call(node.leave)
+            node.leave()
 
     def _lose(self, names):
         for node in self._named(names):

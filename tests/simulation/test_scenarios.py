@@ -16,11 +16,7 @@ FOLDER = Path(__file__).parent / "scenarios"
 
 def play(text):
     """Return a scenario's file with what its commands print now."""
-    scenario = Scenario()
-    try:
-        return datadriven.run(text, scenario.execute)
-    finally:
-        scenario.close()
+    return datadriven.run(text, Scenario().execute)
 
 
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.txt")), ids=lambda path: path.stem)

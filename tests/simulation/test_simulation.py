@@ -9,6 +9,7 @@ import pytest
 from elrun.rendezvous.node import next_round
 from elrun.rendezvous.node.migrate import migrate_round
 from elrun.rendezvous.protocol.round import DOOR
+from simulator.agent import Agent
 from simulator.connection import EtcdConnection, ServerConnection
 from simulator.history import History
 from simulator.runner import replay
@@ -64,26 +65,37 @@ def finds(words, seeds, **planted):
 class _TornSeats:
     """Takes a seat in two steps, between which another node may take the same one."""
 
-    def create(self, key, value, instead_of=b""):
-        if "/node/" in key:
-            self.set({key: value})
-            return value
-        return super().create(key, value, instead_of)
+    def ask(self, name, args, hear):
+        if name == "create" and "/node/" in args[0]:
+            key, value = args
+            super().ask("set", ({key: value},), lambda _, error: hear(value, error))
+        elif name == "add" and args[1] == 1 and args[0].endswith("/seats"):
+            self._add_in_two_steps(args[0], hear)
+        else:
+            super().ask(name, args, hear)
 
-    def add(self, key, amount):
-        if amount != 1 or not key.endswith("/seats"):
-            return super().add(key, amount)
-        value = int(self.get([key])[0] or 0) + amount
-        self.set({key: b"%d" % value})
-        return value
+    def _add_in_two_steps(self, key, hear):
+        def write(values, error):
+            if error is not None:
+                hear(None, error)
+                return
+            value = int(values[0] or 0) + 1
+            super(_TornSeats, self).ask(
+                "set", ({key: b"%d" % value},), lambda _, error: hear(value, error)
+            )
+
+        super().ask("get", ([key],), write)
 
 
 class _BlindToTheDoor:
     """Sits down although the door is shut."""
 
-    def add(self, key, amount):
-        value = super().add(key, amount)
-        return value % DOOR if amount == 1 else value
+    def ask(self, name, args, hear):
+        def hear_less(value, error):
+            hear(value if value is None else value % DOOR, error)
+
+        is_seat = name == "add" and args[1] == 1
+        super().ask(name, args, hear_less if is_seat else hear)
 
 
 class OverwritingServer(Server):
@@ -109,6 +121,20 @@ def test_two_nodes_on_one_seat_are_found():
 def test_a_verdict_that_is_overwritten_is_found():
     """Nodes would act on different ones."""
     assert finds(r"overwrites the verdict of round", 200, server=OverwritingServer)
+
+
+def test_a_lost_node_that_comes_back_and_believes_in_itself_is_found(monkeypatch):
+    """It runs on in a round that the others have left."""
+    hear = Agent._hear_verdict
+
+    def believe(agent):
+        verdict = hear(agent)
+        is_lost = verdict is not None and agent.running_at.group_rank in verdict.lost
+        return None if is_lost else verdict
+
+    monkeypatch.setattr(Agent, "_hear_verdict", believe)
+
+    assert finds(r"no round and no end|ends well, and the run does not", 50)
 
 
 @pytest.mark.integration  # it comes up rarely: hundreds of histories

@@ -23,13 +23,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from typing import Any
 
-from ...errors import RendezvousError
 from ...protocol.counters import count_in
 from ...protocol.timing import STORE_PATIENCE_S
 from .etcd_store import LEASE_S, PREFIX, REFRESH_S, EtcdStore, Snapshot
 from .failover import Refused
 from .v3_client import Gateway, decode, encode
-from .v3_watch import AFTER_COUNTERS, COUNTED, Hear, Outcome, Watcher
+from .v3_watch import AFTER_COUNTERS, COUNTED, Hear, Watcher
 
 # etcd takes 128 operations and 1.5 MiB in a transaction, unless it is configured otherwise.
 _MAX_OPERATIONS = 120
@@ -134,17 +133,6 @@ class EtcdV3Store(EtcdStore[Gateway]):
     def watch(self, keys: Sequence[str], hear: Hear) -> Callable[[], bool]:
         """Call ``hear`` once every key is there; see ``Watcher.watch``."""
         return self._watcher.watch(keys, hear)
-
-    def tell(self, key: str, hear: Callable[[bytes | RendezvousError], None]) -> None:
-        """Have ``hear`` called with a value once it is there; see ``notify.tell``."""
-
-        def pass_on(outcome: Outcome) -> None:
-            hear(outcome[0] if isinstance(outcome, list) else outcome or RendezvousError())
-
-        try:
-            self._watcher.watch([key], pass_on)
-        except RendezvousError as error:
-            hear(error)
 
     def exchange(self, values: Mapping[str, bytes], keys: Sequence[str]) -> list[bytes | None]:
         """Write values and return others, in one transaction; see ``exchange.exchange``."""

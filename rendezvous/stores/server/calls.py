@@ -16,7 +16,7 @@ class Call:
     Args:
         number: The request's.
         request: The request.
-        hear: Called with the first value, or with the error, by the thread that ends the call.
+        hear: Called with the values, or with the error, by the thread that ends the call.
     """
 
     def __init__(
@@ -46,8 +46,7 @@ class Call:
         self.error = error
         self._runs.release()
         if self._hear is not None:
-            told = error if error is not None else self.parts[0] if self.parts else None
-            self._hear(b"" if told is None else told)
+            self._hear([value or b"" for value in self.parts] if error is None else error)
 
     def await_end(self, timeout_s: float | None = None) -> bool:
         """Return whether the call ends within a time."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from ...errors import RendezvousConnectionError
 from ..notify import Told
 from ..store import as_wait
 from ..will import Will
@@ -64,12 +63,10 @@ class StoreClient:
             raise copy_of(call.error)
         return [value or b"" for value in call.parts]
 
-    def tell(self, key: str, hear: Callable[[Told], None]) -> None:
-        """Have ``hear`` called with a value once it is there; see ``notify.tell``."""
-        try:
-            self._line.begin(Wait((key,)), hear=hear)
-        except RendezvousConnectionError as error:
-            hear(error)
+    def watch(self, keys: Sequence[str], hear: Callable[[Told], None]) -> Callable[[], bool]:
+        """Have ``hear`` called once every key is there; see ``notify.Watcher``."""
+        (call,) = self._line.begin(Wait(tuple(keys)), hear=hear)
+        return lambda: self._line.take_back(call)
 
     def leave_will(self, will: Will) -> None:
         """Say what the server writes once this client is gone; see ``will.leave_will``."""

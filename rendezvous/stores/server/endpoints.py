@@ -16,8 +16,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
+from collections.abc import Callable, Generator, Iterator, Sequence
+from typing import Any, NamedTuple, Protocol
 
 from ...errors import RendezvousConnectionError, RendezvousError
 from ..store import Connection, Store
@@ -41,6 +41,28 @@ class Reachable(Protocol):
 
     def host(self) -> Connection | None:
         """Host the store there; None if another agent of this host does."""
+
+
+class Look(NamedTuple):
+    """Step of a search: join the store at an endpoint; the answer is the connection.
+
+    Args:
+        place: Index of the endpoint.
+        hosts: Whether to host a store there instead; the answer None says that somebody else does.
+    """
+
+    place: int
+    hosts: bool = False
+
+
+class Rest(NamedTuple):
+    """Step of a search: pause; the answer is whether there is time for another attempt.
+
+    Args:
+        reason: Why the last attempt failed.
+    """
+
+    reason: str
 
 
 class Succession:
@@ -86,16 +108,51 @@ class Succession:
         """
         place, state = "the rendezvous", "the rendezvous is at none of its endpoints"
         retry = Retry(stop, self._timeout_s, place, state, self._clock)
+        search = self.search(lambda: retry.waited_s)
+        step, answer, failure = next(search), None, None
         while True:
-            connection, reasons = self._join_any()
-            connection = connection or self._host_if_due(retry.waited_s)
-            if connection is not None:
+            try:
+                answer, failure = self._take(step, retry), None
+            except RendezvousConnectionError as error:
+                failure = error
+            try:
+                step = search.send(answer) if failure is None else search.throw(failure)
+            except StopIteration as end:
+                connection: Connection = end.value
                 return connection._replace(moves=self)
-            if not retry.pause("; ".join(reasons)):
+
+    def search(self, waited_s: Callable[[], float]) -> Generator[Look | Rest, Any, Any]:
+        """Return the search as a procedure, whose steps are ``Look`` and ``Rest``.
+
+        Args:
+            waited_s: Returns for how long the search has gone on.
+        """
+        while True:
+            reasons = []
+            for index in self._order():
+                try:
+                    connection = yield Look(index)
+                except RendezvousConnectionError as error:  # noqa: PERF203  a few endpoints
+                    reasons.append(str(error))
+                else:
+                    self._settle(index)
+                    return connection
+            for index in self._order_to_host(waited_s()):
+                connection = yield Look(index, hosts=True)
+                if connection is not None:
+                    self._settle(index)
+                    return connection
+            if not (yield Rest("; ".join(reasons))):
                 raise RendezvousConnectionError(
                     f"the rendezvous could be reached at none of its endpoints within "
                     f"{self._timeout_s:g} s: {'; '.join(reasons)}"
                 )
+
+    def _take(self, step: Look | Rest, retry: Retry) -> Connection | bool | None:
+        if isinstance(step, Rest):
+            return retry.pause(step.reason)
+        place = self._places[step.place]
+        return place.host() if step.hosts else place.join(_TRY_S)
 
     def survey(self) -> Iterator[tuple[int, Store]]:
         """Yield the other endpoints that have a store now, each with the store, to be closed."""
@@ -112,28 +169,13 @@ class Succession:
         """Try this endpoint first from now on."""
         self._first = place
 
-    def _join_any(self) -> tuple[Connection | None, list[str]]:
-        reasons = []
-        for index in self._order():
-            try:
-                connection = self._places[index].join(_TRY_S)
-            except RendezvousConnectionError as error:  # noqa: PERF203  a few endpoints
-                reasons.append(str(error))
-            else:
-                self._settle(index)
-                return connection, []
-        return None, reasons
-
-    def _host_if_due(self, waited_s: float) -> Connection | None:
-        """Serve at this node's own endpoint, if all before it have had their time."""
-        for position, index in enumerate(self._order()):
-            place = self._places[index]
-            if place.is_here and waited_s >= self._due_s(position):
-                connection = place.host()
-                if connection is not None:
-                    self._settle(index)
-                    return connection
-        return None
+    def _order_to_host(self, waited_s: float) -> list[int]:
+        """Return this node's own endpoints, as far as all before them have had their time."""
+        return [
+            index
+            for position, index in enumerate(self._order())
+            if self._places[index].is_here and waited_s >= self._due_s(position)
+        ]
 
     def _due_s(self, position: int) -> float:
         return position * (STEP_S if self._has_begun else self._take_over_s)

@@ -1,6 +1,7 @@
 """The rendezvous of one node."""
 
 import threading
+from contextlib import closing
 
 import pytest
 from elrun.rendezvous.api.handler import NodeProfile, Verdict, VerdictKind
@@ -152,7 +153,7 @@ def test_the_workers_listener_is_where_the_workers_meet(alone):
     told = [alone.use_agent_store]
     for _ in range(2):
         port = alone.next_rendezvous().bootstrap_store_info.master_port
-        with alone.workers_listener() as listener:
+        with closing(alone.workers_listener()) as listener:
             assert port == listener.getsockname()[1]
     told.append(alone.use_agent_store)
 

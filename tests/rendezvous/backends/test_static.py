@@ -20,6 +20,7 @@ from elrun.rendezvous.network.ports import PortClaim
 from elrun.rendezvous.protocol.timing import Timing
 from elrun.rendezvous.stores.server.dial import Target
 from elrun.rendezvous.stores.server.hello import Hello
+from round_kit import break_connection, silence
 
 LONG_S = 30
 FAST = {"heartbeat_interval": 0.05, "heartbeat_patience": 0.2}
@@ -82,8 +83,9 @@ def ranks(places):
 
 def die(handler):
     """Break a node's connection, as the kernel does when its process is killed."""
-    handler._heartbeat.stop()
-    handler._session.connection.store._line._link.shut_down()
+    silence(handler)
+    store = handler._resources.store(handler._machine.connection.store)
+    store._line._link.shut_down()
 
 
 @contextlib.contextmanager
@@ -351,7 +353,7 @@ def test_a_lost_master_ends_the_others(nodes):
     """It holds what they meet by."""
     first, second = nodes.some(2)
     meet([first, second])
-    first._session.connection.store.close()
+    break_connection(first)
 
     with pytest.raises(RendezvousConnectionError, match=f"127.0.0.1:{nodes.port} was lost"):
         await_verdict(second)

@@ -1,14 +1,12 @@
 """A node's heartbeat: its steps, by a clock that the test moves."""
 
-import threading
-
 import pytest
+from elrun.rendezvous.errors import RendezvousConnectionError
 from elrun.rendezvous.liveness.heartbeat import Heartbeat
 from elrun.rendezvous.protocol.timing import Timing
-from elrun.rendezvous.stores.memory import MemoryStore
+from elrun.rendezvous.stores.steps import Asking, perform, sleep
 
 TIMING = Timing(heartbeat_s=60, patience_s=240)
-JOIN_S = 30
 
 
 class Clock:
@@ -27,31 +25,26 @@ def _clock():
 
 @pytest.fixture(name="heartbeat")
 def _heartbeat(memory, clock):
-    """Return a heartbeat at 'mine'; its thread waits for a minute, so the tests make the steps."""
-    heartbeat = Heartbeat(lambda: memory, TIMING, clock)
+    """Return a heartbeat at 'mine'; the tests make the steps."""
+    heartbeat = Heartbeat(lambda: Asking(memory), TIMING, clock, lambda _: None)
     heartbeat.beat_at("mine")
-    yield heartbeat
-    heartbeat.stop()
+    return heartbeat
 
 
 def steps_until(heartbeat, clock, end, each=lambda _: None):
     """Make steps when they are due."""
     while clock.now <= end:
         each(clock.now)
-        clock.now += max(heartbeat.step(), 1)
-
-
-def heart_threads():
-    return [each for each in threading.enumerate() if each.name == "elrun-heartbeat"]
+        clock.now += max(perform(heartbeat.step()), 1)
 
 
 def test_each_beat_differs_from_the_one_before(memory, heartbeat, clock):
     """That is all that a beat says."""
     clock.now = 60
-    heartbeat.step()
+    perform(heartbeat.step())
     (first,) = memory.get(["mine"])
     clock.now = 120
-    heartbeat.step()
+    perform(heartbeat.step())
     (second,) = memory.get(["mine"])
 
     assert first is not None
@@ -62,7 +55,7 @@ def test_there_is_one_beat_an_interval(memory, heartbeat, clock):
     """A step before its time writes nothing, and says how long it is until the next."""
     clock.now = 50
 
-    assert 10 == heartbeat.step()
+    assert 10 == perform(heartbeat.step())
     assert [None] == memory.get(["mine"])
 
 
@@ -70,18 +63,17 @@ def test_a_new_key_ends_the_beats_at_the_old_one(memory, heartbeat, clock):
     """A node has one beat."""
     heartbeat.beat_at("new")
     clock.now = 60
-    heartbeat.step()
+    perform(heartbeat.step())
     old, new = memory.get(["mine", "new"])
 
     assert (None, True) == (old, new is not None)
 
 
-def test_silence_is_told(heartbeat, clock):
+def test_silence_is_told(memory, heartbeat, clock):
     """Who doesn't beat for as long as the patience lasts is told of, who does is not."""
     told = []
-    heartbeat.watch(["silent", "alive"], told.append)
-    store = heartbeat._open_store()
-    steps_until(heartbeat, clock, 300, lambda now: store.set({"alive": b"%d" % now}))
+    heartbeat.watch(["silent", "alive"], lambda silent: told.append(silent) or ())
+    steps_until(heartbeat, clock, 300, lambda now: memory.set({"alive": b"%d" % now}))
 
     assert {frozenset(["silent"])} == set(told)
     assert {"silent"} == heartbeat.silent()
@@ -96,26 +88,29 @@ def test_silence_outlasts_a_change_of_listeners(memory, heartbeat, clock):
     assert {"silent"} == heartbeat.silent()
 
 
-def test_a_heart_at_rest_has_no_thread():
+def test_a_heart_at_rest_ends(memory, clock):
     """Nothing goes on after the end of a run."""
-    heartbeat = Heartbeat(lambda: None, TIMING)
-    before = heart_threads()
+    begun = []
+    heartbeat = Heartbeat(lambda: Asking(memory), TIMING, clock, begun.append)
     heartbeat.beat_at("key")
-    (thread,) = set(heart_threads()) - set(before)
+    (steps,) = begun
+
+    assert sleep(60) == next(steps)
     heartbeat.stop()
-    thread.join(JOIN_S)
+    with pytest.raises(StopIteration):
+        next(steps)
 
-    assert not thread.is_alive()
 
-
-def test_a_heart_goes_on_over_a_new_connection_when_its_own_breaks(memory):
+def test_a_heart_goes_on_over_a_new_connection_when_its_own_breaks(memory, clock):
     """The store may be well: a node that fell silent for good would be thrown out, or deaf."""
-    broken = MemoryStore()
-    broken.lose()
-    stores = iter([broken])
-    heartbeat = Heartbeat(lambda: next(stores, memory), Timing(heartbeat_s=0.01))
+    begun = []
+    heartbeat = Heartbeat(lambda: Asking(memory), TIMING, clock, begun.append)
     heartbeat.beat_at("key")
-    beat = memory.wait(["key"], JOIN_S)
-    heartbeat.stop()
+    (steps,) = begun
+    next(steps)
+    clock.now = 60
 
-    assert beat is not None
+    assert "exchange" == next(steps).name
+    assert sleep(60) == steps.throw(RendezvousConnectionError("lost"))
+    clock.now = 120
+    assert ({"key": b"2"}, ()) == next(steps).args

@@ -7,6 +7,7 @@ from elrun.rendezvous.api.handler import Placement, RendezvousStoreInfo
 from elrun.rendezvous.liveness.peers import await_signs_of_life
 from elrun.rendezvous.protocol.keys import RunKeys
 from elrun.rendezvous.protocol.timing import Timing
+from elrun.rendezvous.stores.steps import Asking, perform
 
 KEYS = RunKeys("run").round(0)
 TIMING = Timing(heartbeat_s=1, patience_s=4)
@@ -38,7 +39,7 @@ class World:
 
 
 def call(world):
-    await_signs_of_life(world, KEYS, PLACE, TIMING, world.clock)
+    perform(await_signs_of_life(Asking(world), KEYS, PLACE, TIMING, world.clock))
     return world.now
 
 

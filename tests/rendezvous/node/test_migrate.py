@@ -8,6 +8,7 @@ from elrun.rendezvous.protocol.keys import RunKeys
 from elrun.rendezvous.protocol.records import History, Limits, Member, Node, Roster
 from elrun.rendezvous.protocol.wire import write_verdict
 from elrun.rendezvous.stores.memory import MemoryStore
+from elrun.rendezvous.stores.steps import Asking, perform
 
 RUN = RunKeys("run")
 LIMITS = Limits(1, 2)
@@ -20,13 +21,14 @@ class Others:
 
     def await_own_verdict(self, store, keys, roster, rank):
         assert (LAST_ROUND.roster, 1) == (roster, rank)
-        store.create(keys.verdict, write_verdict(Verdict(VerdictKind.WORKER_FAILED, 0)))
+        verdict = write_verdict(Verdict(VerdictKind.WORKER_FAILED, 0))
+        yield store.create(keys.verdict, verdict)
 
 
 @pytest.mark.parametrize(("forming", "is_brought"), [(3, False), (4, True), (5, False)])
 def test_only_the_round_before_the_forming_one_is_brought_along(forming, is_brought):
     """Whoever missed a later round would sit down in that one, whose roster stands already."""
-    standing = migrate_round(MemoryStore(), RUN, LAST_ROUND, forming, 1, Others())
+    standing = perform(migrate_round(Asking(MemoryStore()), RUN, LAST_ROUND, forming, 1, Others()))
 
     assert (LAST_ROUND.verdict if is_brought else None) == standing
 
@@ -42,8 +44,8 @@ def test_only_the_round_before_the_forming_one_is_brought_along(forming, is_brou
 )
 def test_a_node_that_had_finished_ends_no_round_in_which_others_work(finished, kind):
     """It lost its connection only: they need nothing of it but its mark, which is there."""
-    store, keys = MemoryStore(), RUN.round(3)
+    store, keys = Asking(MemoryStore()), RUN.round(3)
     for rank in finished:
-        finish(store, keys, rank, 2)
+        perform(finish(store, keys, rank, 2))
 
-    assert kind == migrate_round(store, RUN, LAST_ROUND, 4, 1, Others()).kind
+    assert kind == perform(migrate_round(store, RUN, LAST_ROUND, 4, 1, Others())).kind

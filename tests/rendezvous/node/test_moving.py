@@ -14,8 +14,9 @@ from elrun.rendezvous.protocol.keys import RunKeys
 from elrun.rendezvous.protocol.timing import Timing
 from elrun.rendezvous.stores.memory import MemoryStore
 from elrun.rendezvous.stores.server.endpoints import Succession
+from elrun.rendezvous.stores.steps import Asking, perform
 from elrun.rendezvous.stores.store import Connection
-from round_kit import PATIENCE_S, TestNode
+from round_kit import PATIENCE_S, TestNode, break_connection
 
 RUN = RunKeys("run")
 TIMING = Timing(
@@ -194,7 +195,7 @@ def test_a_node_that_had_finished_comes_back_to_wait(network):
     nodes = [network.node(home) for home in range(3)]
     meet(nodes)
     nodes[1].handler.arrive()
-    nodes[1].handler._session.connection.store.close()
+    break_connection(nodes[1].handler)
     nodes[1].await_verdict()
     joining = nodes[1].join()
     for node in (nodes[0], nodes[2]):
@@ -211,7 +212,7 @@ def test_who_is_alone_at_an_endpoint_goes_where_the_others_are(network):
     meet(nodes)
     network.cut |= {(1, 0), (1, 2)}
     lonely = nodes[1]
-    lonely.handler._session.connection.store.close()
+    break_connection(lonely.handler)
     lonely.await_verdict()
     joining = lonely.join()
     others = [nodes[0], nodes[2]]
@@ -229,7 +230,7 @@ def test_who_is_alone_at_an_endpoint_goes_where_the_others_are(network):
 
 def test_a_round_that_nobody_brings_along_is_void(network):
     """The node that was to do so has announced it, and died: those who come begin without it."""
-    enter_run(network.store_at(0), RUN, None, forming=4)
+    perform(enter_run(Asking(network.store_at(0)), RUN, None, forming=4))
     nodes = [network.node(None, (2, 2), deputy_s=0.02) for _ in range(2)]
 
     assert [0, 1] == sorted(place.group_rank for place in meet(nodes))
@@ -239,7 +240,7 @@ def test_a_run_that_ended_while_a_node_was_cut_off_has_ended_for_it_too(network)
     """It had finished, or the run could not be done: its work is not to be done again."""
     nodes = [network.node(home, (1, 2)) for home in range(2)]
     ranks = [place.group_rank for place in meet(nodes)]
-    nodes[1].handler._session.connection.store.close()
+    break_connection(nodes[1].handler)
     nodes[1].await_verdict()
     verdict = Verdict(VerdictKind.DONE, ranks[0])
     assert verdict == nodes[0].handler.conclude(verdict)
@@ -286,7 +287,7 @@ def test_a_node_that_only_lost_its_connection_is_back_at_once(network):
     """The store is where it was; all form a new round."""
     nodes = [network.node(home, patience_s=PATIENCE_S) for home in (2, 1, 0)]
     meet(nodes)
-    nodes[0].handler._session.connection.store.close()
+    break_connection(nodes[0].handler)
     joins = [node.join() for node in nodes if node.await_verdict()]
 
     assert [3] * 3 == [join.result(PATIENCE_S).world_size for join in joins]
@@ -300,7 +301,7 @@ def test_a_node_that_comes_back_to_a_forming_round_leaves_its_old_seat(network):
     wait_for(network, seats.node(0))
     joins.append(second.join())
     wait_for(network, seats.node(1))
-    second.handler._session.connection.store.close()
+    break_connection(second.handler)
     wait_for(network, seats.node(2))
     joins.append(third.join())
     places = [join.result(PATIENCE_S).placement for join in joins]

@@ -2,6 +2,8 @@
 
 import socket
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import pytest
 from elrun.rendezvous.api.handler import Verdict, VerdictKind
@@ -141,7 +143,7 @@ def test_the_node_of_rank_0_listens_where_all_workers_meet(job):
         listener = node.handler.workers_listener()
         assert (listener is not None) == (place.group_rank == 0)
         if listener is not None:
-            with listener:
+            with closing(listener):
                 ports.add(listener.getsockname()[1])
 
     assert ports == {place.workers_store.master_port for place in places}
@@ -373,11 +375,12 @@ def test_a_node_that_needs_no_other_waits_for_none(memory_job):
     add = node.store.add
     node.store.add = lambda *args: go_on.wait(PATIENCE_S) and add(*args)
     joining = node.join()
-    said = node.handler.describe_wait()
-    go_on.set()
-    placements([joining])
+    with ThreadPoolExecutor(1) as pool:
+        described = pool.submit(node.handler.describe_wait)
+        go_on.set()
+        placements([joining])
 
-    assert ["", ""] == [said, node.handler.describe_wait()]
+    assert ["", ""] == [described.result(PATIENCE_S), node.handler.describe_wait()]
 
 
 def test_one_of_very_many_asks_only_how_many_there_are(memory_job):

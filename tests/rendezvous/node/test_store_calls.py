@@ -4,7 +4,7 @@ import threading
 
 import pytest
 from elrun.rendezvous.api.handler import NodeProfile, Verdict, VerdictKind
-from round_kit import PATIENCE_S
+from round_kit import PATIENCE_S, silence
 
 
 class CountingStore:
@@ -34,7 +34,7 @@ def _member(memory_job, memory):
     stores = [CountingStore(memory.connect()) for _ in range(2)]
     nodes = [memory_job.node((2, 2), store=store) for store in stores]
     memory_job.rendezvous(nodes)
-    nodes[0].handler._heartbeat.stop()
+    silence(nodes[0].handler)
     assert stores[0].awaits_verdict.wait(PATIENCE_S)
     stores[0].calls.clear()
     return nodes[0].handler, stores[0]

@@ -2,6 +2,7 @@
 
 import threading
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from elrun.rendezvous.api.handler import Verdict, VerdictKind
@@ -10,11 +11,13 @@ from elrun.rendezvous.errors import (
     RendezvousConnectionError,
     RendezvousStateError,
 )
+from elrun.rendezvous.node.join import abort_run
 from elrun.rendezvous.protocol.keys import RunKeys
 from elrun.rendezvous.protocol.records import Limits, Node
 from elrun.rendezvous.protocol.roster import void_roster
 from elrun.rendezvous.protocol.round import DOOR
 from elrun.rendezvous.protocol.wire import read_verdict, write_node, write_roster
+from elrun.rendezvous.stores.steps import Asking, perform
 from round_kit import PATIENCE_S, failed, placements
 
 RUN = RunKeys("run")
@@ -253,9 +256,8 @@ def test_the_end_of_a_run_empties_only_seats_that_somebody_waits_for(
     (joining,) = [nodes[0].join()] if waiting else [None]
     if joining:
         assert memory.wait([ROUND_1.node(0)], PATIENCE_S)
-    other = memory_job.node(limits)
-    other.handler._session.open()
-    other.handler.set_closed()
+    other = replace(GONE, limits=Limits(*limits))
+    perform(abort_run(Asking(memory), RUN, other, "it is not needed any more"))
     seats = [ROUND_1.node(number) for number in range(limits[1] + 1)]
 
     assert written == sum(record is not None for record in memory.get(seats))

@@ -10,6 +10,8 @@ from elrun.rendezvous.node.entry import enter_run
 from elrun.rendezvous.protocol.keys import UNSURE_BEAT, RunKeys
 from elrun.rendezvous.protocol.wire import write_forming, write_verdict
 from elrun.rendezvous.stores.signed import Secret, SignedStore, secret_of
+from elrun.rendezvous.stores.steps import Asking, perform
+from round_kit import silence
 
 PATIENCE_S = 30
 RUN = RunKeys("run")
@@ -163,27 +165,27 @@ def test_a_secret_on_the_command_line_is_refused():
 )
 def test_who_has_another_secret_is_refused_at_once(memory, theirs, mine, sentence):
     """The sentence says what to do, and nothing was changed."""
-    enter_run(memory, RUN, theirs)
+    perform(enter_run(Asking(memory), RUN, theirs))
     before = memory.get([RUN.record])
     with pytest.raises(RendezvousStateError, match=f"run 'run' {sentence}.*secret_file="):
-        enter_run(memory, RUN, mine)
+        perform(enter_run(Asking(memory), RUN, mine))
 
     assert before == memory.get([RUN.record])
 
 
 def test_who_has_the_same_secret_learns_which_round_forms(memory):
     """That is all the record says."""
-    enter_run(memory, RUN, Secret(OURS))
+    perform(enter_run(Asking(memory), RUN, Secret(OURS)))
     memory.set({RUN.record: Secret(OURS).sign(RUN.record, write_forming(7))})
 
-    assert 7 == enter_run(memory, RUN, Secret(OURS))
+    assert 7 == perform(enter_run(Asking(memory), RUN, Secret(OURS)))
 
 
 def test_another_version_of_the_protocol_is_refused_by_name(memory):
     """Both versions stand in the sentence."""
     memory.set({RUN.record: b'{"elrun":2,"kind":"run","forming":0}'})
     with pytest.raises(RendezvousStateError, match="protocol version 2, this one speaks 1"):
-        enter_run(memory, RUN, None)
+        perform(enter_run(Asking(memory), RUN, None))
 
 
 def test_nodes_that_share_a_secret_meet(job):
@@ -333,7 +335,7 @@ def test_a_node_that_dies_is_missed_although_its_beat_is_flooded(memory_job, mem
     nodes = memory_job.some(3, (3, 3), secret=OURS, **lively)
     memory_job.rendezvous(nodes)
     with Flood(memory, [RUN.round(0).beat(rank) for rank in range(3)]):
-        nodes[2].handler._heartbeat.stop()
+        silence(nodes[2].handler)
         verdict = nodes[0].await_verdict()
 
     assert (VerdictKind.NODE_LOST, 1) == (verdict.kind, len(verdict.lost))

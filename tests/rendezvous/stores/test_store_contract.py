@@ -7,7 +7,7 @@ from queue import Queue
 import pytest
 from elrun.rendezvous.errors import RendezvousConnectionError
 from elrun.rendezvous.stores.exchange import exchange
-from elrun.rendezvous.stores.notify import tell
+from elrun.rendezvous.stores.notify import watch
 
 LONG_S = 30
 
@@ -199,9 +199,9 @@ def test_a_value_that_is_there_is_told(store):
     """Whoever asks late hears of it, too."""
     told = Queue()
     store.set({"k": b"1"})
-    tell(store, "k", told.put)
+    watch(store, ["k"], None, told.put)
 
-    assert b"1" == told.get(timeout=LONG_S)
+    assert [b"1"] == told.get(timeout=LONG_S)
 
 
 def test_a_value_is_told_when_it_comes(store, connect):
@@ -209,22 +209,22 @@ def test_a_value_is_told_when_it_comes(store, connect):
     told = Queue()
     other = connect()
     for key in ("a", "b"):
-        tell(store, key, lambda value, key=key: told.put((key, value)))
+        watch(store, [key], None, lambda values, key=key: told.put((key, values)))
     other.set({"b": b"2"})
     first = told.get(timeout=LONG_S)
     store.set({"a": b"1"})
     second = told.get(timeout=LONG_S)
     other.close()
 
-    assert (("b", b"2"), ("a", b"1")) == (first, second)
+    assert (("b", [b"2"]), ("a", [b"1"])) == (first, second)
 
 
 def test_closing_is_told(store):
     """Who was to hear of a value hears that there will be none; once the store is closed, too."""
     told = Queue()
-    tell(store, "never", told.put)
+    watch(store, ["never"], None, told.put)
     store.close()
-    tell(store, "never", told.put)
+    watch(store, ["never"], None, told.put)
 
     errors = [told.get(timeout=LONG_S) for _ in range(2)]
     assert ["closed", "closed"] == [str(error).split()[-1] for error in errors]

@@ -1,17 +1,15 @@
 """A simulator of the rendezvous: real nodes in an invented world, where everything goes wrong.
 
-*What runs.* Not a model of the protocol, but the protocol: each node is the agent's own loop
-(``SimpleElasticAgent``) over the real ``RoundRendezvous`` with its heartbeat, its watcher and its
-farewell. Invented are the things around it: the threads, the clocks, the workers, and the store
-with the way that leads to it. So whatever is found here is true of what users run, and a change of
-the protocol needs no change here.
+*What runs.* Not a model of the protocol, but the protocol: each node is a real ``RoundMachine``
+with its procedures, so whatever is found here is true of what users run. Invented are the things
+around the machine: what drives it (``node.py``), the clocks, the workers, the agent (``agent.py``),
+whose decisions are the real policy's, and the store with the way that leads to it.
 
-*The world* (``world.py``) has one agenda of what happens when. A thread is a greenlet: it runs
-until it asks the store, waits for an event or finds a lock taken, and nothing else happens
-meanwhile. Then time leaps to the next thing on the agenda; nobody ever sleeps, and a minute takes
-milliseconds. Chance decides how long each message travels, hence who comes first; and chance is
-drawn from a seed alone, so the same seed makes the same history, to the last step, wherever and
-whenever it is made.
+*The world* (``world.py``) has one agenda of what happens when. A machine takes one event, and its
+actions put further events on the agenda. Then time leaps to the next thing on the agenda; nobody
+ever sleeps, and a minute takes milliseconds. Chance decides how long each message travels, hence
+which comes first; and chance is drawn from a seed alone, so the same seed makes the same history,
+to the last step, wherever and whenever it is made.
 
 *What goes wrong* (``faults.py``) is drawn from the seed as well. Each request may find its node
 dying just before it takes effect or just after it; it may get lost, or its answer, or it may come
@@ -27,7 +25,7 @@ protocol's promises is broken.
 
 *The end* (``history.py``). After some seconds nothing goes wrong any more. Then all that live must
 come to one round or end within a bounded time, and, once their workers succeed, all must end. A
-thread that waits for what never comes is found there.
+node that waits for what never comes is found there.
 
 *The words* (``words.py``). A history that fails is made once more, with a narrator. So a million
 good ones cost nothing for words, and the bad one is told in full.

@@ -22,7 +22,7 @@ HAS_POWER_RATE = 0.7
 
 
 class Connection:
-    """A ``rendezvous.store.Store`` for one machine.
+    """One machine's way to a store.
 
     Args:
         server: Where the values lie.
@@ -42,23 +42,39 @@ class Connection:
         self._held = []
         self._pending = {}
 
-    def add(self, key, amount):
-        return self._call("add", key, amount)
+    def ask(self, name, args, hear):
+        """Carry out a request to a store; ``hear`` takes its answer, or the error.
 
-    def set(self, values):
-        self._call("set", values)
+        Args:
+            name: See ``steps.Request``.
+            args: See ``steps.Request``.
+            hear: See ``request.Request``.
+        """
+        if self._end is not None:
+            self.machine.soon(hear, None, RendezvousConnectionError(self._end))
+        elif name == "leave_will":
+            self.leave_will(*args)
+            self.machine.soon(hear, None, None)
+        elif name == "wait":
+            keys, timeout_s = args
+            wait = Wait(self, keys, hear)
+            if timeout_s is not None:
+                self.machine.after(timeout_s, wait.time_out)
+            self.send(wait)
+        else:
+            self.send(Request(self, name, args, hear))
 
-    def get(self, keys):
-        return self._call("get", keys)
+    def send(self, request):
+        """Send a request whose answer is waited for."""
+        self._pending[request] = None
+        request.send()
 
-    def create(self, key, value, instead_of=b""):
-        return self._call("create", key, value, instead_of)
+    def leave_will(self, will):
+        """Leave a will with a store that takes none."""
 
-    def wait(self, keys, timeout_s):
-        wait = Wait(self, keys)
-        if timeout_s is not None:
-            self.world.after(max(0.0, timeout_s) / self.machine.clock_rate, wait.time_out)
-        return self._await_answer(wait)
+    def end_wait(self, wait):
+        """Answer a wait whose time is over."""
+        wait.hear(None, None)
 
     @property
     def has_ended(self):
@@ -113,8 +129,8 @@ class Connection:
                 request.fail(self._end)
 
     def finish(self, request):
-        """Forget a request that was answered, or is no longer of interest."""
-        self._pending.pop(request, None)
+        """Forget a request that has its answer; return whether one was waited for."""
+        return self._pending.pop(request, self) is None
 
     def next_arrival(self):
         """Return when a request that is sent now will arrive."""
@@ -131,19 +147,6 @@ class Connection:
     def _give_up(self, cuts):
         if self.is_cut and cuts == self._cuts:
             self.end("was out of reach for too long")
-
-    def _call(self, name, *args):
-        return self._await_answer(Request(self, name, args))
-
-    def _await_answer(self, request):
-        self._check()
-        self._pending[request] = None
-        request.send()
-        return request.thread.block()
-
-    def _check(self):
-        if self._end is not None:
-            raise RendezvousConnectionError(self._end)
 
 
 class EtcdConnection(Connection):
@@ -163,12 +166,13 @@ class EtcdConnection(Connection):
                 request.is_known = False
                 self.hold_request(request)
 
-    def wait(self, keys, timeout_s):
-        found = super().wait(keys, timeout_s)
-        if found is None:  # a last look, as the real client does
-            values = self.get(keys)
-            found = None if None in values else values
-        return found
+    def end_wait(self, wait):
+        """Look for a last time, as the real client does."""
+
+        def hear(values, error):
+            wait.hear(None if values is None or None in values else values, error)
+
+        self.send(Request(self, "get", (wait.keys,), hear))
 
     def lose(self, request):
         """Ask again after a while, as no answer came."""
@@ -176,8 +180,7 @@ class EtcdConnection(Connection):
         self.world.after(REQUEST_S / self.machine.clock_rate, request.send)
 
     def _expire(self, request, cuts):
-        if self.is_cut and cuts == self._cuts:
-            self.finish(request)
+        if self.is_cut and cuts == self._cuts and self.finish(request):
             self.machine.has_lost_store = True
             request.fail("the simulated store has not answered")
 
@@ -198,8 +201,7 @@ class ServerConnection(Connection):
 
     def leave_will(self, will):
         """Say what the server writes if this node does not come back."""
-        self._check()
-        Unanswered(self, "leave_will", (will,)).send()
+        Unanswered(self, "leave_will", (will,), None).send()
 
     def close(self):
         """Say goodbye: the will is not carried out."""

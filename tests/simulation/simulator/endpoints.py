@@ -8,15 +8,16 @@ decided by the real ``Succession``; what stands here is what it finds at each en
 from collections import Counter
 
 from elrun.rendezvous.errors import RendezvousConnectionError, RendezvousTimeoutError
-from elrun.rendezvous.stores.server.endpoints import Succession
-from elrun.rendezvous.stores.store import Connection as StoreInReach
+from elrun.rendezvous.stores.server.endpoints import Look, Succession
+from elrun.rendezvous.stores.server.retry import Retry
 
 from .facts import Violation
-from .sites import is_common_round
+from .sites import enter, follow, is_common_round
 from .witness import Witness
 
 TAKE_OVER_S = 10.0
 GLANCE_S = 1.0
+TRY_S = 2.0
 MEETING_S = 35.0
 """Bound on the time in which nodes find each other, once nothing goes wrong any more."""
 STALE_S = 25.0
@@ -53,16 +54,7 @@ class Endpoints:
     def way_for(self, node):
         """Return what reaches the store for a node, wherever it is."""
         places = [_Place(self, node, number) for number in range(self._plan.endpoints)]
-        timing = self._plan.timing
-        succession = Succession(places, timing.join_timeout_s, TAKE_OVER_S, node.clock)
-
-        def connect(stop):
-            connection = succession(stop)
-            node.server = connection.store.server
-            node.has_lost_store = False
-            return connection
-
-        return connect
+        return _Way(node, places, self._plan.timing.join_timeout_s)
 
     def witness_of(self, node):
         """Return who sees the store that a node uses, or used last."""
@@ -228,7 +220,7 @@ class Endpoints:
 
     def serve(self, node):
         """Let a node host a store."""
-        witness = Witness(self._plan.limits, self._history.secret, self)
+        witness = Witness(self._plan.limits, self)
         server = self._make_server(witness)
         self._serving[node.home] = server
         self._hosts[server] = node
@@ -236,10 +228,12 @@ class Endpoints:
         self._history.tell(node, f"hosts a store at endpoint {node.home}")
         return server
 
+    def serves(self, server):
+        """Return whether a store is still there."""
+        return server in self._serving
+
     def open(self, server, node):
         """Return a connection to a store."""
-        if server not in self._serving:
-            raise RendezvousConnectionError("the simulated host has no store any more")
         connection = self._make_connection(server, node, self._history.faults)
         node.connections.append(connection)
         if self.is_apart(node, self._hosts[server]):
@@ -268,8 +262,75 @@ class Endpoints:
         return node.server is not None and self.witness_of(node) is witness
 
 
+class _Way:
+    """How one node reaches the store, wherever it is: by the real ``Succession``."""
+
+    def __init__(self, node, places, timeout_s):
+        self._node = node
+        self._places = places
+        self._timeout_s = timeout_s
+        self._succession = Succession(places, timeout_s, TAKE_OVER_S, node.clock)
+        self._pauses = _Pauses()
+
+    def connect(self, forming, hear):
+        node, succession = self._node, self._succession
+        retry = Retry(self._pauses, self._timeout_s, "the rendezvous", "not there", node.clock)
+
+        def ask(step, go_on):
+            if isinstance(step, Look):
+                self._places[step.place].look(step, go_on)
+            elif retry.pause(step.reason):
+                node.after(self._pauses.last_s, go_on, True, None)
+            else:
+                go_on(False, None)
+
+        def found(connection, error):
+            if error is not None:
+                hear(None, error)
+                return
+            node.server = connection.server
+            node.has_lost_store = False
+            is_host = connection.on_close is not None
+            enter(connection, forming, hear, is_host=is_host, at=succession.at)
+
+        follow(succession.search(lambda: retry.waited_s), ask, found)
+
+    def choose(self, place):
+        self._succession.choose(place)
+
+    def survey(self, hear):
+        others = [number for number in range(len(self._places)) if number != self._succession.at]
+        stores = []
+
+        def look():
+            if others:
+                number = others.pop(0)
+                self._places[number].look(
+                    Look(number), lambda connection, error: take(number, connection, error)
+                )
+            else:
+                hear(stores, None)
+
+        def take(number, connection, error):
+            if error is None:
+                stores.append((number, connection))
+            look()
+
+        look()
+
+
+class _Pauses:
+    """Takes the place of the event that ends the real ``Retry``; nobody waits for it here."""
+
+    last_s = 0.0
+
+    def wait(self, seconds):
+        self.last_s = seconds
+        return False
+
+
 class _Place:
-    """One endpoint, as seen from a node: a ``succession.Reachable``."""
+    """One endpoint, as seen from a node."""
 
     def __init__(self, endpoints, node, number):
         self._endpoints = endpoints
@@ -280,30 +341,42 @@ class _Place:
     def is_here(self):
         return self._node.home == self._number
 
-    def join(self, timeout_s):
-        self._pass(self._node.history.faults.latency_s())
+    def look(self, step, hear):
+        """Join the store here, or host one; ``hear`` takes a connection, or an error."""
+        if not step.hosts:
+            self._node.world.after(
+                self._node.history.faults.latency_s(), self._node.do, self._knock, hear
+            )
+        elif self._endpoints.server_at(self._number) is not None:
+            hear(None, None)
+        else:
+            server = self._endpoints.serve(self._node)
+            connection = self._endpoints.open(server, self._node)
+            connection.on_close = lambda: self._endpoints.shut(server)
+            hear(connection, None)
+
+    def _knock(self, hear):
         resident = self._endpoints.resident(self._number)
         server = self._endpoints.server_at(self._number)
-        if resident is not None and self._endpoints.is_apart(self._node, resident):
-            # A machine that stands still takes connections, and says nothing.
-            is_there = resident.is_paused and server is not None
-            self._pass(timeout_s if is_there else min(GLANCE_S, timeout_s))
+        if resident is None or not self._endpoints.is_apart(self._node, resident):
+            self._join(server, hear)
+            return
+        # A machine that stands still takes connections, and says nothing.
+        is_there = resident.is_paused and server is not None
+
+        def go_on():
             if not is_there or self._endpoints.is_apart(self._node, resident):
-                raise RendezvousConnectionError(f"endpoint {self._number} does not answer")
-        if server is None:
-            raise RendezvousConnectionError(f"endpoint {self._number} refuses connections")
-        return self._connection(server)
+                hear(None, self._error("does not answer"))
+            else:
+                self._join(server, hear)
 
-    def host(self):
-        if self._endpoints.server_at(self._number) is not None:
-            return None
-        return self._connection(self._endpoints.serve(self._node), is_host=True)
+        self._node.after(TRY_S if is_there else GLANCE_S, go_on)
 
-    def _connection(self, server, *, is_host=False):
-        store = self._endpoints.open(server, self._node)
-        if is_host:
-            store.on_close = lambda: self._endpoints.shut(server)
-        return StoreInReach(store, self._node.name, is_host)
+    def _join(self, server, hear):
+        if server is None or not self._endpoints.serves(server):
+            hear(None, self._error("refuses connections"))
+        else:
+            hear(self._endpoints.open(server, self._node), None)
 
-    def _pass(self, seconds):
-        self._node.world.running.sleep(seconds)
+    def _error(self, how):
+        return RendezvousConnectionError(f"endpoint {self._number} {how}")

@@ -52,7 +52,6 @@ class Plan:
         endpoints: At how many places the store may be.
         is_server: Whether the store fails in the store server's manner, not in etcd's.
         has_host: Whether the store lives on the first node, and dies with it.
-        has_secret: Whether the job has a secret, which signs all records.
         limits: Fewest and most nodes.
         nodes: How many start.
         max_restarts: Restarts that the job may spend.
@@ -63,14 +62,12 @@ class Plan:
         fate_rate: The part of all requests that something happens to.
         latency_s: How long a message travels, on the average.
         delay_rate: The part of all messages that travel for up to ``DELAY_S``.
-        switch_rate: In which part of all cases a thread that takes a lock is stopped before it.
         clock_rates: Lowest and highest speed of the clocks.
     """
 
     endpoints: int
     is_server: bool
     has_host: bool
-    has_secret: bool
     limits: Limits
     nodes: int
     max_restarts: int
@@ -81,7 +78,6 @@ class Plan:
     fate_rate: float
     latency_s: float
     delay_rate: float
-    switch_rate: float
     clock_rates: tuple[float, float]
 
     @property
@@ -107,7 +103,6 @@ def draw_plan(random, seed):
         endpoints=endpoints,
         is_server=is_server,
         has_host=endpoints == 1 and is_server and random.random() < 0.5,
-        has_secret=random.random() < 0.1,
         limits=Limits(min_nodes, max_nodes),
         nodes=random.randint(min_nodes, max_nodes + random.choice((0, 0, 1, 2))),
         max_restarts=random.randint(0, 4),
@@ -127,7 +122,6 @@ def draw_plan(random, seed):
         fate_rate=random.choice((0, 0, 0.002, 0.01) if is_server else (0, 0.005, 0.03)),
         latency_s=random.choice((0.001, 0.01, 0.1)),
         delay_rate=random.choice((0, 0, 0.02)),
-        switch_rate=random.choice((0, 0.1)),
         clock_rates=random.choice(((1, 1), (1, 1), (0.9, 1.1), (0.5, 2))),
     )
 

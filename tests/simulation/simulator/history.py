@@ -4,7 +4,6 @@ import traceback
 from dataclasses import dataclass
 
 from elrun.agent.workers.worker import WorkerState
-from elrun.rendezvous.stores.signed import Secret
 
 from .connection import EtcdConnection, ServerConnection
 from .endpoints import Endpoints
@@ -13,7 +12,6 @@ from .faults import Faults, draw_plan
 from .node import Node
 from .server import Server
 from .sites import OneStore
-from .stand_ins import simulated_machines
 from .trouble import Trouble
 from .world import World
 
@@ -59,10 +57,8 @@ class History:
         self.world = World(seed)
         self.world.narrator = narrator
         self.plan = draw_plan(self.world.random, seed)
-        self.secret = Secret(b"open sesame") if self.plan.has_secret else None
         if narrator is not None:
-            narrator.begin(self.world, self.plan, self.secret)
-        self.world.switch_rate = self.plan.switch_rate
+            narrator.begin(self.world, self.plan)
         self.nodes = []
         self.faults = Faults(self.world.random, self.plan)
         make_site = OneStore if self.plan.endpoints == 1 else Endpoints
@@ -74,10 +70,7 @@ class History:
 
     def run(self):
         """Let it happen; return how it went."""
-        with simulated_machines(self.world):
-            violation = self._run()
-            for node in self.nodes:
-                node.kill()
+        violation = self._run()
         return Outcome(self.seed, violation, self.world.steps, self.world.now, self._count_rounds())
 
     def _count_rounds(self):
@@ -93,7 +86,7 @@ class History:
         except Exception as error:
             if self.world.narrator is not None:
                 traceback.print_exception(error)
-            return f"a thread dies of {error!r}"
+            return f"a node dies of {error!r}"
         return ""
 
     def _let_things_go_wrong(self):

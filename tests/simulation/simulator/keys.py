@@ -2,6 +2,10 @@
 
 import functools
 
+from elrun.rendezvous.protocol.keys import RunKeys
+
+RUN = RunKeys("run")
+
 
 @functools.cache
 def parse(key):

@@ -1,22 +1,124 @@
-"""One node: the real agent's loop and the real rendezvous, over simulated workers and a store."""
+"""One node: the real machine of the rendezvous, and an agent that decides by the real policy."""
 
-from elrun.agent.elastic.agent import SimpleElasticAgent
+from dataclasses import replace
+from functools import partial
+
 from elrun.agent.system.signals import SignalException
-from elrun.agent.workers.worker import RunResult, WorkerSpec, WorkerState
-from elrun.rendezvous.api.parameters import RendezvousParameters
-from elrun.rendezvous.errors import RendezvousConnectionError, RendezvousError
-from elrun.rendezvous.node.rendezvous import RoundRendezvous
+from elrun.rendezvous.node.machine import (
+    Act,
+    Answered,
+    Asked,
+    Deliver,
+    Question,
+    RoundMachine,
+)
+from elrun.rendezvous.protocol.records import Node as Record
 
+from .agent import Agent
+from .keys import RUN
 from .world import Machine
 
-RUN_ID = "run"
-ANSWER_S = 10.0
-NEVER_S = 1e6
-"""The barrier at the exit must never be what ends a history."""
+
+class Participant(Machine):
+    """A machine that drives a ``RoundMachine``; who asks it takes the answers.
+
+    A subclass says how the store is reached: ``connect`` and ``survey``.
+
+    Args:
+        world: The world.
+        name: The host name.
+        run: The run's keys.
+        limits: The node's minimum and maximum of nodes, and the restarts that the job may spend.
+        timing: How long to wait for what.
+        clock_rate: The speed of the clock.
+        is_steady: See ``Machine``.
+    """
+
+    def __init__(self, world, name, run, limits, timing, clock_rate=1.0, *, is_steady=True):
+        super().__init__(world, name, clock_rate, is_steady=is_steady)
+        self.workers, self.wish = 1, None
+        self._limits = limits
+        self._questions = 0
+        self._askers = {}
+        self._ports = 20000
+        self.rounds = RoundMachine(run, limits, timing, name, self._describe)
+
+    def ask(self, question, args, hear):
+        """Ask the machine something.
+
+        Args:
+            question: A ``Question``.
+            args: Its arguments.
+            hear: Takes the answer, and the error that came instead.
+        """
+        self._questions += 1
+        self._askers[self._questions] = hear
+        self.handle(Asked(self._questions, question, args))
+
+    def handle(self, event):
+        """Take in an event, and do what follows."""
+        events = [event]
+        for each in events:  # grows meanwhile
+            if self.is_dead:
+                return
+            for action in self.rounds.handle(each, self.clock()):
+                if isinstance(action, Act):
+                    self._act(action.number, action.request, events)
+                elif isinstance(action, Deliver):
+                    self._askers.pop(action.number)(action.value, action.error)
+                else:
+                    self.wake()
+
+    def hear(self, number, value, error):
+        """Take the answer to an action."""
+        self.handle(Answered(number, value, error))
+
+    def wake(self):
+        """Take note that the verdict may have changed."""
+
+    def choose(self, place):
+        """Begin with this endpoint next."""
+
+    def _act(self, number, request, events):
+        store, name, args = request
+        if name == "sleep":
+            self.after(args[0], self.hear, number, None, None)
+            return
+        hear = partial(self.hear, number)
+        if store is not None and name != "close":
+            store.ask(name, args, hear)
+            return
+        match name:
+            case "connect":
+                self.connect(args[0], hear)
+            case "survey":
+                self.survey(hear)
+            case "take port":
+                self._ports += 1
+                events.append(Answered(number, self._ports))
+            case _:
+                if name == "choose":
+                    self.choose(*args)
+                elif name == "close":
+                    store.close()
+                events.append(Answered(number))
+
+    def _describe(self, address, port, origin, restarts):
+        return Record(
+            self.name,
+            address,
+            port,
+            self.workers,
+            "default",
+            self._limits,
+            origin,
+            wish=self.wish,
+            restarts=restarts,
+        )
 
 
-class Node(Machine):
-    """A machine with one agent on it.
+class Node(Participant):
+    """One agent, on a machine of its own.
 
     Args:
         history: What it is part of.
@@ -25,8 +127,16 @@ class Node(Machine):
     """
 
     def __init__(self, history, name, clock_rate):
-        is_steady = history.plan.keeps_time
-        super().__init__(history.world, name, clock_rate, is_steady=is_steady)
+        plan = history.plan
+        super().__init__(
+            history.world,
+            name,
+            RUN,
+            replace(plan.limits, max_restarts=plan.max_restarts),
+            plan.timing,
+            clock_rate,
+            is_steady=plan.keeps_time,
+        )
         self.history = history
         self.home = history.site.next_home()
         self.connections = []
@@ -37,11 +147,14 @@ class Node(Machine):
         self.agent = None
         self.outcome = None
         self.has_lost_store = False
+        self._leave_s = plan.timing.leave_s + 0.2
+        self._way = history.site.way_for(self)
 
     def boot(self):
         """Start the agent."""
         self.history.tell(self, "starts")
-        self.spawn(self._run)
+        self.agent = Agent(self, self.history.plan.max_restarts)
+        self.soon(self.agent.begin)
 
     def crash(self, when=""):
         """Die, without a word.
@@ -58,7 +171,7 @@ class Node(Machine):
         """Tell the agent to stop, as a person or a scheduler does."""
         if self.agent is not None and not self.is_dead:
             self.history.tell(self, "is told to leave")
-            self.agent.interrupt()
+            self.do(self.agent.interrupt, SignalException("elrun was stopped by SIGTERM", 15))
 
     @property
     def place(self):
@@ -81,164 +194,43 @@ class Node(Machine):
         super().go_on()
         self.history.site.refresh()
 
-    def _run(self):
-        plan = self.history.plan
-        limits = plan.limits
-        handler = RoundRendezvous(
-            RendezvousParameters(
-                "simulated",
-                "",
-                RUN_ID,
-                limits.min_nodes,
-                limits.max_nodes,
-                secret=self.history.secret,
-            ),
-            self.history.site.way_for(self),
-            plan.timing,
-            self.clock,
-        )
-        self.agent = Agent(self, handler, plan.max_restarts)
-        try:
-            outcome = self.agent.run().state.value
-        except (RendezvousError, SignalException) as error:
-            outcome = error
-        handler.shutdown()
-        self.outcome = outcome
-        self.history.tell(self, f"ends: {outcome}")
-        self.history.site.saw_outcome(self, outcome)
-        self.world.soon(self.kill)
+    def connect(self, forming, hear):
+        """Reach the store."""
+        self._way.connect(forming, hear)
+
+    def survey(self, hear):
+        """Look at the other endpoints."""
+        self._way.survey(hear)
+
+    def choose(self, place):
+        """Begin with this endpoint next."""
+        self._way.choose(place)
+
+    def wake(self):
+        """Take note that the verdict may have changed."""
+        self.agent.wake()
+
+    def end(self, outcome):
+        """Leave the rendezvous, as the agent has ended; and then be gone."""
+        is_over = []
+
+        def finish(*_):
+            if is_over:
+                return
+            is_over.append(True)
+            for connection in self.connections:
+                connection.close()
+            self.outcome = outcome
+            self.history.tell(self, f"ends: {outcome}")
+            self.history.site.saw_outcome(self, outcome)
+            self.world.soon(self.kill)
+
+        self.after(self._leave_s, finish)
+        self.ask(Question.LEAVE, (), finish)
 
     def kill(self):
-        """End all threads, wherever they are; from outside of all of them."""
+        """Do nothing any more."""
         super().kill()
         self.history.site.saw_end(self)
         for connection in self.connections:
             connection.lose_machine()
-
-
-class Agent(SimpleElasticAgent):
-    """The loop that every agent runs; its workers do what the history wants.
-
-    Args:
-        node: Its node.
-        handler: How it meets the others.
-        max_restarts: Restarts that the job may spend.
-    """
-
-    def __init__(self, node, handler, max_restarts):
-        spec = WorkerSpec("default", 1, handler, entrypoint="train", max_restarts=max_restarts)
-        super().__init__(spec, exit_barrier_timeout=NEVER_S, environ={})
-        self.running_at = None
-        self._node = node
-        self._place = None
-        self._state = WorkerState.INIT
-        self._attempt = 0
-        self._signal = None
-
-    def interrupt(self):
-        """Deliver a signal."""
-        self._signal = SignalException("elrun was stopped by SIGTERM", 15)
-        self._change.set()
-
-    def end_workers(self, attempt, state):
-        """Let this node's workers end, if it still is that attempt."""
-        is_running = self._state is WorkerState.HEALTHY and not self._node.is_dead
-        if attempt == self._attempt and is_running:
-            self._node.history.tell(self._node, f"its workers have {state.value.lower()}")
-            self._state = state
-            if state is WorkerState.SUCCEEDED:
-                self._witness.saw_success(self._node, self.running_at)
-            self._change.set()
-
-    @property
-    def is_busy(self):
-        """Whether its workers have not ended."""
-        return self._state is WorkerState.HEALTHY
-
-    @property
-    def attempt(self):
-        """Which attempt runs, by a number that no other has."""
-        return self._attempt
-
-    def _start_workers(self, worker_group):
-        history = self._node.history
-        self._attempt += 1
-        self._state = WorkerState.HEALTHY
-        self.running_at = self._place
-        self._witness.saw_start(self._node, self._place)
-        history.site.saw_start(self._node, self._place)
-        history.saw_start(self._node)
-        return dict.fromkeys(range(worker_group.spec.local_world_size), 0)
-
-    def _stop_workers(self, worker_group):
-        if self.running_at is not None:
-            told = self._rounds.verdict()
-            self._witness.saw_told(self._node, self.running_at, told)
-        self._shutdown()
-
-    @property
-    def _witness(self):
-        return self._node.history.site.witness_of(self._node)
-
-    def _shutdown(self, death_sig=15, timeout=30):
-        if self.running_at is not None:
-            if self._state is WorkerState.HEALTHY:
-                self._node.world.running.sleep(self._node.history.stop_s())
-            self.running_at = None
-            self._state = WorkerState.STOPPED
-
-    def _monitor_workers(self, worker_group):
-        return RunResult(self._state)
-
-    @property
-    def _watch_interval(self):
-        return None
-
-    def _wait_for_change(self, timeout_s):
-        super()._wait_for_change(timeout_s)
-        if self._signal is not None:
-            signal, self._signal = self._signal, None
-            raise signal
-
-    def _next_round(self):
-        call = _Call(self._node, self._rounds.next_rendezvous, self._change.set)
-        while not call.is_done:
-            self._wait_for_change(None)
-        info = call.result()
-        self._place = info.placement
-        return info
-
-    def _ask(self, question, timeout_s=ANSWER_S):
-        deadline = self._node.clock() + timeout_s
-        call = _Call(self._node, question, self._change.set)
-        while not call.is_done:
-            left_s = deadline - self._node.clock()
-            if left_s <= 0:
-                self._node.has_lost_store = True
-                raise RendezvousConnectionError("the store has not answered")
-            self._wait_for_change(left_s)
-        return call.result()
-
-
-class _Call:
-    """A question in a thread of its own, as ``agent.local`` asks it."""
-
-    def __init__(self, node, question, wake):
-        self.is_done = False
-        self._question = question
-        self._wake = wake
-        self._answer = self._error = None
-        node.spawn(self._run)
-
-    def _run(self):
-        try:
-            self._answer = self._question()
-        except Exception as error:
-            self._error = error
-        self.is_done = True
-        self._wake()
-
-    def result(self):
-        if self._error is not None:
-            raise self._error
-        return self._answer

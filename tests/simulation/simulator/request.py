@@ -1,4 +1,4 @@
-"""One question to the store, on its way there and back."""
+"""One request to the store, on its way there and back."""
 
 import functools
 
@@ -11,21 +11,32 @@ REQUEST_S = 3.0
 
 
 class Request:
-    """One question: it is sent, takes effect, and is answered, unless something happens.
+    """One request: it is sent, takes effect, and is answered, unless something happens.
 
     Args:
         connection: Its way.
         name: The method of ``Server``.
         args: What that takes, after the machine.
+        hear: Takes the answer and the error that comes instead, on the machine that asks.
     """
 
-    def __init__(self, connection, name, args):
+    __slots__ = (
+        "_answer",
+        "_has_answer",
+        "_is_given_up",
+        "args",
+        "connection",
+        "hear",
+        "name",
+        "world",
+    )
+
+    def __init__(self, connection, name, args, hear):
         self.connection = connection
         self.world = connection.world
-        self.thread = self.world.running
         self.name = name
         self.args = args
-        self._turn = self.thread.turn
+        self.hear = hear
         self._has_answer = False
         self._is_given_up = False
         self._answer = None
@@ -50,9 +61,9 @@ class Request:
             self.send()
 
     def fail(self, why):
-        """Let the thread that asked be told that no answer comes."""
+        """Let the machine know that no answer comes."""
         self._is_given_up = True
-        self.world.soon(self.thread.resume, self._turn, RendezvousConnectionError(why))
+        self.connection.machine.soon(self.hear, None, RendezvousConnectionError(why))
 
     def _arrival(self):
         return self.connection.next_arrival()
@@ -99,8 +110,8 @@ class Request:
     def _reply(self, answer):
         connection = self.connection
         if not connection.is_cut:
-            connection.finish(self)
-            self.thread.resume(self._turn, answer)
+            if connection.finish(self):
+                connection.machine.do(self.hear, answer, None)
         elif connection.keeps_answers:
             connection.hold(functools.partial(self._reply, answer))
         else:
@@ -116,7 +127,9 @@ class Request:
 
 
 class Unanswered(Request):
-    """Something that is sent, and that nobody waits for."""
+    """Something that is sent, and whose answer nobody waits for."""
+
+    __slots__ = ()
 
     def _reply(self, answer):
         pass
@@ -126,15 +139,18 @@ class Unanswered(Request):
 
 
 class Wait(Request):
-    """A question that is answered when all its keys are there; it has a connection of its own.
+    """A request that is answered when all its keys are there.
 
     Args:
         connection: Its way.
         keys: The keys.
+        hear: See ``Request``; the answer is None after the time-out.
     """
 
-    def __init__(self, connection, keys):
-        super().__init__(connection, "wait", (keys,))
+    __slots__ = ("is_known", "keys", "missing")
+
+    def __init__(self, connection, keys, hear):
+        super().__init__(connection, "wait", (keys,), hear)
         self.keys = keys
         self.missing = set()
         self.is_known = False
@@ -145,8 +161,10 @@ class Wait(Request):
 
     def time_out(self):
         """Wait no longer."""
-        self.connection.finish(self)
-        self.thread.resume(self._turn, None)
+        connection = self.connection
+        if connection.finish(self):
+            self._is_given_up = True
+            connection.end_wait(self)
 
     def _arrival(self):
         return self.world.now + self.connection.faults.latency_s()

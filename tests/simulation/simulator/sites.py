@@ -1,12 +1,66 @@
 """Where the run's store is when it has one place only, which may be a machine of its own."""
 
-from elrun.rendezvous.errors import RendezvousConnectionError
-from elrun.rendezvous.stores.store import Connection as StoreInReach
+from elrun.rendezvous.errors import RendezvousConnectionError, RendezvousError
+from elrun.rendezvous.node.entry import enter_run
+from elrun.rendezvous.stores.steps import Asking, Reached
 
+from .keys import RUN
 from .witness import Witness
 
 FAREWELL_S = 5.0
 """Bound on the time for which a host stays: 2 s, by a clock of half the speed, and a moment."""
+
+
+def follow(steps, ask, hear):
+    """Carry out a procedure.
+
+    Args:
+        steps: The procedure.
+        ask: Carries out one step, and gives its answer and error to the function that it takes.
+        hear: Takes what the procedure returns, or the error that it raises.
+    """
+
+    def go_on(value, error):
+        try:
+            step = steps.send(value) if error is None else steps.throw(error)
+        except StopIteration as end:
+            hear(end.value, None)
+        except RendezvousError as failure:
+            hear(None, failure)
+        else:
+            ask(step, go_on)
+
+    go_on(None, None)
+
+
+def enter(connection, forming, hear, *, is_host=False, at=None, run=RUN, secret=None):
+    """Enter the run over a fresh connection; ``hear`` takes a ``Reached``."""
+
+    def take(number, error):
+        name = connection.machine.name
+        hear(None if error else Reached(connection, name, number, is_host, at), error)
+
+    follow(
+        enter_run(Asking(connection), run, secret, forming),
+        lambda request, go_on: connection.ask(request.name, request.args, go_on),
+        take,
+    )
+
+
+class _Way:
+    """How one node reaches the only store."""
+
+    def __init__(self, site, node):
+        self._site = site
+        self._node = node
+
+    def connect(self, forming, hear):
+        try:
+            connection = self._site.open(self._node)
+        except RendezvousConnectionError as error:
+            hear(None, error)
+        else:
+            enter(connection, forming, hear, is_host=self._site.is_host(self._node))
 
 
 class OneStore:
@@ -23,18 +77,14 @@ class OneStore:
         self._plan = history.plan
         self._make_connection = make_connection
         self._is_served = True
-        self.witness = Witness(history.plan.limits, history.secret)
+        self.witness = Witness(history.plan.limits)
         self.server = server(self.witness)
         self.witnesses = (self.witness,)
         self.is_split = False
 
     def way_for(self, node):
         """Return what reaches the store for a node."""
-
-        def connect(_stop):
-            return StoreInReach(self._open(node), node.name, self.is_host(node))
-
-        return connect
+        return _Way(self, node)
 
     def witness_of(self, _node):
         """Return who sees the store that a node uses."""
@@ -101,7 +151,8 @@ class OneStore:
         """Return whether the store lives on this node's machine."""
         return self._plan.has_host and node is self._history.nodes[0]
 
-    def _open(self, node):
+    def open(self, node):
+        """Return a connection of a node."""
         if not self._is_served:
             node.has_lost_store = True
             raise RendezvousConnectionError("nobody serves the simulated store any more")

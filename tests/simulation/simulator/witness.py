@@ -5,6 +5,8 @@ nodes do, and all else from the first value that was written. Its own reckoning 
 one thing that it shares with the protocol.
 """
 
+import functools
+
 from elrun.rendezvous.api.handler import VerdictKind
 from elrun.rendezvous.errors import (
     RendezvousClosedError,
@@ -12,12 +14,18 @@ from elrun.rendezvous.errors import (
     RendezvousGracefulExitError,
     RendezvousTimeoutError,
 )
+from elrun.rendezvous.protocol import wire
 from elrun.rendezvous.protocol.roster import places_of
 from elrun.rendezvous.protocol.round import DOOR
-from elrun.rendezvous.protocol.wire import read_forming, read_node, read_roster, read_verdict
 
 from .facts import Round, Violation
 from .keys import parse
+
+# Each record is read again and again, by several witnesses and after several writes.
+read_forming, read_node, read_roster, read_verdict = (
+    functools.lru_cache(maxsize=1000)(read)
+    for read in (wire.read_forming, wire.read_node, wire.read_roster, wire.read_verdict)
+)
 
 
 class Witness:
@@ -25,13 +33,11 @@ class Witness:
 
     Args:
         limits: Fewest and most nodes of a round.
-        secret: What signs all records, if the job has a secret.
         stores: What is known of other stores that the run has, if it may have some.
     """
 
-    def __init__(self, limits, secret=None, stores=None):
+    def __init__(self, limits, stores=None):
         self._limits = limits
-        self._secret = secret
         self._stores = stores
         self._rounds = {}
         self._may_err = True
@@ -82,9 +88,6 @@ class Witness:
         what, number, index = parse(key)
         writer = self._writers.get(what)
         if writer is not None:
-            if self._secret is not None and what != "seats":
-                value = self._secret.verify(key, value)
-                before = before and self._secret.verify(key, before)
             writer(machine, number, index, before, value)
 
     def saw_add(self, machine, key, amount, value):

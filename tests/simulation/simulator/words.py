@@ -20,12 +20,12 @@ class Narrator(logging.Handler):
     def __init__(self, write):
         super().__init__()
         self._write = write
-        self._world = self._secret = None
+        self._world = None
         self._asked = set()
 
-    def begin(self, world, plan, secret):
+    def begin(self, world, plan):
         """Tell of this world from now on, beginning with what awaits it."""
-        self._world, self._secret = world, secret
+        self._world = world
         for line in plan_in_words(plan):
             self._write(line)
 
@@ -48,19 +48,13 @@ class Narrator(logging.Handler):
 
     def in_words(self, name, args, answer=None):
         """Return what a request does; nothing for one that says nothing."""
-        if self._secret is not None and name == "set":
-            args = ({key: self._secret.verify(key, value) for key, value in args[0].items()},)
-        elif self._secret is not None and name == "create":
-            key, value = args[:2]
-            args = (key, self._secret.verify(key, value))
-            answer = answer and self._secret.verify(key, answer)
         return _in_words(name, args, answer)
 
     def emit(self, record):
         """Tell what the protocol logs."""
-        thread = self._world and self._world.running
-        if thread is not None:
-            self._say(thread.machine, f"says: {record.getMessage()}")
+        machine = self._world and self._world.running
+        if machine is not None:
+            self._say(machine, f"says: {record.getMessage()}")
 
     def _say(self, node, words):
         self._write(f"{self._world.now:8.3f} s  {node!s:7} {words}")
@@ -93,6 +87,8 @@ def _in_words(name, args, answer):
         case "get":
             names = _names(key for key in args[0] if "beat" not in key)
             return names and f"reads {names}"
+        case "exchange":
+            return ""
         case "leave_will":
             return "leaves a will"
         case _:

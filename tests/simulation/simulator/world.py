@@ -1,10 +1,11 @@
-"""Virtual time, and the one thread at a time that runs in it."""
+"""Virtual time, and the machines that live in it."""
 
 import heapq
 import itertools
 import random
 
-from greenlet import GreenletExit, getcurrent, greenlet
+_STEPS_A_LOOK = 8
+"""Whether a history has come where it should is looked at after so many steps."""
 
 
 class World:
@@ -20,13 +21,11 @@ class World:
         self.steps = 0
         self.running = None
         self.narrator = None
-        self.switch_rate = 0.0
-        self.hub = getcurrent()
         self._agenda = []
         self._order = itertools.count()
 
     def at(self, when, action, *args):
-        """Let something happen, outside of all threads; what comes first goes first."""
+        """Let something happen; what comes first goes first."""
         heapq.heappush(self._agenda, (when, next(self._order), action, args))
 
     def after(self, delay_s, action, *args):
@@ -39,101 +38,24 @@ class World:
 
     def run_until(self, end, is_over=lambda: False):
         """Let time pass up to a moment, or until something is the case."""
-        agenda = self._agenda
-        while agenda and agenda[0][0] <= end and not is_over():
+        agenda, steps = self._agenda, 0
+        while agenda and agenda[0][0] <= end and (steps % _STEPS_A_LOOK or not is_over()):
             self.now, _, action, args = heapq.heappop(agenda)
-            self.steps += 1
+            steps += 1
             action(*args)
+        self.steps += steps
         if not is_over():
             self.now = max(self.now, end)
 
 
-class Thread(greenlet):
-    """A thread of a simulated machine: it runs until it blocks, and nothing else does meanwhile.
-
-    Args:
-        machine: Where it runs.
-        target: What it does.
-        args: With what.
-        name: For people.
-    """
-
-    def __init__(self, machine, target, args=(), name="main"):
-        super().__init__(parent=machine.world.hub)
-        self.machine = machine
-        self.name = name
-        self.turn = 0
-        self.is_over = False
-        self._target, self._args = target, args
-        self._joiners = []
-
-    def run(self, _=None):
-        if self.machine.is_dead:
-            return
-        try:
-            self._target(*self._args)
-        finally:
-            self.is_over = True
-            for thread, turn in self._joiners:
-                self.machine.world.soon(thread.resume, turn)
-
-    def start(self):
-        """Begin within a moment."""
-        self.machine.adopt(self)
-        self.machine.world.soon(self.resume, self.turn)
-
-    def block(self):
-        """Stand still until somebody calls ``resume``; return, or raise, what that brings."""
-        if self.machine.is_dead:
-            raise GreenletExit
-        brought = self.machine.world.hub.switch()
-        if isinstance(brought, BaseException):
-            raise brought
-        return brought
-
-    def resume(self, turn, brought=None):
-        """Go on, unless this comes too late for the wait that it was meant for."""
-        machine = self.machine
-        if turn != self.turn or machine.is_dead or self.is_over:
-            return
-        if machine.is_paused:
-            machine.missed.append((self, turn, brought))
-            return
-        self.turn += 1
-        world = machine.world
-        world.running = self
-        try:
-            self.switch(brought)
-        finally:
-            world.running = None
-
-    def sleep(self, seconds, *, until=None):
-        """Block for some seconds of this machine's clock, or until a list's reader resumes it."""
-        if until is not None:
-            until.append((self, self.turn))
-        if seconds is not None:
-            world, rate = self.machine.world, self.machine.clock_rate
-            world.after(max(0.0, seconds) / rate, self.resume, self.turn)
-        return self.block()
-
-    def join(self, timeout=None):
-        """Wait, from another thread, for the end of this one."""
-        if not self.is_over:
-            self.machine.world.running.sleep(timeout, until=self._joiners)
-
-    def is_alive(self):
-        """Return whether it has not ended."""
-        return not self.is_over
-
-
 class Machine:
-    """What one node runs on: a clock of its own, and threads that live and die together.
+    """What one node runs on: a clock of its own, and a processor that may stand still or die.
 
     Args:
-        world: Where it stands.
-        name: Its host name.
-        clock_rate: How many seconds its clock counts in one.
-        is_steady: Whether the others have no reason to think it dead.
+        world: The world.
+        name: The host name.
+        clock_rate: How many seconds the clock counts in one.
+        is_steady: Whether the others have no reason to think the machine dead.
     """
 
     def __init__(self, world, name, clock_rate=1.0, *, is_steady=True):
@@ -143,8 +65,7 @@ class Machine:
         self.is_dead = False
         self.is_steady = is_steady
         self.is_paused = False
-        self.missed = []
-        self._threads = []
+        self._missed = []
         # Two clocks have nothing in common, so neither may their values.
         self._clock_read = world.random.uniform(0, 1e6)
         self._clock_read_at = world.now
@@ -153,7 +74,7 @@ class Machine:
         return self.name
 
     def clock(self):
-        """Return the time, as its monotonic clock has it."""
+        """Return the time, by this machine's monotonic clock."""
         return self._clock_read + (self.world.now - self._clock_read_at) * self.clock_rate
 
     def set_clock_rate(self, rate):
@@ -161,37 +82,38 @@ class Machine:
         self._clock_read, self._clock_read_at = self.clock(), self.world.now
         self.clock_rate = rate
 
-    def spawn(self, target, *args):
-        """Start a thread."""
-        Thread(self, target, args).start()
-
-    def adopt(self, thread):
-        """Take a thread into this machine's life."""
+    def do(self, action, *args):
+        """Let this machine do something now, or when it goes on; a dead one does nothing."""
         if self.is_dead:
-            raise GreenletExit
-        self._threads.append(thread)
+            return
+        if self.is_paused:
+            self._missed.append((action, args))
+            return
+        self.world.running = self
+        action(*args)
+
+    def after(self, seconds, action, *args):
+        """Let this machine do something after some seconds of its clock."""
+        self.world.after(max(0.0, seconds) / self.clock_rate, self.do, action, *args)
+
+    def soon(self, action, *args):
+        """Let this machine do something within a moment."""
+        self.world.soon(self.do, action, *args)
 
     def pause(self):
-        """Let no thread run from now on; what reaches them meanwhile waits."""
+        """Do nothing from now on; what comes meanwhile waits."""
         self.is_paused = True
         self.is_steady = False
 
     def go_on(self):
-        """Let the threads run again."""
+        """Go on, and catch up."""
         self.is_paused = False
-        missed, self.missed = self.missed, []
-        for thread, turn, brought in missed:
-            self.world.soon(thread.resume, turn, brought)
+        missed, self._missed = self._missed, []
+        for action, args in missed:
+            self.soon(action, *args)
 
     def kill(self):
-        """End all threads, wherever they are; from outside of all of them."""
+        """Do nothing any more."""
         self.is_dead = True
         self.is_steady = False
-        for thread in self._threads:
-            if not thread.is_over:
-                thread.is_over = True
-                self.world.running = thread
-                thread.throw(GreenletExit)
-                self.world.running = None
-        self._threads.clear()
-        self.missed.clear()
+        self._missed.clear()

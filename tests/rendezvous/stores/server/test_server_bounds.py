@@ -106,7 +106,7 @@ def test_a_late_nodes_wait_is_answered_by_an_error(server):
     other.set({RUN.round(0).node(0): b"n"})
     told = []
     heard = threading.Event()
-    late.tell(RUN.round(0).verdict, lambda error: (told.append(error), heard.set()))
+    late.watch([RUN.round(0).verdict], lambda error: (told.append(error), heard.set()))
     late.add("n", 1)
     rounds(other, 20, first=1)
 
@@ -255,8 +255,8 @@ from elrun.rendezvous.stores.server.connector import StoreConnector
 connect = StoreConnector(Endpoint("127.0.0.1", int(sys.argv[1])), False, None, 30)
 store = connect(threading.Event()).store
 for number in range(50):
-    store.tell(f"k{number}", lambda value: None)
-store.tell("end", lambda value: store.set({"heard": b"1"}))
+    store.watch([f"k{number}"], lambda values: None)
+store.watch(["end"], lambda values: store.set({"heard": b"1"}))
 store.set({"here": b"1"})
 threading.Event().wait(60)
 """

@@ -263,7 +263,7 @@ def test_a_closed_server_is_a_lost_store(server):
     client = server.client()
     told = []
     heard = threading.Event()
-    client.tell("never", lambda error: (told.append(error), heard.set()))
+    client.watch(["never"], lambda error: (told.append(error), heard.set()))
     server.close()
     heard.wait(LONG_S)
 
@@ -339,7 +339,7 @@ def test_what_is_awaited_by_many_is_told_to_all(server):
     told = threading.Semaphore(0)
     for client in clients:
         for _ in range(40):
-            client.tell("verdict", lambda value: told.release() if value == b"v" else None)
+            client.watch(["verdict"], lambda values: told.release() if values == [b"v"] else None)
     clients[0].set({"verdict": b"v"})
 
     assert [True] * 200 == [told.acquire(timeout=LONG_S) for _ in range(200)]
@@ -354,7 +354,7 @@ def test_a_client_that_is_gone_ends_no_wait_of_others(server):
     gone.sendall(b"".join(write_request(n, Wait(("k",))) for n in range(3)))
     gone.sendall(write_request(3, Add("n", 1)))
     client.wait(["n"], LONG_S)
-    client.tell("k", lambda value: told.set())
+    client.watch(["k"], lambda values: told.set())
     gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     with server.paused():
         client._line._link.send(write_request(99, Set({"k": b"1"})))

@@ -99,7 +99,7 @@ def test_nodes_with_certificates_share_a_store(reach, port, config, secret):
     big = os.urandom(3 << 20)
     guest.set({"big": big})
     told = threading.Event()
-    guest.tell("k", lambda _: told.set())
+    guest.watch(["k"], lambda _: told.set())
     host.set({"k": b"v"})
 
     assert told.wait(LONG_S)

@@ -1,0 +1,242 @@
+"""Drives one node's machine over a real store: one thread handles events and carries out actions.
+
+Events come by one queue: the agent's questions, the ends of waits, and deadlines. The thread makes
+the short calls to the store itself, one after the other. Whatever may block for long goes on
+elsewhere and completes into the queue: a wait in the reading thread of the store's client, where
+that has one (``stores/notify.py``); else a wait, and each attempt to reach a store, in a thread of
+its own.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ..errors import RendezvousError
+from ..stores.notify import Told, watch
+from ..stores.steps import (
+    CHOOSE,
+    CONNECT,
+    PREPARE,
+    RELEASE_PORT,
+    SLEEP,
+    SURVEY,
+    TAKE_PORT,
+    Request,
+    call,
+)
+from ..stores.store import Store, as_wait
+from ..threads import start_thread
+from .machine import Act, Answered, Asked, Deliver, Event, Question, RoundMachine
+from .resources import Resources
+
+_BEGINNINGS = (Question.NEXT_ROUND, Question.DECLINE)
+"""The questions that need a store where the node has none yet."""
+_ERRORS = (RendezvousError, OSError, ValueError)
+
+
+class _Reply:
+    """The answer to a question, for the thread that asked it."""
+
+    def __init__(self) -> None:
+        self._is_there = threading.Event()
+        self._value: Any = None
+        self._error: Exception | None = None
+
+    def give(self, value: Any, error: Exception | None) -> None:
+        self._value, self._error = value, error
+        self._is_there.set()
+
+    def take(self, timeout_s: float | None) -> Any:
+        if not self._is_there.wait(as_wait(timeout_s)):
+            raise TimeoutError
+        if self._error is not None:
+            raise self._error
+        return self._value
+
+
+class Driver:
+    """The thread of one node.
+
+    Args:
+        machine: The node's machine.
+        resources: The node's stores and ports.
+        prepare: Called each time before the node takes a seat.
+        wake: Called whenever the verdict may have changed.
+        clock: A monotonic clock.
+    """
+
+    def __init__(
+        self,
+        machine: RoundMachine,
+        resources: Resources,
+        prepare: Callable[[], None],
+        wake: Callable[[], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self._machine = machine
+        self._resources = resources
+        self._prepare = prepare
+        self._wake = wake
+        self._clock = clock
+        self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
+        self._numbers = itertools.count()
+        # Only the driver's thread uses this.
+        self._due: list[tuple[float, int, Callable[[], None]]] = []
+        # The lock guards what follows, and the machine.
+        self._lock = threading.Lock()
+        self._has_begun = self._is_over = False
+        self._replies: dict[int, _Reply] = {}
+
+    def ask(self, question: Question, *args: Any, timeout_s: float | None = None) -> Any:
+        """Return the answer to a question; any thread may ask.
+
+        Args:
+            question: What is asked.
+            args: The question's arguments.
+            timeout_s: How long the answer may take; None: as long as it takes.
+
+        Raises:
+            RendezvousError: As the method of ``RoundHandler`` does.
+            TimeoutError: The answer takes longer.
+        """
+        reply, number = _Reply(), next(self._numbers)
+        with self._lock:
+            if question in _BEGINNINGS and not self._has_begun and not self._is_over:
+                thread = threading.Thread(target=self._drive, name="elrun-node", daemon=True)
+                start_thread(thread)
+                self._has_begun = True
+            self._replies[number] = reply
+            is_driven = self._has_begun and not self._is_over
+        event = Asked(number, question, args)
+        if is_driven:
+            self._events.put(event)
+        else:  # without a store there is nothing to wait for
+            self._handle(event)
+        return reply.take(timeout_s)
+
+    def close(self) -> None:
+        """End the thread, and close what the node has opened; each call that waits raises."""
+        with self._lock:
+            self._is_over = True
+        self._events.put(None)
+        self._resources.close()
+        self._handle(Asked(next(self._numbers), Question.LEAVE))  # in case it was not asked in time
+        self._end_replies()
+
+    def _drive(self) -> None:
+        try:
+            while (event := self._next_event()) is not None:
+                self._handle(event)
+        except BaseException:  # a fault: nobody may wait without end for an answer or a verdict
+            with self._lock:
+                self._is_over = True
+                self._machine.state.break_down("the thread of this node's rendezvous has failed")
+            self._wake()
+            self._end_replies()
+            raise
+
+    def _next_event(self) -> Event | None:
+        while True:
+            left_s = self._due[0][0] - self._clock() if self._due else None
+            if left_s is not None and left_s <= 0:
+                heapq.heappop(self._due)[2]()
+                left_s = 0.0
+            try:
+                return self._events.get(timeout=as_wait(left_s))
+            except queue.Empty:
+                continue
+
+    def _handle(self, event: Event) -> None:
+        with self._lock:
+            actions = self._machine.handle(event, self._clock())
+        for action in actions:
+            if isinstance(action, Act):
+                self._act(action.number, action.request)
+            elif isinstance(action, Deliver):
+                with self._lock:
+                    reply = self._replies.pop(action.number, None)
+                if reply is not None:
+                    reply.give(action.value, action.error)
+            else:
+                self._wake()
+
+    def _act(self, number: int, request: Request) -> None:
+        """Carry out a request, or see to it that it is carried out."""
+        name, args = request.name, request.args
+        try:
+            if name == "wait":
+                self._wait(number, self._resources.store(request.store), *args)
+            elif name == SLEEP:
+                self._after(args[0], lambda: self._answer(number, None))
+            elif name == CONNECT:
+                self._aside(number, lambda: self._resources.reach(*args), "elrun-connect")
+            elif name == SURVEY:
+                self._aside(number, self._resources.survey, "elrun-scout")
+            else:
+                self._answer(number, self._call(request))
+        except _ERRORS as error:
+            self._answer(number, None, error)
+
+    def _call(self, request: Request) -> Any:
+        store, name, args = request
+        here: dict[str, Callable[..., Any]] = {
+            PREPARE: self._prepare,
+            CHOOSE: self._resources.choose,
+            TAKE_PORT: self._resources.take_port,
+            RELEASE_PORT: self._resources.release_port,
+        }
+        if name in here:
+            return here[name](*args)
+        if name == "close":
+            return self._resources.close_store(store)
+        return call(self._resources.store(store), name, args)
+
+    def _answer(self, number: int, value: Any, error: Exception | None = None) -> None:
+        self._events.put(Answered(number, value, error))
+
+    def _after(self, seconds: float, then: Callable[[], None]) -> None:
+        heapq.heappush(self._due, (self._clock() + seconds, next(self._numbers), then))
+
+    def _aside(self, number: int, function: Callable[[], Any], name: str) -> None:
+        """Carry something out in a thread of its own."""
+
+        def run() -> None:
+            try:
+                value = function()
+            except _ERRORS as error:
+                self._answer(number, None, error)
+            else:
+                self._answer(number, value)
+
+        start_thread(threading.Thread(target=run, name=name, daemon=True))
+
+    def _wait(
+        self, number: int, store: Store, keys: Sequence[str], timeout_s: float | None
+    ) -> None:
+        def hear(found: Told) -> None:
+            if isinstance(found, RendezvousError):
+                self._answer(number, None, found)
+            else:
+                self._answer(number, found)
+
+        take_back = watch(store, keys, timeout_s, hear)
+        if take_back is not None and timeout_s is not None:
+            self._after(timeout_s, lambda: self._end_wait(number, take_back))
+
+    def _end_wait(self, number: int, take_back: Callable[[], bool]) -> None:
+        try:
+            if take_back():
+                self._answer(number, None)
+        except _ERRORS as error:
+            self._answer(number, None, error)
+
+    def _end_replies(self) -> None:
+        with self._lock:
+            replies, self._replies = list(self._replies.values()), {}
+        for reply in replies:
+            reply.give(None, self._resources.closed_error())

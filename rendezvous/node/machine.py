@@ -1,0 +1,211 @@
+"""The rendezvous of one node as a machine without I/O: events go in, actions come out.
+
+The node's procedures (``procedures.py``) run side by side in the machine: the way into the next
+round, the heartbeat, the wait for the verdict, the scout, and what the agent asks. Each procedure
+waits for one answer at a time. ``handle`` takes one event and returns all actions that follow from
+it. A driver carries the actions out and brings their answers as events: with threads and a real
+store (``driver.py``), or in a loop with a virtual clock (``tests/simulation``). The driver calls
+``handle`` for one event at a time; so nothing in a machine needs a lock.
+"""
+
+from __future__ import annotations
+
+import enum
+import itertools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from ..errors import RendezvousError
+from ..protocol.keys import RunKeys
+from ..protocol.records import Limits
+from ..protocol.timing import Timing
+from ..stores.steps import Reached, Request, Steps
+from .next_round import DescribeNode
+from .procedures import NodeProcedures
+from .round_state import RoundState
+
+
+class Question(enum.Enum):
+    """What the agent may ask; the values are the names of ``NodeProcedures``' methods."""
+
+    NEXT_ROUND = "next_round"
+    DESCRIBE_WAIT = "describe_wait"
+    DECLINE = "decline"
+    CONCLUDE = "conclude"
+    SIGNS_OF_LIFE = "await_signs_of_life"
+    ARRIVE = "arrive"
+    PUBLISH = "publish"
+    COLLECT = "collect"
+    SETTLE_CAUSE = "settle_cause"
+    AWAIT_CAUSE = "await_cause"
+    IS_CLOSED = "is_closed"
+    CLOSE = "set_closed"
+    NODES_WAITING = "num_nodes_waiting"
+    LEAVE = "leave"
+
+
+class Asked(NamedTuple):
+    """Event: the agent asks.
+
+    Args:
+        number: The question's; the answer bears the same.
+        question: What the agent asks.
+        args: The arguments of the method of ``NodeProcedures``.
+    """
+
+    number: int
+    question: Question
+    args: tuple[Any, ...] = ()
+
+
+class Answered(NamedTuple):
+    """Event: an action has an answer.
+
+    A store has answered, a key that was waited for is there, a time is over, or the answer is an
+    error: the store is lost.
+
+    Args:
+        number: The action's.
+        value: The answer.
+        error: What came instead of an answer.
+    """
+
+    number: int
+    value: Any = None
+    error: Exception | None = None
+
+
+Event = Asked | Answered
+
+
+class Act(NamedTuple):
+    """Action: carry out a request, and bring its answer.
+
+    Args:
+        number: The answer bears the same.
+        request: What is to be done.
+    """
+
+    number: int
+    request: Request
+
+
+class Deliver(NamedTuple):
+    """Action: give the agent the answer to its question.
+
+    Args:
+        number: The question's.
+        value: The answer.
+        error: What the agent's call raises instead.
+    """
+
+    number: int
+    value: Any = None
+    error: Exception | None = None
+
+
+class Wake(NamedTuple):
+    """Action: tell the agent that the verdict may have changed."""
+
+
+Action = Act | Deliver | Wake
+
+_Done = Callable[[Any, Exception | None], None]
+
+
+class RoundMachine:
+    """One node of a run.
+
+    Args:
+        run: The run's keys.
+        limits: The node's minimum and maximum of nodes.
+        timing: How long to wait for what.
+        host: The node's host name.
+        rank_word: What people call the rank of a node.
+        describe_node: Returns the node's record.
+    """
+
+    def __init__(
+        self,
+        run: RunKeys,
+        limits: Limits,
+        timing: Timing,
+        host: str,
+        describe_node: DescribeNode,
+        rank_word: str = "group rank",
+    ) -> None:
+        self._now = 0.0
+        self._numbers = itertools.count()
+        self._waiting: dict[int, tuple[Steps[Any], _Done]] = {}
+        self._actions: list[Action] = []
+        self._procedures = NodeProcedures(
+            run,
+            limits,
+            timing,
+            host,
+            rank_word,
+            describe_node,
+            clock=lambda: self._now,
+            spawn=self._spawn,
+            wake=lambda: self._actions.append(Wake()),
+        )
+
+    @property
+    def state(self) -> RoundState:
+        """The node's phase, its place, and the verdict."""
+        return self._procedures.state
+
+    @property
+    def connection(self) -> Reached | None:
+        """The store that the node uses; None before the first, and after a loss."""
+        return self._procedures.session.connection
+
+    @property
+    def port(self) -> int | None:
+        """The port that is kept free for the workers' store of the node's round."""
+        return self._procedures.next.port
+
+    def handle(self, event: Event, now: float) -> list[Action]:
+        """Take in an event; return what is to be done now.
+
+        Args:
+            event: What has happened.
+            now: The time, by the node's monotonic clock.
+        """
+        self._now = now
+        if isinstance(event, Asked):
+            number = event.number
+            steps = getattr(self._procedures, event.question.value)(*event.args)
+            self._resume(
+                steps,
+                lambda value, error: self._actions.append(Deliver(number, value, error)),
+                None,
+                None,
+            )
+        else:
+            waiting = self._waiting.pop(event.number, None)
+            if waiting is not None:
+                self._resume(*waiting, event.value, event.error)
+        actions, self._actions = self._actions, []
+        return actions
+
+    def _spawn(self, steps: Steps[None]) -> None:
+        """Let a procedure run beside the others; an error that ends it concerns no other."""
+        self._resume(steps, _forget, None, None)
+
+    def _resume(self, steps: Steps[Any], done: _Done, value: Any, error: Exception | None) -> None:
+        """Let a procedure go on until it waits for its next answer, or ends."""
+        try:
+            request = steps.send(value) if error is None else steps.throw(error)
+        except StopIteration as end:
+            done(end.value, None)
+        except (RendezvousError, OSError, ValueError) as failure:
+            done(None, failure)
+        else:
+            number = next(self._numbers)
+            self._waiting[number] = steps, done
+            self._actions.append(Act(number, request))
+
+
+def _forget(_value: Any, _error: Exception | None) -> None:
+    pass

@@ -1,0 +1,251 @@
+"""What the agent asks of its node's rendezvous, each question as a procedure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from ..api.handler import Placement, Verdict, VerdictKind
+from ..errors import (
+    RendezvousClosedError,
+    RendezvousConnectionError,
+    RendezvousError,
+    RendezvousStateError,
+)
+from ..liveness.heartbeat import Heartbeat
+from ..liveness.member_watch import MemberWatch, will_of_member
+from ..liveness.peers import await_signs_of_life
+from ..logs import Log
+from ..protocol.keys import RoundKeys, RunKeys
+from ..protocol.records import Limits
+from ..protocol.round import seats_taken
+from ..protocol.timing import Timing
+from ..protocol.wire import read_verdict, write_verdict
+from ..stores.steps import PREPARE, Asking, Request, Steps
+from .decline import MAX_REASON_CHARS, decline
+from .finish import finish
+from .join import abort_run, has_ended
+from .leave import Departure
+from .next_round import DescribeNode, NextRound
+from .round_state import Phase, RoundState
+from .store_session import StoreSession
+
+log = Log(__name__)
+
+
+class NodeProcedures:
+    """The procedures of one node; the methods that return steps are named as ``RoundHandler``'s.
+
+    Args:
+        run: The run's keys.
+        limits: The node's minimum and maximum of nodes.
+        timing: How long to wait for what.
+        host: The node's host name.
+        rank_word: What people call the rank of a node.
+        describe_node: Returns the node's record.
+        clock: The node's monotonic clock.
+        spawn: Lets a procedure run beside the others of this node.
+        wake: Called whenever the verdict may have changed.
+    """
+
+    def __init__(
+        self,
+        run: RunKeys,
+        limits: Limits,
+        timing: Timing,
+        host: str,
+        rank_word: str,
+        describe_node: DescribeNode,
+        clock: Callable[[], float],
+        spawn: Callable[[Steps[None]], None],
+        wake: Callable[[], None],
+    ) -> None:
+        self._run = run
+        self._limits = limits
+        self._timing = timing
+        self._host = host
+        self._rank_word = rank_word
+        self._describe_node = describe_node
+        self._clock = clock
+        self._spawn = spawn
+        self.session = StoreSession(run, lambda: self.state.has_left)
+        self._heartbeat = Heartbeat(self.session.store, timing, clock, spawn)
+        self.state = RoundState(self._heartbeat, lambda: self.session.can_move, wake)
+        self.next = NextRound(
+            run,
+            self.session,
+            self.state,
+            self._heartbeat,
+            timing,
+            describe_node,
+            clock,
+            spawn,
+        )
+
+    def next_round(self) -> Steps[tuple[object, Placement]]:
+        """Take part in the next round; return the store and the node's place."""
+        if self.state.has_ended or self.state.has_left:
+            raise RendezvousClosedError(f"run {self._run.run_id!r} has ended for this node")
+        before = self.state.place
+        if before is not None and self.state.verdict is None:
+            yield from self.conclude(
+                Verdict(VerdictKind.NODE_WAITING, before.group_rank, "a node asks for a new round")
+            )
+        try:
+            store, place = yield from self.next.enter(before)
+        except RendezvousError:
+            self.state.turn_to(Phase.IDLE)
+            raise
+        keys = self._run.round(place.round)
+        self.next.begin(place)
+        name = f"{self._host} ({self._rank_word} {place.group_rank})"
+        yield store.leave_will(will_of_member(keys, place.group_rank, name))
+        MemberWatch(self._heartbeat, store, keys, place, self._timing, self.conclude).start()
+        self._spawn(self._await_verdict(store, place, keys))
+        return store.store, place
+
+    def describe_wait(self) -> Steps[str]:
+        """Return which nodes are there by now, as a sentence; "" if this node waits for none."""
+        return self.next.describe_wait()
+
+    def decline(self, reason: str) -> Steps[bool]:
+        """Tell the other nodes, before the first round, that this one can't take part."""
+        if self.state.place is not None or self.state.has_left or not self._timing.refusal_s:
+            return False
+        connection = yield from self.session.open()
+        yield Request(None, PREPARE, ())
+        node = replace(
+            self._describe_node(connection.address, 1, None, 0),
+            is_withdrawn=True,
+            refusal=reason[:MAX_REASON_CHARS],
+            is_host=connection.is_host and connection.at is None,
+        )
+        return (
+            yield from decline(
+                Asking(connection.store),
+                self._run,
+                connection.forming,
+                node,
+                self._timing.refusal_s,
+                self._clock,
+            )
+        )
+
+    def conclude(self, verdict: Verdict) -> Steps[Verdict]:
+        """Propose how the current round ended; return the verdict that stands."""
+        store, place, keys = self._current_round()
+        try:
+            data = yield store.create(keys.verdict, write_verdict(verdict))
+        except RendezvousConnectionError as error:
+            moved = self.state.lose_store(place, error)
+            if moved is None:
+                raise
+            return moved
+        standing = read_verdict(keys.verdict, data)
+        self.state.settle(place, standing)
+        return standing
+
+    def await_signs_of_life(self) -> Steps[None]:
+        """Wait until each other member lives or is lost, if the round can do without a node."""
+        store, place, keys = self._current_round()
+        if place.group_world_size > self._limits.min_nodes:
+            yield from await_signs_of_life(store, keys, place, self._timing, self._clock)
+
+    def arrive(self) -> Steps[None]:
+        """Record that this node's workers all succeeded; the last node concludes DONE."""
+        store, place, keys = self._current_round()
+        try:
+            are_all_done = yield from finish(store, keys, place.group_rank, place.group_world_size)
+        except RendezvousConnectionError as error:
+            if self.state.lose_store(place, error) is None:
+                raise
+            return
+        if are_all_done:
+            yield from self.conclude(Verdict(VerdictKind.DONE, place.group_rank))
+
+    def publish(self, outcome: bytes) -> Steps[None]:
+        """Write this node's outcome of the current round for ``collect``."""
+        store, place, keys = self._current_round()
+        yield store.set({keys.outcome(place.group_rank): outcome})
+
+    def collect(self, timeout_s: float) -> Steps[Sequence[bytes | None]]:
+        """Return the current round's outcomes by group rank; None for each that is missing."""
+        store, place, keys = self._current_round()
+        names = [keys.outcome(rank) for rank in range(place.group_world_size)]
+        found: Sequence[bytes | None] | None = yield store.wait(names, timeout_s)
+        if found is None:
+            found = yield store.get(names)
+        return found or []
+
+    def settle_cause(self, cause: bytes) -> Steps[bytes]:
+        """Write why the current round failed, unless a node has; return what stands."""
+        store, _, keys = self._current_round()
+        standing: bytes = yield store.create(keys.cause, cause)
+        return standing
+
+    def await_cause(self, timeout_s: float) -> Steps[bytes | None]:
+        """Return what ``settle_cause`` has written; None: nothing within the time."""
+        store, _, keys = self._current_round()
+        found: list[bytes] | None = yield store.wait([keys.cause], timeout_s)
+        return None if found is None else found[0]
+
+    def is_closed(self) -> Steps[bool]:
+        """Return whether the run has ended; reads the store if this node doesn't know."""
+        if self.state.has_ended or self.session.connection is None:
+            return self.state.has_ended
+        return (yield from has_ended(self.session.store(), self._run))
+
+    def set_closed(self) -> Steps[None]:
+        """End the run for all nodes, or for this one only if it can't reach the store."""
+        connection, place, verdict = self.session.connection, self.state.place, self.state.verdict
+        if self.state.close() or connection is None:
+            return
+        reason = f"{self._host} ended the run"
+        try:
+            if place is not None and verdict is None:
+                aborted = Verdict(VerdictKind.ABORTED, place.group_rank, reason)
+                verdict = yield from self.conclude(aborted)
+            if verdict is None or not verdict.kind.ends_run:
+                restarts = 0 if place is None else place.restart_count
+                node = self._describe_node(connection.address, 1, None, restarts)
+                yield from abort_run(Asking(connection.store), self._run, node, reason)
+        except RendezvousConnectionError as error:  # without a store no node can join either
+            log.info("run %r ends with its store: %s", self._run.run_id, error)
+
+    def num_nodes_waiting(self) -> Steps[int]:
+        """Return how many nodes have taken a seat in the next round."""
+        if self.state.place is None:
+            return 0
+        store, place, _ = self._current_round()
+        return seats_taken((yield store.add(self._run.round(place.round + 1).seats, 0)))
+
+    def leave(self) -> Steps[bool]:
+        """Leave the run, without ending it for the others; return whether that was announced.
+
+        A node that hosts the store of a run that has ended stays until all others have read the
+        end.
+        """
+        self.state.turn_to(Phase.LEFT)
+        self._heartbeat.stop()
+        connection, self.session.connection = self.session.connection, None
+        if connection is None:
+            return True
+        departure = Departure(Asking(connection.store), self._run, self.state.place, self.next.join)
+        stays = connection.is_host and self.state.has_ended
+        return (yield from departure.announce(self._timing.leave_s, stays=stays))
+
+    def _await_verdict(self, store: Asking, place: Placement, keys: RoundKeys) -> Steps[None]:
+        """Take the round's verdict, or the error that ended the wait for it."""
+        try:
+            (found,) = yield store.wait([keys.verdict], None)
+            self.state.settle(place, read_verdict(keys.verdict, found))
+        except RendezvousConnectionError as error:
+            self.state.lose_store(place, error)
+        except (RendezvousError, OSError) as error:  # this node can't follow the round
+            self.state.lose_store(place, RendezvousConnectionError(str(error)))
+
+    def _current_round(self) -> tuple[Asking, Placement, RoundKeys]:
+        place = self.state.place
+        if self.session.connection is None or place is None:
+            raise RendezvousStateError(f"this node is in no round of run {self._run.run_id!r}")
+        return self.session.store(), place, self._run.round(place.round)

@@ -1,0 +1,145 @@
+"""What one node has opened for its rendezvous, to be closed together: stores, and ports."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable
+
+from ..errors import RendezvousClosedError, RendezvousConnectionError, RendezvousError
+from ..network.ports import PortClaim
+from ..protocol.keys import RunKeys
+from ..stores.signed import Secret, SignedStore
+from ..stores.steps import Asking, Reached, perform
+from ..stores.store import Connection, Moves, Store
+from .entry import enter_run
+
+
+class Resources:
+    """The stores and ports of one node; the machine names each by a number. Any thread may call.
+
+    Args:
+        run: The run's keys.
+        connect: Reaches the store; gives up when the event is set.
+        secret: The secret of the run's nodes, if they have one.
+    """
+
+    def __init__(
+        self,
+        run: RunKeys,
+        connect: Callable[[threading.Event], Connection],
+        secret: Secret | None,
+    ) -> None:
+        self._run = run
+        self._connect = connect
+        self._secret = secret
+        self._numbers = itertools.count()
+        self._stops_connecting = threading.Event()
+        # The lock guards what follows.
+        self._lock = threading.Lock()
+        self._is_closed = False
+        self._moves: Moves | None = None
+        self._stores: dict[int, Store] = {}
+        self._claims: dict[int, PortClaim] = {}
+
+    def store(self, number: int) -> Store:
+        """Return a store.
+
+        Raises:
+            RendezvousConnectionError: It was closed.
+        """
+        with self._lock:
+            store = self._stores.get(number)
+        if store is None:
+            raise RendezvousConnectionError("the connection to the store was closed")
+        return store
+
+    def claim(self, port: int) -> PortClaim | None:
+        """Return the claim to a port, if the port is kept free."""
+        with self._lock:
+            return self._claims.get(port)
+
+    def reach(self, forming: int) -> Reached:
+        """Reach the store, and enter the run; see ``steps.CONNECT``."""
+        connection = self._connect(self._stops_connecting)
+        try:
+            forming = perform(enter_run(Asking(connection.store), self._run, self._secret, forming))
+        except RendezvousError:
+            connection.store.close()
+            raise
+        number = self._keep(connection.store)
+        with self._lock:
+            self._moves = connection.moves
+        at = None if connection.moves is None else connection.moves.at
+        return Reached(number, connection.address, forming, connection.is_host, at)
+
+    def survey(self) -> list[tuple[int, int]]:
+        """Return the other endpoints that have a store now, each with the number of its store."""
+        with self._lock:
+            moves = self._moves
+        if moves is None:
+            return []
+        return [(place, self._keep(store)) for place, store in moves.survey()]
+
+    def choose(self, place: int) -> None:
+        """Begin with this endpoint when the store is reached next."""
+        with self._lock:
+            moves = self._moves
+        if moves is not None:
+            moves.choose(place)
+
+    def close_store(self, number: int) -> None:
+        """Close a store, unless it was closed."""
+        with self._lock:
+            store = self._stores.pop(number, None)
+        if store is not None:
+            store.close()
+
+    def take_port(self) -> int:
+        """Return a port that is kept free from now on."""
+        try:
+            claim = PortClaim.take()
+        except OSError as error:
+            raise RendezvousError(f"{error.strerror}: all ports are in use") from error
+        with self._lock:
+            if not self._is_closed:
+                self._claims[claim.port] = claim
+                return claim.port
+        claim.release()
+        raise self.closed_error()
+
+    def release_port(self, port: int) -> None:
+        """Keep a port no longer."""
+        with self._lock:
+            claim = self._claims.pop(port, None)
+        if claim is not None:
+            claim.release()
+
+    def stop_connecting(self) -> None:
+        """Reach no store any more."""
+        self._stops_connecting.set()
+
+    def close(self) -> None:
+        """Close all; nothing can be opened any more."""
+        with self._lock:
+            self._is_closed = True
+            stores, self._stores = list(self._stores.values()), {}
+            claims, self._claims = list(self._claims.values()), {}
+        for store in stores:
+            store.close()
+        for claim in claims:
+            claim.release()
+
+    def closed_error(self) -> RendezvousClosedError:
+        """Return the error of a call to a rendezvous that has been shut down."""
+        return RendezvousClosedError(f"this node has left run {self._run.run_id!r}")
+
+    def _keep(self, store: Store) -> int:
+        number = next(self._numbers)
+        with self._lock:
+            if not self._is_closed:
+                signed = store if self._secret is None else SignedStore(store, self._secret)
+                self._stores[number] = signed
+                return number
+        store.close()
+        raise self.closed_error()

@@ -1,0 +1,164 @@
+"""Procedures of the protocol as steps: each step asks for something, and gets the answer later.
+
+A procedure is a generator. It yields ``Request``s, and is resumed with each answer, or with the
+error that came instead. So a procedure does no I/O, reads no clock, and does not know how its
+requests are carried out: ``perform`` makes blocking calls, and ``node/machine.py`` runs several
+procedures of one node side by side, for a driver with threads or for a simulator without any.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+from ..errors import RendezvousError
+from .exchange import exchange
+from .store import Store
+from .will import Will, leave_will
+
+_T = TypeVar("_T")
+
+SLEEP, CONNECT, SURVEY, CHOOSE, PREPARE, TAKE_PORT, RELEASE_PORT = (
+    "sleep",
+    "connect",
+    "survey",
+    "choose",
+    "prepare",
+    "take port",
+    "release port",
+)
+"""The requests that are for no store:
+
+sleep(seconds)       an answer once the time is over
+connect(forming)     a ``Reached``, once there is a store; a run that begins there begins with
+                     the round ``forming``
+survey()             the other endpoints that have a store now: a list of (place, store)
+choose(place)        begin with this endpoint at the next ``connect``
+prepare()            do what the backend does each time before the node takes a seat
+take port()          the number of a port that is kept free for the workers' store
+release port(number) keep it no longer
+"""
+
+
+class Request(NamedTuple):
+    """What a procedure asks for.
+
+    Args:
+        store: The store that is to answer; None: the request is for no store.
+        name: A method of ``Store``, ``exchange``, ``leave_will``, or one of the names above.
+        args: The arguments.
+    """
+
+    store: Any
+    name: str
+    args: tuple[Any, ...]
+
+
+Steps = Generator[Request, Any, _T]
+"""A procedure that returns a ``_T`` in the end."""
+
+
+class Reached(NamedTuple):
+    """A store that is within reach.
+
+    Args:
+        store: The store, as ``Request`` names it.
+        address: Address of this node that the others should use.
+        forming: The number of the round that formed when the store was reached.
+        is_host: Whether the store lives in this process and vanishes with it.
+        at: Index of the endpoint, if the run may go on at another one; None: there is no other.
+    """
+
+    store: Any
+    address: str
+    forming: int
+    is_host: bool = False
+    at: int | None = None
+
+
+class Asking:
+    """Makes the requests to one store; each method is a ``Store``'s, and has its arguments.
+
+    Args:
+        store: The store, as ``Request`` names it.
+    """
+
+    __slots__ = ("store",)
+
+    def __init__(self, store: Any) -> None:
+        self.store = store
+
+    def add(self, key: str, amount: int) -> Request:
+        """See ``Store.add``: the answer is the new value."""
+        return Request(self.store, "add", (key, amount))
+
+    def set(self, values: Mapping[str, bytes]) -> Request:
+        """See ``Store.set``."""
+        return Request(self.store, "set", (values,))
+
+    def get(self, keys: Sequence[str]) -> Request:
+        """See ``Store.get``: the answer is a list of values, None for each that isn't there."""
+        return Request(self.store, "get", (keys,))
+
+    def create(self, key: str, value: bytes, instead_of: bytes = b"") -> Request:
+        """See ``Store.create``: the answer is the value that stands."""
+        args = (key, value, instead_of) if instead_of else (key, value)
+        return Request(self.store, "create", args)
+
+    def wait(self, keys: Sequence[str], timeout_s: float | None) -> Request:
+        """See ``Store.wait``: the answer is the list of values, or None after the time-out."""
+        return Request(self.store, "wait", (keys, timeout_s))
+
+    def exchange(self, values: Mapping[str, bytes], keys: Sequence[str]) -> Request:
+        """See ``exchange.exchange``: the answer is that of ``get``."""
+        return Request(self.store, "exchange", (values, keys))
+
+    def leave_will(self, will: Will) -> Request:
+        """See ``will.leave_will``."""
+        return Request(self.store, "leave_will", (will,))
+
+    def close(self) -> Request:
+        """See ``Store.close``: all that waits for an answer fails."""
+        return Request(self.store, "close", ())
+
+
+def sleep(seconds: float) -> Request:
+    """Return the request for an answer after some seconds."""
+    return Request(None, SLEEP, (seconds,))
+
+
+def call(store: Store, name: str, args: tuple[Any, ...]) -> Any:
+    """Carry out a request to a store by a blocking call; return its answer.
+
+    Raises:
+        RendezvousError: As the store's method does.
+        ValueError: As the store's method does.
+    """
+    if name == "exchange":
+        return exchange(store, *args)
+    if name == "leave_will":
+        return leave_will(store, *args)
+    return getattr(store, name)(*args)
+
+
+def perform(steps: Steps[_T]) -> _T:
+    """Carry out a procedure, all of whose requests are to stores, by blocking calls.
+
+    Returns:
+        What the procedure returns.
+
+    Raises:
+        RendezvousError: What the procedure raises.
+    """
+    try:
+        request = next(steps)
+        while True:
+            try:
+                answer = call(*request)
+            except (RendezvousError, ValueError) as error:  # noqa: PERF203  each waits
+                request = steps.throw(error)
+            else:
+                request = steps.send(answer)
+    except StopIteration as end:
+        result: _T = end.value
+        return result

@@ -1,0 +1,95 @@
+"""The thread that drives a node's machine: what ends it, and who waits for it."""
+
+import threading
+
+import pytest
+from elrun.rendezvous.errors import RendezvousClosedError, RendezvousConnectionError
+from elrun.rendezvous.protocol.keys import RunKeys
+from round_kit import PATIENCE_S, failed
+
+RUN = RunKeys("run")
+
+
+def node_threads():
+    return {each for each in threading.enumerate() if each.name == "elrun-node"}
+
+
+def test_a_node_has_one_thread_until_it_leaves(memory_job):
+    """None before it is asked for a round."""
+    before = node_threads()
+    node = memory_job.node((1, 1))
+    unasked = node_threads()
+    node.join().result(PATIENCE_S)
+    (thread,) = node_threads() - before
+    node.handler.shutdown()
+    thread.join(PATIENCE_S)
+
+    assert before == unasked
+    assert not thread.is_alive()
+
+
+def test_the_thread_looks_after_no_time_while_nothing_is_due(memory_job, memory):
+    """Questions are answered while a round forms, and the node waits for hours."""
+    joining = memory_job.node((2, 2)).join()
+    assert memory.wait([RUN.round(0).node(0)], PATIENCE_S)
+    handler = memory_job.nodes[0].handler
+
+    assert (False, 0) == (handler.is_closed(), handler.num_nodes_waiting())
+    assert not joining.done()
+
+
+def test_who_waits_is_told_that_the_node_has_left(memory_job, memory):
+    """However deep the store's call hangs."""
+    store = memory.connect()
+    hangs, goes_on = threading.Event(), threading.Event()
+
+    def hang(*_):
+        hangs.set()
+        goes_on.wait(PATIENCE_S)
+        raise RendezvousConnectionError("the store is gone")
+
+    store.add = hang
+    joining = memory_job.node((1, 1), store=store).join()
+    assert hangs.wait(PATIENCE_S)
+    is_announced = memory_job.nodes[0].handler.shutdown()
+
+    with pytest.raises(RendezvousClosedError, match="has left run 'run'"):
+        joining.result(PATIENCE_S)
+    goes_on.set()
+    assert not is_announced
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_fault_in_the_thread_ends_a_running_round(memory_job, memory):
+    """Its node beats no more, so its agent must not go on as if all were well."""
+    store = memory.connect()
+    node = memory_job.node((1, 1), store=store)
+    node.join().result(PATIENCE_S)
+    store.create = lambda *_: 1 / 0
+    with pytest.raises(RendezvousClosedError):
+        node.handler.conclude(failed())
+
+    with pytest.raises(RendezvousConnectionError, match="has failed"):
+        node.await_verdict()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_fault_in_the_thread_leaves_nobody_waiting(memory_job, memory):
+    """The fault itself is shown by Python, as that of any thread."""
+    store = memory.connect()
+    store.add = lambda *_: 1 / 0
+
+    with pytest.raises(RendezvousClosedError):
+        memory_job.node((1, 1), store=store).join().result(PATIENCE_S)
+
+
+def test_a_node_that_was_never_asked_leaves_without_a_thread(memory_job):
+    """And answers what it can."""
+    before = node_threads()
+    handler = memory_job.node((1, 1)).handler
+    answers = handler.describe_wait(), handler.is_closed(), handler.num_nodes_waiting()
+    handler.set_closed()
+
+    assert ("", False, 0) == answers
+    assert (True, True) == (handler.is_closed(), handler.shutdown())
+    assert before == node_threads()
