@@ -132,11 +132,13 @@ class SimpleElasticAgent(AgentHooks):
                 case Step.FINISH:
                     return result
                 case Step.RESTART | Step.REJOIN:
+                    self._ask_workers_to_end()
                     self._restarts.announce(step, verdict, self._restart_count)
                     self._record_attempt_end()
                     self._remaining_restarts -= step is Step.RESTART
                     self._restart_workers(group)
                 case Step.FAIL:
+                    self._ask_workers_to_end()
                     self._restarts.announce(step, verdict, self._restart_count)
                     self._failed_at = time.monotonic()
                     self._stop_workers(group)

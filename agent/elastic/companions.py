@@ -18,6 +18,7 @@ from ..workers.environment import (
 )
 from ..workers.worker import WorkerGroup
 from ..workers_store.host import StoreHost
+from .readiness import Readiness
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -260,6 +261,10 @@ def _store_host(facts: AgentFacts, guardian: Guardian, companions: Companions) -
     )
 
 
+def _readiness(*_: object) -> Companion:
+    return Readiness()
+
+
 COMPANIONS: tuple[Kind, ...] = (
     _health,
     _watchdog,
@@ -267,5 +272,6 @@ COMPANIONS: tuple[Kind, ...] = (
     _hang_watch,
     _preload_server,
     _store_host,
+    _readiness,
 )
 """All there are, in the order in which they begin."""

@@ -42,6 +42,9 @@ class AgentHooks(RecordedAgent):
     def _stop_workers(self, worker_group: WorkerGroup) -> None:
         """Stop the group's workers, in whatever state they are."""
 
+    def _ask_workers_to_end(self) -> None:
+        """Let workers that are about to be stopped know of it, before a word is said about it."""
+
     @abstractmethod
     def _monitor_workers(self, worker_group: WorkerGroup) -> RunResult:
         """Return how the workers stand now, without waiting."""

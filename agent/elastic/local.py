@@ -177,6 +177,16 @@ class LocalElasticAgent(SimpleElasticAgent):
         self._companions.begin_attempt(self._pcontext)
         return self._pcontext.pids()
 
+    def _ask_workers_to_end(self) -> None:
+        kind = type(self)
+        stops_as_usual = (
+            kind._stop_workers is LocalElasticAgent._stop_workers  # noqa: SLF001
+            and kind._shutdown is LocalElasticAgent._shutdown  # noqa: SLF001
+        )
+        if self._pcontext is not None and stops_as_usual:
+            with contextlib.suppress(OSError):  # there are no descriptors: they are stopped later
+                self._pcontext.ask_to_end()
+
     @measured
     def _stop_workers(self, worker_group: WorkerGroup) -> None:
         self._places = {}

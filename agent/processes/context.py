@@ -268,6 +268,11 @@ class PContext(WorkerFiles, WorkerKind):
             self._look()
         self._finish()
 
+    def ask_to_end(self) -> None:
+        """Ask the workers to end, by SIGTERM, and don't wait: ``close`` is about to follow."""
+        if self._guardian is not None and self._may_end():
+            self._group_stop.begin(self._guardian.tree, self._find_ended(), signal.SIGTERM)
+
     def _stop_if_wanted(self) -> None:
         """Ask the workers to end if one of them has failed, and its files take long to read."""
         if self._group_stop.may_begin_early and self._guardian is not None:

@@ -48,6 +48,18 @@ def test_the_group_gets_its_ranks_from_the_round():
     assert ("node1", 29500) == (group.master_addr, group.master_port)
 
 
+@pytest.mark.parametrize(("max_restarts", "words"), [(1, 1), (0, 0)])
+def test_workers_are_asked_to_end_before_a_word_is_said(caplog, max_restarts, words):
+    """They end while the sentence is written; at a failed job the summary says it all."""
+    said_before = []
+    agent = InMemoryAgent(ScriptedRounds(), [failed(), SUCCEEDED], max_restarts)
+    agent._ask_workers_to_end = lambda: said_before.append(len(caplog.records))
+
+    agent.run()
+
+    assert ([0], words) == (said_before, len(caplog.records))
+
+
 def test_a_failure_restarts_the_group_within_the_budget():
     """Each failure costs one restart, and the workers are told how many there were."""
     rounds = ScriptedRounds()

@@ -534,3 +534,19 @@ def test_a_failure_whose_files_take_long_stops_the_others(code, stops_others, st
     context.close()
 
     assert (None, stops) == (before, after is not None)
+
+
+def test_workers_may_be_asked_to_end_before_they_are_stopped(shells, tmp_path):
+    """Whoever stops them has words to say first, and they need not wait for these."""
+    ready, asked = Ear(tmp_path, "ready"), Ear(tmp_path, "asked")
+    context = shells(
+        f"trap 'echo yes > {asked.path}; exit 7' TERM; echo yes > {ready.path}; "
+        "while :; do sleep 0.05; done"
+    )
+    ready.hear()
+
+    context.ask_to_end()
+    heard = asked.hear()
+    context.close()
+
+    assert (["yes"], 7, True) == (heard, context.exits[0].exitcode, context.exits[0].stopped)
