@@ -27,7 +27,7 @@ def load_for_failures() -> None:
     import logging  # noqa: F401, PLC0415  the purpose of this module
 
     from ..failures import error_record, restart_rules  # noqa: F401, PLC0415
-    from ..output import log_handler  # noqa: F401, PLC0415
+    from ..output import carrying, log_handler  # noqa: F401, PLC0415
     from ..processes import own_ends  # noqa: F401, PLC0415
     from ..system import left_files  # noqa: F401, PLC0415
     from . import failed_attempt  # noqa: F401, PLC0415
