@@ -35,7 +35,7 @@ _TERMINATE = r".{0,80}?terminate called (?:after throwing|without|recursively)\b
 _ABORT = (
     r"(?:free|malloc|calloc|realloc|munmap_chunk|malloc_consolidate)\(\): .+|double free or .+"
     r"|corrupted (?:size|double|unsorted).+|\*\*\* .+ \*\*\*.*"
-    r"|.{0,300}: Assertion [`'\"].+ failed\.?|thread '.+' .*panicked at .+"
+    r"|.{0,300}: Assertion [`'\"].+ failed\.?|thread '[^']{1,200}' .{0,40}panicked at .+"
     r"|(?:LLVM|libc\+\+abi).*: .+"
 )
 _THROWN = r"instance of '(?P<type>[^']+)'"

@@ -8,17 +8,6 @@ from gallery.kinds import KINDS
 from gallery.stage import run, why_not
 
 ELRUN = (sys.executable, "-m", "elrun")
-# Words of programs without a hook, where elrun does not carry their standard error yet.
-NOT_CARRIED = {
-    (name, setting)
-    for name in (
-        *("bash", "bash command", "fatal line", "terminate", "double free"),
-        "segfault own handler",
-    )
-    for setting in ("pipe", "nodes")
-}
-# The other node does not learn of it yet.
-NOT_TOLD = {("script missing on a node", "nodes")}
 
 
 @pytest.mark.parametrize(
@@ -30,8 +19,6 @@ def test_a_death_is_explained(name, setting, tmp_path):
     kind = KINDS[name]
     if reason := why_not(kind):
         pytest.skip(reason)
-    if (name, setting) in NOT_CARRIED | NOT_TOLD:
-        pytest.xfail("not carried, or not told to the other nodes")
 
     screens = run(kind, setting, tmp_path / "work", ELRUN)
 

@@ -79,11 +79,12 @@ def _name_of(kind: type) -> str:
     return f"{kind.__module__}.{kind.__qualname__}"[:_LINE_CHARS]
 
 
-def _headline(error: BaseException) -> str:
+def _headline(error: BaseException, depth: int = 0) -> str:
     text = _text_of(error)
     headline = f"{type(error).__name__}: {text}" if text else type(error).__name__
-    members = [_first_line(_headline(each)) for each in _members_of(error)[:_EQUAL_FRAMES]]
-    return ": ".join([headline, "; ".join(members)]) if members else headline
+    members = _members_of(error)[:_EQUAL_FRAMES] if depth < _DEEPEST_GROUP else ()
+    lines = [_first_line(_headline(each, depth + 1)) for each in members]
+    return ": ".join([headline, "; ".join(lines)]) if lines else headline
 
 
 def _attribute_of(error: BaseException, name: str) -> object:

@@ -27,12 +27,15 @@ def faults(
     for number, screen in enumerate(screens):
         if screen.code != -signal.SIGKILL:  # of an agent that was killed
             where = f"node {number}: " if len(screens) > 1 else ""
+            code = kind.codes[number] if kind.codes else kind.code
+            if screen.code != code:
+                found.append(f"{where}exit code {screen.code}")
             found += [f"{where}{each}" for each in _faults_of(kind, setting, screen, node)]
     return found
 
 
 def _faults_of(kind: Kind, setting: str, screen: Screen, node: str) -> list[str]:
-    found = [] if screen.code == kind.code else [f"exit code {screen.code}"]
+    found: list[str] = []
     words = kind.instead.get(setting, kind.words)
     if kind.culprit == "none":
         report = " ".join(screen.report.split())

@@ -18,6 +18,7 @@ class Kind:
         culprit: The rank that the first line must name; "any": one of them; "none": the end is no
             failure of a rank, and the words may stand anywhere in what elrun says.
         code: elrun's exit code.
+        codes: elrun's exit codes by node, where they differ.
         program: Name of the program's file.
         before: Options of elrun, before the program.
         after: What stands in the program's place, where that is not its file.
@@ -38,6 +39,7 @@ class Kind:
     below: tuple[str, ...] = ()
     culprit: int | str = 1
     code: int = 1
+    codes: tuple[int, ...] = ()
     program: str = "train.py"
     before: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
