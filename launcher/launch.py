@@ -148,6 +148,7 @@ def launch_agent(
                 shutdown_timeout=config.shutdown_timeout,
                 health_check_server=health_check_server,
                 signals_to_handle=config.signals_to_handle,
+                forward_signals=config.forward_signals,
                 signal_handler_afterwards=signal_handler_afterwards,
                 preload=config.preload,
                 hang_timeout=config.hang_timeout,

@@ -23,6 +23,7 @@ from .readiness import Readiness
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from signal import Signals
     from typing import Any
 
     from ..failures.stack_places import Whereabouts
@@ -46,6 +47,7 @@ class AgentFacts:
         progress: Returns the number of its round, if it has one, and of its restarts; from any
             thread.
         record_timer_event: Records what happened to a timer; from any thread.
+        forward_signals: Signals that the workers get when this process gets them.
         hang_timeout_s: For how long no rank has to go on for a hang; None: for ever.
         hang_log_pattern: What a line of output has to match to count as going on; None: other
             signs count.
@@ -66,6 +68,7 @@ class AgentFacts:
         kernel_wait_s: float | None,
         progress: Callable[[], tuple[int | None, int]],
         record_timer_event: Callable[[str, FileTimerRequest | None], None],
+        forward_signals: Sequence[Signals],
         hang_timeout_s: float | None,
         hang_log_pattern: str | None,
         keep_places: Callable[[Mapping[int, Whereabouts], PContext], str],
@@ -81,6 +84,7 @@ class AgentFacts:
         self.kernel_wait_s = kernel_wait_s
         self.progress = progress
         self.record_timer_event = record_timer_event
+        self.forward_signals = forward_signals
         self.hang_timeout_s = hang_timeout_s
         self.hang_log_pattern = hang_log_pattern
         self.keep_places = keep_places
@@ -231,6 +235,14 @@ def _hang_watch(facts: AgentFacts, *_: object) -> Companion | None:
     )
 
 
+def _signal_forwarding(facts: AgentFacts, guardian: Guardian, _: Companions) -> Companion | None:
+    if not facts.forward_signals:
+        return None
+    from ..monitoring.signal_forwarding import SignalForwarder  # noqa: PLC0415  few jobs
+
+    return SignalForwarder(facts.forward_signals, guardian, facts.wake)
+
+
 def _preload_server(
     facts: AgentFacts, guardian: Guardian, companions: Companions
 ) -> Companion | None:
@@ -270,6 +282,7 @@ COMPANIONS: tuple[Kind, ...] = (
     _watchdog,
     _kernel_waits,
     _hang_watch,
+    _signal_forwarding,
     _preload_server,
     _store_host,
     _readiness,

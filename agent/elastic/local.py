@@ -15,7 +15,7 @@ from ..output.log_relay import relayed_logs
 from ..output.specs import LogsSpecs
 from ..processes.guardian import Guardian
 from ..processes.start import PContext
-from ..system.signals import DEFAULT_SIGNALS, SignalInbox
+from ..system.signals import DEFAULT_SIGNALS, SignalInbox, parse_signals
 from ..workers.environment import SIGNALS_TO_HANDLE
 from ..workers.worker import RunResult, WorkerGroup, WorkerSpec, WorkerState
 from .agent import DEFAULT_ROLE, SimpleElasticAgent
@@ -63,6 +63,7 @@ class LocalElasticAgent(SimpleElasticAgent):
             default what handled them before.
         environ: The agent's environment; by default that of this process.
         preload: Modules that a process imports beforehand, from which workers are forked.
+        forward_signals: Names of signals that the workers get when this process gets them.
         hang_timeout: Seconds without a sign of life of any rank that are a hang; None: for ever.
         hang_log_pattern: A regular expression; only lines of output that it is found in count.
     """
@@ -85,6 +86,7 @@ class LocalElasticAgent(SimpleElasticAgent):
         signal_handler_afterwards: Handler | None = None,
         environ: Mapping[str, str] | None = None,
         preload: Sequence[str] = (),
+        forward_signals: str = "",
         hang_timeout: float | None = None,
         hang_log_pattern: str | None = None,
     ) -> None:
@@ -113,6 +115,7 @@ class LocalElasticAgent(SimpleElasticAgent):
             kernel_wait_s=uninterruptible_state_timeout,
             progress=lambda: (self._round, self._restart_count),
             record_timer_event=self._log_watchdog_event,
+            forward_signals=parse_signals(forward_signals),
             hang_timeout_s=hang_timeout,
             hang_log_pattern=hang_log_pattern,
             keep_places=self._keep_places,
@@ -148,7 +151,7 @@ class LocalElasticAgent(SimpleElasticAgent):
                 ends.callback(_stop, self._health_check_server)
             ends.enter_context(self.signals)
             ends.enter_context(relayed_logs())
-            guardian = self._guardian = Guardian.start()
+            guardian = self._guardian = Guardian.start(witnessed=self._facts.forward_signals)
             ends.callback(setattr, self, "_guardian", None)
             ends.callback(guardian.release)
             ends.callback(self._companions.end)

@@ -194,6 +194,13 @@ class PContext(WorkerFiles, WorkerKind):
         """Return the process ids of those that have not been seen to end, by local rank."""
         return {rank: process.pid for rank, process in self._workers.running().items()}
 
+    def signal_workers(self, number: int) -> int:
+        """Send a signal to each running worker alone; return how many there are."""
+        running = self._workers.running().values()
+        for process in running:
+            process.signal_alone(number)
+        return len(running)
+
     def filenos(self) -> list[int]:
         """Return one descriptor for each running worker, readable once it has ended."""
         return [process.ended_fd for process in self._workers.running().values()]

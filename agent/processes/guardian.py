@@ -24,14 +24,22 @@ import time
 from ...rendezvous.logs import Log
 from ..output.directories import remove_needless_now
 from ..system.fork import handled_signals, shielded_fork
-from ..system.pidfd import send_signal, wait_readable
+from ..system.pidfd import close_all, send_signal, wait_readable
 from ..system.prctl import OrphanAdoption, process_namer
 from ..system.process_tree import ProcessTree
 from .stop import KILL_WAIT_S, end_tree
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
 log = Log(__name__)
 
-_IGNORED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+# A scheduler sends some of these to every process of a job.
+_IGNORED = (
+    *(signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT),
+    *(signal.SIGUSR1, signal.SIGUSR2),
+)
 _EXIT_WAIT_S = 1.0
 _WATCH, _FORGET, _FOLDER, _FINISH = b"+", b"-", b"/", b"!"
 
@@ -41,18 +49,29 @@ class Guardian:
 
     Args:
         mark: What the environment of each worker carries as ``ELRUN_AGENT``.
+        witnessed: Signals of which it says that they have come to it, too.
     """
 
-    def __init__(self, mark: str) -> None:
+    def __init__(self, mark: str, witnessed: Collection[int] = ()) -> None:
         self.mark = mark
         self._adoption = OrphanAdoption.of_this_process()
         self.tree = ProcessTree(mark, takes_strangers=self._adoption.is_of_agent_alone)
         self._agent = os.getpid()
-        self._pid, self._pipe = _fork_guardian(self.tree)
+        witness, told = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK) if witnessed else (-1, -1)
+        self.witness_fd = witness
+        """Readable when a signal that it witnesses has come to it; -1: it witnesses none."""
+        try:
+            self._pid, self._pipe = _fork_guardian(self.tree, told, witnessed)
+        except BaseException:
+            close_all({witness} - {-1})
+            raise
+        finally:
+            close_all({told} - {-1})
         try:
             self._pidfd = os.pidfd_open(self._pid)
         except OSError:
             os.close(self._pipe)  # which ends it
+            close_all({witness} - {-1})
             raise
         self.tree.add_helper(self._pid)
         self._adoption.hold()
@@ -60,16 +79,17 @@ class Guardian:
         self._is_deaf = False
 
     @classmethod
-    def start(cls, mark: str | None = None) -> Guardian:
+    def start(cls, mark: str | None = None, witnessed: Collection[int] = ()) -> Guardian:
         """Fork a guardian for this process.
 
         Args:
             mark: The agent's mark, of letters and digits; by default a random one.
+            witnessed: Signals of which it says that they have come to it, too.
 
         Raises:
             OSError: There can be no more processes or descriptors.
         """
-        return cls(mark or os.urandom(8).hex())
+        return cls(mark or os.urandom(8).hex(), witnessed)
 
     @property
     def pid(self) -> int:
@@ -140,12 +160,22 @@ class Guardian:
             os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED)
         os.close(self._pidfd)
         os.close(self._pipe)
+        close_all({self.witness_fd} - {-1})
         self._adoption.release()
 
     @property
     def inherited_fds(self) -> tuple[int, ...]:
         """Descriptors that a forked child of the agent should close."""
-        return (self._pidfd, self._pipe)
+        return (self._pidfd, self._pipe, *({self.witness_fd} - {-1}))
+
+    def take_witnessed(self) -> bytes:
+        """Return, once, the numbers of the signals that it has witnessed."""
+        if self.witness_fd < 0 or self._is_released:
+            return b""
+        try:
+            return os.read(self.witness_fd, 1 << 10)
+        except BlockingIOError:
+            return b""
 
     def _tell(self, message: bytes) -> None:
         if self._is_released:
@@ -164,7 +194,7 @@ class Guardian:
             )
 
 
-def _fork_guardian(tree: ProcessTree) -> tuple[int, int]:
+def _fork_guardian(tree: ProcessTree, told: int, witnessed: Collection[int]) -> tuple[int, int]:
     # Whatever may wait for a lock (imports, the dynamic loader) is done before the fork: another
     # thread of the agent may hold it then, for ever.
     take_name = process_namer("elrun-guardian")
@@ -180,7 +210,9 @@ def _fork_guardian(tree: ProcessTree) -> tuple[int, int]:
                     reset_handlers()
                     take_name()
                     console = _copy_of_standard_error()
-                    _keep_only(read_end, agent_pidfd, console)
+                    if told >= 0:
+                        _witness(told, witnessed)
+                    _keep_only(read_end, agent_pidfd, console, told)
                     _guard(tree, read_end, agent_pidfd, console)
                 finally:
                     os._exit(0)
@@ -191,6 +223,13 @@ def _fork_guardian(tree: ProcessTree) -> tuple[int, int]:
         os.close(read_end)
         os.close(agent_pidfd)
     return pid, write_end
+
+
+def _witness(told: int, witnessed: Collection[int]) -> None:
+    """Have Python's handler in C write each of these signals' numbers to a pipe of the agent's."""
+    for number in witnessed:
+        signal.signal(number, lambda *_: None)
+    signal.set_wakeup_fd(told, warn_on_full_buffer=False)
 
 
 def _keep_only(*kept: int) -> None:

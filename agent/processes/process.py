@@ -74,6 +74,15 @@ class WorkerProcess:
             elif self._pidfd >= 0:
                 send_signal(self._pidfd, number)
 
+    def signal_alone(self, number: int) -> None:
+        """Send a signal to it, and to none of the processes that it has started."""
+        if self._is_held and self.exitcode is None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                if self._pidfd >= 0:
+                    send_signal(self._pidfd, number)
+                else:
+                    os.kill(self.pid, number)
+
     def let_go(self) -> None:
         """Reap it if it has ended, and close what was held of it."""
         if self._pidfd < 0 and not self._is_held:

@@ -36,6 +36,8 @@ def serve(tcp_store: Any, channel_fd: int, *, use_libuv: bool) -> NoReturn:
             connections may be waiting already, and reads that the store is served.
         use_libuv: Whether torch's server is its newer one.
     """
+    for number in (signal.SIGUSR1, signal.SIGUSR2):  # a scheduler sends them to every process
+        signal.signal(number, signal.SIG_IGN)
     os.dup2(1, 0)  # which is nowhere, while the agent's standard input may be a pipe
     os.chdir("/")
     # Of workers' connections there may be thousands.

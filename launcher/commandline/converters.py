@@ -336,6 +336,15 @@ def parse_signal_names(text: str) -> str:
     return text
 
 
+def parse_forwarded(text: str) -> str:
+    """Return names of signals that workers get; nothing for the word none.
+
+    Raises:
+        ValueError: One can't be handled.
+    """
+    return "" if text.strip().lower() == "none" else parse_signal_names(text)
+
+
 def _is_ipv6(text: str) -> bool:
     from ipaddress import IPv6Address  # noqa: PLC0415  few jobs give one
 

@@ -233,6 +233,14 @@ OPTIONS: tuple[Option, ...] = (
         "Signals that end the job.",
     ),
     value(
+        "--forward-signals",
+        "NAMES",
+        RESTARTS,
+        parsing.parse_forwarded,
+        None,
+        "Signals that go to the workers, or none; on SLURM and Kubernetes USR1,USR2.",
+    ),
+    value(
         "--shutdown-timeout",
         "SECONDS",
         RESTARTS,

@@ -52,6 +52,7 @@ _KINDS: tuple[tuple[Kind, tuple[str, ...], tuple[str, ...]], ...] = (
         TEXT,
         (
             *("role", "start_method", "signals_to_handle", "event_log_handler"),
+            "forward_signals",
             *("rdzv_backend", "rdzv_endpoint"),
         ),
         ("local_addr", "log_line_prefix_template", "report", "hang_log_pattern"),
@@ -98,6 +99,8 @@ class LaunchConfig(PlainValue):
             ``file``, ``file:PATH``, or a plug-in.
         numa_options: How workers are bound to CPUs; by default they may use any.
         signals_to_handle: Names of the signals that end the job, separated by commas.
+        forward_signals: Names of signals, separated by commas, that every worker of this node gets
+            when elrun gets them, while the job goes on.
         duplicate_stdout_filters: Words; lines of standard output with one of them are kept aside.
         duplicate_stderr_filters: The same for standard error.
         virtual_local_rank: Whether each worker sees one GPU only, as device 0, with LOCAL_RANK 0.
@@ -147,6 +150,7 @@ class LaunchConfig(PlainValue):
     report: str | None
     hang_timeout: float | None
     hang_log_pattern: str | None
+    forward_signals: str
 
     def __init__(
         self,
@@ -179,6 +183,7 @@ class LaunchConfig(PlainValue):
         report: str | None = None,
         hang_timeout: float | None = None,
         hang_log_pattern: str | None = None,
+        forward_signals: str = "",
     ) -> None:
         given = locals()
         vars(self).update((name, given[name]) for name in LaunchConfig.__annotations__)
@@ -237,6 +242,14 @@ def _check(config: LaunchConfig) -> None:
         if is_wrong:
             raise ValueError(sentence)
     _parse("signals_to_handle", config.signals_to_handle, parse_signals)
+    _parse("forward_signals", config.forward_signals, parse_signals)
+    both = set(parse_signals(config.forward_signals)) & set(parse_signals(config.signals_to_handle))
+    if both:
+        ending = ", ".join(sorted(number.name for number in both))
+        raise ValueError(
+            f"forward_signals={config.forward_signals!r}: {ending} ends the job; take it out of "
+            "signals_to_handle, or out of these"
+        )
     _parse("hang_log_pattern", config.hang_log_pattern or "", parse_pattern)
     _parse("log_line_prefix_template", config.log_line_prefix_template or "", parse_prefix)
 

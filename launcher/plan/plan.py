@@ -33,6 +33,8 @@ _RESTART_OPTIONS = (
     "restart_timeout",
     "fuse",
 )
+_SENDERS_OF_SIGNALS = ("SLURM_JOB_ID", "KUBERNETES_SERVICE_HOST")
+_USUALLY_FORWARDED = ("SIGUSR1", "SIGUSR2")
 _MANY_WORKERS = 1_000  # from here on it is worth a look whether the system takes as many
 _SCHEDULER_VARIABLES = (
     "SLURM_STEP_ID",
@@ -116,6 +118,7 @@ def compose(
             event_log_handler=_event_log_handler(given),
             numa_options=_numa_options(given),
             signals_to_handle=given["signals_to_handle"],
+            forward_signals=_forwarded(given, environment),
             duplicate_stdout_filters=given["duplicate_stdout_filters"],
             duplicate_stderr_filters=given["duplicate_stderr_filters"],
             virtual_local_rank=given["virtual_local_rank"],
@@ -151,6 +154,19 @@ def _hang_log_pattern(given: Given, environment: Environment) -> str | None:
     if not is_seen and not is_kept:
         raise Refusal(f"{said}: elrun does not see what workers print; give --tee 3 as well")
     return pattern
+
+
+def _forwarded(given: Given, environment: Environment) -> str:
+    """Return the signals that workers get; schedulers send some that don't mean the end."""
+    wanted: str | None = given["forward_signals"]
+    if wanted is not None:
+        return wanted
+    if not any(name in environment.variables for name in _SENDERS_OF_SIGNALS):
+        return ""
+    from ...agent.system.signals import parse_signals  # noqa: PLC0415  not on a workstation
+
+    ending = {number.name for number in parse_signals(given["signals_to_handle"])}
+    return ",".join(name for name in _USUALLY_FORWARDED if name not in ending)
 
 
 def _restart_rules(given: Given) -> RestartRules | None:

@@ -25,6 +25,22 @@ while run == "0":
     signal.pause()
 """
 
+# It counts the signals that mean "save now", and works on.
+COUNTER = """
+import os, pathlib, signal, sys, time
+
+folder, rank, got = pathlib.Path(sys.argv[1]), os.environ["RANK"], []
+
+def save(number, frame):
+    got.append(number)
+    (folder / f"saved_{len(got)}_{rank}").touch()
+
+signal.signal(signal.SIGUSR1, save)
+(folder / f"ready_0_{rank}").touch()
+while not (folder / "enough").exists():
+    time.sleep(0.05)
+"""
+
 
 class Job:
     """A job of two nodes with two workers each.
@@ -34,13 +50,14 @@ class Job:
         folder: Where its workers leave marks, and its output goes.
         save_s: How long its workers need to save.
         options: What else sbatch is told.
+        worker: Their script.
     """
 
-    def __init__(self, cluster, folder, save_s, *options):
+    def __init__(self, cluster, folder, save_s, *options, worker=WORKER):
         self._cluster = cluster
         self.folder = folder
         folder.mkdir()
-        (folder / "worker.py").write_text(WORKER)
+        (folder / "worker.py").write_text(worker)
         command = f"srun elrun --nproc-per-node 2 {folder}/worker.py {folder} {save_s}"
         output = ("--parsable", "--nodes=2", "--open-mode=append", f"--output={folder}/output")
         self.id = cluster.run("sbatch", *output, *options, "--wrap", command).strip()
@@ -82,8 +99,8 @@ def _cluster(tmp_path_factory):
 def _run(cluster, tmp_path):
     """Submit a job, return it when its workers are ready; afterwards no job is left."""
 
-    def run(save_s, *options):
-        job = Job(cluster, tmp_path / "job", save_s, *options)
+    def run(save_s, *options, worker=WORKER):
+        job = Job(cluster, tmp_path / "job", save_s, *options, worker=worker)
         job.wait_until_ready()
         return job
 
@@ -147,3 +164,23 @@ def test_a_time_limit_lets_all_workers_save(run):
     assert "TIMEOUT" == job.wait_for_end()[0]
     assert ALL_SAVED == job.marks("saved_0")
     assert_told_as_a_stop(job.output)
+
+
+@pytest.mark.parametrize("how", ["scancel", "before the time limit"])
+def test_a_signal_that_means_save_now_reaches_each_worker_once(cluster, run, how):
+    """elrun goes on, its helpers too, and each signal is a signal: no worker saves twice."""
+    options = ["--signal=USR1@55", "--time=1"] if how == "before the time limit" else []
+    job = run(0, *options, worker=COUNTER)
+    if how == "scancel":
+        cluster.run("scancel", "--signal=USR1", job.id)
+    until(lambda: len(job.marks("saved_1")) == 4 or job.is_over())
+    if how == "scancel":
+        cluster.run("scancel", "--signal=USR1", job.id)
+        until(lambda: len(job.marks("saved_2")) == 4 or job.is_over())
+    (job.folder / "enough").touch()
+
+    state, _ = job.wait_for_end()
+
+    assert "COMPLETED" == state, job.output
+    expected = {"scancel": ["1", "2"], "before the time limit": ["1"]}[how]
+    assert expected == sorted({mark.split("_")[1] for mark in job.marks("saved")}), job.output

@@ -48,6 +48,7 @@ CONFIG = {
     "hang_timeout": ("a number of seconds", (None, 5, 1.5)),
     "hang_log_pattern": TEXT_OR_NONE,
     "signals_to_handle": TEXT,
+    "forward_signals": TEXT,
     "duplicate_stdout_filters": WORDS,
     "duplicate_stderr_filters": WORDS,
     "virtual_local_rank": ("True or False", ()),

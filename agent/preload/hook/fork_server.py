@@ -41,6 +41,7 @@ _HEADER_BYTES = 8
 _MOST_FDS = 250
 _FAULT = 70
 _PR_SET_PDEATHSIG = 1
+_OF_SCHEDULERS = (signal.SIGUSR1, signal.SIGUSR2)  # which send them to every process of a job
 _PROT_READ, _MAP_PRIVATE, _PAGE = 1, 2, 4096
 
 
@@ -64,6 +65,8 @@ def _serve_workers(
     settings: dict[str, Any], run_own_customization: Callable[[], Exception | None]
 ) -> Exception | None:
     name = _rename("elrun-preload")
+    for number in _OF_SCHEDULERS:
+        signal.signal(number, signal.SIG_IGN)
     problem = run_own_customization()  # each worker raises it again
     with socket.socket(fileno=settings["socket"]) as channel:
         channel.set_inheritable(False)
@@ -75,6 +78,9 @@ def _serve_workers(
     received = _begin_session(order)
     if "store" in order:
         _serve_store(order["store"], *received)
+    for number in _OF_SCHEDULERS:
+        if signal.getsignal(number) is signal.SIG_IGN:  # else a module handles it
+            signal.signal(number, signal.SIG_DFL)
     _become_worker(order, received)
     _rename(name)
     return problem

@@ -282,3 +282,28 @@ def test_pods_that_agree_on_ranks_wish_for_their_index(elrun, backend):
 def test_the_first_host_of_a_list(hosts, expected):
     """As ``scontrol show hostnames`` would print it first."""
     assert expected == first_host(hosts)
+
+
+@pytest.mark.parametrize(
+    ("options", "variables", "forwarded"),
+    [
+        ("", {}, ""),
+        ("", {"SLURM_JOB_ID": "7"}, "SIGUSR1,SIGUSR2"),
+        ("", {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, "SIGUSR1,SIGUSR2"),
+        ("--forward-signals=none", {"SLURM_JOB_ID": "7"}, ""),
+        ("--forward-signals=HUP --signals-to-handle=TERM", {"SLURM_JOB_ID": "7"}, "HUP"),
+        ("--signals-to-handle=SIGTERM,SIGUSR1", {"SLURM_JOB_ID": "7"}, "SIGUSR2"),
+    ],
+)
+def test_schedulers_send_signals_that_do_not_mean_the_end(elrun, options, variables, forwarded):
+    """Unless the user says what they mean."""
+    plan = elrun.plan(*options.split(), "x.py", **variables)
+
+    assert forwarded == plan.config.forward_signals
+
+
+def test_a_signal_can_t_both_end_the_job_and_go_on(elrun):
+    """The sentence names it."""
+    refusal = elrun.refusal("--forward-signals=TERM,USR1", "x.py")
+
+    assert "SIGTERM ends the job" in refusal
