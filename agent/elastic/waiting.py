@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from typing import TypeVar
 
-    from ..output.job_output import JobOutput
+    from ..output.outlets import JobOutput
     from ..system.signals import Handler
     from .places import Record
 
@@ -79,7 +79,7 @@ class LoopWait:
     def output(self) -> JobOutput:
         """Return what carries the output of all attempts, as far as it is not inherited."""
         if self._output is None:
-            from ..output.job_output import JobOutput  # noqa: PLC0415  none is needed on a terminal
+            from ..output.outlets import JobOutput  # noqa: PLC0415  none is needed on a terminal
 
             self._output = JobOutput(self.wakeup.notify)
         return self._output

@@ -102,7 +102,8 @@ class Carrier:
         from .carrying import Carrying, hand_on  # noqa: PLC0415  many workers are silent
 
         try:
-            self._carrying = Carrying(self._pipes, self._target, self._begin, self._on_end)
+            hooks = self._begin, self._on_end
+            self._carrying = Carrying(self._pipes, self._stderrs, self._target, *hooks)
         except OSError as error:  # there are no threads, or no descriptors
             if [fd for fd in self._pipes.values() if not hand_on(fd, self._target)]:
                 log.warning("what workers print on standard error is lost: %s", error.strerror)
@@ -130,6 +131,8 @@ class Carrier:
         Called when all workers have ended. If another process holds a pipe open, which a worker has
         left running, ``cat`` goes on to carry for it.
         """
+        if self._carrying is not None:
+            self._carrying.forget_writing_ends()
         self._close_workers_ends()
         if self._silence is not None and self._have_all_ended():
             self._close()

@@ -3,8 +3,9 @@
 Lines of two workers do not mix. The kernel lets a writer finish unless the pipe is full, so what is
 read from a pipe that was not full ends where a worker's write has ended, and is written on at once,
 line or not. What was read from a full pipe may end in the middle of a line: that much waits for the
-rest. Where a worker writes a line in several steps, the lines of others wait for a moment. Whole
-lines are written by one call, as the worker would have done.
+rest. Where a worker writes a line in several steps, as ``python -u`` does, the lines of others wait
+for its end, for a moment at most. Whole lines are written by one call, as the worker would have
+done.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import math
 import os
 import select
 import stat
+import sys
+import termios
 import threading
 import time
 from collections import deque
@@ -23,7 +26,7 @@ from collections.abc import Callable, Mapping
 from ...rendezvous.logs import Log
 from ...rendezvous.threads import start_thread
 from .reader import PipeReader
-from .sinks import pieces_of
+from .sinks import end_of_piece
 
 log = Log(__name__)
 
@@ -34,9 +37,8 @@ LONGEST_LINE_BYTES = 256 << 10
 """A longer line is written in parts."""
 
 _CHUNK_BYTES = 96 << 10  # more than a pipe holds
-_PAGE_BYTES = 4096
 _REST_OF_LINE_S = 0.25
-_PAUSE_S = 0.003
+_TURN_S = 0.025
 
 
 class Lines:
@@ -46,16 +48,26 @@ class Lines:
         self.queue: deque[bytes] = deque()
         self._begun_by: KeptOutput | None = None
         self._begun_at = 0.0
+        self._waiting: list[KeptOutput] = []
 
     def add(self, data: bytes, output: KeptOutput, now: float) -> None:
+        """Have something written, though it may interrupt a line."""
         self.queue.append(data)
-        self._begun_by = None if data.endswith((b"\n", b"\r")) else output
+        last = b"" if data.endswith(b"\n") else data[data.rfind(b"\n") + 1 :]
+        self._begun_by = output if last and b"\r" not in last else None  # no progress bar
         self._begun_at = now
+        while self._waiting and self._begun_by is None:
+            self._waiting.pop(0).take_turn()
 
     def free_at(self, output: KeptOutput) -> float:
         """Return when an output may interrupt the line of another one."""
         is_free = self._begun_by is None or self._begun_by is output
-        return 0.0 if is_free else self._begun_at + _PAUSE_S
+        return 0.0 if is_free else self._begun_at + _TURN_S
+
+    def wait(self, output: KeptOutput) -> None:
+        """Have an output's ``take_turn`` called as soon as nobody's line is without an end."""
+        if output not in self._waiting:
+            self._waiting.append(output)
 
 
 class KeptOutput:
@@ -71,6 +83,8 @@ class KeptOutput:
     def __init__(self, lines: Lines, pipe_bytes: int) -> None:
         self._lines = lines
         self._pipe_bytes = pipe_bytes
+        self.was_full = False
+        """Whether the pipe was full before it was read: a writer may wait to go on."""
         self._kept = bytearray()
         self._held = b""
         self._free_at = math.inf
@@ -86,16 +100,15 @@ class KeptOutput:
         self._keep(chunk)
         data, self._held = self._held + chunk, b""
         free_at = min(self._lines.free_at(self), self._free_at)
-        if now < free_at and len(data) <= LONGEST_LINE_BYTES:
+        if now < free_at and len(data) <= LONGEST_LINE_BYTES and not data.startswith(b"\r"):
             self._held, self.due_at, self._free_at = data, free_at, free_at
+            self._lines.wait(self)
             return
         self.due_at, self._free_at = None, math.inf
-        if len(chunk) >= self._pipe_bytes // 2:  # less does not fill it: no page is left half empty
+        if self.was_full or len(chunk) >= self._pipe_bytes:
             end = 1 + max(data.rfind(b"\n"), data.rfind(b"\r"))
-            rest = len(data) - end
-            if 0 < rest <= LONGEST_LINE_BYTES:
-                may_be_all = rest < _PAGE_BYTES and len(chunk) < self._pipe_bytes
-                self.due_at = now + (_PAUSE_S if may_be_all else _REST_OF_LINE_S)
+            if 0 < len(data) - end <= LONGEST_LINE_BYTES:
+                self.due_at = now + _REST_OF_LINE_S
                 data, self._held = data[:end], data[end:]
         if data:
             self._lines.add(data, self, now)
@@ -107,6 +120,10 @@ class KeptOutput:
             self._held = b""
 
     finish = show_beginning
+
+    def take_turn(self) -> None:
+        if self._free_at < math.inf:
+            self.show_beginning()
 
     def _keep(self, chunk: bytes) -> None:
         self._kept += chunk[-KEPT_BYTES:]
@@ -121,6 +138,7 @@ class Carrying:
 
     Args:
         pipes: What is read, by local rank; closed at the end.
+        writing_ends: The other ends, by local rank, as far as they are open in this process.
         target: Where it is written; closed at the end.
         begin: Called in the thread before it writes; it may block.
         on_end: Called in the thread when it ends.
@@ -132,6 +150,7 @@ class Carrying:
     def __init__(
         self,
         pipes: Mapping[int, int],
+        writing_ends: Mapping[int, int],
         target: int,
         begin: Callable[[], object],
         on_end: Callable[[], object],
@@ -140,7 +159,9 @@ class Carrying:
         self._target = target
         self._begin = begin
         self._on_end = on_end
-        self._is_file = stat.S_ISREG(os.fstat(target).st_mode)
+        kind = os.fstat(target).st_mode
+        self._is_file = stat.S_ISREG(kind)
+        self._pipe_bytes = fcntl.fcntl(target, fcntl.F_GETPIPE_SZ) if stat.S_ISFIFO(kind) else 0
         self.lines = Lines()
         self.outputs = {
             rank: KeptOutput(self.lines, fcntl.fcntl(fd, fcntl.F_GETPIPE_SZ))
@@ -150,7 +171,9 @@ class Carrying:
         self._is_given_up = False
         self._is_over = False
         outlets = {fd: self.outputs[rank] for rank, fd in pipes.items()}
-        self._reader = PipeReader(outlets, _CHUNK_BYTES)
+        self._rooms = {pipes[rank]: _room_in(fd) for rank, fd in writing_ends.items()}
+        self._outlets = outlets
+        self._reader = PipeReader(outlets, _CHUNK_BYTES, self._note_room)
         self._writable = select.poll()
         self._writable.register(target, select.POLLOUT)
         self._writable.register(self._reader.fileno(), select.POLLIN)
@@ -170,9 +193,14 @@ class Carrying:
 
     def printed_by(self, local_rank: int) -> tuple[int, bytes]:
         """Return how many bytes a worker has printed, and the last of them."""
-        self._reader.read_now(self._pipes[local_rank])
+        if not self.lines.queue:  # else the target is slow, and a living worker has to wait for it
+            self._reader.read_now(self._pipes[local_rank])
         output = self.outputs[local_rank]
         return output.printed_bytes, output.end
+
+    def forget_writing_ends(self) -> None:
+        """Look at the writing ends no more: they are about to be closed."""
+        self._rooms = {}
 
     def stop(self) -> None:
         """Have all carried that is in the pipes now, then everything closed; return at once."""
@@ -212,11 +240,16 @@ class Carrying:
             self._is_over = True
             self._on_end()
 
+    def _note_room(self, fd: int) -> None:
+        room = self._rooms.get(fd)
+        self._outlets[fd].was_full = room is not None and not room.poll(0)
+
     def _write_lines(self) -> None:
         queue = self.lines.queue
         while queue and not self._is_given_up:
+            parts = list(queue)
             try:
-                is_written = self._write(queue[0])
+                is_written = self._write(b"".join(parts))
             except ConnectionError:  # its reader has gone: so have the workers'
                 self._has_reader = False
                 queue.clear()
@@ -224,25 +257,40 @@ class Carrying:
             except OSError:  # as a full disk: a worker would have lost it, too
                 is_written = True
             if is_written:
-                queue.popleft()
+                for _ in parts:
+                    queue.popleft()
 
     def _write(self, data: bytes) -> bool:
         """Write all, unless it is given up; return whether all is written."""
-        for piece in pieces_of(data, is_file=self._is_file):
-            rest = piece
-            while rest:
-                if not self._is_file and not self._is_writable():
-                    return False
-                with contextlib.suppress(BlockingIOError):  # somebody has made it so, for all
-                    rest = rest[os.write(self._target, rest) :]
+        start = 0
+        while start < len(data):
+            most = len(data) if self._is_file else self._room()
+            if most == 0:
+                return False
+            stop = end_of_piece(data, start, most)
+            with contextlib.suppress(BlockingIOError):  # somebody has made it so, for all
+                start += os.write(self._target, memoryview(data)[start:stop])
         return True
 
-    def _is_writable(self) -> bool:
+    def _room(self) -> int:
+        """Return how much the target takes by one step now; 0: it is given up."""
+        if self._pipe_bytes and not _bytes_in(self._target):
+            return self._pipe_bytes // 2
         while not self._is_given_up:
             if any(fd == self._target for fd, _ in self._writable.poll()):
-                return True
+                return select.PIPE_BUF
             self._reader.clear()
-        return False
+        return 0
+
+
+def _room_in(pipe: int) -> select.poll:
+    room = select.poll()
+    room.register(pipe, select.POLLOUT)
+    return room
+
+
+def _bytes_in(pipe: int) -> int:
+    return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 def hand_on(fd: int, target: int) -> bool:

@@ -14,6 +14,7 @@ its own, and so does the rest of a line that was interrupted.
 from __future__ import annotations
 
 import re
+import select
 import threading
 import time
 from collections import deque
@@ -21,7 +22,7 @@ from collections.abc import Callable, Sequence
 
 from ...rendezvous.threads import start_thread
 from .lines import LongLine, prefixed
-from .sinks import LogFile, Sink, pieces_of
+from .sinks import LogFile, Sink, end_of_piece
 
 STUCK_S = 5.0
 """A console that takes nothing for so long counts as stuck."""
@@ -278,10 +279,14 @@ class Console:
     def _write_items(self, items: Sequence[_Item]) -> None:
         text = b"".join(map(self._text_of, items))
         sink = items[0].view.sink
-        for piece in pieces_of(text, is_file=sink.is_file):
+        most = _WRITE_BYTES if sink.is_file else select.PIPE_BUF
+        start = 0
+        while start < len(text):
+            stop = end_of_piece(text, start, most)
             self._writing_since = time.monotonic()
-            sink.write(piece)
+            sink.write(text[start:stop])
             self._writing_since = None
+            start = stop
             if self._is_abandoned:
                 return
         with self._changed:

@@ -12,7 +12,7 @@ import os
 import select
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Generic, Protocol, TypeVar
 
 from ..system.pidfd import close_all, milliseconds_until
@@ -56,13 +56,20 @@ class PipeReader(Generic[_O]):
         outlets: What takes the bytes of each pipe, by the descriptor that is read, which does not
             block. The reader closes each and takes it out of the map.
         chunk_bytes: How much one read asks for.
+        before_read: Called with a descriptor before it is read.
 
     Raises:
         OSError: There are no descriptors.
     """
 
-    def __init__(self, outlets: dict[int, _O], chunk_bytes: int = CHUNK_BYTES) -> None:
+    def __init__(
+        self,
+        outlets: dict[int, _O],
+        chunk_bytes: int = CHUNK_BYTES,
+        before_read: Callable[[int], object] = lambda _: None,
+    ) -> None:
         self._outlets = outlets
+        self._before_read = before_read
         self._chunk_bytes = chunk_bytes
         self._wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._wake_lock = threading.Lock()
@@ -94,7 +101,8 @@ class PipeReader(Generic[_O]):
             ready.register(fd, select.POLLIN)
         held_up: set[int] = set()
         while self._outlets and not self._is_stopping:
-            fds = [fd for fd, _ in ready.poll(self._milliseconds_until_due())]
+            due = [at for each in self._outlets.values() if (at := each.due_at) is not None]
+            fds = [fd for fd, _ in ready.poll(milliseconds_until(min(due)) if due else None)]
             if self._wake_fd in fds:
                 fds.remove(self._wake_fd)
                 self.clear()
@@ -103,7 +111,8 @@ class PipeReader(Generic[_O]):
                 held_up.clear()
             most = 0
             with self._lock:
-                self._show_what_is_due()
+                if due:
+                    self._show_what_is_due()
                 for fd in fds:
                     if self._outlets[fd].is_held_up:
                         held_up.add(fd)
@@ -150,10 +159,6 @@ class PipeReader(Generic[_O]):
             self._outlets.clear()
             self._wake_fd = -1
 
-    def _milliseconds_until_due(self) -> int | None:
-        due = [at for each in self._outlets.values() if (at := each.due_at) is not None]
-        return milliseconds_until(min(due)) if due else None
-
     def _show_what_is_due(self) -> None:
         now = time.monotonic()
         for each in self._outlets.values():
@@ -162,6 +167,7 @@ class PipeReader(Generic[_O]):
 
     def _read(self, fd: int) -> int:
         """Return how many bytes a pipe had; -1: it has ended."""
+        self._before_read(fd)
         try:
             chunk = os.read(fd, self._chunk_bytes)
         except BlockingIOError:  # another thread has read it

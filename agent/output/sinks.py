@@ -43,22 +43,18 @@ class Faults:
         )
 
 
-def pieces_of(text: bytes, *, is_file: bool) -> Iterator[memoryview]:
-    """Yield what one call should write each: whole lines, that no other writer can come between.
+def end_of_piece(text: bytes, start: int, most: int) -> int:
+    """Return up to where one call should write: whole lines, if it takes one of them.
+
+    No other writer comes between what a pipe or a terminal takes by one step, a page at least.
 
     Args:
         text: What is to be written.
-        is_file: Whether it goes to a regular file, which takes any size by one step; others, such
-            as a pipe, take a page. A line that is longer is written in parts.
+        start: From where.
+        most: How many bytes are taken by one step.
     """
-    start, view = 0, memoryview(text)
-    while start < len(text):
-        stop = len(text)
-        if stop - start > select.PIPE_BUF and not is_file:
-            stop = start + select.PIPE_BUF
-            stop = text.rfind(b"\n", start, stop) + 1 or stop
-        yield view[start:stop]
-        start = stop
+    stop = start + most
+    return len(text) if stop >= len(text) else text.rfind(b"\n", start, stop) + 1 or stop
 
 
 class Sink:

@@ -34,8 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
     from typing import Any
 
-    from ..output.job_output import JobOutput
-    from ..output.outlets import Outlets
+    from ..output.outlets import JobOutput, Outlets
 
 log = Log(__name__)
 
@@ -390,7 +389,7 @@ def keeps_stderr(environment: Mapping[str, str]) -> bool:
 def _is_end_kept() -> bool:
     if os.isatty(2) or not keeps_stderr(inherited_environment()):
         return False
-    from ..output.job_output import can_be_carried  # noqa: PLC0415  not on a terminal
+    from ..output.outlets import can_be_carried  # noqa: PLC0415  not on a terminal
 
     return can_be_carried(2)
 

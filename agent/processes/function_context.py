@@ -29,7 +29,7 @@ from .spawner import Payload, Spawner, describe_this_process, pack
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..output.job_output import JobOutput
+    from ..output.outlets import JobOutput
 
 _NOT_STARTED = 126  # what a shell reports
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ..hardware.numa import CpuBinding, NumaOptions
-    from ..output.job_output import JobOutput
+    from ..output.outlets import JobOutput
     from .executor import Executor, StartWait
 
 __all__ = ["PContext", "RunProcsResult", "WorkerExit", "start_processes"]

@@ -12,7 +12,7 @@ import threading
 import pytest
 from elrun.agent.output.carrier import Carrier
 from elrun.agent.output.carrying import KEPT_BYTES, LONGEST_LINE_BYTES, KeptOutput, Lines
-from elrun.agent.output.job_output import can_be_carried, is_one_file
+from elrun.agent.output.outlets import can_be_carried, is_one_file
 from elrun.agent.processes.context import keeps_stderr
 from elrun.rendezvous import threads
 
@@ -308,21 +308,69 @@ def test_long_lines_of_several_ranks_do_not_mix(carriers, target, tmp_path, plac
     assert expected == sorted(seen.splitlines(keepends=True))
 
 
-def test_a_line_written_in_steps_is_not_interrupted_at_once():
-    """As ``python -u`` writes each argument of ``print``; one that pauses is, as a prompt is."""
-    lines = Lines()
-    first, second = KeptOutput(lines, 1 << 16), KeptOutput(lines, 1 << 16)
+@pytest.fixture(name="lines")
+def _lines():
+    """What is written of two workers' output."""
+    return Lines()
 
+
+@pytest.fixture(name="outputs")
+def _outputs(lines):
+    return KeptOutput(lines, 1 << 16), KeptOutput(lines, 1 << 16)
+
+
+def written(lines):
+    return b"".join(lines.queue)
+
+
+def test_a_line_written_in_steps_is_not_interrupted(outputs, lines):
+    """As ``python -u`` writes each argument of ``print``; the others follow at its end."""
+    first, second = outputs
     first.take(b"first", 1.0)
-    second.take(b"second\n", 1.001)
-    first.take(b" line\n", 1.002)
-    second.show_beginning()
-    first.take(b"name? ", 2.0)
-    second.take(b"third\n", 2.001)
-    second.take(b"fourth\n", 2.1)
+    second.take(b"second", 1.001)
+    second.take(b" line\n", 1.002)
+    assert b"first" == written(lines)
 
-    written = b"".join(lines.queue)
-    assert b"first line\nsecond\nname? third\nfourth\n" == written
+    first.take(b" line\n", 1.003)
+
+    assert b"first line\nsecond line\n" == written(lines)
+    assert (None, None) == (first.due_at, second.due_at)
+
+
+def test_a_line_that_pauses_is_interrupted_in_the_end(outputs, lines):
+    """A prompt may stand for hours; who goes on to print waits no longer for that."""
+    first, second = outputs
+    first.take(b"name? ", 1.0)
+    second.take(b"second\n", 1.01)
+    second.take(b"third\n", 1.02)
+    first.take(b".", 1.021)
+    assert (b"name? .", pytest.approx(1.025)) == (written(lines), second.due_at)
+    second.take(b"fourth\n", 1.026)
+
+    assert b"name? .second\nthird\nfourth\n" == written(lines)
+
+
+def test_progress_bars_wait_for_nobody(outputs, lines):
+    """Nor does anybody wait for one: its end is the beginning of its next state."""
+    first, second = outputs
+    steps = [(first, b"\r  1%"), (second, b"\r  2%"), (second, b"\rdone\n"), (first, b"\r  3%")]
+    for number, (output, text) in enumerate([*steps, (second, b"bye\n")]):
+        output.take(text, 1 + number / 1000)
+
+    assert b"\r  1%\r  2%\rdone\n\r  3%bye\n" == written(lines)
+
+
+def test_the_rest_of_a_line_is_waited_for_where_the_pipe_was_full(outputs, lines):
+    """Even if another worker's line ends meanwhile."""
+    first, second = outputs
+    second.take(b"second", 1.0)
+    first.take(b"x\n" + b"y" * ((1 << 16) - 2), 1.03)
+    second.take(b" line\n", 1.04)
+    assert (b"secondx\n line\n", pytest.approx(1.28)) == (written(lines), first.due_at)
+
+    first.take(b"\n", 1.05)
+
+    assert b"secondx\n line\n" + b"y" * ((1 << 16) - 2) + b"\n" == written(lines)
 
 
 @pytest.mark.parametrize("text", [b"name? ", b"\r 10%", b"...", b"\x1b[1m"])
