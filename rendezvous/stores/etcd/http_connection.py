@@ -3,7 +3,7 @@
 ``http.client`` would add 18 ms of CPU to an agent's start, and makes a request three times as dear.
 
 Each step has a deadline on the monotonic clock, so that a member that sends one byte now and then
-holds nobody up. One thread at a time uses a connection; any thread may interrupt it.
+delays no other call. One thread at a time uses a connection; any thread may interrupt it.
 """
 
 from __future__ import annotations

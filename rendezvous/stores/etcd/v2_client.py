@@ -34,10 +34,10 @@ class Member:
         self._answer_time = AnswerTime(REQUEST_S)
 
     def ask(self, function: Callable[[Any], _T]) -> _T:
-        """Return what a function makes of python-etcd's client.
+        """Call a function with python-etcd's client, and return its result.
 
         Args:
-            function: What it raises about a key (``EtcdKeyError``) passes through.
+            function: If it raises an error about a key (``EtcdKeyError``), that is raised here.
 
         Raises:
             Unreachable: The member can't serve now.
@@ -118,9 +118,9 @@ def open_client(settings: EtcdSettings, endpoint: Endpoint) -> Any:
 
 
 def path_of(prefix: str, key: str) -> str:
-    """Return where a value lies.
+    """Return the path of a key's value.
 
-    In v2 a name is either a folder or a value, one that begins with an underscore is hidden, and
+    In v2 a name is either a folder or a value, a name that begins with an underscore is hidden, and
     dots lead elsewhere.
 
     Args:

@@ -1,8 +1,8 @@
 """Requests to one member of etcd over its v3 API: JSON over HTTP, on connections that are kept.
 
-A request may be made twice: a kept connection may turn out to be half-closed, and then nobody knows
-whether the member has read the request. So every request must bear to be made again, as
-``Failover`` asks for anyway.
+A request may be made twice: if a kept connection turns out to be half-closed, it is unknown whether
+the member has read the request. So every request must bear to be made again, as ``Failover`` asks
+for anyway.
 """
 
 from __future__ import annotations

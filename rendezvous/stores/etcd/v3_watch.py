@@ -70,7 +70,7 @@ class Watch:
         """Reports the keys; only the store's thread uses it."""
         self.opened_at = 0.0
         self.is_over = False
-        """Whether nobody will hear of it any more."""
+        """Whether no wait will be answered by it any more."""
         self._wanted = frozenset(keys)
         names = [prefix + key.encode(errors="surrogateescape") for key in keys]
         self._first, self._end = min(names), max(names) + AFTER_COUNTERS
@@ -345,7 +345,7 @@ class Watcher:
             self._finish()
 
     def _is_dropped(self, watch: Watch) -> bool:
-        """Return whether nobody waits for a watch, which then can't be joined any more."""
+        """Return whether no wait needs a watch; then no wait can join it any more."""
         with self._lock:
             if not watch.hearers and watch in self._watches:
                 self._watches.remove(watch)
