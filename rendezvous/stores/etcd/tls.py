@@ -11,6 +11,8 @@ from .settings import EtcdSettings
 if TYPE_CHECKING:
     from ssl import SSLContext
 
+HOW_TO_TRUST = "(--rdzv-conf protocol, cacert, cert, key)"
+
 
 def tls_context(settings: EtcdSettings) -> SSLContext:
     """Return what makes connections encrypted.

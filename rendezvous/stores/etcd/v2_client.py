@@ -11,6 +11,7 @@ from ...network.addresses import Endpoint
 from .etcd_store import REQUEST_S
 from .failover import AnswerTime, Refused, Unreachable, plain_reason
 from .settings import EtcdSettings
+from .tls import HOW_TO_TRUST
 from .v2_poll import Poll
 
 _CONNECTIONS = 64
@@ -78,7 +79,7 @@ class Member:
         if isinstance(error, etcd.EtcdConnectionFailed):
             reason = f"{self._endpoint}: {plain_reason(error)}"
             if "SSLError" in repr(error.cause):
-                return Refused(f"etcd at {reason} (--rdzv-conf protocol, cacert, cert, key)")
+                return Unreachable(f"{reason} {HOW_TO_TRUST}", 0.0)
             return Unreachable(reason)
         if payload.get("errorCode") in _RAFT_ERRORS:
             return Unreachable(f"{self._endpoint}: {error}")

@@ -19,7 +19,7 @@ from .etcd_store import REQUEST_S
 from .failover import AnswerTime, Refused, Unreachable, plain_reason
 from .http_connection import Head, HttpConnection
 from .settings import EtcdSettings
-from .tls import is_tls_refusal, tls_context
+from .tls import HOW_TO_TRUST, is_tls_refusal, tls_context
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -125,11 +125,11 @@ class Gateway:
             _ELSEWHERE_S,
         )
 
-    def trouble(self, error: OSError) -> Refused | Unreachable:
+    def trouble(self, error: OSError) -> Unreachable:
         """Return the error that stands for a connection that could not be made, or was lost."""
         reason = f"{self.endpoint}: {plain_reason(error)}"
         if not self._has_served and is_tls_refusal(error):
-            return Refused(f"etcd at {reason} (--rdzv-conf protocol, cacert, cert, key)")
+            return Unreachable(f"{reason} {HOW_TO_TRUST}", 0.0)
         return Unreachable(reason)
 
     @property

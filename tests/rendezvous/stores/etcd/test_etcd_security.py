@@ -57,6 +57,23 @@ def test_a_server_that_nobody_vouches_for_is_refused(backend, guarded, stranger)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+def test_a_member_that_nobody_vouches_for_does_not_hide_another(
+    backend, guarded, authority, stranger
+):
+    """Each member is asked, also if the first one has a certificate of another authority."""
+    settings = EtcdSettings((), "https", stranger.path, **stranger.certify("server"))
+    with EtcdServer(v2=True, settings=settings) as other:
+        config = {"cacert": authority.path, **authority.certify("node")}
+        members = f"{other.get_endpoint()},{guarded}"
+        clients = EtcdClients(backend, members, f"/{backend}-two/", **config)
+        store = clients.connect()
+        store.set({"k": b"1"})
+
+        assert [b"1"] == store.get(["k"])
+        clients.close()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_a_client_without_a_certificate_gets_nothing(backend, guarded, authority):
     """It can't connect."""
     clients = EtcdClients(backend, guarded, cacert=authority.path)
