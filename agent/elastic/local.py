@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from ..monitoring.health import HealthCheckServer
     from ..system.signals import Handler
     from .failed_attempt import FailedAttempt
+    from .places import Record
 
     _T = TypeVar("_T")
 
@@ -118,7 +119,7 @@ class LocalElasticAgent(SimpleElasticAgent):
             forward_signals=parse_signals(forward_signals),
             hang_timeout_s=hang_timeout,
             hang_log_pattern=hang_log_pattern,
-            keep_places=self._keep_places,
+            keep_places=lambda found, workers: _kept(found, workers, self._events.places),
         )
         self._health_check_server = health_check_server
         self._guardian: Guardian | None = None
@@ -258,11 +259,6 @@ class LocalElasticAgent(SimpleElasticAgent):
         with self._companions.asking():
             tell_places(self._worker_group, self._pcontext, self._events.places)
 
-    def _keep_places(self, found: Mapping[int, Whereabouts], workers: PContext) -> str:
-        from .places import kept  # noqa: PLC0415  hangs only
-
-        return kept("hang", found, workers, self._events.places)
-
     def _next_round(self) -> RendezvousInfo:
         self._pcontext = self._failed = None
         self._companions.end_attempt()
@@ -312,6 +308,12 @@ class LocalElasticAgent(SimpleElasticAgent):
 
         group, context = self._worker_group, self._pcontext
         return FailedAttempt.of(group, context, self._memory_events, result.failures)
+
+
+def _kept(found: Mapping[int, Whereabouts], workers: PContext, record: Record) -> str:
+    from .places import kept  # noqa: PLC0415  hangs only
+
+    return kept("hang", found, workers, record)
 
 
 def _stop(server: HealthCheckServer) -> None:

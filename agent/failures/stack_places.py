@@ -26,6 +26,13 @@ _WAITS_FOR_PEERS = re.compile(
 )
 """Places of ``torch.distributed`` where a rank waits until its peers come."""
 
+_WAITS_FOR_CHILDREN = (
+    *("__next__", "communicate", "get", "join", "map", "next"),
+    *("poll", "recv", "result", "run", "starmap", "wait"),
+)
+_BEGINNINGS = ("_bootstrap", "_worker_loop")
+"""Where ``multiprocessing`` and torch's DataLoader begin what a child runs."""
+
 _MOST_CHARS = 1_000
 
 
@@ -56,12 +63,7 @@ def place_in(stacks: str) -> str:
     Args:
         stacks: What faulthandler writes of all threads; the main thread stands last.
     """
-    frames: list[tuple[str, str, str]] = []
-    for line in stacks.splitlines():
-        if _THREAD.match(line):
-            frames = []
-        elif found := _FRAME.match(line):
-            frames.append((found[1], found[2], found[3]))
+    frames = _frames_in(stacks)
     called = ""
     for file, line, function in frames:  # the innermost first
         if _is_of_user(file):
@@ -72,6 +74,38 @@ def place_in(stacks: str) -> str:
         return ""
     file, line, function = frames[0]
     return f"{function} ({os.path.basename(file)}:{line})"
+
+
+def own_place_in(stacks: str) -> str:
+    """Return where a child process was in the user's code that it runs itself; else nothing.
+
+    Below that code are the frames of its parent, which it has been forked with.
+
+    Args:
+        stacks: As in ``place_in``.
+    """
+    for file, line, function in _frames_in(stacks):
+        if function in _BEGINNINGS:
+            return ""
+        if _is_of_user(file):
+            return f"{function} ({os.path.basename(file)}:{line})"
+    return ""
+
+
+def waits_for_child(place: str) -> bool:
+    """Return whether processes wait for a child of theirs at a place, as that of a DataLoader."""
+    return place.partition(" (")[0] in _WAITS_FOR_CHILDREN
+
+
+def _frames_in(stacks: str) -> list[tuple[str, str, str]]:
+    """Return file, line and function of the main thread's frames, the innermost first."""
+    frames: list[tuple[str, str, str]] = []
+    for line in stacks.splitlines():
+        if _THREAD.match(line):
+            frames = []
+        elif found := _FRAME.match(line):
+            frames.append((found[1], found[2], found[3]))
+    return frames
 
 
 def folded(places: Mapping[int, str]) -> str:

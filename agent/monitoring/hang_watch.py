@@ -49,6 +49,8 @@ class HangWatch(Companion):
         group: The workers.
         wake: Wakes the agent's loop, from any thread.
         keep: Keeps whole stacks; returns what to say of where they are.
+        read_usage: Returns what a worker has used.
+        clock: A monotonic clock.
     """
 
     def __init__(
@@ -58,11 +60,15 @@ class HangWatch(Companion):
         group: WorkerGroup,
         wake: Callable[[], None],
         keep: Callable[[Mapping[int, Whereabouts], PContext], str],
+        read_usage: Callable[[int], Usage] = usage_of,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._timeout_s = timeout_s
         self._group = group
         self._wake = wake
         self._keep = keep
+        self._read_usage = read_usage
+        self._clock = clock
         self._pattern = None if pattern is None else PatternWatch(pattern)
         self._cell: BeatCell | None = None
         if self._pattern is None:
@@ -76,7 +82,7 @@ class HangWatch(Companion):
         self._begin_anew()
 
     def _begin_anew(self) -> None:
-        self._sign_at = self._next_look_at = time.monotonic()
+        self._sign_at = self._next_look_at = self._clock()
         self._usages: dict[int, Usage] = {}
         self._has_beaten = self._others_beat = self._is_over = False
         self._places: dict[int, str] | None = None
@@ -107,7 +113,7 @@ class HangWatch(Companion):
                 "--hang-log-pattern: elrun does not see this output: give --tee 3 or --redirects 3"
             )
         self._usages = self._read_usages(workers)
-        self._next_look_at = time.monotonic() + self._interval_s
+        self._next_look_at = self._clock() + self._interval_s
 
     def end_attempt(self) -> None:
         """Look at no worker until the next attempt."""
@@ -134,7 +140,7 @@ class HangWatch(Companion):
         """Return when to look next."""
         if self._workers is None or self._is_over:
             return Wakes()
-        return Wakes(within_s=max(0.0, self._next_look_at - time.monotonic()))
+        return Wakes(within_s=max(0.0, self._next_look_at - self._clock()))
 
     def tick(self) -> Trouble | None:
         """Look, if that is due; return the failure of the odd rank if the job hangs."""
@@ -143,7 +149,10 @@ class HangWatch(Companion):
             return None
         answer = Answer() if self._votes is None else self._votes.take()
         self._others_beat = self._others_beat or answer.others_beat
-        if time.monotonic() >= self._next_look_at:
+        late_s = self._clock() - self._next_look_at
+        if late_s >= 0:
+            if late_s > self._interval_s:  # this process was stopped; perhaps all of them were
+                self._sign_at += late_s
             self._look(workers)
             self._conclude(workers)
             if self._votes is None:
@@ -156,7 +165,7 @@ class HangWatch(Companion):
 
     def _look(self, workers: PContext) -> None:
         """Look for a sign of life since the last look."""
-        now = time.monotonic()
+        now = self._clock()
         if self._has_sign(workers, now):
             self._sign_at = now
             self._usages = self._read_usages(workers)
@@ -178,7 +187,7 @@ class HangWatch(Companion):
 
     def _conclude(self, workers: PContext) -> None:
         """Find out where the ranks are if they are still; let the other nodes know."""
-        now = time.monotonic()
+        now = self._clock()
         is_still = now - self._sign_at >= self._timeout_s
         if is_still and self._places is None:
             self._places = self._find_places(workers)
@@ -186,7 +195,7 @@ class HangWatch(Companion):
             self._votes.ask(self._places, is_beating=self._has_beaten)
         left_s = self._timeout_s - (now - self._sign_at)
         within_s = self._interval_s if is_still else min(self._interval_s, left_s)
-        self._next_look_at = time.monotonic() + max(within_s, 0.01)
+        self._next_look_at = self._clock() + max(within_s, 0.01)
 
     def _find_places(self, workers: PContext) -> dict[int, str]:
         rank_of = {each.local_rank: each.global_rank for each in self._group.workers}
@@ -194,7 +203,7 @@ class HangWatch(Companion):
         found = whereabouts(pids, REQUEST_DUMP_S)
         self._stacks = with_children(found, REQUEST_DUMP_S)
         self._usages |= self._read_usages(workers)  # to answer is no sign of life
-        return {rank: each.clause for rank, each in found.items()}
+        return {rank: each.clause for rank, each in self._stacks.items()}
 
     def _trouble(self, answer: Answer, workers: PContext) -> Trouble | None:
         self._is_over = True
@@ -215,4 +224,4 @@ class HangWatch(Companion):
     def _read_usages(self, workers: PContext) -> dict[int, Usage]:
         if self._has_beaten or self._others_beat or self._pattern is not None:
             return {}
-        return {pid: usage_of(pid) for pid in workers.running_pids().values()}
+        return {pid: self._read_usage(pid) for pid in workers.running_pids().values()}

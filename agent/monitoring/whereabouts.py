@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from ..failures.stack_places import Whereabouts, place_in
+from ..failures.stack_places import Whereabouts, own_place_in, place_in, waits_for_child
 from ..system.process_states import descendants, describe_silence, kernel_stack
 from ..system.stacks import take_stacks
 
@@ -39,7 +39,8 @@ def whereabouts(pids: Mapping[int, int], within_s: float) -> dict[int, Whereabou
 def with_children(found: Mapping[int, Whereabouts], within_s: float) -> dict[int, Whereabouts]:
     """Return where workers are, with the stacks of their child processes, such as a DataLoader's.
 
-    A child that was forked has its parent's pipe, so that one is asked after the other.
+    The place of a worker that waits for a child has the child's place as well. A child that was
+    forked has its parent's pipe, so that one is asked after the other.
 
     Args:
         found: Where the workers are.
@@ -48,10 +49,13 @@ def with_children(found: Mapping[int, Whereabouts], within_s: float) -> dict[int
     deadline = time.monotonic() + within_s
     whole = {}
     for rank, each in found.items():
-        pieces = [each.stack]
+        pieces, place = [each.stack], each.place
         for child in descendants(each.pid, _MOST_CHILDREN):
             if (left_s := deadline - time.monotonic()) > 0:
-                stack = take_stacks([child], left_s).get(child)
+                stack = take_stacks([child], left_s).get(child, "")
+                own = own_place_in(stack) if waits_for_child(each.place) else ""
+                if own and place == each.place:
+                    place = f"{place}, for a child process in {own}"
                 pieces.append(f"\nchild process {child}:\n{stack or describe_silence(child)}")
-        whole[rank] = each._replace(stack="\n".join(pieces))
+        whole[rank] = each._replace(place=place, stack="\n".join(pieces))
     return whole

@@ -332,7 +332,7 @@ def test_the_stack_of_a_child_process_stands_below_its_worker_s(elrun, script, t
     (tmp_path / "go").touch()
 
     assert 0 == job.finish()[0]
-    assert "rank 0 in join (script.py:11)" in line
+    assert "rank 0 in join (script.py:11), for a child process in stuck (script.py:7)" in line
     assert re.search(r"child process \d+:\n(.*\n)+?.*script.py\", line 7 in stuck\n", stacks)
 
 

@@ -5,8 +5,10 @@ from elrun.agent.failures.stack_places import (
     Whereabouts,
     folded,
     odd_one_out,
+    own_place_in,
     place_in,
     sentence_of,
+    waits_for_child,
     whole_text,
 )
 
@@ -123,3 +125,30 @@ def test_a_file_has_all_stacks_by_rank():
 def test_the_rank_that_others_wait_for_is_the_odd_one(clauses, rank):
     """It is in no collective, unless all are; then it is where the fewest are."""
     assert rank == odd_one_out(clauses)
+
+
+IN_CHILD = """\
+Current thread 0x00007f0000000000 (most recent call first):
+  File "/home/me/data.py", line 10 in __getitem__
+  File "/v/lib/python3.11/site-packages/torch/utils/data/_utils/worker.py", line 358 in _worker_loop
+  File "/usr/lib/python3.11/multiprocessing/process.py", line 314 in _bootstrap
+  File "/home/me/train.py", line 20 in <module>
+"""
+
+
+def test_a_child_s_own_place_is_above_where_it_was_forked():
+    """Below that are its parent's frames, which tell nothing of the child."""
+    idle = "\n".join(IN_CHILD.splitlines()[:1] + IN_CHILD.splitlines()[2:])
+
+    assert ["__getitem__ (data.py:10)", "", ""] == [
+        own_place_in(stacks) for stacks in (IN_CHILD, idle, "")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("place", "waits"),
+    [("__next__ (t.py:1)", True), ("join (t.py:1)", True), ("load (t.py:1)", False), ("", False)],
+)
+def test_a_wait_for_a_child_is_known_by_its_function(place, waits):
+    """That of ``multiprocessing``, ``subprocess`` or a DataLoader."""
+    assert waits is waits_for_child(place)
