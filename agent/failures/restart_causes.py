@@ -10,6 +10,7 @@ from ...rendezvous.named_tuple import NamedTuple
 from .failure import HANG, end_of, shell_exit_code
 
 _HIGHEST_CODE = 255
+_ALIKE = 0.93  # a letter that is wrong, missing or too many
 _NAME = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 _LEAVE_OUT = "without --restart-on, any cause is restarted"
 _FOR_MEMORY = "give SIGKILL for memory of the host, OutOfMemoryError for that of a GPU"
@@ -174,16 +175,26 @@ def _checked(name: str) -> str:
         raise ValueError(f"{name} is the name of no exception; {_IDEAS[capitals]}")
     if f"SIG{capitals}" in signal.Signals.__members__:
         raise ValueError(f"{name} is the name of no exception; give SIG{capitals} for the signal")
-    # Another spelling of one of Python's names; of all others the user knows more than we.
-    for each in vars(builtins):
-        if each.upper() == capitals and _builtin(each) is not None:
-            raise ValueError(f"{name} is the name of no exception; did you mean {each}?")
+    if meant := _meant_by(name):
+        raise ValueError(
+            f"{name} is the name of no exception; did you mean {meant}? "
+            "Give one of your own with its module"
+        )
     if hasattr(builtins, name) or (len(name) > 1 and name.isupper()):
         raise ValueError(
             f"{name} is the name of no exception; give one such as ImportError, and one of your "
             "own with its module"
         )
     return name
+
+
+def _meant_by(name: str) -> str:
+    """Return the exception of Python's that a name spells in another way, or misspells; or ""."""
+    from difflib import get_close_matches  # noqa: PLC0415  few jobs
+
+    known = [each for each in vars(builtins) if _builtin(each) is not None]
+    alike = [each for each in known if each.upper() == name.upper()]
+    return next(iter(alike or get_close_matches(name, known, 1, _ALIKE)), "")
 
 
 def _idea_of(part: str) -> str:

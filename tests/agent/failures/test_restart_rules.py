@@ -135,6 +135,8 @@ def test_causes_are_codes_signals_and_exceptions(causes, death, is_included):
         ("term", "give SIGTERM for the signal"),
         ("int", "give SIGINT for the signal"),
         ("importerror", "did you mean ImportError?"),
+        ("ImportEror", "did you mean ImportError?"),
+        ("FileNotFounError", "did you mean FileNotFoundError?"),
         ("TimeOutError", "did you mean TimeoutError?"),
         ("print", "print is the name of no exception"),
         ("len", "give one such as ImportError, and one of your own with its module"),
@@ -147,7 +149,10 @@ def test_what_is_no_cause_is_refused(text, words):
         Causes.parse(text)
 
 
-@pytest.mark.parametrize("name", ["MyError", "mine.OOM", "error", "zlib.error", "Full", "X"])
+@pytest.mark.parametrize(
+    "name",
+    ["MyError", "ConnectError", "mine.ImportEror", "mine.OOM", "error", "zlib.error", "Full", "X"],
+)
 def test_a_name_that_may_be_a_user_s_is_taken(name):
     """Nobody but the user knows of it."""
     assert (name,) == Causes.parse(name).exceptions
