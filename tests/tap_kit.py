@@ -16,8 +16,10 @@ class TappedLink:
         self.server = server
         self.to_server = []
         self.lock = threading.Lock()
-        for source, sink, record in ((client, server, self.to_server), (server, client, [])):
-            threading.Thread(target=self.carry, args=(source, sink, record), daemon=True).start()
+        ways = ((client, server, self.to_server), (server, client, []))
+        self.threads = [threading.Thread(target=self.carry, args=way, daemon=True) for way in ways]
+        for thread in self.threads:
+            thread.start()
 
     def carry(self, source, sink, record):
         with contextlib.suppress(OSError), source.makefile("rb") as stream:
@@ -30,6 +32,15 @@ class TappedLink:
         for end in (source, sink):
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
+
+    def close(self):
+        for end in (self.client, self.server):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+        for thread in self.threads:
+            thread.join()
+        self.client.close()
+        self.server.close()
 
     def frames_to_server(self):
         return list(self.to_server)
@@ -52,13 +63,18 @@ class Tap:
         self.left_out = None
         self.has_changed = False
         self.has_left_out = threading.Event()
-        threading.Thread(target=self.accept, daemon=True).start()
+        self.thread = threading.Thread(target=self.accept, daemon=True)
+        self.thread.start()
 
     def accept(self):
         with contextlib.suppress(OSError):
             while True:
                 client, _ = self.listener.accept()
-                server = socket.create_connection((HERE, self.server_port))
+                try:
+                    server = socket.create_connection((HERE, self.server_port))
+                except OSError:  # the server is gone
+                    client.close()
+                    continue
                 self.links.append(TappedLink(self, client, server))
 
     def sent(self):
@@ -86,7 +102,7 @@ class Tap:
     def close(self):
         with contextlib.suppress(OSError):
             self.listener.shutdown(socket.SHUT_RDWR)
+        self.thread.join()
         self.listener.close()
         for link in self.links:
-            link.client.close()
-            link.server.close()
+            link.close()

@@ -6,6 +6,7 @@ import contextlib
 import selectors
 import socket
 from collections.abc import Callable, Iterable, Mapping
+from itertools import takewhile
 from typing import Any
 
 from ...logs import Log
@@ -89,13 +90,20 @@ class Connections:
             self._let_go(next(iter(self._strangers.values())))
         self._count += 1
         channel = self._entrance.channel() if name else Channel()
-        peer = Peer(connection, channel, self._count, name, self._clock() + self._limits.hello_s)
+        now = self._clock()
+        peer = Peer(connection, channel, self._count, name, now, now + self._limits.hello_s)
         try:
             self._selector.register(connection, selectors.EVENT_READ, peer)
         except OSError:  # the system watches no more: this one client does without
             connection.close()
             return
         self._peers[peer.number] = self._strangers[peer.number] = peer
+
+    def room(self, now: float) -> int:
+        """Return how many connections ``greet`` may take now: each client has its chance first."""
+        least = now - self._limits.chance_s
+        had_theirs = takewhile(lambda each: each.came_at <= least, self._strangers.values())
+        return self._limits.strangers - len(self._strangers) + sum(1 for _ in had_theirs)
 
     def attend(self, peer: Peer, events: int) -> None:
         """Send and read what can be sent and read."""

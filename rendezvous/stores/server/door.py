@@ -16,6 +16,7 @@ log = Log(__name__)
 
 _ACCEPT_AT_ONCE = 64
 _PAUSE_WITHOUT_FDS_S = 0.1
+_PAUSE_WITHOUT_ROOM_S = 0.05
 _MAPPED = "::ffff:"  # before an IPv4 address, at a socket of both kinds
 _OUT_OF_FDS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
@@ -66,9 +67,17 @@ class Door:
             return self._opens_after - now
         return self._guests.changes_in_s(now)
 
-    def accept(self, now: float) -> Iterator[tuple[socket.socket, str]]:
-        """Yield connections that have come, each with the address of the other side."""
-        for _ in range(_ACCEPT_AT_ONCE):
+    def accept(self, now: float, most: int) -> Iterator[tuple[socket.socket, str]]:
+        """Yield connections that have come, each with the address of the other side.
+
+        Args:
+            now: The time.
+            most: How many there is room for; if there is none, the door is shut for a moment.
+        """
+        if most <= 0:
+            self._opens_after = now + _PAUSE_WITHOUT_ROOM_S
+            self.move(now)
+        for _ in range(min(most, _ACCEPT_AT_ONCE)):
             if self._listener is None or not self._is_open:
                 return
             try:

@@ -13,7 +13,8 @@ class Limits(NamedTuple):
 
     Args:
         hello_s: Seconds until a client has introduced itself.
-        strangers: Clients that have not done so yet; of more, the one that came first is let go.
+        strangers: Clients that have not done so yet; for more, the one that came first makes room.
+        chance_s: Seconds for which none of them has to make room; more clients wait so long.
         clients: Clients that have done so; more are refused.
         stall_s: Seconds for which a client may read nothing of the bytes that wait for it.
         queued_bytes: Bytes that may wait for it.
@@ -24,7 +25,8 @@ class Limits(NamedTuple):
     """
 
     hello_s: float = 5.0
-    strangers: int = 128
+    strangers: int = 1024
+    chance_s: float = 0.5
     clients: int = 131_072
     stall_s: float = 30.0
     queued_bytes: int = 256 << 20

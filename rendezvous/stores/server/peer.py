@@ -22,17 +22,25 @@ class Peer:
         channel: What is between its bytes and messages.
         number: Its number; no two connections of a server have one.
         name: What people call the other side; empty: it is in this process.
+        came_at: When the connection was accepted.
         deadline: When the client has to have introduced itself.
     """
 
     def __init__(
-        self, connection: socket.socket, channel: Channel, number: int, name: str, deadline: float
+        self,
+        connection: socket.socket,
+        channel: Channel,
+        number: int,
+        name: str,
+        came_at: float,
+        deadline: float,
     ) -> None:
         connection.setblocking(False)
         self.connection = connection
         self.channel = channel
         self.number = number
         self.name = name
+        self.came_at = came_at
         self.first_bytes = b""
         self.session: Session | None = None
         self.is_leaving = False

@@ -22,6 +22,9 @@ from .door import Door
 from .entrance import Entrance
 from .guests import Guests, Limits
 
+# What clients without a hello get of one turn; the others among them wait for the next turn.
+_STRANGERS_S = 0.02
+
 
 class StoreServer:
     """Serves the keys of one job, from ``start`` to ``close``.
@@ -142,14 +145,23 @@ class StoreServer:
         self._door.move(now)
         dues = [self._connections.changes_in_s(now), self._door.changes_in_s(now)]
         due_in_s = min((max(0.0, each) for each in dues if each is not None), default=None)
+        strangers_s = 0.0
         for key, events in self._selector.select(due_in_s):
             if self._door.is_at(key.fileobj):
-                for connection, name in self._door.accept(self._clock()):
-                    self._connections.greet(connection, name)
+                self._accept()
             elif key.data is None:
                 self._obey()
-            else:
+            elif key.data.session is not None:
                 self._connections.attend(key.data, events)
+            elif strangers_s < _STRANGERS_S:
+                began_at = self._clock()
+                self._connections.attend(key.data, events)
+                strangers_s += self._clock() - began_at
+
+    def _accept(self) -> None:
+        now = self._clock()
+        for connection, name in self._door.accept(now, self._connections.room(now)):
+            self._connections.greet(connection, name)
 
     def _obey(self) -> None:
         with contextlib.suppress(BlockingIOError):

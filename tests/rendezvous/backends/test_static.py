@@ -20,6 +20,7 @@ from elrun.rendezvous.network.ports import PortClaim
 from elrun.rendezvous.protocol.timing import Timing
 from elrun.rendezvous.stores.server.dial import Target
 from elrun.rendezvous.stores.server.hello import Hello
+from elrun.rendezvous.stores.signed import Secret
 from round_kit import break_connection, silence
 
 LONG_S = 30
@@ -297,6 +298,19 @@ def test_two_nodes_of_rank_0_on_two_hosts_are_told(nodes):
     with pytest.raises(RendezvousStateError, match="--node-rank 0, on another host and on"):
         second.next_rendezvous()
     assert not join_of_first.done()
+
+
+def test_nodes_with_a_secret_meet_and_no_other_node_does(nodes):
+    """Node rank 0 proves it to the others, and they to it."""
+    ours, theirs = Secret(b"open sesame"), Secret(b"please")
+    first = nodes.node(0, secret=ours)
+    join_of_first = joining(first)
+    for wrong in ({"secret": theirs}, {}):
+        with pytest.raises(RendezvousStateError, match="secret"):
+            nodes.node(1, **wrong).next_rendezvous()
+    second = nodes.node(1, secret=ours).next_rendezvous()
+
+    assert [0, 1] == [join_of_first.result(LONG_S).rank, second.rank]
 
 
 def test_a_lost_node_is_noticed_and_may_come_back(nodes):

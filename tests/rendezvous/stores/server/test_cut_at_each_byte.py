@@ -7,6 +7,7 @@ import threading
 
 import pytest
 from elrun.rendezvous.network.addresses import Endpoint
+from elrun.rendezvous.network.ports import PortClaim
 from elrun.rendezvous.stores.server.connector import StoreConnector
 from elrun.rendezvous.stores.server.guard import Guard
 from elrun.rendezvous.stores.signed import Secret
@@ -85,14 +86,13 @@ def _hosts():
     """Return a store for each protection, at a port that others can connect to."""
     hosts = []
     for guard in GUARDS:
-        with socket.socket() as probe:
-            probe.bind((HERE, 0))
-            port = probe.getsockname()[1]
-        connect = StoreConnector(Endpoint(HERE, port), True, None, LONG_S, guard=guard)
-        hosts.append((connect(threading.Event()).store, port, guard))
+        claim = PortClaim.take()
+        connect = StoreConnector(Endpoint(HERE, claim.port), True, None, LONG_S, guard=guard)
+        hosts.append((connect(threading.Event()).store, claim.port, claim))
     yield hosts
-    for host, _, _ in hosts:
+    for host, _, claim in hosts:
         host.close()
+        claim.release()
 
 
 NUMBERS = itertools.count()

@@ -110,7 +110,10 @@ def test_the_sealed_frames_of_the_page_are_what_the_code_writes():
     ("row", "limit"),
     [
         ("seconds until a hello, TLS and the secret included", LIMITS.hello_s),
-        ("connections that have not said hello; then the oldest makes room", LIMITS.strangers),
+        (
+            "connections that have not said hello; then one makes room after half a second",
+            LIMITS.strangers,
+        ),
         ("connections that have", LIMITS.clients),
         ("bytes of a frame before the welcome", MAX_HELLO_BYTES),
         ("bytes of a frame", MAX_FRAME_BYTES),

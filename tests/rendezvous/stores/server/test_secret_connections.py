@@ -1,11 +1,15 @@
 """Connections that a secret protects: real sockets, true nodes, and strangers between them."""
 
+import os
 import socket
+import subprocess
+import sys
 import threading
 
 import pytest
 from elrun.rendezvous.errors import RendezvousConnectionError, RendezvousStateError
 from elrun.rendezvous.network.addresses import Endpoint
+from elrun.rendezvous.network.ports import PortClaim
 from elrun.rendezvous.stores.server.connector import StoreConnector
 from elrun.rendezvous.stores.server.dial import shake_hands
 from elrun.rendezvous.stores.server.frames import UnsealedError, WireError, write_frame
@@ -38,17 +42,12 @@ NOBODYS = Guard()
 ME = Hello("job", "a", "5e55")
 
 
-def vacant_port():
-    with socket.socket() as probe:
-        probe.bind((HERE, 0))
-        return probe.getsockname()[1]
-
-
 class Places:
     """Opens stores of jobs at a port, and closes all of them."""
 
     def __init__(self):
         self.stores = []
+        self.claims = []
 
     def reach(self, port, guard, run="job", *, is_host=False, timeout_s=LONG_S):
         endpoint = Endpoint(HERE, port)
@@ -57,7 +56,8 @@ class Places:
         return self.stores[-1]
 
     def host(self, guard, run="job"):
-        port = vacant_port()
+        self.claims.append(PortClaim.take())
+        port = self.claims[-1].port
         store = self.reach(port, guard, run, is_host=True)
         store.port = port
         return store
@@ -65,6 +65,8 @@ class Places:
     def close(self):
         for store in reversed(self.stores):
             store.close()
+        for claim in self.claims:
+            claim.release()
 
 
 @pytest.fixture(name="places")
@@ -298,6 +300,34 @@ def test_a_wrong_nonce_of_a_client_is_no_first_message(host):
             assert is_ended(connection)
 
     assert 1 == host.add("n", 1)
+
+
+FLOOD = """
+import collections, contextlib, os, socket, sys
+from elrun.rendezvous.stores.server.hello import new_nonce, open_with, write_opening
+held = collections.deque(maxlen=1500)
+print("begun", flush=True)
+while os.getppid() == int(sys.argv[3]):
+    with contextlib.suppress(OSError):
+        held.append(socket.create_connection(("127.0.0.1", int(sys.argv[1])), 30))
+        held[-1].sendall(write_opening(open_with(new_nonce(), "job")) if sys.argv[2] else b"")
+"""
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("first", ["", "nonce"], ids=["silent", "with a nonce"])
+def test_thousands_of_strangers_keep_no_node_out(places, host, first):
+    """They hold on to their connections, and take more and more of them."""
+    command = [sys.executable, "-c", FLOOD, str(host.port), first, str(os.getpid())]
+    floods = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(2)]
+    for flood in floods:
+        assert b"begun\n" == flood.stdout.readline()
+    counts = [places.reach(host.port, OURS).add("n", 1) for _ in range(4)]
+    for flood in floods:
+        flood.kill()
+        flood.communicate()
+
+    assert [1, 2, 3, 4] == counts
 
 
 # The seal, without a socket.

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from elrun.rendezvous.errors import RendezvousConnectionError
 from elrun.rendezvous.network.addresses import Endpoint
+from elrun.rendezvous.network.ports import PortClaim
 from elrun.rendezvous.protocol.keys import RunKeys, round_of
 from elrun.rendezvous.stores.server.connector import StoreConnector
 from elrun.rendezvous.stores.server.dial import Target, dial, shake_hands
@@ -381,14 +382,11 @@ def test_a_flood_of_requests_delays_others_and_nothing_else(server):
 
 def test_a_stranger_with_the_name_of_a_session_of_another_run_gets_nothing():
     """Sessions belong to a server; another one does not know them."""
-    with socket.socket() as probe:
-        probe.bind((HERE, 0))
-        port = probe.getsockname()[1]
-    host = StoreConnector(Endpoint(HERE, port), True, None, LONG_S, run_id="job")
-    store = host(threading.Event()).store
-    answer = dial(
-        Target(Endpoint(HERE, port)), Hello("other", "x", "5e55", resumes=True), LONG_S, LONG_S
-    )
+    claim = PortClaim.take()
+    where = Endpoint(HERE, claim.port)
+    store = StoreConnector(where, True, None, LONG_S, run_id="job")(threading.Event()).store
+    answer = dial(Target(where), Hello("other", "x", "5e55", resumes=True), LONG_S, LONG_S)
     store.close()
+    claim.release()
 
     assert isinstance(answer, Refusal)

@@ -131,7 +131,7 @@ def test_who_says_nothing_is_let_go(open_server):
 
 def test_many_who_say_nothing_keep_nobody_out(open_server):
     """The first of them makes room."""
-    server = open_server(limits=Limits(hello_s=1000, strangers=4))
+    server = open_server(limits=Limits(hello_s=1000, strangers=4, chance_s=0))
     silent = [server.dial() for _ in range(12)]
 
     assert serves(server)

@@ -13,6 +13,7 @@ from certificate_kit import Authority, needs_openssl
 from elrun.rendezvous.api.parameters import RendezvousParameters
 from elrun.rendezvous.errors import RendezvousStateError
 from elrun.rendezvous.network.addresses import Endpoint
+from elrun.rendezvous.network.ports import PortClaim
 from elrun.rendezvous.stores.server.connector import StoreConnector
 from elrun.rendezvous.stores.server.dial import Target, dial, shake_hands
 from elrun.rendezvous.stores.server.frames import WireError
@@ -72,9 +73,9 @@ def _reach():
 
 @pytest.fixture(name="port")
 def _port():
-    with socket.socket() as probe:
-        probe.bind((HERE, 0))
-        return probe.getsockname()[1]
+    claim = PortClaim.take()
+    yield claim.port
+    claim.release()
 
 
 @pytest.fixture(name="host")
