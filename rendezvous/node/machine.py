@@ -13,9 +13,10 @@ from __future__ import annotations
 import enum
 import itertools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..errors import RendezvousError
+from ..named_tuple import NamedTuple
 from ..protocol.keys import RunKeys
 from ..protocol.records import Limits
 from ..protocol.timing import Timing

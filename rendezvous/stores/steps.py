@@ -9,9 +9,10 @@ procedures of one node side by side, for a driver with threads or for a simulato
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from ..errors import RendezvousError
+from ..named_tuple import NamedTuple
 from .exchange import exchange
 from .store import Store
 from .will import Will, leave_will
