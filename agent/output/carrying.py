@@ -21,12 +21,14 @@ import termios
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
 
 from ...rendezvous.logs import Log
 from ...rendezvous.threads import start_thread
-from .reader import PipeReader
-from .sinks import end_of_piece
+from .reader import PipeReader, end_of_piece
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 log = Log(__name__)
 

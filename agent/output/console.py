@@ -22,7 +22,8 @@ from collections.abc import Callable, Sequence
 
 from ...rendezvous.threads import start_thread
 from .lines import LongLine, prefixed
-from .sinks import LogFile, Sink, end_of_piece
+from .reader import end_of_piece
+from .sinks import LogFile, Sink
 
 STUCK_S = 5.0
 """A console that takes nothing for so long counts as stuck."""

@@ -29,7 +29,6 @@ from .pipes import WorkerPipes
 from .reader import PipeReader
 from .sinks import Faults, Sink, open_log_file
 from .specs import LogsDest, Std
-from .streams import Stream
 
 log = Log(__name__)
 
@@ -83,7 +82,7 @@ class OutputPump:
         self._stuck_s = stuck_s
         self._watch = HangWatch(stuck_s, _tell_of_a_hang)
         self._pipes_have_ended = threading.Event()
-        self._reader: PipeReader[Stream] | None = None
+        self._reader: PipeReader | None = None
         self._thread: threading.Thread | None = None
         self._is_started = False
         self._is_drained = False

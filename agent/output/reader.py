@@ -12,10 +12,34 @@ import os
 import select
 import threading
 import time
-from collections.abc import Callable, Iterator
-from typing import Generic, Protocol, TypeVar
 
 from ..system.pidfd import close_all, milliseconds_until
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any, Protocol
+
+    class Outlet(Protocol):
+        """Takes what one pipe carries."""
+
+        @property
+        def is_held_up(self) -> bool:
+            """Whether the pipe is better left alone until ``PipeReader.wake`` is called."""
+
+        @property
+        def due_at(self) -> float | None:
+            """When ``show_beginning`` is to be called, if no bytes come before."""
+
+        def take(self, chunk: bytes, now: float) -> None:
+            """Take the next bytes, which came at ``now`` by ``time.monotonic()``."""
+
+        def show_beginning(self) -> None:
+            """Pass on what there is of a line that has not ended."""
+
+        def finish(self) -> None:
+            """Pass on all that is left: no more is read."""
+
 
 # A pipe is smaller than what one read asks for. Were they the same, malloc would give each chunk's
 # memory back to the kernel and fetch it again, which costs three times all the rest.
@@ -25,36 +49,12 @@ _LITTLE_BYTES = 16 * 1024
 _REST_MS = 1
 
 
-class Outlet(Protocol):
-    """Takes what one pipe carries."""
-
-    @property
-    def is_held_up(self) -> bool:
-        """Whether the pipe is better left alone until ``PipeReader.wake`` is called."""
-
-    @property
-    def due_at(self) -> float | None:
-        """When ``show_beginning`` is to be called, if no bytes come before."""
-
-    def take(self, chunk: bytes, now: float) -> None:
-        """Take the next bytes, which came at ``now`` by ``time.monotonic()``."""
-
-    def show_beginning(self) -> None:
-        """Pass on what there is of a line that has not ended."""
-
-    def finish(self) -> None:
-        """Pass on all that is left: no more is read."""
-
-
-_O = TypeVar("_O", bound=Outlet)
-
-
-class PipeReader(Generic[_O]):
+class PipeReader:
     """Reads the pipes of one attempt's workers.
 
     Args:
-        outlets: What takes the bytes of each pipe, by the descriptor that is read, which does not
-            block. The reader closes each and takes it out of the map.
+        outlets: What takes the bytes of each pipe, an ``Outlet``, by the descriptor that is read,
+            which does not block. The reader closes each and takes it out of the map.
         chunk_bytes: How much one read asks for.
         before_read: Called with a descriptor before it is read.
 
@@ -64,7 +64,7 @@ class PipeReader(Generic[_O]):
 
     def __init__(
         self,
-        outlets: dict[int, _O],
+        outlets: dict[int, Any],
         chunk_bytes: int = CHUNK_BYTES,
         before_read: Callable[[int], object] = lambda _: None,
     ) -> None:
@@ -179,3 +179,17 @@ class PipeReader(Generic[_O]):
     def _read_all(self, fd: int) -> bool:
         """Return whether a pipe has ended: one read takes all that it can hold."""
         return self._read(fd) < 0 or self._read(fd) < 0
+
+
+def end_of_piece(text: bytes, start: int, most: int) -> int:
+    """Return up to where one call should write: whole lines, if it takes one of them.
+
+    No other writer comes between what a pipe or a terminal takes by one step, a page at least.
+
+    Args:
+        text: What is to be written.
+        start: From where.
+        most: How many bytes are taken by one step.
+    """
+    stop = start + most
+    return len(text) if stop >= len(text) else text.rfind(b"\n", start, stop) + 1 or stop

@@ -43,20 +43,6 @@ class Faults:
         )
 
 
-def end_of_piece(text: bytes, start: int, most: int) -> int:
-    """Return up to where one call should write: whole lines, if it takes one of them.
-
-    No other writer comes between what a pipe or a terminal takes by one step, a page at least.
-
-    Args:
-        text: What is to be written.
-        start: From where.
-        most: How many bytes are taken by one step.
-    """
-    stop = start + most
-    return len(text) if stop >= len(text) else text.rfind(b"\n", start, stop) + 1 or stop
-
-
 class Sink:
     """Writes to an open file descriptor and never raises.
 
