@@ -9,6 +9,7 @@ from functools import partial
 import alone
 import nodes
 import rounds
+import starts
 from jobs import ELRUN, FLOOR, PRELOADED, TORCHRUN, TORCHRUN_OWN_STORE
 from rows import Case, Launcher, Limit, Row
 
@@ -68,6 +69,21 @@ CASES = (
         (Row("P1", "start and end of an empty script, 2 workers, s", "20 times faster"),),
         alone.start_empty,
         (ELRUN, TORCHRUN, FLOOR),
+    ),
+    Case(
+        (
+            Row("P1 instructions", "the agent's imports, million instructions", "130", 1),
+            Row("P1 nothing", "an interpreter that does nothing, million instructions", "", 1),
+        ),
+        starts.count_instructions,
+        (ELRUN,),
+        ONCE,
+    ),
+    Case(
+        (Row("P16", "what the hook adds to a Python worker's start, ms", "2 ms", 1),),
+        starts.start_hooked,
+        (ELRUN,),
+        RARELY,
     ),
     Case(
         (
