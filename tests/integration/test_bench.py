@@ -18,7 +18,7 @@ def test_a_run_prints_a_row_and_keeps_every_sample(elrun, tmp_path):
         "--only", "P1", "--runs", 2, "--json", samples, command=(BENCH,)
     ).finish()
 
-    header, _, row = out.splitlines()
+    header, _, row, *_ = out.splitlines()
     assert 0 == code, err
     assert header.startswith("| # | work | elrun | torchrun | floor |")
     assert row.startswith("| P1 |")
