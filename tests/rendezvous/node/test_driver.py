@@ -14,6 +14,15 @@ def node_threads():
     return {each for each in threading.enumerate() if each.name == "elrun-node"}
 
 
+@pytest.fixture
+def _shown_faults():
+    """Let threads end, so that their faults are shown, before the test does."""
+    before = node_threads()
+    yield
+    for thread in node_threads() - before:
+        thread.join(PATIENCE_S)
+
+
 def test_a_node_has_one_thread_until_it_leaves(memory_job):
     """None before it is asked for a round."""
     before = node_threads()
@@ -59,6 +68,7 @@ def test_who_waits_is_told_that_the_node_has_left(memory_job, memory):
     assert not is_announced
 
 
+@pytest.mark.usefixtures("_shown_faults")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_fault_in_the_thread_ends_a_running_round(memory_job, memory):
     """Its node beats no more, so its agent must not go on as if all were well."""
@@ -73,6 +83,7 @@ def test_a_fault_in_the_thread_ends_a_running_round(memory_job, memory):
         node.await_verdict()
 
 
+@pytest.mark.usefixtures("_shown_faults")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_fault_in_the_thread_leaves_nobody_waiting(memory_job, memory):
     """The fault itself is shown by Python, as that of any thread."""
