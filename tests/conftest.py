@@ -5,7 +5,12 @@ import signal
 import subprocess
 import threading
 
+import hypothesis
 import pytest
+
+# An example may take long on a busy machine: that is no fault.
+hypothesis.settings.register_profile("elrun", deadline=None)
+hypothesis.settings.load_profile("elrun")
 
 # Jobs of tests leave no folder of a run beside those of the person who runs the tests.
 os.environ.setdefault("ELRUN_RUN_DIR", os.devnull)

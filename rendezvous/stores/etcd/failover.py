@@ -80,7 +80,7 @@ class Failover(Generic[_C]):
         self._clock = clock
         self._announce_after_s = announce_after_s
         self._ended = threading.Event()
-        # The lock guards what follows: any thread writes it.
+        # What follows is written under the lock, by any thread.
         self._lock = threading.Lock()
         self._index = 0
         self._answered_at = -math.inf
