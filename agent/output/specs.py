@@ -12,7 +12,7 @@ import abc
 import os
 from enum import IntFlag
 
-from ...rendezvous.api.parameters import Kind, require
+from ...rendezvous.api.parameters import Kind, require, truth_of
 from ...rendezvous.logs import Log
 from ...rendezvous.named_tuple import NamedTuple
 from ..failures.failure import ERROR_FILE_VARIABLE
@@ -172,6 +172,11 @@ def is_any_carried(
         for std, filtered in ((Std.OUT, filters_stdout), (Std.ERR, filters_stderr))
         for local_rank in range(nprocs)
     )
+
+
+def keeps_stderr(environment: Mapping[str, str]) -> bool:
+    """Return whether the end of standard error is wanted where it can be had."""
+    return truth_of(environment.get("ELRUN_KEEP_STDERR", "")) is not False
 
 
 class LogsSpecs(abc.ABC):

@@ -14,10 +14,10 @@ import signal
 import time
 from abc import ABC, abstractmethod
 
-from ...rendezvous.api.parameters import DICT, Kind, require, require_texts, truth_of
+from ...rendezvous.api.parameters import DICT, Kind, require, require_texts
 from ...rendezvous.logs import Log
 from ..failures.failure import is_told_to_end
-from ..output.specs import LogsSpecs, is_any_carried
+from ..output.specs import LogsSpecs, is_any_carried, keeps_stderr
 from ..system.environ import inherited_environment
 from ..system.pidfd import wait_any
 from ..system.process_tree import MARK_VARIABLE, marked
@@ -265,8 +265,7 @@ class PContext(WorkerFiles, WorkerKind):
             ended = self._find_ended()
         if self._guardian is not None:
             number = death_sig or signal.SIGTERM
-            if self._outlets is not None and self._workers.running():
-                self._outlets.carry()  # what they print before they end is shown at once
+            self._carry_meanwhile()
             stop = self._group_stop.begin(self._guardian.tree, ended, number)
             self._group_stop.finish(stop, self._guardian, timeout, urgent_fd)
         with contextlib.suppress(OSError):
@@ -282,7 +281,13 @@ class PContext(WorkerFiles, WorkerKind):
     def _stop_if_wanted(self) -> None:
         """Ask the workers to end if one of them has failed, and its files take long to read."""
         if self._group_stop.may_begin_early and self._guardian is not None:
+            self._carry_meanwhile()
             self._group_stop.begin(self._guardian.tree, self._find_ended(), signal.SIGTERM)
+
+    def _carry_meanwhile(self) -> None:
+        """Have what workers print before they end shown at once, while the loop waits for them."""
+        if self._outlets is not None and self._workers.running():
+            self._outlets.carry()
 
     def leave(self) -> None:
         """Let go of workers that have all succeeded; what they left running on purpose lives on."""
@@ -379,11 +384,6 @@ def _name_leftovers(guardian: Guardian | None, workers: WorkerTable) -> None:
             from .leftovers import ProcessNames, let_live  # noqa: PLC0415  few leave anything
 
             let_live(found, ProcessNames(workers.global_ranks(), guardian.mark))
-
-
-def keeps_stderr(environment: Mapping[str, str]) -> bool:
-    """Return whether the end of standard error is wanted where it can be had."""
-    return truth_of(environment.get("ELRUN_KEEP_STDERR", "")) is not False
 
 
 def _is_end_kept() -> bool:

@@ -147,7 +147,7 @@ def _hang_log_pattern(given: Given, environment: Environment) -> str | None:
     if given["hang_timeout"] is None:
         raise Refusal(f"{said}: no effect without --hang-timeout SECONDS; give both")
     from ...agent.output.outlets import can_be_carried  # noqa: PLC0415  few jobs
-    from ...agent.processes.context import keeps_stderr  # noqa: PLC0415
+    from ...agent.output.specs import keeps_stderr  # noqa: PLC0415
 
     is_seen = given["tee"] or given["redirects"] or given["logs_specs"] is not None
     is_kept = keeps_stderr(environment.variables) and not os.isatty(2) and can_be_carried(2)

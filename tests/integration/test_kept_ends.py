@@ -129,8 +129,8 @@ def test_a_second_ctrl_c_ends_the_wait_for_a_reader_at_once(run, small, tmp_path
 RESTARTED = """
 import os, sys
 attempt = os.environ["TORCHELASTIC_RESTART_COUNT"]
-print("attempt", attempt, "x" * 3000, file=sys.stderr)
-print("attempt", attempt, "y" * 3000, file=sys.stderr)
+os.write(2, f"attempt {attempt} {'x' * 3000}\\n".encode())
+os.write(2, f"attempt {attempt} {'y' * 3000}\\n".encode())
 open("attempt" + attempt, "w").close()
 sys.exit(attempt == "0")
 """

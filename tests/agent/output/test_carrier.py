@@ -13,7 +13,7 @@ import pytest
 from elrun.agent.output.carrier import Carrier
 from elrun.agent.output.carrying import KEPT_BYTES, LONGEST_LINE_BYTES, KeptOutput, Lines
 from elrun.agent.output.outlets import can_be_carried, is_one_file
-from elrun.agent.processes.context import keeps_stderr
+from elrun.agent.output.specs import keeps_stderr
 from elrun.rendezvous import threads
 
 PATIENCE_S = 60
