@@ -182,6 +182,7 @@ class LocalElasticAgent(SimpleElasticAgent):
         return self._pcontext.pids()
 
     def _ask_workers_to_end(self) -> None:
+        self._ask_for_places()
         kind = type(self)
         stops_as_usual = (
             kind._stop_workers is LocalElasticAgent._stop_workers  # noqa: SLF001
@@ -191,15 +192,18 @@ class LocalElasticAgent(SimpleElasticAgent):
             with contextlib.suppress(OSError):  # there are no descriptors: they are stopped later
                 self._pcontext.ask_to_end()
 
-    @measured
-    def _stop_workers(self, worker_group: WorkerGroup) -> None:
+    def _ask_for_places(self) -> None:
+        """Ask running workers where they are, if the failure only tells of a lost peer."""
         self._places = {}
         with contextlib.suppress(RendezvousConnectionError):
             verdict = self._rounds.verdict()
             if self._pcontext and verdict and verdict.details.get("is_consequence"):
                 from .places import places_of  # noqa: PLC0415  few failures
 
-                self._places = places_of(worker_group, self._pcontext)
+                self._places = places_of(self._worker_group, self._pcontext)
+
+    @measured
+    def _stop_workers(self, worker_group: WorkerGroup) -> None:  # noqa: ARG002  the one group
         call_shutdown(self._shutdown, signal.SIGTERM, self._stop_timeout_s)
 
     def _shutdown(self, death_sig: signal.Signals = signal.SIGTERM, timeout: float = 30) -> None:

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 log = Log(__name__)
 
+LOST_PEER_DUMP_S = 1.0
+"""How long they have where a failure only tells of a lost peer: only they know more."""
+
 _WRITE_S = 2.0
 _NO_WORKER = "no worker of this node runs now"
 
@@ -50,7 +53,7 @@ def places_of(group: WorkerGroup, workers: PContext) -> dict[int, str]:
     """Return where this node's running Python workers are, by global rank."""
     rank_of = {each.local_rank: each.global_rank for each in group.workers}
     pids = {rank_of[at]: pid for at, pid in workers.running_pids().items()}
-    found = whereabouts(pids, STOP_DUMP_S)
+    found = whereabouts(pids, LOST_PEER_DUMP_S)
     return {rank: each.place for rank, each in found.items() if each.place}
 
 

@@ -23,9 +23,10 @@ def faults(
         screens: What the nodes showed.
         node: How a node's name begins.
     """
-    found = []
+    killed = [screen for screen in screens if screen.code == -signal.SIGKILL]
+    found = [] if len(killed) == kind.kills_agent else [f"{len(killed)} agents were killed"]
     for number, screen in enumerate(screens):
-        if screen.code != -signal.SIGKILL:  # of an agent that was killed
+        if screen not in killed:
             where = f"node {number}: " if len(screens) > 1 else ""
             code = kind.codes[number] if kind.codes else kind.code
             if screen.code != code:

@@ -29,6 +29,8 @@ class Kind:
             have read them: nothing is between the program and a terminal.
         stage: What the machine has to be like: "cgroup", "shm", "disk", "g++", "no file", "no mode"
             or a command such as "ulimit -n 32".
+        rdzv_conf: A setting of the rendezvous, where the kind is about nodes.
+        kills_agent: Whether one node's agent is killed, and so says nothing.
         absent_on: The node that has no such program.
         is_slow: Whether it needs torch, and so takes seconds.
     """
@@ -48,5 +50,7 @@ class Kind:
     instead: dict[str, tuple[str, ...]] = field(default_factory=dict)
     on_screen: tuple[str, ...] = ()
     stage: str = ""
+    rdzv_conf: str = ""
+    kills_agent: bool = False
     absent_on: int | None = None
     is_slow: bool = False

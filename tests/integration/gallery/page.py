@@ -76,7 +76,7 @@ def _shown(screens):
     theirs = next((key for key in screens if key.startswith("torchrun")), "")
     if theirs:
         code, text = screens[theirs][0]
-        end = f"exit code {code}" if code >= 0 else "it has not ended within a minute"
+        end = f"exit code {code}" if code >= 0 else "killed by the kernel, or after a minute"
         yield f"`torchrun {{options}}`, {end}:", of_torchrun(text)
     seen = ""
     for setting, place in (("terminal", "on a terminal"), ("pipe", "in a pipe")):

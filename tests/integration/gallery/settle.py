@@ -97,10 +97,8 @@ def _with_tables_aligned(lines: Sequence[str]) -> list[str]:
 
 def _cells(row: re.Match[str]) -> list[str]:
     pid = "4711" if row["pid"] else ""
-    after = "" if not row["after"] else f"{row['after'][0]}0.01 s"
-    if after and "(first)" in row["end"]:
-        after = "+0.00 s"
-    return [row["rank"], row["local"], row["node"], pid, row["end"], after, row["file"] or ""]
+    after = row["after"] and ("+0.00 s" if "(first)" in row["end"] else "+0.01 s")
+    return [row["rank"], row["local"], row["node"], pid, row["end"], after or "", row["file"] or ""]
 
 
 def _aligned(titles: Sequence[str], rows: Sequence[Sequence[str]], gap: int) -> list[str]:

@@ -127,11 +127,13 @@ def run(
         for number in range(2 if setting == "nodes" else 1):
             place = folder / "elsewhere" if kind.absent_on == number else folder
             place.mkdir(exist_ok=True)
-            command = [*launcher, *options, *kind.before, *program]
+            conf = ",".join(filter(None, (f"is_host={1 - number}", kind.rdzv_conf)))
+            meeting = ["--rdzv-conf", conf] if setting == "nodes" else []
+            command = [*launcher, *options, *meeting, *kind.before, *program]
             if own_names:
                 command = _named(command, f"node{number + 1}")
             command = ends.enter_context(_staged(kind.stage, command, place))
-            nodes.append(_Node(command, place, setting == "terminal", patience_s))
+            nodes.append(_Node(command, place, number, setting == "terminal", patience_s))
         return [node.finish() for node in nodes]
 
 
@@ -182,13 +184,14 @@ def _environment(place: Path) -> dict[str, str]:
 
 
 class _Node:
-    def __init__(self, command, place, is_terminal, patience_s) -> None:
+    def __init__(self, command, place, number, is_terminal, patience_s) -> None:
         self._reader, writer = pty.openpty() if is_terminal else os.pipe()
         if is_terminal:
             fcntl.ioctl(writer, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
         stdin = writer if is_terminal else subprocess.DEVNULL
         self._process = subprocess.Popen(
-            command, stdin=stdin, stdout=writer, stderr=writer, env=_environment(place), cwd=place,
+            command, stdin=stdin, stdout=writer, stderr=writer, cwd=place,
+            env=_environment(place) | {"NODE": str(number)},
             start_new_session=True,
         )  # fmt: skip
         os.close(writer)
