@@ -97,8 +97,7 @@ class PContext(WorkerFiles, WorkerKind):
         duplicate_stderr_filters: The same for standard error.
         guardian: The agent's guardian; by default the context has one of its own.
         cpus: CPUs that they are bound to, by local rank; the others may use any.
-        job_output: Returns the output of the agent's attempts. Without it, nothing is kept of a
-            standard error that would be inherited, and the end waits for the console.
+        job_output: Returns the output of the agent's attempts; without it, no end is kept.
 
     Raises:
         RuntimeError: ``args`` and ``envs`` are not for the same local ranks, from 0 on.
@@ -264,9 +263,8 @@ class PContext(WorkerFiles, WorkerKind):
         with contextlib.suppress(OSError):  # whatever can't be read: the workers are stopped
             ended = self._find_ended()
         if self._guardian is not None:
-            number = death_sig or signal.SIGTERM
             self._carry_meanwhile()
-            stop = self._group_stop.begin(self._guardian.tree, ended, number)
+            stop = self._group_stop.begin(self._guardian.tree, ended, death_sig or signal.SIGTERM)
             self._group_stop.finish(stop, self._guardian, timeout, urgent_fd)
         with contextlib.suppress(OSError):
             self._exits.record_all(ended)  # the signal has gone before any error file is read
