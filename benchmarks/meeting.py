@@ -28,7 +28,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -217,8 +216,7 @@ STORES = {"c10d": server_stores, "memory": memory_stores, "etcd-v3": etcd_stores
 def elrun_nodes(backend: str, count: int, meter: Meter) -> Iterator[list[Callable[[], int]]]:
     """Make elrun's nodes; each function joins and returns the size of the round."""
     params = RendezvousParameters("memory", "", "bench", count, count)
-    timing = replace(
-        timing_of(params),
+    timing = timing_of(params)._replace(
         join_timeout_s=JOIN_TIMEOUT_S,
         heartbeat_s=HEARTBEAT_S,
         patience_s=PATIENCE_S,

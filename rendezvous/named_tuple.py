@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from typing import Any, NamedTuple, Self
 
-__all__ = ["NamedTuple"]
+__all__ = ["Bare", "NamedTuple"]
 
 
 class _Fields(tuple):  # type: ignore[type-arg]
@@ -77,3 +77,18 @@ class _Maker(type):
 
 if not TYPE_CHECKING:
     NamedTuple = type.__new__(_Maker, "NamedTuple", (), {})
+
+
+class Bare:
+    """What has no fields: its class says all, and objects of one class are equal."""
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self)
+
+    def __hash__(self) -> int:
+        return hash(type(self))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import TypeVar
 
 from ..api.handler import RoundHandler
@@ -44,7 +43,7 @@ def rounds_over(
     settings = etcd_settings(params)
     timing = timing_of(params)
     lease_s = lease_for(timing.store_patience_s)
-    timing = replace(timing, afterlife_s=lease_s)
+    timing = timing._replace(afterlife_s=lease_s)
     run = RunKeys(params.run_id).prefix
 
     def connect(stop: threading.Event) -> Connection:

@@ -10,7 +10,6 @@ finds that one there, and tries again until the attempt has ended for the lack o
 from __future__ import annotations
 
 import socket
-from dataclasses import replace
 
 from ..api.handler import RendezvousInfo, RoundHandler
 from ..api.parameters import RendezvousParameters
@@ -104,7 +103,7 @@ class StaticRendezvous(RoundRendezvous):
     def _record(self, address: str, port: int, origin: Origin | None, restarts: int) -> Node:
         record = super()._record(address, port, origin, restarts)
         host, port = self._endpoint
-        return replace(record, address=host, port=port, is_fixed=True)
+        return record._replace(address=host, port=port, is_fixed=True)
 
 
 def create_static_nodes(

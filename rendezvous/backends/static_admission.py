@@ -7,8 +7,6 @@ silent for as long as nodes may: then another one that comes with the same rank 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from ..logs import Log
 from ..stores.server.guests import Admitted
 from ..stores.server.hello import Hello, Refusal
@@ -21,12 +19,14 @@ TAKEN = "rank"
 _MOST_TOLD = 64
 
 
-@dataclass(slots=True)
 class _Seat:
-    client: int
-    rank: int
-    host: str
-    heard_at: float
+    __slots__ = ("client", "heard_at", "host", "rank")
+
+    def __init__(self, client: int, rank: int, host: str, heard_at: float) -> None:
+        self.client = client
+        self.rank = rank
+        self.host = host
+        self.heard_at = heard_at
 
 
 class StaticNodes:

@@ -7,7 +7,6 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
 
 from ..errors import RendezvousConnectionError, RendezvousError, RendezvousStateError
 from ..network import ports
@@ -186,7 +185,7 @@ class MasterNode:
             endpoint=self._endpoint._replace(host=host), server_name=self._endpoint.host
         )
         self.doubt = _doubt_about(host)
-        answer = dial(target, replace(self._me, server=mark), timeout_s, timeout_s)
+        answer = dial(target, self._me._replace(server=mark), timeout_s, timeout_s)
         if isinstance(answer, Refusal):
             return answer
         if isinstance(answer, Link):

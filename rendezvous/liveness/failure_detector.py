@@ -20,16 +20,15 @@ This module uses no clock and no store.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
 
+from ..named_tuple import NamedTuple
 from ..protocol.keys import GONE_BEAT, UNSURE_BEAT
 
 _MOST_EXCUSES = 3
 _MOST_UNSURE_PATIENCES = 30
 
 
-@dataclass(frozen=True, slots=True)
-class _Observation:
+class _Observation(NamedTuple):
     """What the observer knows of one node.
 
     Args:
@@ -106,7 +105,7 @@ class FailureDetector:
         """Return the observation of a node, with some seconds less of silence."""
         if known.unsure_s >= _MOST_UNSURE_PATIENCES * self._patience_s:
             return known
-        return replace(known, since=known.since + seconds, unsure_s=known.unsure_s + seconds)
+        return known._replace(since=known.since + seconds, unsure_s=known.unsure_s + seconds)
 
     def _left_s(self, name: str) -> float:
         known = self._observations[name]

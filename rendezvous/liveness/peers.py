@@ -8,9 +8,9 @@ member whose workers have failed.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
 
 from ..api.handler import Placement
+from ..named_tuple import NamedTuple
 from ..protocol.keys import UNSURE_BEAT, RoundKeys, RunKeys
 from ..protocol.records import History, Node
 from ..protocol.round import missing_survivors
@@ -51,8 +51,7 @@ class PeerMonitor:
         return not further
 
 
-@dataclass(frozen=True, slots=True)
-class Presence:
+class Presence(NamedTuple):
     """The records of a forming round, corrected by what the beats say.
 
     Args:
@@ -97,12 +96,12 @@ def check_presence(
     heartbeat.watch([*others, *missing])
     silent = heartbeat.silent()
     dead = {
-        others[key]: replace(seated[others[key]], is_withdrawn=True) for key in silent & set(others)
+        others[key]: seated[others[key]]._replace(is_withdrawn=True) for key in silent & set(others)
     }
     lost = [missing[key] for key in silent & set(missing)]
     if history is not None and lost:
         lost = [*history.verdict.lost, *sorted(lost)]
-        history = replace(history, verdict=history.verdict._replace(lost=tuple(lost)))
+        history = history._replace(verdict=history.verdict._replace(lost=tuple(lost)))
     may_change_soon = bool(dead or missing.keys() - silent)
     return Presence({**seated, **dead}, history, may_change_soon)
 

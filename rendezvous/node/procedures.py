@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from ..api.handler import Placement, Verdict, VerdictKind
 from ..errors import (
@@ -114,8 +113,7 @@ class NodeProcedures:
             return False
         connection = yield from self.session.open()
         yield Request(None, PREPARE, ())
-        node = replace(
-            self._describe_node(connection.address, 1, None, 0),
+        node = self._describe_node(connection.address, 1, None, 0)._replace(
             is_withdrawn=True,
             refusal=reason[:MAX_REASON_CHARS],
             is_host=connection.is_host and connection.at is None,

@@ -6,7 +6,6 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from ..api.handler import NodeProfile, RendezvousInfo, RoundHandler, Verdict
 from ..api.parameters import RendezvousParameters
@@ -229,7 +228,7 @@ class RoundRendezvous(RoundHandler):
             port=port,
             local_world_size=self._profile.local_world_size,
             role=self._profile.role,
-            limits=replace(self._limits, max_restarts=self._profile.max_restarts),
+            limits=self._limits._replace(max_restarts=self._profile.max_restarts),
             origin=origin,
             wish=self._wish,
             restarts=restarts,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 
 from ..errors import RendezvousStateError
 from ..logs import Log
@@ -102,4 +101,4 @@ class SeatRecords:
             if number not in self._refused:
                 self._refused.add(number)
                 log.warning("a node is not taken, as its record is refused: %s", error)
-            return replace(self._mine, origin=None, is_withdrawn=True)
+            return self._mine._replace(origin=None, is_withdrawn=True)

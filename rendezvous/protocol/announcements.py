@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from ..named_tuple import NamedTuple
 
 _REMINDERS_S = (30.0, 60.0, 120.0, 300.0)
 # The fewest seconds between two lines: several changes within them make one line.
@@ -11,8 +11,7 @@ _APART_S = 5.0
 _CHECKS_PER_WAIT = 10
 
 
-@dataclass(frozen=True, slots=True)
-class Announcement:
+class Announcement(NamedTuple):
     """A line that was logged about a wait.
 
     Args:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from ..named_tuple import NamedTuple
 
 UNSURE_BEAT = b"?"
 """Read instead of a beat that a foreign process has overwritten: neither a beat nor silence."""
@@ -14,8 +14,7 @@ FIRST_BEAT = b"0"
 """Written at the key of each member's beat with the roster, so that one call reads all beats."""
 
 
-@dataclass(frozen=True, slots=True)
-class RoundKeys:
+class RoundKeys(NamedTuple):
     """The keys of one round.
 
     Args:
@@ -82,8 +81,7 @@ class RoundKeys:
         return f"{self.prefix}/shared/"
 
 
-@dataclass(frozen=True, slots=True)
-class RunKeys:
+class RunKeys(NamedTuple):
     """The keys of one run.
 
     Args:

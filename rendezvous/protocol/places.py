@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 
 from .keys import FIRST_BEAT, RoundKeys, RunKeys
 from .records import Node, NotTaken, Roster
@@ -34,5 +33,5 @@ def unoccupied(keys: RoundKeys, numbers: Iterable[int], node: Node) -> dict[str,
         numbers: The seats.
         node: The node that writes the records, or leaves its seat.
     """
-    record = write_node(replace(node, is_withdrawn=True))
+    record = write_node(node._replace(is_withdrawn=True))
     return {keys.node(number): record for number in numbers}

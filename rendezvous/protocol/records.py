@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from ..api.handler import Placement, Verdict
+from ..named_tuple import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(NamedTuple):
     """How many nodes may form a round, and how often the job may restart; the same on all nodes.
 
     Args:
@@ -27,8 +25,7 @@ class Limits:
         return f"{self.min_nodes}:{self.max_nodes}"
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(NamedTuple):
     """The last round of a node that has been a member.
 
     Args:
@@ -40,8 +37,7 @@ class Origin:
     group_rank: int
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(NamedTuple):
     """The record that a node writes about itself when it takes a seat.
 
     Args:
@@ -77,8 +73,7 @@ class Node:
     is_host: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(NamedTuple):
     """A node that takes part in a sealed round.
 
     Args:
@@ -90,8 +85,7 @@ class Member:
     node: Node
 
 
-@dataclass(frozen=True, slots=True)
-class Roster:
+class Roster(NamedTuple):
     """A sealed round.
 
     Args:
@@ -109,8 +103,7 @@ class Roster:
     members: tuple[Member, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class History:
+class History(NamedTuple):
     """A round that has ended, as the next round needs it.
 
     Args:
@@ -122,8 +115,7 @@ class History:
     verdict: Verdict
 
 
-@dataclass(frozen=True, slots=True)
-class NotTaken:
+class NotTaken(NamedTuple):
     """The place of a node that the round has not taken; the node may join the next round."""
 
 

@@ -106,8 +106,8 @@ This module uses no store and no clock. Whatever was read is an argument, and so
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from ..named_tuple import Bare, NamedTuple
 from .records import History, Limits, Node, Roster
 
 DOOR = 1_000_000
@@ -117,18 +117,15 @@ _MOST_SEATS = 20_000
 """More seats than any job has nodes: a higher number comes from a foreign process."""
 
 
-@dataclass(frozen=True, slots=True)
-class Seal:
+class Seal(Bare):
     """The round can be sealed now."""
 
 
-@dataclass(frozen=True, slots=True)
-class GiveUp:
+class GiveUp(Bare):
     """Too few nodes have come, and the time is over."""
 
 
-@dataclass(frozen=True, slots=True)
-class Await:
+class Await(NamedTuple):
     """The round can't be sealed yet.
 
     Args:

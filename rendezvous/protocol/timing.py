@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from ..api.parameters import RendezvousParameters
+from ..named_tuple import NamedTuple
 
 # Ten years, for "inf": the system's clocks don't take more.
 _LONGEST_S = 3e8
@@ -13,8 +12,7 @@ STORE_PATIENCE_S = 60.0
 """Within this time a restart of the store, an election among its members or a cut cable ends."""
 
 
-@dataclass(frozen=True, slots=True)
-class Timing:
+class Timing(NamedTuple):
     """How long a node waits; all in seconds.
 
     Args:

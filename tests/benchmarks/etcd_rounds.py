@@ -15,7 +15,6 @@ import resource
 import sys
 import threading
 import time
-from dataclasses import replace
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
@@ -65,7 +64,7 @@ def handlers_over(server, count):
     """Return the nodes of one run, whose connections are open."""
     params = RendezvousParameters("etcd-v3", server.get_endpoint(), "bench", count, count)
     settings = etcd_settings(params)
-    timing = replace(timing_of(params), heartbeat_s=NEVER_S, patience_s=4 * NEVER_S)
+    timing = timing_of(params)._replace(heartbeat_s=NEVER_S, patience_s=4 * NEVER_S)
     handlers = []
     for _ in range(count):
         gateways = [CountingGateway(settings, endpoint) for endpoint in settings.endpoints]

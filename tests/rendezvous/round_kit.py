@@ -3,7 +3,7 @@
 import socket
 import threading
 from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from elrun.rendezvous.api.handler import NodeProfile, Verdict, VerdictKind
 from elrun.rendezvous.api.parameters import RendezvousParameters
@@ -78,7 +78,7 @@ class Job:
         handler = RoundRendezvous(
             RendezvousParameters("memory", "", run_id, *limits, **config),
             lambda _: Connection(store, "127.0.0.1", host),
-            replace(TIMING, **timing),
+            TIMING._replace(**timing),
         )
         handler.describe(NodeProfile(workers, role, max_restarts))
         node = TestNode(handler, store)

@@ -35,7 +35,7 @@ class Call:
     def take(self, answer: Answer) -> None:
         """Take in an answer, or a part of one."""
         self.parts += answer.values
-        self.count = answer.count
+        self.count = answer.amount
 
     def begin_anew(self) -> None:
         """Forget the parts of an answer whose rest was lost with a connection."""

@@ -7,7 +7,6 @@ import os
 import socket
 import threading
 import time
-from dataclasses import replace
 
 from ...errors import RendezvousConnectionError, RendezvousStateError
 from ...logs import Log
@@ -193,7 +192,7 @@ class StoreConnector:
         Raises:
             RendezvousStateError: The store refuses this node for good.
         """
-        me = replace(self._me, session=os.urandom(16).hex())
+        me = self._me._replace(session=os.urandom(16).hex())
         found = dial(Target(self._endpoint, self._guard), me, connect_s, handshake_s)
         if isinstance(found, Refusal) and found.kind != OTHER_RUN:
             raise RendezvousStateError(f"{self._endpoint}: {found.reason}")
@@ -201,7 +200,7 @@ class StoreConnector:
             return found
         same = Endpoint(found.peer_address, self._endpoint.port)
         target = Target(same, self._guard, self._endpoint.host)
-        again = replace(me, resumes=True)
+        again = me._replace(resumes=True)
         line = Line(
             found,
             str(self._endpoint),

@@ -21,9 +21,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from ...named_tuple import NamedTuple
 from .frames import MAX_NUMBER, MAX_TEXT, WireError, text_in, whole_number_in, write_frame
 
 VERSION = 3
@@ -40,8 +40,7 @@ _LONGEST_RUN_NAME = 512
 _NONCE_BYTES = 16
 
 
-@dataclass(frozen=True, slots=True)
-class Hello:
+class Hello(NamedTuple):
     """What a client says of itself.
 
     Args:
@@ -64,8 +63,7 @@ class Hello:
     server: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(NamedTuple):
     """Why a client is turned away.
 
     Args:
@@ -90,8 +88,7 @@ def _hash_of(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-@dataclass(frozen=True, slots=True)
-class Opening:
+class Opening(NamedTuple):
     """What a client with a secret sends first.
 
     Args:

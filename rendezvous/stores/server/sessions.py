@@ -12,7 +12,6 @@ time that the client has set, and its session is forgotten some minutes later.
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
 
 from ..will import Will
 from .table import TableError
@@ -75,14 +74,16 @@ class Session:
             self._outcome_bytes -= _size_of(self._outcomes.popitem(last=False)[1])
 
 
-@dataclass(slots=True)
 class _Break:
     """A session without a connection."""
 
-    session: Session
-    will_at: float | None
-    forget_at: float
-    looks: int = 0
+    __slots__ = ("forget_at", "looks", "session", "will_at")
+
+    def __init__(self, session: Session, will_at: float | None, forget_at: float) -> None:
+        self.session = session
+        self.will_at = will_at
+        self.forget_at = forget_at
+        self.looks = 0
 
 
 class Sessions:

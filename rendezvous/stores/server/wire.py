@@ -27,9 +27,9 @@ from __future__ import annotations
 from binascii import Error as Base64Error
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from ...named_tuple import Bare, NamedTuple
 from ..will import Will
 from .frames import MAX_NUMBER, WireError, text_in, whole_number_in, write_frame
 
@@ -42,30 +42,26 @@ _MAX_WILL_BYTES = 64 << 10
 _MAX_AFTER_MS = 60_000
 
 
-@dataclass(frozen=True, slots=True)
-class Add:
+class Add(NamedTuple):
     """Add to a counter."""
 
     key: str
     amount: int
 
 
-@dataclass(frozen=True, slots=True)
-class Set:
+class Set(NamedTuple):
     """Write values."""
 
     values: Mapping[str, bytes]
 
 
-@dataclass(frozen=True, slots=True)
-class Get:
+class Get(NamedTuple):
     """Read values."""
 
     keys: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Create:
+class Create(NamedTuple):
     """Write a value once, or in place of one that is known."""
 
     key: str
@@ -73,22 +69,19 @@ class Create:
     instead_of: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
+class Wait(NamedTuple):
     """Be answered once all keys are there."""
 
     keys: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Forget:
+class Forget(NamedTuple):
     """Take a wait back."""
 
     wait: int
 
 
-@dataclass(frozen=True, slots=True)
-class LeaveWill:
+class LeaveWill(NamedTuple):
     """Say what is to be written if this client is gone without a bye.
 
     Args:
@@ -100,8 +93,7 @@ class LeaveWill:
     after_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class Bye:
+class Bye(Bare):
     """End the session on purpose: the will is not carried out."""
 
 
@@ -218,21 +210,20 @@ def write_error(number: int, reason: str) -> bytes:
     return write_frame({"id": number, "error": reason})
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What a request was answered, or a part of that.
 
     Args:
         number: The request's.
         values: Of ``get``, ``create`` and ``wait``.
-        count: Of ``add``.
+        amount: Of ``add``: the counter as it is now.
         has_more: Whether another part follows.
         error: What could not be done.
     """
 
     number: int
     values: tuple[bytes | None, ...] = ()
-    count: int = 0
+    amount: int = 0
     has_more: bool = False
     error: str = ""
 
@@ -249,7 +240,7 @@ def read_answer(message: Mapping[str, Any]) -> Answer:
     return Answer(
         number=whole_number_in(message, "id", 0, MAX_NUMBER),
         values=tuple(None if value is None else _decoded(value) for value in values),
-        count=whole_number_in(message, "count", -(1 << 63), 1 << 63) if "count" in message else 0,
+        amount=whole_number_in(message, "count", -(1 << 63), 1 << 63) if "count" in message else 0,
         has_more=message.get("more") is True,
         error=text_in(message, "error") if "error" in message else "",
     )

@@ -1,7 +1,5 @@
 """What the node that seals makes of silence: silent seats have left, silent survivors are lost."""
 
-from dataclasses import replace
-
 from elrun.rendezvous.api.handler import Verdict, VerdictKind
 from elrun.rendezvous.liveness.member_watch import silence_reason
 from elrun.rendezvous.liveness.peers import check_presence
@@ -42,7 +40,7 @@ BEFORE = RUN.round(0)
 def test_the_sealer_watched_all_that_count():
     """To the others that sit there, and to survivors that have not come."""
     heartbeat = FakeHeartbeat()
-    seated = {0: node("a", (0, 0)), 1: node("d"), 2: replace(node("e"), is_withdrawn=True)}
+    seated = {0: node("a", (0, 0)), 1: node("d"), 2: node("e")._replace(is_withdrawn=True)}
     alive = check_presence(heartbeat, RUN, 1, 0, seated, history("a", "b", "c", lost=(2,)))
 
     assert [BEFORE.beat(1), KEYS.seat_beat(1)] == heartbeat.watched
@@ -80,7 +78,7 @@ def test_a_failure_that_came_with_a_lost_node_is_free():
 def test_a_survivor_of_an_earlier_round_goes_after_those_of_the_last():
     """A node that was away must not take the place of one that was there."""
     past = history("a", "b", "c")
-    past = replace(past, roster=replace(past.roster, round=3))
+    past = past._replace(roster=past.roster._replace(round=3))
     late, *others = [node("d", (1, 0)), *(node(host, (3, n)) for n, host in enumerate("abc"))]
     drawn = draw_roster(4, 0, dict(enumerate([late, *others])), past, mine=Limits(1, 3))
 

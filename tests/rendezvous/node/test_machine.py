@@ -1,7 +1,6 @@
 """The machine of a node by itself: which actions follow from which events, and when."""
 
 from collections import deque
-from dataclasses import replace
 
 import pytest
 from elrun.rendezvous.api.handler import Verdict, VerdictKind
@@ -49,8 +48,8 @@ class Member:
             record.limits,
             TIMING,
             host,
-            lambda _, port, origin, restarts: replace(
-                record, port=port, origin=origin, restarts=restarts
+            lambda _, port, origin, restarts: record._replace(
+                port=port, origin=origin, restarts=restarts
             ),
         )
 

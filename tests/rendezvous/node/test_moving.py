@@ -2,7 +2,6 @@
 
 import threading
 import time
-from dataclasses import replace
 
 import pytest
 from elrun.rendezvous.api.handler import NodeProfile, Verdict, VerdictKind
@@ -46,7 +45,7 @@ class Network:
         handler = RoundRendezvous(
             RendezvousParameters("memory", "", "run", *limits),
             Succession(places, PATIENCE_S, take_over_s=PATIENCE_S),
-            replace(TIMING, **timing),
+            TIMING._replace(**timing),
             clock,
         )
         handler.describe(NodeProfile(1))

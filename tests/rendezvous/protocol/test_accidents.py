@@ -2,7 +2,6 @@
 
 import threading
 from collections import Counter
-from dataclasses import replace
 
 import pytest
 from elrun.rendezvous.api.handler import Verdict, VerdictKind
@@ -256,7 +255,7 @@ def test_the_end_of_a_run_empties_only_seats_that_somebody_waits_for(
     (joining,) = [nodes[0].join()] if waiting else [None]
     if joining:
         assert memory.wait([ROUND_1.node(0)], PATIENCE_S)
-    other = replace(GONE, limits=Limits(*limits))
+    other = GONE._replace(limits=Limits(*limits))
     perform(abort_run(Asking(memory), RUN, other, "it is not needed any more"))
     seats = [ROUND_1.node(number) for number in range(limits[1] + 1)]
 

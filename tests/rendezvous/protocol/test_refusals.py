@@ -1,7 +1,5 @@
 """Nodes that can't take part, as records: what the others decide, say and write."""
 
-from dataclasses import replace
-
 import pytest
 from elrun.rendezvous.api.handler import Verdict, VerdictKind
 from elrun.rendezvous.errors import RendezvousStateError
@@ -18,8 +16,8 @@ def here(limits):
 
 
 def refused(limits, *, is_host=False, host="b"):
-    node = replace(here(limits), host=host, is_withdrawn=True, refusal="x.py: no such script")
-    return replace(node, is_host=is_host)
+    node = here(limits)._replace(host=host, is_withdrawn=True, refusal="x.py: no such script")
+    return node._replace(is_host=is_host)
 
 
 def decision(limits, nodes, refusing, now, *, is_host=False, history=None):

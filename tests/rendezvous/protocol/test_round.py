@@ -1,7 +1,6 @@
 """The pure part of the round protocol, on histories written down as data."""
 
 import random
-from dataclasses import replace
 
 import pytest
 from elrun.rendezvous.api.handler import Verdict, VerdictKind
@@ -71,7 +70,7 @@ def decision(seated, past=None, *, now=0.0, last_joined_at=0.0):
 
 
 A, B, C, D = node("a"), node("b"), node("c"), node("d")
-A1, B1, C1 = (replace(each, origin=Origin(0, rank)) for rank, each in enumerate([A, B, C]))
+A1, B1, C1 = (each._replace(origin=Origin(0, rank)) for rank, each in enumerate([A, B, C]))
 
 SEALING = {
     "nobody but the sealer": ([A], None, 0, Await(1, 600)),
@@ -81,14 +80,14 @@ SEALING = {
     "the last call is over": ([A, B], None, 5, Seal()),
     "the most": ([A, B, C], None, 0, Seal()),
     "more than the most": ([A, B, C, D], None, 0, Seal()),
-    "one has left again": ([A, replace(B, is_withdrawn=True)], None, 0, Await(1, 600)),
+    "one has left again": ([A, B._replace(is_withdrawn=True)], None, 0, Await(1, 600)),
     "one was told otherwise": ([A, node(limits=(3, 3))], None, 0, Await(1, 600)),
     "all survivors are back": ([A1, B1], history(A, B), 0, Seal()),
     "survivors in another order": ([B1, A1], history(A, B), 0, Seal()),
     "survivors and a newcomer": ([C, B1, A1], history(A, B), 0, Seal()),
     "a survivor is missing": ([A1, B1], history(A, B, C), 1, Await(1, 40)),
     "a survivor came back, and left again": (
-        [A1, replace(B1, is_withdrawn=True), C1],
+        [A1, B1._replace(is_withdrawn=True), C1],
         history(A, B, C),
         0,
         Seal(),
@@ -120,7 +119,7 @@ SEALING = {
     ),
     "a survivor of an older round is none of this one": (
         [A1, B1],
-        History(replace(roster(A, B), round=1), Verdict(VerdictKind.NODE_WAITING)),
+        History(roster(A, B)._replace(round=1), Verdict(VerdictKind.NODE_WAITING)),
         1,
         Await(1, 40),
     ),
@@ -165,7 +164,7 @@ def test_the_first_seat_says_what_the_limits_are():
         None,
     ) == (
         limits_of_run({0: odd, 1: A}, None),
-        limits_of_run({0: replace(odd, is_withdrawn=True), 1: A}, None),
+        limits_of_run({0: odd._replace(is_withdrawn=True), 1: A}, None),
         limits_of_run({}, None),
     )
 
@@ -195,7 +194,7 @@ def test_newcomers_that_wish_for_a_rank_are_ranked_by_that():
     """Gaps don't matter, equal wishes go by name, and whoever has none goes last."""
     wishes = {"a": None, "b": 7, "c": 2, "node10": 5, "node2": 5}
     seated = {
-        seat: replace(node(name, limits=(5, 5)), wish=wish)
+        seat: node(name, limits=(5, 5))._replace(wish=wish)
         for seat, (name, wish) in enumerate(wishes.items())
     }
 
@@ -211,13 +210,13 @@ def test_survivors_that_are_too_few_leave_newcomers_a_last_call():
 
 
 def fixed(each, rank):
-    return replace(each, wish=rank, is_fixed=True, limits=Limits(3, 3))
+    return each._replace(wish=rank, is_fixed=True, limits=Limits(3, 3))
 
 
 def test_fixed_ranks_are_the_order():
     """One that came back has its old rank, before those who stayed, whatever the names."""
     past = history(fixed(C, 0), fixed(B, 1), fixed(A, 2), lost=(0,))
-    seated = {0: fixed(B1, 1), 1: fixed(replace(A, origin=Origin(0, 2)), 2), 2: fixed(C, 0)}
+    seated = {0: fixed(B1, 1), 1: fixed(A._replace(origin=Origin(0, 2)), 2), 2: fixed(C, 0)}
 
     assert ["c", "b", "a"] == [m.node.host for m in draw(1, 0, seated, past).members]
 
@@ -243,7 +242,7 @@ def test_of_two_nodes_with_one_fixed_rank_the_later_one_counts():
 
 def test_a_wish_does_not_move_survivors():
     """A replacement that wishes for rank 0 follows those who stayed."""
-    seated = {0: replace(C, wish=0), 1: replace(A1, wish=2), 2: replace(B1, wish=1)}
+    seated = {0: C._replace(wish=0), 1: A1._replace(wish=2), 2: B1._replace(wish=1)}
 
     assert ["a", "b", "c"] == hosts(draw(1, 0, seated, history(A, B)))
 
@@ -278,7 +277,7 @@ def test_a_node_that_left_or_was_told_otherwise_is_not_taken():
     """The roster has only nodes that are there and agree on the limits."""
     seated = {
         0: A,
-        1: replace(B, is_withdrawn=True),
+        1: B._replace(is_withdrawn=True),
         2: node("odd", limits=(1, 1)),
         3: C,
     }
@@ -288,7 +287,7 @@ def test_a_node_that_left_or_was_told_otherwise_is_not_taken():
 
 def test_a_round_of_too_few_is_void():
     """Nodes that leave while the door is being shut can't be replaced any more."""
-    assert () == draw(0, 0, {0: A, 1: replace(B, is_withdrawn=True)}, None).members
+    assert () == draw(0, 0, {0: A, 1: B._replace(is_withdrawn=True)}, None).members
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,5 @@
 """The sentence about too few nodes, on rounds written down as data."""
 
-from dataclasses import replace
-
 import pytest
 from elrun.rendezvous.api.handler import Verdict, VerdictKind
 from elrun.rendezvous.protocol.records import History, Limits, Member, Node, Origin, Roster
@@ -50,7 +48,7 @@ def test_a_later_round_names_those_who_are_missing(lost):
 
 def test_one_that_came_back_and_left_is_missing_too():
     """Its record is there, its node is not."""
-    gone = replace(node("node2", 1), is_withdrawn=True)
+    gone = node("node2", 1)._replace(is_withdrawn=True)
 
     assert said([node("node1", 0), gone], after_round_4("node1", "node2")).endswith(
         "): node1; missing since round 4: node2 (group rank 1)"
@@ -94,7 +92,7 @@ def test_of_many_nodes_only_the_number_is_said():
 
 
 def fixed(rank):
-    return replace(node(f"h{rank}"), wish=rank, is_fixed=True)
+    return node(f"h{rank}")._replace(wish=rank, is_fixed=True)
 
 
 def test_a_fixed_rank_that_is_missing_is_named():
@@ -122,7 +120,7 @@ def test_a_node_that_was_told_otherwise_is_named_to_those_who_wait_for_it(
     limits, difference, has_left
 ):
     """It has said so on its own host, and theirs would only say that it is missing."""
-    other = replace(node("b"), limits=limits, is_withdrawn=has_left)
+    other = node("b")._replace(limits=limits, is_withdrawn=has_left)
     sentence = f"; b was refused: it has {difference}; give the same on every node"
 
     assert sentence == contradictions({0: node("a"), 1: other}, LIMITS)
@@ -131,7 +129,7 @@ def test_a_node_that_was_told_otherwise_is_named_to_those_who_wait_for_it(
 
 def test_a_node_that_gave_up_a_moment_before_is_named():
     """Of nodes that wait equally long, the second would else say that it was alone."""
-    gone, other = node("b"), replace(node("c"), limits=Limits(3, 4))
+    gone, other = node("b"), node("c")._replace(limits=Limits(3, 4))
     sentence = shortfall({0: node("a")}, None, mine=LIMITS, within_s=30, left=[gone, other])
 
     assert "(--rdzv-conf join_timeout=...): a; b joined and left; the others need" in sentence
@@ -139,6 +137,6 @@ def test_a_node_that_gave_up_a_moment_before_is_named():
 
 def test_nothing_is_added_where_all_nodes_were_told_the_same():
     """Those that left for another reason aren't refused."""
-    gone = replace(node("b"), is_withdrawn=True)
+    gone = node("b")._replace(is_withdrawn=True)
 
     assert not contradictions({0: node("a"), 1: gone}, LIMITS)

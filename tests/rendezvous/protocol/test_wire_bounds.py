@@ -1,7 +1,6 @@
 """The bounds of records: the last value that is read, and the first one that is refused."""
 
 import json
-from dataclasses import replace
 
 import pytest
 from elrun.rendezvous.api.handler import Verdict, VerdictKind
@@ -137,8 +136,8 @@ def test_a_fixed_rank_survives():
     """Only nodes with fixed ranks have the field."""
     node = Node("a", "::1", 1, 1, "", Limits(1, 1), wish=0)
 
-    assert [node, replace(node, is_fixed=True)] == [
-        read_node("key", write_node(each)) for each in (node, replace(node, is_fixed=True))
+    assert [node, node._replace(is_fixed=True)] == [
+        read_node("key", write_node(each)) for each in (node, node._replace(is_fixed=True))
     ]
 
 

@@ -1,6 +1,5 @@
 """One node: the real machine of the rendezvous, and an agent that decides by the real policy."""
 
-from dataclasses import replace
 from functools import partial
 
 from elrun.agent.system.signals import SignalException
@@ -132,7 +131,7 @@ class Node(Participant):
             history.world,
             name,
             RUN,
-            replace(plan.limits, max_restarts=plan.max_restarts),
+            plan.limits._replace(max_restarts=plan.max_restarts),
             plan.timing,
             clock_rate,
             is_steady=plan.keeps_time,

@@ -121,7 +121,7 @@ def test_a_hello_is_answered_by_these_bytes(written, text, read):
 @pytest.mark.parametrize(
     ("written", "text", "read"),
     [
-        (write_count(1, -5), b'{"id":1,"count":-5}', Answer(1, count=-5)),
+        (write_count(1, -5), b'{"id":1,"count":-5}', Answer(1, amount=-5)),
         (write_done(2), b'{"id":2}', Answer(2)),
         (
             b"".join(write_values(3, [b"1", None])),
