@@ -83,13 +83,13 @@ class Driver:
         self._prepare = prepare
         self._wake = wake
         self._clock = clock
-        self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
+        self._events: queue.SimpleQueue[Event | BaseException | None] = queue.SimpleQueue()
         self._numbers = itertools.count()
         # Only the driver's thread uses this.
         self._due: list[tuple[float, int, Callable[[], None]]] = []
         # The lock guards what follows, and the machine.
         self._lock = threading.Lock()
-        self._has_begun = self._is_over = False
+        self._has_begun = self._is_over = self._has_failed = False
         self._replies: dict[int, _Reply] = {}
 
     def ask(self, question: Question, *args: Any, timeout_s: float | None = None) -> Any:
@@ -101,11 +101,13 @@ class Driver:
             timeout_s: How long the answer may take; None: as long as it takes.
 
         Raises:
-            RendezvousError: As the method of ``RoundHandler`` does.
+            RendezvousError: As the method of ``RoundHandler`` does; or the thread has failed.
             TimeoutError: The answer takes longer.
         """
         reply, number = _Reply(), next(self._numbers)
         with self._lock:
+            if self._has_failed:
+                raise self._resources.closed_error()
             if question in _BEGINNINGS and not self._has_begun and not self._is_over:
                 thread = threading.Thread(target=self._drive, name="elrun-node", daemon=True)
                 start_thread(thread)
@@ -134,7 +136,7 @@ class Driver:
                 self._handle(event)
         except BaseException:  # a fault: nobody may wait without end for an answer or a verdict
             with self._lock:
-                self._is_over = True
+                self._is_over = self._has_failed = True
                 self._machine.state.break_down("the thread of this node's rendezvous has failed")
             self._wake()
             self._end_replies()
@@ -147,9 +149,12 @@ class Driver:
                 heapq.heappop(self._due)[2]()
                 left_s = 0.0
             try:
-                return self._events.get(timeout=as_wait(left_s))
+                event = self._events.get(timeout=as_wait(left_s))
             except queue.Empty:
                 continue
+            if isinstance(event, BaseException):
+                raise event
+            return event
 
     def _handle(self, event: Event) -> None:
         with self._lock:
@@ -199,6 +204,13 @@ class Driver:
     def _answer(self, number: int, value: Any, error: Exception | None = None) -> None:
         self._events.put(Answered(number, value, error))
 
+    def _answer_error(self, number: int, error: BaseException) -> None:
+        """Answer with an error; one that no store raises is a fault, and ends the node's thread."""
+        if isinstance(error, _ERRORS):
+            self._answer(number, None, error)
+        else:
+            self._events.put(error)
+
     def _after(self, seconds: float, then: Callable[[], None]) -> None:
         heapq.heappush(self._due, (self._clock() + seconds, next(self._numbers), then))
 
@@ -208,8 +220,8 @@ class Driver:
         def run() -> None:
             try:
                 value = function()
-            except _ERRORS as error:
-                self._answer(number, None, error)
+            except BaseException as error:  # noqa: BLE001  the node's thread raises a fault
+                self._answer_error(number, error)
             else:
                 self._answer(number, value)
 
@@ -219,8 +231,8 @@ class Driver:
         self, number: int, store: Store, keys: Sequence[str], timeout_s: float | None
     ) -> None:
         def hear(found: Told) -> None:
-            if isinstance(found, RendezvousError):
-                self._answer(number, None, found)
+            if isinstance(found, BaseException):
+                self._answer_error(number, found)
             else:
                 self._answer(number, found)
 

@@ -212,7 +212,7 @@ class RoundRendezvous(RoundHandler):
             is_announced = bool(
                 self._driver.ask(Question.LEAVE, timeout_s=self._timing.leave_s + _MARGIN_S)
             )
-        except TimeoutError:
+        except (RendezvousError, TimeoutError):
             is_announced = False
         self._driver.close()
         return is_announced

@@ -64,7 +64,7 @@ class Resources:
         connection = self._connect(self._stops_connecting)
         try:
             forming = perform(enter_run(Asking(connection.store), self._run, self._secret, forming))
-        except RendezvousError:
+        except BaseException:
             connection.store.close()
             raise
         number = self._keep(connection.store)

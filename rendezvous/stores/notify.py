@@ -10,7 +10,7 @@ from ..errors import RendezvousError
 from ..threads import start_thread
 from .store import Store
 
-Told = list[bytes] | RendezvousError | None
+Told = list[bytes] | BaseException | None
 """The values, or why there will be none; None: the time was over first."""
 
 
@@ -69,7 +69,7 @@ def _wait(
 ) -> None:
     try:
         found = store.wait(keys, timeout_s)
-    except RendezvousError as error:
+    except BaseException as error:  # noqa: BLE001  a caller would wait without end
         hear(error)
     else:
         hear(found)

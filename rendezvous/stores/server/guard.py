@@ -111,6 +111,7 @@ def guard_of(params: RendezvousParameters) -> Guard:
 
 def explained(refusal: Refusal, run_id: str) -> Refusal:
     """Return a refusal with a sentence for the people of this run."""
-    if refusal.reason:
-        return refusal
-    return Refusal(refusal.kind, _REASONS.get(refusal.kind, refusal.kind).format(run=run_id))
+    sentence = _REASONS.get(refusal.kind)
+    if refusal.reason or sentence is None:  # the other side's words are shown as they came
+        return refusal._replace(reason=refusal.reason or refusal.kind)
+    return refusal._replace(reason=sentence.format(run=run_id))

@@ -1,9 +1,11 @@
 """The thread that drives a node's machine: what ends it, and who waits for it."""
 
 import threading
+from concurrent.futures import Future
 
 import pytest
 from elrun.rendezvous.errors import RendezvousClosedError, RendezvousConnectionError
+from elrun.rendezvous.node.rendezvous import RoundRendezvous
 from elrun.rendezvous.protocol.keys import RunKeys
 from round_kit import PATIENCE_S, failed
 
@@ -92,6 +94,79 @@ def test_a_fault_in_the_thread_leaves_nobody_waiting(memory_job, memory):
 
     with pytest.raises(RendezvousClosedError):
         memory_job.node((1, 1), store=store).join().result(PATIENCE_S)
+
+
+def faulty(*_):
+    return 1 / 0
+
+
+@pytest.mark.usefixtures("_shown_faults")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("call", ["connect", "wait"])
+def test_a_fault_in_a_thread_beside_the_nodes_leaves_nobody_waiting(memory_job, memory, call):
+    """Threads connect and wait for the node; a fault there ends the node's thread as its own do."""
+    store = memory.connect()
+    store.wait = faulty if call == "wait" else store.wait
+    node = memory_job.node((2, 2), store=store)
+    if call == "connect":
+        node.handler._resources._connect = faulty
+    joining = node.join()
+
+    with pytest.raises(RendezvousClosedError):
+        joining.result(PATIENCE_S)
+
+
+@pytest.mark.usefixtures("_shown_faults")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize(
+    "question",
+    [
+        RoundRendezvous.is_closed,
+        RoundRendezvous.set_closed,
+        RoundRendezvous.next_rendezvous,
+        lambda handler: handler.conclude(failed()),
+    ],
+    ids=["is_closed", "set_closed", "next_rendezvous", "conclude"],
+)
+def test_a_question_after_a_fault_in_the_thread_raises_at_once(memory_job, memory, question):
+    """No thread is left to answer the question; and the node can be shut down all the same."""
+    store = memory.connect()
+    store.add = faulty
+    node = memory_job.node((1, 1), store=store)
+    with pytest.raises(RendezvousClosedError):
+        node.join().result(PATIENCE_S)
+    asking = Future()
+    threading.Thread(target=lambda: answer(asking, question, node.handler), daemon=True).start()
+
+    with pytest.raises(RendezvousClosedError):
+        asking.result(PATIENCE_S)
+    assert not node.handler.shutdown()
+
+
+def answer(future, question, handler):
+    try:
+        future.set_result(question(handler))
+    except BaseException as error:
+        future.set_exception(error)
+
+
+@pytest.mark.parametrize("error", [ValueError, ZeroDivisionError, RendezvousConnectionError])
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.usefixtures("_shown_faults")
+def test_a_store_whose_run_can_not_be_entered_is_closed(memory_job, memory, error):
+    """Whatever the reason is: nobody else knows of the connection."""
+    store = memory.connect()
+    is_closed = threading.Event()
+
+    def refuse(*_):
+        raise error("no")
+
+    store.create = store.get = store.add = refuse
+    store.close = is_closed.set
+    with pytest.raises((ValueError, RendezvousClosedError, RendezvousConnectionError)):
+        memory_job.node((1, 1), store=store).join().result(PATIENCE_S)
+
+    assert is_closed.is_set()
 
 
 def test_a_node_that_was_never_asked_leaves_without_a_thread(memory_job):

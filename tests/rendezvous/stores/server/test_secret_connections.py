@@ -292,6 +292,16 @@ def test_a_peer_that_refuses_is_told_in_elruns_own_words(mine):
     assert answer.reason.startswith("run 'job' takes only nodes that know its secret")
 
 
+@pytest.mark.parametrize("kind", ["{0}", "{", "}", "{run.__class__}", "{run", "?"])
+def test_a_kind_of_refusal_that_is_unknown_is_shown_as_it_came(kind):
+    """A server that has proved nothing chose the kind: no sentence is made of the kind."""
+    server = FalseServer(write_frame({"elrun": 3, "refused": kind, "reason": ""}))
+    answer = greet(server.port, NOBODYS)
+    server.listener.close()
+
+    assert Refusal(kind, kind) == answer
+
+
 def test_a_wrong_nonce_of_a_client_is_no_first_message(host):
     """Numbers, short ones and none."""
     for nonce in (7, "00", "zz" * 16, None):
