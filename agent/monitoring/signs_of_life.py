@@ -13,7 +13,7 @@ from ..system.process_states import descendants
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from ..processes.context import PContext
 
@@ -115,21 +115,23 @@ class PatternWatch:
     def take(self) -> bool:
         """Return whether there was such a line since the last call.
 
-        A thread reads the files, since their file system may not answer.
+        A thread reads the files, since their file system may not answer. What is carried is taken
+        here: the agent's loop alone begins to carry.
         """
+        workers = self._workers
+        if self._call is None and workers is not None:
+            printed = workers.carried_output()
+            self._call = Call(lambda: self._look(workers, printed), "elrun-pattern", or_here=True)
         if self._call is None:
-            self._call = Call(self._look, "elrun-pattern", or_here=True)
+            return False
         if not self._call.wait(_FILE_S):
             return False
         call, self._call = self._call, None
         return call.result()
 
-    def _look(self) -> bool:
-        workers = self._workers
-        if workers is None:
-            return False
+    def _look(self, workers: PContext, printed: Mapping[int, tuple[int, bytes]]) -> bool:
         found = [self._is_in(path, _new_of(path, self._read)) for path in _log_files(workers)]
-        for rank, (total, end) in workers.carried_output().items():
+        for rank, (total, end) in printed.items():
             name = f"rank {rank}"
             new = min(len(end), total - self._read.get(name, 0))
             self._read[name] = total

@@ -1,6 +1,7 @@
 """Signs of life: what a worker uses, and lines that it prints."""
 
 import os
+import threading
 
 import pytest
 from elrun.agent.monitoring.signs_of_life import PatternWatch, Usage, has_gone_on, usage_of
@@ -46,8 +47,10 @@ class Printed:
         self.stdouts = {0: "", 1: "/dev/null", **dict(enumerate(map(str, files), start=2))}
         self.stderrs = {}
         self.carried = {}
+        self.threads = set()
 
     def carried_output(self):
+        self.threads.add(threading.current_thread())
         return self.carried
 
 
@@ -83,6 +86,16 @@ def test_output_that_elrun_carries_is_looked_at(tmp_path):
         seen.append(watch.take())
 
     assert [True, False, False, True] == seen
+
+
+def test_the_thread_that_reads_files_takes_no_carried_output(tmp_path):
+    """Whatever takes it may begin to carry, which the loop does as well: one thread does both."""
+    workers = Printed(tmp_path / "log")
+    watch = PatternWatch("step")
+    watch.begin(workers)
+    watch.take()
+
+    assert {threading.current_thread()} == workers.threads
 
 
 def test_output_that_can_not_be_seen_is_said_to_be_so(tmp_path):
