@@ -1,8 +1,11 @@
 """Agrees with the other nodes whether a job hangs: only if no rank of any node goes on.
 
 Each node counts itself in when its ranks have been still for long enough, and out when one of them
-goes on. When all are counted in, group rank 0 names the rank that is somewhere else than the
-others. The node of that rank reports the failure, which ends the round for all nodes.
+goes on. When all are counted in, each node looks once more; its ranks may have gone on since it was
+counted. If no count has changed by then, group rank 0 names the rank that is somewhere else than
+the others. The node of that rank reports the failure, which ends the round for all nodes. All that
+is written belongs to one state of the count: a decision is void as soon as a node counts itself
+out.
 """
 
 from __future__ import annotations
@@ -21,6 +24,9 @@ if TYPE_CHECKING:
 
 _STILL, _BEATING, _DECISION = "hang/still", "hang/beating", "hang/decision"
 _MOST_TEXT = 2_000
+
+_CHANGE = 1 << 32
+"""What each change adds to the count of the nodes that are still: no two states are equal."""
 
 
 class Answer(NamedTuple):
@@ -65,6 +71,7 @@ class Votes:
         self._wake = wake
         self._is_counted = False
         self._is_beating = False
+        self._seen = self._answered = 0
         self._call: Call[Answer] | None = None
 
     def ask(self, places: Mapping[int, str] | None, *, is_beating: bool) -> None:
@@ -101,27 +108,36 @@ class Votes:
         beating = store.add(_BEATING, int(is_beating and not self._is_beating))
         self._is_beating = is_beating
         is_still = places is not None
-        if is_still:
-            store.set(_places_of(self._group_rank), json.dumps(places))
-        count = store.add(_STILL, int(is_still) - int(self._is_counted))
+        change = int(is_still) - int(self._is_counted)
+        state = store.add(_STILL, change and _CHANGE + change)
         self._is_counted = is_still
-        if count < self._nodes:
+        seen, self._seen = self._seen, state
+        if state % _CHANGE < self._nodes or state == self._answered or state != seen:
             return Answer(beating > 0)
-        if self._group_rank == 0 and not store.check([_DECISION]):
-            decision = self._decide()
-            store.set(_DECISION, json.dumps([decision.odd, decision.text[:_MOST_TEXT]]))
-        if not store.check([_DECISION]):
+        store.set(_places_of(self._group_rank, state), json.dumps(places))
+        decision = self._decision_in(state)
+        if decision is None:
             return Answer(beating > 0)
-        odd, text = json.loads(store.get(_DECISION))
+        self._answered = state
+        odd, text = json.loads(decision)
         return Answer(beating > 0, int(odd), str(text))
 
-    def _decide(self) -> Answer:
-        texts = self._store.multi_get([_places_of(rank) for rank in range(self._nodes)])
+    def _decision_in(self, state: int) -> str | bytes | None:
+        """Return the decision about a state of the count; group rank 0 makes it, if all agree."""
+        store, key = self._store, f"{_DECISION}/{state}"
+        if store.check([key]):
+            return store.get(key)  # type: ignore[no-any-return]
+        keys = [_places_of(rank, state) for rank in range(self._nodes)]
+        if self._group_rank != 0 or not store.check(keys):
+            return None
         places: dict[int, str] = {}
-        for text in texts:
+        for text in store.multi_get(keys):
             places |= {int(rank): str(place) for rank, place in json.loads(text).items()}
-        return decision_about(places)
+        decision = decision_about(places)
+        made = json.dumps([decision.odd, decision.text[:_MOST_TEXT]])
+        store.set(key, made)
+        return made
 
 
-def _places_of(group_rank: int) -> str:
-    return f"hang/places/{group_rank}"
+def _places_of(group_rank: int, state: int) -> str:
+    return f"hang/places/{state}/{group_rank}"

@@ -157,7 +157,8 @@ class HangWatch(Companion):
             self._conclude(workers)
             if self._votes is None:
                 answer = decision_about(self._places or {})
-        return self._trouble(answer, workers) if answer.odd >= 0 else None
+        is_still = self._places is not None  # it may not be, by now
+        return self._trouble(answer, workers) if answer.odd >= 0 and is_still else None
 
     @property
     def _interval_s(self) -> float:
@@ -206,13 +207,13 @@ class HangWatch(Companion):
         return {rank: each.clause for rank, each in self._stacks.items()}
 
     def _trouble(self, answer: Answer, workers: PContext) -> Trouble | None:
-        self._is_over = True
         where = self._keep(self._stacks, workers)
         local_of = {each.global_rank: each.local_rank for each in self._group.workers}
         log.warning("no rank goes on: %s%s", answer.text, where)
         local_rank = local_of.get(answer.odd)
         if local_rank is None:  # its node reports it
             return None
+        self._is_over = True
         sentence = f"no rank has gone on for {self._timeout_s:g} s (--hang-timeout): {answer.text}"
         workers.mark_failed(local_rank, sentence)
         failure = ProcessFailure(local_rank, workers.pids().get(local_rank, 0), _EXIT_CODE, "")

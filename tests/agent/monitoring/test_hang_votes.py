@@ -13,12 +13,17 @@ WAITS, LOADS = "in all_reduce (t.py:1)", "in load (t.py:9)"
 
 @pytest.fixture(name="nodes")
 def _nodes():
-    """Three nodes' votes over one store; each answers when it is asked."""
+    """Three nodes' votes over one store."""
+    return _votes(3)
+
+
+def _votes(count):
+    """Return the votes of nodes over one store; each answers when it is asked."""
     store = RoundStore(MemoryStore(), "round/")
     nodes = []
-    for rank in range(3):
+    for rank in range(count):
         has_come = threading.Event()
-        votes = Votes(store, rank, 3, has_come.set)
+        votes = Votes(store, rank, count, has_come.set)
 
         def ask(clauses, *, is_beating=False, votes=votes, has_come=has_come):
             votes.ask(clauses, is_beating=is_beating)
@@ -31,14 +36,54 @@ def _nodes():
 
 
 def test_all_nodes_have_to_be_still(nodes):
-    """Group rank 0 decides, once the last one is counted in; then all get to know it."""
+    """Group rank 0 decides once all have looked again since the last one was counted in."""
     first, second, third = nodes
     answers = [first({0: WAITS}), second({1: LOADS}), second({1: LOADS}), third(None)]
     assert [Answer()] * 4 == answers
 
-    assert Answer() == third({2: WAITS})
-    told = [first({0: WAITS}), second({1: LOADS}), third({2: WAITS})]
-    assert [Answer(odd=1, text=f"ranks 0, 2 {WAITS}; rank 1 {LOADS}")] * 3 == told
+    answers = [third({2: WAITS}), first({0: WAITS}), second({1: LOADS}), third({2: WAITS})]
+    assert [Answer()] * 4 == answers
+    answers = [second({1: LOADS}), first({0: WAITS}), second({1: LOADS}), third({2: WAITS})]
+    decision = Answer(odd=1, text=f"ranks 0, 2 {WAITS}; rank 1 {LOADS}")
+    assert [Answer(), *[decision] * 3] == answers
+
+
+def test_a_decision_is_answered_once(nodes):
+    """A node that does not report the odd rank goes on to look; it says once what it has heard."""
+    looks = [[node({rank: WAITS}) for rank, node in enumerate(nodes)] for _ in range(6)]
+
+    assert [1, 1, 1] == [sum(each[rank].odd >= 0 for each in looks) for rank in range(3)]
+
+
+@pytest.fixture(name="pair")
+def _pair():
+    """Two nodes' votes over one store."""
+    return _votes(2)
+
+
+@pytest.mark.parametrize("place", [WAITS, LOADS])
+def test_a_node_that_went_on_before_the_last_one_was_still_is_no_hang(pair, place):
+    """Its count is as old as its last look: another look of every node comes before a decision."""
+    first, second = pair
+    second({1: place})
+    before = [first({0: WAITS}), second(None), first({0: WAITS}), first({0: WAITS})]
+    after = [second(None), first({0: WAITS}), second(None)]
+
+    assert [Answer()] * 7 == before + after
+
+
+def test_a_decision_is_void_once_a_node_has_gone_on(pair):
+    """When it is still again, the nodes decide anew, about where the ranks are then."""
+    first, second = pair
+    for _ in range(2):
+        first({0: WAITS})
+        second({1: WAITS})
+    assert Answer(odd=0, text=f"ranks 0-1 {WAITS}") == first({0: WAITS})
+
+    assert [Answer()] * 3 == [second(None), first({0: WAITS}), second({1: LOADS})]
+    assert [Answer()] * 3 == [first({0: WAITS}), second({1: LOADS}), second({1: LOADS})]
+    decisions = [first({0: WAITS}), second({1: LOADS})]
+    assert [Answer(odd=1, text=f"rank 0 {WAITS}; rank 1 {LOADS}")] * 2 == decisions
 
 
 def test_a_node_that_goes_on_is_counted_out(nodes):

@@ -3,6 +3,8 @@
 from types import SimpleNamespace
 
 import pytest
+from elrun.agent.monitoring import hang_watch
+from elrun.agent.monitoring.hang_votes import Answer
 from elrun.agent.monitoring.hang_watch import HangWatch
 from elrun.agent.monitoring.signs_of_life import Usage
 
@@ -160,3 +162,46 @@ def test_between_attempts_nobody_looks(bench):
     bench.watch.begin_attempt(bench.workers)
 
     assert 80.0 == bench.hangs_after()
+
+
+class Heard:
+    """Votes whose next answer the test sets."""
+
+    def __init__(self, *_):
+        self.next = Answer()
+
+    def ask(self, *_, **__):
+        pass
+
+    def take(self):
+        answer, self.next = self.next, Answer()
+        return answer
+
+
+@pytest.fixture(name="votes")
+def _votes(bench, monkeypatch):
+    """The votes of a bench that is one of two nodes."""
+    monkeypatch.setattr(hang_watch, "Votes", Heard)
+    info = SimpleNamespace(store=None, rank=0, world_size=2, placement=())
+    bench.watch.prepare(info, is_last=True)
+    bench.watch.begin_attempt(bench.workers)
+    return bench.watch._votes
+
+
+def test_a_node_that_does_not_report_goes_on_to_look(bench, votes):
+    """The node of the odd rank may have gone on before it heard of the decision."""
+    assert bench.hangs_after(100) is None
+    votes.next = Answer(odd=7, text="rank 7 is elsewhere")
+    assert [None, 1] == [bench.watch.tick(), len(bench.kept)]
+
+    votes.next = Answer(odd=1, text="rank 1 is elsewhere")
+    assert "rank 1 is elsewhere" in bench.watch.tick().reason
+
+
+def test_a_rank_that_has_gone_on_since_the_question_keeps_the_job(bench, votes):
+    """The look that finds it may come in the same turn as the decision."""
+    assert bench.hangs_after(100) is None
+    bench.workers.usage = Usage(50.0, 0)
+    votes.next = Answer(odd=1, text="rank 1 is elsewhere")
+
+    assert bench.turn() is None
