@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TypeVar
 
 from ..notify import Told
 from ..store import as_wait
@@ -12,6 +13,7 @@ from .line import Line, copy_of
 from .wire import MAX_VALUE_BYTES, Add, Create, Get, Request, Set, Wait
 
 _SET_BYTES = 4 << 20
+_V = TypeVar("_V")
 
 
 class StoreClient:
@@ -37,16 +39,18 @@ class StoreClient:
 
     def get(self, keys: Sequence[str]) -> list[bytes | None]:
         """Return values, None for each that isn't there; see ``Store.get``."""
-        return self._ask(Get(tuple(keys))).parts if keys else []
+        asked = _without_repeats(keys)
+        return _as_asked(keys, asked, self._ask(Get(asked)).parts) if keys else []
 
     def exchange(self, values: Mapping[str, bytes], keys: Sequence[str]) -> list[bytes | None]:
         """Write values and return others; see ``exchange.exchange``."""
         *parts, last = _parts_of(values)
         for part in parts:
             self._ask(Set(part))
-        written, found = self._line.begin(Set(last), Get(tuple(keys)))
+        asked = _without_repeats(keys)
+        written, found = self._line.begin(Set(last), Get(asked))
         self._line.await_answer(written)
-        return self._line.await_answer(found).parts
+        return _as_asked(keys, asked, self._line.await_answer(found).parts)
 
     def create(self, key: str, value: bytes, instead_of: bytes = b"") -> bytes:
         """Write a value once; see ``Store.create``."""
@@ -54,18 +58,24 @@ class StoreClient:
 
     def wait(self, keys: Sequence[str], timeout_s: float | None) -> list[bytes] | None:
         """Block until every key is there; see ``Store.wait``."""
-        (call,) = self._line.begin(Wait(tuple(keys)))
+        asked = _without_repeats(keys)
+        (call,) = self._line.begin(Wait(asked))
         if not call.await_end(as_wait(timeout_s)):
             if self._line.take_back(call):
                 return None
             call.await_end()
         if call.error is not None:
             raise copy_of(call.error)
-        return [value or b"" for value in call.parts]
+        return _as_asked(keys, asked, [value or b"" for value in call.parts])
 
     def watch(self, keys: Sequence[str], hear: Callable[[Told], None]) -> Callable[[], bool]:
         """Have ``hear`` called once every key is there; see ``notify.Watcher``."""
-        (call,) = self._line.begin(Wait(tuple(keys)), hear=hear)
+        asked = _without_repeats(keys)
+
+        def hear_all(found: Told) -> None:
+            hear(_as_asked(keys, asked, found) if isinstance(found, list) else found)
+
+        (call,) = self._line.begin(Wait(asked), hear=hear_all)
         return lambda: self._line.take_back(call)
 
     def leave_will(self, will: Will) -> None:
@@ -81,6 +91,19 @@ class StoreClient:
     def _ask(self, request: Request) -> Call:
         (call,) = self._line.begin(request)
         return self._line.await_answer(call)
+
+
+def _without_repeats(keys: Sequence[str]) -> tuple[str, ...]:
+    """Return each key once: a server refuses a request that repeats a key."""
+    return tuple(dict.fromkeys(keys))
+
+
+def _as_asked(keys: Sequence[str], asked: Sequence[str], found: list[_V]) -> list[_V]:
+    """Return the value of each key, from the values of those that were asked for."""
+    if len(asked) == len(keys):
+        return found
+    by_key = dict(zip(asked, found, strict=True))
+    return [by_key[key] for key in keys]
 
 
 def _parts_of(values: Mapping[str, bytes]) -> Iterator[dict[str, bytes]]:

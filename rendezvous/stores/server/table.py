@@ -13,7 +13,9 @@ from .rounds import Rounds
 MAX_KEYS = 4_000_000
 MAX_BYTES = 1 << 30
 MAX_AWAITED = 1_000_000
-"""Keys that the waits of all clients wait for, each counted as often as it is waited for."""
+"""Keys of the waits of all clients, each counted as often as a wait names it."""
+MAX_AWAITED_CHARACTERS = 64 << 20
+"""Characters of these keys."""
 
 _W = TypeVar("_W")
 
@@ -40,7 +42,7 @@ class StoreTable(Generic[_W]):
         self._missing: dict[_W, set[str]] = {}
         self._keys: dict[_W, tuple[str, ...]] = {}
         self._waits: defaultdict[str, set[_W]] = defaultdict(set)
-        self._awaited = 0
+        self._awaited = self._awaited_characters = 0
 
     def add(self, key: str, amount: int) -> tuple[int, list[_W]]:
         """Add to a counter; return its value, and the waits that this ends.
@@ -109,9 +111,11 @@ class StoreTable(Generic[_W]):
         missing = {key for key in keys if key not in self._values}
         if not missing:
             return True
-        if self._awaited + len(missing) > MAX_AWAITED:
+        awaited = self._awaited + len(keys)
+        characters = self._awaited_characters + sum(map(len, keys))
+        if awaited > MAX_AWAITED or characters > MAX_AWAITED_CHARACTERS:
             raise TableError(f"{self._awaited} keys are waited for already")
-        self._awaited += len(missing)
+        self._awaited, self._awaited_characters = awaited, characters
         self._missing[wait] = missing
         self._keys[wait] = tuple(keys)
         for key in missing:
@@ -142,22 +146,26 @@ class StoreTable(Generic[_W]):
     def take_values(self, wait: _W) -> list[bytes | None]:
         """Return what a wait that has ended was for, and forget it."""
         del self._missing[wait]
-        return self.get(self._keys.pop(wait))
+        return self.get(self._take_keys(wait))
 
     def forget(self, wait: _W) -> None:
         """Take a wait back, if it is there."""
-        self._keys.pop(wait, None)
+        self._take_keys(wait)
         for key in self._missing.pop(wait, ()):
-            self._awaited -= 1
             self._waits[key].discard(wait)
             if not self._waits[key]:
                 del self._waits[key]
+
+    def _take_keys(self, wait: _W) -> tuple[str, ...]:
+        keys = self._keys.pop(wait, ())
+        self._awaited -= len(keys)
+        self._awaited_characters -= sum(map(len, keys))
+        return keys
 
     def _end_waits(self, keys: Iterable[str]) -> list[_W]:
         ended = []
         for key in keys:
             for wait in self._waits.pop(key, ()):
-                self._awaited -= 1
                 self._missing[wait].discard(key)
                 if not self._missing[wait]:
                     ended.append(wait)

@@ -18,8 +18,9 @@ the last of its keys is there.
 ``forget`` takes a wait back. ``will`` says what the server writes if the connection ends without a
 ``bye`` and the client does not come back within that time: ``values``, and ``create`` if no key of
 ``unless`` is there. A later will replaces it. These three have no answer. Many values come in
-several answers, of which all but the last have ``"more":true``. A request that can't be carried
-out is answered by ``{"id":7,"error":"…"}``.
+several answers, of which all but the last have ``"more":true``. A request names no key twice.
+A request that can't be carried out, or whose answer would be too long, is answered by
+``{"id":7,"error":"…"}``.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ from .frames import MAX_NUMBER, WireError, text_in, whole_number_in, write_frame
 
 MAX_VALUE_BYTES = 8 << 20
 MAX_KEY_CHARACTERS = 8 << 10
+MAX_ANSWER_BYTES = 128 << 20
+"""Bytes of all values of one answer."""
 MAX_AMOUNT = 1 << 53
 
 _MAX_WILL_KEYS = 64
@@ -186,6 +189,11 @@ def write_count(number: int, count: int) -> bytes:
 
 def write_values(number: int, values: Sequence[bytes | None]) -> Iterator[bytes]:
     """Yield the frames of an answer, each of which is short enough."""
+    total = sum([len(value) for value in values if value is not None])
+    if total > MAX_ANSWER_BYTES:
+        reason = f"these values have {total} bytes, and {MAX_ANSWER_BYTES} are allowed at a time"
+        yield write_error(number, reason)
+        return
     begin = 0
     while True:
         end, size = begin, 0
@@ -274,7 +282,9 @@ def _keys(message: Mapping[str, Any], name: str) -> tuple[str, ...]:
     keys = message.get(name)
     if not isinstance(keys, list):
         raise WireError(f"{name} is no list")
-    return tuple(map(_key, keys))
+    if len(set(map(_key, keys))) < len(keys):
+        raise WireError(f"{name} has a key twice")
+    return tuple(keys)
 
 
 def _values(message: Mapping[str, Any], name: str) -> dict[str, bytes]:

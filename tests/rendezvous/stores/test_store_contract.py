@@ -76,6 +76,18 @@ def test_get_does_not_wait_for_a_missing_value(store, keys):
     assert [values.get(key) for key in keys] == store.get(keys)
 
 
+def test_a_key_that_is_named_twice_has_its_value_twice(store):
+    """Whoever reads keys that a user has named can't know that they differ."""
+    store.set({"a": b"1", "b": b"2"})
+    heard = Queue()
+    watch(store, ["b", "b", "a"], LONG_S, heard.put)
+
+    assert [b"1", None, b"1", b"2"] == store.get(["a", "x", "a", "b"])
+    assert [b"2", b"1", b"2"] == store.wait(["b", "a", "b"], LONG_S)
+    assert [b"1", b"3", b"1"] == exchange(store, {"c": b"3"}, ["a", "c", "a"])
+    assert [b"2", b"2", b"1"] == heard.get(timeout=LONG_S)
+
+
 def test_get_leaves_no_trace_of_a_missing_value(store):
     """Reading a key does not make it."""
     store.get(["late"])

@@ -118,11 +118,16 @@ def test_the_sealed_frames_of_the_page_are_what_the_code_writes():
         ("bytes of a frame before the welcome", MAX_HELLO_BYTES),
         ("bytes of a frame", MAX_FRAME_BYTES),
         ("bytes of a value", wire.MAX_VALUE_BYTES),
+        (
+            "bytes of the values of one answer; of more, an error is the answer",
+            wire.MAX_ANSWER_BYTES,
+        ),
         ("characters of a key", wire.MAX_KEY_CHARACTERS),
         ("keys", table.MAX_KEYS),
         ("bytes of keys and values", table.MAX_BYTES),
         ("waits of one client", LIMITS.waits),
         ("keys that all waits wait for", table.MAX_AWAITED),
+        ("characters of these keys", table.MAX_AWAITED_CHARACTERS),
         ("keys of a will; then it is refused", wire._MAX_WILL_KEYS),
         ("writes of one client that are remembered", sessions.MOST_OUTCOMES),
         (
@@ -145,4 +150,4 @@ def test_each_limit_of_the_page_is_that_of_the_code(row, limit):
 
 def test_the_page_has_no_other_limit():
     """Each row is tested."""
-    assert 18 == len(ROWS)
+    assert 20 == len(ROWS)

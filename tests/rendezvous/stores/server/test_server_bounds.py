@@ -247,6 +247,28 @@ def test_what_a_session_remembers_is_bounded_in_bytes():
     assert [False] * (MOST_OUTCOMES - 16) + [True] * 16 == known
 
 
+def test_the_keys_of_waits_are_bounded_in_characters():
+    """Also those that are there already; what is no longer waited for makes room."""
+    table = StoreTable()
+    there = ["t" * 8000 + str(number) for number in range(1000)]
+    table.set(dict.fromkeys(there, b"1"))
+    for number in range(8):
+        table.wait(number, [*there, "k"])
+    awaited = table._awaited
+    with pytest.raises(TableError, match="8008 keys are waited for already"):
+        table.wait(8, [*there, "k"])
+    table.forget(0)
+    is_there_at_once = table.wait("another", [*there, "k"])
+    ended = table.set({"k": b"1"})
+    for wait in ended:
+        table.take_values(wait)
+
+    assert 8 * 1001 == awaited
+    assert not is_there_at_once
+    assert {*range(1, 8), "another"} == set(ended)
+    assert (0, 0) == (table._awaited, table._awaited_characters)
+
+
 # Clients that stand still.
 
 STANDS_STILL = """

@@ -147,6 +147,17 @@ def test_many_values_come_in_several_answers():
     assert 1 < len(parts)
 
 
+@pytest.mark.parametrize("count", [16, 17, 1200])
+def test_an_answer_that_would_be_too_long_is_an_error(count):
+    """Nothing of the answer is encoded; the values may be read in several requests."""
+    frames_of_answer = write_values(7, [bytes(MAX_VALUE_BYTES)] * count)
+    first = read_answer(objects_in(next(frames_of_answer))[0])
+
+    assert (count > 16) == bool(first.error)
+    assert (count == 16) == first.has_more
+    assert 7 == first.number
+
+
 def test_a_frame_begins_with_its_length():
     """Four bytes, the most significant first."""
     assert b'\0\0\1\7{"a":"' + b"x" * 255 + b'"}' == write_frame({"a": "x" * 255})
@@ -201,6 +212,10 @@ def test_what_is_no_frame_is_refused(data):
         {"id": 1, "do": "set", "values": {"k": "MQ=\n="}},
         {"id": 1, "do": "get", "keys": "k"},
         {"id": 1, "do": "get", "keys": [None]},
+        {"id": 1, "do": "get", "keys": [["k"]]},
+        {"id": 1, "do": "get", "keys": ["big"] * 1200},
+        {"id": 1, "do": "wait", "keys": ["a", "b", "a"]},
+        {"id": 1, "do": "will", "after_ms": 1, "values": {}, "create": {}, "unless": ["k", "k"]},
         {"id": 1, "do": "create", "key": "k", "value": "MQ=="},
         {"id": 1, "do": "wait", "keys": {"k": 1}},
         {"id": 1, "do": "will", "values": {}, "create": {}, "unless": []},
