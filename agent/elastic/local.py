@@ -211,7 +211,8 @@ class LocalElasticAgent(SimpleElasticAgent):
             rank_of = {each.local_rank: each.global_rank for each in self._worker_group.workers}
             running = {rank_of[at]: pid for at, pid in self._pcontext.running_pids().items()}
             record = self._events.places
-            with self._loop.answering_aside(), self._loop.stop_notices(running, timeout, record):
+            answering = self._loop.answering_aside(self._places_teller)
+            with answering, self._loop.stop_notices(running, timeout, record):
                 self._pcontext.close(death_sig, timeout, urgent_fd=self.signals.urgent_fd)
 
     @measured
@@ -258,10 +259,21 @@ class LocalElasticAgent(SimpleElasticAgent):
             self._ask(lambda: self._rounds.conclude(verdict))
 
     def _tell_places(self) -> None:
-        from .places import tell_places  # noqa: PLC0415  on request only
-
         with self._companions.asking():
-            tell_places(self._worker_group, self._pcontext, self._events.places)
+            self._places_teller()()
+
+    def _places_teller(self) -> Callable[[], None]:
+        """Return what says where the workers are that run now, in any thread."""
+        group, workers, record = self._worker_group, self._pcontext, self._events.places
+        running = {} if workers is None else workers.running()
+        ends = {} if workers is None else dict(workers.exits)
+
+        def tell() -> None:
+            from .places import tell_places  # noqa: PLC0415  on request only
+
+            tell_places(group, workers, running, ends, record)
+
+        return tell
 
     def _next_round(self) -> RendezvousInfo:
         self._pcontext = self._failed = None

@@ -16,9 +16,11 @@ from ...rendezvous.logs import Log
 from ...rendezvous.threads import Call
 from ..failures.stack_places import Whereabouts, folded, sentence_of, whole_text
 from ..monitoring.whereabouts import REQUEST_DUMP_S, whereabouts, with_children
-from ..system.stacks import STOP_DUMP_S
+from ..system.stacks import STOP_DUMP_S, send_by_pid
 
 if TYPE_CHECKING:
+    from ..processes.process import WorkerProcess
+    from ..processes.results import WorkerExit
     from ..processes.start import PContext
     from ..workers.worker import WorkerGroup
 
@@ -57,22 +59,37 @@ def places_of(group: WorkerGroup, workers: PContext) -> dict[int, str]:
     return {rank: each.place for rank, each in found.items() if each.place}
 
 
-def tell_places(group: WorkerGroup, workers: PContext | None, record: Record) -> None:
+def tell_places(
+    group: WorkerGroup,
+    workers: PContext | None,
+    running: Mapping[int, WorkerProcess],
+    ends: Mapping[int, WorkerExit],
+    record: Record,
+) -> None:
     """Say where the workers of this node are, since a signal has asked for that.
+
+    The main thread may stop them meanwhile, and let go of them.
 
     Args:
         group: The workers.
         workers: Their processes; None: there are none yet.
+        running: Those that run, by local rank.
+        ends: How the others have ended, by local rank.
         record: Takes the answers down.
     """
     rank_of = {each.local_rank: each.global_rank for each in group.workers}
-    running = {} if workers is None else workers.running_pids()
-    found = whereabouts({rank_of[at]: pid for at, pid in running.items()}, REQUEST_DUMP_S)
-    found = with_children(found, REQUEST_DUMP_S)
-    if workers is not None and running:
+    process_of = {each.pid: each for each in running.values()}
+
+    def send(pid: int, number: int) -> bool:
+        process = process_of.get(pid)
+        return send_by_pid(pid, number) if process is None else process.signal_alone(number)
+
+    pids = {rank_of[at]: each.pid for at, each in running.items()}
+    found = with_children(whereabouts(pids, REQUEST_DUMP_S, send), REQUEST_DUMP_S, send)
+    if running:
         found |= {
             rank_of[at]: Whereabouts(end.pid, "", f"it has ended with exit code {end.exitcode}", "")
-            for at, end in workers.exits.items()
+            for at, end in ends.items()
         }
     text = sentence_of(found) if found else _NO_WORKER
     if (group.group_world_size or 1) > 1:

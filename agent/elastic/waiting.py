@@ -155,25 +155,34 @@ class LoopWait:
             self.wait((), left_s)
 
     @contextlib.contextmanager
-    def answering_aside(self) -> Iterator[None]:
+    def answering_aside(self, teller: Callable[[], Callable[[], None]]) -> Iterator[None]:
         """Answer requests in a thread of their own while the main thread is not in the loop.
 
         The handler of the signal starts that thread, since it may run in the midst of anything: in
         a line that is being logged, for instance, where the main thread holds locks.
+
+        Args:
+            teller: Called by the handler, in the main thread: copies what the main thread may
+                change meanwhile; returns what says, in the other thread, where the workers are.
         """
-        self.inbox.answer_aside = self._answer_in_thread
+
+        def answer_in_thread() -> None:
+            tell = teller()
+            with contextlib.suppress(RuntimeError):  # there can be no thread: the loop answers
+                _thread.start_new_thread(self._answer_by, (tell,))
+
+        self.inbox.answer_aside = answer_in_thread
         try:
             yield
         finally:
             self.inbox.answer_aside = None
 
-    def _answer_in_thread(self) -> None:
-        with contextlib.suppress(RuntimeError):  # there can be no thread: the loop answers later
-            _thread.start_new_thread(self._answer, ())
-
     def _answer(self) -> None:
+        self._answer_by(self._tell_places)
+
+    def _answer_by(self, tell: Callable[[], None]) -> None:
         while self.inbox.take_request():
-            self._tell_places()
+            tell()
 
     def await_readers(self, grace_s: float) -> None:
         """Wait, when all workers have ended, until what they printed is written.

@@ -6,11 +6,14 @@ import time
 
 from ..failures.stack_places import Whereabouts, own_place_in, place_in, waits_for_child
 from ..system.process_states import descendants, describe_silence, kernel_stack
-from ..system.stacks import take_stacks
+from ..system.stacks import send_by_pid, take_stacks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+
+    Send = Callable[[int, int], bool]
+    """Sends a signal to a process; see ``take_stacks``."""
 
 REQUEST_DUMP_S = 2.0
 """How long workers of a job that goes on have to answer, all together."""
@@ -18,14 +21,17 @@ REQUEST_DUMP_S = 2.0
 _MOST_CHILDREN = 64
 
 
-def whereabouts(pids: Mapping[int, int], within_s: float) -> dict[int, Whereabouts]:
+def whereabouts(
+    pids: Mapping[int, int], within_s: float, send: Send = send_by_pid
+) -> dict[int, Whereabouts]:
     """Return where workers are, by global rank.
 
     Args:
         pids: Their process ids by global rank.
         within_s: How long they have to answer, all together.
+        send: Sends a signal to a worker.
     """
-    stacks = take_stacks(pids.values(), within_s)
+    stacks = take_stacks(pids.values(), within_s, send)
     found = {}
     for rank, pid in pids.items():
         stack = stacks.get(pid, "")
@@ -36,7 +42,9 @@ def whereabouts(pids: Mapping[int, int], within_s: float) -> dict[int, Whereabou
     return found
 
 
-def with_children(found: Mapping[int, Whereabouts], within_s: float) -> dict[int, Whereabouts]:
+def with_children(
+    found: Mapping[int, Whereabouts], within_s: float, send: Send = send_by_pid
+) -> dict[int, Whereabouts]:
     """Return where workers are, with the stacks of their child processes, such as a DataLoader's.
 
     The place of a worker that waits for a child has the child's place as well. A child that was
@@ -45,12 +53,14 @@ def with_children(found: Mapping[int, Whereabouts], within_s: float) -> dict[int
     Args:
         found: Where the workers are.
         within_s: How long the children have, all together.
+        send: Sends a signal to a worker.
     """
     deadline = time.monotonic() + within_s
     whole = {}
     for rank, each in found.items():
         pieces, place = [each.stack], each.place
-        for child in descendants(each.pid, _MOST_CHILDREN):
+        children = descendants(each.pid, _MOST_CHILDREN)
+        for child in children if send(each.pid, 0) else ():  # else they may be another's
             if (left_s := deadline - time.monotonic()) > 0:
                 stack = take_stacks([child], left_s).get(child, "")
                 own = own_place_in(stack) if waits_for_child(each.place) else ""

@@ -190,7 +190,11 @@ class PContext(WorkerFiles, WorkerKind):
 
     def running_pids(self) -> dict[int, int]:
         """Return the process ids of those that have not been seen to end, by local rank."""
-        return {rank: process.pid for rank, process in self._workers.running().items()}
+        return {rank: process.pid for rank, process in self.running().items()}
+
+    def running(self) -> dict[int, WorkerProcess]:
+        """Return those that have not been seen to end, by local rank."""
+        return self._workers.running()
 
     def signal_workers(self, number: int) -> int:
         """Send a signal to each running worker alone; return how many there are."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import os
 import signal
@@ -57,6 +58,7 @@ class WorkerProcess:
             raise
         self.start = process.start if process else 0
         self._is_held = True
+        self._lock = _thread.RLock()
 
     def look(self) -> bool:
         """Find out whether it has ended; if so, ``exitcode`` is set, to -n for signal n."""
@@ -74,17 +76,30 @@ class WorkerProcess:
             elif self._pidfd >= 0:
                 send_signal(self._pidfd, number)
 
-    def signal_alone(self, number: int) -> None:
-        """Send a signal to it, and to none of the processes that it has started."""
-        if self._is_held and self.exitcode is None:
+    def signal_alone(self, number: int) -> bool:
+        """Send a signal to it, and to none of the processes that it has started.
+
+        Any thread may do so, also while another one lets go of the process.
+
+        Returns:
+            Whether it still runs, for all that is known, so that its id is its own.
+        """
+        with self._lock:
+            if not self._is_held or self.exitcode is not None:
+                return False
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 if self._pidfd >= 0:
                     send_signal(self._pidfd, number)
                 else:
                     os.kill(self.pid, number)
+            return True
 
     def let_go(self) -> None:
         """Reap it if it has ended, and close what was held of it."""
+        with self._lock:
+            self._let_go()
+
+    def _let_go(self) -> None:
         if self._pidfd < 0 and not self._is_held:
             return
         self._is_held = False

@@ -18,7 +18,7 @@ import select
 import signal
 import stat
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from ...rendezvous.logs import Log
@@ -69,12 +69,26 @@ def offer_of_hook() -> StackOffer:
     return StackOffer(HOOK_SIGNAL, min(os.sysconf("SC_OPEN_MAX"), _HOOK_FDS) - 2)
 
 
-def take_stacks(pids: Iterable[int], within_s: float = STOP_DUMP_S) -> dict[int, str]:
+def send_by_pid(pid: int, number: int) -> bool:
+    """Send a signal to a process that can't have been reaped; return whether it is there."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, number)
+        return True
+    return False
+
+
+def take_stacks(
+    pids: Iterable[int],
+    within_s: float = STOP_DUMP_S,
+    send: Callable[[int, int], bool] = send_by_pid,
+) -> dict[int, str]:
     """Return the stacks of Python workers by process id, without those that offer none in time.
 
     Args:
-        pids: Processes that can't have been reaped: their ids are nobody else's.
+        pids: The processes.
         within_s: How long it may take, for all of them together.
+        send: Sends a signal to the process with an id, unless that id may be another's by now;
+            returns whether it has.
     """
     offer = offer_of_hook()
     with contextlib.ExitStack() as pipes:
@@ -87,10 +101,8 @@ def take_stacks(pids: Iterable[int], within_s: float = STOP_DUMP_S) -> dict[int,
             if signal.SIGPIPE not in caught | signals_in(pid, b"SigIgn:"):
                 continue
             pipe = pipes.enter_context(_pipe_of(pid, offer.fd))
-            if pipe is not None:
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.kill(pid, offer.signal)
-                    asked[pid] = pipe
+            if pipe is not None and send(pid, offer.signal):
+                asked[pid] = pipe
         return _read_all(asked, offer.signal, time.monotonic() + within_s)
 
 
