@@ -7,13 +7,18 @@ import json
 import socket
 import time
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from ...rendezvous.api.parameters import RendezvousParameters
+from ...rendezvous.errors import RendezvousError
 from ...rendezvous.network.addresses import Endpoint, is_loopback
 from ...rendezvous.network.hosts import addresses_of, published_address, socket_address
 from ...rendezvous.network.hosts import is_local as is_here
 from ...rendezvous.network.port_holder import holder_of
 from .check import Check, failed, ok, warning
+
+if TYPE_CHECKING:
+    from ...rendezvous.stores.etcd.settings import EtcdSettings
 
 _CONNECT_S = 5.0
 _SLOW_S = 1.0
@@ -129,11 +134,15 @@ def check_etcd(endpoint: Endpoint, settings: Mapping[str, Any]) -> Iterator[Chec
         endpoint: The member.
         settings: Those of ``--rdzv-conf``.
     """
+    from ...rendezvous.stores.etcd.settings import etcd_settings  # noqa: PLC0415  few verbs
+
     name = f"etcd at {endpoint}"
+    params = RendezvousParameters("etcd", str(endpoint), "doctor", 1, 1, **settings)
     try:
-        version = json.loads(_get(endpoint, "/version", settings))
-        health = json.loads(_get(endpoint, "/health", settings))
-    except (OSError, ValueError) as error:
+        reached_by = etcd_settings(params)
+        version = json.loads(_get(endpoint, "/version", reached_by))
+        health = json.loads(_get(endpoint, "/health", reached_by))
+    except (OSError, ValueError, RendezvousError) as error:
         advice = "start it, or give another member; protocol and certificates go into --rdzv-conf"
         yield failed(name, f"it does not answer: {error}", advice)
         return
@@ -145,18 +154,15 @@ def check_etcd(endpoint: Endpoint, settings: Mapping[str, Any]) -> Iterator[Chec
         yield failed(name, f"{found}, not healthy: {reason}", "ask etcdctl endpoint health")
 
 
-def _get(endpoint: Endpoint, path: str, settings: Mapping[str, Any]) -> bytes:
+def _get(endpoint: Endpoint, path: str, settings: EtcdSettings) -> bytes:
     from http.client import HTTPConnection, HTTPException, HTTPSConnection  # noqa: PLC0415  few verbs
 
-    files = {name: settings.get(name) for name in ("cacert", "cert", "key")}
     connection: HTTPConnection
-    if settings.get("protocol") == "https" or any(files.values()):
-        import ssl  # noqa: PLC0415  few verbs
+    if settings.protocol == "https":
+        from ...rendezvous.stores.etcd.tls import tls_context  # noqa: PLC0415  few verbs
 
-        context = ssl.create_default_context(cafile=files["cacert"])
-        if files["cert"]:
-            context.load_cert_chain(files["cert"], files["key"])
-        connection = HTTPSConnection(*endpoint, timeout=_CONNECT_S, context=context)
+        tls = tls_context(settings)
+        connection = HTTPSConnection(*endpoint, timeout=_CONNECT_S, context=tls)
     else:
         connection = HTTPConnection(*endpoint, timeout=_CONNECT_S)
     try:

@@ -6,6 +6,7 @@ import socket
 import threading
 
 import pytest
+from certificate_kit import Authority, needs_openssl
 from elrun.agent.hardware.devices import Devices
 from elrun.agent.hardware.gpus import Gpu
 from elrun.launcher import cli
@@ -14,6 +15,10 @@ from elrun.launcher.verbs import network_checks as network
 from elrun.launcher.verbs.check import Verdict, failed, ok, outcome_of, warning
 from elrun.launcher.verbs.check_table import as_json, as_lines, verdict_on
 from elrun.rendezvous.network.addresses import Endpoint
+from elrun.rendezvous.stores.etcd.server import EtcdServer
+from elrun.rendezvous.stores.etcd.settings import EtcdSettings
+
+_TORCH_S_NAMES = ("ca_cert", "ssl_cert", "ssl_cert_key")
 
 BUILD = """from typing import Optional
 
@@ -218,6 +223,34 @@ def test_what_answers_is_not_always_an_etcd():
 
     assert Verdict.FAILED is check.verdict
     assert "does not answer" in check.found
+
+
+@needs_openssl
+@pytest.mark.integration
+@pytest.mark.parametrize("names", [("cacert", "cert", "key"), _TORCH_S_NAMES])
+def test_an_etcd_with_certificates_is_looked_at_as_the_job_would(tmp_path, names):
+    """By elrun's own names of the settings and by torch's."""
+    authority = Authority(tmp_path / "authority")
+    mine = authority.certify("node")
+    files = dict(zip(names, (authority.path, mine["cert"], mine["key"]), strict=True))
+    server_settings = EtcdSettings((), "https", authority.path, **authority.certify("server"))
+    with EtcdServer(v2=True, settings=server_settings) as server:
+        endpoint = Endpoint("127.0.0.1", server.get_port())
+        (check,) = network.check_etcd(endpoint, files)
+
+    assert Verdict.OK is check.verdict, check.found
+
+
+@needs_openssl
+@pytest.mark.integration
+def test_a_key_with_a_password_is_refused_without_a_question(tmp_path):
+    """The terminal is not asked: the job could not ask there either."""
+    authority = Authority(tmp_path / "authority")
+    settings = {"cacert": authority.path, **authority.certify("node", password="a word")}
+    (check,) = network.check_etcd(Endpoint("127.0.0.1", 1), settings)
+
+    assert Verdict.FAILED is check.verdict
+    assert "no certificate and key that fit" in check.found
 
 
 def test_a_look_that_fails_or_hangs_is_a_finding():
