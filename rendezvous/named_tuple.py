@@ -51,6 +51,8 @@ class _Fields(tuple):  # type: ignore[type-arg]
     def _replace(self, **changes: Any) -> Self:
         return type(self)(**{**self._asdict(), **changes})
 
+    __replace__ = _replace  # for ``copy.replace`` of Python 3.13
+
     def __repr__(self) -> str:
         values = ", ".join([f"{field}={value!r}" for field, value in self._asdict().items()])
         return f"{type(self).__name__}({values})"

@@ -55,6 +55,15 @@ def test_values_are_those_of_typings_named_tuple(values, named):
     assert repr(model) == repr(ours).replace("Place", "Model")
 
 
+def test_copy_replace_changes_fields():
+    """``copy.replace`` of Python 3.13 calls the method ``__replace__`` of a value."""
+    place = Place(1, "there")
+
+    assert Place(1, "there", 2) == place.__replace__(port=2)
+    if sys.version_info >= (3, 13):
+        assert Place(1, "there", 2) == copy.replace(place, port=2)
+
+
 @pytest.mark.parametrize(("values", "named"), WRONG_CALLS)
 def test_what_typing_refuses_is_refused(values, named):
     """A value too many, twice or missing, and a name that is no field's."""

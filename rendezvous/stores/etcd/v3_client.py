@@ -57,7 +57,7 @@ class Gateway:
         self._idle: list[HttpConnection] = []
         self._is_closed = False
         self._has_served = False
-        # Guards the token, and the making of the context.
+        # Guards the making of the context.
         self._lock = threading.Lock()
         self._token = ""
         self._tls: SSLContext | None = None

@@ -130,8 +130,7 @@ def shake_hands(
             talk.secure(tls)
         answer = talk.prove_secret(hello, guard) or talk.introduce(hello)
     except OtherProtectionError as error:
-        (message,) = FrameReader(MAX_HELLO_BYTES).feed(error.data)
-        answer = _refusal_in(message)
+        answer = talk.read_refusal(error.data)
     if isinstance(answer, Refusal):
         return explained(answer, hello.run_id)
     return Link(connection, channel)
@@ -184,6 +183,18 @@ class _Talk:
             return read_answer_to_hello(self._next())
         except UnsealedError as error:  # a server that does not know the secret can't seal
             return _refusal_in(object_in(error.content))
+
+    def read_refusal(self, data: bytes) -> Refusal:
+        """Return the refusal of a server that is not protected by TLS as this client is.
+
+        Args:
+            data: What has come from the server so far.
+        """
+        frames = FrameReader(MAX_HELLO_BYTES)
+        while True:
+            for message in frames.feed(data):
+                return _refusal_in(message)
+            data = self._receive()
 
     def _send(self, *frames: bytes) -> None:
         self._connection.sendall(self._channel.pack(frames))

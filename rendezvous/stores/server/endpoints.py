@@ -8,7 +8,7 @@ before it hosts a store.
 
 A store has no quorum: if the network splits, each part may have a store of its own. The nodes of a
 part that is too small for a round look at the other endpoints until they find the other part
-(``StoreSession.scouting``). So two parts go on by themselves only if each has the minimum of nodes.
+(``Scout``). So two parts go on by themselves only if each has the minimum of nodes.
 A minimum of more than half of all nodes, spares included, rules that out.
 """
 
