@@ -10,7 +10,7 @@ from ..rendezvous.logs import Log
 from ..rendezvous.threads import Call, NoThreadError
 from .commandline.arguments import Given
 from .commandline.environment import Environment
-from .launch import leave, secret_setting
+from .launch import leave
 from .plan.meeting_point import choose_meeting, is_own
 from .plan.plan import with_scheduler
 
@@ -67,7 +67,7 @@ def _handler_by(given: Given, environment: Environment) -> RoundHandler | None:
                 min_nodes=given["nnodes"].minimum,
                 max_nodes=given["nnodes"].maximum,
                 local_addr=given["local_addr"],
-                **{**secret_setting(), **meeting.settings},
+                **{**environment.secret_setting(), **meeting.settings},
             )
         )
     except (UsageError, RendezvousError, ValueError) as error:  # nor could the job have met

@@ -23,7 +23,8 @@ from ..rendezvous.threads import Call
 from .commandline.environment import Environment
 from .plan.config import LaunchConfig
 from .plan.plan import Plan
-from .terminal.console import Console, logging_to
+from .plan.program import get_entrypoint_name
+from .terminal.console import Console, fill_closed_streams, logging_to
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,7 +46,6 @@ _SERVER = Kind(("stop",), "a health check server")
 _ARGS = Kind(("__class_getitem__",), "a list")
 
 _LEAVE_TIMEOUT_S = 10.0
-_STANDARD_ERROR = 2
 
 # What a worker group's spec has from the config under the same name.
 _OF_BOTH = (
@@ -124,14 +124,16 @@ def launch_agent(
             'a worker that imports this program launches again; launch under "if __name__ == '
             "'__main__':\""
         )
-    _fill_closed_streams()
+    fill_closed_streams()
     try:
         _require_kinds(config, entrypoint, args, health_check_server)
         config = config.to_launch()
         if type(config.logs_specs) is DefaultLogsSpecs:  # what a subclass keeps, we can't know
             config.logs_specs = config.logs_specs.for_one_job()
         if callable(entrypoint):
-            _require_sendable(entrypoint, config.start_method)
+            from .sendable import require_sendable  # noqa: PLC0415  few jobs
+
+            require_sendable(entrypoint, config.start_method)
         handler, spec = _compose(config, entrypoint, args)
     except UsageError:
         raise
@@ -256,39 +258,10 @@ def _require_kinds(
     require(_SERVER, or_none=True, health_check_server=health_check_server)
 
 
-def _require_sendable(function: Callable[..., Any], start_method: str) -> None:
-    """Refuse a function that no new process would find, before anything starts."""
-    from ..agent.processes.importable import require_guard, require_importable  # noqa: PLC0415  few jobs
-
-    caller = sys._getframe()  # noqa: SLF001  there is no other way to it
-    own = __name__.partition(".")[0]
-    while caller is not None and caller.f_globals.get("__name__", "").partition(".")[0] == own:
-        caller = caller.f_back  # type: ignore[assignment]
-    try:
-        require_importable(function, start_method)
-        require_guard(start_method, caller)
-    except ValueError as error:
-        raise UsageError(str(error)) from None  # one traceback says it all
-
-
 def _is_being_spawned() -> bool:
     """Return whether this is a process of ``multiprocessing``'s that is still about to begin."""
     process: Any = sys.modules.get("multiprocessing.process")
     return process is not None and getattr(process.current_process(), "_inheriting", False)
-
-
-def _fill_closed_streams() -> None:
-    """Let standard streams that were closed (``elrun … >&-``) lead nowhere, for the workers too.
-
-    Their numbers would go to the first files that are opened: what a worker prints would end up in
-    a pipe of the agent's, or in the worker's own first connection.
-    """
-    while True:
-        fd = os.open(os.devnull, os.O_RDWR)
-        if fd > _STANDARD_ERROR:
-            os.close(fd)
-            return
-        os.set_inheritable(fd, True)
 
 
 def _run(
@@ -356,7 +329,7 @@ def _compose(
         min_nodes=config.min_nodes,
         max_nodes=config.max_nodes,
         local_addr=config.local_addr,
-        **{**secret_setting(), **config.rdzv_configs},
+        **{**Environment.current().secret_setting(), **config.rdzv_configs},
     )
     if config.metrics_cfg:
         from ..agent.metrics import MetricsConfig, initialize_metrics  # noqa: PLC0415  few jobs
@@ -374,16 +347,6 @@ def _compose(
         **{name: getattr(config, name) for name in _OF_BOTH},
     )
     return handler, spec
-
-
-def secret_setting() -> dict[str, Any]:
-    """Return the job's secret as a setting, if the environment has one."""
-    value = Environment.current().rendezvous_secret
-    if not value:
-        return {}
-    from ..rendezvous.stores.signed import Secret  # noqa: PLC0415  few jobs have one
-
-    return {"secret": Secret(value)}
 
 
 @contextlib.contextmanager
@@ -416,34 +379,6 @@ def leave(handler: RendezvousHandler) -> None:
         shut_down()
         return
     Call(shut_down, "elrun-leave", or_here=True).wait(_LEAVE_TIMEOUT_S)
-
-
-def get_entrypoint_name(entrypoint: Callable[..., Any] | str | None, args: list[Any]) -> str:
-    """Return what people call the thing that is run.
-
-    Args:
-        entrypoint: A function: its qualified name. The Python interpreter: its module, its script,
-            or ``<stdin>``. Another command: the command.
-        args: The entrypoint's arguments.
-    """
-    if entrypoint is None:
-        return ""
-    if not isinstance(entrypoint, str):
-        return str(getattr(entrypoint, "__qualname__", entrypoint))
-    if entrypoint == sys.executable:
-        return _name_of_python_program([str(arg) for arg in args])
-    return entrypoint
-
-
-def _name_of_python_program(args: list[str]) -> str:
-    for position, arg in enumerate(args):
-        if arg == "-m":
-            return "".join(args[position + 1 : position + 2])
-        if arg == "-":
-            return "<stdin>"
-        if not arg.startswith("-"):
-            return arg
-    return ""
 
 
 def _fixed_master(parameters: RendezvousParameters) -> tuple[str | None, int | None]:

@@ -12,6 +12,7 @@ from .arguments import quoted, variable_of
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Any
 
 DEFAULT_SHUTDOWN_TIMEOUT_S = 30.0
 
@@ -58,6 +59,15 @@ class Environment(NamedTuple):
     def rendezvous_secret(self) -> bytes:
         """``ELRUN_RDZV_SECRET``: what the nodes of a job know and nobody else; may be empty."""
         return self.variables.get(SECRET_VARIABLE, "").strip().encode("utf-8", "surrogateescape")
+
+    def secret_setting(self) -> dict[str, Any]:
+        """Return that secret as a setting of the rendezvous; nothing, where there is none."""
+        value = self.rendezvous_secret
+        if not value:
+            return {}
+        from ...rendezvous.stores.signed import Secret  # noqa: PLC0415  few jobs have one
+
+        return {"secret": Secret(value)}
 
     @property
     def log_line_prefix_template(self) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 
 from ...rendezvous.named_tuple import NamedTuple
 from ..commandline.arguments import Given, Refusal, nearest_word, quoted
@@ -209,3 +210,31 @@ def _instead_of(path: str, search_path: str) -> str:
             names = [each.removesuffix(".py") for each in os.listdir() if each.endswith(".py")]
             match = nearest_word(path.removesuffix(".py"), names)
     return f"; did you mean {match}.py?" if match else "; give its path"
+
+
+def get_entrypoint_name(entrypoint: Callable[..., Any] | str | None, args: list[Any]) -> str:
+    """Return what people call the thing that is run.
+
+    Args:
+        entrypoint: A function: its qualified name. The Python interpreter: its module, its script,
+            or ``<stdin>``. Another command: the command.
+        args: The entrypoint's arguments.
+    """
+    if entrypoint is None:
+        return ""
+    if not isinstance(entrypoint, str):
+        return str(getattr(entrypoint, "__qualname__", entrypoint))
+    if entrypoint == sys.executable:
+        return _name_of_python_program([str(arg) for arg in args])
+    return entrypoint
+
+
+def _name_of_python_program(args: list[str]) -> str:
+    for position, arg in enumerate(args):
+        if arg == "-m":
+            return "".join(args[position + 1 : position + 2])
+        if arg == "-":
+            return "<stdin>"
+        if not arg.startswith("-"):
+            return arg
+    return ""

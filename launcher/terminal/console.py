@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 PREFIX = "elrun: "
 DEFAULT_LEVEL = "WARNING"
 
+_STANDARD_ERROR = 2
+
 
 def printable(text: str) -> str:
     r"""Return text in which nothing can act on a terminal.
@@ -193,3 +195,17 @@ class _LogLines:
     def end(self) -> None:
         while self._undo:
             self._undo.pop()()
+
+
+def fill_closed_streams() -> None:
+    """Let standard streams that were closed (``elrun … >&-``) lead nowhere, for the workers too.
+
+    Their numbers would go to the first files that are opened: what a worker prints would end up in
+    a pipe of the agent's, or in the worker's own first connection.
+    """
+    while True:
+        fd = os.open(os.devnull, os.O_RDWR)
+        if fd > _STANDARD_ERROR:
+            os.close(fd)
+            return
+        os.set_inheritable(fd, True)
