@@ -48,6 +48,7 @@ class AgentFacts:
             thread.
         record_timer_event: Records what happened to a timer; from any thread.
         forward_signals: Signals that the workers get when this process gets them.
+        take_signals: Returns, once, those of them that have come, and when.
         hang_timeout_s: For how long no rank has to go on for a hang; None: for ever.
         hang_log_pattern: What a line of output has to match to count as going on; None: other
             signs count.
@@ -69,6 +70,7 @@ class AgentFacts:
         progress: Callable[[], tuple[int | None, int]],
         record_timer_event: Callable[[str, FileTimerRequest | None], None],
         forward_signals: Sequence[Signals],
+        take_signals: Callable[[], Sequence[tuple[Signals, float]]],
         hang_timeout_s: float | None,
         hang_log_pattern: str | None,
         keep_places: Callable[[Mapping[int, Whereabouts], PContext], str],
@@ -85,6 +87,7 @@ class AgentFacts:
         self.progress = progress
         self.record_timer_event = record_timer_event
         self.forward_signals = forward_signals
+        self.take_signals = take_signals
         self.hang_timeout_s = hang_timeout_s
         self.hang_log_pattern = hang_log_pattern
         self.keep_places = keep_places
@@ -240,7 +243,7 @@ def _signal_forwarding(facts: AgentFacts, guardian: Guardian, _: Companions) -> 
         return None
     from ..monitoring.signal_forwarding import SignalForwarder  # noqa: PLC0415  few jobs
 
-    return SignalForwarder(facts.forward_signals, guardian, facts.wake)
+    return SignalForwarder(facts.take_signals, guardian)
 
 
 def _preload_server(

@@ -93,7 +93,10 @@ class LocalElasticAgent(SimpleElasticAgent):
     ) -> None:
         super().__init__(spec, exit_barrier_timeout, shutdown_timeout, environ=environ)
         signals = signals_to_handle or self._environ.get(SIGNALS_TO_HANDLE) or DEFAULT_SIGNALS
-        self._loop = LoopWait(signals, self._rounds, signal_handler_afterwards, self._tell_places)
+        forwarded = parse_signals(forward_signals)
+        self._loop = LoopWait(
+            signals, self._rounds, signal_handler_afterwards, self._tell_places, forwarded
+        )
         self._companions = self._loop.companions
         self._worker_start = WorkerStart(
             logs_specs,
@@ -116,7 +119,8 @@ class LocalElasticAgent(SimpleElasticAgent):
             kernel_wait_s=uninterruptible_state_timeout,
             progress=lambda: (self._round, self._restart_count),
             record_timer_event=self._log_watchdog_event,
-            forward_signals=parse_signals(forward_signals),
+            forward_signals=forwarded,
+            take_signals=self._loop.inbox.take_passed_on,
             hang_timeout_s=hang_timeout,
             hang_log_pattern=hang_log_pattern,
             keep_places=lambda found, workers: _kept(found, workers, self._events.places),

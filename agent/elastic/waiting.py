@@ -54,6 +54,7 @@ class LoopWait:
         rounds: The rendezvous.
         handler_afterwards: What handles these signals once the agent no longer does.
         tell_places: Says where the workers are; called when SIGUSR2 has asked for it.
+        passed_on: Signals that are the workers'.
     """
 
     def __init__(
@@ -62,9 +63,12 @@ class LoopWait:
         rounds: RoundHandler,
         handler_afterwards: Handler | None,
         tell_places: Callable[[], None],
+        passed_on: Sequence[signal.Signals] = (),
     ) -> None:
         self.wakeup = Wakeup()
-        self.inbox = SignalInbox(signals, self.wakeup, handler_afterwards=handler_afterwards)
+        self.inbox = SignalInbox(
+            signals, self.wakeup, handler_afterwards=handler_afterwards, passed_on=passed_on
+        )
         self.companions = Companions()
         self._output: JobOutput | None = None
         self._rounds = rounds

@@ -7,8 +7,6 @@ process that nobody would signal by itself, so it is the witness: if it got the 
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
 
 from ...rendezvous.logs import Log
@@ -16,9 +14,8 @@ from ..processes.companion import Companion, Trouble, Wakes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal
     from collections.abc import Callable, Sequence
-    from types import FrameType
-    from typing import Any
 
     from ..processes.context import PContext
     from ..processes.guardian import Guardian
@@ -33,29 +30,23 @@ class SignalForwarder(Companion):
     """Sends workers what this process is sent.
 
     Args:
-        numbers: The signals.
+        take: Returns, once, the signals that have come, and when by the clock.
         guardian: The witness.
-        wake: Wakes the agent's loop.
         clock: A monotonic clock, in seconds.
     """
 
     def __init__(
         self,
-        numbers: Sequence[signal.Signals],
+        take: Callable[[], Sequence[tuple[signal.Signals, float]]],
         guardian: Guardian,
-        wake: Callable[[], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._take = take
         self._guardian = guardian
-        self._wake = wake
         self._clock = clock
         self._came: list[tuple[signal.Signals, float]] = []
         self._witnessed_at: dict[int, float] = {}
         self._workers: PContext | None = None
-        self._previous: dict[signal.Signals, Any] = {}
-        if threading.current_thread() is threading.main_thread():
-            for number in numbers:
-                self._previous[number] = signal.signal(number, self._note)
 
     def begin_attempt(self, workers: PContext) -> None:
         """Take note of the workers that signals are for."""
@@ -63,18 +54,17 @@ class SignalForwarder(Companion):
 
     def wakes(self) -> Wakes:
         """Return when a signal that has come is to be passed on."""
-        fd = self._guardian.witness_fd
         within_s = None
         if self._came:
             within_s = max(0.0, self._came[0][1] + WITNESS_S - self._clock())
-        return Wakes((fd,), within_s)
+        return Wakes((self._guardian.witness_fd,), within_s)
 
     def tick(self) -> Trouble | None:
         """Pass on what nobody else has brought to the workers."""
         now = self._clock()
         for number in self._guardian.take_witnessed():
             self._witnessed_at[number] = now
-        came, self._came = self._came, []
+        came, self._came = [*self._came, *self._take()], []
         for number, at in came:
             if abs(self._witnessed_at.get(number, -WITNESS_S) - at) <= 2 * WITNESS_S:
                 del self._witnessed_at[number]
@@ -88,16 +78,6 @@ class SignalForwarder(Companion):
     def end_attempt(self) -> None:
         """Forget the workers, which are being stopped."""
         self._workers = None
-
-    def end(self) -> None:
-        """Give the signals back."""
-        for number, previous in self._previous.items():
-            signal.signal(number, signal.SIG_DFL if previous is None else previous)
-        self._previous.clear()
-
-    def _note(self, number: int, _frame: FrameType | None) -> None:
-        self._came.append((signal.Signals(number), self._clock()))
-        self._wake()
 
     def _pass_on(self, number: signal.Signals) -> None:
         count = 0 if self._workers is None else self._workers.signal_workers(number)

@@ -173,9 +173,13 @@ class Guardian:
         if self.witness_fd < 0 or self._is_released:
             return b""
         try:
-            return os.read(self.witness_fd, 1 << 10)
+            numbers = os.read(self.witness_fd, 1 << 10)
         except BlockingIOError:
             return b""
+        if not numbers:  # it was killed: a pipe at its end would wake the agent for ever
+            os.close(self.witness_fd)
+            self.witness_fd = -1
+        return numbers
 
     def _tell(self, message: bytes) -> None:
         if self._is_released:

@@ -29,7 +29,7 @@ from .wakeup import Wakeup
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from types import FrameType, TracebackType
     from typing import Any
 
@@ -111,6 +111,7 @@ class SignalInbox:
         clock: A monotonic clock, in seconds.
         handler_afterwards: What handles the signals that were taken from their default or from
             another handler, once the context is left; by default what handled them before.
+        passed_on: Signals that are the workers': they are kept for ``take_passed_on``.
     """
 
     def __init__(
@@ -119,8 +120,11 @@ class SignalInbox:
         wake: Wakeup,
         clock: Callable[[], float] = time.monotonic,
         handler_afterwards: Handler | None = None,
+        passed_on: Collection[signal.Signals] = (),
     ) -> None:
         self._signals = parse_signals(names)
+        self._passed_on = passed_on
+        self._came: list[tuple[signal.Signals, float]] = []
         self._wake = wake
         self._clock = clock
         self._handler_afterwards = handler_afterwards
@@ -154,9 +158,11 @@ class SignalInbox:
                 continue  # nohup asked for just this
             self._previous[number] = current
             signal.signal(number, self._note)
+        for number in self._passed_on:
+            self._previous[number] = signal.signal(number, self._note_passed_on)
         current = signal.getsignal(REQUEST)
         is_own_program = self._handler_afterwards is not None and current is not signal.SIG_IGN
-        if REQUEST not in self._signals and (current is signal.SIG_DFL or is_own_program):
+        if REQUEST not in self._previous and (current is signal.SIG_DFL or is_own_program):
             self._previous[REQUEST] = current
             signal.signal(REQUEST, self._note_request)
         if signal.getsignal(signal.SIGCHLD) in (signal.SIG_DFL, signal.SIG_IGN):
@@ -188,6 +194,8 @@ class SignalInbox:
     def _next_handler(self, number: signal.Signals, previous: Any) -> Any:
         if self._handler_afterwards is None or previous is signal.SIG_IGN:
             return signal.SIG_DFL if previous is None else previous
+        if number in self._passed_on:  # there are no workers any more
+            return signal.SIG_IGN
         return previous if number in (signal.SIGCHLD, REQUEST) else self._handler_afterwards
 
     @property
@@ -208,6 +216,11 @@ class SignalInbox:
     def heeds(self, number: int) -> bool:
         """Return whether a signal is handled here."""
         return number in self._previous
+
+    def take_passed_on(self) -> list[tuple[signal.Signals, float]]:
+        """Return, once, the signals that are the workers', and when by the clock each has come."""
+        came, self._came = self._came, []
+        return came
 
     def take_request(self) -> bool:
         """Return, once, whether it has been asked where the workers are."""
@@ -233,6 +246,10 @@ class SignalInbox:
         raise SignalException(f"elrun was stopped by {first.name}", first)
 
     def _wake_only(self, _number: int, _frame: FrameType | None) -> None:
+        self._wake.notify()
+
+    def _note_passed_on(self, number: int, _frame: FrameType | None) -> None:
+        self._came.append((signal.Signals(number), self._clock()))
         self._wake.notify()
 
     def _note_request(self, _number: int, _frame: FrameType | None) -> None:

@@ -7,6 +7,7 @@ variable, too; the scheduler's word comes after it.
 from __future__ import annotations
 
 import os
+import re
 
 from .arguments import Refusal, nearest, quoted
 
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
     from .option import Option
 
 PROJECT_FILE = "pyproject.toml"
-_TABLE = b"[tool.elrun"
+# The table, or its key in [tool]; what merely looks like it is found out when the file is parsed.
+_TABLE = re.compile(rb"^\s*\[\s*tool\s*\.\s*elrun\s*[.\]]|^\s*elrun\s*[.=]", re.MULTILINE)
 _LIBRARY_OF_OLD_PYTHONS = "tomli"
 
 # Keys of accelerate's configuration, and the options that say the same.
@@ -61,7 +63,7 @@ def read_config(path: str | None, options: Sequence[Option]) -> tuple[Mapping[st
 def _has_table(path: str) -> bool:
     try:
         with open(path, "rb") as file:
-            return _TABLE in file.read()
+            return _TABLE.search(file.read()) is not None
     except OSError:
         return False
 
@@ -131,7 +133,7 @@ def _text_of(option: Option, value: Any, place: str) -> str:
         return ",".join(f"{key}={_plain(each, place)}" for key, each in value.items())
     if isinstance(value, list):
         return ",".join(_plain(each, place) for each in value)
-    return _plain(value, place)
+    return str(value)
 
 
 def _plain(value: Any, place: str) -> str:
@@ -139,4 +141,7 @@ def _plain(value: Any, place: str) -> str:
         return "true" if value else "false"
     if not isinstance(value, (str, int, float)):
         raise Refusal(f"{place}: give plain values in it")
-    return str(value)
+    text = str(value)
+    if "," in text:  # it would part two values, and there is no way to write it otherwise
+        raise Refusal(f"{place}: {quoted(text)} has a comma, which parts values here")
+    return text

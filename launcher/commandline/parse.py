@@ -27,6 +27,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+PROJECT_FILE = "pyproject.toml"
 # How many workers there are, and on which node: without a value, the job is another one.
 _SHAPE = ("nnodes", "nproc_per_node", "node_rank")
 
@@ -62,13 +63,15 @@ def parse(
     if answer := _answer_to_question(typed, usage):
         Console(sys.stdout).answer(answer)
         raise Answered
-    config, source = _config(typed)
+    config, source = _config(typed, environment)
     answers: dict[str, Answer] = {}
     refusal: Refusal | None = None
     for option in (*OPTIONS, DRY_RUN, FORMAT):
+        # No variable turns a job into a dry run.
+        variables = environment if option in OPTIONS else Environment({})
         try:
-            answers[option.name] = answer_to(option, typed, environment, config, source)
-        except Refusal as refused:  # noqa: PERF203  the others are read: one may name a report
+            answers[option.name] = answer_to(option, typed, variables, config, source)
+        except Refusal as refused:
             answers[option.name] = answer_to(option, {}, Environment({}))
             refusal = refusal or refused
     if needs_script and not refusal and not spelled.command:
@@ -83,7 +86,7 @@ def parse(
         *spelled.notices,
         *_empty_numbers(pairs, typed),
         *_misspelt(environment),
-        *_taken_from_project(typed, answers),
+        *_taken_from_file(typed, answers, source),
     )
     return Given(answers, tuple(spelled.command)), notices
 
@@ -124,16 +127,19 @@ def _answer_to_question(typed: Mapping[str, str], usage: str) -> str:
     return ""
 
 
-def _config(typed: Mapping[str, str]) -> tuple[Mapping[str, str], str]:
-    if CONFIG.name not in typed and not os.path.exists("pyproject.toml"):
+def _config(typed: Mapping[str, str], environment: Environment) -> tuple[Mapping[str, str], str]:
+    path = typed.get(CONFIG.name) or environment.default_of(CONFIG.name)
+    if path is None and not os.path.exists(PROJECT_FILE):
         return {}, ""
     from .config_file import read_config  # noqa: PLC0415  few jobs have a file
 
-    return read_config(typed.get(CONFIG.name), OPTIONS)
+    return read_config(path, OPTIONS)
 
 
-def _taken_from_project(typed: Mapping[str, str], answers: Mapping[str, Answer]) -> tuple[str, ...]:
-    """Name what a file says that nobody has named."""
+def _taken_from_file(
+    typed: Mapping[str, str], answers: Mapping[str, Answer], source: str
+) -> tuple[str, ...]:
+    """Say what was taken from a file that nobody has typed."""
     taken = [
         said(name, answer.text, Origin.COMMAND_LINE)
         for name, answer in answers.items()
@@ -141,7 +147,8 @@ def _taken_from_project(typed: Mapping[str, str], answers: Mapping[str, Answer])
     ]
     if not taken or CONFIG.name in typed:
         return ()
-    return (f"from [tool.elrun] of pyproject.toml: {' '.join(taken)}",)
+    table = "[tool.elrun] of " if source == PROJECT_FILE else ""
+    return (f"from {table}{quoted(source)}: {' '.join(taken)}",)
 
 
 def answer_to(

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
 
+from ...rendezvous.named_tuple import NamedTuple
 from .host_lists import first_host, host_in_file, hosts_of_open_mpi
 
 # Below 32768, where Linux begins to hand out ports by itself.
 FIRST_PORT, PORTS = 20000, 10000
 
 _FLUX_TIMEOUT_S = 10
+_MOST_ANCESTORS = 64
 
 
 class Launcher(NamedTuple):
@@ -113,8 +114,9 @@ def read_tasks(variables: Mapping[str, str]) -> Tasks | None:
         local_size = _number(variables, launcher.local_size) or 0
         is_one_host = local_size == size
         job = next((variables[name] for name in launcher.jobs if variables.get(name)), "")
-        if is_one_host:
-            job = job or str(os.getppid())  # one process of the launcher started them all
+        if is_one_host and not job:
+            starter = str(_starter(launcher.rank))
+            job = ".".join(filter(None, (_scheduler_job(variables), starter)))
         return Tasks(
             launcher.name,
             rank,
@@ -124,6 +126,30 @@ def read_tasks(variables: Mapping[str, str]) -> Tasks | None:
             "localhost" if is_one_host else _host(launcher.name, variables),
         )
     return None
+
+
+def _starter(variable: str) -> int:
+    """Return the process of the launcher that started all tasks of this host.
+
+    A task may be a shell that starts elrun. So it is the nearest ancestor that is no task itself.
+
+    Args:
+        variable: One that the launcher sets for its tasks.
+    """
+    pid = os.getppid()
+    mark = f"{variable}=".encode()
+    for _ in range(_MOST_ANCESTORS):
+        try:
+            with open(f"/proc/{pid}/environ", "rb") as file:
+                is_task = any(each.startswith(mark) for each in file.read().split(b"\0"))
+            with open(f"/proc/{pid}/stat", "rb") as file:
+                parent = int(file.read().rpartition(b")")[2].split()[1])
+        except (OSError, ValueError, IndexError):  # it has ended, or is somebody else's
+            return pid
+        if not is_task or parent <= 1:
+            return pid
+        pid = parent
+    return pid
 
 
 def _number(variables: Mapping[str, str], name: str) -> int | None:

@@ -9,6 +9,7 @@ import sys
 import pytest
 import worker_kit
 from elrun.agent.processes.guardian import Guardian
+from elrun.agent.system.process_states import signals_in
 from elrun.agent.system.process_tree import read_process
 from worker_kit import Ear
 
@@ -251,3 +252,28 @@ def test_a_release_in_a_forked_child_does_nothing(guardian):
     os.waitpid(child, 0)
 
     assert not read_process(guardian.pid).ended
+
+
+def test_a_witness_that_was_killed_wakes_nobody():
+    """Its pipe is at its end, and stays readable for ever."""
+    guardian = Guardian.start(witnessed=[signal.SIGUSR1])
+    try:
+        os.kill(guardian.pid, signal.SIGKILL)
+        os.waitid(os.P_PID, guardian.pid, os.WEXITED | os.WNOWAIT)
+        worker_kit.wait_until(lambda: guardian.take_witnessed() == b"" and guardian.witness_fd < 0)
+    finally:
+        guardian.release()
+
+
+def test_a_witness_tells_of_each_signal_that_comes_to_it():
+    """Of those that it was asked for; it dies of none."""
+    guardian = Guardian.start(witnessed=[signal.SIGUSR1])
+    heard = []
+    try:
+        worker_kit.wait_until(lambda: signal.SIGUSR1 in signals_in(guardian.pid, b"SigCgt:"))
+        for number in (signal.SIGUSR2, signal.SIGTERM, signal.SIGUSR1):
+            os.kill(guardian.pid, number)
+        worker_kit.wait_until(lambda: heard.extend(guardian.take_witnessed()) or heard)
+        assert [signal.SIGUSR1] == heard
+    finally:
+        guardian.release()

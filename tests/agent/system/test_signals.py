@@ -240,3 +240,24 @@ def test_a_program_that_has_a_use_for_the_signal_keeps_it(wake, mine):
         assert mine is signal.getsignal(signal.SIGUSR2)
     finally:
         signal.signal(signal.SIGUSR2, before)
+
+
+def test_signals_of_the_workers_are_kept_and_end_nothing(wake):
+    """Neither while there are workers, nor, under elrun's own command, after their end."""
+    before = signal.getsignal(signal.SIGUSR1)
+    own_command = {"handler_afterwards": lambda *_: None}
+    try:
+        for options, after in ((own_command, signal.SIG_IGN), ({}, before)):
+            with SignalInbox("SIGTERM", wake, passed_on=[signal.SIGUSR1], **options) as inbox:
+                os.kill(os.getpid(), signal.SIGUSR1)
+
+                assert is_readable(wake.fileno())
+                assert [signal.SIGUSR1] == [number for number, _ in inbox.take_passed_on()]
+                assert [] == inbox.take_passed_on()
+                assert not inbox.has_any()
+            assert after == signal.getsignal(signal.SIGUSR1)
+            signal.signal(signal.SIGUSR1, before)
+            wake = Wakeup()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+        wake.close()

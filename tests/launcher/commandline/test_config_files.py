@@ -112,7 +112,16 @@ def test_the_notice_of_the_project_s_table(elrun, file):
     assert [("from [tool.elrun] of pyproject.toml: --standalone --max-restarts 3",), ()] == notices
 
 
-@pytest.mark.parametrize("text", ['[project]\nname = "x"\n', "", "[tool.other]\nx = [\n"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[project]\nname = "x"\n',
+        "",
+        "[tool.other]\nx = [\n",
+        "[tool.elrunner]\nmax-restarts = 3\n",
+        "[other]\nelrun = 3\n",
+    ],
+)
 def test_a_project_without_such_a_table_changes_nothing(elrun, file, text):
     """Not even if it is no TOML: it is somebody else's."""
     file(text, "pyproject.toml")
@@ -129,6 +138,8 @@ def test_a_project_without_such_a_table_changes_nothing(elrun, file, text):
         ("nnodes = true", "train.toml: nnodes: give N|MIN:MAX as a text or a number"),
         ("standalone = 'yes'", "train.toml: standalone is a flag; give true or false"),
         ("rdzv-conf = {a = {b = 1}}", "train.toml: rdzv-conf: give plain values in it"),
+        ("rdzv-conf = {a = 'x,b=c'}", "train.toml: rdzv-conf: x,b=c has a comma"),
+        ("preload = ['a,b']", "train.toml: preload: a,b has a comma"),
         ("nnodes = 2\nnnodes = 3", "train.toml: it is no TOML: "),
         ("nnodes = ", "train.toml: it is no TOML: "),
     ],
@@ -175,3 +186,26 @@ def test_another_yaml_is_refused_too(elrun, file):
     refusal = elrun.refusal("--config", file("a: 1", "x.yml"), "x.py")
 
     assert "--config x.yml: give a TOML file with the options' names and values" in refusal
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[ tool . elrun ]\nmax-restarts = 3\n", "[tool]\nelrun = {max-restarts = 3}\n"],
+)
+def test_the_table_is_found_however_it_is_written(elrun, file, text):
+    """TOML has several ways."""
+    file(text, "pyproject.toml")
+
+    assert 3 == elrun.plan("x.py").config.max_restarts
+
+
+def test_a_variable_may_name_the_file_and_says_so(elrun, file):
+    """As for every option; a line says what was taken, as nobody has typed the file's name."""
+    name = file("max-restarts = 3")
+
+    plan, notices = (
+        each("x.py", PET_CONFIG=name, PET_DRY_RUN="1") for each in (elrun.plan, elrun.notices)
+    )
+
+    assert (3, False) == (plan.config.max_restarts, plan.given["dry_run"])
+    assert ("from train.toml: --max-restarts 3",) == notices

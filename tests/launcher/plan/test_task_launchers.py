@@ -1,5 +1,10 @@
 """What launchers of tasks say stands for options that were not given."""
 
+import os
+import shlex
+import subprocess
+import sys
+
 import pytest
 from elrun.launcher.plan.host_lists import host_in_file, hosts_of_open_mpi
 from elrun.launcher.plan.task_launchers import LAUNCHERS, read_tasks
@@ -279,3 +284,24 @@ def test_the_hosts_of_open_mpi_s_list(text, names):
 def test_a_file_of_hosts_that_is_not_there_names_none(tmp_path):
     """Some schedulers write it on the first host only."""
     assert ["", ""] == [host_in_file("", 0), host_in_file(str(tmp_path), 0)]
+
+
+def test_tasks_that_start_elrun_by_a_shell_have_one_starter(tmp_path):
+    """Each has a parent of its own then, and that one is a task, too."""
+    code = "from elrun.launcher.plan.task_launchers import _starter; print(_starter('PMI_RANK'))"
+    command = [sys.executable, "-c", code]
+    shell = ["sh", "-c", f"{shlex.join(command)}; true"]
+
+    found = [
+        subprocess.run(
+            words,
+            capture_output=True,
+            check=True,
+            cwd=tmp_path,
+            env={**os.environ, "PMI_RANK": "0"},
+            text=True,
+        ).stdout
+        for words in (command, shell)
+    ]
+
+    assert [f"{os.getpid()}\n"] * 2 == found
