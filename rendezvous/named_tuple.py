@@ -13,6 +13,7 @@ from _collections import _tuplegetter as field_at  # type: ignore[import-not-fou
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from inspect import Signature
     from typing import Any, NamedTuple, Self
 
 __all__ = ["Bare", "NamedTuple"]
@@ -59,6 +60,28 @@ class _Fields(tuple):  # type: ignore[type-arg]
 
     def __getnewargs__(self) -> tuple[Any, ...]:  # for copies and pickles: what `__new__` takes
         return tuple(self)
+
+
+class _SignatureOfFields:
+    """The signature of a named tuple, for ``inspect``: made when it is asked for."""
+
+    def __get__(self, _instance: object, owner: type[_Fields]) -> Signature:
+        from inspect import Parameter, Signature  # noqa: PLC0415  no start asks
+
+        return Signature(
+            [
+                Parameter(
+                    field,
+                    Parameter.POSITIONAL_OR_KEYWORD,
+                    default=owner._field_defaults.get(field, Parameter.empty),
+                    annotation=owner.__annotations__.get(field, Parameter.empty),
+                )
+                for field in owner._fields
+            ]
+        )
+
+
+_Fields.__signature__ = _SignatureOfFields()  # type: ignore[attr-defined]
 
 
 class _Maker(type):

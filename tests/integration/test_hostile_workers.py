@@ -9,6 +9,14 @@ import threading
 import pytest
 
 MOST_KIB = 150 << 10
+# Its memory is asked for at its end: what `wait4` tells includes the process that forked it.
+AGENT = """
+import atexit, pathlib, runpy, sys
+most = pathlib.Path("most")
+atexit.register(lambda: most.write_text(pathlib.Path("/proc/self/status").read_text()))
+sys.argv[0] = "elrun"
+runpy.run_module("elrun", run_name="__main__", alter_sys=True)
+"""
 LEAVE = """
 import os, signal, sys, threading
 record = os.environ["TORCHELASTIC_ERROR_FILE"]
@@ -104,7 +112,7 @@ def test_a_worker_can_t_harm_its_agent(name, options, script, tmp_path):
     if "ExceptionGroup" in body and sys.version_info < (3, 11):
         pytest.skip("Python has groups from 3.11 on")
     process = subprocess.Popen(
-        [sys.executable, "-m", "elrun", "--standalone", *options, script(LEAVE + body)],
+        [sys.executable, "-c", AGENT, "--standalone", *options, script(LEAVE + body)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         cwd=tmp_path,
@@ -120,7 +128,7 @@ def test_a_worker_can_t_harm_its_agent(name, options, script, tmp_path):
     reader = threading.Thread(target=read)
     reader.start()
     try:
-        _, status, usage = os.wait4(process.pid, 0)
+        _, status = os.waitpid(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
     finally:  # of a test that takes too long, too
         process.kill()
@@ -131,5 +139,6 @@ def test_a_worker_can_t_harm_its_agent(name, options, script, tmp_path):
     assert (code, True) == (process.returncode, report.startswith("rank 0 "))
     assert words in report
     assert [] == re.findall(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", report)
-    assert usage.ru_maxrss < MOST_KIB or "grows" in name
+    (most,) = re.findall(r"VmHWM:\s*(\d+) kB", (tmp_path / "most").read_text())
+    assert int(most) < MOST_KIB or "grows" in name
     assert len(report) < 1 << 17

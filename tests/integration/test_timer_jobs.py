@@ -76,8 +76,10 @@ def test_a_stuck_worker_is_reaped_and_the_job_succeeds(elrun, script, client):
 
     assert 0 == code, err
     assert 2 == out.count("through 1")
-    said = re.findall(r"rank 1 on \S+ failed: was stuck in the timer scope 'all-reduce' for", err)
-    assert 1 == len(said)
+    said = re.findall(
+        r"rank 1 on \S+ was killed by SIG\w+: was stuck in the timer scope 'all-reduce'", err
+    )
+    assert 1 == len(said), err
     assert "restarting all workers (restart 1 of 1)" in err
 
 

@@ -1,6 +1,7 @@
 """elrun's ``NamedTuple`` beside the one of ``typing``, which it stands in for."""
 
 import copy
+import inspect
 import pickle
 import sys
 import typing
@@ -151,3 +152,8 @@ def test_a_field_without_a_default_after_one_with_a_default_is_refused():
         class Wrong(NamedTuple):
             seat: int = 0
             host: str
+
+
+def test_the_signature_is_that_of_the_fields():
+    """Programs that ask what a call takes get what typing's tells."""
+    assert inspect.signature(Model) == inspect.signature(Place)
