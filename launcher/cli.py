@@ -119,7 +119,7 @@ def _verb_in(args: list[str], console: Console) -> str:
     """Return the verb that stands first; empty: the first word is an option or SCRIPT."""
     if not args or args[0] not in VERBS:
         return ""
-    if not os.path.exists(args[0]):
+    if not os.path.isfile(args[0]) and not os.path.exists(os.path.join(args[0], "__main__.py")):
         return args[0]
     console.say(f"{args[0]} is a file here, so it is what is run; the verb needs another folder")
     return ""

@@ -156,15 +156,12 @@ def parse_pattern(text: str) -> str:
     """Return a regular expression.
 
     Raises:
-        ValueError: It is none.
+        ValueError: It is none, or might take for ever to compare.
     """
     if text:
-        import re  # noqa: PLC0415  few jobs have one
+        from .patterns import check_pattern  # noqa: PLC0415  few jobs have one
 
-        try:
-            re.compile(text)
-        except re.error as error:
-            raise ValueError(f"give a regular expression, as of Python's re: {error}") from error
+        check_pattern(text)
     return text
 
 

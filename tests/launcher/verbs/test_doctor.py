@@ -126,6 +126,17 @@ def test_a_file_of_the_verb_s_name_is_what_is_run(doctor, tmp_path):
     assert "doctor is a file here, so it is what is run" in err
 
 
+def test_a_folder_of_the_verb_s_name_is_no_script(doctor, tmp_path):
+    """Unless Python could run it."""
+    (tmp_path / "doctor").mkdir()
+    first, out, _ = doctor()
+    (tmp_path / "doctor" / "__main__.py").write_text("print('hello from a folder')\n")
+    second, said, _ = doctor()
+
+    assert (0, True, 0) == (first, "ok      elrun" in out, second)
+    assert "hello from a folder\n" == said
+
+
 def test_run_is_the_long_form_of_the_command(tmp_path, monkeypatch, capfd):
     """A script may be named like a verb."""
     monkeypatch.chdir(tmp_path)
