@@ -208,6 +208,7 @@ def test_a_worker_without_a_hook_is_not_harmed(elrun, script, options, environme
     job = elrun("--standalone", *options, env=environment)
     pid = int(job.wait_for_line("pid").split()[1])
     until(lambda: state_of(pid) == "S")
+    until(lambda: "no worker of this node" not in asked(job))  # a quick one speaks earlier
 
     lines = [asked(job) for _ in range(3)]
 
