@@ -1,5 +1,6 @@
 """What tests of every room share."""
 
+import gc
 import os
 import signal
 import subprocess
@@ -29,6 +30,13 @@ def pytest_collection_modifyitems(items):
         fixtures = item._fixtureinfo.name2fixturedefs.values()
         if any(each.scope == "module" for several in fixtures for each in several):
             item.add_marker(pytest.mark.xdist_group(item.path.name))
+
+
+@pytest.fixture(autouse=True)
+def _garbage_is_collected():
+    """A test that turns the collection off for good lets all that follow grow by gigabytes."""
+    yield
+    assert gc.isenabled()
 
 
 @pytest.fixture(name="small_disk")

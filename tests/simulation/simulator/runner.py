@@ -93,12 +93,17 @@ def report(tally, wall_s):
 
 
 def _simulate_some(seeds):
+    was_disabled = logging.root.manager.disable
     logging.disable()
     gc.disable()  # a history leaves its garbage in circles: one collection for all of a chunk
     tally = Tally()
-    for seed in seeds:
-        outcome = History(seed).run()
-        failed = ((seed, outcome.violation),) if outcome.violation else ()
-        tally += Tally(1, outcome.steps, outcome.virtual_s, outcome.rounds, failed)
+    try:
+        for seed in seeds:
+            outcome = History(seed).run()
+            failed = ((seed, outcome.violation),) if outcome.violation else ()
+            tally += Tally(1, outcome.steps, outcome.virtual_s, outcome.rounds, failed)
+    finally:
+        gc.enable()
+        logging.disable(was_disabled)
     gc.collect()
     return tally
