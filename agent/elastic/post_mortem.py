@@ -79,6 +79,8 @@ def _said_by(failure: ProcessFailure, processes: PContext) -> LastWords:
     has_record = failure.error_file != NOT_AVAILABLE
     if has_record and failure.exitcode >= 0:
         return LastWords(failure.summary, failure.traceback or "", Speech.TRACEBACK)
+    if has_record and failure.exception:  # it came first; an abort on the way out says less
+        return LastWords(failure.summary, failure.traceback or "", Speech.CRASH)
     file = processes.end_of_log(failure.local_rank, TAIL_BYTES)
     printed = file.text.decode(errors="replace")
     said = last_words_in(printed, is_whole=file.is_whole)

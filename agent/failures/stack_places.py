@@ -53,7 +53,7 @@ class Whereabouts(NamedTuple):
 
     @property
     def clause(self) -> str:
-        """What follows the rank in a sentence."""
+        """The place, or why it is unknown, as it follows ``rank 3`` in a sentence."""
         return f"in {self.place}" if self.place else f"unknown: {self.silence}"
 
 

@@ -6,6 +6,7 @@ import pty
 import select
 import subprocess
 import sys
+import textwrap
 
 import pytest
 
@@ -489,3 +490,22 @@ def test_nothing_is_carried_where_nobody_wants_it(elrun, script, tmp_path):
     found = [int(job.finish()[1].split()[1]) for job in inodes]
 
     assert [True, False] == [mine == theirs for mine, theirs in zip(ends, found, strict=True)]
+
+
+@pytest.mark.parametrize("options", [(), ("--tee", "3")], ids=["pipe", "tee"])
+def test_an_abort_on_the_way_out_does_not_hide_the_exception(elrun, script, options):
+    """A library's thread may end an interpreter that an exception has ended already."""
+    text = """
+        import atexit, os
+        words = b"terminate called without an active exception" + bytes([10])
+        atexit.register(lambda: (os.write(2, words), os.abort()))
+        raise ValueError("no such shard")
+    """
+    job = elrun("--standalone", *options, script(textwrap.dedent(text)))
+
+    code, _, err = job.finish()
+
+    assert 134 == code
+    head = err.rpartition("script.py failed: ")[2].partition("see ")[0]
+    assert "rank 0 was killed by SIGABRT" in head
+    assert head.endswith("  ValueError: no such shard\n  ")
