@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from signal import Signals
     from typing import Any
 
+    from ..failures.memory_events import KernelWatch
     from ..failures.stack_places import Whereabouts
     from ..preload.companion import PreloadServer
     from ..timers.file_client import FileTimerRequest
@@ -52,6 +53,7 @@ class AgentFacts:
         hang_timeout_s: For how long no rank has to go on for a hang; None: for ever.
         hang_log_pattern: What a line of output has to match to count as going on; None: other
             signs count.
+        kernel: What the kernel counts and logs while an attempt runs.
         keep_places: Keeps where workers are; returns what to say of that.
     """
 
@@ -73,6 +75,7 @@ class AgentFacts:
         take_signals: Callable[[], Sequence[tuple[Signals, float]]],
         hang_timeout_s: float | None,
         hang_log_pattern: str | None,
+        kernel: KernelWatch,
         keep_places: Callable[[Mapping[int, Whereabouts], PContext], str],
     ) -> None:
         self.group = group
@@ -90,6 +93,7 @@ class AgentFacts:
         self.take_signals = take_signals
         self.hang_timeout_s = hang_timeout_s
         self.hang_log_pattern = hang_log_pattern
+        self.kernel = kernel
         self.keep_places = keep_places
 
 
@@ -276,8 +280,8 @@ def _store_host(facts: AgentFacts, guardian: Guardian, companions: Companions) -
     )
 
 
-def _readiness(*_: object) -> Companion:
-    return Readiness()
+def _readiness(facts: AgentFacts, *_: object) -> Companion:
+    return Readiness(facts.kernel)
 
 
 COMPANIONS: tuple[Kind, ...] = (

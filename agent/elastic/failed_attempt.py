@@ -20,7 +20,7 @@ from ..failures.chain import causes_in
 from ..failures.failure import EndAlone, ProcessFailure, type_before
 from ..failures.last_words import Speech
 from ..failures.machine_facts import explain_exception
-from ..failures.memory_events import MemoryEvents
+from ..failures.memory_events import KernelWatch
 from ..failures.report import JobReport, RankOutcome, RankState, RootCause
 from ..failures.shortening import shortened_traceback
 from ..failures.signal_cause import explain, gather
@@ -47,7 +47,7 @@ class FailedAttempt(NamedTuple):
     Args:
         group: This node's workers.
         processes: Their processes.
-        before: The kernel's count of kills for want of memory when the attempt began.
+        kernel: What the kernel has counted and logged since the attempt began.
         findings: What is known of this node's failed workers, by global rank: the cause first,
             its consequences last.
         root: The first failure of this node; None: none of its workers has failed.
@@ -59,7 +59,7 @@ class FailedAttempt(NamedTuple):
 
     group: WorkerGroup
     processes: PContext
-    before: MemoryEvents
+    kernel: KernelWatch
     findings: Mapping[int, Finding]
     root: RootCause | None
     named: RootCause | None = None
@@ -71,7 +71,7 @@ class FailedAttempt(NamedTuple):
         cls,
         group: WorkerGroup,
         processes: PContext,
-        before: MemoryEvents,
+        kernel: KernelWatch,
         failures: Mapping[int, ProcessFailure],
         named: int | None = None,
     ) -> FailedAttempt:
@@ -80,13 +80,13 @@ class FailedAttempt(NamedTuple):
         Args:
             group: This node's workers.
             processes: Their processes.
-            before: The kernel's count of kills when the attempt began.
+            kernel: What the kernel has counted and logged since the attempt began.
             failures: Failed workers by global rank, the first one first; there may be none here.
             named: The rank that the other nodes take for the root cause, as in ``root_of``.
         """
         findings = findings_about(failures, processes, named)
-        root = _root_cause_in(findings, processes, before) if findings else None
-        return cls(group, processes, before, findings, root)
+        root = _root_cause_in(findings, processes, kernel) if findings else None
+        return cls(group, processes, kernel, findings, root)
 
     @property
     def failures(self) -> dict[int, ProcessFailure]:
@@ -120,7 +120,7 @@ class FailedAttempt(NamedTuple):
         is_author = verdict is not None and verdict.by == by
         is_shared = (self.group.group_world_size or 1) > 1  # else nobody has been told a name
         rank = named.global_rank if is_author and is_shared else None
-        now = FailedAttempt.of(self.group, self.processes, self.before, failures, rank)
+        now = FailedAttempt.of(self.group, self.processes, self.kernel, failures, rank)
         if self.root and now.root and self.root.pid == now.root.pid and self.root.kernel_words:
             # The kernel knows most of a process that isn't reaped yet.
             now = now._replace(root=now.root._replace(kernel_words=self.root.kernel_words))
@@ -177,7 +177,7 @@ class FailedAttempt(NamedTuple):
             else _as_failure(
                 self.root
                 if self.root is not None and rank == first
-                else _root_cause_in({rank: each}, self.processes, self.before)
+                else _root_cause_in({rank: each}, self.processes, self.kernel)
             )
             for rank, each in self.findings.items()
         }
@@ -235,7 +235,7 @@ def failures_with_cause(
 
 
 def _root_cause_in(
-    findings: Mapping[int, Finding], processes: PContext, before: MemoryEvents
+    findings: Mapping[int, Finding], processes: PContext, kernel: KernelWatch
 ) -> RootCause:
     """Return this node's failure that is no consequence of another, as other nodes can read it."""
     rank, finding = next(iter(findings.items()))
@@ -261,7 +261,7 @@ def _root_cause_in(
     is_ended_by_elrun = not finding.has_record and not said.words and failure.says_why
     if failure.exitcode < 0 and is_ended_by_elrun:  # and elrun says why
         return root
-    about_kernel = explain(gather(failure.exitcode, failure.pid, before))
+    about_kernel = explain(gather(failure.exitcode, failure.pid, kernel))
     causes = [cause.words for cause in causes_in(said.text)]
     about_words = explain_exception("\n".join([root.message, *causes]), failure.pid, _gpus_in_sight)
     return root._replace(kernel_words="; ".join(filter(None, (about_kernel, about_words))))

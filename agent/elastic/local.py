@@ -9,7 +9,7 @@ from ...rendezvous.api.handler import RendezvousInfo, Verdict, VerdictKind
 from ...rendezvous.errors import RendezvousConnectionError
 from ...rendezvous.logs import Log
 from ..failures.failure import is_told_to_end
-from ..failures.memory_events import MemoryEvents
+from ..failures.memory_events import KernelWatch
 from ..older_steps import call_shutdown
 from ..output.log_relay import relayed_logs
 from ..output.specs import LogsSpecs
@@ -107,6 +107,7 @@ class LocalElasticAgent(SimpleElasticAgent):
             self._rounds,
             self._loop,
         )
+        self._kernel = KernelWatch()
         self._facts = AgentFacts(
             group=self._worker_group,
             environ=self._environ,
@@ -123,13 +124,13 @@ class LocalElasticAgent(SimpleElasticAgent):
             take_signals=self._loop.inbox.take_passed_on,
             hang_timeout_s=hang_timeout,
             hang_log_pattern=hang_log_pattern,
+            kernel=self._kernel,
             keep_places=lambda found, workers: _kept(found, workers, self._events.places),
         )
         self._health_check_server = health_check_server
         self._guardian: Guardian | None = None
         self._info: RendezvousInfo | None = None
         self._pcontext: PContext | None = None
-        self._memory_events = MemoryEvents(0.0)
         self._failed: FailedAttempt | None = None
         self._places: dict[int, str] = {}
         self._is_fit = True
@@ -156,6 +157,7 @@ class LocalElasticAgent(SimpleElasticAgent):
                 ends.callback(_stop, self._health_check_server)
             ends.enter_context(self.signals)
             ends.enter_context(relayed_logs())
+            ends.callback(self._kernel.end)
             guardian = self._guardian = Guardian.start(witnessed=self._facts.forward_signals)
             ends.callback(setattr, self, "_guardian", None)
             ends.callback(guardian.release)
@@ -178,7 +180,7 @@ class LocalElasticAgent(SimpleElasticAgent):
 
     @measured
     def _start_workers(self, worker_group: WorkerGroup) -> dict[int, Any]:
-        self._memory_events = MemoryEvents.now()
+        self._kernel.begin()
         self._companions.prepare(self._info, is_last=self._remaining_restarts == 0)
         self._pcontext = self._worker_start.start(worker_group, self._restart_count, self._guardian)
         self._raise_if_stopped()  # before those that were not started are taken for failed ones
@@ -327,7 +329,7 @@ class LocalElasticAgent(SimpleElasticAgent):
         from .failed_attempt import FailedAttempt  # noqa: PLC0415  most jobs succeed
 
         group, context = self._worker_group, self._pcontext
-        return FailedAttempt.of(group, context, self._memory_events, result.failures)
+        return FailedAttempt.of(group, context, self._kernel, result.failures)
 
 
 def _kept(found: Mapping[int, Whereabouts], workers: PContext, record: Record) -> str:

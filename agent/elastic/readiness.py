@@ -1,7 +1,8 @@
-"""Loads what a failure needs before there is one, so that a restart loads nothing.
+"""Gets ready for a failure before there is one, so that a restart loads nothing and reads little.
 
-A start does not need these modules, and most jobs never do. They are loaded once, a second after
-the workers were started: they import then, and the agent's few milliseconds delay nobody.
+A start needs neither the modules of failures nor the kernel's log, and most jobs never do. Both
+wait until the workers have lived for a second: they import then, and the agent's few milliseconds
+delay nobody.
 """
 
 from __future__ import annotations
@@ -15,11 +16,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ..failures.memory_events import KernelWatch
     from ..processes.companion import Trouble
     from ..processes.context import PContext
 
 LIVED_S = 1.0
 """How long workers have lived when it is time to get ready for their failure."""
+
+_PIECE, _MOST_PIECES = 300, 200
+"""Records of the kernel's log that are read at once, in less than a millisecond; and how often."""
 
 
 def load_for_failures() -> None:
@@ -34,42 +39,60 @@ def load_for_failures() -> None:
 
 
 class Readiness(Companion):
-    """Loads the modules of failures behind the first attempt that lives for a second.
+    """Gets ready for the failure of an attempt that lives for a second.
+
+    It loads the modules of failures, once, and reads what the kernel has logged so far, piece by
+    piece, so that after a death only what is new has to be read.
 
     Args:
-        load: Loads them.
+        kernel: What the kernel logs while an attempt runs.
+        load: Loads the modules.
         clock: A monotonic clock, in seconds.
     """
 
     def __init__(
         self,
+        kernel: KernelWatch,
         load: Callable[[], None] = load_for_failures,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._kernel = kernel
         self._load = load
         self._clock = clock
         self._due_at: float | None = None
         self._has_loaded = False
+        self._pieces = 0
 
     def begin_attempt(self, workers: PContext | None = None) -> None:  # noqa: ARG002  any will do
         """Let the workers live for a second first."""
-        if not self._has_loaded:
-            self._due_at = self._clock() + LIVED_S
+        self._due_at = self._clock() + LIVED_S
+        self._pieces = _MOST_PIECES
 
     def wakes(self) -> Wakes:
-        """Return when it is time to load, if it ever is."""
+        """Return when it is time to do the next thing, if there is any."""
         if self._due_at is None:
             return Wakes()
         return Wakes(within_s=max(0.0, self._due_at - self._clock()))
 
     def tick(self) -> Trouble | None:
-        """Load, if it is time."""
-        if self._due_at is not None and self._clock() >= self._due_at:
-            self._due_at, self._has_loaded = None, True
+        """Load, or read a piece of the log, if it is time."""
+        due_at, self._due_at = self._due_at, None
+        if due_at is not None and self._clock() < due_at:
+            self._due_at = due_at
+        elif due_at is not None:
             with contextlib.suppress(OSError, ImportError):  # a failure loads them, or says why
-                self._load()
+                self._due_at = due_at if self._do_next() else None
         return None
 
+    def _do_next(self) -> bool:
+        """Do one thing; return whether there is more to do."""
+        if not self._has_loaded:
+            self._has_loaded = True
+            self._load()
+            return True
+        self._pieces -= 1
+        return not self._kernel.log.read_on(_PIECE) and self._pieces > 0
+
     def end_attempt(self) -> None:
-        """Load nothing beside the start of the next attempt."""
+        """Get ready for nothing beside the start of the next attempt."""
         self._due_at = None

@@ -7,14 +7,20 @@ Not everybody may read it, and a container often has none: then nothing is known
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+import stat
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 
 from ...rendezvous.named_tuple import NamedTuple
 
 KERNEL_LOG = "/dev/kmsg"
 
-_MOST_RECORDS = 50_000
+_DEVICE = os.makedev(1, 11)
+"""Linux's number for it; in a container another file may stand there, such as a terminal."""
+
+_MOST_RECORDS, _MOST_KEPT = 50_000, 10_000
 _LONGEST_RECORD = 8_192
+_PER_SECOND = 1e6
 _CLOCKS_DIFFER_S = 2.0
 """The log's clock runs a little apart from the monotonic one."""
 
@@ -31,28 +37,103 @@ class KernelRecord(NamedTuple):
     text: str
 
 
-def records_since(moment_s: float, path: str = KERNEL_LOG) -> list[KernelRecord]:
-    """Return what the kernel has logged since a moment of the monotonic clock; empty: unknown.
+def open_kernel_log(path: str = KERNEL_LOG) -> int:
+    """Return a descriptor of the log, of which each read gives one record, the oldest first.
+
+    Raises:
+        OSError: It can't be opened, or is none.
+    """
+    found = os.stat(path)
+    if not stat.S_ISCHR(found.st_mode) or found.st_rdev != _DEVICE:
+        raise FileNotFoundError(path)
+    return os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+
+
+class KernelLog:
+    """What the kernel logs from a moment on; each record is read once.
+
+    To read the whole log takes milliseconds, and tens of them on a large host. So an agent reads it
+    piece by piece while its workers run, and after a death only what has come since. What it can't
+    read is empty.
 
     Args:
         moment_s: The moment, in seconds of ``time.monotonic``.
-        path: The log.
+        open_log: Opens the log so that no read blocks.
+        read: Reads one record from a descriptor.
     """
-    return [
-        record
-        for record in map(parse, _raw_records(path))
-        if record is not None and record.at_s >= moment_s - _CLOCKS_DIFFER_S
-    ]
+
+    def __init__(
+        self,
+        moment_s: float,
+        open_log: Callable[[], int] = open_kernel_log,
+        read: Callable[[int, int], bytes] = os.read,
+    ) -> None:
+        self._since_s = moment_s - _CLOCKS_DIFFER_S
+        self._open_log = open_log
+        self._read = read
+        self._fd: int | None = None
+        self._records: deque[KernelRecord] = deque(maxlen=_MOST_KEPT)
+
+    def read_on(self, most: int = _MOST_RECORDS) -> bool:
+        """Read what has not been read yet.
+
+        Args:
+            most: The most records that are read now.
+
+        Returns:
+            Whether nothing is left to be read.
+        """
+        if self._fd is None:
+            self._fd = self._open()
+        if self._fd < 0:
+            return True
+        for _ in range(most):
+            try:
+                raw = self._read(self._fd, _LONGEST_RECORD)
+            except BrokenPipeError:  # records were overwritten meanwhile: the next one follows
+                continue
+            except OSError:  # the end, or a longer record than the kernel writes
+                return True
+            if not raw:
+                return True
+            record = parse(raw, self._since_s)
+            if record is not None:
+                self._records.append(record)
+        return False
+
+    def records(self) -> list[KernelRecord]:
+        """Return what the kernel has logged since the moment."""
+        self.read_on()
+        return list(self._records)
+
+    def close(self) -> None:
+        """Read no more."""
+        if self._fd is not None and self._fd >= 0:
+            os.close(self._fd)
+        self._fd = -1
+
+    def _open(self) -> int:
+        try:
+            return self._open_log()
+        except OSError:
+            return -1
 
 
-def parse(raw: bytes) -> KernelRecord | None:
-    """Return a record of ``/dev/kmsg``, or None for what is none."""
+def parse(raw: bytes, since_s: float = 0.0) -> KernelRecord | None:
+    """Return a record of ``/dev/kmsg``, or None for what is none.
+
+    Args:
+        raw: What one read has returned.
+        since_s: Seconds since boot; what is older is none.
+    """
     head, _, rest = raw.partition(b";")
     fields = head.split(b",")
     if len(fields) < 3 or not fields[2].isdigit():  # noqa: PLR2004  priority, number, time
         return None
+    if int(fields[2]) < since_s * _PER_SECOND:
+        return None
     text = rest.partition(b"\n")[0].decode(errors="replace")
-    return KernelRecord(int(fields[2]) / 1e6, text)
+    return KernelRecord(int(fields[2]) / _PER_SECOND, text)
 
 
 def lines_about(pid: int, records: Iterable[KernelRecord]) -> Iterator[str]:
@@ -73,23 +154,3 @@ def gpu_faults(records: Iterable[KernelRecord]) -> Iterator[str]:
     for record in records:
         if "NVRM: Xid" in record.text:
             yield record.text[record.text.index("Xid") :]
-
-
-def _raw_records(path: str) -> Iterator[bytes]:
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
-        return
-    try:
-        for _ in range(_MOST_RECORDS):
-            try:
-                raw = os.read(fd, _LONGEST_RECORD)
-            except BrokenPipeError:  # records were overwritten meanwhile: the next one follows
-                continue
-            except OSError:  # the end, or a longer record than the kernel writes
-                return
-            if not raw:
-                return
-            yield raw
-    finally:
-        os.close(fd)

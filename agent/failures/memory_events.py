@@ -12,6 +12,10 @@ import time
 
 from ...rendezvous.named_tuple import NamedTuple
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .kernel_log import KernelLog
+
 CGROUPS = "/sys/fs/cgroup"
 OWN_CGROUPS = "/proc/self/cgroup"
 HOST_COUNTERS = "/proc/vmstat"
@@ -83,6 +87,34 @@ class MemoryEvents(NamedTuple):
             if text.isdigit():
                 return int(text) if int(text) < _UNLIMITED else None
         return None
+
+
+class KernelWatch:
+    """What the kernel counts and logs while an attempt runs."""
+
+    def __init__(self) -> None:
+        self.counts = MemoryEvents(0.0)
+        self._log: KernelLog | None = None
+
+    def begin(self) -> None:
+        """Take note that an attempt begins."""
+        self.end()
+        self.counts = MemoryEvents.now()
+
+    @property
+    def log(self) -> KernelLog:
+        """The kernel's log since then, nothing of which is read by a start."""
+        if self._log is None:
+            from .kernel_log import KernelLog  # noqa: PLC0415  not at a start
+
+            self._log = KernelLog(self.counts.at_s)
+        return self._log
+
+    def end(self) -> None:
+        """Give the log's descriptor back; a forked worker must not find it."""
+        if self._log is not None:
+            self._log.close()
+            self._log = None
 
 
 def _candidates(own_cgroups: bytes, root: str) -> list[str]:

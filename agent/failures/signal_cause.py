@@ -10,9 +10,9 @@ import re
 import signal
 
 from ...rendezvous.named_tuple import NamedTuple
-from .kernel_log import gpu_faults, lines_about, records_since
+from .kernel_log import gpu_faults, lines_about
 from .limits import Limits, limits_of
-from .memory_events import MemoryEvents
+from .memory_events import KernelWatch
 
 SHARED_MEMORY = "/dev/shm"  # noqa: S108  where POSIX has it
 GPU_DRIVER = "/proc/driver/nvidia"
@@ -152,17 +152,18 @@ def in_bytes(count: int) -> str:
     return f"{size:.4g} TiB"
 
 
-def gather(exitcode: int, pid: int, before: MemoryEvents) -> SignalFacts:
+def gather(exitcode: int, pid: int, kernel: KernelWatch) -> SignalFacts:
     """Ask the kernel about a worker that has failed.
 
     Args:
         exitcode: Its exit code; -n where signal n killed it.
         pid: Its process id.
-        before: The kernel's count when its attempt began.
+        kernel: What the kernel has counted and logged since its attempt began.
     """
     # Reading the whole log takes milliseconds: not where it can't have anything.
     is_of_use = exitcode < 0 or os.path.isdir(GPU_DRIVER)
-    records = records_since(before.at_s) if is_of_use else []
+    records = kernel.log.records() if is_of_use else []
+    before = kernel.counts
     return SignalFacts(
         exitcode=exitcode,
         oom_kills=before.kills_since(),

@@ -6,7 +6,7 @@ import time
 import pytest
 from agent_kit import ScriptedRounds
 from elrun.agent.elastic.failed_attempt import FailedAttempt, failures_so_far, failures_with_cause
-from elrun.agent.failures.memory_events import MemoryEvents
+from elrun.agent.failures.memory_events import KernelWatch
 from elrun.agent.failures.report import RankState, RootCause
 from elrun.agent.system.pidfd import wait_any
 from elrun.agent.workers.worker import Worker, WorkerGroup, WorkerSpec
@@ -75,7 +75,7 @@ def _attempt(group):
 
 def examine(group, context):
     failures = failures_so_far(group, context, {})
-    return FailedAttempt.of(group, context, MemoryEvents.now(), failures)
+    return FailedAttempt.of(group, context, KernelWatch(), failures)
 
 
 @pytest.mark.integration
@@ -163,7 +163,7 @@ def test_a_node_that_saw_nothing_fail_knows_of_no_cause(group, attempt):
     """Nor does it wait for one."""
     context = attempt("exit 0", HANG)
     failures = failures_with_cause(group, context, {}, ScriptedRounds(), None)
-    failed = FailedAttempt.of(group, context, MemoryEvents.now(), failures)
+    failed = FailedAttempt.of(group, context, KernelWatch(), failures)
     result = failed.result(ScriptedRounds(), 0, 0.0, None)
 
     assert (None, [-1], "the workers are unhealthy") == (

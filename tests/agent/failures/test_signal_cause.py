@@ -6,7 +6,7 @@ import signal
 import pytest
 from elrun.agent.failures.kernel_log import KernelRecord, gpu_faults, lines_about, parse
 from elrun.agent.failures.limits import Limits
-from elrun.agent.failures.memory_events import MemoryEvents
+from elrun.agent.failures.memory_events import KernelWatch
 from elrun.agent.failures.signal_cause import SignalFacts, explain, gather, in_bytes
 
 KILL, BUS, SEGV = -signal.SIGKILL, -signal.SIGBUS, -signal.SIGSEGV
@@ -159,7 +159,11 @@ def test_bytes_are_written_for_people(count, words):
 
 def test_the_kernel_can_be_asked_here():
     """Real files of this machine; this process was not killed."""
-    facts = gather(-signal.SIGTERM, os.getpid(), MemoryEvents.now())
+    kernel = KernelWatch()
+    kernel.begin()
+
+    facts = gather(-signal.SIGTERM, os.getpid(), kernel)
+    kernel.end()
 
     assert (-signal.SIGTERM, 0) == (facts.exitcode, facts.oom_kills)
     assert facts.shared_memory is not None
@@ -167,6 +171,6 @@ def test_the_kernel_can_be_asked_here():
 
 def test_an_unknown_count_is_not_taken_for_none():
     """No kernel's word, no claim."""
-    facts = gather(KILL, os.getpid(), MemoryEvents(0.0))
+    facts = gather(KILL, os.getpid(), KernelWatch())
 
     assert (None, None) == (facts.oom_kills, facts.memory_limit)
