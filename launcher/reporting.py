@@ -9,12 +9,11 @@ from contextlib import contextmanager
 from ..agent.elastic.observer import NOBODY, Observer
 from ..agent.elastic.report_file import ReportFile
 from ..agent.failures.failure import ChildFailedError
-from ..agent.output.run_folders import RunFile, folder_of_runs
+from ..agent.output.run_folders import RunFile
 from ..agent.output.whole_file import WholeFile
 from ..agent.system.signals import SignalException
 from ..rendezvous.errors import RendezvousError, UsageError
 from ..rendezvous.logs import Log
-from .commandline.environment import Environment
 from .commandline.version import __version__
 from .terminal.exit_codes import ExitCode, exit_code_of_signal, exit_code_of_worker
 
@@ -105,13 +104,10 @@ def report_of_run(
 
 def _file_of_run(agent: LocalElasticAgent) -> list[RunFile]:
     """Return the report's file in the run's folder, which is made with its first version."""
-    parent = folder_of_runs(Environment.current().variables)
-    run_id = agent.get_worker_group().spec.rdzv_handler.get_run_id()
-    return (
-        [RunFile(parent, run_id, "report.json", "the run's report (ELRUN_RUN_DIR)")]
-        if parent
-        else []
-    )
+    folder = agent.run_folder()
+    if folder is None:
+        return []
+    return [RunFile(folder, "report.json", "the run's report (ELRUN_RUN_DIR)")]
 
 
 def _about(config: LaunchConfig, agent: LocalElasticAgent, name: str) -> dict[str, Any]:

@@ -23,7 +23,7 @@ FLOORS = {
         {"monitoring", "preload"},
         {"processes"},
         {"output", "workers"},
-        {"timers", "hardware", "failures", "events"},
+        {"timers", "hardware", "failures", "events", "serving"},
         {"system"},
         {"agent"},
     ],

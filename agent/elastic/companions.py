@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from ..failures.memory_events import KernelWatch
     from ..failures.stack_places import Whereabouts
+    from ..output.run_folders import RunFolder
     from ..preload.companion import PreloadServer
     from ..timers.file_client import FileTimerRequest
 
@@ -95,6 +96,17 @@ class AgentFacts:
         self.hang_log_pattern = hang_log_pattern
         self.kernel = kernel
         self.keep_places = keep_places
+        self._folder: RunFolder | None = None
+        self._has_folder = False
+
+    def run_folder(self) -> RunFolder | None:
+        """Return the folder of the run, made once something is kept there; None: none is wanted."""
+        if not self._has_folder:
+            from ..output.run_folders import RunFolder, folder_of_runs  # noqa: PLC0415  not at start
+
+            parent, self._has_folder = folder_of_runs(self.environ), True
+            self._folder = RunFolder(parent, self.rounds.get_run_id()) if parent else None
+        return self._folder
 
 
 class Companions:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from ..failures.stack_places import Whereabouts
     from ..monitoring.health import HealthCheckServer
+    from ..output.run_folders import RunFolder
     from ..system.signals import Handler
     from .failed_attempt import FailedAttempt
     from .places import Record
@@ -165,6 +166,10 @@ class LocalElasticAgent(SimpleElasticAgent):
             self._companions.begin(self._companion_kinds, self._facts, guardian)
             ends.callback(self._loop.await_readers, self._shutdown_timeout)
             return super().run(role)
+
+    def run_folder(self) -> RunFolder | None:
+        """Return the folder of this agent's run, see ``RunFolder``; None: the user wants none."""
+        return self._facts.run_folder()
 
     def keep(self, record: LateObserver) -> None:
         """Let a record be kept of what this agent does, if that turns out to be worth one."""

@@ -12,15 +12,17 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from ...rendezvous.logs import Log
 from ...rendezvous.network.addresses import parse_endpoint
 from ..processes.companion import Companion
+from ..serving.http_messages import Answer
+from ..serving.http_server import HttpServer
+from ..serving.listeners import listen_at_port
 from ..workers.environment import HEALTH_CHECK_PORT
 from ..workers.worker import WorkerGroup, WorkerState
-from .http_messages import Answer
-from .http_server import HttpServer
 
 log = Log(__name__)
 
@@ -53,7 +55,7 @@ class HealthCheckServer:
         self._port = port
         self._timeout = timeout
         self._address = address
-        self._server = HttpServer(address, port, self._respond, ECHO_S)
+        self._server = HttpServer(partial(listen_at_port, address, port), self._respond, ECHO_S)
 
     @property
     def alive_callback(self) -> Callable[[], float]:
@@ -68,7 +70,7 @@ class HealthCheckServer:
     def start(self) -> None:
         """Start to answer; if the address is not free, log a warning and do nothing."""
         try:
-            self._port = self._server.start()
+            self._port = int(self._server.start().getsockname()[1])
         except OSError as error:
             log.warning(
                 "nobody can ask for this agent's health: %s port %d can't be listened at: %s; "

@@ -12,6 +12,7 @@ import errno
 import fcntl
 import os
 import stat
+import threading
 import time
 
 from .whole_file import SETTLE_S, WholeFile
@@ -48,37 +49,72 @@ def folder_of_runs(variables: Mapping[str, str]) -> str:
     return os.path.join(variables.get("TMPDIR") or "/tmp", f"elrun-{os.geteuid()}")  # noqa: S108  checked below
 
 
-class RunFile(WholeFile):
-    """A file in the folder of a run; the folder is made with the first version of the file.
-
-    The thread that writes the file makes the folder, too, and removes those of old runs.
+class RunFolder:
+    """The folder of one run, which is made when something is kept in it for the first time.
 
     Args:
         parent: The folder that holds runs.
         run_id: The run's name.
-        name: The file's name.
-        what: What people call the file, for a warning.
     """
 
-    def __init__(self, parent: str, run_id: str, name: str, what: str) -> None:
-        super().__init__(parent, what)
-        self._parent = parent
+    def __init__(self, parent: str, run_id: str) -> None:
+        self.parent = parent
         self._run_id = run_id
-        self._name = name
+        self._making = threading.Lock()
+        self._path = ""
         self._lock_fd = -1
 
-    def settle(self, timeout_s: float = SETTLE_S) -> None:
-        """Wait for the last version; then the folder counts as that of a run that has ended."""
-        super().settle(timeout_s)
+    def path(self) -> str:
+        """Return the path; make the folder, and remove those of old runs, if it is not there yet.
+
+        Any thread may call this, but the file system may take long.
+
+        Raises:
+            OSError: The folder can't be made.
+        """
+        with self._making:
+            if not self._path:
+                self._path, self._lock_fd = make_run_folder(self.parent, self._run_id)
+                remove_old_runs(self.parent)
+            return self._path
+
+    def release(self) -> None:
+        """Let the folder count as that of a run that has ended."""
         fd, self._lock_fd = self._lock_fd, -1
         if fd >= 0:
             os.close(fd)
 
+    def discard(self) -> None:
+        """Remove the folder, if it was made: this run needs none."""
+        with self._making:
+            path, self._path = self._path, ""
+            if path:
+                with contextlib.suppress(OSError):
+                    _remove(path)
+        self.release()
+
+
+class RunFile(WholeFile):
+    """A file in the folder of a run; the thread that writes the file makes the folder, too.
+
+    Args:
+        folder: The folder.
+        name: The file's name.
+        what: What people call the file, for a warning.
+    """
+
+    def __init__(self, folder: RunFolder, name: str, what: str) -> None:
+        super().__init__(folder.parent, what)
+        self._folder = folder
+        self._name = name
+
+    def settle(self, timeout_s: float = SETTLE_S) -> None:
+        """Wait for the last version; then the folder counts as that of a run that has ended."""
+        super().settle(timeout_s)
+        self._folder.release()
+
     def _replace(self, data: bytes) -> None:
-        if self._lock_fd < 0:
-            folder, self._lock_fd = make_run_folder(self._parent, self._run_id)
-            self._path = os.path.join(folder, self._name)
-            remove_old_runs(self._parent)
+        self._path = os.path.join(self._folder.path(), self._name)
         super()._replace(data)
 
 
@@ -133,14 +169,19 @@ def _ended_runs(parent: str) -> Iterator[tuple[float, str]]:
         with contextlib.suppress(OSError):
             status = entry.stat(follow_symlinks=False)
             is_ours = stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()
-            if is_ours and entry.name.endswith(_ENDING) and not _is_locked(entry.path):
+            if is_ours and entry.name.endswith(_ENDING) and not is_in_use(entry.path):
                 yield status.st_mtime, entry.path
 
 
-def _is_locked(folder: str) -> bool:
+def is_in_use(folder: str) -> bool:
+    """Return whether a run's agent lives, as its lock says.
+
+    Raises:
+        OSError: The folder is not there.
+    """
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)  # two that look don't disturb each other
     except OSError:  # or the file system has no locks: it may be in use
         return True
     finally:

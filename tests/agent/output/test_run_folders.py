@@ -10,6 +10,7 @@ from elrun.agent.output.run_folders import (
     LONGEST_S,
     MOST_ENDED,
     RunFile,
+    RunFolder,
     folder_of_runs,
     make_run_folder,
     remove_old_runs,
@@ -147,7 +148,7 @@ def test_what_is_no_run_s_stays(tmp_path):
 
 def test_the_folder_is_made_with_the_first_version(tmp_path):
     """Not before: most jobs need none."""
-    file = RunFile(str(tmp_path / "runs"), "job", "report.json", "the report")
+    file = RunFile(RunFolder(str(tmp_path / "runs"), "job"), "report.json", "the report")
     before = [*tmp_path.iterdir()]
     file.write(b"one")
     file.settle()
@@ -163,7 +164,7 @@ def test_the_folder_is_made_with_the_first_version(tmp_path):
 def test_a_folder_that_can_not_be_made_is_named_once(tmp_path, caplog):
     """The job goes on."""
     (tmp_path / "file").write_text("")
-    file = RunFile(str(tmp_path / "file"), "job", "report.json", "the report")
+    file = RunFile(RunFolder(str(tmp_path / "file"), "job"), "report.json", "the report")
     for number in range(3):
         file.write(b"%d" % number)
     file.settle()

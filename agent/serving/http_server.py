@@ -1,5 +1,7 @@
 """A small HTTP server for short requests, which no client can delay or fill.
 
+It listens at a TCP port (the health page) or at a socket in the folder of a run (`elrun status`).
+
 One thread serves all clients; it sleeps until a client connects. A connection carries one request:
 GET or HEAD, without a body. There is a limit for the number of connections, for the length of a
 request, and for the time of each step. If there are too many connections, the oldest one is closed,
@@ -58,7 +60,7 @@ class _Connection:
         self.received = b""
         self.request = Request("", wants_body=True)
         self.asked_at = 0.0
-        self.to_send = b""
+        self.to_send: list[memoryview] = []
         self.ignored_bytes = 0
         self.enter(_Phase.READING, now, REQUEST_S)
 
@@ -77,17 +79,23 @@ class HttpServer:
     """Answers requests at one address until it is stopped.
 
     Args:
-        host: Address to listen at.
-        port: Port to listen at; 0 for any that is free.
+        listen: Returns the listening socket; see ``listeners.py``.
         respond: Returns answers; called in the server's thread.
         patience_s: How long ``respond`` may return None for one request.
+        admits: Says whether a connection is one to be heard; others are closed at once.
     """
 
-    def __init__(self, host: str, port: int, respond: Respond, patience_s: float = 0.0) -> None:
-        self._host = host
-        self._port = port
+    def __init__(
+        self,
+        listen: Callable[[], socket.socket],
+        respond: Respond,
+        patience_s: float = 0.0,
+        admits: Callable[[socket.socket], bool] = lambda _: True,
+    ) -> None:
+        self._listen = listen
         self._respond = respond
         self._patience_s = patience_s
+        self._admits = admits
         self._wake = Wakeup()
         self._selector = selectors.DefaultSelector()
         self._connections: dict[_Connection, None] = {}  # a set in order: the oldest first
@@ -96,26 +104,33 @@ class HttpServer:
         self._resume_at: float | None = None
         self._is_stopping = False
 
-    def start(self) -> int:
-        """Start to listen; return the port.
+    def start(self) -> socket.socket:
+        """Serve in a thread; return the listening socket.
 
         Raises:
-            OSError: The address is not free, or not this host's.
+            OSError: It can't be listened there.
         """
-        is_v6 = ":" in self._host
-        self._listener = socket.create_server(
-            (self._host, self._port),
-            family=socket.AF_INET6 if is_v6 else socket.AF_INET,
-            backlog=MAX_CONNECTIONS,
-            dualstack_ipv6=is_v6 and socket.has_dualstack_ipv6(),
-        )
-        self._listener.setblocking(False)
-        self._selector.register(self._listener, selectors.EVENT_READ)
-        self._selector.register(self._wake.fileno(), selectors.EVENT_READ)
+        listener = self._begin()
         self._thread = start_thread(
             threading.Thread(target=self._serve, name="elrun-health", daemon=True)
         )
-        return int(self._listener.getsockname()[1])
+        return listener
+
+    def serve(self) -> None:
+        """Serve in the caller's thread, until ``stop`` is called.
+
+        Raises:
+            OSError: It can't be listened there.
+        """
+        self._begin()
+        self._serve()
+
+    def _begin(self) -> socket.socket:
+        self._listener = self._listen()
+        self._listener.setblocking(False)
+        self._selector.register(self._listener, selectors.EVENT_READ)
+        self._selector.register(self._wake.fileno(), selectors.EVENT_READ)
+        return self._listener
 
     def recheck(self) -> None:
         """Call ``respond`` again for each request without an answer; from any thread."""
@@ -152,7 +167,7 @@ class HttpServer:
             for connection in list(self._connections):
                 self._check(connection, time.monotonic())
             if self._resume_at is not None and time.monotonic() >= self._resume_at:
-                self._listen()
+                self._listen_again()
 
     def _time_left(self) -> float | None:
         deadlines = [each.deadline for each in self._connections]
@@ -169,6 +184,9 @@ class HttpServer:
             if error.errno in _NO_ROOM and not self._drop_oldest():
                 self._pause()
             return
+        if not self._admits(client):
+            client.close()
+            return
         client.setblocking(False)
         if len(self._connections) >= MAX_CONNECTIONS:
             self._drop_oldest()
@@ -182,7 +200,7 @@ class HttpServer:
             self._selector.unregister(self._listener)
         self._resume_at = time.monotonic() + _PAUSE_S
 
-    def _listen(self) -> None:
+    def _listen_again(self) -> None:
         self._resume_at = None
         if self._listener is not None:
             self._selector.register(self._listener, selectors.EVENT_READ)
@@ -227,13 +245,19 @@ class HttpServer:
             self._drop(connection)
 
     def _reply(self, connection: _Connection, answer: Answer) -> None:
-        connection.to_send = answer.to_bytes(with_body=connection.request.wants_body)
+        head, body = answer.to_bytes()
+        # The body is shared by all that have been given the same answer.
+        parts = (head, body) if connection.request.wants_body else (head,)
+        connection.to_send = [memoryview(part) for part in parts if part]
         connection.enter(_Phase.WRITING, time.monotonic(), REPLY_S)
         self._watch(connection, selectors.EVENT_WRITE)
 
     def _write(self, connection: _Connection) -> None:
-        sent = connection.socket.send(connection.to_send)
-        connection.to_send = connection.to_send[sent:]
+        sent = connection.socket.sendmsg(connection.to_send)
+        while connection.to_send and sent >= len(connection.to_send[0]):
+            sent -= len(connection.to_send.pop(0))
+        if connection.to_send:
+            connection.to_send[0] = connection.to_send[0][sent:]
         if not connection.to_send:
             connection.socket.shutdown(socket.SHUT_WR)
             connection.enter(_Phase.LEAVING, time.monotonic(), LEAVE_S)

@@ -5,11 +5,13 @@ import os
 import resource
 import socket
 import threading
+from functools import partial
 
 import pytest
-from elrun.agent.monitoring import http_server
-from elrun.agent.monitoring.http_messages import MAX_HEAD_BYTES, Answer
-from elrun.agent.monitoring.http_server import MAX_CONNECTIONS, HttpServer, _Phase
+from elrun.agent.serving import http_server
+from elrun.agent.serving.http_messages import MAX_HEAD_BYTES, Answer
+from elrun.agent.serving.http_server import MAX_CONNECTIONS, HttpServer, _Phase
+from elrun.agent.serving.listeners import listen_at_port
 from worker_kit import wait_until
 
 pytestmark = pytest.mark.integration
@@ -24,9 +26,9 @@ def _serve():
     servers = []
 
     def start(respond=lambda path, *_: Answer(200, path), host=LOOPBACK, port=0, **options):
-        server = HttpServer(host, port, respond, **options)
+        server = HttpServer(partial(listen_at_port, host, port), respond, **options)
         servers.append(server)
-        return server, server.start()
+        return server, server.start().getsockname()[1]
 
     yield start
     for server in servers:

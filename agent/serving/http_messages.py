@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from ...rendezvous.named_tuple import NamedTuple
 
 MAX_HEAD_BYTES = 8_192
 
@@ -20,23 +21,22 @@ _REQUEST_LINE = re.compile(rb"([A-Z]{1,16}) ([\x21-\x7e]+) HTTP/1\.[0-9]\r?\n")
 _END_OF_HEAD = re.compile(rb"\r?\n\r?\n")
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """The answer to a request.
 
     Args:
         status: The HTTP status code.
-        body: The text.
+        body: The text, or its bytes.
         content_type: The type of the text.
     """
 
     status: int
-    body: str
+    body: str | bytes
     content_type: str = "text/plain; charset=utf-8"
 
-    def to_bytes(self, *, with_body: bool = True) -> bytes:
-        """Return the whole HTTP response."""
-        body = self.body.encode()
+    def to_bytes(self) -> tuple[bytes, bytes]:
+        """Return head and body of the HTTP response."""
+        body = self.body.encode() if isinstance(self.body, str) else self.body
         allow = "Allow: GET, HEAD\r\n" if self.status == 405 else ""  # noqa: PLR2004  RFC 9110, 15.5.6
         head = (
             f"HTTP/1.1 {self.status} {_REASONS[self.status]}\r\n"
@@ -44,11 +44,10 @@ class Answer:
             f"Content-Length: {len(body)}\r\n"
             f"{allow}Cache-Control: no-store\r\nConnection: close\r\n\r\n"
         )
-        return head.encode() + (body if with_body else b"")
+        return head.encode(), body
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """A complete request.
 
     Args:
