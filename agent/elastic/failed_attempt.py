@@ -12,12 +12,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from ...rendezvous.api.handler import RoundHandler, Verdict, VerdictKind
-from ...rendezvous.errors import RendezvousConnectionError
 from ...rendezvous.logs import Log
 from ...rendezvous.named_tuple import NamedTuple
 from ..failures.cause import WAIT_FOR_CAUSE_S
 from ..failures.chain import causes_in
-from ..failures.failure import EndAlone, ProcessFailure, type_before
+from ..failures.failure import HANG, EndAlone, ProcessFailure, type_before
 from ..failures.last_words import Speech
 from ..failures.machine_facts import explain_exception
 from ..failures.memory_events import KernelWatch
@@ -27,6 +26,7 @@ from ..failures.signal_cause import explain, gather
 from ..processes.start import PContext
 from ..workers.worker import RunResult, WorkerGroup, WorkerState
 from .agreement import Agreement, proposal_of
+from .outcomes import exchanged, outcomes_of
 from .post_mortem import Finding, are_all_consequences, findings_about
 
 TYPE_CHECKING = False
@@ -35,10 +35,8 @@ if TYPE_CHECKING:
 
 log = Log(__name__)
 
-OUTCOMES_TIMEOUT_S = 5.0
 MAX_MESSAGE_CHARS = 1_000
 _GPU_CHOICE = "CUDA_VISIBLE_DEVICES"
-MAX_WORDS_CHARS = 300
 
 
 class FailedAttempt(NamedTuple):
@@ -115,7 +113,9 @@ class FailedAttempt(NamedTuple):
             by: This node's group rank.
             places: Where running ranks were before the stop, if that was asked.
         """
-        failures = failures_so_far(self.group, self.processes, self.failures)
+        failures = self.failures
+        if self.root is None or self.root.cause != HANG:  # else all that came since is of the stop
+            failures = failures_so_far(self.group, self.processes, failures)
         named = _named_by(verdict)
         is_author = verdict is not None and verdict.by == by
         is_shared = (self.group.group_world_size or 1) > 1  # else nobody has been told a name
@@ -154,7 +154,7 @@ class FailedAttempt(NamedTuple):
             proposal = proposal_of(named, self.root, is_author=self.is_author)
             agreement = Agreement(rounds, ask, named, proposal)
             ranks = self._outcomes(agreement.root, failed_at)
-            ranks, missing = _exchange(rounds, self.group, ranks, ask)
+            ranks, missing = exchanged(rounds, self.group, ranks, ask)
             root = agreement.finish(knows_all=self.group.group_rank == 0)
         report = JobReport(
             name=self.group.spec.get_entrypoint_name(),
@@ -165,7 +165,10 @@ class FailedAttempt(NamedTuple):
             missing_nodes=missing,
             is_of_one_node=(self.group.group_rank or 0) > 0,
         )
-        every = {root.global_rank: _as_failure(root), **self.described()}
+        described = self.described()
+        if root.cause == HANG:
+            described = {rank: each for rank, each in described.items() if each.cause == HANG}
+        every = {root.global_rank: _as_failure(root), **described}
         return RunResult(WorkerState.FAILED, failures=every, report=report)
 
     def described(self) -> dict[int, ProcessFailure]:
@@ -293,105 +296,17 @@ def _exception_of(finding: Finding) -> str:
     return type_before(finding.words) if finding.said.speech is Speech.TRACEBACK else ""
 
 
-def outcomes_of(
-    group: WorkerGroup,
-    processes: PContext,
-    root: RootCause,
-    findings: Mapping[int, Finding],
-    failed_at: float,
-) -> list[RankOutcome]:
-    """Return how this node's ranks ended, seen from the first failure.
-
-    Args:
-        group: The node's worker group.
-        processes: Its processes, all ended.
-        root: The job's first failure.
-        findings: What is known of this node's failures, by global rank.
-        failed_at: When this node learned of the failure, by ``time.monotonic()``: where it is
-            another node's, the nearest to its time that this node's clock can say.
-    """
-    exits = processes.exits
-    first_at = failed_at
-    for worker in group.workers:
-        if worker.global_rank == root.global_rank and worker.local_rank in exits:
-            first_at = exits[worker.local_rank].ended_at
-    log_files = processes.log_files(worker.local_rank for worker in group.workers)
-    outcomes = []
-    for worker in group.workers:
-        end = exits.get(worker.local_rank)
-        found = findings.get(worker.global_rank)
-        if end is None:
-            state = RankState.STOPPED
-        elif end.exitcode == 0:
-            state = RankState.SUCCEEDED
-        else:
-            state = RankState.STOPPED if end.stopped else RankState.FAILED
-        outcomes.append(
-            RankOutcome(
-                global_rank=worker.global_rank,
-                local_rank=worker.local_rank,
-                node=os.uname().nodename,
-                pid=end.pid if end else 0,
-                exitcode=end.exitcode if end else None,
-                state=state,
-                after_s=round(end.ended_at - first_at, 3) if end else None,
-                file=found.failure.error_file
-                if found is not None and found.has_record
-                else log_files[worker.local_rank],
-                words="" if found is None else found.words[:MAX_WORDS_CHARS],
-            )
-        )
-    return outcomes
-
-
-def _exchange(
-    rounds: RoundHandler,
-    group: WorkerGroup,
-    mine: list[RankOutcome],
-    ask: Callable[[Callable[[], None]], None],
-) -> tuple[list[RankOutcome], tuple[int, ...]]:
-    """Report to the other nodes; return all known outcomes, and the nodes without a report."""
-    import json  # noqa: PLC0415  3 ms of a restart, of which one node needs none
-
-    report = json.dumps([each.to_json() for each in mine]).encode()
-    try:
-        ask(lambda: rounds.publish(report))
-        if group.group_rank != 0:
-            return mine, ()
-        reports: list[bytes | None] = []
-        ask(lambda: reports.extend(rounds.collect(OUTCOMES_TIMEOUT_S)))
-        return _gathered(reports, mine)
-    except RendezvousConnectionError as error:
-        log.info("the other nodes' outcomes are not known: %s", error)
-        nodes = range(group.group_world_size or 1)
-        return mine, tuple(rank for rank in nodes if rank != group.group_rank)
-
-
-def _gathered(
-    reports: Sequence[bytes | None], mine: list[RankOutcome]
-) -> tuple[list[RankOutcome], tuple[int, ...]]:
-    import json  # noqa: PLC0415
-
-    ranks = list(mine)
-    missing = []
-    for group_rank, report in enumerate(reports):
-        if group_rank == 0:
-            continue
-        try:
-            ranks += [RankOutcome.from_json(each) for each in json.loads(report or b"")]
-        except (ValueError, TypeError, RecursionError) as error:
-            log.info("the outcome of node %d is not known: %s", group_rank, error)
-            missing.append(group_rank)
-    return ranks, tuple(missing)
-
-
 def _as_failure(root: RootCause) -> ProcessFailure:
     failure = ProcessFailure(root.local_rank, root.pid, root.exitcode, "")
     failure.timestamp = root.timestamp
     if root.traceback:
         failure.message = {
             "message": root.message,
-            "extraInfo": {"py_callstack": root.traceback, "timestamp": str(root.timestamp)},
+            "extraInfo": {
+                "py_callstack": root.traceback,
+                "timestamp": str(root.timestamp),
+                "cause": root.cause,
+            },
         }
     else:
         message = ": ".join(filter(None, [root.message, root.kernel_words]))

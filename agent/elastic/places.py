@@ -88,7 +88,7 @@ def tell_places(
     found = with_children(whereabouts(pids, REQUEST_DUMP_S, send), REQUEST_DUMP_S, send)
     if running:
         found |= {
-            rank_of[at]: Whereabouts(end.pid, "", f"it has ended with exit code {end.exitcode}", "")
+            rank_of[at]: Whereabouts(end.pid, "", f"has ended with exit code {end.exitcode}", "")
             for at, end in ends.items()
         }
     text = sentence_of(found) if found else _NO_WORKER

@@ -231,10 +231,11 @@ class ChildFailedError(ElrunError):
         killed, summary = "", first.summary
         if first.exitcode < 0:
             killed, summary = f" ({first.signal_name()})", _enrich(summary, first.error_file)
+        end = "hung" if first.cause == HANG else f"exit code {first.exitcode}"
         job, moment = os.path.basename(self.name) or "job", first.timestamp_isoformat()
         lines = [
-            f"{job} failed: rank {rank} (local rank {first.local_rank}, pid {first.pid}) exit code "
-            f"{first.exitcode}{killed} at {moment}: {summary}"
+            f"{job} failed: rank {rank} (local rank {first.local_rank}, pid {first.pid}) "
+            f"{end}{killed} at {moment}: {summary}"
             if rank >= 0
             else f"{job} failed at {moment}: {summary}"  # no worker did, but what they shared
         ]

@@ -128,12 +128,18 @@ class RootCause(NamedTuple):
         return self.traceback.strip().rpartition("\n")[2] if STACK_TITLE in self.traceback else ""
 
     @property
+    def end(self) -> str:
+        """What happened to the rank: how its process ended, or that it hung."""
+        return "hung" if self.cause == HANG else end_of(self.exitcode)
+
+    @property
     def reason(self) -> str:
         """Which rank failed and how, in one line, for the log and for the other nodes."""
         rank = f"rank {self.global_rank} on {self.node}"
-        end = f"{rank} {end_of(self.exitcode)}"
+        end = f"{rank} {self.end}"
         if self.words:
-            return f"{end if self.exitcode < 0 else f'{rank} failed'}: {self.words}"
+            has_end = self.exitcode < 0 or self.cause == HANG
+            return f"{end if has_end else f'{rank} failed'}: {self.words}"
         return f"{end}: {self.kernel_words}" if self.kernel_words else end
 
     def to_json(self) -> dict[str, Any]:

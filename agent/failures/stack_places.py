@@ -7,6 +7,7 @@ function of a library that this line has called.
 
 from __future__ import annotations
 
+import enum
 import os
 import re
 from collections import Counter
@@ -34,6 +35,34 @@ _BEGINNINGS = ("_bootstrap", "_worker_loop")
 """Where ``multiprocessing`` and torch's DataLoader begin what a child runs."""
 
 _MOST_CHARS = 1_000
+_PLURALS = {
+    "is": "are",
+    "has": "have",
+    "runs": "run",
+    "blocks": "block",
+    "gives": "give",
+}
+
+
+class Oddness(enum.IntEnum):
+    """How likely it is that the other ranks wait for one: the highest is most likely."""
+
+    WAITS_FOR_PEERS = 0
+    ELSEWHERE = 1
+    SILENT = 2
+    HELD = 3
+
+
+class Standing(NamedTuple):
+    """What is known of one rank of a job that hangs.
+
+    Args:
+        clause: Where it is, as that follows ``rank 3`` in a sentence.
+        oddness: How likely it is that the others wait for it.
+    """
+
+    clause: str
+    oddness: Oddness
 
 
 class Whereabouts(NamedTuple):
@@ -42,19 +71,32 @@ class Whereabouts(NamedTuple):
     Args:
         pid: Its process id.
         place: Its place, as ``place_in`` returns it; empty if it has not said that.
-        silence: Why it has not, in a clause.
+        silence: Why it has not, as that follows ``rank 3`` in a sentence.
         stack: Its whole stack: Python's, else the kernel's; may be empty.
+        is_held: Whether its process, or a child process of it, is stopped or in an uninterruptible
+            wait.
     """
 
     pid: int
     place: str
     silence: str
     stack: str
+    is_held: bool = False
 
     @property
     def clause(self) -> str:
         """The place, or why it is unknown, as it follows ``rank 3`` in a sentence."""
-        return f"in {self.place}" if self.place else f"unknown: {self.silence}"
+        return f"in {self.place}" if self.place else self.silence
+
+    @property
+    def standing(self) -> Standing:
+        """What the search for the odd rank has to know of it."""
+        if self.is_held:
+            return Standing(self.clause, Oddness.HELD)
+        if not self.place:
+            return Standing(self.clause, Oddness.SILENT)
+        waits = _WAITS_FOR_PEERS.match(self.clause)
+        return Standing(self.clause, Oddness.WAITS_FOR_PEERS if waits else Oddness.ELSEWHERE)
 
 
 def place_in(stacks: str) -> str:
@@ -131,7 +173,7 @@ def folded_clauses(clauses: Mapping[int, str]) -> str:
     for rank in sorted(clauses):
         ranks_of.setdefault(clauses[rank], []).append(rank)
     by_number = sorted(ranks_of.items(), key=lambda item: (-len(item[1]), item[1]))
-    return _clipped("; ".join(f"{_ranks(ranks)} {clause}" for clause, ranks in by_number))
+    return _clipped("; ".join(_said_of(ranks, clause) for clause, ranks in by_number))
 
 
 def sentence_of(found: Mapping[int, Whereabouts]) -> str:
@@ -145,19 +187,19 @@ def sentence_of(found: Mapping[int, Whereabouts]) -> str:
     return _clipped("; ".join(map(folded_clauses, filter(None, (known, silent)))))
 
 
-def odd_one_out(clauses: Mapping[int, str]) -> int:
+def odd_one_out(standings: Mapping[int, Standing]) -> int:
     """Return the rank that the others most likely wait for.
 
-    A rank that waits for its peers is not the one, unless all do. Of the others, that is the one at
-    the place where the fewest are.
+    That is a rank that is stopped or in an uninterruptible wait, else one that shows no stack, else
+    one that does not wait for its peers. Of several, the one at the place of the fewest counts.
 
     Args:
-        clauses: What is known of each rank, at least one.
+        standings: What is known of each rank, at least one.
     """
-    waiting = {rank for rank, clause in clauses.items() if _WAITS_FOR_PEERS.match(clause)}
-    counts = Counter(clauses.values())
-    candidates = clauses.keys() - waiting or clauses.keys()
-    return min(candidates, key=lambda rank: (counts[clauses[rank]], rank))
+    most = max(each.oddness for each in standings.values())
+    counts = Counter(each.clause for each in standings.values())
+    candidates = [rank for rank, each in standings.items() if each.oddness == most]
+    return min(candidates, key=lambda rank: (counts[standings[rank].clause], rank))
 
 
 def whole_text(found: Mapping[int, Whereabouts]) -> str:
@@ -170,6 +212,13 @@ def whole_text(found: Mapping[int, Whereabouts]) -> str:
 
 def _clipped(text: str) -> str:
     return text if len(text) <= _MOST_CHARS else f"{text[:_MOST_CHARS]}…"
+
+
+def _said_of(ranks: list[int], clause: str) -> str:
+    if len(ranks) > 1:
+        verb, _, rest = clause.partition(" ")
+        clause = f"{_PLURALS.get(verb, verb)} {rest}"
+    return f"{_ranks(ranks)} {clause}"
 
 
 def _ranks(ranks: list[int]) -> str:

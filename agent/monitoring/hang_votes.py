@@ -16,7 +16,7 @@ from typing import Any
 from ...rendezvous.errors import RendezvousError
 from ...rendezvous.named_tuple import NamedTuple
 from ...rendezvous.threads import Call, NoThreadError
-from ..failures.stack_places import folded_clauses, odd_one_out
+from ..failures.stack_places import Oddness, Standing, folded_clauses, odd_one_out
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,15 +43,19 @@ class Answer(NamedTuple):
     text: str = ""
 
 
-def decision_about(clauses: Mapping[int, str]) -> Answer:
+def decision_about(standings: Mapping[int, Standing]) -> Answer:
     """Return which rank is somewhere else, and where all are; without ranks there is no answer.
 
     Args:
-        clauses: What is known of each rank.
+        standings: What is known of each rank.
     """
-    if not clauses:
+    if not standings:
         return Answer()
-    return Answer(odd=odd_one_out(clauses), text=folded_clauses(clauses))
+    odd = odd_one_out(standings)
+    text = folded_clauses({rank: each.clause for rank, each in standings.items()})
+    if text.endswith("…"):  # it is cut, perhaps before this rank: they are at very many places
+        text = f"{folded_clauses({odd: standings[odd].clause})}; {text}"
+    return Answer(odd=odd, text=text)
 
 
 class Votes:
@@ -74,18 +78,18 @@ class Votes:
         self._seen = self._answered = 0
         self._call: Call[Answer] | None = None
 
-    def ask(self, places: Mapping[int, str] | None, *, is_beating: bool) -> None:
+    def ask(self, standings: Mapping[int, Standing] | None, *, is_beating: bool) -> None:
         """Tell the other nodes how this one stands; a thread does it, if none is at it already.
 
         Args:
-            places: Where this node's ranks are, if they have been still for long enough.
+            standings: Where this node's ranks are, if they have been still for long enough.
             is_beating: Whether its workers send beats.
         """
         if self._call is not None:
             return
         try:
             self._call = Call(
-                lambda: self._exchange(places, is_beating=is_beating),
+                lambda: self._exchange(standings, is_beating=is_beating),
                 "elrun-hang",
                 self._wake,
                 or_here=False,
@@ -103,18 +107,18 @@ class Votes:
         except (RendezvousError, ValueError, KeyError, TypeError):  # the loop finds a lost store
             return Answer()
 
-    def _exchange(self, places: Mapping[int, str] | None, *, is_beating: bool) -> Answer:
+    def _exchange(self, standings: Mapping[int, Standing] | None, *, is_beating: bool) -> Answer:
         store = self._store
         beating = store.add(_BEATING, int(is_beating and not self._is_beating))
         self._is_beating = is_beating
-        is_still = places is not None
+        is_still = standings is not None
         change = int(is_still) - int(self._is_counted)
         state = store.add(_STILL, change and _CHANGE + change)
         self._is_counted = is_still
         seen, self._seen = self._seen, state
         if state % _CHANGE < self._nodes or state == self._answered or state != seen:
             return Answer(beating > 0)
-        store.set(_places_of(self._group_rank, state), json.dumps(places))
+        store.set(_places_of(self._group_rank, state), json.dumps(standings))
         decision = self._decision_in(state)
         if decision is None:
             return Answer(beating > 0)
@@ -130,10 +134,11 @@ class Votes:
         keys = [_places_of(rank, state) for rank in range(self._nodes)]
         if self._group_rank != 0 or not store.check(keys):
             return None
-        places: dict[int, str] = {}
+        standings: dict[int, Standing] = {}
         for text in store.multi_get(keys):
-            places |= {int(rank): str(place) for rank, place in json.loads(text).items()}
-        decision = decision_about(places)
+            for rank, (clause, oddness) in json.loads(text).items():
+                standings[int(rank)] = Standing(str(clause), Oddness(oddness))
+        decision = decision_about(standings)
         made = json.dumps([decision.odd, decision.text[:_MOST_TEXT]])
         store.set(key, made)
         return made

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from ...rendezvous.api.handler import RendezvousInfo
-    from ..failures.stack_places import Whereabouts
+    from ..failures.stack_places import Standing, Whereabouts
     from ..processes.context import PContext
     from ..workers.worker import WorkerGroup
 
@@ -85,7 +85,7 @@ class HangWatch(Companion):
         self._sign_at = self._next_look_at = self._clock()
         self._usages: dict[int, Usage] = {}
         self._has_beaten = self._others_beat = self._is_over = False
-        self._places: dict[int, str] | None = None
+        self._standings: dict[int, Standing] | None = None
         self._stacks: Mapping[int, Whereabouts] = {}
 
     def environment(self) -> dict[str, str]:
@@ -156,8 +156,8 @@ class HangWatch(Companion):
             self._look(workers)
             self._conclude(workers)
             if self._votes is None:
-                answer = decision_about(self._places or {})
-        is_still = self._places is not None  # it may not be, by now
+                answer = decision_about(self._standings or {})
+        is_still = self._standings is not None  # it may not be, by now
         return self._trouble(answer, workers) if answer.odd >= 0 and is_still else None
 
     @property
@@ -170,7 +170,7 @@ class HangWatch(Companion):
         if self._has_sign(workers, now):
             self._sign_at = now
             self._usages = self._read_usages(workers)
-            self._places = None
+            self._standings = None
 
     def _has_sign(self, workers: PContext, now: float) -> bool:
         if self._pattern is not None:
@@ -190,21 +190,21 @@ class HangWatch(Companion):
         """Find out where the ranks are if they are still; let the other nodes know."""
         now = self._clock()
         is_still = now - self._sign_at >= self._timeout_s
-        if is_still and self._places is None:
-            self._places = self._find_places(workers)
+        if is_still and self._standings is None:
+            self._standings = self._find_standings(workers)
         if self._votes is not None:
-            self._votes.ask(self._places, is_beating=self._has_beaten)
+            self._votes.ask(self._standings, is_beating=self._has_beaten)
         left_s = self._timeout_s - (now - self._sign_at)
         within_s = self._interval_s if is_still else min(self._interval_s, left_s)
         self._next_look_at = self._clock() + max(within_s, 0.01)
 
-    def _find_places(self, workers: PContext) -> dict[int, str]:
+    def _find_standings(self, workers: PContext) -> dict[int, Standing]:
         rank_of = {each.local_rank: each.global_rank for each in self._group.workers}
         pids = {rank_of[at]: pid for at, pid in workers.running_pids().items()}
         found = whereabouts(pids, REQUEST_DUMP_S)
         self._stacks = with_children(found, REQUEST_DUMP_S)
         self._usages |= self._read_usages(workers)  # to answer is no sign of life
-        return {rank: each.clause for rank, each in self._stacks.items()}
+        return {rank: each.standing for rank, each in self._stacks.items()}
 
     def _trouble(self, answer: Answer, workers: PContext) -> Trouble | None:
         where = self._keep(self._stacks, workers)

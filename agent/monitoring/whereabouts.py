@@ -5,7 +5,13 @@ from __future__ import annotations
 import time
 
 from ..failures.stack_places import Whereabouts, own_place_in, place_in, waits_for_child
-from ..system.process_states import descendants, describe_silence, kernel_stack
+from ..system.process_states import (
+    HELD_STATES,
+    descendants,
+    describe_silence,
+    kernel_stack,
+    state_of,
+)
 from ..system.stacks import send_by_pid, take_stacks
 
 TYPE_CHECKING = False
@@ -19,6 +25,8 @@ REQUEST_DUMP_S = 2.0
 """How long workers of a job that goes on have to answer, all together."""
 
 _MOST_CHILDREN = 64
+_STOPPED = ("T", "t")
+"""States of which the kernel's stack tells no more than the letter."""
 
 
 def whereabouts(
@@ -38,7 +46,10 @@ def whereabouts(
         if place := place_in(stack):
             found[rank] = Whereabouts(pid, place, "", stack)
         else:
-            found[rank] = Whereabouts(pid, "", describe_silence(pid), stack or kernel_stack(pid))
+            state = state_of(pid)
+            known = stack or ("" if state in _STOPPED else kernel_stack(pid))
+            is_held = state in HELD_STATES
+            found[rank] = Whereabouts(pid, "", describe_silence(pid), known, is_held)
     return found
 
 
@@ -58,7 +69,7 @@ def with_children(
     deadline = time.monotonic() + within_s
     whole = {}
     for rank, each in found.items():
-        pieces, place = [each.stack], each.place
+        pieces, place, held = [each.stack], each.place, ""
         children = descendants(each.pid, _MOST_CHILDREN)
         for child in children if send(each.pid, 0) else ():  # else they may be another's
             if (left_s := deadline - time.monotonic()) > 0:
@@ -66,6 +77,18 @@ def with_children(
                 own = own_place_in(stack) if waits_for_child(each.place) else ""
                 if own and place == each.place:
                     place = f"{place}, for a child process in {own}"
-                pieces.append(f"\nchild process {child}:\n{stack or describe_silence(child)}")
-        whole[rank] = each._replace(place=place, stack="\n".join(pieces))
+                silence = describe_silence(child)
+                held = held or (silence if state_of(child) in HELD_STATES else "")
+                pieces.append(f"\nchild process {child}:\n{stack or silence}")
+        known = each._replace(place=place, stack="\n".join(pieces))
+        whole[rank] = _with_held_child(known, held) if held else known
     return whole
+
+
+def _with_held_child(found: Whereabouts, silence: str) -> Whereabouts:
+    if found.is_held:
+        return found
+    what = f"with a child process that {silence}"
+    if found.place:
+        return found._replace(place=f"{found.place}, {what}", is_held=True)
+    return found._replace(silence=f"{found.silence}, {what}", is_held=True)

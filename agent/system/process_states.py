@@ -12,9 +12,12 @@ _STATES = {
     "R": "running",
     "S": "waiting",
     "D": "in an uninterruptible wait for a device or a file system",
-    "T": "stopped by a signal such as SIGSTOP",
+    "T": "stopped (SIGSTOP)",
     "t": "stopped by a debugger",
 }
+HELD_STATES = ("D", "T", "t")
+"""States in which a process goes on only if the kernel or somebody else lets it."""
+
 HOOK_SIGNAL = 62
 """The real-time signal at which the hook in a Python worker writes stacks."""
 
@@ -41,24 +44,29 @@ def status_field(pid: int, field: bytes) -> bytes:
 
 def describe_state(pid: int) -> str:
     """Return what the kernel says that a process's main thread is doing, or nothing."""
-    found = _STATES.get(state_of(pid), "")
-    place = _text_in(pid, "wchan")
+    state = state_of(pid)
+    found = _STATES.get(state, "")
+    place = "" if state in "Tt" else _text_in(pid, "wchan")
     return f"{found} in the kernel's {place}" if found and place not in ("", "0") else found
 
 
 def describe_silence(pid: int) -> str:
-    """Return why a process has not said where it is, and what the kernel says of it."""
+    """Return why a process has not said where it is, and what the kernel says of it.
+
+    Returns:
+        The rest of a sentence about the process: ``is stopped (SIGSTOP)``.
+    """
     state = state_of(pid)
     if state in "ZX":  # also of no process at all
-        return "it has ended"
+        return "has ended"
     said = describe_state(pid)
-    if state in "TtD":
-        return f"it is {said}"
+    if state in HELD_STATES:
+        return f"is {said}"
     if HOOK_SIGNAL not in signals_in(pid, b"SigCgt:"):
-        return f"it is {_text_in(pid, 'comm') or 'a program'} without elrun's hook, {said}"
+        return f"runs {_text_in(pid, 'comm') or 'a program'} without elrun's hook, {said}"
     if HOOK_SIGNAL in signals_in(pid, b"SigBlk:"):
-        return f"it blocks signals, and is {said}"
-    return f"it waits for signals or is too busy, and is {said}"
+        return f"blocks signals, {said}"
+    return f"gives no stack, {said}"
 
 
 def descendants(pid: int, limit: int) -> list[int]:

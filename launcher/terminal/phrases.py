@@ -6,11 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from itertools import groupby
 
-from ...agent.failures.failure import signal_name
+from ...agent.failures.failure import HANG, signal_name
 from ...agent.failures.report import JobReport, RankOutcome, RankState, RootCause
 from ...agent.failures.stack_places import folded
 
 FAULT_HANDLER_TITLES = ("Thread 0x", "Current thread 0x")
+KERNEL_STACK_BEGINNING = "[<0>] "
 MAX_SPANS = 40
 
 _FAULT_HANDLER_VARIABLES = ("PYTHONFAULTHANDLER", "TORCHELASTIC_ENABLE_FILE_TIMER")
@@ -84,9 +85,15 @@ def ending(outcome: RankOutcome, root: RootCause) -> str:
         if not is_root and outcome.is_consequence:
             return f"{_ended_by(outcome)} (consequence)"
         return _ended_by(outcome) + (" (first)" if is_root else "")
+    end = str(outcome.state.value)
     if outcome.state is RankState.STOPPED and outcome.exitcode is not None:
-        return f"{outcome.state.value} ({_ended_by(outcome)})"
-    return str(outcome.state.value)
+        end = f"{end} ({_ended_by(outcome)})"
+    return f"hung, {end}" if is_hung(outcome, root) else end
+
+
+def is_hung(outcome: RankOutcome, root: RootCause) -> bool:
+    """Return whether a rank is the one that the others waited for in a job that hung."""
+    return root.cause == HANG and outcome.global_rank == root.global_rank
 
 
 def _ended_by(outcome: RankOutcome) -> str:

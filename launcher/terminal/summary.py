@@ -29,11 +29,13 @@ from ...agent.system.environ import inherited_environment
 from .console import PREFIX, Console, printable
 from .phrases import (
     FAULT_HANDLER_TITLES,
+    KERNEL_STACK_BEGINNING,
     after,
     agents_of,
     ending,
     fold,
     hint_about,
+    is_hung,
     lost_peers,
     missing_nodes,
     moment_of,
@@ -131,7 +133,7 @@ def choose_rows(report: JobReport) -> tuple[list[RankOutcome], list[RankOutcome]
     """
     workers = (each for each in report.ranks if each.global_rank >= 0)
     ranks = sorted(workers, key=lambda each: each.global_rank)
-    failed = [each for each in ranks if each.state is RankState.FAILED]
+    failed = [each for each in ranks if _has_failed(each, report.root)]
     failed.sort(
         key=lambda each: (
             each.global_rank != report.root.global_rank,
@@ -140,7 +142,7 @@ def choose_rows(report: JobReport) -> tuple[list[RankOutcome], list[RankOutcome]
         )
     )
     if len(ranks) <= MAX_ROWS:
-        return [*failed, *(each for each in ranks if each.state is not RankState.FAILED)], []
+        return [*failed, *(each for each in ranks if not _has_failed(each, report.root))], []
     shown = failed[:MAX_ROWS]
     names = {each.global_rank for each in shown}
     return shown, [each for each in ranks if each.global_rank not in names]
@@ -156,7 +158,7 @@ def _headline(report: JobReport, width: int) -> Iterator[RenderableType]:
         words, hint = "", ""
     else:
         what = (
-            _whole(f"rank {root.global_rank} {end_of(root.exitcode)}", "bold red"),
+            _whole(f"rank {root.global_rank} {root.end}", "bold red"),
             _whole(f"({node}local rank {root.local_rank}{pid})"),
         )
         words, hint = root.words, hint_about(root, name, inherited_environment())
@@ -219,7 +221,7 @@ def _columns(
         table.add_column(title, justify=justify, overflow="fold", no_wrap=True)
     for outcome in rows:
         cells = [Text(printable(each)) for each in _cells(outcome, root)]
-        table.add_row(*cells[: len(titles)], style=_STYLES[outcome.state])
+        table.add_row(*cells[: len(titles)], style=_style_of(outcome, root))
     return table
 
 
@@ -250,10 +252,19 @@ def _block(outcome: RankOutcome, root: RootCause) -> Iterator[RenderableType]:
         f"pid {outcome.pid}" if outcome.pid else "",
         after(outcome),
     ]
-    yield _whole(f"rank {outcome.global_rank}: {ending(outcome, root)}", _STYLES[outcome.state])
+    yield _whole(f"rank {outcome.global_rank}: {ending(outcome, root)}", _style_of(outcome, root))
     yield _whole(", ".join(filter(None, facts)), indent=2)
     if outcome.file:
         yield _whole(outcome.file, indent=2)
+
+
+def _has_failed(outcome: RankOutcome, root: RootCause) -> bool:
+    """Return whether a rank is not only stopped; elrun has stopped also the one that hung."""
+    return outcome.state is RankState.FAILED or is_hung(outcome, root)
+
+
+def _style_of(outcome: RankOutcome, root: RootCause) -> str:
+    return _STYLES[RankState.FAILED if _has_failed(outcome, root) else outcome.state]
 
 
 def _when(outcome: RankOutcome) -> float:
@@ -266,6 +277,8 @@ def _last_words(root: RootCause) -> Iterator[RenderableType]:
         title = "traceback"
     elif root.traceback.startswith(FAULT_HANDLER_TITLES):
         title = "stack"
+    elif root.traceback.startswith(KERNEL_STACK_BEGINNING):
+        title = "stack in the kernel"
     yield _whole(f"{title} of rank {root.global_rank}:", "bold")
     yield _whole(shortened_traceback(root.traceback, root.file))
 

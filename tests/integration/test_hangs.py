@@ -46,7 +46,7 @@ OTHERS = "ranks 0, 2 in wait (script.py:23)"
         ("in_a_lock", "in in_a_lock (script.py:7)"),
         ("in_sleep", "in in_sleep (script.py:10)"),
         ("in_c_code", "in in_c_code (script.py:13)"),
-        ("stopped", "unknown: it is stopped by a signal such as SIGSTOP"),
+        ("stopped", "is stopped (SIGSTOP)"),
         ("polling", "in polling (script.py:20)"),
     ],
 )

@@ -4,6 +4,7 @@ import pytest
 from elrun.agent.failures.stack_places import (
     Whereabouts,
     folded,
+    folded_clauses,
     odd_one_out,
     own_place_in,
     place_in,
@@ -86,45 +87,84 @@ def test_the_text_is_bounded():
 
 
 HERE = Whereabouts(7, "f (a.py:1)", "", "the stack of f")
-STOPPED = Whereabouts(8, "", "it is stopped", "")
+STOPPED = Whereabouts(8, "", "is stopped (SIGSTOP)", "", is_held=True)
 
 
 def test_ranks_without_an_answer_come_last():
     """Equal ones together, as places are."""
-    found = {0: STOPPED, 1: HERE, 2: HERE, 3: STOPPED, 4: Whereabouts(9, "", "it has ended", "")}
+    found = {0: STOPPED, 1: HERE, 2: HERE, 3: STOPPED, 4: Whereabouts(9, "", "has ended", "")}
 
     assert (
-        "ranks 1-2 in f (a.py:1); ranks 0, 3 unknown: it is stopped; rank 4 unknown: it has ended"
+        "ranks 1-2 in f (a.py:1); ranks 0, 3 are stopped (SIGSTOP); rank 4 has ended"
     ) == sentence_of(found)
-    assert "rank 0 unknown: it is stopped" == sentence_of({0: STOPPED})
+    assert "rank 0 is stopped (SIGSTOP)" == sentence_of({0: STOPPED})
+
+
+@pytest.mark.parametrize(
+    ("clause", "plural"),
+    [
+        ("is stopped (SIGSTOP)", "are stopped (SIGSTOP)"),
+        ("has ended", "have ended"),
+        ("runs bash without elrun's hook, waiting", "run bash without elrun's hook, waiting"),
+        ("blocks signals, waiting", "block signals, waiting"),
+        ("gives no stack, running", "give no stack, running"),
+        ("in is (a.py:1)", "in is (a.py:1)"),
+    ],
+)
+def test_the_verb_agrees_with_the_number_of_ranks(clause, plural):
+    """It is the first word of what is known of a rank."""
+    assert f"ranks 0-1 {plural}; rank 3 {clause} now" == folded_clauses(
+        {0: clause, 1: clause, 3: f"{clause} now"}
+    )
 
 
 def test_a_file_has_all_stacks_by_rank():
     """With the place, or what is known instead."""
     assert (
-        "rank 0 (pid 8): it is stopped\n\n\nrank 1 (pid 7): f (a.py:1)\nthe stack of f\n"
+        "rank 0 (pid 8): is stopped (SIGSTOP)\n\n\nrank 1 (pid 7): f (a.py:1)\nthe stack of f\n"
     ) == whole_text({1: HERE, 0: STOPPED})
 
 
 @pytest.mark.parametrize(
-    ("clauses", "rank"),
+    ("places", "rank"),
     [
-        ({4: "in f (a.py:1)"}, 4),
-        ({0: "in f (a.py:1)", 1: "in f (a.py:1)"}, 0),
-        ({0: "in f (a.py:1)", 1: "in f (a.py:1)", 2: "in g (a.py:2)"}, 2),
-        ({0: "in all_reduce (a.py:1)", 1: "in load (a.py:2)"}, 1),
-        ({0: "in load (a.py:2)", 1: "in barrier (a.py:1)"}, 0),
-        ({**dict.fromkeys(range(3), "in load (a.py:2)"), 3: "in all_gather (a.py:1)"}, 0),
-        ({0: "in all_reduce (a.py:1)", 1: "unknown: it is stopped"}, 1),
-        ({0: "in all_reduce (a.py:1)", 1: "in broadcast (a.py:2)", 2: "in barrier (b.py:1)"}, 0),
-        ({0: "in all_reduce (a.py:1)", 1: "in all_reduce (a.py:1)", 2: "in barrier (b.py:1)"}, 2),
-        ({0: "in reducer (a.py:1)", 1: "in wait (a.py:1)"}, 0),
-        ({0: "in a (a.py:1)", 1: "in b (a.py:1)", 2: "in b (a.py:1)", 3: "in recv (a.py:9)"}, 0),
+        ({4: "f (a.py:1)"}, 4),
+        ({0: "f (a.py:1)", 1: "f (a.py:1)"}, 0),
+        ({0: "f (a.py:1)", 1: "f (a.py:1)", 2: "g (a.py:2)"}, 2),
+        ({0: "all_reduce (a.py:1)", 1: "load (a.py:2)"}, 1),
+        ({0: "load (a.py:2)", 1: "barrier (a.py:1)"}, 0),
+        ({**dict.fromkeys(range(3), "load (a.py:2)"), 3: "all_gather (a.py:1)"}, 0),
+        ({0: "all_reduce (a.py:1)", 1: "broadcast (a.py:2)", 2: "barrier (b.py:1)"}, 0),
+        ({0: "all_reduce (a.py:1)", 1: "all_reduce (a.py:1)", 2: "barrier (b.py:1)"}, 2),
+        ({0: "reducer (a.py:1)", 1: "wait (a.py:1)"}, 0),
+        ({0: "a (a.py:1)", 1: "b (a.py:1)", 2: "b (a.py:1)", 3: "recv (a.py:9)"}, 0),
     ],
 )
-def test_the_rank_that_others_wait_for_is_the_odd_one(clauses, rank):
+def test_the_rank_that_others_wait_for_is_the_odd_one(places, rank):
     """It is in no collective, unless all are; then it is where the fewest are."""
-    assert rank == odd_one_out(clauses)
+    found = {each: Whereabouts(1, place, "", "") for each, place in places.items()}
+
+    assert rank == odd_one_out({each: where.standing for each, where in found.items()})
+
+
+SILENT = Whereabouts(9, "", "gives no stack, waiting", "")
+WAITS = Whereabouts(5, "all_reduce (a.py:1)", "", "")
+
+
+@pytest.mark.parametrize(
+    ("found", "rank"),
+    [
+        ([HERE, STOPPED], 1),
+        ([STOPPED, STOPPED, HERE], 0),
+        ([HERE, HERE, SILENT, SILENT], 2),
+        ([WAITS, SILENT, HERE], 1),
+        ([SILENT, HERE, WAITS, HERE._replace(is_held=True)], 3),
+        ([SILENT, SILENT, SILENT._replace(silence="blocks signals, waiting")], 2),
+    ],
+)
+def test_a_rank_that_is_held_goes_before_a_silent_one(found, rank):
+    """And a silent one before all that show where they are."""
+    assert rank == odd_one_out({each: where.standing for each, where in enumerate(found)})
 
 
 IN_CHILD = """\

@@ -3,12 +3,14 @@
 import threading
 
 import pytest
+from elrun.agent.failures.stack_places import Oddness, Standing
 from elrun.agent.monitoring.hang_votes import Answer, Votes, decision_about
 from elrun.rendezvous.errors import RendezvousConnectionError
 from elrun.rendezvous.stores.memory import MemoryStore
 from elrun.rendezvous.stores.torch_view import RoundStore
 
-WAITS, LOADS = "in all_reduce (t.py:1)", "in load (t.py:9)"
+WAITS = Standing("in all_reduce (t.py:1)", Oddness.WAITS_FOR_PEERS)
+LOADS = Standing("in load (t.py:9)", Oddness.ELSEWHERE)
 
 
 @pytest.fixture(name="nodes")
@@ -44,7 +46,7 @@ def test_all_nodes_have_to_be_still(nodes):
     answers = [third({2: WAITS}), first({0: WAITS}), second({1: LOADS}), third({2: WAITS})]
     assert [Answer()] * 4 == answers
     answers = [second({1: LOADS}), first({0: WAITS}), second({1: LOADS}), third({2: WAITS})]
-    decision = Answer(odd=1, text=f"ranks 0, 2 {WAITS}; rank 1 {LOADS}")
+    decision = Answer(odd=1, text=f"ranks 0, 2 {WAITS.clause}; rank 1 {LOADS.clause}")
     assert [Answer(), *[decision] * 3] == answers
 
 
@@ -78,12 +80,12 @@ def test_a_decision_is_void_once_a_node_has_gone_on(pair):
     for _ in range(2):
         first({0: WAITS})
         second({1: WAITS})
-    assert Answer(odd=0, text=f"ranks 0-1 {WAITS}") == first({0: WAITS})
+    assert Answer(odd=0, text=f"ranks 0-1 {WAITS.clause}") == first({0: WAITS})
 
     assert [Answer()] * 3 == [second(None), first({0: WAITS}), second({1: LOADS})]
     assert [Answer()] * 3 == [first({0: WAITS}), second({1: LOADS}), second({1: LOADS})]
     decisions = [first({0: WAITS}), second({1: LOADS})]
-    assert [Answer(odd=1, text=f"rank 0 {WAITS}; rank 1 {LOADS}")] * 2 == decisions
+    assert [Answer(odd=1, text=f"rank 0 {WAITS.clause}; rank 1 {LOADS.clause}")] * 2 == decisions
 
 
 def test_a_node_that_goes_on_is_counted_out(nodes):
@@ -108,6 +110,15 @@ def test_nodes_learn_that_workers_of_another_one_beat(nodes):
 def test_nodes_without_ranks_that_run_name_none():
     """Their workers have all succeeded: they wait for others."""
     assert Answer() == decision_about({})
+
+
+def test_the_odd_rank_is_named_also_where_the_text_is_cut():
+    """A thousand ranks may be at a thousand places."""
+    places = {rank: Standing(f"in f{rank} (t.py:1)", Oddness.ELSEWHERE) for rank in range(1_000)}
+
+    answer = decision_about({**places, 999: Standing("is stopped (SIGSTOP)", Oddness.HELD)})
+
+    assert (999, "rank 999 is stopped (SIGSTOP); rank 0 in f0") == (answer.odd, answer.text[:43])
 
 
 def test_a_lost_store_is_no_answer():

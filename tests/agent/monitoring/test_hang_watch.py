@@ -72,7 +72,7 @@ def test_a_job_hangs_when_nothing_has_gone_on_for_the_time_out(bench):
 
     assert [{0, 1}] == [set(found) for found in bench.kept]
     assert (
-        "no rank has gone on for 80 s (--hang-timeout): ranks 0-1 unknown"
+        "no rank has gone on for 80 s (--hang-timeout): ranks 0-1 have ended"
         in bench.workers.marked[0]
     )
     assert (None, None) == (bench.watch.tick(), bench.watch.wakes().within_s)

@@ -27,7 +27,7 @@ def test_a_program_is_named(shell):
     """With what it does."""
     process, _ = shell
 
-    assert "it is bash without elrun's hook, " == describe_silence(process.pid)[:33]
+    assert "runs bash without elrun's hook, " == describe_silence(process.pid)[:32]
 
 
 def test_a_stopped_process_is_told_from_one_that_waits(shell):
@@ -39,8 +39,8 @@ def test_a_stopped_process_is_told_from_one_that_waits(shell):
     process.kill()
     process.wait()
 
-    assert stopped.startswith("it is stopped by a signal such as SIGSTOP")
-    assert ("it has ended", "") == (describe_silence(process.pid), state_of(process.pid))
+    assert "is stopped (SIGSTOP)" == stopped
+    assert ("has ended", "") == (describe_silence(process.pid), state_of(process.pid))
 
 
 def test_descendants_are_found_as_far_as_the_limit_allows(shell):

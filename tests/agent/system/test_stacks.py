@@ -103,7 +103,7 @@ def test_a_process_that_was_stopped_shows_nothing(monkeypatch):
         os.waitid(os.P_PIDFD, pidfd, os.WSTOPPED)
 
         assert take_stack(process.pid, pidfd, StackOffer(*map(int, said))) == ""
-        assert "stopped by a signal" in describe_state(process.pid)
+        assert "stopped (SIGSTOP)" == describe_state(process.pid)
 
 
 def test_a_process_that_has_ended_shows_nothing():
