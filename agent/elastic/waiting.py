@@ -176,6 +176,8 @@ class LoopWait:
                 _thread.start_new_thread(self._answer_by, (tell,))
 
         self.inbox.answer_aside = answer_in_thread
+        if self.inbox.is_asked:  # before, and the loop has not seen it
+            answer_in_thread()
         try:
             yield
         finally:

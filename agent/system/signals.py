@@ -14,6 +14,10 @@ handles it itself. ``take_request`` says so once.
 
 The end of a child wakes the loop as well, unless the program handles that itself: orphans that the
 agent has adopted end without a word to anybody else, and are to be reaped.
+
+Python calls a handler in the midst of another one, of the same signal as well. So a handler returns
+at once if what it would note is noted already: else signals that come faster than it ends would
+call it within itself until the stack is full, and the job would end by that.
 """
 
 from __future__ import annotations
@@ -124,11 +128,12 @@ class SignalInbox:
     ) -> None:
         self._signals = parse_signals(names)
         self._passed_on = passed_on
-        self._came: list[tuple[signal.Signals, float]] = []
+        self._came: dict[int, float] = {}
         self._wake = wake
         self._clock = clock
         self._handler_afterwards = handler_afterwards
         self._urgent = Wakeup()
+        self._is_urgent = False
         self._first: tuple[signal.Signals, float] | None = None
         self._taken = False
         self._previous: dict[signal.Signals, Any] = {}
@@ -219,8 +224,13 @@ class SignalInbox:
 
     def take_passed_on(self) -> list[tuple[signal.Signals, float]]:
         """Return, once, the signals that are the workers', and when by the clock each has come."""
-        came, self._came = self._came, []
-        return came
+        came, self._came = self._came, {}
+        return [(signal.Signals(number), at) for number, at in came.items()]
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether ``take_request`` would return True."""
+        return self._is_asked
 
     def take_request(self) -> bool:
         """Return, once, whether it has been asked where the workers are."""
@@ -246,22 +256,26 @@ class SignalInbox:
         raise SignalException(f"elrun was stopped by {first.name}", first)
 
     def _wake_only(self, _number: int, _frame: FrameType | None) -> None:
-        self._wake.notify()
+        """Do nothing: Python's own handler has written to the wakeup's descriptor."""
 
     def _note_passed_on(self, number: int, _frame: FrameType | None) -> None:
-        self._came.append((signal.Signals(number), self._clock()))
-        self._wake.notify()
+        if number not in self._came:  # of one kind the kernel keeps one, too
+            self._came[number] = self._clock()
+            self._wake.notify()
 
     def _note_request(self, _number: int, _frame: FrameType | None) -> None:
-        self._is_asked = True
-        self._wake.notify()
-        if self.answer_aside is not None:
-            self.answer_aside()
+        if not self._is_asked:
+            self._is_asked = True
+            self._wake.notify()
+            if self.answer_aside is not None:
+                self.answer_aside()
 
     def _note(self, number: int, _frame: FrameType | None) -> None:
-        now = self._clock()
         if self._first is None:
-            self._first = signal.Signals(number), now
-        elif is_urgent(number, now - self._first[1]):
-            self._urgent.notify()
-        self._wake.notify()
+            self._first = signal.Signals(number), self._clock()
+            self._wake.notify()
+        elif not self._is_urgent and number in _OF_A_PERSON:
+            self._is_urgent = is_urgent(number, self._clock() - self._first[1])
+            if self._is_urgent:
+                self._urgent.notify()
+                self._wake.notify()
