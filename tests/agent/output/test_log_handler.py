@@ -6,6 +6,7 @@ import threading
 
 import pytest
 import worker_kit
+from elrun.agent.output import log_handler
 from elrun.agent.output.log_handler import MAX_WAITING, LogRelay
 from elrun.agent.output.log_relay import relayed_logs
 
@@ -43,8 +44,9 @@ def _recorder():
 log = logging.getLogger("elrun.agent.anything")
 
 
-def test_a_line_is_handled_before_the_caller_goes_on(recorder):
+def test_a_line_is_handled_before_the_caller_goes_on(recorder, monkeypatch):
     """In another thread, and in order with what else happens."""
+    monkeypatch.setattr(log_handler, "PATIENCE_S", worker_kit.PATIENCE_S)
     with relayed_logs():
         for number in range(100):
             log.warning("line %d", number)
