@@ -28,6 +28,7 @@ from elrun.rendezvous.network.addresses import Endpoint
 from elrun.rendezvous.network.ports import free_port
 from elrun.rendezvous.protocol.keys import RunKeys
 from elrun.rendezvous.protocol.round import DOOR
+from elrun.rendezvous.protocol.timing import RECONNECT_PATIENCE_S
 from elrun.rendezvous.stores.server.channel import Channel
 from elrun.rendezvous.stores.server.client import StoreClient
 from elrun.rendezvous.stores.server.connector import StoreConnector
@@ -35,7 +36,6 @@ from elrun.rendezvous.stores.server.dial import Target, dial
 from elrun.rendezvous.stores.server.frames import MAX_FRAME_BYTES
 from elrun.rendezvous.stores.server.guard import Guard, TlsFiles
 from elrun.rendezvous.stores.server.hello import Hello
-from elrun.rendezvous.stores.server.line import GRACE_S
 from elrun.rendezvous.stores.server.wire import (
     Add,
     Create,
@@ -53,7 +53,7 @@ RUN = RunKeys("crowd")
 ROUND = RUN.round(0)
 # About as long as those of elrun's nodes.
 RECORD, PLACE, VERDICT, MEMBER = b"r" * 190, b"p" * 220, b"v" * 150, b"m" * 190
-GONE_MS = int(GRACE_S * 1000)
+GONE_MS = int(RECONNECT_PATIENCE_S * 1000)
 SET_BYTES = 4 << 20
 READ_BYTES = 256 << 10
 PATIENCE_S = 300

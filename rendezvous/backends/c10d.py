@@ -45,6 +45,7 @@ def create_c10d(params: RendezvousParameters) -> RoundHandler:
             params.local_addr,
             timing.join_timeout_s,
             patience_s=timing.store_patience_s,
+            grace_s=timing.reconnect_patience_s,
             run_id=params.run_id,
             is_alone=may_be_any,
             guard=guard,

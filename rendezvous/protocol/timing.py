@@ -11,6 +11,9 @@ _LONGEST_S = 3e8
 STORE_PATIENCE_S = 60.0
 """Within this time a restart of the store, an election among its members or a cut cable ends."""
 
+RECONNECT_PATIENCE_S = 0.15
+"""Within this time a node comes back whose connection broke, unless its host is overloaded."""
+
 
 class Timing(NamedTuple):
     """How long a node waits; all in seconds.
@@ -28,6 +31,8 @@ class Timing(NamedTuple):
         heartbeat_s: Time between two beats.
         patience_s: How long a node may be silent before it counts as lost.
         store_patience_s: How long the store may be silent before it counts as lost.
+        reconnect_patience_s: How long a node whose connection to the store broke may take to come
+            back before it counts as lost, at least.
         refusal_s: How long a node that can't take part tries to say so to the others.
         scout_s: Time between two looks at the other endpoints, while this node waits at one.
         afterlife_s: How long the store keeps a run's records after its last node has left.
@@ -42,6 +47,7 @@ class Timing(NamedTuple):
     heartbeat_s: float = 0.5
     patience_s: float = 2.0
     store_patience_s: float = STORE_PATIENCE_S
+    reconnect_patience_s: float = RECONNECT_PATIENCE_S
     refusal_s: float = 10.0
     scout_s: float = 2.0
     afterlife_s: float = 0.0
@@ -53,7 +59,7 @@ def timing_of(params: RendezvousParameters, store_patience_s: float = STORE_PATI
     Args:
         params: ``join_timeout`` (or ``timeout``, as LaunchConfig calls it), ``last_call_timeout``,
             ``survivor_timeout``, ``heartbeat_interval``, ``heartbeat_patience``,
-            ``store_patience`` and ``refusal_timeout``, in seconds.
+            ``store_patience``, ``reconnect_patience`` and ``refusal_timeout``, in seconds.
         store_patience_s: The default of ``store_patience``.
 
     Raises:
@@ -83,4 +89,7 @@ def timing_of(params: RendezvousParameters, store_patience_s: float = STORE_PATI
         patience_s=min(_LONGEST_S, patience_s),
         refusal_s=min(_LONGEST_S, params.get_as_seconds("refusal_timeout", default.refusal_s)),
         store_patience_s=min(_LONGEST_S, params.get_as_seconds("store_patience", store_patience_s)),
+        reconnect_patience_s=min(
+            _LONGEST_S, params.get_as_seconds("reconnect_patience", default.reconnect_patience_s)
+        ),
     )

@@ -19,12 +19,16 @@ open(sys.argv[1]).read()
 
 
 @pytest.fixture(name="job")
-def _job(elrun, script, tmp_path, vacant_endpoint):
+def _job(request, elrun, script, tmp_path, vacant_endpoint):
     """Return two agents whose workers run, the cable between them, and what ends the workers."""
     words = [tmp_path / f"word{number}" for number in range(2)]
     path = script(TELL_AND_WAIT)
     cable = Cable(int(vacant_endpoint.rpartition(":")[2]))
-    places = [(vacant_endpoint, "is_host=true"), (str(cable.endpoint), "is_host=false")]
+    patience = getattr(request, "param", "reconnect_patience=0.15")
+    places = [
+        (vacant_endpoint, f"is_host=true,{patience}"),
+        (str(cable.endpoint), f"is_host=false,{patience}"),
+    ]
     jobs = []
     for word, (endpoint, conf) in zip(words, places, strict=True):
         subprocess.run(["mkfifo", word], check=True)
@@ -44,6 +48,7 @@ def _job(elrun, script, tmp_path, vacant_endpoint):
     cable.close()
 
 
+@pytest.mark.parametrize("job", ["reconnect_patience=60"], indirect=True)
 def test_a_connection_that_breaks_costs_no_round(job):
     """The agent comes back to the same store, and the workers notice nothing."""
     _, cable, end = job

@@ -20,6 +20,7 @@ SETTINGS = (
     "survivor_timeout",
     "heartbeat_patience",
     "store_patience",
+    "reconnect_patience",
 )
 
 

@@ -14,7 +14,7 @@ from ...network.addresses import Endpoint
 from ...network.hosts import is_local, published_address
 from ...network.listen import listen_at
 from ...network.port_holder import holder_of
-from ...protocol.timing import STORE_PATIENCE_S
+from ...protocol.timing import RECONNECT_PATIENCE_S, STORE_PATIENCE_S
 from ..store import Connection
 from .client import StoreClient
 from .dial import Target, Unreached, dial
@@ -45,6 +45,8 @@ class StoreConnector:
         timeout_s: For how long the endpoint is tried.
         notice_s: Seconds until the first log line that says why there is no connection yet.
         patience_s: How long the store may leave a request without an answer.
+        grace_s: How long this node may take to come back, if its connection breaks, before it
+            counts as lost.
         run_id: The run to which the store belongs.
         is_alone: Whether no other node has to find the store.
         guard: What protects the connections to it.
@@ -59,6 +61,7 @@ class StoreConnector:
         timeout_s: float,
         notice_s: float = NOTICE_S,
         patience_s: float = STORE_PATIENCE_S,
+        grace_s: float = RECONNECT_PATIENCE_S,
         run_id: str = "",
         *,
         is_alone: bool = False,
@@ -71,6 +74,7 @@ class StoreConnector:
         self._timeout_s = timeout_s
         self._notice_s = notice_s
         self._patience_s = patience_s
+        self._grace_s = grace_s
         self._me = Hello(name_of_run(run_id), socket.gethostname())
         self._is_alone = is_alone
         self._guard = guard or Guard()
@@ -193,7 +197,9 @@ class StoreConnector:
             RendezvousStateError: The store refuses this node for good.
         """
         me = self._me._replace(session=os.urandom(16).hex())
+        began_at = time.monotonic()
         found = dial(Target(self._endpoint, self._guard), me, connect_s, handshake_s)
+        dial_s = time.monotonic() - began_at
         if isinstance(found, Refusal) and found.kind != OTHER_RUN:
             raise RendezvousStateError(f"{self._endpoint}: {found.reason}")
         if not isinstance(found, Link):
@@ -206,6 +212,8 @@ class StoreConnector:
             str(self._endpoint),
             self._patience_s,
             redial=lambda: dial(target, again, _CONNECT_S, _CONNECT_S),
+            grace_s=self._grace_s,
+            dial_s=dial_s,
         )
         return Connection(StoreClient(line), self._own_address())
 

@@ -19,7 +19,7 @@ from collections.abc import Callable
 
 from ...errors import RendezvousConnectionError
 from ...logs import Log
-from ...protocol.timing import STORE_PATIENCE_S
+from ...protocol.timing import RECONNECT_PATIENCE_S, STORE_PATIENCE_S
 from ...threads import start_thread
 from ..notify import Told
 from ..will import Will
@@ -28,12 +28,9 @@ from .dial import Unreached
 from .frames import WireError
 from .hello import Refusal
 from .link import Link
-from .wire import Answer, Bye, Forget, LeaveWill, Request, read_answer, write_request
+from .wire import MAX_AFTER_MS, Answer, Bye, Forget, LeaveWill, Request, read_answer, write_request
 
 log = Log(__name__)
-
-GRACE_S = 0.15
-"""For how long a client whose connection broke may stay away before its will is carried out."""
 
 _CLOSING_S = 1.0
 # A time-out is cut into slices: if this process was stopped meanwhile, only one has passed.
@@ -41,6 +38,9 @@ _LEAST_SLICES = 8
 _LONGEST_SLICE_S = 2.5
 _FIRST_PAUSE_S = 0.01
 _LONGEST_PAUSE_S = 1.0
+# A host that is overloaded connects late: what connecting took last tells how late.
+_GRACE_PER_DIAL = 10
+_MOST_ADDED_S = 2.0
 _CLOSED_BY_HOST = "its host has closed the connection"
 
 Redial = Callable[[], Link | Refusal | Unreached]
@@ -55,6 +55,9 @@ class Line:
         endpoint: How people call the place.
         patience_s: How long the server may leave a request without an answer.
         redial: How to come back to the server if the connection breaks; None if there is no way.
+        grace_s: For how long this client may stay away, if the connection breaks, before its will
+            is carried out; ten times as long as connecting takes if that is longer.
+        dial_s: How long connecting took, in seconds.
 
     Raises:
         NoThreadError: The system grants no thread; the connection is closed.
@@ -66,11 +69,15 @@ class Line:
         endpoint: str,
         patience_s: float = STORE_PATIENCE_S,
         redial: Redial | None = None,
+        grace_s: float = RECONNECT_PATIENCE_S,
+        dial_s: float = 0.0,
     ) -> None:
         self._endpoint = endpoint
         self._patience_s = patience_s
         self._notice_s = min(_LONGEST_SLICE_S, patience_s / 2)
         self._redial = redial
+        self._grace_s = grace_s
+        self._dial_s = dial_s
         self._numbers = itertools.count(1)
         # Requests are numbered and sent under this lock, so that the server gets them in order; the
         # thread that holds it may replace the connection.
@@ -140,9 +147,8 @@ class Line:
 
     def leave_will(self, will: Will) -> None:
         """Say what the server writes once this client is gone."""
-        grace_s = 0.0 if self._redial is None else GRACE_S
         with self._sending:
-            self._will = LeaveWill(will, int(grace_s * 1000))
+            self._will = LeaveWill(will, self._grace_ms())
             self._send(write_request(next(self._numbers), self._will))
 
     def close(self) -> None:
@@ -173,6 +179,12 @@ class Line:
                 self._link.send_if_possible(write_request(next(self._numbers), Bye()))
         finally:
             self._sending.release()
+
+    def _grace_ms(self) -> int:
+        if self._redial is None:
+            return 0
+        needed_s = min(_GRACE_PER_DIAL * self._dial_s, _MOST_ADDED_S)
+        return int(min(1000 * max(self._grace_s, needed_s), MAX_AFTER_MS))
 
     # The reader's thread.
 
@@ -221,7 +233,9 @@ class Line:
         began_at = time.monotonic()
         pause_s = 0.0
         while self._redial is not None and not self._is_over.wait(pause_s):
+            dials_at = time.monotonic()
             found = self._redial()
+            self._dial_s = time.monotonic() - dials_at
             if isinstance(found, Link) and self._repeat_over(found):
                 log.info("the connection to %s broke, and was made anew", self._endpoint)
                 return found, reason
@@ -245,6 +259,7 @@ class Line:
             try:
                 link.begin(self._patience_s)
                 if self._will is not None:
+                    self._will = self._will._replace(after_ms=self._grace_ms())
                     link.send(write_request(next(self._numbers), self._will))
                 for call in calls:
                     link.send(write_request(call.number, call.request))

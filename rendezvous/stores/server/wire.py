@@ -42,7 +42,7 @@ MAX_AMOUNT = 1 << 53
 
 _MAX_WILL_KEYS = 64
 _MAX_WILL_BYTES = 64 << 10
-_MAX_AFTER_MS = 60_000
+MAX_AFTER_MS = 60_000
 
 
 class Add(NamedTuple):
@@ -174,7 +174,7 @@ def _will_in(message: Mapping[str, Any]) -> LeaveWill:
         raise WireError(f"a will has at most {_MAX_WILL_KEYS} keys")
     if _size_of(will) > _MAX_WILL_BYTES:
         raise WireError(f"a will has at most {_MAX_WILL_BYTES} bytes")
-    return LeaveWill(will, whole_number_in(message, "after_ms", 0, _MAX_AFTER_MS))
+    return LeaveWill(will, whole_number_in(message, "after_ms", 0, MAX_AFTER_MS))
 
 
 def _size_of(will: Will) -> int:

@@ -8,7 +8,7 @@ anew. It carries out the will of a node that does not come back in time.
 """
 
 from elrun.rendezvous.errors import RendezvousConnectionError
-from elrun.rendezvous.stores.server.line import GRACE_S
+from elrun.rendezvous.protocol.timing import RECONNECT_PATIENCE_S
 
 from .request import REQUEST_S, Request, Unanswered, Wait
 
@@ -228,13 +228,13 @@ class ServerConnection(Connection):
         self.machine.is_steady = False
         self.hold(request.repeat)
         self.cut()
-        self.world.after(GRACE_S, self._miss, self._cuts)
+        self.world.after(RECONNECT_PATIENCE_S, self._miss, self._cuts)
         self.world.after(self.world.random.random(), self._come_back, self._cuts)
 
     def lose_machine(self):
         """End without a word: the kernel says so, unless the machine has no power."""
         if not self.is_cut and not self.has_ended and self.world.random.random() < HAS_POWER_RATE:
-            self.world.after(self.faults.latency_s() + GRACE_S, self._carry_out)
+            self.world.after(self.faults.latency_s() + RECONNECT_PATIENCE_S, self._carry_out)
 
     def _miss(self, cuts):
         if self.is_cut and cuts == self._cuts:

@@ -53,7 +53,20 @@ def _cable(host):
 @pytest.fixture(name="guest")
 def _guest(cable):
     """Return another node's store, at the far end of a cable."""
-    guest = StoreConnector(cable.endpoint, False, None, LONG_S)(threading.Event()).store
+    guest = guest_at(cable)
+    yield guest
+    guest.close()
+
+
+def guest_at(cable, **settings):
+    connect = StoreConnector(cable.endpoint, False, None, LONG_S, **settings)
+    return connect(threading.Event()).store
+
+
+@pytest.fixture(name="patient_guest")
+def _patient_guest(cable):
+    """Return one for which the others wait, if its connection breaks."""
+    guest = guest_at(cable, grace_s=LONG_S)
     yield guest
     guest.close()
 
@@ -84,14 +97,34 @@ def test_a_wait_outlasts_a_broken_connection(cable, guest, host):
     assert [[b"v"]] == told
 
 
-def test_who_comes_back_in_time_is_not_gone(cable, guest, host):
+def test_who_comes_back_in_time_is_not_gone(cable, patient_guest, host):
     """Its will is kept for later."""
-    leave_will(guest, GONE)
-    guest.set({"is": b"here"})
+    leave_will(patient_guest, GONE)
+    patient_guest.set({"is": b"here"})
+    cable.is_down = True
     cable.break_off()
+    verdict = host.wait(["verdict"], 0.5)
+    cable.is_down = False
 
-    assert [b"here"] == guest.get(["is"])
+    assert verdict is None
+    assert [b"here"] == patient_guest.get(["is"])
     assert [None, None] == host.get(["beat", "verdict"])
+
+
+@pytest.mark.parametrize(
+    ("grace_s", "dial_s", "expected_ms"),
+    [(0.15, 0.002, 150), (0.15, 0.04, 400), (0.15, 9.0, 2000), (5.0, 0.04, 5000), (3e8, 0, 60_000)],
+)
+def test_who_connects_slowly_has_more_time_to_come_back(grace_s, dial_s, expected_ms):
+    """Ten times what connecting took, within bounds."""
+    mine, its = socket.socketpair()
+    line = Line(Link(mine), "there", LONG_S, lambda: Refusal("", ""), grace_s, dial_s)
+    line.leave_will(GONE)
+    sent = its.recv(1 << 16)
+    line.close()
+    its.close()
+
+    assert b'"after_ms":%d,' % expected_ms in sent
 
 
 def test_who_stays_away_is_gone_and_may_come_back_later(cable, guest, host):
