@@ -94,7 +94,7 @@ def _run(
         args = args[1:] if verb else args
         given, notices = parse(args, environment)
         with logging_to(console, environment.log_level):  # a folder for logs may take long
-            plan = compose(given, environment)
+            plan = compose(given, environment, is_rehearsal=given["dry_run"])
     except Answered:
         return _End(ExitCode.SUCCESS)
     except Refusal as refusal:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from ..agent.elastic.observer import NOBODY, Observer
 from ..agent.elastic.report_file import ReportFile
@@ -14,7 +13,9 @@ from ..agent.output.whole_file import WholeFile
 from ..agent.system.signals import SignalException
 from ..rendezvous.errors import RendezvousError, UsageError
 from ..rendezvous.logs import Log
+from .commandline.report_path import filled_in
 from .commandline.version import __version__
+from .report_claim import claimed
 from .terminal.exit_codes import ExitCode, exit_code_of_signal, exit_code_of_worker
 
 TYPE_CHECKING = False
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
 log = Log(__name__)
 
-_HOST = "${hostname}"
 # Not the backend's settings: they may hold passwords.
 _OF_CONFIG = (
     "min_nodes",
@@ -61,20 +61,23 @@ def reported(
     Raises:
         UsageError: The file can't be written.
     """
-    path = path.replace(_HOST, os.uname().nodename)
-    files = [WholeFile(path, "the report"), *_file_of_run(agent)]
-    report = ReportFile(files, _about(config, agent, name), agent.get_worker_group())
-    try:
-        report.begin()
-    except OSError as error:
-        raise UsageError(f"no report can be kept in {path}: {error.strerror} (--report)") from error
-    agent.observe(report)
-    try:
-        yield
-    except BaseException as error:
-        finish(report, error)
-        raise
-    finish(report, None)
+    path = filled_in(path)
+    with ExitStack() as ends:
+        try:
+            ends.enter_context(claimed(path))
+            files = [WholeFile(path, "the report"), *_file_of_run(agent)]
+            report = ReportFile(files, _about(config, agent, name), agent.get_worker_group())
+            report.begin()
+        except OSError as error:
+            what = f"no report can be kept in {path}: {error.strerror} (--report)"
+            raise UsageError(what) from error
+        agent.observe(report)
+        try:
+            yield
+        except BaseException as error:
+            finish(report, error)
+            raise
+        finish(report, None)
 
 
 def report_of_run(
@@ -138,7 +141,7 @@ def report_refusal(given: Given, reason: str) -> None:
             "rdzv_endpoint": given["rdzv_endpoint"] or "",
         },
     }
-    path = given["report"].replace(_HOST, os.uname().nodename)
+    path = filled_in(given["report"])
     report = ReportFile([WholeFile(path, "the report")], about)
     try:
         report.begin()

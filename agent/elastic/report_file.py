@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 VERSION = 1
 MOST_ATTEMPTS = 200
 MOST_STACK_CHARS = 100_000
-_BEGINNING = b'{\n "version": '
+BEGINNING = b'{\n "version": '
 _STEPS = {
     Step.RESTART: "restart",
     Step.REJOIN: "rejoin",
@@ -88,7 +88,7 @@ class ReportFile(Observer):
         Raises:
             OSError: It can't be written.
         """
-        self._files[0].write_first(self._text(), begins_with=_BEGINNING)
+        self._files[0].write_first(self._text(), begins_with=BEGINNING)
 
     def replay(self, heard: Iterable[Heard]) -> None:
         """Take what an agent has done so far, as it was then."""

@@ -21,7 +21,7 @@ class EventFile(logging.Handler):
 
     Args:
         path: The file; where it is a directory, or ends with a slash, ``events_<host>_<pid>.jsonl``
-            in it. Directories are made where they are missing, at the first line.
+            in it. Its folder is made at the first line, where only that is missing.
         max_bytes: How long a file may become; a line that is longer has a file of its own.
         older_files: How many full files are kept, at least 1.
     """
@@ -63,7 +63,8 @@ class EventFile(logging.Handler):
             if self._fd >= 0 and not self._is_in_place():  # somebody else has rotated it
                 self._let_go()
             if self._fd < 0:
-                os.makedirs(os.path.dirname(self.path), exist_ok=True)
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(os.path.dirname(self.path))
                 flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
                 self._fd = os.open(self.path, flags, 0o666)
             status = os.fstat(self._fd)

@@ -68,8 +68,9 @@ def make_temporary_dir() -> str:
     Raises:
         OSError: No place for temporary files can be written to; it names the first and what to do.
     """
-    named = map(inherited_environment().get, ("TMPDIR", "TEMP", "TMP"))
-    place = next(filter(None, named), "/tmp")  # noqa: S108  as tempfile does
+    environ = inherited_environment()
+    name = next(filter(environ.get, ("TMPDIR", "TEMP", "TMP")), "")
+    place = environ[name] if name else "/tmp"  # noqa: S108  as tempfile does
     try:
         return _make_private_dir(place, "elrun_")
     except OSError as error:
@@ -77,10 +78,14 @@ def make_temporary_dir() -> str:
     from tempfile import mkdtemp  # noqa: PLC0415  4 ms; it looks further for a place
 
     try:
-        return mkdtemp(prefix="elrun_")
+        path = mkdtemp(prefix="elrun_")
     except OSError as error:
         advice = f"{refused.strerror}; set TMPDIR to a folder that you can write to"
         raise OSError(refused.errno, advice, place) from error
+    if name:
+        instead = os.path.dirname(path)
+        log.warning("%s=%s: %s; %s is used instead", name, place, refused.strerror, instead)
+    return path
 
 
 def make_run_dir(root: str, run_id: str) -> str:

@@ -8,6 +8,9 @@ from string import Template
 NAMES = ("role_name", "local_rank", "rank", "hostname", "restart_count")
 """What a template may name, as ``${rank}`` or ``$rank``."""
 
+USUAL_PREFIX = "[${role_name}${local_rank}]:"
+"""What stands before a line without a template."""
+
 _BRACED = re.compile(r"\$(?:\$|\{([^}]*)\}?)")
 
 

@@ -1,8 +1,9 @@
 """The folders of runs: a private one for each agent's run, of which the latest are kept.
 
 ``ELRUN_RUN_DIR`` names the folder that holds them, else that is ``elrun`` in ``XDG_RUNTIME_DIR``,
-else ``elrun-UID`` in the temporary folder. An agent locks its run's folder for as long as it lives:
-a folder that nobody has locked belongs to a run that has ended, however it did.
+else ``elrun-UID`` in the temporary folder. Only that last folder is made. An agent locks its run's
+folder for as long as it lives: a folder that nobody has locked belongs to a run that has ended,
+however it did.
 """
 
 from __future__ import annotations
@@ -46,7 +47,19 @@ def folder_of_runs(variables: Mapping[str, str]) -> str:
         with contextlib.suppress(OSError):
             if os.stat(runtime).st_uid == os.geteuid():  # not that of whom `sudo` was called by
                 return os.path.join(runtime, "elrun")
-    return os.path.join(variables.get("TMPDIR") or "/tmp", f"elrun-{os.geteuid()}")  # noqa: S108  checked below
+    place = variables.get("TMPDIR", "")
+    if not takes_files(place):  # as Python's tempfile does
+        place = "/tmp"  # noqa: S108  checked below
+    return os.path.join(place, f"elrun-{os.geteuid()}")
+
+
+def takes_files(folder: str) -> bool:
+    """Return whether files can be made in a folder, as far as its file system tells."""
+    try:
+        # /proc and its like have no blocks, and give root all rights.
+        return os.access(folder, os.W_OK | os.X_OK) and os.statvfs(folder).f_blocks > 0
+    except OSError:
+        return False
 
 
 class RunFolder:
@@ -122,14 +135,14 @@ def make_run_folder(parent: str, run_id: str) -> tuple[str, int]:
     """Make the folder of a run, private and locked; return its path and the lock's descriptor.
 
     Args:
-        parent: The folder that holds runs; it is made if it is not there.
+        parent: The folder that holds runs; it is made if it is not there, and no folder above it.
         run_id: The run's name.
 
     Raises:
         OSError: It can't be made, or the parent is in other hands.
     """
     with contextlib.suppress(FileExistsError):
-        os.makedirs(parent, 0o700)
+        os.mkdir(parent, 0o700)
     status = os.lstat(parent)
     if os.path.basename(parent) == f"elrun-{os.geteuid()}" and not _is_private(status):
         raise OSError(errno.EPERM, "this folder is not a private one of this user's")

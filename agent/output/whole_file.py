@@ -64,6 +64,27 @@ class WholeFile:
         except TimeoutError as error:
             raise OSError(errno.ETIMEDOUT, "the file system does not answer") from error
 
+    def require_possible(self, begins_with: bytes = b"") -> None:
+        """See, without a change, whether the first version could be written.
+
+        Args:
+            begins_with: How a file begins that may be replaced.
+
+        Raises:
+            OSError: It could not.
+        """
+        self._require_own(begins_with)
+        path = os.path.realpath(self._path)
+        folder = os.path.dirname(path)
+        if os.path.isdir(path):
+            raise IsADirectoryError(errno.EISDIR, "this is a folder; give the path of a file")
+        if os.path.lexists(path):
+            _require_regular(path)
+        if not os.path.isdir(folder):
+            raise FileNotFoundError(errno.ENOENT, f"there is no folder {folder}")
+        if not os.access(folder, os.W_OK | os.X_OK) or not os.statvfs(folder).f_blocks:
+            raise PermissionError(errno.EACCES, f"nothing can be written in {folder}")
+
     def write(self, data: bytes) -> None:
         """Have a new version written soon; a version that can't be written is named once."""
         with self._changed:
@@ -121,8 +142,7 @@ class WholeFile:
     def _replace(self, data: bytes) -> None:
         path = os.path.realpath(self._path)  # which asks the file system
         with contextlib.suppress(FileNotFoundError):
-            if not stat.S_ISREG(os.stat(path).st_mode):  # a device would become a file
-                raise OSError(errno.EINVAL, "this is no regular file")
+            _require_regular(path)
         scratch = f"{path}.{os.getpid()}-{os.urandom(4).hex()}.new"
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         fd = os.open(scratch, flags, 0o666)
@@ -137,6 +157,11 @@ class WholeFile:
             raise
         finally:
             os.close(fd)
+
+
+def _require_regular(path: str) -> None:
+    if not stat.S_ISREG(os.stat(path).st_mode):  # a device would become a file
+        raise OSError(errno.EINVAL, "this is no regular file")
 
 
 def _leads_to(fd: int, status: os.stat_result) -> bool:

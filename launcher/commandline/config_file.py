@@ -6,8 +6,11 @@ variable, too; the scheduler's word comes after it.
 
 from __future__ import annotations
 
+import errno
+import itertools
 import os
 import re
+import stat
 
 from .arguments import Refusal, nearest, quoted
 
@@ -19,8 +22,8 @@ if TYPE_CHECKING:
     from .option import Option
 
 PROJECT_FILE = "pyproject.toml"
-# The table, or its key in [tool]; what merely looks like it is found out when the file is parsed.
-_TABLE = re.compile(rb"^\s*\[\s*tool\s*\.\s*elrun\s*[.\]]|^\s*elrun\s*[.=]", re.MULTILINE)
+_MOST_BYTES = 4 << 20
+_HEADING = re.compile(rb"^\s*\[\s*tool\s*\.\s*elrun\s*[.\]]|^\s*elrun\s*[.=]", re.MULTILINE)
 _LIBRARY_OF_OLD_PYTHONS = "tomli"
 
 # Keys of accelerate's configuration, and the options that say the same.
@@ -48,30 +51,56 @@ def read_config(path: str | None, options: Sequence[Option]) -> tuple[Mapping[st
     """
     is_project = path is None
     if path is None:
-        if not _has_table(PROJECT_FILE):
+        if not _names_elrun(PROJECT_FILE):
             return {}, ""
         path = PROJECT_FILE
-    data = _load(path)
+    data = _load(path, is_project=is_project)
     if is_project or os.path.basename(path) == PROJECT_FILE:
         data = data.get("tool", {})
-        data = data.get("elrun", {}) if isinstance(data, dict) else data
+        data = data.get("elrun", {}) if isinstance(data, dict) else {}  # `tool` is not ours
     if not isinstance(data, dict):
         raise Refusal(f"{quoted(path)}: [tool.elrun] is no table; give names and values")
-    return {name: text for name, text in _texts(data, options, path) if text}, path
+    texts = _texts(data, options, path)
+    names = [name for name, _ in texts]
+    for name in names:
+        if names.count(name) > 1:
+            both = f"{name} and {name.replace('_', '-')}"
+            raise Refusal(f"{quoted(path)}: {both} are the same option; give it once")
+    return {name: text for name, text in texts if text}, path
 
 
-def _has_table(path: str) -> bool:
+def _names_elrun(path: str) -> bool:
     try:
-        with open(path, "rb") as file:
-            return _TABLE.search(file.read()) is not None
+        return b"elrun" in _bytes_of(path)
     except OSError:
         return False
 
 
-def _load(path: str) -> dict[str, Any]:
+def _bytes_of(path: str) -> bytes:
+    """Return what is in a file; a pipe might never end, and a device neither.
+
+    Raises:
+        OSError: It can't be read, or is something else.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     try:
-        with open(path, "rb") as file:
-            data = file.read()
+        kind = os.fstat(fd).st_mode
+        if not stat.S_ISREG(kind):
+            is_folder = stat.S_ISDIR(kind)
+            what = os.strerror(errno.EISDIR) if is_folder else "it is no regular file"
+            raise OSError(errno.EINVAL, what)
+        parts = iter(lambda: os.read(fd, _MOST_BYTES), b"")
+        data = b"".join(itertools.islice(parts, 2))
+    finally:
+        os.close(fd)
+    if len(data) > _MOST_BYTES:
+        raise OSError(errno.EFBIG, "it is too large for options")
+    return data
+
+
+def _load(path: str, *, is_project: bool) -> dict[str, Any]:
+    try:
+        data = _bytes_of(path)
     except OSError as error:
         raise Refusal(f"--config {quoted(path)}: it can't be read: {error.strerror}") from error
     if path.endswith((".yaml", ".yml")):
@@ -80,6 +109,8 @@ def _load(path: str) -> dict[str, Any]:
     try:
         found: dict[str, Any] = parse(data.decode())
     except ValueError as error:  # of the encoding, or of TOML
+        if is_project and not _HEADING.search(data):  # it is another tool's, and names elrun
+            return {}
         raise Refusal(f"{quoted(path)}: it is no TOML: {error}") from error
     return found
 

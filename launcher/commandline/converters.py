@@ -187,6 +187,19 @@ def parse_path(text: str) -> str:
     return text
 
 
+def parse_report(text: str) -> str:
+    """Return the path of a report.
+
+    Raises:
+        ValueError: It is empty or a folder's, or names what is not known.
+    """
+    if text:
+        from .report_path import check_report_path  # noqa: PLC0415  few jobs have one
+
+        check_report_path(text)
+    return text
+
+
 def parse_port(text: str) -> int:
     """Return a TCP port; 0 stands for a free one.
 

@@ -149,9 +149,9 @@ OPTIONS: tuple[Option, ...] = (
         "--report",
         "FILE",
         LOGS,
-        parsing.parse_path,
+        parsing.parse_report,
         None,
-        "Keep a report of the job as JSON here; ${hostname} is filled in.",
+        "Keep a report of the job as JSON here; ${hostname}, ${pid} are filled in.",
     ),
     value(
         "-r --redirects",

@@ -14,7 +14,7 @@ from ...rendezvous.api.parameters import (
     require,
     require_texts,
 )
-from ..commandline.converters import is_module_name, parse_pattern, parse_prefix
+from ..commandline.converters import is_module_name, parse_pattern, parse_prefix, parse_report
 from ..commandline.environment import Environment
 from ..commandline.options import STANDALONE
 
@@ -108,8 +108,8 @@ class LaunchConfig(PlainValue):
             ``TORCH_ELASTIC_SHUTDOWN_TIMEOUT`` says, else 30.
         exit_barrier_timeout: Seconds that a node whose workers have succeeded waits for the
             others; by default what ``TORCH_ELASTIC_EXIT_BARRIER_TIMEOUT`` says, else 300.
-        report: File for a report of the job as JSON, rewritten at each change; ``${hostname}`` is
-            filled in.
+        report: File for a report of the job as JSON, rewritten at each change; ``${hostname}`` and
+            ``${pid}`` are filled in.
         restart_rules: Which failures are followed by a restart, and how; by default all, as long
             as ``max_restarts`` lets.
         hang_timeout: Seconds without a sign of life of any rank after which the job counts as hung;
@@ -251,6 +251,7 @@ def _check(config: LaunchConfig) -> None:
             "signals_to_handle, or out of these"
         )
     _parse("hang_log_pattern", config.hang_log_pattern or "", parse_pattern)
+    _parse("report", config.report or "", parse_report)
     _parse("log_line_prefix_template", config.log_line_prefix_template or "", parse_prefix)
 
 

@@ -71,6 +71,7 @@ def compose(
     count: Counter | None = None,
     backends: Callable[[], Sequence[str]] | None = None,
     is_checked: bool = True,
+    is_rehearsal: bool = False,
 ) -> Plan:
     """Return what the user asked for.
 
@@ -80,11 +81,16 @@ def compose(
         count: Counts the workers of a kind; by default this node's devices.
         backends: Says which rendezvous backends there are; by default the registry.
         is_checked: Whether the program must be there.
+        is_rehearsal: Whether nothing will be launched, so that no folder is made.
 
     Raises:
         Refusal: It can't be launched.
     """
     program = choose_program(given, environment, is_checked=is_checked)
+    if given["report"]:
+        from .named_places import check_report  # noqa: PLC0415  few jobs are reported
+
+        check_report(given)
     given, heard = with_scheduler(given, environment)
     meeting = choose_meeting(given)
     _check_backend(given, meeting.backend, backends)
@@ -104,7 +110,7 @@ def compose(
             min_nodes=given["nnodes"].minimum,
             max_nodes=given["nnodes"].maximum,
             nproc_per_node=workers,
-            logs_specs=_logs_specs(given),
+            logs_specs=_logs_specs(given, is_rehearsal=is_rehearsal),
             run_id=meeting.run_id,
             role=given["role"],
             rdzv_endpoint=meeting.endpoint,
@@ -281,10 +287,15 @@ def _notices(environment: Environment, workers: int) -> list[str]:
     return notices
 
 
-def _logs_specs(given: Given) -> LogsSpecs:
-    ranks = given["local_ranks_filter"]
+def _logs_specs(given: Given, *, is_rehearsal: bool) -> LogsSpecs:
+    ranks, log_dir = given["local_ranks_filter"], given["log_dir"]
+    if is_rehearsal and log_dir not in (None, os.devnull):
+        from .named_places import check_log_dir  # noqa: PLC0415  few commands
+
+        check_log_dir(given)
+        log_dir = None  # which makes a folder only when workers start
     settings = {
-        "log_dir": given["log_dir"],
+        "log_dir": log_dir,
         "redirects": given["redirects"],
         "tee": given["tee"],
         "local_ranks_filter": None if ranks is None else set(ranks),
@@ -316,6 +327,10 @@ def _event_log_handler(given: Given) -> str:
         )
     if wanted == "file" and given["log_dir"] not in (None, os.devnull):
         return f"file:{given['log_dir']}/"
+    if wanted.startswith("file:"):
+        from .named_places import check_event_file  # noqa: PLC0415  few jobs
+
+        check_event_file(given, wanted.removeprefix("file:"))
     return wanted
 
 

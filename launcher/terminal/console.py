@@ -77,6 +77,8 @@ class Console:
         Raises:
             OSError: It can't be written, though somebody wants to read it: the disk is full.
         """
+        if self._stream is None:  # it is closed
+            return
         try:
             self._try_to_write(text)
         except (BrokenPipeError, ValueError):  # enough was read, or there is no file

@@ -88,7 +88,7 @@ def _checks(given: Given, environment: Environment, launch: Launch) -> Iterator[
     }.items():
         yield from outcome_of(name, look)
     log_dir = given["log_dir"]
-    yield from outcome_of("folders", partial(machine.check_folders, log_dir))
+    yield from outcome_of("folders", partial(machine.check_folders, log_dir, variables))
     if plan is None:
         yield refusal
         return
@@ -104,7 +104,9 @@ def _plan(given: Given, environment: Environment) -> tuple[Plan | None, Check]:
     if not is_checked:
         given = Given(given.answers, (_NO_SCRIPT,))
     try:
-        return compose(given, environment, is_checked=is_checked), ok("options", "")
+        return compose(given, environment, is_checked=is_checked, is_rehearsal=True), ok(
+            "options", ""
+        )
     except Refusal as refusal:
         return None, failed("options", str(refusal), "change what the sentence names")
 

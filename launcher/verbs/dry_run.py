@@ -6,11 +6,15 @@ import json
 import shlex
 from typing import TYPE_CHECKING, Any, cast
 
+from ...agent.failures.failure import ERROR_FILE_VARIABLE
+from ...agent.output.prefixes import USUAL_PREFIX
+from ...agent.system.process_tree import MARK_VARIABLE
 from ...agent.workers.environment import worker_environment
 from ...agent.workers.worker import Worker, WorkerGroup, WorkerSpec
 from ..commandline.arguments import Answer, Origin, spelling_of, variable_of
 from ..commandline.environment import Environment
 from ..commandline.options import OPTIONS, STANDALONE
+from ..plan.config import DEFAULT_LAYOUT
 from ..plan.plan import Plan
 from ..terminal.console import printable
 
@@ -20,6 +24,7 @@ if TYPE_CHECKING:
     from ...rendezvous.api.handler import RendezvousHandler
 
 _OF_EACH_START = ("MASTER_ADDR", "MASTER_PORT")
+_OF_EACH_WORKER = (ERROR_FILE_VARIABLE, MARK_VARIABLE)
 _OF_THE_ROUND = (
     "RANK",
     "WORLD_SIZE",
@@ -29,6 +34,15 @@ _OF_THE_ROUND = (
     "ROLE_WORLD_SIZE",
 )
 _LATER = "(known when the job starts)"
+_UNLESS_GIVEN = {
+    "rdzv_id": _LATER,
+    "restart_on": "(all causes)",
+    "restart_window": "(the whole job)",
+    "hang_timeout": "(never)",
+    "local_addr": "(found when the job starts)",
+    "log_dir": "(a temporary folder)",
+    "local_ranks_filter": "(all)",
+}
 
 
 def described(plan: Plan, environment: Environment) -> dict[str, Any]:
@@ -39,12 +53,13 @@ def described(plan: Plan, environment: Environment) -> dict[str, Any]:
         environment: The environment that workers inherit.
     """
     config = plan.config
+    computed = _computed(plan)
     entrypoint = plan.program.entrypoint
     name = entrypoint if isinstance(entrypoint, str) else getattr(entrypoint, "__name__", "")
     return {
         "version": 1,
         "options": {
-            option.name: _of_option(option.name, plan.given.answers[option.name])
+            option.name: _of_option(option.name, plan.given.answers[option.name], computed)
             for option in OPTIONS
         },
         "nodes": {"min": config.min_nodes, "max": config.max_nodes},
@@ -73,8 +88,27 @@ def as_json(found: Mapping[str, Any]) -> str:
     return json.dumps(found, indent=2) + "\n"
 
 
-def _of_option(name: str, answer: Answer) -> dict[str, Any]:
-    text = answer.text
+def _computed(plan: Plan) -> dict[str, str]:
+    """Return what stands for options that were not given, where a fixed default does not say it."""
+    config, given = plan.config, plan.given
+    found = {
+        "rdzv_backend": config.rdzv_backend,
+        "rdzv_endpoint": config.rdzv_endpoint,
+        "rdzv_id": config.run_id,
+        "forward_signals": config.forward_signals,
+        "shutdown_timeout": f"{config.shutdown_timeout:g}",
+        "exit_barrier_timeout": f"{config.exit_barrier_timeout:g}",
+        "restart_timeout": f"{config.shutdown_timeout:g}",
+        "log_line_prefix_template": config.log_line_prefix_template or USUAL_PREFIX,
+        "logs_specs": DEFAULT_LAYOUT,
+    }
+    if config.rdzv_backend == "static":
+        found["master_port"] = config.rdzv_endpoint.rpartition(":")[2]
+    return {name: text for name, text in found.items() if not given.is_given(name)}
+
+
+def _of_option(name: str, answer: Answer, computed: Mapping[str, str]) -> dict[str, Any]:
+    text = computed.get(name, answer.text) or None
     if text is None and isinstance(answer.value, bool):
         text = str(answer.value).lower()
     origin = {"value": text, "origin": answer.origin.value}
@@ -110,7 +144,7 @@ def _added(plan: Plan, environment: Environment, local_rank: int) -> dict[str, s
             inherited=environment.variables,
         )
     }
-    unknown = _OF_EACH_START if is_alone else (*_OF_EACH_START, *_OF_THE_ROUND)
+    unknown = (*_OF_EACH_START, *(() if is_alone else _OF_THE_ROUND), *_OF_EACH_WORKER)
     added |= dict.fromkeys(unknown)
     if not config.run_id:
         added["TORCHELASTIC_RUN_ID"] = None
@@ -139,7 +173,7 @@ def _lines(found: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     yield "options, and where they come from:"
     rows = [
-        (spelling_of(name), "" if each["value"] is None else each["value"], _whence(each))
+        (spelling_of(name), each["value"] or _UNLESS_GIVEN.get(name, "-"), _whence(each))
         for name, each in found["options"].items()
     ]
     widths = [max(len(row[column]) for row in rows) for column in range(2)]

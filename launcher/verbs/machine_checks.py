@@ -205,10 +205,14 @@ def check_limits() -> Iterator[Check]:
         yield failed("limits", found, "ulimit -l unlimited, else NCCL can't register its buffers")
 
 
-def check_folders(log_dir: str | None) -> Iterator[Check]:
+def check_folders(log_dir: str | None, variables: Mapping[str, str]) -> Iterator[Check]:
     """Look whether the temporary folder and the log folder take files."""
-    folder = tempfile.gettempdir()
-    yield _folder("temporary folder", folder, "set TMPDIR to a folder that can be written")
+    folder, wanted = tempfile.gettempdir(), variables.get("TMPDIR")
+    advice = "set TMPDIR to a folder that can be written"
+    if wanted and os.path.abspath(wanted) != folder:
+        found = f"{folder} is used, since TMPDIR={wanted} takes no files"
+        yield warning("temporary folder", found, advice)
+    yield _folder("temporary folder", folder, advice)
     if log_dir and log_dir != os.devnull:
         place = os.path.abspath(log_dir)
         while not os.path.exists(place):

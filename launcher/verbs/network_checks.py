@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import json
+import os
 import socket
 import time
 from collections.abc import Iterator, Mapping
@@ -14,7 +16,7 @@ from ...rendezvous.errors import RendezvousError
 from ...rendezvous.network.addresses import Endpoint, is_loopback
 from ...rendezvous.network.hosts import addresses_of, published_address, socket_address
 from ...rendezvous.network.hosts import is_local as is_here
-from ...rendezvous.network.port_holder import holder_of
+from ...rendezvous.network.port_holder import holder_of, pid_of_holder
 from .check import Check, failed, ok, warning
 
 if TYPE_CHECKING:
@@ -99,12 +101,26 @@ def _own_port(name: str, endpoint: Endpoint) -> Check:
             probe.bind(socket_address(address, endpoint.port))
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
+            if _is_doctor(pid_of_holder(endpoint.port)):
+                return ok(name, "this host, where another node's doctor listens already")
             found = f"this host; the port is held by {holder_of(endpoint.port)}"
             advice = "fine if that is an agent of this job; else give another port"
             return warning(name, found, advice)
         found = f"this host can't listen there: {error.strerror}"
         return failed(name, found, "give a port that you may use")
     return ok(name, "this host, and the port is free")
+
+
+def _is_doctor(pid: int) -> bool:
+    """Return whether a process is ``elrun doctor``, as that of another node of this host is."""
+    import psutil  # noqa: PLC0415  few verbs ask
+
+    try:
+        words = psutil.Process(pid).cmdline() if pid else []
+    except (OSError, psutil.Error):  # it has ended, or is another user's
+        return False
+    pairs = itertools.pairwise(map(os.path.basename, words))
+    return ("elrun", "doctor") in pairs
 
 
 def _remote_port(

@@ -30,6 +30,8 @@ def test_two_nodes_meet_and_measure(elrun, vacant_endpoint):
     assert [0, 0] == codes
     compared = ["versions and options", "clocks", "connections", "all-reduce by gloo"]
     assert ["ok"] * 4 == [checks[0][name]["verdict"] for name in compared]
+    endpoint = f"endpoint {vacant_endpoint}"
+    assert ["ok"] * 2 == [found[endpoint]["verdict"] for found in checks], "each other's doctor"
     assert [checks[0][name] for name in compared] == [checks[1][name] for name in compared]
 
 

@@ -146,7 +146,7 @@ def test_refused_options_are_reported(elrun, script, tmp_path, options, words):
     ), err
 
 
-@pytest.mark.parametrize("path", ["none/r.json", "."])
+@pytest.mark.parametrize("path", ["none/r.json", "/dev/null"])
 def test_a_refusal_that_can_not_be_reported_is_a_refusal(elrun, path):
     """Its own sentence is the one that counts."""
     code, _, err = elrun("--standalone", "--report", path, "nope.py").finish()
@@ -157,10 +157,10 @@ def test_a_refusal_that_can_not_be_reported_is_a_refusal(elrun, path):
 @pytest.mark.parametrize(
     ("path", "words"),
     [
-        ("/dev/null", "no report can be kept in /dev/null: this is no regular file (--report)"),
-        ("none/r.json", "no report can be kept in none/r.json: No such file or directory"),
-        (".", "no report can be kept in .: this is no regular file (--report)"),
-        ("script.py", "no report can be kept in script.py: there is another file, no report"),
+        ("/dev/null", "--report /dev/null: it can't be kept: this is no regular file"),
+        ("none/r.json", "--report none/r.json: it can't be kept: there is no folder "),
+        (".", "--report .: this is a folder; give the path of a file"),
+        ("script.py", "--report script.py: it can't be kept: there is another file"),
     ],
 )
 def test_a_report_that_can_not_be_kept_is_refused(elrun, script, path, words):
@@ -192,3 +192,27 @@ def test_a_report_that_can_be_kept_no_more_costs_the_job_nothing(elrun, script, 
     code, out, err = job.finish()
 
     assert (0, "done\n", 1) == (code, out, err.count("the report can't be written to ")), err
+
+
+def test_two_agents_of_one_host_do_not_write_one_report(elrun, script, tmp_path):
+    """Each would replace the other's; the second one is refused, and says what to do."""
+    options = ("--standalone", "--report", "${hostname}.json")
+    first = elrun(*options, script(HANG))
+    first.wait_for_line("ready")
+
+    code, _, err = elrun(*options, script("")).finish()
+    first.signal(signal.SIGTERM)
+
+    assert 2 == code
+    assert f"another elrun (pid {first.process.pid}) keeps its report there; add ${{pid}}" in err
+    assert 143 == first.finish()[0]
+    (path,) = tmp_path.glob("*.json")
+    assert "stopped" == read(path)["state"]
+
+
+def test_the_next_job_may_replace_a_report(elrun, script, tmp_path):
+    """Also if something that the job left runs on."""
+    left = "import subprocess; subprocess.Popen(['sleep', '5'], start_new_session=True)"
+    ends = [elrun("--report", "r.json", script(left)).finish()[0] for _ in range(2)]
+
+    assert ([0, 0], "succeeded") == (ends, read(tmp_path / "r.json")["state"])

@@ -167,3 +167,21 @@ def test_a_failure_that_only_printed_shows_what_it_printed(run):
     assert "stdout.log" == os.path.basename(named)
     assert os.path.isfile(named)
     assert err.endswith("last lines of rank 0:\nprinted\n")
+
+
+@pytest.mark.parametrize("folder", ["missing", "/proc", "a file"])
+@pytest.mark.parametrize(("program", "code"), [(PRINT, 0), (EXIT, 3)])
+def test_a_temporary_folder_that_takes_no_files_is_named_and_not_made(
+    elrun, script, tmp_path, folder, program, code
+):
+    """What is used instead is named, too, and a report of the run is kept there."""
+    (tmp_path / "a file").touch()
+    wanted = str(tmp_path / folder)  # an absolute one stays as it is
+    variables = {"TMPDIR": wanted, "XDG_RUNTIME_DIR": "", "ELRUN_RUN_DIR": ""}
+
+    ended, out, err = elrun(script(program), env=variables).finish()
+
+    assert (code, "printed\n", "missing" in os.listdir(tmp_path)) == (ended, out, False)
+    assert f"elrun: TMPDIR={wanted}: " in err
+    assert "is used instead\n" in err
+    assert "can't be written" not in err

@@ -254,3 +254,13 @@ except ChildFailedError as error:
     assert (0, "3\n") == (caught.returncode, caught.stdout)
     assert 3 == uncaught.returncode
     assert "Traceback" not in uncaught.stderr
+
+
+@pytest.mark.parametrize("question", [["--version"], ["--help"], ["--dry-run", "x.py"]])
+def test_an_answer_that_nobody_can_read_is_not_written_elsewhere(run, question):
+    """Standard output is closed: standard error is for what goes wrong."""
+    command = ("bash", "-c", '"$0" -m elrun "$@" >&-', sys.executable)
+
+    done = run(*question, command=command)
+
+    assert (0, "", "") == (done.returncode, done.stdout, done.stderr)

@@ -49,15 +49,15 @@ def test_each_event_is_a_line_at_the_end(path, open_file):
     assert "old\nfirst\nsecond\n" == path.read_text()
 
 
-def test_missing_directories_are_made(tmp_path):
+def test_a_missing_folder_is_made(tmp_path):
     """At the first event, not before."""
-    file = EventFile(str(tmp_path / "a" / "b" / "events"))
+    file = EventFile(str(tmp_path / "a" / "events"))
     assert not (tmp_path / "a").exists()
 
     write(file, "event")
     file.close()
 
-    assert "event\n" == (tmp_path / "a" / "b" / "events").read_text()
+    assert "event\n" == (tmp_path / "a" / "events").read_text()
 
 
 @pytest.mark.parametrize("name", ["there", "not-there/"])

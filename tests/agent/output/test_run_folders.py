@@ -36,7 +36,10 @@ def ended_run(parent, age_s=0.0, name="run"):
         ({"ELRUN_RUN_DIR": "/dev/null", "XDG_RUNTIME_DIR": "{}"}, ""),
         ({"ELRUN_RUN_DIR": "", "XDG_RUNTIME_DIR": "{}"}, "{}/elrun"),
         ({"XDG_RUNTIME_DIR": "{}"}, "{}/elrun"),
-        ({"XDG_RUNTIME_DIR": "{}/none", "TMPDIR": "/scratch"}, "/scratch/elrun-UID"),
+        ({"XDG_RUNTIME_DIR": "{}/none", "TMPDIR": "{}"}, "{}/elrun-UID"),
+        ({"TMPDIR": "{}/none"}, "/tmp/elrun-UID"),
+        ({"TMPDIR": "/proc"}, "/tmp/elrun-UID"),
+        ({"TMPDIR": "/dev/null"}, "/tmp/elrun-UID"),
         ({}, "/tmp/elrun-UID"),
     ],
 )
@@ -57,10 +60,10 @@ def test_a_runtime_folder_of_somebody_else_is_not_used(tmp_path, monkeypatch):
 @pytest.mark.parametrize("run_id", ["job/1", "..", "x" * 500, "\N{SNOWMAN} \n", ""])
 def test_a_folder_is_private_whatever_the_run_s_name_is(tmp_path, run_id):
     """It stands in its parent, and nowhere else."""
-    folder, fd = make_run_folder(str(tmp_path / "a" / "b"), run_id)
+    folder, fd = make_run_folder(str(tmp_path / "b"), run_id)
     os.close(fd)
 
-    assert (str(tmp_path / "a" / "b"), 0o700) == (
+    assert (str(tmp_path / "b"), 0o700) == (
         os.path.dirname(folder),
         stat.S_IMODE(os.stat(folder).st_mode),
     )
@@ -170,3 +173,11 @@ def test_a_folder_that_can_not_be_made_is_named_once(tmp_path, caplog):
     file.settle()
 
     assert [f"the report can't be written to {tmp_path}/file: Not a directory"] == caplog.messages
+
+
+def test_a_tree_of_folders_is_not_made(tmp_path):
+    """A slip in ``ELRUN_RUN_DIR`` would hide the report where nobody looks."""
+    with pytest.raises(FileNotFoundError):
+        make_run_folder(str(tmp_path / "a" / "b"), "job")
+
+    assert [] == os.listdir(tmp_path)

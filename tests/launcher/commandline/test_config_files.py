@@ -1,5 +1,6 @@
 """Options from ``--config FILE.toml`` and from ``[tool.elrun]`` of this folder's pyproject.toml."""
 
+import os
 import sys
 
 import pytest
@@ -209,3 +210,46 @@ def test_a_variable_may_name_the_file_and_says_so(elrun, file):
 
     assert (3, False) == (plan.config.max_restarts, plan.given["dry_run"])
     assert ("from train.toml: --max-restarts 3",) == notices
+
+
+@pytest.mark.parametrize("kind", ["pipe", "/dev/zero", "folder"])
+def test_what_never_ends_is_no_config_file(elrun, tmp_path, kind):
+    """A pipe, a device, or a folder."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+
+    sentence = elrun.refusal("--config", kind, "x.py")
+
+    expected = "Is a directory" if kind == "folder" else "it is no regular file"
+    assert f"--config {kind}: it can't be read: {expected}" == sentence
+
+
+@pytest.mark.parametrize(
+    "text", ['[tool]\n"elrun" = 3\n', "tool = {elrun = 3}\n", "[tool]\nelrun = []\n"]
+)
+def test_what_is_no_table_is_refused_however_it_is_written(elrun, file, text):
+    """Nothing that names elrun is overlooked."""
+    file(text, "pyproject.toml")
+
+    assert "pyproject.toml: [tool.elrun] is no table; give names and values" == (
+        elrun.refusal("x.py")
+    )
+
+
+@pytest.mark.parametrize(
+    "text", ["[project]\ndependencies = ['elrun']\n", "tool = 3 # elrun\n", "elrun ]["]
+)
+def test_a_project_that_only_names_elrun_gives_no_options(elrun, file, text):
+    """Even one that is no TOML: other tools will say so."""
+    file(text, "pyproject.toml")
+
+    assert not elrun.given("x.py").is_given("nnodes")
+
+
+def test_one_option_in_two_spellings_is_refused(elrun, file):
+    """The last one would win, without a word."""
+    name = file("max-restarts = 1\nmax_restarts = 2\n")
+
+    assert "max_restarts and max-restarts are the same option" in (
+        elrun.refusal("--config", name, "x.py")
+    )

@@ -82,6 +82,7 @@ def test_json_has_all_of_it(doctor):
         (("missing.py",), "failed  options: missing.py: there is no such script; give its path"),
         (("--rdzv-backend", "zoo", "--nnodes", "2"), "there is no such backend"),
         (("--log-dir", "/proc/self/logs"), "failed  log folder: /proc/self: "),
+        (("--report", "no/r.json"), "failed  options: --report no/r.json: it can't be kept: there"),
     ],
 )
 def test_what_would_be_refused_is_a_failed_check(doctor, options, sentence):
@@ -298,3 +299,19 @@ def test_the_worst_verdict_counts():
 def test_a_line_has_no_control_characters():
     """A host may be named as it likes."""
     assert "ok      a: \\x1b[2J\n" == as_lines(ok("a", "\x1b[2J"))
+
+
+def test_no_folder_is_made(doctor, tmp_path):
+    """Nothing was launched that would fill it."""
+    code, out, _ = doctor("--log-dir=logs/deep")
+
+    assert (0, []) == (code, os.listdir(tmp_path))
+    assert "ok      log folder: " in out
+
+
+def test_a_temporary_folder_that_is_not_used_is_named(tmp_path):
+    """Python's tempfile goes elsewhere without a word."""
+    first, *_ = machine.check_folders(None, {"TMPDIR": f"{tmp_path}/none"})
+
+    assert Verdict.WARNING is first.verdict
+    assert f"TMPDIR={tmp_path}/none takes no files" in first.found

@@ -117,3 +117,55 @@ def test_the_secret_is_not_shown(dry_run):
     assert 0 == code
     assert "hush" not in out + err
     assert "thing" not in out
+
+
+def test_defaults_that_are_computed_are_shown(dry_run):
+    """As the job would have them."""
+    words = ("--nnodes=2", "--master-addr=n1", "x.py")
+    options = found_by(dry_run, *words, SLURM_JOB_ID="1", TORCH_ELASTIC_SHUTDOWN_TIMEOUT="7")
+
+    expected = {
+        "rdzv_endpoint": "n1:29500",
+        "master_port": "29500",
+        "shutdown_timeout": "7",
+        "restart_timeout": "7",
+        "exit_barrier_timeout": "300",
+        "forward_signals": "SIGUSR1,SIGUSR2",
+        "logs_specs": "default",
+        "hang_timeout": None,
+    }
+    assert expected == {name: options["options"][name]["value"] for name in expected}
+    assert "(never)" in dry_run(*words)[1]
+
+
+def test_the_workers_environment_is_whole(dry_run):
+    """With what is known only when they start."""
+    (worker,) = found_by(dry_run, "x.py")["workers"]
+
+    assert {"TORCHELASTIC_ERROR_FILE": None, "ELRUN_AGENT": None}.items() <= (
+        worker["environment"].items()
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("--report=no/r.json",), "there is no folder"),
+        (("--log-dir=x.py",), "x.py is no folder"),
+        (("--log-dir=x.py/logs",), "x.py is no folder"),
+    ],
+)
+def test_places_that_can_t_be_had_are_refused(dry_run, tmp_path, words, sentence):
+    """As the job would refuse them."""
+    code, out, err = dry_run(*words, "x.py")
+
+    assert (2, "", ["x.py"]) == (code, out, os.listdir(tmp_path))
+    assert sentence in err
+
+
+def test_no_folder_is_made(dry_run, tmp_path):
+    """It would be there as if the job had run."""
+    code, out, _ = dry_run("--log-dir=logs/deep", "--report=r.json", "x.py")
+
+    assert (0, ["x.py"]) == (code, os.listdir(tmp_path))
+    assert "logs/deep" in out

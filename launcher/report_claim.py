@@ -1,0 +1,48 @@
+"""Keeps two agents of one host from writing the same report, where each would replace the other's.
+
+A claim is a socket under a name that the kernel keeps for a host's network: the name goes with the
+process, and nothing is left in the folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+import struct
+from collections.abc import Iterator
+from hashlib import sha256
+
+_CREDENTIALS = struct.Struct("3i")
+
+
+@contextlib.contextmanager
+def claimed(path: str) -> Iterator[None]:
+    """Claim a report's path for the body.
+
+    Raises:
+        FileExistsError: Another process of this host has claimed it.
+    """
+    name = b"\0elrun-report-" + sha256(os.fsencode(os.path.abspath(path))).hexdigest().encode()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as claim:
+        try:
+            claim.bind(name)
+            claim.listen(1)
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE and (pid := _living_owner(name)):
+                what = f"another elrun (pid {pid}) keeps its report there; add ${{pid}} to the name"
+                raise FileExistsError(errno.EEXIST, what) from None
+        yield
+
+
+def _living_owner(name: bytes) -> int:
+    """Return the process that has claimed a name; 0: it has ended, and a child of it holds it."""
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        probe.connect(name)
+        found = probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+        pid, _, _ = _CREDENTIALS.unpack(found)
+        os.kill(pid, 0)
+        return int(pid)
+    return 0
