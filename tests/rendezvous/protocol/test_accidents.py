@@ -53,6 +53,19 @@ class DyingStore:
         return self._call("create", *args)
 
 
+class HeldStore(DyingStore):
+    """A connection whose node waits before a chosen call until another node has died there."""
+
+    def __init__(self, store, waits_before, other):
+        super().__init__(store, waits_before)
+        self._other = other
+
+    def _call(self, name, *args):
+        if self._dies_before(name, *args):
+            assert self._other.has_died.wait(PATIENCE_S)
+        return getattr(self._store, name)(*args)
+
+
 def at_the_door(name, *args):
     return name == "add" and args[1] == DOOR
 
@@ -75,7 +88,8 @@ def test_a_deputy_seals_when_the_sealer_dies(memory_job, memory, moment):
     store = DyingStore(memory.connect(), moment)
     memory_job.node((3, 3), store=store).join()
     memory.wait([ROUND_0.node(0)], PATIENCE_S)
-    nodes = memory_job.some(2, (3, 3), deputy_s=0.05)
+    held = [HeldStore(memory.connect(), moment, store) for _ in range(2)]
+    nodes = [memory_job.node((3, 3), store=each, deputy_s=0.05) for each in held]
     places = memory_job.rendezvous(nodes)
 
     assert store.has_died.is_set()
