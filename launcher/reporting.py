@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from ..agent.elastic.observer import NOBODY, Observer
+from ..agent.elastic.history import History
+from ..agent.elastic.observer import NOBODY, Moment, Observer
+from ..agent.elastic.observers import Observers
 from ..agent.elastic.report_file import ReportFile
 from ..agent.failures.failure import ChildFailedError
-from ..agent.output.run_folders import RunFile
+from ..agent.output.run_folders import RunFile, RunFolder
 from ..agent.output.whole_file import WholeFile
 from ..agent.system.signals import SignalException
 from ..rendezvous.errors import RendezvousError, UsageError
@@ -24,7 +26,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ..agent.elastic.local import LocalElasticAgent
-    from ..agent.elastic.observer import Heard, Moment
+    from ..agent.elastic.observer import Heard
+    from ..agent.failures.report import JobReport
     from .commandline.arguments import Given
     from .plan.config import LaunchConfig
 
@@ -46,6 +49,34 @@ _OF_CONFIG = (
 )
 
 
+class RunRecord(Observers):
+    """What is kept of a run: its report, and its history.
+
+    Args:
+        report: The report.
+        history: The history; None: none is kept.
+    """
+
+    def __init__(self, report: ReportFile, history: History | None) -> None:
+        super().__init__(report, *filter(None, [history]))
+        self.report = report
+        self._history = history
+
+    def replay(self, heard: Sequence[Heard]) -> None:
+        """Take what an agent has done so far."""
+        self.report.replay(heard)
+        if self._history is not None:
+            self._history.replay(heard)
+
+    def finish(
+        self, state: str, exit_code: int, reason: str, report: JobReport | None = None
+    ) -> None:
+        """Write the end of both; see ``ReportFile.finish``."""
+        if self._history is not None:
+            self._history.finish(state, exit_code, reason)
+        self.report.finish(state, exit_code, reason, report)
+
+
 @contextmanager
 def reported(
     path: str, config: LaunchConfig, agent: LocalElasticAgent, name: str
@@ -65,19 +96,21 @@ def reported(
     with ExitStack() as ends:
         try:
             ends.enter_context(claimed(path))
-            files = [WholeFile(path, "the report"), *_file_of_run(agent)]
+            folder = agent.run_folder()
+            files = [WholeFile(path, "the report"), *_files_in(folder)]
             report = ReportFile(files, _about(config, agent, name), agent.get_worker_group())
             report.begin()
         except OSError as error:
             what = f"no report can be kept in {path}: {error.strerror} (--report)"
             raise UsageError(what) from error
-        agent.observe(report)
+        record = RunRecord(report, _history(config, agent, folder, Moment.now()))
+        agent.observe(record)
         try:
             yield
         except BaseException as error:
-            finish(report, error)
+            finish(record, error)
             raise
-        finish(report, None)
+        finish(record, None)
 
 
 def report_of_run(
@@ -87,7 +120,7 @@ def report_of_run(
     began_at: Moment,
     heard: Sequence[Heard],
 ) -> Observer:
-    """Return a report that is kept in the run's folder; nobody hears where there is to be none.
+    """Return what is kept in the run's folder; nobody hears where there is to be none.
 
     Args:
         config: How the job was launched.
@@ -96,21 +129,35 @@ def report_of_run(
         began_at: When the job began.
         heard: What the agent has done so far.
     """
-    files = _file_of_run(agent)
-    if not files:
+    folder = agent.run_folder()
+    if folder is None:
         return NOBODY
     about, group = _about(config, agent, name), agent.get_worker_group()
-    report = ReportFile(files, about, group, began_at)
-    report.replay(heard)
-    return report
+    report = ReportFile(_files_in(folder), about, group, began_at)
+    record = RunRecord(report, _history(config, agent, folder, began_at))
+    record.replay(heard)
+    return record
 
 
-def _file_of_run(agent: LocalElasticAgent) -> list[RunFile]:
-    """Return the report's file in the run's folder, which is made with its first version."""
-    folder = agent.run_folder()
+def _files_in(folder: RunFolder | None) -> list[RunFile]:
     if folder is None:
         return []
     return [RunFile(folder, "report.json", "the run's report (ELRUN_RUN_DIR)")]
+
+
+def _history(
+    config: LaunchConfig, agent: LocalElasticAgent, folder: RunFolder | None, began_at: Moment
+) -> History | None:
+    if folder is None or not config.history:
+        return None
+    from ..agent.monitoring.history_recorder import HistoryRecorder  # noqa: PLC0415  not always
+    from ..agent.monitoring.samples import Sampler  # noqa: PLC0415
+    from ..agent.output.history_file import HistoryFile  # noqa: PLC0415
+
+    rounds = agent.rounds
+    sampler = Sampler(Environment.current().variables, agent.printed_bytes, rounds.beat_age_s)
+    recorder = HistoryRecorder(HistoryFile(folder), sampler)
+    return History(recorder, agent.get_worker_group(), began_at)
 
 
 def _about(config: LaunchConfig, agent: LocalElasticAgent, name: str) -> dict[str, Any]:
@@ -158,7 +205,7 @@ def finish(report: Observer, error: BaseException | None) -> None:
         report: The report.
         error: What ended the job; None: it has succeeded.
     """
-    if not isinstance(report, ReportFile):
+    if not isinstance(report, RunRecord):
         return
     match error:
         case None:

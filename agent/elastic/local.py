@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 
-from ...rendezvous.api.handler import RendezvousInfo, Verdict, VerdictKind
+from ...rendezvous.api.handler import RendezvousInfo, RoundHandler, Verdict, VerdictKind
 from ...rendezvous.errors import RendezvousConnectionError
 from ...rendezvous.logs import Log
 from ..failures.failure import is_told_to_end
@@ -170,6 +170,24 @@ class LocalElasticAgent(SimpleElasticAgent):
     def run_folder(self) -> RunFolder | None:
         """Return the folder of this agent's run, see ``RunFolder``; None: the user wants none."""
         return self._facts.run_folder()
+
+    @property
+    def rounds(self) -> RoundHandler:
+        """What this agent asks of its rendezvous."""
+        return self._rounds
+
+    def printed_bytes(self) -> dict[int, int]:
+        """Return how much workers have printed that elrun carries, by global rank.
+
+        Any thread may ask.
+        """
+        context, workers = self._pcontext, self._worker_group.workers
+        carried = {} if context is None else context.carried_bytes()
+        return {
+            each.global_rank: carried[each.local_rank]
+            for each in list(workers)
+            if each.local_rank in carried
+        }
 
     def keep(self, record: LateObserver) -> None:
         """Let a record be kept of what this agent does, if that turns out to be worth one."""

@@ -66,7 +66,11 @@ class Observer:
 
     def meeting(self) -> AbstractContextManager[None]:
         """Return a context for the way into the next round."""
+        self.joining()
         return _NOTHING
+
+    def joining(self) -> None:
+        """Hear that this node is about to meet the others."""
 
     def joined(self, info: RendezvousInfo) -> None:
         """Hear that this node has a place in a round."""
@@ -156,6 +160,10 @@ class LateObserver(Observer, Companion):
     def has_record(self) -> bool:
         """Whether the record has been made."""
         return self._record is not None
+
+    def joining(self) -> None:
+        """Take note."""
+        self._hear(lambda each: each.joining())
 
     def joined(self, info: RendezvousInfo) -> None:
         """Take note."""

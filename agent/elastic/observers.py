@@ -43,6 +43,11 @@ class Observers(Observer):
                 contexts.enter_context(context_of(each))
             yield
 
+    def joining(self) -> None:
+        """Tell each of them."""
+        for each in self._observers:
+            each.joining()
+
     def joined(self, info: RendezvousInfo) -> None:
         """Tell each of them."""
         for each in self._observers:

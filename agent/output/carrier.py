@@ -125,6 +125,11 @@ class Carrier:
             for rank in self._pipes
         }
 
+    def carried_bytes(self) -> dict[int, int]:
+        """Return how much each worker has printed so far as it was read; any thread may ask."""
+        outputs = {} if self._carrying is None else self._carrying.outputs
+        return {rank: outputs[rank].printed_bytes if rank in outputs else 0 for rank in self._pipes}
+
     def drain(self) -> None:
         """Have all carried that is still in the pipes, then everything closed; return at once.
 

@@ -139,6 +139,14 @@ class Outlets:
         """Return how much was printed that has no log file, and its end, by local rank."""
         return {} if self._carrier is None else self._carrier.carried_output()
 
+    def carried_bytes(self) -> dict[int, int]:
+        """Return how much workers have printed that is carried, by local rank, from any thread."""
+        found: dict[int, int] = {}
+        for each in self._both():
+            for rank, count in each.carried_bytes().items():
+                found[rank] = found.get(rank, 0) + count
+        return found
+
     @property
     def has_handed_on(self) -> bool:
         """Whether a process that a worker left running goes on to print into a log file."""

@@ -32,6 +32,7 @@ class WorkerPipes:
         self._pause_s = pause_s
         self.streams: dict[int, Stream] = {}
         """What each pipe carries, by the descriptor that is read."""
+        self._streams_of: list[tuple[int, Stream]] = []
         self._filtered: dict[Std, str] = {}
         self._files: list[LogFile] = []
         self._workers_ends: dict[tuple[Std, int], int] = {}
@@ -64,7 +65,7 @@ class WorkerPipes:
             if route.on_console:
                 whose = f"{_NAMES[std]} of local rank {local_rank}"
                 view = console.add_view(whose, mark if route.has_prefix else b"", sink)
-            self.streams[fd] = Stream(
+            stream = self.streams[fd] = Stream(
                 std,
                 path=route.path,
                 console=console,
@@ -73,6 +74,7 @@ class WorkerPipes:
                 words=words,
                 pause_s=self._pause_s,
             )
+            self._streams_of.append((local_rank, stream))
             os.set_blocking(fd, False)
             with contextlib.suppress(OSError):  # the user's share of pipe memory is used up
                 fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
@@ -80,6 +82,13 @@ class WorkerPipes:
     def workers_end(self, std: Std, local_rank: int) -> int | None:
         """Return what a stream of a worker must become, None where it inherits the agent's."""
         return self._workers_ends.get((std, local_rank))
+
+    def carried_bytes(self) -> dict[int, int]:
+        """Return how much each worker has printed that is carried, by local rank."""
+        found: dict[int, int] = {}
+        for local_rank, stream in self._streams_of:
+            found[local_rank] = found.get(local_rank, 0) + stream.carried_bytes
+        return found
 
     def open_files(self, open_file: Callable[[str], LogFile | None]) -> None:
         """Open the log files.

@@ -119,6 +119,10 @@ class OutputPump:
         """Return what a worker's fd 2 must become, None where it inherits the agent's."""
         return self._pipes.workers_end(Std.ERR, local_rank)
 
+    def carried_bytes(self) -> dict[int, int]:
+        """Return how much each worker has printed that is carried; any thread may ask."""
+        return self._pipes.carried_bytes()
+
     def start(self) -> None:
         """Begin to carry; called once, when all workers have their ends of the pipes.
 

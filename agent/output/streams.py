@@ -44,6 +44,8 @@ class Stream:
         self._file: LogFile | None = None
         self._filtered: Sink | None = None
         self._cutter = LineCutter(pause_s=pause_s)
+        self.carried_bytes = 0
+        """How much the worker has printed on it so far."""
 
     def open(self, open_file: Callable[[str], LogFile | None], filtered: Sink | None) -> None:
         """Open the log file.
@@ -76,6 +78,7 @@ class Stream:
             chunk: The bytes.
             now: The time, by ``time.monotonic()``.
         """
+        self.carried_bytes += len(chunk)
         if self._file is not None:
             self._file.write(chunk)
         if self.view is not None or self._filtered is not None:

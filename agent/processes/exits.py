@@ -301,6 +301,10 @@ class WorkerFiles:
         """Return how much workers have printed that has no log file, and its end, by local rank."""
         return {} if self._outlets is None else self._outlets.carried_output()
 
+    def carried_bytes(self) -> dict[int, int]:
+        """Return how much workers have printed that elrun carries; see ``Outlets``."""
+        return {} if self._outlets is None else self._outlets.carried_bytes()
+
     def error_file_times(self, local_ranks: Iterable[int]) -> dict[int, int]:
         """Return when workers wrote their error files; see ``ExitRecorder.error_file_times``."""
         return self._exits.error_file_times(local_ranks)

@@ -153,6 +153,7 @@ OPTIONS: tuple[Option, ...] = (
         None,
         "Keep a report of the job as JSON here; ${hostname}, ${pid} are filled in.",
     ),
+    flag("--no-history", LOGS, "Keep no history of events and samples in the run's folder."),
     value(
         "-r --redirects",
         "STREAMS",

@@ -115,6 +115,7 @@ class LaunchConfig(PlainValue):
         hang_timeout: Seconds without a sign of life of any rank after which the job counts as hung;
             by default it never does. ``docs/failures.md`` says what counts.
         hang_log_pattern: A regular expression; then only lines of output that it is found in count.
+        history: Whether a history of events and samples is kept in the run's folder.
         preload: Names of modules that one process imports before the workers are forked from it.
 
     Raises:
@@ -151,6 +152,7 @@ class LaunchConfig(PlainValue):
     hang_timeout: float | None
     hang_log_pattern: str | None
     forward_signals: str
+    history: bool
 
     def __init__(
         self,
@@ -184,6 +186,7 @@ class LaunchConfig(PlainValue):
         hang_timeout: float | None = None,
         hang_log_pattern: str | None = None,
         forward_signals: str = "",
+        history: bool = True,
     ) -> None:
         given = locals()
         vars(self).update((name, given[name]) for name in LaunchConfig.__annotations__)
@@ -314,5 +317,9 @@ def _rules(config: LaunchConfig) -> tuple[tuple[bool, str], ...]:
         (
             config.virtual_local_rank not in (True, False),
             f"virtual_local_rank={config.virtual_local_rank!r}: give True or False",
+        ),
+        (
+            config.history not in (True, False),
+            f"history={config.history!r}: give True or False",
         ),
     )

@@ -131,6 +131,7 @@ def compose(
             preload=given["preload"],
             restart_rules=_restart_rules(given),
             report=given["report"],
+            history=not given["no_history"],
             hang_timeout=given["hang_timeout"],
             hang_log_pattern=_hang_log_pattern(given, environment),
             exit_barrier_timeout=environment.exit_barrier_timeout_s

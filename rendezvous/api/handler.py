@@ -326,6 +326,10 @@ class RoundHandler(RendezvousHandler):
         """
         return None
 
+    def beat_age_s(self) -> float | None:
+        """Return for how long this node has written no beat; None: it writes none."""
+        return None
+
     @abstractmethod
     def describe(self, profile: NodeProfile) -> None:
         """Set what this node brings to its next rounds; before ``next_rendezvous``."""

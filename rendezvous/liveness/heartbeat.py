@@ -65,6 +65,8 @@ class Heartbeat:
         self._key = ""
         self._count = 0
         self._next_beat_at = 0.0
+        self.written_at: float | None = None
+        """When the store took the latest beat, by the clock; None: it has taken none."""
         self._watched: tuple[str, ...] = ()
         self._on_silence: OnSilence | None = None
         self._detector = FailureDetector(
@@ -137,6 +139,8 @@ class Heartbeat:
             return self._timing.patience_s
         asked_at = self._clock()
         found = yield store.exchange(beat, watched)
+        if beat:
+            self.written_at = self._clock()
         if not watched:
             return self._timing.patience_s
         if watched != self._watched:

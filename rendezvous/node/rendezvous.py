@@ -64,6 +64,7 @@ class RoundRendezvous(RoundHandler):
         self._timing = timing or timing_of(params)
         self._profile = NodeProfile(1)
         self._subscribers: tuple[Callable[[], None], ...] = ()
+        self._clock = clock
         self._machine = RoundMachine(
             self._run,
             self._limits,
@@ -138,6 +139,11 @@ class RoundRendezvous(RoundHandler):
         """Return how long this node waits for others in all; None: it is a spare."""
         is_spare = self._machine.state.phase is Phase.SPARE
         return None if is_spare else self._timing.join_timeout_s
+
+    def beat_age_s(self) -> float | None:
+        """Return for how long the store has taken no beat of this node; any thread may ask."""
+        written_at = self._machine.state.beat_written_at
+        return None if written_at is None else max(0.0, self._clock() - written_at)
 
     def verdict(self) -> Verdict | None:
         """Return the current round's verdict if there is one, without a call to the store."""

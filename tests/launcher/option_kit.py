@@ -84,5 +84,6 @@ BAD = {
     "no_python": "-",
     "run_path": "ja",
     "use_env": "ja",
+    "no_history": "ja",
     "virtual_local_rank": "x",
 }

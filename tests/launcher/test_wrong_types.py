@@ -52,6 +52,7 @@ CONFIG = {
     "duplicate_stdout_filters": WORDS,
     "duplicate_stderr_filters": WORDS,
     "virtual_local_rank": ("True or False", ()),
+    "history": ("True or False", ()),
     "preload": ("a list of names of modules", (None, {"a": 1})),
 }
 SPEC = {

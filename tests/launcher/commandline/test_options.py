@@ -17,7 +17,7 @@ TORCHRUN = """
 """
 OURS = """
     preload use-env exit-barrier-timeout restart-on no-restart-on restart-delay restart-window
-    restart-timeout fuse report hang-timeout hang-log-pattern forward-signals
+    restart-timeout fuse report no-history hang-timeout hang-log-pattern forward-signals
 """
 
 FLAGS = [option.name for option in OPTIONS if option.is_flag]

@@ -1,0 +1,53 @@
+"""What a process uses, as the kernel has it in one line."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from elrun.agent.system.process_usage import usage_of_process
+
+BUSY = """
+import sys, time
+data = bytearray(50_000_000)
+while time.process_time() < 0.2:
+    pass
+print("ready", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.integration
+def test_cpu_time_and_memory_are_those_of_the_process():
+    """To a tick of the clock, and a page."""
+    with subprocess.Popen(
+        [sys.executable, "-c", BUSY], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        process.stdout.readline()
+        usage = usage_of_process(process.pid)
+        process.stdin.close()
+
+    assert usage.cpu_s >= 0.19
+    assert usage.memory_bytes > 50_000_000
+
+
+@pytest.mark.integration
+def test_a_process_that_has_ended_uses_nothing():
+    """Neither one that nobody has reaped yet, nor one that is gone."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        unreaped = usage_of_process(process.pid)
+
+    assert [None, None] == [unreaped, usage_of_process(process.pid)]
+
+
+def test_a_name_with_brackets_and_spaces_is_no_trap(tmp_path):
+    """A program may call itself ``a) R 1 2``."""
+    name = tmp_path / "a) R 1 2"
+    name.symlink_to("/bin/cat")
+    with subprocess.Popen([name], stdin=subprocess.PIPE) as process:
+        usage = usage_of_process(process.pid)
+        process.stdin.close()
+
+    assert 0 < usage.memory_bytes < 1 << 30
+    assert 0 < usage.started_ticks
