@@ -115,7 +115,7 @@ def test_a_turn_of_the_loop_is_no_event(recorder, history):
 
 def test_where_ranks_are_is_told_without_their_stacks(recorder, history):
     """The report has these."""
-    found = {4: Whereabouts(11, place="all_reduce (train.py:88)", stack="x" * 10_000)}
+    found = {4: Whereabouts(11, "all_reduce (train.py:88)", "", "x" * 10_000)}
 
     assert not history.places("SIGUSR2 asked", found)
     assert {4: "all_reduce (train.py:88)"} == recorder.lines[-1][1]["ranks"]
