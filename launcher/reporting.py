@@ -15,6 +15,7 @@ from ..agent.output.whole_file import WholeFile
 from ..agent.system.signals import SignalException
 from ..rendezvous.errors import RendezvousError, UsageError
 from ..rendezvous.logs import Log
+from .commandline.environment import Environment
 from .commandline.report_path import filled_in
 from .commandline.version import __version__
 from .report_claim import claimed
