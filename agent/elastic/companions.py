@@ -259,7 +259,9 @@ def _signal_forwarding(facts: AgentFacts, guardian: Guardian, _: Companions) -> 
         return None
     from ..monitoring.signal_forwarding import SignalForwarder  # noqa: PLC0415  few jobs
 
-    return SignalForwarder(facts.take_signals, guardian)
+    return SignalForwarder(
+        facts.forward_signals, facts.take_signals, guardian, facts.rounds, facts.wake
+    )
 
 
 def _preload_server(

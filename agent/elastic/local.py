@@ -65,7 +65,7 @@ class LocalElasticAgent(SimpleElasticAgent):
             default what handled them before.
         environ: The agent's environment; by default that of this process.
         preload: Modules that a process imports beforehand, from which workers are forked.
-        forward_signals: Names of signals that the workers get when this process gets them.
+        forward_signals: Names of signals that all nodes' workers get when this process gets them.
         hang_timeout: Seconds without a sign of life of any rank that are a hang; None: for ever.
         hang_log_pattern: A regular expression; only lines of output that it is found in count.
     """

@@ -1,52 +1,90 @@
-"""Passes signals on to the workers, while the job goes on: a scheduler's "save now" (SIGUSR1).
+"""Passes signals on to the workers of all nodes, while the job goes on: "save now" (SIGUSR1).
 
 SLURM sends the signal to every process of a step, and so to the workers themselves; Kubernetes and
 ``kill`` send it to elrun alone. A worker that got it twice might save twice. The guardian is a
 process that nobody would signal by itself, so it is the witness: if it got the signal, all did.
+
+The agent announces the signal to the other agents of the round (``signal_echoes.py`` says which
+signals are the same one).
 """
 
 from __future__ import annotations
 
+import collections
+import json
+import os
+import signal
 import time
 
+from ...rendezvous.errors import RendezvousError
 from ...rendezvous.logs import Log
+from ...rendezvous.named_tuple import NamedTuple
+from ...rendezvous.threads import Call, NoThreadError
 from ..processes.companion import Companion, Trouble, Wakes
+from .signal_echoes import HOLD_S, SignalEchoes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import signal
     from collections.abc import Callable, Sequence
 
+    from ...rendezvous.api.handler import RendezvousInfo, RoundHandler
     from ..processes.context import PContext
     from ..processes.guardian import Guardian
 
 log = Log(__name__)
 
-WITNESS_S = 0.05
+WITNESS_S = 0.2
 """How far apart a signal may reach elrun and its guardian, if it was sent to all processes."""
+
+_LOOK_AGAIN_S = 0.01
+
+
+class _Held(NamedTuple):
+    """A signal of another node's that SLURM may bring to the workers of this node by itself."""
+
+    signal: signal.Signals
+    node: str
+    due_at: float
 
 
 class SignalForwarder(Companion):
-    """Sends workers what this process is sent.
+    """Sends workers what this process is sent, and what agents of other nodes announce.
 
     Args:
+        signals: The signals.
         take: Returns, once, the signals that have come, and when by the clock.
         guardian: The witness.
+        rounds: Carries the announcements.
+        wake: Wakes the agent's loop, from any thread.
         clock: A monotonic clock, in seconds.
     """
 
     def __init__(
         self,
+        signals: Sequence[signal.Signals],
         take: Callable[[], Sequence[tuple[signal.Signals, float]]],
         guardian: Guardian,
+        rounds: RoundHandler,
+        wake: Callable[[], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._take = take
         self._guardian = guardian
+        self._rounds = rounds
+        self._wake = wake
         self._clock = clock
         self._came: list[tuple[signal.Signals, float]] = []
-        self._witnessed_at: dict[int, float] = {}
+        self._witnessed: list[tuple[int, float]] = []
         self._workers: PContext | None = None
+        self._has_peers = False
+        self._echoes = SignalEchoes()
+        self._held: list[_Held] = []
+        self._announced: collections.deque[tuple[signal.Signals, int, bytes]] = collections.deque()
+        rounds.listen([str(int(number)) for number in signals], self._hear)
+
+    def prepare(self, info: RendezvousInfo | None, *, is_last: bool) -> None:  # noqa: ARG002
+        """Take note whether the round has other nodes."""
+        self._has_peers = info is not None and info.placement is not None and info.world_size > 1
 
     def begin_attempt(self, workers: PContext) -> None:
         """Take note of the workers that signals are for."""
@@ -54,35 +92,98 @@ class SignalForwarder(Companion):
 
     def wakes(self) -> Wakes:
         """Return when a signal that has come is to be passed on."""
-        within_s = None
-        if self._came:
-            within_s = max(0.0, self._came[0][1] + WITNESS_S - self._clock())
-        return Wakes((self._guardian.witness_fd,), within_s)
+        due_at = [at + WITNESS_S for _, at in self._came] + [each.due_at for each in self._held]
+        within_s = max(_LOOK_AGAIN_S, min(due_at) - self._clock()) if due_at else None
+        return Wakes({self._guardian.witness_fd} - {-1}, within_s)
 
     def tick(self) -> Trouble | None:
         """Pass on what nobody else has brought to the workers."""
         now = self._clock()
-        for number in self._guardian.take_witnessed():
-            self._witnessed_at[number] = now
+        self._witnessed += [(number, now) for number in self._guardian.take_witnessed()]
         came, self._came = [*self._came, *self._take()], []
         for number, at in came:
-            if abs(self._witnessed_at.get(number, -WITNESS_S) - at) <= 2 * WITNESS_S:
-                del self._witnessed_at[number]
-                log.warning("%s came to all processes of this node, workers too", number.name)
-            elif now - at < WITNESS_S:
+            if self._is_witnessed(number, at):
+                self._receive(number, has_come_to_all=True)
+            elif now - at < WITNESS_S or self._guardian.has_pending(number):
                 self._came.append((number, at))
             else:
-                self._pass_on(number)
+                self._receive(number, has_come_to_all=False)
+        while self._announced:
+            self._learn(*self._announced.popleft())
+        for held in [each for each in self._held if each.due_at <= now]:
+            self._held.remove(held)
+            self._pass_on(held.signal, held.node)
         return None
 
     def end_attempt(self) -> None:
-        """Forget the workers, which are being stopped."""
+        """Forget the workers, which are being stopped, and what was announced in their round."""
         self._workers = None
+        self._has_peers = False
+        self._echoes = SignalEchoes()
+        self._held.clear()
+        self._announced.clear()
 
-    def _pass_on(self, number: signal.Signals) -> None:
+    def _is_witnessed(self, number: int, at: float) -> bool:
+        """Return, once for each signal, whether the guardian got it at that time, too."""
+        for each in self._witnessed:
+            if each[0] == number and abs(each[1] - at) <= 2 * WITNESS_S:
+                self._witnessed.remove(each)
+                return True
+        return False
+
+    def _receive(self, number: signal.Signals, *, has_come_to_all: bool) -> None:
+        """Pass on a signal that this process got, unless the workers have it."""
+        count = self._echoes.receive(number, self._clock())
+        held = next((each for each in self._held if each.signal is number), None)
+        if held is not None:
+            self._held.remove(held)
+        if has_come_to_all:
+            log.warning("%s came to all processes of this node, workers too", number.name)
+        elif count is not None or held is not None:
+            self._pass_on(number)
+        if count is not None and self._has_peers:
+            self._announce(number, count, has_come_to_all=has_come_to_all)
+
+    def _learn(self, number: signal.Signals, count: int, notice: bytes) -> None:
+        """Pass on a signal that another node got, unless the workers of this node have it."""
+        if not self._echoes.learn(number, count, self._clock()):
+            return
+        try:
+            found = json.loads(notice)
+            node, is_for_all = str(found["node"]), bool(found["to_all"])
+        except (ValueError, KeyError, TypeError):
+            log.info("another node's notice of %s is not understood", number.name)
+            return
+        if is_for_all:
+            self._held.append(_Held(number, node, self._clock() + HOLD_S))
+        else:
+            self._pass_on(number, node)
+
+    def _pass_on(self, number: signal.Signals, node: str = "") -> None:
+        origin = f"{number.name} came to {node}: it" if node else number.name
         count = 0 if self._workers is None else self._workers.signal_workers(number)
         if not count:
-            log.warning("%s came while no worker of this node runs: nobody gets it", number.name)
+            came = origin if node else f"{number.name} came"
+            log.warning("%s while no worker of this node runs: nobody gets it", came)
             return
         noun = "worker" if count == 1 else "workers"
-        log.warning("%s is passed on to %d %s; the job goes on", number.name, count, noun)
+        log.warning("%s is passed on to %d %s; the job goes on", origin, count, noun)
+
+    def _announce(self, number: signal.Signals, count: int, *, has_come_to_all: bool) -> None:
+        about = {"version": 1, "node": os.uname().nodename, "to_all": has_come_to_all}
+        notice = json.dumps(about).encode()
+
+        def announce() -> None:
+            try:
+                self._rounds.announce(str(int(number)), count, notice)
+            except RendezvousError as error:
+                log.info("the other nodes do not hear of %s: %s", number.name, error)
+
+        try:
+            Call(announce, "elrun-signal", or_here=False)
+        except NoThreadError as error:
+            log.info("the other nodes do not hear of %s: %s", number.name, error.strerror)
+
+    def _hear(self, topic: str, count: int, notice: bytes) -> None:
+        self._announced.append((signal.Signals(int(topic)), count, notice))
+        self._wake()

@@ -181,6 +181,14 @@ class Guardian:
             self.witness_fd = -1
         return numbers
 
+    def has_pending(self, number: int) -> bool:
+        """Return whether a signal was sent to it that it had no time to witness yet."""
+        if self._is_released or self.witness_fd < 0:
+            return False
+        from ..system.process_states import signals_in  # noqa: PLC0415  few jobs
+
+        return number in signals_in(self._pid, b"ShdPnd:")
+
     def _tell(self, message: bytes) -> None:
         if self._is_released:
             return

@@ -99,8 +99,8 @@ class LaunchConfig(PlainValue):
             ``file``, ``file:PATH``, or a plug-in.
         numa_options: How workers are bound to CPUs; by default they may use any.
         signals_to_handle: Names of the signals that end the job, separated by commas.
-        forward_signals: Names of signals, separated by commas, that every worker of this node gets
-            when elrun gets them, while the job goes on.
+        forward_signals: Names of signals, separated by commas, that every worker of every node gets
+            when the elrun of one node gets them, while the job goes on.
         duplicate_stdout_filters: Words; lines of standard output with one of them are kept aside.
         duplicate_stderr_filters: The same for standard error.
         virtual_local_rank: Whether each worker sees one GPU only, as device 0, with LOCAL_RANK 0.

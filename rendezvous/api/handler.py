@@ -239,8 +239,7 @@ class RoundHandler(RendezvousHandler):
 
     An agent calls the methods from its loop, except those that may wait for other nodes:
     ``next_rendezvous``, ``await_signs_of_life``, ``await_cause`` and ``collect``. The others make a
-    few short calls to the store, or none: ``verdict``, ``describe`` and ``subscribe`` make none,
-    ``conclude`` makes one, ``arrive`` one for each hundred members and two more.
+    few short calls to the store, or none.
     """
 
     _is_store_served = False  # until an agent has asked for a listener
@@ -311,8 +310,7 @@ class RoundHandler(RendezvousHandler):
     def describe_wait(self) -> str:
         """Return which nodes have come, while another thread waits in ``next_rendezvous``.
 
-        Returns:
-            A sentence without a full stop; "" if the thread waits for no other node.
+        It is a sentence without a full stop; "" if the thread waits for no other node.
 
         Raises:
             RendezvousError: The store was lost, or a record in it is invalid.
@@ -320,10 +318,7 @@ class RoundHandler(RendezvousHandler):
         return ""
 
     def wait_limit_s(self) -> float | None:
-        """Return how long the wait that ``describe_wait`` is about may take (``join_timeout``).
-
-        None: it has no limit, as that of a spare, or none that is known.
-        """
+        """Return how long that wait may take (``join_timeout``); None: no limit is known."""
         return None
 
     def beat_age_s(self) -> float | None:
@@ -384,6 +379,22 @@ class RoundHandler(RendezvousHandler):
             RendezvousConnectionError: The store was lost.
         """
         return None
+
+    def listen(self, topics: Sequence[str], hear: Callable[[str, int, bytes], None]) -> None:
+        """Call ``hear`` with each notice that an agent announces, in the rounds to come.
+
+        Any thread calls it, with topic, number and notice; it neither blocks nor raises.
+        """
+
+    def announce(self, topic: str, number: int, notice: bytes) -> bytes:  # noqa: ARG002  see listen
+        """Write a notice for all agents of the round, unless it stands; return what stands.
+
+        Notices of a topic are numbered from 0, and heard in this order.
+
+        Raises:
+            RendezvousError: The node is in no round, or the store was lost.
+        """
+        return notice
 
     @abstractmethod
     def collect(self, timeout_s: float) -> Sequence[bytes | None]:

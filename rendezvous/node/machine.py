@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import enum
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..errors import RendezvousError
@@ -22,7 +22,7 @@ from ..protocol.records import Limits
 from ..protocol.timing import Timing
 from ..stores.steps import Reached, Request, Steps
 from .next_round import DescribeNode
-from .procedures import NodeProcedures
+from .procedures import Hear, NodeProcedures
 from .round_state import RoundState
 
 
@@ -39,6 +39,7 @@ class Question(enum.Enum):
     COLLECT = "collect"
     SETTLE_CAUSE = "settle_cause"
     AWAIT_CAUSE = "await_cause"
+    ANNOUNCE = "announce"
     IS_CLOSED = "is_closed"
     CLOSE = "set_closed"
     NODES_WAITING = "num_nodes_waiting"
@@ -165,6 +166,10 @@ class RoundMachine:
     def port(self) -> int | None:
         """The port that is kept free for the workers' store of the node's round."""
         return self._procedures.next.port
+
+    def listen(self, topics: Sequence[str], hear: Hear) -> None:
+        """Hear the notices of these topics in rounds to come; see ``RoundHandler.listen``."""
+        self._procedures.listen(topics, hear)
 
     def handle(self, event: Event, now: float) -> list[Action]:
         """Take in an event; return what is to be done now.

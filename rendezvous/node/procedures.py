@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 
 from ..api.handler import Placement, Verdict, VerdictKind
@@ -30,6 +31,11 @@ from .round_state import Phase, RoundState
 from .store_session import StoreSession
 
 log = Log(__name__)
+
+Hear = Callable[[str, int, bytes], None]
+
+_RENEW_S = 60.0
+"""How often the wait for a notice is renewed: that of a round that has ended is not."""
 
 
 class NodeProcedures:
@@ -67,6 +73,8 @@ class NodeProcedures:
         self._describe_node = describe_node
         self._clock = clock
         self._spawn = spawn
+        self._topics: Sequence[str] = ()
+        self._hear: Hear = lambda _topic, _number, _notice: None
         self.session = StoreSession(run, lambda: self.state.has_left)
         self._heartbeat = Heartbeat(self.session.store, timing, clock, spawn)
         self.state = RoundState(self._heartbeat, lambda: self.session.can_move, wake)
@@ -80,6 +88,10 @@ class NodeProcedures:
             clock,
             spawn,
         )
+
+    def listen(self, topics: Sequence[str], hear: Hear) -> None:
+        """Hear the notices of these topics in rounds to come."""
+        self._topics, self._hear = topics, hear
 
     def next_round(self) -> Steps[tuple[object, Placement]]:
         """Take part in the next round; return the store and the node's place."""
@@ -101,6 +113,8 @@ class NodeProcedures:
         yield store.leave_will(will_of_member(keys, place.group_rank, name))
         MemberWatch(self._heartbeat, store, keys, place, self._timing, self.conclude).start()
         self._spawn(self._await_verdict(store, place, keys))
+        for topic in self._topics:
+            self._spawn(self._hear_notices(store, place, keys, topic))
         return store.store, place
 
     def describe_wait(self) -> Steps[str]:
@@ -187,6 +201,12 @@ class NodeProcedures:
         found: list[bytes] | None = yield store.wait([keys.cause], timeout_s)
         return None if found is None else found[0]
 
+    def announce(self, topic: str, number: int, notice: bytes) -> Steps[bytes]:
+        """Write a notice for all agents of the round, unless it stands; return what stands."""
+        store, _, keys = self._current_round()
+        standing: bytes = yield store.create(keys.notice(topic, number), notice)
+        return standing
+
     def is_closed(self) -> Steps[bool]:
         """Return whether the run has ended; reads the store if this node doesn't know."""
         if self.state.has_ended or self.session.connection is None:
@@ -241,6 +261,19 @@ class NodeProcedures:
             self.state.lose_store(place, error)
         except (RendezvousError, OSError) as error:  # this node can't follow the round
             self.state.lose_store(place, RendezvousConnectionError(str(error)))
+
+    def _hear_notices(
+        self, store: Asking, place: Placement, keys: RoundKeys, topic: str
+    ) -> Steps[None]:
+        """Pass on the notices of a topic in their order, until the round has ended."""
+        for number in itertools.count():
+            found: list[bytes] | None = None
+            while found is None:
+                if self.state.place is not place or self.state.verdict is not None:
+                    return
+                found = yield store.wait([keys.notice(topic, number)], _RENEW_S)
+            if self.state.place is place:
+                self._hear(topic, number, found[0])
 
     def _current_round(self) -> tuple[Asking, Placement, RoundKeys]:
         place = self.state.place

@@ -20,6 +20,7 @@ from ..stores.torch_view import RoundStore
 from ..threads import NoThreadError
 from .driver import Driver
 from .machine import Question, RoundMachine
+from .procedures import Hear
 from .resources import Resources
 from .round_state import Phase
 
@@ -187,6 +188,15 @@ class RoundRendezvous(RoundHandler):
     def await_cause(self, timeout_s: float) -> bytes | None:
         """Return what ``settle_cause`` has written; None: nothing within the time."""
         standing: bytes | None = self._driver.ask(Question.AWAIT_CAUSE, timeout_s)
+        return standing
+
+    def listen(self, topics: Sequence[str], hear: Hear) -> None:
+        """Call ``hear`` with each notice of these topics, in rounds to come."""
+        self._machine.listen(topics, hear)
+
+    def announce(self, topic: str, number: int, notice: bytes) -> bytes:
+        """Write a notice for all agents of the round, unless it stands; return what stands."""
+        standing: bytes = self._driver.ask(Question.ANNOUNCE, topic, number, notice)
         return standing
 
     def collect(self, timeout_s: float) -> Sequence[bytes | None]:

@@ -75,6 +75,10 @@ class RoundKeys(NamedTuple):
         """Mark of the node on this seat that it has left, and does not need the store any more."""
         return f"{self.prefix}/left/{seat}"
 
+    def notice(self, topic: str, number: int) -> str:
+        """One notice of a topic, in the agents' own format, written once by any member."""
+        return f"{self.prefix}/notice/{topic}/{number}"
+
     @property
     def shared(self) -> str:
         """Prefix of the keys that the agents of a round share beside the protocol."""

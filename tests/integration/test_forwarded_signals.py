@@ -89,3 +89,89 @@ def test_without_them_the_signal_ends_elrun_as_ever(elrun, script):
 def children_of(pid):
     with open(f"/proc/{pid}/task/{pid}/children") as file:
         return [int(each) for each in file.read().split()]
+
+
+def meeting_at(backend, endpoint):
+    return ["--rdzv-backend", backend, "--rdzv-endpoint", endpoint]
+
+
+@pytest.fixture(name="nodes")
+def _nodes(elrun, script, meeting):
+    """Start the agents of one job of two nodes; each has two workers, which are ready."""
+
+    def start(text, *options):
+        path = script(text)
+        command = [
+            *meeting_at(*meeting),
+            "--rdzv-id",
+            "job",
+            "--nnodes",
+            2,
+            "--nproc-per-node",
+            2,
+            *options,
+        ]
+        jobs = [elrun(*command, "--forward-signals", "USR1", path) for _ in range(2)]
+        for job in jobs:
+            wait_for(job, 2)
+        return jobs
+
+    return start
+
+
+def saved_by(jobs):
+    """Return exit codes, what workers said of saving, and standard error."""
+    ends = [job.finish() for job in jobs]
+    said = [line for _, out, _ in ends for line in out.splitlines() if line.startswith("saved")]
+    return [code for code, _, _ in ends], sorted(said), "".join(err for _, _, err in ends)
+
+
+def test_workers_of_all_nodes_get_it_whichever_agent_does(nodes):
+    """One agent tells the other; what workers have started is left alone there, too."""
+    jobs = nodes(COUNTS)
+    jobs[1].signal(signal.SIGUSR1)
+
+    codes, said, err = saved_by(jobs)
+
+    assert ([0, 0], [f"saved {rank} None" for rank in range(4)]) == (codes, said), err
+    assert f"SIGUSR1 came to {os.uname().nodename}: it is passed on to 2 workers" in err
+
+
+# It says how often it was signalled once that the second kind of signal has come.
+UNTIL_TOLD = """
+import os, signal, sys
+got, told = [], []
+signal.signal(signal.SIGUSR1, lambda number, _: got.append(number))
+signal.signal(signal.SIGUSR2, lambda number, _: told.append(number))
+sys.stdout.write(f"ready {os.getpid()} {os.getppid()}\\n")
+shown = 0
+while not told:
+    signal.sigtimedwait([], 0.05)
+    if len(got) > shown:
+        shown = len(got)
+        sys.stdout.write(f"got {shown}\\n")
+sys.stdout.write(f"saved {os.environ['RANK']} {len(got)}\\n")
+"""
+
+
+@pytest.mark.parametrize("to", ["agents", "all processes"])
+def test_what_comes_to_all_nodes_reaches_each_worker_once(elrun, script, meeting, to):
+    """A scheduler signals every node; each signal is one, and two are two."""
+    path = script(UNTIL_TOLD)
+    options = ["--rdzv-id", "job", "--nnodes", 2, "--forward-signals", "USR1,USR2", path]
+    command = [*meeting_at(*meeting), *options]
+    jobs = [elrun(*command) for _ in range(2)]
+    workers = [[int(word) for word in wait_for(job, 1)[0].split()[1:]] for job in jobs]
+    for count in (1, 2):
+        for worker, agent in workers:
+            pids = [worker, *children_of(agent)] if to == "all processes" else []
+            for pid in {agent, *pids}:
+                os.kill(pid, signal.SIGUSR1)
+        for job in jobs:
+            job.wait_for_line(f"got {count}")
+            assert next(line for line in job.process.stderr if "SIGUSR1" in line)
+    os.kill(workers[0][1], signal.SIGUSR2)
+
+    codes, said, err = saved_by(jobs)
+
+    assert ([0, 0], ["saved 0 2", "saved 1 2"]) == (codes, said), err

@@ -1,5 +1,6 @@
 """Whole rounds: nodes as threads, over every kind of store."""
 
+import queue
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -534,3 +535,39 @@ def test_shutdown_may_be_called_at_any_time(job):
     assert [True, True] == [node.handler.shutdown(), node.handler.shutdown()]
     with pytest.raises(RendezvousClosedError):
         node.join().result(PATIENCE_S)
+
+
+def test_a_notice_reaches_each_agent_of_the_round_in_order(job):
+    """The first one under a number stands, whichever node announces it."""
+    nodes = job.some(2)
+    heard = [queue.SimpleQueue() for _ in nodes]
+    for node, found in zip(nodes, heard, strict=True):
+        node.handler.listen(["10"], lambda *notice, found=found: found.put(notice))
+    job.rendezvous(nodes)
+
+    standing = [
+        nodes[0].handler.announce("10", 0, b"first"),
+        nodes[1].handler.announce("10", 0, b"late"),
+        nodes[1].handler.announce("12", 0, b"nobody listens to"),
+        nodes[1].handler.announce("10", 1, b"second"),
+    ]
+
+    expected = [("10", 0, b"first"), ("10", 1, b"second")]
+    assert [b"first", b"first", b"nobody listens to", b"second"] == standing
+    assert [expected] * 2 == [[found.get(timeout=PATIENCE_S) for _ in range(2)] for found in heard]
+
+
+def test_a_notice_is_of_its_round(job):
+    """What was announced in a round that has ended is not heard in the next one."""
+    nodes = job.some(2, max_restarts=1)
+    heard = queue.SimpleQueue()
+    nodes[0].handler.listen(["10"], lambda *notice: heard.put(notice))
+    job.rendezvous(nodes)
+    nodes[1].handler.announce("10", 0, b"old")
+    assert b"old" == heard.get(timeout=PATIENCE_S)[2]
+    nodes[1].handler.conclude(failed(1))
+    job.rendezvous(nodes)
+
+    nodes[1].handler.announce("10", 0, b"new")
+
+    assert ("10", 0, b"new") == heard.get(timeout=PATIENCE_S)
