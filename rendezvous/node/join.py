@@ -35,7 +35,8 @@ from ..protocol.wire import (
 from ..stores.steps import Asking, Steps
 from .finish import has_any_finished
 from .round_state import Phase
-from .seal import VOID_VERDICT, Seat, limits_error
+from .seal import Seat, limits_error
+from .seat_records import VOID_VERDICT
 
 log = Log(__name__)
 

@@ -29,9 +29,7 @@ from ..protocol.shortfall import refusals, shortfall
 from ..protocol.timing import Timing
 from ..protocol.wire import (
     read_place,
-    read_roster,
     write_node,
-    write_roster,
     write_verdict,
 )
 from ..stores.steps import Asking, Steps
@@ -40,9 +38,10 @@ from .seat_records import SeatRecords
 
 log = Log(__name__)
 
-VOID_VERDICT = Verdict(
-    VerdictKind.NODE_LOST, reason="the nodes that formed the round left before it began"
-)
+
+def _lost_before(rank: int, host: str) -> Verdict:
+    reason = f"{host} left before the round began"
+    return Verdict(VerdictKind.NODE_LOST, rank, reason, lost=(rank,))
 
 
 class Seat:
@@ -109,10 +108,8 @@ class Seat:
         yield self._store.set({**gone, **unoccupied(self._keys, [self._number], self._node)})
         place = yield from self._records.standing_place(self._number)
         if isinstance(place, Placement):
-            rank = place.group_rank
-            reason = f"{self._node.host} left before the round began"
-            lost = Verdict(VerdictKind.NODE_LOST, rank, reason, lost=(rank,))
-            yield self._store.create(self._keys.verdict, write_verdict(lost))
+            lost = write_verdict(_lost_before(place.group_rank, self._node.host))
+            yield self._store.create(self._keys.verdict, lost)
 
     def leave_over(self, store: Asking) -> Steps[None]:
         """Leave over another connection, if it leads to the store that has this seat."""
@@ -208,7 +205,10 @@ class Seat:
                 changed_at = self._clock()
             history = yield from read_history()
             seated = yield from self._records.read(range(seats_taken(taken, self._number + 1)))
-            yield from self._check_limits(limits_of_run(seated, history))
+            limits = limits_of_run(seated, history)
+            if limits is not None and limits != self._node.limits:
+                yield from self.leave()
+                raise limits_error(self._run, limits, self._node.limits)
             decision = self._decide(seated, history, changed_at, deadline)
             if isinstance(decision, Seal) or taken >= DOOR:
                 log.info("%s: sealing in place of the first node", self._keys.prefix)
@@ -266,16 +266,11 @@ class Seat:
             found = yield from self._records.wait_for(late, self._timing.straggler_s)
             seated = {**seated, **found}
         number, limits = self._round_number, self._node.limits
-        drawn = (
-            void_roster(number, self._number, history, mine=limits)
-            if aborted
-            else draw_roster(number, self._number, seated, history, mine=limits)
-        )
-        mine = write_roster(drawn)
-        stands = yield self._store.create(self._keys.roster, mine)
-        standing = drawn if stands == mine else read_roster(self._keys.roster, stands)
-        if not standing.members:
-            yield self._store.create(self._keys.verdict, write_verdict(VOID_VERDICT))
+        if aborted is not None:
+            drawn = void_roster(number, self._number, history, mine=limits)
+        else:
+            drawn = draw_roster(number, self._number, seated, history, mine=limits)
+        standing = yield from self._records.publish(drawn)
         if standing.sealed_by == self._number:
             # No node can take the free seats any more: their records end the store's wait for them.
             awaited = (n for n in self._records.awaited if n >= taken)
@@ -287,25 +282,16 @@ class Seat:
         place = yield from self._records.standing_place(self._number)
         if place is not None:
             return place
-        limits = limits_of_run(seated, history) or self._node.limits
-        if are_too_many_refused(seated, history, limits):
+        if are_too_many_refused(
+            seated, history, limits_of_run(seated, history) or self._node.limits
+        ):
             aborted = Verdict(VerdictKind.ABORTED, reason=refusals(seated))
             return (yield from self._seal(seated, history, aborted))
         left = yield from self._records.that_left(seated)
         yield from self.leave()
-        reason = shortfall(
-            seated,
-            history,
-            mine=self._node.limits,
-            within_s=self._timing.join_timeout_s,
-            left=left,
-        )
+        limits, within_s = self._node.limits, self._timing.join_timeout_s
+        reason = shortfall(seated, history, mine=limits, within_s=within_s, left=left)
         raise RendezvousTimeoutError(f"run {self._run.run_id!r}: {reason}")
-
-    def _check_limits(self, limits: Limits | None) -> Steps[None]:
-        if limits is not None and limits != self._node.limits:
-            yield from self.leave()
-            raise limits_error(self._run, limits, self._node.limits)
 
 
 def limits_error(run: RunKeys, limits: Limits, mine: Limits) -> RendezvousStateError:

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from ..api.handler import Verdict, VerdictKind
 from ..errors import RendezvousStateError
 from ..logs import Log
 from ..protocol.keys import RunKeys
 from ..protocol.places import places_to_write
-from ..protocol.records import Node, Place
+from ..protocol.records import Node, Place, Roster
 from ..protocol.roster import place_of
 from ..protocol.round import seats_taken
-from ..protocol.wire import read_node, read_place, read_roster
+from ..protocol.wire import read_node, read_place, read_roster, write_roster, write_verdict
 from ..stores.steps import Asking, Steps
 
 log = Log(__name__)
+
+VOID_VERDICT = Verdict(
+    VerdictKind.NODE_LOST, reason="the nodes that formed the round left before it began"
+)
 
 
 class SeatRecords:
@@ -88,6 +93,15 @@ class SeatRecords:
         taken = seats_taken((yield self._store.add(self._keys.seats, 0)), known)
         yield self._store.set(places_to_write(self._run, standing, taken))
         return place_of(standing, seat)
+
+    def publish(self, drawn: Roster) -> Steps[Roster]:
+        """Write a roster; return the one that stands, which another sealer may have written."""
+        mine = write_roster(drawn)
+        stands = yield self._store.create(self._keys.roster, mine)
+        standing = drawn if stands == mine else read_roster(self._keys.roster, stands)
+        if not standing.members:
+            yield self._store.create(self._keys.verdict, write_verdict(VOID_VERDICT))
+        return standing
 
     def _parse(self, numbers: Iterable[int], values: Iterable[bytes | None]) -> dict[int, Node]:
         pairs = zip(numbers, values, strict=True)

@@ -15,19 +15,11 @@ from .channel import Channel, TlsError
 from .entrance import Entrance, Nonce
 from .foreigners import Foreigners
 from .frames import MAX_FRAME_BYTES, WireError
-from .guests import Admitted, Guests, Limits
-from .hello import (
-    MAX_HELLO_BYTES,
-    UNKNOWN_SESSION,
-    VERSION,
-    Hello,
-    Refusal,
-    write_nonce,
-    write_refusal,
-    write_welcome,
-)
+from .guests import Guests, Limits
+from .hello import MAX_HELLO_BYTES, Refusal, write_nonce, write_refusal, write_welcome
 from .peer import Peer
-from .sessions import Session, Sessions
+from .reception import Reception
+from .sessions import Sessions
 from .table import TableError
 from .wire import Bye, read_request
 
@@ -71,12 +63,12 @@ class Connections:
         self._clock = clock
         self._answers = Answers(limits.waits)
         self._sessions = Sessions(limits.session_s)
+        self._reception = Reception(guests, self._sessions, mark, name, limits.clients, clock)
         self._peers: dict[int, Peer] = {}
         self._strangers: dict[int, Peer] = {}
         self._pressed: dict[int, Peer] = {}  # those for whom bytes wait
         self._foreigners = Foreigners(name)
-        self._count = 0
-        self._held = 0
+        self._count = self._held = 0
         self._heard: Peer | None = None  # its answers wait until all its requests are answered
 
     def greet(self, connection: socket.socket, name: str) -> None:
@@ -181,11 +173,13 @@ class Connections:
             self._send(peer, [write_nonce(first.nonce)])
             peer.channel.seal_with(first.seal)
             return
-        answer = first if isinstance(first, Refusal) else self._decide(peer, first)
+        clients = len(self._peers) - len(self._strangers)
+        answer = first if isinstance(first, Refusal) else self._reception(first, peer, clients)
         if isinstance(answer, Refusal):
             self._refuse(peer, answer)
             return
         session, admitted = answer
+        self._answers.leave(session)
         before = self._peers.get(admitted.instead_of or 0)
         if before is not None:
             if before.session is not None:
@@ -217,27 +211,6 @@ class Connections:
     def _refuse(self, peer: Peer, refusal: Refusal) -> None:
         peer.is_leaving = True
         self._send(peer, [write_refusal(refusal)])
-
-    def _decide(self, peer: Peer, hello: Hello | int) -> Refusal | tuple[Session, Admitted]:
-        name = self._name
-        if isinstance(hello, int):
-            return Refusal(
-                "version",
-                f"{name} speaks version {VERSION} of elrun's protocol, and this node {hello}: run "
-                "the same version of elrun on every node",
-            )
-        if len(self._peers) - len(self._strangers) >= self._limits.clients:
-            return Refusal("full", f"{name} has {self._limits.clients} clients already")
-        session = self._sessions.find(hello.session) if hello.session else None
-        if session is None and hello.resumes:
-            return Refusal(UNKNOWN_SESSION, f"{name} does not know this node's session")
-        answer = self._guests.admit(hello, peer.number, self._mark, self._clock())
-        if isinstance(answer, Refusal):
-            return answer
-        if session is None:
-            return self._sessions.begin(hello.session, hello.host), answer
-        self._answers.leave(session)
-        return session, answer
 
     def _send_all(self, sendings: Iterable[Sending]) -> None:
         for session, frames in sendings:

@@ -148,7 +148,8 @@ class Line:
     def leave_will(self, will: Will) -> None:
         """Say what the server writes once this client is gone."""
         with self._sending:
-            self._will = LeaveWill(will, self._grace_ms())
+            after_ms = _grace_ms(self._grace_s, self._dial_s) if self._redial is not None else 0
+            self._will = LeaveWill(will, after_ms)
             self._send(write_request(next(self._numbers), self._will))
 
     def close(self) -> None:
@@ -179,12 +180,6 @@ class Line:
                 self._link.send_if_possible(write_request(next(self._numbers), Bye()))
         finally:
             self._sending.release()
-
-    def _grace_ms(self) -> int:
-        if self._redial is None:
-            return 0
-        needed_s = min(_GRACE_PER_DIAL * self._dial_s, _MOST_ADDED_S)
-        return int(min(1000 * max(self._grace_s, needed_s), MAX_AFTER_MS))
 
     # The reader's thread.
 
@@ -230,8 +225,7 @@ class Line:
         with self._sending:
             self._link = None
             broken.close()
-        began_at = time.monotonic()
-        pause_s = 0.0
+        began_at, pause_s = time.monotonic(), 0.0
         while self._redial is not None and not self._is_over.wait(pause_s):
             dials_at = time.monotonic()
             found = self._redial()
@@ -259,7 +253,8 @@ class Line:
             try:
                 link.begin(self._patience_s)
                 if self._will is not None:
-                    self._will = self._will._replace(after_ms=self._grace_ms())
+                    after_ms = _grace_ms(self._grace_s, self._dial_s)
+                    self._will = self._will._replace(after_ms=after_ms)
                     link.send(write_request(next(self._numbers), self._will))
                 for call in calls:
                     link.send(write_request(call.number, call.request))
@@ -271,8 +266,6 @@ class Line:
         if is_over:  # closed meanwhile, by a thread that found no connection to shut down
             link.shut_down()
         return True
-
-    # The end.
 
     def _report_silence(self) -> None:
         with self._lock:
@@ -304,6 +297,12 @@ class Line:
             link.shut_down()
         for call in calls:
             call.end(error)
+
+
+def _grace_ms(least_s: float, dial_s: float) -> int:
+    """Return for how long a client may stay away, if connecting took ``dial_s`` the last time."""
+    needed_s = min(_GRACE_PER_DIAL * dial_s, _MOST_ADDED_S)
+    return int(min(1000 * max(least_s, needed_s), MAX_AFTER_MS))
 
 
 def copy_of(error: RendezvousConnectionError) -> RendezvousConnectionError:
