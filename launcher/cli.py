@@ -12,7 +12,12 @@ from .commandline.environment import Environment
 from .commandline.parse import Answered, parse
 from .plan.plan import Plan, compose
 from .terminal.console import Console, logging_to, printable
-from .terminal.exit_codes import ExitCode, exit_code_of_signal, exit_code_of_worker
+from .terminal.exit_codes import (
+    ExitCode,
+    exit_code_of_signal,
+    exit_code_of_stop,
+    exit_code_of_worker,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -183,22 +188,22 @@ def _launch(plan: Plan, environment: Environment, console: Console, launch: Laun
 def _end_of_stopped(stopped: SignalException, console: Console) -> _End:
     _leave_record(stopped)
     console.patience_s = _LAST_WORDS_S
-    console.say(f"stopped by {stopped.sigval.name}; none of its workers is left")
-    return _End(exit_code_of_signal(stopped.sigval), stopped)
+    console.say(f"{_sentence_about(stopped)}; none of its workers is left")
+    return _End(exit_code_of_stop(stopped), stopped)
 
 
 def _sentence_about(cause: BaseException) -> str:
     """Return why elrun ends, in one line."""
     from ..agent.failures.failure import ChildFailedError  # noqa: PLC0415  failures only
     from ..agent.failures.record import sentence_of  # noqa: PLC0415
-    from ..agent.system.signals import SignalException  # noqa: PLC0415
+    from ..agent.system.signals import SignalException, TimeIsUp  # noqa: PLC0415
     from ..rendezvous.errors import ElrunError  # noqa: PLC0415
 
     if isinstance(cause, ChildFailedError):
         name = os.path.basename(cause.name) or "the job"
         reason = cause.get_first_failure()[1].summary
         return f"{name} failed: {cause.report.root.reason if cause.report else reason}"
-    if isinstance(cause, SignalException):
+    if isinstance(cause, SignalException) and not isinstance(cause, TimeIsUp):
         return f"stopped by {cause.sigval.name}"
     return str(cause) if isinstance(cause, ElrunError) else sentence_of(cause)
 

@@ -155,6 +155,7 @@ def launch_agent(
                 preload=config.preload,
                 hang_timeout=config.hang_timeout,
                 hang_log_pattern=config.hang_log_pattern,
+                timeout=config.timeout,
             )
     except UsageError:
         raise

@@ -19,7 +19,7 @@ from .commandline.environment import Environment
 from .commandline.report_path import filled_in
 from .commandline.version import __version__
 from .report_claim import claimed
-from .terminal.exit_codes import ExitCode, exit_code_of_signal, exit_code_of_worker
+from .terminal.exit_codes import ExitCode, exit_code_of_stop, exit_code_of_worker
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -217,7 +217,7 @@ def finish(report: Observer, error: BaseException | None) -> None:
             code = exit_code_of_worker(first.exitcode)
             report.finish("failed", code, reason, error.report)
         case SignalException():
-            report.finish("stopped", exit_code_of_signal(error.sigval), str(error))
+            report.finish("stopped", exit_code_of_stop(error), str(error))
         case RendezvousError():
             report.finish("rendezvous failed", ExitCode.RENDEZVOUS_FAILED, str(error))
         case UsageError():

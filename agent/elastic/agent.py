@@ -18,7 +18,6 @@ from ...rendezvous.api.handler import (
 )
 from ...rendezvous.api.parameters import truth_of
 from ...rendezvous.errors import (
-    RendezvousClosedError,
     RendezvousConnectionError,
     RendezvousError,
     RendezvousGracefulExitError,
@@ -30,7 +29,7 @@ from ..system.signals import SignalException
 from ..workers.ranks import RankSpan, _RoleInstanceInfo, agree_on_span, identical_span
 from ..workers.worker import RunResult, Worker, WorkerGroup, WorkerSpec, WorkerState
 from .hooks import AgentHooks
-from .leaving import Farewell, await_verdict, close_run
+from .leaving import Farewell, abort_of, await_verdict, close_run
 from .observer import measured, publishing_metrics
 from .policy import Step, next_step
 from .recorded import DEFAULT_ROLE, ElasticAgent
@@ -147,10 +146,7 @@ class SimpleElasticAgent(AgentHooks):
                     close_run(self._rounds, self._ask)
                     return failed
                 case Step.LEAVE:
-                    raise RendezvousClosedError(
-                        f"run {self._rounds.get_run_id()!r} was aborted: "
-                        f"{verdict.reason if verdict else 'no reason was given'}"
-                    )
+                    raise abort_of(self._rounds.get_run_id(), verdict)
                 case _:
                     raise RuntimeError(
                         f"[{group.spec.role}] the workers are in state {result.state.value}: "

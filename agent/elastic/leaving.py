@@ -7,10 +7,10 @@ import signal
 import time
 
 from ...rendezvous.api.handler import RoundHandler, Verdict, VerdictKind
-from ...rendezvous.errors import RendezvousError
+from ...rendezvous.errors import RendezvousClosedError, RendezvousError
 from ...rendezvous.logs import Log
 from ...rendezvous.threads import Call, NoThreadError
-from ..system.signals import SignalException
+from ..system.signals import SignalException, TimeIsUp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,6 +20,9 @@ log = Log(__name__)
 
 STOPPED_BY = "stopped by signal"
 """In the details of a verdict: the number of the signal that stopped a node."""
+
+TIME_IS_UP = "time is up"
+"""In the details of a verdict: how long the job was allowed to take."""
 
 _FAREWELL_S = 1.0
 
@@ -77,6 +80,9 @@ def verdict_of(error: BaseException, group_rank: int) -> Verdict | None:
     """
     if isinstance(error, RendezvousError):
         return None
+    if isinstance(error, TimeIsUp):
+        details = {TIME_IS_UP: error.limit_s}
+        return Verdict(VerdictKind.ABORTED, group_rank, str(error), details, (group_rank,))
     if isinstance(error, SignalException):
         number = signal.Signals(error.sigval)
         return Verdict(
@@ -90,6 +96,15 @@ def verdict_of(error: BaseException, group_rank: int) -> Verdict | None:
         return None
     reason = f"a node failed: {error}"
     return Verdict(VerdictKind.ABORTED, by=group_rank, reason=reason, lost=(group_rank,))
+
+
+def abort_of(run_id: str, verdict: Verdict | None) -> Exception:
+    """Return what ends this node's run after another node has aborted the job."""
+    limit_s = verdict.details.get(TIME_IS_UP) if verdict else None
+    if isinstance(limit_s, (int, float)):
+        return TimeIsUp(limit_s)
+    reason = verdict.reason if verdict else "no reason was given"
+    return RendezvousClosedError(f"run {run_id!r} was aborted: {reason}")
 
 
 class Farewell:

@@ -68,6 +68,7 @@ class LocalElasticAgent(SimpleElasticAgent):
         forward_signals: Names of signals that all nodes' workers get when this process gets them.
         hang_timeout: Seconds without a sign of life of any rank that are a hang; None: for ever.
         hang_log_pattern: A regular expression; only lines of output that it is found in count.
+        timeout: Seconds after which the job ends, from now on; None: it has no limit.
     """
 
     _companion_kinds = COMPANIONS
@@ -91,12 +92,13 @@ class LocalElasticAgent(SimpleElasticAgent):
         forward_signals: str = "",
         hang_timeout: float | None = None,
         hang_log_pattern: str | None = None,
+        timeout: float | None = None,
     ) -> None:
         super().__init__(spec, exit_barrier_timeout, shutdown_timeout, environ=environ)
         signals = signals_to_handle or self._environ.get(SIGNALS_TO_HANDLE) or DEFAULT_SIGNALS
         forwarded = parse_signals(forward_signals)
         self._loop = LoopWait(
-            signals, self._rounds, signal_handler_afterwards, self._tell_places, forwarded
+            signals, self._rounds, signal_handler_afterwards, self._tell_places, forwarded, timeout
         )
         self._companions = self._loop.companions
         self._worker_start = WorkerStart(

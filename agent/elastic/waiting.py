@@ -55,6 +55,7 @@ class LoopWait:
         handler_afterwards: What handles these signals once the agent no longer does.
         tell_places: Says where the workers are; called when SIGUSR2 has asked for it.
         passed_on: Signals that are the workers'.
+        limit_s: How long the job may take; None: as long as it likes.
     """
 
     def __init__(
@@ -64,10 +65,15 @@ class LoopWait:
         handler_afterwards: Handler | None,
         tell_places: Callable[[], None],
         passed_on: Sequence[signal.Signals] = (),
+        limit_s: float | None = None,
     ) -> None:
         self.wakeup = Wakeup()
         self.inbox = SignalInbox(
-            signals, self.wakeup, handler_afterwards=handler_afterwards, passed_on=passed_on
+            signals,
+            self.wakeup,
+            handler_afterwards=handler_afterwards,
+            passed_on=passed_on,
+            limit_s=limit_s,
         )
         self.companions = Companions()
         self._output: JobOutput | None = None
@@ -241,12 +247,14 @@ class LoopWait:
         notices = contextlib.ExitStack()
         notices.enter_context(places_told(workers, record))
         heeds_ctrl_c = self.inbox.heeds(signal.SIGINT)
-        notices.enter_context(stop_notice(number, grace_s, heeds_ctrl_c=heeds_ctrl_c))
+        why = self.inbox.why_stopped
+        notices.enter_context(stop_notice(number, grace_s, heeds_ctrl_c=heeds_ctrl_c, why=why))
         return notices
 
     def _wait_and_tick(self, fds: Sequence[int], timeout_s: float | None) -> None:
         due = self.companions.wakes()
-        times_s = [each for each in (timeout_s, due.within_s) if each is not None]
+        times = (timeout_s, due.within_s, self.inbox.time_left_s)
+        times_s = [each for each in times if each is not None]
         output = self._output
         others = (*fds, *due.fds, *(output.fds() if output else ()))
         mine = [self.wakeup.fileno(), *(fd for fd in others if fd >= 0)]

@@ -22,7 +22,12 @@ _STANDARD_INPUT, _STANDARD_ERROR = 0, 2
 
 @contextlib.contextmanager
 def stop_notice(
-    number: int, grace_s: float, *, heeds_ctrl_c: bool, patience_s: float | None = None
+    number: int,
+    grace_s: float,
+    *,
+    heeds_ctrl_c: bool,
+    patience_s: float | None = None,
+    why: str = "",
 ) -> Iterator[None]:
     """Say in a thread that workers are asked to end: at once on a terminal, else if it takes long.
 
@@ -31,12 +36,14 @@ def stop_notice(
         grace_s: How long the workers have.
         heeds_ctrl_c: Whether SIGINT would end their time.
         patience_s: When it is said; by default at once on a terminal, else after 1 s.
+        why: What has begun the stop; by default the signal.
     """
     if patience_s is None:
         patience_s = 0.0 if os.isatty(_STANDARD_ERROR) else PATIENCE_S
     # Under a scheduler nobody can press Ctrl-C.
     may_come = number == signal.SIGINT or os.isatty(_STANDARD_ERROR) or os.isatty(_STANDARD_INPUT)
-    sentence = sentence_of_stop(number, grace_s, heeds_ctrl_c=heeds_ctrl_c and may_come)
+    heeds_ctrl_c = heeds_ctrl_c and may_come
+    sentence = sentence_of_stop(number, grace_s, heeds_ctrl_c=heeds_ctrl_c, why=why)
     timer = threading.Timer(patience_s, log.warning, [sentence])
     timer.name, timer.daemon = "elrun-notice", True
     with contextlib.suppress(NoThreadError):  # the workers end without a word, too
@@ -47,10 +54,10 @@ def stop_notice(
         timer.cancel()
 
 
-def sentence_of_stop(number: int, grace_s: float, *, heeds_ctrl_c: bool) -> str:
+def sentence_of_stop(number: int, grace_s: float, *, heeds_ctrl_c: bool, why: str = "") -> str:
     """Return what a person wants to know: what goes on, how long it may take, how to end it."""
     time = "all the time they need" if grace_s == math.inf else f"{grace_s:g} s"
-    sentence = f"{signal.Signals(number).name}: the workers have {time} to end"
+    sentence = f"{why or signal.Signals(number).name}: the workers have {time} to end"
     if not heeds_ctrl_c:
         return sentence
     return f"{sentence}; {'another' if number == signal.SIGINT else 'a'} Ctrl-C kills them at once"

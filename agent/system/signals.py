@@ -78,6 +78,18 @@ class SignalException(ElrunError):  # noqa: N818  torchrun's name
         self.sigval = sigval
 
 
+class TimeIsUp(SignalException):
+    """The job has had the time that its user gave it; the workers are ended as by SIGTERM.
+
+    Args:
+        limit_s: That time in seconds.
+    """
+
+    def __init__(self, limit_s: float) -> None:
+        super().__init__(f"the job's time is up (--timeout {limit_s:g})", signal.SIGTERM)
+        self.limit_s = limit_s
+
+
 def parse_signals(names: str) -> tuple[signal.Signals, ...]:
     """Return the signals of a list of names such as ``SIGTERM,SIGUSR1``.
 
@@ -116,6 +128,7 @@ class SignalInbox:
         handler_afterwards: What handles the signals that were taken from their default or from
             another handler, once the context is left; by default what handled them before.
         passed_on: Signals that are the workers': they are kept for ``take_passed_on``.
+        limit_s: After how many seconds the job ends as if SIGTERM had come; None: never.
     """
 
     def __init__(
@@ -125,6 +138,7 @@ class SignalInbox:
         clock: Callable[[], float] = time.monotonic,
         handler_afterwards: Handler | None = None,
         passed_on: Collection[signal.Signals] = (),
+        limit_s: float | None = None,
     ) -> None:
         self._signals = parse_signals(names)
         self._passed_on = passed_on
@@ -135,6 +149,9 @@ class SignalInbox:
         self._urgent = Wakeup()
         self._is_urgent = False
         self._first: tuple[signal.Signals, float] | None = None
+        self._limit_s = limit_s
+        self._late: TimeIsUp | None = None
+        self._time_is_up_at = math.inf if limit_s is None else clock() + limit_s
         self._taken = False
         self._previous: dict[signal.Signals, Any] = {}
         self._previous_fd = -1
@@ -214,9 +231,21 @@ class SignalInbox:
         return self._first[0] if self._first is not None and self._taken else None
 
     @property
+    def why_stopped(self) -> str:
+        """A sentence where the job's time was up; "" for a signal, whose name says it."""
+        return "" if self._late is None else str(self._late)
+
+    @property
     def first_at(self) -> float:
-        """When the first signal came, by the clock; ``inf``: there was none yet."""
-        return math.inf if self._first is None else self._first[1]
+        """When the first signal came, or the job's time will be up; ``inf``: neither."""
+        return self._time_is_up_at if self._first is None else self._first[1]
+
+    @property
+    def time_left_s(self) -> float | None:
+        """Seconds until the job's time is up; None: it has no limit, or is being stopped."""
+        if self._limit_s is None or self._first is not None:
+            return None
+        return max(0.0, self._time_is_up_at - self._clock())
 
     def heeds(self, number: int) -> bool:
         """Return whether a signal is handled here."""
@@ -241,6 +270,8 @@ class SignalInbox:
 
     def has_any(self) -> bool:
         """Return whether ``raise_if_any`` would raise."""
+        if self._limit_s is not None and self.time_left_s == 0:
+            self._first, self._late = (signal.SIGTERM, self._clock()), TimeIsUp(self._limit_s)
         return self._first is not None and not self._taken
 
     def raise_if_any(self) -> None:
@@ -248,11 +279,14 @@ class SignalInbox:
 
         Raises:
             SignalException: A signal came since the last call.
+            TimeIsUp: The job's time is up.
         """
-        if self._first is None or self._taken:
+        if not self.has_any() or self._first is None:
             return
         self._taken = True
         first, _ = self._first
+        if self._late is not None:
+            raise self._late
         raise SignalException(f"elrun was stopped by {first.name}", first)
 
     def _wake_only(self, _number: int, _frame: FrameType | None) -> None:

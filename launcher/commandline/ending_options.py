@@ -88,6 +88,15 @@ ENDING_OPTIONS: tuple[Option, ...] = (
         "With it, only output lines that match count as going on.",
     ),
     value(
+        "--timeout",
+        "SECONDS",
+        RESTARTS,
+        parsing.seconds(zero=False),
+        None,
+        "End the whole job after so long, waits included; exit code 124.  [default: never]",
+        kind=parsing.seconds(zero=False),
+    ),
+    value(
         "--monitor-interval",
         "SECONDS",
         RESTARTS,

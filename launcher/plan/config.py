@@ -46,7 +46,7 @@ _KINDS: tuple[tuple[Kind, tuple[str, ...], tuple[str, ...]], ...] = (
     (
         SECONDS,
         ("monitor_interval", "shutdown_timeout", "exit_barrier_timeout", "rdzv_timeout"),
-        ("hang_timeout",),
+        ("hang_timeout", "timeout"),
     ),
     (
         TEXT,
@@ -116,6 +116,8 @@ class LaunchConfig(PlainValue):
             by default it never does. ``docs/failures.md`` says what counts.
         hang_log_pattern: A regular expression; then only lines of output that it is found in count.
         history: Whether a history of events and samples is kept in the run's folder.
+        timeout: Seconds that the whole job may take on this node, waits included; by default it has
+            no limit.
         preload: Names of modules that one process imports before the workers are forked from it.
 
     Raises:
@@ -153,6 +155,7 @@ class LaunchConfig(PlainValue):
     hang_log_pattern: str | None
     forward_signals: str
     history: bool
+    timeout: float | None
 
     def __init__(
         self,
@@ -187,6 +190,7 @@ class LaunchConfig(PlainValue):
         hang_log_pattern: str | None = None,
         forward_signals: str = "",
         history: bool = True,
+        timeout: float | None = None,
     ) -> None:
         given = locals()
         vars(self).update((name, given[name]) for name in LaunchConfig.__annotations__)
@@ -309,6 +313,10 @@ def _rules(config: LaunchConfig) -> tuple[tuple[bool, str], ...]:
         (
             config.hang_timeout is not None and not config.hang_timeout > 0,
             f"hang_timeout={config.hang_timeout}: give more than 0 seconds",
+        ),
+        (
+            config.timeout is not None and not config.timeout > 0,
+            f"timeout={config.timeout}: give more than 0 seconds",
         ),
         (
             config.hang_log_pattern is not None and config.hang_timeout is None,

@@ -133,6 +133,7 @@ def compose(
             report=given["report"],
             history=not given["no_history"],
             hang_timeout=given["hang_timeout"],
+            timeout=given["timeout"],
             hang_log_pattern=_hang_log_pattern(given, environment),
             exit_barrier_timeout=environment.exit_barrier_timeout_s
             if given["exit_barrier_timeout"] is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 
 from ...agent.failures.failure import shell_exit_code
+from ...agent.system.signals import SignalException, TimeIsUp
 
 
 class ExitCode(enum.IntEnum):
@@ -21,6 +22,9 @@ class ExitCode(enum.IntEnum):
     RENDEZVOUS_FAILED = 75
     """The nodes could not meet, or lost each other: a scheduler may try again."""
 
+    TIME_IS_UP = 124
+    """The job has taken longer than ``--timeout``; it is what ``timeout(1)`` ends with."""
+
 
 def exit_code_of_worker(exitcode: int) -> int:
     """Return elrun's exit code when a worker's failure ended the job.
@@ -33,6 +37,12 @@ def exit_code_of_worker(exitcode: int) -> int:
     """
     code = shell_exit_code(exitcode)
     return code if 0 < code <= 255 else ExitCode.WORKER_FAILED  # noqa: PLR2004  a process's limit
+
+
+def exit_code_of_stop(stopped: SignalException) -> int:
+    """Return elrun's exit code when a signal stopped it, or its job's time was up."""
+    is_late = isinstance(stopped, TimeIsUp)
+    return ExitCode.TIME_IS_UP if is_late else exit_code_of_signal(stopped.sigval)
 
 
 def exit_code_of_signal(number: int) -> int:

@@ -46,6 +46,7 @@ CONFIG = {
     "restart_rules": ("RestartRules", (None,)),
     "report": TEXT_OR_NONE,
     "hang_timeout": ("a number of seconds", (None, 5, 1.5)),
+    "timeout": ("a number of seconds", (None, 5, 1.5)),
     "hang_log_pattern": TEXT_OR_NONE,
     "signals_to_handle": TEXT,
     "forward_signals": TEXT,
