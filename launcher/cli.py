@@ -98,18 +98,32 @@ def _run(
             return _examine(args[1:], environment, console, launch)
         args = args[1:] if verb else args
         given, notices = parse(args, environment)
+        _set_form(console, given)
         with logging_to(console, environment.log_level):  # a folder for logs may take long
             plan = compose(given, environment, is_rehearsal=given["dry_run"])
     except Answered:
         return _End(ExitCode.SUCCESS)
     except Refusal as refusal:
         meant = None if verb == "doctor" else given or refusal.given
+        _set_form(console, meant)
         return _refuse(refusal, meant, environment, console)
     for notice in notices:
-        console.say(notice)
+        console.notice(notice)
     if given["dry_run"]:
         return _show(plan, environment)
     return _launch(plan, environment, console, launch)
+
+
+def _set_form(console: Console, given: Given | None) -> None:
+    """Let elrun speak as the user wants, as far as that could be read."""
+    if given is None:
+        return
+    console.is_quiet = given["quiet"]
+    if given["log_format"] == "json":
+        from .terminal.json_lines import JsonLines  # noqa: PLC0415  few jobs
+
+        run_id = given["rdzv_id"] if given.is_given("rdzv_id") else ""
+        console.json_lines = JsonLines(run_id)
 
 
 def _show(plan: Plan, environment: Environment) -> _End:
@@ -148,7 +162,7 @@ def _refuse(
 ) -> _End:
     """Say why the command can't be used: to the user, and to those who wait for this node."""
     _leave_record(refusal)
-    console.say(str(refusal))
+    console.say(str(refusal), "error")
     if given is not None and given["report"]:
         from .reporting import report_refusal  # noqa: PLC0415  few jobs are reported
 
@@ -176,11 +190,11 @@ def _launch(plan: Plan, environment: Environment, console: Console, launch: Laun
         return _end_of_stopped(stopped, console)
     except RendezvousError as error:
         _leave_record(error)
-        console.say(f"the rendezvous failed: {error}")
+        console.say(f"the rendezvous failed: {error}", "error")
         return _End(ExitCode.RENDEZVOUS_FAILED, error)
     except UsageError as error:
         _leave_record(error)
-        console.say(str(error))
+        console.say(str(error), "error")
         return _End(ExitCode.BAD_USAGE, error)
     return _End(ExitCode.SUCCESS)
 
@@ -254,15 +268,16 @@ def _tell_fault(error: Exception, console: Console) -> int:
     from .terminal.os_errors import shortage_behind  # noqa: PLC0415  not the rule
 
     if shortage := shortage_behind(error):
-        console.say(f"the system refused what elrun needs: {shortage}")
+        console.say(f"the system refused what elrun needs: {shortage}", "error")
         return ExitCode.FAULT
     import traceback  # noqa: PLC0415
 
     console.write(printable("".join(traceback.format_exception(error))))
     if isinstance(error, OSError):
-        console.say(f"the system refused what elrun needs: {error}")
+        console.say(f"the system refused what elrun needs: {error}", "error")
         return ExitCode.FAULT
     console.say(
-        f"this is a fault in elrun itself; please report it with the lines above: {error!r}"
+        f"this is a fault in elrun itself; please report it with the lines above: {error!r}",
+        "error",
     )
     return ExitCode.FAULT

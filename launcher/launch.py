@@ -234,7 +234,7 @@ def launch_plan(
         Exception: What ``launch_agent`` raises.
     """
     for notice in plan.notices:
-        console.say(notice)
+        console.notice(notice)
     with logging_to(console, environment.log_level), _script_on_input(plan, console):
         launch(plan.config, plan.program.entrypoint, plan.program.args)
 

@@ -58,6 +58,22 @@ class _SetUps:
 _set_ups = _SetUps()
 
 
+class PlaceInRun:
+    """Which run this process's node takes part in, and where, for lines that are to name it."""
+
+    def __init__(self) -> None:
+        self.run_id = ""
+        self.rank: int | None = None
+
+    def note(self, run_id: str, rank: int | None) -> None:
+        """Take note of the run, and of the node's rank in it; None: it has none now."""
+        self.run_id, self.rank = run_id, rank
+
+
+place_in_run = PlaceInRun()
+"""Of this process; of several agents that of the one that has met others last."""
+
+
 def is_there() -> bool:
     """Return whether anybody in this process has imported ``logging``."""
     return "logging" in sys.modules

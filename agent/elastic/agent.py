@@ -22,7 +22,7 @@ from ...rendezvous.errors import (
     RendezvousError,
     RendezvousGracefulExitError,
 )
-from ...rendezvous.logs import Log
+from ...rendezvous.logs import Log, place_in_run
 from ..older_steps import call_shutdown
 from ..system.environ import inherited_environment
 from ..system.signals import SignalException
@@ -222,12 +222,14 @@ class SimpleElasticAgent(AgentHooks):
         """Meet the other nodes; give the group its ranks and its store."""
         spec = worker_group.spec
         worker_group.group_rank = None  # until there is a new one, this node has none
+        place_in_run.note(self._rounds.get_run_id(), None)
         self._rounds.describe(NodeProfile(spec.local_world_size, spec.role, spec.max_restarts))
         with self._events.meeting():
             info = self._next_round()
             worker_group.group_rank = info.rank
             worker_group.group_world_size = info.world_size
             worker_group.meet_at(info.store, info.bootstrap_store_info)
+        place_in_run.note(self._rounds.get_run_id(), info.rank)
         place, self._store = info.placement, info.store
         self._round = None if place is None else place.round
         if place is None:

@@ -229,6 +229,15 @@ OPTIONS: tuple[Option, ...] = (
         "null",
         "Where the events go: null, console, file, file:PATH, a plug-in.",
     ),
+    flag("-q --quiet", ABOUT, "Leave out notices and how waits go; failures are shown."),
+    value(
+        "--log-format",
+        "FORM",
+        ABOUT,
+        parsing.OneOf(("text", "json")),
+        "text",
+        "elrun's own lines: text, or json, one object a line.",
+    ),
 )
 
 HELP = flag("-h --help", ABOUT, "Show this and exit.")

@@ -17,10 +17,14 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from typing import TextIO
 
+    from .json_lines import JsonLines
+
 PREFIX = "elrun: "
 DEFAULT_LEVEL = "WARNING"
 
 _STANDARD_ERROR = 2
+_OF_WAITS = (".elastic.wait_notices", ".processes.stop_notice")
+"""The modules that only tell how a wait goes."""
 
 
 def printable(text: str) -> str:
@@ -51,6 +55,12 @@ class Console:
         stream: Where to write; by default standard error as it is at the time.
     """
 
+    json_lines: JsonLines | None = None
+    """Turns each message into JSON; None: they are text."""
+
+    is_quiet = False
+    """Whether what is no failure is left out: notices, and how waits go."""
+
     patience_s: float | None = None
     """How long a stream may take nothing before the rest is dropped; None: as long as it likes."""
 
@@ -62,12 +72,31 @@ class Console:
         """Where lines go; None in a process without standard error."""
         return self._stream or sys.stderr
 
-    def say(self, message: str) -> None:
-        """Write a message as one line, under elrun's name."""
-        self.write(PREFIX + " ".join(printable(message).splitlines()) + "\n")
+    def say(self, message: str, level: str = "warning") -> None:
+        """Write a message as one line, under elrun's name.
+
+        Args:
+            message: The message.
+            level: How much it matters, for JSON.
+        """
+        sentence = " ".join(printable(message).splitlines())
+        if self.json_lines is not None:
+            self._write_if_possible(self.json_lines.line(sentence, level))
+        else:
+            self._write_if_possible(f"{PREFIX}{sentence}\n")
+
+    def notice(self, message: str) -> None:
+        """Say what is good to know before a job, unless the user wants none of that."""
+        if not self.is_quiet:
+            self.say(message, "info")
 
     def write(self, text: str) -> None:
-        """Write text as it is."""
+        """Write a text of several lines as it is; as JSON it is the message of one error."""
+        if self.json_lines is not None:
+            text = self.json_lines.line(text.strip("\n"), "error")
+        self._write_if_possible(text)
+
+    def _write_if_possible(self, text: str) -> None:
         with suppress(OSError, ValueError):  # no reader, a full disk, a closed file
             self._try_to_write(text)
 
@@ -177,11 +206,12 @@ class _LogLines:
     def begin(self) -> None:
         import logging  # noqa: PLC0415  most jobs log nothing
 
-        say = self._console.say
+        console = self._console
 
         class Lines(logging.Handler):
             def emit(self, record: logging.LogRecord) -> None:
-                say(self.format(record))
+                if not (console.is_quiet and record.name.endswith(_OF_WAITS)):
+                    console.say(self.format(record), record.levelname.lower())
 
         logger = logging.getLogger(__package__.partition(".")[0])
         handler, known = Lines(), logging.getLevelName(self._level.upper())

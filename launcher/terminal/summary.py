@@ -63,7 +63,17 @@ def print_failure(error: ChildFailedError, console: Console, width: int | None =
         return
     if width is None and not stream.isatty() and "COLUMNS" not in inherited_environment():
         width = _ANY_WIDTH
-    screen = RichConsole(file=stream, width=width, markup=False, emoji=False, highlight=False)
+    is_plain = console.json_lines is not None
+    if is_plain:
+        width = _ANY_WIDTH
+    screen = RichConsole(
+        file=stream,
+        width=width,
+        markup=False,
+        emoji=False,
+        highlight=False,
+        color_system=None if is_plain else "auto",
+    )
     with screen.capture() as captured:
         for part in failure_summary(report_of(error), screen):
             is_whole = isinstance(part, Text) and part.no_wrap

@@ -40,6 +40,7 @@ GOOD = {
     "logs_specs": "mine",
     "numa_binding": "core-complex",
     "event_log_handler": "console",
+    "log_format": "json",
 }
 BAD = {
     "nnodes": "two",
@@ -81,6 +82,8 @@ BAD = {
     "logs_specs": " ",
     "numa_binding": "nodes",
     "event_log_handler": " ",
+    "log_format": "xml",
+    "quiet": "x",
     "standalone": "maybe",
     "module": "2",
     "no_python": "-",
