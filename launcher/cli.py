@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ..agent.system.signals import SignalException
     from .launch import Launch
 
-VERBS = ("doctor", "run")
+VERBS = ("doctor", "report", "run")
 """First words that are no SCRIPT, unless there is a file of that name."""
 
 _RECORD_S = 2.0
@@ -96,6 +96,8 @@ def _run(
         verb = _verb_in(args, console)
         if verb == "doctor":
             return _examine(args[1:], environment, console, launch)
+        if verb == "report":
+            return _report(args[1:], environment)
         args = args[1:] if verb else args
         given, notices = parse(args, environment)
         _set_form(console, given)
@@ -104,7 +106,7 @@ def _run(
     except Answered:
         return _End(ExitCode.SUCCESS)
     except Refusal as refusal:
-        meant = None if verb == "doctor" else given or refusal.given
+        meant = None if verb in ("doctor", "report") else given or refusal.given
         _set_form(console, meant)
         return _refuse(refusal, meant, environment, console)
     for notice in notices:
@@ -155,6 +157,12 @@ def _examine(
         return _End(doctor.run(args, environment, launch or launch_agent))
     except SignalException as stopped:
         return _end_of_stopped(stopped, console)
+
+
+def _report(args: list[str], environment: Environment) -> _End:
+    from .verbs import report  # noqa: PLC0415  few commands
+
+    return _End(report.run(args, environment))
 
 
 def _refuse(

@@ -167,6 +167,7 @@ def _about(config: LaunchConfig, agent: LocalElasticAgent, name: str) -> dict[st
         "run_id": agent.get_worker_group().spec.rdzv_handler.get_run_id(),
         "name": name,
         "config": {field: _jsonable(getattr(config, field)) for field in _OF_CONFIG},
+        "options": dict(config.origins),
     }
 
 
@@ -188,6 +189,7 @@ def report_refusal(given: Given, reason: str) -> None:
             "rdzv_backend": given["rdzv_backend"],
             "rdzv_endpoint": given["rdzv_endpoint"] or "",
         },
+        "options": dict(given.origins()),
     }
     path = filled_in(given["report"])
     report = ReportFile([WholeFile(path, "the report")], about)

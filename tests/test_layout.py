@@ -16,7 +16,7 @@ HOUSES = ["launcher", "agent", "rendezvous"]  # an import may only point from le
 # floor don't know each other. Modules that stand in no room are the top floor of `launcher` and the
 # bottom floor of the others.
 FLOORS = {
-    "launcher": [{"launcher"}, {"verbs"}, {"plan"}, {"commandline"}, {"terminal"}],
+    "launcher": [{"launcher"}, {"verbs"}, {"plan", "report"}, {"commandline"}, {"terminal"}],
     "agent": [
         {"elastic"},
         {"workers_store"},

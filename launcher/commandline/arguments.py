@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from types import MappingProxyType
 
 from ...rendezvous.errors import UsageError
 from ...rendezvous.named_tuple import NamedTuple
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
     from typing import Any
 
+_SECRETS = ("rdzv_conf",)
+_HIDDEN = "(not shown)"
 _LETTERS_PER_SLIP = 4
 _SHORTEST_BEGINNING = 5
 
@@ -78,6 +81,22 @@ class Given:
     def is_typed(self, name: str) -> bool:
         """Return whether the option stands on the command line."""
         return self.answers[name].origin is Origin.COMMAND_LINE
+
+    def origins(self) -> MappingProxyType[str, Mapping[str, str | None]]:
+        """Return the options that were given: value, origin and source by name, without secrets."""
+        return MappingProxyType(
+            {
+                name: {
+                    "value": _HIDDEN if name in _SECRETS else answer.text,
+                    "origin": answer.origin.value,
+                    "source": variable_of(name)
+                    if answer.origin is Origin.ENVIRONMENT
+                    else answer.source,
+                }
+                for name, answer in self.answers.items()
+                if answer.is_given
+            }
+        )
 
     def said(self, name: str) -> str:
         """Return the option and its value as the user would recognise them."""

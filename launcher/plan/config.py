@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
+
 from ...agent.plain_value import PlainValue
 from ...agent.processes import START_METHODS
 from ...agent.system.signals import DEFAULT_SIGNALS, parse_signals
@@ -123,6 +125,9 @@ class LaunchConfig(PlainValue):
     Raises:
         ValueError: A value is out of its range; the message names it.
     """
+
+    origins = MappingProxyType[str, "Mapping[str, str | None]"]({})
+    """The options that a command line gave, by name: value, origin and source; for the report."""
 
     min_nodes: int
     max_nodes: int

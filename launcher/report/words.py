@@ -1,0 +1,60 @@
+"""Times, sizes and ends of a run as people read them."""
+
+from __future__ import annotations
+
+import signal
+from datetime import datetime, timezone
+
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+_STEP = 1024.0
+_MINUTE_S, _HOUR_S, _DAY_S = 60, 3_600, 86_400
+
+
+def as_iso(at: float) -> str:
+    """Return a moment as programs read it."""
+    return datetime.fromtimestamp(at, timezone.utc).isoformat(timespec="milliseconds")
+
+
+def as_clock(at: float) -> str:
+    """Return a moment as people read it, in UTC."""
+    return datetime.fromtimestamp(at, timezone.utc).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def as_duration(seconds: float) -> str:
+    """Return a time as people say it: ``2 h 5 min``."""
+    whole = round(seconds)
+    if seconds < 10:  # noqa: PLR2004  below, tenths count
+        return f"{max(0.0, seconds):.1f} s"
+    if whole < _MINUTE_S:
+        return f"{whole} s"
+    if whole < _HOUR_S:
+        return f"{whole // _MINUTE_S} min {whole % _MINUTE_S} s"
+    if whole < _DAY_S:
+        return f"{whole // _HOUR_S} h {whole % _HOUR_S // _MINUTE_S} min"
+    return f"{whole // _DAY_S} d {whole % _DAY_S // _HOUR_S} h"
+
+
+def as_size(size: float) -> str:
+    """Return a number of bytes as people read it: ``1.5 GiB``."""
+    for unit in _UNITS[:-1]:
+        if abs(size) < _STEP:
+            return f"{size:.3g} {unit}" if size < 100 else f"{size:.0f} {unit}"  # noqa: PLR2004
+        size /= _STEP
+    return f"{size:.3g} {_UNITS[-1]}"
+
+
+def as_percent(value: float) -> str:
+    """Return a share of one CPU: ``98 %``."""
+    return f"{value:.0f} %"
+
+
+def as_exit(code: int | None) -> str:
+    """Return an exit code, -n for signal n, as people know it."""
+    if code is None:
+        return ""
+    if code >= 0:
+        return str(code)
+    try:
+        return signal.Signals(-code).name
+    except ValueError:
+        return f"signal {-code}"
