@@ -236,7 +236,8 @@ def launch_plan(
     for notice in plan.notices:
         console.notice(notice)
     plan.config.origins = plan.given.origins()
-    with logging_to(console, environment.log_level), _script_on_input(plan, console):
+    log_lines = logging_to(console, environment.log_level)
+    with log_lines, console.live(), _script_on_input(plan, console):
         launch(plan.config, plan.program.entrypoint, plan.program.args)
 
 

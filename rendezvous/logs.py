@@ -74,6 +74,18 @@ place_in_run = PlaceInRun()
 """Of this process; of several agents that of the one that has met others last."""
 
 
+class LiveLine:
+    """One line at the bottom of a terminal that tells how a wait goes, and is written anew."""
+
+    def __init__(self) -> None:
+        self.show: Callable[[str], None] | None = None
+        """Shows the line; an empty one removes it. None: there is no terminal for it."""
+
+
+live_line = LiveLine()
+"""Of this process."""
+
+
 def is_there() -> bool:
     """Return whether anybody in this process has imported ``logging``."""
     return "logging" in sys.modules

@@ -1,4 +1,4 @@
-"""Logs the state of a wait for other nodes, ever more rarely."""
+"""Logs the state of a wait for other nodes, ever more rarely; shows it on a terminal."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from ...rendezvous.threads import Call, NoThreadError
 log = Log(__name__)
 
 QUIET_S = 10.0
+_LIVE_EACH_S = 1.0
 _EXIT_CODE = 75  # of elrun, where nodes could not meet
 
 
@@ -27,6 +28,7 @@ class LongWait:
         wake: Called, from any thread, when it is time for a further ``turn``.
         first_s: After how many seconds the first line is due.
         clock: A monotonic clock.
+        live: Where the state is shown from the first second on; then nothing is logged.
     """
 
     def __init__(
@@ -37,16 +39,18 @@ class LongWait:
         wake: Callable[[], None],
         first_s: float = QUIET_S,
         clock: Callable[[], float] = time.monotonic,
+        live: Callable[[str], None] | None = None,
     ) -> None:
         self._run_id = run_id
         self._describe = describe
         self._limit_s = limit_s
         self._limited_from_s: float | None = 0.0
         self._wake = wake
-        self._first_s = first_s
+        self._first_s = first_s if live is None else _LIVE_EACH_S
+        self._live = live
         self._clock = clock
         self._began_at = clock()
-        self._due_s = first_s
+        self._due_s = self._first_s
         self._announced: Announcement | None = None
         self._question: Call[str] | None = None
 
@@ -61,10 +65,19 @@ class LongWait:
             self._tell(self._question, waited_s)
             self._question = None
         if self._question is None and waited_s >= self._due_s:
-            self._due_s = next_check_s(waited_s, first_s=self._first_s)
+            self._due_s = (
+                next_check_s(waited_s, first_s=self._first_s)
+                if self._live is None
+                else waited_s + _LIVE_EACH_S
+            )
             with contextlib.suppress(NoThreadError):  # the next turn asks again
                 self._question = Call(self._describe, "elrun-rendezvous", self._wake, or_here=False)
         return None if self._question is not None else max(0.0, self._due_s - waited_s)
+
+    def close(self) -> None:
+        """Take the state from the terminal: the wait is over."""
+        if self._live is not None:
+            self._live("")
 
     def _tell(self, question: Call[str], waited_s: float) -> None:
         try:
@@ -72,6 +85,10 @@ class LongWait:
         except RendezvousError:  # the wait itself ends with the error
             return
         end = self._end_of_wait(waited_s)
+        if self._live is not None:
+            if what:
+                self._live(f"{what}{end}")
+            return
         if should_announce(what, waited_s, self._announced, first_s=self._first_s):
             self._announced = Announcement(what, waited_s)
             log.warning("waiting in run %r: %s%s", self._run_id, what, end)

@@ -14,7 +14,7 @@ import time
 
 from ...rendezvous.api.handler import RendezvousInfo, RoundHandler
 from ...rendezvous.errors import RendezvousConnectionError
-from ...rendezvous.logs import Log
+from ...rendezvous.logs import Log, live_line
 from ...rendezvous.threads import Call
 from ..processes.executor import StartWait
 from ..system.pidfd import wait_briefly
@@ -152,10 +152,15 @@ class LoopWait:
         call = Call(self._rounds.next_rendezvous, _THREAD, self.wakeup.notify, or_here=False)
         rounds = self._rounds
         notices = LongWait(
-            rounds.get_run_id(), rounds.describe_wait, rounds.wait_limit_s, self.wakeup.notify
+            rounds.get_run_id(),
+            rounds.describe_wait,
+            rounds.wait_limit_s,
+            self.wakeup.notify,
+            live=live_line.show,
         )
-        while not call.is_done:
-            self.wait((), notices.turn())
+        with contextlib.closing(notices):
+            while not call.is_done:
+                self.wait((), notices.turn())
         return call.result()
 
     def await_verdict(self, timeout_s: float) -> None:

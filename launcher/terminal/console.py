@@ -6,14 +6,14 @@ import io
 import os
 import select
 import sys
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 
-from ...rendezvous.logs import once_there
+from ...rendezvous.logs import live_line, once_there
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
     from typing import TextIO
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 PREFIX = "elrun: "
 DEFAULT_LEVEL = "WARNING"
 
+_USUAL_COLUMNS = 80
+_ANEW = "\r\x1b[K"
 _STANDARD_ERROR = 2
 _OF_WAITS = (".elastic.wait_notices", ".processes.stop_notice")
 """The modules that only tell how a wait goes."""
@@ -66,6 +68,7 @@ class Console:
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream
+        self._has_live_line = False
 
     @property
     def stream(self) -> TextIO | None:
@@ -96,7 +99,38 @@ class Console:
             text = self.json_lines.line(text.strip("\n"), "error")
         self._write_if_possible(text)
 
+    def show_live(self, message: str) -> None:
+        """Write a message in place of the last one of this kind; an empty one removes that.
+
+        A terminal that takes nothing at once is not waited for.
+        """
+        stream = self.stream
+        if stream is None or not (message or self._has_live_line):
+            return
+        with suppress(OSError, ValueError):
+            if _is_writable(stream.fileno(), 0):
+                columns = os.get_terminal_size(stream.fileno()).columns or _USUAL_COLUMNS
+                line = (PREFIX + printable(message))[: columns - 1] if message else ""
+                os.write(stream.fileno(), f"{_ANEW}{line}".encode(errors="backslashreplace"))
+                self._has_live_line = bool(message)
+
+    @contextmanager
+    def live(self) -> Iterator[None]:
+        """Show how waits go in one line, while the body runs, if this is a terminal."""
+        stream = self.stream
+        is_wanted = self.json_lines is None and not self.is_quiet
+        if not is_wanted or stream is None or not stream.isatty():
+            yield
+            return
+        live_line.show = self.show_live
+        try:
+            yield
+        finally:
+            live_line.show = None
+
     def _write_if_possible(self, text: str) -> None:
+        if self._has_live_line:  # the text takes its place
+            self._has_live_line, text = False, _ANEW + text
         with suppress(OSError, ValueError):  # no reader, a full disk, a closed file
             self._try_to_write(text)
 

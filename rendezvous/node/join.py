@@ -129,7 +129,10 @@ class Join:
                 if data is not None:
                     seated[n] = read_node(name, data)
         there = present(seated, limits)
-        return progress(len(there), there, limits) + contradictions(seated, limits)
+        history = yield from read_history(self._store, self._run, self._round_number)
+        last_call_s = self._timing.last_call_s
+        sentence = progress(len(there), there, limits, history, last_call_s)
+        return sentence + contradictions(seated, limits)
 
     def leave(self) -> Steps[None]:
         """Give up every seat."""

@@ -53,13 +53,21 @@ def shortfall(
     )
 
 
-def progress(count: int, seated: Mapping[int, Node], mine: Limits) -> str:
+def progress(
+    count: int,
+    seated: Mapping[int, Node],
+    mine: Limits,
+    history: History | None = None,
+    last_call_s: float | None = None,
+) -> str:
     """Return the sentence about a round that still forms.
 
     Args:
         count: The number of nodes that have come.
         seated: The records of the nodes to be named, by seat.
         mine: The limits of the node that waits.
+        history: The round before, if there was one: its members are missing.
+        last_call_s: How long the round waits for more nodes than it needs; None: that is unknown.
     """
     sentence = f"{count} of {mine} nodes {'is' if count == 1 else 'are'} here"
     if seated:
@@ -67,12 +75,15 @@ def progress(count: int, seated: Mapping[int, Node], mine: Limits) -> str:
     ranks = missing_ranks(seated, mine)
     if ranks:
         return f"{sentence}; {name_ranks(ranks)} missing"
+    absent = sorted(absent_members(seated, history)) if history is not None and seated else []
+    if absent and history is not None:
+        sentence += f"; missing: {name_members(absent, history.roster)}"
     missing = mine.min_nodes - count
-    return (
-        f"{sentence}; {missing} more {'is' if missing == 1 else 'are'} needed"
-        if missing > 0
-        else sentence
-    )
+    if missing > 0:
+        return f"{sentence}; {missing} more {'is' if missing == 1 else 'are'} needed"
+    if last_call_s is not None and count < mine.max_nodes:
+        sentence += f"; the last call ends {last_call_s:g} s after the latest node"
+    return sentence
 
 
 def contradictions(seated: Mapping[int, Node], mine: Limits) -> str:

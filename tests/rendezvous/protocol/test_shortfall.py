@@ -84,6 +84,23 @@ def test_a_round_that_forms_says_how_far_it_is(hosts, limits, sentence):
     assert sentence == progress(len(hosts), seated, limits)
 
 
+def test_a_round_that_forms_names_those_who_have_not_come_back():
+    """They were in the round before."""
+    seated = dict(enumerate([node("node1", 0), node("node3", 2)]))
+
+    assert (
+        "2 of 3 nodes are here (node1 and node3); missing: node2 (group rank 1); 1 more is needed"
+        == progress(2, seated, LIMITS, after_round_4("node1", "node2", "node3"))
+    )
+
+
+def test_a_round_that_has_enough_nodes_says_when_it_begins():
+    """Each further node extends its last call."""
+    sentence = progress(2, {}, Limits(2, 4), None, 3.0)
+
+    assert "2 of 2:4 nodes are here; the last call ends 3 s after the latest node" == sentence
+
+
 def test_of_many_nodes_only_the_number_is_said():
     """Not all of them are read."""
     assert "900 of 1000 nodes are here; 100 more are needed" == progress(
