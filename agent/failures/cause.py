@@ -45,7 +45,8 @@ _PEER_HAS_GONE = (
 )
 _GLOO = "gloo/transport"
 _GLOO_HAS_LOST = ("broken pipe", "timed out", "timeout", "connection refused")
-_PEER_ERRORS = frozenset({"ConnectionResetError", "ConnectionAbortedError"})
+# Python's own; of its kinds, the refused connection and the broken pipe may be the worker's fault.
+_PEER_ERRORS = frozenset({"ConnectionError", "ConnectionResetError", "ConnectionAbortedError"})
 _STORE_ERRORS = frozenset({"DistNetworkError", "DistStoreError"})
 _OWN_FAULT = (
     "eaddrinuse",

@@ -27,9 +27,10 @@ class Sockets:
     def __init__(self):
         if RANK == 0:
             with socket.create_server(("", MASTER[1])) as server:
-                self.peers = [server.accept()[0] for _ in range(1, WORLD_SIZE)]
+                found = [server.accept()[0] for _ in range(1, WORLD_SIZE)]
+            self.peers = dict(enumerate(found, 1))
         else:
-            self.peers = [self.connect()]
+            self.peers = {0: self.connect()}
 
     @staticmethod
     def connect():
@@ -39,23 +40,14 @@ class Sockets:
             except ConnectionRefusedError:  # rank 0 has yet to come
                 time.sleep(0.02)
 
-    def agree(self, number):
-        """Return rank 0's number, once all are here."""
-        if RANK != 0:
-            self.peers[0].sendall(bytes(8))
-            return int.from_bytes(self.receive(self.peers[0]), "big")
-        for peer in self.peers:
-            self.receive(peer)
-        for peer in self.peers:
-            peer.sendall(number.to_bytes(8, "big"))
-        return number
+    def send(self, rank, number):
+        self.peers[rank].sendall(number.to_bytes(8, "big"))
 
-    @staticmethod
-    def receive(peer):
-        data = peer.recv(8, socket.MSG_WAITALL)
+    def receive(self, rank):
+        data = self.peers[rank].recv(8, socket.MSG_WAITALL)
         if len(data) < 8:
             raise ConnectionError("a peer is gone")
-        return data
+        return int.from_bytes(data, "big")
 
 
 class Gloo:
@@ -66,10 +58,34 @@ class Gloo:
         dist.init_process_group("gloo")
         self.torch, self.dist = torch, dist
 
-    def agree(self, number):
-        value = self.torch.tensor([number if RANK == 0 else 0])
-        self.dist.all_reduce(value)
+    def send(self, rank, number):
+        self.dist.send(self.torch.tensor([number]), rank)
+
+    def receive(self, rank):
+        value = self.torch.tensor([0])
+        self.dist.recv(value, rank)
         return int(value)
+
+
+def agree(group, number):
+    """Return rank 0's number, once all are here and have it.
+
+    Rank 0 goes on only when all others have answered what it has just sent: one that stood still
+    while the others formed a new round finds nobody, whatever lay in its sockets.
+    """
+    if RANK != 0:
+        group.send(0, 0)
+        number = group.receive(0)
+        group.send(0, 0)
+        return number
+    others = range(1, WORLD_SIZE)
+    for rank in others:
+        group.receive(rank)
+    for rank in others:
+        group.send(rank, number)
+    for rank in others:
+        group.receive(rank)
+    return number
 
 
 def saved_step():
@@ -87,14 +103,14 @@ def save(step):
 
 def main():
     group = Gloo() if "--gloo" in sys.argv else Sockets()
-    meeting = [*MASTER, group.agree(os.getpid())]
-    step = first = group.agree(saved_step())
+    meeting = [*MASTER, agree(group, os.getpid())]
+    step = first = agree(group, saved_step())
     with (FOLDER / "journal").open("a", buffering=1) as journal:
         while True:
             start = time.monotonic()
             time.sleep(STEP_S)
             is_enough = RANK == 0 and (FOLDER / "enough").exists()
-            if group.agree(int(is_enough)):
+            if agree(group, int(is_enough)):
                 return
             step += 1
             line = {"round": meeting, "rank": RANK, "step": step, "start": start}
@@ -102,7 +118,8 @@ def main():
             if step == first + SAVE_EVERY + 2:  # so there is a checkpoint to go back to
                 sys.stdout.write(f"{WORLD_SIZE} workers, since step {first}\n")
                 sys.stdout.flush()
-            if RANK == 0 and step % SAVE_EVERY == 0:
+            # A process that stood still just here must not take the job back.
+            if RANK == 0 and step % SAVE_EVERY == 0 and saved_step() < step:
                 save(step)
 
 

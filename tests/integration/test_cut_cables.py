@@ -163,6 +163,20 @@ def test_survivors_of_a_killed_agent_go_on(work):
     assert 2 == len(work.steps())
 
 
+def test_a_killed_agent_costs_no_restart(over_c10d):
+    """Though workers fail, for want of a peer, before their agents know that the node is gone."""
+    work = over_c10d().begin(*NODES_2_TO_3)
+
+    work.jobs[1].signal(signal.SIGKILL)
+
+    work.wait_for("2 workers", 1, 3)
+    ends = work.end(1, 3)
+    assert [0, 0] == [code for code, _, _ in ends]
+    words = [" ".join(err.split()) for _, _, err in ends]
+    assert all("which costs no restart" in said for said in words), words
+    assert not any("(restart 1 of" in said for said in words), words
+
+
 def test_survivors_form_a_new_gloo_group(over_c10d):
     """The old one fails on both as soon as a peer is gone, long before that node is missed."""
     work = over_c10d().begin(*NODES_2_TO_3, program_options=["--gloo"])

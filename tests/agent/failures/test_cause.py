@@ -46,6 +46,7 @@ NCCL_USAGE = "DistBackendError: NCCL error in: ProcessGroupNCCL.cpp:77, invalid 
     [
         *(CLOSED, RESET, BROKEN, LATE, REMOTE, WATCHDOG, STORE, WAITED, BARRIER, RPC),
         "ConnectionResetError: [Errno 104] Connection reset by peer",
+        "ConnectionError: a peer is gone",
         "torch.distributed.DistStoreError: wait timeout after 300000ms, keys: /default_pg/0/0",
     ],
 )
