@@ -108,6 +108,14 @@ class OverwritingServer(Server):
         return value
 
 
+class _ResumedTwice(ServerConnection):
+    """Carries out once more what a client repeats that has come back with its session."""
+
+    def lose(self, request):
+        request._has_answer = False
+        super().lose(request)
+
+
 def both_kinds(bug):
     """Return connections with a bug, of the two kinds."""
     return [type(bug.__name__, (bug, kind), {}) for kind in (EtcdConnection, ServerConnection)]
@@ -141,6 +149,14 @@ def test_a_lost_node_that_comes_back_and_believes_in_itself_is_found(monkeypatch
 def test_a_late_node_in_a_sealed_round_is_found():
     """It takes a seat behind the door, and a deputy that seals finds its record."""
     assert finds(r"whose door was shut before", 1500, connections=both_kinds(_BlindToTheDoor))
+
+
+@pytest.mark.integration  # a seat has to be taken just when the connection breaks
+def test_a_session_that_is_resumed_twice_is_found():
+    """The counter gives the node that came back a second seat."""
+    connections = EtcdConnection, _ResumedTwice
+
+    assert finds(r"takes seats \d+ and \d+ of round", 2000, connections=connections)
 
 
 @pytest.mark.integration

@@ -25,6 +25,13 @@ class Round:
     def is_sealed(self):
         return self.roster is not None
 
+    def take_seat(self, machine, seat):
+        """Note that the counter gives a node a seat; it gives one only once."""
+        for number, other in self.sitting.items():
+            if other is machine and number != seat:
+                raise Violation(f"{machine} takes seats {number} and {seat} of round {self.number}")
+        self.sit(machine, seat)
+
     def sit(self, machine, seat):
         """Note who sits on a seat; two can't."""
         other = self.sitting.setdefault(seat, machine)

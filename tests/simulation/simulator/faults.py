@@ -119,7 +119,7 @@ def draw_plan(random, seed):
         chaos_s=chaos_s,
         mishaps=tuple(sorted(mishaps, key=lambda mishap: mishap[0])),
         fates=_some_of(random, [fate for fate in Fate if not (is_server and fate is Fate.TWICE)]),
-        fate_rate=random.choice((0, 0, 0.002, 0.01) if is_server else (0, 0.005, 0.03)),
+        fate_rate=random.choice((0, 0.002, 0.01, 0.03) if is_server else (0, 0.005, 0.03)),
         latency_s=random.choice((0.001, 0.01, 0.1)),
         delay_rate=random.choice((0, 0, 0.02)),
         clock_rates=random.choice(((1, 1), (1, 1), (0.9, 1.1), (0.5, 2))),

@@ -99,7 +99,9 @@ class Witness:
         if amount == DOOR and each.seats_at_the_door is None:
             each.shut_the_door(value - DOOR)
         elif amount == 1 and value <= DOOR:
-            each.sit(machine, value - 1)
+            # With other stores, a node may lose this one, and come back to it.
+            take = each.take_seat if self._stores is None else each.sit
+            take(machine, value - 1)
 
     def _ignore(self, *_):
         pass
