@@ -27,8 +27,11 @@ class _Fields(tuple):  # type: ignore[type-arg]
     _field_defaults: dict[str, object]
 
     def __new__(cls, *values: Any, **named: Any) -> Self:
-        if named or len(values) != len(cls._fields):
+        missing = len(cls._fields) - len(values)
+        if named or not 0 <= missing <= len(cls._field_defaults):
             values = cls._completed(values, named)
+        elif missing:
+            values += tuple(cls._field_defaults.values())[-missing:]
         return tuple.__new__(cls, values)
 
     @classmethod

@@ -25,6 +25,10 @@ MAX_VERDICT_BYTES = 1 << 20
 MAX_ROSTER_BYTES = 7 << 20
 """torch's TCPStore takes values of 8 MiB; 10,000 nodes with long names fit."""
 
+# Made once: `json.dumps` and `json.loads` make theirs for each record.
+_to_json = json.JSONEncoder(separators=(",", ":")).encode
+_from_json = json.JSONDecoder().decode
+
 _MAX_REASON = 64 << 10
 # Low enough that a sum over many records still fits into a record.
 _MOST_WORKERS = 1 << 16
@@ -48,7 +52,7 @@ def read_forming(key: str, data: bytes) -> int:
 def is_forming(data: bytes) -> bool:
     """Return whether the bytes are a run's own record, of any version."""
     try:
-        fields = json.loads(data)
+        fields = _from_json(data.decode())
     except (ValueError, RecursionError):
         return False
     return isinstance(fields, dict) and "elrun" in fields
@@ -200,7 +204,7 @@ def read_verdict(key: str, data: bytes) -> Verdict:
 
 
 def _pack(kind: str, fields: dict[str, Any], limit: int) -> bytes:
-    data = json.dumps({"elrun": VERSION, "kind": kind, **fields}, separators=(",", ":")).encode()
+    data = _to_json({"elrun": VERSION, "kind": kind, **fields}).encode()
     if len(data) > limit:
         raise ValueError(f"the {kind} record has {len(data)} bytes, and {limit} are allowed")
     return data
@@ -210,7 +214,7 @@ def _unpack(key: str, kinds: str | tuple[str, ...], data: bytes, limit: int) -> 
     if len(data) > limit:
         raise RendezvousStateError(f"{key}: {len(data)} bytes, and {limit} are allowed")
     try:
-        fields = json.loads(data)
+        fields = _from_json(data.decode())
     except (ValueError, RecursionError) as error:
         raise RendezvousStateError(f"{key}: {data[:40]!r}… is no record of elrun's") from error
     if not isinstance(fields, dict) or "elrun" not in fields:
