@@ -7,6 +7,7 @@ QUICK ?= 0
 TESTERS ?= 3
 SEEDS ?= 10000
 FIRST ?= 0
+MINUTES ?= 10
 SEED ?=
 ONLY ?=
 PYTHONS ?=
@@ -26,7 +27,7 @@ SOURCES := pyproject.toml $(shell find src $(ROOMS) \
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test check simulate mutants matrix bench gpu docs gallery clean
+.PHONY: help run test check simulate chaos mutants matrix bench gpu docs gallery clean
 
 help:  ## list what can be made
 	@sed -n 's/^\([a-z]*\):.*##/make \1\t/p' Makefile | expand -t 14
@@ -46,6 +47,10 @@ check: $(VENV)/installed .links/elrun  ## format, lint, types and the quick test
 simulate: $(VENV)/installed  ## try the rendezvous in invented worlds; SEEDS=, FIRST=, or SEED= for one
 	PYTHONPATH=tests/simulation $(BIN)/python -m simulator \
 		$(if $(SEED),--seed $(SEED),--seeds $(SEEDS) --first $(FIRST))
+
+chaos: $(VENV)/installed  ## break real agents in network namespaces, and judge; MINUTES=10, SEED= (root)
+	PYTHONPATH=tests/chaos:tests/integration $(BIN)/python -m rig --minutes $(MINUTES) \
+		$(if $(SEED),--seed $(SEED)) --page docs/reliability.md
 
 mutants: $(VENV)/installed .venv-mutants/bin/cosmic-ray  ## plant faults in the decisions, see which of them tests notice; ONLY=round
 	.venv-mutants/bin/python tests/mutation/mutants.py --python $(BIN)/python \
