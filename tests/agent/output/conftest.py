@@ -1,9 +1,11 @@
-"""Consoles that the output of workers goes to."""
+"""Consoles and standard errors that the output of workers goes to."""
 
 import contextlib
 import os
 
 import pytest
+from carrier_kit import PATIENCE_S
+from elrun.agent.output.carrier import Carrier
 from pump_kit import Console
 
 
@@ -23,3 +25,29 @@ def _pipe():
     os.close(write_end)
     with contextlib.suppress(OSError):  # a test may have closed it
         os.close(read_end)
+
+
+@pytest.fixture(name="target")
+def _target():
+    """A pipe, as standard error: the reading and the writing end."""
+    reader, writer = os.pipe()
+    yield reader, writer
+    for fd in (reader, writer):
+        with contextlib.suppress(OSError):
+            os.close(fd)
+
+
+@pytest.fixture(name="carriers")
+def _carriers(target):
+    """Make carriers for so many ranks; they are closed afterwards."""
+    made = []
+
+    def make(*ranks, to=target[1], **settings):
+        made.append(Carrier(ranks or (0,), target=to, **settings))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.drain()
+        each.give_up()
+        assert each.join(PATIENCE_S)
