@@ -1,4 +1,4 @@
-"""What a store server bears: many rounds and connections, clients that stand still, and floods."""
+"""What a store server bears: many clients, clients that stand still, and floods."""
 
 import contextlib
 import os
@@ -14,21 +14,19 @@ import pytest
 from elrun.rendezvous.errors import RendezvousConnectionError
 from elrun.rendezvous.network.addresses import Endpoint
 from elrun.rendezvous.network.ports import PortClaim
-from elrun.rendezvous.protocol.keys import RunKeys, round_of
 from elrun.rendezvous.stores.server.connector import StoreConnector
 from elrun.rendezvous.stores.server.dial import Target, dial, shake_hands
 from elrun.rendezvous.stores.server.frames import write_frame
 from elrun.rendezvous.stores.server.guests import Limits
 from elrun.rendezvous.stores.server.hello import Hello, Refusal, write_hello
-from elrun.rendezvous.stores.server.rounds import ROUNDS_KEPT
 from elrun.rendezvous.stores.server.sessions import MOST_OUTCOMES, Session
 from elrun.rendezvous.stores.server.table import StoreTable, TableError
 from round_kit import HELLO, Job, failed
+from rounds_kit import RUN, rounds
 from server_kit import LONG_S, Listening, is_closed, serves
 
 CROWD = Path(__file__).parents[4] / "benchmarks" / "crowd.py"
 HERE = "127.0.0.1"
-RUN = RunKeys("job")
 
 
 @pytest.fixture(name="open_server")
@@ -49,58 +47,6 @@ def _server(open_server):
     return open_server()
 
 
-# Rounds.
-
-
-def rounds(table, count, first=0):
-    """Write the keys of some rounds, one after the other."""
-    for number in range(first, first + count):
-        keys = RUN.round(number)
-        table.add(keys.seats, 1)
-        table.set({keys.node(0): b"n", keys.verdict: b"v", f"{keys.shared}k": b"1"})
-
-
-def test_only_the_newest_rounds_of_a_run_are_kept():
-    """The run's record stays, and so do other runs."""
-    table = StoreTable()
-    table.set({RUN.record: b"r", RunKeys("other").round(0).verdict: b"o"})
-    rounds(table, 20)
-    found = table.get([RUN.round(number).verdict for number in range(20)])
-
-    assert [None] * (20 - ROUNDS_KEPT) + [b"v"] * ROUNDS_KEPT == found
-    assert [b"r", b"o"] == table.get([RUN.record, RunKeys("other").round(0).verdict])
-
-
-def test_what_a_late_node_says_of_a_round_that_is_over_changes_nothing():
-    """Its beats are lost; it may not count, create or wait there."""
-    table = StoreTable()
-    rounds(table, 20)
-    keys = RUN.round(3)
-    ended = table.set({keys.beat(0): b"7", "k": b"v"})
-    for call in (
-        lambda: table.add(keys.seats, 1),
-        lambda: table.create(keys.verdict, b"v", b""),
-        lambda: table.wait("w", [keys.verdict]),
-    ):
-        with pytest.raises(TableError, match="round/3/.*: this round is over"):
-            call()
-
-    assert ([], [None, b"v"]) == (ended, table.get([keys.beat(0), "k"]))
-
-
-def test_a_wait_for_a_round_that_is_freed_has_an_end():
-    """Nobody can write its key any more."""
-    table = StoreTable()
-    rounds(table, 1)
-    table.wait("late", [RUN.round(0).outcome(1), "k"])
-    table.wait("other", ["k"])
-    rounds(table, 20, first=1)
-
-    assert ["late"] == table.take_lost()
-    assert [] == table.take_lost()
-    assert ["other"] == table.set({"k": b"1"})
-
-
 def test_a_late_nodes_wait_is_answered_by_an_error(server):
     """It joins the round that forms, as after a lost connection."""
     late, other = server.client(), server.client()
@@ -116,24 +62,6 @@ def test_a_late_nodes_wait_is_answered_by_an_error(server):
     assert "the round is over" in str(told[0])
     late.close()
     other.close()
-
-
-@pytest.mark.parametrize(
-    ("key", "place"),
-    [
-        ("run/a%2Fb/round/12/seats", ("a%2Fb", 12)),
-        ("run/job/round/7/shared/x/y", ("job", 7)),
-        ("run/job/round", None),
-        ("run/job/round/7", None),
-        ("run/job/round/x/seats", None),
-        ("run/job/round/-1/seats", None),
-        ("run/job/round/²/seats", None),
-        ("other", None),
-    ],
-)
-def test_a_key_says_which_round_it_belongs_to(key, place):
-    """Others are never freed."""
-    assert place == round_of(key)
 
 
 def memory_kb():

@@ -10,28 +10,16 @@ import threading
 import pytest
 from cable_kit import Cable
 from certificate_kit import Authority, needs_openssl
-from elrun.rendezvous.api.parameters import RendezvousParameters
 from elrun.rendezvous.errors import RendezvousStateError
 from elrun.rendezvous.network.addresses import Endpoint
 from elrun.rendezvous.network.ports import PortClaim
 from elrun.rendezvous.stores.server.connector import StoreConnector
-from elrun.rendezvous.stores.server.dial import Target, Unreached, dial, shake_hands
-from elrun.rendezvous.stores.server.frames import WireError, write_frame
-from elrun.rendezvous.stores.server.guard import NO_TLS_HERE, TLS_FAILED, TLS_WANTED, guard_of
-from elrun.rendezvous.stores.server.hello import Hello
+from elrun.rendezvous.stores.server.guard import NO_TLS_HERE, TLS_FAILED, TLS_WANTED
 from elrun.rendezvous.stores.server.link import Link
 from elrun.rendezvous.stores.signed import Secret
+from tls_kit import HERE, LONG_S, greet, guard
 
 pytestmark = needs_openssl
-
-HERE = "127.0.0.1"
-LONG_S = 30
-ME = Hello("job", "a", "5e55")
-
-
-@pytest.fixture(scope="module", name="authority")
-def _authority(tmp_path_factory):
-    return Authority(tmp_path_factory.mktemp("certificates") / "authority")
 
 
 @pytest.fixture(scope="module", name="stranger")
@@ -39,18 +27,9 @@ def _stranger(tmp_path_factory):
     return Authority(tmp_path_factory.mktemp("certificates") / "stranger")
 
 
-@pytest.fixture(scope="module", name="config")
-def _config(authority):
-    return {"cacert": authority.path, **authority.certify("node")}
-
-
 @pytest.fixture(scope="module", name="other_config")
 def _other_config(stranger):
     return {"cacert": stranger.path, **stranger.certify("other")}
-
-
-def guard(**config):
-    return guard_of(RendezvousParameters("c10d", "", "job", 1, 2, **config))
 
 
 @pytest.fixture(name="reach")
@@ -81,14 +60,6 @@ def _port():
 @pytest.fixture(name="host")
 def _host(reach, port, config):
     return reach(port, guard(**config), is_host=True)
-
-
-def greet(port, protection, name=HERE):
-    """Return how a server answers a client with this protection."""
-    answer = dial(Target(Endpoint(HERE, port), protection, name), ME, LONG_S, LONG_S)
-    if isinstance(answer, Link):
-        answer.close()
-    return answer
 
 
 @pytest.mark.parametrize("secret", [None, Secret(b"open sesame")])
@@ -315,95 +286,6 @@ def test_a_handshake_that_comes_in_single_bytes_is_a_handshake(host, config):
     cable.close()
 
     assert isinstance(answer, Link)
-
-
-def test_a_plain_peer_that_welcomes_a_node_with_certificates_is_not_believed(config):
-    """Only a refusal is taken in plain."""
-    mine, its = socket.socketpair()
-    with its:
-        its.sendall(b'\0\0\0\x1b{"elrun":3,"welcome":"a1b"}')
-        with pytest.raises(WireError, match="without the protection"):
-            shake_hands(mine, ME, LONG_S, guard(**config), HERE)
-    mine.close()
-
-
-REFUSAL = write_frame({"elrun": 3, "refused": NO_TLS_HERE, "reason": ""})
-WELCOME = write_frame({"elrun": 3, "welcome": "a1"})
-
-
-@pytest.fixture(name="plain_server")
-def _plain_server():
-    """Return what makes an end of a connection whose other end gets these pieces one by one."""
-    ends = []
-
-    def make(pieces):
-        mine, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        ends.extend([mine, its])
-        for piece in pieces:
-            its.send(piece)
-        its.shutdown(socket.SHUT_WR)
-        return mine
-
-    yield make
-    for end in ends:
-        end.close()
-
-
-@pytest.mark.parametrize(
-    "pieces",
-    [
-        [REFUSAL],
-        [REFUSAL[at : at + 1] for at in range(len(REFUSAL))],
-        [REFUSAL[:20], REFUSAL[20:]],
-        [REFUSAL + WELCOME],
-        [REFUSAL + b"junk"],
-    ],
-    ids=["whole", "single bytes", "two pieces", "with more", "with junk"],
-)
-def test_a_refusal_in_plain_is_read_in_whatever_pieces_it_comes(config, plain_server, pieces):
-    """TCP keeps no borders."""
-    answer = shake_hands(plain_server(pieces), ME, LONG_S, guard(**config), HERE)
-
-    assert NO_TLS_HERE == answer.kind
-    assert answer.reason.startswith("run 'job' was started without certificates")
-
-
-@pytest.mark.parametrize(
-    "pieces",
-    [
-        [REFUSAL[:20]],
-        [REFUSAL[:1]],
-        [b"HTTP/1.1 400 Bad Request\r\n\r\n"],
-        [b"\0\0\0\2[]"],
-        [b"\0\0\0\2{}"],
-        [WELCOME + REFUSAL],
-        [write_frame({"elrun": 3, "refused": 1, "reason": ""})],
-    ],
-    ids=["half", "a byte", "HTTP", "a list", "nothing", "welcome first", "a number"],
-)
-def test_what_is_no_refusal_in_plain_is_no_store_server(config, plain_server, pieces):
-    """A node with certificates handles junk as a node without certificates does."""
-    with pytest.raises(WireError):
-        shake_hands(plain_server(pieces), ME, LONG_S, guard(**config), HERE)
-
-
-@pytest.mark.parametrize("junk", [REFUSAL[:9], REFUSAL[:1], b"\0", b"HTTP/1.1 400\r\n\r\n"])
-def test_a_program_that_answers_a_node_with_certificates_in_junk_is_foreign(config, junk):
-    """The node tries again until its join timeout, and says why."""
-    with socket.create_server((HERE, 0)) as listener:
-
-        def answer():
-            connection, _ = listener.accept()
-            with connection:
-                connection.recv(1 << 16)
-                connection.sendall(junk)
-
-        thread = threading.Thread(target=answer, daemon=True)
-        thread.start()
-        found = greet(listener.getsockname()[1], guard(**config))
-        thread.join(LONG_S)
-
-    assert found == Unreached("a program answers that is no store server", is_foreign=True)
 
 
 IMPORTED = """

@@ -1,0 +1,66 @@
+"""Keys of rounds that are over are freed: a run keeps only its newest rounds."""
+
+import pytest
+from elrun.rendezvous.protocol.keys import RunKeys, round_of
+from elrun.rendezvous.stores.server.rounds import ROUNDS_KEPT
+from elrun.rendezvous.stores.server.table import StoreTable, TableError
+from rounds_kit import RUN, rounds
+
+
+def test_only_the_newest_rounds_of_a_run_are_kept():
+    """The run's record stays, and so do other runs."""
+    table = StoreTable()
+    table.set({RUN.record: b"r", RunKeys("other").round(0).verdict: b"o"})
+    rounds(table, 20)
+    found = table.get([RUN.round(number).verdict for number in range(20)])
+
+    assert [None] * (20 - ROUNDS_KEPT) + [b"v"] * ROUNDS_KEPT == found
+    assert [b"r", b"o"] == table.get([RUN.record, RunKeys("other").round(0).verdict])
+
+
+def test_what_a_late_node_says_of_a_round_that_is_over_changes_nothing():
+    """Its beats are lost; it may not count, create or wait there."""
+    table = StoreTable()
+    rounds(table, 20)
+    keys = RUN.round(3)
+    ended = table.set({keys.beat(0): b"7", "k": b"v"})
+    for call in (
+        lambda: table.add(keys.seats, 1),
+        lambda: table.create(keys.verdict, b"v", b""),
+        lambda: table.wait("w", [keys.verdict]),
+    ):
+        with pytest.raises(TableError, match="round/3/.*: this round is over"):
+            call()
+
+    assert ([], [None, b"v"]) == (ended, table.get([keys.beat(0), "k"]))
+
+
+def test_a_wait_for_a_round_that_is_freed_has_an_end():
+    """Nobody can write its key any more."""
+    table = StoreTable()
+    rounds(table, 1)
+    table.wait("late", [RUN.round(0).outcome(1), "k"])
+    table.wait("other", ["k"])
+    rounds(table, 20, first=1)
+
+    assert ["late"] == table.take_lost()
+    assert [] == table.take_lost()
+    assert ["other"] == table.set({"k": b"1"})
+
+
+@pytest.mark.parametrize(
+    ("key", "place"),
+    [
+        ("run/a%2Fb/round/12/seats", ("a%2Fb", 12)),
+        ("run/job/round/7/shared/x/y", ("job", 7)),
+        ("run/job/round", None),
+        ("run/job/round/7", None),
+        ("run/job/round/x/seats", None),
+        ("run/job/round/-1/seats", None),
+        ("run/job/round/²/seats", None),
+        ("other", None),
+    ],
+)
+def test_a_key_says_which_round_it_belongs_to(key, place):
+    """Others are never freed."""
+    assert place == round_of(key)
