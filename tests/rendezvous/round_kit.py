@@ -168,3 +168,12 @@ class SignedClients:
 
     def connect(self):
         return SignedStore(self.store.connect(), self.secret)
+
+
+def kinds(nodes):
+    return [node.await_verdict().kind for node in nodes]
+
+
+def await_seats(node, keys, count):
+    """Return once so many nodes have written their records."""
+    assert node.store.wait([keys.node(seat) for seat in range(count)], PATIENCE_S) is not None

@@ -21,8 +21,6 @@ from round_kit import PATIENCE_S, failed, placements
 
 RUN = RunKeys("run")
 ROUND_0, ROUND_1 = (RUN.round(number) for number in (0, 1))
-
-
 GONE = Node("gone", "::1", 1, 1, "default", Limits(2, 2))
 
 
@@ -328,94 +326,6 @@ def test_a_foreign_verdict_ends_the_round(memory_job, memory):
         node.await_verdict()
 
 
-def test_the_host_of_the_store_leaves_last(memory_job):
-    """It waits until every other node has left its mark."""
-    host = memory_job.node((2, 2), host=True, leave_s=60)
-    guest = memory_job.node((2, 2))
-    memory_job.rendezvous([host, guest])
-    host.handler.arrive()
-    guest.handler.arrive()
-    host.await_verdict()
-    leaving = threading.Thread(target=host.handler.shutdown)
-    leaving.start()
-    leaving.join(0.1)
-    waits = leaving.is_alive()
-    verdict = guest.await_verdict().kind
-    guest.handler.shutdown()
-    leaving.join(PATIENCE_S)
-
-    assert (True, VerdictKind.DONE, False) == (waits, verdict, leaving.is_alive())
-
-
-def test_the_host_waits_for_spares_too(memory_job):
-    """A spare reads the end of the run before the store goes away."""
-    host = memory_job.node((1, 1), host=True, leave_s=60)
-    memory_job.rendezvous([host])
-    spare = memory_job.node((1, 1))
-    joining = spare.join()
-    host.store.wait([ROUND_1.node(0)], PATIENCE_S)
-    host.handler.arrive()
-    leaving = threading.Thread(target=host.handler.shutdown)
-    leaving.start()
-    outcome = joining.exception(PATIENCE_S)
-    leaving.join(0.1)
-    waits = leaving.is_alive()
-    spare.handler.shutdown()
-    leaving.join(PATIENCE_S)
-
-    assert (True, False) == (waits, leaving.is_alive())
-    assert "did not need" in str(outcome)
-
-
-def test_a_host_that_is_a_spare_waits_for_the_members(memory_job):
-    """Whoever hosts the store, it stays until all have read the end."""
-    (member,) = memory_job.running(1, (1, 1))
-    host = memory_job.node((1, 1), host=True, leave_s=60)
-    joining = host.join()
-    member.store.wait([ROUND_1.node(0)], PATIENCE_S)
-    member.handler.arrive()
-    joining.exception(PATIENCE_S)
-    leaving = threading.Thread(target=host.handler.shutdown)
-    leaving.start()
-    leaving.join(0.1)
-    waits = leaving.is_alive()
-    member.handler.shutdown()
-    leaving.join(PATIENCE_S)
-
-    assert (True, False) == (waits, leaving.is_alive())
-
-
-def test_the_host_does_not_wait_for_the_dead(memory_job):
-    """The farewell has a time limit."""
-    host = memory_job.node((2, 2), host=True, leave_s=0.05)
-    memory_job.rendezvous([host, memory_job.node((2, 2))])
-    host.handler.set_closed()
-
-    assert host.handler.shutdown()
-
-
-def test_the_host_does_not_stay_for_a_run_that_goes_on(memory_job):
-    """Who leaves by a signal leaves at once."""
-    host = memory_job.node((2, 2), host=True, leave_s=3600)
-    memory_job.rendezvous([host, memory_job.node((2, 2))])
-    host.handler.conclude(Verdict(VerdictKind.NODE_LOST, 0, "left", lost=(0,)))
-
-    assert host.handler.shutdown()
-
-
-def test_a_failing_rendezvous_gives_its_port_back(memory_job):
-    """No claim outlives the handler."""
-    node = memory_job.node((1, 1))
-    port = node.join().result(PATIENCE_S).bootstrap_store_info.master_port
-    node.handler.shutdown()
-    from elrun.rendezvous.network.ports import PortClaim  # noqa: PLC0415
-
-    claim = PortClaim.take([port])
-    claim.release()
-
-    assert port == claim.port
-
-
 class CountingStore:
     def __init__(self, store, counts):
         self._store = store
@@ -451,13 +361,3 @@ def test_a_round_costs_a_node_six_operations_at_most(memory_job, memory, restart
         memory_job.rendezvous(nodes)
 
     assert sum(counts.values()) <= allowed * len(nodes)
-
-
-def test_a_handler_that_was_shut_down_joins_nothing(memory_job, memory):
-    """No seat is taken on behalf of an agent that has gone."""
-    node = memory_job.node((1, 1))
-    node.handler.shutdown()
-
-    with pytest.raises(RendezvousClosedError):
-        node.handler.next_rendezvous()
-    assert [None] == memory.get([ROUND_0.seats])
