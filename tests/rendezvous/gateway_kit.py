@@ -15,6 +15,14 @@ def page(status, text=HTML, kind="text/html", **fields):
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + text
 
 
+def read_head(requests):
+    """Return the lines of a request before its body; nothing if the connection has ended."""
+    lines = []
+    while (line := requests.readline()) not in {b"", b"\r\n"}:
+        lines.append(line)
+    return b"".join(lines)
+
+
 class Between:
     """Takes requests at a port of its own, and passes them on to a real etcd, as a rule says.
 
@@ -64,7 +72,7 @@ class Between:
 
     def _serve(self, client):
         with suppress(OSError), client, client.makefile("rb") as requests:
-            while head := b"".join(iter(requests.readline, b"\r\n")):
+            while head := read_head(requests):
                 fields = head.lower()
                 start = fields.find(b"content-length: ")
                 length = int(fields[start + 16 :].split(b"\r\n")[0]) if start > 0 else 0
