@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ..agent.system.signals import SignalException
     from .launch import Launch
 
-VERBS = ("doctor", "report", "run")
+VERBS = ("doctor", "report", "run", "status")
 """First words that are no SCRIPT, unless there is a file of that name."""
 
 _RECORD_S = 2.0
@@ -98,6 +98,8 @@ def _run(
             return _examine(args[1:], environment, console, launch)
         if verb == "report":
             return _report(args[1:], environment)
+        if verb not in ("", "run"):
+            return _look(verb, args[1:], environment, console)
         args = args[1:] if verb else args
         given, notices = parse(args, environment)
         _set_form(console, given)
@@ -106,7 +108,7 @@ def _run(
     except Answered:
         return _End(ExitCode.SUCCESS)
     except Refusal as refusal:
-        meant = None if verb in ("doctor", "report") else given or refusal.given
+        meant = given or refusal.given if verb in ("", "run") else None
         _set_form(console, meant)
         return _refuse(refusal, meant, environment, console)
     for notice in notices:
@@ -165,6 +167,18 @@ def _report(args: list[str], environment: Environment) -> _End:
     return _End(report.run(args, environment))
 
 
+def _look(verb: str, args: list[str], environment: Environment, console: Console) -> _End:
+    """Look at a job, or stop one, as a verb says."""
+    from .verbs.front import run_verb  # noqa: PLC0415  few commands
+    from .verbs.refusal import VerbRefusal  # noqa: PLC0415
+
+    try:
+        return _End(run_verb(verb, args, environment.variables))
+    except VerbRefusal as refusal:
+        console.say(str(refusal))
+        return _End(refusal.exit_code)
+
+
 def _refuse(
     refusal: Refusal, given: Given | None, environment: Environment, console: Console
 ) -> _End:
@@ -218,14 +232,14 @@ def _sentence_about(cause: BaseException) -> str:
     """Return why elrun ends, in one line."""
     from ..agent.failures.failure import ChildFailedError  # noqa: PLC0415  failures only
     from ..agent.failures.record import sentence_of  # noqa: PLC0415
-    from ..agent.system.signals import SignalException, TimeIsUp  # noqa: PLC0415
+    from ..agent.system.signals import SignalException, StopRequested, TimeIsUp  # noqa: PLC0415
     from ..rendezvous.errors import ElrunError  # noqa: PLC0415
 
     if isinstance(cause, ChildFailedError):
         name = os.path.basename(cause.name) or "the job"
         reason = cause.get_first_failure()[1].summary
         return f"{name} failed: {cause.report.root.reason if cause.report else reason}"
-    if isinstance(cause, SignalException) and not isinstance(cause, TimeIsUp):
+    if isinstance(cause, SignalException) and not isinstance(cause, (StopRequested, TimeIsUp)):
         return f"stopped by {cause.sigval.name}"
     return str(cause) if isinstance(cause, ElrunError) else sentence_of(cause)
 

@@ -204,12 +204,13 @@ def _kept(config: LaunchConfig, agent: LocalElasticAgent, name: str) -> Iterator
         raise
     finally:
         is_refused = isinstance(error, UsageError)
-        if record.has_record or record.attempts > 1 or (error is not None and not is_refused):
-            report = record.record()
-            if report is not NOBODY:
-                from .reporting import finish  # noqa: PLC0415
+        has_failed = error is not None and not is_refused
+        if not (record.has_record or record.attempts > 1 or has_failed):
+            agent.discard_run_folder()
+        elif (report := record.record()) is not NOBODY:
+            from .reporting import finish  # noqa: PLC0415
 
-                finish(report, error)
+            finish(report, error)
 
 
 def fault_behind(refusal: Exception) -> BaseException | None:

@@ -13,12 +13,11 @@ if TYPE_CHECKING:
         RendezvousHandler,
         RendezvousHandlerCreator,
         RendezvousInfo,
-        RendezvousStoreInfo,
         RoundHandler,
         Verdict,
         VerdictKind,
     )
-    from .api.parameters import RendezvousParameters
+    from .api.parameters import RendezvousParameters, RendezvousStoreInfo
     from .backends.registry import (
         RendezvousHandlerRegistry,
         get_rendezvous_handler,

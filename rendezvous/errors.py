@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 
 class ElrunError(Exception):
     """Base of all errors that elrun raises for its users."""
@@ -27,7 +31,20 @@ class RendezvousError(ElrunError):
 
 
 class RendezvousClosedError(RendezvousError):
-    """The run has ended, by success or by abort: no node can join it any more."""
+    """The run has ended, by success or by abort: no node can join it any more.
+
+    Args:
+        message: What happened.
+        reason: Why the run was ended while this node waited in it.
+        details: Of the verdict that has ended it: JSON values from agent to agent.
+    """
+
+    def __init__(
+        self, message: str = "", reason: str = "", details: Mapping[str, object] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.details = {} if details is None else details
 
 
 class RendezvousTimeoutError(RendezvousError):

@@ -19,7 +19,7 @@ FLOORS = {
     "launcher": [{"launcher"}, {"verbs"}, {"plan", "report"}, {"commandline"}, {"terminal"}],
     "agent": [
         {"elastic"},
-        {"workers_store"},
+        {"control", "workers_store"},
         {"monitoring", "preload"},
         {"processes"},
         {"output", "workers"},
@@ -42,8 +42,15 @@ FLOORS = {
 
 # Who may import it, or call it: files, or a room and all that is in it.
 USERS_OF = {
-    "click": {"launcher/commandline/help.py"},
-    "rich": {"launcher/terminal/summary.py", "launcher/verbs/check_table.py"},
+    "click": {
+        "launcher/commandline/help.py",
+        *(f"launcher/verbs/{verb}.py" for verb in ("front", "logs", "stacks", "status", "stop")),
+    },
+    "rich": {
+        "launcher/terminal/summary.py",
+        "launcher/verbs/check_table.py",
+        "launcher/verbs/status_table.py",
+    },
     "torch": {"agent/workers_store/host_main.py", "launcher/verbs/doctor_worker.py"},
     # A Python function's arguments and return values, between an agent and its own workers.
     "pickle": {"agent/processes/function_context.py", "agent/processes/function_main.py"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable
 
 from ...rendezvous.api.handler import RendezvousInfo, RoundHandler
@@ -30,7 +31,12 @@ if TYPE_CHECKING:
     from ..failures.stack_places import Whereabouts
     from ..output.run_folders import RunFolder
     from ..preload.companion import PreloadServer
+    from ..system.signals import SignalInbox
     from ..timers.file_client import FileTimerRequest
+
+
+CONTROL_AFTER_S = 1.0
+"""How long an agent lives before it can be asked by `elrun status` and others."""
 
 
 class AgentFacts:
@@ -56,6 +62,9 @@ class AgentFacts:
             signs count.
         kernel: What the kernel counts and logs while an attempt runs.
         keep_places: Keeps where workers are; returns what to say of that.
+        inbox: Takes requests to stop the job, besides signals.
+        last_decision: Returns what followed the last round that has ended, and when.
+        record_places: Keeps where workers are, in the report; returns whether it has.
     """
 
     def __init__(
@@ -78,6 +87,9 @@ class AgentFacts:
         hang_log_pattern: str | None,
         kernel: KernelWatch,
         keep_places: Callable[[Mapping[int, Whereabouts], PContext], str],
+        inbox: SignalInbox,
+        last_decision: Callable[[], tuple[str, float]],
+        record_places: Callable[[str, Mapping[int, Whereabouts]], bool],
     ) -> None:
         self.group = group
         self.environ = environ
@@ -96,6 +108,9 @@ class AgentFacts:
         self.hang_log_pattern = hang_log_pattern
         self.kernel = kernel
         self.keep_places = keep_places
+        self.inbox = inbox
+        self.last_decision = last_decision
+        self.record_places = record_places
         self._folder: RunFolder | None = None
         self._has_folder = False
 
@@ -107,6 +122,11 @@ class AgentFacts:
             parent, self._has_folder = folder_of_runs(self.environ), True
             self._folder = RunFolder(parent, self.rounds.get_run_id()) if parent else None
         return self._folder
+
+    def discard_run_folder(self) -> None:
+        """Remove the folder of the run, if it was made: nothing is to be kept."""
+        if self._folder is not None:
+            self._folder.discard()
 
 
 class Companions:
@@ -294,6 +314,71 @@ def _store_host(facts: AgentFacts, guardian: Guardian, companions: Companions) -
     )
 
 
+class _Late(Companion):
+    """Stands for a companion that begins a while after the agent: jobs that end sooner need none.
+
+    Args:
+        begin: Begins it; may return None.
+        companions: Where it is added.
+        after_s: How long after this moment.
+    """
+
+    def __init__(
+        self,
+        begin: Callable[[], Companion | None],
+        companions: Companions,
+        after_s: float,
+    ) -> None:
+        self._begin = begin
+        self._companions = companions
+        self._due_at: float | None = time.monotonic() + after_s
+        self._workers: PContext | None = None
+
+    def begin_attempt(self, workers: PContext) -> None:
+        self._workers = workers
+
+    def end_attempt(self) -> None:
+        self._workers = None
+
+    def wakes(self) -> Wakes:
+        if self._due_at is None:
+            return Wakes()
+        return Wakes((), max(0.0, self._due_at - time.monotonic()))
+
+    def tick(self) -> None:
+        if self._due_at is None or time.monotonic() < self._due_at:
+            return
+        self._due_at = None
+        companion = self._begin()
+        if companion is not None:
+            self._companions.add(companion)
+            if self._workers is not None:
+                companion.begin_attempt(self._workers)
+
+
+def _control(facts: AgentFacts, _: Guardian, companions: Companions) -> Companion:
+    began_at_s = time.time()
+
+    def begin() -> Companion | None:
+        try:
+            from ..control.companion import begin_control  # noqa: PLC0415  few agents live so long
+            from ..control.watched import Watched  # noqa: PLC0415
+        except (OSError, ImportError):  # there is no descriptor to read the module with
+            return None
+        watched = Watched(
+            facts.group,
+            facts.rounds,
+            facts.progress,
+            facts.last_decision,
+            facts.inbox,
+            facts.record_places,
+            facts.shutdown_timeout_s,
+        )
+        return begin_control(watched, facts.run_folder(), began_at_s)
+
+    return _Late(begin, companions, CONTROL_AFTER_S)
+
+
 def _readiness(facts: AgentFacts, *_: object) -> Companion:
     return Readiness(facts.kernel)
 
@@ -307,5 +392,6 @@ COMPANIONS: tuple[Kind, ...] = (
     _preload_server,
     _store_host,
     _readiness,
+    _control,
 )
 """All there are, in the order in which they begin."""

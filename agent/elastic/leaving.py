@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import signal
 import time
@@ -10,11 +11,13 @@ from ...rendezvous.api.handler import RoundHandler, Verdict, VerdictKind
 from ...rendezvous.errors import RendezvousClosedError, RendezvousError
 from ...rendezvous.logs import Log
 from ...rendezvous.threads import Call, NoThreadError
-from ..system.signals import SignalException, TimeIsUp
+from ..system.signals import SignalException, StopRequested, TimeIsUp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Mapping
+
+    from ..system.signals import SignalInbox
 
 log = Log(__name__)
 
@@ -23,6 +26,9 @@ STOPPED_BY = "stopped by signal"
 
 TIME_IS_UP = "time is up"
 """In the details of a verdict: how long the job was allowed to take."""
+
+STOPPED_JOB = "job stopped"
+"""In the details of a verdict: that `elrun stop` has ended the job; True: at once."""
 
 _FAREWELL_S = 1.0
 
@@ -83,6 +89,9 @@ def verdict_of(error: BaseException, group_rank: int) -> Verdict | None:
     if isinstance(error, TimeIsUp):
         details = {TIME_IS_UP: error.limit_s}
         return Verdict(VerdictKind.ABORTED, group_rank, str(error), details, (group_rank,))
+    if isinstance(error, StopRequested):
+        details = {STOPPED_JOB: error.is_now}
+        return Verdict(VerdictKind.ABORTED, group_rank, str(error), details)
     if isinstance(error, SignalException):
         number = signal.Signals(error.sigval)
         return Verdict(
@@ -100,11 +109,40 @@ def verdict_of(error: BaseException, group_rank: int) -> Verdict | None:
 
 def abort_of(run_id: str, verdict: Verdict | None) -> Exception:
     """Return what ends this node's run after another node has aborted the job."""
-    limit_s = verdict.details.get(TIME_IS_UP) if verdict else None
+    details: Mapping[str, object] = verdict.details if verdict else {}
+    limit_s = details.get(TIME_IS_UP)
     if isinstance(limit_s, (int, float)):
         return TimeIsUp(limit_s)
     reason = verdict.reason if verdict else "no reason was given"
+    if STOPPED_JOB in details:
+        return StopRequested(reason, is_now=details[STOPPED_JOB] is True)
     return RendezvousClosedError(f"run {run_id!r} was aborted: {reason}")
+
+
+@contextlib.contextmanager
+def stops_heeded(run_id: str, inbox: SignalInbox) -> Iterator[None]:
+    """Let a stop of the job on another node end the body as a stop on this one would.
+
+    Args:
+        run_id: The run's name.
+        inbox: Knows of the stop afterwards, so that workers are killed at once if that is wanted.
+
+    Raises:
+        SignalException: Another node has stopped the job, while this one was in a round or waited.
+    """
+    try:
+        yield
+    except StopRequested as stop:
+        inbox.request_stop(now=stop.is_now, is_known=True)
+        raise
+    except RendezvousClosedError as closed:
+        verdict = Verdict(VerdictKind.ABORTED, reason=closed.reason, details=closed.details)
+        error = abort_of(run_id, verdict)
+        if not isinstance(error, SignalException):
+            raise
+        if isinstance(error, StopRequested):
+            inbox.request_stop(now=error.is_now, is_known=True)
+        raise error from closed
 
 
 class Farewell:
@@ -123,13 +161,15 @@ class Farewell:
         self, rounds: RoundHandler, group_rank: int | None, error: BaseException | None
     ) -> None:
         self._call: Call[None] | None = None
-        if group_rank is None or error is None or rounds.has_to_be_asked:
+        is_stop = isinstance(error, StopRequested)
+        if error is None or rounds.has_to_be_asked or (group_rank is None and not is_stop):
             return
-        verdict = verdict_of(error, group_rank)
+        verdict = verdict_of(error, -1 if group_rank is None else group_rank)
         if verdict is None:
             return
         try:
-            self._call = Call(lambda: _conclude(rounds, verdict), "elrun-farewell", or_here=False)
+            say = rounds.abort if is_stop else rounds.conclude
+            self._call = Call(lambda: _conclude(say, verdict), "elrun-farewell", or_here=False)
         except NoThreadError as no_thread:
             log.info("the other nodes are not told that this one leaves: %s", no_thread.strerror)
 
@@ -139,8 +179,8 @@ class Farewell:
             self._call.wait(_FAREWELL_S)
 
 
-def _conclude(rounds: RoundHandler, verdict: Verdict) -> None:
+def _conclude(say: Callable[[Verdict], object], verdict: Verdict) -> None:
     try:
-        rounds.conclude(verdict)
+        say(verdict)
     except RendezvousError as error:
         log.info("the other nodes could not be told: %s", error)

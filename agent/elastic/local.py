@@ -15,11 +15,16 @@ from ..output.log_relay import relayed_logs
 from ..output.specs import LogsSpecs
 from ..processes.guardian import Guardian
 from ..processes.start import PContext
-from ..system.signals import DEFAULT_SIGNALS, SignalInbox, parse_signals
+from ..system.signals import (
+    DEFAULT_SIGNALS,
+    SignalInbox,
+    parse_signals,
+)
 from ..workers.environment import SIGNALS_TO_HANDLE
 from ..workers.worker import RunResult, WorkerGroup, WorkerSpec, WorkerState
 from .agent import DEFAULT_ROLE, SimpleElasticAgent
 from .companions import COMPANIONS, AgentFacts
+from .leaving import stops_heeded
 from .observer import LateObserver, measured
 from .starting import WorkerStart
 from .waiting import LoopWait
@@ -128,6 +133,9 @@ class LocalElasticAgent(SimpleElasticAgent):
             hang_timeout_s=hang_timeout,
             hang_log_pattern=hang_log_pattern,
             kernel=self._kernel,
+            inbox=self._loop.inbox,
+            last_decision=lambda: self._restarts.last_decision,
+            record_places=lambda why, found: self._events.places(why, found),  # noqa: PLW0108  it changes
             keep_places=lambda found, workers: _kept(found, workers, self._events.places),
         )
         self._health_check_server = health_check_server
@@ -137,6 +145,7 @@ class LocalElasticAgent(SimpleElasticAgent):
         self._failed: FailedAttempt | None = None
         self._places: dict[int, str] = {}
         self._is_fit = True
+        self._keeps_folder = False
 
     @property
     def signals(self) -> SignalInbox:
@@ -164,13 +173,18 @@ class LocalElasticAgent(SimpleElasticAgent):
             guardian = self._guardian = Guardian.start(witnessed=self._facts.forward_signals)
             ends.callback(setattr, self, "_guardian", None)
             ends.callback(guardian.release)
+            ends.callback(self._leave_folder)
             ends.callback(self._companions.end)
             self._companions.begin(self._companion_kinds, self._facts, guardian)
             ends.callback(self._loop.await_readers, self._shutdown_timeout)
             return super().run(role)
 
     def run_folder(self) -> RunFolder | None:
-        """Return the folder of this agent's run, see ``RunFolder``; None: the user wants none."""
+        """Return the folder of this agent's run, see ``RunFolder``; None: the user wants none.
+
+        Whoever asks for it keeps something there, and lets go of it after the run.
+        """
+        self._keeps_folder = True
         return self._facts.run_folder()
 
     @property
@@ -193,11 +207,21 @@ class LocalElasticAgent(SimpleElasticAgent):
 
     def keep(self, record: LateObserver) -> None:
         """Let a record be kept of what this agent does, if that turns out to be worth one."""
+        self._keeps_folder = True
         self.observe(record)
         self._companions.add(record)
 
+    def discard_run_folder(self) -> None:
+        """Remove the folder of the run, if there is one: nothing that is in it is to be kept."""
+        self._facts.discard_run_folder()
+
+    def _leave_folder(self) -> None:
+        if not self._keeps_folder:
+            self.discard_run_folder()
+
     def _invoke_run(self, role: str = DEFAULT_ROLE) -> RunResult:
-        result = super()._invoke_run(role)
+        with stops_heeded(self._rounds.get_run_id(), self.signals):
+            result = super()._invoke_run(role)
         # Only now: as long as another node may fail, and all may start again, nothing may be left.
         if result.state is WorkerState.SUCCEEDED and self._pcontext is not None:
             self._pcontext.leave()

@@ -41,6 +41,8 @@ class Restarts:
         self._began_at_s = 0.0
         self._delay_s = 0.0
         self._kept_back = ""
+        self.last_decision = ("", 0.0)
+        """What followed the last round that has ended, and when by the monotonic clock."""
 
     @property
     def has_window(self) -> bool:
@@ -107,6 +109,7 @@ class Restarts:
             spent: How many restarts the job has spent before.
         """
         self._kept_back = self.follow(step, verdict, spent)
+        self.last_decision = (self._kept_back, time.monotonic())
         if verdict is None or STOPPED_BY not in verdict.details:
             self.say_what_was_kept_back()
 

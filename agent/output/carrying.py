@@ -93,6 +93,8 @@ class KeptOutput:
         self.due_at: float | None = None
         self.is_cut = False
         self.printed_bytes = 0
+        self.printed_at: float | None = None
+        """When it was read last, by the monotonic clock."""
 
     @property
     def end(self) -> bytes:
@@ -100,6 +102,7 @@ class KeptOutput:
 
     def take(self, chunk: bytes, now: float) -> None:
         self._keep(chunk)
+        self.printed_at = now
         data, self._held = self._held + chunk, b""
         free_at = min(self._lines.free_at(self), self._free_at)
         if now < free_at and len(data) <= LONGEST_LINE_BYTES and not data.startswith(b"\r"):

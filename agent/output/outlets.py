@@ -147,6 +147,10 @@ class Outlets:
                 found[rank] = found.get(rank, 0) + count
         return found
 
+    def kept_ends(self) -> dict[int, tuple[bytes, float | None]]:
+        """Return the last of what was read that has no log file; see ``Carrier``."""
+        return {} if self._carrier is None else self._carrier.kept_ends()
+
     @property
     def has_handed_on(self) -> bool:
         """Whether a process that a worker left running goes on to print into a log file."""

@@ -305,6 +305,10 @@ class WorkerFiles:
         """Return how much workers have printed that elrun carries; see ``Outlets``."""
         return {} if self._outlets is None else self._outlets.carried_bytes()
 
+    def kept_ends(self) -> dict[int, tuple[bytes, float | None]]:
+        """Return the last of what was read that has no log file; see ``Carrier.kept_ends``."""
+        return {} if self._outlets is None else self._outlets.kept_ends()
+
     def error_file_times(self, local_ranks: Iterable[int]) -> dict[int, int]:
         """Return when workers wrote their error files; see ``ExitRecorder.error_file_times``."""
         return self._exits.error_file_times(local_ranks)

@@ -79,10 +79,11 @@ class HttpServer:
     """Answers requests at one address until it is stopped.
 
     Args:
-        listen: Returns the listening socket; see ``listeners.py``.
+        listen: Returns the listening socket.
         respond: Returns answers; called in the server's thread.
         patience_s: How long ``respond`` may return None for one request.
         admits: Says whether a connection is one to be heard; others are closed at once.
+        on_wake: Called in the server's thread after each ``recheck``, before ``respond``.
     """
 
     def __init__(
@@ -91,11 +92,13 @@ class HttpServer:
         respond: Respond,
         patience_s: float = 0.0,
         admits: Callable[[socket.socket], bool] = lambda _: True,
+        on_wake: Callable[[], None] = lambda: None,
     ) -> None:
         self._listen = listen
         self._respond = respond
         self._patience_s = patience_s
         self._admits = admits
+        self._on_wake = on_wake
         self._wake = Wakeup()
         self._selector = selectors.DefaultSelector()
         self._connections: dict[_Connection, None] = {}  # a set in order: the oldest first
@@ -117,11 +120,12 @@ class HttpServer:
         return listener
 
     def serve(self) -> None:
-        """Serve in the caller's thread, until ``stop`` is called.
+        """Serve in the caller's thread, until another one calls ``stop``.
 
         Raises:
             OSError: It can't be listened there.
         """
+        self._thread = threading.current_thread()
         self._begin()
         self._serve()
 
@@ -159,6 +163,7 @@ class HttpServer:
             self._wake.clear()
             if self._is_stopping:
                 return
+            self._on_wake()
             for key, _ in ready:
                 if key.fileobj is self._listener:
                     self._accept()

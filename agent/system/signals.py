@@ -23,6 +23,7 @@ call it within itself until the stack is full, and the job would end by that.
 from __future__ import annotations
 
 import math
+import os
 import signal
 import threading
 import time
@@ -90,6 +91,19 @@ class TimeIsUp(SignalException):
         self.limit_s = limit_s
 
 
+class StopRequested(SignalException):
+    """`elrun stop` has stopped the job: to its workers and to scripts, as SIGTERM does.
+
+    Args:
+        msg: What happened.
+        is_now: Whether the workers are to be killed at once.
+    """
+
+    def __init__(self, msg: str, *, is_now: bool) -> None:
+        super().__init__(msg, signal.SIGTERM)
+        self.is_now = is_now
+
+
 def parse_signals(names: str) -> tuple[signal.Signals, ...]:
     """Return the signals of a list of names such as ``SIGTERM,SIGUSR1``.
 
@@ -153,6 +167,7 @@ class SignalInbox:
         self._late: TimeIsUp | None = None
         self._time_is_up_at = math.inf if limit_s is None else clock() + limit_s
         self._taken = False
+        self._is_requested = False
         self._previous: dict[signal.Signals, Any] = {}
         self._previous_fd = -1
         self._depth = 0
@@ -268,6 +283,21 @@ class SignalInbox:
         self._is_asked = False  # one that comes just now is answered with this one
         return True
 
+    def request_stop(self, *, now: bool = False, is_known: bool = False) -> None:
+        """Stop the job as a signal would; any thread may do so.
+
+        Args:
+            now: Whether the workers are to be killed at once, also those that are being stopped.
+            is_known: Whether the loop knows, so that ``raise_if_any`` need not raise for it.
+        """
+        if self._first is None:
+            self._is_requested, self._taken = True, is_known
+            self._first = signal.SIGTERM, self._clock()
+        if now and not self._is_urgent:
+            self._is_urgent = True
+            self._urgent.notify()
+        self._wake.notify()
+
     def has_any(self) -> bool:
         """Return whether ``raise_if_any`` would raise."""
         if self._limit_s is not None and self.time_left_s == 0:
@@ -287,6 +317,10 @@ class SignalInbox:
         first, _ = self._first
         if self._late is not None:
             raise self._late
+        if self._is_requested:
+            node = os.uname().nodename
+            sentence = f"the job was stopped by `elrun stop` on {node}"
+            raise StopRequested(sentence, is_now=self._is_urgent)
         raise SignalException(f"elrun was stopped by {first.name}", first)
 
     def _wake_only(self, _number: int, _frame: FrameType | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import os
+import time
 import warnings
 
 from ...rendezvous.api.parameters import SECONDS, TEXT, WHOLE_NUMBER, Kind, require
@@ -14,7 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from ...rendezvous.api.handler import RendezvousHandler, RendezvousStoreInfo
+    from ...rendezvous.api.handler import RendezvousHandler
+    from ...rendezvous.api.parameters import RendezvousStoreInfo
     from ..failures.failure import ProcessFailure
     from ..failures.report import JobReport
     from ..failures.restart_rules import RestartRules
@@ -196,12 +198,13 @@ class WorkerGroup:
     """
 
     __slots__ = (
+        "_state",
         "group_rank",
         "group_world_size",
         "master_addr",
         "master_port",
         "spec",
-        "state",
+        "state_since",
         "store",
         "workers",
     )
@@ -210,13 +213,25 @@ class WorkerGroup:
         require(_SPEC, spec=spec)
         self.spec = spec
         self.workers = [Worker(local_rank) for local_rank in range(spec.local_world_size)]
-        self.state = WorkerState.INIT
+        self._state = WorkerState.INIT
+        self.state_since = time.monotonic()
+        """When the state has changed last, by the monotonic clock."""
         # The fields below are filled in by a rendezvous.
         self.store: Any = None
         self.group_rank: int | None = None
         self.group_world_size: int | None = None
         self.master_addr: str | None = None
         self.master_port: int | None = None
+
+    @property
+    def state(self) -> WorkerState:
+        """The state of all workers."""
+        return self._state
+
+    @state.setter
+    def state(self, state: WorkerState) -> None:
+        if state is not self._state:
+            self._state, self.state_since = state, time.monotonic()
 
     def meet_at(self, store: Any, meeting: RendezvousStoreInfo | None) -> None:
         """Note where the workers meet; the spec's address and port, if given, are used instead.

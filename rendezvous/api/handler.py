@@ -13,56 +13,13 @@ from collections.abc import Callable
 from types import MappingProxyType
 
 from ..named_tuple import NamedTuple
-from .parameters import RendezvousParameters
+from .parameters import RendezvousParameters, RendezvousStoreInfo
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
     from collections.abc import Mapping, Sequence
-    from typing import Any, ClassVar
-
-
-class _Address(NamedTuple):
-    master_addr: str
-    master_port: int
-
-
-class RendezvousStoreInfo(_Address):
-    """Where the workers of one attempt find their torch store.
-
-    Args:
-        master_addr: Host name or address of the node of rank 0.
-        master_port: TCP port there.
-    """
-
-    MASTER_ADDR_KEY: ClassVar[str] = "MASTER_ADDR"
-    MASTER_PORT_KEY: ClassVar[str] = "MASTER_PORT"
-    __slots__ = ()
-
-    @staticmethod
-    def build(
-        rank: int, store: Any, local_addr: str | None, server_port: int | None = None
-    ) -> RendezvousStoreInfo:
-        """Return the address and port that group rank 0 chooses and writes to a store.
-
-        Args:
-            rank: Group rank of this node.
-            store: A torch ``Store``, or anything with its ``set`` and blocking ``get``.
-            local_addr: Address of this node; by default the address that its name resolves to.
-            server_port: Port of a store that serves already; by default a free port.
-        """
-        from ..network.hosts import default_address  # noqa: PLC0415  rank 0's work only
-        from ..network.ports import free_port  # noqa: PLC0415
-
-        if rank == 0:
-            address = local_addr or default_address()
-            port = server_port or free_port()
-            store.set(RendezvousStoreInfo.MASTER_ADDR_KEY, address.encode())
-            store.set(RendezvousStoreInfo.MASTER_PORT_KEY, str(port).encode())
-        return RendezvousStoreInfo(
-            store.get(RendezvousStoreInfo.MASTER_ADDR_KEY).decode(),
-            int(store.get(RendezvousStoreInfo.MASTER_PORT_KEY).decode()),
-        )
+    from typing import Any
 
 
 class NodeProfile(NamedTuple):
@@ -234,7 +191,30 @@ class RendezvousHandler(ABC):
         """Leave the run and release all resources; return whether that succeeded."""
 
 
-class RoundHandler(RendezvousHandler):
+class MemberTalk:
+    """What the nodes of a run may tell each other beside the rounds; by default, nothing."""
+
+    @property
+    def meeting_place(self) -> str:
+        """What tells two runs of one name apart: backend and endpoint; "" for a run of one node."""
+        return ""
+
+    def abort(self, verdict: Verdict) -> None:  # noqa: ARG002  there may be no other node
+        """End the run, also for nodes that wait for a round; each learns of the verdict.
+
+        Args:
+            verdict: Of a kind that ends the run.
+
+        Raises:
+            RendezvousConnectionError: The store was lost.
+        """
+        self.set_closed()
+
+    def set_closed(self) -> None:
+        """End the run."""
+
+
+class RoundHandler(MemberTalk, RendezvousHandler):
     """A rendezvous whose rounds end by a verdict that reaches every node at once.
 
     An agent calls the methods from its loop, except those that may wait for other nodes:

@@ -1,4 +1,4 @@
-"""The parameters of a rendezvous backend."""
+"""The parameters of a rendezvous backend, and the address that the workers get from it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..network.addresses import Endpoint, may_be_host, parse_endpoints
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, ClassVar
 
 _MAX_RANK = (1 << 31) - 1
 
@@ -211,3 +211,46 @@ class RendezvousParameters:
         if not seconds >= 0:
             raise ValueError(f"--rdzv-conf {key}={value}: give a number of seconds, 0 or more")
         return seconds
+
+
+class _Address(NamedTuple):
+    master_addr: str
+    master_port: int
+
+
+class RendezvousStoreInfo(_Address):
+    """Where the workers of one attempt find their torch store.
+
+    Args:
+        master_addr: Host name or address of the node of rank 0.
+        master_port: TCP port there.
+    """
+
+    MASTER_ADDR_KEY: ClassVar[str] = "MASTER_ADDR"
+    MASTER_PORT_KEY: ClassVar[str] = "MASTER_PORT"
+    __slots__ = ()
+
+    @staticmethod
+    def build(
+        rank: int, store: Any, local_addr: str | None, server_port: int | None = None
+    ) -> RendezvousStoreInfo:
+        """Return the address and port that group rank 0 chooses and writes to a store.
+
+        Args:
+            rank: Group rank of this node.
+            store: A torch ``Store``, or anything with its ``set`` and blocking ``get``.
+            local_addr: Address of this node; by default the address that its name resolves to.
+            server_port: Port of a store that serves already; by default a free port.
+        """
+        from ..network.hosts import default_address  # noqa: PLC0415  rank 0's work only
+        from ..network.ports import free_port  # noqa: PLC0415
+
+        if rank == 0:
+            address = local_addr or default_address()
+            port = server_port or free_port()
+            store.set(RendezvousStoreInfo.MASTER_ADDR_KEY, address.encode())
+            store.set(RendezvousStoreInfo.MASTER_PORT_KEY, str(port).encode())
+        return RendezvousStoreInfo(
+            store.get(RendezvousStoreInfo.MASTER_ADDR_KEY).decode(),
+            int(store.get(RendezvousStoreInfo.MASTER_PORT_KEY).decode()),
+        )

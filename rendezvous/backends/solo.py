@@ -8,12 +8,11 @@ from ..api.handler import (
     NodeProfile,
     Placement,
     RendezvousInfo,
-    RendezvousStoreInfo,
     RoundHandler,
     Verdict,
     VerdictKind,
 )
-from ..api.parameters import RendezvousParameters
+from ..api.parameters import RendezvousParameters, RendezvousStoreInfo
 from ..errors import RendezvousClosedError, RendezvousError
 from ..network.addresses import Endpoint
 from ..network.ports import PortClaim, listen_at

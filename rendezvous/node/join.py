@@ -267,16 +267,16 @@ def read_history(store: Asking, run: RunKeys, number: int) -> Steps[History | No
     return History(read_roster(keys.roster, roster), read_verdict(keys.verdict, verdict))
 
 
-def abort_run(store: Asking, run: RunKeys, node: Node, reason: str) -> Steps[None]:
+def abort_run(store: Asking, run: RunKeys, node: Node, verdict: Verdict) -> Steps[None]:
     """End a run, whether a round is running or forming.
 
     Args:
         store: The store.
         run: The run's keys.
         node: This node's record.
-        reason: A sentence for people.
+        verdict: Ends the run, and says why.
     """
-    aborted = write_verdict(Verdict(VerdictKind.ABORTED, reason=reason))
+    aborted = write_verdict(verdict)
     # The round before the forming one may still be running: then its verdict ends the run.
     forming = yield from read_forming_round(store, run)
     for number in itertools.count(max(0, forming - 1)):
@@ -330,7 +330,7 @@ def ended(run: RunKeys, verdict: Verdict, timing: Timing, *, has_waited: bool) -
     reason = f": {verdict.reason}" if verdict.reason else ""
     sentence = f"run {run.run_id!r} has ended ({verdict.kind.value}{reason})"
     if has_waited:
-        return RendezvousClosedError(sentence)
+        return RendezvousClosedError(sentence, verdict.reason, verdict.details)
     # A node that is late for this run can't be told apart from a node that starts it again.
     when = f"{timing.afterlife_s:g} s after" if timing.afterlife_s else "once"
     return RendezvousClosedError(

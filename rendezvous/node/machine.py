@@ -42,6 +42,7 @@ class Question(enum.Enum):
     ANNOUNCE = "announce"
     IS_CLOSED = "is_closed"
     CLOSE = "set_closed"
+    ABORT = "abort"
     NODES_WAITING = "num_nodes_waiting"
     LEAVE = "leave"
 

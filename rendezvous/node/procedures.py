@@ -215,18 +215,22 @@ class NodeProcedures:
 
     def set_closed(self) -> Steps[None]:
         """End the run for all nodes, or for this one only if it can't reach the store."""
+        rank = -1 if self.state.place is None else self.state.place.group_rank
+        reason = f"{self._host} ended the run"
+        return self.abort(Verdict(VerdictKind.ABORTED, rank, reason))
+
+    def abort(self, aborted: Verdict) -> Steps[None]:
+        """End the run by a verdict, for all nodes, in whatever round they are."""
         connection, place, verdict = self.session.connection, self.state.place, self.state.verdict
         if self.state.close() or connection is None:
             return
-        reason = f"{self._host} ended the run"
         try:
             if place is not None and verdict is None:
-                aborted = Verdict(VerdictKind.ABORTED, place.group_rank, reason)
                 verdict = yield from self.conclude(aborted)
             if verdict is None or not verdict.kind.ends_run:
                 restarts = 0 if place is None else place.restart_count
                 node = self._describe_node(connection.address, 1, None, restarts)
-                yield from abort_run(Asking(connection.store), self._run, node, reason)
+                yield from abort_run(Asking(connection.store), self._run, node, aborted)
         except RendezvousConnectionError as error:  # without a store no node can join either
             log.info("run %r ends with its store: %s", self._run.run_id, error)
 

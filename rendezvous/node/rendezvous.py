@@ -59,6 +59,7 @@ class RoundRendezvous(RoundHandler):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._backend = params.backend
+        self._meeting_endpoint = params.endpoint
         self._run = RunKeys(params.run_id)
         self._limits = Limits(params.min_nodes, params.max_nodes)
         self._wish = params.get_as_rank("rank")
@@ -84,6 +85,11 @@ class RoundRendezvous(RoundHandler):
     def get_run_id(self) -> str:
         """Return the run id."""
         return self._run.run_id
+
+    @property
+    def meeting_place(self) -> str:
+        """Backend and endpoint, as the user has spelt them."""
+        return f"{self._backend} {self._meeting_endpoint}"
 
     @property
     def is_needed_by_others(self) -> bool:
@@ -211,6 +217,10 @@ class RoundRendezvous(RoundHandler):
     def set_closed(self) -> None:
         """End the run for all nodes, or for this one only if it can't reach the store."""
         self._driver.ask(Question.CLOSE)
+
+    def abort(self, verdict: Verdict) -> None:
+        """End the run by a verdict, for all nodes, in whatever round they are."""
+        self._driver.ask(Question.ABORT, verdict)
 
     def num_nodes_waiting(self) -> int:
         """Return how many nodes have taken a seat in the next round."""

@@ -6,7 +6,8 @@ import math
 import re
 from collections.abc import Mapping
 
-from ..api.handler import Placement, RendezvousStoreInfo, VerdictKind
+from ..api.handler import Placement, VerdictKind
+from ..api.parameters import RendezvousStoreInfo
 from .records import History, Limits, Member, Node, NotTaken, Place, Roster
 from .round import limits_of_run, present
 

@@ -11,7 +11,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from ..api.handler import Placement, RendezvousStoreInfo, Verdict, VerdictKind
+from ..api.handler import Placement, Verdict, VerdictKind
+from ..api.parameters import RendezvousStoreInfo
 from ..errors import RendezvousStateError
 from ..network.addresses import MAX_PORT
 from .record_reader import Record

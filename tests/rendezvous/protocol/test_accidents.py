@@ -268,7 +268,8 @@ def test_the_end_of_a_run_empties_only_seats_that_somebody_waits_for(
     if joining:
         assert memory.wait([ROUND_1.node(0)], PATIENCE_S)
     other = GONE._replace(limits=Limits(*limits))
-    perform(abort_run(Asking(memory), RUN, other, "it is not needed any more"))
+    aborted = Verdict(VerdictKind.ABORTED, reason="it is not needed any more")
+    perform(abort_run(Asking(memory), RUN, other, aborted))
     seats = [ROUND_1.node(number) for number in range(limits[1] + 1)]
 
     assert written == sum(record is not None for record in memory.get(seats))

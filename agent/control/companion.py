@@ -1,0 +1,201 @@
+"""The control socket: where `elrun status`, `stacks`, `logs` and `stop` ask an agent.
+
+The socket stands in the folder of the run, which only this user can enter; the kernel names each
+peer, and nobody is answered but the owner and root. It is made a second after the agent has begun:
+jobs that end sooner have nothing to show. One thread listens, apart from the agent's loop, so that
+neither delays the other: a request is answered while the loop stops workers, and no flood of
+requests reaches the loop. Until the first request the thread sleeps in one ``poll``, and the server
+(``agent/serving/http_server.py``) is not even loaded.
+"""
+
+from __future__ import annotations
+
+import _socket
+import contextlib
+import os
+import select
+import threading
+
+from ...rendezvous.logs import Log
+from ...rendezvous.threads import NoThreadError, start_thread
+from ..processes.companion import Companion
+from ..serving.local_sockets import is_of_owner, listen_in
+from ..system.wakeup import Wakeup
+from .run_record import RECORD, record_text, write_whole
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+    from ..output.run_folders import RunFolder
+    from ..processes.context import PContext
+    from ..serving.http_server import HttpServer
+    from .answers import Answers
+    from .watched import Watched
+
+log = Log(__name__)
+
+SOCKET = "control"
+"""The socket's name in the folder of a run."""
+
+MOST_ATTEMPTS = 200
+PATIENCE_S = 15.0
+"""How long an answer may take: workers have two seconds for their stacks, other nodes more."""
+
+_END_S = 2.0
+
+
+def begin_control(watched: Watched, folder: RunFolder | None, began_at_s: float) -> ControlSocket:
+    """Return the control socket of an agent.
+
+    Args:
+        watched: The agent.
+        folder: The folder of its run; None: the user wants none.
+        began_at_s: When the agent has begun, in seconds since the epoch.
+    """
+    rounds, spec = watched.rounds, watched.group.spec
+    about = {
+        "run_id": rounds.get_run_id(),
+        "meeting_place": rounds.meeting_place,
+        "name": name_of(spec.entrypoint, spec.args),
+        "node": os.uname().nodename,
+        "agent_pid": os.getpid(),
+        "began_at_s": began_at_s,
+    }
+    return ControlSocket(watched, folder, about)
+
+
+def name_of(entrypoint: object, args: Sequence[object]) -> str:
+    """Return what people call the thing that is run.
+
+    Args:
+        entrypoint: A function, or a command: where that is an interpreter, the script counts.
+        args: The entrypoint's arguments.
+    """
+    if not isinstance(entrypoint, str):
+        return str(getattr(entrypoint, "__qualname__", entrypoint))
+    words = [str(each) for each in args]
+    if os.path.basename(entrypoint).startswith("python"):
+        entrypoint = next((each for each in words if not each.startswith("-")), entrypoint)
+    return os.path.basename(entrypoint)
+
+
+class ControlSocket(Companion):
+    """Listens in the folder of a run.
+
+    Args:
+        watched: The agent.
+        folder: The folder; None: the user wants none, so that only other nodes can ask.
+        about: What is known of the run from the start, for those that look for it.
+    """
+
+    def __init__(
+        self, watched: Watched, folder: RunFolder | None, about: Mapping[str, Any]
+    ) -> None:
+        self._watched = watched
+        self._folder = folder
+        self._about = about
+        self._attempts: list[Mapping[str, Any]] = []
+        self._has_news = False
+        self._is_over = False
+        self._wake = Wakeup()
+        self._path = ""
+        self._server: HttpServer | None = None
+        self._answers: Answers | None = None
+        self._thread = threading.Thread(target=self._run, name="elrun-control", daemon=True)
+        try:
+            start_thread(self._thread)
+        except NoThreadError as error:
+            log.info("this run has no control socket: %s", error.strerror)
+
+    def begin_attempt(self, workers: PContext) -> None:
+        """Show these workers from now on."""
+        from .standing import attempt_of  # noqa: PLC0415  not at the start of a job
+
+        self._watched.workers = workers
+        self._attempts = [*self._attempts[-MOST_ATTEMPTS:], attempt_of(self._watched, workers)]
+        self._has_news = True
+        self._nudge()
+
+    def end_attempt(self) -> None:
+        """Show no worker until the next attempt."""
+        self._watched.workers = None
+
+    def end(self) -> None:
+        """Answer nobody any more; the folder stays to whoever keeps something in it."""
+        self._is_over = True
+        self._wake.notify()
+        if self._server is not None:
+            self._server.stop()
+        elif self._thread.ident is not None:
+            self._thread.join(_END_S)
+        if self._path:
+            with contextlib.suppress(OSError):
+                os.unlink(os.path.join(self._path, SOCKET))
+
+    def _nudge(self) -> None:
+        self._wake.notify()
+        server = self._server
+        if server is not None:
+            server.recheck()
+
+    def _run(self) -> None:
+        try:
+            listener = self._listen()
+        except OSError as error:
+            log.info("this run has no control socket: %s", error)
+            return
+        if listener is not None:
+            self._wait_for_requests(listener)
+
+    def _listen(self) -> _socket.socket | None:
+        """Listen in the folder, which may take long: its file system may not answer."""
+        if self._folder is None:
+            return None
+        path = self._folder.path()
+        self._write_record(path)
+        listener = listen_in(path, SOCKET)
+        self._path = path
+        return listener
+
+    def _write_record(self, path: str) -> None:
+        self._has_news = False
+        with contextlib.suppress(OSError):  # a full disk: the socket tells as much
+            write_whole(os.path.join(path, RECORD), record_text(self._about, self._attempts))
+
+    def _wait_for_requests(self, listener: _socket.socket) -> None:
+        waiting = select.poll()
+        waiting.register(listener.fileno(), select.POLLIN)
+        waiting.register(self._wake.fileno(), select.POLLIN)
+        while not self._is_over:
+            ready = [fd for fd, _ in waiting.poll()]
+            self._wake.clear()
+            self._note_news()
+            if listener.fileno() in ready:
+                self._serve(listener)
+                return
+        listener.close()
+
+    def _note_news(self) -> None:
+        if self._has_news:
+            self._write_record(self._path)
+
+    def _serve(self, listener: _socket.socket) -> None:
+        import socket  # noqa: PLC0415  few jobs are asked
+
+        from ..serving.http_server import HttpServer  # noqa: PLC0415
+        from .answers import Answers  # noqa: PLC0415
+
+        self._answers = answers = Answers(self._watched)
+        server = HttpServer(
+            lambda: socket.socket(fileno=listener.detach()),
+            answers.respond,
+            PATIENCE_S,
+            is_of_owner,
+            self._note_news,
+        )
+        answers.recheck = server.recheck
+        self._server = server
+        if not self._is_over:
+            server.serve()

@@ -1,0 +1,40 @@
+"""The verbs that look at jobs or act on them: each is a command of Click's, in its own module."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+import click
+
+from ..commandline.arguments import Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+LOOKING = ("status",)
+"""The verbs; each is the name of a module with a ``command``."""
+
+
+def run_verb(verb: str, args: list[str], variables: Mapping[str, str]) -> int:
+    """Do what a verb says; return the exit code.
+
+    Args:
+        verb: One of ``LOOKING``.
+        args: What follows it.
+        variables: The environment.
+
+    Raises:
+        Refusal: An option is not known, or has a wrong value.
+        VerbRefusal: There is no such run, or its agent does not answer.
+        KeyboardInterrupt: Ctrl-C.
+    """
+    command: click.Command = import_module(f".{verb}", __package__).command
+    try:
+        code = command.main(args, f"elrun {verb}", standalone_mode=False, obj=variables)
+    except click.UsageError as error:
+        sentence = error.format_message().rstrip(".")
+        raise Refusal(f"{sentence[:1].lower()}{sentence[1:]} (elrun {verb} --help)") from error
+    except click.Abort as error:
+        raise KeyboardInterrupt from error
+    return int(code or 0)

@@ -1,0 +1,21 @@
+"""Why a verb can't do what it was asked for."""
+
+from __future__ import annotations
+
+from ...rendezvous.errors import ElrunError
+
+NOTHING_THERE, UNCLEAR = 1, 2
+"""Exit codes: there is no such run, or nobody answers; it is not clear which run is meant."""
+
+
+class VerbRefusal(ElrunError):  # noqa: N818  as ``Refusal`` of the command line
+    """A verb can't do what it was asked for; the text is one sentence.
+
+    Args:
+        message: Why, and what to do.
+        exit_code: What the command ends with.
+    """
+
+    def __init__(self, message: str, exit_code: int = NOTHING_THERE) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code

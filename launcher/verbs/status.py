@@ -1,0 +1,118 @@
+"""``elrun status [RUN]``: how a job stands, or how it has ended."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..terminal.console import Console
+from .asking import Agent
+from .processes import Usages
+from .refusal import VerbRefusal
+from .runs import Run, choose_job, find_runs
+from .status_text import as_text
+from .view import Overview, overview_of, overview_of_ended
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+_REFRESH_S = 2.0
+
+
+@click.command("status", short_help="How a job stands, or how it has ended.")
+@click.argument("run", required=False)
+@click.option("--watch", is_flag=True, help="Show it again and again, until the job ends.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    help="How it is shown; with --watch, a line of JSON each time.",
+)
+@click.pass_obj
+def command(variables: Mapping[str, str], run: str | None, form: str, *, watch: bool) -> int:
+    """Show how a job of yours on this host stands: its nodes, its ranks, its restarts.
+
+    RUN is a run id (--rdzv-id) or how one begins, or the process id of an elrun. Without RUN, the
+    only job that runs is meant.
+    """
+    console = Console(sys.stdout)
+    runs = choose_job(find_runs(variables), run, "status")
+    is_terminal = console.stream is not None and console.stream.isatty()
+    if not watch or not runs[0].is_live:
+        overview = _look(runs, Usages())
+        if form == "text" and is_terminal:
+            from .status_table import show  # noqa: PLC0415  not in a pipe
+
+            show(overview, console)
+        else:
+            console.answer(_formatted(overview, form))
+        return 0
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    with contextlib.suppress(KeyboardInterrupt):
+        if form == "text" and is_terminal:
+            from .status_table import show_live  # noqa: PLC0415  not in a pipe
+
+            show_live(_looks(runs), console)
+        else:
+            for overview in _looks(runs):
+                console.answer(_formatted(overview, form, is_one_of_many=True))
+    return 0
+
+
+def _formatted(overview: Overview, form: str, *, is_one_of_many: bool = False) -> str:
+    if form == "json":
+        return json.dumps(overview.to_json(), indent=None if is_one_of_many else 2) + "\n"
+    return as_text(overview) + ("\n" if is_one_of_many else "")
+
+
+def _look(runs: list[Run], usages: Usages) -> Overview:
+    agents, problems = agents_of(runs)
+    answers = [(agent, _answer_of(agent)) for agent in agents]
+    standings = [(agent, each) for agent, each in answers if isinstance(each, dict)]
+    problems += [each for _, each in answers if isinstance(each, str)]
+    if standings:
+        return overview_of(standings, usages, problems)
+    report = runs[0].report()
+    if report is None or (report.get("state") == "running" and runs[0].is_live):
+        raise VerbRefusal(problems[0] if problems else f"there is no report of {runs[0].label}")
+    return overview_of_ended(runs[0], report)
+
+
+def _answer_of(agent: Agent) -> dict[str, Any] | str:
+    """Return how an agent stands, or why it does not say that."""
+    try:
+        found: dict[str, Any] = agent.ask("/status")
+    except VerbRefusal as refusal:
+        return str(refusal)
+    return found
+
+
+def agents_of(runs: list[Run]) -> tuple[list[Agent], list[str]]:
+    """Return the agents of a job that can be asked here, and why others can't be."""
+    agents: list[Agent] = []
+    problems = []
+    for run in [run for run in runs if run.is_live]:
+        agent = Agent.of(run)
+        if isinstance(agent, Agent):
+            agents.append(agent)
+        else:
+            problems.append(agent)
+    return agents, problems
+
+
+def _looks(runs: list[Run]) -> Iterator[Overview]:
+    usages = Usages()
+    agents, _ = agents_of(runs)
+    yield _look(runs, usages)
+    while living := [agent for agent in agents if not agent.wait_for_end(0)]:
+        if not living[0].wait_for_end(_REFRESH_S):
+            with contextlib.suppress(VerbRefusal):  # it has ended just now
+                yield _look(runs, usages)
+    if report := runs[0].report():
+        yield overview_of_ended(runs[0], report)

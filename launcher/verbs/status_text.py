@@ -1,0 +1,117 @@
+"""Shows the state of a job in plain columns, for pipes and files."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..terminal.console import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from .view import Node, Overview, Rank
+
+NODE_HEAD = ("NODE", "HOST", "STATE", "SIGN OF LIFE")
+RANK_HEAD = ("RANK", "HOST", "PID", "STATE", "CPU", "MEMORY", "PRINTED", "LAST LINE")
+_MINUTE_S, _HOUR_S, _DAY_S = 60, 3_600, 86_400
+_KIB = 1024
+
+
+def as_text(overview: Overview) -> str:
+    """Return the state of a job as lines."""
+    lines = [*headlines(overview.facts)]
+    if overview.nodes:
+        lines += ["", *columns([NODE_HEAD, *map(node_cells, overview.nodes)])]
+    if overview.ranks:
+        lines += ["", *columns([RANK_HEAD, *map(rank_cells, overview.ranks)])]
+    lines += [f"note: {note}" for note in overview.notes]
+    return "".join(printable(line).replace("\n", " ") + "\n" for line in lines)
+
+
+def headlines(facts: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what is to be said of the job as a whole."""
+    name = f" ({facts['name']})" if facts.get("name") else ""
+    yield f"run {facts['run_id']}{name}: {state_of(facts)}"
+    parts = []
+    if facts.get("round") is not None:
+        parts.append(f"round {facts['round']}")
+    for key, noun in (("group_world_size", "node"), ("world_size", "rank")):
+        if (count := facts.get(key)) is not None and count >= 0:
+            parts.append(f"{count} {noun}{'' if count == 1 else 's'}")
+    restarts = facts["restarts"]
+    if restarts["spent"] is not None:
+        parts.append(f"restarts: {restarts['spent']} spent, {restarts['left']} left")
+    if parts:
+        yield "; ".join(parts)
+    if facts.get("decision"):
+        decision = facts["decision"]
+        yield f"last decision, {ago(decision['ago_s'])}: {decision['text']}"
+    if facts.get("reason"):
+        yield f"reason: {facts['reason']}"
+    if facts.get("report"):
+        yield f"report: {facts['report']}"
+
+
+def state_of(facts: Mapping[str, Any]) -> str:
+    """Return the job's state in words."""
+    if facts["is_running"]:
+        since = duration(facts["since_s"])
+        return f"{facts['state']} for {since}, started {ago(facts['runs_for_s'])}"
+    code = "" if facts["exit_code"] is None else f", exit code {facts['exit_code']}"
+    when = f", ended at {facts['ended_at']}" if facts.get("ended_at") else ""
+    return f"{facts['state']}{code}{when}"
+
+
+def node_cells(node: Node) -> tuple[str, ...]:
+    """Return the cells of a node's row."""
+    rank = "-" if node.group_rank is None else str(node.group_rank)
+    sign = "-" if node.sign_of_life_s is None else ago(node.sign_of_life_s)
+    return rank, node.host, node.state or "-", sign
+
+
+def rank_cells(rank: Rank) -> tuple[str, ...]:
+    """Return the cells of a rank's row."""
+    return (
+        str(rank.rank),
+        rank.node,
+        "-" if rank.pid is None else str(rank.pid),
+        rank.state,
+        "-" if rank.cpu_percent is None else f"{rank.cpu_percent:.0f}%",
+        "-" if rank.memory_bytes is None else size(rank.memory_bytes),
+        "-" if rank.silent_s is None else ago(rank.silent_s),
+        rank.last_line or "-",
+    )
+
+
+def columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Yield the rows as lines, whose cells stand below each other."""
+    rows = [[printable(cell).replace("\n", " ") for cell in row] for row in rows]
+    widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
+    for row in rows:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+        yield "  ".join(cells).rstrip()
+
+
+def ago(seconds: float) -> str:
+    """Return how long ago something was."""
+    return "now" if seconds < 1 else f"{duration(seconds)} ago"
+
+
+def duration(seconds: float) -> str:
+    """Return a time in one or two units."""
+    if seconds < _MINUTE_S:
+        return f"{seconds:.0f} s"
+    if seconds < _HOUR_S:
+        return f"{seconds // _MINUTE_S:.0f} min {seconds % _MINUTE_S:.0f} s"
+    if seconds < _DAY_S:
+        return f"{seconds // _HOUR_S:.0f} h {seconds % _HOUR_S // _MINUTE_S:.0f} min"
+    return f"{seconds // _DAY_S:.0f} d {seconds % _DAY_S // _HOUR_S:.0f} h"
+
+
+def size(count: float) -> str:
+    """Return a number of bytes in the unit that fits."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < _KIB:
+            return f"{count:.0f} {unit}"
+        count /= _KIB
+    return f"{count:.1f} TiB"

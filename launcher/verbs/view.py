@@ -1,0 +1,208 @@
+"""What ``elrun status`` shows of a job, put together from the answers of its agents."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from .asking import Agent
+    from .processes import Usages
+    from .runs import Run
+
+_END_BYTES = 4096
+_MOST_LINE_CHARS = 500
+
+
+class Node(NamedTuple):
+    """One node of the job.
+
+    Args:
+        group_rank: Its rank; None: it has none yet.
+        host: The host's name.
+        state: What its agent does; "" if that is not known.
+        sign_of_life_s: How long ago its last sign of life was seen; None: that is not known.
+    """
+
+    group_rank: int | None
+    host: str
+    state: str
+    sign_of_life_s: float | None
+
+
+class Rank(NamedTuple):
+    """One worker of the job.
+
+    Args:
+        rank: Its global rank.
+        node: Its host.
+        pid: Its process id.
+        state: What it does, or how it has ended.
+        cpu_percent: Of one CPU; None: that is not known.
+        memory_bytes: What it has in memory.
+        silent_s: How long ago it has printed something.
+        last_line: What that was.
+    """
+
+    rank: int
+    node: str
+    pid: int | None
+    state: str
+    cpu_percent: float | None = None
+    memory_bytes: int | None = None
+    silent_s: float | None = None
+    last_line: str | None = None
+
+
+class Overview(NamedTuple):
+    """A job at one moment.
+
+    Args:
+        facts: The job as a whole.
+        nodes: Its nodes.
+        ranks: Its workers.
+        notes: What could not be found out, a sentence each.
+    """
+
+    facts: Mapping[str, Any]
+    nodes: Sequence[Node] = ()
+    ranks: Sequence[Rank] = ()
+    notes: Sequence[str] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as one JSON object."""
+        return {
+            "version": 1,
+            **self.facts,
+            "nodes": [node._asdict() for node in self.nodes],
+            "ranks": [rank._asdict() for rank in self.ranks],
+            "notes": list(self.notes),
+        }
+
+
+def overview_of(
+    standings: Sequence[tuple[Agent, Mapping[str, Any]]], usages: Usages, notes: Sequence[str]
+) -> Overview:
+    """Return how a job stands.
+
+    Args:
+        standings: What the agents on this host have answered.
+        usages: Looks at the workers' processes.
+        notes: What could not be found out.
+    """
+    in_order = sorted(standings, key=lambda pair: _place_of(pair[1]))
+    agent, first = in_order[0]
+    facts = {
+        "run_id": first["run_id"],
+        "name": agent.run.record.get("name"),
+        "is_running": True,
+        "runs_for_s": round(time.time() - float(agent.run.record.get("began_at_s") or 0), 3),
+        **{key: first[key] for key in _OF_JOB},
+    }
+    nodes = [Node(each["group_rank"], each["node"], each["state"], 0.0) for _, each in in_order]
+    ranks = [
+        _rank_of(worker, each["node"], usages if asked.is_in_our_namespace else None)
+        for asked, each in in_order
+        for worker in each["workers"]
+    ]
+    return Overview(facts, nodes, sorted(ranks, key=lambda rank: rank.rank), notes)
+
+
+_OF_JOB = ("state", "since_s", "round", "group_world_size", "world_size", "restarts", "decision")
+
+
+def _place_of(standing: Mapping[str, Any]) -> tuple[bool, int]:
+    rank = standing["group_rank"]
+    return rank is None, -1 if rank is None else rank
+
+
+def _rank_of(worker: Mapping[str, Any], node: str, usages: Usages | None) -> Rank:
+    pid, state = worker["pid"], worker["state"]
+    usage = None
+    if usages is not None and pid is not None and state == "running":
+        usage = usages.of(pid)
+    last_line, silent_s = worker["last_line"], worker["silent_s"]
+    if worker["logs"]:
+        last_line, silent_s = _newest_line(worker["logs"], last_line, silent_s)
+    return Rank(
+        worker["rank"],
+        node,
+        pid,
+        state if usage is None else usage.state,
+        None if usage is None else usage.cpu_percent,
+        None if usage is None else usage.memory_bytes,
+        silent_s,
+        last_line,
+    )
+
+
+def _newest_line(
+    paths: Sequence[str], line: str | None, silent_s: float | None
+) -> tuple[str | None, float | None]:
+    """Return the last line of the log file that was written last, and how long ago that was."""
+    for path in paths:
+        with contextlib.suppress(OSError), open(path, "rb") as file:
+            status = os.fstat(file.fileno())
+            age_s = max(0.0, round(time.time() - status.st_mtime, 3))
+            if not status.st_size or (silent_s is not None and silent_s <= age_s):
+                continue
+            file.seek(max(0, status.st_size - _END_BYTES))
+            lines = [
+                each for each in file.read().replace(b"\r", b"\n").split(b"\n") if each.strip()
+            ]
+            line = lines[-1].decode(errors="replace")[:_MOST_LINE_CHARS] if lines else line
+            silent_s = age_s
+    return line, silent_s
+
+
+def overview_of_ended(run: Run, report: Mapping[str, Any]) -> Overview:
+    """Return how a job has ended, as its report says.
+
+    Args:
+        run: The run.
+        report: Its report.
+    """
+    attempts = report.get("attempts") or [{}]
+    last = attempts[-1]
+    is_cut = report.get("state") == "running"  # and its agent has gone
+    spent = last.get("restarts_before")
+    most = (report.get("config") or {}).get("max_restarts")
+    facts = {
+        "run_id": report.get("run_id"),
+        "name": os.path.basename(str(report.get("name") or "")),
+        "is_running": False,
+        "state": "killed" if is_cut else report.get("state"),
+        "exit_code": report.get("exit_code"),
+        "reason": report.get("reason") or "",
+        "began_at": report.get("began_at"),
+        "ended_at": report.get("ended_at"),
+        "runs_for_s": report.get("duration_s"),
+        "round": last.get("round"),
+        "group_world_size": last.get("group_world_size"),
+        "world_size": last.get("world_size"),
+        "restarts": {"spent": spent, "max": most, "left": _left(spent, most)},
+        "report": os.path.join(run.folder, "report.json"),
+    }
+    host = str(report.get("node") or "")
+    states = {each.get("rank"): each for each in last.get("failures") or ()}
+    ranks = [
+        Rank(
+            worker["rank"],
+            host,
+            worker.get("pid"),
+            f"failed ({states[worker['rank']].get('exitcode')})"
+            if worker["rank"] in states
+            else "ended",
+            last_line=states.get(worker["rank"], {}).get("message"),
+        )
+        for worker in last.get("workers") or ()
+    ]
+    return Overview(facts, [Node(last.get("group_rank"), host, str(facts["state"]), None)], ranks)
+
+
+def _left(spent: Any, most: Any) -> int | None:
+    return max(0, most - spent) if isinstance(spent, int) and isinstance(most, int) else None
