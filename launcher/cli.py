@@ -200,7 +200,7 @@ def _refuse(
 def _launch(plan: Plan, environment: Environment, console: Console, launch: Launch | None) -> _End:
     from ..agent.failures.failure import ChildFailedError  # noqa: PLC0415  `--help` needs none of them
     from ..agent.system.signals import SignalException  # noqa: PLC0415
-    from ..rendezvous.errors import RendezvousError, UsageError  # noqa: PLC0415
+    from ..rendezvous.errors import RendezvousError, UnfitNodeError, UsageError  # noqa: PLC0415
     from .launch import launch_agent, launch_plan  # noqa: PLC0415
 
     try:
@@ -210,6 +210,12 @@ def _launch(plan: Plan, environment: Environment, console: Console, launch: Laun
         return _End(_tell_failure(failed, console), failed)
     except SignalException as stopped:
         return _end_of_stopped(stopped, console)
+    except UnfitNodeError as error:
+        _leave_record(error)
+        console.say(f"this node does not take part: {error}", "error")
+        if "\n" in error.output.strip():
+            console.write(printable(f"the end of what the health check printed:\n{error.output}\n"))
+        return _End(ExitCode.UNFIT_NODE, error)
     except RendezvousError as error:
         _leave_record(error)
         console.say(f"the rendezvous failed: {error}", "error")

@@ -156,6 +156,8 @@ def launch_agent(
                 hang_timeout=config.hang_timeout,
                 hang_log_pattern=config.hang_log_pattern,
                 timeout=config.timeout,
+                health_check=config.health_check,
+                health_check_timeout=config.health_check_timeout,
             )
     except UsageError:
         raise

@@ -13,7 +13,7 @@ from ..agent.failures.failure import ChildFailedError
 from ..agent.output.run_folders import RunFile, RunFolder
 from ..agent.output.whole_file import WholeFile
 from ..agent.system.signals import SignalException
-from ..rendezvous.errors import RendezvousError, UsageError
+from ..rendezvous.errors import RendezvousError, UnfitNodeError, UsageError
 from ..rendezvous.logs import Log
 from .commandline.environment import Environment
 from .commandline.report_path import filled_in
@@ -220,6 +220,9 @@ def finish(report: Observer, error: BaseException | None) -> None:
             report.finish("failed", code, reason, error.report)
         case SignalException():
             report.finish("stopped", exit_code_of_stop(error), str(error))
+        case UnfitNodeError():
+            reason = f"{error}\n{error.output}".strip()
+            report.finish("unfit node", ExitCode.UNFIT_NODE, reason)
         case RendezvousError():
             report.finish("rendezvous failed", ExitCode.RENDEZVOUS_FAILED, str(error))
         case UsageError():

@@ -22,6 +22,19 @@ class UsageError(ElrunError, ValueError):
     """What the user gave can't be used, and nothing was started; the text is one sentence."""
 
 
+class UnfitNodeError(ElrunError):
+    """The user's check of this node has failed: it does not take part.
+
+    Args:
+        sentence: How the check failed.
+        output: The end of what the check printed.
+    """
+
+    def __init__(self, sentence: str, output: str = "") -> None:
+        super().__init__(sentence)
+        self.output = output
+
+
 # A traceback ends with the name by which users import the error.
 ElrunError.__module__ = UsageError.__module__ = "elrun"
 

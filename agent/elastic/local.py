@@ -74,6 +74,8 @@ class LocalElasticAgent(SimpleElasticAgent):
         hang_timeout: Seconds without a sign of life of any rank that are a hang; None: for ever.
         hang_log_pattern: A regular expression; only lines of output that it is found in count.
         timeout: Seconds after which the job ends, from now on; None: it has no limit.
+        health_check: A command that must succeed before each attempt; None: there is none.
+        health_check_timeout: How long that may take, in seconds.
     """
 
     _companion_kinds = COMPANIONS
@@ -98,6 +100,8 @@ class LocalElasticAgent(SimpleElasticAgent):
         hang_timeout: float | None = None,
         hang_log_pattern: str | None = None,
         timeout: float | None = None,
+        health_check: str | None = None,
+        health_check_timeout: float = 30,
     ) -> None:
         super().__init__(spec, exit_barrier_timeout, shutdown_timeout, environ=environ)
         signals = signals_to_handle or self._environ.get(SIGNALS_TO_HANDLE) or DEFAULT_SIGNALS
@@ -139,6 +143,7 @@ class LocalElasticAgent(SimpleElasticAgent):
             keep_places=lambda found, workers: _kept(found, workers, self._events.places),
         )
         self._health_check_server = health_check_server
+        self._health_check = health_check, health_check_timeout
         self._guardian: Guardian | None = None
         self._info: RendezvousInfo | None = None
         self._pcontext: PContext | None = None
@@ -333,6 +338,12 @@ class LocalElasticAgent(SimpleElasticAgent):
     def _next_round(self) -> RendezvousInfo:
         self._pcontext = self._failed = None
         self._companions.end_attempt()
+        command, timeout_s = self._health_check
+        if command:
+            from ..monitoring.node_check import NodeCheck  # noqa: PLC0415  few jobs
+
+            check = NodeCheck(command, timeout_s, self._environ, self._loop.wait)
+            check.require_fit_node(self._guardian)
         self._info = self._loop.meet()
         return self._info
 

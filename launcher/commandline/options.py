@@ -36,6 +36,23 @@ OPTIONS: tuple[Option, ...] = (
         "1",
         "Workers on this node: a number, auto, gpu, xpu or cpu (one for each).",
     ),
+    value(
+        "--health-check",
+        "COMMAND",
+        NODES,
+        parsing.parse_name,
+        None,
+        "Run before each attempt; a node where it fails does not take part.",
+    ),
+    value(
+        "--health-check-timeout",
+        "SECONDS",
+        NODES,
+        parsing.seconds(zero=False),
+        "30",
+        "How long that may take.",
+        kind=float,
+    ),
     flag("--standalone", NODES, "One node, nothing to configure, any number of jobs side by side."),
     value(
         "--rdzv-backend",

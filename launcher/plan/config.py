@@ -47,7 +47,13 @@ _KINDS: tuple[tuple[Kind, tuple[str, ...], tuple[str, ...]], ...] = (
     (WHOLE_NUMBER, ("min_nodes", "max_nodes", "nproc_per_node", "max_restarts"), ()),
     (
         SECONDS,
-        ("monitor_interval", "shutdown_timeout", "exit_barrier_timeout", "rdzv_timeout"),
+        (
+            "monitor_interval",
+            "shutdown_timeout",
+            "exit_barrier_timeout",
+            "rdzv_timeout",
+            "health_check_timeout",
+        ),
         ("hang_timeout", "timeout"),
     ),
     (
@@ -57,7 +63,7 @@ _KINDS: tuple[tuple[Kind, tuple[str, ...], tuple[str, ...]], ...] = (
             "forward_signals",
             *("rdzv_backend", "rdzv_endpoint"),
         ),
-        ("local_addr", "log_line_prefix_template", "report", "hang_log_pattern"),
+        ("local_addr", "log_line_prefix_template", "report", "hang_log_pattern", "health_check"),
     ),
     (DICT, _SETTINGS, ()),
     (_LAYOUT, ("logs_specs",), ()),
@@ -120,6 +126,9 @@ class LaunchConfig(PlainValue):
         history: Whether a history of events and samples is kept in the run's folder.
         timeout: Seconds that the whole job may take on this node, waits included; by default it has
             no limit.
+        health_check: A command for the shell, which each node runs before each attempt; a node on
+            which it fails does not take part.
+        health_check_timeout: Seconds that it may take.
         preload: Names of modules that one process imports before the workers are forked from it.
 
     Raises:
@@ -161,6 +170,8 @@ class LaunchConfig(PlainValue):
     forward_signals: str
     history: bool
     timeout: float | None
+    health_check: str | None
+    health_check_timeout: float
 
     def __init__(
         self,
@@ -196,6 +207,8 @@ class LaunchConfig(PlainValue):
         forward_signals: str = "",
         history: bool = True,
         timeout: float | None = None,
+        health_check: str | None = None,
+        health_check_timeout: float = 30,
     ) -> None:
         given = locals()
         vars(self).update((name, given[name]) for name in LaunchConfig.__annotations__)
@@ -318,6 +331,10 @@ def _rules(config: LaunchConfig) -> tuple[tuple[bool, str], ...]:
         (
             config.hang_timeout is not None and not config.hang_timeout > 0,
             f"hang_timeout={config.hang_timeout}: give more than 0 seconds",
+        ),
+        (
+            not config.health_check_timeout > 0,
+            f"health_check_timeout={config.health_check_timeout}: give more than 0 seconds",
         ),
         (
             config.timeout is not None and not config.timeout > 0,

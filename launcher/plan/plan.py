@@ -134,6 +134,8 @@ def compose(
             history=not given["no_history"],
             hang_timeout=given["hang_timeout"],
             timeout=given["timeout"],
+            health_check=given["health_check"],
+            health_check_timeout=given["health_check_timeout"],
             hang_log_pattern=_hang_log_pattern(given, environment),
             exit_barrier_timeout=environment.exit_barrier_timeout_s
             if given["exit_barrier_timeout"] is None

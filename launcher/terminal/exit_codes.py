@@ -9,7 +9,7 @@ from ...agent.system.signals import SignalException, TimeIsUp
 
 
 class ExitCode(enum.IntEnum):
-    """What elrun's own outcomes are called; 70 and 75 are those of ``sysexits.h``."""
+    """What elrun's own outcomes are called; 69, 70 and 75 are those of ``sysexits.h``."""
 
     SUCCESS = 0
     """All workers succeeded, or this node was never needed."""
@@ -17,6 +17,8 @@ class ExitCode(enum.IntEnum):
     """A worker failed without a code of its own."""
     BAD_USAGE = 2
     """An option, a variable or the script can't be used; nothing was started."""
+    UNFIT_NODE = 69
+    """The health check of this node failed: it did not take part."""
     FAULT = 70
     """elrun itself failed."""
     RENDEZVOUS_FAILED = 75

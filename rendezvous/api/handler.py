@@ -274,7 +274,7 @@ class RoundHandler(MemberTalk, RendezvousHandler):
         """
 
     def decline(self, reason: str) -> bool:  # noqa: ARG002  there may be no way to tell them
-        """Tell the other nodes, before the first round, that this one can't take part.
+        """Tell the other nodes, while it is in no round, that this one can't take part.
 
         That takes a bounded time. A node that hosts the store stays for as long, so that the others
         find it; the caller shuts the handler down afterwards.

@@ -122,8 +122,9 @@ class NodeProcedures:
         return self.next.describe_wait()
 
     def decline(self, reason: str) -> Steps[bool]:
-        """Tell the other nodes, before the first round, that this one can't take part."""
-        if self.state.place is not None or self.state.has_left or not self._timing.refusal_s:
+        """Tell the other nodes, while it is in no round, that this one can't take part."""
+        is_in_round = self.state.place is not None and self.state.verdict_or_error() is None
+        if is_in_round or self.state.has_left or not self._timing.refusal_s:
             return False
         connection = yield from self.session.open()
         yield Request(None, PREPARE, ())

@@ -130,7 +130,7 @@ class RoundRendezvous(RoundHandler):
         )
 
     def decline(self, reason: str) -> bool:
-        """Tell the other nodes, before the first round, that this one can't take part."""
+        """Tell the other nodes, while it is in no round, that this one can't take part."""
         timeout_s = self._timing.refusal_s + _MARGIN_S
         try:
             return bool(self._driver.ask(Question.DECLINE, reason, timeout_s=timeout_s))

@@ -47,6 +47,8 @@ CONFIG = {
     "report": TEXT_OR_NONE,
     "hang_timeout": ("a number of seconds", (None, 5, 1.5)),
     "timeout": ("a number of seconds", (None, 5, 1.5)),
+    "health_check": TEXT_OR_NONE,
+    "health_check_timeout": SECONDS,
     "hang_log_pattern": TEXT_OR_NONE,
     "signals_to_handle": TEXT,
     "forward_signals": TEXT,
