@@ -20,7 +20,7 @@ from ..rendezvous.errors import RendezvousError, UsageError
 from ..rendezvous.logs import Log
 from ..rendezvous.network.addresses import Endpoint
 from ..rendezvous.threads import Call
-from .commandline.environment import Environment
+from .commandline.environment import Environment, variables_set
 from .plan.config import LaunchConfig
 from .plan.plan import Plan
 from .plan.program import get_entrypoint_name
@@ -240,7 +240,8 @@ def launch_plan(
         console.notice(notice)
     plan.config.origins = plan.given.origins()
     log_lines = logging_to(console, environment.log_level)
-    with log_lines, console.live(), _script_on_input(plan, console):
+    variables, script = variables_set(plan.variables), _script_on_input(plan, console)
+    with log_lines, console.live(), variables, script:
         launch(plan.config, plan.program.entrypoint, plan.program.args)
 
 

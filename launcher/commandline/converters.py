@@ -253,6 +253,19 @@ def parse_settings(text: str) -> dict[str, str]:
     return settings
 
 
+def parse_gpus(text: str) -> str:
+    """Return which GPUs are meant, as it was given.
+
+    Raises:
+        ValueError: It is no list of GPUs.
+    """
+    if text:
+        from ...agent.hardware.gpu_choice import check_choice  # noqa: PLC0415  few jobs
+
+        check_choice(text)
+    return text
+
+
 def parse_words(text: str) -> list[str]:
     """Return words that commas separate; a word's own comma is written twice.
 

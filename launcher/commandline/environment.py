@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import contextmanager
 
 from ...rendezvous.api.parameters import SECRET_VARIABLE
 from ...rendezvous.named_tuple import NamedTuple
@@ -11,7 +12,7 @@ from .arguments import quoted, variable_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from typing import Any
 
 DEFAULT_SHUTDOWN_TIMEOUT_S = 30.0
@@ -103,3 +104,18 @@ class Environment(NamedTuple):
         if not timeout_s >= 0:
             raise ValueError(f"{name}={quoted(text)}: give a number of seconds, 0 or more")
         return timeout_s
+
+
+@contextmanager
+def variables_set(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set variables of this process, which workers inherit, while the body runs."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

@@ -230,6 +230,14 @@ OPTIONS: tuple[Option, ...] = (
         "A plug-in that lays the log files out (torchrun.logs_specs).",
     ),
     value(
+        "--gpus",
+        "LIST",
+        MORE,
+        parsing.parse_gpus,
+        None,
+        "GPUs for the workers: 2,4,7, ids, or MIG names; by node: n1:0,1;n2:2,3.  [default: all]",
+    ),
+    value(
         "--numa-binding",
         "MODE",
         MORE,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 from ...rendezvous.named_tuple import NamedTuple
 from ..commandline.arguments import Given, Refusal, listed, nearest, quoted
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from ...agent.failures.restart_rules import RestartRules
-    from ...agent.hardware.devices import Count
+    from ...agent.hardware.devices import Count, Devices
     from ...agent.hardware.numa import NumaOptions
     from ...agent.output.specs import LogsSpecs
 
@@ -35,6 +36,7 @@ _RESTART_OPTIONS = (
 )
 _SENDERS_OF_SIGNALS = ("SLURM_JOB_ID", "KUBERNETES_SERVICE_HOST")
 _USUALLY_FORWARDED = ("SIGUSR1", "SIGUSR2")
+_KINDS_OF_GPUS = ("auto", "gpu", "xpu")
 _MANY_WORKERS = 1_000  # from here on it is worth a look whether the system takes as many
 _SCHEDULER_VARIABLES = (
     "SLURM_STEP_ID",
@@ -56,12 +58,14 @@ class Plan(NamedTuple):
         program: What each worker runs.
         notices: What the user should know, a sentence each.
         given: What the user gave, and beside it what the scheduler says.
+        variables: What workers find in their environment because of ``--gpus``.
     """
 
     config: LaunchConfig
     program: Program
     notices: tuple[str, ...]
     given: Given
+    variables: Mapping[str, str] = MappingProxyType({})
 
 
 def compose(
@@ -69,6 +73,7 @@ def compose(
     environment: Environment,
     *,
     count: Counter | None = None,
+    devices: Callable[[str], Devices] | None = None,
     backends: Callable[[], Sequence[str]] | None = None,
     is_checked: bool = True,
     is_rehearsal: bool = False,
@@ -79,6 +84,7 @@ def compose(
         given: The options and SCRIPT.
         environment: For what is no option.
         count: Counts the workers of a kind; by default this node's devices.
+        devices: Reads this node's devices of a kind.
         backends: Says which rendezvous backends there are; by default the registry.
         is_checked: Whether the program must be there.
         is_rehearsal: Whether nothing will be launched, so that no folder is made.
@@ -94,7 +100,16 @@ def compose(
     given, heard = with_scheduler(given, environment)
     meeting = choose_meeting(given)
     _check_backend(given, meeting.backend, backends)
-    workers, counted = _workers(given, environment, count)
+    variables: Mapping[str, str] = {}
+    gpus, counted = 0, tuple[str, ...]()
+    if given["gpus"]:
+        from .chosen_gpus import chosen_gpus  # noqa: PLC0415  few jobs
+
+        variables, gpus = chosen_gpus(given, environment.variables, read=devices)
+    if gpus and given["nproc_per_node"] in _KINDS_OF_GPUS:
+        workers = gpus
+    else:
+        workers, counted = _workers(given, environment, count)
     template, kept = _prefix_template(given, environment)
     notices = [
         *heard,
@@ -102,6 +117,7 @@ def compose(
         *counted,
         *kept,
         *_notices(environment, workers),
+        *_gpus_that_are_shared(given, workers, gpus),
         *_ranks_that_are_not_there(given, workers),
         *_rules_of_no_restart(given),
     ]
@@ -146,7 +162,12 @@ def compose(
         )
     except ValueError as error:
         raise Refusal(str(error)) from error
-    return Plan(config, program, tuple(notices), given)
+    return Plan(config, program, tuple(notices), given, variables)
+
+
+def _gpus_that_are_shared(given: Given, workers: int, gpus: int) -> Iterator[str]:
+    if 0 < gpus < workers:
+        yield f"{given.said('gpus')}: {workers} workers share {gpus} GPU{'s' * (gpus > 1)}"
 
 
 def _hang_log_pattern(given: Given, environment: Environment) -> str | None:

@@ -94,7 +94,9 @@ def _checks(given: Given, environment: Environment, launch: Launch) -> Iterator[
         return
     yield ok("options", _described(plan))
     workers = plan.config.nproc_per_node
-    yield from outcome_of("workers", partial(machine.check_workers, workers, devices, variables))
+    yield from outcome_of(
+        "workers", partial(machine.check_workers, workers, devices, {**variables, **plan.variables})
+    )
     yield from _meeting(plan, environment, launch)
 
 

@@ -135,14 +135,15 @@ def _added(plan: Plan, environment: Environment, local_rank: int) -> dict[str, s
     group = WorkerGroup(spec)
     group.group_rank, group.group_world_size = 0, 1
     added: dict[str, str | None] = {
+        **plan.variables,
         **worker_environment(
             Worker(local_rank, local_rank, local_rank, size, size),
             group,
             restart_count=0,
             run_id=config.run_id,
             use_agent_store=True,
-            inherited=environment.variables,
-        )
+            inherited={**environment.variables, **plan.variables},
+        ),
     }
     unknown = (*_OF_EACH_START, *(() if is_alone else _OF_THE_ROUND), *_OF_EACH_WORKER)
     added |= dict.fromkeys(unknown)

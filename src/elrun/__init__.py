@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from .agent.workers.heartbeat import heartbeat
     from .launcher.commandline.version import __version__ as __version__
     from .launcher.launch import elastic_launch, launch_agent
+    from .launcher.notebook import notebook_launch
     from .launcher.plan.config import LaunchConfig
     from .rendezvous.errors import ElrunError, UsageError
 
@@ -19,6 +20,7 @@ __all__ = [
     "elastic_launch",
     "heartbeat",
     "launch_agent",
+    "notebook_launch",
     "record",
 ]
 
@@ -28,6 +30,7 @@ _HOME_OF = {
     "LaunchConfig": ".launcher.plan.config",
     "elastic_launch": ".launcher.launch",
     "launch_agent": ".launcher.launch",
+    "notebook_launch": ".launcher.notebook",
     "heartbeat": ".agent.workers.heartbeat",
     "record": ".agent.failures.record",
     "__version__": ".launcher.commandline.version",

@@ -15,6 +15,7 @@ from elrun.rendezvous.stores.etcd.settings import etcd_settings
 from elrun.rendezvous.stores.etcd.v3 import EtcdV3Store
 from elrun.rendezvous.stores.etcd.v3_client import Gateway
 from elrun.rendezvous.stores.server.connector import StoreConnector
+from job_kit import can_connect, until
 
 pytestmark = pytest.mark.integration
 
@@ -237,3 +238,20 @@ def test_a_stranger_who_floods_counters_and_beats_ends_and_restarts_nothing(
 
     assert [(0, "nodes 2\nnodes 2\n")] * 2 == [end[:2] for end in ends], ends
     assert 10 < flood.waves
+
+
+@pytest.mark.parametrize("has_it", ["first", "second"])
+def test_the_waiting_node_says_that_only_one_has_a_secret(elrun, script, vacant_endpoint, has_it):
+    """The other one is refused, and may run where nobody looks."""
+    meeting = ("--rdzv-backend=c10d", f"--rdzv-endpoint={vacant_endpoint}", "--rdzv-id=job")
+    options = ("--nnodes=2", *meeting, "--rdzv-conf=join_timeout=8", script(""))
+    secret = {"ELRUN_RDZV_SECRET": "x" * 32}
+    first = elrun(*options, env=secret if has_it == "first" else {})
+    until(lambda: can_connect(vacant_endpoint))
+    refused, *_ = elrun(*options, env=secret if has_it == "second" else {}).finish()
+
+    code, _, err = first.finish()
+
+    who = "has no secret, and this node has one" if has_it == "first" else "has a secret, and this"
+    assert (75, 75) == (refused, code)
+    assert f"was refused, as it {who}" in err

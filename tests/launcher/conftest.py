@@ -1,7 +1,8 @@
 """What the tests of the command line share."""
 
 import pytest
-from elrun.agent.hardware.devices import Count
+from elrun.agent.hardware.devices import Count, Devices
+from elrun.agent.hardware.gpus import Gpu
 from elrun.launcher.commandline.arguments import Refusal
 from elrun.launcher.commandline.environment import Environment
 from elrun.launcher.commandline.parse import parse
@@ -15,6 +16,7 @@ class CommandLine:
 
     def __init__(self):
         self.variables = {"PATH": "/usr/bin:/bin"}
+        self.devices = Devices(nvidia=[Gpu(f"GPU-{name}") for name in ("aa1", "aa2", "bb3", "cc4")])
         self.count = lambda kind, _variables: Count({"gpu": 8, "auto": 8, "cpu": 4, "xpu": 2}[kind])
 
     def given(self, *args, **variables):
@@ -28,6 +30,7 @@ class CommandLine:
             self.given(*args, **variables),
             self._environment(variables),
             count=self.count,
+            devices=lambda _kind: self.devices,
             backends=lambda: BACKENDS,
         )
 

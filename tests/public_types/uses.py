@@ -101,6 +101,7 @@ from elrun import (
     elastic_launch,
     heartbeat,
     launch_agent,
+    notebook_launch,
     record,
 )
 
@@ -128,6 +129,7 @@ def launch() -> None:
     )
     heartbeat()
     assert_type(elastic_launch(config, estimate)(1000), dict[int, Any])
+    assert_type(notebook_launch(estimate, (1000,), nproc=2), dict[int, Any])
     assert_type(launch_agent(config, "train.py", ["--steps", "10"]), dict[int, Any])
     LaunchConfig(min_nodes="1", max_nodes=1, nproc_per_node=1)  # type: ignore[arg-type]
     LaunchConfig(1, 1, 1, max_restart=3)  # type: ignore[call-arg]

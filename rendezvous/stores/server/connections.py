@@ -176,6 +176,7 @@ class Connections:
         clients = len(self._peers) - len(self._strangers)
         answer = first if isinstance(first, Refusal) else self._reception(first, peer, clients)
         if isinstance(answer, Refusal):
+            self._foreigners.report_refusal(peer, answer)
             self._refuse(peer, answer)
             return
         session, admitted = answer

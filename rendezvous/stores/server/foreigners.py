@@ -5,6 +5,8 @@ from __future__ import annotations
 from ...logs import Log
 from .channel import OtherProtectionError, TlsError
 from .frames import UnsealedError, WireError
+from .guard import HOW_SECRET, NO_SECRET_HERE, SECRET_WANTED
+from .hello import Refusal
 from .peer import Peer
 
 log = Log(__name__)
@@ -12,6 +14,11 @@ log = Log(__name__)
 _MOST_NAMED = 16
 _TORCH = b"\0\xce\xf7\x85\x3c"
 """What a client of torch's TCPStore begins with."""
+_ALL_THE_SAME = f"give all nodes of the run the same ({HOW_SECRET})"
+_OTHERS_SECRETS = {
+    SECRET_WANTED: f"it has no secret, and this node has one; {_ALL_THE_SAME}",
+    NO_SECRET_HERE: f"it has a secret, and this node has none; {_ALL_THE_SAME}",
+}
 
 
 class Foreigners:
@@ -25,18 +32,22 @@ class Foreigners:
         self._place = place
         self._named: set[str] = set()
 
+    def report_refusal(self, peer: Peer, refusal: Refusal) -> None:
+        """Log that a client of the run was refused for a secret that it or this node lacks."""
+        if refusal.kind in _OTHERS_SECRETS:
+            self._name(peer, _OTHERS_SECRETS[refusal.kind])
+
     def report(self, peer: Peer, error: WireError) -> None:
         """Log that a client sent a message that was not understood."""
         log.info("%s: %s is let go: %s", self._place, peer.name, error)
-        is_new = peer.name not in self._named and len(self._named) < _MOST_NAMED
-        if is_new and peer.session is None:
-            self._named.add(peer.name)
-            log.warning(
-                "%s: a connection from %s was refused, as %s",
-                self._place,
-                peer.name,
-                _reason_of(peer, error),
-            )
+        if peer.session is None:
+            self._name(peer, _reason_of(peer, error))
+
+    def _name(self, peer: Peer, reason: str) -> None:
+        if peer.name in self._named or len(self._named) >= _MOST_NAMED:
+            return
+        self._named.add(peer.name)
+        log.warning("%s: a connection from %s was refused, as %s", self._place, peer.name, reason)
 
 
 def _reason_of(peer: Peer, error: WireError) -> str:

@@ -18,7 +18,7 @@ TORCHRUN = """
 OURS = """
     preload use-env exit-barrier-timeout restart-on no-restart-on restart-delay restart-window
     restart-timeout fuse report no-history hang-timeout hang-log-pattern forward-signals
-    timeout quiet log-format health-check health-check-timeout
+    timeout quiet log-format health-check health-check-timeout gpus
 """
 
 FLAGS = [option.name for option in OPTIONS if option.is_flag]
