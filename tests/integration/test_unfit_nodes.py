@@ -121,12 +121,16 @@ def test_too_few_fit_nodes_end_with_the_reason(elrun, script, meeting):
     assert "can't take part: the health check 'echo bad RAM; false' ended with exit code 1" in err
 
 
-def test_it_runs_before_a_restart_too(elrun, script, tmp_path, meeting):
+def test_it_runs_before_a_restart_too(elrun, script, vacant_endpoint):
     """A node may have become unfit; the others go on without it."""
-    options = ("--nnodes=1:2", "--max-restarts=2", *meeting, "--rdzv-conf=last_call_timeout=5")
+    meeting = ("--rdzv-backend=c10d", f"--rdzv-endpoint={vacant_endpoint}", "--rdzv-id=job")
+    conf = ("--rdzv-conf=last_call_timeout=30", "--max-restarts=2")
+    options = ("--nnodes=1:2", *meeting, *conf)
     path = script(FAILS_ONCE)
     once = "test ! -e seen && touch seen"
-    jobs = [elrun(*options, path), elrun(*options, "--health-check", once, path)]
+    first = elrun(*options, path)
+    until(lambda: can_connect(vacant_endpoint))  # it hosts the store
+    jobs = [first, elrun(*options, "--health-check", once, path)]
 
     (code, out, err), (unfit, *_) = ends = [job.finish() for job in jobs]
 
