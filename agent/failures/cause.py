@@ -23,9 +23,10 @@ from collections.abc import Mapping, Sequence
 
 from ...rendezvous.named_tuple import NamedTuple
 
-WAIT_FOR_CAUSE_S = 2.0
+WAIT_FOR_CAUSE_S = 3.0
 """How long a worker group goes on of which all that failed did so as a consequence: the rank that
-caused it may end slowly, and a stop would end it before it can say why."""
+caused it may end slowly, and a stop would end it before it can say why. Or its node is lost, which
+costs no restart, and is known after the heartbeat's patience and one interval."""
 
 _PEER_HAS_GONE = (
     "connection closed by peer",  # gloo
