@@ -12,6 +12,7 @@ import pytest
 from elrun.rendezvous.network.ports import PortClaim
 from elrun.rendezvous.stores.etcd.server import EtcdServer
 from network_kit import why_no_namespaces
+from preload_kit import PRELOADABLE
 
 TOKEN = "ELRUN_TEST_JOB"
 HERE = Path(__file__).parent
@@ -164,3 +165,9 @@ def _need_namespaces():
     reason = why_no_namespaces()
     if reason:
         pytest.skip(reason)
+
+
+@pytest.fixture(name="preloadable")
+def _preloadable(tmp_path):
+    """Lay a module beside the script."""
+    (tmp_path / "preloadable.py").write_text(PRELOADABLE)

@@ -1,0 +1,83 @@
+"""Workers that crash in native code: the summary shows their Python stack."""
+
+import textwrap
+
+import pytest
+
+SEGFAULT = "import ctypes\ndef load(): ctypes.string_at(0)\nload()"
+CRASHES = {
+    "a segmentation fault": (
+        SEGFAULT,
+        [
+            "was killed by SIGSEGV",
+            "Segmentation fault in string_at (",
+            "stack of rank 0",
+            "in load",
+        ],
+    ),
+    "an abort": ("import os\nos.abort()", ["was killed by SIGABRT", "Aborted in <module> ("]),
+    "a bus error": (
+        "import os, signal\nos.kill(os.getpid(), signal.SIGBUS)",
+        ["was killed by SIGBUS", "Bus error in <module> (", "a file that it had mapped"],
+    ),
+    "a division": (
+        "import os, signal\nos.kill(os.getpid(), signal.SIGFPE)",
+        ["was killed by SIGFPE", "exception in <module> ("],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CRASHES)
+@pytest.mark.parametrize("options", [(), ("--preload", "json")], ids=["executed", "preloaded"])
+def test_a_crash_is_told_with_its_stack(elrun, script, name, options):
+    """Nobody has asked for faulthandler, and nothing is printed where the worker prints."""
+    source, words = CRASHES[name]
+
+    job = elrun("--standalone", *options, script(source), env={"PYTHONFAULTHANDLER": ""})
+    before, _, summary = job.finish()[2].partition("elrun: script.py failed: ")
+
+    assert [] == [each for each in words if each not in summary]
+    assert "" == before
+
+
+@pytest.mark.parametrize("how", ["variable", "call"])
+def test_a_stack_that_the_user_asked_for_stays_where_it_was(elrun, script, tmp_path, how):
+    """It is on standard error, and we write none."""
+    begin = "" if how == "variable" else "import faulthandler\nfaulthandler.enable()\n"
+    env = {"PYTHONFAULTHANDLER": "1" if how == "variable" else ""}
+    job = elrun("--standalone", "--log-dir", tmp_path / "logs", script(begin + SEGFAULT), env=env)
+
+    err = job.finish()[2]
+
+    assert "Fatal Python error: Segmentation fault" in err.partition("elrun:")[0]
+    assert 0 == sum(path.stat().st_size for path in (tmp_path / "logs").rglob("*.stacks"))
+
+
+@pytest.mark.parametrize("end", ["sys.exit(rank)", "rank and sys.exit(3); time.sleep(600)"])
+def test_no_empty_file_for_stacks_is_left(elrun, script, tmp_path, end):
+    """A worker that ends by itself removes its own; that of one that is stopped, the agent does."""
+    source = f"import os, sys, time\nrank = int(os.environ['RANK'])\n{end}"
+    logs = ("--log-dir", tmp_path / "logs")
+
+    elrun("--standalone", "--nproc-per-node", 2, *logs, script(source)).finish()
+
+    assert [] == [path for path in (tmp_path / "logs").rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize("options", [(), ("--tee", "3")], ids=["pipe", "tee"])
+def test_an_abort_on_the_way_out_does_not_hide_the_exception(elrun, script, options):
+    """A library's thread may end an interpreter that an exception has ended already."""
+    text = """
+        import atexit, os
+        words = b"terminate called without an active exception" + bytes([10])
+        atexit.register(lambda: (os.write(2, words), os.abort()))
+        raise ValueError("no such shard")
+    """
+    job = elrun("--standalone", *options, script(textwrap.dedent(text)))
+
+    code, _, err = job.finish()
+
+    assert 134 == code
+    head = err.rpartition("script.py failed: ")[2].partition("see ")[0]
+    assert "rank 0 was killed by SIGABRT" in head
+    assert head.endswith("  ValueError: no such shard\n  ")
