@@ -127,13 +127,11 @@ def parse(raw: bytes, since_s: float = 0.0) -> KernelRecord | None:
         since_s: Seconds since boot; what is older is none.
     """
     head, _, rest = raw.partition(b";")
-    fields = head.split(b",")
-    if len(fields) < 3 or not fields[2].isdigit():  # noqa: PLR2004  priority, number, time
-        return None
-    if int(fields[2]) < since_s * _PER_SECOND:
+    _priority, _number, at, *_ = [*head.split(b","), b"", b""]
+    if not at.isdigit() or int(at) < since_s * _PER_SECOND:
         return None
     text = rest.partition(b"\n")[0].decode(errors="replace")
-    return KernelRecord(int(fields[2]) / _PER_SECOND, text)
+    return KernelRecord(int(at) / _PER_SECOND, text)
 
 
 def lines_about(pid: int, records: Iterable[KernelRecord]) -> Iterator[str]:

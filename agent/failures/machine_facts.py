@@ -111,9 +111,10 @@ def _mounted(path: str) -> Iterator[tuple[str, str, str]]:
     except OSError:
         return
     for line in text.splitlines():
-        fields = line.split(" ")
-        if len(fields) > 3:  # noqa: PLR2004  device, path, kind, options
-            place = fields[1]
-            for escape, letter in _ESCAPES:
-                place = place.replace(escape, letter)
-            yield place, fields[2], fields[3]
+        match line.split(" "):
+            case [_, place, kind, options, *_]:
+                for escape, letter in _ESCAPES:
+                    place = place.replace(escape, letter)
+                yield place, kind, options
+            case _:
+                continue

@@ -140,7 +140,7 @@ def _builtin(name: str) -> type[BaseException] | None:
 
 def _codes_of(part: str) -> tuple[int, int] | None:
     ends = [end.strip() for end in part.split("-")]
-    if not all(end.isascii() and end.isdigit() for end in ends) or len(ends) > 2:  # noqa: PLR2004
+    if not all(end.isascii() and end.isdigit() for end in ends) or part.count("-") > 1:
         return None
     first, last = int(ends[0]), int(ends[-1])
     if not (1 <= first <= _HIGHEST_CODE and 1 <= last <= _HIGHEST_CODE):

@@ -22,6 +22,7 @@ _CLOCKS_DIFFER_S = 0.2
 """CPU time is counted in ticks."""
 
 _KIB, _STEP = 1024, 1024.0
+_FRACTIONS_BELOW = 1000
 
 _SENT_FROM_OUTSIDE = "another process sent the signal, or the worker itself did: elrun did not"
 
@@ -147,7 +148,7 @@ def in_bytes(count: int) -> str:
     size = float(count)
     for unit in ("bytes", "KiB", "MiB", "GiB"):
         if size < _STEP:
-            return f"{size:.3g} {unit}" if size < 1000 else f"{size:.0f} {unit}"  # noqa: PLR2004
+            return f"{size:.3g} {unit}" if size < _FRACTIONS_BELOW else f"{size:.0f} {unit}"
         size /= _STEP
     return f"{size:.4g} TiB"
 

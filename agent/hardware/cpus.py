@@ -51,10 +51,11 @@ def _quota_of_version_1(folder: str) -> float:
 
 def _quota(text: str) -> float:
     """Return the CPUs' time that a quota and its period, in microseconds, amount to."""
-    words = text.split()
-    if len(words) != 2 or not all(word.isdecimal() and int(word) for word in words):  # noqa: PLR2004
-        return math.inf
-    return int(words[0]) / int(words[1])
+    match text.split():
+        case [quota, period] if all(word.isdecimal() and int(word) for word in (quota, period)):
+            return int(quota) / int(period)
+        case _:
+            return math.inf
 
 
 def _read(path: str) -> str:

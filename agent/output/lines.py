@@ -23,6 +23,8 @@ PAUSE_S = 0.3
 LONGEST_WAIT_S = 1.0
 """or when its first byte that was not taken is so old: a row of dots may have no pause."""
 
+# UTF-8: lower bytes are ASCII; from the others on, a byte is the first of 2, 3 or 4.
+_ASCII_END, _FIRST_OF_2, _FIRST_OF_3, _FIRST_OF_4 = 0x80, 0xC0, 0xE0, 0xF0
 _LONE_RETURN = re.compile(rb"\r(?!\n)")
 
 
@@ -200,15 +202,15 @@ def _shown_end(data: bytes) -> int:
     end = len(data) - data.endswith(b"\r")
     for length in range(1, min(4, end + 1)):
         byte = data[end - length]
-        if byte >= 0xC0:  # the first byte of a character: how many there are is written in it  # noqa: PLR2004
+        if byte >= _FIRST_OF_2:
             return end - length if length < _character_bytes(byte) else end
-        if byte < 0x80:  # noqa: PLR2004  ASCII
+        if byte < _ASCII_END:
             break
     return end
 
 
 def _character_bytes(first_byte: int) -> int:
-    return 2 + (first_byte >= 0xE0) + (first_byte >= 0xF0)  # noqa: PLR2004  UTF-8
+    return 2 + (first_byte >= _FIRST_OF_3) + (first_byte >= _FIRST_OF_4)
 
 
 def _first_end(data: bytes) -> int:

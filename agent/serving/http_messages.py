@@ -8,6 +8,7 @@ from ...rendezvous.named_tuple import NamedTuple
 
 MAX_HEAD_BYTES = 8_192
 
+_METHOD_NOT_ALLOWED = 405
 _REASONS = {
     200: "OK",
     400: "Bad Request",
@@ -37,7 +38,7 @@ class Answer(NamedTuple):
     def to_bytes(self) -> tuple[bytes, bytes]:
         """Return head and body of the HTTP response."""
         body = self.body.encode() if isinstance(self.body, str) else self.body
-        allow = "Allow: GET, HEAD\r\n" if self.status == 405 else ""  # noqa: PLR2004  RFC 9110, 15.5.6
+        allow = "Allow: GET, HEAD\r\n" if self.status == _METHOD_NOT_ALLOWED else ""
         head = (
             f"HTTP/1.1 {self.status} {_REASONS[self.status]}\r\n"
             f"Content-Type: {self.content_type}\r\n"

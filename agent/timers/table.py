@@ -13,6 +13,7 @@ from .file_client import MAX_REQUEST_BYTES, FileTimerRequest
 
 MAX_TIMERS = 10_000
 
+_TENTHS_BELOW_S = 10  # 12 s, but 1.5 s
 _START_OF_REQUEST = b'{"version"'
 
 
@@ -150,4 +151,4 @@ class TimerTable:
 
 
 def _digits(seconds: float) -> int:
-    return 0 if seconds >= 10 else 1  # noqa: PLR2004  12 s, but 1.5 s
+    return 0 if seconds >= _TENTHS_BELOW_S else 1

@@ -13,6 +13,7 @@ POINTS = 240
 """How many points a curve has at most."""
 
 _CPU, _MEMORY, _OUTPUT = range(3)
+_TOO_MUCH = 1e18  # no measurement reaches it
 _LONGEST_GAP = 4.0  # times the usual pause between two samples: then the curve is broken
 
 
@@ -164,7 +165,7 @@ def _gpu_of_ranks(record: NodeRecord) -> dict[int, int]:
 def _number(row: Any, column: int) -> float | None:
     value = _at(row, column)
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return float(value) if is_number and abs(value) < 1e18 else None  # noqa: PLR2004  no NaN either
+    return float(value) if is_number and abs(value) < _TOO_MUCH else None  # no NaN either
 
 
 def _at(row: Any, index: int) -> Any:

@@ -7,6 +7,7 @@ from datetime import datetime, timezone
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 _STEP = 1024.0
+_TENTHS_BELOW_S, _FRACTIONS_BELOW = 10, 100
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3_600, 86_400
 
 
@@ -23,7 +24,7 @@ def as_clock(at: float) -> str:
 def as_duration(seconds: float) -> str:
     """Return a time as people say it: ``2 h 5 min``."""
     whole = round(seconds)
-    if seconds < 10:  # noqa: PLR2004  below, tenths count
+    if seconds < _TENTHS_BELOW_S:
         return f"{max(0.0, seconds):.1f} s"
     if whole < _MINUTE_S:
         return f"{whole} s"
@@ -38,7 +39,7 @@ def as_size(size: float) -> str:
     """Return a number of bytes as people read it: ``1.5 GiB``."""
     for unit in _UNITS[:-1]:
         if abs(size) < _STEP:
-            return f"{size:.3g} {unit}" if size < 100 else f"{size:.0f} {unit}"  # noqa: PLR2004
+            return f"{size:.3g} {unit}" if size < _FRACTIONS_BELOW else f"{size:.0f} {unit}"
         size /= _STEP
     return f"{size:.3g} {_UNITS[-1]}"
 

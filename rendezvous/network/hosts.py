@@ -57,7 +57,7 @@ def socket_address(address: str, port: int) -> tuple[Any, ...]:
 def host_of(where: tuple[Any, ...]) -> str:
     """Return the address from what a socket says: ``getpeername()`` and such."""
     host = str(where[0])
-    zone = where[3] if len(where) > 3 else 0  # noqa: PLR2004  IPv6: address, port, flow, zone
+    zone = next(iter(where[3:]), 0)  # IPv6 has address, port, flow, zone
     return f"{host}%{socket.if_indextoname(zone)}" if zone and "%" not in host else host
 
 

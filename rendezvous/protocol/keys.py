@@ -111,11 +111,11 @@ class RunKeys(NamedTuple):
 
 def round_of(key: str) -> tuple[str, int] | None:
     """Return the run and the number of the round to which a key belongs; None for other keys."""
-    kind, *names = key.split("/", 4)
-    if kind != "run" or len(names) < 4 or names[1] != "round":  # noqa: PLR2004  as the keys above
-        return None
-    run, _, number, _ = names
-    return (run, int(number)) if number.isascii() and number.isdigit() else None
+    match key.split("/", 4):
+        case ["run", run, "round", number, _] if number.isascii() and number.isdigit():
+            return run, int(number)
+        case _:
+            return None
 
 
 def is_beat(key: str) -> bool:

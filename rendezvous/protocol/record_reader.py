@@ -84,10 +84,11 @@ class Record:
 
     def pair(self, name: str) -> tuple[int, int]:
         """Return two whole numbers from 0 on."""
-        values = self.counts(name)
-        if len(values) != 2:  # noqa: PLR2004  a pair has two
-            raise self.refuse(name, "a pair of numbers")
-        return values[0], values[1]
+        match self.counts(name):
+            case [first, second]:
+                return first, second
+            case _:
+                raise self.refuse(name, "a pair of numbers")
 
     def records(self, name: str) -> list[Record]:
         """Return a list of JSON objects, each as a record."""
