@@ -125,3 +125,17 @@ def test_nodes_of_several_steps_are_one_job(sbatch):
     assert 0 == code, output
     said = [line for line in output.splitlines() if line.startswith("rank ")]
     assert ["rank 0 of 2 on node1", "rank 1 of 2 on node2"] == sorted(said)
+
+
+def test_components_of_a_heterogeneous_job_are_one_job(sbatch, tmp_path):
+    """A step over several components has the nodes of all, and needs no option."""
+    script = tmp_path / "heterogeneous.sbatch"
+    lines = ("#!/bin/sh", "#SBATCH --nodes=1", "#SBATCH hetjob", "#SBATCH --nodes=1", "")
+    step = f"srun --het-group=0,1 elrun --no-python bash -c '{SAY}'\n"
+    script.write_text("\n".join(lines) + step)
+
+    code, output = sbatch("--nodes=1", script)
+
+    assert 0 == code, output
+    said = [line for line in output.splitlines() if line.startswith("rank ")]
+    assert ["rank 0 of 2 on node1", "rank 1 of 2 on node2"] == sorted(said)
