@@ -170,6 +170,10 @@ def launch_agent(
         for context in (agent.signals, relayed_logs(), recorded_outcome(agent)):
             ends.enter_context(context)
         with _refusals_told(handler):
+            if config.metrics_port or config.metrics_file:
+                from .exporting import exported  # noqa: PLC0415  few jobs
+
+                ends.enter_context(exported(config, agent))
             ends.enter_context(_reported(config, agent, name))
         return _run(agent, handler, config, name)
 

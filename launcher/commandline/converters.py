@@ -212,6 +212,19 @@ def parse_port(text: str) -> int:
     return port
 
 
+def parse_metrics_port(text: str) -> str:
+    """Return where to listen.
+
+    Raises:
+        ValueError: It is neither a port nor an address and a port.
+    """
+    if text:
+        from .listen_address import parse_listen_address  # noqa: PLC0415  few jobs
+
+        parse_listen_address(text)
+    return text
+
+
 def parse_host(text: str) -> str:
     """Return a host name or an address; one of IPv6 may stand in brackets, which go.
 

@@ -170,6 +170,22 @@ OPTIONS: tuple[Option, ...] = (
         None,
         "Keep a report of the job as JSON here; ${hostname}, ${pid} are filled in.",
     ),
+    value(
+        "--metrics-port",
+        "[ADDR:]PORT",
+        LOGS,
+        parsing.parse_metrics_port,
+        None,
+        "Answer Prometheus here; on this host only unless there is an address.",
+    ),
+    value(
+        "--metrics-file",
+        "FILE",
+        LOGS,
+        parsing.parse_report,
+        None,
+        "Keep the metrics here for a textfile collector; as --report.",
+    ),
     flag("--no-history", LOGS, "Keep no history of events and samples in the run's folder."),
     value(
         "-r --redirects",

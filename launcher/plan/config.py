@@ -16,7 +16,13 @@ from ...rendezvous.api.parameters import (
     require,
     require_texts,
 )
-from ..commandline.converters import is_module_name, parse_pattern, parse_prefix, parse_report
+from ..commandline.converters import (
+    is_module_name,
+    parse_metrics_port,
+    parse_pattern,
+    parse_prefix,
+    parse_report,
+)
 from ..commandline.environment import Environment
 from ..commandline.options import STANDALONE
 
@@ -63,7 +69,10 @@ _KINDS: tuple[tuple[Kind, tuple[str, ...], tuple[str, ...]], ...] = (
             "forward_signals",
             *("rdzv_backend", "rdzv_endpoint"),
         ),
-        ("local_addr", "log_line_prefix_template", "report", "hang_log_pattern", "health_check"),
+        (
+            *("local_addr", "log_line_prefix_template", "report", "hang_log_pattern"),
+            *("health_check", "metrics_port", "metrics_file"),
+        ),
     ),
     (DICT, _SETTINGS, ()),
     (_LAYOUT, ("logs_specs",), ()),
@@ -126,6 +135,9 @@ class LaunchConfig(PlainValue):
         history: Whether a history of events and samples is kept in the run's folder.
         timeout: Seconds that the whole job may take on this node, waits included; by default it has
             no limit.
+        metrics_port: Where Prometheus may ask for the job's metrics: a port of this host, or an
+            address and a port; by default nowhere.
+        metrics_file: File for the metrics, for a textfile collector; filled in as ``report`` is.
         health_check: A command for the shell, which each node runs before each attempt; a node on
             which it fails does not take part.
         health_check_timeout: Seconds that it may take.
@@ -169,6 +181,8 @@ class LaunchConfig(PlainValue):
     hang_log_pattern: str | None
     forward_signals: str
     history: bool
+    metrics_port: str | None
+    metrics_file: str | None
     timeout: float | None
     health_check: str | None
     health_check_timeout: float
@@ -206,6 +220,8 @@ class LaunchConfig(PlainValue):
         hang_log_pattern: str | None = None,
         forward_signals: str = "",
         history: bool = True,
+        metrics_port: str | None = None,
+        metrics_file: str | None = None,
         timeout: float | None = None,
         health_check: str | None = None,
         health_check_timeout: float = 30,
@@ -277,6 +293,8 @@ def _check(config: LaunchConfig) -> None:
         )
     _parse("hang_log_pattern", config.hang_log_pattern or "", parse_pattern)
     _parse("report", config.report or "", parse_report)
+    _parse("metrics_file", config.metrics_file or "", parse_report)
+    _parse("metrics_port", config.metrics_port or "", parse_metrics_port)
     _parse("log_line_prefix_template", config.log_line_prefix_template or "", parse_prefix)
 
 

@@ -148,6 +148,8 @@ def compose(
             restart_rules=_restart_rules(given),
             report=given["report"],
             history=not given["no_history"],
+            metrics_port=given["metrics_port"],
+            metrics_file=given["metrics_file"],
             hang_timeout=given["hang_timeout"],
             timeout=given["timeout"],
             health_check=given["health_check"],

@@ -45,6 +45,8 @@ CONFIG = {
     "numa_options": ("NumaOptions", (None,)),
     "restart_rules": ("RestartRules", (None,)),
     "report": TEXT_OR_NONE,
+    "metrics_port": TEXT_OR_NONE,
+    "metrics_file": TEXT_OR_NONE,
     "hang_timeout": ("a number of seconds", (None, 5, 1.5)),
     "timeout": ("a number of seconds", (None, 5, 1.5)),
     "health_check": TEXT_OR_NONE,

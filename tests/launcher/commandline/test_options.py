@@ -17,7 +17,8 @@ TORCHRUN = """
 """
 OURS = """
     preload use-env exit-barrier-timeout restart-on no-restart-on restart-delay restart-window
-    restart-timeout fuse report no-history hang-timeout hang-log-pattern forward-signals
+    restart-timeout fuse report metrics-port metrics-file no-history hang-timeout
+    hang-log-pattern forward-signals
     timeout quiet log-format health-check health-check-timeout gpus
 """
 

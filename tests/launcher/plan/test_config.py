@@ -41,8 +41,8 @@ def test_fields_stand_in_torch_s_order():
         log_line_prefix_template metrics_cfg local_addr event_log_handler numa_options
         signals_to_handle duplicate_stdout_filters duplicate_stderr_filters virtual_local_rank
         shutdown_timeout exit_barrier_timeout preload restart_rules report
-        hang_timeout hang_log_pattern forward_signals history timeout
-        health_check health_check_timeout
+        hang_timeout hang_log_pattern forward_signals history metrics_port
+        metrics_file timeout health_check health_check_timeout
     """
     assert expected.split() == [each.name for each in dataclasses.fields(LaunchConfig)]
     assert expected.split() == list(inspect.signature(LaunchConfig).parameters)
