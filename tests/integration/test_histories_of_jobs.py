@@ -7,7 +7,7 @@ import pytest
 from elrun.agent.output.history_file import read_history
 from job_kit import until
 
-HANG = "import signal; print('ready', flush=True); signal.pause()"
+HANG = "import os, signal; os.write(1, b'ready\\n'); signal.pause()"
 FAILS_ONCE = """
 import os
 if os.environ["TORCHELASTIC_RESTART_COUNT"] == "0" and os.environ["RANK"] == "1":

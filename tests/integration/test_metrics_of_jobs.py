@@ -16,7 +16,7 @@ pytest.importorskip("prometheus_client")
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.parser import text_string_to_metric_families as classic_families
 
-HANG = "import signal; print('ready', flush=True); signal.pause()"
+HANG = "import os, signal; os.write(1, b'ready\\n'); signal.pause()"
 FAILS_ONCE = """
 import os
 if os.environ["TORCHELASTIC_RESTART_COUNT"] == "0" and os.environ["RANK"] == "1":
