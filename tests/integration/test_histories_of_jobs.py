@@ -49,7 +49,7 @@ def test_a_job_that_runs_is_sampled(elrun, script, runs):
     assert ["start", "joining", "joined", "running"] == events[:4]
     assert "end" == events[-1]
     (run,) = folder.iterdir()
-    assert {"report.json", "history.jsonl"} == {*os.listdir(run)}
+    assert {"report.json", "history.jsonl"} <= {*os.listdir(run)}
 
 
 def test_a_killed_agent_leaves_what_it_has_written(elrun, script, runs):
@@ -89,7 +89,8 @@ def test_no_history_is_wanted(elrun, script, runs):
     elrun("--standalone", "--no-history", script("raise SystemExit(9)"), env=env).finish()
 
     (run,) = folder.iterdir()
-    assert ["report.json"] == os.listdir(run)
+    assert "report.json" in os.listdir(run)
+    assert "history.jsonl" not in os.listdir(run)
 
 
 def test_a_report_elsewhere_has_a_history_too(elrun, script, runs):
