@@ -103,6 +103,7 @@ def _run(
         args = args[1:] if verb else args
         given, notices = parse(args, environment)
         _set_form(console, given)
+        _require_use_of_form(given)
         with logging_to(console, environment.log_level):  # a folder for logs may take long
             plan = compose(given, environment, is_rehearsal=given["dry_run"])
     except Answered:
@@ -116,6 +117,14 @@ def _run(
     if given["dry_run"]:
         return _show(plan, environment)
     return _launch(plan, environment, console, launch)
+
+
+def _require_use_of_form(given: Given) -> None:
+    if given.is_given("format") and not given["dry_run"]:
+        raise Refusal(
+            f"{given.said('format')}: it is for --dry-run and for verbs; give --log-format to have "
+            "elrun's own lines as JSON"
+        )
 
 
 def _set_form(console: Console, given: Given | None) -> None:

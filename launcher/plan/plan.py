@@ -120,6 +120,7 @@ def compose(
         *_gpus_that_are_shared(given, workers, gpus),
         *_ranks_that_are_not_there(given, workers),
         *_rules_of_no_restart(given),
+        *_time_of_no_check(given),
     ]
     try:
         config = LaunchConfig(
@@ -223,6 +224,11 @@ def _rules_of_no_restart(given: Given) -> Iterator[str]:
     useless = [given.said(name) for name in _RESTART_OPTIONS if given.is_given(name)]
     if useless and not given["max_restarts"]:
         yield f"{', '.join(useless)}: no effect without restarts (--max-restarts)"
+
+
+def _time_of_no_check(given: Given) -> Iterator[str]:
+    if given.is_given("health_check_timeout") and not given["health_check"]:
+        yield f"{given.said('health_check_timeout')}: no effect without --health-check"
 
 
 def with_scheduler(given: Given, environment: Environment) -> tuple[Given, tuple[str, ...]]:

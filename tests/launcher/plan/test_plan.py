@@ -299,3 +299,45 @@ def test_rules_of_restarts_without_restarts_are_named(elrun, variables):
     assert (
         "PET_RESTART_ON=SIGKILL, --fuse 2: no effect without restarts (--max-restarts)"
     ) in plan.notices
+
+
+def test_a_time_for_no_check_is_noticed(elrun):
+    """Something was left out."""
+    (notice,) = elrun.plan("--health-check-timeout", "5", "x.py").notices
+
+    assert "--health-check-timeout 5: no effect without --health-check" == notice
+    assert () == elrun.plan("--health-check=true", "--health-check-timeout=5", "x.py").notices
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--gpus=4"], "--gpus 4: there is no GPU 4 here: elrun sees GPUs 0 to 3"),
+        (["--gpus=GPU-x"], "--gpus GPU-x: GPU-x: there is no such GPU here"),
+        (["--gpus=n1:0;n2:1"], "it has no list for this node, "),
+        (["--gpus=MIG-a,MIG-b"], "give --virtual-local-rank as well"),
+    ],
+)
+def test_gpus_that_can_t_be_had_are_refused(elrun, words, sentence):
+    """The workers would see others, or fewer."""
+    assert sentence in elrun.refusal(*words, "x.py")
+
+
+@pytest.mark.parametrize(
+    ("words", "workers", "notice"),
+    [
+        (["--nproc-per-node=gpu"], 2, "OMP_NUM_THREADS=1 for each of the 2 workers"),
+        (["--nproc-per-node=auto"], 2, "OMP_NUM_THREADS=1 for each of the 2 workers"),
+        (["--nproc-per-node=3"], 3, "--gpus 0,2: 3 workers share 2 GPUs"),
+        (["--nproc-per-node=cpu"], 4, "--gpus 0,2: 4 workers share 2 GPUs"),
+    ],
+)
+def test_chosen_gpus_are_counted(elrun, words, workers, notice):
+    """``gpu`` and ``auto`` mean these; more workers share them."""
+    plan = elrun.plan("--gpus=0,2", *words, "x.py")
+
+    assert (workers, {"CUDA_VISIBLE_DEVICES": "0,2"}) == (
+        plan.config.nproc_per_node,
+        plan.variables,
+    )
+    assert any(each.startswith(notice) for each in plan.notices)

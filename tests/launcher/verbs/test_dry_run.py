@@ -169,3 +169,14 @@ def test_no_folder_is_made(dry_run, tmp_path):
 
     assert (0, ["x.py"]) == (code, os.listdir(tmp_path))
     assert "logs/deep" in out
+
+
+def test_a_form_without_a_dry_run_is_refused(tmp_path, monkeypatch, capfd):
+    """Who gives it may mean elrun's own lines."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x.py").write_text("raise SystemExit('it was run')\n")
+
+    code = cli.run(["--format", "json", "x.py"])
+
+    _, err = capfd.readouterr()
+    assert (2, True) == (code, "--format json: it is for --dry-run and for verbs" in err)
