@@ -40,7 +40,7 @@ class NodeCheck:
         command: str,
         timeout_s: float,
         environ: Mapping[str, str],
-        wait: Callable[[Sequence[int], float | None], None],
+        wait: Callable[[Sequence[int], float | None], object],
     ) -> None:
         self._command = command
         self._timeout_s = timeout_s

@@ -16,7 +16,7 @@ from ..plan.plan import Plan, compose
 from ..terminal.console import Console, logging_to
 from . import machine_checks as machine
 from . import network_checks as network
-from .check import Check, Verdict, failed, ok, outcome_of
+from .check import CHECK_TIMEOUT_S, Check, Verdict, failed, ok, outcome_of
 from .check_table import as_json, as_lines, show_table, verdict_on
 from .job_checks import Launch, check_job
 
@@ -97,6 +97,10 @@ def _checks(given: Given, environment: Environment, launch: Launch) -> Iterator[
     yield from outcome_of(
         "workers", partial(machine.check_workers, workers, devices, {**variables, **plan.variables})
     )
+    if plan.config.health_check:
+        command, timeout_s = plan.config.health_check, plan.config.health_check_timeout
+        look = partial(machine.check_health, command, timeout_s, variables)
+        yield from outcome_of("health check", look, timeout_s + CHECK_TIMEOUT_S)
     yield from _meeting(plan, environment, launch)
 
 

@@ -15,6 +15,9 @@ from collections.abc import Iterator, Mapping
 from ...agent.failures.memory_events import MemoryEvents
 from ...agent.hardware.cpus import allowed_cpus, cpu_quota
 from ...agent.hardware.devices import Devices, count_workers, read_devices
+from ...agent.monitoring.node_check import NodeCheck
+from ...agent.system.pidfd import wait_briefly
+from ...rendezvous.errors import UnfitNodeError
 from ..commandline.version import __version__
 from .check import Check, failed, ok, warning
 
@@ -218,6 +221,16 @@ def check_folders(log_dir: str | None, variables: Mapping[str, str]) -> Iterator
         while not os.path.exists(place):
             place = os.path.dirname(place)
         yield _folder("log folder", place, "give --log-dir a folder that can be written")
+
+
+def check_health(command: str, timeout_s: float, variables: Mapping[str, str]) -> Iterator[Check]:
+    """Run the health check that the job would run before each attempt."""
+    try:
+        NodeCheck(command, timeout_s, variables, wait_briefly).require_fit_node(None)
+    except UnfitNodeError as error:
+        yield failed("health check", str(error), "this node would not take part: see what it lacks")
+    else:
+        yield ok("health check", f"{command!r} succeeded")
 
 
 def check_clock() -> Iterator[Check]:

@@ -315,3 +315,19 @@ def test_a_temporary_folder_that_is_not_used_is_named(tmp_path):
 
     assert Verdict.WARNING is first.verdict
     assert f"TMPDIR={tmp_path}/none takes no files" in first.found
+
+
+@pytest.mark.parametrize(
+    ("command", "verdict", "found"),
+    [
+        ("true", Verdict.OK, "'true' succeeded"),
+        ("echo no GPU; false", Verdict.FAILED, "ended with exit code 1: no GPU"),
+        ("sleep 100", Verdict.FAILED, "did not end within 0.1 s"),
+    ],
+)
+def test_the_health_check_is_run(command, verdict, found):
+    """As the job would run it."""
+    (check,) = machine.check_health(command, 0.1 if "sleep" in command else 30.0, os.environ)
+
+    assert verdict is check.verdict
+    assert found in check.found
