@@ -96,8 +96,6 @@ def _run(
         verb = _verb_in(args, console)
         if verb == "doctor":
             return _examine(args[1:], environment, console, launch)
-        if verb == "report":
-            return _report(args[1:], environment)
         if verb not in ("", "run"):
             return _look(verb, args[1:], environment, console)
         args = args[1:] if verb else args
@@ -168,12 +166,6 @@ def _examine(
         return _End(doctor.run(args, environment, launch or launch_agent))
     except SignalException as stopped:
         return _end_of_stopped(stopped, console)
-
-
-def _report(args: list[str], environment: Environment) -> _End:
-    from .verbs import report  # noqa: PLC0415  few commands
-
-    return _End(report.run(args, environment))
 
 
 def _look(verb: str, args: list[str], environment: Environment, console: Console) -> _End:

@@ -44,7 +44,10 @@ FLOORS = {
 USERS_OF = {
     "click": {
         "launcher/commandline/help.py",
-        *(f"launcher/verbs/{verb}.py" for verb in ("front", "logs", "stacks", "status", "stop")),
+        *(
+            f"launcher/verbs/{verb}.py"
+            for verb in ("front", "logs", "report", "stacks", "status", "stop")
+        ),
     },
     "rich": {
         "launcher/terminal/summary.py",

@@ -64,7 +64,7 @@ def _of_one_run(folders: Sequence[str], name: str) -> list[NodeRecord]:
     for folder in folders:
         with contextlib.suppress(Refusal):  # it is another one's, or of another version
             records.append(read_record(folder))
-    of_name = [each for each in records if name in ("", each.report["run_id"], _name_of(each))]
+    of_name = _matching(records, name)
     if not of_name:
         known = [each.report["run_id"] for each in records]
         raise Refusal(
@@ -72,7 +72,7 @@ def _of_one_run(folders: Sequence[str], name: str) -> list[NodeRecord]:
             f"there are {', '.join(dict.fromkeys(known)) or 'none'}"
         )
     latest = of_name[0]
-    if name == _name_of(latest):  # the folder itself
+    if name in (_name_of(latest), str(latest.report["agent_pid"])):  # that one alone
         return [latest]
     same = [
         each
@@ -82,6 +82,18 @@ def _of_one_run(folders: Sequence[str], name: str) -> list[NodeRecord]:
         and latest.began_at <= each.ended_at
     ]
     return sorted(same, key=_place_of)
+
+
+def _matching(records: Sequence[NodeRecord], name: str) -> list[NodeRecord]:
+    """Return the runs that a name means: those that bear it go before those that begin with it."""
+    for is_meant in (
+        lambda each: each.report["run_id"] == name,
+        lambda each: name in (str(each.report["agent_pid"]), _name_of(each)),
+        lambda each: each.report["run_id"].startswith(name),
+    ):
+        if found := [each for each in records if is_meant(each)]:
+            return found
+    return []
 
 
 def _name_of(record: NodeRecord) -> str:

@@ -12,7 +12,7 @@ from ..commandline.arguments import Refusal
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-LOOKING = ("status",)
+LOOKING = ("report", "status")
 """The verbs; each is the name of a module with a ``command``."""
 
 

@@ -3,78 +3,57 @@
 from __future__ import annotations
 
 import contextlib
-import getopt
 import os
 import stat
 import sys
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
 
 from ..commandline.arguments import Refusal, quoted
-from ..commandline.environment import Environment
-from ..commandline.parse import Answered
 from ..report.choice import chosen_records
 from ..report.story import story_of
 from ..report.text import text_of
 from ..terminal.console import Console
 
-USAGE = """\
-Usage: elrun report [RUN]... [-o FILE]
-
-Show what a run did: its nodes and rounds, each failure with its cause, what
-the ranks used, what was decided, and how it was launched.
-
-RUN is a run id, the folder of a run, or a report; of several nodes give those
-of all, and they become one. Without RUN, it is the latest run of this host.
-
-  -o, --output FILE  Write a page for a browser here; - is standard output.
-                     Without it, a summary is shown.
-  -h, --help         Show this and exit.
-"""
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
-def run(args: Sequence[str], environment: Environment) -> int:
-    """Show what a run did, and return the exit code.
+@click.command("report", short_help="What a run did: a page for a browser, or a summary.")
+@click.argument("runs", metavar="[RUN]...", nargs=-1)
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    help="Write a page for a browser here; - is standard output. Without it, a summary is shown.",
+)
+@click.pass_obj
+def command(variables: Mapping[str, str], runs: tuple[str, ...], output: str | None) -> int:
+    """Show what a run did: its nodes and rounds, its failures, what its ranks used.
 
-    Args:
-        args: What stands after ``elrun report``.
-        environment: The environment.
-
-    Raises:
-        Refusal: There is no such run, or the page can't be written.
-        Answered: ``--help`` was asked for.
-        OSError: Standard output can't be written.
+    RUN is a run id or how one begins, the process id of an elrun, the folder of a run, or a report;
+    of several nodes give those of all, and they become one. Without RUN, it is the latest run.
     """
     console = Console(sys.stdout)
-    try:
-        options, names = getopt.gnu_getopt(list(args), "ho:", ["help", "output="])
-    except getopt.GetoptError as error:
-        raise Refusal(
-            f"elrun report: {error.msg}; elrun report --help lists the options"
-        ) from error
-    path = ""
-    for name, value in options:
-        if name in ("-h", "--help"):
-            console.answer(USAGE)
-            raise Answered
-        path = value
-        if not path:
-            raise Refusal("elrun report --output: give the path of a file")
-    story = story_of(chosen_records(names, environment.variables))
-    if not path:
+    if output == "":
+        raise Refusal("elrun report --output: give the path of a file")
+    story = story_of(chosen_records(runs, variables))
+    if output is None:
         console.answer(text_of(story))
         return 0
     from ..report.page import page_of  # noqa: PLC0415  loads jinja2
 
     page = page_of(story)
-    if path == "-":
+    if output == "-":
         console.answer(page)
         return 0
     try:
-        write_page(path, page.encode())
+        write_page(output, page.encode())
     except OSError as error:
-        what = f"the page can't be written to {quoted(path)}: {error.strerror} (--output)"
+        what = f"the page can't be written to {quoted(output)}: {error.strerror} (--output)"
         raise Refusal(what) from error
-    Console().say(f"the page is in {path}")
+    Console().say(f"the page is in {output}")
     return 0
 
 

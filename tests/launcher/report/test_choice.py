@@ -51,6 +51,14 @@ def test_a_folder_s_name_means_that_one(runs):
     assert ["b_n0_2.run"] == names_of(chosen_records(["b_n0_2.run"], runs[1]))
 
 
+@pytest.mark.parametrize("name", ["alph", "50"])
+def test_a_beginning_or_a_process_id_will_do(runs, name):
+    """As for the other verbs; the latest of several is meant."""
+    found = names_of(chosen_records([name], runs[1]))
+
+    assert (["a_n0_1.run"] if name == "alph" else ["c_n0_5.run"]) == found
+
+
 def test_paths_of_several_nodes_become_one(runs):
     """Each once."""
     paths = [str(runs[0] / name) for name in ("b_n0_2.run", "b_n1_3.run", "b_n1_3.run")]

@@ -85,14 +85,14 @@ def test_the_help_is_answered(report):
     """With the form of the command."""
     code, out, _ = report("--help")
 
-    assert (0, "Usage: elrun report [RUN]... [-o FILE]") == (code, out.partition("\n")[0])
+    assert (0, "Usage: elrun report [OPTIONS] [RUN]...") == (code, out.partition("\n")[0])
 
 
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["--colour"], "elrun report: option --colour not recognized; elrun report --help lists"),
-        (["-o"], "elrun report: option -o requires argument; elrun report --help lists"),
+        (["--colour"], "no such option"),
+        (["-o"], "option '-o' requires an argument"),
         (["-o", ""], "elrun report --output: give the path of a file"),
         (["jub"], "no run jub is kept; did you mean job?; there are job"),
         (["-o", "none/r.html"], "the page can't be written to none/r.html: No such file or"),
