@@ -20,6 +20,7 @@ from elrun.rendezvous.protocol.round import DOOR
 
 from .facts import Round, Violation
 from .keys import parse
+from .succession import must_follow
 
 # Each record is read again and again, by several witnesses and after several writes.
 read_forming, read_node, read_roster, read_verdict = (
@@ -137,52 +138,11 @@ class Witness:
         each.seal(roster)
         past = self._rounds.get(number - 1)
         if number > 0:
-            self._follows(each, past)
+            must_follow(each, past, self._stores)
         if not roster.members:
             return
         if not self._limits.min_nodes <= len(roster.members) <= self._limits.max_nodes:
             raise Violation(f"round {number} has {len(roster.members)} of {self._limits} nodes")
-
-    def _follows(self, each, past):
-        """Judge whether a round may come after the one before, and what it keeps of it."""
-        number, roster = each.number, each.roster
-        if self._stores and not roster.members:
-            return  # whoever was to bring the round along has died
-        if past is None or past.roster is None or past.verdict is None:
-            raise Violation(f"round {number} is sealed before round {number - 1} has ended")
-        if past.verdict.kind.ends_run and roster.members:
-            raise Violation(f"round {number} follows {past.verdict.kind.value!r}")
-        spent = roster.restart_count - past.roster.restart_count
-        is_known = spent > 0 and self._stores and self._is_known(roster)
-        if not is_known and (
-            spent not in (0, 1) or (spent and past.verdict.kind is not VerdictKind.WORKER_FAILED)
-        ):
-            raise Violation(
-                f"{past.verdict.kind.value!r} makes {past.roster.restart_count} restarts "
-                f"{roster.restart_count}"
-            )
-        displaced = each.displaced_survivors()
-        if displaced:
-            raise Violation(f"newcomers take the places of {displaced} in round {number}")
-        survivors = [
-            (member.node.origin.group_rank, machine)
-            for member, machine in each.staying()
-            if member.node.origin is not None and member.node.origin.round == past.number
-        ]
-        ranks = [rank for rank, _ in survivors]
-        if ranks != sorted(set(ranks)):
-            raise Violation(f"survivors change their order in round {number}: {ranks}")
-        for rank, machine in survivors:
-            if past.members[rank] is not machine:
-                raise Violation(
-                    f"{machine} calls itself rank {rank} of round {past.number}, which is "
-                    f"{past.members[rank]}"
-                )
-
-    def _is_known(self, roster):
-        """Return whether a member knows of as many restarts from another store."""
-        known = [member.node.restarts for member in roster.members]
-        return roster.restart_count in known
 
     def _saw_verdict(self, machine, number, _, before, value):
         each = self.round(number)

@@ -23,28 +23,10 @@ from elrun.rendezvous.stores.server.sessions import MOST_OUTCOMES, Session
 from elrun.rendezvous.stores.server.table import StoreTable, TableError
 from round_kit import HELLO, Job, failed
 from rounds_kit import RUN, rounds
-from server_kit import LONG_S, Listening, is_closed, serves
+from server_kit import LONG_S, is_closed, serves
 
 CROWD = Path(__file__).parents[4] / "benchmarks" / "crowd.py"
 HERE = "127.0.0.1"
-
-
-@pytest.fixture(name="open_server")
-def _open_server():
-    servers = []
-
-    def make(*args, **options):
-        servers.append(Listening(*args, **options))
-        return servers[-1]
-
-    yield make
-    for server in servers:
-        server.close()
-
-
-@pytest.fixture(name="server")
-def _server(open_server):
-    return open_server()
 
 
 def test_a_late_nodes_wait_is_answered_by_an_error(server):

@@ -23,7 +23,7 @@ from elrun.rendezvous.stores.server.wire import (
     write_request,
 )
 from round_kit import HELLO, AllGuests
-from server_kit import LONG_S, Listening, is_closed, serves
+from server_kit import LONG_S, is_closed, serves
 
 
 class FewGuests(AllGuests):
@@ -43,24 +43,6 @@ class FewGuests(AllGuests):
 
     def are_missing(self, now):
         return len(self.here) < self.count
-
-
-@pytest.fixture(name="open_server")
-def _open_server():
-    servers = []
-
-    def make(*args, **options):
-        servers.append(Listening(*args, **options))
-        return servers[-1]
-
-    yield make
-    for server in servers:
-        server.close()
-
-
-@pytest.fixture(name="server")
-def _server(open_server):
-    return open_server()
 
 
 def unwelcomed(connection, patience_s):
