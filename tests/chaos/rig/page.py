@@ -23,7 +23,7 @@ takes the place of one that was killed or stopped.
 - No two rounds train at once.
 - No step is lost but those since the last checkpoint, and none is left out.
 - No agent ends but those that the schedule kills or stops. At the end all others succeed.
-- No process is left, and no file in the temporary folder.
+- No process is left, no file in the temporary folder, and no agent has shown a traceback.
 
 """
 

@@ -238,10 +238,13 @@ class Stage:
         ]
 
     def left(self):
-        """Return what is left of the agents, in words: processes and files."""
+        """Return what is left of the agents, in words: processes, files, and tracebacks."""
         select.select([], [], [], 0.5)  # guardians of killed agents clean up
         found = [f"process {describe(pid)}" for pid in processes_with(TOKEN, self._token)]
-        return found + [f"file {path.name}" for path in (self.folder / "temporary").iterdir()]
+        found += [f"file {path.name}" for path in (self.folder / "temporary").iterdir()]
+        said = (self.folder / "said").glob("agent-*")
+        # Those of workers begin with the worker's name.
+        return found + [f"traceback of {path.name}" for path in said if has_traceback(path)]
 
     def close(self):
         """Kill what runs, and let go of the namespaces."""
@@ -300,6 +303,11 @@ def listens(pid, port):
                 if fields[1].endswith(wanted) and fields[3] == "0A":
                     return True
     return False
+
+
+def has_traceback(path):
+    with path.open("rb") as lines:
+        return any(line.startswith((b"Traceback", b"Exception in")) for line in lines)
 
 
 def is_worker(pid):
