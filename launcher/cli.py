@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ..agent.system.signals import SignalException
     from .launch import Launch
 
-VERBS = ("doctor", "report", "run", "status")
+VERBS = ("doctor", "logs", "report", "run", "stacks", "status", "stop")
 """First words that are no SCRIPT, unless there is a file of that name."""
 
 _RECORD_S = 2.0

@@ -15,6 +15,7 @@ import contextlib
 import os
 import select
 import threading
+import time
 
 from ...rendezvous.logs import Log
 from ...rendezvous.threads import NoThreadError, start_thread
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from ..output.run_folders import RunFolder
     from ..processes.context import PContext
     from ..serving.http_server import HttpServer
-    from .answers import Answers
+    from .members import Members
     from .watched import Watched
 
 log = Log(__name__)
@@ -102,7 +103,8 @@ class ControlSocket(Companion):
         self._wake = Wakeup()
         self._path = ""
         self._server: HttpServer | None = None
-        self._answers: Answers | None = None
+        self._members: Members | None = None
+        watched.mailbox.wake = self._nudge
         self._thread = threading.Thread(target=self._run, name="elrun-control", daemon=True)
         try:
             start_thread(self._thread)
@@ -121,6 +123,7 @@ class ControlSocket(Companion):
     def end_attempt(self) -> None:
         """Show no worker until the next attempt."""
         self._watched.workers = None
+        self._watched.mailbox.begin_anew()
 
     def end(self) -> None:
         """Answer nobody any more; the folder stays to whoever keeps something in it."""
@@ -141,13 +144,12 @@ class ControlSocket(Companion):
             server.recheck()
 
     def _run(self) -> None:
+        listener = None
         try:
             listener = self._listen()
         except OSError as error:
             log.info("this run has no control socket: %s", error)
-            return
-        if listener is not None:
-            self._wait_for_requests(listener)
+        self._wait_for_requests(listener)
 
     def _listen(self) -> _socket.socket | None:
         """Listen in the folder, which may take long: its file system may not answer."""
@@ -164,22 +166,32 @@ class ControlSocket(Companion):
         with contextlib.suppress(OSError):  # a full disk: the socket tells as much
             write_whole(os.path.join(path, RECORD), record_text(self._about, self._attempts))
 
-    def _wait_for_requests(self, listener: _socket.socket) -> None:
+    def _wait_for_requests(self, listener: _socket.socket | None) -> None:
         waiting = select.poll()
-        waiting.register(listener.fileno(), select.POLLIN)
         waiting.register(self._wake.fileno(), select.POLLIN)
+        if listener is not None:
+            waiting.register(listener.fileno(), select.POLLIN)
         while not self._is_over:
             ready = [fd for fd, _ in waiting.poll()]
             self._wake.clear()
             self._note_news()
-            if listener.fileno() in ready:
+            if listener is not None and listener.fileno() in ready:
                 self._serve(listener)
                 return
-        listener.close()
+        if listener is not None:
+            listener.close()
 
     def _note_news(self) -> None:
-        if self._has_news:
+        if self._has_news and self._path:
             self._write_record(self._path)
+        if notices := self._watched.mailbox.take():
+            self._find_members().hear(notices)
+
+    def _find_members(self) -> Members:
+        from .members import Members  # noqa: PLC0415  few jobs are asked
+
+        self._members = self._members or Members(self._watched, time.monotonic)
+        return self._members
 
     def _serve(self, listener: _socket.socket) -> None:
         import socket  # noqa: PLC0415  few jobs are asked
@@ -187,7 +199,7 @@ class ControlSocket(Companion):
         from ..serving.http_server import HttpServer  # noqa: PLC0415
         from .answers import Answers  # noqa: PLC0415
 
-        self._answers = answers = Answers(self._watched)
+        answers = Answers(self._watched, self._find_members())
         server = HttpServer(
             lambda: socket.socket(fileno=listener.detach()),
             answers.respond,

@@ -102,7 +102,7 @@ def _workers_of(watched: Watched, now: float) -> list[dict[str, Any]]:
     found = []
     for worker in list(watched.group.workers):
         at = worker.local_rank
-        text, printed_at = ends.get(at, (b"", None))
+        text, printed_at, _ = ends.get(at, (b"", None, 0))
         found.append(
             {
                 "rank": worker.global_rank,

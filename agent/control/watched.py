@@ -14,6 +14,36 @@ if TYPE_CHECKING:
     from ..workers.worker import WorkerGroup
 
 
+TOPIC = "question"
+"""The topic of the notices by which one node asks all."""
+
+
+class Mailbox:
+    """Takes what nodes of the round ask, from the start on; any thread may use it."""
+
+    def __init__(self) -> None:
+        self._heard: list[tuple[int, bytes]] = []
+        self.next_number = 0
+        """The number of the next notice of this round."""
+        self.wake: Callable[[], None] = lambda: None
+        """Called when a notice has come."""
+
+    def hear(self, _topic: str, number: int, notice: bytes) -> None:
+        """Take a notice."""
+        self.next_number = number + 1
+        self._heard.append((number, notice))
+        self.wake()
+
+    def take(self) -> list[tuple[int, bytes]]:
+        """Return, once, the notices that have come, with their numbers."""
+        heard, self._heard = self._heard, []
+        return heard
+
+    def begin_anew(self) -> None:
+        """Begin another round, whose notices are numbered from 0."""
+        self.next_number = 0
+
+
 class Watched:
     """One agent, as the control socket sees it.
 
@@ -25,6 +55,7 @@ class Watched:
         inbox: Takes requests to stop the job, besides signals.
         record: Keeps where workers are; returns whether it has.
         shutdown_timeout_s: How long workers have to end when they are stopped.
+        mailbox: Takes what other nodes ask.
     """
 
     def __init__(
@@ -36,6 +67,7 @@ class Watched:
         inbox: SignalInbox,
         record: Callable[[str, Mapping[int, Whereabouts]], Any],
         shutdown_timeout_s: float,
+        mailbox: Mailbox,
     ) -> None:
         self.group = group
         self.rounds = rounds
@@ -44,5 +76,6 @@ class Watched:
         self.inbox = inbox
         self.record = record
         self.shutdown_timeout_s = shutdown_timeout_s
+        self.mailbox = mailbox
         self.workers: PContext | None = None
         """The processes of the current attempt."""

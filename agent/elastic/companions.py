@@ -19,7 +19,7 @@ from ..workers.environment import (
 )
 from ..workers.worker import WorkerGroup
 from ..workers_store.host import StoreHost
-from .readiness import Readiness
+from .readiness import Late, Readiness
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -314,55 +314,18 @@ def _store_host(facts: AgentFacts, guardian: Guardian, companions: Companions) -
     )
 
 
-class _Late(Companion):
-    """Stands for a companion that begins a while after the agent: jobs that end sooner need none.
-
-    Args:
-        begin: Begins it; may return None.
-        companions: Where it is added.
-        after_s: How long after this moment.
-    """
-
-    def __init__(
-        self,
-        begin: Callable[[], Companion | None],
-        companions: Companions,
-        after_s: float,
-    ) -> None:
-        self._begin = begin
-        self._companions = companions
-        self._due_at: float | None = time.monotonic() + after_s
-        self._workers: PContext | None = None
-
-    def begin_attempt(self, workers: PContext) -> None:
-        self._workers = workers
-
-    def end_attempt(self) -> None:
-        self._workers = None
-
-    def wakes(self) -> Wakes:
-        if self._due_at is None:
-            return Wakes()
-        return Wakes((), max(0.0, self._due_at - time.monotonic()))
-
-    def tick(self) -> None:
-        if self._due_at is None or time.monotonic() < self._due_at:
-            return
-        self._due_at = None
-        companion = self._begin()
-        if companion is not None:
-            self._companions.add(companion)
-            if self._workers is not None:
-                companion.begin_attempt(self._workers)
-
-
 def _control(facts: AgentFacts, _: Guardian, companions: Companions) -> Companion:
-    began_at_s = time.time()
+    began_at_s, mailbox = time.time(), None
+    if facts.rounds.meeting_place:  # other nodes may ask
+        from ..control.watched import TOPIC, Mailbox  # noqa: PLC0415  not the plain job of one node
+
+        mailbox = Mailbox()
+        facts.rounds.listen([TOPIC], mailbox.hear)  # in the first round already
 
     def begin() -> Companion | None:
         try:
             from ..control.companion import begin_control  # noqa: PLC0415  few agents live so long
-            from ..control.watched import Watched  # noqa: PLC0415
+            from ..control.watched import Mailbox, Watched  # noqa: PLC0415
         except (OSError, ImportError):  # there is no descriptor to read the module with
             return None
         watched = Watched(
@@ -373,10 +336,11 @@ def _control(facts: AgentFacts, _: Guardian, companions: Companions) -> Companio
             facts.inbox,
             facts.record_places,
             facts.shutdown_timeout_s,
+            mailbox or Mailbox(),
         )
         return begin_control(watched, facts.run_folder(), began_at_s)
 
-    return _Late(begin, companions, CONTROL_AFTER_S)
+    return Late(begin, companions.add, CONTROL_AFTER_S)
 
 
 def _readiness(facts: AgentFacts, *_: object) -> Companion:

@@ -96,3 +96,45 @@ class Readiness(Companion):
     def end_attempt(self) -> None:
         """Get ready for nothing beside the start of the next attempt."""
         self._due_at = None
+
+
+class Late(Companion):
+    """Stands for a companion that begins a while after the agent: jobs that end sooner need none.
+
+    Args:
+        begin: Begins it; may return None.
+        add: Adds it to the others.
+        after_s: How long after this moment.
+    """
+
+    def __init__(
+        self,
+        begin: Callable[[], Companion | None],
+        add: Callable[[Companion], None],
+        after_s: float,
+    ) -> None:
+        self._begin = begin
+        self._add = add
+        self._due_at: float | None = time.monotonic() + after_s
+        self._workers: PContext | None = None
+
+    def begin_attempt(self, workers: PContext) -> None:
+        self._workers = workers
+
+    def end_attempt(self) -> None:
+        self._workers = None
+
+    def wakes(self) -> Wakes:
+        if self._due_at is None:
+            return Wakes()
+        return Wakes((), max(0.0, self._due_at - time.monotonic()))
+
+    def tick(self) -> None:
+        if self._due_at is None or time.monotonic() < self._due_at:
+            return
+        self._due_at = None
+        companion = self._begin()
+        if companion is not None:
+            self._add(companion)
+            if self._workers is not None:
+                companion.begin_attempt(self._workers)

@@ -130,10 +130,15 @@ class Carrier:
         outputs = {} if self._carrying is None else self._carrying.outputs
         return {rank: outputs[rank].printed_bytes if rank in outputs else 0 for rank in self._pipes}
 
-    def kept_ends(self) -> dict[int, tuple[bytes, float | None]]:
-        """Return the last of what was read of each worker, and when; any thread may ask."""
+    def kept_ends(self) -> dict[int, tuple[bytes, float | None, int]]:
+        """Return the last of what was read of each worker, when, and how many bytes in all.
+
+        Any thread may ask.
+        """
         outputs = {} if self._carrying is None else self._carrying.outputs
-        return {rank: (each.end, each.printed_at) for rank, each in outputs.items()}
+        return {
+            rank: (each.end, each.printed_at, each.printed_bytes) for rank, each in outputs.items()
+        }
 
     def drain(self) -> None:
         """Have all carried that is still in the pipes, then everything closed; return at once.

@@ -147,7 +147,7 @@ class Outlets:
                 found[rank] = found.get(rank, 0) + count
         return found
 
-    def kept_ends(self) -> dict[int, tuple[bytes, float | None]]:
+    def kept_ends(self) -> dict[int, tuple[bytes, float | None, int]]:
         """Return the last of what was read that has no log file; see ``Carrier``."""
         return {} if self._carrier is None else self._carrier.kept_ends()
 

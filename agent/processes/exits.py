@@ -305,7 +305,7 @@ class WorkerFiles:
         """Return how much workers have printed that elrun carries; see ``Outlets``."""
         return {} if self._outlets is None else self._outlets.carried_bytes()
 
-    def kept_ends(self) -> dict[int, tuple[bytes, float | None]]:
+    def kept_ends(self) -> dict[int, tuple[bytes, float | None, int]]:
         """Return the last of what was read that has no log file; see ``Carrier.kept_ends``."""
         return {} if self._outlets is None else self._outlets.kept_ends()
 

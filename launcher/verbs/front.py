@@ -12,7 +12,7 @@ from ..commandline.arguments import Refusal
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-LOOKING = ("report", "status")
+LOOKING = ("logs", "report", "stacks", "status", "stop")
 """The verbs; each is the name of a module with a ``command``."""
 
 

@@ -50,6 +50,10 @@ class Run(NamedTuple):
         name = self.record.get("name") or "?"
         return f"{self.run_id} ({name}, agent {self.agent_pid})"
 
+    def reread(self) -> Mapping[str, Any]:
+        """Return what ``run.json`` says by now."""
+        return read_json(os.path.join(self.folder, "run.json")) or self.record
+
     def report(self) -> dict[str, Any] | None:
         """Return the report of the run; None: there is none."""
         return read_json(os.path.join(self.folder, "report.json"))

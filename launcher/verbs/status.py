@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 _REFRESH_S = 2.0
+_NODES_S = 10.0
 
 
 @click.command("status", short_help="How a job stands, or how it has ended.")
@@ -77,11 +78,32 @@ def _look(runs: list[Run], usages: Usages) -> Overview:
     standings = [(agent, each) for agent, each in answers if isinstance(each, dict)]
     problems += [each for _, each in answers if isinstance(each, str)]
     if standings:
-        return overview_of(standings, usages, problems)
+        agent, standing = standings[0]
+        others: list[dict[str, Any]] = []
+        missing: list[int] = []
+        if (standing["group_world_size"] or 1) > len(standings):
+            others, missing, more = _others_than(agent, [each for _, each in standings])
+            problems += more
+        return overview_of(standings, usages, problems, others, missing)
     report = runs[0].report()
     if report is None or (report.get("state") == "running" and runs[0].is_live):
         raise VerbRefusal(problems[0] if problems else f"there is no report of {runs[0].label}")
     return overview_of_ended(runs[0], report)
+
+
+def _others_than(
+    agent: Agent, known: list[dict[str, Any]]
+) -> tuple[list[dict[str, Any]], list[int], list[str]]:
+    """Return how the job's nodes elsewhere stand, which do not answer, and what went wrong."""
+    try:
+        found = agent.ask("/nodes", _NODES_S)
+    except VerbRefusal as refusal:
+        return [], [], [str(refusal)]
+    ours = {each["group_rank"] for each in known}
+    age = {"age_s": found.get("age_s", 0.0)}
+    others = [{**each, **age} for each in found["nodes"] if each["group_rank"] not in ours]
+    missing = [rank for rank in found["missing"] if rank not in ours]
+    return others, missing, [found["problem"]] if found["problem"] else []
 
 
 def _answer_of(agent: Agent) -> dict[str, Any] | str:

@@ -85,7 +85,11 @@ class Overview(NamedTuple):
 
 
 def overview_of(
-    standings: Sequence[tuple[Agent, Mapping[str, Any]]], usages: Usages, notes: Sequence[str]
+    standings: Sequence[tuple[Agent, Mapping[str, Any]]],
+    usages: Usages,
+    notes: Sequence[str],
+    others: Sequence[Mapping[str, Any]] = (),
+    missing: Sequence[int] = (),
 ) -> Overview:
     """Return how a job stands.
 
@@ -93,6 +97,8 @@ def overview_of(
         standings: What the agents on this host have answered.
         usages: Looks at the workers' processes.
         notes: What could not be found out.
+        others: What agents on other hosts have answered.
+        missing: The group ranks of those that have not answered.
     """
     in_order = sorted(standings, key=lambda pair: _place_of(pair[1]))
     agent, first = in_order[0]
@@ -103,12 +109,21 @@ def overview_of(
         "runs_for_s": round(time.time() - float(agent.run.record.get("began_at_s") or 0), 3),
         **{key: first[key] for key in _OF_JOB},
     }
-    nodes = [Node(each["group_rank"], each["node"], each["state"], 0.0) for _, each in in_order]
+    known = [*(each for _, each in in_order), *others]
+    nodes = [
+        *(
+            Node(each["group_rank"], each["node"], each["state"], each.get("age_s", 0.0))
+            for each in known
+        ),
+        *(Node(rank, "?", "no answer", None) for rank in missing),
+    ]
+    nodes.sort(key=lambda node: (node.group_rank is None, node.group_rank or 0))
     ranks = [
         _rank_of(worker, each["node"], usages if asked.is_in_our_namespace else None)
         for asked, each in in_order
         for worker in each["workers"]
     ]
+    ranks += [_rank_of(worker, each["node"], None) for each in others for worker in each["workers"]]
     return Overview(facts, nodes, sorted(ranks, key=lambda rank: rank.rank), notes)
 
 
@@ -126,15 +141,15 @@ def _rank_of(worker: Mapping[str, Any], node: str, usages: Usages | None) -> Ran
     if usages is not None and pid is not None and state == "running":
         usage = usages.of(pid)
     last_line, silent_s = worker["last_line"], worker["silent_s"]
-    if worker["logs"]:
+    if worker["logs"] and usages is not None:
         last_line, silent_s = _newest_line(worker["logs"], last_line, silent_s)
     return Rank(
         worker["rank"],
         node,
         pid,
         state if usage is None else usage.state,
-        None if usage is None else usage.cpu_percent,
-        None if usage is None else usage.memory_bytes,
+        worker.get("cpu_percent") if usage is None else usage.cpu_percent,
+        worker.get("memory_bytes") if usage is None else usage.memory_bytes,
         silent_s,
         last_line,
     )

@@ -73,8 +73,7 @@ class NodeProcedures:
         self._describe_node = describe_node
         self._clock = clock
         self._spawn = spawn
-        self._topics: Sequence[str] = ()
-        self._hear: Hear = lambda _topic, _number, _notice: None
+        self._topics: dict[str, Hear] = {}
         self.session = StoreSession(run, lambda: self.state.has_left)
         self._heartbeat = Heartbeat(self.session.store, timing, clock, spawn)
         self.state = RoundState(self._heartbeat, lambda: self.session.can_move, wake)
@@ -91,7 +90,7 @@ class NodeProcedures:
 
     def listen(self, topics: Sequence[str], hear: Hear) -> None:
         """Hear the notices of these topics in rounds to come."""
-        self._topics, self._hear = topics, hear
+        self._topics |= dict.fromkeys(topics, hear)
 
     def next_round(self) -> Steps[tuple[object, Placement]]:
         """Take part in the next round; return the store and the node's place."""
@@ -113,8 +112,8 @@ class NodeProcedures:
         yield store.leave_will(will_of_member(keys, place.group_rank, name))
         MemberWatch(self._heartbeat, store, keys, place, self._timing, self.conclude).start()
         self._spawn(self._await_verdict(store, place, keys))
-        for topic in self._topics:
-            self._spawn(self._hear_notices(store, place, keys, topic))
+        for topic, hear in self._topics.items():
+            self._spawn(self._hear_notices(store, place, keys, topic, hear))
         return store.store, place
 
     def describe_wait(self) -> Steps[str]:
@@ -268,7 +267,7 @@ class NodeProcedures:
             self.state.lose_store(place, RendezvousConnectionError(str(error)))
 
     def _hear_notices(
-        self, store: Asking, place: Placement, keys: RoundKeys, topic: str
+        self, store: Asking, place: Placement, keys: RoundKeys, topic: str, hear: Hear
     ) -> Steps[None]:
         """Pass on the notices of a topic in their order, until the round has ended."""
         for number in itertools.count():
@@ -278,7 +277,7 @@ class NodeProcedures:
                     return
                 found = yield store.wait([keys.notice(topic, number)], _RENEW_S)
             if self.state.place is place:
-                self._hear(topic, number, found[0])
+                hear(topic, number, found[0])
 
     def _current_round(self) -> tuple[Asking, Placement, RoundKeys]:
         place = self.state.place

@@ -1,0 +1,162 @@
+"""Where what ranks have printed can be read: log files, or what an agent has kept."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import os
+from typing import TYPE_CHECKING
+
+from .refusal import VerbRefusal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from .asking import Agent
+    from .runs import Run
+
+_CHUNK_BYTES = 1 << 20
+_MOST_LINE_BYTES = 1 << 20
+
+
+class Lines:
+    """Cuts bytes into lines; the beginning of one that has no end yet waits."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, data: bytes) -> Iterator[str]:
+        """Yield the lines that have ended."""
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        if len(self._rest) > _MOST_LINE_BYTES:
+            lines.append(self._rest)
+            self._rest = b""
+        for line in lines:
+            yield line.decode("utf-8", "surrogateescape")
+
+    def finish(self) -> Iterator[str]:
+        """Yield the last line, which has no end."""
+        rest, self._rest = self._rest, b""
+        if rest:
+            yield rest.decode("utf-8", "surrogateescape")
+
+
+class LogFile:
+    """One log file, read from its beginning on; it may be cut or replaced meanwhile.
+
+    Args:
+        path: Its path.
+        rank: The rank that prints there.
+        attempt: The number of the attempt.
+    """
+
+    def __init__(self, path: str, rank: int, attempt: int) -> None:
+        self.name = path
+        self.rank = rank
+        kind = os.path.basename(path).partition(".")[0]
+        self.title = f"attempt {attempt}, rank {rank}, {kind}"
+        self._at = 0
+        self._inode: int | None = None
+        self._lines = Lines()
+
+    def read(self, *, is_last: bool) -> Iterator[str]:
+        """Yield the lines that have been added.
+
+        Args:
+            is_last: Whether no more is read: a line without an end is one, too.
+        """
+        with contextlib.suppress(OSError), open(self.name, "rb") as file:
+            status = os.fstat(file.fileno())
+            if status.st_ino != self._inode or status.st_size < self._at:  # rotated, or emptied
+                self._inode, self._at = status.st_ino, 0
+            file.seek(self._at)
+            while data := file.read(_CHUNK_BYTES):
+                self._at += len(data)
+                yield from self._lines.feed(data)
+        if is_last:
+            yield from self._lines.finish()
+
+
+class KeptOutput:
+    """What an agent has kept of what a rank has printed on a stream without a log file.
+
+    Args:
+        rank: The rank.
+    """
+
+    def __init__(self, rank: int) -> None:
+        self.name = f"rank {rank}"
+        self.rank = rank
+        self.title = f"rank {rank}, its last words"
+        self._seen = 0
+        self._lines = Lines()
+        self._pending: tuple[int, bytes] | None = None
+
+    def offer(self, printed: int, end: bytes) -> None:
+        """Take what the agent has kept.
+
+        Args:
+            printed: How many bytes the rank has printed in this attempt.
+            end: The last of them.
+        """
+        self._pending = printed, end
+
+    def read(self, *, is_last: bool) -> Iterator[str]:
+        """Yield the lines that have been added."""
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            printed, end = pending
+            new = printed - self._seen if printed >= self._seen else printed  # a new attempt
+            self._seen = printed
+            if new > len(end):
+                yield from self._lines.finish()
+                yield f"... {new - len(end)} bytes are not kept ..."
+            if new:
+                yield from self._lines.feed(end[-new:])
+        if is_last:
+            yield from self._lines.finish()
+
+
+class Sources:
+    """All places where what a job's ranks print can be read.
+
+    Args:
+        runs: The job's runs on this host.
+        agents: Their agents that can be asked.
+    """
+
+    def __init__(self, runs: Sequence[Run], agents: Sequence[Agent]) -> None:
+        self._runs = runs
+        self._agents = agents
+        self._kept: dict[int, KeptOutput] = {}
+        self._files: dict[str, LogFile] = {}
+
+    def look(self) -> list[LogFile | KeptOutput]:
+        """Return them as they are known by now."""
+        found: list[LogFile | KeptOutput] = []
+        for run in self._runs:
+            found += self._files_of(run)
+        for agent in self._agents:
+            found += self._kept_by(agent)
+        return found
+
+    def _files_of(self, run: Run) -> Iterator[LogFile]:
+        record = run.reread()
+        for number, attempt in enumerate(record.get("attempts") or ()):
+            for rank in attempt.get("ranks") or ():
+                for path in filter(None, (rank.get("stdout"), rank.get("stderr"))):
+                    if path not in self._files:
+                        self._files[path] = LogFile(path, int(rank["rank"]), number)
+                    yield self._files[path]
+
+    def _kept_by(self, agent: Agent) -> Iterator[KeptOutput]:
+        try:
+            ranks = agent.ask("/output")["ranks"]
+        except VerbRefusal:  # it has ended
+            return
+        for name, each in ranks.items():
+            rank = int(name)
+            if rank not in self._kept:
+                self._kept[rank] = KeptOutput(rank)
+            self._kept[rank].offer(int(each["printed"]), base64.b64decode(each["end"]))
+            yield self._kept[rank]

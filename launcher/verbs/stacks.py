@@ -1,0 +1,167 @@
+"""``elrun stacks [RUN]``: where each rank of a job is, on all nodes; equal stacks together."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+
+from ...agent.failures.stack_places import Whereabouts, odd_one_out
+from ..terminal.console import Console, printable
+from .refusal import VerbRefusal
+from .runs import choose_job, find_runs
+from .status import agents_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from .asking import Agent
+
+_ANSWER_S = 20.0
+_NATIVE_S = 30.0
+_NUMBERS = re.compile(r"0x[0-9a-f]+|child process \d+|Process \d+|Thread \d+|pid \d+")
+
+
+class Found(NamedTuple):
+    """Where one rank is.
+
+    Args:
+        node: Its host.
+        where: Its place and its stack.
+    """
+
+    node: str
+    where: Whereabouts
+
+
+@click.command("stacks", short_help="Where each rank of a job is, on all nodes.")
+@click.argument("run", required=False)
+@click.option("--rank", type=click.IntRange(0), help="Only this rank.")
+@click.option("--native", is_flag=True, help="With native frames, where py-spy is installed.")
+@click.pass_obj
+def command(
+    variables: Mapping[str, str], run: str | None, rank: int | None, *, native: bool
+) -> int:
+    """Show the Python stack of each rank of a job of yours, on all its nodes.
+
+    Equal stacks stand together; the rank that the others most likely wait for comes first. The job
+    goes on. Native frames are those of ranks on this host.
+
+    RUN is a run id (--rdzv-id) or how one begins, or the process id of an elrun. Without RUN, the
+    only job that runs is meant.
+    """
+    console = Console(sys.stdout)
+    runs = choose_job(find_runs(variables), run, "stacks")
+    if not any(each.is_live for each in runs):
+        raise VerbRefusal(f"{runs[0].label} has ended: elrun status shows how")
+    agents, problems = agents_of(runs)
+    if not agents:
+        raise VerbRefusal(problems[0])
+    found, notes = _ask(agents)
+    if rank is not None:
+        if rank not in found:
+            known = f"ranks {spans(sorted(found))}" if found else "no rank"
+            raise VerbRefusal(f"run {runs[0].run_id} has no rank {rank} now: it has {known}")
+        found = {rank: found[rank]}
+    if native:
+        found, more = _with_native_frames(found, variables.get("PATH", os.defpath))
+        notes += more
+    if not found:
+        notes.append("no worker runs now")
+    console.answer(printable("".join(_text(found))))
+    for note in [*problems, *notes]:
+        Console().say(note)
+    return int(not found)
+
+
+def _ask(agents: Sequence[Agent]) -> tuple[dict[int, Found], list[str]]:
+    """Ask one agent about all nodes, and the others here if that one could not ask them."""
+    found: dict[int, Found] = {}
+    notes: list[str] = []
+    missing: list[int] = []
+    for agent in agents:
+        try:
+            answer: Mapping[str, Any] = agent.ask("/stacks", _ANSWER_S)
+        except VerbRefusal as refusal:
+            notes.append(str(refusal))
+            continue
+        for node in answer["nodes"]:
+            for each in node["ranks"]:
+                where = Whereabouts(*(each[name] for name in Whereabouts._fields))
+                found[each["rank"]] = Found(node["node"], where)
+        missing = answer["missing"]
+        if answer["problem"]:
+            notes.append(answer["problem"])
+        if not missing:
+            return found, []
+    if missing and len(agents) <= 1:
+        notes.append(f"no answer from the nodes with group rank {spans(missing)}")
+    return found, notes
+
+
+def _text(found: Mapping[int, Found]) -> Iterator[str]:
+    """Yield each group of ranks with equal stacks, the odd one first."""
+    if not found:
+        return
+    odd = odd_one_out({rank: each.where.standing for rank, each in found.items()})
+    groups: dict[tuple[str, str], list[int]] = {}
+    for rank in sorted(found):
+        where = found[rank].where
+        key = where.clause, _NUMBERS.sub("", where.stack)
+        groups.setdefault(key, []).append(rank)
+    in_order = sorted(groups.values(), key=lambda ranks: (odd not in ranks, len(ranks), ranks))
+    for number, ranks in enumerate(in_order):
+        first = found[ranks[0]]
+        nodes = list(dict.fromkeys(found[rank].node for rank in ranks))
+        noun = "rank" if len(ranks) == 1 else "ranks"
+        pid = f", pid {first.where.pid}" if len(ranks) == 1 else ""
+        on = nodes[0] if len(nodes) == 1 else f"{len(nodes)} nodes"
+        yield "\n" if number else ""
+        yield f"{noun} {spans(ranks)} ({on}{pid}): {first.where.clause}\n"
+        yield "".join(f"    {line}\n" for line in first.where.stack.splitlines())
+
+
+def _with_native_frames(
+    found: Mapping[int, Found], search_path: str
+) -> tuple[dict[int, Found], list[str]]:
+    """Return the stacks as py-spy sees them, of the ranks on this host."""
+    program = shutil.which("py-spy", path=search_path)
+    if program is None:
+        return dict(found), ["py-spy is not installed (pip install py-spy): no native frames"]
+    here, seen, notes = os.uname().nodename, dict(found), []
+    for rank, each in found.items():
+        if each.node != here:
+            continue
+        command = [program, "dump", "--native", "--pid", str(each.where.pid)]
+        try:
+            done = subprocess.run(
+                command,
+                capture_output=True,
+                timeout=_NATIVE_S,
+                check=False,
+                encoding="utf-8",
+                errors="replace",
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            notes.append(f"py-spy does not show rank {rank}: {error}")
+            continue
+        if done.returncode:
+            notes.append(f"py-spy does not show rank {rank}: {done.stderr.strip()[:200]}")
+        else:
+            seen[rank] = Found(each.node, each.where._replace(stack=done.stdout.strip()))
+    return seen, notes
+
+
+def spans(numbers: Sequence[int]) -> str:
+    """Return numbers in order as people write them: ``0-6, 9``."""
+    found = []
+    for _, run in groupby(enumerate(numbers), key=lambda pair: pair[1] - pair[0]):
+        members = [number for _, number in run]
+        found.append(f"{members[0]}-{members[-1]}" if len(members) > 1 else str(members[0]))
+    return ", ".join(found)
