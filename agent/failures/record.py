@@ -82,7 +82,7 @@ class ErrorHandler:
         if self._fn_name:
             log.debug("%s has returned", self._fn_name)
 
-    def maybe_enrich_signal_failure_message(self, message: str, error_file: str) -> str:  # noqa: ARG002
+    def maybe_enrich_signal_failure_message(self, message: str, error_file: str) -> str:  # noqa: ARG002  for subclasses
         """Return what is said of a worker that a signal killed: for subclasses that know more.
 
         Args:

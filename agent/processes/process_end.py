@@ -1,3 +1,4 @@
+# ruff: noqa: SLF001  what the interpreter does at its end has no public names
 """Ends a worker that is a function, as Python would end it.
 
 Two kinds of process can't have Python's own end. One that was forked has a copy of its parent's
@@ -66,12 +67,12 @@ def end_worker(exitcode: int, inherited: InheritedExits | None) -> NoReturn:
             end_at_once(exitcode)
 
     try:
-        _try(threading._shutdown)  # type: ignore[attr-defined]  # noqa: SLF001  waits for threads
+        _try(threading._shutdown)  # type: ignore[attr-defined]  # waits for threads
         if "multiprocessing.util" in sys.modules:
-            _try(sys.modules["multiprocessing.util"]._exit_function)  # noqa: SLF001  of its children
+            _try(sys.modules["multiprocessing.util"]._exit_function)  # of its children
         if inherited is not None:
             inherited.run_own(end)
-        _try(atexit._run_exitfuncs)  # noqa: SLF001
+        _try(atexit._run_exitfuncs)
         end()
     finally:
         end_at_once(exitcode)

@@ -1,3 +1,4 @@
+# ruff: noqa: SLF001  what the interpreter does at its end has no public names
 """Ends elrun's process: what plug-ins and tools have registered is done, for a bounded time.
 
 All of elrun's own is closed and flushed by then. The interpreter is not taken down: a thread may
@@ -28,10 +29,10 @@ def end_process(code: int, within_s: float = LAST_ACTS_S) -> NoReturn:
         within_s: After how many seconds it ends in any case.
     """
     try:
-        if atexit._ncallbacks() or "threading" in sys.modules:  # noqa: SLF001  `--help` has none
+        if atexit._ncallbacks() or "threading" in sys.modules:  # `--help` has none
             _bound(code, within_s)
-            sys.modules["threading"]._shutdown()  # noqa: SLF001  waits for threads
-            atexit._run_exitfuncs()  # noqa: SLF001
+            sys.modules["threading"]._shutdown()  # waits for threads
+            atexit._run_exitfuncs()
         for stream in filter(None, (sys.stdout, sys.stderr)):
             with contextlib.suppress(OSError, ValueError):  # nobody reads it, or it is closed
                 stream.flush()

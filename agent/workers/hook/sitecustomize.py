@@ -1,4 +1,5 @@
-# ruff: noqa: INP001  the folder is put on PYTHONPATH, it is no package; __future__ is a file
+# ruff: noqa: INP001, SLF001  the folder is put on PYTHONPATH, it is no package, and __future__ is a
+# file; hooks of threads and frames have no public names
 
 """Begins a Python worker: keeps what ends it for its agent, and changes nothing else.
 
@@ -166,7 +167,7 @@ class _Keeper:
         self._stacks_fd = -1
         self.offer_fd = -1
         self._excepthook: Callable[..., object] = sys.__excepthook__
-        self._thread_excepthook: Callable[..., object] = _thread._excepthook  # noqa: SLF001
+        self._thread_excepthook: Callable[..., object] = _thread._excepthook
         self._exit: Any = sys.exit
 
     def hook_exceptions(self) -> None:
@@ -175,7 +176,7 @@ class _Keeper:
         if sys.excepthook is self._excepthook:
             sys.excepthook = hook
         sys.__excepthook__ = hook
-        _thread._excepthook = thread_hook  # noqa: SLF001
+        _thread._excepthook = thread_hook
         if (threading := sys.modules.get("threading")) is not None:
             for name in ("excepthook", "__excepthook__"):
                 if getattr(threading, name, None) is self._thread_excepthook:
@@ -256,7 +257,7 @@ class _Keeper:
         """
         if _thread.get_ident() != self._main_thread:
             return False
-        frame = sys._getframe()  # noqa: SLF001
+        frame = sys._getframe()
         while frame.f_back is not None:
             frame = frame.f_back
         return frame.f_code.co_name not in _BOTTOMS

@@ -199,8 +199,7 @@ class EtcdServer:
 
     def _open_log(self, mode: str) -> IO[bytes]:
         os.makedirs(str(self._data_dir), mode=0o700, exist_ok=True)
-        file: IO[bytes] = open(f"{self._data_dir}/etcd.log", mode)  # noqa: SIM115  the caller closes
-        return file
+        return open(f"{self._data_dir}/etcd.log", mode)
 
     def _log_tail(self) -> str:
         with self._open_log("rb") as file:
