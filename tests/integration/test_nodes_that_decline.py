@@ -58,7 +58,7 @@ KINDS = {
     "no script": (lambda _: (), "SCRIPT is missing"),
     "a report that can't be kept": (
         lambda _: ("--report", "no/such/folder/r.json", "script.py"),
-        "no report can be kept in no/such/folder/r.json",
+        "--report no/such/folder/r.json: it can't be kept: there is no folder ",
     ),
 }
 
