@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
+from ...agent.output.history_file import SAMPLE
 from ...rendezvous.named_tuple import NamedTuple
 from .records import NodeRecord
 
@@ -62,27 +63,25 @@ def curves_of(record: NodeRecord, shift_s: float = 0.0, points: int = POINTS) ->
         shift_s: Added to the times of its clock.
         points: How many points a curve has at most.
     """
-    samples = [
-        {**line, "at": line["at"] + shift_s, "ranks": _ranks_in(line)}
-        for line in record.history
-        if _ranks_in(line)
-    ]
+    found = [each for line in record.history for each in _samples_in(line)]
+    samples = [{**each, "at": each["at"] + shift_s} for each in found]
     gpu_of = _gpu_of_ranks(record)
-    ranks = {rank for each in samples for rank in each["ranks"] if rank.isdecimal()}
+    sampled = (each["ranks"] for each in samples if each["kind"] == SAMPLE)
+    ranks = {rank for each in sampled for rank in each if rank.isdecimal()}
     return [
         _of_rank(samples, int(rank), record.report["node"], gpu_of.get(int(rank)), points)
         for rank in sorted(ranks, key=int)
     ]
 
 
-def _ranks_in(line: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return what ranks have used, by rank; at their start that is no CPU time."""
+def _samples_in(line: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Yield what ranks have used: at their start that is no CPU time, and before it nothing."""
     ranks = line.get("ranks")
-    if line["kind"] == "sample" and isinstance(ranks, dict):
-        return ranks
+    if line["kind"] == SAMPLE and isinstance(ranks, dict):
+        yield line
     if line.get("event") == "running" and isinstance(ranks, list):
-        return {str(rank): [0.0, None, None] for rank in ranks}
-    return {}
+        for used in (None, 0.0):
+            yield {**line, "ranks": {str(rank): [used, None, None] for rank in ranks}}
 
 
 def _of_rank(

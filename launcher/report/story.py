@@ -17,6 +17,7 @@ FIRST_DECISIONS, LATEST_DECISIONS = 100, 400
 """How many are shown: the first ones, and the latest."""
 
 _SHOWN_S = 0.05
+_ONE_MOMENT_S = 10.0
 _LAST_WORD = {"succeeded": 0, "running": 1}
 
 
@@ -159,8 +160,15 @@ def _name_of(record: NodeRecord) -> str:
 
 
 def _decisions_of(pairs: Sequence[tuple[NodeRecord, float]]) -> list[Decision]:
-    found = [each for record, shift_s in pairs for each in _decisions_in(record, shift_s)]
+    names = _distinct_names([record for record, _ in pairs])
+    each_node = zip(pairs, names, strict=True)
+    found = [
+        each
+        for (record, shift_s), name in each_node
+        for each in _decisions_in(record, shift_s, name)
+    ]
     found.sort(key=lambda each: each.at)
+    found = sorted(_joined(found), key=lambda each: each.at)
     if len(found) <= FIRST_DECISIONS + LATEST_DECISIONS:
         return found
     left_out = len(found) - FIRST_DECISIONS - LATEST_DECISIONS
@@ -168,8 +176,37 @@ def _decisions_of(pairs: Sequence[tuple[NodeRecord, float]]) -> list[Decision]:
     return [*found[:FIRST_DECISIONS], note, *found[-LATEST_DECISIONS:]]
 
 
-def _decisions_in(record: NodeRecord, shift_s: float) -> Iterator[Decision]:
-    report, node = record.report, str(record.report["node"])
+def _distinct_names(records: Sequence[NodeRecord]) -> list[str]:
+    """Return the nodes' names, with their agents' process ids where a host has several."""
+    names = [str(record.report["node"]) for record in records]
+    return [
+        name if names.count(name) == 1 else f"{name} (agent {record.report['agent_pid']})"
+        for name, record in zip(names, records, strict=True)
+    ]
+
+
+def _joined(decisions: Sequence[Decision]) -> Iterator[Decision]:
+    """Yield decisions, in no order; what several nodes tell of one moment becomes one."""
+    told: dict[str, list[Decision]] = {}
+    for each in decisions:
+        group = told.setdefault(each.text, [])
+        is_same_moment = not group or each.at - group[0].at < _ONE_MOMENT_S
+        if is_same_moment and each.node not in [other.node for other in group]:
+            group.append(each)
+        else:
+            told[each.text] = [each]
+            yield from _as_one(group)
+    for group in told.values():
+        yield from _as_one(group)
+
+
+def _as_one(group: Sequence[Decision]) -> Iterator[Decision]:
+    first = group[0]
+    yield first if len(group) == 1 else first._replace(node=f"{len(group)} nodes")
+
+
+def _decisions_in(record: NodeRecord, shift_s: float, node: str) -> Iterator[Decision]:
+    report = record.report
     yield Decision(record.began_at + shift_s, node, "the job began")
     if report["attempts_left_out"]:
         text = f"{report['attempts_left_out']} attempts after the first are not in the report"
@@ -178,8 +215,8 @@ def _decisions_in(record: NodeRecord, shift_s: float) -> Iterator[Decision]:
         began_at = seconds_of(attempt["began_at"]) + shift_s
         place = "" if attempt["round"] is None else f"round {attempt['round']} "
         nodes = attempt["group_world_size"]
-        where = f"as group rank {attempt['group_rank']} of {nodes}" if nodes > 1 else "alone"
-        yield Decision(began_at, node, f"{place}began, {where}")
+        noun = "node" if nodes == 1 else "nodes"
+        yield Decision(began_at, node, f"{place}began with {nodes} {noun}")
         end = attempt["end"]
         if end is not None and attempt["ended_at"]:
             yield Decision(seconds_of(attempt["ended_at"]) + shift_s, node, _text_of(end))

@@ -85,8 +85,8 @@ def _of_ranks(story: Story) -> Iterator[str]:
         yield "used:"
     for each in story.curves[:_MOST_RANKS]:
         cpu, memory = each.cpu.values, each.memory.values
-        mean = as_percent(sum(cpu) / len(cpu)) if cpu else "?"
-        most = as_size(max(memory)) if memory else "?"
+        mean = as_percent(sum(cpu) / len(cpu)) if cpu else "not known"
+        most = as_size(max(memory)) if memory else "not known"
         yield f"  rank {each.rank} on {each.node}: CPU {mean} on average, memory {most} at most"
     left_out = max(len(story.ranks), len(story.curves)) - _MOST_RANKS
     if left_out > 0:
