@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -201,7 +202,12 @@ def _refuse(
 def _launch(plan: Plan, environment: Environment, console: Console, launch: Launch | None) -> _End:
     from ..agent.failures.failure import ChildFailedError  # noqa: PLC0415  `--help` needs none of them
     from ..agent.system.signals import SignalException  # noqa: PLC0415
-    from ..rendezvous.errors import RendezvousError, UnfitNodeError, UsageError  # noqa: PLC0415
+    from ..rendezvous.errors import (  # noqa: PLC0415
+        InstallationChangedError,
+        RendezvousError,
+        UnfitNodeError,
+        UsageError,
+    )
     from .launch import launch_agent, launch_plan  # noqa: PLC0415
 
     try:
@@ -225,6 +231,11 @@ def _launch(plan: Plan, environment: Environment, console: Console, launch: Laun
         _leave_record(error)
         console.say(str(error), "error")
         return _End(ExitCode.BAD_USAGE, error)
+    except InstallationChangedError as error:
+        _leave_record(error)
+        console.say(str(error), "error")
+        code = error.exitcode
+        return _End(ExitCode.FAULT if code is None else exit_code_of_worker(code), error)
     return _End(ExitCode.SUCCESS)
 
 
@@ -280,7 +291,8 @@ def _leave_record(cause: BaseException) -> None:
         else:
             handler.record_exception(cause)
 
-    Call(leave, "elrun-record", or_here=True).wait(_RECORD_S)
+    with contextlib.suppress(ImportError, SyntaxError):  # elrun was removed while it ran
+        Call(leave, "elrun-record", or_here=True).wait(_RECORD_S)
 
 
 def _tell_failure(failed: ChildFailedError, console: Console) -> int:
@@ -289,11 +301,20 @@ def _tell_failure(failed: ChildFailedError, console: Console) -> int:
 
         print_failure(failed, console)
     except Exception:  # noqa: BLE001  how a failure is shown must not change what is reported
-        console.write(printable(f"{failed.format_msg()}\n"))
+        try:
+            text = failed.format_msg()
+        except (ImportError, SyntaxError):
+            text = f"{failed.name} failed: {failed.get_first_failure()[1].summary}"
+        console.write(printable(f"{text}\n"))
     return exit_code_of_worker(failed.get_first_failure()[1].exitcode)
 
 
 def _tell_fault(error: Exception, console: Console) -> int:
+    from ..rendezvous.errors import InstallationChangedError  # noqa: PLC0415  not the rule
+
+    if InstallationChangedError.is_behind(error):
+        console.say(str(InstallationChangedError(error)), "error")
+        return ExitCode.FAULT
     from .terminal.os_errors import shortage_behind  # noqa: PLC0415  not the rule
 
     if shortage := shortage_behind(error):

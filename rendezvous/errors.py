@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+_OWN_PACKAGES = (__name__.partition(".")[0], "click", "psutil", "rich")
 
 
 class ElrunError(Exception):
@@ -33,6 +37,37 @@ class UnfitNodeError(ElrunError):
     def __init__(self, sentence: str, output: str = "") -> None:
         super().__init__(sentence)
         self.output = output
+
+
+class InstallationChangedError(ElrunError):
+    """A module of elrun's, or of a package that elrun uses, could not be imported while a job ran.
+
+    Args:
+        error: What the import raised.
+        exitcode: Of the worker that had failed by then, -n for signal n; None: none had.
+    """
+
+    def __init__(self, error: Exception, exitcode: int | None = None) -> None:
+        end = "" if exitcode is None else f"; a worker {_end_of(exitcode)}"
+        super().__init__(
+            f"files of elrun were changed or removed while it ran, so that it can't say more "
+            f"({error}){end}"
+        )
+        self.exitcode = exitcode
+
+    @staticmethod
+    def is_behind(error: BaseException) -> bool:
+        """Return whether an error says that a module of elrun's could not be imported."""
+        if isinstance(error, SyntaxError):  # a file that was half written
+            return os.path.dirname(os.path.dirname(__file__)) in str(error.filename)
+        name = (isinstance(error, ImportError) and error.name) or ""
+        return name.partition(".")[0] in _OWN_PACKAGES
+
+
+def _end_of(exitcode: int) -> str:
+    if exitcode < 0:
+        return f"was killed by signal {-exitcode}"
+    return f"exited with code {exitcode}"
 
 
 # A traceback ends with the name by which users import the error.

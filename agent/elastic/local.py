@@ -6,7 +6,7 @@ import contextlib
 import signal
 
 from ...rendezvous.api.handler import RendezvousInfo, RoundHandler, Verdict, VerdictKind
-from ...rendezvous.errors import RendezvousConnectionError
+from ...rendezvous.errors import InstallationChangedError, RendezvousConnectionError
 from ...rendezvous.logs import Log
 from ..failures.failure import is_told_to_end
 from ..failures.memory_events import KernelWatch
@@ -182,7 +182,14 @@ class LocalElasticAgent(SimpleElasticAgent):
             ends.callback(self._companions.end)
             self._companions.begin(self._companion_kinds, self._facts, guardian)
             ends.callback(self._loop.await_readers, self._shutdown_timeout)
-            return super().run(role)
+            try:
+                return super().run(role)
+            except (ImportError, SyntaxError) as error:
+                if not InstallationChangedError.is_behind(error):
+                    raise
+                context = self._pcontext
+                exitcode = None if context is None else context.kill_at_once()
+                raise InstallationChangedError(error, exitcode) from error
 
     def run_folder(self) -> RunFolder | None:
         """Return the folder of this agent's run, see ``RunFolder``; None: the user wants none.

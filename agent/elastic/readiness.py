@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from ..processes.companion import Trouble
     from ..processes.context import PContext
 
+_NEEDED_AT_THE_END = ("elrun", "elrun.agent", "elrun.launcher", "elrun.rendezvous", "rich")
+
 LIVED_S = 1.0
 """How long workers have lived when it is time to get ready for their failure."""
 
@@ -28,14 +30,20 @@ _PIECE, _MOST_PIECES = 300, 200
 
 
 def load_for_failures() -> None:
-    """Load what a failed attempt, the decision about it, and the first log line need."""
+    """Load what a failed attempt, the decision about it, and the first log line need.
+
+    What the job's end needs besides is kept as it is on disk now: it may be replaced meanwhile.
+    """
     import logging  # noqa: F401, PLC0415  the purpose of this module
 
     from ..failures import error_record, restart_rules  # noqa: F401, PLC0415
     from ..output import carrying, log_handler  # noqa: F401, PLC0415
     from ..processes import own_ends  # noqa: F401, PLC0415
     from ..system import left_files  # noqa: F401, PLC0415
+    from ..system.kept_modules import keep_for_later  # noqa: PLC0415
     from . import failed_attempt  # noqa: F401, PLC0415
+
+    keep_for_later(_NEEDED_AT_THE_END)
 
 
 class Readiness(Companion):

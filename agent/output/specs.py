@@ -179,6 +179,15 @@ def keeps_stderr(environment: Mapping[str, str]) -> bool:
     return truth_of(environment.get("ELRUN_KEEP_STDERR", "")) is not False
 
 
+def is_end_kept(environment: Mapping[str, str]) -> bool:
+    """Return whether the end of standard error is wanted, and can be had."""
+    if os.isatty(2) or not keeps_stderr(environment):
+        return False
+    from .outlets import can_be_carried  # noqa: PLC0415  not on a terminal
+
+    return can_be_carried(2)
+
+
 class LogsSpecs(abc.ABC):
     """What a user wants done with the workers' output.
 

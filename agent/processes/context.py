@@ -17,7 +17,7 @@ from abc import ABC, abstractmethod
 from ...rendezvous.api.parameters import DICT, Kind, require, require_texts
 from ...rendezvous.logs import Log
 from ..failures.failure import is_told_to_end
-from ..output.specs import LogsSpecs, is_any_carried, keeps_stderr
+from ..output.specs import LogsSpecs, is_any_carried, is_end_kept
 from ..system.environ import inherited_environment
 from ..system.pidfd import wait_any
 from ..system.process_tree import MARK_VARIABLE, marked
@@ -275,6 +275,14 @@ class PContext(WorkerFiles, WorkerKind):
             self._look()
         self._finish()
 
+    def kill_at_once(self) -> int | None:
+        """Kill the workers, where nothing can be imported any more to stop them.
+
+        Returns:
+            The exit code of one that had failed by itself; None: none had.
+        """
+        return self._workers.kill_at_once()
+
     def ask_to_end(self) -> None:
         """Ask the workers to end, by SIGTERM, and don't wait: ``close`` is about to follow."""
         if self._guardian is not None and self._may_end():
@@ -324,7 +332,7 @@ class PContext(WorkerFiles, WorkerKind):
     def _open_outlets(self) -> Outlets | None:
         """Return what carries the workers' output; None: all of it goes straight to the console."""
         prefixes, *words = self._shown
-        keeps_end = self._job_output is not None and _is_end_kept()
+        keeps_end = self._job_output is not None and is_end_kept(inherited_environment())
         filters = {"filters_stdout": bool(words[0]), "filters_stderr": bool(words[1])}
         if not keeps_end and not is_any_carried(self._logs, self.nprocs, **filters):
             return None
@@ -386,14 +394,6 @@ def _name_leftovers(guardian: Guardian | None, workers: WorkerTable) -> None:
             from .leftovers import ProcessNames, let_live  # noqa: PLC0415  few leave anything
 
             let_live(found, ProcessNames(workers.global_ranks(), guardian.mark))
-
-
-def _is_end_kept() -> bool:
-    if os.isatty(2) or not keeps_stderr(inherited_environment()):
-        return False
-    from ..output.outlets import can_be_carried  # noqa: PLC0415  not on a terminal
-
-    return can_be_carried(2)
 
 
 def _require_local_ranks(what: str, mapping: Mapping[int, Any], nprocs: int) -> None:

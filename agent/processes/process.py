@@ -162,6 +162,23 @@ class WorkerTable:
             for rank, process in self._processes.items()
         }
 
+    def kill_at_once(self) -> int | None:
+        """Kill those that still run, and what shares their sessions' process groups.
+
+        Returns:
+            The exit code of one that had failed by itself; None: none had.
+        """
+        codes = []
+        for process in self._processes.values():
+            if process.look():
+                codes.append(process.exitcode)
+            else:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+        failed = [code for code in codes if code]
+        asked = (-signal.SIGTERM, -signal.SIGKILL)
+        return min(failed, key=lambda code: code in asked, default=None)
+
     def find_ended(self) -> dict[int, WorkerProcess]:
         """Return those that have ended, and whose end is not recorded."""
         return {rank: each for rank, each in self.running().items() if each.look()}

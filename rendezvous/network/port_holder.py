@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from contextlib import suppress
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 _TABLES = ("/proc/net/tcp", "/proc/net/tcp6")
 _LISTENING = "0A"
 _MAX_COMMAND_CHARS = 60
@@ -24,8 +28,9 @@ def holder_of(port: int) -> str:
 
 def pid_of_holder(port: int) -> int:
     """Return the process that listens on a port; 0: that can't be seen."""
-    import psutil  # noqa: PLC0415  20 ms; only where a port is taken
-
+    psutil = _psutil()
+    if psutil is None:
+        return 0
     with suppress(OSError, psutil.Error):  # there is no /proc to read
         for connection in psutil.net_connections("tcp"):
             is_it = connection.status == psutil.CONN_LISTEN and connection.laddr.port == port
@@ -35,15 +40,23 @@ def pid_of_holder(port: int) -> int:
 
 
 def _process_at(port: int) -> str:
-    import psutil  # noqa: PLC0415  see above
-
-    pid = pid_of_holder(port)
+    psutil, pid = _psutil(), pid_of_holder(port)
+    if psutil is None:
+        return ""
     with suppress(OSError, psutil.Error):  # it has ended meanwhile
         if pid:
             process = psutil.Process(pid)
             command = " ".join(process.cmdline()) or process.name()
             return f"{_shortened(command)!r} (pid {pid})"
     return ""
+
+
+def _psutil() -> Any:
+    try:
+        import psutil  # noqa: PLC0415  20 ms; only where a port is taken
+    except Exception:  # noqa: BLE001  it may have been removed or half replaced since elrun began
+        return None
+    return psutil
 
 
 def _shortened(command: str) -> str:

@@ -135,8 +135,10 @@ def main() -> NoReturn:
             signals.ignore()
 
     code = run(sys.argv[1:], launch)
-    from .launcher.terminal.last_acts import end_process  # noqa: PLC0415  this module's import stays free
-
+    try:
+        from .launcher.terminal.last_acts import end_process  # noqa: PLC0415  this module's import stays free
+    except (ImportError, SyntaxError):  # elrun was removed or replaced while it ran
+        os._exit(code)
     end_process(code)
 
 

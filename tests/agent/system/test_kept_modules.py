@@ -1,0 +1,87 @@
+"""Modules are imported as they were when they were kept, whatever is on disk by then."""
+
+import compileall
+import shutil
+import sys
+
+import pytest
+from elrun.agent.system.kept_modules import KeptModules
+
+
+@pytest.fixture(name="package")
+def _package(tmp_path, monkeypatch):
+    """A package of four modules, of which none is imported."""
+    folder = tmp_path / "lumber"
+    (folder / "shed").mkdir(parents=True)
+    (folder / "__init__.py").write_text("from . import plank\n")
+    (folder / "plank.py").write_text("LENGTH = 1\n")
+    (folder / "shed" / "__init__.py").write_text("")
+    (folder / "shed" / "saw.py").write_text("from ..plank import LENGTH\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    kept = KeptModules()
+    monkeypatch.setattr(sys, "meta_path", [kept, *sys.meta_path])
+    yield folder, kept
+    for name in [each for each in sys.modules if each.partition(".")[0] == "lumber"]:
+        del sys.modules[name]
+
+
+def remove(folder):
+    shutil.rmtree(folder)
+
+
+def half_write(folder):
+    for path in folder.rglob("*.py"):
+        path.write_text("def (")
+
+
+def replace(folder):
+    (folder / "plank.py").write_text("WIDTH = 2\n")
+
+
+@pytest.mark.parametrize("is_compiled", [True, False])
+@pytest.mark.parametrize("change", [remove, half_write, replace])
+def test_what_is_kept_does_not_change(package, change, is_compiled):
+    """From byte code where there is some, and from the source elsewhere."""
+    folder, kept = package
+    if is_compiled:
+        compileall.compile_dir(folder, quiet=1)
+    kept.keep(["lumber"])
+    change(folder)
+
+    from lumber.shed import saw  # noqa: PLC0415  the subject
+
+    assert (1, str(folder / "shed" / "saw.py")) == (saw.LENGTH, saw.__file__)
+
+
+def test_byte_code_of_an_older_source_is_not_used(package):
+    """The source is kept instead."""
+    folder, kept = package
+    compileall.compile_dir(folder, quiet=1)
+    (folder / "plank.py").write_text("LENGTH = 1234\n")
+    kept.keep(["lumber"])
+    remove(folder)
+
+    import lumber  # noqa: PLC0415
+
+    assert 1234 == lumber.plank.LENGTH
+
+
+def test_a_package_that_is_imported_in_part_is_kept_for_the_rest(package):
+    """What is imported stays as it is."""
+    folder, kept = package
+    import lumber  # noqa: PLC0415
+
+    kept.keep(["lumber"])
+    remove(folder)
+    from lumber.shed import saw  # noqa: PLC0415
+
+    assert (lumber.plank.LENGTH, None) == (saw.LENGTH, kept.find_spec("lumber.plank"))
+
+
+def test_what_is_no_package_of_files_is_left_alone(package):
+    """Built-in modules, and those that don't exist."""
+    _, kept = package
+    kept.keep(["sys", "no_such_package_anywhere"])
+
+    assert None is kept.find_spec("no_such_package_anywhere")
