@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from .processes.start import PContext as PContext
     from .processes.start import RunProcsResult as RunProcsResult
     from .processes.start import start_processes as start_processes
+    from .system.signals import Preempted as Preempted
     from .system.signals import SignalException as SignalException
     from .workers.ranks import _RoleInstanceInfo as _RoleInstanceInfo
     from .workers.worker import RunResult as RunResult
@@ -83,6 +84,7 @@ _HOME_OF = {
     "RestartRules": ".failures.restart_rules",
     "RunProcsResult": ".processes.start",
     "RunResult": ".workers.worker",
+    "Preempted": ".system.signals",
     "SignalException": ".system.signals",
     "SimpleElasticAgent": ".elastic.agent",
     "Std": ".output.specs",

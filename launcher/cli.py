@@ -242,6 +242,13 @@ def _launch(plan: Plan, environment: Environment, console: Console, launch: Laun
 def _end_of_stopped(stopped: SignalException, console: Console) -> _End:
     _leave_record(stopped)
     console.patience_s = _LAST_WORDS_S
+    from ..agent.system.signals import Preempted  # noqa: PLC0415  few jobs are stopped
+
+    if isinstance(stopped, Preempted):
+        for sentence in stopped.failures:
+            console.say(sentence)
+        console.say(f"{stopped}; none of its workers is left")
+        return _End(ExitCode.PREEMPTED, stopped)
     console.say(f"{_sentence_about(stopped)}; none of its workers is left")
     return _End(exit_code_of_stop(stopped), stopped)
 
@@ -250,13 +257,20 @@ def _sentence_about(cause: BaseException) -> str:
     """Return why elrun ends, in one line."""
     from ..agent.failures.failure import ChildFailedError  # noqa: PLC0415  failures only
     from ..agent.failures.record import sentence_of  # noqa: PLC0415
-    from ..agent.system.signals import SignalException, StopRequested, TimeIsUp  # noqa: PLC0415
+    from ..agent.system.signals import (  # noqa: PLC0415
+        Preempted,
+        SignalException,
+        StopRequested,
+        TimeIsUp,
+    )
     from ..rendezvous.errors import ElrunError  # noqa: PLC0415
 
     if isinstance(cause, ChildFailedError):
         name = os.path.basename(cause.name) or "the job"
         reason = cause.get_first_failure()[1].summary
         return f"{name} failed: {cause.report.root.reason if cause.report else reason}"
+    if isinstance(cause, Preempted):
+        return "; ".join([str(cause), *cause.failures])
     if isinstance(cause, SignalException) and not isinstance(cause, (StopRequested, TimeIsUp)):
         return f"stopped by {cause.sigval.name}"
     return str(cause) if isinstance(cause, ElrunError) else sentence_of(cause)

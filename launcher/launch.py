@@ -151,6 +151,8 @@ def launch_agent(
                 health_check_server=health_check_server,
                 signals_to_handle=config.signals_to_handle,
                 forward_signals=config.forward_signals,
+                preempt_signal=config.preempt_signal,
+                grace=config.grace,
                 signal_handler_afterwards=signal_handler_afterwards,
                 preload=config.preload,
                 hang_timeout=config.hang_timeout,

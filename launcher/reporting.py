@@ -12,7 +12,7 @@ from ..agent.elastic.report_file import ReportFile
 from ..agent.failures.failure import ChildFailedError
 from ..agent.output.run_folders import RunFile, RunFolder
 from ..agent.output.whole_file import WholeFile
-from ..agent.system.signals import SignalException
+from ..agent.system.signals import Preempted, SignalException
 from ..rendezvous.errors import RendezvousError, UnfitNodeError, UsageError
 from ..rendezvous.logs import Log
 from .commandline.environment import Environment
@@ -218,6 +218,9 @@ def finish(report: Observer, error: BaseException | None) -> None:
             reason = first.summary if error.report is None else error.report.root.reason
             code = exit_code_of_worker(first.exitcode)
             report.finish("failed", code, reason, error.report)
+        case Preempted():
+            reason = "; ".join([str(error), *error.failures])
+            report.finish("preempted", ExitCode.PREEMPTED, reason)
         case SignalException():
             report.finish("stopped", exit_code_of_stop(error), str(error))
         case UnfitNodeError():

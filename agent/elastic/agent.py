@@ -69,6 +69,7 @@ class SimpleElasticAgent(AgentHooks):
         self._exit_barrier_timeout = exit_barrier_timeout
         self._shutdown_timeout = shutdown_timeout
         self._failed_at = 0.0
+        self._stopped_by: SignalException | None = None
         self._round: int | None = None
         self._stop_timeout_s = shutdown_timeout
         self._environ = inherited_environment() if environ is None else environ
@@ -101,7 +102,7 @@ class SimpleElasticAgent(AgentHooks):
         except BaseException as error:
             farewell = Farewell(self._rounds, self._worker_group.group_rank, error)
             if isinstance(error, SignalException):
-                death_sig = error.sigval
+                death_sig, self._stopped_by = error.sigval, error
             raise
         finally:
             call_shutdown(self._shutdown, death_sig, self._shutdown_timeout)

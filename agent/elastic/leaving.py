@@ -11,7 +11,7 @@ from ...rendezvous.api.handler import RoundHandler, Verdict, VerdictKind
 from ...rendezvous.errors import RendezvousClosedError, RendezvousError
 from ...rendezvous.logs import Log
 from ...rendezvous.threads import Call, NoThreadError
-from ..system.signals import SignalException, StopRequested, TimeIsUp
+from ..system.signals import Preempted, SignalException, StopRequested, TimeIsUp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,6 +26,11 @@ STOPPED_BY = "stopped by signal"
 
 TIME_IS_UP = "time is up"
 """In the details of a verdict: how long the job was allowed to take."""
+PREEMPTED_BY = "preempted by signal"
+"""In the details of a verdict: the number of the signal by which the job ends."""
+
+PREEMPTED_NODE = "preempted node"
+"""Beside it: the host that it came to."""
 
 STOPPED_JOB = "job stopped"
 """In the details of a verdict: that `elrun stop` has ended the job; True: at once."""
@@ -92,6 +97,9 @@ def verdict_of(error: BaseException, group_rank: int) -> Verdict | None:
     if isinstance(error, StopRequested):
         details = {STOPPED_JOB: error.is_now}
         return Verdict(VerdictKind.ABORTED, group_rank, str(error), details)
+    if isinstance(error, Preempted):
+        origin = {PREEMPTED_BY: int(error.sigval), PREEMPTED_NODE: error.node}
+        return Verdict(VerdictKind.ABORTED, group_rank, str(error), origin)
     if isinstance(error, SignalException):
         number = signal.Signals(error.sigval)
         return Verdict(
@@ -113,6 +121,9 @@ def abort_of(run_id: str, verdict: Verdict | None) -> Exception:
     limit_s = details.get(TIME_IS_UP)
     if isinstance(limit_s, (int, float)):
         return TimeIsUp(limit_s)
+    number, node = details.get(PREEMPTED_BY), details.get(PREEMPTED_NODE)
+    if isinstance(number, int) and number in set(signal.Signals) and isinstance(node, str):
+        return Preempted(signal.Signals(number), node, is_local=False)
     reason = verdict.reason if verdict else "no reason was given"
     if STOPPED_JOB in details:
         return StopRequested(reason, is_now=details[STOPPED_JOB] is True)
@@ -161,14 +172,14 @@ class Farewell:
         self, rounds: RoundHandler, group_rank: int | None, error: BaseException | None
     ) -> None:
         self._call: Call[None] | None = None
-        is_stop = isinstance(error, StopRequested)
-        if error is None or rounds.has_to_be_asked or (group_rank is None and not is_stop):
+        is_for_all = isinstance(error, (Preempted, StopRequested))
+        if error is None or rounds.has_to_be_asked or (group_rank is None and not is_for_all):
             return
         verdict = verdict_of(error, -1 if group_rank is None else group_rank)
         if verdict is None:
             return
         try:
-            say = rounds.abort if is_stop else rounds.conclude
+            say = rounds.abort if is_for_all else rounds.conclude
             self._call = Call(lambda: _conclude(say, verdict), "elrun-farewell", or_here=False)
         except NoThreadError as no_thread:
             log.info("the other nodes are not told that this one leaves: %s", no_thread.strerror)

@@ -15,11 +15,7 @@ from ..output.log_relay import relayed_logs
 from ..output.specs import LogsSpecs
 from ..processes.guardian import Guardian
 from ..processes.start import PContext
-from ..system.signals import (
-    DEFAULT_SIGNALS,
-    SignalInbox,
-    parse_signals,
-)
+from ..system.signals import DEFAULT_SIGNALS, Preempted, SignalInbox, parse_signals
 from ..workers.environment import SIGNALS_TO_HANDLE
 from ..workers.worker import RunResult, WorkerGroup, WorkerSpec, WorkerState
 from .agent import DEFAULT_ROLE, SimpleElasticAgent
@@ -71,6 +67,9 @@ class LocalElasticAgent(SimpleElasticAgent):
         environ: The agent's environment; by default that of this process.
         preload: Modules that a process imports beforehand, from which workers are forked.
         forward_signals: Names of signals that all nodes' workers get when this process gets them.
+        preempt_signal: Name of the signal at which all nodes' workers leave, and the job ends.
+        grace: Seconds that the agent has from that signal on; None: ``shutdown_timeout``, or what
+            SLURM says.
         hang_timeout: Seconds without a sign of life of any rank that are a hang; None: for ever.
         hang_log_pattern: A regular expression; only lines of output that it is found in count.
         timeout: Seconds after which the job ends, from now on; None: it has no limit.
@@ -97,6 +96,8 @@ class LocalElasticAgent(SimpleElasticAgent):
         environ: Mapping[str, str] | None = None,
         preload: Sequence[str] = (),
         forward_signals: str = "",
+        preempt_signal: str = "",
+        grace: float | None = None,
         hang_timeout: float | None = None,
         hang_log_pattern: str | None = None,
         timeout: float | None = None,
@@ -106,8 +107,16 @@ class LocalElasticAgent(SimpleElasticAgent):
         super().__init__(spec, exit_barrier_timeout, shutdown_timeout, environ=environ)
         signals = signals_to_handle or self._environ.get(SIGNALS_TO_HANDLE) or DEFAULT_SIGNALS
         forwarded = parse_signals(forward_signals)
+        self._preempting = next(iter(parse_signals(preempt_signal)), None)
+        self._grace_s = grace
         self._loop = LoopWait(
-            signals, self._rounds, signal_handler_afterwards, self._tell_places, forwarded, timeout
+            signals,
+            self._rounds,
+            signal_handler_afterwards,
+            self._tell_places,
+            forwarded,
+            timeout,
+            self._preempting,
         )
         self._companions = self._loop.companions
         self._worker_start = WorkerStart(
@@ -175,7 +184,9 @@ class LocalElasticAgent(SimpleElasticAgent):
             ends.enter_context(self.signals)
             ends.enter_context(relayed_logs())
             ends.callback(self._kernel.end)
-            guardian = self._guardian = Guardian.start(witnessed=self._facts.forward_signals)
+            preempting = () if self._preempting is None else (self._preempting,)
+            witnessed = (*self._facts.forward_signals, *preempting)
+            guardian = self._guardian = Guardian.start(witnessed=witnessed)
             ends.callback(setattr, self, "_guardian", None)
             ends.callback(guardian.release)
             ends.callback(self._leave_folder)
@@ -274,13 +285,31 @@ class LocalElasticAgent(SimpleElasticAgent):
         call_shutdown(self._shutdown, signal.SIGTERM, self._stop_timeout_s)
 
     def _shutdown(self, death_sig: signal.Signals = signal.SIGTERM, timeout: float = 30) -> None:
-        if self._pcontext is not None:
+        if self._pcontext is not None and isinstance(self._stopped_by, Preempted):
+            self._let_workers_leave(self._stopped_by, self._pcontext, timeout)
+        elif self._pcontext is not None:
             rank_of = {each.local_rank: each.global_rank for each in self._worker_group.workers}
             running = {rank_of[at]: pid for at, pid in self._pcontext.running_pids().items()}
             record = self._events.places
             answering = self._loop.answering_aside(self._places_teller)
             with answering, self._loop.stop_notices(running, timeout, record):
                 self._pcontext.close(death_sig, timeout, urgent_fd=self.signals.urgent_fd)
+
+    def _let_workers_leave(self, preempted: Preempted, workers: PContext, timeout_s: float) -> None:
+        from .deadlines import Deadline  # noqa: PLC0415  few jobs
+        from .preemption import Leaving  # noqa: PLC0415
+
+        if self._guardian is None:  # a subclass runs the workers without
+            workers.close(preempted.sigval, timeout_s, urgent_fd=self.signals.urgent_fd)
+            return
+        self.signals.begin_preemption(preempted.sigval)
+        deadline = Deadline(preempted.sigval, timeout_s, self._grace_s, self._environ)
+        leaving = Leaving(preempted, self._worker_group, workers, self._guardian, deadline)
+        with self._loop.answering_aside(self._places_teller):
+            leaving.end_workers(self.signals.urgent_fd)
+        if (self._worker_group.group_world_size or 1) > 1:
+            is_first = self._worker_group.group_rank == 0
+            leaving.stay(self._rounds, self._ask, is_needed=is_first or self._is_needed_by_others)
 
     @measured
     def _monitor_workers(self, worker_group: WorkerGroup) -> RunResult:
@@ -360,7 +389,7 @@ class LocalElasticAgent(SimpleElasticAgent):
 
     def _report_failure(self, result: RunResult) -> Verdict:
         # A scheduler signals the workers, too: one that ends by that is no fault of the job's.
-        if any(is_told_to_end(failure.exitcode) for failure in result.failures.values()):
+        if any(self._may_be_told_to_end(each.exitcode) for each in result.failures.values()):
             self._loop.await_verdict(_OWN_SIGNAL_S)
         if self._pcontext is not None:
             from .failed_attempt import failures_with_cause  # noqa: PLC0415  most jobs succeed
@@ -371,6 +400,9 @@ class LocalElasticAgent(SimpleElasticAgent):
             )
             result = RunResult(result.state, failures=failures)
         return super()._report_failure(result)
+
+    def _may_be_told_to_end(self, exitcode: int) -> bool:
+        return is_told_to_end(exitcode) or exitcode + (self._preempting or 0) == 0
 
     def _raise_if_stopped(self) -> None:
         self.signals.raise_if_any()

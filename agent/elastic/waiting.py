@@ -56,6 +56,7 @@ class LoopWait:
         tell_places: Says where the workers are; called when SIGUSR2 has asked for it.
         passed_on: Signals that are the workers'.
         limit_s: How long the job may take; None: as long as it likes.
+        preempting: The signal by which the job ends so that it can run again.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class LoopWait:
         tell_places: Callable[[], None],
         passed_on: Sequence[signal.Signals] = (),
         limit_s: float | None = None,
+        preempting: signal.Signals | None = None,
     ) -> None:
         self.wakeup = Wakeup()
         self.inbox = SignalInbox(
@@ -74,6 +76,7 @@ class LoopWait:
             handler_afterwards=handler_afterwards,
             passed_on=passed_on,
             limit_s=limit_s,
+            preempting=preempting,
         )
         self.companions = Companions()
         self._output: JobOutput | None = None

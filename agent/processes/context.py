@@ -253,6 +253,7 @@ class PContext(WorkerFiles, WorkerKind):
         death_sig: signal.Signals | None = None,
         timeout: float = 30,
         urgent_fd: int | None = None,
+        alone: int | None = None,
     ) -> None:
         """Stop all workers with everything they started; afterwards ``exits`` tells of each.
 
@@ -260,6 +261,7 @@ class PContext(WorkerFiles, WorkerKind):
             death_sig: What they are asked with; SIGTERM by default.
             timeout: Seconds that they have together before SIGKILL.
             urgent_fd: Ends their time as soon as it is readable.
+            alone: A signal for the workers without what they started; see ``Stop``.
         """
         if not self._may_end():
             return
@@ -268,7 +270,8 @@ class PContext(WorkerFiles, WorkerKind):
             ended = self._find_ended()
         if self._guardian is not None:
             self._carry_meanwhile()
-            stop = self._group_stop.begin(self._guardian.tree, ended, death_sig or signal.SIGTERM)
+            death_signal = death_sig or signal.SIGTERM
+            stop = self._group_stop.begin(self._guardian.tree, ended, death_signal, alone)
             self._group_stop.finish(stop, self._guardian, timeout, urgent_fd)
         with contextlib.suppress(OSError):
             self._exits.record_all(ended)  # the signal has gone before any error file is read

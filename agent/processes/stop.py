@@ -63,10 +63,16 @@ class Stop:
         workers: The workers, those that have ended too: their process groups may have not.
         tree: Tells what else belongs to them.
         death_signal: What they are asked with.
+        alone: What the workers alone are asked with first; what they started is asked, with the
+            death signal, when all of them have ended, or at the deadline. None: all at once.
     """
 
     def __init__(
-        self, workers: Sequence[WorkerProcess], tree: ProcessTree, death_signal: int
+        self,
+        workers: Sequence[WorkerProcess],
+        tree: ProcessTree,
+        death_signal: int,
+        alone: int | None = None,
     ) -> None:
         self.death_signal = death_signal
         self._workers = workers
@@ -74,6 +80,13 @@ class Stop:
         self._asked_at = time.monotonic()
         self._running = [worker for worker in workers if not worker.look()]
         self._groups = {worker.pid for worker in workers}
+        self._asked: set[tuple[int, int]] = set()
+        self._spares_helpers = alone is not None
+        if alone is not None:
+            for worker in self._running:
+                worker.signal_alone(alone)
+                worker.signal_alone(signal.SIGCONT)
+            return
         look: list[Process] = []
         with contextlib.suppress(OSError):  # there are no descriptors, and the signal needs none
             look = tree.members(os.getpid())  # while their parents live, perhaps their only mark
@@ -82,7 +95,6 @@ class Stop:
             worker.signal_group(signal.SIGCONT)
         unasked = [each for each in look if each.group not in self._groups]
         running = {each.pid for each in self._running}
-        self._asked: set[tuple[int, int]] = set()
         with contextlib.suppress(OSError):
             self._asked = _ask(without_manager(unasked, look, running), death_signal)
 
@@ -115,6 +127,10 @@ class Stop:
                 late = [each for each in self._tree.members(os.getpid()) if not each.ended]
                 names = ProcessNames(ranks or {}, self._tree.mark)
                 names.note(late)
+            if self._spares_helpers and not urgent:
+                self._ask_groups()
+                running = {each.ended_fd for each in self._running if not each.look()}
+                wait_readable(running, time.monotonic() + _LEAVE_S)
             for worker in self._workers:
                 worker.signal_group(signal.SIGKILL)
         sweep = end_tree(
@@ -135,6 +151,12 @@ class Stop:
         _abandon(sweep.stuck, self._tree)
         return {process.pid for process in late}
 
+    def _ask_groups(self) -> None:
+        """Ask what the workers have started, after their end or at the deadline."""
+        for worker in self._workers:
+            worker.signal_group(self.death_signal)
+            worker.signal_group(signal.SIGCONT)
+
     def _wait(self, deadline: float, urgent_fd: int | None) -> tuple[bool, bool]:
         """Wait until all have ended, or time is up.
 
@@ -143,6 +165,8 @@ class Stop:
         """
         fds = {each.ended_fd for each in self._running if not each.look()}
         pending, urgent = wait_readable(fds, deadline, urgent_fd)
+        if self._spares_helpers and not pending:
+            self._ask_groups()
         while not pending:
             members = [each for each in self._tree.members(os.getpid()) if not each.ended]
             others = [each for each in members if each.group not in self._groups]
@@ -335,23 +359,30 @@ class GroupStop:
         self.may_begin_early = False
         """Whether a worker has failed, so that the others may be asked before files are read."""
 
-    def begin(self, tree: ProcessTree, ended: Collection[int], death_signal: int) -> Stop:
+    def begin(
+        self,
+        tree: ProcessTree,
+        ended: Collection[int],
+        death_signal: int,
+        alone: int | None = None,
+    ) -> Stop:
         """Ask the workers to end, unless they have been asked so already.
 
         Args:
             tree: Tells what else belongs to them.
             ended: Local ranks of those that had ended by themselves.
             death_signal: What they are asked with.
+            alone: See ``Stop``; then each end counts as the worker's own.
         """
         self.may_begin_early = False
         if self._stop is None or self._stop.death_signal != death_signal:
             running = self._workers.running()
             others = {rank: each for rank, each in running.items() if rank not in ended}
-            if self._stop is None:
+            if self._stop is None and alone is None:
                 with contextlib.suppress(OSError):  # whatever can't be read: they are stopped
                     self._exits.mark_stopped(others, death_signal)
             self._kill_unloaded()
-            self._stop = Stop(self._workers.all(), tree, death_signal)
+            self._stop = Stop(self._workers.all(), tree, death_signal, alone)
         return self._stop
 
     def finish(self, stop: Stop, guardian: Guardian, grace_s: float, urgent_fd: int | None) -> None:

@@ -7,6 +7,7 @@ import math
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 
 from ...rendezvous.logs import Log
@@ -43,7 +44,9 @@ def stop_notice(
     # Under a scheduler nobody can press Ctrl-C.
     may_come = number == signal.SIGINT or os.isatty(_STANDARD_ERROR) or os.isatty(_STANDARD_INPUT)
     heeds_ctrl_c = heeds_ctrl_c and may_come
-    sentence = sentence_of_stop(number, grace_s, heeds_ctrl_c=heeds_ctrl_c, why=why)
+    sentence = sentence_of_stop(
+        number, grace_s, clock_in(grace_s), heeds_ctrl_c=heeds_ctrl_c, why=why
+    )
     timer = threading.Timer(patience_s, log.warning, [sentence])
     timer.name, timer.daemon = "elrun-notice", True
     with contextlib.suppress(NoThreadError):  # the workers end without a word, too
@@ -54,10 +57,21 @@ def stop_notice(
         timer.cancel()
 
 
-def sentence_of_stop(number: int, grace_s: float, *, heeds_ctrl_c: bool, why: str = "") -> str:
+def clock_in(seconds: float) -> str:
+    """Return what this node's clock says then; empty where no clock goes so far."""
+    with contextlib.suppress(OverflowError, ValueError, OSError):
+        return time.strftime("%H:%M:%S", time.localtime(time.time() + seconds))
+    return ""
+
+
+def sentence_of_stop(
+    number: int, grace_s: float, ends_at: str = "", *, heeds_ctrl_c: bool, why: str = ""
+) -> str:
     """Return what a person wants to know: what goes on, how long it may take, how to end it."""
-    time = "all the time they need" if grace_s == math.inf else f"{grace_s:g} s"
-    sentence = f"{why or signal.Signals(number).name}: the workers have {time} to end"
+    patience = "all the time they need" if grace_s == math.inf else f"{grace_s:g} s"
+    until = f", until {ends_at}" if ends_at else ""
+    name = why or signal.Signals(number).name
+    sentence = f"{name}: the workers have {patience} to end{until}"
     if not heeds_ctrl_c:
         return sentence
     return f"{sentence}; {'another' if number == signal.SIGINT else 'a'} Ctrl-C kills them at once"

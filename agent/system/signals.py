@@ -104,6 +104,25 @@ class StopRequested(SignalException):
         self.is_now = is_now
 
 
+class Preempted(SignalException):
+    """The job ends so that it can run again later: ``--preempt-signal`` came, to whichever node.
+
+    Args:
+        sigval: The signal.
+        node: The host that it came to.
+        is_local: Whether it came to this process.
+
+    Attributes:
+        failures: How workers of this node ended that did not leave in order, a sentence each.
+    """
+
+    def __init__(self, sigval: signal.Signals, node: str, *, is_local: bool = True) -> None:
+        super().__init__(f"preempted by {sigval.name} on {node}", sigval)
+        self.node = node
+        self.is_local = is_local
+        self.failures: tuple[str, ...] = ()
+
+
 def parse_signals(names: str) -> tuple[signal.Signals, ...]:
     """Return the signals of a list of names such as ``SIGTERM,SIGUSR1``.
 
@@ -143,6 +162,7 @@ class SignalInbox:
             another handler, once the context is left; by default what handled them before.
         passed_on: Signals that are the workers': they are kept for ``take_passed_on``.
         limit_s: After how many seconds the job ends as if SIGTERM had come; None: never.
+        preempting: The signal for which ``raise_if_any`` raises ``Preempted``.
     """
 
     def __init__(
@@ -153,8 +173,11 @@ class SignalInbox:
         handler_afterwards: Handler | None = None,
         passed_on: Collection[signal.Signals] = (),
         limit_s: float | None = None,
+        preempting: signal.Signals | None = None,
     ) -> None:
-        self._signals = parse_signals(names)
+        self._signals = [each for each in parse_signals(names) if each is not preempting]
+        self._preempting = preempting
+        self._is_preempted = False
         self._passed_on = passed_on
         self._came: dict[int, float] = {}
         self._wake = wake
@@ -195,6 +218,9 @@ class SignalInbox:
                 continue  # nohup asked for just this
             self._previous[number] = current
             signal.signal(number, self._note)
+        if self._preempting is not None:
+            own = self._note_preempting
+            self._previous[self._preempting] = signal.signal(self._preempting, own)
         for number in self._passed_on:
             self._previous[number] = signal.signal(number, self._note_passed_on)
         current = signal.getsignal(REQUEST)
@@ -304,6 +330,12 @@ class SignalInbox:
             self._first, self._late = (signal.SIGTERM, self._clock()), TimeIsUp(self._limit_s)
         return self._first is not None and not self._taken
 
+    def begin_preemption(self, number: signal.Signals) -> None:
+        """Take note that the job ends by a signal to another node: none raises any more."""
+        if self._first is None:
+            self._first = number, self._clock()
+        self._taken = True
+
     def raise_if_any(self) -> None:
         """Raise for the first signal, once.
 
@@ -321,6 +353,8 @@ class SignalInbox:
             node = os.uname().nodename
             sentence = f"the job was stopped by `elrun stop` on {node}"
             raise StopRequested(sentence, is_now=self._is_urgent)
+        if self._is_preempted:
+            raise Preempted(first, os.uname().nodename)
         raise SignalException(f"elrun was stopped by {first.name}", first)
 
     def _wake_only(self, _number: int, _frame: FrameType | None) -> None:
@@ -337,6 +371,11 @@ class SignalInbox:
             self._wake.notify()
             if self.answer_aside is not None:
                 self.answer_aside()
+
+    def _note_preempting(self, number: int, _frame: FrameType | None) -> None:
+        if self._first is None:
+            self._first, self._is_preempted = (signal.Signals(number), self._clock()), True
+            self._wake.notify()
 
     def _note(self, number: int, _frame: FrameType | None) -> None:
         if self._first is None:

@@ -381,6 +381,18 @@ def parse_forwarded(text: str) -> str:
     return "" if text.strip().lower() == "none" else parse_signal_names(text)
 
 
+def parse_preempting(text: str) -> str:
+    """Return the name of one signal.
+
+    Raises:
+        ValueError: It is not one, or one that can't be handled.
+    """
+    names = parse_signal_names(text)
+    if "," in names or not names:
+        raise ValueError("give the name of one signal")
+    return names
+
+
 def _is_ipv6(text: str) -> bool:
     from ipaddress import IPv6Address  # noqa: PLC0415  few jobs give one
 

@@ -122,6 +122,23 @@ ENDING_OPTIONS: tuple[Option, ...] = (
         "Signals that go to the workers, or none; on SLURM and Kubernetes USR1,USR2.",
     ),
     value(
+        "--preempt-signal",
+        "NAME",
+        RESTARTS,
+        parsing.parse_preempting,
+        None,
+        "At this signal all workers leave, and the job ends with exit code 75.",
+    ),
+    value(
+        "--grace",
+        "SECONDS",
+        RESTARTS,
+        parsing.seconds(zero=False),
+        None,
+        "How long elrun has from a signal until it is killed itself.",
+        kind=parsing.seconds(zero=False),
+    ),
+    value(
         "--shutdown-timeout",
         "SECONDS",
         RESTARTS,

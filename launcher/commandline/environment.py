@@ -76,6 +76,11 @@ class Environment(NamedTuple):
         return self.variables.get("TORCHELASTIC_LOG_LINE_PREFIX_TEMPLATE") or None
 
     @property
+    def has_shutdown_timeout(self) -> bool:
+        """Whether ``TORCH_ELASTIC_SHUTDOWN_TIMEOUT`` is set."""
+        return bool(self.variables.get("TORCH_ELASTIC_SHUTDOWN_TIMEOUT"))
+
+    @property
     def shutdown_timeout_s(self) -> float:
         """``TORCH_ELASTIC_SHUTDOWN_TIMEOUT``, else 30.
 

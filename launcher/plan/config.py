@@ -60,13 +60,13 @@ _KINDS: tuple[tuple[Kind, tuple[str, ...], tuple[str, ...]], ...] = (
             "rdzv_timeout",
             "health_check_timeout",
         ),
-        ("hang_timeout", "timeout"),
+        ("hang_timeout", "timeout", "grace"),
     ),
     (
         TEXT,
         (
             *("role", "start_method", "signals_to_handle", "event_log_handler"),
-            "forward_signals",
+            *("forward_signals", "preempt_signal"),
             *("rdzv_backend", "rdzv_endpoint"),
         ),
         (
@@ -118,6 +118,10 @@ class LaunchConfig(PlainValue):
         signals_to_handle: Names of the signals that end the job, separated by commas.
         forward_signals: Names of signals, separated by commas, that every worker of every node gets
             when the elrun of one node gets them, while the job goes on.
+        preempt_signal: Name of the signal, if any, at which the workers of all nodes leave and the
+            job ends by ``Preempted``.
+        grace: Seconds that elrun has from a signal on until it is killed; ``shutdown_timeout`` is
+            cut to fit.
         duplicate_stdout_filters: Words; lines of standard output with one of them are kept aside.
         duplicate_stderr_filters: The same for standard error.
         virtual_local_rank: Whether each worker sees one GPU only, as device 0, with LOCAL_RANK 0.
@@ -186,6 +190,8 @@ class LaunchConfig(PlainValue):
     timeout: float | None
     health_check: str | None
     health_check_timeout: float
+    preempt_signal: str
+    grace: float | None
 
     def __init__(
         self,
@@ -225,6 +231,8 @@ class LaunchConfig(PlainValue):
         timeout: float | None = None,
         health_check: str | None = None,
         health_check_timeout: float = 30,
+        preempt_signal: str = "",
+        grace: float | None = None,
     ) -> None:
         given = locals()
         vars(self).update((name, given[name]) for name in LaunchConfig.__annotations__)
@@ -266,6 +274,10 @@ class LaunchConfig(PlainValue):
             self.logs_specs = DefaultLogsSpecs()
         if unsettled["shutdown_timeout"] is None:
             self.shutdown_timeout = Environment.current().shutdown_timeout_s
+        if isinstance(self.grace, (int, float)) and isinstance(self.shutdown_timeout, (int, float)):
+            from ...agent.elastic.deadlines import workers_share  # noqa: PLC0415  few jobs
+
+            self.shutdown_timeout = min(self.shutdown_timeout, workers_share(self.grace))
         if unsettled["exit_barrier_timeout"] is None:
             self.exit_barrier_timeout = Environment.current().exit_barrier_timeout_s
         _check(self)
@@ -290,6 +302,13 @@ def _check(config: LaunchConfig) -> None:
         raise ValueError(
             f"forward_signals={config.forward_signals!r}: {ending} ends the job; take it out of "
             "signals_to_handle, or out of these"
+        )
+    _parse("preempt_signal", config.preempt_signal, parse_signals)
+    preempting = parse_signals(config.preempt_signal)
+    if len(preempting) > 1 or set(preempting) & set(parse_signals(config.forward_signals)):
+        raise ValueError(
+            f"preempt_signal={config.preempt_signal!r}: give one signal, and none of "
+            f"forward_signals={config.forward_signals!r}"
         )
     _parse("hang_log_pattern", config.hang_log_pattern or "", parse_pattern)
     _parse("report", config.report or "", parse_report)
@@ -357,6 +376,10 @@ def _rules(config: LaunchConfig) -> tuple[tuple[bool, str], ...]:
         (
             config.timeout is not None and not config.timeout > 0,
             f"timeout={config.timeout}: give more than 0 seconds",
+        ),
+        (
+            config.grace is not None and not config.grace > 0,
+            f"grace={config.grace}: give more than 0 seconds",
         ),
         (
             config.hang_log_pattern is not None and config.hang_timeout is None,

@@ -142,6 +142,8 @@ def compose(
             numa_options=_numa_options(given),
             signals_to_handle=given["signals_to_handle"],
             forward_signals=_forwarded(given, environment),
+            preempt_signal=given["preempt_signal"] or "",
+            grace=given["grace"],
             duplicate_stdout_filters=given["duplicate_stdout_filters"],
             duplicate_stderr_filters=given["duplicate_stderr_filters"],
             virtual_local_rank=given["virtual_local_rank"],
@@ -159,9 +161,7 @@ def compose(
             exit_barrier_timeout=environment.exit_barrier_timeout_s
             if given["exit_barrier_timeout"] is None
             else given["exit_barrier_timeout"],
-            shutdown_timeout=environment.shutdown_timeout_s
-            if given["shutdown_timeout"] is None
-            else given["shutdown_timeout"],
+            shutdown_timeout=_shutdown_timeout(given, environment),
         )
     except ValueError as error:
         raise Refusal(str(error)) from error
@@ -199,8 +199,21 @@ def _forwarded(given: Given, environment: Environment) -> str:
         return ""
     from ...agent.system.signals import parse_signals  # noqa: PLC0415  not on a workstation
 
-    ending = {number.name for number in parse_signals(given["signals_to_handle"])}
+    names = f"{given['signals_to_handle']},{given['preempt_signal'] or ''}"
+    ending = {number.name for number in parse_signals(names)}
     return ",".join(name for name in _USUALLY_FORWARDED if name not in ending)
+
+
+def _shutdown_timeout(given: Given, environment: Environment) -> float:
+    is_cut = given["grace"] is not None or any(
+        name in environment.variables for name in _SENDERS_OF_SIGNALS
+    )
+    if is_cut:
+        from .time_limits import shutdown_timeout_s  # noqa: PLC0415  not on a workstation
+
+        return shutdown_timeout_s(given, environment)
+    wanted: float | None = given["shutdown_timeout"]
+    return environment.shutdown_timeout_s if wanted is None else wanted
 
 
 def _restart_rules(given: Given) -> RestartRules | None:

@@ -23,6 +23,8 @@ class ExitCode(enum.IntEnum):
     """elrun itself failed."""
     RENDEZVOUS_FAILED = 75
     """The nodes could not meet, or lost each other: a scheduler may try again."""
+    PREEMPTED = RENDEZVOUS_FAILED
+    """The job left because ``--preempt-signal`` came: a scheduler may try again."""
 
     TIME_IS_UP = 124
     """The job has taken longer than ``--timeout``; it is what ``timeout(1)`` ends with."""

@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import os
+import re
 import select
 import signal
 import subprocess
@@ -142,12 +143,20 @@ def _read_pipe():
 @pytest.mark.parametrize(
     ("number", "options", "sentence"),
     [
-        (signal.SIGINT, (), "SIGINT: the workers have 1000 s to end; another Ctrl-C kills them"),
-        (signal.SIGTERM, (), "SIGTERM: the workers have 1000 s to end; a Ctrl-C kills them"),
+        (
+            signal.SIGINT,
+            (),
+            "SIGINT: the workers have 1000 s to end, until HH:MM:SS; another Ctrl-C kills them",
+        ),
+        (
+            signal.SIGTERM,
+            (),
+            "SIGTERM: the workers have 1000 s to end, until HH:MM:SS; a Ctrl-C kills them",
+        ),
         (
             signal.SIGTERM,
             ("--signals-to-handle", "SIGTERM"),
-            "SIGTERM: the workers have 1000 s to end\r\n",
+            "SIGTERM: the workers have 1000 s to end, until HH:MM:SS\r\n",
         ),
     ],
 )
@@ -163,7 +172,9 @@ def test_whoever_waits_for_workers_to_end_reads_how_long(
     job.send_signal(number)
 
     shown = b""
-    while sentence not in shown.decode().replace("\r\n", "\n").replace("\n", "\r\n"):
+    while sentence not in re.sub(
+        r"\d\d:\d\d:\d\d", "HH:MM:SS", shown.decode().replace("\r\n", "\n").replace("\n", "\r\n")
+    ):
         shown += os.read(reader, 4096)
     job.kill()
 

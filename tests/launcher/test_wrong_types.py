@@ -54,6 +54,8 @@ CONFIG = {
     "hang_log_pattern": TEXT_OR_NONE,
     "signals_to_handle": TEXT,
     "forward_signals": TEXT,
+    "preempt_signal": TEXT,
+    "grace": ("a number of seconds", (None, 5, 1.5)),
     "duplicate_stdout_filters": WORDS,
     "duplicate_stderr_filters": WORDS,
     "virtual_local_rank": ("True or False", ()),

@@ -28,6 +28,7 @@ from elrun.agent import (
     NullMetricHandler,
     NumaOptions,
     PContext,
+    Preempted,
     ProcessFailure,
     RestartRules,
     RunProcsResult,
@@ -125,6 +126,8 @@ def launch() -> None:
         restart_rules=RestartRules(never_on=Causes.parse("2,SIGSEGV"), delay_s=1.5),
         shutdown_timeout=30,
         hang_timeout=600,
+        preempt_signal="USR1",
+        grace=60,
         hang_log_pattern="step",
     )
     heartbeat()
@@ -161,6 +164,9 @@ def errors() -> str:
         assert_type(first, ProcessFailure)
         assert_type(failed.failures, dict[int, ProcessFailure])
         return failed.format_msg()
+    except Preempted as preempted:
+        assert_type(preempted.node, str)
+        assert_type(preempted.failures, tuple[str, ...])
     except SignalException as stopped:
         assert_type(stopped.sigval, signal.Signals)
     except ElrunError as error:

@@ -1,0 +1,139 @@
+"""Lets workers leave when the job is preempted: they are asked first, and alone.
+
+``--preempt-signal`` means "save and leave": the job is going to run again. So a worker gets the
+signal before what it has started does: a checkpoint is lost if a DataLoader's process dies first.
+However workers end then is no failure of the job.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+
+from ...rendezvous.errors import RendezvousError
+from ...rendezvous.logs import Log
+from ..processes.context import PContext
+from ..processes.guardian import Guardian
+from ..system.pidfd import wait_briefly
+from ..system.signals import Preempted
+from .deadlines import Deadline
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from ...rendezvous.api.handler import RoundHandler
+    from ..workers.worker import WorkerGroup
+
+log = Log(__name__)
+
+WITNESS_S = 0.2
+"""How far apart the signal may reach elrun and its guardian, if it was sent to all processes."""
+
+ECHO_S = 1.0
+"""How much later than another node a node of a SLURM job may get the signal."""
+
+_LOOK_AGAIN_S = 0.01
+_ANSWER_S = 2.0
+_LEAST_S = 1.0
+
+
+class Leaving:
+    """The end of one node's workers by a preemption.
+
+    Args:
+        preempted: Why the job ends.
+        group: The workers.
+        workers: Their processes.
+        guardian: The witness of signals that were sent to all processes.
+        deadline: Says how long the workers have.
+    """
+
+    def __init__(
+        self,
+        preempted: Preempted,
+        group: WorkerGroup,
+        workers: PContext,
+        guardian: Guardian,
+        deadline: Deadline,
+    ) -> None:
+        self._preempted = preempted
+        self._rank_of = {each.local_rank: each.global_rank for each in group.workers}
+        self._workers = workers
+        self._guardian = guardian
+        self._deadline = deadline
+        self._asked = workers.running_pids().keys()
+        self._began_at = time.monotonic()
+        self.ends_at = self._began_at
+
+    def end_workers(self, urgent_fd: int) -> None:
+        """Ask the workers to leave, wait until the deadline, and end what is left.
+
+        Args:
+            urgent_fd: Ends their time as soon as it is readable.
+        """
+        number = self._preempted.sigval
+        if self._asked:
+            self._deadline.ask()
+            if not self._has_come_to_all():
+                self._workers.signal_workers(number)
+            self._deadline.wait(_ANSWER_S)
+            log.warning("%s: %s", self._preempted, self._deadline.sentence(self._began_at))
+        grace_s = self._deadline.grace_s
+        self.ends_at = self._began_at + grace_s
+        left_s = max(0.0, round(self.ends_at - time.monotonic(), 1))
+        self._workers.close(signal.SIGTERM, left_s, urgent_fd=urgent_fd, alone=0)
+        self._preempted.failures = tuple(self._failures())
+
+    def stay(
+        self,
+        rounds: RoundHandler,
+        ask: Callable[[Callable[[], Any], float], Any],
+        *,
+        is_needed: bool,
+    ) -> None:
+        """Let the other nodes know that the workers have left; stay until theirs have.
+
+        Args:
+            rounds: The rendezvous.
+            ask: Calls what asks the store, for so many seconds at most.
+            is_needed: Whether the workers of other nodes need what this node serves.
+        """
+        left_s = max(_LEAST_S, self.ends_at - time.monotonic())
+        try:
+            ask(lambda: rounds.publish(json.dumps({"preempted": True}).encode()), left_s)
+            if is_needed:
+                ask(lambda: rounds.collect(left_s), left_s + _LEAST_S)
+        except RendezvousError as error:
+            log.info("the other nodes' workers can't be waited for: %s", error)
+
+    def _has_come_to_all(self) -> bool:
+        """Return whether the signal was sent to all processes of this node, workers too."""
+        number, preempted = self._preempted.sigval, self._preempted
+        wait_s = WITNESS_S if preempted.is_local else ECHO_S * self._deadline.is_of_slurm
+        deadline = time.monotonic() + wait_s
+        fds = {self._guardian.witness_fd} - {-1}
+        while fds:
+            if number in self._guardian.take_witnessed():
+                return True
+            left_s = deadline - time.monotonic()
+            if left_s <= 0 and not self._guardian.has_pending(number):
+                return False
+            wait_briefly(fds, max(left_s, _LOOK_AGAIN_S))
+            fds = {self._guardian.witness_fd} - {-1}
+        return False
+
+    def _failures(self) -> list[str]:
+        """Return how workers ended that did not leave in order, a sentence each."""
+        result = self._workers.look()
+        failures = {} if result is None else result.failures
+        found: dict[int, str] = {}
+        for local_rank in self._asked & self._workers.exits.keys():
+            end, rank = self._workers.exits[local_rank], self._rank_of[local_rank]
+            if end.stopped or end.exitcode == -signal.SIGTERM:
+                found[rank] = f"rank {rank} did not leave in time and was ended"
+            elif local_rank in failures and -end.exitcode != self._preempted.sigval:
+                found[rank] = f"rank {rank} failed while it left: {failures[local_rank].summary}"
+        return [found[rank] for rank in sorted(found)]
