@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 
+from ...rendezvous.api.handler import RendezvousInfo
 from ..processes.companion import Companion, Wakes
+from ..processes.context import PContext
 from ..processes.executor import Executor, StartWait
 from ..processes.guardian import Guardian
 from ..system.environ import inherited_environment
 from ..workers.environment import shared_environment
 from ..workers.worker import WorkerSpec
-from .preload import PreloadedExecutor, Preloading, begin_preloading
+from .executor import PreloadedExecutor
+from .preload import Preloading, begin_preloading
+
+FORK_AFTER_S = 1.5
+"""How long workers have lived when their successors are forked: they are busy at first."""
 
 
 class PreloadServer(Companion):
@@ -18,11 +25,22 @@ class PreloadServer(Companion):
 
     Args:
         preloading: The process that has imported the modules, or will have.
+        workers: How many workers this node has.
+        clock: A monotonic clock, in seconds.
     """
 
-    def __init__(self, preloading: Preloading) -> None:
+    def __init__(
+        self,
+        preloading: Preloading,
+        workers: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.preloading = preloading
+        self._workers = workers
+        self._clock = clock
         self._is_settled = False
+        self._is_last = False
+        self._fork_at: float | None = None
 
     @property
     def is_settled(self) -> bool:
@@ -33,18 +51,41 @@ class PreloadServer(Companion):
         """Return what forks workers as far as possible, and executes the others."""
         return PreloadedExecutor(self.preloading)
 
+    def prepare(self, info: RendezvousInfo | None, *, is_last: bool) -> None:  # noqa: ARG002  any
+        """Take note whether there may be a next attempt."""
+        self._is_last = is_last
+
+    def begin_attempt(self, workers: PContext | None = None) -> None:  # noqa: ARG002  any will do
+        """Let the workers live for a while before their successors are forked."""
+        if self._is_last:
+            self.preloading.waiting.close()
+        else:
+            self._fork_at = self._clock() + FORK_AFTER_S
+
     def wakes(self) -> Wakes:
-        """Return what becomes readable, and until when, while modules are imported."""
-        if self._is_settled:
-            return Wakes()
-        return Wakes(self.preloading.filenos(), self.preloading.patience_left_s())
+        """Return when modules may be imported, and when there is anything to do with forks."""
+        if not self._is_settled:
+            return Wakes(self.preloading.filenos(), self.preloading.patience_left_s())
+        at = self._fork_at
+        within_s = None if at is None else max(0.0, at - self._clock())
+        return Wakes(self.preloading.waiting.filenos(), within_s)
 
     def tick(self) -> None:
-        """Look whether the modules are imported."""
+        """Look whether the modules are imported; fork workers of the next attempt."""
         self._is_settled = self.preloading.is_settled()
+        if self._fork_at is not None and self._clock() >= self._fork_at:
+            self._fork_at = None
+            self.preloading.waiting.keep(self._workers)
+        self.preloading.waiting.tick()
+
+    def end_attempt(self) -> None:
+        """Fork nothing beside the start of the next attempt, whose workers may be there already."""
+        self._fork_at = None
+        self.preloading.waiting.keep(0)
+        self.preloading.waiting.call()
 
     def end(self) -> None:
-        """End the process; workers that were forked stay."""
+        """End the process, and the workers that wait; those that have begun stay."""
         self.preloading.close()
 
 
@@ -84,4 +125,4 @@ def begin_preload_server(
         guardian,
         start_wait,
     )
-    return None if preloading is None else PreloadServer(preloading)
+    return None if preloading is None else PreloadServer(preloading, spec.local_world_size)

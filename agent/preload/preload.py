@@ -20,15 +20,17 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from ...rendezvous.logs import Log
-from ..processes.executor import Executor, Slot, StartWait, script_from_its_beginning
+from ..processes.executor import Executor, Slot, StartWait
 from ..processes.guardian import Guardian
-from ..processes.process import WorkerProcess, bind_to
+from ..processes.process import WorkerProcess
 from ..processes.results import StartFailed
 from ..processes.stop import KILL_WAIT_S
-from ..system.pidfd import wait_readable
+from ..system.pidfd import wait_briefly, wait_readable
 from ..system.process_tree import MARK_VARIABLE, mapping_name
 from ..workers.environment import with_hook
 from ..workers.interpreter import program_of
+from .forked import ANSWER_S, ForkedProcess, read_answer, send_message
+from .waiting import WaitingWorkers
 
 log = Log(__name__)
 
@@ -36,10 +38,7 @@ _PROGRAM = os.path.join(os.path.dirname(__file__), "hook", "fork_server.py")
 
 _PRELOAD_VARIABLE = "ELRUN_PRELOAD"
 _IMPORT_S = 300.0  # torch takes a second, and 40 from a cold file system of many users
-_ANSWER_S = 10.0  # a fork takes milliseconds, more where memory is short
-_HEADER_BYTES = 8
 _FINALIZE_S = 1.0  # to delete the temporary folders that modules have made
-_MOST_OF_AN_ANSWER = 1 << 20
 
 
 class Preloading:
@@ -77,6 +76,7 @@ class Preloading:
         self._is_loading = True
         self._is_usable = False
         self.has_torch = False  # known once it is usable
+        self.waiting = WaitingWorkers(self, guardian)
         with contextlib.ExitStack() as undo:
             self._channel, theirs = socket.socketpair()
             undo.enter_context(self._channel)
@@ -95,7 +95,7 @@ class Preloading:
             executor.kill_unloaded()  # of an agent that was told to stop
             executor.close()
             undo.pop_all()
-        self._channel.settimeout(_ANSWER_S)
+        self._channel.settimeout(ANSWER_S)
         guardian.watch_helper(self._process.pid, self._process.start)
 
     @property
@@ -121,7 +121,7 @@ class Preloading:
         if self._is_loading and not wait_readable(self.filenos(), deadline=0.0)[0]:
             self._is_loading = False
             try:
-                answer = self._read_answer()
+                answer = read_answer(self._channel)
                 refusal, self.has_torch = answer["refusal"], answer["has_torch"]
             except OSError:
                 refusal = f"the preloading process {self._end()} while it imported"
@@ -154,14 +154,37 @@ class Preloading:
             OSError: It is not possible now.
         """
         order = {
-            "agent": os.getpid(),
             "command": list(command),
             "args": list(command[len(self.program) :]),
             "environment": dict(environment),
             "mark": mapping_name(environment[MARK_VARIABLE].rpartition(":")[2]),
             "fds": list(fds),
         }
-        return self._fork(order, fds.values(), cpus)
+        return self._begin_waiting(order, fds, cpus) or self._begin_forked(order, fds, cpus)
+
+    def _begin_waiting(
+        self, order: Mapping[str, Any], fds: Mapping[int, int], cpus: Collection[int]
+    ) -> WorkerProcess | None:
+        """Let one go on that waits already; None: there is none."""
+        while (waiting := self.waiting.take(fds)) is not None:
+            with contextlib.suppress(OSError):  # it was killed
+                return waiting.begin(order, fds.values(), cpus)
+            log.info("the worker with pid %d has not waited", waiting.process.pid)
+            self.waiting.discard(waiting)
+        return None
+
+    def _begin_forked(
+        self, order: Mapping[str, Any], fds: Mapping[int, int], cpus: Collection[int]
+    ) -> WorkerProcess:
+        forked = self._fork(fds)
+        try:
+            return forked.begin(order, fds.values(), cpus)
+        except (BrokenPipeError, ConnectionResetError):  # it was killed: its exit code will tell
+            forked.let_go_of_line()
+            return forked.process
+        except OSError:
+            self.waiting.discard(forked)
+            raise
 
     def fork_store_host(self, program: str, channel_fd: int, *, use_libuv: bool) -> WorkerProcess:
         """Fork a process that serves the workers' store with the torch that is imported there.
@@ -175,42 +198,86 @@ class Preloading:
             OSError: It is not possible now.
         """
         store = {"program": program, "use_libuv": use_libuv}
-        order = {"agent": os.getpid(), "fds": [], "store": store}
-        return self._fork(order, [channel_fd])
+        forked = self._fork((), [channel_fd], store=store)
+        forked.let_go_of_line()
+        return forked.process
 
     def _fork(
-        self, order: Mapping[str, Any], fds: Collection[int], cpus: Collection[int] = ()
-    ) -> WorkerProcess:
-        permission, permit = os.pipe2(os.O_CLOEXEC)
+        self, numbers: Collection[int], fds: Collection[int] = (), **more: Any
+    ) -> ForkedProcess:
+        """Fork a process, and greet it; see ``request``."""
+        self.waiting.settle()
+        forked = ForkedProcess()
         try:
-            body = json.dumps(order).encode()
-            header = len(body).to_bytes(_HEADER_BYTES, "big")
-            try:
-                socket.send_fds(self._channel, [header], [*fds, permission])
-                self._channel.sendall(body)
-                answer = self._read_answer()
-            except OSError:
-                self.give_up(f"the preloading process {self._end()}")
-                raise
-            if "pid" not in answer:
-                raise BlockingIOError(0, answer["refusal"])
-            worker = WorkerProcess(answer["pid"])
-            if cpus:
-                bind_to(cpus, worker.pid)
-            with contextlib.suppress(BrokenPipeError):  # it was killed: its exit code will tell
-                os.write(permit, b"\1")
-            return worker
-        finally:
-            os.close(permission)
-            os.close(permit)
+            self.request(forked, numbers, fds, **more)
+            self.greet(forked)
+        except BaseException:
+            forked.let_go_of_line()
+            raise
+        return forked
+
+    def request(
+        self,
+        forked: ForkedProcess,
+        numbers: Collection[int],
+        fds: Collection[int] = (),
+        *,
+        waits: bool = False,
+        store: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Ask for a process to be forked; ``greet`` follows, before another one is asked for.
+
+        Args:
+            forked: The process.
+            numbers: The descriptors that it will be given.
+            fds: Descriptors that it is given now.
+            waits: Whether it says when it waits for what it is to run.
+            store: What it serves a store with; None: it becomes a worker.
+
+        Raises:
+            OSError: It is not possible now.
+        """
+        request = {"agent": os.getpid(), "fds": list(numbers), "waits": waits}
+        if store is not None:
+            request["store"] = store
+        try:
+            send_message(self._channel, request, [*fds, forked.theirs.fileno()])
+        except OSError:
+            self.give_up(f"the preloading process {self._end()}")
+            raise
+
+    def answer_fds(self) -> list[int]:
+        """Return what becomes readable when ``has_answered`` has changed."""
+        return [self._channel.fileno()]
+
+    def has_answered(self) -> bool:
+        """Return whether ``greet`` would not wait."""
+        return wait_briefly(self.answer_fds(), 0)
+
+    def greet(self, forked: ForkedProcess) -> None:
+        """Wait until a process that was asked for is there, and let it go on.
+
+        Raises:
+            OSError: It is not possible now.
+        """
+        try:
+            answer = read_answer(self._channel)
+        except OSError:
+            self.give_up(f"the preloading process {self._end()}")
+            raise
+        if "pid" not in answer:
+            raise BlockingIOError(0, answer["refusal"])
+        forked.greet(answer["pid"])
 
     def give_up(self, reason: str) -> None:
         """Say why workers are executed from now on."""
         self._is_usable = False
+        self.waiting.close()
         _warn(self.modules, reason)
 
     def close(self) -> None:
-        """End the process; workers that were forked stay."""
+        """End the process, and the workers that wait; those that have begun stay."""
+        self.waiting.close()
         patience_s = _FINALIZE_S if self._is_usable else 0.0
         self._is_loading = self._is_usable = False
         self._channel.close()
@@ -221,16 +288,6 @@ class Preloading:
         wait_readable([self._process.ended_fd], time.monotonic() + KILL_WAIT_S)
         self._process.look()
         self._process.let_go()
-
-    def _read_answer(self) -> dict[str, Any]:
-        text = b""
-        while not text.endswith(b"\n"):
-            data = self._channel.recv(1 << 16)
-            if not data or len(text) > _MOST_OF_AN_ANSWER:  # a module may write there, too
-                raise ConnectionResetError(0, "closed")
-            text += data
-        answer: dict[str, Any] = json.loads(text)
-        return answer
 
     def _end(self) -> str:
         wait_readable([self._process.ended_fd], time.monotonic() + 1)
@@ -278,48 +335,6 @@ def begin_preloading(
         return None
 
 
-class PreloadedExecutor(Executor):
-    """Forks what can be forked, and executes everything else.
-
-    Args:
-        preloading: Where workers are forked from.
-    """
-
-    def __init__(self, preloading: Preloading) -> None:
-        super().__init__()
-        self.payload_slot = preloading.payload_slot
-        self._preloading = preloading
-
-    def execute(
-        self,
-        command: Sequence[str],
-        environment: Mapping[str, str],
-        stdout: int | None,
-        stderr: int | None,
-        inherited_fds: Collection[int] = (),
-        cpus: Collection[int] = (),
-    ) -> WorkerProcess:
-        """Start a worker; see ``Executor.execute``."""
-        if self._preloading.is_usable and self._is_forkable(command, environment):
-            streams = {0: 0, 1: 1 if stdout is None else stdout, 2: 2 if stderr is None else stderr}
-            fds = {number: fd for number, fd in streams.items() if _is_open(fd)}
-            try:
-                fds |= {fd: fd for fd in inherited_fds}
-                with script_from_its_beginning() as script:
-                    return self._preloading.fork(command, environment, fds | script, cpus)
-            except OSError as error:
-                log.info("a worker is executed, not forked: %s", error)
-        return super().execute(command, environment, stdout, stderr, inherited_fds, cpus)
-
-    def _is_forkable(self, command: Sequence[str], environment: Mapping[str, str]) -> bool:
-        program = self._preloading.program
-        if tuple(command[: len(program)]) != program:
-            self._preloading.give_up(f"{' '.join(command)} is another program than was preloaded")
-            return False
-        # Execution knows best how to refuse what no process can be given.
-        return not any("\0" in text for text in (*command, *environment, *environment.values()))
-
-
 def _warn(modules: Sequence[str], reason: str) -> None:
     log.warning("preloading %s: %s; workers start without", ", ".join(modules), reason)
 
@@ -329,11 +344,3 @@ def _with_fork_server(
 ) -> dict[str, str]:
     settings = json.dumps({"modules": list(modules), "socket": channel})
     return {**with_hook(environment), _PRELOAD_VARIABLE: f"{_PROGRAM}\n{settings}"}
-
-
-def _is_open(fd: int) -> bool:
-    try:
-        os.fstat(fd)
-    except OSError:
-        return False
-    return True

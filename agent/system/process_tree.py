@@ -188,11 +188,13 @@ class ProcessTree:
 
     def add(self, pid: int, start: int) -> None:
         """Count a worker in; its start time says which process of that id is meant."""
+        self._helpers.discard(pid)  # it has waited for the attempt whose worker it is
         self._workers[pid] = start
 
     def remove(self, pid: int) -> None:
-        """Forget a worker, whose session must be empty."""
+        """Forget a worker, whose session must be empty, or a helper."""
         self._workers.pop(pid, None)
+        self._helpers.discard(pid)
 
     def is_worker(self, pid: int) -> bool:
         """Return whether a process id is a worker's."""

@@ -12,8 +12,10 @@ an executed one, and this file has to care only for what a process is born with:
 its descriptors, its session, its entropy.
 
 A worker is the child of a child that ends at once. An orphan, it is adopted by the agent, whose
-child it is from then on; it waits for the agent's word before it goes on, so that none runs that
-the agent doesn't know of. The preloading process ends when the agent closes its socket.
+child it is from then on. It has a socket to the agent of its own, its line. There the agent greets
+it, so that none goes on that the agent doesn't know of, and sends what it is to run: at once, or
+when the next attempt begins. A process whose line ends has no agent any more, and ends. The
+preloading process ends when the agent closes its socket.
 
 Nothing else of elrun is imported here: the interpreter may be another than the agent's, and the
 worker is the user's.
@@ -38,6 +40,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 _HEADER_BYTES = 8
+_PRESENT = b"\1"
 _MOST_FDS = 250
 _FAULT = 70
 _PR_SET_PDEATHSIG = 1
@@ -74,10 +77,16 @@ def _serve_workers(
             refusal = _import_modules(settings["modules"]) or _reason_not_to_fork()
         _let_go_of_streams()
         _answer(channel, {"refusal": refusal, "has_torch": "torch" in sys.modules})
-        order = _serve(channel)
-    received = _begin_session(order)
-    if "store" in order:
-        _serve_store(order["store"], *received)
+        request, fds = _serve(channel)
+    with socket.socket(fileno=fds.pop()) as line:
+        _begin_session(line, request["agent"])
+        if "store" in request:
+            line.close()
+            _serve_store(request["store"], *fds)
+        if request["waits"]:
+            _rename("elrun-waiting")
+            _await_call(line)
+        order, received = _receive(line) or _end()
     for number in _OF_SCHEDULERS:
         if signal.getsignal(number) is signal.SIG_IGN:  # else a module handles it
             signal.signal(number, signal.SIG_DFL)
@@ -157,32 +166,39 @@ def _let_go_of_streams() -> None:
     os.close(nowhere)
 
 
-def _serve(channel: socket.socket) -> dict[str, Any]:
-    """Fork a worker for each order; return the order in the worker."""
+def _serve(channel: socket.socket) -> tuple[dict[str, Any], list[int]]:
+    """Fork a process for each request; return the request, and what came with it, in the process.
+
+    The last of the descriptors that came with it is the process's line.
+    """
     while True:
-        order, fds = _receive(channel)
+        request, fds = _receive(channel) or _finalize_own()
         try:
-            _require_free(set(order["fds"]) - {0, 1, 2, channel.fileno(), *fds})
+            _require_free(set(request["fds"]) - {0, 1, 2, channel.fileno(), *fds})
             pid = _fork_orphan()
             answer: dict[str, Any] = {"pid": pid}
         except OSError as error:
             pid = -1
             answer = {"refusal": error.strerror}
         if pid == 0:
-            order["received"] = fds
-            return order
+            return request, fds
         for fd in fds:
             os.close(fd)
         _answer(channel, answer)
 
 
 def _require_free(numbers: set[int]) -> None:
-    taken = numbers & {int(name) for name in os.listdir("/proc/self/fd")}
-    if taken:
+    if taken := numbers & _open_descriptors():
         raise FileExistsError(0, f"a module holds descriptor {min(taken)}, which a worker needs")
 
 
-def _receive(channel: socket.socket) -> tuple[dict[str, Any], list[int]]:
+def _open_descriptors() -> set[int]:
+    folder = "/proc/self/fd"  # the listing's own is closed by the time that it is looked for
+    return {int(name) for name in os.listdir(folder) if os.path.exists(f"{folder}/{name}")}
+
+
+def _receive(channel: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
+    """Return what the agent has sent, and its descriptors; None: the channel has ended."""
     header, fds, _, _ = socket.recv_fds(
         channel, _HEADER_BYTES, _MOST_FDS, socket.MSG_CMSG_CLOEXEC | socket.MSG_WAITALL
     )
@@ -191,8 +207,7 @@ def _receive(channel: socket.socket) -> tuple[dict[str, Any], list[int]]:
     while len(body) < left and (data := channel.recv(left - len(body))):
         body += data
     if not header or len(body) < left:  # the agent has gone, or needs no more workers
-        _finalize_own()
-        os._exit(0)
+        return None
     return json.loads(body), fds
 
 
@@ -237,20 +252,32 @@ def _fork_warnings_off() -> Iterator[None]:
         yield
 
 
-def _begin_session(order: dict[str, Any]) -> list[int]:
-    """Be a child of the agent's, which dies with it; return the descriptors that it has sent."""
+def _begin_session(line: socket.socket, agent: int) -> None:
+    """Be a child of the agent's, which dies with it."""
     os.setsid()
-    received: list[int]
-    *received, permission = order["received"]
-    if not os.read(permission, 1):
-        os._exit(0)  # the agent doesn't know of this process
-    os.close(permission)
+    if not line.recv(1):
+        _end()  # the agent doesn't know of this process
     prctl = ctypes.PyDLL(None).prctl
     prctl.argtypes = [ctypes.c_int, *[ctypes.c_ulong] * 4]
     prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != order["agent"]:
+    if os.getppid() != agent:
         os._exit(128 + signal.SIGKILL)
-    return received
+
+
+def _await_call(line: socket.socket) -> None:
+    """Wait until the next attempt begins: the agent then calls, and an answer shows who is there.
+
+    The agent learns beforehand which descriptors are taken here, for modules may hold some.
+    """
+    taken = _open_descriptors() - {0, 1, 2, line.fileno()}
+    _answer(line, {"taken": sorted(taken)})
+    if not line.recv(1):
+        _end()
+    line.sendall(_PRESENT)
+
+
+def _end() -> NoReturn:
+    os._exit(0)
 
 
 def _serve_store(settings: dict[str, Any], channel_fd: int) -> NoReturn:
@@ -326,14 +353,7 @@ def _carry_mark(libc: ctypes.PyDLL, name: str) -> None:
     # and inherited by whatever is forked from here; nothing ever unmaps it.
     mmap = libc.mmap
     mmap.restype = ctypes.c_void_p
-    mmap.argtypes = [
-        ctypes.c_void_p,
-        ctypes.c_size_t,
-        ctypes.c_int,
-        ctypes.c_int,
-        ctypes.c_int,
-        ctypes.c_long,
-    ]
+    mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
     fd = os.memfd_create(name)
     os.ftruncate(fd, _PAGE)
     mmap(None, _PAGE, _PROT_READ, _MAP_PRIVATE, fd, 0)
@@ -362,11 +382,12 @@ def _leave_finalizers_alone(python: ctypes.PyDLL) -> None:
         process._children.clear()  # noqa: SLF001  they would be ended with this process
 
 
-def _finalize_own() -> None:
-    """Delete the temporary folders that modules made, when no worker needs them any more."""
+def _finalize_own() -> NoReturn:
+    """Delete the temporary folders that modules made, as no worker needs them any more, and end."""
     if (weakref := sys.modules.get("weakref")) is not None:
         with contextlib.suppress(Exception):  # a module's finalizer may raise anything
             weakref.finalize._exitfunc()  # noqa: SLF001  what Python calls at the end
+    _end()
 
 
 def _rename(name: str) -> str:

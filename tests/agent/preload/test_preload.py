@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import worker_kit
 from elrun.agent.preload import preload
-from elrun.agent.preload.preload import PreloadedExecutor, Preloading, begin_preloading
+from elrun.agent.preload.executor import PreloadedExecutor
+from elrun.agent.preload.preload import Preloading, begin_preloading
 from elrun.agent.processes.executor import Slot
 from elrun.agent.processes.guardian import Guardian
 
@@ -69,7 +70,7 @@ def test_no_worker_runs_without_the_agent_s_word(preloading, guardian, monkeypat
     """If the agent can't hear of it, it ends before its first line."""
     origin = preloading(f"open({str(tmp_path / 'ran')!r}, 'w')")
     before = worker_kit.children()
-    monkeypatch.setattr(origin, "_read_answer", _hear_nothing)
+    monkeypatch.setattr(preload, "read_answer", _hear_nothing)
 
     with pytest.raises(ConnectionResetError):
         origin.fork(origin.program, environment_of(guardian), {0: 0, 1: 1, 2: 2})
@@ -81,7 +82,7 @@ def test_no_worker_runs_without_the_agent_s_word(preloading, guardian, monkeypat
     assert not origin.is_usable
 
 
-def _hear_nothing():
+def _hear_nothing(_):
     raise ConnectionResetError
 
 
