@@ -99,6 +99,9 @@ def config_from_args(
         ValueError: It can't be launched; the sentence names the option.
     """
     plan, _ = _plan_of(args, has_program=False)
+    if plan.variables:
+        chosen = " ".join(f"{name}={value}" for name, value in plan.variables.items())
+        raise UsageError(f"--gpus: a LaunchConfig can't carry it; call run, or set {chosen}")
     return plan.config, plan.program.entrypoint, plan.program.args
 
 
