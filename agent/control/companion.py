@@ -47,8 +47,10 @@ PATIENCE_S = 15.0
 _END_S = 2.0
 
 
-def begin_control(watched: Watched, folder: RunFolder | None, began_at_s: float) -> ControlSocket:
-    """Return the control socket of an agent.
+def begin_control(
+    watched: Watched, folder: RunFolder | None, began_at_s: float
+) -> ControlSocket | None:
+    """Return the control socket of an agent; None: nobody could ask it anything.
 
     Args:
         watched: The agent.
@@ -56,6 +58,8 @@ def begin_control(watched: Watched, folder: RunFolder | None, began_at_s: float)
         began_at_s: When the agent has begun, in seconds since the epoch.
     """
     rounds, spec = watched.rounds, watched.group.spec
+    if folder is None and not rounds.meeting_place:
+        return None
     about = {
         "run_id": rounds.get_run_id(),
         "meeting_place": rounds.meeting_place,
@@ -123,7 +127,6 @@ class ControlSocket(Companion):
     def end_attempt(self) -> None:
         """Show no worker until the next attempt."""
         self._watched.workers = None
-        self._watched.mailbox.begin_anew()
 
     def end(self) -> None:
         """Answer nobody any more; the folder stays to whoever keeps something in it."""

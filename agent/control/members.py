@@ -67,7 +67,7 @@ class Members:
     def _announce(self, what: str) -> int:
         """Ask all members of the round; return the question's number."""
         notice = json.dumps({"ask": what, "by": self._watched.group.group_rank, "id": _unlike()})
-        number = self._watched.mailbox.next_number
+        number = self._watched.mailbox.next_number(self._watched.progress()[0] or 0)
         while self._watched.rounds.announce(TOPIC, number, notice.encode()) != notice.encode():
             number += 1  # another node has asked meanwhile
         return number

@@ -23,14 +23,13 @@ class Mailbox:
 
     def __init__(self) -> None:
         self._heard: list[tuple[int, bytes]] = []
-        self.next_number = 0
-        """The number of the next notice of this round."""
+        self._next = (0, 0)
         self.wake: Callable[[], None] = lambda: None
         """Called when a notice has come."""
 
     def hear(self, _topic: str, number: int, notice: bytes) -> None:
         """Take a notice."""
-        self.next_number = number + 1
+        self._next = (self._next[0], number + 1)
         self._heard.append((number, notice))
         self.wake()
 
@@ -39,9 +38,11 @@ class Mailbox:
         heard, self._heard = self._heard, []
         return heard
 
-    def begin_anew(self) -> None:
-        """Begin another round, whose notices are numbered from 0."""
-        self.next_number = 0
+    def next_number(self, of_round: int) -> int:
+        """Return the number of a round's next notice, or a lower one, which is taken."""
+        if self._next[0] != of_round:
+            self._next = (of_round, 0)
+        return self._next[1]
 
 
 class Watched:
