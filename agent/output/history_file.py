@@ -27,6 +27,7 @@ MOST_READ_BYTES = 64 << 20
 
 SAMPLE = "sample"
 _OF_SAMPLE = b'{"kind":"sample",'
+_LATEST_S = 1 << 33  # the year 2242
 _KEPT_SHARE = 0.75
 
 
@@ -126,9 +127,14 @@ def read_history(path: str) -> Iterator[dict[str, Any]]:
             found = json.loads(line)
         except (ValueError, RecursionError):
             continue
-        at = found.get("at") if isinstance(found, dict) else None
-        if isinstance(at, (int, float)) and isinstance(found.get("kind"), str):
+        if isinstance(found, dict) and _is_line(found):
             yield found
+
+
+def _is_line(found: dict[str, Any]) -> bool:
+    at, event = found.get("at"), found.get("event", "")
+    is_time = isinstance(at, (int, float)) and not isinstance(at, bool) and 0 <= at < _LATEST_S
+    return is_time and isinstance(found.get("kind"), str) and isinstance(event, str)
 
 
 def _opened(path: str, flags: int) -> int:

@@ -7,18 +7,23 @@ from datetime import datetime, timezone
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 _STEP = 1024.0
+_LATEST_S = float(1 << 33)  # the year 2242; a report may be anybody's
 _TENTHS_BELOW_S, _FRACTIONS_BELOW = 10, 100
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3_600, 86_400
 
 
 def as_iso(at: float) -> str:
     """Return a moment as programs read it."""
-    return datetime.fromtimestamp(at, timezone.utc).isoformat(timespec="milliseconds")
+    return _moment(at).isoformat(timespec="milliseconds")
 
 
 def as_clock(at: float) -> str:
     """Return a moment as people read it, in UTC."""
-    return datetime.fromtimestamp(at, timezone.utc).strftime("%Y-%m-%d %H:%M:%S")
+    return _moment(at).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _moment(at: float) -> datetime:
+    return datetime.fromtimestamp(min(max(at, 0.0), _LATEST_S), timezone.utc)
 
 
 def as_duration(seconds: float) -> str:

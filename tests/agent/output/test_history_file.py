@@ -73,7 +73,8 @@ def test_a_torn_last_line_is_left_out(tmp_path, cut):
     [
         *(b"", b"\0\0\0", b"[1]", b"7", b'{"at":1}', b'{"kind":"event"}', b"\xff\xfe"),
         *(b'{"kind":2,"at":1}', b'{"kind":"event","at":"x"}', b'{"kind":"event","at":null}'),
-        b"[" * 100_000,
+        *(b'{"kind":"event","at":NaN}', b'{"kind":"event","at":1e300}', b"[" * 100_000),
+        *(b'{"kind":"event","at":true}', b'{"kind":"event","at":1,"event":[]}'),
     ],
 )
 def test_what_is_no_line_of_a_history_is_left_out(tmp_path, line):

@@ -6,6 +6,7 @@ import os
 
 import pytest
 from elrun.launcher.commandline.arguments import Refusal
+from elrun.launcher.report.page import page_of
 from elrun.launcher.report.records import cleaned, read_record, shortened
 from elrun.launcher.report.story import story_of
 from elrun.launcher.report.text import text_of
@@ -117,7 +118,33 @@ def test_a_field_of_another_type_is_refused_or_shown(tmp_path, wrong):
         except Refusal as refusal:
             assert "is no report of elrun: " in str(refusal)  # noqa: PT017
             continue
-        text_of(story_of([record]))
+        story = story_of([record])
+        text_of(story)
+        if number % 9 == 0:
+            page_of(story)
+
+
+@pytest.mark.integration  # some hundred reports
+@pytest.mark.parametrize("wrong", [None, 7, "x", [], {}, -1, 1e300, [[]], True, {"0": "x"}])
+def test_nonsense_in_a_history_leads_to_no_fault(tmp_path, wrong):
+    """It may be anybody's, too."""
+    lines = [
+        event(1, "running", ranks=[0], round=0),
+        sample(2, {"0": [1.0, 2, 3]}, agent=[1.0, 2], beat_age_s=0.5, gpus=[[5, 6]]),
+        sample(7, {"0": [5.0, 2, 9]}, gpus=[None]),
+        event(8, "ended", then="restart", reason="r", delay_s=1.0, verdict="v", by=0),
+        event(9, "joining"),
+    ]
+    for number, place in enumerate(places_in(lines)):
+        changed = copy.deepcopy(lines)
+        inner = changed
+        for key in place[:-1]:
+            inner = inner[key]
+        inner[place[-1]] = wrong
+        record = read_record(str(written(tmp_path / str(number), report(attempt(0, 9)), changed)))
+        story = story_of([record])
+        text_of(story)
+        page_of(story)
 
 
 def test_texts_act_on_nothing():
