@@ -82,6 +82,8 @@ def _bytes_of(path: str) -> bytes:
     Raises:
         OSError: It can't be read, or is something else.
     """
+    if "\0" in path:
+        raise OSError(errno.EINVAL, "no path has a NUL character")
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     try:
         kind = os.fstat(fd).st_mode

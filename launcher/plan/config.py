@@ -300,8 +300,8 @@ def _check(config: LaunchConfig) -> None:
     if both:
         ending = ", ".join(sorted(number.name for number in both))
         raise ValueError(
-            f"forward_signals={config.forward_signals!r}: {ending} ends the job; take it out of "
-            "signals_to_handle, or out of these"
+            f"{ending} ends the job, so it can't be forwarded as well: take it out of "
+            "--forward-signals, or out of --signals-to-handle"
         )
     _parse("preempt_signal", config.preempt_signal, parse_signals)
     preempting = parse_signals(config.preempt_signal)

@@ -162,6 +162,7 @@ def test_a_contradiction_names_the_file(elrun, file):
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
+        ("no\0file.toml", "no path has a NUL character"),
         ("missing.toml", "--config missing.toml: it can't be read: No such file or directory"),
         (".", "--config .: it can't be read: Is a directory"),
         ("", "--config needs a value"),

@@ -306,4 +306,7 @@ def test_a_signal_can_t_both_end_the_job_and_go_on(elrun):
     """The sentence names it."""
     refusal = elrun.refusal("--forward-signals=TERM,USR1", "x.py")
 
-    assert "SIGTERM ends the job" in refusal
+    assert (
+        "SIGTERM ends the job, so it can't be forwarded as well: take it out of "
+        "--forward-signals, or out of --signals-to-handle"
+    ) == refusal
