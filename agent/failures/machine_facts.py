@@ -48,7 +48,7 @@ def _facts_about(topic: Topic, words: str, pid: int) -> MachineFacts:
             port = port_in(words)
             return MachineFacts(port=port, port_holder=_holder_of(port))
         case Topic.DISK:
-            return MachineFacts(full_disks=tuple(full_disks()))
+            return MachineFacts(full_disks=_nearest(tuple(full_disks()), words, pid))
         case Topic.SHARED_MEMORY:
             return MachineFacts(shared_memory=room_in(SHARED_MEMORY))
         case Topic.GPU_MEMORY:
@@ -102,6 +102,32 @@ def full_disks(mounts: str = _MOUNTS) -> Iterator[tuple[str, int]]:
             yield path, room.f_blocks * room.f_frsize
         elif room.f_files and not room.f_favail:
             yield path, 0
+
+
+def _nearest(
+    disks: tuple[tuple[str, int], ...], words: str, pid: int
+) -> tuple[tuple[str, int], ...]:
+    """Return the full file systems around a process's folder, or named by it; else all of them.
+
+    Those of other users are as full as they like.
+    """
+    try:
+        folder = os.readlink(f"/proc/{pid}/cwd")
+    except OSError:
+        return disks
+    around = (f"{folder}/", *filter(None, (os.environ.get("TMPDIR"),)))
+    near = [
+        (path, size)
+        for path, size in disks
+        if path in words
+        or path == "/"
+        or any(_is_beneath(each, path) or _is_beneath(path, each) for each in around)
+    ]
+    return tuple(near) or disks
+
+
+def _is_beneath(path: str, folder: str) -> bool:
+    return f"{path.rstrip('/')}/".startswith(f"{folder.rstrip('/')}/")
 
 
 def _mounted(path: str) -> Iterator[tuple[str, str, str]]:

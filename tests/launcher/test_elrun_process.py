@@ -233,7 +233,9 @@ def test_an_interrupt_in_the_middle_of_any_import_is_one_line(run, module):
         main()
     """
 
-    done = run("x.py", command=(sys.executable, "-S", "-c", textwrap.dedent(interrupted)), **PATHS)
+    # What a shell's `&` has ignored would stay ignored.
+    heeding = ("env", "--default-signal=INT", sys.executable, "-S", "-c")
+    done = run("x.py", command=(*heeding, textwrap.dedent(interrupted)), **PATHS)
 
     assert (130, "", "elrun: interrupted\n") == (done.returncode, done.stdout, done.stderr)
 
