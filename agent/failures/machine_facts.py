@@ -115,13 +115,10 @@ def _nearest(
         folder = os.readlink(f"/proc/{pid}/cwd")
     except OSError:
         return disks
-    around = (f"{folder}/", *filter(None, (os.environ.get("TMPDIR"),)))
     near = [
         (path, size)
         for path, size in disks
-        if path in words
-        or path == "/"
-        or any(_is_beneath(each, path) or _is_beneath(path, each) for each in around)
+        if path == "/" or path in words or _is_beneath(folder, path) or _is_beneath(path, folder)
     ]
     return tuple(near) or disks
 

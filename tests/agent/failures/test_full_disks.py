@@ -24,7 +24,6 @@ def test_those_around_the_worker_or_in_its_words_are_meant(
     """Those of other users are full for as long as they like."""
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
-    monkeypatch.delenv("TMPDIR", raising=False)
     mine = (str(tmp_path / place), 2)
 
     found = _nearest((OTHERS, mine), words.format(tmp_path), os.getpid())
