@@ -84,6 +84,12 @@ def decide(
     last = deaths[-1]
     if last.is_of_syntax:
         return GiveUp("the script has a syntax error, which no restart changes")
+    if rules.never_on.include(last) and rules.only_on and rules.only_on.include(last):
+        code = f" and exited with code {last.exitcode}" if last.exception else ""
+        return GiveUp(
+            f"a worker {last}{code}, which --no-restart-on and --restart-on both name: the first "
+            "goes before"
+        )
     if rules.never_on.include(last):
         return GiveUp(f"a worker {last}, which is not to be restarted (--no-restart-on)")
     if rules.only_on is not None and not rules.only_on.include(last):

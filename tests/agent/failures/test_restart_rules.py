@@ -203,6 +203,23 @@ def test_an_empty_list_of_causes_restarts_nothing():
     assert isinstance(decided([died()], only_on=Causes()), GiveUp)
 
 
+@pytest.mark.parametrize(
+    ("last", "what"),
+    [
+        (died(1, "builtins.ValueError"), "raised ValueError and exited with code 1"),
+        (died(1), "exited with code 1"),
+        (died(KILLED), "was killed by SIGKILL"),
+    ],
+)
+def test_lists_that_name_one_death_by_two_of_its_sides_are_told_apart(last, what):
+    """By its exit code and by its exception: the sentence has both, and says which list counts."""
+    named = Causes.parse("1,SIGKILL,ValueError")
+
+    assert (
+        f"a worker {what}, which --no-restart-on and --restart-on both name: the first goes before"
+    ) == reason(decided([last], never_on=named, only_on=named))
+
+
 def test_what_is_never_restarted_goes_before_what_is():
     """A range with an exception to it."""
     asked = {"only_on": Causes.parse("1-255"), "never_on": Causes.parse("2")}
