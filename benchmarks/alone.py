@@ -11,6 +11,7 @@ from jobs import ELRUN, workplace
 from rows import FailedError, Figures, Launcher, Plan
 
 LIMIT_S = 60.0
+_LIFE_S = 3.0  # few attempts die at once, and what is done behind their backs takes a moment
 RESTART_LIMIT_S = 15.0  # a restart takes 2 s; what has not come by then hangs
 
 
@@ -40,17 +41,18 @@ def import_alone(launcher: Launcher, _plan: Plan) -> Figures:
 
 
 def restart_torch(launcher: Launcher, _plan: Plan) -> Figures:
-    return {"P3": _restart_gap(launcher, "die_torch.py")}
+    return {"P3": _restart_gap(launcher, "die_torch.py", life_s=_LIFE_S)}
 
 
 def restart_plain(launcher: Launcher, _plan: Plan) -> Figures:
     return {"P4": _restart_gap(launcher, "die_plain.py")}
 
 
-def _restart_gap(launcher: Launcher, script: str) -> float:
+def _restart_gap(launcher: Launcher, script: str, life_s: float = 0.0) -> float:
+    variables = {"BENCH_DEATHS": "1", "BENCH_LIFE_S": str(life_s)}
     options = _options(2, "--max-restarts", "1")
     with workplace() as place:
-        place.start(launcher, script, *options, environment={"BENCH_DEATHS": "1"})
+        place.start(launcher, script, *options, environment=variables)
         (death,) = place.notes.wait(1, lambda note: note.event == "death", LIMIT_S)
         back = place.notes.wait(
             2, lambda note: note.event == "alive" and note.attempt == 1, RESTART_LIMIT_S
