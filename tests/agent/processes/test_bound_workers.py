@@ -10,7 +10,8 @@ import worker_kit
 from elrun.agent.elastic.local import LocalElasticAgent
 from elrun.agent.hardware.numa import AffinityMode, CpuBinding, NumaOptions
 from elrun.agent.hardware.topology import NumaNode, Topology
-from elrun.agent.preload.preload import PreloadedExecutor, Preloading
+from elrun.agent.preload.executor import PreloadedExecutor
+from elrun.agent.preload.preload import Preloading
 from elrun.agent.processes.guardian import Guardian
 from elrun.agent.processes.start import start_processes
 from elrun.agent.workers.worker import WorkerSpec

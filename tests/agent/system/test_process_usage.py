@@ -45,7 +45,10 @@ def test_a_name_with_brackets_and_spaces_is_no_trap(tmp_path):
     """A program may call itself ``a) R 1 2``."""
     name = tmp_path / "a) R 1 2"
     name.symlink_to("/bin/cat")
-    with subprocess.Popen([name], stdin=subprocess.PIPE) as process:
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([name], bufsize=0, **pipes) as process:
+        process.stdin.write(b"a")
+        process.stdout.read(1)  # it runs by then
         usage = usage_of_process(process.pid)
         process.stdin.close()
 
