@@ -13,23 +13,20 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import signal
-import socket
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from ...rendezvous.logs import Log
-from ..processes.executor import Executor, Slot, StartWait
+from ..processes.executor import Slot, StartWait
 from ..processes.guardian import Guardian
 from ..processes.process import WorkerProcess
 from ..processes.results import StartFailed
-from ..processes.stop import KILL_WAIT_S
-from ..system.pidfd import wait_briefly, wait_readable
 from ..system.process_tree import MARK_VARIABLE, mapping_name
 from ..workers.environment import with_hook
 from ..workers.interpreter import program_of
-from .forked import ANSWER_S, ForkedProcess, read_answer, send_message
+from .fork_server_process import ForkServerProcess
+from .forked import ForkedProcess
 from .waiting import WaitingWorkers
 
 log = Log(__name__)
@@ -77,31 +74,17 @@ class Preloading:
         self._is_usable = False
         self.has_torch = False  # known once it is usable
         self.waiting = WaitingWorkers(self, guardian)
-        with contextlib.ExitStack() as undo:
-            self._channel, theirs = socket.socketpair()
-            undo.enter_context(self._channel)
-            with theirs:
-                executor = Executor()
-                self._process = executor.execute(
-                    command,
-                    _with_fork_server(modules, environment, theirs.fileno()),
-                    stdout=2,  # standard output belongs to the workers
-                    stderr=None,
-                    inherited_fds=[theirs.fileno()],
-                )
-            for failure in executor.settle(start_wait).values():
-                self._process.let_go()
-                raise failure
-            executor.kill_unloaded()  # of an agent that was told to stop
-            executor.close()
-            undo.pop_all()
-        self._channel.settimeout(ANSWER_S)
-        guardian.watch_helper(self._process.pid, self._process.start)
+        self._server = ForkServerProcess(
+            command,
+            lambda fd: _with_fork_server(modules, environment, fd),
+            start_wait,
+        )
+        guardian.watch_helper(self._server.pid, self._server.process.start)
 
     @property
     def pid(self) -> int:
         """Process id of the preloading process."""
-        return self._process.pid
+        return self._server.pid
 
     @property
     def is_usable(self) -> bool:
@@ -110,7 +93,7 @@ class Preloading:
 
     def filenos(self) -> list[int]:
         """Return what becomes readable when ``is_settled`` may have changed."""
-        return [self._channel.fileno()] if self._is_loading else []
+        return self._server.filenos() if self._is_loading else []
 
     def patience_left_s(self) -> float:
         """Return after how many seconds ``is_settled`` changes if nothing else changes it."""
@@ -118,20 +101,20 @@ class Preloading:
 
     def is_settled(self) -> bool:
         """Look whether the modules are imported, or it is known that they won't be."""
-        if self._is_loading and not wait_readable(self.filenos(), deadline=0.0)[0]:
+        if self._is_loading and self._server.has_answered():
             self._is_loading = False
             try:
-                answer = read_answer(self._channel)
+                answer = self._server.read_answer()
                 refusal, self.has_torch = answer["refusal"], answer["has_torch"]
             except OSError:
-                refusal = f"the preloading process {self._end()} while it imported"
+                refusal = f"the preloading process {self._server.describe_end()} while it imported"
             if refusal:
                 self.give_up(refusal)
             else:
                 self._is_usable = True
         elif self._is_loading and not self.patience_left_s():
             self._is_loading = False
-            self._process.signal_group(signal.SIGKILL)
+            self._server.kill()
             self.give_up(f"not imported within {self._patience_s:g} s")
         return not self._is_loading
 
@@ -241,18 +224,18 @@ class Preloading:
         if store is not None:
             request["store"] = store
         try:
-            send_message(self._channel, request, [*fds, forked.theirs.fileno()])
+            self._server.send(request, [*fds, forked.theirs.fileno()])
         except OSError:
-            self.give_up(f"the preloading process {self._end()}")
+            self.give_up(f"the preloading process {self._server.describe_end()}")
             raise
 
     def answer_fds(self) -> list[int]:
         """Return what becomes readable when ``has_answered`` has changed."""
-        return [self._channel.fileno()]
+        return self._server.filenos()
 
     def has_answered(self) -> bool:
         """Return whether ``greet`` would not wait."""
-        return wait_briefly(self.answer_fds(), 0)
+        return self._server.has_answered()
 
     def greet(self, forked: ForkedProcess) -> None:
         """Wait until a process that was asked for is there, and let it go on.
@@ -261,9 +244,9 @@ class Preloading:
             OSError: It is not possible now.
         """
         try:
-            answer = read_answer(self._channel)
+            answer = self._server.read_answer()
         except OSError:
-            self.give_up(f"the preloading process {self._end()}")
+            self.give_up(f"the preloading process {self._server.describe_end()}")
             raise
         if "pid" not in answer:
             raise BlockingIOError(0, answer["refusal"])
@@ -280,20 +263,9 @@ class Preloading:
         self.waiting.close()
         patience_s = _FINALIZE_S if self._is_usable else 0.0
         self._is_loading = self._is_usable = False
-        self._channel.close()
-        wait_readable([self._process.ended_fd], time.monotonic() + patience_s)
+        self._server.close(patience_s)
         if self.payload_slot is not None:
             self.payload_slot.close()
-        self._process.signal_group(signal.SIGKILL)
-        wait_readable([self._process.ended_fd], time.monotonic() + KILL_WAIT_S)
-        self._process.look()
-        self._process.let_go()
-
-    def _end(self) -> str:
-        wait_readable([self._process.ended_fd], time.monotonic() + 1)
-        if not self._process.look():
-            return "does not answer"
-        return f"ended (exit code {self._process.exitcode})"
 
 
 def begin_preloading(

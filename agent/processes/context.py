@@ -12,10 +12,8 @@ import math
 import os
 import signal
 import time
-from abc import ABC, abstractmethod
 
 from ...rendezvous.api.parameters import DICT, Kind, require, require_texts
-from ...rendezvous.logs import Log
 from ..failures.failure import is_told_to_end
 from ..output.specs import LogsSpecs, is_any_carried, is_end_kept
 from ..system.environ import inherited_environment
@@ -25,9 +23,9 @@ from ..system.rlimits import Reserve, make_room_for
 from .executor import StartWait
 from .exits import ExitRecorder, WorkerFiles
 from .guardian import Guardian
-from .process import WorkerProcess, WorkerTable, keep_exit_codes
+from .process import WorkerKind, WorkerProcess, WorkerProcesses, WorkerTable, keep_exit_codes
 from .results import RunProcsResult, StartFailed
-from .stop import KILL_WAIT_S, GroupStop, reap_adopted
+from .stop import KILL_WAIT_S, GroupStop
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,55 +33,80 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ..output.outlets import JobOutput, Outlets
-
-log = Log(__name__)
+    from ..output.specs import LogsDest
 
 _LAYOUT = Kind(("reify",), "a LogsSpecs")
 
 
-class WorkerKind(ABC):
-    """What starting workers means for one kind of them: commands, or functions."""
+class WorkerOutput:
+    """The pipes for what the workers of one attempt print, where they need any.
 
-    @abstractmethod
-    def _launch(
-        self, local_rank: int, environment: dict[str, str], stdout: int | None, stderr: int | None
-    ) -> WorkerProcess:
-        """Start one worker; that there is no such program may be told by ``_finish_start``.
+    Args:
+        name: What the workers are called: their role.
+        logs: Where each stream goes.
+        nprocs: Number of workers.
+        prefixes: What stands before each line of a worker that is shown, by local rank.
+        filters: Words for lines of standard output, and of standard error, that are kept aside.
+        job_output: Returns the output of the agent's attempts; without it, no end is kept.
+    """
 
-        Args:
-            local_rank: Which one.
-            environment: Its whole environment.
-            stdout: What its standard output becomes; None: the agent's own.
-            stderr: What its standard error becomes; None: the agent's own.
+    def __init__(
+        self,
+        name: str,
+        logs: LogsDest,
+        nprocs: int,
+        prefixes: dict[int, str] | None,
+        filters: tuple[list[str] | None, list[str] | None],
+        job_output: Callable[[], JobOutput] | None,
+    ) -> None:
+        self._logs = logs
+        self._nprocs = nprocs
+        self._filters = filters
+        self._routes = (logs, nprocs, prefixes, name, filters)
+        self._job_output = job_output
+        self.outlets: Outlets | None = None
+        """The pipes; None: none are open, or all output goes straight to the console."""
+
+    def open(self) -> None:
+        """Make the pipes, if any stream of any worker needs one.
 
         Raises:
-            StartFailed: Its process can't be started.
-            ValueError: An argument can't be given to a process.
+            OSError: A pipe can't be made.
         """
+        keeps_end = self._job_output is not None and is_end_kept(inherited_environment())
+        of_stdout, of_stderr = map(bool, self._filters)
+        if not keeps_end and not is_any_carried(
+            self._logs, self._nprocs, filters_stdout=of_stdout, filters_stderr=of_stderr
+        ):
+            return
+        from ..output.outlets import Outlets  # noqa: PLC0415  1 ms; none is needed on a terminal
 
-    def _prepare(self) -> None:  # noqa: B027  most have nothing to do
-        """Do what precedes the first start."""
+        if self._job_output is None:
+            self.outlets = Outlets(*self._routes, keeps_end=False)
+            return
+        job = self._job_output()
+        begin, on_end = job.wait_for_earlier(), job.wake
+        self.outlets = Outlets(*self._routes, keeps_end=keeps_end, begin=begin, on_end=on_end)
+        job.add(self.outlets)
 
-    def _finish_start(self, start_wait: StartWait) -> Mapping[int, StartFailed]:  # noqa: ARG002
-        """Do what follows the last start; return why processes have no program, by their ids."""
-        return {}
+    def fds(self, local_rank: int) -> tuple[int | None, int | None]:
+        """Return a worker's standard output and standard error; None: it inherits the agent's."""
+        if self.outlets is None:
+            return None, None
+        return self.outlets.stdout_fd(local_rank), self.outlets.stderr_fd(local_rank)
 
-    def _kill_unloaded(self) -> None:  # noqa: B027  forked ones load nothing
-        """Kill the processes that have not become what they were started for."""
+    def close(self) -> None:
+        """Carry what is still in the pipes, and close them; without an agent, await the console.
 
-    def _take_return_value(self, local_rank: int) -> Any:  # noqa: ARG002  functions have one
-        """Return what a worker that ended with 0 returned.
-
-        Raises:
-            ValueError: It can't be read back.
+        An agent goes on meanwhile: only the end of its job waits for the console.
         """
-        return None
+        if self.outlets is not None:
+            self.outlets.drain()
+            if self._job_output is None:
+                self.outlets.join()
 
-    def _clean_up(self) -> None:  # noqa: B027  few hold anything
-        """Give back what was held besides the processes."""
 
-
-class PContext(WorkerFiles, WorkerKind):
+class PContext(WorkerFiles, WorkerProcesses, WorkerKind):
     """The worker processes of one attempt on this node.
 
     Args:
@@ -117,10 +140,7 @@ class PContext(WorkerFiles, WorkerKind):
         cpus: Mapping[int, Collection[int]] | None = None,
         job_output: Callable[[], JobOutput] | None = None,
     ) -> None:
-        require(DICT, args=args, envs=envs)
-        require(_LAYOUT, logs_specs=logs_specs)
-        _require_local_ranks("args", args, len(args))
-        _require_local_ranks("envs", envs, len(args))
+        _require_arguments(args, envs, logs_specs)
         require_texts(
             "a list of words",
             duplicate_stdout_filters=duplicate_stdout_filters,
@@ -135,12 +155,13 @@ class PContext(WorkerFiles, WorkerKind):
         self._exits = ExitRecorder(
             self.nprocs, self._logs, self._take_return_value, self._stop_if_wanted
         )
-        self._shown = (log_line_prefixes, duplicate_stdout_filters, duplicate_stderr_filters)
+        filters = (duplicate_stdout_filters, duplicate_stderr_filters)
+        self._output = WorkerOutput(
+            name, self._logs, self.nprocs, log_line_prefixes, filters, job_output
+        )
         self._cpus = cpus or {}
         self._given_guardian = guardian
-        self._job_output = job_output
         self._guardian: Guardian | None = None
-        self._outlets: Outlets | None = None
         self._workers = WorkerTable(self._exits, envs)
         self._reserve: Reserve | None = None
         self._group_stop = GroupStop(self._workers, self._exits, self._kill_unloaded)
@@ -168,44 +189,22 @@ class PContext(WorkerFiles, WorkerKind):
         keep_exit_codes()
         make_room_for(self.nprocs)
         self._guardian = self._given_guardian or Guardian.start()
+        self._workers.begin(self._guardian)
         try:
             self._reserve = Reserve()
             self._prepare()
-            self._outlets = self._open_outlets()
+            self._output.open()
             inherited = marked(inherited_environment(), self._guardian.mark)
             for local_rank in range(self.nprocs):
                 if start_wait.is_unwanted():
                     break
-                self._start_worker(local_rank, inherited, self._guardian)
-            self._workers.drop(self._finish_start(start_wait), self._guardian.forget)
-            if self._outlets is not None:
-                self._outlets.start()
+                self._start_worker(local_rank, inherited)
+            self._workers.drop(self._finish_start(start_wait))
+            if self._output.outlets is not None:
+                self._output.outlets.start()
         except BaseException:
             self.close(signal.SIGKILL, KILL_WAIT_S)
             raise
-
-    def pids(self) -> dict[int, int]:
-        """Return the process ids by local rank, without those that could not be started."""
-        return self._workers.pids()
-
-    def running_pids(self) -> dict[int, int]:
-        """Return the process ids of those that have not been seen to end, by local rank."""
-        return {rank: process.pid for rank, process in self.running().items()}
-
-    def running(self) -> dict[int, WorkerProcess]:
-        """Return those that have not been seen to end, by local rank."""
-        return self._workers.running()
-
-    def signal_workers(self, number: int) -> int:
-        """Send a signal to each running worker alone; return how many there are."""
-        running = self._workers.running().values()
-        for process in running:
-            process.signal_alone(number)
-        return len(running)
-
-    def filenos(self) -> list[int]:
-        """Return one descriptor for each running worker, readable once it has ended."""
-        return [process.ended_fd for process in self._workers.running().values()]
 
     def look(self, *, stops_others: bool = False) -> RunProcsResult | None:
         """Look once, without waiting.
@@ -218,7 +217,12 @@ class PContext(WorkerFiles, WorkerKind):
             What ended, once a worker has failed or all have succeeded; None where workers are
             still running or were stopped.
         """
-        self._look(stops_others=stops_others)
+        ended = self._workers.find_ended()
+        codes = (process.exitcode for process in ended.values())
+        # A signal that a scheduler sends to the workers reaches the agent, too; it passes that on.
+        if stops_others and any(code and not is_told_to_end(code) for code in codes):
+            self._group_stop.may_begin_early = True
+        self._exits.record_all(ended)
         is_over = self._exits.have_failed or not self._workers.running()
         return self._exits.result() if is_over else None
 
@@ -267,7 +271,7 @@ class PContext(WorkerFiles, WorkerKind):
             return
         ended: dict[int, WorkerProcess] = {}
         with contextlib.suppress(OSError):  # whatever can't be read: the workers are stopped
-            ended = self._find_ended()
+            ended = self._workers.find_ended()
         if self._guardian is not None:
             self._carry_meanwhile()
             death_signal = death_sig or signal.SIGTERM
@@ -275,7 +279,7 @@ class PContext(WorkerFiles, WorkerKind):
             self._group_stop.finish(stop, self._guardian, timeout, urgent_fd)
         with contextlib.suppress(OSError):
             self._exits.record_all(ended)  # the signal has gone before any error file is read
-            self._look()
+            self._exits.record_all(self._workers.find_ended())
         self._finish()
 
     def kill_at_once(self) -> int | None:
@@ -289,31 +293,26 @@ class PContext(WorkerFiles, WorkerKind):
     def ask_to_end(self) -> None:
         """Ask the workers to end, by SIGTERM, and don't wait: ``close`` is about to follow."""
         if self._guardian is not None and self._may_end():
-            self._group_stop.begin(self._guardian.tree, self._find_ended(), signal.SIGTERM)
+            self._group_stop.begin(self._guardian.tree, self._workers.find_ended(), signal.SIGTERM)
 
     def _stop_if_wanted(self) -> None:
         """Ask the workers to end if one of them has failed, and its files take long to read."""
         if self._group_stop.may_begin_early and self._guardian is not None:
             self._carry_meanwhile()
-            self._group_stop.begin(self._guardian.tree, self._find_ended(), signal.SIGTERM)
+            self._group_stop.begin(self._guardian.tree, self._workers.find_ended(), signal.SIGTERM)
 
     def _carry_meanwhile(self) -> None:
         """Have what workers print before they end shown at once, while the loop waits for them."""
-        if self._outlets is not None and self._workers.running():
-            self._outlets.carry()
+        if self._output.outlets is not None and self._workers.running():
+            self._output.outlets.carry()
 
     def leave(self) -> None:
         """Let go of workers that have all succeeded; what they left running on purpose lives on."""
         if not self._may_end():
             return
-        self._look()
+        self._exits.record_all(self._workers.find_ended())
         _name_leftovers(self._guardian, self._workers)
         self._finish()
-
-    @property
-    def is_written_to(self) -> bool:
-        """Whether what workers left running still prints into their log files."""
-        return self._outlets is not None and self._outlets.has_handed_on
 
     def _may_end(self) -> bool:
         """Return whether there is anything to end, and free the descriptors that it takes."""
@@ -324,70 +323,23 @@ class PContext(WorkerFiles, WorkerKind):
         return True
 
     def _finish(self) -> None:
-        self._let_go()
-        if self._outlets is not None:
-            self._outlets.drain()
-            if self._job_output is None:
-                self._outlets.join()
+        self._workers.let_go()
+        if self._guardian is not None and self._guardian is not self._given_guardian:
+            self._guardian.release()
+        self._output.close()
         self._clean_up()
         self._is_closed = True
 
-    def _open_outlets(self) -> Outlets | None:
-        """Return what carries the workers' output; None: all of it goes straight to the console."""
-        prefixes, *words = self._shown
-        keeps_end = self._job_output is not None and is_end_kept(inherited_environment())
-        filters = {"filters_stdout": bool(words[0]), "filters_stderr": bool(words[1])}
-        if not keeps_end and not is_any_carried(self._logs, self.nprocs, **filters):
-            return None
-        from ..output.outlets import Outlets  # noqa: PLC0415  1 ms; none is needed on a terminal
-
-        routes = (self._logs, self.nprocs, prefixes, self.name, (words[0], words[1]))
-        if self._job_output is None:
-            return Outlets(*routes, keeps_end=False)
-        job = self._job_output()
-        begin, on_end = job.wait_for_earlier(), job.wake
-        outlets = Outlets(*routes, keeps_end=keeps_end, begin=begin, on_end=on_end)
-        job.add(outlets)
-        return outlets
-
-    def _start_worker(
-        self, local_rank: int, inherited: Mapping[str, str], guardian: Guardian
-    ) -> None:
+    def _start_worker(self, local_rank: int, inherited: Mapping[str, str]) -> None:
         mark = {MARK_VARIABLE: inherited[MARK_VARIABLE]}
         environment = {**inherited, **self.envs[local_rank], **mark}
-        outlets = self._outlets
+        stdout, stderr = self._output.fds(local_rank)
         try:
-            stdout = None if outlets is None else outlets.stdout_fd(local_rank)
-            stderr = None if outlets is None else outlets.stderr_fd(local_rank)
             process = self._launch(local_rank, environment, stdout, stderr)
         except StartFailed as failed:
             self._exits.record(local_rank, 0, failed.exitcode, failed.reason)
             return
         self._workers.add(local_rank, process)
-        guardian.watch(process.pid, process.start)
-
-    def _look(self, *, stops_others: bool = False) -> None:
-        ended = self._find_ended()
-        codes = (process.exitcode for process in ended.values())
-        # A signal that a scheduler sends to the workers reaches the agent, too; it passes that on.
-        if stops_others and any(code and not is_told_to_end(code) for code in codes):
-            self._group_stop.may_begin_early = True
-        self._exits.record_all(ended)
-
-    def _find_ended(self) -> dict[int, WorkerProcess]:
-        ended = self._workers.find_ended()
-        if self._guardian is not None:
-            with contextlib.suppress(OSError):  # there are no descriptors: at another look
-                reap_adopted(self._guardian.tree)
-        return ended
-
-    def _let_go(self) -> None:
-        guardian = self._guardian
-        if guardian is None:
-            return
-        self._workers.let_go(guardian.forget)
-        if guardian is not self._given_guardian:
-            guardian.release()
 
 
 def _name_leftovers(guardian: Guardian | None, workers: WorkerTable) -> None:
@@ -397,6 +349,13 @@ def _name_leftovers(guardian: Guardian | None, workers: WorkerTable) -> None:
             from .leftovers import ProcessNames, let_live  # noqa: PLC0415  few leave anything
 
             let_live(found, ProcessNames(workers.global_ranks(), guardian.mark))
+
+
+def _require_arguments(args: Mapping[int, Any], envs: Mapping[int, Any], logs: LogsSpecs) -> None:
+    require(DICT, args=args, envs=envs)
+    require(_LAYOUT, logs_specs=logs)
+    _require_local_ranks("args", args, len(args))
+    _require_local_ranks("envs", envs, len(args))
 
 
 def _require_local_ranks(what: str, mapping: Mapping[int, Any], nprocs: int) -> None:

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from typing import Any
 
-    from ..output.outlets import Outlets
     from ..output.specs import LogsDest
     from ..system.left_files import LeftFile, LeftFileReader
+    from .context import WorkerOutput
     from .own_ends import Disposition
     from .process import WorkerProcess
 
@@ -250,7 +250,7 @@ class WorkerFiles:
 
     _logs: LogsDest
     _exits: ExitRecorder
-    _outlets: Outlets | None
+    _output: WorkerOutput
 
     def mark_failed(self, local_rank: int, reason: str) -> None:
         """Count the end of a worker as a failure, whatever its exit code: it is ended for a reason.
@@ -290,8 +290,8 @@ class WorkerFiles:
             local_rank: Whose.
             limit: How many bytes are wanted.
         """
-        if self._outlets is not None:
-            printed = self._outlets.end_of(local_rank)
+        if self._output.outlets is not None:
+            printed = self._output.outlets.end_of(local_rank)
             if printed.text.strip():
                 return printed
         (path,) = self.log_files([local_rank]).values()
@@ -299,15 +299,20 @@ class WorkerFiles:
 
     def carried_output(self) -> dict[int, tuple[int, bytes]]:
         """Return how much workers have printed that has no log file, and its end, by local rank."""
-        return {} if self._outlets is None else self._outlets.carried_output()
+        return {} if self._output.outlets is None else self._output.outlets.carried_output()
 
     def carried_bytes(self) -> dict[int, int]:
         """Return how much workers have printed that elrun carries; see ``Outlets``."""
-        return {} if self._outlets is None else self._outlets.carried_bytes()
+        return {} if self._output.outlets is None else self._output.outlets.carried_bytes()
 
     def kept_ends(self) -> dict[int, tuple[bytes, float | None, int]]:
         """Return the last of what was read that has no log file; see ``Carrier.kept_ends``."""
-        return {} if self._outlets is None else self._outlets.kept_ends()
+        return {} if self._output.outlets is None else self._output.outlets.kept_ends()
+
+    @property
+    def is_written_to(self) -> bool:
+        """Whether what workers left running still prints into their log files."""
+        return self._output.outlets is not None and self._output.outlets.has_handed_on
 
     def error_file_times(self, local_ranks: Iterable[int]) -> dict[int, int]:
         """Return when workers wrote their error files; see ``ExitRecorder.error_file_times``."""

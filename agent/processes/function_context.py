@@ -151,9 +151,8 @@ class MultiprocessContext(PContext):
             fds.update(self._guardian.inherited_fds)
         if self._reserve is not None:
             fds.update(self._reserve.fds)
-        if self._outlets is not None:
-            for local_rank in range(self.nprocs):
-                fds |= {self._outlets.stdout_fd(local_rank), self._outlets.stderr_fd(local_rank)}
+        for local_rank in range(self.nprocs):
+            fds.update(self._output.fds(local_rank))
         return {fd for fd in fds if fd is not None}
 
     def _fork(

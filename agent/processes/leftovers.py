@@ -14,10 +14,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from ...rendezvous.logs import Log
 from ..system.left_files import LeftFileReader
-from ..system.pidfd import close_all, wait_readable
+from ..system.pidfd import close_all, hold_processes, wait_readable
 from ..system.process_tree import MARK_VARIABLE, Process
 from ..system.reaping import reap_later
-from .stop import hold_processes
 
 log = Log(__name__)
 

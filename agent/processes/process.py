@@ -6,6 +6,7 @@ import _thread
 import contextlib
 import os
 import signal
+from abc import ABC, abstractmethod
 
 from ..system.pidfd import close_all, send_signal
 from ..system.process_tree import read_process
@@ -13,8 +14,11 @@ from ..system.process_tree import read_process
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
+    from typing import Any
 
+    from .executor import StartWait
     from .exits import ExitRecorder
+    from .guardian import Guardian
     from .results import StartFailed
 
 LOST_EXIT_CODE = 255
@@ -125,6 +129,48 @@ class WorkerProcess:
         return end.si_status if end.si_code == os.CLD_EXITED else -end.si_status
 
 
+class WorkerKind(ABC):
+    """What starting workers means for one kind of them: commands, or functions."""
+
+    @abstractmethod
+    def _launch(
+        self, local_rank: int, environment: dict[str, str], stdout: int | None, stderr: int | None
+    ) -> WorkerProcess:
+        """Start one worker; ``_finish_start`` may be what finds that the program is missing.
+
+        Args:
+            local_rank: The worker's local rank.
+            environment: Its whole environment.
+            stdout: What its standard output becomes; None: the agent's own.
+            stderr: What its standard error becomes; None: the agent's own.
+
+        Raises:
+            StartFailed: Its process can't be started.
+            ValueError: An argument can't be given to a process.
+        """
+
+    def _prepare(self) -> None:  # noqa: B027  most have nothing to do
+        """Do what precedes the first start."""
+
+    def _finish_start(self, start_wait: StartWait) -> Mapping[int, StartFailed]:  # noqa: ARG002
+        """Do what follows the last start; return why processes have no program, by their ids."""
+        return {}
+
+    def _kill_unloaded(self) -> None:  # noqa: B027  forked ones load nothing
+        """Kill the processes that have not become what they were started for."""
+
+    def _take_return_value(self, local_rank: int) -> Any:  # noqa: ARG002  functions have one
+        """Return what a worker that ended with 0 returned.
+
+        Raises:
+            ValueError: It can't be read back.
+        """
+        return None
+
+    def _clean_up(self) -> None:  # noqa: B027  few hold anything
+        """Give back what was held besides the processes."""
+
+
 class WorkerTable:
     """The worker processes of one attempt, by local rank.
 
@@ -137,10 +183,17 @@ class WorkerTable:
         self._exits = exits
         self._envs = envs
         self._processes: dict[int, WorkerProcess] = {}
+        self._guardian: Guardian | None = None
+
+    def begin(self, guardian: Guardian) -> None:
+        """Let a guardian watch the processes that are about to be started."""
+        self._guardian = guardian
 
     def add(self, local_rank: int, process: WorkerProcess) -> None:
         """Take up a process that was started."""
         self._processes[local_rank] = process
+        if self._guardian is not None:
+            self._guardian.watch(process.pid, process.start)
 
     def all(self) -> list[WorkerProcess]:
         """Return the processes that were started."""
@@ -180,24 +233,26 @@ class WorkerTable:
         return min(failed, key=lambda code: code in asked, default=None)
 
     def find_ended(self) -> dict[int, WorkerProcess]:
-        """Return those that have ended, and whose end is not recorded."""
-        return {rank: each for rank, each in self.running().items() if each.look()}
+        """Return those that have ended, and whose end is not recorded; reap orphans."""
+        ended = {rank: each for rank, each in self.running().items() if each.look()}
+        if self._guardian is not None:
+            with contextlib.suppress(OSError):  # there are no descriptors: at another look
+                self._guardian.tree.reap_orphans()
+        return ended
 
-    def drop(self, failures: Mapping[int, StartFailed], forget: Callable[[int], None]) -> None:
+    def drop(self, failures: Mapping[int, StartFailed]) -> None:
         """Let go of processes that have not become programs, and record why.
 
         Args:
             failures: Why, by process id.
-            forget: Called with each process id, which may be another process's from now on.
         """
         local_ranks = {pid: rank for rank, pid in self.pids().items()}
         for pid, failed in failures.items():
-            self._processes.pop(local_ranks[pid]).let_go()
-            forget(pid)
+            self._let_go(self._processes.pop(local_ranks[pid]))
             self._exits.record(local_ranks[pid], 0, failed.exitcode, failed.reason)
 
-    def let_go(self, forget: Callable[[int], None]) -> None:
-        """Record the ends that are not recorded, and let go of all processes; see ``drop``."""
+    def let_go(self) -> None:
+        """Record the ends that are not recorded, and let go of all processes."""
         for local_rank, process in self._processes.items():
             if local_rank not in self._exits.exits:
                 if not process.look():  # stuck in the kernel, but killed
@@ -205,8 +260,41 @@ class WorkerTable:
                 exitcode = -signal.SIGKILL if process.exitcode is None else process.exitcode
                 with contextlib.suppress(OSError):  # no descriptors: the process is let go anyway
                     self._exits.record(local_rank, process.pid, exitcode)
-            process.let_go()
-            forget(process.pid)
+            self._let_go(process)
+
+    def _let_go(self, process: WorkerProcess) -> None:
+        process.let_go()
+        if self._guardian is not None:  # the process id may be another process's from now on
+            self._guardian.forget(process.pid)
+
+
+class WorkerProcesses:
+    """Tells which processes the workers of one attempt are, by local rank, and signals them."""
+
+    _workers: WorkerTable
+
+    def pids(self) -> dict[int, int]:
+        """Return the process ids by local rank, without those that could not be started."""
+        return self._workers.pids()
+
+    def running_pids(self) -> dict[int, int]:
+        """Return the process ids of those that have not been seen to end, by local rank."""
+        return {rank: process.pid for rank, process in self.running().items()}
+
+    def running(self) -> dict[int, WorkerProcess]:
+        """Return those that have not been seen to end, by local rank."""
+        return self._workers.running()
+
+    def signal_workers(self, number: int) -> int:
+        """Send a signal to each running worker alone; return how many there are."""
+        running = self._workers.running().values()
+        for process in running:
+            process.signal_alone(number)
+        return len(running)
+
+    def filenos(self) -> list[int]:
+        """Return one descriptor for each running worker, readable once it has ended."""
+        return [process.ended_fd for process in self._workers.running().values()]
 
 
 def bind_to(cpus: Collection[int], pid: int = 0) -> None:

@@ -17,8 +17,8 @@ import signal
 import time
 
 from ...rendezvous.logs import Log
-from ..system.pidfd import close_all, send_signal, wait_readable
-from ..system.process_tree import NO_DESCRIPTORS, Process, ProcessTree, read_adopted, read_process
+from ..system.pidfd import close_all, hold_processes, send_signal, wait_readable
+from ..system.process_tree import Process, ProcessTree, reap
 from .process import WorkerProcess, WorkerTable
 
 TYPE_CHECKING = False
@@ -37,8 +37,6 @@ _LEAVE_S = 0.25
 """How long that has to follow the death signal which is found at the deadline, or in the end."""
 
 _CALM_LOOKS = 2
-
-_FDS_TO_LOOK = 2  # for the listing of /proc, and a file in it
 
 
 class Sweep:
@@ -250,30 +248,6 @@ def end_tree(
     return sweep
 
 
-def reap(processes: Iterable[Process], spare: Iterable[int] = ()) -> None:
-    """Reap those of the processes that are children of ours and have ended.
-
-    Args:
-        processes: What may be reaped.
-        spare: Process ids that must not be.
-    """
-    ourselves = os.getpid()
-    pids = {process.pid: process.start for process in processes}
-    for pid in pids.keys() - set(spare):
-        now = read_process(pid)
-        if now is not None and now.ended and (now.parent, now.start) == (ourselves, pids[pid]):
-            with contextlib.suppress(ChildProcessError):
-                os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG)
-
-
-def reap_adopted(tree: ProcessTree) -> None:
-    """Reap orphans that this process has adopted and that have ended."""
-    for pid in read_adopted(os.getpid()):
-        process = None if tree.is_worker(pid) else read_process(pid)
-        if process is not None and process.ended and tree.has_orphan(process):
-            reap([process])
-
-
 def _ask(processes: Iterable[Process], death_signal: int) -> set[tuple[int, int]]:
     """Send the death signal to processes, one by one; return which these are."""
     held = hold_processes(process for process in processes if not process.ended)
@@ -292,46 +266,6 @@ def _abandon(processes: Sequence[Process], tree: ProcessTree) -> None:
             ", ".join(str(process.pid) for process in processes),
             KILL_WAIT_S,
         )
-
-
-def hold_processes(processes: Iterable[Process]) -> dict[int, Process]:
-    """Return those of the processes that are alive, by pidfds that the caller closes.
-
-    Where there are not as many descriptors, some are missing: a later look finds them again.
-
-    Raises:
-        OSError: There is not even one descriptor.
-    """
-    held: dict[int, Process] = {}
-    try:
-        for process in processes:
-            pidfd = _pidfd_of(process)
-            if pidfd is not None:
-                held[pidfd] = process
-    except OSError:
-        for pidfd in list(held)[:_FDS_TO_LOOK]:
-            del held[pidfd]
-            os.close(pidfd)
-        if not held:
-            raise
-    return held
-
-
-def _pidfd_of(process: Process) -> int | None:
-    try:
-        pidfd = os.pidfd_open(process.pid)
-    except OSError as error:
-        if error.errno in NO_DESCRIPTORS:
-            raise
-        return None  # it has ended
-    is_alive = False
-    try:
-        now = read_process(process.pid)  # it may have ended, and another may have its pid by now
-        is_alive = now is not None and now.start == process.start and not now.ended
-    finally:
-        if not is_alive:
-            os.close(pidfd)
-    return pidfd if is_alive else None
 
 
 def _send(pidfds: Iterable[int], *numbers: int) -> None:

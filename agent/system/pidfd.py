@@ -9,11 +9,14 @@ import select
 import signal
 import time
 
+from .process_tree import NO_DESCRIPTORS, Process, read_process
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
 _LONGEST_POLL_MS = 1 << 30  # poll() takes a C int
+_FDS_TO_LOOK = 2  # for the listing of /proc, and a file in it
 
 
 def send_signal(pidfd: int, number: int) -> None:
@@ -106,3 +109,43 @@ def close_all(fds: Iterable[int]) -> None:
     """Close the descriptors."""
     for fd in fds:
         os.close(fd)
+
+
+def hold_processes(processes: Iterable[Process]) -> dict[int, Process]:
+    """Return those of the processes that are alive, by pidfds that the caller closes.
+
+    Where there are not as many descriptors, some are missing: a later look finds them again.
+
+    Raises:
+        OSError: There is not even one descriptor.
+    """
+    held: dict[int, Process] = {}
+    try:
+        for process in processes:
+            pidfd = _pidfd_of(process)
+            if pidfd is not None:
+                held[pidfd] = process
+    except OSError:
+        for pidfd in list(held)[:_FDS_TO_LOOK]:
+            del held[pidfd]
+            os.close(pidfd)
+        if not held:
+            raise
+    return held
+
+
+def _pidfd_of(process: Process) -> int | None:
+    try:
+        pidfd = os.pidfd_open(process.pid)
+    except OSError as error:
+        if error.errno in NO_DESCRIPTORS:
+            raise
+        return None  # it has ended
+    is_alive = False
+    try:
+        now = read_process(process.pid)  # it may have ended, and another may have its pid by now
+        is_alive = now is not None and now.start == process.start and not now.ended
+    finally:
+        if not is_alive:
+            os.close(pidfd)
+    return pidfd if is_alive else None

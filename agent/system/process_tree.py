@@ -20,6 +20,7 @@ Process ids are reused. A process is therefore named by its id with its start ti
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import select
@@ -28,7 +29,7 @@ from ...rendezvous.named_tuple import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Mapping
+    from collections.abc import Callable, Container, Iterable, Mapping
 
 MARK_VARIABLE = "ELRUN_AGENT"
 """Marks of agents, separated by colons: an agent in a worker of another adds its own."""
@@ -115,6 +116,22 @@ def read_adopted(pid: int) -> list[int]:
     Where the kernel was built without that list, nothing is returned.
     """
     return _listed_children(pid) or []
+
+
+def reap(processes: Iterable[Process], spare: Iterable[int] = ()) -> None:
+    """Reap those of the processes that are children of ours and have ended.
+
+    Args:
+        processes: What may be reaped.
+        spare: Process ids that must not be.
+    """
+    ourselves = os.getpid()
+    pids = {process.pid: process.start for process in processes}
+    for pid in pids.keys() - set(spare):
+        now = read_process(pid)
+        if now is not None and now.ended and (now.parent, now.start) == (ourselves, pids[pid]):
+            with contextlib.suppress(ChildProcessError):
+                os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG)
 
 
 def carries_mark(pid: int, mark: str) -> bool:
@@ -215,6 +232,17 @@ class ProcessTree:
             return False
         is_foreign = process.session != self._agent_session
         return process.session in self._workers or (self._takes_strangers and is_foreign)
+
+    def reap_orphans(self) -> None:
+        """Reap orphans that the agent has adopted and that have ended.
+
+        Raises:
+            OSError: There can be no more descriptors.
+        """
+        for pid in read_adopted(os.getpid()):
+            process = None if self.is_worker(pid) else read_process(pid)
+            if process is not None and process.ended and self.has_orphan(process):
+                reap([process])
 
     def abandon(self, process: Process) -> None:
         """Count a process out that can't be killed."""

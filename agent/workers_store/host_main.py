@@ -19,12 +19,28 @@ import signal
 import socket
 import sys
 import types
+from collections.abc import Callable
 from importlib import import_module
 from typing import Any, NoReturn
 
 _READY = b"ready\n"
 _FAILED = 1
 _NAME = "elrun-store"
+
+
+def run(load: Callable[[], Any], channel_fd: int, *, use_libuv: bool) -> NoReturn:
+    """Serve a store until this process is killed; if that fails, report why, and end.
+
+    Args:
+        load: Imports torch's class, and returns it.
+        channel_fd: See ``serve``.
+        use_libuv: Whether torch's server is its newer one.
+    """
+    try:
+        take_name()
+        serve(load(), channel_fd, use_libuv=use_libuv)
+    except BaseException as error:  # noqa: BLE001  whatever torch raises, the agent is to know
+        report(channel_fd, error)
 
 
 def serve(tcp_store: Any, channel_fd: int, *, use_libuv: bool) -> NoReturn:
@@ -105,18 +121,15 @@ def _import_extension(folder: str) -> Any:
 
 def _main() -> NoReturn:
     settings = json.loads(sys.argv[1])
-    channel_fd = settings["channel_fd"]
-    try:
-        take_name()
+
+    def load() -> Any:
         del sys.path[0]  # this file's folder, whose modules are the agent's
         if settings["torch_folder"]:
-            tcp_store = _import_extension(settings["torch_folder"])
-        else:
-            sys.path[:] = settings["path"]
-            tcp_store = import_module("torch.distributed").TCPStore
-        serve(tcp_store, channel_fd, use_libuv=settings["use_libuv"])
-    except BaseException as error:  # noqa: BLE001  whatever torch raises, the agent is to know
-        report(channel_fd, error)
+            return _import_extension(settings["torch_folder"])
+        sys.path[:] = settings["path"]
+        return import_module("torch.distributed").TCPStore
+
+    run(load, settings["channel_fd"], use_libuv=settings["use_libuv"])
 
 
 if __name__ == "__main__":

@@ -287,14 +287,12 @@ def _serve_store(settings: dict[str, Any], channel_fd: int) -> NoReturn:
     spec = util.spec_from_file_location("elrun_store_host", settings["program"])
     program = util.module_from_spec(spec)  # type: ignore[arg-type]
     spec.loader.exec_module(program)  # type: ignore[union-attr]
-    program.take_name()
-    tcp_store = importlib.import_module("torch.distributed").TCPStore
-    try:
-        program.serve(tcp_store, channel_fd, use_libuv=settings["use_libuv"])
-    except BaseException as error:  # noqa: BLE001  whatever torch raises, the agent is to know
-        program.report(channel_fd, error)
-    finally:
-        os._exit(_FAULT)
+    program.run(
+        lambda: importlib.import_module("torch.distributed").TCPStore,
+        channel_fd,
+        use_libuv=settings["use_libuv"],
+    )
+    os._exit(_FAULT)
 
 
 def _become_worker(order: dict[str, Any], received: list[int]) -> None:

@@ -159,7 +159,7 @@ def test_a_suspended_process_is_given_up(preloading, guardian, caplog, size):
     large = {f"LARGE_{i}": "x" * (size // 10) for i in range(10)}
     origin = preloading("raise SystemExit(4)")
     os.kill(origin.pid, signal.SIGSTOP)
-    origin._channel.settimeout(0.01)
+    origin._server._channel.settimeout(0.01)
 
     worker = PreloadedExecutor(origin).execute(
         list(origin.program), {**environment_of(guardian), **large}, None, None
