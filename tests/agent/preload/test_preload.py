@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import worker_kit
-from elrun.agent.preload import preload
+from elrun.agent.preload import fork_server_process
 from elrun.agent.preload.executor import PreloadedExecutor
 from elrun.agent.preload.preload import Preloading, begin_preloading
 from elrun.agent.processes.executor import Slot
@@ -19,7 +19,7 @@ PYTHON = sys.executable
 
 def test_the_fork_server_is_installed():
     """It is no module of the package, and would be forgotten first."""
-    assert Path(preload.__file__).with_name("hook").joinpath("fork_server.py").is_file()
+    assert Path(fork_server_process.__file__).with_name("hook").joinpath("fork_server.py").is_file()
 
 
 @pytest.fixture(name="guardian")
@@ -70,7 +70,7 @@ def test_no_worker_runs_without_the_agent_s_word(preloading, guardian, monkeypat
     """If the agent can't hear of it, it ends before its first line."""
     origin = preloading(f"open({str(tmp_path / 'ran')!r}, 'w')")
     before = worker_kit.children()
-    monkeypatch.setattr(preload, "read_answer", _hear_nothing)
+    monkeypatch.setattr(fork_server_process, "read_answer", _hear_nothing)
 
     with pytest.raises(ConnectionResetError):
         origin.fork(origin.program, environment_of(guardian), {0: 0, 1: 1, 2: 2})
