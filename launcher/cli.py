@@ -13,7 +13,7 @@ from .commandline.environment import Environment
 from .commandline.parse import Answered, parse
 from .plan.plan import Plan, compose
 from .terminal.console import Console, logging_to, printable
-from .terminal.exit_codes import (
+from .terminal.process_end import (
     ExitCode,
     exit_code_of_signal,
     exit_code_of_stop,

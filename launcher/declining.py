@@ -7,10 +7,9 @@ from ..rendezvous.api.parameters import RendezvousParameters
 from ..rendezvous.backends.registry import get_rendezvous_handler
 from ..rendezvous.errors import RendezvousError, UsageError
 from ..rendezvous.logs import Log
-from ..rendezvous.threads import Call, NoThreadError
 from .commandline.arguments import Given
 from .commandline.environment import Environment
-from .launch import leave
+from .meeting import leave, tell_refusal
 from .plan.meeting_point import choose_meeting, is_own
 from .plan.plan import with_scheduler
 
@@ -19,8 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 log = Log(__name__)
-
-_SILENT_S = 1.0
 
 
 def decline(
@@ -38,19 +35,9 @@ def decline(
         say: Shows a line to the user.
     """
     handler = _handler_by(given, environment)
-    if handler is None:
-        return
-    try:
-        call = Call(lambda: handler.decline(reason), "elrun-refusal", or_here=False)
-    except NoThreadError:
-        return
-    if not call.wait(_SILENT_S):
-        say(
-            f"telling the other nodes of run {handler.get_run_id()!r} that this one can't take "
-            "part (--rdzv-conf refusal_timeout=...)"
-        )
-        call.wait(float("inf"))
-    leave(handler)
+    if handler is not None:
+        tell_refusal(handler, reason, say)
+        leave(handler)
 
 
 def _handler_by(given: Given, environment: Environment) -> RoundHandler | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 
 from ..agent.elastic.local import LocalElasticAgent
@@ -14,13 +13,11 @@ from ..agent.output.specs import DefaultLogsSpecs
 from ..agent.system.signals import SignalException
 from ..agent.workers.worker import RunResult, WorkerSpec
 from ..rendezvous.api.handler import RendezvousHandler, RoundHandler
-from ..rendezvous.api.parameters import ENTRYPOINT, Kind, RendezvousParameters, require
-from ..rendezvous.backends.registry import get_rendezvous_handler
+from ..rendezvous.api.parameters import ENTRYPOINT, Kind, require
 from ..rendezvous.errors import RendezvousError, UsageError
 from ..rendezvous.logs import Log
-from ..rendezvous.network.addresses import Endpoint
-from ..rendezvous.threads import Call
-from .commandline.environment import Environment, variables_set
+from .commandline.environment import variables_set
+from .meeting import leave, meet, tell_refusal
 from .plan.config import LaunchConfig
 from .plan.plan import Plan
 from .plan.program import get_entrypoint_name
@@ -34,6 +31,7 @@ if TYPE_CHECKING:
     from ..agent.elastic.observer import Heard, Moment, Observer
     from ..agent.monitoring.health import HealthCheckServer
     from ..agent.system.signals import Handler
+    from .commandline.environment import Environment
 
     Launch = Callable[[LaunchConfig, Callable[..., Any] | str, list[Any]], object]
     """What runs an agent: ``launch_agent``, or what stands for it."""
@@ -44,8 +42,6 @@ log = Log(__name__)
 _CONFIG = Kind(("to_launch",), "elrun's LaunchConfig")
 _SERVER = Kind(("stop",), "a health check server")
 _ARGS = Kind(("__class_getitem__",), "a list")
-
-_LEAVE_TIMEOUT_S = 10.0
 
 # What a worker group's spec has from the config under the same name.
 _OF_BOTH = (
@@ -328,28 +324,11 @@ def _compose(
     entrypoint: Callable[..., Any] | str | None,
     args: list[Any],
 ) -> tuple[RendezvousHandler, WorkerSpec]:
-    if not config.run_id and config.min_nodes > 1:
-        raise ValueError("run_id: the nodes of a job find each other by it; give all the same one")
-    if not config.run_id and config.max_nodes > 1:
-        log.warning(
-            "no run_id was given, and the nodes of a job find each other by it: no other node can "
-            "join this one"
-        )
-    parameters = RendezvousParameters(
-        backend=config.rdzv_backend,
-        endpoint=config.rdzv_endpoint,
-        run_id=config.run_id or os.urandom(8).hex(),
-        min_nodes=config.min_nodes,
-        max_nodes=config.max_nodes,
-        local_addr=config.local_addr,
-        **{**Environment.current().secret_setting(), **config.rdzv_configs},
-    )
     if config.metrics_cfg:
         from ..agent.metrics import MetricsConfig, initialize_metrics  # noqa: PLC0415  few jobs
 
         initialize_metrics(MetricsConfig(config.metrics_cfg))
-    master_addr, master_port = _fixed_master(parameters)
-    handler = get_rendezvous_handler(parameters)
+    handler, master_addr, master_port = meet(config)
     spec = WorkerSpec(
         local_world_size=config.nproc_per_node,
         entrypoint=entrypoint,
@@ -374,29 +353,4 @@ def _refusals_told(handler: RendezvousHandler) -> Iterator[None]:
 
 
 def _decline(handler: RendezvousHandler, error: Exception) -> None:
-    """Tell the other nodes why this one can't take part, unless it has been in a round."""
-    if isinstance(handler, RoundHandler):
-        handler.decline(str(error) or type(error).__name__)
-
-
-def leave(handler: RendezvousHandler) -> None:
-    """Shut the handler down within 10 s: a store whose host has frozen never answers."""
-
-    def shut_down() -> None:
-        try:
-            handler.shutdown()
-        except Exception as error:  # noqa: BLE001  a plug-in's; the job's own outcome matters more
-            log.warning("the rendezvous was not left in order: %s", error)
-
-    if isinstance(handler, RoundHandler) and handler.answers_at_once:
-        shut_down()
-        return
-    Call(shut_down, "elrun-leave", or_here=True).wait(_LEAVE_TIMEOUT_S)
-
-
-def _fixed_master(parameters: RendezvousParameters) -> tuple[str | None, int | None]:
-    """Return where the user wants the workers to meet: only ``static`` says so."""
-    if parameters.backend != "static" or not parameters.endpoint:
-        return None, None
-    host, port = parameters.endpoints(Endpoint("127.0.0.1", 0))[0]
-    return host, port or None
+    tell_refusal(handler, str(error) or type(error).__name__, log.warning)

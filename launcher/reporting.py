@@ -19,7 +19,7 @@ from .commandline.environment import Environment
 from .commandline.report_path import filled_in
 from .commandline.version import __version__
 from .report_claim import claimed
-from .terminal.exit_codes import ExitCode, exit_code_of_stop, exit_code_of_worker
+from .terminal.process_end import ExitCode, exit_code_of_stop, exit_code_of_worker
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

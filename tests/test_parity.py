@@ -13,7 +13,7 @@ import pytest
 from elrun.agent.workers.environment import worker_environment
 from elrun.agent.workers.worker import WorkerGroup, WorkerSpec
 from elrun.launcher.commandline.options import OPTIONS
-from elrun.launcher.terminal.exit_codes import ExitCode
+from elrun.launcher.terminal.process_end import ExitCode
 
 TESTS = Path(__file__).parent
 PAGE = (TESTS.parent / "docs/parity.md").read_text()

@@ -10,8 +10,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from ...agent.failures.restart_causes import Causes
-
 WORKER_KINDS = ("auto", "gpu", "cpu", "xpu")
 MAX_PORT = 65535
 
@@ -337,60 +335,6 @@ def parse_streams(text: str) -> Any:
         return Std.from_str(text)
     except ValueError as error:
         raise ValueError(str(error).removeprefix(f"{text!r}: ")) from error
-
-
-def parse_causes(text: str) -> Causes:
-    """Return the causes of death in a list such as ``2,64-113,SIGSEGV,OSError,hang``.
-
-    Raises:
-        ValueError: A part of it is no cause.
-    """
-    from ...agent.failures.restart_causes import Causes  # noqa: PLC0415  few jobs
-
-    return Causes.parse(text)
-
-
-def parse_signal_names(text: str) -> str:
-    """Return names of signals that a process can handle, as they were given.
-
-    Raises:
-        ValueError: There is none, or one that can't be handled.
-    """
-    from ...agent.system.signals import parse_signals  # noqa: PLC0415  `--help` needs none
-
-    try:
-        found = parse_signals(text)
-    except ValueError as error:
-        import signal  # noqa: PLC0415  refusals only
-
-        unknown = str(error).split(" ", 1)[0]
-        known = [each.name for each in signal.Signals]
-        hint = "" if unknown in known else nearest(unknown, known)
-        raise ValueError(f"{error}; give names such as SIGTERM,SIGUSR1{hint}") from None
-    if not found:
-        raise ValueError("name at least one signal, as in SIGTERM,SIGINT")
-    return text
-
-
-def parse_forwarded(text: str) -> str:
-    """Return names of signals that workers get; nothing for the word none.
-
-    Raises:
-        ValueError: One can't be handled.
-    """
-    return "" if text.strip().lower() == "none" else parse_signal_names(text)
-
-
-def parse_preempting(text: str) -> str:
-    """Return the name of one signal.
-
-    Raises:
-        ValueError: It is not one, or one that can't be handled.
-    """
-    names = parse_signal_names(text)
-    if "," in names or not names:
-        raise ValueError("give the name of one signal")
-    return names
 
 
 def _is_ipv6(text: str) -> bool:

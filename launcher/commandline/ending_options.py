@@ -4,9 +4,69 @@ from __future__ import annotations
 
 from ...agent.system.signals import DEFAULT_SIGNALS
 from . import converters as parsing
+from .arguments import nearest
 from .option import Option, value
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ...agent.failures.restart_causes import Causes
+
 RESTARTS = "Restarts, signals and the end"
+
+
+def parse_causes(text: str) -> Causes:
+    """Return the causes of death in a list such as ``2,64-113,SIGSEGV,OSError,hang``.
+
+    Raises:
+        ValueError: A part of it is no cause.
+    """
+    from ...agent.failures.restart_causes import Causes  # noqa: PLC0415  few jobs
+
+    return Causes.parse(text)
+
+
+def parse_signal_names(text: str) -> str:
+    """Return names of signals that a process can handle, as they were given.
+
+    Raises:
+        ValueError: There is none, or one that can't be handled.
+    """
+    from ...agent.system.signals import parse_signals  # noqa: PLC0415  `--help` needs none
+
+    try:
+        found = parse_signals(text)
+    except ValueError as error:
+        import signal  # noqa: PLC0415  refusals only
+
+        unknown = str(error).split(" ", 1)[0]
+        known = [each.name for each in signal.Signals]
+        hint = "" if unknown in known else nearest(unknown, known)
+        raise ValueError(f"{error}; give names such as SIGTERM,SIGUSR1{hint}") from None
+    if not found:
+        raise ValueError("name at least one signal, as in SIGTERM,SIGINT")
+    return text
+
+
+def parse_forwarded(text: str) -> str:
+    """Return names of signals that workers get; nothing for the word none.
+
+    Raises:
+        ValueError: One can't be handled.
+    """
+    return "" if text.strip().lower() == "none" else parse_signal_names(text)
+
+
+def parse_preempting(text: str) -> str:
+    """Return the name of one signal.
+
+    Raises:
+        ValueError: It is not one, or one that can't be handled.
+    """
+    names = parse_signal_names(text)
+    if "," in names or not names:
+        raise ValueError("give the name of one signal")
+    return names
+
 
 ENDING_OPTIONS: tuple[Option, ...] = (
     value(
@@ -22,7 +82,7 @@ ENDING_OPTIONS: tuple[Option, ...] = (
         "--restart-on",
         "CAUSES",
         RESTARTS,
-        parsing.parse_causes,
+        parse_causes,
         None,
         "Restart after these only: exit codes, signals, exceptions.  [default: all]",
     ),
@@ -30,7 +90,7 @@ ENDING_OPTIONS: tuple[Option, ...] = (
         "--no-restart-on",
         "CAUSES",
         RESTARTS,
-        parsing.parse_causes,
+        parse_causes,
         None,
         "Never restart after these: 2,64-113,SIGSEGV,OSError,hang.",
     ),
@@ -109,7 +169,7 @@ ENDING_OPTIONS: tuple[Option, ...] = (
         "--signals-to-handle",
         "NAMES",
         RESTARTS,
-        parsing.parse_signal_names,
+        parse_signal_names,
         DEFAULT_SIGNALS,
         "Signals that end the job.",
     ),
@@ -117,7 +177,7 @@ ENDING_OPTIONS: tuple[Option, ...] = (
         "--forward-signals",
         "NAMES",
         RESTARTS,
-        parsing.parse_forwarded,
+        parse_forwarded,
         None,
         "Signals that go to the workers, or none; on SLURM and Kubernetes USR1,USR2.",
     ),
@@ -125,7 +185,7 @@ ENDING_OPTIONS: tuple[Option, ...] = (
         "--preempt-signal",
         "NAME",
         RESTARTS,
-        parsing.parse_preempting,
+        parse_preempting,
         None,
         "At this signal all workers leave, and the job ends with exit code 75.",
     ),

@@ -80,6 +80,17 @@ _KINDS: tuple[tuple[Kind, tuple[str, ...], tuple[str, ...]], ...] = (
     (_RULES, (), ("restart_rules",)),
 )
 
+# Which values are taken, and how a refusal names them.
+_RANGES: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
+    (("shutdown_timeout", "exit_barrier_timeout"), lambda value: value >= 0, "0 seconds or more"),
+    (
+        ("monitor_interval", "hang_timeout", "health_check_timeout", "timeout", "grace"),
+        lambda value: value is None or value > 0,
+        "more than 0 seconds",
+    ),
+    (("virtual_local_rank", "history"), lambda value: value in (True, False), "True or False"),
+)
+
 
 class _Chosen(str):
     """A backend that the user did not ask for: it is chosen anew where what led to it changes."""
@@ -294,22 +305,17 @@ def _check(config: LaunchConfig) -> None:
     for is_wrong, sentence in _rules(config):
         if is_wrong:
             raise ValueError(sentence)
+    for names, is_right, wanted in _RANGES:
+        for name in names:
+            if not is_right(values[name]):
+                raise ValueError(f"{name}={values[name]!r}: give {wanted}")
     _parse("signals_to_handle", config.signals_to_handle, parse_signals)
     _parse("forward_signals", config.forward_signals, parse_signals)
-    both = set(parse_signals(config.forward_signals)) & set(parse_signals(config.signals_to_handle))
-    if both:
-        ending = ", ".join(sorted(number.name for number in both))
-        raise ValueError(
-            f"{ending} ends the job, so it can't be forwarded as well: take it out of "
-            "--forward-signals, or out of --signals-to-handle"
-        )
     _parse("preempt_signal", config.preempt_signal, parse_signals)
-    preempting = parse_signals(config.preempt_signal)
-    if len(preempting) > 1 or set(preempting) & set(parse_signals(config.forward_signals)):
-        raise ValueError(
-            f"preempt_signal={config.preempt_signal!r}: give one signal, and none of "
-            f"forward_signals={config.forward_signals!r}"
-        )
+    if config.forward_signals or config.preempt_signal:
+        from .signal_roles import check_signal_roles  # noqa: PLC0415  few jobs
+
+        check_signal_roles(config)
     _parse("hang_log_pattern", config.hang_log_pattern or "", parse_pattern)
     _parse("report", config.report or "", parse_report)
     _parse("metrics_file", config.metrics_file or "", parse_report)
@@ -346,51 +352,15 @@ def _rules(config: LaunchConfig) -> tuple[tuple[bool, str], ...]:
         ),
         (config.max_restarts < 0, f"max_restarts={config.max_restarts}: give 0 or more"),
         (
-            not config.monitor_interval > 0,
-            f"monitor_interval={config.monitor_interval}: give more than 0 seconds",
-        ),
-        (
             config.start_method not in START_METHODS,
             f"start_method={config.start_method!r}: give one of {', '.join(START_METHODS)}",
-        ),
-        (
-            not config.shutdown_timeout >= 0,
-            f"shutdown_timeout={config.shutdown_timeout}: give 0 seconds or more",
-        ),
-        (
-            not config.exit_barrier_timeout >= 0,
-            f"exit_barrier_timeout={config.exit_barrier_timeout}: give 0 seconds or more",
         ),
         (
             not all(map(is_module_name, config.preload)),
             f"preload={config.preload!r}: give a list of names of modules",
         ),
         (
-            config.hang_timeout is not None and not config.hang_timeout > 0,
-            f"hang_timeout={config.hang_timeout}: give more than 0 seconds",
-        ),
-        (
-            not config.health_check_timeout > 0,
-            f"health_check_timeout={config.health_check_timeout}: give more than 0 seconds",
-        ),
-        (
-            config.timeout is not None and not config.timeout > 0,
-            f"timeout={config.timeout}: give more than 0 seconds",
-        ),
-        (
-            config.grace is not None and not config.grace > 0,
-            f"grace={config.grace}: give more than 0 seconds",
-        ),
-        (
             config.hang_log_pattern is not None and config.hang_timeout is None,
             "hang_log_pattern: no effect without hang_timeout",
-        ),
-        (
-            config.virtual_local_rank not in (True, False),
-            f"virtual_local_rank={config.virtual_local_rank!r}: give True or False",
-        ),
-        (
-            config.history not in (True, False),
-            f"history={config.history!r}: give True or False",
         ),
     )

@@ -8,8 +8,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from ...rendezvous.named_tuple import NamedTuple
-from ..commandline.arguments import Given, Refusal, listed, nearest, quoted
-from ..commandline.converters import parse_prefix
+from ..commandline.arguments import Given, Refusal, listed, nearest
 from ..commandline.environment import Environment
 from .config import DEFAULT_LAYOUT, LaunchConfig
 from .meeting_point import choose_meeting, is_own
@@ -19,7 +18,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from ...agent.failures.restart_rules import RestartRules
     from ...agent.hardware.devices import Count, Devices
     from ...agent.hardware.numa import NumaOptions
     from ...agent.output.specs import LogsSpecs
@@ -110,7 +108,21 @@ def compose(
         workers = gpus
     else:
         workers, counted = _workers(given, environment, count)
-    template, kept = _prefix_template(given, environment)
+    template: str | None = None
+    kept = useless_rules = tuple[str, ...]()
+    if given["log_line_prefix_template"] or environment.log_line_prefix_template:
+        from .output_lines import prefix_template  # noqa: PLC0415  few jobs have one
+
+        template, kept = prefix_template(given, environment)
+    if given["hang_log_pattern"] is not None:
+        from .output_lines import check_hang_log_pattern  # noqa: PLC0415  few jobs have one
+
+        check_hang_log_pattern(given, environment)
+    restart_rules = None
+    if any(given.is_given(name) for name in _RESTART_OPTIONS):
+        from .restart_options import rules_of  # noqa: PLC0415  few jobs
+
+        restart_rules, useless_rules = rules_of(given, _RESTART_OPTIONS)
     notices = [
         *heard,
         *meeting.notices,
@@ -119,7 +131,7 @@ def compose(
         *_notices(environment, workers),
         *_gpus_that_are_shared(given, workers, gpus),
         *_ranks_that_are_not_there(given, workers),
-        *_rules_of_no_restart(given),
+        *useless_rules,
         *_time_of_no_check(given),
     ]
     try:
@@ -148,7 +160,7 @@ def compose(
             duplicate_stderr_filters=given["duplicate_stderr_filters"],
             virtual_local_rank=given["virtual_local_rank"],
             preload=given["preload"],
-            restart_rules=_restart_rules(given),
+            restart_rules=restart_rules,
             report=given["report"],
             history=not given["no_history"],
             metrics_port=given["metrics_port"],
@@ -157,7 +169,7 @@ def compose(
             timeout=given["timeout"],
             health_check=given["health_check"],
             health_check_timeout=given["health_check_timeout"],
-            hang_log_pattern=_hang_log_pattern(given, environment),
+            hang_log_pattern=given["hang_log_pattern"],
             exit_barrier_timeout=environment.exit_barrier_timeout_s
             if given["exit_barrier_timeout"] is None
             else given["exit_barrier_timeout"],
@@ -171,23 +183,6 @@ def compose(
 def _gpus_that_are_shared(given: Given, workers: int, gpus: int) -> Iterator[str]:
     if 0 < gpus < workers:
         yield f"{given.said('gpus')}: {workers} workers share {gpus} GPU{'s' * (gpus > 1)}"
-
-
-def _hang_log_pattern(given: Given, environment: Environment) -> str | None:
-    pattern: str | None = given["hang_log_pattern"]
-    if pattern is None:
-        return None
-    said = given.said("hang_log_pattern")
-    if given["hang_timeout"] is None:
-        raise Refusal(f"{said}: no effect without --hang-timeout SECONDS; give both")
-    from ...agent.output.outlets import can_be_carried  # noqa: PLC0415  few jobs
-    from ...agent.output.specs import keeps_stderr  # noqa: PLC0415
-
-    is_seen = given["tee"] or given["redirects"] or given["logs_specs"] is not None
-    is_kept = keeps_stderr(environment.variables) and not os.isatty(2) and can_be_carried(2)
-    if not is_seen and not is_kept:
-        raise Refusal(f"{said}: elrun does not see what workers print; give --tee 3 as well")
-    return pattern
 
 
 def _forwarded(given: Given, environment: Environment) -> str:
@@ -214,29 +209,6 @@ def _shutdown_timeout(given: Given, environment: Environment) -> float:
         return shutdown_timeout_s(given, environment)
     wanted: float | None = given["shutdown_timeout"]
     return environment.shutdown_timeout_s if wanted is None else wanted
-
-
-def _restart_rules(given: Given) -> RestartRules | None:
-    if not any(given.is_given(name) for name in _RESTART_OPTIONS):
-        return None
-    from ...agent.failures.restart_causes import Causes  # noqa: PLC0415  few jobs
-    from ...agent.failures.restart_rules import RestartRules  # noqa: PLC0415
-
-    return RestartRules(
-        only_on=given["restart_on"],
-        never_on=given["no_restart_on"] or Causes(),
-        delay_s=given["restart_delay"],
-        window_s=given["restart_window"],
-        fuse=given["fuse"],
-        stop_timeout_s=given["restart_timeout"],
-    )
-
-
-def _rules_of_no_restart(given: Given) -> Iterator[str]:
-    """Say which options change nothing, since no restart is allowed anyway."""
-    useless = [given.said(name) for name in _RESTART_OPTIONS if given.is_given(name)]
-    if useless and not given["max_restarts"]:
-        yield f"{', '.join(useless)}: no effect without restarts (--max-restarts)"
 
 
 def _time_of_no_check(given: Given) -> Iterator[str]:
@@ -294,26 +266,6 @@ def _workers(
         raise Refusal(f"{given.said('nproc_per_node')}: {error}") from error
     said = f"{given.said('nproc_per_node')}: {counted.notice}"
     return counted.workers, (said,) if counted.notice else ()
-
-
-def _prefix_template(given: Given, environment: Environment) -> tuple[str | None, tuple[str, ...]]:
-    """Return the template of the lines' prefix, and a notice of what it does not replace."""
-    template, said = given["log_line_prefix_template"], given.said("log_line_prefix_template")
-    if not template:
-        template = environment.log_line_prefix_template
-        if not template:
-            return None, ()
-        said = f"TORCHELASTIC_LOG_LINE_PREFIX_TEMPLATE={quoted(template)}"
-        try:
-            parse_prefix(template)
-        except ValueError as error:
-            raise Refusal(f"{said}: {error}") from error
-    from ...agent.output.prefixes import NAMES, unknown_names  # noqa: PLC0415  few jobs have one
-
-    kept, names = unknown_names(template), ", ".join(NAMES)
-    if not kept:
-        return template, ()
-    return template, (f"{said}: {', '.join(kept)}: not known, shown as text; known are {names}",)
 
 
 def _most_processes() -> int:

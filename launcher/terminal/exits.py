@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from ...agent.failures.failure import ChildFailedError
 from ...rendezvous.errors import UsageError
-from .exit_codes import ExitCode
+from .process_end import ExitCode
 
 
 class FailureExit(SystemExit, ChildFailedError):  # noqa: N818  an exit, like SystemExit

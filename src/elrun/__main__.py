@@ -122,6 +122,7 @@ def main() -> NoReturn:
     try:
         signals.take()
         from .launcher.cli import run  # noqa: PLC0415  this module's import stays free
+        from .launcher.terminal.process_end import end_process  # noqa: PLC0415
     except KeyboardInterrupt:  # before the handler stood
         _leave(2)
 
@@ -134,12 +135,7 @@ def main() -> NoReturn:
         finally:
             signals.ignore()
 
-    code = run(sys.argv[1:], launch)
-    try:
-        from .launcher.terminal.last_acts import end_process  # noqa: PLC0415  this module's import stays free
-    except (ImportError, SyntaxError):  # elrun was removed or replaced while it ran
-        os._exit(code)
-    end_process(code)
+    end_process(run(sys.argv[1:], launch))
 
 
 def _launch(

@@ -145,7 +145,7 @@ def test_exit_functions_have_a_bounded_time():
     """One that hangs keeps neither the exit code nor the process back."""
     program = (
         "import atexit, threading\n"
-        "from elrun.launcher.terminal.last_acts import end_process\n"
+        "from elrun.launcher.terminal.process_end import end_process\n"
         "atexit.register(threading.Event().wait)\n"
         "end_process(3, within_s=0.1)"
     )
@@ -157,7 +157,7 @@ def test_a_thread_that_is_to_be_waited_for_has_a_bounded_time_too():
     """Python itself would wait for ever."""
     program = (
         "import threading\n"
-        "from elrun.launcher.terminal.last_acts import end_process\n"
+        "from elrun.launcher.terminal.process_end import end_process\n"
         "threading.Thread(target=threading.Event().wait).start()\n"
         "end_process(3, within_s=0.1)"
     )

@@ -8,8 +8,8 @@ from elrun.agent.failures.failure import ChildFailedError, ProcessFailure
 from elrun.agent.system.signals import SignalException
 from elrun.launcher import cli
 from elrun.launcher.plan.program import Program
-from elrun.launcher.terminal.exit_codes import ExitCode
 from elrun.launcher.terminal.exits import exit_of
+from elrun.launcher.terminal.process_end import ExitCode
 from elrun.rendezvous.errors import RendezvousClosedError, RendezvousTimeoutError
 
 import elrun

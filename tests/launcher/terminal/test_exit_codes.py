@@ -3,7 +3,7 @@
 import signal
 
 import pytest
-from elrun.launcher.terminal.exit_codes import exit_code_of_signal, exit_code_of_worker
+from elrun.launcher.terminal.process_end import exit_code_of_signal, exit_code_of_worker
 
 
 @pytest.mark.parametrize(
