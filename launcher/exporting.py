@@ -55,7 +55,7 @@ def exported(config: LaunchConfig, agent: LocalElasticAgent) -> Iterator[None]:
         ) from error
     group, rounds = agent.get_worker_group(), agent.rounds
     metrics = JobMetrics(
-        group, rounds.get_run_id(), __version__, agent.printed_bytes, rounds.beat_age_s
+        group, rounds.get_run_id(), __version__, agent.processes.printed_bytes, rounds.beat_age_s
     )
     with contextlib.ExitStack() as ends:
         if config.metrics_file:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import sys
 
+from ..agent.elastic.facts import Supervision
 from ..agent.elastic.local import LocalElasticAgent
 from ..agent.elastic.observer import NOBODY, LateObserver, recorded_outcome
 from ..agent.failures.failure import ChildFailedError
 from ..agent.output.log_relay import relayed_logs
 from ..agent.output.specs import DefaultLogsSpecs
-from ..agent.system.signals import SignalException
+from ..agent.system.signals import SignalException, parse_signals
 from ..agent.workers.worker import RunResult, WorkerSpec
 from ..rendezvous.api.handler import RendezvousHandler, RoundHandler
 from ..rendezvous.api.parameters import ENTRYPOINT, Kind, require
@@ -146,16 +147,8 @@ def launch_agent(
                 shutdown_timeout=config.shutdown_timeout,
                 health_check_server=health_check_server,
                 signals_to_handle=config.signals_to_handle,
-                forward_signals=config.forward_signals,
-                preempt_signal=config.preempt_signal,
-                grace=config.grace,
                 signal_handler_afterwards=signal_handler_afterwards,
-                preload=config.preload,
-                hang_timeout=config.hang_timeout,
-                hang_log_pattern=config.hang_log_pattern,
-                timeout=config.timeout,
-                health_check=config.health_check,
-                health_check_timeout=config.health_check_timeout,
+                supervision=_supervision_by(config),
             )
     except UsageError:
         raise
@@ -210,7 +203,7 @@ def _kept(config: LaunchConfig, agent: LocalElasticAgent, name: str) -> Iterator
         is_refused = isinstance(error, UsageError)
         has_failed = error is not None and not is_refused
         if not (record.has_record or record.attempts > 1 or has_failed):
-            agent.discard_run_folder()
+            agent.folder.discard()
         elif (report := record.record()) is not NOBODY:
             from .reporting import finish  # noqa: PLC0415
 
@@ -221,6 +214,20 @@ def fault_behind(refusal: Exception) -> BaseException | None:
     """Return a fault in another package's code that led to a refusal; a value says all itself."""
     cause = refusal.__cause__
     return None if isinstance(cause, (ValueError, OSError)) else cause
+
+
+def _supervision_by(config: LaunchConfig) -> Supervision:
+    return Supervision(
+        preload=tuple(config.preload),
+        forward_signals=parse_signals(config.forward_signals),
+        preempt_signal=next(iter(parse_signals(config.preempt_signal)), None),
+        grace_s=config.grace,
+        hang_timeout_s=config.hang_timeout,
+        hang_log_pattern=config.hang_log_pattern,
+        timeout_s=config.timeout,
+        health_check=config.health_check,
+        health_check_timeout_s=config.health_check_timeout,
+    )
 
 
 def launch_plan(

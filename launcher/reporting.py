@@ -97,7 +97,7 @@ def reported(
     with ExitStack() as ends:
         try:
             ends.enter_context(claimed(path))
-            folder = agent.run_folder()
+            folder = agent.folder.keep()
             files = [WholeFile(path, "the report"), *_files_in(folder)]
             report = ReportFile(files, _about(config, agent, name), agent.get_worker_group())
             report.begin()
@@ -130,7 +130,7 @@ def report_of_run(
         began_at: When the job began.
         heard: What the agent has done so far.
     """
-    folder = agent.run_folder()
+    folder = agent.folder.keep()
     if folder is None:
         return NOBODY
     about, group = _about(config, agent, name), agent.get_worker_group()
@@ -156,7 +156,9 @@ def _history(
     from ..agent.output.history_file import HistoryFile  # noqa: PLC0415
 
     rounds = agent.rounds
-    sampler = Sampler(Environment.current().variables, agent.printed_bytes, rounds.beat_age_s)
+    sampler = Sampler(
+        Environment.current().variables, agent.processes.printed_bytes, rounds.beat_age_s
+    )
     recorder = HistoryRecorder(HistoryFile(folder), sampler)
     return History(recorder, agent.get_worker_group(), began_at)
 

@@ -86,8 +86,7 @@ class SimpleElasticAgent(AgentHooks):
             SignalException: A signal stopped the agent.
             RendezvousError: The nodes could not meet, or the store was lost.
         """
-        started_at = time.monotonic()
-        death_sig = signal.SIGTERM
+        started_at, death_sig = time.monotonic(), signal.SIGTERM
         farewell: Farewell | None = None
         try:
             result = self._invoke_run(role)
@@ -112,9 +111,8 @@ class SimpleElasticAgent(AgentHooks):
             self._record_attempt_end()  # if an exception ended the run in the midst of one
 
     def _invoke_run(self, role: str = DEFAULT_ROLE) -> RunResult:  # noqa: ARG002  the spec names it
-        group = self._worker_group
+        group, waited = self._worker_group, False
         self._initialize_workers(group)
-        waited = False
         result = self._look_at(group)
         while True:  # look before each wait: a change may have come before the wait began
             result, verdict = self._hear_verdict(group, result)

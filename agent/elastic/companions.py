@@ -6,127 +6,30 @@ import contextlib
 import time
 from collections.abc import Callable
 
-from ...rendezvous.api.handler import RendezvousInfo, RoundHandler
+from ...rendezvous.api.handler import RendezvousInfo
 from ...rendezvous.api.parameters import truth_of
 from ..processes.companion import Companion, Trouble, Wakes
 from ..processes.context import PContext
-from ..processes.executor import StartWait
 from ..processes.guardian import Guardian
 from ..workers.environment import (
     ENABLE_FILE_TIMER,
     HEALTH_CHECK_PORT,
     UNINTERRUPTIBLE_STATE_TIMEOUT,
 )
-from ..workers.worker import WorkerGroup
 from ..workers_store.host import StoreHost
+from .facts import AgentFacts
 from .readiness import Late, Readiness
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-    from signal import Signals
+    from collections.abc import Iterator, Sequence
     from typing import Any
 
-    from ..failures.memory_events import KernelWatch
-    from ..failures.stack_places import Whereabouts
-    from ..output.run_folders import RunFolder
     from ..preload.companion import PreloadServer
-    from ..system.signals import SignalInbox
-    from ..timers.file_client import FileTimerRequest
 
 
 CONTROL_AFTER_S = 1.0
 """How long an agent lives before it can be asked by `elrun status` and others."""
-
-
-class AgentFacts:
-    """What an agent lets its companions know of it.
-
-    Args:
-        group: Its workers.
-        environ: Its environment.
-        rounds: Its rendezvous.
-        wake: Wakes its loop, from any thread.
-        start_wait: How it waits until a program is loaded.
-        start_method: How functions get into new processes.
-        shutdown_timeout_s: How long its workers have between a signal and SIGKILL.
-        preloads: Modules that workers are forked with.
-        kernel_wait_s: For how long the kernel may hold a worker; None: what ``environ`` says.
-        progress: Returns the number of its round, if it has one, and of its restarts; from any
-            thread.
-        record_timer_event: Records what happened to a timer; from any thread.
-        forward_signals: Signals that the workers get when this process gets them.
-        take_signals: Returns, once, those of them that have come, and when.
-        hang_timeout_s: For how long no rank has to go on for a hang; None: for ever.
-        hang_log_pattern: What a line of output has to match to count as going on; None: other
-            signs count.
-        kernel: What the kernel counts and logs while an attempt runs.
-        keep_places: Keeps where workers are; returns what to say of that.
-        inbox: Takes requests to stop the job, besides signals.
-        last_decision: Returns what followed the last round that has ended, and when.
-        record_places: Keeps where workers are, in the report; returns whether it has.
-    """
-
-    def __init__(
-        self,
-        *,
-        group: WorkerGroup,
-        environ: Mapping[str, str],
-        rounds: RoundHandler,
-        wake: Callable[[], None],
-        start_wait: StartWait,
-        start_method: str,
-        shutdown_timeout_s: float,
-        preloads: Sequence[str],
-        kernel_wait_s: float | None,
-        progress: Callable[[], tuple[int | None, int]],
-        record_timer_event: Callable[[str, FileTimerRequest | None], None],
-        forward_signals: Sequence[Signals],
-        take_signals: Callable[[], Sequence[tuple[Signals, float]]],
-        hang_timeout_s: float | None,
-        hang_log_pattern: str | None,
-        kernel: KernelWatch,
-        keep_places: Callable[[Mapping[int, Whereabouts], PContext], str],
-        inbox: SignalInbox,
-        last_decision: Callable[[], tuple[str, float]],
-        record_places: Callable[[str, Mapping[int, Whereabouts]], bool],
-    ) -> None:
-        self.group = group
-        self.environ = environ
-        self.rounds = rounds
-        self.wake = wake
-        self.start_wait = start_wait
-        self.start_method = start_method
-        self.shutdown_timeout_s = shutdown_timeout_s
-        self.preloads = preloads
-        self.kernel_wait_s = kernel_wait_s
-        self.progress = progress
-        self.record_timer_event = record_timer_event
-        self.forward_signals = forward_signals
-        self.take_signals = take_signals
-        self.hang_timeout_s = hang_timeout_s
-        self.hang_log_pattern = hang_log_pattern
-        self.kernel = kernel
-        self.keep_places = keep_places
-        self.inbox = inbox
-        self.last_decision = last_decision
-        self.record_places = record_places
-        self._folder: RunFolder | None = None
-        self._has_folder = False
-
-    def run_folder(self) -> RunFolder | None:
-        """Return the folder of the run, made once something is kept there; None: none is wanted."""
-        if not self._has_folder:
-            from ..output.run_folders import RunFolder, folder_of_runs  # noqa: PLC0415  not at start
-
-            parent, self._has_folder = folder_of_runs(self.environ), True
-            self._folder = RunFolder(parent, self.rounds.get_run_id()) if parent else None
-        return self._folder
-
-    def discard_run_folder(self) -> None:
-        """Remove the folder of the run, if it was made: nothing is to be kept."""
-        if self._folder is not None:
-            self._folder.discard()
 
 
 class Companions:
@@ -265,34 +168,38 @@ def _kernel_waits(facts: AgentFacts, *_: object) -> Companion | None:
 
 
 def _hang_watch(facts: AgentFacts, *_: object) -> Companion | None:
-    if facts.hang_timeout_s is None:
+    if facts.supervision.hang_timeout_s is None:
         return None
     from ..monitoring.hang_watch import HangWatch  # noqa: PLC0415  few jobs
 
     return HangWatch(
-        facts.hang_timeout_s, facts.hang_log_pattern, facts.group, facts.wake, facts.keep_places
+        facts.supervision.hang_timeout_s,
+        facts.supervision.hang_log_pattern,
+        facts.group,
+        facts.wake,
+        facts.keep_places,
     )
 
 
 def _signal_forwarding(facts: AgentFacts, guardian: Guardian, _: Companions) -> Companion | None:
-    if not facts.forward_signals:
+    if not facts.supervision.forward_signals:
         return None
     from ..monitoring.signal_forwarding import SignalForwarder  # noqa: PLC0415  few jobs
 
     return SignalForwarder(
-        facts.forward_signals, facts.take_signals, guardian, facts.rounds, facts.wake
+        facts.supervision.forward_signals, facts.take_signals, guardian, facts.rounds, facts.wake
     )
 
 
 def _preload_server(
     facts: AgentFacts, guardian: Guardian, companions: Companions
 ) -> Companion | None:
-    if not facts.preloads:
+    if not facts.supervision.preload:
         return None
     from ..preload.companion import begin_preload_server  # noqa: PLC0415  few jobs
 
     companions.preload_server = begin_preload_server(
-        facts.preloads,
+        facts.supervision.preload,
         facts.group.spec,
         facts.start_method,
         facts.environ,
@@ -338,7 +245,7 @@ def _control(facts: AgentFacts, _: Guardian, companions: Companions) -> Companio
             facts.shutdown_timeout_s,
             mailbox or Mailbox(),
         )
-        return begin_control(watched, facts.run_folder(), began_at_s)
+        return begin_control(watched, facts.folder.get(), began_at_s)
 
     return Late(begin, companions.add, CONTROL_AFTER_S)
 

@@ -6,20 +6,21 @@ import contextlib
 import signal
 
 from ...rendezvous.api.handler import RendezvousInfo, RoundHandler, Verdict, VerdictKind
-from ...rendezvous.errors import InstallationChangedError, RendezvousConnectionError
+from ...rendezvous.errors import RendezvousConnectionError
 from ...rendezvous.logs import Log
-from ..failures.failure import is_told_to_end
 from ..failures.memory_events import KernelWatch
 from ..older_steps import call_shutdown
 from ..output.log_relay import relayed_logs
 from ..output.specs import LogsSpecs
 from ..processes.guardian import Guardian
 from ..processes.start import PContext
-from ..system.signals import DEFAULT_SIGNALS, Preempted, SignalInbox, parse_signals
+from ..system.signals import DEFAULT_SIGNALS, Preempted, SignalInbox
 from ..workers.environment import SIGNALS_TO_HANDLE
 from ..workers.worker import RunResult, WorkerGroup, WorkerSpec, WorkerState
 from .agent import DEFAULT_ROLE, SimpleElasticAgent
-from .companions import COMPANIONS, AgentFacts
+from .companions import COMPANIONS
+from .facts import AgentFacts, FolderOfRun, Supervision
+from .group_processes import GroupProcesses
 from .leaving import stops_heeded
 from .observer import LateObserver, measured
 from .starting import WorkerStart
@@ -27,14 +28,12 @@ from .waiting import LoopWait
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
     from typing import Any, TypeVar
 
     from ..failures.stack_places import Whereabouts
     from ..monitoring.health import HealthCheckServer
-    from ..output.run_folders import RunFolder
     from ..system.signals import Handler
-    from .failed_attempt import FailedAttempt
     from .places import Record
 
     _T = TypeVar("_T")
@@ -65,16 +64,7 @@ class LocalElasticAgent(SimpleElasticAgent):
         signal_handler_afterwards: What handles these signals once the agent no longer does; by
             default what handled them before.
         environ: The agent's environment; by default that of this process.
-        preload: Modules that a process imports beforehand, from which workers are forked.
-        forward_signals: Names of signals that all nodes' workers get when this process gets them.
-        preempt_signal: Name of the signal at which all nodes' workers leave, and the job ends.
-        grace: Seconds that the agent has from that signal on; None: ``shutdown_timeout``, or what
-            SLURM says.
-        hang_timeout: Seconds without a sign of life of any rank that are a hang; None: for ever.
-        hang_log_pattern: A regular expression; only lines of output that it is found in count.
-        timeout: Seconds after which the job ends, from now on; None: it has no limit.
-        health_check: A command that must succeed before each attempt; None: there is none.
-        health_check_timeout: How long that may take, in seconds.
+        supervision: What is done for the workers beside starting and stopping them.
     """
 
     _companion_kinds = COMPANIONS
@@ -94,72 +84,42 @@ class LocalElasticAgent(SimpleElasticAgent):
         signals_to_handle: str = "",
         signal_handler_afterwards: Handler | None = None,
         environ: Mapping[str, str] | None = None,
-        preload: Sequence[str] = (),
-        forward_signals: str = "",
-        preempt_signal: str = "",
-        grace: float | None = None,
-        hang_timeout: float | None = None,
-        hang_log_pattern: str | None = None,
-        timeout: float | None = None,
-        health_check: str | None = None,
-        health_check_timeout: float = 30,
+        supervision: Supervision | None = None,
     ) -> None:
         super().__init__(spec, exit_barrier_timeout, shutdown_timeout, environ=environ)
         signals = signals_to_handle or self._environ.get(SIGNALS_TO_HANDLE) or DEFAULT_SIGNALS
-        forwarded = parse_signals(forward_signals)
-        self._preempting = next(iter(parse_signals(preempt_signal)), None)
-        self._grace_s = grace
-        self._loop = LoopWait(
-            signals,
-            self._rounds,
-            signal_handler_afterwards,
-            self._tell_places,
-            forwarded,
-            timeout,
-            self._preempting,
-        )
+        self._supervision = supervision = supervision or Supervision()
+        answer = lambda: self.processes.tell_places()  # noqa: E731, PLW0108  it is made below
+        self._loop = LoopWait(signals, self._rounds, signal_handler_afterwards, answer, supervision)
         self._companions = self._loop.companions
+        numa, prefix = spec.numa_options, log_line_prefix_template
         self._worker_start = WorkerStart(
-            logs_specs,
-            start_method,
-            log_line_prefix_template,
-            spec.numa_options,
-            self._environ,
-            self._rounds,
-            self._loop,
+            logs_specs, start_method, prefix, numa, self._environ, self._rounds, self._loop
         )
         self._kernel = KernelWatch()
         self._facts = AgentFacts(
             group=self._worker_group,
             environ=self._environ,
             rounds=self._rounds,
-            wake=self._loop.wakeup.notify,
-            start_wait=self._loop.start_wait,
+            loop=self._loop,
             start_method=start_method,
             shutdown_timeout_s=shutdown_timeout,
-            preloads=tuple(preload),
+            supervision=supervision,
             kernel_wait_s=uninterruptible_state_timeout,
             progress=lambda: (self._round, self._restart_count),
             record_timer_event=self._log_watchdog_event,
-            forward_signals=forwarded,
-            take_signals=self._loop.inbox.take_passed_on,
-            hang_timeout_s=hang_timeout,
-            hang_log_pattern=hang_log_pattern,
             kernel=self._kernel,
-            inbox=self._loop.inbox,
             last_decision=lambda: self._restarts.last_decision,
             record_places=lambda why, found: self._events.places(why, found),  # noqa: PLW0108  it changes
             keep_places=lambda found, workers: _kept(found, workers, self._events.places),
         )
         self._health_check_server = health_check_server
-        self._health_check = health_check, health_check_timeout
+        self.processes: GroupProcesses = GroupProcesses(
+            self._worker_group, self._loop, self._kernel, lambda: self._events.places
+        )
         self._guardian: Guardian | None = None
         self._info: RendezvousInfo | None = None
-        self._pcontext: PContext | None = None
-        self._failed: FailedAttempt | None = None
-        self._places: dict[int, str] = {}
         self._is_fit = True
-        self._keeps_folder = False
 
     @property
     def signals(self) -> SignalInbox:
@@ -184,63 +144,36 @@ class LocalElasticAgent(SimpleElasticAgent):
             ends.enter_context(self.signals)
             ends.enter_context(relayed_logs())
             ends.callback(self._kernel.end)
-            preempting = () if self._preempting is None else (self._preempting,)
-            witnessed = (*self._facts.forward_signals, *preempting)
-            guardian = self._guardian = Guardian.start(witnessed=witnessed)
+            witnessed = self._supervision.signals_of_workers
+            self._guardian = guardian = Guardian.start(witnessed=witnessed)
             ends.callback(setattr, self, "_guardian", None)
             ends.callback(guardian.release)
-            ends.callback(self._leave_folder)
+            ends.callback(self.folder.leave)
             ends.callback(self._companions.end)
             self._companions.begin(self._companion_kinds, self._facts, guardian)
             ends.callback(self._loop.await_readers, self._shutdown_timeout)
-            try:
-                return super().run(role)
-            except (ImportError, SyntaxError) as error:
-                if not InstallationChangedError.is_behind(error):
-                    raise
-                context = self._pcontext
-                exitcode = None if context is None else context.kill_at_once()
-                raise InstallationChangedError(error, exitcode) from error
+            ends.enter_context(self.processes.ended_if_elrun_changes())
+            return super().run(role)
 
-    def run_folder(self) -> RunFolder | None:
-        """Return the folder of this agent's run, see ``RunFolder``; None: the user wants none.
-
-        Whoever asks for it keeps something there, and lets go of it after the run.
-        """
-        self._keeps_folder = True
-        return self._facts.run_folder()
+    @property
+    def folder(self) -> FolderOfRun:
+        """The folder of this agent's run."""
+        return self._facts.folder
 
     @property
     def rounds(self) -> RoundHandler:
         """What this agent asks of its rendezvous."""
         return self._rounds
 
-    def printed_bytes(self) -> dict[int, int]:
-        """Return how much workers have printed that elrun carries, by global rank.
-
-        Any thread may ask.
-        """
-        context, workers = self._pcontext, self._worker_group.workers
-        carried = {} if context is None else context.carried_bytes()
-        return {
-            each.global_rank: carried[each.local_rank]
-            for each in list(workers)
-            if each.local_rank in carried
-        }
+    @property
+    def _pcontext(self) -> PContext | None:
+        return self.processes.context
 
     def keep(self, record: LateObserver) -> None:
         """Let a record be kept of what this agent does, if that turns out to be worth one."""
-        self._keeps_folder = True
+        self.folder.is_kept = True
         self.observe(record)
         self._companions.add(record)
-
-    def discard_run_folder(self) -> None:
-        """Remove the folder of the run, if there is one: nothing that is in it is to be kept."""
-        self._facts.discard_run_folder()
-
-    def _leave_folder(self) -> None:
-        if not self._keeps_folder:
-            self.discard_run_folder()
 
     def _invoke_run(self, role: str = DEFAULT_ROLE) -> RunResult:
         with stops_heeded(self._rounds.get_run_id(), self.signals):
@@ -254,31 +187,18 @@ class LocalElasticAgent(SimpleElasticAgent):
     def _start_workers(self, worker_group: WorkerGroup) -> dict[int, Any]:
         self._kernel.begin()
         self._companions.prepare(self._info, is_last=self._remaining_restarts == 0)
-        self._pcontext = self._worker_start.start(worker_group, self._restart_count, self._guardian)
+        workers = self._worker_start.start(worker_group, self._restart_count, self._guardian)
+        self.processes.context = workers
         self._raise_if_stopped()  # before those that were not started are taken for failed ones
-        self._companions.begin_attempt(self._pcontext)
-        return self._pcontext.pids()
+        self._companions.begin_attempt(workers)
+        return workers.pids()
 
     def _ask_workers_to_end(self) -> None:
-        self._ask_for_places()
-        kind = type(self)
-        stops_as_usual = (
-            kind._stop_workers is LocalElasticAgent._stop_workers  # noqa: SLF001
-            and kind._shutdown is LocalElasticAgent._shutdown  # noqa: SLF001
-        )
-        if self._pcontext is not None and stops_as_usual:
-            with contextlib.suppress(OSError):  # there are no descriptors: they are stopped later
-                self._pcontext.ask_to_end()
-
-    def _ask_for_places(self) -> None:
-        """Ask running workers where they are, if the failure only tells of a lost peer."""
-        self._places = {}
         with contextlib.suppress(RendezvousConnectionError):
-            verdict = self._rounds.verdict()
-            if self._pcontext and verdict and verdict.details.get("is_consequence"):
-                from .places import places_of  # noqa: PLC0415  few failures
-
-                self._places = places_of(self._worker_group, self._pcontext)
+            self.processes.ask_for_places(self._rounds.verdict())
+        kind, mine = type(self), LocalElasticAgent
+        if (kind._stop_workers, kind._shutdown) == (mine._stop_workers, mine._shutdown):  # noqa: SLF001  a subclass's own
+            self.processes.ask_to_end()
 
     @measured
     def _stop_workers(self, worker_group: WorkerGroup) -> None:  # noqa: ARG002  the one group
@@ -288,47 +208,31 @@ class LocalElasticAgent(SimpleElasticAgent):
         if self._pcontext is not None and isinstance(self._stopped_by, Preempted):
             self._let_workers_leave(self._stopped_by, self._pcontext, timeout)
         elif self._pcontext is not None:
-            rank_of = {each.local_rank: each.global_rank for each in self._worker_group.workers}
-            running = {rank_of[at]: pid for at, pid in self._pcontext.running_pids().items()}
-            record = self._events.places
-            answering = self._loop.answering_aside(self._places_teller)
-            with answering, self._loop.stop_notices(running, timeout, record):
-                self._pcontext.close(death_sig, timeout, urgent_fd=self.signals.urgent_fd)
+            self.processes.stop(self._pcontext, death_sig, timeout)
 
     def _let_workers_leave(self, preempted: Preempted, workers: PContext, timeout_s: float) -> None:
-        from .deadlines import Deadline  # noqa: PLC0415  few jobs
-        from .preemption import Leaving  # noqa: PLC0415
-
         if self._guardian is None:  # a subclass runs the workers without
             workers.close(preempted.sigval, timeout_s, urgent_fd=self.signals.urgent_fd)
             return
-        self.signals.begin_preemption(preempted.sigval)
-        deadline = Deadline(preempted.sigval, timeout_s, self._grace_s, self._environ)
-        leaving = Leaving(preempted, self._worker_group, workers, self._guardian, deadline)
-        with self._loop.answering_aside(self._places_teller):
-            leaving.end_workers(self.signals.urgent_fd)
+        times = timeout_s, self._supervision.grace_s
+        leaving = self.processes.let_leave(workers, preempted, self._guardian, times, self._environ)
         if (self._worker_group.group_world_size or 1) > 1:
             is_first = self._worker_group.group_rank == 0
             leaving.stay(self._rounds, self._ask, is_needed=is_first or self._is_needed_by_others)
 
     @measured
-    def _monitor_workers(self, worker_group: WorkerGroup) -> RunResult:
+    def _monitor_workers(self, worker_group: WorkerGroup) -> RunResult:  # noqa: ARG002  the one group
         if self._pcontext is None:
             return RunResult(WorkerState.UNKNOWN)
-        rank_of = {worker.local_rank: worker.global_rank for worker in worker_group.workers}
-        ended = self._pcontext.look(stops_others=True)
+        result = self.processes.look(self._pcontext)
         trouble = self._companions.take_failures()
-        if ended is None:
-            if trouble is None:
-                return RunResult(WorkerState.HEALTHY)
-            self._is_fit = self._is_fit and not trouble.is_node_unfit
-            state, failures = WorkerState.UNHEALTHY, trouble.failures
-        elif ended.is_failed():
-            state, failures = WorkerState.FAILED, ended.failures
-        else:
-            values = {rank_of[local]: each for local, each in ended.return_values.items()}
-            return RunResult(WorkerState.SUCCEEDED, return_values=values)
-        return RunResult(state, failures={rank_of[at]: each for at, each in failures.items()})
+        if result is not None:
+            return result
+        if trouble is None:
+            return RunResult(WorkerState.HEALTHY)
+        self._is_fit = self._is_fit and not trouble.is_node_unfit
+        failures = self.processes.by_global_rank(trouble.failures)
+        return RunResult(WorkerState.UNHEALTHY, failures=failures)
 
     @property
     def _usable_restarts(self) -> int:
@@ -354,32 +258,10 @@ class LocalElasticAgent(SimpleElasticAgent):
             verdict = Verdict(VerdictKind.WORKER_FAILED, by=self._group_rank, reason=loss)
             self._ask(lambda: self._rounds.conclude(verdict))
 
-    def _tell_places(self) -> None:
-        with self._companions.asking():
-            self._places_teller()()
-
-    def _places_teller(self) -> Callable[[], None]:
-        """Return what says where the workers are that run now, in any thread."""
-        group, workers, record = self._worker_group, self._pcontext, self._events.places
-        running = {} if workers is None else workers.running()
-        ends = {} if workers is None else dict(workers.exits)
-
-        def tell() -> None:
-            from .places import tell_places  # noqa: PLC0415  on request only
-
-            tell_places(group, workers, running, ends, record)
-
-        return tell
-
     def _next_round(self) -> RendezvousInfo:
-        self._pcontext = self._failed = None
+        self.processes.forget()
         self._companions.end_attempt()
-        command, timeout_s = self._health_check
-        if command:
-            from ..monitoring.node_check import NodeCheck  # noqa: PLC0415  few jobs
-
-            check = NodeCheck(command, timeout_s, self._environ, self._loop.wait)
-            check.require_fit_node(self._guardian)
+        self._supervision.require_fit_node(self._environ, self._loop.wait, self._guardian)
         self._info = self._loop.meet()
         return self._info
 
@@ -389,26 +271,17 @@ class LocalElasticAgent(SimpleElasticAgent):
 
     def _report_failure(self, result: RunResult) -> Verdict:
         # A scheduler signals the workers, too: one that ends by that is no fault of the job's.
-        if any(self._may_be_told_to_end(each.exitcode) for each in result.failures.values()):
+        told = self._supervision.may_have_told_to_end
+        if any(told(each.exitcode) for each in result.failures.values()):
             self._loop.await_verdict(_OWN_SIGNAL_S)
-        if self._pcontext is not None:
-            from .failed_attempt import failures_with_cause  # noqa: PLC0415  most jobs succeed
-
-            group, wait = self._worker_group, self._loop.wait
-            failures = failures_with_cause(
-                group, self._pcontext, result.failures, self._rounds, wait
-            )
-            result = RunResult(result.state, failures=failures)
-        return super()._report_failure(result)
-
-    def _may_be_told_to_end(self, exitcode: int) -> bool:
-        return is_told_to_end(exitcode) or exitcode + (self._preempting or 0) == 0
+        failures = self.processes.with_causes(result.failures, self._rounds)
+        return super()._report_failure(RunResult(result.state, failures=dict(failures)))
 
     def _raise_if_stopped(self) -> None:
         self.signals.raise_if_any()
 
     def _describe_failure(self, result: RunResult) -> Verdict:
-        failed = self._failed = self._examine(result)
+        failed = self.processes.failed = self.processes.examine(result.failures)
         if failed is not None:  # what is recorded of the attempt's end says as much
             self._last_look = RunResult(result.state, failures=failed.described())
         if failed is None or failed.root is None:
@@ -416,19 +289,10 @@ class LocalElasticAgent(SimpleElasticAgent):
         return failed.verdict(self._group_rank)
 
     def _conclude_failed_run(self, result: RunResult, verdict: Verdict | None) -> RunResult:
-        failed = self._failed or self._examine(result)  # another node may have seen one first
+        failed = self.processes.examine_end(result.failures, verdict, self._group_rank)
         if failed is None:
             return super()._conclude_failed_run(result, verdict)
-        failed = failed.stopped(verdict, self._group_rank, self._places)
         return failed.result(self._rounds, self._restart_count, self._failed_at, self._ask)
-
-    def _examine(self, result: RunResult) -> FailedAttempt | None:
-        if self._pcontext is None:
-            return None
-        from .failed_attempt import FailedAttempt  # noqa: PLC0415  most jobs succeed
-
-        group, context = self._worker_group, self._pcontext
-        return FailedAttempt.of(group, context, self._kernel, result.failures)
 
 
 def _kept(found: Mapping[int, Whereabouts], workers: PContext, record: Record) -> str:

@@ -21,6 +21,7 @@ from ..system.pidfd import wait_briefly
 from ..system.signals import SignalInbox
 from ..system.wakeup import Wakeup
 from .companions import Companions
+from .facts import Supervision
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,9 +55,7 @@ class LoopWait:
         rounds: The rendezvous.
         handler_afterwards: What handles these signals once the agent no longer does.
         tell_places: Says where the workers are; called when SIGUSR2 has asked for it.
-        passed_on: Signals that are the workers'.
-        limit_s: How long the job may take; None: as long as it likes.
-        preempting: The signal by which the job ends so that it can run again.
+        supervision: Which signals are the workers', and how long the job may take.
     """
 
     def __init__(
@@ -65,18 +64,17 @@ class LoopWait:
         rounds: RoundHandler,
         handler_afterwards: Handler | None,
         tell_places: Callable[[], None],
-        passed_on: Sequence[signal.Signals] = (),
-        limit_s: float | None = None,
-        preempting: signal.Signals | None = None,
+        supervision: Supervision | None = None,
     ) -> None:
+        supervision = supervision or Supervision()
         self.wakeup = Wakeup()
         self.inbox = SignalInbox(
             signals,
             self.wakeup,
             handler_afterwards=handler_afterwards,
-            passed_on=passed_on,
-            limit_s=limit_s,
-            preempting=preempting,
+            passed_on=supervision.forward_signals,
+            limit_s=supervision.timeout_s,
+            preempting=supervision.preempt_signal,
         )
         self.companions = Companions()
         self._output: JobOutput | None = None

@@ -55,8 +55,7 @@ class Connections:
     ) -> None:
         self._guests = guests
         self._entrance = entrance
-        self._mark = mark
-        self._name = name
+        self._mark, self._name = mark, name
         self._on_change = on_change
         self._limits = limits
         self._selector = selector
