@@ -26,14 +26,14 @@ class _OfTwin:
 
     def __get__(self, value: object, owner: type) -> Any:
         """Return what the functions of ``dataclasses`` look for."""
-        from dataclasses import make_dataclass  # noqa: PLC0415  see above
+        from dataclasses import make_dataclass  # see above
 
         return getattr(make_dataclass(owner.__name__, _fields_of(owner)), self._name)
 
 
 def _fields_of(owner: type) -> list[tuple[str, Any, Any]]:
-    from dataclasses import field  # noqa: PLC0415  see above
-    from inspect import Parameter, signature  # noqa: PLC0415  see above
+    from dataclasses import field  # see above
+    from inspect import Parameter, signature  # see above
 
     fields = []
     for parameter in signature(owner).parameters.values():
@@ -59,7 +59,7 @@ class PlainValue:
 
     def __replace__(self, **changes: Any) -> Self:
         """Return a variant; ``copy.replace`` asks for it."""
-        from dataclasses import replace  # noqa: PLC0415  see above
+        from dataclasses import replace  # see above
 
         variant: Self = replace(self, **changes)  # type: ignore[type-var]
         return variant

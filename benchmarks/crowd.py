@@ -63,7 +63,7 @@ def guard_of(options: argparse.Namespace) -> Guard:
     secret = Secret(b"open sesame") if options.secret else None
     if not options.tls:
         return Guard(secret)
-    from elrun.rendezvous.stores.server.tls import Tls  # noqa: PLC0415  with --tls only
+    from elrun.rendezvous.stores.server.tls import Tls  # with --tls only
 
     names = ("ca.pem", "node.pem", "node.key")
     return Guard(secret, Tls(TlsFiles(*(f"{options.tls}/{name}" for name in names))))

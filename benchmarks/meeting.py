@@ -17,8 +17,6 @@ the seconds go by in that queue, which no cluster has. ``floor`` tells what is l
 nodes that take a seat, write a record and wait for a place, and do nothing else at all.
 """
 
-# ruff: noqa: PLC0415  each kind imports what the others do without
-
 import argparse
 import contextlib
 import json

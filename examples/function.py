@@ -14,8 +14,8 @@ from elrun import LaunchConfig, elastic_launch
 def estimate_pi(samples: int) -> float:
     """Return pi from this rank's share of Euler's sum over 1 / n², the other shares added in."""
     # Imported where it is used: the workers need torch, the launching program doesn't.
-    import torch  # noqa: PLC0415
-    import torch.distributed as dist  # noqa: PLC0415
+    import torch
+    import torch.distributed as dist
 
     dist.init_process_group("gloo")
     rank, world_size = dist.get_rank(), dist.get_world_size()

@@ -48,7 +48,7 @@ def main(args: list[str] | None = None) -> None:
     """
     end = _attempt(sys.argv[1:] if args is None else args, None)
     if end.code != ExitCode.SUCCESS:
-        from .terminal.exits import exit_of  # noqa: PLC0415  most jobs succeed
+        from .terminal.exits import exit_of  # most jobs succeed
 
         raise exit_of(end.code, end.cause) from end.cause
 
@@ -132,14 +132,14 @@ def _set_form(console: Console, given: Given | None) -> None:
         return
     console.is_quiet = given["quiet"]
     if given["log_format"] == "json":
-        from .terminal.json_lines import JsonLines  # noqa: PLC0415  few jobs
+        from .terminal.json_lines import JsonLines  # few jobs
 
         run_id = given["rdzv_id"] if given.is_given("rdzv_id") else ""
         console.json_lines = JsonLines(run_id)
 
 
 def _show(plan: Plan, environment: Environment) -> _End:
-    from .verbs.dry_run import as_json, as_text, described  # noqa: PLC0415  few commands
+    from .verbs.dry_run import as_json, as_text, described  # few commands
 
     found = described(plan, environment)
     Console(sys.stdout).answer((as_json if plan.given["format"] == "json" else as_text)(found))
@@ -159,9 +159,9 @@ def _verb_in(args: list[str], console: Console) -> str:
 def _examine(
     args: list[str], environment: Environment, console: Console, launch: Launch | None
 ) -> _End:
-    from ..agent.system.signals import SignalException  # noqa: PLC0415  few commands
-    from .launch import launch_agent  # noqa: PLC0415
-    from .verbs import doctor  # noqa: PLC0415
+    from ..agent.system.signals import SignalException  # few commands
+    from .launch import launch_agent
+    from .verbs import doctor
 
     try:
         return _End(doctor.run(args, environment, launch or launch_agent))
@@ -171,8 +171,8 @@ def _examine(
 
 def _look(verb: str, args: list[str], environment: Environment, console: Console) -> _End:
     """Look at a job, or stop one, as a verb says."""
-    from .verbs.front import run_verb  # noqa: PLC0415  few commands
-    from .verbs.refusal import VerbRefusal  # noqa: PLC0415
+    from .verbs.front import run_verb  # few commands
+    from .verbs.refusal import VerbRefusal
 
     try:
         return _End(run_verb(verb, args, environment.variables))
@@ -188,11 +188,11 @@ def _refuse(
     _leave_record(refusal)
     console.say(str(refusal), "error")
     if given is not None and given["report"]:
-        from .reporting import report_refusal  # noqa: PLC0415  few jobs are reported
+        from .reporting import report_refusal  # few jobs are reported
 
         report_refusal(given, str(refusal))
     if given is not None and given["nnodes"].maximum > 1:
-        from .declining import decline  # noqa: PLC0415  most jobs are not refused
+        from .declining import decline  # most jobs are not refused
 
         with logging_to(console, environment.log_level):
             decline(given, environment, str(refusal), console.say)
@@ -200,15 +200,15 @@ def _refuse(
 
 
 def _launch(plan: Plan, environment: Environment, console: Console, launch: Launch | None) -> _End:
-    from ..agent.failures.failure import ChildFailedError  # noqa: PLC0415  `--help` needs none of them
-    from ..agent.system.signals import SignalException  # noqa: PLC0415
-    from ..rendezvous.errors import (  # noqa: PLC0415
+    from ..agent.failures.failure import ChildFailedError  # `--help` needs none of them
+    from ..agent.system.signals import SignalException
+    from ..rendezvous.errors import (
         InstallationChangedError,
         RendezvousError,
         UnfitNodeError,
         UsageError,
     )
-    from .launch import launch_agent, launch_plan  # noqa: PLC0415
+    from .launch import launch_agent, launch_plan
 
     try:
         launch_plan(plan, environment, console, launch or launch_agent)
@@ -242,7 +242,7 @@ def _launch(plan: Plan, environment: Environment, console: Console, launch: Laun
 def _end_of_stopped(stopped: SignalException, console: Console) -> _End:
     _leave_record(stopped)
     console.patience_s = _LAST_WORDS_S
-    from ..agent.system.signals import Preempted  # noqa: PLC0415  few jobs are stopped
+    from ..agent.system.signals import Preempted  # few jobs are stopped
 
     if isinstance(stopped, Preempted):
         for sentence in stopped.failures:
@@ -255,15 +255,15 @@ def _end_of_stopped(stopped: SignalException, console: Console) -> _End:
 
 def _sentence_about(cause: BaseException) -> str:
     """Return why elrun ends, in one line."""
-    from ..agent.failures.failure import ChildFailedError  # noqa: PLC0415  failures only
-    from ..agent.failures.record import sentence_of  # noqa: PLC0415
-    from ..agent.system.signals import (  # noqa: PLC0415
+    from ..agent.failures.failure import ChildFailedError  # failures only
+    from ..agent.failures.record import sentence_of
+    from ..agent.system.signals import (
         Preempted,
         SignalException,
         StopRequested,
         TimeIsUp,
     )
-    from ..rendezvous.errors import ElrunError  # noqa: PLC0415
+    from ..rendezvous.errors import ElrunError
 
     if isinstance(cause, ChildFailedError):
         name = os.path.basename(cause.name) or "the job"
@@ -283,18 +283,18 @@ def _leave_record(cause: BaseException) -> None:
     before anything is said: a console that nobody reads must not keep it back, and a file system
     that does not answer must not keep back the rest.
     """
-    from ..agent.failures.failure import ERROR_FILE_VARIABLE, ChildFailedError  # noqa: PLC0415
+    from ..agent.failures.failure import ERROR_FILE_VARIABLE, ChildFailedError
 
     variables = Environment.current().variables
     own_file, is_in_pod = variables.get(ERROR_FILE_VARIABLE, ""), variables.get(_IN_KUBERNETES)
     if not own_file and not is_in_pod:
         return
-    from ..agent.failures.record import get_error_handler  # noqa: PLC0415
-    from ..rendezvous.threads import Call  # noqa: PLC0415
+    from ..agent.failures.record import get_error_handler
+    from ..rendezvous.threads import Call
 
     def leave() -> None:
         if is_in_pod:
-            from .termination_log import leave_last_sentence  # noqa: PLC0415  rarely
+            from .termination_log import leave_last_sentence  # rarely
 
             leave_last_sentence(_sentence_about(cause), variables, own_file)
         if not own_file:
@@ -311,7 +311,7 @@ def _leave_record(cause: BaseException) -> None:
 
 def _tell_failure(failed: ChildFailedError, console: Console) -> int:
     try:
-        from .terminal.summary import print_failure  # noqa: PLC0415  rich is for failures only
+        from .terminal.summary import print_failure  # rich is for failures only
 
         print_failure(failed, console)
     except Exception:  # noqa: BLE001  how a failure is shown must not change what is reported
@@ -324,17 +324,17 @@ def _tell_failure(failed: ChildFailedError, console: Console) -> int:
 
 
 def _tell_fault(error: Exception, console: Console) -> int:
-    from ..rendezvous.errors import InstallationChangedError  # noqa: PLC0415  not the rule
+    from ..rendezvous.errors import InstallationChangedError  # not the rule
 
     if InstallationChangedError.is_behind(error):
         console.say(str(InstallationChangedError(error)), "error")
         return ExitCode.FAULT
-    from .terminal.os_errors import shortage_behind  # noqa: PLC0415  not the rule
+    from .terminal.os_errors import shortage_behind  # not the rule
 
     if shortage := shortage_behind(error):
         console.say(f"the system refused what elrun needs: {shortage}", "error")
         return ExitCode.FAULT
-    import traceback  # noqa: PLC0415
+    import traceback
 
     console.write(printable("".join(traceback.format_exception(error))))
     if isinstance(error, OSError):

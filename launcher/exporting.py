@@ -45,7 +45,7 @@ def exported(config: LaunchConfig, agent: LocalElasticAgent) -> Iterator[None]:
         UsageError: The library is missing, or the file can't be written.
     """
     try:
-        from ..agent.elastic.open_metrics import JobMetrics  # noqa: PLC0415  imports the library
+        from ..agent.elastic.open_metrics import JobMetrics  # imports the library
     except ImportError as error:
         if (error.name or "").partition(".")[0] != _PACKAGE:
             raise
@@ -71,7 +71,7 @@ def exported(config: LaunchConfig, agent: LocalElasticAgent) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _served(where: str, metrics: JobMetrics) -> Iterator[None]:
-    from ..agent.elastic.open_metrics import OPEN_METRICS  # noqa: PLC0415  see above
+    from ..agent.elastic.open_metrics import OPEN_METRICS  # see above
 
     def respond(path: str, _asked_at: float, _is_last_chance: bool) -> Answer:
         if path != PATH:

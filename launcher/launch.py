@@ -128,7 +128,7 @@ def launch_agent(
         if type(config.logs_specs) is DefaultLogsSpecs:  # what a subclass keeps, we can't know
             config.logs_specs = config.logs_specs.for_one_job()
         if callable(entrypoint):
-            from .sendable import require_sendable  # noqa: PLC0415  few jobs
+            from .sendable import require_sendable  # few jobs
 
             require_sendable(entrypoint, config.start_method)
         handler, spec = _compose(config, entrypoint, args)
@@ -162,7 +162,7 @@ def launch_agent(
             ends.enter_context(context)
         with _refusals_told(handler):
             if config.metrics_port or config.metrics_file:
-                from .exporting import exported  # noqa: PLC0415  few jobs
+                from .exporting import exported  # few jobs
 
                 ends.enter_context(exported(config, agent))
             ends.enter_context(_reported(config, agent, name))
@@ -174,7 +174,7 @@ def _reported(
 ) -> contextlib.AbstractContextManager[None]:
     if not config.report:
         return _kept(config, agent, name)
-    from .reporting import reported  # noqa: PLC0415  few jobs
+    from .reporting import reported  # few jobs
 
     return reported(config.report, config, agent, name)
 
@@ -185,7 +185,7 @@ def _kept(config: LaunchConfig, agent: LocalElasticAgent, name: str) -> Iterator
 
     def make(began_at: Moment, heard: Sequence[Heard]) -> Observer:
         try:
-            from .reporting import report_of_run  # noqa: PLC0415  not a short success
+            from .reporting import report_of_run  # not a short success
         except (OSError, ImportError) as error:  # there is no descriptor to read the module with
             log.info("no report of this run is kept: %s", error)
             return NOBODY
@@ -205,7 +205,7 @@ def _kept(config: LaunchConfig, agent: LocalElasticAgent, name: str) -> Iterator
         if not (record.has_record or record.attempts > 1 or has_failed):
             agent.folder.discard()
         elif (report := record.record()) is not NOBODY:
-            from .reporting import finish  # noqa: PLC0415
+            from .reporting import finish
 
             finish(report, error)
 
@@ -257,7 +257,7 @@ def launch_plan(
 def _script_on_input(plan: Plan, console: Console) -> contextlib.AbstractContextManager[None]:
     if not plan.program.is_on_input:
         return contextlib.nullcontext()
-    from .plan.stdin_script import script_for_each_worker  # noqa: PLC0415  few scripts stand there
+    from .plan.stdin_script import script_for_each_worker  # few scripts stand there
 
     return script_for_each_worker(console)
 
@@ -332,7 +332,7 @@ def _compose(
     args: list[Any],
 ) -> tuple[RendezvousHandler, WorkerSpec]:
     if config.metrics_cfg:
-        from ..agent.metrics import MetricsConfig, initialize_metrics  # noqa: PLC0415  few jobs
+        from ..agent.metrics import MetricsConfig, initialize_metrics  # few jobs
 
         initialize_metrics(MetricsConfig(config.metrics_cfg))
     handler, master_addr, master_port = meet(config)

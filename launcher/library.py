@@ -128,7 +128,7 @@ class _PrintCompletion(argparse.Action):
     """Prints the script that completes elrun's options, and exits."""
 
     def __call__(self, parser: Any, _namespace: Any, values: Any, _option: Any = None) -> None:
-        from .commandline.completion import completion_script  # noqa: PLC0415  rarely
+        from .commandline.completion import completion_script  # rarely
 
         Console(sys.stdout).answer(completion_script(values))
         parser.exit()

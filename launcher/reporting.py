@@ -151,9 +151,9 @@ def _history(
 ) -> History | None:
     if folder is None or not config.history:
         return None
-    from ..agent.monitoring.history_recorder import HistoryRecorder  # noqa: PLC0415  not always
-    from ..agent.monitoring.samples import Sampler  # noqa: PLC0415
-    from ..agent.output.history_file import HistoryFile  # noqa: PLC0415
+    from ..agent.monitoring.history_recorder import HistoryRecorder  # not always
+    from ..agent.monitoring.samples import Sampler
+    from ..agent.output.history_file import HistoryFile
 
     rounds = agent.rounds
     sampler = Sampler(

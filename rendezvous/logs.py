@@ -109,7 +109,7 @@ def once_there(set_up: Callable[[], None], undo: Callable[[], None]) -> Iterator
 
 def _write_plainly(message: str, args: tuple[object, ...]) -> None:
     """Write a line to standard error, if that takes it at once."""
-    import select  # noqa: PLC0415  this is the exception
+    import select  # this is the exception
 
     console = select.poll()
     console.register(_STANDARD_ERROR, select.POLLOUT)
@@ -153,7 +153,7 @@ class Log:
         self, level: int, message: str, args: tuple[object, ...], exc_info: object = None
     ) -> None:
         try:
-            import logging  # noqa: PLC0415  the purpose of this module
+            import logging  # the purpose of this module
 
             _set_ups.do_all()
         except (OSError, ImportError):  # there is no descriptor to read the library with

@@ -69,7 +69,7 @@ class _SignatureOfFields:
     """The signature of a named tuple, for ``inspect``: made when it is asked for."""
 
     def __get__(self, _instance: object, owner: type[_Fields]) -> Signature:
-        from inspect import Parameter, Signature  # noqa: PLC0415  no start asks
+        from inspect import Parameter, Signature  # no start asks
 
         return Signature(
             [

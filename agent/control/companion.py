@@ -117,7 +117,7 @@ class ControlSocket(Companion):
 
     def begin_attempt(self, workers: PContext) -> None:
         """Show these workers from now on."""
-        from .standing import attempt_of  # noqa: PLC0415  not at the start of a job
+        from .standing import attempt_of  # not at the start of a job
 
         self._watched.workers = workers
         self._attempts = [*self._attempts[-MOST_ATTEMPTS:], attempt_of(self._watched, workers)]
@@ -191,16 +191,16 @@ class ControlSocket(Companion):
             self._find_members().hear(notices)
 
     def _find_members(self) -> Members:
-        from .members import Members  # noqa: PLC0415  few jobs are asked
+        from .members import Members  # few jobs are asked
 
         self._members = self._members or Members(self._watched, time.monotonic)
         return self._members
 
     def _serve(self, listener: _socket.socket) -> None:
-        import socket  # noqa: PLC0415  few jobs are asked
+        import socket  # few jobs are asked
 
-        from ..serving.http_server import HttpServer  # noqa: PLC0415
-        from .answers import Answers  # noqa: PLC0415
+        from ..serving.http_server import HttpServer
+        from .answers import Answers
 
         answers = Answers(self._watched, self._find_members())
         server = HttpServer(

@@ -73,7 +73,7 @@ class Members:
         return number
 
     def _answers_to(self, number: int, what: str) -> dict[str, Any]:
-        from datetime import timedelta  # noqa: PLC0415  few jobs are asked
+        from datetime import timedelta  # few jobs are asked
 
         store, size = self._watched.group.store, self._watched.group.group_world_size or 1
         with contextlib.suppress(RendezvousTimeoutError):  # who has answered is shown

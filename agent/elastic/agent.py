@@ -23,12 +23,11 @@ from ...rendezvous.errors import (
     RendezvousGracefulExitError,
 )
 from ...rendezvous.logs import Log, place_in_run
-from ..older_steps import call_shutdown
 from ..system.environ import inherited_environment
 from ..system.signals import SignalException
 from ..workers.ranks import RankSpan, _RoleInstanceInfo, agree_on_span, identical_span
 from ..workers.worker import RunResult, Worker, WorkerGroup, WorkerSpec, WorkerState
-from .hooks import AgentHooks
+from .hooks import AgentHooks, call_shutdown
 from .leaving import Farewell, abort_of, await_verdict, close_run
 from .observer import measured, publishing_metrics
 from .policy import Step, next_step
@@ -110,7 +109,7 @@ class SimpleElasticAgent(AgentHooks):
             self._total_execution_time = int(time.monotonic() - started_at)
             self._record_attempt_end()  # if an exception ended the run in the midst of one
 
-    def _invoke_run(self, role: str = DEFAULT_ROLE) -> RunResult:  # noqa: ARG002  the spec names it
+    def _invoke_run(self, role: str = DEFAULT_ROLE) -> RunResult:
         group, waited = self._worker_group, False
         self._initialize_workers(group)
         result = self._look_at(group)

@@ -100,7 +100,7 @@ class Agreement:
 
     def _settle(self, root: RootCause) -> None:
         """Write a root cause; take the one that stands."""
-        import json  # noqa: PLC0415  few jobs fail like that
+        import json  # few jobs fail like that
 
         self.root = root
         value = json.dumps(root.to_json()).encode()
@@ -109,7 +109,7 @@ class Agreement:
             self._take(standing)
 
     def _take(self, standing: bytes) -> None:
-        import json  # noqa: PLC0415
+        import json
 
         self._is_settled = True
         try:

@@ -136,7 +136,7 @@ def _health(facts: AgentFacts, *_: object) -> Companion | None:
     address = facts.environ.get(HEALTH_CHECK_PORT)
     if not address:
         return None
-    from ..monitoring.health import describe, start_health  # noqa: PLC0415  few jobs
+    from ..monitoring.health import describe, start_health  # few jobs
 
     def look() -> dict[str, Any]:
         number, restarts = facts.progress()
@@ -149,7 +149,7 @@ def _health(facts: AgentFacts, *_: object) -> Companion | None:
 def _watchdog(facts: AgentFacts, guardian: Guardian, _: Companions) -> Companion | None:
     if not truth_of(facts.environ.get(ENABLE_FILE_TIMER, "")):
         return None
-    from ..monitoring.watchdog import begin_watchdog  # noqa: PLC0415  few jobs
+    from ..monitoring.watchdog import begin_watchdog  # few jobs
 
     watchdog = begin_watchdog(facts.environ, facts.rounds.get_run_id(), facts.record_timer_event)
     if watchdog is not None:
@@ -162,7 +162,7 @@ def _kernel_waits(facts: AgentFacts, *_: object) -> Companion | None:
     patience = facts.environ.get(UNINTERRUPTIBLE_STATE_TIMEOUT) if asked is None else str(asked)
     if not patience:
         return None
-    from ..monitoring.kernel_waits import watch_kernel_waits  # noqa: PLC0415  few jobs
+    from ..monitoring.kernel_waits import watch_kernel_waits  # few jobs
 
     return watch_kernel_waits({UNINTERRUPTIBLE_STATE_TIMEOUT: patience})
 
@@ -170,7 +170,7 @@ def _kernel_waits(facts: AgentFacts, *_: object) -> Companion | None:
 def _hang_watch(facts: AgentFacts, *_: object) -> Companion | None:
     if facts.supervision.hang_timeout_s is None:
         return None
-    from ..monitoring.hang_watch import HangWatch  # noqa: PLC0415  few jobs
+    from ..monitoring.hang_watch import HangWatch  # few jobs
 
     return HangWatch(
         facts.supervision.hang_timeout_s,
@@ -184,7 +184,7 @@ def _hang_watch(facts: AgentFacts, *_: object) -> Companion | None:
 def _signal_forwarding(facts: AgentFacts, guardian: Guardian, _: Companions) -> Companion | None:
     if not facts.supervision.forward_signals:
         return None
-    from ..monitoring.signal_forwarding import SignalForwarder  # noqa: PLC0415  few jobs
+    from ..monitoring.signal_forwarding import SignalForwarder  # few jobs
 
     return SignalForwarder(
         facts.supervision.forward_signals, facts.take_signals, guardian, facts.rounds, facts.wake
@@ -196,7 +196,7 @@ def _preload_server(
 ) -> Companion | None:
     if not facts.supervision.preload:
         return None
-    from ..preload.companion import begin_preload_server  # noqa: PLC0415  few jobs
+    from ..preload.companion import begin_preload_server  # few jobs
 
     companions.preload_server = begin_preload_server(
         facts.supervision.preload,
@@ -224,15 +224,15 @@ def _store_host(facts: AgentFacts, guardian: Guardian, companions: Companions) -
 def _control(facts: AgentFacts, _: Guardian, companions: Companions) -> Companion:
     began_at_s, mailbox = time.time(), None
     if facts.rounds.meeting_place:  # other nodes may ask
-        from ..control.watched import TOPIC, Mailbox  # noqa: PLC0415  not the plain job of one node
+        from ..control.watched import TOPIC, Mailbox  # not the plain job of one node
 
         mailbox = Mailbox()
         facts.rounds.listen([TOPIC], mailbox.hear)  # in the first round already
 
     def begin() -> Companion | None:
         try:
-            from ..control.companion import begin_control  # noqa: PLC0415  few agents live so long
-            from ..control.watched import Mailbox, Watched  # noqa: PLC0415
+            from ..control.companion import begin_control  # few agents live so long
+            from ..control.watched import Mailbox, Watched
         except (OSError, ImportError):  # there is no descriptor to read the module with
             return None
         watched = Watched(

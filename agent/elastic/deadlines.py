@@ -107,7 +107,7 @@ def _slurm_left_s(environ: Mapping[str, str]) -> float | None:
     end_time = environ.get(_END_TIME)
     if end_time:
         return float(end_time) - time.time()
-    import subprocess  # noqa: PLC0415  few jobs
+    import subprocess  # few jobs
 
     command = ["squeue", "--noheader", "--jobs", environ[_JOB], "-O", "EndTime:32"]
     try:

@@ -41,7 +41,7 @@ class FolderOfRun:
     def get(self) -> RunFolder | None:
         """Return the folder, made by then; None: the user wants none."""
         if not self._is_known:
-            from ..output.run_folders import RunFolder, folder_of_runs  # noqa: PLC0415  not at start
+            from ..output.run_folders import RunFolder, folder_of_runs  # not at start
 
             parent, self._is_known = folder_of_runs(self._environ), True
             self._folder = RunFolder(parent, self._run_id()) if parent else None
@@ -107,7 +107,7 @@ class Supervision(NamedTuple):
     ) -> None:
         """Run the health check, if there is one; it raises for a node that is not fit."""
         if self.health_check:
-            from ..monitoring.node_check import NodeCheck  # noqa: PLC0415  few jobs
+            from ..monitoring.node_check import NodeCheck  # few jobs
 
             check = NodeCheck(self.health_check, self.health_check_timeout_s, environ, wait)
             check.require_fit_node(guardian)

@@ -272,8 +272,8 @@ def _root_cause_in(
 
 def _gpus_in_sight() -> tuple[int | None, str]:
     """Return how many GPUs workers of this node see, and the variable that hides some of them."""
-    from ..hardware.gpus import visible_gpus  # noqa: PLC0415  few failures
-    from ..system.environ import inherited_environment  # noqa: PLC0415
+    from ..hardware.gpus import visible_gpus  # few failures
+    from ..system.environ import inherited_environment
 
     variables = inherited_environment()
     choice = variables.get(_GPU_CHOICE)

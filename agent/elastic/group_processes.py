@@ -1,12 +1,18 @@
-"""The processes of an agent's worker group: watched, asked where they are, ended and examined."""
+"""The processes of a worker group: started, watched, asked where they are, ended and examined."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 
-from ...rendezvous.errors import InstallationChangedError
+from ...rendezvous.api.handler import RoundHandler
+from ...rendezvous.errors import InstallationChangedError, UsageError
+from ..output.folders import make_folders
+from ..output.specs import DefaultLogsSpecs, LogsSpecs
+from ..processes.start import PContext, start_processes
 from ..system.signals import Preempted
-from ..workers.worker import RunResult, WorkerState
+from ..workers.environment import worker_environment
+from ..workers.worker import RunResult, WorkerGroup, WorkerState
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,18 +20,139 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from typing import TypeVar
 
-    from ...rendezvous.api.handler import RoundHandler, Verdict
+    from ...rendezvous.api.handler import Verdict
     from ..failures.failure import ProcessFailure
     from ..failures.memory_events import KernelWatch
+    from ..hardware.numa import CpuBinding, NumaOptions
+    from ..processes.executor import Executor
     from ..processes.guardian import Guardian
-    from ..processes.start import PContext
-    from ..workers.worker import WorkerGroup
     from .failed_attempt import FailedAttempt
     from .places import Record
     from .preemption import Leaving
     from .waiting import LoopWait
 
     _V = TypeVar("_V")
+
+
+class WorkerStart:
+    """Starts worker groups of one kind.
+
+    Args:
+        logs_specs: Where the workers' output goes.
+        start_method: How functions get into a new process.
+        prefix_template: What stands before each line under ``--tee``; None: the usual.
+        numa_options: How workers are bound to CPUs; None: they are not.
+        environ: The agent's environment.
+        rounds: The rendezvous.
+        loop: Waits meanwhile.
+    """
+
+    def __init__(
+        self,
+        logs_specs: LogsSpecs,
+        start_method: str,
+        prefix_template: str | None,
+        numa_options: NumaOptions | None,
+        environ: Mapping[str, str],
+        rounds: RoundHandler,
+        loop: LoopWait,
+    ) -> None:
+        self._logs_specs = logs_specs
+        self._start_method = start_method
+        self._prefix_template = prefix_template
+        self._environ = environ
+        self._rounds = rounds
+        self._loop = loop
+        self._binding = None if numa_options is None else _binding_by(numa_options)
+
+    def start(self, group: WorkerGroup, restart_count: int, guardian: Guardian | None) -> PContext:
+        """Start the processes of an attempt, once the companions are ready for it.
+
+        Args:
+            group: The workers, with their ranks.
+            restart_count: Restarts that the job has spent.
+            guardian: The agent's guardian; None: the processes get one of their own.
+
+        Raises:
+            UsageError: An argument can't be given to a process, or a GPU or a folder can't be had.
+            SignalException: A signal has come that ends the job.
+        """
+        spec, executor = group.spec, self._executor()
+        added = self._loop.companions.environment()
+        try:
+            envs = {
+                worker.local_rank: worker_environment(
+                    worker,
+                    group,
+                    restart_count=restart_count,
+                    run_id=self._rounds.get_run_id(),
+                    use_agent_store=self._rounds.use_agent_store,
+                    inherited=self._environ,
+                )
+                | added
+                for worker in group.workers
+            }
+            return start_processes(
+                name=spec.role,
+                entrypoint=spec.entrypoint or "",
+                args={rank: spec.args_of(rank) for rank in envs},
+                envs=envs,
+                logs_specs=self._make_folders(envs, guardian),
+                log_line_prefixes=self._prefixes(group, restart_count),
+                start_method=self._start_method,
+                duplicate_stdout_filters=spec.duplicate_stdout_filters,
+                duplicate_stderr_filters=spec.duplicate_stderr_filters,
+                guardian=guardian,
+                executor=executor,
+                binding=self._binding,
+                start_wait=self._loop.start_wait,
+                job_output=self._loop.output,
+            )
+        except UsageError:
+            raise
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+
+    def _executor(self) -> Executor | None:
+        """Return what starts the workers, once the preload server is ready, if there is one."""
+        server = self._loop.companions.preload_server
+        if server is None:
+            return None
+        while not server.is_settled:
+            self._loop.wait((), None)
+        return server.executor()
+
+    def _make_folders(
+        self, envs: dict[int, dict[str, str]], guardian: Guardian | None
+    ) -> LogsSpecs:
+        specs, loop = self._logs_specs, self._loop
+        made = make_folders(specs, envs, loop.wakeup, lambda timeout_s: loop.wait((), timeout_s))
+        if guardian is not None and isinstance(specs, DefaultLogsSpecs):
+            guardian.watch_folder(specs.temporary_dir)
+        return made
+
+    def _prefixes(self, group: WorkerGroup, restart_count: int) -> dict[int, str] | None:
+        if not self._prefix_template:
+            return None
+        from ..output.prefixes import prefix_of  # few jobs have a template
+
+        return {
+            worker.local_rank: prefix_of(
+                self._prefix_template,
+                role_name=group.spec.role,
+                local_rank=worker.local_rank,
+                rank=worker.global_rank,
+                hostname=os.uname().nodename,
+                restart_count=restart_count,
+            )
+            for worker in group.workers
+        }
+
+
+def _binding_by(options: NumaOptions) -> CpuBinding:
+    from ..hardware.numa import CpuBinding  # few jobs
+
+    return CpuBinding(options)
 
 
 class GroupProcesses:
@@ -115,7 +242,7 @@ class GroupProcesses:
         """Ask running workers where they are, if the failure only tells of a lost peer."""
         self._places = {}
         if self.context and verdict and verdict.details.get("is_consequence"):
-            from .places import places_of  # noqa: PLC0415  few failures
+            from .places import places_of  # few failures
 
             self._places = places_of(self._group, self.context)
 
@@ -126,7 +253,7 @@ class GroupProcesses:
         ends = {} if workers is None else dict(workers.exits)
 
         def tell() -> None:
-            from .places import tell_places  # noqa: PLC0415  on request only
+            from .places import tell_places  # on request only
 
             tell_places(group, workers, running, ends, record)
 
@@ -167,8 +294,8 @@ class GroupProcesses:
             times: The shutdown time-out in seconds, and the grace, if one is given.
             environ: The agent's environment, which may say when the scheduler ends the job.
         """
-        from .deadlines import Deadline  # noqa: PLC0415  few jobs
-        from .preemption import Leaving  # noqa: PLC0415
+        from .deadlines import Deadline  # few jobs
+        from .preemption import Leaving
 
         deadline = Deadline(preempted.sigval, *times, environ)
         self._loop.inbox.begin_preemption(preempted.sigval)
@@ -183,7 +310,7 @@ class GroupProcesses:
         """Return failures once one of them may be the cause, and not all tell of a lost peer."""
         if self.context is None:
             return failures
-        from .failed_attempt import failures_with_cause  # noqa: PLC0415  most jobs succeed
+        from .failed_attempt import failures_with_cause  # most jobs succeed
 
         return failures_with_cause(self._group, self.context, failures, rounds, self._loop.wait)
 
@@ -191,7 +318,7 @@ class GroupProcesses:
         """Return what is known of the attempt's failure; None: it had no processes."""
         if self.context is None:
             return None
-        from .failed_attempt import FailedAttempt  # noqa: PLC0415  most jobs succeed
+        from .failed_attempt import FailedAttempt  # most jobs succeed
 
         return FailedAttempt.of(self._group, self.context, self._kernel, failures)
 

@@ -9,7 +9,6 @@ from ...rendezvous.api.handler import RendezvousInfo, RoundHandler, Verdict, Ver
 from ...rendezvous.errors import RendezvousConnectionError
 from ...rendezvous.logs import Log
 from ..failures.memory_events import KernelWatch
-from ..older_steps import call_shutdown
 from ..output.log_relay import relayed_logs
 from ..output.specs import LogsSpecs
 from ..processes.guardian import Guardian
@@ -20,10 +19,10 @@ from ..workers.worker import RunResult, WorkerGroup, WorkerSpec, WorkerState
 from .agent import DEFAULT_ROLE, SimpleElasticAgent
 from .companions import COMPANIONS
 from .facts import AgentFacts, FolderOfRun, Supervision
-from .group_processes import GroupProcesses
+from .group_processes import GroupProcesses, WorkerStart
+from .hooks import call_shutdown
 from .leaving import stops_heeded
 from .observer import LateObserver, measured
-from .starting import WorkerStart
 from .waiting import LoopWait
 
 TYPE_CHECKING = False
@@ -201,7 +200,7 @@ class LocalElasticAgent(SimpleElasticAgent):
             self.processes.ask_to_end()
 
     @measured
-    def _stop_workers(self, worker_group: WorkerGroup) -> None:  # noqa: ARG002  the one group
+    def _stop_workers(self, worker_group: WorkerGroup) -> None:
         call_shutdown(self._shutdown, signal.SIGTERM, self._stop_timeout_s)
 
     def _shutdown(self, death_sig: signal.Signals = signal.SIGTERM, timeout: float = 30) -> None:
@@ -221,7 +220,7 @@ class LocalElasticAgent(SimpleElasticAgent):
             leaving.stay(self._rounds, self._ask, is_needed=is_first or self._is_needed_by_others)
 
     @measured
-    def _monitor_workers(self, worker_group: WorkerGroup) -> RunResult:  # noqa: ARG002  the one group
+    def _monitor_workers(self, worker_group: WorkerGroup) -> RunResult:
         if self._pcontext is None:
             return RunResult(WorkerState.UNKNOWN)
         result = self.processes.look(self._pcontext)
@@ -296,7 +295,7 @@ class LocalElasticAgent(SimpleElasticAgent):
 
 
 def _kept(found: Mapping[int, Whereabouts], workers: PContext, record: Record) -> str:
-    from .places import kept  # noqa: PLC0415  hangs only
+    from .places import kept  # hangs only
 
     return kept("hang", found, workers, record)
 

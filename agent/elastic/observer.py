@@ -52,7 +52,7 @@ class Observer:
     def metric(self, name: str, value: int) -> None:
         """Hear of a number."""
 
-    def measuring(self, step: str) -> AbstractContextManager[None]:  # noqa: ARG002  subclasses use it
+    def measuring(self, step: str) -> AbstractContextManager[None]:
         """Return a context for one step of the agent, by its qualified name."""
         return _NOTHING
 
@@ -60,7 +60,7 @@ class Observer:
         """Return a context for the whole run."""
         return _NOTHING
 
-    def duration(self, state: str) -> AbstractContextManager[None]:  # noqa: ARG002  subclasses use it
+    def duration(self, state: str) -> AbstractContextManager[None]:
         """Return a context for something that takes time, by the name of its event."""
         return _NOTHING
 
@@ -84,7 +84,7 @@ class Observer:
     def workers_ended(self, result: RunResult) -> None:
         """Hear how the workers of an attempt have ended."""
 
-    def places(self, why: str, found: Mapping[int, Whereabouts]) -> bool:  # noqa: ARG002  subclasses use it
+    def places(self, why: str, found: Mapping[int, Whereabouts]) -> bool:
         """Hear, in any thread, where ranks were and why that was asked.
 
         Returns:
@@ -183,7 +183,7 @@ class LateObserver(Observer, Companion):
         """Take note."""
         self._hear(lambda each: each.workers_ended(result))
 
-    def begin_attempt(self, workers: PContext) -> None:  # noqa: ARG002  any will do
+    def begin_attempt(self, workers: PContext) -> None:
         """Let the record be made in a while."""
         if self._record is None:
             self._due_at_s = time.monotonic() + self._after_s
@@ -243,7 +243,7 @@ def recorded_outcome(agent: Any) -> Iterator[None]:
     if destination == "null":
         yield
         return
-    from ..events.model import close, record  # noqa: PLC0415  few jobs have a handler
+    from ..events.model import close, record  # few jobs have a handler
 
     try:
         yield

@@ -139,7 +139,7 @@ class JobMetrics(Observer, Collector):
             if step is Step.RESTART:
                 self._waited_s["restart_delay"] += delay_of(verdict)
 
-    def workers_ended(self, result: RunResult) -> None:  # noqa: ARG002
+    def workers_ended(self, result: RunResult) -> None:
         """Look at these workers' processes no more."""
         with self._lock:
             self._workers = ()

@@ -81,7 +81,7 @@ def exchanged(
     ask: Callable[[Callable[[], None]], None],
 ) -> tuple[list[RankOutcome], tuple[int, ...]]:
     """Report to the other nodes; return all known outcomes, and the nodes without a report."""
-    import json  # noqa: PLC0415  3 ms of a restart, of which one node needs none
+    import json  # 3 ms of a restart, of which one node needs none
 
     report = json.dumps([each.to_json() for each in mine]).encode()
     try:
@@ -100,7 +100,7 @@ def exchanged(
 def _gathered(
     reports: Sequence[bytes | None], mine: list[RankOutcome]
 ) -> tuple[list[RankOutcome], tuple[int, ...]]:
-    import json  # noqa: PLC0415
+    import json
 
     ranks = list(mine)
     missing = []

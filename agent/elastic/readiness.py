@@ -34,14 +34,14 @@ def load_for_failures() -> None:
 
     What the job's end needs besides is kept as it is on disk now: it may be replaced meanwhile.
     """
-    import logging  # noqa: F401, PLC0415  the purpose of this module
+    import logging  # noqa: F401  the purpose of this module
 
-    from ..failures import error_record, restart_rules  # noqa: F401, PLC0415
-    from ..output import carrying, log_handler  # noqa: F401, PLC0415
-    from ..processes import own_ends  # noqa: F401, PLC0415
-    from ..system import left_files  # noqa: F401, PLC0415
-    from ..system.kept_modules import keep_for_later  # noqa: PLC0415
-    from . import failed_attempt  # noqa: F401, PLC0415
+    from ..failures import error_record, restart_rules  # noqa: F401
+    from ..output import carrying, log_handler  # noqa: F401
+    from ..processes import own_ends  # noqa: F401
+    from ..system import left_files  # noqa: F401
+    from ..system.kept_modules import keep_for_later
+    from . import failed_attempt  # noqa: F401
 
     keep_for_later(_NEEDED_AT_THE_END)
 
@@ -71,7 +71,7 @@ class Readiness(Companion):
         self._has_loaded = False
         self._pieces = 0
 
-    def begin_attempt(self, workers: PContext | None = None) -> None:  # noqa: ARG002  any will do
+    def begin_attempt(self, workers: PContext | None = None) -> None:
         """Let the workers live for a second first."""
         self._due_at = self._clock() + LIVED_S
         self._pieces = _MOST_PIECES

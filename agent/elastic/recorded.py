@@ -48,7 +48,7 @@ class RecordedAgent(ElasticAgent):
         self._metric_recorder: Observer | None = None
         self._events = self._make_event_observer()
 
-    def get_worker_group(self, role: str = DEFAULT_ROLE) -> WorkerGroup:  # noqa: ARG002  one role
+    def get_worker_group(self, role: str = DEFAULT_ROLE) -> WorkerGroup:
         """Return the worker group itself, whatever the role."""
         return self._worker_group
 
@@ -58,15 +58,15 @@ class RecordedAgent(ElasticAgent):
 
     def get_event_succeeded(self) -> Event:
         """Return the event of an agent whose job succeeded."""
-        from ..events.model import EventSource  # noqa: PLC0415  few jobs record events
+        from ..events.model import EventSource  # few jobs record events
 
         return self._construct_event("SUCCEEDED", EventSource.AGENT)
 
     def get_event_failed(self) -> Event:
         """Return the event of an agent that failed by the exception that is being handled."""
-        import traceback  # noqa: PLC0415  few jobs record events
+        import traceback  # few jobs record events
 
-        from ..events.model import EventSource  # noqa: PLC0415
+        from ..events.model import EventSource
 
         return self._construct_event("FAILED", EventSource.AGENT, raw_error=traceback.format_exc())
 
@@ -91,7 +91,7 @@ class RecordedAgent(ElasticAgent):
             exit_code: A failed worker's exit code, -n for signal n.
             worker_pid: A failed worker's process id.
         """
-        from .event_recording import agent_event  # noqa: PLC0415  few jobs record events
+        from .event_recording import agent_event  # few jobs record events
 
         about: dict[str, EventMetadataValue] = {
             "run_id": self._rounds.get_run_id(),
@@ -156,7 +156,7 @@ class RecordedAgent(ElasticAgent):
         if handlers.of(AGENT_GROUP) is None:
             return NOBODY
         if self._metric_recorder is None:
-            from .metric_recording import MetricRecorder  # noqa: PLC0415  few jobs have a handler
+            from .metric_recording import MetricRecorder  # few jobs have a handler
 
             self._metric_recorder = MetricRecorder()
         return self._metric_recorder
@@ -166,7 +166,7 @@ class RecordedAgent(ElasticAgent):
         if self._events is NOBODY:
             self._events = observer
             return
-        from .observers import Observers  # noqa: PLC0415  few jobs have two
+        from .observers import Observers  # few jobs have two
 
         self._events = Observers(self._events, observer)
 
@@ -179,13 +179,13 @@ class RecordedAgent(ElasticAgent):
         is_own = type(self)._construct_event is not RecordedAgent._construct_event  # noqa: SLF001
         if self._worker_group.spec.event_log_handler == "null" and not is_own:
             return NOBODY
-        from .event_recording import EventRecorder  # noqa: PLC0415  few jobs record events
+        from .event_recording import EventRecorder  # few jobs record events
 
         return EventRecorder(self._worker_group, self._rounds, self._construct_event)
 
 
 def _polled(handler: RendezvousHandler) -> RoundHandler:
     """Return another package's handler as one whose rounds end by a verdict."""
-    from ...rendezvous.backends.polled import PolledRounds  # noqa: PLC0415  few jobs
+    from ...rendezvous.backends.polled import PolledRounds  # few jobs
 
     return PolledRounds(handler)

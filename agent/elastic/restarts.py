@@ -77,7 +77,7 @@ class Restarts:
             verdict: Says that a worker failed.
             spent: How many restarts the job has spent.
         """
-        from ..failures.restart_rules import GiveUp, RestartRules, decide  # noqa: PLC0415  failures only
+        from ..failures.restart_rules import GiveUp, RestartRules, decide  # failures only
 
         decision = decide(
             self._rules or RestartRules(),
@@ -142,9 +142,9 @@ class Restarts:
 
     def _death_of(self, verdict: Verdict) -> Death:
         """Return how the attempt ended that a verdict, this node's or another's, is about."""
-        from ..failures.failure import HANG  # noqa: PLC0415
-        from ..failures.report import STACK_TITLE  # noqa: PLC0415  failures only
-        from ..failures.restart_causes import Death  # noqa: PLC0415
+        from ..failures.failure import HANG
+        from ..failures.report import STACK_TITLE  # failures only
+        from ..failures.restart_causes import Death
 
         details, now_s = verdict.details, time.monotonic()
         exitcode, exception = details.get("exitcode"), details.get("exception")

@@ -90,7 +90,7 @@ class LoopWait:
     def output(self) -> JobOutput:
         """Return what carries the output of all attempts, as far as it is not inherited."""
         if self._output is None:
-            from ..output.outlets import JobOutput  # noqa: PLC0415  none is needed on a terminal
+            from ..output.outlets import JobOutput  # none is needed on a terminal
 
             self._output = JobOutput(self.wakeup.notify)
         return self._output
@@ -148,7 +148,7 @@ class LoopWait:
         if self._rounds.answers_at_once:
             self.inbox.raise_if_any()
             return self._rounds.next_rendezvous()
-        from .wait_notices import LongWait  # noqa: PLC0415  not the plain job of one node
+        from .wait_notices import LongWait  # not the plain job of one node
 
         call = Call(self._rounds.next_rendezvous, _THREAD, self.wakeup.notify, or_here=False)
         rounds = self._rounds
@@ -245,8 +245,8 @@ class LoopWait:
         if number is None or not grace_s or not workers:
             return contextlib.nullcontext()
         try:
-            from ..processes.stop_notice import stop_notice  # noqa: PLC0415  few jobs are stopped
-            from .places import places_told  # noqa: PLC0415
+            from ..processes.stop_notice import stop_notice  # few jobs are stopped
+            from .places import places_told
         except OSError as error:  # there is no descriptor to read the module with
             log.info("the stop is not announced: %s", error.strerror)
             return contextlib.nullcontext()

@@ -123,7 +123,7 @@ def clipped(text: str, limit: int, begin: float = 0.75) -> str:
 
 def json_of(value: Any) -> str:
     """Return a value as JSON in ASCII."""
-    import json  # noqa: PLC0415  3 ms of a restart; most workers leave no error file
+    import json  # 3 ms of a restart; most workers leave no error file
 
     return json.dumps(value)
 
@@ -135,7 +135,7 @@ def _without_middle(text: str, kept: int, begin: float) -> str:
 
 
 def _parse(text: bytes | str) -> Any:
-    import json  # noqa: PLC0415  3 ms of a restart; most workers leave no error file
+    import json  # 3 ms of a restart; most workers leave no error file
 
     try:
         return json.loads(text)
@@ -145,7 +145,7 @@ def _parse(text: bytes | str) -> Any:
 
 def _parse_beginning(beginning: bytes) -> Any:
     """Return the value of a JSON text whose end is missing, as far as it is told; else None."""
-    import re  # noqa: PLC0415  long error files only
+    import re  # long error files only
 
     text = beginning.decode("utf-8", "ignore")
     open_ends: list[str] = []

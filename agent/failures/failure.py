@@ -89,7 +89,7 @@ class ProcessFailure(PlainValue):
     """
 
     def __init__(self, local_rank: int, pid: int, exitcode: int, error_file: str) -> None:
-        from ..system.left_files import LeftFileReader  # noqa: PLC0415  failures only
+        from ..system.left_files import LeftFileReader  # failures only
 
         self._fill_in(local_rank, pid, exitcode, error_file, LeftFileReader())
 
@@ -105,7 +105,7 @@ class ProcessFailure(PlainValue):
     def _fill_in(
         self, local_rank: int, pid: int, exitcode: int, error_file: str, reader: LeftFileReader
     ) -> None:
-        from .error_record import read_error_record  # noqa: PLC0415  failures only
+        from .error_record import read_error_record  # failures only
 
         data, problem = read_error_record(error_file, reader)
         self.local_rank = local_rank
@@ -174,7 +174,7 @@ class ProcessFailure(PlainValue):
 
     def timestamp_isoformat(self) -> str:
         """Return when it failed as local time, ``2026-11-20_12:00:00``."""
-        from datetime import datetime, timezone  # noqa: PLC0415  failures only
+        from datetime import datetime, timezone  # failures only
 
         moment = datetime.fromtimestamp(self.timestamp, tz=timezone.utc).astimezone()
         return moment.replace(tzinfo=None).isoformat(sep="_")
@@ -248,7 +248,7 @@ class ChildFailedError(ElrunError):
 
 
 def _enrich(summary: str, error_file: str) -> str:
-    from . import record as handlers  # noqa: PLC0415  it imports this module
+    from . import record as handlers  # it imports this module
 
     try:
         return handlers.get_error_handler().maybe_enrich_signal_failure_message(summary, error_file)

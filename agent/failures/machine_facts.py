@@ -54,7 +54,7 @@ def _facts_about(topic: Topic, words: str, pid: int) -> MachineFacts:
         case Topic.GPU_MEMORY:
             return MachineFacts(gpu_holder=_command_of(*gpu_holder_in(words, pid)))
         case Topic.CLOCK:
-            from datetime import datetime, timezone  # noqa: PLC0415  failures only
+            from datetime import datetime, timezone  # failures only
 
             now = datetime.now(tz=timezone.utc).astimezone()
             return MachineFacts(now=f"{now:%Y-%m-%d %H:%M %Z}")
@@ -65,7 +65,7 @@ def _facts_about(topic: Topic, words: str, pid: int) -> MachineFacts:
 def _holder_of(port: int) -> str:
     if not port:
         return ""
-    from ...rendezvous.network.port_holder import holder_of, pid_of_holder  # noqa: PLC0415
+    from ...rendezvous.network.port_holder import holder_of, pid_of_holder
 
     return holder_of(port) if pid_of_holder(port) else ""
 

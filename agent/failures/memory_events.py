@@ -105,7 +105,7 @@ class KernelWatch:
     def log(self) -> KernelLog:
         """The kernel's log since then, nothing of which is read by a start."""
         if self._log is None:
-            from .kernel_log import KernelLog  # noqa: PLC0415  not at a start
+            from .kernel_log import KernelLog  # not at a start
 
             self._log = KernelLog(self.counts.at_s)
         return self._log

@@ -82,7 +82,7 @@ class ErrorHandler:
         if self._fn_name:
             log.debug("%s has returned", self._fn_name)
 
-    def maybe_enrich_signal_failure_message(self, message: str, error_file: str) -> str:  # noqa: ARG002  for subclasses
+    def maybe_enrich_signal_failure_message(self, message: str, error_file: str) -> str:
         """Return what is said of a worker that a signal killed: for subclasses that know more.
 
         Args:
@@ -106,7 +106,7 @@ class ErrorHandler:
 
     def override_error_code_in_rootcause_data(
         self,
-        rootcause_error_file: str,  # noqa: ARG002  for subclasses
+        rootcause_error_file: str,
         rootcause_error: dict[str, Any],
         error_code: int = 0,
     ) -> None:

@@ -52,7 +52,7 @@ class RankOutcome(NamedTuple):
         """Whether it failed because another rank, or a store, had gone."""
         if self.state is not RankState.FAILED:
             return False
-        from .cause import Death, is_consequence  # noqa: PLC0415  failures only
+        from .cause import Death, is_consequence  # failures only
 
         return is_consequence(Death(self.exitcode or 0, self.words))
 

@@ -190,7 +190,7 @@ def _checked(name: str) -> str:
 
 def _meant_by(name: str) -> str:
     """Return the exception of Python's that a name spells in another way, or misspells; or ""."""
-    from difflib import get_close_matches  # noqa: PLC0415  few jobs
+    from difflib import get_close_matches  # few jobs
 
     known = [each for each in vars(builtins) if _builtin(each) is not None]
     alike = [each for each in known if each.upper() == name.upper()]

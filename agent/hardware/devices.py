@@ -150,7 +150,7 @@ def read_devices(kind: str) -> Devices:
 
 
 def _read_xpu() -> int:
-    from .drivers import level_zero_count  # noqa: PLC0415  loads the driver's library
+    from .drivers import level_zero_count  # loads the driver's library
 
     count = level_zero_count()
     return count_xpu_files() if count is None else count

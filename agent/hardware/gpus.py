@@ -98,7 +98,7 @@ def why_none(gpus: Sequence[Gpu], choice: str) -> str:
 
 def read_nvidia() -> Sequence[Gpu]:
     """Return the NVIDIA GPUs, from the driver's library or else from the kernel's files."""
-    from .drivers import nvml_gpus  # noqa: PLC0415  loads the driver's library
+    from .drivers import nvml_gpus  # loads the driver's library
 
     gpus = nvml_gpus()
     return read_nvidia_files() if gpus is None else gpus

@@ -92,7 +92,7 @@ class HangWatch(Companion):
         """Return where workers leave their beats."""
         return {} if self._cell is None else {VARIABLE: self._cell.path}
 
-    def prepare(self, info: RendezvousInfo | None, *, is_last: bool) -> None:  # noqa: ARG002  each attempt is watched
+    def prepare(self, info: RendezvousInfo | None, *, is_last: bool) -> None:
         """Take note of the round."""
         self._info = info
 

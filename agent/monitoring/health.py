@@ -87,7 +87,7 @@ class HealthCheckServer:
         """Close all connections and the port."""
         self._server.stop()
 
-    def answer(self, path: str, asked_at: float, is_last_chance: bool) -> Answer | None:  # noqa: ARG002  it never asks for a later call
+    def answer(self, path: str, asked_at: float, is_last_chance: bool) -> Answer | None:
         """Return the answer to a request; None: the server calls this again later.
 
         Args:

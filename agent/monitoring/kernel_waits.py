@@ -125,7 +125,7 @@ def read_waits_of(pid: int) -> dict[int, int]:
 
 
 def _failure(local_rank: int, pid: int, held_s: float) -> ProcessFailure:
-    from ..system.process_states import describe_state  # noqa: PLC0415  failures only
+    from ..system.process_states import describe_state  # failures only
 
     failure = ProcessFailure(local_rank, pid, _KILLED_BY_NOTHING, error_file="")
     where = describe_state(pid) or "in an uninterruptible wait"

@@ -43,7 +43,7 @@ class Sampler:
         self._has_looked = True
         if not os.path.exists(NVIDIA_DRIVER):
             return
-        from ..hardware.gpu_meter import gpu_meter  # noqa: PLC0415  few hosts, and ctypes
+        from ..hardware.gpu_meter import gpu_meter  # few hosts, and ctypes
 
         self._gpus = gpu_meter(self._environ)
         if self._gpus is not None:

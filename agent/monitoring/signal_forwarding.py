@@ -82,7 +82,7 @@ class SignalForwarder(Companion):
         self._announced: collections.deque[tuple[signal.Signals, int, bytes]] = collections.deque()
         rounds.listen([str(int(number)) for number in signals], self._hear)
 
-    def prepare(self, info: RendezvousInfo | None, *, is_last: bool) -> None:  # noqa: ARG002  it forwards in each attempt
+    def prepare(self, info: RendezvousInfo | None, *, is_last: bool) -> None:
         """Take note whether the round has other nodes."""
         self._has_peers = info is not None and info.placement is not None and info.world_size > 1
 

@@ -99,7 +99,7 @@ class Carrier:
             return
         self._silence.close()
         self._silence = None
-        from .carrying import Carrying, hand_on  # noqa: PLC0415  many workers are silent
+        from .carrying import Carrying, hand_on  # many workers are silent
 
         try:
             hooks = self._begin, self._on_end

@@ -300,6 +300,6 @@ def _bytes_in(pipe: int) -> int:
 
 def hand_on(fd: int, target: int) -> bool:
     """Let another process carry what comes out of a pipe; return whether one does."""
-    from .hand_over import hand_on_to  # noqa: PLC0415  few workers leave anything running
+    from .hand_over import hand_on_to  # few workers leave anything running
 
     return hand_on_to(fd, target)

@@ -75,7 +75,7 @@ def make_temporary_dir() -> str:
         return _make_private_dir(place, "elrun_")
     except OSError as error:
         refused = error
-    from tempfile import mkdtemp  # noqa: PLC0415  4 ms; it looks further for a place
+    from tempfile import mkdtemp  # 4 ms; it looks further for a place
 
     try:
         path = mkdtemp(prefix="elrun_")

@@ -26,7 +26,7 @@ class MadeFolders(LogsSpecs):
         """Not known here."""
         return ""
 
-    def reify(self, envs: dict[int, dict[str, str]]) -> LogsDest:  # noqa: ARG002  they are filled in
+    def reify(self, envs: dict[int, dict[str, str]]) -> LogsDest:
         """Return where everything goes."""
         return self._dest
 

@@ -21,16 +21,16 @@ def relayed_logs(settle_s: float = SETTLE_S) -> AbstractContextManager[None]:
     name = __package__.partition(".")[0]
 
     def enter() -> None:
-        import logging  # noqa: PLC0415  most jobs log nothing
+        import logging  # most jobs log nothing
 
-        from .log_handler import holders  # noqa: PLC0415
+        from .log_handler import holders
 
         holders.enter(logging.getLogger(name))
 
     def leave() -> None:
-        import logging  # noqa: PLC0415
+        import logging
 
-        from .log_handler import holders  # noqa: PLC0415
+        from .log_handler import holders
 
         holders.leave(logging.getLogger(name), settle_s)
 

@@ -128,7 +128,7 @@ class Outlets:
 
     def end_of(self, local_rank: int) -> LeftFile:
         """Return the end of what a worker printed on a standard error that has no log file."""
-        from ..system.left_files import LeftFile  # noqa: PLC0415  failures only
+        from ..system.left_files import LeftFile  # failures only
 
         if self._carrier is None:
             return LeftFile()
@@ -235,7 +235,7 @@ def can_be_carried(fd: int) -> bool:
 
 
 def _is_stream(fd: int) -> bool:
-    import socket  # noqa: PLC0415  few are sockets
+    import socket  # few are sockets
 
     with socket.socket(fileno=os.dup(fd)) as console:
         return console.type == socket.SOCK_STREAM  # else each write is a message
@@ -268,7 +268,7 @@ def _pump_for(
         dest, nprocs, filters_stdout=bool(stdout_filters), filters_stderr=bool(stderr_filters)
     ):
         return None
-    from .pump import OutputPump  # noqa: PLC0415  many jobs have no log files
+    from .pump import OutputPump  # many jobs have no log files
 
     return OutputPump(
         dest,

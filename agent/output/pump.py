@@ -225,7 +225,7 @@ class OutputPump:
         self._on_end()
 
     def _hand_on(self, fd: int) -> None:
-        from .hand_over import hand_on, hand_on_to  # noqa: PLC0415  few workers leave anything
+        from .hand_over import hand_on, hand_on_to  # few workers leave anything
 
         stream = self._streams[fd]
         if not stream.path and stream.view is not None:

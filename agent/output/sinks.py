@@ -90,7 +90,7 @@ class Sink:
         while rest:
             try:
                 count = os.write(self.fd, rest)
-            except BlockingIOError:  # noqa: PERF203  a partial write is gone on with
+            except BlockingIOError:
                 _wait_until_writable(self.fd)
             except BrokenPipeError:
                 self._has_reader = False

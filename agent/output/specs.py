@@ -183,7 +183,7 @@ def is_end_kept(environment: Mapping[str, str]) -> bool:
     """Return whether the end of standard error is wanted, and can be had."""
     if os.isatty(2) or not keeps_stderr(environment):
         return False
-    from .outlets import can_be_carried  # noqa: PLC0415  not on a terminal
+    from .outlets import can_be_carried  # not on a terminal
 
     return can_be_carried(2)
 

@@ -51,11 +51,11 @@ class PreloadServer(Companion):
         """Return what forks workers as far as possible, and executes the others."""
         return PreloadedExecutor(self.preloading)
 
-    def prepare(self, info: RendezvousInfo | None, *, is_last: bool) -> None:  # noqa: ARG002  any
+    def prepare(self, info: RendezvousInfo | None, *, is_last: bool) -> None:
         """Take note whether there may be a next attempt."""
         self._is_last = is_last
 
-    def begin_attempt(self, workers: PContext | None = None) -> None:  # noqa: ARG002  any will do
+    def begin_attempt(self, workers: PContext | None = None) -> None:
         """Let the workers live for a while before their successors are forked."""
         if self._is_last:
             self.preloading.waiting.close()

@@ -295,7 +295,7 @@ def begin_preloading(
         else:
             if start_method != "spawn":
                 raise ValueError(f"start_method={start_method!r} has a way of its own")  # noqa: TRY301
-            from ..processes.spawner import command_for  # noqa: PLC0415  few jobs run functions
+            from ..processes.spawner import command_for  # few jobs run functions
 
             slot = Slot()
             command = command_for(slot.number)

@@ -79,7 +79,7 @@ class WorkerOutput:
             self._logs, self._nprocs, filters_stdout=of_stdout, filters_stderr=of_stderr
         ):
             return
-        from ..output.outlets import Outlets  # noqa: PLC0415  1 ms; none is needed on a terminal
+        from ..output.outlets import Outlets  # 1 ms; none is needed on a terminal
 
         if self._job_output is None:
             self.outlets = Outlets(*self._routes, keeps_end=False)
@@ -229,7 +229,7 @@ class PContext(WorkerFiles, WorkerProcesses, WorkerKind):
     def wait(
         self,
         timeout: float = -1,
-        period: float = 1,  # noqa: ARG002  nothing is polled here
+        period: float = 1,
     ) -> RunProcsResult | None:
         """Wait until a worker fails, then ``close``; or until all have succeeded, then ``leave``.
 
@@ -346,7 +346,7 @@ def _name_leftovers(guardian: Guardian | None, workers: WorkerTable) -> None:
     """Name what the workers left running."""
     with contextlib.suppress(OSError):  # a program without descriptors has succeeded, too
         if guardian is not None and (found := guardian.tree.leftovers()):
-            from .leftovers import ProcessNames, let_live  # noqa: PLC0415  few leave anything
+            from .leftovers import ProcessNames, let_live  # few leave anything
 
             let_live(found, ProcessNames(workers.global_ranks(), guardian.mark))
 

@@ -272,7 +272,7 @@ class _Program(NamedTuple):
         for path in self.paths:
             try:
                 os.execve(path, self.arguments, self.environment)  # noqa: S606  that is the task
-            except (FileNotFoundError, NotADirectoryError):  # noqa: PERF203  PATH is short
+            except (FileNotFoundError, NotADirectoryError):
                 continue
             except OSError as error:
                 failure = error

@@ -72,7 +72,7 @@ class ExitRecorder:
     def left_files(self) -> LeftFileReader:
         """The one reader of what workers left, whose patience with file systems they all share."""
         if self._reader is None:
-            from ..system.left_files import LeftFileReader  # noqa: PLC0415  failures and stops only
+            from ..system.left_files import LeftFileReader  # failures and stops only
 
             self._reader = LeftFileReader(on_delay=self._on_delay)
         return self._reader
@@ -113,7 +113,7 @@ class ExitRecorder:
         """
         for local_rank in running.keys() - self._marked.keys():
             self._death_signals[local_rank] = death_signal
-        from .own_ends import disposition_of  # noqa: PLC0415  stops only
+        from .own_ends import disposition_of  # stops only
 
         written = self.error_file_times(running, BEFORE_SIGNAL_S)
         for local_rank, process in running.items():
@@ -201,7 +201,7 @@ class ExitRecorder:
         file = self.left_files.take_end(path, _MOST_OF_STACKS)
         if not file.text:
             return failure
-        from ..failures.last_words import crash_in  # noqa: PLC0415  crashes only
+        from ..failures.last_words import crash_in  # crashes only
 
         crash = crash_in(file.text.decode(errors="replace"), failure.exitcode)
         if crash.words:
@@ -217,7 +217,7 @@ class ExitRecorder:
         local_rank = failure.local_rank
         if local_rank not in self._death_signals:
             return False
-        from .own_ends import Disposition, EndInStop, failed_by_itself  # noqa: PLC0415  stops only
+        from .own_ends import Disposition, EndInStop, failed_by_itself  # stops only
 
         first = next(iter(self._failures.values()), None)
         end = EndInStop(

@@ -34,7 +34,7 @@ class Descriptor:
         self.fd = fd
 
     def __reduce__(self) -> tuple[Callable[[Any], Descriptor], tuple[Any]]:
-        from multiprocessing.reduction import DupFd  # noqa: PLC0415  in use already
+        from multiprocessing.reduction import DupFd  # in use already
 
         return _receive_descriptor, (DupFd(self.fd),)
 
@@ -132,7 +132,7 @@ def _settle(setup: ChildSetup) -> mmap.mmap:
     else:
         die_with_parent(os.getppid())
     if setup.cpus:
-        from .process import bind_to  # noqa: PLC0415  few jobs
+        from .process import bind_to  # few jobs
 
         bind_to(setup.cpus)
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:

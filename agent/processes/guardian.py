@@ -185,7 +185,7 @@ class Guardian:
         """Return whether a signal was sent to it that it had no time to witness yet."""
         if self._is_released or self.witness_fd < 0:
             return False
-        from ..system.process_states import signals_in  # noqa: PLC0415  few jobs
+        from ..system.process_states import signals_in  # few jobs
 
         return number in signals_in(self._pid, b"ShdPnd:")
 

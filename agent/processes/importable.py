@@ -148,7 +148,7 @@ def _why_not_of_main(named: Any) -> str:
 
 def _is_guard(statement: ast.stmt) -> bool:
     """Return whether it asks for the name of the module."""
-    import ast  # noqa: PLC0415  functions of main modules only
+    import ast  # functions of main modules only
 
     return isinstance(statement, ast.If) and any(
         isinstance(node, ast.Name) and node.id == "__name__" for node in ast.walk(statement.test)
@@ -162,7 +162,7 @@ def _statements_around(path: str, line: int) -> Sequence[ast.stmt]:
         path: The file.
         line: Number of the line, from 1.
     """
-    import ast  # noqa: PLC0415  functions of main modules only
+    import ast  # functions of main modules only
 
     try:
         with open(path, "rb") as file:

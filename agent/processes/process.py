@@ -152,14 +152,14 @@ class WorkerKind(ABC):
     def _prepare(self) -> None:  # noqa: B027  most have nothing to do
         """Do what precedes the first start."""
 
-    def _finish_start(self, start_wait: StartWait) -> Mapping[int, StartFailed]:  # noqa: ARG002
+    def _finish_start(self, start_wait: StartWait) -> Mapping[int, StartFailed]:
         """Do what follows the last start; return why processes have no program, by their ids."""
         return {}
 
     def _kill_unloaded(self) -> None:  # noqa: B027  forked ones load nothing
         """Kill the processes that have not become what they were started for."""
 
-    def _take_return_value(self, local_rank: int) -> Any:  # noqa: ARG002  functions have one
+    def _take_return_value(self, local_rank: int) -> Any:
         """Return what a worker that ended with 0 returned.
 
         Raises:

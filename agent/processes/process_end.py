@@ -117,7 +117,7 @@ def _flush_files(*, finish: bool = False) -> None:
 
 
 def _flush_files_of_c() -> None:
-    import ctypes  # noqa: PLC0415  at the end of function workers only
+    import ctypes  # at the end of function workers only
 
     ctypes.CDLL(None).fflush(None)
 

@@ -54,7 +54,7 @@ class RunProcsResult(PlainValue):
         return bool(self.failures)
 
 
-class StartFailed(Exception):  # noqa: N818  it is a fact about a worker, not an error of elrun's
+class StartFailed(Exception):
     """A worker's process could not be started.
 
     Args:

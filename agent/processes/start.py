@@ -70,7 +70,7 @@ def start_processes(
     """
     require(ENTRYPOINT, entrypoint=entrypoint)
     if numa_options is not None and binding is None:
-        from ..hardware.numa import CpuBinding  # noqa: PLC0415  few jobs
+        from ..hardware.numa import CpuBinding  # few jobs
 
         binding = CpuBinding(numa_options)
     common: dict[str, Any] = {
@@ -89,11 +89,11 @@ def start_processes(
     }
     context: PContext
     if isinstance(entrypoint, str):
-        from .command_context import SubprocessContext  # noqa: PLC0415  one of the two is needed
+        from .command_context import SubprocessContext  # one of the two is needed
 
         context = SubprocessContext(**common)
     else:
-        from .function_context import MultiprocessContext  # noqa: PLC0415
+        from .function_context import MultiprocessContext
 
         context = MultiprocessContext(start_method=start_method, **common)
     context.start(start_wait)

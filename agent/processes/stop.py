@@ -120,7 +120,7 @@ class Stop:
         late, names = [], None
         if is_late:
             with contextlib.suppress(OSError):  # it is only about names
-                from .leftovers import ProcessNames  # noqa: PLC0415  most workers end in time
+                from .leftovers import ProcessNames  # most workers end in time
 
                 late = [each for each in self._tree.members(os.getpid()) if not each.ended]
                 names = ProcessNames(ranks or {}, self._tree.mark)

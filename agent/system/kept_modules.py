@@ -67,8 +67,8 @@ class KeptModules:
     def find_spec(
         self,
         fullname: str,
-        path: Sequence[str] | None = None,  # noqa: ARG002  the interface of finders
-        target: ModuleType | None = None,  # noqa: ARG002
+        path: Sequence[str] | None = None,
+        target: ModuleType | None = None,
     ) -> ModuleSpec | None:
         """Return how to load a module that is kept; None: it isn't."""
         found = self._paths.get(fullname)

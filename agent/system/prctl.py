@@ -93,7 +93,7 @@ def die_with_parent(parent: int) -> None:
 
 def set_subreaper(*, on: bool) -> bool:
     """Let this process adopt its orphaned descendants, or not any more; return what was before."""
-    import ctypes  # noqa: PLC0415  2 ms that only a launch pays
+    import ctypes  # 2 ms that only a launch pays
 
     prctl = _load_prctl()
     before = ctypes.c_int(0)
@@ -108,7 +108,7 @@ def process_namer(name: str) -> Callable[[], None]:
     Args:
         name: The name, of which 15 bytes count.
     """
-    import ctypes  # noqa: PLC0415
+    import ctypes
 
     text = ctypes.create_string_buffer(name.encode()[:15])
     prctl = _load_prctl()
@@ -120,7 +120,7 @@ def process_namer(name: str) -> Callable[[], None]:
 
 
 def _load_prctl() -> Callable[..., Any]:
-    import ctypes  # noqa: PLC0415
+    import ctypes
 
     # PyDLL keeps the interpreter's lock: in a child forked from a process with threads, waiting
     # for a lock is the one thing to avoid.

@@ -47,7 +47,7 @@ def make_room_for(workers: int) -> None:
     wanted = len(os.listdir("/proc/self/fd")) + _FOR_THE_AGENT + _FOR_A_WORKER * workers
     if os.sysconf("SC_OPEN_MAX") >= wanted:
         return
-    import resource  # noqa: PLC0415  few jobs
+    import resource  # few jobs
 
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     limit = wanted if most == resource.RLIM_INFINITY else min(wanted, most)

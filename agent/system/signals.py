@@ -66,7 +66,7 @@ _UNFIT = {
 }
 
 
-class SignalException(ElrunError):  # noqa: N818  torchrun's name
+class SignalException(ElrunError):
     """The agent was told to stop by a signal.
 
     Args:

@@ -56,7 +56,7 @@ class FileTimerServer:
         self,
         file_path: str,
         run_id: str,
-        max_interval: float = 10,  # noqa: ARG002  see above
+        max_interval: float = 10,
         daemon: bool = True,
         log_event: Callable[[str, FileTimerRequest | None], None] | None = None,
     ) -> None:

@@ -159,7 +159,7 @@ def _takes_hook(command: Sequence[str], environment: Mapping[str, str]) -> bool:
         word = words[1]
         if word in ("-", "-m") or not word.startswith("-"):
             return True
-    from .interpreter import program_of  # noqa: PLC0415  only what elrun's command line doesn't make
+    from .interpreter import program_of  # only what elrun's command line doesn't make
 
     try:
         return bool(program_of(command, environment.get("PATH", os.defpath)))

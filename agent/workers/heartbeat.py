@@ -37,7 +37,7 @@ class _Pulse:
 def _open(path: str | None) -> bytearray:
     if not path:
         return bytearray(1)
-    import mmap  # noqa: PLC0415  only where somebody looks
+    import mmap  # only where somebody looks
 
     try:
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)

@@ -43,8 +43,8 @@ def is_python(program: str, search_path: str) -> bool:
     """Return whether a program is CPython 3 itself; a script that starts it may do more."""
     if program == sys.executable:
         return True
-    import re  # noqa: PLC0415  most workers run by the agent's own interpreter
-    import shutil  # noqa: PLC0415
+    import re  # most workers run by the agent's own interpreter
+    import shutil
 
     path = os.path.realpath(shutil.which(program, path=search_path) or "")
     match = re.fullmatch(_PYTHON_NAME, os.path.basename(path))

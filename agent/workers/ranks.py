@@ -69,7 +69,7 @@ class _RoleInstanceInfo(NamedTuple):
 
     def serialize(self) -> bytes:
         """Return the fields as JSON."""
-        import json  # noqa: PLC0415  plug-ins' rounds only
+        import json  # plug-ins' rounds only
 
         return json.dumps(
             {"role": self.role, "rank": self.rank, "local_world_size": self.local_world_size}
@@ -82,7 +82,7 @@ class _RoleInstanceInfo(NamedTuple):
         Raises:
             ValueError: The data is something else.
         """
-        import json  # noqa: PLC0415
+        import json
 
         try:
             fields = json.loads(data)
@@ -142,7 +142,7 @@ def agree_on_span(store: Any, mine: _RoleInstanceInfo, group_world_size: int) ->
         mine: What this node brings.
         group_world_size: Number of nodes.
     """
-    import json  # noqa: PLC0415  plug-ins' rounds only
+    import json  # plug-ins' rounds only
 
     store.set(_ROLE_INFO_KEY.format(mine.rank), mine.serialize())
     if mine.rank == 0:

@@ -278,8 +278,8 @@ class _Attempt:
 
     def start(self, reason: str = "") -> str:
         """Start a process in the next way; return why the store is lost if there is none left."""
-        from ..processes.results import StartFailed  # noqa: PLC0415  jobs without torch do without
-        from .host_process import StoreProcess, Way  # noqa: PLC0415
+        from ..processes.results import StartFailed  # jobs without torch do without
+        from .host_process import StoreProcess, Way
 
         if self._ways_left is None:
             self._ways_left = [way for way in Way if way is not Way.FORKED or self.means.can_fork]
@@ -317,8 +317,8 @@ def has_loaded_torch(pid: int) -> bool:
 
 
 def _fork(means: Means) -> StoreProcess | None:
-    from ..processes.results import StartFailed  # noqa: PLC0415  few jobs
-    from .host_process import StoreProcess, Way  # noqa: PLC0415
+    from ..processes.results import StartFailed  # few jobs
+    from .host_process import StoreProcess, Way
 
     try:
         return StoreProcess(Way.FORKED, means)

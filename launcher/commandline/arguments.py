@@ -19,7 +19,7 @@ _LETTERS_PER_SLIP = 4
 _SHORTEST_BEGINNING = 5
 
 
-class Refusal(UsageError):  # noqa: N818  it is the user's error, not ours
+class Refusal(UsageError):
     """Something that the user gave can't be used; the text is one sentence for the user."""
 
     given: Given | None = None

@@ -119,9 +119,9 @@ def _load(path: str, *, is_project: bool) -> dict[str, Any]:
 
 def _parser() -> Any:
     try:
-        import tomllib  # noqa: PLC0415  few jobs have a file
+        import tomllib  # few jobs have a file
     except ImportError:  # Python 3.10
-        import importlib  # noqa: PLC0415
+        import importlib
 
         try:
             return importlib.import_module(_LIBRARY_OF_OLD_PYTHONS).loads

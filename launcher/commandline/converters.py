@@ -144,7 +144,7 @@ def parse_prefix(text: str) -> str:
         ValueError: It names what is not known, or breaks a line.
     """
     if text:
-        from ...agent.output.prefixes import check_template  # noqa: PLC0415  few jobs have one
+        from ...agent.output.prefixes import check_template  # few jobs have one
 
         check_template(text)
     return text
@@ -157,7 +157,7 @@ def parse_pattern(text: str) -> str:
         ValueError: It is none, or might take for ever to compare.
     """
     if text:
-        from .patterns import check_pattern  # noqa: PLC0415  few jobs have one
+        from .patterns import check_pattern  # few jobs have one
 
         check_pattern(text)
     return text
@@ -192,7 +192,7 @@ def parse_report(text: str) -> str:
         ValueError: It is empty or a folder's, or names what is not known.
     """
     if text:
-        from .report_path import check_report_path  # noqa: PLC0415  few jobs have one
+        from .report_path import check_report_path  # few jobs have one
 
         check_report_path(text)
     return text
@@ -217,7 +217,7 @@ def parse_metrics_port(text: str) -> str:
         ValueError: It is neither a port nor an address and a port.
     """
     if text:
-        from .listen_address import parse_listen_address  # noqa: PLC0415  few jobs
+        from .listen_address import parse_listen_address  # few jobs
 
         parse_listen_address(text)
     return text
@@ -271,7 +271,7 @@ def parse_gpus(text: str) -> str:
         ValueError: It is no list of GPUs.
     """
     if text:
-        from ...agent.hardware.gpu_choice import check_choice  # noqa: PLC0415  few jobs
+        from ...agent.hardware.gpu_choice import check_choice  # few jobs
 
         check_choice(text)
     return text
@@ -329,7 +329,7 @@ def parse_streams(text: str) -> Any:
     Raises:
         ValueError: It is neither ``N`` nor ``RANK:N,…``.
     """
-    from ...agent.output.specs import Std  # noqa: PLC0415  `--help` needs none
+    from ...agent.output.specs import Std  # `--help` needs none
 
     try:
         return Std.from_str(text)
@@ -338,7 +338,7 @@ def parse_streams(text: str) -> Any:
 
 
 def _is_ipv6(text: str) -> bool:
-    from ipaddress import IPv6Address  # noqa: PLC0415  few jobs give one
+    from ipaddress import IPv6Address  # few jobs give one
 
     try:
         IPv6Address(text)

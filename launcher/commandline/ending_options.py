@@ -20,7 +20,7 @@ def parse_causes(text: str) -> Causes:
     Raises:
         ValueError: A part of it is no cause.
     """
-    from ...agent.failures.restart_causes import Causes  # noqa: PLC0415  few jobs
+    from ...agent.failures.restart_causes import Causes  # few jobs
 
     return Causes.parse(text)
 
@@ -31,12 +31,12 @@ def parse_signal_names(text: str) -> str:
     Raises:
         ValueError: There is none, or one that can't be handled.
     """
-    from ...agent.system.signals import parse_signals  # noqa: PLC0415  `--help` needs none
+    from ...agent.system.signals import parse_signals  # `--help` needs none
 
     try:
         found = parse_signals(text)
     except ValueError as error:
-        import signal  # noqa: PLC0415  refusals only
+        import signal  # refusals only
 
         unknown = str(error).split(" ", 1)[0]
         known = [each.name for each in signal.Signals]

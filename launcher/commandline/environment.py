@@ -66,7 +66,7 @@ class Environment(NamedTuple):
         value = self.rendezvous_secret
         if not value:
             return {}
-        from ...rendezvous.stores.signed import Secret  # noqa: PLC0415  few jobs have one
+        from ...rendezvous.stores.signed import Secret  # few jobs have one
 
         return {"secret": Secret(value)}
 

@@ -14,7 +14,7 @@ def parse_listen_address(text: str) -> tuple[str, int]:
     Raises:
         ValueError: It is neither.
     """
-    from ...rendezvous.network.addresses import parse_endpoint  # noqa: PLC0415  few jobs
+    from ...rendezvous.network.addresses import parse_endpoint  # few jobs
 
     try:
         endpoint = parse_endpoint(f"{LOOPBACK}:{text}" if text.isdecimal() else text)

@@ -32,7 +32,7 @@ PROJECT_FILE = "pyproject.toml"
 _SHAPE = ("nnodes", "nproc_per_node", "node_rank")
 
 
-class Answered(Exception):  # noqa: N818  nothing went wrong
+class Answered(Exception):
     """``--help`` or its like was given, and has been answered: there is nothing to launch."""
 
 
@@ -112,15 +112,15 @@ def _answer_to_question(typed: Mapping[str, str], usage: str) -> str:
     if HELP.name in typed and usage:
         return usage
     if HELP.name in typed:
-        from .help import help_page  # noqa: PLC0415  see its head
+        from .help import help_page  # see its head
 
         return help_page()
     if VERSION.name in typed:
-        from .version import __version__  # noqa: PLC0415  rarely
+        from .version import __version__  # rarely
 
         return f"elrun {__version__}\n"
     if COMPLETION.name in typed:
-        from .completion import completion_script  # noqa: PLC0415  rarely
+        from .completion import completion_script  # rarely
 
         shell = answer_to(COMPLETION, typed, Environment({})).value
         return completion_script(shell)
@@ -131,7 +131,7 @@ def _config(typed: Mapping[str, str], environment: Environment) -> tuple[Mapping
     path = typed.get(CONFIG.name) or environment.default_of(CONFIG.name)
     if path is None and not os.path.exists(PROJECT_FILE):
         return {}, ""
-    from .config_file import read_config  # noqa: PLC0415  few jobs have a file
+    from .config_file import read_config  # few jobs have a file
 
     return read_config(path, OPTIONS)
 

@@ -280,13 +280,13 @@ class LaunchConfig(PlainValue):
             if unsettled[name] is None:
                 unsettled[name] = nothing
         if unsettled["logs_specs"] is None:
-            from ...agent.output.specs import DefaultLogsSpecs  # noqa: PLC0415  the command line has its own
+            from ...agent.output.specs import DefaultLogsSpecs  # the command line has its own
 
             self.logs_specs = DefaultLogsSpecs()
         if unsettled["shutdown_timeout"] is None:
             self.shutdown_timeout = Environment.current().shutdown_timeout_s
         if isinstance(self.grace, (int, float)) and isinstance(self.shutdown_timeout, (int, float)):
-            from ...agent.elastic.deadlines import workers_share  # noqa: PLC0415  few jobs
+            from ...agent.elastic.deadlines import workers_share  # few jobs
 
             self.shutdown_timeout = min(self.shutdown_timeout, workers_share(self.grace))
         if unsettled["exit_barrier_timeout"] is None:
@@ -313,7 +313,7 @@ def _check(config: LaunchConfig) -> None:
     _parse("forward_signals", config.forward_signals, parse_signals)
     _parse("preempt_signal", config.preempt_signal, parse_signals)
     if config.forward_signals or config.preempt_signal:
-        from .signal_roles import check_signal_roles  # noqa: PLC0415  few jobs
+        from .signal_roles import check_signal_roles  # few jobs
 
         check_signal_roles(config)
     _parse("hang_log_pattern", config.hang_log_pattern or "", parse_pattern)

@@ -72,7 +72,10 @@ def _endpoints(given: Given) -> tuple[Endpoint, ...]:
     text: str = given["rdzv_endpoint"] or ""
     if not text or not is_own(given["rdzv_backend"]):
         return ()
-    from ...rendezvous.network.addresses import EndpointError, parse_endpoints  # noqa: PLC0415  few jobs on one node have an endpoint
+    from ...rendezvous.network.addresses import (
+        EndpointError,
+        parse_endpoints,
+    )  # few jobs on one node have an endpoint
 
     try:
         return parse_endpoints(text)

@@ -21,9 +21,9 @@ def check_report(given: Given) -> None:
     Raises:
         Refusal: There is no such folder, no permission, or something else is in its place.
     """
-    from ...agent.elastic.report_file import BEGINNING  # noqa: PLC0415  few jobs are reported
-    from ...agent.output.whole_file import WholeFile  # noqa: PLC0415
-    from ..commandline.report_path import filled_in  # noqa: PLC0415
+    from ...agent.elastic.report_file import BEGINNING  # few jobs are reported
+    from ...agent.output.whole_file import WholeFile
+    from ..commandline.report_path import filled_in
 
     path = filled_in(given["report"])
     file = WholeFile(path, "the report")

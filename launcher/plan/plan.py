@@ -92,7 +92,7 @@ def compose(
     """
     program = choose_program(given, environment, is_checked=is_checked)
     if given["report"]:
-        from .named_places import check_report  # noqa: PLC0415  few jobs are reported
+        from .named_places import check_report  # few jobs are reported
 
         check_report(given)
     given, heard = with_scheduler(given, environment)
@@ -101,7 +101,7 @@ def compose(
     variables: Mapping[str, str] = {}
     gpus, counted = 0, tuple[str, ...]()
     if given["gpus"]:
-        from .chosen_gpus import chosen_gpus  # noqa: PLC0415  few jobs
+        from .chosen_gpus import chosen_gpus  # few jobs
 
         variables, gpus = chosen_gpus(given, environment.variables, read=devices)
     if gpus and given["nproc_per_node"] in _KINDS_OF_GPUS:
@@ -111,16 +111,16 @@ def compose(
     template: str | None = None
     kept = useless_rules = tuple[str, ...]()
     if given["log_line_prefix_template"] or environment.log_line_prefix_template:
-        from .output_lines import prefix_template  # noqa: PLC0415  few jobs have one
+        from .output_lines import prefix_template  # few jobs have one
 
         template, kept = prefix_template(given, environment)
     if given["hang_log_pattern"] is not None:
-        from .output_lines import check_hang_log_pattern  # noqa: PLC0415  few jobs have one
+        from .output_lines import check_hang_log_pattern  # few jobs have one
 
         check_hang_log_pattern(given, environment)
     restart_rules = None
     if any(given.is_given(name) for name in _RESTART_OPTIONS):
-        from .restart_options import rules_of  # noqa: PLC0415  few jobs
+        from .restart_options import rules_of  # few jobs
 
         restart_rules, useless_rules = rules_of(given, _RESTART_OPTIONS)
     notices = [
@@ -192,7 +192,7 @@ def _forwarded(given: Given, environment: Environment) -> str:
         return wanted
     if not any(name in environment.variables for name in _SENDERS_OF_SIGNALS):
         return ""
-    from ...agent.system.signals import parse_signals  # noqa: PLC0415  not on a workstation
+    from ...agent.system.signals import parse_signals  # not on a workstation
 
     names = f"{given['signals_to_handle']},{given['preempt_signal'] or ''}"
     ending = {number.name for number in parse_signals(names)}
@@ -204,7 +204,7 @@ def _shutdown_timeout(given: Given, environment: Environment) -> float:
         name in environment.variables for name in _SENDERS_OF_SIGNALS
     )
     if is_cut:
-        from .time_limits import shutdown_timeout_s  # noqa: PLC0415  not on a workstation
+        from .time_limits import shutdown_timeout_s  # not on a workstation
 
         return shutdown_timeout_s(given, environment)
     wanted: float | None = given["shutdown_timeout"]
@@ -227,7 +227,7 @@ def with_scheduler(given: Given, environment: Environment) -> tuple[Given, tuple
     """
     if not any(name in environment.variables for name in _SCHEDULER_VARIABLES):
         return given, ()
-    from .scheduler import ask_scheduler  # noqa: PLC0415  not every node has one
+    from .scheduler import ask_scheduler  # not every node has one
 
     return ask_scheduler(given, environment.variables)
 
@@ -237,7 +237,7 @@ def _check_backend(
 ) -> None:
     if is_own(backend):
         return
-    from ...rendezvous.backends.registry import known_backends  # noqa: PLC0415  few jobs
+    from ...rendezvous.backends.registry import known_backends  # few jobs
 
     known = (backends or known_backends)()
     if backend not in known:
@@ -258,7 +258,7 @@ def _workers(
                 "(kernel.pid_max)"
             )
         return wanted, ()
-    from ...agent.hardware.devices import count_workers  # noqa: PLC0415  a number needs no counting
+    from ...agent.hardware.devices import count_workers  # a number needs no counting
 
     try:
         counted = (count or count_workers)(wanted, environment.variables)
@@ -288,7 +288,7 @@ def _notices(environment: Environment, workers: int) -> list[str]:
 def _logs_specs(given: Given, *, is_rehearsal: bool) -> LogsSpecs:
     ranks, log_dir = given["local_ranks_filter"], given["log_dir"]
     if is_rehearsal and log_dir not in (None, os.devnull):
-        from .named_places import check_log_dir  # noqa: PLC0415  few commands
+        from .named_places import check_log_dir  # few commands
 
         check_log_dir(given)
         log_dir = None  # which makes a folder only when workers start
@@ -299,10 +299,10 @@ def _logs_specs(given: Given, *, is_rehearsal: bool) -> LogsSpecs:
         "local_ranks_filter": None if ranks is None else set(ranks),
     }
     if given["logs_specs"] not in (None, DEFAULT_LAYOUT):
-        from .log_plugins import layout_of_plug_in  # noqa: PLC0415  few jobs have one
+        from .log_plugins import layout_of_plug_in  # few jobs have one
 
         return layout_of_plug_in(given, settings)
-    from ...agent.output.specs import DefaultLogsSpecs  # noqa: PLC0415  a refusal needs none
+    from ...agent.output.specs import DefaultLogsSpecs  # a refusal needs none
 
     try:
         return DefaultLogsSpecs(**settings)
@@ -315,7 +315,7 @@ def _event_log_handler(given: Given) -> str:
     wanted: str = given["event_log_handler"]
     if wanted == "null":
         return wanted
-    from ...agent.events.handlers import is_known, known_handlers  # noqa: PLC0415  few jobs
+    from ...agent.events.handlers import is_known, known_handlers  # few jobs
 
     if not is_known(wanted):
         known = [*known_handlers(), "file:PATH"]
@@ -326,7 +326,7 @@ def _event_log_handler(given: Given) -> str:
     if wanted == "file" and given["log_dir"] not in (None, os.devnull):
         return f"file:{given['log_dir']}/"
     if wanted.startswith("file:"):
-        from .named_places import check_event_file  # noqa: PLC0415  few jobs
+        from .named_places import check_event_file  # few jobs
 
         check_event_file(given, wanted.removeprefix("file:"))
     return wanted
@@ -335,7 +335,7 @@ def _event_log_handler(given: Given) -> str:
 def _numa_options(given: Given) -> NumaOptions | None:
     if given["numa_binding"] is None:
         return None
-    from ...agent.hardware.numa import AffinityMode, NumaOptions  # noqa: PLC0415  few jobs
+    from ...agent.hardware.numa import AffinityMode, NumaOptions  # few jobs
 
     # It makes a job faster, and must not keep one from running.
     mode = AffinityMode(given["numa_binding"])

@@ -54,7 +54,7 @@ def choose_program(given: Given, environment: Environment, *, is_checked: bool =
     if is_checked:
         _check_program(given, environment)
     if given["run_path"]:
-        from .run_path import run_script_path  # noqa: PLC0415  few jobs
+        from .run_path import run_script_path  # few jobs
 
         return Program(run_script_path, [script, *args])
     if given["no_python"]:

@@ -12,10 +12,10 @@ def run_script_path(script: str, *args: str) -> None:
         script: Path of the script.
         *args: Its arguments.
     """
-    import os  # noqa: PLC0415  workers only
-    import pkgutil  # noqa: PLC0415
-    import runpy  # noqa: PLC0415
-    import sys  # noqa: PLC0415
+    import os  # workers only
+    import pkgutil
+    import runpy
+    import sys
 
     sys.argv = [script, *args]
     if pkgutil.get_importer(script) is None:  # else it is a folder or an archive, a path itself

@@ -92,7 +92,7 @@ class Tasks(NamedTuple):
         """Where they meet, at a port that no other job is likely to use; empty: not known."""
         if not self.host:
             return ""
-        import zlib  # noqa: PLC0415  few jobs
+        import zlib  # few jobs
 
         port = FIRST_PORT + zlib.crc32(self.job.encode()) % PORTS
         return f"[{self.host}]:{port}" if ":" in self.host else f"{self.host}:{port}"
@@ -190,7 +190,7 @@ def _host_of_open_mpi(variables: Mapping[str, str]) -> str:
 
 def _host_of_flux(variables: Mapping[str, str]) -> str:
     """Return the first host of a Flux job: no variable has it, a command of Flux's has."""
-    import subprocess  # noqa: PLC0415  few jobs
+    import subprocess  # few jobs
 
     try:
         asked = subprocess.run(

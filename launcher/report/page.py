@@ -76,7 +76,7 @@ def page_of(story: Story) -> str:
 
 
 def _environment() -> jinja2.Environment:
-    import jinja2  # noqa: PLC0415  30 ms, and the text needs none
+    import jinja2  # 30 ms, and the text needs none
 
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True

@@ -225,7 +225,7 @@ def logging_to(console: Console, level: str) -> AbstractContextManager[None]:
     """
     lines = _LogLines(console, level)
     if level.upper() != DEFAULT_LEVEL:  # else it is loaded with the first line
-        import logging  # noqa: F401, PLC0415
+        import logging  # noqa: F401
     return once_there(lines.begin, lines.end)
 
 
@@ -238,7 +238,7 @@ class _LogLines:
         self._undo: list[Callable[[], None]] = []
 
     def begin(self) -> None:
-        import logging  # noqa: PLC0415  most jobs log nothing
+        import logging  # most jobs log nothing
 
         console = self._console
 

@@ -12,7 +12,7 @@ from ...rendezvous.errors import UsageError
 from .process_end import ExitCode
 
 
-class FailureExit(SystemExit, ChildFailedError):  # noqa: N818  an exit, like SystemExit
+class FailureExit(SystemExit, ChildFailedError):
     """A worker failed, and the restarts are spent.
 
     Args:
@@ -25,7 +25,7 @@ class FailureExit(SystemExit, ChildFailedError):  # noqa: N818  an exit, like Sy
         self.code = code
 
 
-class UsageExit(SystemExit, UsageError):  # noqa: N818  the same
+class UsageExit(SystemExit, UsageError):
     """The command can't be used, and nothing was started.
 
     Args:

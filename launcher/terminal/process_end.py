@@ -92,9 +92,9 @@ def end_process(code: int, within_s: float = LAST_ACTS_S) -> NoReturn:
 
 def _bound(code: int, within_s: float) -> None:
     """End this process after a while, whatever it is doing then."""
-    import threading  # noqa: PLC0415  in use already, if there is anything to do
+    import threading  # in use already, if there is anything to do
 
-    from ...rendezvous.threads import NoThreadError, start_thread  # noqa: PLC0415
+    from ...rendezvous.threads import NoThreadError, start_thread
 
     never = threading.Event()
 

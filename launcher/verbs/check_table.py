@@ -30,9 +30,9 @@ def as_lines(check: Check) -> str:
 
 def show_table(checks: Sequence[Check], console: Console) -> None:
     """Show the checks as a table on a terminal."""
-    from rich.console import Console as RichConsole  # noqa: PLC0415  not in a pipe
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
+    from rich.console import Console as RichConsole  # not in a pipe
+    from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(no_wrap=True)

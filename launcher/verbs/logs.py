@@ -37,7 +37,7 @@ class _Choice(NamedTuple):
     pattern: re.Pattern[str]
 
 
-class _Enough(Exception):  # noqa: N818  nothing went wrong
+class _Enough(Exception):
     """Whoever reads has gone, as `head` does."""
 
 

@@ -47,7 +47,7 @@ def check_host_name() -> Iterator[Check]:
 
 def check_interfaces() -> Iterator[Check]:
     """List the interfaces that are up."""
-    import psutil  # noqa: PLC0415  few verbs ask
+    import psutil  # few verbs ask
 
     states = psutil.net_if_stats()
     families = (socket.AF_INET, socket.AF_INET6)
@@ -113,7 +113,7 @@ def _own_port(name: str, endpoint: Endpoint) -> Check:
 
 def _is_doctor(pid: int) -> bool:
     """Return whether a process is ``elrun doctor``, as that of another node of this host is."""
-    import psutil  # noqa: PLC0415  few verbs ask
+    import psutil  # few verbs ask
 
     try:
         words = psutil.Process(pid).cmdline() if pid else []
@@ -150,7 +150,7 @@ def check_etcd(endpoint: Endpoint, settings: Mapping[str, Any]) -> Iterator[Chec
         endpoint: The member.
         settings: Those of ``--rdzv-conf``.
     """
-    from ...rendezvous.stores.etcd.settings import etcd_settings  # noqa: PLC0415  few verbs
+    from ...rendezvous.stores.etcd.settings import etcd_settings  # few verbs
 
     name = f"etcd at {endpoint}"
     params = RendezvousParameters("etcd", str(endpoint), "doctor", 1, 1, **settings)
@@ -171,11 +171,11 @@ def check_etcd(endpoint: Endpoint, settings: Mapping[str, Any]) -> Iterator[Chec
 
 
 def _get(endpoint: Endpoint, path: str, settings: EtcdSettings) -> bytes:
-    from http.client import HTTPConnection, HTTPException, HTTPSConnection  # noqa: PLC0415  few verbs
+    from http.client import HTTPConnection, HTTPException, HTTPSConnection  # few verbs
 
     connection: HTTPConnection
     if settings.protocol == "https":
-        from ...rendezvous.stores.etcd.tls import tls_context  # noqa: PLC0415  few verbs
+        from ...rendezvous.stores.etcd.tls import tls_context  # few verbs
 
         tls = tls_context(settings)
         connection = HTTPSConnection(*endpoint, timeout=_CONNECT_S, context=tls)

@@ -28,7 +28,7 @@ class Usages:
 
     def of(self, pid: int) -> Usage | None:
         """Return what a process uses; None: it has ended, or can't be seen."""
-        import psutil  # noqa: PLC0415  26 ms, where a job has processes here
+        import psutil  # 26 ms, where a job has processes here
 
         try:
             process = psutil.Process(pid)

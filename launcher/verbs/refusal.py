@@ -8,7 +8,7 @@ NOTHING_THERE, UNCLEAR = 1, 2
 """Exit codes: there is no such run, or nobody answers; it is not clear which run is meant."""
 
 
-class VerbRefusal(ElrunError):  # noqa: N818  as ``Refusal`` of the command line
+class VerbRefusal(ElrunError):
     """A verb can't do what it was asked for; the text is one sentence.
 
     Args:

@@ -42,7 +42,7 @@ def command(variables: Mapping[str, str], runs: tuple[str, ...], output: str | N
     if output is None:
         console.answer(text_of(story))
         return 0
-    from ..report.page import page_of  # noqa: PLC0415  loads jinja2
+    from ..report.page import page_of  # loads jinja2
 
     page = page_of(story)
     if output == "-":

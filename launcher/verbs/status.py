@@ -48,7 +48,7 @@ def command(variables: Mapping[str, str], run: str | None, form: str, *, watch: 
     if not watch or not runs[0].is_live:
         overview = _look(runs, Usages())
         if form == "text" and is_terminal:
-            from .status_table import show  # noqa: PLC0415  not in a pipe
+            from .status_table import show  # not in a pipe
 
             show(overview, console)
         else:
@@ -57,7 +57,7 @@ def command(variables: Mapping[str, str], run: str | None, form: str, *, watch: 
     signal.signal(signal.SIGINT, signal.default_int_handler)
     with contextlib.suppress(KeyboardInterrupt):
         if form == "text" and is_terminal:
-            from .status_table import show_live  # noqa: PLC0415  not in a pipe
+            from .status_table import show_live  # not in a pipe
 
             show_live(_looks(runs), console)
         else:

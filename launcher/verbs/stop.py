@@ -40,7 +40,7 @@ def command(variables: Mapping[str, str], run: str | None, *, now: bool) -> int:
     for agent in agents:
         try:
             limits_s.append(agent.ask("/stop/now" if now else "/stop")["shutdown_timeout_s"])
-        except VerbRefusal as refusal:  # noqa: PERF203  each is another agent
+        except VerbRefusal as refusal:
             if not agent.wait_for_end(
                 _MOMENT_S
             ):  # else it has ended while, or before, it was asked

@@ -199,7 +199,7 @@ class MemberTalk:
         """What tells two runs of one name apart: backend and endpoint; "" for a run of one node."""
         return ""
 
-    def abort(self, verdict: Verdict) -> None:  # noqa: ARG002  there may be no other node
+    def abort(self, verdict: Verdict) -> None:
         """End the run, also for nodes that wait for a round; each learns of the verdict.
 
         Args:
@@ -273,7 +273,7 @@ class RoundHandler(MemberTalk, RendezvousHandler):
             RendezvousConnectionError: The store was lost.
         """
 
-    def decline(self, reason: str) -> bool:  # noqa: ARG002  there may be no way to tell them
+    def decline(self, reason: str) -> bool:
         """Tell the other nodes, while it is in no round, that this one can't take part.
 
         That takes a bounded time. A node that hosts the store stays for as long, so that the others
@@ -352,7 +352,7 @@ class RoundHandler(MemberTalk, RendezvousHandler):
         """
         return cause
 
-    def await_cause(self, timeout_s: float) -> bytes | None:  # noqa: ARG002  nobody writes any here
+    def await_cause(self, timeout_s: float) -> bytes | None:
         """Return what ``settle_cause`` has written; None: nothing within the time.
 
         Raises:
@@ -366,7 +366,7 @@ class RoundHandler(MemberTalk, RendezvousHandler):
         Any thread calls it, with topic, number and notice; it neither blocks nor raises.
         """
 
-    def announce(self, topic: str, number: int, notice: bytes) -> bytes:  # noqa: ARG002  see listen
+    def announce(self, topic: str, number: int, notice: bytes) -> bytes:
         """Write a notice for all agents of the round, unless it stands; return what stands.
 
         Notices of a topic are numbered from 0, and heard in this order.

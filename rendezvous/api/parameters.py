@@ -242,8 +242,8 @@ class RendezvousStoreInfo(_Address):
             local_addr: Address of this node; by default the address that its name resolves to.
             server_port: Port of a store that serves already; by default a free port.
         """
-        from ..network.hosts import default_address  # noqa: PLC0415  rank 0's work only
-        from ..network.ports import free_port  # noqa: PLC0415
+        from ..network.hosts import default_address  # rank 0's work only
+        from ..network.ports import free_port
 
         if rank == 0:
             address = local_addr or default_address()

@@ -61,8 +61,8 @@ def rounds_over(
 
 def create_etcd_v2(params: RendezvousParameters) -> RoundHandler:
     """Return the rendezvous over etcd's v2 API; see ``rounds_over``."""
-    from ..stores.etcd.v2 import EtcdV2Store  # noqa: PLC0415  a job needs one of the two
-    from ..stores.etcd.v2_client import Member  # noqa: PLC0415
+    from ..stores.etcd.v2 import EtcdV2Store  # a job needs one of the two
+    from ..stores.etcd.v2_client import Member
 
     return rounds_over(params, Member, EtcdV2Store)
 
@@ -75,7 +75,7 @@ def create_etcd(params: RendezvousParameters) -> RoundHandler:
 
 def create_etcd_v3(params: RendezvousParameters) -> RoundHandler:
     """Return the rendezvous over etcd's v3 API; see ``rounds_over``."""
-    from ..stores.etcd.v3 import EtcdV3Store  # noqa: PLC0415  a job needs one of the two
-    from ..stores.etcd.v3_client import Gateway  # noqa: PLC0415
+    from ..stores.etcd.v3 import EtcdV3Store  # a job needs one of the two
+    from ..stores.etcd.v3_client import Gateway
 
     return rounds_over(params, Gateway, EtcdV3Store)

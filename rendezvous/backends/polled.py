@@ -157,7 +157,7 @@ class PolledRounds(RoundHandler):
     def publish(self, outcome: bytes) -> None:
         """Do nothing: there is no agreed place for it."""
 
-    def collect(self, timeout_s: float) -> Sequence[bytes | None]:  # noqa: ARG002  see publish
+    def collect(self, timeout_s: float) -> Sequence[bytes | None]:
         return ()
 
     def _await_others(self, info: RendezvousInfo) -> None:

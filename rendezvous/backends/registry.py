@@ -117,13 +117,13 @@ def _plugin_creator(backend: str) -> RendezvousHandlerCreator | None:
 
 
 def _plugins() -> dict[str, object]:
-    from importlib.metadata import entry_points  # noqa: PLC0415  20 ms that few jobs need
+    from importlib.metadata import entry_points  # 20 ms that few jobs need
 
     return {point.name: point for point in entry_points(group=PLUGIN_GROUP)}
 
 
 def _without_effect(key: str, params: RendezvousParameters) -> str:
-    import difflib  # noqa: PLC0415  only a misspelt key needs it
+    import difflib  # only a misspelt key needs it
 
     near = difflib.get_close_matches(key, params.asked, n=1)
     hint = f"; did you mean {near[0]}?" if near else ""
@@ -132,7 +132,7 @@ def _without_effect(key: str, params: RendezvousParameters) -> str:
 
 
 def _unknown(backend: str, known: list[str]) -> str:
-    import difflib  # noqa: PLC0415  only a misspelt name needs it
+    import difflib  # only a misspelt name needs it
 
     near = difflib.get_close_matches(backend, known, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""

@@ -144,7 +144,7 @@ class SoloRendezvous(RoundHandler):
         with self._lock:
             self._outcome = outcome
 
-    def collect(self, timeout_s: float) -> Sequence[bytes | None]:  # noqa: ARG002  nobody else tells
+    def collect(self, timeout_s: float) -> Sequence[bytes | None]:
         """Return this node's outcome."""
         with self._lock:
             return [self._outcome]
@@ -245,7 +245,7 @@ def create_static(params: RendezvousParameters) -> RoundHandler:
     if others:
         raise ValueError(f"endpoint {params.endpoint!r}: static rendezvous has one; give HOST:PORT")
     if nodes > 1:
-        from .static import create_static_nodes  # noqa: PLC0415  one node needs no store
+        from .static import create_static_nodes  # one node needs no store
 
         place = endpoint._replace(port=endpoint.port or DEFAULT_MASTER_PORT)
         return create_static_nodes(params, place, rank)
@@ -259,8 +259,8 @@ def _check_settings(params: RendezvousParameters) -> None:
     """
     if not params.config:
         return
-    from ..protocol.timing import timing_of  # noqa: PLC0415  few jobs on one node have settings
-    from ..stores.signed import secret_of  # noqa: PLC0415
+    from ..protocol.timing import timing_of  # few jobs on one node have settings
+    from ..stores.signed import secret_of
 
     timing_of(params)
     params.get_as_bool("is_host")

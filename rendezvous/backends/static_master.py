@@ -148,7 +148,7 @@ class MasterNode:
         except RendezvousError as error:
             refusal = self._ask_for_another("localhost", _GLANCE_S)
             if refusal is not None:
-                from ..network.port_holder import pid_of_holder  # noqa: PLC0415  few jobs
+                from ..network.port_holder import pid_of_holder  # few jobs
 
                 pid = pid_of_holder(self._endpoint.port)
                 other = f" (the other one is pid {pid})" if pid else ""

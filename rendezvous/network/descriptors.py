@@ -23,7 +23,7 @@ def make_room_for(connections: int) -> None:
     wanted = len(os.listdir("/proc/self/fd")) + _FOR_THE_AGENT + connections
     if os.sysconf("SC_OPEN_MAX") >= wanted:
         return
-    import resource  # noqa: PLC0415  few jobs have so many nodes
+    import resource  # few jobs have so many nodes
 
     soft, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     limit = wanted if most == resource.RLIM_INFINITY else min(wanted, most)

@@ -81,7 +81,7 @@ def address_towards(host: str, port: int) -> str:
             with socket.socket(family, socket.SOCK_DGRAM) as probe:
                 probe.connect(socket_address(address, port or 1))
                 return host_of(probe.getsockname())
-        except OSError as error:  # noqa: PERF203  two or three addresses
+        except OSError as error:
             failure = error
     raise failure or OSError(errno.EHOSTUNREACH, f"the name {host} can't be resolved")
 
@@ -98,7 +98,7 @@ def default_address() -> str:
     for elsewhere in _ELSEWHERE:
         try:
             return address_towards(elsewhere, DEFAULT_PORT)
-        except OSError:  # noqa: PERF203  two addresses
+        except OSError:
             continue
     return "127.0.0.1"
 

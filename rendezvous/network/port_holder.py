@@ -53,7 +53,7 @@ def _process_at(port: int) -> str:
 
 def _psutil() -> Any:
     try:
-        import psutil  # noqa: PLC0415  20 ms; only where a port is taken
+        import psutil  # 20 ms; only where a port is taken
     except Exception:  # noqa: BLE001  it may have been removed or half replaced since elrun began
         return None
     return psutil
@@ -78,7 +78,7 @@ def _user_at(port: int) -> str:
 
 
 def _user_of(uid: int) -> str:
-    import pwd  # noqa: PLC0415  only where a port is taken
+    import pwd  # only where a port is taken
 
     try:
         return pwd.getpwuid(uid).pw_name

@@ -48,7 +48,7 @@ def listen_at(port: int) -> _socket.socket:
     except OSError as error:
         reason = error.strerror or str(error)
         if error.errno == errno.EADDRINUSE:
-            from .port_holder import holder_of  # noqa: PLC0415  few jobs
+            from .port_holder import holder_of  # few jobs
 
             reason = f"it is held by {holder_of(port)}"
         raise RendezvousError(f"port {port} of this host can't be had: {reason}") from error

@@ -77,7 +77,7 @@ class MemoryStore:
 
     def add(self, key: str, amount: int) -> int:
         """Add to a counter; see ``Store.add``."""
-        from ..protocol.counters import count_in  # noqa: PLC0415  a single node counts nothing
+        from ..protocol.counters import count_in  # a single node counts nothing
 
         with self._shelf.lock:
             self._check()
@@ -112,7 +112,7 @@ class MemoryStore:
 
     def wait(self, keys: Sequence[str], timeout_s: float | None) -> list[bytes] | None:
         """Block until every key is there; see ``Store.wait``."""
-        from .store import as_wait  # noqa: PLC0415  a single node waits for nothing
+        from .store import as_wait  # a single node waits for nothing
 
         with self._shelf.lock:
             self._check()

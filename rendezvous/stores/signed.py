@@ -51,7 +51,7 @@ class Secret:
     __slots__ = ("_are_equal", "_digest", "_value")
 
     def __init__(self, value: bytes) -> None:
-        import hmac  # noqa: PLC0415  3 ms of the start of a job without a secret
+        import hmac  # 3 ms of the start of a job without a secret
 
         self._value = value
         self._digest, self._are_equal = hmac.digest, hmac.compare_digest

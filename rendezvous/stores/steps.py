@@ -156,7 +156,7 @@ def perform(steps: Steps[_T]) -> _T:
         while True:
             try:
                 answer = call(*request)
-            except (RendezvousError, ValueError) as error:  # noqa: PERF203  each waits
+            except (RendezvousError, ValueError) as error:
                 request = steps.throw(error)
             else:
                 request = steps.send(answer)

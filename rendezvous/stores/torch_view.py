@@ -30,7 +30,7 @@ class RoundStore:
     @property
     def timeout(self) -> timedelta:
         """How long a call that waits for a key may take; 300 s unless set."""
-        from datetime import timedelta  # noqa: PLC0415  1 ms of every start, and few ask
+        from datetime import timedelta  # 1 ms of every start, and few ask
 
         return timedelta(seconds=self._timeout_s)
 

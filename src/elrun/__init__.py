@@ -40,7 +40,7 @@ _HOME_OF = {
 if not TYPE_CHECKING:  # or a type checker takes every name for one that is there
 
     def __getattr__(name: str) -> object:
-        from .rendezvous.lazy import names_elsewhere  # noqa: PLC0415  see above
+        from .rendezvous.lazy import names_elsewhere  # see above
 
         found = names_elsewhere(__name__, __name__, _HOME_OF)[0](name)
         if name == "heartbeat":  # it is called once a step, and must not be looked up each time

@@ -35,8 +35,8 @@ class _SignalsAroundTheAgent:
 
     def take(self) -> None:
         """Handle what ends this process before an agent does."""
-        import select  # noqa: F401, PLC0415  for the handler
-        import signal  # noqa: PLC0415  this module's import stays free
+        import select  # noqa: F401  for the handler
+        import signal  # this module's import stays free
 
         others = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT) if os.getpid() == 1 else ()
         for number in (signal.SIGINT, *others):
@@ -49,16 +49,16 @@ class _SignalsAroundTheAgent:
 
     def leave_all_but(self, names: str) -> None:
         """Give back the signals that the agent will not handle."""
-        import signal  # noqa: PLC0415
+        import signal
 
-        from .agent.system.signals import parse_signals  # noqa: PLC0415  `--help` needs none
+        from .agent.system.signals import parse_signals  # `--help` needs none
 
         for number in self._previous.keys() - set(parse_signals(names)):
             signal.signal(number, self._previous.pop(number))
 
     def ignore(self) -> None:
         """Let signals change nothing any more."""
-        import signal  # noqa: PLC0415
+        import signal
 
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
             if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler, _leave):
@@ -81,7 +81,7 @@ def _overlook(_number: int, _frame: FrameType | None) -> None:
 def _leave(number: int, _frame: FrameType | None = None) -> NoReturn:
     # All that is imported here has been imported whole before the handler stood: it may run in the
     # middle of any import.
-    import signal  # noqa: PLC0415
+    import signal
 
     name = signal.Signals(number).name
     said = "interrupted" if number == signal.SIGINT else f"stopped by {name}"
@@ -108,7 +108,7 @@ def _leave_record(message: str) -> None:
 
 
 def _is_console_ready(timeout_s: float) -> bool:
-    import select  # noqa: PLC0415
+    import select
 
     console = select.poll()
     console.register(2, select.POLLOUT)
@@ -121,8 +121,8 @@ def main() -> NoReturn:
     signals = _SignalsAroundTheAgent()
     try:
         signals.take()
-        from .launcher.cli import run  # noqa: PLC0415  this module's import stays free
-        from .launcher.terminal.process_end import end_process  # noqa: PLC0415
+        from .launcher.cli import run  # this module's import stays free
+        from .launcher.terminal.process_end import end_process
     except KeyboardInterrupt:  # before the handler stood
         _leave(2)
 
@@ -144,8 +144,8 @@ def _launch(
     args: list[Any],
     handler_afterwards: Callable[[int, FrameType | None], None],
 ) -> dict[int, Any]:
-    from .agent.system.prctl import OrphanAdoption  # noqa: PLC0415  `--help` needs none
-    from .launcher.launch import launch_agent  # noqa: PLC0415
+    from .agent.system.prctl import OrphanAdoption  # `--help` needs none
+    from .launcher.launch import launch_agent
 
     OrphanAdoption.of_this_process().is_of_agent_alone = True
     gc.freeze()

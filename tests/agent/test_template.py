@@ -326,7 +326,7 @@ def test_a_shutdown_of_an_older_template_gets_what_it_takes(meeting, agent_class
 @pytest.mark.parametrize("identical", ["0", "1"])
 def test_agents_of_a_plug_in_s_rendezvous_agree_on_ranks(meeting, identical):
     """Roles and sizes may differ; TORCH_ELASTIC_WORKER_IDENTICAL=1 says that they don't."""
-    from torch.distributed import HashStore  # noqa: PLC0415  a second, for this test only
+    from torch.distributed import HashStore  # a second, for this test only
 
     store = HashStore()
     brought = [("actor", 2), ("learner", 1), ("actor", 3)] if identical == "0" else [("a", 2)] * 3

@@ -24,7 +24,7 @@ def sync():
 """
 
 
-class Skip(Exception):  # noqa: N818  nothing went wrong
+class Skip(Exception):
     """This machine can't show it; the text says what is missing."""
 
 

@@ -52,8 +52,8 @@ class Sockets:
 
 class Gloo:
     def __init__(self):
-        import torch  # noqa: PLC0415  a second, which most of the tests don't spend
-        import torch.distributed as dist  # noqa: PLC0415  the same
+        import torch  # a second, which most of the tests don't spend
+        import torch.distributed as dist  # the same
 
         dist.init_process_group("gloo")
         self.torch, self.dist = torch, dist

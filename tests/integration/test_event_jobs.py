@@ -187,7 +187,7 @@ def test_torchs_own_classes_read_the_lines(elrun, script, tmp_path):
     code, _, err = elrun("--event-log-handler", "file:events", script(HELLO)).finish()
     assert 0 == code, err
 
-    from torch.distributed.elastic.events import Event, EventSource  # noqa: PLC0415  a second
+    from torch.distributed.elastic.events import Event, EventSource  # a second
 
     lines = [line for line in (tmp_path / "events").read_text().splitlines() if "source" in line]
     events = [Event.deserialize(line) for line in lines]

@@ -57,7 +57,7 @@ def test_a_namespace_is_torch_s(monkeypatch, words, variables):
     """The same names with the same values of the same types, and a few more."""
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    from torch.distributed import run as torchrun  # noqa: PLC0415  takes two seconds
+    from torch.distributed import run as torchrun  # takes two seconds
 
     theirs = vars(torchrun.get_args_parser().parse_args(words))
     ours = vars(get_args_parser().parse_args(words))

@@ -97,7 +97,7 @@ def _serve_workers(
 
 def _fail() -> NoReturn:
     """Say what went wrong, and end: the start must not go on as if nothing had been."""
-    import traceback  # noqa: PLC0415  never, one hopes
+    import traceback  # never, one hopes
 
     traceback.print_exc()
     os._exit(_FAULT)
@@ -282,7 +282,7 @@ def _end() -> NoReturn:
 
 def _serve_store(settings: dict[str, Any], channel_fd: int) -> NoReturn:
     """Serve the workers' store, with a program that the agent has, until the agent ends this."""
-    from importlib import util  # noqa: PLC0415  workers do without
+    from importlib import util  # workers do without
 
     spec = util.spec_from_file_location("elrun_store_host", settings["program"])
     program = util.module_from_spec(spec)  # type: ignore[arg-type]

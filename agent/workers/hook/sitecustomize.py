@@ -133,7 +133,7 @@ def _offer_stacks() -> int:
     Returns:
         The pipe's descriptor, or -1: there can be none.
     """
-    import faulthandler  # noqa: PLC0415  built in
+    import faulthandler  # built in
 
     try:
         read_fd, write_fd = os.pipe()
@@ -200,7 +200,7 @@ class _Keeper:
 
     def hook_crashes(self) -> None:
         """Let a fatal signal write stacks, unless the user has seen to that."""
-        import faulthandler  # noqa: PLC0415  built in
+        import faulthandler  # built in
 
         if faulthandler.is_enabled():
             return
@@ -286,7 +286,7 @@ class _Keeper:
     def _free_descriptor(self) -> None:
         """Give the pipe for stacks back: a program that has used up its descriptors needs one."""
         if self.offer_fd >= 0:
-            import faulthandler  # noqa: PLC0415  built in
+            import faulthandler  # built in
 
             faulthandler.unregister(_STACK_SIGNAL)
             os.close(self.offer_fd)

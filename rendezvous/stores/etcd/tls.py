@@ -20,7 +20,7 @@ def tls_context(settings: EtcdSettings) -> SSLContext:
     Raises:
         Refused: A certificate or a key is none.
     """
-    import ssl  # noqa: PLC0415  only jobs with https need it
+    import ssl  # only jobs with https need it
 
     try:
         context = ssl.create_default_context(cafile=settings.ca_cert or None)

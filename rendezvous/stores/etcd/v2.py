@@ -128,7 +128,7 @@ class EtcdV2Store(EtcdStore[Member]):
 
     def _list(self, path: str) -> tuple[dict[str, str], int]:
         """Return the values at and below a path, and etcd's index; nothing if it isn't there."""
-        import etcd  # noqa: PLC0415  etcd's users only
+        import etcd  # etcd's users only
 
         try:
             found = self._call(lambda client: client.read(path, recursive=True, quorum=True))
@@ -198,7 +198,7 @@ class EtcdV2Store(EtcdStore[Member]):
                 _delete(client, folder)
 
     def _refresh(self, client: Member) -> None:
-        import etcd  # noqa: PLC0415  etcd's users only
+        import etcd  # etcd's users only
 
         try:
             client.ask(lambda it: it.refresh(self._mark, self._lease_s))
@@ -220,7 +220,7 @@ class EtcdV2Store(EtcdStore[Member]):
 
 def _create(client: Any, path: str, text: str, ttl_s: int | None = None) -> Any:
     """Return the node that stands at a path, having written it if none did."""
-    import etcd  # noqa: PLC0415  etcd's users only
+    import etcd  # etcd's users only
 
     while True:
         with suppress(etcd.EtcdAlreadyExist):
@@ -231,7 +231,7 @@ def _create(client: Any, path: str, text: str, ttl_s: int | None = None) -> Any:
 
 def _count(client: Any, folder: str, entry: str, amount: int) -> Any:
     """Create an entry in a counter's folder, also where a value was written instead."""
-    import etcd  # noqa: PLC0415  etcd's users only
+    import etcd  # etcd's users only
 
     with suppress(etcd.EtcdNotDir):
         return _create(client, entry, str(amount))
@@ -242,7 +242,7 @@ def _count(client: Any, folder: str, entry: str, amount: int) -> Any:
 
 def _replace(client: Any, path: str, text: str, old: str) -> Any:
     """Return the node that stands at a path, having written it if the old one did."""
-    import etcd  # noqa: PLC0415  etcd's users only
+    import etcd  # etcd's users only
 
     try:
         return client.write(path, text, prevValue=old)
@@ -251,7 +251,7 @@ def _replace(client: Any, path: str, text: str, old: str) -> Any:
 
 
 def _delete(client: Any, folder: str) -> None:
-    import etcd  # noqa: PLC0415  etcd's users only
+    import etcd  # etcd's users only
 
     with suppress(etcd.EtcdKeyNotFound):  # another node was faster
         client.delete(folder, recursive=True)

@@ -44,7 +44,7 @@ class Member:
             Unreachable: The member can't serve now.
             Refused: It refuses the request.
         """
-        import etcd  # noqa: PLC0415  etcd's users only
+        import etcd  # etcd's users only
 
         began_at, is_answered = time.monotonic(), False
         self._client._read_timeout = self._answer_time.seconds  # noqa: SLF001  it has no setter
@@ -73,7 +73,7 @@ class Member:
         self._client.http.clear()
 
     def _convert(self, error: Any) -> Exception:
-        import etcd  # noqa: PLC0415  etcd's users only
+        import etcd  # etcd's users only
 
         payload = error.payload if isinstance(error.payload, dict) else {}
         if isinstance(error, etcd.EtcdConnectionFailed):
@@ -98,8 +98,8 @@ def open_client(settings: EtcdSettings, endpoint: Endpoint) -> Any:
         settings: How etcd is reached.
         endpoint: The member.
     """
-    import etcd  # noqa: PLC0415  etcd's users only
-    import urllib3  # noqa: PLC0415
+    import etcd  # etcd's users only
+    import urllib3
 
     host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
     client = etcd.Client(

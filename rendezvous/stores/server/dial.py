@@ -166,7 +166,7 @@ class _Talk:
         """Exchange nonces, and seal what follows, if there is a secret."""
         if guard.secret is None:
             return None
-        from .seal import CLIENT, Seal  # noqa: PLC0415  only a job with a secret needs it
+        from .seal import CLIENT, Seal  # only a job with a secret needs it
 
         mine = new_nonce()
         self._send(write_opening(open_with(mine, hello.run_id)))

@@ -133,7 +133,7 @@ class Succession:
             for index in self._order():
                 try:
                     connection = yield Look(index)
-                except RendezvousConnectionError as error:  # noqa: PERF203  a few endpoints
+                except RendezvousConnectionError as error:
                     reasons.append(str(error))
                 else:
                     self._settle(index)

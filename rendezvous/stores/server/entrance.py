@@ -81,7 +81,7 @@ class Entrance:
             return Refusal(OTHER_RUN, "")
         if secret is None or channel.is_sealed:
             return Refusal(NO_SECRET_HERE, "")
-        from .seal import SERVER, Seal  # noqa: PLC0415  only a job with a secret needs it
+        from .seal import SERVER, Seal  # only a job with a secret needs it
 
         nonce = new_nonce()
         return Nonce(nonce, Seal(secret, (first.nonce, nonce), SERVER))

@@ -104,7 +104,7 @@ def guard_of(params: RendezvousParameters) -> Guard:
             f"--rdzv-conf {', '.join(f'{name}=...' for name in missing)}: give all of cacert, cert "
             "and key, since the nodes of a job check each other's certificates"
         )
-    from .tls import Tls  # noqa: PLC0415  20 ms of the start of a job without certificates
+    from .tls import Tls  # 20 ms of the start of a job without certificates
 
     return Guard(secret_of(params), Tls(files))
 

@@ -74,7 +74,7 @@ class NodesOfRun:
     def __init__(self, me: Hello) -> None:
         self._me = me
 
-    def admit(self, hello: Hello, client: int, mark: str, now: float) -> Admitted | Refusal:  # noqa: ARG002  the protocol's
+    def admit(self, hello: Hello, client: int, mark: str, now: float) -> Admitted | Refusal:
         """Let a node of this run in."""
         if hello.run_id != self._me.run_id:
             return Refusal(
@@ -96,10 +96,10 @@ class NodesOfRun:
     def leave(self, client: int) -> None:
         """Do nothing: wills tell which nodes are gone."""
 
-    def are_missing(self, now: float) -> bool:  # noqa: ARG002  the protocol's
+    def are_missing(self, now: float) -> bool:
         """Return True: a node may come at any time."""
         return True
 
-    def changes_in_s(self, now: float) -> float | None:  # noqa: ARG002  the protocol's
+    def changes_in_s(self, now: float) -> float | None:
         """Return None: that never changes."""
         return None

@@ -49,7 +49,7 @@ def test_what_is_kept_does_not_change(package, change, is_compiled):
     kept.keep(["lumber"])
     change(folder)
 
-    from lumber.shed import saw  # noqa: PLC0415  the subject
+    from lumber.shed import saw  # the subject
 
     assert (1, str(folder / "shed" / "saw.py")) == (saw.LENGTH, saw.__file__)
 
@@ -62,7 +62,7 @@ def test_byte_code_of_an_older_source_is_not_used(package):
     kept.keep(["lumber"])
     remove(folder)
 
-    import lumber  # noqa: PLC0415
+    import lumber
 
     assert 1234 == lumber.plank.LENGTH
 
@@ -70,11 +70,11 @@ def test_byte_code_of_an_older_source_is_not_used(package):
 def test_a_package_that_is_imported_in_part_is_kept_for_the_rest(package):
     """What is imported stays as it is."""
     folder, kept = package
-    import lumber  # noqa: PLC0415
+    import lumber
 
     kept.keep(["lumber"])
     remove(folder)
-    from lumber.shed import saw  # noqa: PLC0415
+    from lumber.shed import saw
 
     assert (lumber.plank.LENGTH, None) == (saw.LENGTH, kept.find_spec("lumber.plank"))
 

@@ -17,7 +17,7 @@ LISTENING = "0A"
 
 def torchs_handler(parameters):
     """Return torch's own handler over c10d, as torchrun would use it, under another name."""
-    from torch.distributed.elastic.rendezvous import (  # noqa: PLC0415  with torch's only
+    from torch.distributed.elastic.rendezvous import (  # with torch's only
         c10d_rendezvous_backend,
         dynamic_rendezvous,
     )
@@ -32,8 +32,8 @@ def torchs_handler(parameters):
 
 def meet():
     """Sum over all ranks; return what the variable says, and who serves the store."""
-    import torch  # noqa: PLC0415  the agent needs none
-    import torch.distributed as dist  # noqa: PLC0415
+    import torch  # the agent needs none
+    import torch.distributed as dist
 
     dist.init_process_group("gloo")
     total = torch.ones(1)

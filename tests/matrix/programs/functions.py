@@ -7,8 +7,8 @@ from elrun import LaunchConfig, elastic_launch
 
 
 def add(factor):
-    import torch  # noqa: PLC0415  in the workers only
-    import torch.distributed as dist  # noqa: PLC0415
+    import torch  # in the workers only
+    import torch.distributed as dist
 
     dist.init_process_group("gloo")
     part = torch.tensor([factor * (dist.get_rank() + 1.0)])

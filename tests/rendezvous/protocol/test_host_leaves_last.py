@@ -94,7 +94,7 @@ def test_a_failing_rendezvous_gives_its_port_back(memory_job):
     node = memory_job.node((1, 1))
     port = node.join().result(PATIENCE_S).bootstrap_store_info.master_port
     node.handler.shutdown()
-    from elrun.rendezvous.network.ports import PortClaim  # noqa: PLC0415
+    from elrun.rendezvous.network.ports import PortClaim
 
     claim = PortClaim.take([port])
     claim.release()

@@ -186,7 +186,7 @@ def test_a_server_that_is_gone_is_lost_at_once(host):
 
 def test_a_session_of_another_server_is_refused(host):
     """A store that has begun anew knows nothing of what its clients wrote."""
-    from elrun.rendezvous.stores.server.dial import Target, dial  # noqa: PLC0415
+    from elrun.rendezvous.stores.server.dial import Target, dial
 
     hello = Hello("", "a", session="c0ffee", resumes=True)
     answer = dial(Target(Endpoint(HERE, host.port)), hello, LONG_S, LONG_S)
