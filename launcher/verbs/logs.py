@@ -38,7 +38,7 @@ class _Choice(NamedTuple):
 
 
 class _Enough(Exception):
-    """Whoever reads has gone, as `head` does."""
+    """The reader of standard output has ended, as `head` does once it has enough."""
 
 
 @click.command("logs", short_help="What the ranks of a job have printed.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ..report.words import as_duration, as_size
 from ..terminal.console import printable
 
 if TYPE_CHECKING:
@@ -13,8 +14,6 @@ if TYPE_CHECKING:
 
 NODE_HEAD = ("NODE", "HOST", "STATE", "SIGN OF LIFE")
 RANK_HEAD = ("RANK", "HOST", "PID", "STATE", "CPU", "MEMORY", "PRINTED", "LAST LINE")
-_MINUTE_S, _HOUR_S, _DAY_S = 60, 3_600, 86_400
-_KIB = 1024
 
 
 def as_text(overview: Overview) -> str:
@@ -55,7 +54,7 @@ def headlines(facts: Mapping[str, Any]) -> Iterator[str]:
 def state_of(facts: Mapping[str, Any]) -> str:
     """Return the job's state in words."""
     if facts["is_running"]:
-        since = duration(facts["since_s"])
+        since = as_duration(facts["since_s"])
         return f"{facts['state']} for {since}, started {ago(facts['runs_for_s'])}"
     code = "" if facts["exit_code"] is None else f", exit code {facts['exit_code']}"
     when = f", ended at {facts['ended_at']}" if facts.get("ended_at") else ""
@@ -77,7 +76,7 @@ def rank_cells(rank: Rank) -> tuple[str, ...]:
         "-" if rank.pid is None else str(rank.pid),
         rank.state,
         "-" if rank.cpu_percent is None else f"{rank.cpu_percent:.0f}%",
-        "-" if rank.memory_bytes is None else size(rank.memory_bytes),
+        "-" if rank.memory_bytes is None else as_size(rank.memory_bytes),
         "-" if rank.silent_s is None else ago(rank.silent_s),
         rank.last_line or "-",
     )
@@ -94,24 +93,4 @@ def columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
 
 def ago(seconds: float) -> str:
     """Return how long ago something was."""
-    return "now" if seconds < 1 else f"{duration(seconds)} ago"
-
-
-def duration(seconds: float) -> str:
-    """Return a time in one or two units."""
-    if seconds < _MINUTE_S:
-        return f"{seconds:.0f} s"
-    if seconds < _HOUR_S:
-        return f"{seconds // _MINUTE_S:.0f} min {seconds % _MINUTE_S:.0f} s"
-    if seconds < _DAY_S:
-        return f"{seconds // _HOUR_S:.0f} h {seconds % _HOUR_S // _MINUTE_S:.0f} min"
-    return f"{seconds // _DAY_S:.0f} d {seconds % _DAY_S // _HOUR_S:.0f} h"
-
-
-def size(count: float) -> str:
-    """Return a number of bytes in the unit that fits."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if count < _KIB:
-            return f"{count:.0f} {unit}"
-        count /= _KIB
-    return f"{count:.1f} TiB"
+    return "now" if seconds < 1 else f"{as_duration(seconds)} ago"
