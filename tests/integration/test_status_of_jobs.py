@@ -42,9 +42,8 @@ def test_a_job_of_64_workers_is_shown(watching, script, tmp_path):
     assert (0, "") == (shown.returncode, shown.stderr)
     assert shown.stdout.startswith("run many (script.py): running for ")
     assert "round 0; 1 node; 64 ranks; restarts: 0 spent, 0 left\n" in shown.stdout
-    rows = re.findall(
-        r"^(\d+) +\S+ +\d+ +\S+ +\d+% +[\d.]+ MiB .* rank (\d+) is ready$", shown.stdout, re.MULTILINE
-    )
+    row = r"^(\d+) +\S+ +\d+ +\S+ +\d+% +[\d.]+ MiB .* rank (\d+) is ready$"
+    rows = re.findall(row, shown.stdout, re.MULTILINE)
     assert [(str(n), str(n)) for n in range(64)] == rows
     assert [*range(64)] == [rank["rank"] for rank in found["ranks"]]
     assert ("running", 0, 64) == (found["state"], found["round"], found["world_size"])
