@@ -12,7 +12,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Mapping
-from itertools import groupby
+from itertools import groupby, takewhile
 
 from ...rendezvous.named_tuple import NamedTuple
 
@@ -22,10 +22,14 @@ _LIBRARIES = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}"
 _STANDARD_LIBRARY = re.compile(r"[/\\]lib(?:64)?[/\\]python3\.\d+t?[/\\]")
 _WRAPPERS = ("wrapper", "decorate_context", "inner", "_fn", "_call_impl", "_wrapped_call_impl")
 _WAITS_FOR_PEERS = re.compile(
-    r"in _?(?:all_|batch_isend|barrier|broadcast|gather|init_process_group|irecv|isend|monitored_"
-    r"|new_group|recv|reduce(?!r)|scatter|send|synchronize|wait)\w* \("
+    r"_?(?:all_|batch_isend|barrier|broadcast|gather|init_process_group|irecv|isend|monitored_"
+    r"|new_group|recv|reduce(?!r)|scatter|send|synchronize|wait)\w*$"
 )
-"""Places of ``torch.distributed`` where a rank waits until its peers come."""
+"""Functions of ``torch.distributed`` in which a rank waits until its peers come."""
+
+_COLLECTIVES = f"{os.sep}torch{os.sep}distributed{os.sep}"
+CHILD_TITLE = "child process "
+"""What stands before each child's stack, below the worker's own."""
 
 _WAITS_FOR_CHILDREN = (
     *("__next__", "communicate", "get", "join", "map", "next"),
@@ -95,7 +99,7 @@ class Whereabouts(NamedTuple):
             return Standing(self.clause, Oddness.HELD)
         if not self.place:
             return Standing(self.clause, Oddness.SILENT)
-        waits = _WAITS_FOR_PEERS.match(self.clause)
+        waits = _waits_for_peers(self.stack.partition(f"\n{CHILD_TITLE}")[0], self.place)
         return Standing(self.clause, Oddness.WAITS_FOR_PEERS if waits else Oddness.ELSEWHERE)
 
 
@@ -132,6 +136,14 @@ def own_place_in(stacks: str) -> str:
         if _is_of_user(file):
             return f"{function} ({os.path.basename(file)}:{line})"
     return ""
+
+
+def _waits_for_peers(stack: str, place: str) -> bool:
+    """Return whether a process waits for its peers: an ``Event.wait`` of Python's does not."""
+    if not stack:  # another node tells the place alone
+        return _WAITS_FOR_PEERS.match(place.partition(" (")[0]) is not None
+    frames = takewhile(lambda frame: not _is_of_user(frame[0]), _frames_in(stack))
+    return any(_COLLECTIVES in file and _WAITS_FOR_PEERS.match(name) for file, _, name in frames)
 
 
 def waits_for_child(place: str) -> bool:

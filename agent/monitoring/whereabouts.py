@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import time
 
-from ..failures.stack_places import Whereabouts, own_place_in, place_in, waits_for_child
+from ..failures.stack_places import (
+    CHILD_TITLE,
+    Whereabouts,
+    own_place_in,
+    place_in,
+    waits_for_child,
+)
 from ..system.process_states import (
     HELD_STATES,
     descendants,
@@ -79,7 +85,7 @@ def with_children(
                     place = f"{place}, for a child process in {own}"
                 silence = describe_silence(child)
                 held = held or (silence if state_of(child) in HELD_STATES else "")
-                pieces.append(f"\nchild process {child}:\n{stack or silence}")
+                pieces.append(f"\n{CHILD_TITLE}{child}:\n{stack or silence}")
         known = each._replace(place=place, stack="\n".join(pieces))
         whole[rank] = _with_held_child(known, held) if held else known
     return whole

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 _ANSWER_S = 20.0
 _NATIVE_S = 30.0
+_MOST_AT_ONCE = 8
+_MOST_REASON_CHARS = 200
 _NUMBERS = re.compile(r"0x[0-9a-f]+|child process \d+|Process \d+|Thread \d+|pid \d+")
 
 
@@ -119,43 +122,59 @@ def _text(found: Mapping[int, Found]) -> Iterator[str]:
     for number, ranks in enumerate(in_order):
         first = found[ranks[0]]
         nodes = list(dict.fromkeys(found[rank].node for rank in ranks))
-        noun = "rank" if len(ranks) == 1 else "ranks"
         pid = f", pid {first.where.pid}" if len(ranks) == 1 else ""
         on = nodes[0] if len(nodes) == 1 else f"{len(nodes)} nodes"
         yield "\n" if number else ""
-        yield f"{noun} {spans(ranks)} ({on}{pid}): {first.where.clause}\n"
+        yield f"{_ranks(ranks)} ({on}{pid}): {first.where.clause}\n"
         yield "".join(f"    {line}\n" for line in first.where.stack.splitlines())
 
 
 def _with_native_frames(
     found: Mapping[int, Found], search_path: str
 ) -> tuple[dict[int, Found], list[str]]:
-    """Return the stacks as py-spy sees them, of the ranks on this host."""
-    program = shutil.which("py-spy", path=search_path)
+    """Return the stacks as py-spy sees them, of the ranks on this host, and what it can't show."""
+    beside_python = os.path.dirname(sys.executable)  # where pip puts it; PATH may lack that
+    program = shutil.which("py-spy", path=os.pathsep.join([search_path, beside_python]))
     if program is None:
         return dict(found), ["py-spy is not installed (pip install py-spy): no native frames"]
-    here, seen, notes = os.uname().nodename, dict(found), []
-    for rank, each in found.items():
-        if each.node != here:
-            continue
-        command = [program, "dump", "--native", "--pid", str(each.where.pid)]
-        try:
-            done = subprocess.run(
-                command,
-                capture_output=True,
-                timeout=_NATIVE_S,
-                check=False,
-                encoding="utf-8",
-                errors="replace",
-            )
-        except (OSError, subprocess.TimeoutExpired) as error:
-            notes.append(f"py-spy does not show rank {rank}: {error}")
-            continue
-        if done.returncode:
-            notes.append(f"py-spy does not show rank {rank}: {done.stderr.strip()[:200]}")
-        else:
-            seen[rank] = Found(each.node, each.where._replace(stack=done.stdout.strip()))
-    return seen, notes
+    here = os.uname().nodename
+    of_here = {rank: each for rank, each in found.items() if each.node == here}
+    with ThreadPoolExecutor(_MOST_AT_ONCE) as pool:
+        dumps = pool.map(lambda each: _native_stack(program, each.where.pid), of_here.values())
+        seen, reasons = dict(found), dict[str, list[int]]()
+        for (rank, each), (stack, problem) in zip(of_here.items(), dumps, strict=True):
+            if problem:
+                reasons.setdefault(problem, []).append(rank)
+            else:
+                seen[rank] = each._replace(where=each.where._replace(stack=stack))
+    if elsewhere := sorted(found.keys() - of_here.keys()):
+        reasons["it runs on another host"] = elsewhere
+    return seen, [
+        f"no native frames of {_ranks(ranks)}: {reason}" for reason, ranks in reasons.items()
+    ]
+
+
+def _native_stack(program: str, pid: int) -> tuple[str, str]:
+    """Return what py-spy shows of a process, and why it shows nothing: one of them is empty."""
+    try:
+        done = subprocess.run(
+            [program, "dump", "--native", "--pid", str(pid)],
+            capture_output=True,
+            timeout=_NATIVE_S,
+            check=False,
+            encoding="utf-8",
+            errors="replace",
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return "", f"py-spy: {error}"
+    if done.returncode:
+        reason = _NUMBERS.sub("the process", " ".join(done.stderr.split()))
+        return "", f"py-spy: {reason[:_MOST_REASON_CHARS] or f'exit code {done.returncode}'}"
+    return done.stdout.strip(), ""
+
+
+def _ranks(numbers: Sequence[int]) -> str:
+    return f"{'rank' if len(numbers) == 1 else 'ranks'} {spans(numbers)}"
 
 
 def spans(numbers: Sequence[int]) -> str:

@@ -2,6 +2,7 @@
 
 import pytest
 from elrun.agent.failures.stack_places import (
+    Oddness,
     Whereabouts,
     folded,
     folded_clauses,
@@ -145,6 +146,30 @@ def test_the_rank_that_others_wait_for_is_the_odd_one(places, rank):
     found = {each: Whereabouts(1, place, "", "") for each, place in places.items()}
 
     assert rank == odd_one_out({each: where.standing for each, where in found.items()})
+
+
+USER = '  File "/home/me/train.py", line 4 in load_batch\n'
+OF_PYTHON = '  File "/usr/lib/python3.11/threading.py", line 629 in wait\n'
+OF_TORCH = '  File "/v/site-packages/torch/distributed/distributed_c10d.py", line 9 in all_reduce\n'
+OF_OTHERS = '  File "/v/site-packages/lightning/trainer.py", line 9 in fit\n'
+
+
+@pytest.mark.parametrize(
+    ("frames", "oddness"),
+    [
+        (OF_TORCH + USER, Oddness.WAITS_FOR_PEERS),
+        (OF_TORCH + OF_OTHERS + USER, Oddness.WAITS_FOR_PEERS),
+        (OF_PYTHON + USER, Oddness.ELSEWHERE),
+        ('  File "/home/me/train.py", line 4 in wait_for_batch\n', Oddness.ELSEWHERE),
+        (OF_PYTHON + USER + OF_TORCH + USER, Oddness.ELSEWHERE),
+    ],
+)
+def test_only_torch_s_own_functions_wait_for_peers(frames, oddness):
+    """An ``Event.wait`` of Python's, or a function of the user's with such a name, does not."""
+    stack = f"Current thread 0x00007f0000000000 (most recent call first):\n{frames}"
+    stack += f"\nchild process 9:\nThread 0x0000 (most recent call first):\n{OF_TORCH}"
+
+    assert oddness == Whereabouts(1, place_in(stack), "", stack).standing.oddness
 
 
 SILENT = Whereabouts(9, "", "gives no stack, waiting", "")
