@@ -1,0 +1,6 @@
+"""Let tests import what `make clients` runs, as `make clients` does."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "matrix"))

@@ -1,0 +1,71 @@
+"""The Trainer of Hugging Face's transformers, with a small GPT-2 of random weights."""
+
+import os
+from pathlib import Path
+
+import torch
+from faults import fail_once, report
+from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer_utils import get_last_checkpoint
+
+STEPS = 6
+
+
+class Words(torch.utils.data.Dataset):
+    def __len__(self) -> int:
+        return 64
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        words = torch.arange(8) % 16
+        return {"input_ids": words, "labels": words}
+
+
+class Steps(TrainerCallback):
+    def __init__(self) -> None:
+        self.first = -1
+
+    def on_step_begin(self, args, state, control, **_) -> None:
+        if self.first < 0:
+            self.first = state.global_step
+        fail_once(state.global_step)
+
+
+def main() -> None:
+    folder = Path(os.environ["CHECKPOINTS"])
+    model = GPT2LMHeadModel(
+        GPT2Config(
+            vocab_size=16,
+            n_positions=8,
+            n_embd=8,
+            n_layer=1,
+            n_head=1,
+            bos_token_id=0,
+            eos_token_id=0,
+        )
+    )
+    steps = Steps()
+    trainer = Trainer(
+        model,
+        TrainingArguments(
+            str(folder),
+            max_steps=STEPS,
+            save_steps=1,
+            per_device_train_batch_size=4,
+            use_cpu=True,
+            report_to=[],
+            disable_tqdm=True,
+            logging_strategy="no",
+        ),
+        train_dataset=Words(),
+        callbacks=[steps],
+    )
+    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)))
+    report(
+        world_size=trainer.args.world_size,
+        first_step=steps.first,
+        last_step=trainer.state.global_step,
+    )
+
+
+if __name__ == "__main__":
+    main()
