@@ -27,7 +27,7 @@ SOURCES := pyproject.toml $(shell find src $(ROOMS) \
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test check simulate chaos mutants matrix bench gpu docs gallery clean
+.PHONY: help run test check simulate chaos mutants matrix clients bench gpu docs gallery release clean
 
 help:  ## list what can be made
 	@sed -n 's/^\([a-z]*\):.*##/make \1\t/p' Makefile | expand -t 14
@@ -60,6 +60,9 @@ matrix: $(VENV)/dependencies  ## try each Python and torch that can be had; PYTH
 	$(BIN)/python tests/matrix/matrix.py --pythons "$(PYTHONS)" --torches "$(TORCHES)" \
 		$(if $(KEEP),--keep)
 
+clients: .venv-clients/installed  ## train with the libraries that people use, under elrun; ONLY="hydra fabric"
+	PYTHONPATH=tests/matrix .venv-clients/bin/python tests/clients/clients.py $(ONLY)
+
 bench: $(VENV)/installed  ## measure elrun beside torchrun; QUICK=1 for fewer runs
 	$(BIN)/python benchmarks/bench.py $(if $(filter-out 0,$(QUICK)),--quick)
 
@@ -72,8 +75,11 @@ docs: $(VENV)/elrun  ## draw the README's picture from a real job
 gallery: $(VENV)/installed  ## run all kinds of death and write docs/gallery.md (ten minutes); ONLY="bash thread"
 	PYTHONPATH=tests/integration $(BIN)/python -m gallery.page $(ONLY)
 
+release: .venv-release/bin/twine  ## build what a release uploads into dist/, and check it; nothing is uploaded
+	.venv-release/bin/python tests/release/release.py
+
 clean:  ## remove all that was made
-	rm -rf $(VENV) .venv-ci .venv-matrix .venv-mutants .links build dist *.egg-info src/*.egg-info
+	rm -rf $(VENV) .venv-ci .venv-clients .venv-matrix .venv-mutants .venv-release .links build dist *.egg-info src/*.egg-info
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -115,6 +121,27 @@ $(BIN)/python:
 	@$(BIN)/python -m venv .venv-mutants
 	.venv-mutants/bin/python -m pip --disable-pip-version-check install --quiet \
 		--constraint constraints.txt cosmic-ray
+
+# These libraries are many and large, and elrun's own tests need none of them.
+.venv-clients/requirements: constraints.txt tests/clients/requirements.txt
+	@$(PYTHON) -m venv .venv-clients
+	.venv-clients/bin/python -m pip --disable-pip-version-check install --quiet \
+		--constraint constraints.txt setuptools torch numpy -r tests/clients/requirements.txt
+	@touch $@
+
+.venv-clients/installed: $(SOURCES) .venv-clients/requirements
+	@rm -rf build/lib build/bdist.*
+	.venv-clients/bin/python -m pip --disable-pip-version-check install --quiet \
+		--constraint constraints.txt --no-build-isolation --force-reinstall --no-deps .
+	.venv-clients/bin/python -m pip --disable-pip-version-check install --quiet \
+		--constraint constraints.txt --no-build-isolation .
+	@touch $@
+
+.venv-release/bin/twine: constraints.txt tests/release/requirements.txt
+	@$(PYTHON) -m venv .venv-release
+	.venv-release/bin/python -m pip --disable-pip-version-check install --quiet \
+		--constraint constraints.txt setuptools -r tests/release/requirements.txt
+	@touch $@
 
 # The package as a type checker wants to see it: one folder with the rooms inside.
 .links/elrun: src/elrun

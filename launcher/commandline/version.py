@@ -1,3 +1,3 @@
-"""elrun's version, the same as in ``pyproject.toml``: to look it up takes longer than a start."""
+"""elrun's version: ``pyproject.toml`` reads it here, as to look it up takes longer than a start."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
