@@ -37,6 +37,9 @@ OPEN_METRICS = exposition.CONTENT_TYPE_LATEST
 MOST_CAUSES = 50
 """How many causes of restarts have a line of their own; further ones are ``other``."""
 
+MOST_CAUSE_CHARS = 200
+"""A worker may leave any text as the type of its exception."""
+
 _RANK = ("rank", "local_rank")
 _ENDED = {
     WorkerState.SUCCEEDED: "succeeded",
@@ -283,7 +286,8 @@ def cause_of(verdict: Verdict | None) -> str:
     if root.cause == HANG:
         return HANG
     if root.exception:
-        return root.exception.removeprefix("builtins.")
+        name = root.exception[:MOST_CAUSE_CHARS].removeprefix("builtins.")
+        return name.encode(errors="backslashreplace").decode()
     return signal_name(root.exitcode) if root.exitcode < 0 else f"exit code {root.exitcode}"
 
 

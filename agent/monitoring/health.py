@@ -55,7 +55,7 @@ class HealthCheckServer:
         self._port = port
         self._timeout = timeout
         self._address = address
-        self._server = HttpServer(partial(listen_at_port, address, port), self._respond, ECHO_S)
+        self._server = HttpServer(partial(listen_at_port, address, port), self.answer, ECHO_S)
 
     @property
     def alive_callback(self) -> Callable[[], float]:
@@ -101,13 +101,6 @@ class HealthCheckServer:
         if silence_s <= self._timeout:
             return Answer(200, "ok\n")
         return Answer(503, f"no progress for {silence_s:.0f} s\n")
-
-    def _respond(self, path: str, asked_at: float, is_last_chance: bool) -> Answer | None:
-        try:
-            return self.answer(path, asked_at, is_last_chance)
-        except Exception as error:  # noqa: BLE001  the callback is a user's; the server goes on
-            log.warning("health: %s can't be answered: %r", path, error)
-            return Answer(500, f"there is no answer: {error!r}\n")
 
 
 def create_healthcheck_server(

@@ -229,11 +229,19 @@ class HttpServer:
     def _check(self, connection: _Connection, now: float) -> None:
         is_late = now >= connection.deadline
         if connection.phase is _Phase.ASKING:
-            answer = self._respond(connection.request.path, connection.asked_at, is_late)
+            answer = self._answer_to(connection, is_late=is_late)
             if answer is not None or is_late:
                 self._reply(connection, answer or Answer(500, "there is no answer\n"))
         elif is_late:
             self._drop(connection)
+
+    def _answer_to(self, connection: _Connection, *, is_late: bool) -> Answer | None:
+        path = connection.request.path
+        try:
+            return self._respond(path, connection.asked_at, is_late)
+        except Exception as error:  # noqa: BLE001  a user's callback; other clients are answered
+            log.warning("a request for %s can't be answered: %r", path, error)
+            return Answer(500, f"there is no answer: {error!r}\n")
 
     def _read(self, connection: _Connection) -> None:
         data = connection.socket.recv(_CHUNK_BYTES)

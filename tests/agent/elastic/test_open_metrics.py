@@ -16,7 +16,7 @@ from elrun.rendezvous.api.handler import Placement, RendezvousInfo, Verdict, Ver
 
 pytest.importorskip("prometheus_client")
 
-from elrun.agent.elastic.open_metrics import MOST_CAUSES, JobMetrics, cause_of
+from elrun.agent.elastic.open_metrics import MOST_CAUSE_CHARS, MOST_CAUSES, JobMetrics, cause_of
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.parser import text_string_to_metric_families as classic_families
 
@@ -160,6 +160,14 @@ def test_causes_without_number_do_not_fill_prometheus(metrics):
     assert 500 - MOST_CAUSES == restarts["elrun_restarts_total", "other"]
 
 
+def test_a_cause_that_no_encoding_has_spoils_no_answer(metrics):
+    """A worker may leave any text as the type of its exception."""
+    metrics.round_ended(failed(exception="m.Bad\udc80"), Step.RESTART)
+
+    assert r'cause="m.Bad\\udc80"' in metrics.open_metrics()
+    assert rb'cause="m.Bad\\udc80"' in metrics.prometheus_text()
+
+
 def test_workers_are_counted_by_what_they_do(metrics):
     """One of them has no process any more."""
     before = numbers(metrics)
@@ -202,6 +210,8 @@ def test_the_end_is_told(metrics):
         (failed(exitcode=-62), signal_name(-62)),
         (failed(exception="torch.OutOfMemoryError"), "torch.OutOfMemoryError"),
         (failed(exception="builtins.OSError", cause="hang"), "hang"),
+        (failed(exception="m.Bad\udc80"), r"m.Bad\udc80"),
+        (failed(exception="x" * 10_000), "x" * MOST_CAUSE_CHARS),
     ],
 )
 def test_a_cause_is_a_word(verdict, cause):

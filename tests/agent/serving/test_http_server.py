@@ -198,6 +198,22 @@ def test_patience_has_an_end(serve, connect):
     assert b" 500 " in ask(connect(port), b"b")
 
 
+def test_a_fault_in_one_answer_ends_no_other(serve, connect, caplog):
+    """The client hears of it, and the next one is answered."""
+
+    def respond(path, *_):
+        return Answer(200, f"{1 // len(path.strip('/'))}")
+
+    _, port = serve(respond)
+
+    faulty, other = ask(connect(port)), ask(connect(port), b"x")
+
+    assert faulty.startswith(b"HTTP/1.1 500 Internal Server Error\r\n")
+    assert other.endswith(b"\r\n\r\n1")
+    (message,) = caplog.messages
+    assert message.startswith("a request for / can't be answered: ZeroDivisionError(")
+
+
 def test_without_descriptors_it_pauses_and_then_goes_on(serve, connect, monkeypatch):
     """A listener that stays readable must not keep the thread turning."""
     monkeypatch.setattr(http_server, "_PAUSE_S", 0.05)
