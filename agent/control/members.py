@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ...rendezvous.errors import RendezvousError, RendezvousTimeoutError
 from ...rendezvous.logs import Log
 from ...rendezvous.threads import Call, NoThreadError
+from ..json_objects import object_in
 from ..system.process_usage import usage_of_process
 from .places import places_here
 from .standing import standing_of
@@ -80,14 +81,11 @@ class Members:
             store.wait([_all_of(number)], timedelta(seconds=ANSWERS_S[what]))
         nodes, missing = [], []
         for rank in range(size):
-            head, _, data = (
-                store.get(_answer_of(rank)).partition(b" ")
-                if store.check([_answer_of(rank)])
-                else (b"", b"", b"")
-            )
-            if head == b"%d" % number:
-                nodes.append({**json.loads(data), "group_rank": rank})
-            else:
+            key = _answer_of(rank)
+            answer = store.get(key) if store.check([key]) else b""
+            try:
+                nodes.append({**_object_after(number, answer), "group_rank": rank})
+            except ValueError:
                 missing.append(rank)
         return {"nodes": nodes, "missing": missing, "problem": ""}
 
@@ -98,14 +96,11 @@ class Members:
             notices: What they have asked, with the numbers of their questions.
         """
         for number, data in notices:
-            try:
-                what = json.loads(data).get("ask")
-            except (ValueError, AttributeError):
-                continue
-            if what == HURRY:
-                self._watched.inbox.request_stop(now=True)
-            elif what in ANSWERS_S:
-                self._answer(number, what)
+            match _wish_in(data):
+                case str(what) if what == HURRY:
+                    self._watched.inbox.request_stop(now=True)
+                case str(what) if what in ANSWERS_S:
+                    self._answer(number, what)
 
     def hurry(self) -> None:
         """Let all nodes kill their workers at once, which are being stopped."""
@@ -166,6 +161,26 @@ def _answer_of(group_rank: int | None) -> str:
 def _all_of(number: int) -> str:
     """Return the key of the mark that all members have answered a question."""
     return f"{TOPIC}/all/{number}"
+
+
+def _object_after(number: int, answer: bytes) -> dict[str, Any]:
+    """Return what an answer to a question says.
+
+    Raises:
+        ValueError: It answers another one, or is no answer.
+    """
+    head, _, data = answer.partition(b" ")
+    if head != b"%d" % number:
+        raise ValueError("this answers another question")
+    return object_in(data)
+
+
+def _wish_in(notice: bytes) -> object:
+    """Return what a notice asks for; None: it is none."""
+    try:
+        return object_in(notice).get("ask")
+    except ValueError:
+        return None
 
 
 def _unlike() -> str:

@@ -14,8 +14,8 @@ import sys
 import time
 import traceback
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
+from ..json_objects import object_in
 from .handlers import close_recorder, recorder_of
 
 EventMetadataValue = str | int | float | bool | None
@@ -73,7 +73,7 @@ class Event:
         """
         if isinstance(data, Event):
             return data
-        fields = _fields_of(data)
+        fields = object_in(data)
         try:
             return Event(**{**fields, "source": EventSource(fields["source"])})
         except (KeyError, TypeError) as error:
@@ -126,7 +126,7 @@ class RdzvEvent:
         """
         if isinstance(data, RdzvEvent):
             return data
-        fields = _fields_of(data)
+        fields = object_in(data)
         try:
             return RdzvEvent(**{**fields, "node_state": NodeState(fields["node_state"])})
         except (KeyError, TypeError) as error:
@@ -217,10 +217,3 @@ def close(destination: str, timeout_s: float) -> None:
     """
     if destination != "null":
         close_recorder(destination, timeout_s)
-
-
-def _fields_of(data: str) -> dict[str, Any]:
-    fields = json.loads(data)
-    if not isinstance(fields, dict):
-        raise ValueError(f"not an event but a JSON {type(fields).__name__}")  # noqa: TRY004  bad data
-    return fields

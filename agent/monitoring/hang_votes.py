@@ -17,6 +17,7 @@ from ...rendezvous.errors import RendezvousError
 from ...rendezvous.named_tuple import NamedTuple
 from ...rendezvous.threads import Call, NoThreadError
 from ..failures.stack_places import Oddness, Standing, folded_clauses, odd_one_out
+from ..json_objects import object_in
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -104,8 +105,8 @@ class Votes:
         call, self._call = self._call, None
         try:
             return call.result()
-        except (RendezvousError, ValueError, KeyError, TypeError):  # the loop finds a lost store
-            return Answer()
+        except (RendezvousError, ValueError, KeyError, TypeError, RecursionError):
+            return Answer()  # the loop finds out whether the store is lost
 
     def _exchange(self, standings: Mapping[int, Standing] | None, *, is_beating: bool) -> Answer:
         store = self._store
@@ -136,7 +137,7 @@ class Votes:
             return None
         standings: dict[int, Standing] = {}
         for text in store.multi_get(keys):
-            for rank, (clause, oddness) in json.loads(text).items():
+            for rank, (clause, oddness) in object_in(text).items():
                 standings[int(rank)] = Standing(str(clause), Oddness(oddness))
         decision = decision_about(standings)
         made = json.dumps([decision.odd, decision.text[:_MOST_TEXT]])

@@ -20,6 +20,7 @@ from ...rendezvous.errors import RendezvousError
 from ...rendezvous.logs import Log
 from ...rendezvous.named_tuple import NamedTuple
 from ...rendezvous.threads import Call, NoThreadError
+from ..json_objects import object_in
 from ..processes.companion import Companion, Trouble, Wakes
 from .signal_echoes import HOLD_S, SignalEchoes
 
@@ -149,9 +150,9 @@ class SignalForwarder(Companion):
         if not self._echoes.learn(number, count, self._clock()):
             return
         try:
-            found = json.loads(notice)
+            found = object_in(notice)
             node, is_for_all = str(found["node"]), bool(found["to_all"])
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError):
             log.info("another node's notice of %s is not understood", number.name)
             return
         if is_for_all:

@@ -20,6 +20,7 @@ import signal
 from dataclasses import dataclass
 from typing import Any
 
+from ..json_objects import object_in
 from ..system.stacks import NO_STACK, StackOffer, offer_stack
 from .api import TimerClient, TimerRequest
 
@@ -93,12 +94,7 @@ class FileTimerRequest(TimerRequest):
         Raises:
             ValueError: The line is no request.
         """
-        try:
-            data = json.loads(text)
-        except RecursionError as error:
-            raise ValueError("nested too deeply") from error
-        if not isinstance(data, dict):
-            raise ValueError("no JSON object")  # noqa: TRY004  the server catches one error
+        data = object_in(text)
         if data.get("version", VERSION) != VERSION:
             raise ValueError(f"version {data['version']!r} is not known here")
         scope, expiration = data.get("scope_id"), data.get("expiration_time")

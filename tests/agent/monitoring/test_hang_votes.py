@@ -4,7 +4,7 @@ import threading
 
 import pytest
 from elrun.agent.failures.stack_places import Oddness, Standing
-from elrun.agent.monitoring.hang_votes import Answer, Votes, decision_about
+from elrun.agent.monitoring.hang_votes import _CHANGE, Answer, Votes, decision_about
 from elrun.rendezvous.errors import RendezvousConnectionError
 from elrun.rendezvous.stores.memory import MemoryStore
 from elrun.rendezvous.stores.torch_view import RoundStore
@@ -119,6 +119,27 @@ def test_the_odd_rank_is_named_also_where_the_text_is_cut():
     answer = decision_about({**places, 999: Standing("is stopped (SIGSTOP)", Oddness.HELD)})
 
     assert (999, "rank 999 is stopped (SIGSTOP); rank 0 in f0") == (answer.odd, answer.text[:43])
+
+
+@pytest.mark.parametrize("key", ["places/{state}/1", "decision/{state}"])
+@pytest.mark.parametrize("text", ["[1]", "7", "null", "{", '{"1": 7}', "[" * 100_000])
+def test_what_another_node_writes_can_end_no_agent(key, text):
+    """It is no answer; a decision that can't be read names nobody."""
+    store = RoundStore(MemoryStore(), "round/")
+    has_come = threading.Event()
+    votes = Votes(store, 0, 2, has_come.set)
+    state = 2 * _CHANGE + 2
+    store.add("hang/still", _CHANGE + 1)
+    store.set(f"hang/{key.format(state=state)}", text)
+
+    found = []
+    for _ in range(3):
+        votes.ask({0: WAITS}, is_beating=False)
+        assert has_come.wait(30)
+        has_come.clear()
+        found.append(votes.take())
+
+    assert [Answer()] * 3 == found
 
 
 def test_a_lost_store_is_no_answer():
