@@ -66,6 +66,7 @@ USERS_OF = {
         "agent/system/environ.py",  # what workers inherit from the agent
         "agent/failures/record.py",  # in the worker
         "agent/workers/heartbeat.py",  # in the worker
+        "agent/workers/preemption.py",  # in the worker
         "agent/processes/function_main.py",  # in the worker
         "launcher/verbs/doctor_worker.py",  # in the worker
     },

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from typing import Any
 
+    from ..monitoring.preemption_notice import PreemptionNotice
     from ..preload.companion import PreloadServer
 
 
@@ -39,6 +40,8 @@ class Companions:
         self._all: list[Companion] = []
         self.preload_server: PreloadServer | None = None
         """What workers are forked from, if the user wants that."""
+        self.preemption_notice: PreemptionNotice | None = None
+        """Tells workers that ask whether they are to leave, if the job may be preempted."""
         self._trouble: Trouble | None = None
 
     @property
@@ -122,7 +125,8 @@ class Companions:
 
     def end(self) -> None:
         """End all, the last one first."""
-        begun, self._all, self.preload_server = self._all, [], None
+        begun, self._all = self._all, []
+        self.preload_server = self.preemption_notice = None
         with contextlib.ExitStack() as ends:
             for each in begun:
                 ends.callback(each.end)
@@ -189,6 +193,16 @@ def _signal_forwarding(facts: AgentFacts, guardian: Guardian, _: Companions) -> 
     return SignalForwarder(
         facts.supervision.forward_signals, facts.take_signals, guardian, facts.rounds, facts.wake
     )
+
+
+def _preemption_notice(facts: AgentFacts, _: Guardian, companions: Companions) -> Companion | None:
+    if not facts.supervision.signals_of_workers:
+        return None
+    from ..monitoring.preemption_notice import PreemptionNotice  # few jobs
+
+    notice = PreemptionNotice(facts.supervision.signals_of_workers)
+    companions.preemption_notice = notice
+    return notice
 
 
 def _preload_server(
@@ -260,6 +274,7 @@ COMPANIONS: tuple[Kind, ...] = (
     _kernel_waits,
     _hang_watch,
     _signal_forwarding,
+    _preemption_notice,
     _preload_server,
     _store_host,
     _readiness,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 
 from ...rendezvous.api.handler import RoundHandler
 from ...rendezvous.errors import InstallationChangedError, UsageError
@@ -16,7 +17,6 @@ from ..workers.worker import RunResult, WorkerGroup, WorkerState
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import signal
     from collections.abc import Callable, Iterator, Mapping
     from typing import TypeVar
 
@@ -235,8 +235,15 @@ class GroupProcesses:
     def ask_to_end(self) -> None:
         """Ask the workers to end, and wait for nothing."""
         if self.context is not None:
-            with contextlib.suppress(OSError):  # there are no descriptors: they are stopped later
-                self.context.ask_to_end()
+            self._ask_to_end(self.context)
+
+    def _ask_to_end(self, workers: PContext) -> None:
+        """Ask them by SIGTERM; it has to be SIGKILL for those that survive that since they ask."""
+        with contextlib.suppress(OSError):  # there are no descriptors: they are stopped later
+            workers.ask_to_end()
+        notice = self._loop.companions.preemption_notice
+        if notice is not None:
+            workers.kill_workers(notice.survivors_of_sigterm())
 
     def ask_for_places(self, verdict: Verdict | None) -> None:
         """Ask running workers where they are, if the failure only tells of a lost peer."""
@@ -275,6 +282,8 @@ class GroupProcesses:
         running = self.by_global_rank(workers.running_pids())
         answering = self._loop.answering_aside(self.places_teller)
         with answering, self._loop.stop_notices(running, timeout_s, self._record()):
+            if death_sig is signal.SIGTERM and self._loop.companions.preemption_notice is not None:
+                self._ask_to_end(workers)
             workers.close(death_sig, timeout_s, urgent_fd=self._loop.inbox.urgent_fd)
 
     def let_leave(
@@ -299,7 +308,8 @@ class GroupProcesses:
 
         deadline = Deadline(preempted.sigval, *times, environ)
         self._loop.inbox.begin_preemption(preempted.sigval)
-        leaving = Leaving(preempted, self._group, workers, guardian, deadline)
+        notice = self._loop.companions.preemption_notice
+        leaving = Leaving(preempted, self._group, workers, guardian, deadline, notice)
         with self._loop.answering_aside(self.places_teller):
             leaving.end_workers(self._loop.inbox.urgent_fd)
         return leaving

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ...rendezvous.api.handler import RoundHandler
+    from ..monitoring.preemption_notice import PreemptionNotice
     from ..workers.worker import WorkerGroup
 
 log = Log(__name__)
@@ -49,6 +50,7 @@ class Leaving:
         workers: Their processes.
         guardian: The witness of signals that were sent to all processes.
         deadline: Says how long the workers have.
+        notice: Tells those that ask; None: there is none.
     """
 
     def __init__(
@@ -58,12 +60,14 @@ class Leaving:
         workers: PContext,
         guardian: Guardian,
         deadline: Deadline,
+        notice: PreemptionNotice | None = None,
     ) -> None:
         self._preempted = preempted
         self._rank_of = {each.local_rank: each.global_rank for each in group.workers}
         self._workers = workers
         self._guardian = guardian
         self._deadline = deadline
+        self._notice = notice
         self._asked = workers.running_pids().keys()
         self._began_at = time.monotonic()
         self.ends_at = self._began_at
@@ -75,17 +79,23 @@ class Leaving:
             urgent_fd: Ends their time as soon as it is readable.
         """
         number = self._preempted.sigval
+        self._tell_askers()
         if self._asked:
             self._deadline.ask()
             if not self._has_come_to_all():
                 self._workers.signal_workers(number)
             self._deadline.wait(_ANSWER_S)
             log.warning("%s: %s", self._preempted, self._deadline.sentence(self._began_at))
-        grace_s = self._deadline.grace_s
-        self.ends_at = self._began_at + grace_s
+        self._tell_askers()
         left_s = max(0.0, round(self.ends_at - time.monotonic(), 1))
         self._workers.close(signal.SIGTERM, left_s, urgent_fd=urgent_fd, alone=0)
         self._preempted.failures = tuple(self._failures())
+
+    def _tell_askers(self) -> None:
+        """Let workers see how long they have, as far as it is known."""
+        self.ends_at = self._began_at + self._deadline.grace_s
+        if self._notice is not None:
+            self._notice.tell(self.ends_at)
 
     def stay(
         self,

@@ -240,6 +240,12 @@ class WorkerTable:
                 self._guardian.tree.reap_orphans()
         return ended
 
+    def kill(self, pids: Collection[int]) -> None:
+        """Kill some of those that run, each alone."""
+        for local_rank, process in self.running().items():
+            if process.pid in pids and process.signal_alone(signal.SIGKILL):
+                self._exits.mark_killed([local_rank])
+
     def drop(self, failures: Mapping[int, StartFailed]) -> None:
         """Let go of processes that have not become programs, and record why.
 
@@ -291,6 +297,14 @@ class WorkerProcesses:
         for process in running:
             process.signal_alone(number)
         return len(running)
+
+    def kill_workers(self, pids: Collection[int]) -> None:
+        """Kill some of the running workers, without what they have started.
+
+        Args:
+            pids: Their process ids.
+        """
+        self._workers.kill(pids)
 
     def filenos(self) -> list[int]:
         """Return one descriptor for each running worker, readable once it has ended."""

@@ -7,6 +7,7 @@ TYPE_CHECKING = False  # typing takes longer than all else before the command ha
 if TYPE_CHECKING:
     from .agent.failures.record import record
     from .agent.workers.heartbeat import heartbeat
+    from .agent.workers.preemption import preemption
     from .launcher.commandline.version import __version__ as __version__
     from .launcher.launch import elastic_launch, launch_agent
     from .launcher.notebook import notebook_launch
@@ -21,6 +22,7 @@ __all__ = [
     "heartbeat",
     "launch_agent",
     "notebook_launch",
+    "preemption",
     "record",
 ]
 
@@ -32,6 +34,7 @@ _HOME_OF = {
     "launch_agent": ".launcher.launch",
     "notebook_launch": ".launcher.notebook",
     "heartbeat": ".agent.workers.heartbeat",
+    "preemption": ".agent.workers.preemption",
     "record": ".agent.failures.record",
     "__version__": ".launcher.commandline.version",
 }
@@ -43,7 +46,7 @@ if not TYPE_CHECKING:  # or a type checker takes every name for one that is ther
         from .rendezvous.lazy import names_elsewhere  # see above
 
         found = names_elsewhere(__name__, __name__, _HOME_OF)[0](name)
-        if name == "heartbeat":  # it is called once a step, and must not be looked up each time
+        if name in ("heartbeat", "preemption"):  # called once a step: not to be looked up each time
             globals()[name] = found
         return found
 

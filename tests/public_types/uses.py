@@ -103,6 +103,7 @@ from elrun import (
     heartbeat,
     launch_agent,
     notebook_launch,
+    preemption,
     record,
 )
 
@@ -131,6 +132,8 @@ def launch() -> None:
         hang_log_pattern="step",
     )
     heartbeat()
+    assert_type(preemption().pending, bool)
+    assert_type(preemption().seconds_left, float | None)
     assert_type(elastic_launch(config, estimate)(1000), dict[int, Any])
     assert_type(notebook_launch(estimate, (1000,), nproc=2), dict[int, Any])
     assert_type(launch_agent(config, "train.py", ["--steps", "10"]), dict[int, Any])
