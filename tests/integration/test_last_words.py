@@ -46,6 +46,16 @@ if os.fork() == 0:
 os.wait()
 raise ValueError("of the parent")
 """
+HANDLED = """
+import sys, traceback
+def train():
+    raise ValueError("no such shard")
+try:
+    train()
+except ValueError:
+    traceback.print_exc()
+    sys.exit(4)
+"""
 # Name, worker, and the words that a person must find in the summary.
 GALLERY = {
     "plain": ("raise ValueError('no such shard')", ["ValueError: no such shard", "script.py"]),
@@ -81,6 +91,38 @@ GALLERY = {
     "an exit that was caught": (
         "import sys\ntry:\n    sys.exit('not yet')\nexcept SystemExit:\n    sys.exit(4)",
         ["exited with code 4"],
+    ),
+    "handled, then exit with a number": (
+        HANDLED,
+        ["exited with code 4", "ValueError: no such shard (handled, then exit(4))", "in train"],
+    ),
+    "handled, then site's exit": (
+        HANDLED.replace("sys.exit", "exit"),
+        ["ValueError: no such shard (handled, then exit(4))", "in train"],
+    ),
+    "exit with a text while an exception is handled": (
+        HANDLED.replace("(4)", "('shards are missing')"),
+        ["SystemExit: shards are missing", "while handling ValueError: no such shard", "in train"],
+    ),
+    "site's exit with a text": ("exit('no such shard')", ["SystemExit: no such shard"]),
+    "argparse": (
+        (
+            "import argparse\np = argparse.ArgumentParser()\n"
+            "p.add_argument('--lr', required=True)\n"
+            "p.parse_args()"
+        ),
+        ["exited with code 2", "script.py: error: the following arguments are required: --lr"],
+    ),
+    "with a note": (
+        "e = ValueError('no such shard')\ne.__notes__ = ['in step 7']\nraise e",
+        ["ValueError: no such shard (note: in step 7)"],
+    ),
+    "captured output": (
+        (
+            "import subprocess, sys\n"
+            "subprocess.run([sys.executable, '-c', 'import no_such'], check=True, capture_output=1)"
+        ),
+        ["CalledProcessError", "its output ends: ModuleNotFoundError: No module named 'no_such'"],
     ),
     "syntax error": ("x = 1\ndef f(:\n    pass", ["SyntaxError: invalid syntax", "def f(:"]),
     "missing module": ("import no_such_module", ["ModuleNotFoundError: No module named 'no_such"]),
@@ -136,6 +178,45 @@ def test_an_end_is_told(elrun, script, name):
     assert code != 0
     assert f"(node {os.uname().nodename}, local rank 0, pid " in summary
     assert [] == [each for each in words if each not in summary]
+
+
+TEXT_THAT_EXITS = """
+import sys
+class Odd(Exception):
+    def __str__(self):
+        sys.exit(5)
+try:
+    raise Odd
+except Odd:
+    sys.exit(4)
+"""
+EXITS_THAT_ARE_NO_REASON = {
+    "caught": HANDLED.replace(
+        "    sys.exit(4)", "    try: sys.exit(4)\n    except SystemExit: pass"
+    )
+    + "sys.exit(6)",
+    "with 0": HANDLED.replace("(4)", "(0)").replace("sys.exit", "import os; os._exit(6)\n    str"),
+    "in a child": HANDLED.replace("train()\ne", "import os; os.fork() or train()\n    os.wait()\ne")
+    + "sys.exit(6)",
+    "another later": HANDLED.replace("    sys.exit(4)", "    pass") + "sys.exit(6)",
+}
+
+
+@pytest.mark.parametrize("name", EXITS_THAT_ARE_NO_REASON)
+def test_an_exception_that_was_handled_before_is_no_reason(elrun, script, name):
+    """Only the exception counts that a program handles when it leaves."""
+    source = EXITS_THAT_ARE_NO_REASON[name]
+
+    code, _, err = elrun("--standalone", script(source), env={"ELRUN_KEEP_STDERR": "0"}).finish()
+
+    assert (6, False) == (code, "ValueError" in err.partition("elrun: script.py failed")[2])
+
+
+def test_a_text_that_exits_costs_the_record_and_nothing_else(elrun, script):
+    """It is the user's code, and asked for in the midst of ``sys.exit``."""
+    code, _, err = elrun("--standalone", script(TEXT_THAT_EXITS)).finish()
+
+    assert (4, True) == (code, "Odd: <exception str() failed>" in err)
 
 
 INTERRUPTED = """

@@ -25,6 +25,8 @@ _MOST_BASES = 30
 _DEEPEST_GROUP = 4
 _FIRST_FRAMES, _LAST_FRAMES = 50, 150
 _EQUAL_FRAMES = 3
+_REMARK_CHARS = 300
+_LINES_OF_A_PROCESS = 20
 _MOST_SOURCE_BYTES = 1 << 22
 _LINE_CHARS = 500
 _KIND, _REGULAR = 0o170000, 0o100000
@@ -34,31 +36,40 @@ _CONTEXT = "During handling of the above exception, another exception occurred:"
 _ESCAPES = {**{code: f"\\u{code:04x}" for code in (*range(32), 127)}, 34: '\\"', 92: "\\\\"}
 
 
-def write(path: str, error: BaseException, thread_name: str = "") -> None:
-    """Write an exception.
+def record_of(error: BaseException, remark: str = "") -> str:
+    """Return the record of an exception, as JSON.
 
     Args:
-        path: The file; it is there in whole or not at all.
         error: The exception.
-        thread_name: The thread that it ended, where that is not the main thread.
-
-    Raises:
-        OSError: The file can't be written.
+        remark: What a reader must know of its end; it stands after the message's first line.
     """
     message = _clipped(_headline(error), _MESSAGE_CHARS)
-    if thread_name:
+    remarks = [*filter(None, [remark]), *_remarks_of(error)]
+    if remarks:
         first, newline, rest = message.partition("\n")
-        message = f"{first} (in thread {_clipped(thread_name, 100)!r}){newline}{rest}"
+        message = f"{first} ({'; '.join(remarks)}){newline}{rest}"
     try:
         stack = _clipped("".join(_text_of_chain(error)), _STACK_CHARS, begin=0.25)
     except MemoryError:
         stack = ""
     name, *bases = (_quoted(_name_of(each)) for each in type(error).__mro__[:_MOST_BASES])
-    record = (
+    return (
         f'{{"message": {{"message": {_quoted(message)}, "extraInfo": {{'
         f'"py_callstack": {_quoted(stack)}, "timestamp": "{int(time.time())}", '
         f'"type": {name}, "bases": [{", ".join(bases)}]}}}}}}'
     )
+
+
+def write_record(path: str, record: str) -> None:
+    """Write a record.
+
+    Args:
+        path: The file; it is there in whole or not at all.
+        record: What ``record_of`` returned.
+
+    Raises:
+        OSError: The file can't be written.
+    """
     scratch = f"{path}.{os.getpid()}"
     fd = os.open(
         scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666
@@ -85,6 +96,35 @@ def _headline(error: BaseException, depth: int = 0) -> str:
     members = _members_of(error)[:_EQUAL_FRAMES] if depth < _DEEPEST_GROUP else ()
     lines = [_first_line(_headline(each, depth + 1)) for each in members]
     return ": ".join([headline, "; ".join(lines)]) if lines else headline
+
+
+def _remarks_of(error: BaseException) -> list[str]:
+    """Return what else the first line must say: notes, and the last word of a process."""
+    notes = _notes_of(error)
+    said = [f"note: {_first_line(note)[:_REMARK_CHARS]}" for note in notes[:_EQUAL_FRAMES]]
+    lines = _last_lines_of_process(error)
+    return [*said, f"its output ends: {lines[-1][:_REMARK_CHARS]}"] if lines else said
+
+
+def _notes_of(error: BaseException) -> list[str]:
+    notes = _attribute_of(error, "__notes__")
+    return [_text_of(each) for each in notes[:_MOST_MEMBERS]] if isinstance(notes, list) else []
+
+
+def _last_lines_of_process(error: BaseException) -> list[str]:
+    """Return the end of what a process printed, where the exception tells of one and has that.
+
+    ``subprocess`` puts it there if it captured the output; Python prints nothing of it.
+    """
+    for name in ("stderr", "output") if _attribute_of(error, "cmd") is not None else ():
+        printed = _attribute_of(error, name)
+        if isinstance(printed, bytes):
+            printed = printed[-_MESSAGE_CHARS:].decode("utf-8", "replace")
+        if isinstance(printed, str):
+            lines = [each.rstrip() for each in printed[-_MESSAGE_CHARS:].splitlines()]
+            if any(lines):
+                return [each for each in lines if each][-_LINES_OF_A_PROCESS:]
+    return []
 
 
 def _attribute_of(error: BaseException, name: str) -> object:
@@ -136,9 +176,9 @@ def _text_of_one(error: BaseException, depth: int, most_chars: int) -> list[str]
     is_known = kind.__module__ in ("builtins", "__main__")
     name = kind.__qualname__ if is_known else f"{kind.__module__}.{kind.__qualname__}"
     pieces.append(f"{name}: {text}\n" if text else f"{name}\n")
-    notes = _attribute_of(error, "__notes__")
-    if isinstance(notes, list):
-        pieces += [f"{_clipped(_text_of(note), most_chars)}\n" for note in notes[:_MOST_MEMBERS]]
+    pieces += [f"{_clipped(note, most_chars)}\n" for note in _notes_of(error)]
+    if lines := _last_lines_of_process(error):
+        pieces += ["its output ends:\n", *(f"  | {line[:_LINE_CHARS]}\n" for line in lines)]
     members = _members_of(error) if depth < _DEEPEST_GROUP else ()
     most = _EQUAL_FRAMES if depth else _MOST_MEMBERS  # groups in groups multiply
     for number, member in enumerate(members[:most], start=1):

@@ -10,7 +10,8 @@ own ``sitecustomize`` if there is one, and leaves three things behind:
 
 - The hooks of ``sys`` and ``threading`` for an exception that ends a thread write the exception to
   a file of the worker's, then do what they did before.
-- ``sys.exit`` keeps a text that it is given; the end of the process writes the text.
+- ``sys.exit`` and ``exit`` keep a text that they are given, or the exception that is being handled
+  when they are given a number; the end of the process writes it.
 - ``faulthandler`` is enabled with a file of its own: a crash leaves all threads' stacks there. At a
   signal of the agent's it writes them to a pipe.
 
@@ -31,7 +32,7 @@ import sys
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import TracebackType
+    from types import FrameType, TracebackType
     from typing import Any
 
 _WORKER_VARIABLE = "ELRUN_WORKER"
@@ -53,6 +54,9 @@ _MOST_USUAL_FDS = 1024
 
 _STACK_SIGNAL = 62
 """A real-time signal that nobody else uses; at it ``faulthandler`` writes stacks."""
+
+_MOST_EXITS = 20
+_NAME_CHARS = 100
 
 _NO_DESCRIPTORS = 24
 """EMFILE: the module ``errno`` would have to be loaded."""
@@ -162,7 +166,8 @@ class _Keeper:
         self._main_thread = _thread.get_ident()
         self._is_written = False
         self._records = 0
-        self._exit_text: Any = None
+        self._exit_record = ""
+        self._is_noting = False
         self._spare: bytes | None = bytes(_SPARE_BYTES)
         self._stacks_fd = -1
         self.offer_fd = -1
@@ -184,19 +189,26 @@ class _Keeper:
         atexit.register(self.at_end)
 
     def hook_exit(self) -> None:
-        """Stand before ``sys.exit``.
+        """Stand before ``sys.exit``, and the ``exit`` and ``quit`` that ``site`` has made.
 
-        A class that creates nothing, since its ``__init__`` is Python's own function: so no frame
-        of ours is in the traceback of the SystemExit that it raises.
+        The first is a class that creates nothing, since its ``__init__`` is Python's own function:
+        so no frame of ours is in the traceback of the SystemExit that it raises.
         """
 
         def note(cls: type, status: "Any" = None, /) -> "Any":
-            if _thread.get_ident() == self._main_thread:
-                self._exit_text = None if isinstance(status, int) else status
+            self._note_exit(status)
             return object.__new__(cls)
 
         names = {"__new__": note, "__init__": self._exit, "__doc__": self._exit.__doc__}
         sys.exit = type("exit", (), {**names, "__module__": "sys"})
+        if (builtins := sys.modules.get("_sitebuiltins")) is not None:
+            leave = builtins.Quitter.__call__
+
+            def note_first(quitter: "Any", code: "Any" = None) -> "Any":
+                self._note_exit(code)
+                return leave(quitter, code)
+
+            builtins.Quitter.__call__ = note_first
 
     def hook_crashes(self) -> None:
         """Let a fatal signal write stacks, unless the user has seen to that."""
@@ -242,8 +254,8 @@ class _Keeper:
             error = getattr(sys, "last_value", None)
             if error is not None:
                 self._keep_error(error)
-        if self._exit_text is not None:
-            self._keep_candidate(SystemExit(self._exit_text))
+        if self._exit_record:
+            self._write(f"{self._path}.kept", lambda _: self._exit_record)
         try:
             if self._stacks_fd >= 0 and os.fstat(self._stacks_fd).st_size == 0:
                 os.unlink(f"{self._path}.stacks")
@@ -262,22 +274,46 @@ class _Keeper:
             frame = frame.f_back
         return frame.f_code.co_name not in _BOTTOMS
 
+    def _note_exit(self, status: "Any") -> None:
+        """Keep why the program is about to leave: its text, or the exception that it handles.
+
+        The record is made at once. A reference to the exception would keep all objects of its
+        frames alive until the end of the process.
+        """
+        if self._is_noting or _thread.get_ident() != self._main_thread:
+            return
+        self._exit_record = ""
+        if status is None or os.getpid() != self._pid:
+            return
+        self._is_noting = True
+        try:
+            if isinstance(status, int) and not status:
+                return
+            error, remark = _reason_to_exit(status, sys._getframe(2))
+            if error is not None:
+                self._exit_record = _last_words()["record_of"](error, remark)
+        except BaseException:  # noqa: BLE001  the process ends as it would without us
+            return
+        finally:
+            self._is_noting = False
+
     def _keep_error(self, error: BaseException) -> None:
         if not os.path.lexists(self._path):  # of `@record`
-            self._write(self._path, error)
+            self._write(self._path, lambda words: words["record_of"](error))
         self._is_written = True
 
     def _keep_candidate(self, error: BaseException, thread_name: str = "") -> None:
+        remark = f"in thread {thread_name[:_NAME_CHARS]!r}" if thread_name else ""
         self._records += 1
         if self._records <= _MOST_RECORDS:
-            self._write(f"{self._path}.kept", error, thread_name)
+            self._write(f"{self._path}.kept", lambda words: words["record_of"](error, remark))
 
-    def _write(self, path: str, error: BaseException, thread_name: str = "") -> None:
+    def _write(self, path: str, make: "Callable[[dict[str, Any]], str]") -> None:
         if os.getpid() != self._pid:
             return
         self._spare = None
         for _ in range(_ATTEMPTS):
-            problem = _try_to_write(path, error, thread_name)
+            problem = _try_to_write(path, make)
             if problem is None:
                 return
             if isinstance(problem, OSError) and problem.errno == _NO_DESCRIPTORS:
@@ -293,9 +329,40 @@ class _Keeper:
             self.offer_fd = -1
 
 
-def _try_to_write(path: str, error: BaseException, thread_name: str) -> "BaseException | None":
+def _reason_to_exit(status: "Any", caller: "FrameType") -> "tuple[BaseException | None, str]":
+    """Return what makes a program call ``sys.exit``, and a remark about it.
+
+    Args:
+        status: What ``sys.exit`` was given.
+        caller: The frame that calls it.
+    """
+    error = sys.exc_info()[1]
+    for _ in range(_MOST_EXITS):  # one leads to the next
+        if not isinstance(error, SystemExit):
+            break
+        error = error.__context__
+    if not isinstance(status, int):
+        leaving = SystemExit(status)
+        leaving.__context__ = error
+        return leaving, ""
+    if error is not None and not isinstance(error, SystemExit):
+        return error, f"handled, then exit({status})"
+    if caller.f_code.co_name == "exit":  # of argparse and optparse, which print the text themselves
+        names = caller.f_locals
+        text = names.get("message", names.get("msg"))
+        if isinstance(text, str) and text.strip():
+            return SystemExit(text.strip()), ""
+    return None, ""
+
+
+def _last_words() -> "dict[str, Any]":
+    return _load(os.path.join(_FOLDER, "last_words.py"))
+
+
+def _try_to_write(path: str, make: "Callable[[dict[str, Any]], str]") -> "BaseException | None":
     try:
-        _load(os.path.join(_FOLDER, "last_words.py"))["write"](path, error, thread_name)
+        words = _last_words()
+        words["write_record"](path, make(words))
     except BaseException as problem:  # noqa: BLE001  the process ends as it would without us
         return problem
     return None

@@ -2,6 +2,7 @@
 
 import json
 import runpy
+import subprocess
 import sys
 import traceback
 from pathlib import Path
@@ -18,11 +19,11 @@ HOOK = Path(environment.__file__).with_name("hook")
 @pytest.fixture(name="written", scope="module")
 def _written(tmp_path_factory):
     """Write an exception, and read the record as the agent does."""
-    write = runpy.run_path(str(HOOK / "last_words.py"))["write"]
+    words = runpy.run_path(str(HOOK / "last_words.py"))
 
-    def written(error, thread_name=""):
+    def written(error, remark=""):
         path = tmp_path_factory.mktemp("record") / "error.json"
-        write(str(path), error, thread_name)
+        words["write_record"](str(path), words["record_of"](error, remark))
         assert path.stat().st_size < MAX_ERROR_FILE_BYTES
         assert [path] == list(path.parent.iterdir())
         data, problem = read_error_record(str(path), LeftFileReader())
@@ -127,11 +128,64 @@ def test_the_message_is_the_type_and_the_text(written, make, message):
     assert message == written(make())["message"]
 
 
-def test_a_thread_is_named_in_the_first_line(written):
+def test_a_remark_stands_in_the_first_line(written):
     """The lines that follow belong to the text."""
-    message = written(raised(ValueError("a\nb")), "loader-1")["message"]
+    message = written(raised(ValueError("a\nb")), "in thread 'loader-1'")["message"]
 
     assert "ValueError: a (in thread 'loader-1')\nb" == message
+
+
+def of_process(**output):
+    return raised(subprocess.CalledProcessError(1, ["convert"], **output))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (noted, "ValueError: no such shard (note: the first note; note: a second)"),
+        (
+            lambda: of_process(stderr=b"reading\nno such shard: \xff7\n\n"),
+            (
+                "CalledProcessError: Command '['convert']' returned non-zero exit status 1. "
+                "(its output ends: no such shard: \ufffd7)"
+            ),
+        ),
+        (
+            lambda: of_process(output="no such shard", stderr=""),
+            (
+                "CalledProcessError: Command '['convert']' returned non-zero exit status 1. "
+                "(its output ends: no such shard)"
+            ),
+        ),
+        (
+            of_process,
+            "CalledProcessError: Command '['convert']' returned non-zero exit status 1.",
+        ),
+    ],
+)
+def test_what_an_exception_carries_besides_its_text_is_told_in_the_first_line(
+    written, make, message
+):
+    """Its notes, and the end of what a process printed that ``subprocess`` has captured."""
+    assert message == written(make())["message"]
+
+
+def test_the_end_of_what_a_process_printed_is_kept(written):
+    """Python itself prints nothing of it."""
+    stack = written(of_process(stderr="".join(f"line {n}\n" for n in range(100))))["extraInfo"]
+
+    lines = stack["py_callstack"].partition("its output ends:\n")[2].splitlines()
+    assert [f"  | line {n}" for n in range(80, 100)] == lines
+
+
+class WrappedError(Exception):
+    def __getattr__(self, name):
+        raise KeyboardInterrupt
+
+
+def test_attributes_that_raise_are_passed_over(written):
+    """They are the user's code."""
+    assert "WrappedError: x" == written(raised(WrappedError("x")))["message"]
 
 
 def test_the_type_is_told_with_its_module(written):
@@ -184,11 +238,11 @@ def test_a_group_is_told_with_its_members(written):
 
 def test_a_file_that_is_there_before_stays(tmp_path, written):
     """The record is written beside it and moved there: nobody reads half of one."""
-    write = runpy.run_path(str(HOOK / "last_words.py"))["write"]
+    write = runpy.run_path(str(HOOK / "last_words.py"))["write_record"]
     (tmp_path / "none").mkdir()
 
     with pytest.raises(OSError, match="Is a directory"):
-        write(str(tmp_path / "none"), raised(ValueError("x")))
+        write(str(tmp_path / "none"), "{}")
 
     assert ["none"] == [path.name for path in tmp_path.iterdir()]
 
