@@ -27,7 +27,7 @@ SOURCES := pyproject.toml $(shell find src $(ROOMS) \
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test check simulate chaos mutants matrix clients bench gpu docs gallery release clean
+.PHONY: help run test check simulate chaos mutants matrix clients bench gpu docs site gallery release clean
 
 help:  ## list what can be made
 	@sed -n 's/^\([a-z]*\):.*##/make \1\t/p' Makefile | expand -t 14
@@ -35,7 +35,7 @@ help:  ## list what can be made
 run: $(VENV)/elrun  ## install elrun into .venv (minutes, once) and train on two workers (20 s)
 	$(BIN)/elrun --standalone --nproc-per-node 2 --max-restarts 3 examples/train.py
 
-test: $(VENV)/installed  ## run all tests (twenty minutes)
+test: $(VENV)/installed .links/elrun  ## run all tests (twenty minutes)
 	$(PYTEST) --numprocesses $(TESTERS) --dist loadgroup
 
 check: $(VENV)/installed .links/elrun  ## format, lint, types and the quick tests
@@ -71,6 +71,9 @@ gpu: .links/elrun  ## try what only a GPU can show, with PYTHON's torch and noth
 
 docs: $(VENV)/elrun  ## draw the README's picture from a real job
 	$(BIN)/python docs/pictures/failure.py
+
+site: $(VENV)/installed .links/elrun  ## build the documents as a site, into build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 gallery: $(VENV)/installed  ## run all kinds of death and write docs/gallery.md (ten minutes); ONLY="bash thread"
 	PYTHONPATH=tests/integration $(BIN)/python -m gallery.page $(ONLY)

@@ -1,4 +1,4 @@
-"""The commands in the README and in the page about several nodes work.
+"""The commands in the README and in the pages of `docs/` work.
 
 A block marked ```` ```bash run ```` is run, in a folder that has examples/ as the repository has.
 ```` ```bash run exit=3 ```` must exit with that code. The command must print the lines of a
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.integration
 
 REPOSITORY = Path(__file__).parents[2]
 TEXT = (REPOSITORY / "README.md").read_text()
-PAGES = (TEXT, (REPOSITORY / "docs/nodes.md").read_text())
+PAGES = (TEXT, *(path.read_text() for path in sorted((REPOSITORY / "docs").glob("*.md"))))
 PICTURE = "docs/pictures/failure"
 BLOCK = re.compile(r"^```(\w*)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
@@ -57,7 +57,7 @@ def test_a_command_of_a_page_works(elrun, tmp_path, block, exit_code, lines):
 
 def test_the_readme_has_a_tour():
     """The blocks are found: the test above can fail."""
-    assert [8, 1] == [len(runnable(page)) for page in PAGES]
+    assert (8, 5) == (len(runnable(TEXT)), sum(len(runnable(page)) for page in PAGES[1:]))
     assert 2 == sum(bool(lines) for _, _, lines in runnable(TEXT))
 
 
