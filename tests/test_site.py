@@ -65,7 +65,9 @@ def test_each_page_is_in_the_navigation():
 
 def test_each_variable_that_elrun_reads_is_explained():
     """Those that elrun's processes hand to each other are none of a user's."""
-    internal = {"ELRUN_WORKER", "ELRUN_PRELOAD", "ELRUN_HEARTBEATS", "ELRUN_AGENT"}
+    internal = {
+        f"ELRUN_{what}" for what in ("AGENT", "HEARTBEATS", "PREEMPTION", "PRELOAD", "WORKER")
+    }
     pattern = re.compile(r'"((?:ELRUN|TORCHELASTIC|TORCH)_[A-Z_]+[A-Z])"')
     read = {
         name
