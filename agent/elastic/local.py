@@ -261,7 +261,7 @@ class LocalElasticAgent(SimpleElasticAgent):
         self.processes.forget()
         self._companions.end_attempt()
         self._supervision.require_fit_node(self._environ, self._loop.wait, self._guardian)
-        self._info = self._loop.meet()
+        self._info = self._loop.meet(self._facts)
         return self._info
 
     def _ask(self, question: Callable[[], _T], timeout_s: float | None = None) -> _T:

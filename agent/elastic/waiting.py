@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
     from ..output.outlets import JobOutput
     from ..system.signals import Handler
+    from .facts import AgentFacts
+    from .node_traits import NodeTraits
     from .places import Record
 
     _T = TypeVar("_T")
@@ -80,6 +82,7 @@ class LoopWait:
         self._output: JobOutput | None = None
         self._rounds = rounds
         self._tell_places = tell_places
+        self._traits: NodeTraits | None = None
         rounds.subscribe(self.wakeup.notify)
 
     @property
@@ -138,8 +141,11 @@ class LoopWait:
             self.wait((), None if math.isinf(left_s) else left_s)
         return call.result()
 
-    def meet(self) -> RendezvousInfo:
+    def meet(self, facts: AgentFacts) -> RendezvousInfo:
         """Take part in the next round, and say now and then how the wait for it stands.
+
+        Args:
+            facts: What this node tells the others of itself.
 
         Raises:
             RendezvousError: There is no round.
@@ -148,8 +154,11 @@ class LoopWait:
         if self._rounds.answers_at_once:
             self.inbox.raise_if_any()
             return self._rounds.next_rendezvous()
-        from .wait_notices import LongWait  # not the plain job of one node
+        from .node_traits import NodeTraits  # not the plain job of one node
+        from .wait_notices import LongWait
 
+        self._traits = traits = self._traits or NodeTraits(facts, self.ask)
+        traits.describe()
         call = Call(self._rounds.next_rendezvous, _THREAD, self.wakeup.notify, or_here=False)
         rounds = self._rounds
         notices = LongWait(
@@ -162,7 +171,9 @@ class LoopWait:
         with contextlib.closing(notices):
             while not call.is_done:
                 self.wait((), notices.turn())
-        return call.result()
+        info = call.result()
+        traits.say_differences("" if info.placement is None else info.placement.notice)
+        return info
 
     def await_verdict(self, timeout_s: float) -> None:
         """Wait until the round has ended, for a bounded time."""

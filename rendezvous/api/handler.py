@@ -29,11 +29,14 @@ class NodeProfile(NamedTuple):
         local_world_size: Number of workers that the node will run.
         role: Name of the workers' role.
         max_restarts: Restarts that the job may spend.
+        traits: What should be the same on all nodes, by its name: short texts, such as the version
+            of torch. Where it differs, each ``Placement`` has a ``notice``.
     """
 
     local_world_size: int
     role: str = "default"
     max_restarts: int = 0
+    traits: Mapping[str, str] = MappingProxyType({})
 
 
 class Placement(NamedTuple):
@@ -49,6 +52,8 @@ class Placement(NamedTuple):
         role_world_size: Number of workers of the node's role.
         restart_count: Restarts that the job has spent so far; membership changes spend none.
         workers_store: Address of the workers' store; a new port for every round.
+        notice: How the nodes of the round differ in what should be the same, as a sentence; the
+            same on all nodes. Empty if nothing differs.
     """
 
     round: int
@@ -60,6 +65,7 @@ class Placement(NamedTuple):
     role_world_size: int
     restart_count: int
     workers_store: RendezvousStoreInfo
+    notice: str = ""
 
 
 class VerdictKind(enum.Enum):

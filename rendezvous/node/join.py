@@ -194,7 +194,7 @@ class Join:
         if roster_data is None:
             roster_data = yield from self._await_roster(number - 1)
         roster = read_roster(before.roster, roster_data)
-        if roster.members and roster.limits != self._node.limits:
+        if roster.members and not roster.limits.suit(self._node.limits):
             yield from seat.leave()
             raise limits_error(self._run, roster.limits, self._node.limits)
         # With a second seat, this node has waited before: no round took it, and the run has ended.

@@ -13,7 +13,7 @@ from ..errors import RendezvousError
 from ..logs import Log
 from ..protocol.keys import RunKeys
 from ..protocol.records import Limits, Node, Origin
-from ..protocol.timing import Timing, timing_of
+from ..protocol.timing import Timing, changed_settings, timing_of
 from ..stores.signed import secret_of
 from ..stores.store import Connection
 from ..stores.torch_view import RoundStore
@@ -61,9 +61,10 @@ class RoundRendezvous(RoundHandler):
         self._backend = params.backend
         self._meeting_endpoint = params.endpoint
         self._run = RunKeys(params.run_id)
-        self._limits = Limits(params.min_nodes, params.max_nodes)
+        self._timing = timing = timing or timing_of(params)
+        beats_ms = (round(each_s * 1000) for each_s in (timing.heartbeat_s, timing.patience_s))
+        self._limits = Limits(params.min_nodes, params.max_nodes, 0, *beats_ms)
         self._wish = params.get_as_rank("rank")
-        self._timing = timing or timing_of(params)
         self._profile = NodeProfile(1)
         self._subscribers: tuple[Callable[[], None], ...] = ()
         self._clock = clock
@@ -255,6 +256,7 @@ class RoundRendezvous(RoundHandler):
             local_world_size=self._profile.local_world_size,
             role=self._profile.role,
             limits=self._limits._replace(max_restarts=self._profile.max_restarts),
+            traits={**self._profile.traits, **changed_settings(self._timing)},
             origin=origin,
             wish=self._wish,
             restarts=restarts,

@@ -25,7 +25,7 @@ from ..protocol.round import (
     limits_of_run,
     seats_taken,
 )
-from ..protocol.shortfall import refusals, shortfall
+from ..protocol.shortfall import options_apart, refusals, shortfall
 from ..protocol.timing import Timing
 from ..protocol.wire import (
     read_place,
@@ -35,6 +35,10 @@ from ..protocol.wire import (
 from ..stores.steps import Asking, Steps
 from ..stores.will import Will
 from .seat_records import SeatRecords
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 log = Log(__name__)
 
@@ -142,6 +146,9 @@ class Seat:
         seated = {self._number: self._node}
         if self._number > 0:
             seated |= yield from self._records.read_others(self._number, seated)
+            limits = limits_of_run(seated, history) or self._node.limits
+            if not self._node.limits.outlast(limits):  # the first node's silence says nothing
+                yield from self._refuse(limits)
         last_joined_at = self._clock()
         is_current = True
         while True:
@@ -206,9 +213,8 @@ class Seat:
             history = yield from read_history()
             seated = yield from self._records.read(range(seats_taken(taken, self._number + 1)))
             limits = limits_of_run(seated, history)
-            if limits is not None and limits != self._node.limits:
-                yield from self.leave()
-                raise limits_error(self._run, limits, self._node.limits)
+            if limits is not None and not limits.suit(self._node.limits):
+                yield from self._refuse(limits)
             decision = self._decide(seated, history, changed_at, deadline)
             if isinstance(decision, Seal) or taken >= DOOR:
                 log.info("%s: sealing in place of the first node", self._keys.prefix)
@@ -278,6 +284,10 @@ class Seat:
             yield self._store.set({**places_to_write(self._run, standing, taken), **free})
         return place_of(standing, self._number)
 
+    def _refuse(self, limits: Limits) -> Steps[NoReturn]:
+        yield from self.leave()
+        raise limits_error(self._run, limits, self._node.limits)
+
     def _give_up(self, seated: Mapping[int, Node], history: History | None) -> Steps[Place]:
         place = yield from self._records.standing_place(self._number)
         if place is not None:
@@ -296,11 +306,8 @@ class Seat:
 
 def limits_error(run: RunKeys, limits: Limits, mine: Limits) -> RendezvousStateError:
     """Return the error of a node that has other limits than the run."""
-    if limits.max_restarts != mine.max_restarts:
-        option, theirs, ours = "--max-restarts", f"{limits.max_restarts}", f"{mine.max_restarts}"
-    else:
-        option, theirs, ours = "--nnodes", f"{limits}", f"{mine}"
+    theirs, ours = options_apart(limits, mine)
     return RendezvousStateError(
-        f"run {run.run_id!r} has {option} {theirs}, and this node has {option} {ours}: give the "
-        f"same on every node, or another --rdzv-id to another job"
+        f"run {run.run_id!r} has {theirs}, and this node has {ours}: give the same on every node, "
+        "or another --rdzv-id to another job"
     )

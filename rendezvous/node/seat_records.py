@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from ..api.handler import Verdict, VerdictKind
 from ..errors import RendezvousStateError
 from ..logs import Log
+from ..protocol.differences import differences
 from ..protocol.keys import RunKeys
 from ..protocol.places import places_to_write
 from ..protocol.records import Node, Place, Roster
@@ -96,6 +97,7 @@ class SeatRecords:
 
     def publish(self, drawn: Roster) -> Steps[Roster]:
         """Write a roster; return the one that stands, which another sealer may have written."""
+        drawn = drawn._replace(notice=differences(drawn))
         mine = write_roster(drawn)
         stands = yield self._store.create(self._keys.roster, mine)
         standing = drawn if stands == mine else read_roster(self._keys.roster, stands)

@@ -11,6 +11,8 @@ from ..network.addresses import may_be_host
 MAX_COUNT = (1 << 31) - 1
 
 _MAX_NAME = 512
+_MAX_TEXT = 100
+_MOST_TEXTS = 32
 
 
 class Record:
@@ -74,6 +76,16 @@ class Record:
         if not isinstance(value, dict):
             raise self.refuse(name, "an object")
         return value
+
+    def texts(self, name: str) -> dict[str, str]:
+        """Return a JSON object of a few short texts for people, by short names."""
+        values = self.mapping(name)
+        if len(values) > _MOST_TEXTS or not all(
+            isinstance(text, str) and len(text) <= _MAX_TEXT and text.isprintable()
+            for text in (*values, *values.values())
+        ):
+            raise self.refuse(name, f"an object of at most {_MOST_TEXTS} short texts")
+        return values
 
     def counts(self, name: str) -> list[int]:
         """Return a list of whole numbers from 0 on."""

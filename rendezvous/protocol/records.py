@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
+
 from ..api.handler import Placement, Verdict
 from ..named_tuple import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class Limits(NamedTuple):
@@ -13,11 +19,24 @@ class Limits(NamedTuple):
         min_nodes: Fewest nodes of a round, at least 1.
         max_nodes: Most nodes of a round.
         max_restarts: Restarts that the job may spend.
+        beat_ms: Milliseconds between two beats of the node; 0: unknown. This and the next may
+            differ from node to node.
+        patience_ms: Milliseconds for which the node waits for another's beat; 0: unknown.
     """
 
     min_nodes: int
     max_nodes: int
     max_restarts: int = 0
+    beat_ms: int = 0
+    patience_ms: int = 0
+
+    def suit(self, others: Limits) -> bool:
+        """Return whether a node with these limits can be in a round of nodes with others."""
+        return self[:3] == others[:3] and self.outlast(others) and others.outlast(self)
+
+    def outlast(self, others: Limits) -> bool:
+        """Return whether a node waits long enough for the beats of a node with other limits."""
+        return not self.patience_ms or self.patience_ms >= 2 * others.beat_ms
 
     def __str__(self) -> str:
         if self.min_nodes == self.max_nodes:
@@ -56,6 +75,7 @@ class Node(NamedTuple):
         refusal: Why the node can't take part, as a sentence; it has left its seat at once. Empty
             for a node that takes part.
         is_host: Whether a node that can't take part hosts the only store of the run.
+        traits: What should be the same on all nodes, by its name; a roster does not keep that.
     """
 
     host: str
@@ -71,6 +91,7 @@ class Node(NamedTuple):
     is_fixed: bool = False
     refusal: str = ""
     is_host: bool = False
+    traits: Mapping[str, str] = MappingProxyType({})
 
 
 class Member(NamedTuple):
@@ -94,6 +115,7 @@ class Roster(NamedTuple):
         restart_count: Restarts that the job has spent.
         limits: The limits of the run; a node with other limits is refused.
         members: The members, by group rank; none in a void round.
+        notice: How the members differ in what should be the same; "" if nothing differs.
     """
 
     round: int
@@ -101,6 +123,7 @@ class Roster(NamedTuple):
     restart_count: int
     limits: Limits
     members: tuple[Member, ...]
+    notice: str = ""
 
 
 class History(NamedTuple):

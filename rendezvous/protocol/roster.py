@@ -98,6 +98,7 @@ def places_of(roster: Roster) -> dict[int, Placement]:
             role_world_size=role_world_sizes[member.node.role],
             restart_count=roster.restart_count,
             workers_store=RendezvousStoreInfo(first.address, first.port),
+            notice=roster.notice,
         )
         for group_rank, (member, (first_rank, first_role_rank)) in enumerate(
             zip(roster.members, firsts, strict=True)

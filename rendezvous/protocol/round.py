@@ -172,7 +172,7 @@ def present(seated: Mapping[int, Node], limits: Limits | None) -> dict[int, Node
     nodes = {
         seat: node
         for seat, node in seated.items()
-        if not node.is_withdrawn and node.limits == limits
+        if not node.is_withdrawn and (limits is None or node.limits.suit(limits))
     }
     latest = {node.wish: seat for seat, node in sorted(nodes.items()) if node.is_fixed}
     return {

@@ -36,7 +36,7 @@ def shortfall(
     )
     if there:
         sentence += f": {name_hosts(there.values())}"
-    gone = [node for node in left if node.limits == mine and not node.refusal]
+    gone = [node for node in left if node.limits.suit(mine) and not node.refusal]
     if gone:
         sentence += f"; {name_hosts(gone)} joined and left"
     sentence += contradictions(seated, mine)
@@ -95,12 +95,15 @@ def contradictions(seated: Mapping[int, Node], mine: Limits) -> str:
     """
     refused = refusals(seated)
     others = {
-        node.limits: node for node in seated.values() if node.limits != mine and not node.refusal
+        node.limits: node
+        for node in seated.values()
+        if not (node.limits.suit(mine) or node.refusal)
     }
     return (f"; {refused}" if refused else "") + "".join(
-        f"; {name_hosts([node])} was refused: it has {_difference(limits, mine)}; give the same "
-        "on every node"
-        for limits, node in list(others.items())[:_MOST_CONTRADICTIONS]
+        f"; {name_hosts([node])} was refused: it has {theirs}, and this node "
+        f"{ours.removeprefix(theirs.split()[0]).strip()}; give the same on every node"
+        for node in list(others.values())[:_MOST_CONTRADICTIONS]
+        for theirs, ours in [options_apart(node.limits, mine)]
     )
 
 
@@ -116,7 +119,13 @@ def refusals(seated: Mapping[int, Node]) -> str:
     return "; ".join(said[:_MOST_REFUSALS] + ([f"{more} more can't, either"] if more > 0 else []))
 
 
-def _difference(limits: Limits, mine: Limits) -> str:
+def options_apart(limits: Limits, mine: Limits) -> tuple[str, str]:
+    """Return, as their options, in what limits differ from those of this node; then this node's."""
     if limits.max_restarts != mine.max_restarts:
-        return f"--max-restarts {limits.max_restarts}, and this node {mine.max_restarts}"
-    return f"--nnodes {limits}, and this node {mine}"
+        return f"--max-restarts {limits.max_restarts}", f"--max-restarts {mine.max_restarts}"
+    if str(limits) != str(mine):
+        return f"--nnodes {limits}", f"--nnodes {mine}"
+    patience, interval = "--rdzv-conf heartbeat_patience", "--rdzv-conf heartbeat_interval"
+    if limits.outlast(mine):
+        return f"{interval}={limits.beat_ms / 1000:g}", f"{patience}={mine.patience_ms / 1000:g}"
+    return f"{patience}={limits.patience_ms / 1000:g}", f"{interval}={mine.beat_ms / 1000:g}"

@@ -53,6 +53,28 @@ class Timing(NamedTuple):
     afterlife_s: float = 0.0
 
 
+_SETTINGS = {
+    "join_timeout": "join_timeout_s",
+    "last_call_timeout": "last_call_s",
+    "survivor_timeout": "survivor_s",
+    "heartbeat_interval": "heartbeat_s",
+    "heartbeat_patience": "patience_s",
+    "store_patience": "store_patience_s",
+    "reconnect_patience": "reconnect_patience_s",
+    "refusal_timeout": "refusal_s",
+}
+
+
+def changed_settings(timing: Timing) -> dict[str, str]:
+    """Return the settings of ``--rdzv-conf`` that are not the default ones, by their names."""
+    values, defaults = timing._asdict(), Timing()._asdict()
+    return {
+        f"--rdzv-conf {setting}": f"{values[name]:g}"
+        for setting, name in _SETTINGS.items()
+        if values[name] != defaults[name]
+    }
+
+
 def timing_of(params: RendezvousParameters, store_patience_s: float = STORE_PATIENCE_S) -> Timing:
     """Return the waits that the settings of a rendezvous name.
 

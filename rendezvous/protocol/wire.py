@@ -22,6 +22,7 @@ from .round import DOOR
 VERSION = 1
 
 MAX_RECORD_BYTES = 4 << 10
+MAX_PLACE_BYTES = 16 << 10
 MAX_VERDICT_BYTES = 1 << 20
 MAX_ROSTER_BYTES = 7 << 20
 """torch's TCPStore takes values of 8 MiB; 10,000 nodes with long names fit."""
@@ -31,6 +32,7 @@ _to_json = json.JSONEncoder(separators=(",", ":")).encode
 _from_json = json.JSONDecoder().decode
 
 _MAX_REASON = 64 << 10
+MAX_NOTICE = 1000
 # Low enough that a sum over many records still fits into a record.
 _MOST_WORKERS = 1 << 16
 _MOST_RESTARTS = 1 << 30
@@ -67,7 +69,8 @@ def write_node(node: Node) -> bytes:
         RendezvousStateError: The other nodes would refuse the record, such as for a name of more
             than 512 characters.
     """
-    data = _pack("node", _node_fields(node), MAX_RECORD_BYTES)
+    traits = {"traits": dict(node.traits)} if node.traits else {}
+    data = _pack("node", {**_node_fields(node), **traits}, MAX_RECORD_BYTES)
     read_node("this node's own record", data)
     return data
 
@@ -99,6 +102,7 @@ def write_roster(roster: Roster) -> bytes:
         "members": [
             {"seat": member.seat, **_node_fields(member.node)} for member in roster.members
         ],
+        **_notice_field(roster.notice),
     }
     return _pack("roster", fields, MAX_ROSTER_BYTES)
 
@@ -119,6 +123,7 @@ def read_roster(key: str, data: bytes) -> Roster:
             Member(member.count("seat", 0, DOOR), _node(member))
             for member in record.records("members")
         ),
+        notice=_notice(record),
     )
 
 
@@ -137,8 +142,9 @@ def write_place(place: Place) -> bytes:
         "restart_count": place.restart_count,
         "address": place.workers_store.master_addr,
         "port": place.workers_store.master_port,
+        **_notice_field(place.notice),
     }
-    return _pack("place", fields, MAX_RECORD_BYTES)
+    return _pack("place", fields, MAX_PLACE_BYTES)
 
 
 def read_place(key: str, data: bytes) -> Place:
@@ -147,7 +153,7 @@ def read_place(key: str, data: bytes) -> Place:
     Raises:
         RendezvousStateError: The bytes are no such record.
     """
-    record = _unpack(key, ("place", "not taken"), data, MAX_RECORD_BYTES)
+    record = _unpack(key, ("place", "not taken"), data, MAX_PLACE_BYTES)
     if record.kind == "not taken":
         return NotTaken()
     group_world_size = record.count("group_world_size", 1)
@@ -165,6 +171,7 @@ def read_place(key: str, data: bytes) -> Place:
         workers_store=RendezvousStoreInfo(
             record.address("address"), record.count("port", 1, MAX_PORT)
         ),
+        notice=_notice(record),
     )
 
 
@@ -263,18 +270,29 @@ def _node(record: Record) -> Node:
         is_fixed=record.has("fixed") and record.flag("fixed"),
         refusal=record.text("refusal") if record.has("refusal") else "",
         is_host=record.has("host_leaves") and record.flag("host_leaves"),
+        traits=record.texts("traits") if record.has("traits") else {},
     )
+
+
+def _notice_field(notice: str) -> dict[str, Any]:
+    return {"notice": notice[:MAX_NOTICE]} if notice else {}
+
+
+def _notice(record: Record) -> str:
+    return record.text("notice", MAX_NOTICE) if record.has("notice") else ""
 
 
 def _limits_fields(limits: Limits) -> dict[str, Any]:
     return {
         "nodes": [limits.min_nodes, limits.max_nodes],
         "max_restarts": limits.max_restarts,
+        **({"beats_ms": [limits.beat_ms, limits.patience_ms]} if limits.beat_ms else {}),
     }
 
 
 def _limits(record: Record) -> Limits:
-    limits = Limits(*record.pair("nodes"), record.count("max_restarts"))
+    beats = record.pair("beats_ms") if record.has("beats_ms") else (0, 0)
+    limits = Limits(*record.pair("nodes"), record.count("max_restarts"), *beats)
     if not 1 <= limits.min_nodes <= limits.max_nodes < DOOR:
         raise record.refuse("nodes", "a range of nodes")
     return limits

@@ -109,7 +109,7 @@ def test_the_first_value_beyond_the_bounds_is_refused(kind, changes):
         read(kind, changes)
 
 
-@pytest.mark.parametrize(("kind", "limit"), [("node", 4 << 10), ("place", 4 << 10)])
+@pytest.mark.parametrize(("kind", "limit"), [("node", 4 << 10), ("place", 16 << 10)])
 def test_a_record_has_as_many_bytes_as_its_limit_and_no_more(kind, limit):
     """Fields that a later version adds count as well."""
     padding = limit - len(json.dumps({**RECORDS[kind][0], "pad": ""}))
