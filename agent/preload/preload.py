@@ -228,6 +228,7 @@ class Preloading:
         except OSError:
             self.give_up(f"the preloading process {self._server.describe_end()}")
             raise
+        forked.theirs.close()  # the line is to end with the process
 
     def answer_fds(self) -> list[int]:
         """Return what becomes readable when ``has_answered`` has changed."""

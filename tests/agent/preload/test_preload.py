@@ -13,8 +13,10 @@ from elrun.agent.preload.executor import PreloadedExecutor
 from elrun.agent.preload.preload import Preloading, begin_preloading
 from elrun.agent.processes.executor import Slot
 from elrun.agent.processes.guardian import Guardian
+from elrun.agent.system.pidfd import wait_briefly
 
 PYTHON = sys.executable
+PATIENCE_S = 30
 
 
 def test_the_fork_server_is_installed():
@@ -84,6 +86,22 @@ def test_no_worker_runs_without_the_agent_s_word(preloading, guardian, monkeypat
 
 def _hear_nothing(_):
     raise ConnectionResetError
+
+
+@pytest.mark.integration
+def test_the_line_of_a_waiting_worker_ends_with_it(preloading):
+    """So one that was killed costs a restart no time: nobody waits for its answer."""
+    waiting = preloading("").waiting
+    waiting.keep(1)
+    while not waiting._ready:
+        waiting.tick()
+        wait_briefly(waiting.filenos(), PATIENCE_S)
+    (ready,) = waiting._ready
+
+    os.kill(ready.process.pid, signal.SIGKILL)
+
+    assert wait_briefly([ready.fileno()], PATIENCE_S)
+    assert waiting.take(()) is None
 
 
 @pytest.mark.integration
