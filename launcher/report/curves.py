@@ -8,13 +8,13 @@ from typing import Any
 
 from ...agent.output.history_file import SAMPLE
 from ...rendezvous.named_tuple import NamedTuple
-from .records import NodeRecord
+from .records import NodeRecord, number_in
 
 POINTS = 240
 """How many points a curve has at most."""
 
 _CPU, _MEMORY, _OUTPUT = range(3)
-_TOO_MUCH = 1e18  # no measurement reaches it
+_MOST_DIGITS = 9
 _LONGEST_GAP = 4.0  # times the usual pause between two samples: then the curve is broken
 
 
@@ -67,11 +67,15 @@ def curves_of(record: NodeRecord, shift_s: float = 0.0, points: int = POINTS) ->
     samples = [{**each, "at": each["at"] + shift_s} for each in found]
     gpu_of = _gpu_of_ranks(record)
     sampled = (each["ranks"] for each in samples if each["kind"] == SAMPLE)
-    ranks = {rank for each in sampled for rank in each if rank.isdecimal()}
+    ranks = {rank for each in sampled for rank in each if _is_rank(rank)}
     return [
         _of_rank(samples, int(rank), record.report["node"], gpu_of.get(int(rank)), points)
         for rank in sorted(ranks, key=int)
     ]
+
+
+def _is_rank(name: str) -> bool:
+    return name.isdecimal() and len(name) <= _MOST_DIGITS
 
 
 def _samples_in(line: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
@@ -162,9 +166,7 @@ def _gpu_of_ranks(record: NodeRecord) -> dict[int, int]:
 
 
 def _number(row: Any, column: int) -> float | None:
-    value = _at(row, column)
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return float(value) if is_number and abs(value) < _TOO_MUCH else None  # no NaN either
+    return number_in(_at(row, column))
 
 
 def _at(row: Any, index: int) -> Any:

@@ -19,6 +19,7 @@ from ..terminal.console import printable
 REPORT = "report.json"
 MOST_REPORT_BYTES = 64 << 20
 MOST_CHARS = 200_000
+_TOO_MUCH = 1e18  # no measurement reaches it
 
 _TEXT, _NUMBER, _WHOLE = (str,), (int, float), (int,)
 _TEXT_OR_NONE, _NUMBER_OR_NONE = (str, type(None)), (int, float, type(None))
@@ -175,7 +176,15 @@ def fault_in(value: Any, shape: Any, where: str = "") -> str:
     if shape[-1] is None:
         return "" if value is None else fault_in(value, shape[0], where)
     is_right = isinstance(value, shape) and not isinstance(value, bool)
+    if is_right and isinstance(value, (int, float)):
+        is_right = number_in(value) is not None
     return "" if is_right else f"{name} is {value!r:.40}"
+
+
+def number_in(value: Any) -> float | None:
+    """Return a number that can be reckoned with; None: it is none, or is beyond all measures."""
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return float(value) if is_number and abs(value) < _TOO_MUCH else None  # no NaN either
 
 
 def _wrong_time_in(report: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ from statistics import median
 from typing import Any
 
 from ...rendezvous.named_tuple import NamedTuple
-from .records import NodeRecord, seconds_of
+from .records import NodeRecord, number_in, seconds_of
 
 MOST_SPANS = 400
 """How many spans of one node are shown; of more, the shortest go."""
@@ -111,8 +111,7 @@ def _from_events(events: Sequence[Mapping[str, Any]], ended_at: float) -> Iterat
         if name in _BEGINS:
             doing, began_at = _BEGINS[str(name)], float(event["at"])
             about = str(event.get("reason", ""))
-            delay = event.get("delay_s", 0.0)
-            delay_s = float(delay) if isinstance(delay, (int, float)) else 0.0
+            delay_s = number_in(event.get("delay_s")) or 0.0
         if following.get("event") not in _BEGINS and following.get("event") != "end":
             continue
         paused_at = max(began_at, until - delay_s) if doing is Doing.STOPPING else until

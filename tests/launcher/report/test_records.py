@@ -102,7 +102,23 @@ def places_in(value, place=()):
 
 
 @pytest.mark.integration  # some hundred reports
-@pytest.mark.parametrize("wrong", [None, 7, "x", [], {}, -1, 1e300, "x" * 10, [[]], True])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        None,
+        7,
+        "x",
+        [],
+        {},
+        -1,
+        1e300,
+        "x" * 10,
+        [[]],
+        True,
+        pytest.param(10**400, id="huge"),
+        float("nan"),
+    ],
+)
 def test_a_field_of_another_type_is_refused_or_shown(tmp_path, wrong):
     """None leads to a fault, whatever stands where."""
     for number, place in enumerate(places_in(FULL)):
@@ -125,7 +141,23 @@ def test_a_field_of_another_type_is_refused_or_shown(tmp_path, wrong):
 
 
 @pytest.mark.integration  # some hundred reports
-@pytest.mark.parametrize("wrong", [None, 7, "x", [], {}, -1, 1e300, [[]], True, {"0": "x"}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        None,
+        7,
+        "x",
+        [],
+        {},
+        -1,
+        1e300,
+        [[]],
+        True,
+        {"0": "x"},
+        pytest.param(10**400, id="huge"),
+        {"9" * 5_000: [1, 2, 3]},
+    ],
+)
 def test_nonsense_in_a_history_leads_to_no_fault(tmp_path, wrong):
     """It may be anybody's, too."""
     lines = [
