@@ -88,9 +88,8 @@ def _served(where: str, metrics: JobMetrics) -> Iterator[None]:
             where,
             (error.strerror or str(error)).partition(" (while")[0],
         )
-        yield
-        return
-    log.info("metrics: http://%s:%d%s", address[0], listener.getsockname()[1], PATH)
+    else:
+        log.info("metrics: http://%s:%d%s", address[0], listener.getsockname()[1], PATH)
     try:
         yield
     finally:
@@ -106,11 +105,14 @@ def _kept_in_file(path: str, metrics: JobMetrics) -> Iterator[None]:
         raise UsageError(
             f"no metrics can be kept in {path}: {error.strerror} (--metrics-file)"
         ) from error
-    is_over = threading.Event()
+    is_over, order = threading.Event(), threading.Lock()
 
     def write_now_and_then() -> None:
         while not is_over.wait(PAUSE_S):
-            file.write(metrics.prometheus_text())
+            text = metrics.prometheus_text()
+            with order:
+                if not is_over.is_set():  # else newer numbers stand there
+                    file.write(text)
 
     thread = threading.Thread(target=write_now_and_then, name="elrun-metrics", daemon=True)
     with contextlib.suppress(NoThreadError):  # the last version is written all the same
@@ -118,6 +120,7 @@ def _kept_in_file(path: str, metrics: JobMetrics) -> Iterator[None]:
     try:
         yield
     finally:
-        is_over.set()
+        with order:
+            is_over.set()
         file.write(metrics.prometheus_text())
         file.settle()
