@@ -10,11 +10,10 @@ import contextlib
 import errno
 import os
 import socket
-import struct
 from collections.abc import Iterator
 from hashlib import sha256
 
-_CREDENTIALS = struct.Struct("3i")
+from ..agent.serving.local_sockets import is_of_owner, peer_of
 
 
 @contextlib.contextmanager
@@ -37,12 +36,12 @@ def claimed(path: str) -> Iterator[None]:
 
 
 def _living_owner(name: bytes) -> int:
-    """Return the process that has claimed a name; 0: it has ended, and a child of it holds it."""
+    """Return the process of this user that has claimed a name; 0: none, or it has ended."""
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)
         probe.connect(name)
-        found = probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-        pid, _, _ = _CREDENTIALS.unpack(found)
-        os.kill(pid, 0)
-        return int(pid)
+        if is_of_owner(probe):  # anybody can take the name
+            pid, _ = peer_of(probe)
+            os.kill(pid, 0)
+            return pid
     return 0

@@ -153,7 +153,7 @@ def make_run_folder(parent: str, run_id: str) -> tuple[str, int]:
     os.mkdir(folder, 0o700)
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     with contextlib.suppress(OSError):  # a file system without locks: nobody removes it by age
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(fd, fcntl.LOCK_EX)  # one who looks may hold it for a moment
     return folder, fd
 
 

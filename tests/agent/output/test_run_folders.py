@@ -1,9 +1,11 @@
 """The folders of runs: private, locked while the agent lives, and only the latest are kept."""
 
+import fcntl
 import os
 import stat
 import subprocess
 import sys
+import threading
 
 import pytest
 from elrun.agent.output.run_folders import (
@@ -12,6 +14,7 @@ from elrun.agent.output.run_folders import (
     RunFile,
     RunFolder,
     folder_of_runs,
+    is_in_use,
     make_run_folder,
     remove_old_runs,
 )
@@ -117,6 +120,24 @@ def test_a_run_that_goes_on_is_kept_for_as_long_as_it_takes(tmp_path):
     remove_old_runs(str(tmp_path), NOW_S)
 
     assert (True, False) == (is_there, os.path.exists(folder))
+
+
+def test_one_who_looks_meanwhile_takes_no_lock_away(tmp_path, monkeypatch):
+    """`elrun status` holds a shared lock for a moment, on a folder that was just made, too."""
+    lock, looks = fcntl.flock, []
+
+    def lock_after_a_look(fd, how):
+        if not looks:
+            looks.append(os.open(f"/proc/self/fd/{fd}", os.O_RDONLY))
+            lock(looks[0], fcntl.LOCK_SH)
+            threading.Timer(0.05, os.close, looks).start()
+        lock(fd, how)
+
+    monkeypatch.setattr(fcntl, "flock", lock_after_a_look)
+    folder, fd = make_run_folder(str(tmp_path), "run")
+
+    assert is_in_use(folder)
+    os.close(fd)
 
 
 def test_the_folder_of_a_killed_agent_is_one_of_an_ended_run(tmp_path):
