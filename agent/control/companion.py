@@ -134,8 +134,10 @@ class ControlSocket(Companion):
         self._wake.notify()
         if self._server is not None:
             self._server.stop()
-        elif self._thread.ident is not None:
+        if self._thread.ident is not None:
             self._thread.join(_END_S)
+        if not self._thread.is_alive():
+            self._wake.close()
         if self._path:
             with contextlib.suppress(OSError):
                 os.unlink(os.path.join(self._path, SOCKET))
@@ -180,8 +182,8 @@ class ControlSocket(Companion):
             self._note_news()
             if listener is not None and listener.fileno() in ready:
                 self._serve(listener)
-                return
-        if listener is not None:
+                break
+        if listener is not None:  # where it was served, the server has closed it
             listener.close()
 
     def _note_news(self) -> None:

@@ -154,7 +154,7 @@ def _usage_of(pid: int | None) -> dict[str, Any]:
 
 
 def _answer_of(group_rank: int | None) -> str:
-    """Return the key of a member's latest answer: a round that is asked for days keeps few keys."""
+    """Return the key of a member's latest answer, in the place of the one before."""
     return f"{TOPIC}/answer/{group_rank}"
 
 

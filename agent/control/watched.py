@@ -35,8 +35,8 @@ class Mailbox:
 
     def take(self) -> list[tuple[int, bytes]]:
         """Return, once, the notices that have come, with their numbers."""
-        heard, self._heard = self._heard, []
-        return heard
+        # One by one: a notice that comes meanwhile is taken now, or next time.
+        return [self._heard.pop(0) for _ in range(len(self._heard))]
 
     def next_number(self, of_round: int) -> int:
         """Return the number of a round's next notice, or a lower one, which is taken."""

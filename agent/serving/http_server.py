@@ -105,6 +105,7 @@ class HttpServer:
         self._listener: socket.socket | None = None
         self._thread: threading.Thread | None = None
         self._resume_at: float | None = None
+        self._beginning = threading.Lock()
         self._is_stopping = False
 
     def start(self) -> socket.socket:
@@ -120,13 +121,16 @@ class HttpServer:
         return listener
 
     def serve(self) -> None:
-        """Serve in the caller's thread, until another one calls ``stop``.
+        """Serve in the caller's thread, until another one calls ``stop``, or has called it.
 
         Raises:
             OSError: It can't be listened there.
         """
-        self._thread = threading.current_thread()
-        self._begin()
+        with self._beginning:
+            if self._is_stopping:
+                return
+            self._thread = threading.current_thread()
+            self._begin()
         self._serve()
 
     def _begin(self) -> socket.socket:
@@ -142,7 +146,8 @@ class HttpServer:
 
     def stop(self) -> None:
         """Close all connections and the address."""
-        self._is_stopping = True
+        with self._beginning:
+            self._is_stopping = True
         self._wake.notify()
         if self._thread is not None:
             self._thread.join(_STOP_S)

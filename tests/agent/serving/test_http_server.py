@@ -253,6 +253,14 @@ def test_a_stopped_server_gives_its_address_back(serve, connect):
         os.close(copy)
 
 
+def test_a_server_that_was_stopped_before_it_began_serves_nobody():
+    """Its own thread may come to it late: there is no address to listen at any more."""
+    server = HttpServer(lambda: pytest.fail("it listens"), lambda *_: None)
+    server.stop()
+
+    server.serve()
+
+
 def test_nothing_turns_while_nobody_asks(serve, connect):
     """The thread waits without a time-out."""
     server, port = serve()
