@@ -161,8 +161,10 @@ class ControlSocket(Companion):
         if self._folder is None:
             return None
         path = self._folder.path()
-        self._write_record(path)
-        listener = listen_in(path, SOCKET)
+        try:
+            listener = listen_in(path, SOCKET)
+        finally:  # afterwards: whoever finds the run by its record can ask at once
+            self._write_record(path)
         self._path = path
         return listener
 
