@@ -17,7 +17,7 @@ from ..rendezvous.api.handler import RendezvousHandler, RoundHandler
 from ..rendezvous.api.parameters import ENTRYPOINT, Kind, require
 from ..rendezvous.errors import RendezvousError, UsageError
 from ..rendezvous.logs import Log
-from .commandline.environment import variables_set
+from .commandline.environment import Environment, variables_set
 from .meeting import leave, meet, tell_refusal
 from .plan.config import LaunchConfig
 from .plan.plan import Plan
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from ..agent.elastic.observer import Heard, Moment, Observer
     from ..agent.monitoring.health import HealthCheckServer
     from ..agent.system.signals import Handler
-    from .commandline.environment import Environment
 
     Launch = Callable[[LaunchConfig, Callable[..., Any] | str, list[Any]], object]
     """What runs an agent: ``launch_agent``, or what stands for it."""
@@ -161,12 +160,23 @@ def launch_agent(
         for context in (agent.signals, relayed_logs(), recorded_outcome(agent)):
             ends.enter_context(context)
         with _refusals_told(handler):
-            if config.metrics_port or config.metrics_file:
-                from .exporting import exported  # few jobs
-
-                ends.enter_context(exported(config, agent))
-            ends.enter_context(_reported(config, agent, name))
+            _watch(agent, config, name, ends)
         return _run(agent, handler, config, name)
+
+
+def _watch(
+    agent: LocalElasticAgent, config: LaunchConfig, name: str, ends: contextlib.ExitStack
+) -> None:
+    """Let those see what the agent does that the user wants to see it, until ``ends`` closes."""
+    if config.metrics_port or config.metrics_file:
+        from .exporting import exported  # few jobs
+
+        ends.enter_context(exported(config, agent))
+    if (environment := Environment.current()).has_collector:
+        from .telemetry import traced  # few jobs
+
+        ends.enter_context(traced(environment.variables, agent, name))
+    ends.enter_context(_reported(config, agent, name))
 
 
 def _reported(

@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from ..agent.elastic.history import History
 from ..agent.elastic.observer import NOBODY, Moment, Observer
 from ..agent.elastic.observers import Observers
+from ..agent.elastic.output_keeper import OutputKeeper
 from ..agent.elastic.report_file import ReportFile
 from ..agent.failures.failure import ChildFailedError
 from ..agent.output.run_folders import RunFile, RunFolder
@@ -15,6 +16,7 @@ from ..agent.output.whole_file import WholeFile
 from ..agent.system.signals import Preempted, SignalException
 from ..rendezvous.errors import RendezvousError, UnfitNodeError, UsageError
 from ..rendezvous.logs import Log
+from ..rendezvous.named_tuple import NamedTuple
 from .commandline.environment import Environment
 from .commandline.report_path import filled_in
 from .commandline.version import __version__
@@ -51,28 +53,36 @@ _OF_CONFIG = (
 
 
 class RunRecord(Observers):
-    """What is kept of a run: its report, and its history.
+    """What is kept of a run: its report, its history, and the end of its output.
 
     Args:
         report: The report.
         history: The history; None: none is kept.
+        output: Keeps the end of the output; None: nothing does.
     """
 
-    def __init__(self, report: ReportFile, history: History | None) -> None:
-        super().__init__(report, *filter(None, [history]))
+    def __init__(
+        self, report: ReportFile, history: History | None, output: OutputKeeper | None
+    ) -> None:
+        super().__init__(report, *filter(None, [history, output]))
         self.report = report
         self._history = history
+        self._output = output
 
     def replay(self, heard: Sequence[Heard]) -> None:
         """Take what an agent has done so far."""
         self.report.replay(heard)
         if self._history is not None:
             self._history.replay(heard)
+        if self._output is not None:
+            self._output.replay(heard)
 
     def finish(
         self, state: str, exit_code: int, reason: str, report: JobReport | None = None
     ) -> None:
-        """Write the end of both; see ``ReportFile.finish``."""
+        """Write the end of all; see ``ReportFile.finish``, after which the run counts as ended."""
+        if self._output is not None:
+            self._output.finish()
         if self._history is not None:
             self._history.finish(state, exit_code, reason)
         self.report.finish(state, exit_code, reason, report)
@@ -104,7 +114,7 @@ def reported(
         except OSError as error:
             what = f"no report can be kept in {path}: {error.strerror} (--report)"
             raise UsageError(what) from error
-        record = RunRecord(report, _history(config, agent, folder, Moment.now()))
+        record = _record(report, config, agent, folder, Moment.now())
         agent.observe(record)
         try:
             yield
@@ -135,7 +145,7 @@ def report_of_run(
         return NOBODY
     about, group = _about(config, agent, name), agent.get_worker_group()
     report = ReportFile(_files_in(folder), about, group, began_at)
-    record = RunRecord(report, _history(config, agent, folder, began_at))
+    record = _record(report, config, agent, folder, began_at)
     record.replay(heard)
     return record
 
@@ -146,11 +156,15 @@ def _files_in(folder: RunFolder | None) -> list[RunFile]:
     return [RunFile(folder, "report.json", "the run's report (ELRUN_RUN_DIR)")]
 
 
-def _history(
-    config: LaunchConfig, agent: LocalElasticAgent, folder: RunFolder | None, began_at: Moment
-) -> History | None:
+def _record(
+    report: ReportFile,
+    config: LaunchConfig,
+    agent: LocalElasticAgent,
+    folder: RunFolder | None,
+    began_at: Moment,
+) -> RunRecord:
     if folder is None or not config.history:
-        return None
+        return RunRecord(report, None, None)
     from ..agent.monitoring.history_recorder import HistoryRecorder  # not always
     from ..agent.monitoring.samples import Sampler
     from ..agent.output.history_file import HistoryFile
@@ -160,7 +174,8 @@ def _history(
         Environment.current().variables, agent.processes.printed_bytes, rounds.beat_age_s
     )
     recorder = HistoryRecorder(HistoryFile(folder), sampler)
-    return History(recorder, agent.get_worker_group(), began_at)
+    history = History(recorder, agent.get_worker_group(), began_at)
+    return RunRecord(report, history, OutputKeeper(folder, agent.processes.end_reader))
 
 
 def _about(config: LaunchConfig, agent: LocalElasticAgent, name: str) -> dict[str, Any]:
@@ -203,6 +218,51 @@ def report_refusal(given: Given, reason: str) -> None:
     report.finish("refused", ExitCode.BAD_USAGE, reason)
 
 
+class Outcome(NamedTuple):
+    """How a job ended on this node.
+
+    Args:
+        state: One of the words of the report's schema.
+        exit_code: elrun's.
+        reason: Why, as a sentence; empty after a success.
+        report: How each rank of the job ended, if workers failed.
+    """
+
+    state: str
+    exit_code: int
+    reason: str = ""
+    report: JobReport | None = None
+
+
+def outcome_of(error: BaseException | None) -> Outcome:
+    """Return how a job ended.
+
+    Args:
+        error: What ended the job; None: it has succeeded.
+    """
+    match error:
+        case None:
+            return Outcome("succeeded", ExitCode.SUCCESS)
+        case ChildFailedError():
+            _, first = error.get_first_failure()
+            reason = first.summary if error.report is None else error.report.root.reason
+            return Outcome("failed", exit_code_of_worker(first.exitcode), reason, error.report)
+        case Preempted():
+            reason = "; ".join([str(error), *error.failures])
+            return Outcome("preempted", ExitCode.PREEMPTED, reason)
+        case SignalException():
+            return Outcome("stopped", exit_code_of_stop(error), str(error))
+        case UnfitNodeError():
+            reason = f"{error}\n{error.output}".strip()
+            return Outcome("unfit node", ExitCode.UNFIT_NODE, reason)
+        case RendezvousError():
+            return Outcome("rendezvous failed", ExitCode.RENDEZVOUS_FAILED, str(error))
+        case UsageError():
+            return Outcome("refused", ExitCode.BAD_USAGE, str(error))
+        case _:
+            return Outcome("fault", ExitCode.FAULT, f"{type(error).__name__}: {error}")
+
+
 def finish(report: Observer, error: BaseException | None) -> None:
     """Write the last version of a report.
 
@@ -210,30 +270,8 @@ def finish(report: Observer, error: BaseException | None) -> None:
         report: The report.
         error: What ended the job; None: it has succeeded.
     """
-    if not isinstance(report, RunRecord):
-        return
-    match error:
-        case None:
-            report.finish("succeeded", ExitCode.SUCCESS, "")
-        case ChildFailedError():
-            _, first = error.get_first_failure()
-            reason = first.summary if error.report is None else error.report.root.reason
-            code = exit_code_of_worker(first.exitcode)
-            report.finish("failed", code, reason, error.report)
-        case Preempted():
-            reason = "; ".join([str(error), *error.failures])
-            report.finish("preempted", ExitCode.PREEMPTED, reason)
-        case SignalException():
-            report.finish("stopped", exit_code_of_stop(error), str(error))
-        case UnfitNodeError():
-            reason = f"{error}\n{error.output}".strip()
-            report.finish("unfit node", ExitCode.UNFIT_NODE, reason)
-        case RendezvousError():
-            report.finish("rendezvous failed", ExitCode.RENDEZVOUS_FAILED, str(error))
-        case UsageError():
-            report.finish("refused", ExitCode.BAD_USAGE, str(error))
-        case _:
-            report.finish("fault", ExitCode.FAULT, f"{type(error).__name__}: {error}")
+    if isinstance(report, RunRecord):
+        report.finish(*outcome_of(error))
 
 
 def _jsonable(value: Any) -> Any:

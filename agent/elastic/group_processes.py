@@ -216,6 +216,20 @@ class GroupProcesses:
             if each.local_rank in carried
         }
 
+    def end_reader(self) -> Callable[[], dict[int, tuple[bytes, int]]]:
+        """Return what reads the kept ends of this attempt's output, by global rank.
+
+        It may be called later, too, and in any thread.
+        """
+        context = self.context
+        rank_of = {each.local_rank: each.global_rank for each in self._group.workers}
+
+        def read() -> dict[int, tuple[bytes, int]]:
+            ends = {} if context is None else context.kept_ends()
+            return {rank_of[at]: (end, printed) for at, (end, _, printed) in ends.items()}
+
+        return read
+
     def by_global_rank(self, values: Mapping[int, _V]) -> dict[int, _V]:
         """Return values by global rank instead of the rank on this node."""
         rank_of = {worker.local_rank: worker.global_rank for worker in self._group.workers}

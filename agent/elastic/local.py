@@ -22,7 +22,7 @@ from .facts import AgentFacts, FolderOfRun, Supervision
 from .group_processes import GroupProcesses, WorkerStart
 from .hooks import call_shutdown
 from .leaving import stops_heeded
-from .observer import LateObserver, measured
+from .observer import ObservingCompanion, measured
 from .waiting import LoopWait
 
 TYPE_CHECKING = False
@@ -168,7 +168,7 @@ class LocalElasticAgent(SimpleElasticAgent):
     def _pcontext(self) -> PContext | None:
         return self.processes.context
 
-    def keep(self, record: LateObserver) -> None:
+    def keep(self, record: ObservingCompanion) -> None:
         """Let a record be kept of what this agent does, if that turns out to be worth one."""
         self.folder.is_kept = True
         self.observe(record)

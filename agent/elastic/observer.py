@@ -100,6 +100,10 @@ NOBODY = Observer()
 """Records nothing."""
 
 
+class ObservingCompanion(Observer, Companion):
+    """Stands beside the agent's loop, too."""
+
+
 class Moment:
     """When something happened.
 
@@ -120,7 +124,7 @@ class Moment:
         return cls(time.time(), time.monotonic())
 
 
-class LateObserver(Observer, Companion):
+class LateObserver(ObservingCompanion):
     """Keeps in memory what an agent does, until that is worth a record of its own.
 
     Most jobs are short and succeed: they make no record, and load nothing for it. A record is made

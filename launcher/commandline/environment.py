@@ -19,6 +19,13 @@ DEFAULT_SHUTDOWN_TIMEOUT_S = 30.0
 
 DEFAULT_EXIT_BARRIER_TIMEOUT_S = 300.0
 
+COLLECTOR_VARIABLES = (
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT",
+)
+"""Each names a collector of OpenTelemetry's."""
+
 
 class Environment(NamedTuple):
     """The launcher's environment, read once.
@@ -55,6 +62,12 @@ class Environment(NamedTuple):
     def log_level(self) -> str:
         """``LOGLEVEL``: the least level of elrun's own log lines that is shown."""
         return self.variables.get("LOGLEVEL") or "WARNING"
+
+    @property
+    def has_collector(self) -> bool:
+        """Whether ``OTEL_…`` says where spans and events go."""
+        is_off = self.variables.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
+        return not is_off and any(map(self.variables.get, COLLECTOR_VARIABLES))
 
     @property
     def rendezvous_secret(self) -> bytes:
