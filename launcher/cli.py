@@ -171,8 +171,8 @@ def _examine(
 
 def _look(verb: str, args: list[str], environment: Environment, console: Console) -> _End:
     """Look at a job, or stop one, as a verb says."""
+    from .report.refusal import VerbRefusal
     from .verbs.front import run_verb  # few commands
-    from .verbs.refusal import VerbRefusal
 
     try:
         return _End(run_verb(verb, args, environment.variables))

@@ -1,16 +1,55 @@
-"""Finds the folders of the run that is meant: by a path, by a run's name, or the latest one."""
+"""Chooses the run that is meant: by its name, by a path, or the only one that runs, or the latest.
+
+All verbs find runs in the same way, and say in the same words what there is.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-from ...agent.output.run_folders import folder_of_runs
-from ..commandline.arguments import Refusal, nearest, quoted
-from .records import REPORT, NodeRecord, read_record
+from ..commandline.arguments import Refusal, nearest
+from .records import NodeRecord, read_record
+from .refusal import UNCLEAR, VerbRefusal
+from .runs import Run, find_runs, folders_of_runs, run_in
 
-_ENDING = ".run"
+_MOST_NAMED = 5
+_OF_RUNNING_JOBS = "stop"
+
+
+def choose_job(variables: Mapping[str, str], wanted: str | None, verb: str) -> list[Run]:
+    """Return the runs on this host of one job: of several agents, if several took part in it here.
+
+    Args:
+        variables: The environment, which says where the folders of runs are.
+        wanted: A run id or how one begins, the process id of an agent, or a folder; None: the only
+            job that runs.
+        verb: The verb, for the sentence.
+
+    Raises:
+        VerbRefusal: There is no such job, or there are several.
+    """
+    if wanted is not None and (run := _at_path(wanted)) is not None:
+        return [run]
+    runs = find_runs(variables)
+    if wanted is None:
+        meant = [run for run in runs if run.is_live]
+        if not meant:
+            raise VerbRefusal(_nothing_runs(runs, verb))
+    else:
+        matching = _matching(runs, wanted)
+        live = [run for run in matching if run.is_live]
+        meant = live or _of_one_job(matching, wanted)
+        if not meant:
+            raise VerbRefusal(_no_such_run(runs, wanted))
+    if meant[0].is_live and len({run.job for run in meant}) > 1:
+        raise VerbRefusal(
+            f"several runs are meant: {_named(meant)}; name one by its run id or its agent's "
+            f"process id: elrun {verb} {meant[0].agent_pid}",
+            UNCLEAR,
+        )
+    return meant
 
 
 def chosen_records(names: Sequence[str], variables: Mapping[str, str]) -> list[NodeRecord]:
@@ -21,83 +60,113 @@ def chosen_records(names: Sequence[str], variables: Mapping[str, str]) -> list[N
         variables: The environment, which says where the folders of runs are.
 
     Raises:
-        Refusal: There is no such run.
+        Refusal: A path leads to no report.
+        VerbRefusal: There is no such run.
     """
-    if not names:
-        return _of_one_run(_kept(variables), "")
     found: dict[str, NodeRecord] = {}
-    for name in names:
-        if os.path.exists(name):
+    for name in names or ("",):
+        if name and os.path.exists(name):
             records = [read_record(name)]
         else:
-            records = _of_one_run(_kept(variables), name)
+            runs = find_runs(variables)
+            kept = _matching([run for run in runs if run.has_report], name)
+            records = records_of(_of_one_job(kept, name))
+            if not records:
+                raise VerbRefusal(_no_such_run(runs, name) if name else _nothing_kept(variables))
         found |= {os.path.realpath(record.path): record for record in records}
     return sorted(found.values(), key=_place_of)
 
 
-def _kept(variables: Mapping[str, str]) -> list[str]:
-    """Return the folders of runs that have a report, the latest one first."""
-    parent = folder_of_runs(variables)
-    if not parent:
-        raise Refusal("no runs are kept: ELRUN_RUN_DIR is /dev/null; give the path of a report")
-    folders = sorted(_with_times(parent), reverse=True)
-    if not folders:
-        raise Refusal(
-            f"no run is kept in {quoted(parent)}; give the path of a report, or name the folder "
-            "of runs by ELRUN_RUN_DIR"
-        )
-    return [folder for _, folder in folders]
-
-
-def _with_times(parent: str) -> Iterator[tuple[float, str]]:
-    with contextlib.suppress(OSError):
-        for entry in os.scandir(parent):
-            with contextlib.suppress(OSError):
-                report = os.path.join(entry.path, REPORT)
-                if entry.name.endswith(_ENDING):
-                    yield os.stat(report).st_mtime, entry.path
-
-
-def _of_one_run(folders: Sequence[str], name: str) -> list[NodeRecord]:
-    """Return the records of the latest run of that name, of all its nodes that share the folder."""
+def records_of(runs: Sequence[Run]) -> list[NodeRecord]:
+    """Return the reports of runs in the order of their group ranks, as far as they can be read."""
     records = []
-    for folder in folders:
-        with contextlib.suppress(Refusal):  # it is another one's, or of another version
-            records.append(read_record(folder))
-    of_name = _matching(records, name)
-    if not of_name:
-        known = [each.report["run_id"] for each in records]
-        raise Refusal(
-            f"no run {quoted(name)} is kept{nearest(name, known)}; "
-            f"there are {', '.join(dict.fromkeys(known)) or 'none'}"
-        )
-    latest = of_name[0]
-    if name in (_name_of(latest), str(latest.report["agent_pid"])):  # that one alone
-        return [latest]
-    same = [
-        each
-        for each in records
-        if each.report["run_id"] == latest.report["run_id"]
-        and each.began_at <= latest.ended_at
-        and latest.began_at <= each.ended_at
-    ]
-    return sorted(same, key=_place_of)
+    for run in runs:
+        with contextlib.suppress(Refusal):  # there is none yet, or it is of another version
+            records.append(read_record(run.folder))
+    return sorted(records, key=_place_of)
 
 
-def _matching(records: Sequence[NodeRecord], name: str) -> list[NodeRecord]:
+def _at_path(wanted: str) -> Run | None:
+    """Return the run of a folder that is named by its path."""
+    if os.path.isdir(wanted):
+        with contextlib.suppress(OSError):
+            return run_in(os.path.abspath(wanted))
+    return None
+
+
+def _matching(runs: Sequence[Run], wanted: str) -> list[Run]:
     """Return the runs that a name means: those that bear it go before those that begin with it."""
+    if not wanted:
+        return list(runs)
     for is_meant in (
-        lambda each: each.report["run_id"] == name,
-        lambda each: name in (str(each.report["agent_pid"]), _name_of(each)),
-        lambda each: each.report["run_id"].startswith(name),
+        lambda run: run.run_id == wanted,
+        lambda run: wanted in (str(run.agent_pid), os.path.basename(run.folder)),
+        lambda run: run.run_id.startswith(wanted),
     ):
-        if found := [each for each in records if is_meant(each)]:
+        if found := [run for run in runs if is_meant(run)]:
             return found
     return []
 
 
-def _name_of(record: NodeRecord) -> str:
-    return os.path.basename(os.path.dirname(record.path))
+def _of_one_job(matching: Sequence[Run], wanted: str) -> list[Run]:
+    """Return the latest of some runs whose report can be read, with those of its job's other nodes.
+
+    Nodes that share the folder of runs, or a host, have the run id in common, and the time.
+    """
+    latest: Run | None = None
+    known: NodeRecord | None = None
+    for run in matching:
+        with contextlib.suppress(Refusal):  # it is of another version, or broken
+            latest, known = run, read_record(run.folder)
+            break
+    if latest is None or known is None:
+        return list(matching[:1])
+    if wanted in (str(latest.agent_pid), os.path.basename(latest.folder)):  # that one alone
+        return [latest]
+    found = [latest]
+    for run in matching:
+        if run is latest or run.run_id != latest.run_id:
+            continue
+        with contextlib.suppress(Refusal):
+            other = read_record(run.folder)
+            if other.began_at <= known.ended_at and known.began_at <= other.ended_at:
+                found.append(run)
+    return found
+
+
+def _nothing_runs(runs: Sequence[Run], verb: str) -> str:
+    sentence = "no job of yours runs on this host (a job can be seen a second after its start)"
+    if runs and verb != _OF_RUNNING_JOBS:
+        last = runs[0]
+        sentence += f"; the last one that has ended: elrun {verb} {last.run_id or last.agent_pid}"
+    return sentence
+
+
+def _nothing_kept(variables: Mapping[str, str]) -> str:
+    folders = " or ".join(folders_of_runs(variables))
+    if not folders:
+        return "no runs are kept: ELRUN_RUN_DIR is /dev/null; give the path of a report"
+    return (
+        f"no run of yours is kept in {folders}; give the path of a report, or name the folder of "
+        "runs by ELRUN_RUN_DIR"
+    )
+
+
+def _no_such_run(runs: Sequence[Run], wanted: str) -> str:
+    live = [run for run in runs if run.is_live]
+    ended = [run for run in runs if not run.is_live]
+    parts = [f"there is no run {wanted!r} of yours on this host"]
+    parts[0] += nearest(wanted, {run.run_id for run in runs})
+    parts.append(f"running: {_named(live)}" if live else "none of yours runs here")
+    if ended:
+        parts.append(f"ended: {_named(ended)}")
+    return "; ".join(parts)
+
+
+def _named(runs: Sequence[Run]) -> str:
+    names = [run.label for run in runs[:_MOST_NAMED]]
+    more = len(runs) - len(names)
+    return ", ".join(names) + (f" and {more} more" if more > 0 else "")
 
 
 def _place_of(record: NodeRecord) -> tuple[int, str, int]:

@@ -10,12 +10,12 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from ...agent.serving.local_sockets import connect_in, peer_of
-from .refusal import VerbRefusal
+from ..report.refusal import VerbRefusal
 
 if TYPE_CHECKING:
     import _socket
 
-    from .runs import Run
+    from ..report.runs import Run
 
 SOCKET = "control"
 ANSWER_S = 5.0

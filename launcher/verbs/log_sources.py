@@ -7,13 +7,17 @@ import contextlib
 import os
 from typing import TYPE_CHECKING
 
-from .refusal import VerbRefusal
+from ...agent.elastic.output_keeper import NAME as OUTPUT
+from ..commandline.arguments import Refusal
+from ..report.records import read_record
+from ..report.refusal import VerbRefusal
+from ..report.runs import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from ..report.runs import Run
     from .asking import Agent
-    from .runs import Run
 
 _CHUNK_BYTES = 1 << 20
 _MOST_LINE_BYTES = 1 << 20
@@ -82,12 +86,13 @@ class KeptOutput:
 
     Args:
         rank: The rank.
+        attempt: The number of the attempt; None: it is the one that runs.
     """
 
-    def __init__(self, rank: int) -> None:
-        self.name = f"rank {rank}"
+    def __init__(self, rank: int, attempt: int | None = None) -> None:
         self.rank = rank
-        self.title = f"rank {rank}, its last words"
+        of = "" if attempt is None else f"attempt {attempt}, "
+        self.title = f"{of}rank {rank}, its last words"
         self._seen = 0
         self._lines = Lines()
         self._pending: tuple[int, bytes] | None = None
@@ -128,7 +133,9 @@ class Sources:
     def __init__(self, runs: Sequence[Run], agents: Sequence[Agent]) -> None:
         self._runs = runs
         self._agents = agents
-        self._kept: dict[int, KeptOutput] = {}
+        self._running: dict[int, KeptOutput] = {}
+        self._ended: list[KeptOutput] = []
+        self._is_first = True
         self._files: dict[str, LogFile] = {}
 
     def look(self) -> list[LogFile | KeptOutput]:
@@ -136,9 +143,19 @@ class Sources:
         found: list[LogFile | KeptOutput] = []
         for run in self._runs:
             found += self._files_of(run)
-        for agent in self._agents:
-            found += self._kept_by(agent)
-        return found
+        if self._is_first:  # attempts that end from now on are followed while they run
+            self._is_first = False
+            for run in self._runs:
+                self._ended += self._kept_in(run)
+        found += self._ended
+        answers = [self._kept_by(agent) for agent in self._agents]
+        if not any(answers):
+            for run in self._runs if self._running else ():
+                self._complete(run)
+        found += self._running.values()
+        if not found:
+            self._ended = [kept for run in self._runs for kept in _reported_by(run)]
+        return found or list(self._ended)
 
     def _files_of(self, run: Run) -> Iterator[LogFile]:
         record = run.reread()
@@ -149,14 +166,57 @@ class Sources:
                         self._files[path] = LogFile(path, int(rank["rank"]), number)
                     yield self._files[path]
 
-    def _kept_by(self, agent: Agent) -> Iterator[KeptOutput]:
+    def _kept_in(self, run: Run) -> Iterator[KeptOutput]:
+        """Yield what the agent has left of attempts that are over."""
+        for number, ranks in _ends_in(run):
+            for rank, (printed, end) in ranks.items():
+                kept = KeptOutput(rank, number)
+                kept.offer(printed, end)
+                yield kept
+
+    def _kept_by(self, agent: Agent) -> bool:
+        """Take what an agent has of the attempt that runs; return whether it has answered."""
         try:
             ranks = agent.ask("/output")["ranks"]
         except VerbRefusal:  # it has ended
-            return
+            return False
         for name, each in ranks.items():
-            rank = int(name)
-            if rank not in self._kept:
-                self._kept[rank] = KeptOutput(rank)
-            self._kept[rank].offer(int(each["printed"]), base64.b64decode(each["end"]))
-            yield self._kept[rank]
+            kept = self._running.setdefault(int(name), KeptOutput(int(name)))
+            kept.offer(int(each["printed"]), base64.b64decode(each["end"]))
+        return True
+
+    def _complete(self, run: Run) -> None:
+        """Take what ranks that were followed have printed last, before their agent ended."""
+        for _, ranks in list(_ends_in(run))[-1:]:
+            for rank, (printed, end) in ranks.items():
+                if rank in self._running:
+                    self._running[rank].offer(printed, end)
+
+
+def _ends_in(run: Run) -> Iterator[tuple[int, dict[int, tuple[int, bytes]]]]:
+    """Yield, of each attempt in the file of a run, what ranks have printed in all, and its end."""
+    kept = read_json(os.path.join(run.folder, OUTPUT)) or {}
+    with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError):  # it is not elrun's
+        for attempt in kept["attempts"]:
+            ranks = {
+                int(name): (int(each["printed"]), base64.b64decode(each["end"]))
+                for name, each in attempt["ranks"].items()
+            }
+            yield int(attempt["attempt"]), ranks
+
+
+def _reported_by(run: Run) -> Iterator[KeptOutput]:
+    """Yield what the report has of ranks that have failed: a traceback, or the last words."""
+    try:
+        report = read_record(run.folder).report
+    except Refusal:  # there is none
+        return
+    words = {each["global_rank"]: each["words"] for each in report["ranks"]}
+    if (root := report["root"]) is not None and root["traceback"]:
+        words[root["global_rank"]] = root["traceback"]
+    number = max(0, len(report["attempts"]) + report["attempts_left_out"] - 1)
+    for rank, text in sorted(words.items()):
+        if text:
+            kept = KeptOutput(rank, number)
+            kept.offer(len(text.encode()), text.encode())
+            yield kept

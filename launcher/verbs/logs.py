@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
+from ..report.choice import choose_job
+from ..report.refusal import UNCLEAR, VerbRefusal
 from .log_sources import KeptOutput, LogFile, Sources
 from .merging import in_order_of_time
-from .refusal import UNCLEAR, VerbRefusal
-from .runs import choose_job, find_runs
 from .status import agents_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from ..report.runs import Run
     from .asking import Agent
-    from .runs import Run
 
 _LOOK_S = 0.2
 _STANDARD_OUTPUT = 1
@@ -73,7 +73,7 @@ def command(
         wanted = re.compile(pattern or "")
     except re.error as error:
         raise VerbRefusal(f"--grep {pattern!r}: {error}", UNCLEAR) from error
-    runs = choose_job(find_runs(variables), run, "logs")
+    runs = choose_job(variables, run, "logs")
     agents, _ = agents_of(runs)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from ...agent.failures.stack_places import Whereabouts, odd_one_out
+from ..report.choice import choose_job
+from ..report.refusal import VerbRefusal
 from ..terminal.console import Console, printable
-from .refusal import VerbRefusal
-from .runs import choose_job, find_runs
 from .status import agents_of
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def command(
     only job that runs is meant.
     """
     console = Console(sys.stdout)
-    runs = choose_job(find_runs(variables), run, "stacks")
+    runs = choose_job(variables, run, "stacks")
     if not any(each.is_live for each in runs):
         raise VerbRefusal(f"{runs[0].label} has ended: elrun status shows how")
     agents, problems = agents_of(runs)

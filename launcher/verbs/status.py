@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..report.choice import choose_job, records_of
+from ..report.refusal import VerbRefusal
+from ..report.runs import Run
 from ..terminal.console import Console
 from .asking import Agent
 from .processes import Usages
-from .refusal import VerbRefusal
-from .runs import Run, choose_job, find_runs
 from .status_text import as_text
 from .view import Overview, overview_of, overview_of_ended
 
@@ -43,7 +44,7 @@ def command(variables: Mapping[str, str], run: str | None, form: str, *, watch: 
     only job that runs is meant.
     """
     console = Console(sys.stdout)
-    runs = choose_job(find_runs(variables), run, "status")
+    runs = choose_job(variables, run, "status")
     is_terminal = console.stream is not None and console.stream.isatty()
     if not watch or not runs[0].is_live:
         overview = _look(runs, Usages())
@@ -85,10 +86,18 @@ def _look(runs: list[Run], usages: Usages) -> Overview:
             others, missing, more = _others_than(agent, [each for _, each in standings])
             problems += more
         return overview_of(standings, usages, problems, others, missing)
-    report = runs[0].report()
-    if report is None or (report.get("state") == "running" and runs[0].is_live):
+    ended = _ended(runs)
+    if ended is None or (ended.facts["state"] == "killed" and runs[0].is_live):
         raise VerbRefusal(problems[0] if problems else f"there is no report of {runs[0].label}")
-    return overview_of_ended(runs[0], report)
+    return ended
+
+
+def _ended(runs: list[Run]) -> Overview | None:
+    """Return how a job has ended, as its reports say; None: there are none."""
+    from ..report.story import story_of  # not of jobs that run
+
+    records = records_of(runs)
+    return overview_of_ended(story_of(records)) if records else None
 
 
 def _others_than(
@@ -136,5 +145,5 @@ def _looks(runs: list[Run]) -> Iterator[Overview]:
         if not living[0].wait_for_end(_REFRESH_S):
             with contextlib.suppress(VerbRefusal):  # it has ended just now
                 yield _look(runs, usages)
-    if report := runs[0].report():
-        yield overview_of_ended(runs[0], report)
+    if (ended := _ended(runs)) is not None:
+        yield ended

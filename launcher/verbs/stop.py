@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..report.choice import choose_job
+from ..report.refusal import VerbRefusal
 from ..terminal.console import Console
-from .refusal import VerbRefusal
-from .runs import choose_job, find_runs
 from .status import agents_of
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def command(variables: Mapping[str, str], run: str | None, *, now: bool) -> int:
     only job that runs is meant.
     """
     console = Console()
-    runs = choose_job(find_runs(variables), run, "stop")
+    runs = choose_job(variables, run, "stop")
     if not any(each.is_live for each in runs):
         raise VerbRefusal(f"{runs[0].label} has ended already")
     agents, problems = agents_of(runs)

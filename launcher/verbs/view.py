@@ -7,12 +7,14 @@ import os
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..report.words import as_exit
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from ..report.story import Story
     from .asking import Agent
     from .processes import Usages
-    from .runs import Run
 
 _END_BYTES = 4096
 _MOST_LINE_CHARS = 500
@@ -174,50 +176,80 @@ def _newest_line(
     return line, silent_s
 
 
-def overview_of_ended(run: Run, report: Mapping[str, Any]) -> Overview:
-    """Return how a job has ended, as its report says.
+def overview_of_ended(story: Story) -> Overview:
+    """Return how a job has ended, or was left, as the reports of its nodes say.
 
     Args:
-        run: The run.
-        report: Its report.
+        story: The job's story.
     """
-    attempts = report.get("attempts") or [{}]
-    last = attempts[-1]
-    is_cut = report.get("state") == "running"  # and its agent has gone
-    spent = last.get("restarts_before")
-    most = (report.get("config") or {}).get("max_restarts")
+    verdict = story.verdict
+    last = (verdict["attempts"] or [{}])[-1]
+    is_cut = verdict["state"] == "running"  # and its agent has gone
+    most = verdict["config"].get("max_restarts")
     facts = {
-        "run_id": report.get("run_id"),
-        "name": os.path.basename(str(report.get("name") or "")),
+        "run_id": verdict["run_id"],
+        "name": os.path.basename(verdict["name"]),
         "is_running": False,
-        "state": "killed" if is_cut else report.get("state"),
-        "exit_code": report.get("exit_code"),
-        "reason": report.get("reason") or "",
-        "began_at": report.get("began_at"),
-        "ended_at": report.get("ended_at"),
-        "runs_for_s": report.get("duration_s"),
+        "state": "killed" if is_cut else verdict["state"],
+        "exit_code": verdict["exit_code"],
+        "reason": verdict["reason"],
+        "began_at": verdict["began_at"],
+        "ended_at": verdict["ended_at"],
+        "runs_for_s": verdict["duration_s"],
         "round": last.get("round"),
         "group_world_size": last.get("group_world_size"),
         "world_size": last.get("world_size"),
-        "restarts": {"spent": spent, "max": most, "left": _left(spent, most)},
-        "report": os.path.join(run.folder, "report.json"),
+        "restarts": {
+            "spent": story.restarts,
+            "max": most,
+            "left": max(0, most - story.restarts) if isinstance(most, int) else None,
+        },
+        "report": story.records[0].path,
     }
-    host = str(report.get("node") or "")
-    states = {each.get("rank"): each for each in last.get("failures") or ()}
-    ranks = [
-        Rank(
-            worker["rank"],
-            host,
-            worker.get("pid"),
-            f"failed ({states[worker['rank']].get('exitcode')})"
-            if worker["rank"] in states
-            else "ended",
-            last_line=states.get(worker["rank"], {}).get("message"),
-        )
-        for worker in last.get("workers") or ()
-    ]
-    return Overview(facts, [Node(last.get("group_rank"), host, str(facts["state"]), None)], ranks)
+    nodes = [_ended_node(record.report) for record in story.records]
+    return Overview(facts, nodes, _ended_ranks(story))
 
 
-def _left(spent: Any, most: Any) -> int | None:
-    return max(0, most - spent) if isinstance(spent, int) and isinstance(most, int) else None
+def _ended_node(report: Mapping[str, Any]) -> Node:
+    state = "killed" if report["state"] == "running" else report["state"]
+    last = (report["attempts"] or [{}])[-1]
+    return Node(last.get("group_rank"), report["node"], state, None)
+
+
+def _ended_ranks(story: Story) -> list[Rank]:
+    """Return how each rank ended; where no node knows that, which ranks the last attempt had."""
+    if story.ranks:
+        return [
+            Rank(
+                each["global_rank"],
+                each["node"],
+                each["pid"],
+                _end_of(each["state"], each["exitcode"]),
+                last_line=each["words"] or None,
+            )
+            for each in story.ranks
+        ]
+    found = []
+    for record in story.records:
+        report = record.report
+        last = (report["attempts"] or [{"workers": (), "failures": ()}])[-1]
+        failures = {each["rank"]: each for each in last["failures"]}
+        is_told = report["state"] in ("succeeded", "stopped")
+        otherwise = report["state"] if is_told else "ended"
+        for worker in last["workers"]:
+            failure = failures.get(worker["rank"])
+            state = otherwise if failure is None else _end_of("failed", failure["exitcode"])
+            message = None if failure is None else failure["message"]
+            found.append(
+                Rank(worker["rank"], report["node"], worker["pid"], state, last_line=message)
+            )
+    return sorted(found, key=lambda rank: rank.rank)
+
+
+def _end_of(state: str, exitcode: int | None) -> str:
+    """Return the end of a rank in the words of a running job's status."""
+    if state != "failed":
+        return "stopped" if state.startswith("stopped") else state
+    if exitcode is not None and exitcode < 0:
+        return f"killed ({as_exit(exitcode)})"
+    return f"failed ({as_exit(exitcode)})"

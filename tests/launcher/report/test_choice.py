@@ -1,10 +1,12 @@
 """Which run is meant: by a path, by its name, or the latest one."""
 
+import contextlib
+import fcntl
 import os
 
 import pytest
-from elrun.launcher.commandline.arguments import Refusal
-from elrun.launcher.report.choice import chosen_records
+from elrun.launcher.report.choice import choose_job, chosen_records
+from elrun.launcher.report.refusal import NOTHING_THERE, UNCLEAR, VerbRefusal
 from run_kit import START, attempt, moment, report, written
 
 
@@ -66,20 +68,107 @@ def test_paths_of_several_nodes_become_one(runs):
     assert ["b_n1_3.run", "b_n0_2.run"] == names_of(chosen_records(paths, {}))
 
 
+ALL = "gamma (train.py, agent 50), beta (train.py, agent 50), beta (train.py, agent 50)"
+NO_ALPA = f"there is no run 'alpa' of yours on this host; did you mean alpha?; {{}}; ended: {ALL}"
+
+
 @pytest.mark.parametrize(
     ("names", "variables", "words"),
     [
-        (["alpa"], None, "no run alpa is kept; did you mean alpha?; there are gamma, beta, alpha"),
+        (["alpa"], None, NO_ALPA.format("none of yours runs here")),
         ([], {"ELRUN_RUN_DIR": "/dev/null"}, "no runs are kept: ELRUN_RUN_DIR is /dev/null"),
-        ([], {"ELRUN_RUN_DIR": "/none/there"}, "no run is kept in /none/there; give the path"),
+        ([], {"ELRUN_RUN_DIR": "/none/there"}, "no run of yours is kept in /none/there; give the"),
     ],
 )
 def test_what_is_not_there_is_named(runs, names, variables, words):
     """With what there is."""
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(VerbRefusal) as refused:
         chosen_records(names, runs[1] if variables is None else variables)
 
+    assert NOTHING_THERE == refused.value.exit_code
     assert str(refused.value).startswith(words)
+
+
+@contextlib.contextmanager
+def living(*folders):
+    """Lock the folders of runs, as their agents do."""
+    with contextlib.ExitStack() as locks:
+        for folder in folders:
+            fd = os.open(folder, os.O_RDONLY)
+            locks.callback(os.close, fd)
+            fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+
+
+def folders_of(jobs):
+    return [os.path.basename(run.folder) for run in jobs]
+
+
+def test_the_only_job_that_runs_is_meant(runs):
+    """Whatever has ended later; all verbs but `report` need no name then."""
+    with living(runs[0] / "b_n0_2.run"):
+        assert ["b_n0_2.run"] == folders_of(choose_job(runs[1], None, "status"))
+        assert ["b_n0_2.run"] == folders_of(choose_job(runs[1], "beta", "status"))
+        assert ["b_n0_2.run"] == folders_of(choose_job(runs[1], "bet", "status"))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        ("beta", ["b_n0_4.run"]),
+        ("alph", ["a_n0_1.run"]),
+        ("b_n1_3.run", ["b_n1_3.run"]),
+        ("50", ["c_n0_5.run"]),
+    ],
+)
+def test_an_ended_run_is_found_by_the_same_names_as_its_report(runs, wanted, expected):
+    """`elrun status`, `logs` and `report` mean the same one."""
+    assert expected == folders_of(choose_job(runs[1], wanted, "logs"))
+    assert expected == names_of(chosen_records([wanted], runs[1]))
+
+
+def test_an_ended_job_of_two_agents_is_one(runs):
+    """As for the report."""
+    os.utime(runs[0] / "b_n0_2.run" / "report.json", (START + 9, START + 9))
+
+    assert {"b_n1_3.run", "b_n0_2.run"} == set(folders_of(choose_job(runs[1], "beta", "logs")))
+
+
+def test_a_folder_may_be_named_by_its_path(runs, tmp_path):
+    """A copy of another host's, too."""
+    path = str(runs[0] / "b_n1_3.run")
+
+    assert ["b_n1_3.run"] == folders_of(choose_job({}, path, "status"))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "live", "exit_code", "words"),
+    [
+        (None, (), NOTHING_THERE, "no job of yours runs on this host (a job can be seen a second"),
+        (None, (0, 4), UNCLEAR, "several runs are meant: gamma (train.py, agent 50), alpha (train"),
+        ("alpa", (0,), NOTHING_THERE, NO_ALPA.format("running: alpha (train.py, agent 50)")),
+    ],
+)
+def test_what_is_unclear_is_one_sentence(runs, wanted, live, exit_code, words):
+    """It names what there is."""
+    folders = sorted(os.listdir(runs[0]))
+    with living(*(runs[0] / folders[at] for at in live)), pytest.raises(VerbRefusal) as refused:
+        choose_job(runs[1], wanted, "status")
+
+    assert exit_code == refused.value.exit_code
+    assert str(refused.value).startswith(words), refused.value
+
+
+def test_the_last_run_that_has_ended_is_suggested_where_it_can_be_looked_at(runs):
+    """It can't be stopped any more."""
+    sentences = []
+    for verb in ("status", "stop"):
+        with pytest.raises(VerbRefusal) as refused:
+            choose_job(runs[1], None, verb)
+        sentences.append(str(refused.value))
+
+    assert sentences[0].endswith("; the last one that has ended: elrun status gamma")
+    assert sentences[1].endswith("after its start)")
 
 
 def test_what_is_no_run_does_not_hide_the_others(runs):

@@ -94,7 +94,6 @@ def test_the_help_is_answered(report):
         (["--colour"], "no such option"),
         (["-o"], "option '-o' requires an argument"),
         (["-o", ""], "elrun report --output: give the path of a file"),
-        (["jub"], "no run jub is kept; did you mean job?; there are job"),
         (["-o", "none/r.html"], "the page can't be written to none/r.html: No such file or"),
         (["-o", "/dev/full"], "the page can't be written to /dev/full: No space left on device"),
         (["-o", "runs"], "the page can't be written to runs: Is a directory"),
@@ -107,3 +106,12 @@ def test_what_can_not_be_done_is_one_sentence(report, words, sentence):
 
     assert (2, "", 1) == (code, out, len(err.splitlines()))
     assert err.startswith(f"elrun: {sentence}")
+
+
+def test_a_run_that_is_not_there_is_named_as_by_all_verbs(report):
+    """With exit code 1: the command is right, and there is no such run."""
+    code, out, err = report("jub")
+
+    assert (1, "") == (code, out)
+    assert err.startswith("elrun: there is no run 'jub' of yours on this host; did you mean job?; ")
+    assert err.endswith("; ended: job (train.py, agent 1)\n")

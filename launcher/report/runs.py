@@ -1,0 +1,138 @@
+"""Finds the runs of this user on this host: those that go on, and those that have ended."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ...agent.output.run_folders import FOLDER_VARIABLE, folder_of_runs, is_in_use
+from ...rendezvous.named_tuple import NamedTuple
+from .records import REPORT
+from .refusal import VerbRefusal
+
+RECORD = "run.json"
+_ENDING = ".run"
+_MOST_BYTES = 64 << 20
+
+
+class Run(NamedTuple):
+    """One agent's run, as its folder tells.
+
+    Args:
+        folder: The folder.
+        is_live: Whether its agent lives.
+        record: What ``run.json`` says, or what the report has instead.
+    """
+
+    folder: str
+    is_live: bool
+    record: Mapping[str, Any]
+
+    @property
+    def run_id(self) -> str:
+        """The run id."""
+        return str(self.record.get("run_id", ""))
+
+    @property
+    def agent_pid(self) -> int:
+        """The process id of the agent."""
+        return int(self.record.get("agent_pid") or 0)
+
+    @property
+    def job(self) -> tuple[str, str]:
+        """What the agents of one job on this host have in common."""
+        place = str(self.record.get("meeting_place") or "")
+        return self.run_id, place or self.folder
+
+    @property
+    def label(self) -> str:
+        """What people call it."""
+        name = os.path.basename(str(self.record.get("name") or "")) or "?"
+        return f"{self.run_id} ({name}, agent {self.agent_pid})"
+
+    @property
+    def has_report(self) -> bool:
+        """Whether it has a report by now."""
+        return os.path.exists(os.path.join(self.folder, REPORT))
+
+    def reread(self) -> Mapping[str, Any]:
+        """Return what ``run.json`` says by now."""
+        return read_json(os.path.join(self.folder, RECORD)) or self.record
+
+
+def find_runs(variables: Mapping[str, str]) -> list[Run]:
+    """Return the runs of this user on this host, those that have changed last first.
+
+    Args:
+        variables: The environment.
+    """
+    found = [run for folder in folders_of_runs(variables) for run in _runs_in(folder)]
+    return [run for _, run in sorted(found, key=lambda pair: -pair[0])]
+
+
+def folders_of_runs(variables: Mapping[str, str]) -> list[str]:
+    """Return the folders that hold runs: a job may have had other variables than this command."""
+    first = folder_of_runs(variables)
+    if variables.get(FOLDER_VARIABLE):
+        return [first] if first else []
+    user = os.geteuid()
+    others = (f"/run/user/{user}/elrun", f"/tmp/elrun-{user}")  # noqa: S108  each run is checked
+    return list(dict.fromkeys([first, *others]))
+
+
+def run_in(folder: str) -> Run | None:
+    """Return the run of a folder; None: it is not the folder of a run.
+
+    Raises:
+        OSError: It is not there.
+    """
+    record = read_json(os.path.join(folder, RECORD)) or _from_report(folder)
+    return None if record is None else Run(folder, is_in_use(folder), record)
+
+
+def _runs_in(folder: str) -> Iterator[tuple[float, Run]]:
+    try:
+        entries = list(os.scandir(folder))
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise VerbRefusal(f"runs in {folder!r} can't be seen: {error.strerror}") from error
+    for entry in entries:
+        with contextlib.suppress(OSError):  # it is being removed
+            status = entry.stat(follow_symlinks=False)
+            is_ours = status.st_uid == os.geteuid() or os.geteuid() == 0
+            if entry.name.endswith(_ENDING) and stat.S_ISDIR(status.st_mode) and is_ours:
+                run = run_in(entry.path)
+                if run is not None:
+                    yield _changed_at(entry.path, status.st_mtime), run
+
+
+def _changed_at(folder: str, otherwise: float) -> float:
+    with contextlib.suppress(OSError):
+        return os.stat(os.path.join(folder, REPORT)).st_mtime
+    return otherwise
+
+
+def _from_report(folder: str) -> dict[str, Any] | None:
+    report = read_json(os.path.join(folder, REPORT))
+    if report is None:
+        return None
+    wanted = ("run_id", "name", "node", "agent_pid")
+    return {key: report.get(key) for key in wanted}
+
+
+def read_json(path: str) -> dict[str, Any] | None:
+    """Return the object in a file; None: there is none that can be read."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(fd, "rb") as file:
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                return None
+            found = json.loads(file.read(_MOST_BYTES))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None

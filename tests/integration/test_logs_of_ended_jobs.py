@@ -1,0 +1,144 @@
+"""`elrun logs` without log files, of attempts that are over and of runs that have ended."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+from job_kit import until
+from watching_kit import WAITS, Watching
+
+PRINTS = """
+import os, select
+rank, attempt = os.environ["RANK"], os.environ["TORCHELASTIC_RESTART_COUNT"]
+os.write(2, f"rank {rank} in attempt {attempt}\\n".encode())
+os.write(1, b"ready\\n")
+while not os.path.exists("fail" + attempt):
+    select.select([], [], [], 0.05)
+os.write(2, f"rank {rank} can't go on\\n".encode())
+os._exit(7)
+"""
+
+
+@pytest.fixture(name="watching")
+def _watching(elrun, tmp_path):
+    return Watching(elrun, tmp_path / "runs")
+
+
+def has_report(watching):
+    return bool([*watching.folder.glob("*/report.json")])
+
+
+def test_a_stopped_job_s_last_words_are_shown(watching, script):
+    """Of all its ranks, though none has failed."""
+    job = watching.start("--standalone", "--nproc-per-node", 2, "--rdzv-id", "j", script(WAITS))
+    until(lambda: has_report(watching))
+    job.signal(signal.SIGTERM)
+    job.finish()
+
+    done = watching.run("logs", "j")
+    one = watching.run("logs", "j", "--rank", 1, "--grep", "is ready")
+
+    title = "==> attempt 0, rank {}, its last words <==\nrank {} is ready\n"
+    both = "\n".join(title.format(rank, rank) for rank in (0, 1))
+    assert (0, both) == (done.returncode, done.stdout)
+    assert (0, title.format(1, 1)) == (one.returncode, one.stdout)
+
+
+def test_words_of_the_attempt_before_are_shown_while_the_job_runs_and_later(
+    watching, script, tmp_path
+):
+    """Why it restarted is what one wants to know."""
+    options = ("--standalone", "--nproc-per-node", 2, "--max-restarts", 1, "--rdzv-id", "again")
+    job = watching.start(*options, script(PRINTS), ready=2)
+    until(lambda: has_report(watching))
+    (tmp_path / "fail0").touch()
+    for _ in range(2):
+        job.wait_for_line("ready")
+    until(lambda: "attempt 1" in watching.run("logs").stdout)
+
+    during = watching.run("logs").stdout
+    (tmp_path / "fail1").touch()
+    code = job.finish()[0]
+    after = watching.run("logs", "again", "--merge").stdout
+
+    assert 7 == code
+    assert "==> attempt 0, rank 0, its last words <==\nrank 0 in attempt 0\n" in during
+    assert "==> rank 1, its last words <==\nrank 1 in attempt 1\n" in during
+    assert "can't go on\n" in during.partition("==> rank 1")[0]
+    for line in ("[0]: rank 0 in attempt 0", "[1]: rank 1 in attempt 1"):
+        assert f"{line}\n" in after
+    assert "can't go on\n" in after.partition("attempt 1")[2]
+
+
+def test_a_job_that_fails_at_once_shows_its_words(watching, script, tmp_path):
+    """Before there is a control socket."""
+    (tmp_path / "fail0").touch()
+    job = watching._elrun("--rdzv-id", "short", script(PRINTS), env=watching.env)
+    code = job.finish()[0]
+
+    done = watching.run("logs", "short")
+
+    assert (7, 0) == (code, done.returncode), done
+    assert "rank 0 in attempt 0\nrank 0 can't go on\n" in done.stdout
+
+
+def test_without_history_the_report_s_words_are_shown(watching, script, tmp_path):
+    """Those of ranks that have failed."""
+    (tmp_path / "fail0").touch()
+    job = watching._elrun("--no-history", "--rdzv-id", "short", script(PRINTS), env=watching.env)
+    job.finish()
+
+    done = watching.run("logs", "short")
+
+    assert [] == [*watching.folder.glob("*/output.json")]
+    assert (0, True) == (done.returncode, "rank 0 can't go on" in done.stdout), done
+
+
+@pytest.mark.parametrize("broken", ["{", "[]", '{"attempts": [{"attempt": "x", "ranks": 1}]}'])
+def test_a_broken_file_of_words_is_passed_over(watching, script, tmp_path, broken):
+    """The report has some, too."""
+    (tmp_path / "fail0").touch()
+    watching._elrun("--rdzv-id", "short", script(PRINTS), env=watching.env).finish()
+    (path,) = watching.folder.glob("*/output.json")
+    path.write_text(broken)
+
+    done = watching.run("logs", "short")
+
+    assert (0, True) == (done.returncode, "rank 0 can't go on" in done.stdout), done
+
+
+LAST_ONE = f"{WAITS}os.write(2, b'the very last words\\n')"
+
+
+def test_a_follower_sees_what_was_printed_last(watching, script, tmp_path):
+    """Though the agent ends before it is asked again."""
+    job = watching.start("--standalone", "--rdzv-id", "f", script(LAST_ONE))
+    until(lambda: has_report(watching))
+    with subprocess.Popen(
+        [sys.executable, "-m", "elrun", "logs", "--follow"],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **watching.env},
+    ) as follow:
+        until(lambda: "is ready" in follow.stdout.readline())
+        (tmp_path / "go").touch()
+        rest = follow.stdout.read()
+
+    assert (0, 0) == (job.finish()[0], follow.returncode)
+    assert "the very last words\n" == rest
+
+
+def test_what_elrun_never_saw_is_one_sentence(watching, script):
+    """It names the options that keep it."""
+    env = {"ELRUN_KEEP_STDERR": "0"}
+    job = watching.start("--standalone", "--rdzv-id", "gone", script(WAITS), env=env)
+    until(lambda: has_report(watching))
+    job.signal(signal.SIGTERM)
+    job.finish()
+
+    done = watching.run("logs", "gone")
+
+    assert (1, "", 1) == (done.returncode, done.stdout, done.stderr.count("\n"))
+    assert "nothing that was printed is kept of gone (script.py, agent " in done.stderr
