@@ -80,6 +80,8 @@ class LiveLine:
     def __init__(self) -> None:
         self.show: Callable[[str], None] | None = None
         """Shows the line; an empty one removes it. None: there is no terminal for it."""
+        self.is_after_part = False
+        """Whether what others wrote last, where elrun speaks, was no whole line."""
 
 
 live_line = LiveLine()

@@ -267,7 +267,9 @@ def _root_cause_in(
     about_kernel = explain(gather(failure.exitcode, failure.pid, kernel))
     causes = [cause.words for cause in causes_in(said.text)]
     about_words = explain_exception("\n".join([root.message, *causes]), failure.pid, _gpus_in_sight)
-    return root._replace(kernel_words="; ".join(filter(None, (about_kernel, about_words))))
+    about_child = f"printed before: {finding.of_child}" if finding.of_child else ""
+    known = filter(None, (about_child, about_kernel, about_words))
+    return root._replace(kernel_words="; ".join(known)[:MAX_MESSAGE_CHARS])
 
 
 def _gpus_in_sight() -> tuple[int | None, str]:

@@ -10,7 +10,7 @@ from ...rendezvous.errors import RendezvousConnectionError
 from ...rendezvous.logs import Log
 from ..failures.failure import HANG
 from ..failures.report import RankOutcome, RankState, RootCause
-from ..processes.start import PContext
+from ..processes.start import PContext, WorkerExit
 from ..workers.worker import WorkerGroup
 from .post_mortem import Finding
 
@@ -52,7 +52,7 @@ def outcomes_of(
         found = findings.get(worker.global_rank)
         if end is None:
             state = RankState.STOPPED
-        elif end.exitcode == 0:
+        elif end.exitcode == 0 and found is None:
             state = RankState.SUCCEEDED
         else:
             state = RankState.STOPPED if end.stopped or is_hang else RankState.FAILED
@@ -62,7 +62,7 @@ def outcomes_of(
                 local_rank=worker.local_rank,
                 node=os.uname().nodename,
                 pid=end.pid if end else 0,
-                exitcode=end.exitcode if end else None,
+                exitcode=_exitcode_of(end, found, state),
                 state=state,
                 after_s=round(end.ended_at - first_at, 3) if end else None,
                 file=found.failure.error_file
@@ -72,6 +72,12 @@ def outcomes_of(
             )
         )
     return outcomes
+
+
+def _exitcode_of(end: WorkerExit | None, found: Finding | None, state: RankState) -> int | None:
+    if found is not None and state is RankState.FAILED:  # whatever it left in answer to its end
+        return found.failure.exitcode
+    return None if end is None else end.exitcode
 
 
 def exchanged(

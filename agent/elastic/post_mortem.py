@@ -8,8 +8,16 @@ from collections.abc import Mapping
 
 from ...rendezvous.named_tuple import NamedTuple
 from ..failures.cause import Death, in_order, is_consequence
+from ..failures.chain import causes_in
 from ..failures.failure import NOT_AVAILABLE, ProcessFailure
-from ..failures.last_words import LastWords, Speech, abort_reason_in, last_words_in
+from ..failures.last_words import (
+    LastWords,
+    Speech,
+    abort_reason_in,
+    last_words_in,
+    tells_of_another_process,
+    words_before_traceback,
+)
 from ..processes.start import PContext
 
 TAIL_BYTES = 64 << 10
@@ -24,10 +32,13 @@ class Finding(NamedTuple):
     Args:
         failure: Its end, and its error file.
         said: What it said last: in its error file, else in its output.
+        of_child: What was printed before, where its exception only tells that another process
+            failed; may be empty.
     """
 
     failure: ProcessFailure
     said: LastWords
+    of_child: str = ""
 
     @property
     def words(self) -> str:
@@ -55,9 +66,7 @@ def findings_about(
         processes: Where their files are known, and when they ended.
         named: The rank that the other nodes were told of as the root cause, as in ``root_of``.
     """
-    findings = {
-        rank: Finding(failure, _said_by(failure, processes)) for rank, failure in failures.items()
-    }
+    findings = {rank: _finding_about(failure, processes) for rank, failure in failures.items()}
     moments = _moments_of(failures, processes)
     deaths = {
         rank: Death(each.failure.exitcode, _message_of(each), moments[rank])
@@ -69,6 +78,18 @@ def findings_about(
 def are_all_consequences(failures: Mapping[int, ProcessFailure], processes: PContext) -> bool:
     """Return whether all these workers failed because another rank, or a store, has gone."""
     return all(each.is_consequence for each in findings_about(failures, processes).values())
+
+
+def _finding_about(failure: ProcessFailure, processes: PContext) -> Finding:
+    said = _said_by(failure, processes)
+    if failure.error_file == NOT_AVAILABLE or failure.exitcode < 0:
+        return Finding(failure, said)
+    words = "\n".join([said.words, *(cause.words for cause in causes_in(said.text))])
+    if not tells_of_another_process(words):
+        return Finding(failure, said)
+    file = processes.end_of_log(failure.local_rank, TAIL_BYTES)
+    printed = file.text.decode(errors="replace")
+    return Finding(failure, said, words_before_traceback(printed, words, is_whole=file.is_whole))
 
 
 def _said_by(failure: ProcessFailure, processes: PContext) -> LastWords:

@@ -24,14 +24,18 @@ class Cause(NamedTuple):
     Args:
         words: Its type and the first line of its text.
         is_direct: Whether the next one was raised from it; else while it was handled.
+        left_out: How many exceptions between it and the next one are left out.
     """
 
     words: str
     is_direct: bool
+    left_out: int = 0
 
 
 def causes_in(text: str) -> list[Cause]:
     """Return the earlier exceptions of a chain, the nearest to its end first.
+
+    Of a long chain these are the nearest ones and the first of all, which says most.
 
     Args:
         text: A traceback as Python prints it.
@@ -50,4 +54,7 @@ def causes_in(text: str) -> list[Cause]:
             is_in_stack, words = False, line.rstrip()
         elif not is_in_stack and words.endswith(":") and line.strip():  # a text of several lines
             words = f"{words} {line.strip()}"
-    return found[:MOST_CAUSES]
+    left_out = len(found) - MOST_CAUSES
+    if left_out <= 0:
+        return found
+    return [*found[: MOST_CAUSES - 1], found[-1]._replace(left_out=left_out)]

@@ -29,6 +29,8 @@ _CHAINED = (
     "During handling of the above exception, another exception occurred:",
 )
 _CRASH = r"Fatal Python error: (?P<what>.+)"
+_TIME_OUT = r"Timeout \([\d:.]+\)!"
+_STACK_LINE = r"\s*$|(?:Current t|T)hread 0x|  File \"|  \.\.\."
 _CRASH_FRAME = r'  File "(?P<file>[^"]+)", line (?P<line>\d+) in (?P<name>.+)'
 _CRASH_NOISE = ("Extension modules:", "Current thread's C stack trace")
 _TERMINATE = r".{0,80}?terminate called (?:after throwing|without|recursively)\b.*"
@@ -45,9 +47,26 @@ _NOISE = (
     r"|Aborted(?: \(core dumped\))?$|Extension modules: "
 )
 _TELLING = (
-    r"(?i)\b(?:fatal|panic(?:ked)?|abort(?:ed|ing)?|exception|cannot|can't|unable|denied)\b|error\b"
-    r"|\bfailed\b|\bAssertion\b|No such file|not found|: line \d+: |unbound variable|corrupt"
+    r"(?i)\b(?:fatal|critical|panic(?:ked)?|abort(?:ed|ing)?|cannot|can't|denied)\b"
+    r"|exception\b|\b(?:unable|could ?n[o']t)\b|error\b|\bfailed\b|\bAssertion\b"
+    r"|No such file|not found|: line \d+: |\bat \S{1,200} line \d+\b|unbound variable|corrupt"
     r"|invalid pointer|double free|out of memory|undefined symbol"
+)
+_TELLING_LESS = (
+    r"(?i)\b(?:invalid|illegal|unexpected|unknown|unsupported|missing|required|refused|killed|must"
+    r"|no such|timed out|mismatch|overflow|not (?:supported|permitted|allowed|installed|defined|a)"
+    r"|does ?n[o']t|violat\w+|died|dumped|stack smashing)\b"
+)
+_ADVICE = (  # and frames of a stack
+    r"\s+(?:at |@ |\[\d+\] |#\d+ |from )|\s*(?:note|hint|help|usage|try):? |goroutine \d"
+    r"|[\w./]+\.\w+\((?:0x[\w, .?]*|\.\.\.)?\)$"
+    r"|Set the environment variable|For debugging consider|Compile with |exit status \d+$"
+)
+_PROGRESS = r"\d%\|"
+_OF_ANOTHER_PROCESS = (
+    r"returned non-zero exit status|\bdied with <?(?:Signals|unknown)|exited unexpectedly"
+    r"|terminated abruptly|\bterminated with (?:exit code|signal)|is killed by signal"
+    r"|\bprocess(?:es)? .{0,80}\b(?:exited|died|was killed|terminated|ended|crashed)\b"
 )
 _SIGNALS_OF_CRASHES = {
     "Segmentation fault": signal.SIGSEGV,
@@ -102,6 +121,34 @@ def last_words_in(text: str, *, is_whole: bool = True) -> LastWords:
     if is_abort and terminate[0] >= 0:  # what was thrown says more than where the main thread was
         return terminate[1]
     return found
+
+
+def tells_of_another_process(words: str) -> bool:
+    """Return whether an exception only says how another process ended.
+
+    Args:
+        words: Its type and text, and those of its causes.
+    """
+    return re.search(_OF_ANOTHER_PROCESS, words) is not None
+
+
+def words_before_traceback(text: str, words: str, *, is_whole: bool = True) -> str:
+    """Return the line before the last traceback that says what went wrong, if any does.
+
+    Args:
+        text: The end of what a worker and its children printed.
+        words: What the worker's exception says: that is not said twice.
+        is_whole: As in ``last_words_in``.
+    """
+    lines = text.split("\n")
+    at = next((at for at in reversed(range(len(lines))) if _begins_traceback(lines[at])), None)
+    start = len(lines) if at is None else _start_of_chain(lines, at, "")
+    found = last_words_in("\n".join([*lines[:start], ""]), is_whole=is_whole).words
+    return "" if found in words else found
+
+
+def _begins_traceback(line: str) -> bool:
+    return re.fullmatch(_TRACEBACK, _shown(line)) is not None
 
 
 def abort_reason_in(text: str) -> str:
@@ -180,13 +227,23 @@ def _start_of_chain(lines: list[str], start: int, match_prefix: str) -> int:
 
 def _last_crash(lines: list[str]) -> tuple[int, LastWords]:
     for at in range(len(lines) - 1, -1, -1):
-        if match := re.fullmatch(_CRASH, lines[at]):
+        if match := re.fullmatch(_CRASH, lines[at]) or _time_out(lines, at):
             stack = [line for line in lines[at + 1 :] if not line.startswith(_CRASH_NOISE)]
             frame = _innermost(stack)
             words = f"{match['what']}{f' in {frame}' if frame else ''}"
             text = "\n".join(stack[:MAX_TEXT_LINES]).strip("\n")
             return at, LastWords(words[:_MOST_WORDS], text, Speech.CRASH)
     return -1, LastWords()
+
+
+def _time_out(lines: list[str], at: int) -> re.Match[str] | None:
+    """Return the title of stacks that ``faulthandler`` wrote after a time, if nothing follows them.
+
+    ``dump_traceback_later`` may have ended the process with them; otherwise they say nothing.
+    """
+    match = re.fullmatch(f"(?P<what>{_TIME_OUT})", lines[at])
+    is_end = match and all(re.match(_STACK_LINE, line) for line in lines[at + 1 :])
+    return match if is_end else None
 
 
 def _innermost(stack: list[str]) -> str:
@@ -215,9 +272,23 @@ def _last_lines(lines: list[str]) -> LastWords:
     kept = [line for line in lines if not re.match(_NOISE, line)][-MAX_LINES:]
     if not kept:
         return LastWords()
-    telling = [line.strip() for line in kept if re.search(_TELLING, line)]
-    words = telling[-1][:_MOST_WORDS] if telling else ""
-    return LastWords(words, "\n".join(kept), Speech.LINES)
+    words = _telling_line(kept)
+    is_one_sentence = len(kept) == 1 and not lines[-1] and not re.search(_PROGRESS, kept[0])
+    if not words and is_one_sentence:
+        words = kept[0].strip()
+    return LastWords(words[:_MOST_WORDS], "\n".join(kept), Speech.LINES)
+
+
+def _telling_line(lines: list[str]) -> str:
+    """Return the last line that tells of an error, else the last that may; or ""."""
+    words = [at for at, line in enumerate(lines) if not re.match(f"(?i){_ADVICE}", line)]
+    for pattern in (_TELLING, _TELLING_LESS):
+        for at in reversed(words):
+            if re.search(pattern, lines[at]):
+                line = lines[at].strip()
+                is_begun = line.endswith(":") and at + 1 < len(lines)
+                return f"{line} {lines[at + 1].strip()}" if is_begun else line
+    return ""
 
 
 def _text(lines: list[str], first: int, at: int) -> str:

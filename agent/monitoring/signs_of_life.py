@@ -26,6 +26,7 @@ _UTIME, _CHILDREN_STIME = 11, 15  # in /proc/PID/stat after the command's name, 
 _MOST_DESCENDANTS = 1000
 _MOST_BYTES = 4 << 20
 _MOST_CHARS_OF_A_LINE = 2_000
+_MOST_CHARS_OF_A_PART = 1_000
 _FILE_S = 1.0
 
 
@@ -93,8 +94,20 @@ class BeatCell:
         os.close(self._fd)
 
 
+class _Part(NamedTuple):
+    """The end of what a worker has printed: a line that has no end yet.
+
+    Args:
+        text: Its last characters.
+        counted: Where in them the last match ends that has counted; -1: there was none.
+    """
+
+    text: str = ""
+    counted: int = -1
+
+
 class PatternWatch:
-    """Looks for lines in the workers' output.
+    """Looks for lines in the workers' output, also in one that has no end yet.
 
     Args:
         pattern: A regular expression; a line counts in which it is found.
@@ -104,12 +117,12 @@ class PatternWatch:
         self._pattern = re.compile(pattern)
         self._workers: PContext | None = None
         self._read: dict[str, int] = {}
-        self._rests: dict[str, str] = {}
+        self._parts: dict[str, _Part] = {}
         self._call: Call[bool] | None = None
 
     def begin(self, workers: PContext) -> bool:
         """Look at these workers from now on; return whether any of their output can be seen."""
-        self._workers, self._read, self._rests = workers, {}, {}
+        self._workers, self._read, self._parts = workers, {}, {}
         return any(_log_files(workers)) or bool(workers.carried_output())
 
     def take(self) -> bool:
@@ -139,10 +152,22 @@ class PatternWatch:
         return any(found)
 
     def _is_in(self, name: str, chunk: bytes) -> bool:
-        text = self._rests.pop(name, "") + chunk.decode(errors="replace")
-        *lines, rest = text.replace("\r", "\n").split("\n")
-        self._rests[name] = rest[-_MOST_CHARS_OF_A_LINE:]
-        return any(self._pattern.search(line[:_MOST_CHARS_OF_A_LINE]) for line in lines)
+        part = self._parts.pop(name, _Part())
+        text = part.text + chunk.decode(errors="replace")
+        *lines, last = text.replace("\r", "\n").split("\n")
+        is_found, counted = False, part.counted
+        for line in lines:
+            is_found = self._end_of_match(line) > counted or is_found
+            counted = -1
+        end = self._end_of_match(last)
+        cut = max(0, len(last) - _MOST_CHARS_OF_A_PART)
+        self._parts[name] = _Part(last[cut:], max(end, counted, cut - 1) - cut)
+        return is_found or end > counted
+
+    def _end_of_match(self, line: str) -> int:
+        """Return where the last match in a line ends; -1: there is none."""
+        matches = self._pattern.finditer(line[:_MOST_CHARS_OF_A_LINE])
+        return max((each.end() for each in matches), default=-1)
 
 
 def _log_files(workers: PContext) -> Iterator[str]:

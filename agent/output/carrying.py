@@ -22,7 +22,7 @@ import threading
 import time
 from collections import deque
 
-from ...rendezvous.logs import Log
+from ...rendezvous.logs import Log, live_line
 from ...rendezvous.threads import start_thread
 from .reader import PipeReader, end_of_piece
 
@@ -275,6 +275,7 @@ class Carrying:
             stop = end_of_piece(data, start, most)
             with contextlib.suppress(BlockingIOError):  # somebody has made it so, for all
                 start += os.write(self._target, memoryview(data)[start:stop])
+                live_line.is_after_part = data[start - 1 : start] != b"\n"
         return True
 
     def _room(self) -> int:

@@ -38,6 +38,7 @@ log = Log(__name__)
 _TELL_AFTER_S = 5.0
 
 _NOT_FOUND, _NOT_EXECUTABLE = 127, 126  # what a shell reports
+_MOST_OF_A_LINE = 256
 
 _IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 
@@ -340,7 +341,7 @@ def _explain(program: str, error: OSError) -> StartFailed:
     if error.errno in (errno.ENOENT, errno.ENOTDIR):
         exitcode = _NOT_FOUND
         if os.path.exists(program):  # a script
-            reason = "the interpreter that its first line names is not there"
+            reason = _missing_interpreter(program)
         elif "/" not in program:
             reason = "there is no such program in PATH"
     elif os.path.isdir(program):
@@ -350,3 +351,17 @@ def _explain(program: str, error: OSError) -> StartFailed:
     elif error.errno == errno.EACCES:
         reason = "permission denied; is it executable (chmod +x)?"
     return StartFailed(exitcode, f"{program!r} can't be executed: {reason}")
+
+
+def _missing_interpreter(program: str) -> str:
+    """Say what the kernel missed when it was to execute a file that is there."""
+    try:
+        with open(program, "rb") as file:
+            first = file.readline(_MOST_OF_A_LINE)
+    except OSError:
+        first = b""
+    if not first.startswith(b"#!"):
+        return "the loader or the interpreter that it asks for is not there"
+    line = first[2:].decode(errors="replace").strip(" \t\n")
+    ends = "; its lines end as on Windows" if line.endswith("\r") else ""
+    return f"the interpreter {line!r} that its first line names is not there{ends}"

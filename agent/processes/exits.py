@@ -154,6 +154,7 @@ class ExitRecorder:
             exitcode: Its exit code, -n for signal n.
             reason: Why it failed, if that is known and it leaves no word itself.
         """
+        is_marked_success = local_rank in self._marked and exitcode == 0
         if local_rank in self._marked:
             exitcode, reason = exitcode or 1, reason or self._marked[local_rank]
         if exitcode < 0 and self._is_of_the_stop(local_rank, -exitcode):
@@ -165,7 +166,8 @@ class ExitRecorder:
                 exitcode, reason = 1, str(error)
         failure = self._failure(local_rank, pid, exitcode, reason) if exitcode else None
         stopped = failure is not None and self._was_stopped(failure)
-        self.exits[local_rank] = WorkerExit(pid, exitcode, time.monotonic(), stopped)
+        ended_with = 0 if is_marked_success else exitcode
+        self.exits[local_rank] = WorkerExit(pid, ended_with, time.monotonic(), stopped)
         if failure is not None and not stopped:
             self._failures[local_rank] = failure
             log.info("local rank %d (pid %d) failed: %s", local_rank, pid, failure.summary)

@@ -131,6 +131,8 @@ class Console:
     def _write_if_possible(self, text: str) -> None:
         if self._has_live_line:  # the text takes its place
             self._has_live_line, text = False, _ANEW + text
+        if live_line.is_after_part and self._stream is None:  # a progress bar, or a prompt
+            live_line.is_after_part, text = False, "\n" + text
         with suppress(OSError, ValueError):  # no reader, a full disk, a closed file
             self._try_to_write(text)
 

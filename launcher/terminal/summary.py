@@ -79,6 +79,8 @@ def print_failure(error: ChildFailedError, console: Console, width: int | None =
             is_whole = isinstance(part, Text) and part.no_wrap
             screen.print(part, crop=False, soft_wrap=bool(is_whole))
     lines = captured.get().splitlines()
+    if stream.isatty() and not is_plain:  # a progress bar may have left the cursor anywhere
+        lines.insert(0, "")
     console.write("".join(f"{line.rstrip()}\n" for line in lines))
 
 
@@ -178,7 +180,8 @@ def _headline(report: JobReport, width: int) -> Iterator[RenderableType]:
         yield _whole(words, "red", indent=2)
         for cause in causes_in(root.traceback):
             link = "caused by" if cause.is_direct else "while handling"
-            yield _whole(f"{link} {cause.words}", indent=2)
+            between = f" ({cause.left_out} more between)" if cause.left_out else ""
+            yield _whole(f"{link} {cause.words}{between}", indent=2)
     if root.kernel_words:
         yield _whole(root.kernel_words, indent=2)
     elif hint and not words:

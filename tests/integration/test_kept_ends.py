@@ -233,3 +233,17 @@ def test_a_flood_without_a_line_costs_the_agent_no_memory(script, tmp_path):
 
     assert (0, 200_000_000) == (job.wait(60), seen + len(rest))
     assert peak_kb < 60_000
+
+
+@pytest.mark.parametrize("is_same", [True, False])
+def test_the_summary_follows_no_unfinished_line(run, small, is_same):
+    """A progress bar has none; what a worker has printed stays as it is."""
+    source = "import os; os.write(2, b'step 1\\rstep 2'); os._exit(3)"
+    job = run(source, **({"stdout": small[1]} if is_same else {}))
+    os.close(small[1])
+
+    with open(small[0], closefd=False, newline="") as printed:
+        shown = printed.read()
+
+    assert 3 == job.wait(60)
+    assert shown.startswith("step 1\rstep 2\nelrun: script.py failed: rank 0 "), shown

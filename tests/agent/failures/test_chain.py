@@ -50,3 +50,23 @@ def test_the_traceback_of_another_process_is_no_cause():
     )
 
     assert [Cause("ValueError: x", is_direct=True)] == causes_in(text)
+
+
+def deep(level):
+    try:
+        if level == 0:
+            raise OSError("disk gone")
+        deep(level - 1)
+    except Exception as error:
+        raise RuntimeError(f"level {level}") from error
+
+
+def test_the_first_cause_of_a_long_chain_is_told():
+    """It says most; how many stand between is told as well."""
+    expected = [
+        Cause("RuntimeError: level 7", is_direct=True),
+        Cause("RuntimeError: level 6", is_direct=True),
+        Cause("OSError: disk gone", is_direct=True, left_out=6),
+    ]
+
+    assert expected == causes_in(traceback_of(lambda: deep(8)))

@@ -4,7 +4,14 @@ import subprocess
 import sys
 
 import pytest
-from elrun.agent.failures.last_words import LastWords, Speech, crash_in, last_words_in
+from elrun.agent.failures.last_words import (
+    LastWords,
+    Speech,
+    crash_in,
+    last_words_in,
+    tells_of_another_process,
+    words_before_traceback,
+)
 
 PLAIN = """Traceback (most recent call last):
   File "train.py", line 7, in <module>
@@ -55,6 +62,12 @@ SEGV = "Segmentation fault in string_at (/lib/ctypes/__init__.py, line 525)"
 NO_SHARD = "ValueError: no such shard"
 PROGRESS = "epoch 1:  10%|#    | 1/10\repoch 1:  20%|##   | 2/10\repoch 1:  30%|###  | 3/10"
 
+TIMED_OUT = """Timeout (0:00:03)!
+Thread 0x00007f3896ffcb80 (most recent call first):
+  File "train.py", line 5 in wait
+  File "train.py", line 6 in <module>
+"""
+
 FOUND = {
     "a traceback": (PLAIN, Speech.TRACEBACK, "ValueError: no such shard"),
     "words after it": (PLAIN + "saving\nbye\n", Speech.TRACEBACK, "ValueError: no such shard"),
@@ -93,6 +106,16 @@ FOUND = {
         Speech.CRASH,
         SEGV,
     ),
+    "stacks after a time": (
+        "step 1\n" + TIMED_OUT,
+        Speech.CRASH,
+        "Timeout (0:00:03)! in wait (train.py, line 5)",
+    ),
+    "words after stacks after a time": (
+        TIMED_OUT + "FATAL: no such shard\n",
+        Speech.LINES,
+        "FATAL: no such shard",
+    ),
     "C++": (
         TERMINATE,
         Speech.TERMINATE,
@@ -113,6 +136,88 @@ FOUND = {
         Speech.LINES,
         "run.sh: line 2: DATA: unbound variable",
     ),
+    "perl": (
+        "reading\nno such shard: 7 at ./train.pl line 3.\nclosing\n",
+        Speech.LINES,
+        "no such shard: 7 at ./train.pl line 3.",
+    ),
+    "Rust": (
+        (
+            "\nthread 'main' panicked at src/main.rs:2:5:\nno such shard: 7\n"
+            "note: run with `RUST_BACKTRACE=1` environment variable to display a backtrace\n"
+        ),
+        Speech.LINES,
+        "thread 'main' panicked at src/main.rs:2:5: no such shard: 7",
+    ),
+    "Julia": (
+        (
+            "ERROR: LoadError: no such shard: 7\nStacktrace:\n [1] error(s::String)\n"
+            "   @ Base ./error.jl:35\n [2] top-level scope\n   @ ~/train.jl:1\n"
+            "in expression starting at train.jl:1\n"
+        ),
+        Speech.LINES,
+        "ERROR: LoadError: no such shard: 7",
+    ),
+    "Java": (
+        (
+            'Exception in thread "main" java.lang.RuntimeException: cannot load\n'
+            "\tat Main.error(Main.java:5)\nCaused by: java.io.IOException: disk gone\n"
+            "\tat Disk.failed(Disk.java:7)\n\t... 1 more\n"
+        ),
+        Speech.LINES,
+        "Caused by: java.io.IOException: disk gone",
+    ),
+    "JavaScript": (
+        (
+            '/x.js:1\nthrow new Error("x");\n^\n\nError: no such shard: 7\n'
+            "    at Object.error (/x.js:1:7)\n    at node:internal/main:36:49\n\nNode.js v22.0.0\n"
+        ),
+        Speech.LINES,
+        "Error: no such shard: 7",
+    ),
+    "Go": (
+        (
+            "panic: no such shard: 7\n\ngoroutine 1 [running]:\nmain.failed()\n\t/x.go:4 +0x39\n"
+            "exit status 2\n"
+        ),
+        Speech.LINES,
+        "panic: no such shard: 7",
+    ),
+    "a level of a log": (
+        "2026-11-27 03:50:30,805 CRITICAL no such shard: 7\nshutting down\n",
+        Speech.LINES,
+        "2026-11-27 03:50:30,805 CRITICAL no such shard: 7",
+    ),
+    "advice after it": (
+        (
+            "Could not override 'lrr'.\nTo append to your config use +lrr=1\n\n"
+            "Set the environment variable HYDRA_FULL_ERROR=1 for a complete stack trace.\n"
+        ),
+        Speech.LINES,
+        "Could not override 'lrr'.",
+    ),
+    "CUDA's advice": (
+        (
+            "CUDA error: device-side assert triggered\nCUDA kernel errors might be asynchronously "
+            "reported at some other API call, so the stacktrace below might be incorrect.\n"
+            "For debugging consider passing CUDA_LAUNCH_BLOCKING=1\n"
+            "Compile with `TORCH_USE_CUDA_DSA` to enable device-side assertions.\n"
+        ),
+        Speech.LINES,
+        "CUDA error: device-side assert triggered",
+    ),
+    "a word that tells less": (
+        "step 1\nlr must be positive\nbye\n",
+        Speech.LINES,
+        "lr must be positive",
+    ),
+    "a word that tells less, after an error": (
+        "error: no such shard\nbye, the shard is missing\n",
+        Speech.LINES,
+        "error: no such shard",
+    ),
+    "one line alone": ("shard 7 is gone\n", Speech.LINES, "shard 7 is gone"),
+    "two lines": ("shard 7 is gone\nbye\n", Speech.LINES, ""),
     "FATAL": ("FATAL: no license\nplease call us\n", Speech.LINES, "FATAL: no license"),
     "glibc": ("malloc(): corrupted top size\n", Speech.LINES, "malloc(): corrupted top size"),
     "an assertion": (
@@ -221,3 +326,47 @@ def test_the_words_of_this_python_are_known(name):
     )
 
     assert "in <module> (<string>, line 1)" in crash_in(done.stderr, done.returncode).words
+
+
+CHILD = "warming up\nconvert: no such shard: 7\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "expected"),
+    [
+        (
+            CHILD + PLAIN,
+            "CalledProcessError: 'convert' returned non-zero exit status 1.",
+            "convert: no such shard: 7",
+        ),
+        (
+            PLAIN + PLAIN,
+            "RuntimeError: DataLoader worker (pid 7) exited unexpectedly",
+            "ValueError: no such shard",
+        ),
+        (
+            PLAIN + CHAINED,
+            "BrokenProcessPool: A process was terminated abruptly",
+            "ValueError: no such shard",
+        ),
+        (
+            CHILD,
+            "ProcessExitedException: process 0 terminated with exit code 1",
+            "convert: no such shard: 7",
+        ),
+        (PLAIN, "CalledProcessError: 'x' died with <Signals.SIGKILL: 9>.", ""),
+        ("", "CalledProcessError: 'x' died with <Signals.SIGKILL: 9>.", ""),
+        (CHILD + PLAIN, "E: returned non-zero exit status 1: convert: no such shard: 7", ""),
+    ],
+)
+def test_what_a_child_printed_before_is_found(text, words, expected):
+    """Where the exception only tells how the child ended."""
+    assert (True, expected) == (
+        tells_of_another_process(words),
+        words_before_traceback(text, words),
+    )
+
+
+def test_an_exception_of_its_own_tells_of_no_other_process():
+    """What was printed before it may be about anything."""
+    assert not tells_of_another_process("ValueError: no such shard: 7")

@@ -55,7 +55,7 @@ class Printed:
 
 
 def test_only_new_lines_that_match_count(tmp_path):
-    """Once they are whole."""
+    """Each once, whether they are whole or not: some programs only begin them."""
     log = tmp_path / "log"
     log.write_text("step 1\n")
     watch = PatternWatch(r"^step \d+$")
@@ -66,7 +66,22 @@ def test_only_new_lines_that_match_count(tmp_path):
             file.write(text)
         seen.append(watch.take())
 
-    assert [True, False, False, False, False, True, False, True] == seen
+    assert [True, False, False, False, True, False, False, True] == seen
+
+
+def test_a_line_without_an_end_counts_as_it_grows(tmp_path):
+    """What was found in it counts once, and what follows it without a match does not."""
+    log = tmp_path / "log"
+    log.touch()
+    watch = PatternWatch(r"step \d+;")
+    assert watch.begin(Printed(log))
+    seen = []
+    for text in ("step 1;", "....", " step", " 2;", "", "\n", "." * 5_000, "step 3;", "\n"):
+        with log.open("a") as file:
+            file.write(text)
+        seen.append(watch.take())
+
+    assert [True, False, False, True, False, False, False, True, False] == seen
 
 
 def test_output_that_elrun_carries_is_looked_at(tmp_path):

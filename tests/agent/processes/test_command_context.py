@@ -37,7 +37,14 @@ def test_a_missing_program_is_a_failed_worker():
     ("content", "mode", "exitcode", "reason"),
     [
         ("#!/bin/sh\n", 0o644, 126, "is it executable (chmod +x)?"),
-        ("#!/no/such/interpreter\n", 0o755, 127, "the interpreter that its first line names"),
+        (
+            "#!/no/such/interpreter -u\n",
+            0o755,
+            127,
+            "the interpreter '/no/such/interpreter -u' that its first line names is not there",
+        ),
+        ("#!/bin/sh\r\necho\r\n", 0o755, 127, r"'/bin/sh\r' that its first line names is not"),
+        ("#!/bin/sh\r\necho\r\n", 0o755, 127, "its lines end as on Windows"),
         ("echo without a first line\n", 0o755, 126, "a script without a '#!' line"),
     ],
 )

@@ -6,6 +6,7 @@ import os
 
 import pytest
 from elrun.launcher.terminal.console import Console, logging_to, printable
+from elrun.rendezvous.logs import live_line
 
 
 @pytest.mark.parametrize(
@@ -33,6 +34,27 @@ def test_a_message_is_one_line_under_elrun_s_name():
     Console(stream).say("two\nlines")
 
     assert "elrun: two lines\n" == stream.getvalue()
+
+
+def test_a_line_begins_where_others_left_none_unfinished(monkeypatch, capsys):
+    """A progress bar or a prompt of a worker has no end of line; only what follows it needs one."""
+    monkeypatch.setattr(live_line, "is_after_part", True)
+    console = Console()
+
+    console.say("one")
+    console.say("two")
+
+    assert "\nelrun: one\nelrun: two\n" == capsys.readouterr().err
+
+
+def test_what_goes_elsewhere_follows_no_unfinished_line(monkeypatch):
+    """Workers write to standard error."""
+    monkeypatch.setattr(live_line, "is_after_part", True)
+    stream = io.StringIO()
+
+    Console(stream).say("one")
+
+    assert "elrun: one\n" == stream.getvalue()
 
 
 class Gone(io.StringIO):

@@ -30,6 +30,13 @@ def test_a_table_shows_every_rank():
     ] == [re.split(r"\s{2,}", line.strip()) for line in table.splitlines()]
 
 
+def test_the_summary_begins_a_line_of_a_terminal():
+    """A progress bar that a killed worker leaves has no end, and elrun can't see where it ends."""
+    texts = [summary(report(failed(0)), 80, stream()) for stream in (Terminal, io.StringIO)]
+
+    assert [True, False] == [text.startswith("\n") for text in texts]
+
+
 @pytest.mark.parametrize("width", [40, 80, 200])
 def test_sentences_respect_the_width(width):
     """What has neither a path nor a message nor a traceback in it is broken between words."""
