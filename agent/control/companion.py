@@ -22,7 +22,8 @@ from ...rendezvous.threads import NoThreadError, start_thread
 from ..processes.companion import Companion
 from ..serving.local_sockets import is_of_owner, listen_in
 from ..system.wakeup import Wakeup
-from .run_record import RECORD, record_text, write_whole
+from ..system.whole_writes import replace_file
+from .run_record import RECORD, record_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -171,7 +172,8 @@ class ControlSocket(Companion):
     def _write_record(self, path: str) -> None:
         self._has_news = False
         with contextlib.suppress(OSError):  # a full disk: the socket tells as much
-            write_whole(os.path.join(path, RECORD), record_text(self._about, self._attempts))
+            text = record_text(self._about, self._attempts)
+            replace_file(os.path.join(path, RECORD), text, 0o600)
 
     def _wait_for_requests(self, listener: _socket.socket | None) -> None:
         waiting = select.poll()

@@ -7,7 +7,6 @@ gone or does not answer.
 from __future__ import annotations
 
 import json
-import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,22 +25,3 @@ def record_text(about: Mapping[str, Any], attempts: Sequence[Mapping[str, Any]])
         attempts: Ranks and log files of each attempt.
     """
     return json.dumps({"version": VERSION, **about, "attempts": list(attempts)}).encode() + b"\n"
-
-
-def write_whole(path: str, data: bytes) -> None:
-    """Write a file so that a reader sees the old one or the new one, and no half of it.
-
-    Raises:
-        OSError: It can't be written.
-    """
-    scratch = f"{path}.new"
-    fd = os.open(
-        scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
-    )
-    try:
-        rest = memoryview(data)
-        while rest:
-            rest = rest[os.write(fd, rest) :]
-    finally:
-        os.close(fd)
-    os.rename(scratch, path)

@@ -17,6 +17,7 @@ from ...rendezvous.threads import Call
 from ..failures.stack_places import Whereabouts, folded, sentence_of, whole_text
 from ..monitoring.whereabouts import REQUEST_DUMP_S, whereabouts, with_children
 from ..system.stacks import STOP_DUMP_S, send_by_pid
+from ..system.whole_writes import replace_file
 
 if TYPE_CHECKING:
     from ..processes.process import WorkerProcess
@@ -139,12 +140,8 @@ def _path_for(workers: PContext) -> str:
 
 def _replace(path: str, text: str) -> str:
     """Write a file anew; return what is wrong, if it can't be written."""
-    scratch = f"{path}.{os.getpid()}"
     try:
-        fd = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-        with open(fd, "w", encoding="utf-8", errors="replace") as file:
-            file.write(text)
-        os.rename(scratch, path)
+        replace_file(path, text.encode(errors="replace"), 0o600)
     except OSError as error:
         return f"{path} can't be written ({error.strerror})"
     return ""

@@ -9,6 +9,8 @@ import logging
 import os
 import stat
 
+from ..system.whole_writes import write_all
+
 MAX_BYTES = 16 << 20
 OLDER_FILES = 4
 
@@ -53,9 +55,7 @@ class EventFile(logging.Handler):
     def _append(self, line: bytes) -> None:
         self._open(len(line))
         # The rest of a line that a full disk cut off is lost; the next one stands for itself.
-        rest = memoryview(line if self._ends_with_a_line() else b"\n" + line)
-        while rest:
-            rest = rest[os.write(self._fd, rest) :]
+        write_all(self._fd, line if self._ends_with_a_line() else b"\n" + line)
 
     def _open(self, room: int) -> None:
         """Have the file open, with so many bytes of room."""

@@ -13,6 +13,7 @@ import os
 import stat
 from typing import Any
 
+from ..system.whole_writes import replace_file, write_all
 from .error_record import json_of, shortened
 
 MAX_GIVEN_FILE_BYTES = 4096
@@ -32,29 +33,13 @@ def write_error_file(path: str, data: dict[str, Any]) -> None:
     try:
         status = os.stat(path)
     except FileNotFoundError:
-        _put_in_place(os.path.realpath(path), json_of(data).encode())
+        replace_file(os.path.realpath(path), json_of(data).encode())
         return
     if stat.S_ISREG(status.st_mode) and status.st_size:
         with contextlib.suppress(OSError):  # it is mounted, or its folder can't be written to
-            _put_in_place(os.path.realpath(path), json_of(data).encode())
+            replace_file(os.path.realpath(path), json_of(data).encode())
             return
     _write_into(path, shortened(data, MAX_GIVEN_FILE_BYTES).encode())
-
-
-def _put_in_place(path: str, text: bytes) -> None:
-    scratch = f"{path}.{os.urandom(4).hex()}"
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    fd = os.open(scratch, flags, 0o666)
-    try:
-        try:
-            _write_all(fd, text)
-        finally:
-            os.close(fd)
-        os.replace(scratch, path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            os.unlink(scratch)
-        raise
 
 
 def _write_into(path: str, text: bytes) -> None:
@@ -62,12 +47,6 @@ def _write_into(path: str, text: bytes) -> None:
     try:
         if stat.S_ISREG(os.fstat(fd).st_mode):
             os.ftruncate(fd, 0)
-        _write_all(fd, text)
+        write_all(fd, text)
     finally:
         os.close(fd)
-
-
-def _write_all(fd: int, text: bytes) -> None:
-    rest = memoryview(text)
-    while rest:
-        rest = rest[os.write(fd, rest) :]

@@ -13,6 +13,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from ..system.whole_writes import replace_file, write_all
 from .run_folders import RunFolder
 
 NAME = "history.jsonl"
@@ -29,6 +30,7 @@ SAMPLE = "sample"
 _OF_SAMPLE = b'{"kind":"sample",'
 _LATEST_S = 1 << 33  # the year 2242
 _KEPT_SHARE = 0.75
+_PRIVATE = 0o600
 
 
 class HistoryFile:
@@ -59,8 +61,8 @@ class HistoryFile:
         if self._fd >= 0 and self._size + len(data) > self._most_bytes:
             self._make_room(len(data))
         if self._fd < 0:
-            self._fd = _opened(os.path.join(self._folder.path(), NAME), os.O_APPEND)
-        self._write(self._fd, data)
+            self._fd = _opened(os.path.join(self._folder.path(), NAME))
+        write_all(self._fd, data)
         self._size += len(data)
 
     def close(self) -> None:
@@ -74,21 +76,9 @@ class HistoryFile:
         with open(path, "rb") as file:
             lines = file.read(self._size).splitlines(keepends=True)
         kept = b"".join(thinned(lines, int(self._most_bytes * _KEPT_SHARE) - wanted))
-        scratch = f"{path}.new"
-        fd = _opened(scratch, os.O_TRUNC)
-        try:
-            self._write(fd, kept)
-            os.rename(scratch, path)
-        finally:
-            os.close(fd)
+        replace_file(path, kept, _PRIVATE)
         self.close()
-        self._fd, self._size = _opened(path, os.O_APPEND), len(kept)
-
-    @staticmethod
-    def _write(fd: int, data: bytes) -> None:
-        rest = memoryview(data)
-        while rest:
-            rest = rest[os.write(fd, rest) :]
+        self._fd, self._size = _opened(path), len(kept)
 
 
 def thinned(lines: Sequence[bytes], most_bytes: int) -> list[bytes]:
@@ -137,6 +127,6 @@ def _is_line(found: dict[str, Any]) -> bool:
     return is_time and isinstance(found.get("kind"), str) and isinstance(event, str)
 
 
-def _opened(path: str, flags: int) -> int:
-    flags |= os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-    return os.open(path, flags, 0o600)
+def _opened(path: str) -> int:
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    return os.open(path, flags, _PRIVATE)

@@ -14,6 +14,7 @@ import threading
 
 from ...rendezvous.logs import Log
 from ...rendezvous.threads import NoThreadError, call_in_time, start_thread
+from ..system.whole_writes import replace_file
 
 log = Log(__name__)
 
@@ -143,20 +144,7 @@ class WholeFile:
         path = os.path.realpath(self._path)  # which asks the file system
         with contextlib.suppress(FileNotFoundError):
             _require_regular(path)
-        scratch = f"{path}.{os.getpid()}-{os.urandom(4).hex()}.new"
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        fd = os.open(scratch, flags, 0o666)
-        try:
-            rest = memoryview(data)
-            while rest:
-                rest = rest[os.write(fd, rest) :]
-            os.rename(scratch, path)
-        except OSError:
-            with contextlib.suppress(OSError):
-                os.unlink(scratch)
-            raise
-        finally:
-            os.close(fd)
+        replace_file(path, data)
 
 
 def _require_regular(path: str) -> None:

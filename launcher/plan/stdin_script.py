@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterator
 
 from ...agent.processes.executor import SCRIPT_ON_INPUT
+from ...agent.system.whole_writes import write_all
 from ..commandline.arguments import Refusal
 from ..terminal.console import Console
 
@@ -54,7 +55,6 @@ def _read_into(file: int) -> None:
             size += len(data)
             if size > _MAX_BYTES:
                 raise Refusal(f"-: standard input holds more than {_MAX_BYTES:,} bytes of script")
-            while data:
-                data = data[os.write(file, data) :]
+            write_all(file, data)
     except OSError as error:
         raise Refusal(f"-: standard input can't be read: {error.strerror}") from error

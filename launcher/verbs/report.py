@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import stat
 import sys
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ...agent.system.whole_writes import replace_file
 from ..commandline.arguments import Refusal, quoted
 from ..report.choice import chosen_records
 from ..report.story import story_of
@@ -72,12 +72,4 @@ def write_page(path: str, data: bytes) -> None:
         with open(path, "wb") as file:
             file.write(data)
         return
-    scratch = f"{path}.{os.getpid()}.new"
-    try:
-        with open(scratch, "xb") as file:
-            file.write(data)
-        os.replace(scratch, path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            os.unlink(scratch)
-        raise
+    replace_file(path, data)
