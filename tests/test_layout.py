@@ -62,6 +62,8 @@ USERS_OF = {
         "launcher/commandline/environment.py",  # the launcher's one reader
         "__main__.py",  # where nothing may be imported: a signal came before the agent was there
         "agent/preload/hook/fork_server.py",  # in the fork server and its workers
+        "agent/preload/hook/imports.py",  # in the fork server
+        "agent/preload/hook/learn.py",  # in the worker
         "agent/workers/hook/sitecustomize.py",  # in the worker
         "agent/system/environ.py",  # what workers inherit from the agent
         "agent/failures/record.py",  # in the worker

@@ -231,7 +231,7 @@ def _store_host(facts: AgentFacts, guardian: Guardian, companions: Companions) -
         facts.group.spec.master_port,
         facts.rounds,
         guardian,
-        None if server is None else server.preloading,
+        lambda: None if server is None else server.preloading,
     )
 
 

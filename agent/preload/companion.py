@@ -14,7 +14,7 @@ from ..system.environ import inherited_environment
 from ..workers.environment import shared_environment
 from ..workers.worker import WorkerSpec
 from .executor import PreloadedExecutor
-from .preload import Preloading, begin_preloading
+from .preload import AUTO, Preloading, begin_preloading
 
 FORK_AFTER_S = 1.5
 """How long workers have lived when their successors are forked: they are busy at first."""
@@ -24,14 +24,15 @@ class PreloadServer(Companion):
     """What an agent forks its workers from.
 
     Args:
-        preloading: The process that has imported the modules, or will have.
+        preloading: The process that has imported the modules, or will have; None: there is none
+            yet.
         workers: How many workers this node has.
         clock: A monotonic clock, in seconds.
     """
 
     def __init__(
         self,
-        preloading: Preloading,
+        preloading: Preloading | None,
         workers: int,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -57,36 +58,47 @@ class PreloadServer(Companion):
 
     def begin_attempt(self, workers: PContext | None = None) -> None:
         """Let the workers live for a while before their successors are forked."""
-        if self._is_last:
-            self.preloading.waiting.close()
-        else:
+        if not self._is_last:
             self._fork_at = self._clock() + FORK_AFTER_S
+        elif self.preloading is not None:
+            self.preloading.waiting.keep(0)
+            self.preloading.waiting.dismiss()
 
     def wakes(self) -> Wakes:
         """Return when modules may be imported, and when there is anything to do with forks."""
+        preloading, at = self.preloading, self._fork_at
+        if preloading is None:
+            return Wakes()
         if not self._is_settled:
-            return Wakes(self.preloading.filenos(), self.preloading.patience_left_s())
-        at = self._fork_at
+            return Wakes(preloading.filenos(), preloading.patience_left_s())
         within_s = None if at is None else max(0.0, at - self._clock())
-        return Wakes(self.preloading.waiting.filenos(), within_s)
+        return Wakes(preloading.waiting.filenos(), within_s)
 
     def tick(self) -> None:
         """Look whether the modules are imported; fork workers of the next attempt."""
-        self._is_settled = self.preloading.is_settled()
+        preloading = self.preloading
+        if preloading is None:
+            return
+        self._is_settled = preloading.is_settled()
+        self._fork_successors(preloading)
+
+    def _fork_successors(self, preloading: Preloading) -> None:
         if self._fork_at is not None and self._clock() >= self._fork_at:
             self._fork_at = None
-            self.preloading.waiting.keep(self._workers)
-        self.preloading.waiting.tick()
+            preloading.waiting.keep(self._workers)
+        preloading.waiting.tick()
 
     def end_attempt(self) -> None:
         """Fork nothing beside the start of the next attempt, whose workers may be there already."""
         self._fork_at = None
-        self.preloading.waiting.keep(0)
-        self.preloading.waiting.call()
+        if self.preloading is not None:
+            self.preloading.waiting.keep(0)
+            self.preloading.waiting.call()
 
     def end(self) -> None:
         """End the process, and the workers that wait; those that have begun stay."""
-        self.preloading.close()
+        if self.preloading is not None:
+            self.preloading.close()
 
 
 def begin_preload_server(
@@ -111,18 +123,22 @@ def begin_preload_server(
     """
     if spec.entrypoint is None:
         return None
+    entrypoint, args = spec.entrypoint, spec.args_of(0)
     environment = {
         **inherited_environment(),
         **shared_environment(spec.local_world_size, environ),
         **more,
     }
-    preloading = begin_preloading(
-        modules,
-        spec.entrypoint,
-        spec.args_of(0),
-        start_method,
-        environment,
-        guardian,
-        start_wait,
-    )
+
+    def begin(names: Sequence[str]) -> Preloading | None:
+        return begin_preloading(
+            names, entrypoint, args, start_method, environment, guardian, start_wait
+        )
+
+    named = [name for name in modules if name != AUTO]
+    preloading = begin(named) if named else None
+    if AUTO in modules and spec.max_restarts and (preloading is not None or not named):
+        from .learning import LearningServer  # few jobs
+
+        return LearningServer(preloading, begin, environment, spec.local_world_size)
     return None if preloading is None else PreloadServer(preloading, spec.local_world_size)

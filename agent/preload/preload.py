@@ -27,11 +27,14 @@ from ..workers.environment import with_hook
 from ..workers.interpreter import program_of
 from .fork_server_process import ForkServerProcess
 from .forked import ForkedProcess
+from .lessons import Learnt
 from .waiting import WaitingWorkers
 
 log = Log(__name__)
 
 _PROGRAM = os.path.join(os.path.dirname(__file__), "hook", "fork_server.py")
+AUTO = "auto"
+"""Stands, in the place of a module, for all that the script imports and that takes long."""
 
 _PRELOAD_VARIABLE = "ELRUN_PRELOAD"
 _IMPORT_S = 300.0  # torch takes a second, and 40 from a cold file system of many users
@@ -69,7 +72,7 @@ class Preloading:
         self.modules = tuple(modules)
         self.payload_slot = payload_slot
         self._patience_s = patience_s
-        self._give_up_at = time.monotonic() + patience_s
+        self._give_up_at: float | None = time.monotonic() + patience_s
         self._is_loading = True
         self._is_usable = False
         self.has_torch = False  # known once it is usable
@@ -88,16 +91,27 @@ class Preloading:
 
     @property
     def is_usable(self) -> bool:
-        """Whether workers can be forked."""
+        """Whether processes can be forked now."""
         return self._is_usable
+
+    @property
+    def can_start_workers(self) -> bool:
+        """Whether workers can be forked, or wait already."""
+        return self._is_usable or self.waiting.are_ready
+
+    @property
+    def has_given_up(self) -> bool:
+        """Whether nothing will be forked any more."""
+        return not (self._is_usable or self._is_loading)
 
     def filenos(self) -> list[int]:
         """Return what becomes readable when ``is_settled`` may have changed."""
         return self._server.filenos() if self._is_loading else []
 
-    def patience_left_s(self) -> float:
+    def patience_left_s(self) -> float | None:
         """Return after how many seconds ``is_settled`` changes if nothing else changes it."""
-        return max(0.0, self._give_up_at - time.monotonic())
+        at = self._give_up_at
+        return None if at is None else max(0.0, at - time.monotonic())
 
     def is_settled(self) -> bool:
         """Look whether the modules are imported, or it is known that they won't be."""
@@ -112,11 +126,45 @@ class Preloading:
                 self.give_up(refusal)
             else:
                 self._is_usable = True
-        elif self._is_loading and not self.patience_left_s():
+        elif self._is_loading and self.patience_left_s() == 0:
             self._is_loading = False
             self._server.kill()
             self.give_up(f"not imported within {self._patience_s:g} s")
         return not self._is_loading
+
+    def import_more(
+        self, learnt: Sequence[Learnt], asking: Collection[str], *, out_of_the_way: bool
+    ) -> None:
+        """Have modules imported besides; ``is_settled`` follows.
+
+        It may take as long as it takes. Meanwhile only those start that wait already.
+
+        Args:
+            learnt: The modules.
+            asking: Modules that must not be among what they import.
+            out_of_the_way: Whether that is to take no CPU that others want.
+        """
+        self.waiting.settle()
+        if not self._is_usable:
+            return
+        self.modules += tuple(each.name for each in learnt)
+        self._is_usable, self._is_loading, self._give_up_at = False, True, None
+        request = {
+            "modules": [each._asdict() for each in learnt],
+            "asking": sorted(asking),
+            "out_of_the_way": out_of_the_way,
+        }
+        try:
+            self._server.send(request, ())
+        except OSError:
+            self._is_loading = False
+            self.give_up(f"the preloading process {self._server.describe_end()}")
+
+    def hurry(self) -> None:
+        """Let the process import as if it had never been out of others' way, where we may."""
+        policy, parameter = os.sched_getscheduler(0), os.sched_getparam(0)
+        with contextlib.suppress(OSError):  # it has ended, or the user may not
+            os.sched_setscheduler(self._server.pid, policy, parameter)
 
     def fork(
         self,
@@ -143,7 +191,10 @@ class Preloading:
             "mark": mapping_name(environment[MARK_VARIABLE].rpartition(":")[2]),
             "fds": list(fds),
         }
-        return self._begin_waiting(order, fds, cpus) or self._begin_forked(order, fds, cpus)
+        begun = self._begin_waiting(order, fds, cpus)
+        if begun is None and not self._is_usable:
+            raise BlockingIOError(0, "none waits, and modules are being imported")
+        return begun or self._begin_forked(order, fds, cpus)
 
     def _begin_waiting(
         self, order: Mapping[str, Any], fds: Mapping[int, int], cpus: Collection[int]
@@ -309,7 +360,9 @@ def begin_preloading(
 
 
 def _warn(modules: Sequence[str], reason: str) -> None:
-    log.warning("preloading %s: %s; workers start without", ", ".join(modules), reason)
+    """Say why workers start without modules that have been imported."""
+    names = ", ".join(modules) or AUTO
+    log.warning("preloading %s: %s; workers start without", names, reason)
 
 
 def _with_fork_server(

@@ -34,12 +34,25 @@ class WaitingWorkers:
         self._guardian = guardian
         self._wanted = 0
         self._asked: ForkedProcess | None = None
+        self._is_unwanted = False
         self._greeted: ForkedProcess | None = None
         self._ready: list[ForkedProcess] = []
 
     def keep(self, count: int) -> None:
         """Say how many there are to be; ``tick`` has them forked, one after the other."""
         self._wanted = count
+
+    @property
+    def are_ready(self) -> bool:
+        """Whether at least one is there."""
+        return bool(self._ready)
+
+    def dismiss(self) -> None:
+        """Leave none of those that are there, or that will be by the next answer."""
+        self._is_unwanted = self._asked is not None
+        greeted, ready = self._greeted, self._ready
+        self._greeted, self._ready = None, []
+        self.discard(*ready, *([] if greeted is None else [greeted]))
 
     def filenos(self) -> list[int]:
         """Return what becomes readable when ``tick`` can go on."""
@@ -60,6 +73,7 @@ class WaitingWorkers:
     def settle(self) -> None:
         """Take the answer to what was asked last, if anything was; wait for it."""
         asked, self._asked = self._asked, None
+        is_unwanted, self._is_unwanted = self._is_unwanted, False
         if asked is None:
             return
         try:
@@ -67,6 +81,9 @@ class WaitingWorkers:
         except OSError as error:
             asked.kill()
             self._leave_it(str(error))
+            return
+        if is_unwanted:
+            self.discard(asked)
         else:
             self._greeted = asked
 
@@ -98,12 +115,11 @@ class WaitingWorkers:
             each.await_end()
 
     def close(self) -> None:
-        """Leave none."""
-        asked, greeted, ready = self._asked, self._greeted, self._ready
-        self._asked, self._greeted, self._ready, self._wanted = None, None, [], 0
+        """Leave none; nothing is asked for any more."""
+        asked, self._asked, self._wanted = self._asked, None, 0
         if asked is not None:
             asked.kill()
-        self.discard(*ready, *([] if greeted is None else [greeted]))
+        self.dismiss()
 
     def _ask(self) -> None:
         asked = ForkedProcess()

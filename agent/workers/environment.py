@@ -151,6 +151,11 @@ def with_hook(environment: Mapping[str, str], error_file: str = "") -> dict[str,
     return {**environment, "PYTHONPATH": hooked, _HOOK_ORDER: order}
 
 
+def is_hooked(environment: Mapping[str, str]) -> bool:
+    """Return whether an interpreter with this environment imports our ``sitecustomize`` first."""
+    return _HOOK_ORDER in environment
+
+
 def _takes_hook(command: Sequence[str], environment: Mapping[str, str]) -> bool:
     if os.pathsep in _HOOK_FOLDER or len(environment.get("PYTHONPATH", "")) > _MOST_OF_A_PATH:
         return False

@@ -26,7 +26,7 @@ from ..system.pidfd import wait_readable
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
-    from collections.abc import Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from ..preload.preload import Preloading
     from .host_process import StoreProcess, Way
@@ -75,7 +75,7 @@ class StoreHost(Companion):
         fixed_port: The port that the user chose for the workers' store; None: the rendezvous' own.
         rounds: The rendezvous.
         guardian: The agent's guardian.
-        preloading: What workers are forked from, if they are.
+        preloading: Returns what workers are forked from, if they are.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class StoreHost(Companion):
         fixed_port: int | None,
         rounds: RoundHandler,
         guardian: Guardian,
-        preloading: Preloading | None,
+        preloading: Callable[[], Preloading | None] = lambda: None,
     ) -> None:
         self._environ = environ
         self._fixed_port = fixed_port
@@ -123,7 +123,7 @@ class StoreHost(Companion):
         torch_folder = _find_torch()
         listener = None if torch_folder is None else self._rounds.workers_listener()
         if torch_folder is not None and listener is not None:
-            means = Means(torch_folder, self._environ, self._guardian, self._preloading)
+            means = Means(torch_folder, self._environ, self._guardian, self._preloading())
             reserve, self._reserve = self._reserve, None
             self._attempt = _Attempt(listener, means, reserve)
             self._fork_early(self._attempt)

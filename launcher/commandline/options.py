@@ -151,7 +151,7 @@ OPTIONS: tuple[Option, ...] = (
         PROGRAM,
         parsing.parse_modules,
         "",
-        "Import these once, then fork the workers.",
+        "Import these once, then fork the workers; auto: what the first attempt imports.",
     ),
     *ENDING_OPTIONS,
     value(

@@ -156,7 +156,8 @@ class LaunchConfig(PlainValue):
         health_check: A command for the shell, which each node runs before each attempt; a node on
             which it fails does not take part.
         health_check_timeout: Seconds that it may take.
-        preload: Names of modules that one process imports before the workers are forked from it.
+        preload: Names of modules that one process imports before the workers are forked from it;
+            ``auto`` stands for those that the first attempt is seen to import.
 
     Raises:
         ValueError: A value is out of its range; the message names it.

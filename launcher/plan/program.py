@@ -74,7 +74,8 @@ def _check_options(given: Given) -> None:
             raise Refusal(
                 f"{given.said('module')} and {given.said(other)} exclude each other; give one"
             )
-    if given["no_python"] and given["preload"] and not given["run_path"]:
+    named = [name for name in given["preload"] if name != "auto"]  # which learns nothing there
+    if given["no_python"] and named and not given["run_path"]:
         raise Refusal(
             f"{given.said('no_python')} and {given.said('preload')} exclude each other: only "
             "Python scripts can be preloaded"

@@ -23,11 +23,9 @@ worker is the user's.
 
 from __future__ import annotations
 
-import _thread
 import contextlib
 import ctypes
 import fcntl
-import gc
 import importlib
 import io
 import json
@@ -67,17 +65,18 @@ def serve(settings: str, run_own_customization: Callable[[], Exception | None]) 
 def _serve_workers(
     settings: dict[str, Any], run_own_customization: Callable[[], Exception | None]
 ) -> Exception | None:
-    name = _rename("elrun-preload")
+    own_name = _rename("elrun-preload")
     for number in _OF_SCHEDULERS:
         signal.signal(number, signal.SIG_IGN)
     problem = run_own_customization()  # each worker raises it again
+    birth = dict(os.environ)
     with socket.socket(fileno=settings["socket"]) as channel:
         channel.set_inheritable(False)
-        with _without_garbage_collection():
-            refusal = _import_modules(settings["modules"]) or _reason_not_to_fork()
+        imports = _load_imports()
+        refusal = imports["import_named"](settings["modules"])
         _let_go_of_streams()
-        _answer(channel, {"refusal": refusal, "has_torch": "torch" in sys.modules})
-        request, fds = _serve(channel)
+        _answer_import(channel, refusal)
+        request, fds = _serve(channel, imports["import_learnt"])
     with socket.socket(fileno=fds.pop()) as line:
         _begin_session(line, request["agent"])
         if "store" in request:
@@ -90,8 +89,13 @@ def _serve_workers(
     for number in _OF_SCHEDULERS:
         if signal.getsignal(number) is signal.SIG_IGN:  # else a module handles it
             signal.signal(number, signal.SIG_DFL)
+    made = {name: value for name, value in os.environ.items() if birth.get(name) != value}
     _become_worker(order, received)
-    _rename(name)
+    # What a module has put there is there in a worker that imports it, too.
+    os.environ.update(
+        (name, made[name]) for name in made if os.environ.get(name) == birth.get(name)
+    )
+    _rename(own_name)
     return problem
 
 
@@ -101,59 +105,6 @@ def _fail() -> NoReturn:
 
     traceback.print_exc()
     os._exit(_FAULT)
-
-
-@contextlib.contextmanager
-def _without_garbage_collection() -> Iterator[None]:
-    """Look for no garbage among what is imported: not now, and never in a worker.
-
-    There is hardly any. To look for it writes to every object, and so takes each worker a copy of
-    all memory that it shares with the others; most of all at its end, where that takes half a
-    second after ``import torch``.
-    """
-    thresholds = gc.get_threshold()
-    gc.set_threshold(0)
-    yield
-    if gc.get_threshold()[0] == 0:  # else a module knows better
-        gc.set_threshold(*thresholds)
-    gc.freeze()
-
-
-def _import_modules(names: list[str]) -> str:
-    """Import modules as the script would; return a reason why that failed, or nothing."""
-    folder = _script_folder()
-    sys.path.insert(0, folder)
-    name = ""
-    try:
-        for name in names:
-            importlib.import_module(name)
-    except BaseException as error:  # noqa: BLE001  a module may raise anything
-        lines = str(error).splitlines() or [""]
-        return f"{name} can't be imported ({type(error).__name__}: {lines[0]})"
-    finally:
-        with contextlib.suppress(ValueError):  # a module removed it
-            sys.path.remove(folder)
-    return ""
-
-
-def _script_folder() -> str:
-    if sys.argv[0] in ("-m", "-c"):
-        return os.getcwd()
-    path = os.path.realpath(sys.argv[0])
-    return path if os.path.isdir(path) else os.path.dirname(path)
-
-
-def _reason_not_to_fork() -> str:
-    """Return what makes the process unfit to be forked, or nothing."""
-    if _thread._count():  # noqa: SLF001  it counts those that the threading module doesn't know, too
-        threading = importlib.import_module("threading")
-        main = threading.main_thread()
-        names = ", ".join(each.name for each in threading.enumerate() if each is not main)
-        return f"a module started threads ({names or 'unnamed'}), which a fork would lose"
-    cuda = getattr(sys.modules.get("torch"), "cuda", None)
-    if cuda is not None and cuda.is_initialized():
-        return "a module initialised CUDA, which can't be used after a fork"
-    return ""
 
 
 def _let_go_of_streams() -> None:
@@ -166,13 +117,27 @@ def _let_go_of_streams() -> None:
     os.close(nowhere)
 
 
-def _serve(channel: socket.socket) -> tuple[dict[str, Any], list[int]]:
+def _load_imports() -> dict[str, Any]:
+    """Run ``imports.py``, which is no module, either; return its names."""
+    name, path = "elrun_imports", os.path.join(os.path.dirname(__file__), "imports.py")
+    names = {"__name__": name, "__file__": path}
+    loader = sys.modules["_frozen_importlib_external"].SourceFileLoader(name, path)
+    exec(loader.get_code(name), names)  # noqa: S102  the file is ours
+    return names
+
+
+def _serve(
+    channel: socket.socket, import_learnt: Callable[[dict[str, Any], socket.socket], str]
+) -> tuple[dict[str, Any], list[int]]:
     """Fork a process for each request; return the request, and what came with it, in the process.
 
     The last of the descriptors that came with it is the process's line.
     """
     while True:
         request, fds = _receive(channel) or _finalize_own()
+        if "modules" in request:
+            _answer_import(channel, import_learnt(request, channel))
+            continue
         try:
             _require_free(set(request["fds"]) - {0, 1, 2, channel.fileno(), *fds})
             pid = _fork_orphan()
@@ -185,6 +150,10 @@ def _serve(channel: socket.socket) -> tuple[dict[str, Any], list[int]]:
         for fd in fds:
             os.close(fd)
         _answer(channel, answer)
+
+
+def _answer_import(channel: socket.socket, refusal: str) -> None:
+    _answer(channel, {"refusal": refusal, "has_torch": "torch" in sys.modules})
 
 
 def _require_free(numbers: set[int]) -> None:

@@ -20,6 +20,8 @@ there is one, and no library is imported here: ``threading`` takes its hook from
 the script imports it. Nothing else of elrun is imported either: the interpreter may be another than
 the agent's, and the worker is the user's.
 
+Where ELRUN_LEARN is set, the agent's ``learn.py`` watches what the script imports.
+
 Where ELRUN_PRELOAD is set, this process becomes a fork server: the agent's ``fork_server.py`` takes
 over, and the start goes on in the workers that are forked from it.
 """
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 
 _WORKER_VARIABLE = "ELRUN_WORKER"
 _PRELOAD_VARIABLE = "ELRUN_PRELOAD"
+_LEARN_VARIABLE = "ELRUN_LEARN"
 _FOLDER = os.path.dirname(__file__)
 _MOST_RECORDS = 20
 """How many exceptions are written that may be harmless: a server may lose a thread a second."""
@@ -73,14 +76,26 @@ def _begin() -> "Exception | None":
     """
     order = _remove_traces()
     preload = os.environ.pop(_PRELOAD_VARIABLE, None)
+    problem: Exception | None
     if preload is None:
+        learn = os.environ.pop(_LEARN_VARIABLE, "")
         _keep_last_words(order)
-        return _run_own_customization()
+        problem = _run_own_customization()
+        _learn_imports(learn)
+        return problem
     program, _, settings = preload.partition("\n")
-    problem: Exception | None = _load(program)["serve"](settings, _run_own_customization)
+    problem = _load(program)["serve"](settings, _run_own_customization)
     if _WORKER_VARIABLE in os.environ:  # a worker has been forked, with an environment of its own
+        learn = os.environ.pop(_LEARN_VARIABLE, "")
         _keep_last_words(_remove_traces())
+        _learn_imports(learn)
     return problem
+
+
+def _learn_imports(order: str) -> None:
+    if order:
+        program, _, settings = order.partition("\n")
+        _load(program)["learn"](settings)
 
 
 def _remove_traces() -> str:

@@ -57,7 +57,7 @@ def _begun(rounds, guardian):
     hosts = []
 
     def begin(environ=None, port=None):
-        hosts.append(StoreHost(environ or {}, port, rounds, guardian, None))
+        hosts.append(StoreHost(environ or {}, port, rounds, guardian))
         hosts[-1].prepare(rounds.info, is_last=True)
         return hosts[-1]
 
@@ -220,7 +220,7 @@ def test_a_process_that_can_t_be_forked_is_executed(rounds, guardian):
         raise ConnectionResetError(errno.ECONNRESET, "closed")
 
     preloading = types.SimpleNamespace(is_usable=True, has_torch=True, fork_store_host=refuse)
-    host = StoreHost({}, None, rounds, guardian, preloading)
+    host = StoreHost({}, None, rounds, guardian, lambda: preloading)
     host.prepare(rounds.info, is_last=False)
     loss = look_until(host, is_handed_over)
     host.end()

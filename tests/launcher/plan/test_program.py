@@ -31,6 +31,13 @@ def test_options_may_end_with_two_dashes(elrun):
     assert ["-u", "x.py", "--", "a"] == elrun.plan("--", "x.py", "--", "a").program.args
 
 
+def test_any_program_may_run_with_what_is_learnt_of_python_scripts(elrun):
+    """``PET_PRELOAD=auto`` may stand in everybody's environment."""
+    assert ("sh", ["-c", ":"]) == program_of(
+        elrun.plan("--no-python", "--preload", "auto", "sh", "-c", ":")
+    )
+
+
 def test_a_module_runs_by_its_name(elrun):
     """It is not looked for beforehand: importing its parents could do anything."""
     assert (sys.executable, ["-u", "-m", "pkg.mod", "-m"]) == program_of(

@@ -1,0 +1,74 @@
+"""Workers that wait: each answer of the fork server's belongs to the request before it."""
+
+import os
+import signal
+
+import pytest
+from elrun.agent.preload.waiting import WaitingWorkers
+
+
+class Forks:
+    """Stands for the fork server: a request starts a process, whose id is the next answer."""
+
+    is_usable = True
+
+    def __init__(self):
+        self.answers, self.greeted = [], []
+
+    def request(self, forked, numbers, fds=(), *, waits=False):
+        self.answers.append(os.spawnlp(os.P_NOWAIT, "setsid", "setsid", "sleep", "1000"))
+
+    def has_answered(self):
+        return bool(self.answers)
+
+    def answer_fds(self):
+        return []
+
+    def greet(self, forked):
+        self.greeted.append(self.answers.pop(0))
+        forked.greet(self.greeted[-1])
+
+
+class Guards:
+    def forget(self, pid):
+        """Take note of nothing."""
+
+    watch_helper = forget
+
+
+@pytest.fixture(name="forks")
+def _forks():
+    forks = Forks()
+    yield forks
+    for pid in forks.answers:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+def test_one_that_was_asked_for_in_vain_is_greeted_and_ended(forks):
+    """Its answer would be taken for that to the next request."""
+    waiting = WaitingWorkers(forks, Guards())
+    waiting.keep(1)
+    waiting.tick()
+
+    waiting.dismiss()
+    first = forks.answers[0]
+    waiting.settle()
+
+    assert ([first], []) == (forks.greeted, forks.answers)
+    with pytest.raises(ChildProcessError):  # reaped
+        os.waitpid(first, 0)
+
+
+def test_nobody_is_left_where_those_that_wait_are_dismissed(forks):
+    """And others are asked for in their stead, as many as are wanted."""
+    waiting = WaitingWorkers(forks, Guards())
+    waiting.keep(1)
+    waiting.tick()
+    waiting.settle()
+
+    waiting.dismiss()
+    waiting.tick()
+
+    assert (1, 1) == (len(forks.greeted), len(forks.answers))
+    waiting.close()
