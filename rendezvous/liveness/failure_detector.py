@@ -19,7 +19,7 @@ This module uses no clock and no store.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from ..named_tuple import NamedTuple
 from ..protocol.keys import GONE_BEAT, UNSURE_BEAT
@@ -28,19 +28,15 @@ _MOST_EXCUSES = 3
 _MOST_UNSURE_PATIENCES = 30
 
 
-class _Observation(NamedTuple):
-    """What the observer knows of one node.
+class _Excused(NamedTuple):
+    """What has excused a node's silence since its beat changed.
 
     Args:
-        beat: The last beat; None: no beat was at the key.
-        since: When the observer first read this beat, or excused the silence, in observed seconds.
-        excuses: How often a slow store has excused the silence since the beat changed.
-        unsure_s: How long the beat could not be read since it changed.
+        times: How often a slow store has.
+        unsure_s: How long the beat could not be read.
     """
 
-    beat: bytes | None
-    since: float
-    excuses: int = 0
+    times: int = 0
     unsure_s: float = 0.0
 
 
@@ -59,13 +55,17 @@ class FailureDetector:
         # Seconds observed so far; a pause of the observer counts as longest_pause_s at most.
         self._observed_s = 0.0
         self._last_read_at: float | None = None
-        self._observations: dict[str, _Observation] = {}
+        # By name: the last beat (None: no beat was at the key); when it was first read, or its
+        # silence was excused, in observed seconds; and the excuses, where there are any.
+        self._beats: dict[str, bytes | None] = {}
+        self._since: dict[str, float] = {}
+        self._excused: dict[str, _Excused] = {}
 
     def keep_only(self, names: Collection[str]) -> None:
         """Forget all nodes but these."""
-        self._observations = {
-            name: known for name, known in self._observations.items() if name in names
-        }
+        for known in (self._beats, self._since, self._excused):
+            for name in known.keys() - names:
+                del known[name]
 
     def observe(
         self, beats: Mapping[str, bytes | None], asked_at: float, answered_at: float
@@ -83,32 +83,53 @@ class FailureDetector:
             self._observed_s += seconds
         self._last_read_at = answered_at
         was_in_trouble = answered_at - asked_at > self._longest_pause_s
+        known, since, observed_s = self._beats, self._since, self._observed_s
         for name, beat in beats.items():
-            known = self._observations.get(name)
-            if known is not None and beat == UNSURE_BEAT:
-                self._observations[name] = self._excuse_unsure(known, seconds)
-            elif known is None or known.beat != beat:
-                self._observations[name] = _Observation(beat, self._observed_s)
-            elif was_in_trouble and beat != GONE_BEAT and known.excuses < _MOST_EXCUSES:
-                self._observations[name] = _Observation(beat, self._observed_s, known.excuses + 1)
+            if name not in known or (beat != known[name] and beat != UNSURE_BEAT):
+                known[name], since[name] = beat, observed_s
+                if self._excused:
+                    self._excused.pop(name, None)
+            elif beat == UNSURE_BEAT:
+                self._excuse_unsure(name, seconds)
+            elif was_in_trouble and beat != GONE_BEAT:
+                self._excuse_slow_store(name)
 
     def silent(self) -> frozenset[str]:
         """Return the nodes whose silence has lasted for the whole patience."""
-        return frozenset(name for name in self._observations if self._left_s(name) <= 0)
+        if self._least_left_s() > 0:
+            return frozenset()
+        return frozenset([name for name, left_s in self._lefts_s() if left_s <= 0])
 
     def next_check_s(self) -> float:
         """Return the seconds until another node can have been silent for the whole patience."""
-        lefts = (self._left_s(name) for name in self._observations)
-        return min((left_s for left_s in lefts if left_s > 0), default=self._patience_s)
+        least_s = self._least_left_s()
+        if least_s > 0:
+            return least_s
+        return min(
+            [left_s for _, left_s in self._lefts_s() if left_s > 0], default=self._patience_s
+        )
 
-    def _excuse_unsure(self, known: _Observation, seconds: float) -> _Observation:
-        """Return the observation of a node, with some seconds less of silence."""
-        if known.unsure_s >= _MOST_UNSURE_PATIENCES * self._patience_s:
-            return known
-        return known._replace(since=known.since + seconds, unsure_s=known.unsure_s + seconds)
-
-    def _left_s(self, name: str) -> float:
-        known = self._observations[name]
-        if known.beat == GONE_BEAT:
+    def _least_left_s(self) -> float:
+        """Return the seconds until the first node can have been silent; 0 if one is."""
+        if not self._since:
+            return self._patience_s
+        if GONE_BEAT in self._beats.values():
             return 0.0
-        return known.since + self._patience_s - self._observed_s
+        return max(0.0, min(self._since.values()) + self._patience_s - self._observed_s)
+
+    def _lefts_s(self) -> Iterator[tuple[str, float]]:
+        for name, since in self._since.items():
+            is_gone = self._beats[name] == GONE_BEAT
+            yield name, 0.0 if is_gone else since + self._patience_s - self._observed_s
+
+    def _excuse_unsure(self, name: str, seconds: float) -> None:
+        times, unsure_s = self._excused.get(name, _Excused())
+        if unsure_s < _MOST_UNSURE_PATIENCES * self._patience_s:
+            self._since[name] += seconds
+            self._excused[name] = _Excused(times, unsure_s + seconds)
+
+    def _excuse_slow_store(self, name: str) -> None:
+        times, unsure_s = self._excused.get(name, _Excused())
+        if times < _MOST_EXCUSES:
+            self._since[name] = self._observed_s
+            self._excused[name] = _Excused(times + 1, unsure_s)

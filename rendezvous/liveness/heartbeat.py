@@ -119,38 +119,33 @@ class Heartbeat:
             RendezvousError: A call to the store failed.
         """
         store = self._open_store()
-        now = self._clock()
-        is_due = now >= self._next_beat_at
-        if is_due:
+        asked_at = now = self._clock()
+        watched = self._watched
+        beat = {}
+        if now >= self._next_beat_at:
             self._count += 1
             self._next_beat_at = now + self._timing.heartbeat_s
-        left_s = yield from self._exchange(store, is_due=is_due)
-        return max(0.0, min(left_s, self._next_beat_at - self._clock()))
+            beat = {self._key: b"%d" % self._count}
+        left_s = self._timing.patience_s
+        if beat or watched:
+            found = yield store.exchange(beat, watched)
+            now = self._clock()
+            if beat:
+                self.written_at = now
+            if watched and watched == self._watched:
+                self._detector.observe(dict(zip(watched, found, strict=True)), asked_at, now)
+                left_s = self._detector.next_check_s()
+                silent = self._detector.silent()
+                if silent and left_s > (1 - _NEARLY_SILENT) * self._timing.patience_s:
+                    yield from self._report(silent)
+                    now = self._clock()
+            elif watched:
+                left_s = 0.0
+        return max(0.0, min(left_s, self._next_beat_at - now))
 
-    def _exchange(self, store: Asking, *, is_due: bool) -> Steps[float]:
-        """Write a beat if one is due, and read the others' beats.
-
-        Returns:
-            The seconds until another node can have fallen silent.
-        """
-        watched = self._watched
-        beat = {self._key: b"%d" % self._count} if is_due else {}
-        if not beat and not watched:
-            return self._timing.patience_s
-        asked_at = self._clock()
-        found = yield store.exchange(beat, watched)
-        if beat:
-            self.written_at = self._clock()
-        if not watched:
-            return self._timing.patience_s
-        if watched != self._watched:
-            return 0.0
-        self._detector.observe(dict(zip(watched, found, strict=True)), asked_at, self._clock())
-        silent, left_s = self._detector.silent(), self._detector.next_check_s()
-        is_settled = left_s > (1 - _NEARLY_SILENT) * self._timing.patience_s
-        if silent and is_settled and self._on_silence is not None:
+    def _report(self, silent: frozenset[str]) -> Steps[None]:
+        if self._on_silence is not None:
             yield from self._on_silence(silent)
-        return left_s
 
     def _run(self, life: object) -> Steps[None]:
         pause_s = self._timing.heartbeat_s

@@ -24,6 +24,7 @@ class StoreSession:
     def __init__(self, run: RunKeys, has_left: Callable[[], bool]) -> None:
         self._run = run
         self._has_left = has_left
+        self._asking: Asking | None = None
         self.connection: Reached | None = None
         """The connection; None before the first ``open`` and after a loss."""
 
@@ -57,9 +58,12 @@ class StoreSession:
         Raises:
             RendezvousClosedError: This node is not connected.
         """
-        if self.connection is None:
+        connection, asking = self.connection, self._asking
+        if connection is None:
             raise self._closed()
-        return Asking(self.connection.store)
+        if asking is None or asking.store is not connection.store:
+            asking = self._asking = Asking(connection.store)
+        return asking
 
     def disconnect(self) -> Steps[None]:
         """Close the connection to a store that was lost; ``open`` then connects again."""

@@ -59,9 +59,9 @@ class Record:
     def count(self, name: str, low: int = 0, high: int = MAX_COUNT) -> int:
         """Return a whole number within bounds, both included."""
         value = self._fields.get(name)
-        if not _is_count(value, low, high):
+        if type(value) is not int or not low <= value <= high:  # type(): True is no number
             raise self.refuse(name, f"a number from {low} to {high}")
-        return int(value)  # type: ignore[arg-type]  # just checked
+        return value
 
     def flag(self, name: str) -> bool:
         """Return a truth value."""
@@ -90,7 +90,7 @@ class Record:
     def counts(self, name: str) -> list[int]:
         """Return a list of whole numbers from 0 on."""
         values = self._fields.get(name)
-        if not isinstance(values, list) or not all(_is_count(each) for each in values):
+        if not isinstance(values, list) or not all(map(_is_count, values)):
             raise self.refuse(name, "a list of numbers from 0 on")
         return values
 
@@ -121,5 +121,5 @@ class Record:
         return name in self._fields and self._fields[name] is None
 
 
-def _is_count(value: object, low: int = 0, high: int = MAX_COUNT) -> bool:
-    return type(value) is int and low <= value <= high  # type(): True is no number
+def _is_count(value: object) -> bool:
+    return type(value) is int and 0 <= value <= MAX_COUNT  # type(): True is no number

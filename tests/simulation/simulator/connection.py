@@ -10,7 +10,7 @@ anew. It carries out the will of a node that does not come back in time.
 from elrun.rendezvous.errors import RendezvousConnectionError
 from elrun.rendezvous.protocol.timing import RECONNECT_PATIENCE_S
 
-from .request import REQUEST_S, Request, Unanswered, Wait
+from .request import REQUEST_S, LastWill, Request, Wait
 
 CALL_S = 6.0
 """How long etcd's client goes on asking."""
@@ -35,6 +35,8 @@ class Connection:
         self.machine = machine
         self.world = machine.world
         self.faults = faults
+        self.latency_s = faults.latency_s
+        self.fate_of = faults.fate_of
         self.is_cut = False
         self._cuts = 0
         self._end = None
@@ -52,17 +54,20 @@ class Connection:
         """
         if self._end is not None:
             self.machine.soon(hear, None, RendezvousConnectionError(self._end))
-        elif name == "leave_will":
+            return
+        if name == "leave_will":
             self.leave_will(*args)
             self.machine.soon(hear, None, None)
-        elif name == "wait":
+            return
+        if name == "wait":
             keys, timeout_s = args
-            wait = Wait(self, keys, hear)
+            request = Wait(self, keys, hear)
             if timeout_s is not None:
-                self.machine.after(timeout_s, wait.time_out)
-            self.send(wait)
+                self.machine.after(timeout_s, request.time_out)
         else:
-            self.send(Request(self, name, args, hear))
+            request = Request(self, name, args, hear)
+        self._pending[request] = None
+        request.send()
 
     def send(self, request):
         """Send a request whose answer is waited for."""
@@ -134,15 +139,7 @@ class Connection:
 
     def next_arrival(self):
         """Return when a request that is sent now will arrive."""
-        return self.world.now + self.faults.latency_s()
-
-    def apply(self, request):
-        """Let a request take effect on the server; return the answer."""
-        answer = getattr(self.server, request.name)(self.machine, *request.args)
-        narrator = self.world.narrator
-        if narrator is not None:
-            narrator.saw_request(self.machine, request.name, request.args, answer)
-        return answer
+        return self.world.now + self.latency_s()
 
     def _give_up(self, cuts):
         if self.is_cut and cuts == self._cuts:
@@ -201,23 +198,23 @@ class ServerConnection(Connection):
 
     def leave_will(self, will):
         """Say what the server writes if this node does not come back."""
-        Unanswered(self, "leave_will", (will,), None).send()
+        LastWill(self, will).send()
 
     def close(self):
         """Say goodbye: the will is not carried out."""
         self._will = None
         super().close()
 
-    def apply(self, request):
-        """Let a request take effect; a will is kept with the connection."""
-        if request.name == "leave_will":
-            self._will = None if self.has_ended else request.args[0]
-            return None
-        return super().apply(request)
+    def keep_will(self, will):
+        """Take a will that has arrived."""
+        self._will = None if self.has_ended else will
 
     def next_arrival(self):
-        self._last_arrival = max(self._last_arrival, super().next_arrival())
-        return self._last_arrival
+        arrival = self.world.now + self.latency_s()
+        if arrival < self._last_arrival:
+            return self._last_arrival
+        self._last_arrival = arrival
+        return arrival
 
     def restart(self):
         """Break for good: the data is gone."""

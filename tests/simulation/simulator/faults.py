@@ -151,9 +151,7 @@ class Faults:
 
     def fate_of(self, _request):
         """Return what happens to a request; None for most."""
-        if self._random() >= self._fate_rate:
-            return None
-        return self._choice(self._plan.fates)
+        return None if self._random() >= self._fate_rate else self._choice(self._plan.fates)
 
     def end(self):
         """Let nothing go wrong any more."""

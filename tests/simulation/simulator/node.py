@@ -61,9 +61,10 @@ class Participant(Machine):
             if self.is_dead:
                 return
             for action in self.rounds.handle(each, self.clock()):
-                if isinstance(action, Act):
-                    self._act(action.number, action.request, events)
-                elif isinstance(action, Deliver):
+                kind = type(action)
+                if kind is Act:
+                    self._act(action, events)
+                elif kind is Deliver:
                     self._askers.pop(action.number)(action.value, action.error)
                 else:
                     self.wake()
@@ -78,8 +79,8 @@ class Participant(Machine):
     def choose(self, place):
         """Begin with this endpoint next."""
 
-    def _act(self, number, request, events):
-        store, name, args = request
+    def _act(self, action, events):
+        number, (store, name, args) = action
         if name == "sleep":
             self.after(args[0], self.hear, number, None, None)
             return

@@ -37,8 +37,7 @@ class Request:
         self.name = name
         self.args = args
         self.hear = hear
-        self._has_answer = False
-        self._is_given_up = False
+        self._has_answer = self._is_given_up = False
         self._answer = None
 
     def send(self):
@@ -49,7 +48,7 @@ class Request:
         if connection.is_cut:
             connection.hold_request(self)
         else:
-            self.world.at(self._arrival(), self._arrive)
+            self.world.at(connection.next_arrival(), self._arrive)
 
     def repeat(self):
         """Ask once more for an answer: what took effect does not do so again."""
@@ -65,15 +64,12 @@ class Request:
         self._is_given_up = True
         self.connection.machine.soon(self.hear, None, RendezvousConnectionError(why))
 
-    def _arrival(self):
-        return self.connection.next_arrival()
-
     def _arrive(self):
         connection = self.connection
         if connection.is_cut:
             connection.hold_request(self)
             return
-        fate = connection.faults.fate_of(self)
+        fate = connection.fate_of(self)
         if fate is None:
             self._take_effect()
             self._answer_in_a_while()
@@ -101,11 +97,16 @@ class Request:
     def _take_effect(self):
         # A counter is never added to twice: the real clients see to that.
         if not (self._has_answer and self.name == "add"):
-            self._answer = self.connection.apply(self)
+            connection = self.connection
+            method = getattr(connection.server, self.name)
+            answer = self._answer = method(connection.machine, *self.args)
             self._has_answer = True
+            narrator = self.world.narrator
+            if narrator is not None:
+                narrator.saw_request(connection.machine, self.name, self.args, answer)
 
     def _answer_in_a_while(self):
-        self.world.after(self.connection.faults.latency_s(), self._reply, self._answer)
+        self.world.after(self.connection.latency_s(), self._reply, self._answer)
 
     def _reply(self, answer):
         connection = self.connection
@@ -126,10 +127,22 @@ class Request:
             self.world.narrator.saw_event(self.connection.machine, words)
 
 
-class Unanswered(Request):
-    """Something that is sent, and whose answer nobody waits for."""
+class LastWill(Request):
+    """What the server is to write if this node does not come back; nobody waits for an answer.
+
+    Args:
+        connection: Its way; the will is kept with it.
+        will: See ``Will``.
+    """
 
     __slots__ = ()
+
+    def __init__(self, connection, will):
+        super().__init__(connection, "leave_will", (will,), None)
+
+    def _take_effect(self):
+        self.connection.keep_will(*self.args)
+        self._has_answer = True
 
     def _reply(self, answer):
         pass
@@ -157,7 +170,7 @@ class Wait(Request):
 
     def tell(self, values):
         """Answer: the last key has come."""
-        self.world.after(self.connection.faults.latency_s(), self._reply, values)
+        self.world.after(self.connection.latency_s(), self._reply, values)
 
     def time_out(self):
         """Wait no longer."""
@@ -166,8 +179,15 @@ class Wait(Request):
             self._is_given_up = True
             connection.end_wait(self)
 
-    def _arrival(self):
-        return self.world.now + self.connection.faults.latency_s()
+    def send(self):
+        """Set out for the server; a wait need not keep its place among the requests."""
+        connection = self.connection
+        if self._is_given_up:
+            return
+        if connection.is_cut:
+            connection.hold_request(self)
+        else:
+            self.world.after(connection.latency_s(), self._arrive)
 
     def _take_effect(self):
         self.is_known = True

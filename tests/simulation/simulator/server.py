@@ -30,7 +30,7 @@ class Server:
 
     def get(self, _machine, keys):
         """Return values; see ``Store.get``."""
-        return [self._values.get(key) for key in keys]
+        return list(map(self._values.get, keys))
 
     def create(self, machine, key, value, instead_of=b""):
         """Write a value once; see ``Store.create``."""
@@ -40,8 +40,9 @@ class Server:
 
     def exchange(self, machine, values, keys):
         """Write values and read others; see ``exchange.exchange``."""
-        self.set(machine, values)
-        return self.get(machine, keys)
+        for key, value in values.items():
+            self._write(machine, key, value)
+        return list(map(self._values.get, keys))
 
     def carry_out(self, machine, will):
         """Write what a machine has left that is gone."""

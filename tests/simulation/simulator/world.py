@@ -1,8 +1,8 @@
 """Virtual time, and the machines that live in it."""
 
-import heapq
 import itertools
 import random
+from heapq import heappop, heappush
 
 _STEPS_A_LOOK = 8
 """Whether a history has come where it should is looked at after so many steps."""
@@ -22,25 +22,26 @@ class World:
         self.running = None
         self.narrator = None
         self._agenda = []
-        self._order = itertools.count()
+        self._next_order = itertools.count().__next__
 
     def at(self, when, action, *args):
         """Let something happen; what comes first goes first."""
-        heapq.heappush(self._agenda, (when, next(self._order), action, args))
+        heappush(self._agenda, (when, self._next_order(), action, args))
 
     def after(self, delay_s, action, *args):
         """Let something happen some seconds from now."""
-        heapq.heappush(self._agenda, (self.now + delay_s, next(self._order), action, args))
+        heappush(self._agenda, (self.now + delay_s, self._next_order(), action, args))
 
     def soon(self, action, *args):
         """Let something happen within a moment, of a length that chance decides."""
-        self.after(self.random.random() * 1e-4, action, *args)
+        when = self.now + self.random.random() * 1e-4
+        heappush(self._agenda, (when, self._next_order(), action, args))
 
     def run_until(self, end, is_over=lambda: False):
         """Let time pass up to a moment, or until something is the case."""
         agenda, steps = self._agenda, 0
         while agenda and agenda[0][0] <= end and (steps % _STEPS_A_LOOK or not is_over()):
-            self.now, _, action, args = heapq.heappop(agenda)
+            self.now, _, action, args = heappop(agenda)
             steps += 1
             action(*args)
         self.steps += steps
@@ -94,7 +95,8 @@ class Machine:
 
     def after(self, seconds, action, *args):
         """Let this machine do something after some seconds of its clock."""
-        self.world.after(max(0.0, seconds) / self.clock_rate, self.do, action, *args)
+        delay_s = seconds / self.clock_rate if seconds > 0 else 0.0
+        self.world.after(delay_s, self.do, action, *args)
 
     def soon(self, action, *args):
         """Let this machine do something within a moment."""
