@@ -27,7 +27,7 @@ SOURCES := pyproject.toml $(shell find src $(ROOMS) \
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test check simulate chaos mutants matrix clients bench gpu docs site gallery release clean
+.PHONY: help run test check simulate chaos soak mutants matrix clients bench gpu docs site gallery release clean
 
 help:  ## list what can be made
 	@sed -n 's/^\([a-z]*\):.*##/make \1\t/p' Makefile | expand -t 14
@@ -51,6 +51,9 @@ simulate: $(VENV)/installed  ## try the rendezvous in invented worlds; SEEDS=, F
 chaos: $(VENV)/installed  ## break real agents in network namespaces, and judge; MINUTES=10, SEED= (root)
 	PYTHONPATH=tests/chaos:tests/integration $(BIN)/python -m rig --minutes $(MINUTES) \
 		$(if $(SEED),--seed $(SEED)) --page docs/reliability.md
+
+soak: $(VENV)/installed  ## let jobs restart and print for long, and look whether anything grows; MINUTES=60
+	PYTHONPATH=tests/matrix $(BIN)/python tests/soak/soak.py --minutes $(MINUTES) --write
 
 mutants: $(VENV)/installed .venv-mutants/bin/cosmic-ray  ## plant faults in the decisions, see which of them tests notice; ONLY=round
 	.venv-mutants/bin/python tests/mutation/mutants.py --python $(BIN)/python \

@@ -1,0 +1,6 @@
+"""Let tests import what `make soak` runs, as `make soak` does."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "matrix"))
