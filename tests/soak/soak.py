@@ -246,10 +246,10 @@ def soak(minutes: float, folder: Path) -> tuple[list[str], bool]:
     well = well and not any(each.has_grown() for each in watch.series())
     now = dt.datetime.now(dt.timezone.utc).strftime("%Y-%m-%d")
     how = (
-        f"Run on {now}, {minutes:g} minutes, Python {platform.python_version()}, on {os.cpu_count()}"
+        f"Run on {now}, {minutes:g} minutes, Python {platform.python_version()}, {os.cpu_count()}"
         f" cores: {restarts['over c10d']} restarts of the job over c10d, {restarts['preloaded']} of"
-        f" the preloaded one; {answered:,} of {asked:,} questions for the status were answered; exit"
-        f" codes {codes}; left in the temporary folder: {left or 'nothing'}."
+        f" the preloaded one; {answered:,} of {asked:,} questions for the status were answered;"
+        f" exit codes {codes}; left in the temporary folder: {left or 'nothing'}."
     )
     lines = [how, "", *render(watch.series())]
     return lines, well
