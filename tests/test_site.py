@@ -36,6 +36,8 @@ def quoted_messages():
     return re.findall(r"^\| `([^`]+)` \|", page, re.MULTILINE)
 
 
+# Variables that elrun's own processes hand to each other.
+INTERNAL = ("AGENT", "HEARTBEATS", "LEARN", "PREEMPTION", "PRELOAD", "WORKER")
 TORCHS = {"Connection closed by peer"}
 MADE_OF_PARTS = {"stopped by elrun (SIGTERM)", "was killed by SIGKILL", "is held by"}
 
@@ -65,9 +67,7 @@ def test_each_page_is_in_the_navigation():
 
 def test_each_variable_that_elrun_reads_is_explained():
     """Those that elrun's processes hand to each other are none of a user's."""
-    internal = {
-        f"ELRUN_{what}" for what in ("AGENT", "HEARTBEATS", "PREEMPTION", "PRELOAD", "WORKER")
-    }
+    internal = {f"ELRUN_{what}" for what in INTERNAL}
     pattern = re.compile(r'"((?:ELRUN|TORCHELASTIC|TORCH)_[A-Z_]+[A-Z])"')
     read = {
         name
