@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from ..agent.system.signals import SignalException
     from .launch import Launch
 
-VERBS = ("doctor", "logs", "report", "run", "stacks", "status", "stop")
-"""First words that are no SCRIPT, unless there is a file of that name."""
-
 _RECORD_S = 2.0
 _IN_KUBERNETES = "KUBERNETES_SERVICE_HOST"  # in each container
 _LAST_WORDS_S = 1.0
@@ -148,7 +145,11 @@ def _show(plan: Plan, environment: Environment) -> _End:
 
 def _verb_in(args: list[str], console: Console) -> str:
     """Return the verb that stands first; empty: the first word is an option or SCRIPT."""
-    if not args or args[0] not in VERBS:
+    if not args or not args[0].isalpha():
+        return ""
+    from .commandline.verbs import VERBS  # few scripts are called like a verb
+
+    if args[0] not in VERBS:
         return ""
     if not os.path.isfile(args[0]) and not os.path.exists(os.path.join(args[0], "__main__.py")):
         return args[0]

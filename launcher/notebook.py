@@ -42,9 +42,10 @@ def notebook_launch(
 
     Raises:
         UsageError: The function can't be run by forks, since CUDA or a process group is in use
-            here.
+            here; or `args` is one value instead of several.
         ChildFailedError: A worker failed.
     """
+    values = _values_of(args)
     start_method = "spawn"
     try:
         require_importable(fn, start_method)
@@ -58,7 +59,16 @@ def notebook_launch(
                 "or put the function into a module and import it"
             ) from None
     config = LaunchConfig(1, 1, nproc, start_method=start_method, max_restarts=max_restarts)
-    return elastic_launch(config, fn)(*args)
+    return elastic_launch(config, fn)(*values)
+
+
+def _values_of(args: Any) -> tuple[Any, ...]:
+    """Return what the function is called with; a value alone may be a tuple without its comma."""
+    if isinstance(args, (str, bytes)) or not hasattr(args, "__iter__"):
+        raise UsageError(
+            f"args={args!r:.50}: give a tuple of what the function is called with: (x,)"
+        )
+    return tuple(args)
 
 
 def _what_no_fork_survives() -> str:

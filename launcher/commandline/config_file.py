@@ -1,7 +1,7 @@
 """Options from a file: ``--config FILE.toml``, or ``[tool.elrun]`` of the folder's pyproject.toml.
 
-Names are the options', with dashes or underscores. What is typed goes before it, and a ``PET_…``
-variable, too; the scheduler's word comes after it.
+A file of another name may have that table, too. Names are the options', with dashes or underscores.
+What is typed goes before it, and a ``PET_…`` variable, too; the scheduler's word comes after it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,12 @@ if TYPE_CHECKING:
 
 PROJECT_FILE = "pyproject.toml"
 _MOST_BYTES = 4 << 20
-_HEADING = re.compile(rb"^\s*\[\s*tool\s*\.\s*elrun\s*[.\]]|^\s*elrun\s*[.=]", re.MULTILINE)
+_HEADING = re.compile(
+    rb"""^\s*(\[\s*)?["']?tool["']?\s*\.\s*["']?elrun["']?(?![\w-])|^\s*["']?elrun["']?\s*[.=]""",
+    re.MULTILINE,
+)
+"""The beginning of ``[tool.elrun]``, whatever is wrong behind it."""
+
 _LIBRARY_OF_OLD_PYTHONS = "tomli"
 
 # Keys of accelerate's configuration, and the options that say the same.
@@ -55,7 +60,7 @@ def read_config(path: str | None, options: Sequence[Option]) -> tuple[Mapping[st
             return {}, ""
         path = PROJECT_FILE
     data = _load(path, is_project=is_project)
-    if is_project or os.path.basename(path) == PROJECT_FILE:
+    if is_project or os.path.basename(path) == PROJECT_FILE or _is_like_a_project(data, options):
         data = data.get("tool", {})
         data = data.get("elrun", {}) if isinstance(data, dict) else {}  # `tool` is not ours
     if not isinstance(data, dict):
@@ -67,6 +72,14 @@ def read_config(path: str | None, options: Sequence[Option]) -> tuple[Mapping[st
             both = f"{name} and {name.replace('_', '-')}"
             raise Refusal(f"{quoted(path)}: {both} are the same option; give it once")
     return {name: text for name, text in texts if text}, path
+
+
+def _is_like_a_project(data: Mapping[str, Any], options: Sequence[Option]) -> bool:
+    """Return whether the options stand in ``[tool.elrun]``, as in a ``pyproject.toml``."""
+    names = [option.name for option in options]
+    tools = data.get("tool")
+    has_table = isinstance(tools, dict) and "elrun" in tools
+    return has_table and not any(key.replace("-", "_") in names for key in data)
 
 
 def _names_elrun(path: str) -> bool:

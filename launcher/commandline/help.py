@@ -13,6 +13,7 @@ import click
 
 from .option import Option
 from .options import ALL_OPTIONS
+from .verbs import VERBS
 
 USAGE = "elrun [OPTIONS] SCRIPT [ARGS]..."
 
@@ -23,6 +24,8 @@ and say why the job failed if it does. Each node of the job runs elrun alike.
 What follows SCRIPT is passed on to it. PYTHON_EXEC names another interpreter.
 Each option can be set in the environment, too: PET_NNODES=2 is --nnodes 2.
 """
+
+VERB_SECTION = "Verbs, which come first (elrun VERB --help)"
 
 _COLUMN = 26
 _NO_BREAK = "\0"  # stands for a space at which no line may be broken
@@ -50,6 +53,8 @@ class _LaunchCommand(click.Command):
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         formatter.write(f"Usage: {USAGE}\n\n{_INTRODUCTION}")
+        with formatter.section(VERB_SECTION):
+            formatter.write_dl([(name, verb.help) for name, verb in VERBS.items()])
         options = [each for each in self.params if isinstance(each, _ShownOption)]
         for group, members in groupby(options, key=lambda option: option.group):
             records = [option.get_help_record(ctx) for option in members]

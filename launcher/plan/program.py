@@ -114,6 +114,7 @@ def check_script(path: str, search_path: str) -> None:
         if not os.path.isfile(os.path.join(path, "__main__.py")):
             raise Refusal(f"{quoted(path)} is a folder without a __main__.py; give a script in it")
     elif not os.path.exists(path):
+        _refuse_dangling_link(path)
         raise Refusal(f"{quoted(path)}: there is no such script{_instead_of(path, search_path)}")
     elif not os.access(path, os.R_OK):
         raise Refusal(f"{quoted(path)} can't be read; check its permissions")
@@ -159,9 +160,17 @@ def check_program(name: str, search_path: str, said: str = "") -> None:
     if os.path.isdir(name):
         raise Refusal(f"{shown} is a folder; give a program in it")
     if not os.path.exists(name):
+        _refuse_dangling_link(name)
         raise Refusal(f"{shown}: there is no such program; give its path")
     if not os.access(name, os.X_OK):
         raise Refusal(f"{shown} is not executable; make it so with chmod +x")
+
+
+def _refuse_dangling_link(path: str) -> None:
+    """Refuse a link at whose end there is nothing: the name is right, the place it names is not."""
+    if os.path.islink(path):
+        target = quoted(os.path.realpath(path))
+        raise Refusal(f"{quoted(path)} is a link to {target}, which isn't there; mend the link")
 
 
 def _is_no_python(path: str) -> bool:
@@ -200,7 +209,8 @@ def _instead_of(path: str, search_path: str) -> str:
     if path[:1] in _DASHES:
         return "; an option begins with two hyphens (--), and this is a dash"
     if "/" not in path and not path.endswith(".py"):
-        guesses = ["a module (-m)"] if is_module_name(path) else []
+        guesses = [f"the verb of elrun {verb}"] if (verb := _verb_meant(path)) else []
+        guesses += ["a module (-m)"] if is_module_name(path) else []
         guesses += ["a program (--no-python)"] if _is_in(search_path, path) else []
         if guesses:
             return f"; is it {', or '.join(guesses)}?"
@@ -211,6 +221,13 @@ def _instead_of(path: str, search_path: str) -> str:
             names = [each.removesuffix(".py") for each in os.listdir() if each.endswith(".py")]
             match = nearest_word(path.removesuffix(".py"), names)
     return f"; did you mean {match}.py?" if match else "; give its path"
+
+
+def _verb_meant(word: str) -> str:
+    """Return the verb that a word is but for a slip, or in another place than the first."""
+    from ..commandline.verbs import VERBS  # seldom
+
+    return nearest_word(word.lower(), VERBS)
 
 
 def get_entrypoint_name(entrypoint: Callable[..., Any] | str | None, args: list[Any]) -> str:

@@ -41,7 +41,7 @@ class _Enough(Exception):
     """The reader of standard output has ended, as `head` does once it has enough."""
 
 
-@click.command("logs", short_help="What the ranks of a job have printed.")
+@click.command("logs")
 @click.argument("run", required=False)
 @click.option("--rank", "ranks", type=click.IntRange(0), multiple=True, help="Only this rank.")
 @click.option("--follow", is_flag=True, help="Go on until the job ends.")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-@click.command("report", short_help="What a run did: a page for a browser, or a summary.")
+@click.command("report")
 @click.argument("runs", metavar="[RUN]...", nargs=-1)
 @click.option(
     "-o",

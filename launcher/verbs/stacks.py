@@ -43,7 +43,7 @@ class Found(NamedTuple):
     where: Whereabouts
 
 
-@click.command("stacks", short_help="Where each rank of a job is, on all nodes.")
+@click.command("stacks")
 @click.argument("run", required=False)
 @click.option("--rank", type=click.IntRange(0), help="Only this rank.")
 @click.option("--native", is_flag=True, help="With native frames, where py-spy is installed.")

@@ -26,7 +26,7 @@ _REFRESH_S = 2.0
 _NODES_S = 10.0
 
 
-@click.command("status", short_help="How a job stands, or how it has ended.")
+@click.command("status")
 @click.argument("run", required=False)
 @click.option("--watch", is_flag=True, help="Show it again and again, until the job ends.")
 @click.option(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _MOMENT_S = 3.0
 
 
-@click.command("stop", short_help="End a job, on all its nodes.")
+@click.command("stop")
 @click.argument("run", required=False)
 @click.option("--now", is_flag=True, help="Kill the workers at once.")
 @click.pass_obj

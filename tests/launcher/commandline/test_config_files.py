@@ -201,6 +201,39 @@ def test_the_table_is_found_however_it_is_written(elrun, file, text):
     assert 3 == elrun.plan("x.py").config.max_restarts
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[tool.elrun\nmax-restarts = 3\n",
+        "[tool.elrun]\nmax-restarts = 3 3\n",
+        "[project\n[tool.elrun]\nmax-restarts = 3\n",
+        '["tool".elrun]\nmax-restarts = \n',
+        "tool.elrun.max-restarts = \n",
+        "[tool]\nelrun = {max-restarts = \n",
+        '[tool]\n"elrun".max-restarts = \n',
+    ],
+)
+def test_a_torn_file_that_has_the_table_is_refused(elrun, file, text):
+    """Without its options another job would run."""
+    file(text, "pyproject.toml")
+
+    assert "pyproject.toml: it is no TOML: " in elrun.refusal("x.py")
+
+
+def test_a_file_of_another_name_may_have_the_project_s_table(elrun, file):
+    """Whoever copies it keeps the heading."""
+    name = file('[project]\nname = "x"\n[tool.elrun]\nmax-restarts = 3\n')
+
+    assert 3 == elrun.plan("--config", name, "x.py").config.max_restarts
+
+
+def test_options_beside_the_project_s_table_are_not_overlooked(elrun, file):
+    """One of the two would be."""
+    name = file("nnodes = 2\n[tool.elrun]\nmax-restarts = 3\n")
+
+    assert "train.toml: tool is no option of elrun" in elrun.refusal("--config", name, "x.py")
+
+
 def test_a_variable_may_name_the_file_and_says_so(elrun, file):
     """As for every option; a line says what was taken, as nobody has typed the file's name."""
     name = file("max-restarts = 3")

@@ -1,11 +1,16 @@
 """Every option: its name, its variable, its default, its place in ``--help``."""
 
+from importlib import import_module
+
+import click
 import pytest
 from elrun.launcher.commandline.arguments import Origin, spelling_of, variable_of
 from elrun.launcher.commandline.environment import Environment
-from elrun.launcher.commandline.help import build_command, help_page
+from elrun.launcher.commandline.help import VERB_SECTION, build_command, help_page
 from elrun.launcher.commandline.options import OPTIONS
 from elrun.launcher.commandline.parse import parse
+from elrun.launcher.commandline.verbs import VERBS
+from elrun.launcher.verbs.front import LOOKING
 from option_kit import BAD, GOOD
 
 TORCHRUN = """
@@ -227,7 +232,36 @@ def test_help_has_groups_in_one_order(help_text):
     """Where it runs, how it meets, what is run, how it ends, where output goes."""
     titles = [line[:-1] for line in help_text.splitlines() if line.endswith(":") and line[0] != " "]
 
-    assert list(dict.fromkeys(option.group for option in OPTIONS)) == titles
+    assert [VERB_SECTION, *dict.fromkeys(option.group for option in OPTIONS)] == titles
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_names_each_verb_and_says_what_it_does(help_text, verb):
+    """Nobody finds `elrun status` otherwise."""
+    (line,) = [line for line in help_text.splitlines() if line.split()[:1] == [verb]]
+
+    assert f"  {verb}  {VERBS[verb].help}".split() == line.split()
+
+
+@pytest.mark.parametrize("verb", LOOKING)
+def test_the_table_of_verbs_has_the_options_that_a_verb_reads(verb):
+    """And the values of each that are few."""
+    command = import_module(f"elrun.launcher.verbs.{verb}").command
+    options = {
+        spelling: None if option.is_flag else tuple(getattr(option.type, "choices", ()))
+        for option in command.params
+        if isinstance(option, click.Option)
+        for spelling in option.opts
+    }
+
+    assert options == VERBS[verb].options
+
+
+def test_the_table_has_every_verb():
+    """Those that look at runs, and those that have a job's options."""
+    jobs = [name for name, verb in VERBS.items() if verb.options is None]
+
+    assert ({*VERBS}, ["doctor", "run"]) == ({*LOOKING, *jobs}, jobs)
 
 
 def test_environment_shows_no_secret():

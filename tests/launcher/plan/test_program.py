@@ -109,6 +109,26 @@ def test_a_folder_with_a_main_module_is_a_script(elrun, tmp_path):
             ["my-tool"],
             "my-tool: there is no such script; is it a program (--no-python)?",
         ),
+        (
+            ["statsu"],
+            "statsu: there is no such script; is it the verb of elrun status, or a module (-m)?",
+        ),
+        (
+            ["Logs"],
+            "Logs: there is no such script; is it the verb of elrun logs, or a module (-m)?",
+        ),
+        (
+            ["--rdzv-id", "x", "stop"],
+            "stop: there is no such script; is it the verb of elrun stop, or a module (-m)?",
+        ),
+        (
+            ["link.py"],
+            "link.py is a link to /no/such.py, which isn't there; mend the link",
+        ),
+        (
+            ["--no-python", "./link.py"],
+            "./link.py is a link to /no/such.py, which isn't there; mend the link",
+        ),
         (["--run-path", "-"], "-: there is no such script; give its path"),
         ([""], "SCRIPT is empty; say what to run"),
         (["folder"], "folder is a folder without a __main__.py; give a script in it"),
@@ -135,6 +155,7 @@ def test_what_cannot_run_is_refused(elrun, tmp_path, args, sentence):
     (tmp_path / "trainer.py").write_text("")
     (tmp_path / "plain.sh").write_text("")
     (tmp_path / "plain.sh").chmod(0o644)
+    (tmp_path / "link.py").symlink_to("/no/such.py")
 
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "my-tool").write_text("")

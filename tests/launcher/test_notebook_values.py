@@ -1,0 +1,13 @@
+"""What a function of a notebook is called with."""
+
+import pytest
+from elrun.rendezvous.errors import UsageError
+
+from elrun import notebook_launch
+
+
+@pytest.mark.parametrize("args", [0.1, None, 3, "lr", b"lr", True])
+def test_one_value_instead_of_a_tuple_is_refused(args):
+    """A tuple of one value is easily written without its comma."""
+    with pytest.raises(UsageError, match="give a tuple of what the function is called with: "):
+        notebook_launch(print, args, nproc=2)
