@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..report.runs import Run
     from .asking import Agent
 
-_CHUNK_BYTES = 1 << 20
+_CHUNK_BYTES = 1 << 16
 _MOST_LINE_BYTES = 1 << 20
 
 
@@ -69,16 +69,22 @@ class LogFile:
         Args:
             is_last: Whether no more is read: a line without an end is one, too.
         """
-        with contextlib.suppress(OSError), open(self.name, "rb") as file:
+        while data := self._next_piece():
+            yield from self._lines.feed(data)
+        if is_last:
+            yield from self._lines.finish()
+
+    def _next_piece(self) -> bytes:
+        """Read on: a file is open for no longer, as a job may have thousands of them."""
+        with contextlib.suppress(OSError), open(self.name, "rb", buffering=0) as file:
             status = os.fstat(file.fileno())
             if status.st_ino != self._inode or status.st_size < self._at:  # rotated, or emptied
                 self._inode, self._at = status.st_ino, 0
             file.seek(self._at)
-            while data := file.read(_CHUNK_BYTES):
-                self._at += len(data)
-                yield from self._lines.feed(data)
-        if is_last:
-            yield from self._lines.finish()
+            data = file.read(_CHUNK_BYTES)
+            self._at += len(data)
+            return data
+        return b""
 
 
 class KeptOutput:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
+from ...agent.system.whole_writes import write_all
 from ..report.choice import choose_job
 from ..report.refusal import UNCLEAR, VerbRefusal
 from .log_sources import KeptOutput, LogFile, Sources
@@ -16,13 +16,14 @@ from .merging import in_order_of_time
 from .status import agents_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from ..report.runs import Run
     from .asking import Agent
 
 _LOOK_S = 0.2
 _STANDARD_OUTPUT = 1
+_PIECE_CHARS = 1 << 16
 
 
 class _Choice(NamedTuple):
@@ -30,11 +31,11 @@ class _Choice(NamedTuple):
 
     Args:
         ranks: Of which ranks; empty: of all.
-        pattern: What is to be found in them.
+        pattern: What is to be found in them; None: all are wanted.
     """
 
     ranks: frozenset[int]
-    pattern: re.Pattern[str]
+    pattern: re.Pattern[str] | None
 
 
 class _Enough(Exception):
@@ -70,7 +71,7 @@ def command(
     only job that runs is meant.
     """
     try:
-        wanted = re.compile(pattern or "")
+        wanted = re.compile(pattern) if pattern else None
     except re.error as error:
         raise VerbRefusal(f"--grep {pattern!r}: {error}", UNCLEAR) from error
     runs = choose_job(variables, run, "logs")
@@ -100,46 +101,81 @@ def _show(
     sources: Sources, agents: list[Agent], choice: _Choice, *, follow: bool, merge: bool
 ) -> bool:
     """Show what there is, and what follows; return whether there was anything."""
-    last_title, is_first, has_any = "", True, False
+    is_first, shown = True, _Shown(choice)
     while True:
         living = [agent for agent in agents if not agent.wait_for_end(0)]
         is_last = not (living and follow)
-        news = []
-        for source in sources.look():
-            if choice.ranks and source.rank not in choice.ranks:
-                continue
-            lines = list(source.read(is_last=is_last))
-            has_any = has_any or bool(lines)
-            news.append((source, [line for line in lines if choice.pattern.search(line)]))
+        news = [
+            (source, shown.wanted(source.read(is_last=is_last)))
+            for source in sources.look()
+            if not choice.ranks or source.rank in choice.ranks
+        ]
         if merge:
             in_order = in_order_of_time(news) if is_first else _as_they_came(news)
-            _write("".join(f"[{source.rank}]: {line}\n" for source, line in in_order))
+            _write(f"[{source.rank}]: {line}\n" for source, line in in_order)
         else:
             for source, lines in news:
-                if lines and source.title != last_title:
-                    _write(("\n" if last_title else "") + f"==> {source.title} <==\n")
-                    last_title = source.title
-                _write("".join(f"{line}\n" for line in lines))
+                _write(shown.titled(source.title, lines))
         is_first = False
         if is_last:
-            return has_any
+            return shown.has_any
         living[0].wait_for_end(_LOOK_S)
 
 
+class _Shown:
+    """Chooses lines as they are read, and puts titles before those of another source.
+
+    Args:
+        choice: Which lines are wanted.
+
+    Attributes:
+        has_any: Whether there was any line, wanted or not.
+    """
+
+    def __init__(self, choice: _Choice) -> None:
+        self._pattern = choice.pattern
+        self._last_title = ""
+        self.has_any = False
+
+    def wanted(self, lines: Iterable[str]) -> Iterator[str]:
+        """Yield the lines that are wanted."""
+        for line in lines:
+            self.has_any = True
+            if self._pattern is None or self._pattern.search(line):
+                yield line
+
+    def titled(self, title: str, lines: Iterable[str]) -> Iterator[str]:
+        """Yield lines as they are written, under their title if others were shown last."""
+        for line in lines:
+            if title != self._last_title:
+                yield ("\n" if self._last_title else "") + f"==> {title} <==\n"
+                self._last_title = title
+            yield f"{line}\n"
+
+
 def _as_they_came(
-    news: list[tuple[LogFile | KeptOutput, list[str]]],
+    news: Iterable[tuple[LogFile | KeptOutput, Iterable[str]]],
 ) -> Iterator[tuple[LogFile | KeptOutput, str]]:
     for source, lines in news:
         for line in lines:
             yield source, line
 
 
-def _write(text: str) -> None:
-    """Write to standard output as it is: these are the workers' own words."""
-    data = text.encode("utf-8", "surrogateescape")
+def _write(texts: Iterable[str]) -> None:
+    """Write to standard output as it is, piece by piece: these are the workers' own words."""
+    piece, size = [], 0
+    for text in texts:
+        piece.append(text)
+        size += len(text)
+        if size >= _PIECE_CHARS:
+            _write_piece("".join(piece))
+            piece, size = [], 0
+    _write_piece("".join(piece))
+
+
+def _write_piece(text: str) -> None:
     try:
-        while data:
-            data = data[os.write(_STANDARD_OUTPUT, data) :]
+        write_all(_STANDARD_OUTPUT, text.encode("utf-8", "surrogateescape"))
     except BrokenPipeError:
         raise _Enough from None
     except OSError as error:

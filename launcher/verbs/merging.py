@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 _Source = TypeVar("_Source")
@@ -13,7 +13,7 @@ _TIME = re.compile(r"\W?(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?|\d\d:\d\d
 
 
 def in_order_of_time(
-    logs: Iterable[tuple[_Source, Sequence[str]]],
+    logs: Iterable[tuple[_Source, Iterable[str]]],
 ) -> Iterator[tuple[_Source, str]]:
     """Yield the lines of all logs, each with its source, the earliest first.
 
@@ -24,12 +24,14 @@ def in_order_of_time(
         logs: The lines of each source.
     """
     known = list(logs)
-    timed = [
-        [(time, at, number, line) for number, (time, line) in enumerate(_with_times(lines))]
-        for at, (_, lines) in enumerate(known)
-    ]
+    timed = [_numbered(at, lines) for at, (_, lines) in enumerate(known)]
     for _, at, _, line in heapq.merge(*timed):
         yield known[at][0], line
+
+
+def _numbered(at: int, lines: Iterable[str]) -> Iterator[tuple[str, int, int, str]]:
+    for number, (time, line) in enumerate(_with_times(lines)):
+        yield time, at, number, line
 
 
 def _with_times(lines: Iterable[str]) -> Iterator[tuple[str, str]]:
