@@ -30,7 +30,7 @@ from ..workers.worker import RunResult, Worker, WorkerGroup, WorkerSpec, WorkerS
 from .hooks import AgentHooks, call_shutdown
 from .leaving import Farewell, abort_of, await_verdict, close_run
 from .observer import measured, publishing_metrics
-from .policy import Step, next_step
+from .policy import GIVE_UP, Step, next_step
 from .recorded import DEFAULT_ROLE, ElasticAgent
 
 TYPE_CHECKING = False
@@ -130,7 +130,7 @@ class SimpleElasticAgent(AgentHooks):
                     return result
                 case Step.RESTART | Step.REJOIN:
                     self._ask_workers_to_end()
-                    self._restarts.announce(step, verdict, self._restart_count)
+                    self._say_what_follows(step, verdict)
                     self._record_attempt_end()
                     self._remaining_restarts -= step is Step.RESTART
                     self._restart_workers(group)
@@ -185,7 +185,7 @@ class SimpleElasticAgent(AgentHooks):
         """Report to the other nodes that a worker failed here; return the round's verdict."""
         failure = self._describe_failure(result)
         failure = self._restarts.with_decision(failure, self._restart_count)
-        if self._usable_restarts == 0:
+        if self._usable_restarts == 0 or GIVE_UP in failure.details:
             with contextlib.suppress(RendezvousError):  # concluding will show what is wrong
                 self._ask(self._rounds.await_signs_of_life)
         return self._ask(lambda: self._rounds.conclude(failure))

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ..system.signals import SignalInbox
     from ..timers.file_client import FileTimerRequest
     from ..workers.worker import WorkerGroup
+    from .restarts import Restarts
     from .waiting import LoopWait
 
 
@@ -130,7 +131,7 @@ class AgentFacts:
         record_timer_event: Records what happened to a timer; from any thread.
         kernel: What the kernel counts and logs while an attempt runs.
         keep_places: Keeps where workers are; returns what to say of that.
-        last_decision: Returns what followed the last round that has ended, and when.
+        restarts: What followed the rounds that have ended.
         record_places: Keeps where workers are, in the report; returns whether it has.
     """
 
@@ -149,7 +150,7 @@ class AgentFacts:
         record_timer_event: Callable[[str, FileTimerRequest | None], None],
         kernel: KernelWatch,
         keep_places: Callable[[Mapping[int, Whereabouts], PContext], str],
-        last_decision: Callable[[], tuple[str, float]],
+        restarts: Restarts,
         record_places: Callable[[str, Mapping[int, Whereabouts]], bool],
     ) -> None:
         self.group = group
@@ -172,6 +173,8 @@ class AgentFacts:
         self.keep_places = keep_places
         self.inbox: SignalInbox = loop.inbox
         """Takes requests to stop the job, besides signals."""
-        self.last_decision = last_decision
+        self.last_decision: Callable[[], tuple[str, float]] = lambda: restarts.last_decision
+        """Returns what followed the last round that has ended, and when."""
         self.record_places = record_places
+        self.say_what_is_undecided: Callable[[], None] = restarts.say_what_is_undecided
         self.folder = FolderOfRun(environ, rounds.get_run_id)

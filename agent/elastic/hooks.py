@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, TypeVar
 
+    from .policy import Step
+
     _T = TypeVar("_T")
 
 _TAKES_ANY_POSITIONAL = 0x04  # inspect.CO_VARARGS; importing inspect takes 5 ms
@@ -115,6 +117,12 @@ class AgentHooks(RecordedAgent):
     def _usable_restarts(self) -> int:
         """Restarts that the job has left, as far as this node is fit for one."""
         return self._restarts.usable(self._remaining_restarts)
+
+    def _say_what_follows(self, step: Step, verdict: Verdict | None) -> None:
+        # Another package's rendezvous does not tell how many restarts the job has spent.
+        has_others = (self._worker_group.group_world_size or 1) > 1
+        is_shared = has_others and not self._rounds.has_to_be_asked
+        self._restarts.announce(step, verdict, self._restart_count, is_shared=is_shared)
 
     def _pause(self, seconds: float) -> None:
         """Wait for a while, unless a signal comes."""

@@ -68,7 +68,14 @@ def _step_after(verdict: Verdict, remaining_restarts: int) -> Step:
     return Step.REJOIN
 
 
-def sentence_about(step: Step, verdict: Verdict | None, number: int = 0, budget: str = "") -> str:
+def sentence_about(
+    step: Step,
+    verdict: Verdict | None,
+    number: int = 0,
+    budget: str = "",
+    *,
+    is_loss: bool = False,
+) -> str:
     """Return, for people, what follows the end of a round, and why.
 
     Args:
@@ -76,13 +83,15 @@ def sentence_about(step: Step, verdict: Verdict | None, number: int = 0, budget:
         verdict: Why the last round ended.
         number: Number of the restart, if it is one.
         budget: Restarts that the job has in all: ``of 3``.
+        is_loss: Whether the verdict's worker has failed because a node was lost.
     """
     reason = verdict.reason if verdict else "the round ended"
     details: Mapping[str, Any] = verdict.details if verdict else {}
     if step is Step.FAIL:
         return f"{reason}; no restart: {details.get(GIVE_UP)}"
     if step is Step.REJOIN:
-        return f"{reason}; forming a new round, which costs no restart"
+        loss = "; a node was lost at that time" if is_loss else ""
+        return f"{reason}{loss}; forming a new round, which costs no restart"
     delay_s = delay_of(verdict)
     when = f" in {delay_s:.3g} s" if delay_s else ""
     doubt = f"; {details[DOUBT]}" if details.get(DOUBT) else ""

@@ -41,6 +41,7 @@ class Restarts:
         self._began_at_s = 0.0
         self._delay_s = 0.0
         self._kept_back = ""
+        self._undecided: tuple[Verdict, int] | None = None
         self.last_decision = ("", 0.0)
         """What followed the last round that has ended, and when by the monotonic clock."""
 
@@ -54,10 +55,22 @@ class Restarts:
         self._began_at_s = time.monotonic()
 
     def left(self, place_in_job: int) -> int:
-        """Return how many restarts are left, by how many the job has spent.
+        """Return how many restarts are left, by how many the job has spent; a new round has begun.
 
-        Below 0 where only those of the last seconds count.
+        The new round tells whether the failure that was to cost a restart came of the loss of a
+        node. Then it costs none.
+
+        Returns:
+            The number; below 0 where only the restarts of the last seconds count.
         """
+        if self._undecided is not None:
+            verdict, spent = self._undecided
+            if place_in_job <= spent:
+                self._deaths.pop()
+                self._kept_back = sentence_about(Step.REJOIN, verdict, is_loss=True)
+                self.last_decision = (self._kept_back, time.monotonic())
+            self._undecided = None
+            self.say_what_was_kept_back()
         left = self._max_restarts - place_in_job
         return left if self.has_window else max(0, left)
 
@@ -98,23 +111,38 @@ class Restarts:
         delay_s, self._delay_s = self._delay_s, 0.0
         return delay_s
 
-    def announce(self, step: Step, verdict: Verdict | None, spent: int) -> None:
-        """Say what follows the end of a round; keep it back where a signal stopped another node.
+    def announce(
+        self, step: Step, verdict: Verdict | None, spent: int, *, is_shared: bool = False
+    ) -> None:
+        """Say what follows the end of a round; keep it back where it is not certain yet.
 
-        A scheduler that stops all nodes stops this one in a moment: then no round follows.
+        A scheduler that stops all nodes stops this one in a moment: then no round follows. Where a
+        worker failed, a node may be lost, and the worker may have failed of that: the next round
+        tells (``left``).
 
         Args:
             step: RESTART, REJOIN or FAIL.
             verdict: Why the round ended.
             spent: How many restarts the job has spent before.
+            is_shared: Whether the round had other nodes, which may be lost.
         """
         self._kept_back = self.follow(step, verdict, spent)
         self.last_decision = (self._kept_back, time.monotonic())
-        if verdict is None or STOPPED_BY not in verdict.details:
+        if step is Step.RESTART and verdict is not None and is_shared and not self._delay_s:
+            self._undecided = verdict, spent
+        elif verdict is None or STOPPED_BY not in verdict.details:
             self.say_what_was_kept_back()
 
     def say_what_was_kept_back(self) -> None:
         """Say it, once; nothing has to be kept back any more."""
+        if self._undecided is not None:
+            return
+        sentence, self._kept_back = self._kept_back, ""
+        if sentence:
+            log.warning("%s", sentence)
+
+    def say_what_is_undecided(self) -> None:
+        """Say, once, what will follow as far as it is known: the next round does not come soon."""
         sentence, self._kept_back = self._kept_back, ""
         if sentence:
             log.warning("%s", sentence)

@@ -41,6 +41,8 @@ log = Log(__name__)
 
 _THREAD = "elrun-rendezvous"
 _TELL_OF_WAIT_S = 5.0
+# The heartbeat's patience and an interval: by then it is known that a node was lost.
+_UNDECIDED_S = 3.0
 _LAST_LOOK_S = 1.0
 _MOMENT_S = 0.2
 _OF_WAIT = (
@@ -168,9 +170,16 @@ class LoopWait:
             self.wakeup.notify,
             live=live_line.show,
         )
+        undecided_until = time.monotonic() + _UNDECIDED_S
         with contextlib.closing(notices):
             while not call.is_done:
-                self.wait((), notices.turn())
+                left_s = undecided_until - time.monotonic()
+                if left_s <= 0:
+                    facts.say_what_is_undecided()
+                    left_s = math.inf
+                turn_s = notices.turn()
+                soonest_s = min(left_s, math.inf if turn_s is None else turn_s)
+                self.wait((), None if math.isinf(soonest_s) else soonest_s)
         info = call.result()
         traits.say_differences("" if info.placement is None else info.placement.notice)
         return info

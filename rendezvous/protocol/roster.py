@@ -36,7 +36,7 @@ def draw_roster(
     members.sort(key=lambda member: _precedence(member, history))
     taken = sorted(members[: limits.max_nodes], key=_rank_order)
     # After a move to a new store, the nodes may know of more restarts than the store.
-    restarts = max([restarts_after(history), *(member.node.restarts for member in taken)])
+    restarts = max([restarts_after(history, seated), *(member.node.restarts for member in taken)])
     return Roster(round_number, sealed_by, restarts, limits, tuple(taken))
 
 
@@ -54,17 +54,31 @@ def void_roster(
     return Roster(round_number, sealed_by, restarts_after(history), mine, ())
 
 
-def restarts_after(history: History | None) -> int:
+def restarts_after(history: History | None, seated: Mapping[int, Node] | None = None) -> int:
     """Return how many restarts the job has spent, once a round has ended.
 
     The failure of a worker costs no restart if the round has also lost a node: the workers of the
     other nodes fail because of the lost node, seconds before its silence is noticed.
+
+    Args:
+        history: The round, if there was one.
+        seated: The records of the round that follows, by seat.
     """
     if history is None:
         return 0
     verdict = history.verdict
-    failed = verdict.kind is VerdictKind.WORKER_FAILED and not verdict.lost
+    has_lost = bool(verdict.lost) or _is_member_replaced(history, seated or {})
+    failed = verdict.kind is VerdictKind.WORKER_FAILED and not has_lost
     return history.roster.restart_count + failed
+
+
+def _is_member_replaced(history: History, seated: Mapping[int, Node]) -> bool:
+    """Return whether a newcomer has a member's fixed rank: it comes sooner than its silence."""
+    return any(
+        node.is_fixed and node.origin is None and node.wish in range(len(history.roster.members))
+        for node in seated.values()
+        if not node.is_withdrawn
+    )
 
 
 def place_of(roster: Roster, seat: int) -> Place:
