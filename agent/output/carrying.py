@@ -3,9 +3,11 @@
 Lines of two workers do not mix. The kernel lets a writer finish unless the pipe is full, so what is
 read from a pipe that was not full ends where a worker's write has ended, and is written on at once,
 line or not. What was read from a full pipe may end in the middle of a line: that much waits for the
-rest. Where a worker writes a line in several steps, as ``python -u`` does, the lines of others wait
-for its end, for a moment at most. Whole lines are written by one call, as the worker would have
-done.
+rest. A pipe counts as full if it had no room just before, or if more than half of its bytes were
+read: it may have been filled in between, and a page of it may be full with a little more than half
+of its bytes. Where a worker writes a line in several steps, as ``python -u`` does, the lines of
+others wait for its end, for a moment at most. Whole lines are written by one call, as the worker
+would have done.
 """
 
 from __future__ import annotations
@@ -39,7 +41,8 @@ LONGEST_LINE_BYTES = 256 << 10
 """A longer line is written in parts."""
 
 _CHUNK_BYTES = 96 << 10  # more than a pipe holds
-_REST_OF_LINE_S = 0.25
+# The writer that found no room has only to be scheduled; on an overloaded machine that takes long.
+_REST_OF_LINE_S = 2.0
 _TURN_S = 0.025
 
 
@@ -90,6 +93,7 @@ class KeptOutput:
         self._kept = bytearray()
         self._held = b""
         self._free_at = math.inf
+        self._may_go_on = False
         self.due_at: float | None = None
         self.is_cut = False
         self.printed_bytes = 0
@@ -103,32 +107,40 @@ class KeptOutput:
     def take(self, chunk: bytes, now: float) -> None:
         self._keep(chunk)
         self.printed_at = now
-        data, self._held = self._held + chunk, b""
+        self._may_go_on = self.was_full or len(chunk) > self._pipe_bytes // 2
+        self._held += chunk
         free_at = min(self._lines.free_at(self), self._free_at)
-        if now < free_at and len(data) <= LONGEST_LINE_BYTES and not data.startswith(b"\r"):
-            self._held, self.due_at, self._free_at = data, free_at, free_at
+        is_short = len(self._held) <= LONGEST_LINE_BYTES
+        if now < free_at and is_short and not self._held.startswith(b"\r"):
+            self.due_at = self._free_at = free_at
             self._lines.wait(self)
-            return
+        else:
+            self._add(now)
+
+    def show_beginning(self) -> None:
+        if self._free_at == math.inf:  # the rest of the line has not come in time
+            self._may_go_on = False
+        self._add(time.monotonic())
+
+    def finish(self) -> None:
+        self._may_go_on = False
+        self._add(time.monotonic())
+
+    def take_turn(self) -> None:
+        if self._free_at < math.inf:
+            self._add(time.monotonic())
+
+    def _add(self, now: float) -> None:
+        """Add what is held to the lines, but for the beginning of a line that may go on."""
+        data, self._held = self._held, b""
         self.due_at, self._free_at = None, math.inf
-        if self.was_full or len(chunk) >= self._pipe_bytes:
+        if self._may_go_on:
             end = 1 + max(data.rfind(b"\n"), data.rfind(b"\r"))
             if 0 < len(data) - end <= LONGEST_LINE_BYTES:
                 self.due_at = now + _REST_OF_LINE_S
                 data, self._held = data[:end], data[end:]
         if data:
             self._lines.add(data, self, now)
-
-    def show_beginning(self) -> None:
-        self.due_at, self._free_at = None, math.inf
-        if self._held:
-            self._lines.add(self._held, self, time.monotonic())
-            self._held = b""
-
-    finish = show_beginning
-
-    def take_turn(self) -> None:
-        if self._free_at < math.inf:
-            self.show_beginning()
 
     def _keep(self, chunk: bytes) -> None:
         self._kept += chunk[-KEPT_BYTES:]
