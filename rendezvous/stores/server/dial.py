@@ -47,6 +47,10 @@ class Unreached(NamedTuple):
     is_vacant: bool = False
 
 
+class _ClosedError(WireError):
+    """The other end closes the connection before it has answered."""
+
+
 class Target(NamedTuple):
     """Where a store server should be, and what it has to prove.
 
@@ -92,12 +96,24 @@ def dial(
     except TlsError as error:
         connection.close()
         return Refusal(TLS_FAILED, str(error))
-    except (OSError, WireError):
+    except (OSError, WireError) as error:
         connection.close()
-        return Unreached("a program answers that is no store server", is_foreign=True)
+        return Unreached(_reason_of(error), is_foreign=True)
     if isinstance(answer, Refusal):
         connection.close()
     return answer
+
+
+def _reason_of(error: Exception) -> str:
+    """Return, for people, what answers instead of a store server."""
+    if isinstance(error, TimeoutError):
+        return "a connection is accepted there, and no store server answers"
+    if isinstance(error, (ConnectionError, _ClosedError)):
+        return (
+            "connections are accepted there and closed without an answer, as by a proxy or load "
+            "balancer whose store is gone"
+        )
+    return "a program answers that is no store server"
 
 
 def shake_hands(
@@ -149,6 +165,7 @@ class _Talk:
         self._connection = connection
         self._channel = channel
         self._deadline = time.monotonic() + timeout_s
+        self._has_answered = False
         self._messages: Iterator[dict[str, Any]] = iter(())
         connection.settimeout(timeout_s)
 
@@ -206,7 +223,9 @@ class _Talk:
         self._connection.settimeout(left_s)
         data = self._connection.recv(MAX_HELLO_BYTES)
         if not data:
-            raise WireError("it closes the connection")
+            kind = WireError if self._has_answered else _ClosedError
+            raise kind("it closes the connection")
+        self._has_answered = True
         return data
 
     def _next(self) -> dict[str, Any]:

@@ -41,6 +41,10 @@ _LONGEST_PAUSE_S = 1.0
 # A host that is overloaded connects late: what connecting took last tells how late.
 _GRACE_PER_DIAL = 10
 _MOST_ADDED_S = 2.0
+_SILENCE = (
+    "the rendezvous store at %s does not answer%s; it is waited for up to %g s "
+    "(--rdzv-conf store_patience=...)"
+)
 _CLOSED_BY_HOST = "its host has closed the connection"
 
 Redial = Callable[[], Link | Refusal | Unreached]
@@ -90,6 +94,7 @@ class Line:
         self._pending: dict[int, Call] = {}
         self._ended: RendezvousConnectionError | None = None
         self._is_silent = False
+        self._instead = ""  # what answers in the server's place, while there is no connection
         self._is_over = threading.Event()
         reader = threading.Thread(
             target=self._run, args=(link,), name="elrun-store-client", daemon=True
@@ -130,6 +135,7 @@ class Line:
         else:
             self._lose(
                 f"it has not answered for {self._patience_s:g} s (--rdzv-conf store_patience=...)"
+                f"{self._instead}"
             )
             call.await_end()
         if call.error is not None:
@@ -229,6 +235,7 @@ class Line:
         while self._redial is not None and not self._is_over.wait(pause_s):
             dials_at = time.monotonic()
             found = self._redial()
+            self._instead = f": {found.reason}" if isinstance(found, Unreached) else ""
             self._dial_s = time.monotonic() - dials_at
             if isinstance(found, Link) and self._repeat_over(found):
                 log.info("the connection to %s broke, and was made anew", self._endpoint)
@@ -239,7 +246,8 @@ class Line:
             if lasts_s >= self._notice_s:
                 self._report_silence()
             if lasts_s >= self._patience_s:
-                return None, f"its connection broke and was not made anew in {self._patience_s:g} s"
+                after = f"was not made anew in {self._patience_s:g} s{self._instead}"
+                return None, f"its connection broke and {after}"
             pause_s = min(max(_FIRST_PAUSE_S, 2 * pause_s), _LONGEST_PAUSE_S)
         return None, reason
 
@@ -272,12 +280,7 @@ class Line:
             if self._is_silent or self._ended is not None:
                 return
             self._is_silent = True
-        log.warning(
-            "the rendezvous store at %s does not answer; it is waited for up to %g s "
-            "(--rdzv-conf store_patience=...)",
-            self._endpoint,
-            self._patience_s,
-        )
+        log.warning(_SILENCE, self._endpoint, self._instead, self._patience_s)
 
     def _lose(self, reason: str) -> None:
         self._end(

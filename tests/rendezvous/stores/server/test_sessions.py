@@ -1,5 +1,6 @@
 """Connections that break while both ends live, and clients that are gone: over real sockets."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -15,6 +16,7 @@ from elrun.rendezvous.protocol.keys import RunKeys
 from elrun.rendezvous.stores.server.answers import Answers
 from elrun.rendezvous.stores.server.client import StoreClient
 from elrun.rendezvous.stores.server.connector import StoreConnector
+from elrun.rendezvous.stores.server.dial import Target, dial
 from elrun.rendezvous.stores.server.hello import UNKNOWN_SESSION, Hello, Refusal
 from elrun.rendezvous.stores.server.host import host_store
 from elrun.rendezvous.stores.server.line import Line
@@ -238,6 +240,37 @@ def test_a_silent_server_is_told_of_and_so_is_its_answer(caplog):
         "(--rdzv-conf store_patience=...)"
     )
     assert answers_again == "the rendezvous store at there answers again"
+
+
+def test_what_answers_in_the_servers_place_is_told(caplog):
+    """A load balancer accepts connections though the store behind it has gone: that is told."""
+    mine, its = socket.socketpair()
+    with socket.create_server((HERE, 0)) as balancer:
+        threading.Thread(target=accept_and_close, args=(balancer,), daemon=True).start()
+        target = Target(Endpoint(HERE, balancer.getsockname()[1]))
+
+        def redial():
+            return dial(target, Hello("job", "me"), LONG_S, LONG_S)
+
+        client = StoreClient(Line(Link(mine), "there", patience_s=0.5, redial=redial))
+        its.close()
+        with pytest.raises(RendezvousConnectionError) as lost:
+            client.wait(["key"], None)
+        client.close()
+
+    instead = (
+        ": connections are accepted there and closed without an answer, as by a proxy or load "
+        "balancer whose store is gone"
+    )
+    silence, *_ = caplog.messages
+    assert f"the rendezvous store at there does not answer{instead}; it is waited for" in silence
+    assert str(lost.value).endswith(f" was not made anew in 0.5 s{instead}")
+
+
+def accept_and_close(listener):
+    with contextlib.suppress(OSError):  # the test is over
+        while True:
+            listener.accept()[0].close()
 
 
 def test_a_client_without_a_thread_lets_its_server_go(host, monkeypatch):
