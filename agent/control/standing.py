@@ -29,6 +29,8 @@ _PHASES = {
     WorkerState.UNKNOWN: "unknown",
 }
 
+_BY_VERDICT = ("ending", "stopping")
+
 
 def phase_of(
     state: WorkerState, verdict: Verdict | None, *, has_place: bool, is_stopped: bool
@@ -63,19 +65,22 @@ def standing_of(watched: Watched, now: float) -> dict[str, Any]:
     decision, decided_at = watched.last_decision()
     most = group.spec.max_restarts
     is_stopped = stopped_at <= now
-    workers = list(group.workers)
+    workers, verdict = list(group.workers), _verdict_of(watched)
+    state = phase_of(
+        group.state, verdict, has_place=group.group_rank is not None, is_stopped=is_stopped
+    )
+    since: float | None = group.state_since
+    if is_stopped:
+        since = stopped_at
+    elif state in _BY_VERDICT:  # known once the decision is announced
+        since = decided_at if decided_at > group.state_since else None
     return {
         "version": VERSION,
         "run_id": rounds.get_run_id(),
         "node": os.uname().nodename,
         "agent_pid": os.getpid(),
-        "state": phase_of(
-            group.state,
-            _verdict_of(watched),
-            has_place=group.group_rank is not None,
-            is_stopped=is_stopped,
-        ),
-        "since_s": round(now - (stopped_at if is_stopped else group.state_since), 3),
+        "state": state,
+        "since_s": None if since is None else round(now - since, 3),
         "round": number,
         "group_rank": group.group_rank,
         "group_world_size": group.group_world_size,

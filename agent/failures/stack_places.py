@@ -11,7 +11,7 @@ import enum
 import os
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import groupby, takewhile
 
 from ...rendezvous.named_tuple import NamedTuple
@@ -188,6 +188,14 @@ def folded_clauses(clauses: Mapping[int, str]) -> str:
     return _clipped("; ".join(_said_of(ranks, clause) for clause, ranks in by_number))
 
 
+def clause_of(ranks: Sequence[int], clause: str) -> str:
+    """Return what is known of ranks, as it follows them: several *have* ended."""
+    if len(ranks) <= 1:
+        return clause
+    verb, _, rest = clause.partition(" ")
+    return f"{_PLURALS.get(verb, verb)} {rest}"
+
+
 def sentence_of(found: Mapping[int, Whereabouts]) -> str:
     """Return where ranks are, and why others have not said that, equal ones together.
 
@@ -227,10 +235,7 @@ def _clipped(text: str) -> str:
 
 
 def _said_of(ranks: list[int], clause: str) -> str:
-    if len(ranks) > 1:
-        verb, _, rest = clause.partition(" ")
-        clause = f"{_PLURALS.get(verb, verb)} {rest}"
-    return f"{_ranks(ranks)} {clause}"
+    return f"{_ranks(ranks)} {clause_of(ranks, clause)}"
 
 
 def _ranks(ranks: list[int]) -> str:

@@ -46,7 +46,7 @@ def choose_job(variables: Mapping[str, str], wanted: str | None, verb: str) -> l
     if meant[0].is_live and len({run.job for run in meant}) > 1:
         raise VerbRefusal(
             f"several runs are meant: {_named(meant)}; name one by its run id or its agent's "
-            f"process id: elrun {verb} {meant[0].agent_pid}",
+            f"process id, which `elrun status --all` shows: elrun {verb} {meant[0].agent_pid}",
             UNCLEAR,
         )
     return meant

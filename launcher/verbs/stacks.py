@@ -8,14 +8,14 @@ import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from ...agent.failures.stack_places import Whereabouts, odd_one_out
+from ...agent.failures.stack_places import Whereabouts, clause_of, odd_one_out
 from ..report.choice import choose_job
 from ..report.refusal import VerbRefusal
+from ..report.words import spans
 from ..terminal.console import Console, printable
 from .status import agents_of
 
@@ -125,7 +125,7 @@ def _text(found: Mapping[int, Found]) -> Iterator[str]:
         pid = f", pid {first.where.pid}" if len(ranks) == 1 else ""
         on = nodes[0] if len(nodes) == 1 else f"{len(nodes)} nodes"
         yield "\n" if number else ""
-        yield f"{_ranks(ranks)} ({on}{pid}): {first.where.clause}\n"
+        yield f"{_ranks(ranks)} ({on}{pid}): {clause_of(ranks, first.where.clause)}\n"
         yield "".join(f"    {line}\n" for line in first.where.stack.splitlines())
 
 
@@ -175,12 +175,3 @@ def _native_stack(program: str, pid: int) -> tuple[str, str]:
 
 def _ranks(numbers: Sequence[int]) -> str:
     return f"{'rank' if len(numbers) == 1 else 'ranks'} {spans(numbers)}"
-
-
-def spans(numbers: Sequence[int]) -> str:
-    """Return numbers in order as people write them: ``0-6, 9``."""
-    found = []
-    for _, run in groupby(enumerate(numbers), key=lambda pair: pair[1] - pair[0]):
-        members = [number for _, number in run]
-        found.append(f"{members[0]}-{members[-1]}" if len(members) > 1 else str(members[0]))
-    return ", ".join(found)

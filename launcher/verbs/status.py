@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..report.choice import choose_job, records_of
-from ..report.refusal import VerbRefusal
-from ..report.runs import Run
+from ..report.refusal import UNCLEAR, VerbRefusal
+from ..report.runs import Run, find_runs
 from ..terminal.console import Console
 from .asking import Agent
 from .processes import Usages
@@ -29,6 +29,7 @@ _NODES_S = 10.0
 @click.command("status")
 @click.argument("run", required=False)
 @click.option("--watch", is_flag=True, help="Show it again and again, until the job ends.")
+@click.option("--all", "is_list", is_flag=True, help="List all runs of yours on this host.")
 @click.option(
     "--format",
     "form",
@@ -37,13 +38,20 @@ _NODES_S = 10.0
     help="How it is shown; with --watch, a line of JSON each time.",
 )
 @click.pass_obj
-def command(variables: Mapping[str, str], run: str | None, form: str, *, watch: bool) -> int:
+def command(
+    variables: Mapping[str, str], run: str | None, form: str, *, watch: bool, is_list: bool
+) -> int:
     """Show how a job of yours on this host stands: its nodes, its ranks, its restarts.
 
     RUN is a run id (--rdzv-id) or how one begins, or the process id of an elrun. Without RUN, the
     only job that runs is meant.
     """
     console = Console(sys.stdout)
+    if is_list:
+        if run is not None or watch:
+            raise VerbRefusal("--all lists runs: give neither RUN nor --watch with it", UNCLEAR)
+        console.answer(_list_of(find_runs(variables), form))
+        return 0
     runs = choose_job(variables, run, "status")
     is_terminal = console.stream is not None and console.stream.isatty()
     if not watch or not runs[0].is_live:
@@ -65,6 +73,13 @@ def command(variables: Mapping[str, str], run: str | None, form: str, *, watch: 
             for overview in _looks(runs):
                 console.answer(_formatted(overview, form, is_one_of_many=True))
     return 0
+
+
+def _list_of(runs: list[Run], form: str) -> str:
+    from .listing import as_lines, listed  # not for one run
+
+    found = listed(runs)
+    return json.dumps(found, indent=2) + "\n" if form == "json" else as_lines(found)
 
 
 def _formatted(overview: Overview, form: str, *, is_one_of_many: bool = False) -> str:

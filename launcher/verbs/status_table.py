@@ -12,16 +12,16 @@ from rich.table import Table
 from rich.text import Text
 
 from ..terminal.console import Console, printable
-from .status_text import NODE_HEAD, RANK_HEAD, headlines, node_cells, rank_cells
+from .status_text import headlines, silences, tables
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from .view import Overview
+    from .view import Overview, Rank
 
 _STYLES = {"running": "green", "stopped": "bold red", "disk-sleep": "red", "zombie": "red"}
 _FAILED = ("failed", "killed", "unhealthy")
-_LEFT_OUT_FIRST = ("MEMORY", "CPU", "PRINTED", "PID", "HOST")
+_LEFT_OUT_FIRST = ("MEMORY", "CPU", "GPU MEMORY", "PRINTED", "PID", "HOST", "GPU")
 """The columns that a narrow terminal does not show, in this order."""
 
 _LAST_COLUMN_CHARS = 20
@@ -52,23 +52,31 @@ def _console_for(console: Console) -> RichConsole:
 
 
 def _drawn(overview: Overview, width: int, most_lines: int | None) -> Group:
-    parts = [
+    parts: list[Text | Table] = [
         Text(printable(line), "bold" if n == 0 else "")
         for n, line in enumerate(headlines(overview.facts))
     ]
-    nodes, ranks = list(overview.nodes), list(overview.ranks)
-    left = None if most_lines is None else max(1, most_lines - len(parts) - len(nodes) - 4)
-    more = 0 if left is None else len(ranks) - left
-    group: list[Text | Table] = [*parts]
-    if nodes:
-        group += [Text(), _table(NODE_HEAD, [node_cells(each) for each in nodes], width)]
-    if ranks:
-        shown = ranks if more <= 0 else ranks[:left]
-        group += [Text(), _table(RANK_HEAD, [rank_cells(each) for each in shown], width)]
+    parts += [Text(printable(line), "bold yellow") for line in silences(overview)]
+    ranks = list(overview.ranks)
+    left = len(ranks)
+    if most_lines is not None:
+        left = max(1, most_lines - len(parts) - len(overview.nodes) - 4)
+    more = len(ranks) - left
+    for head, *rows in tables(overview.nodes, ranks if more <= 0 else _worth_seeing(ranks, left)):
+        parts += [Text(), _table(head, rows, width)]
     if more > 0:
-        group.append(Text(f"and {more} more ranks: the terminal is too low", "italic"))
-    group += [Text(printable(f"note: {note}"), "italic") for note in overview.notes]
-    return Group(*group)
+        what = "those that have failed or are silent come first where not all have room"
+        parts.append(Text(f"and {more} more ranks: {what}", "italic"))
+    parts += [Text(printable(f"note: {note}"), "italic") for note in overview.notes]
+    return Group(*parts)
+
+
+def _worth_seeing(ranks: Sequence[Rank], most: int) -> list[Rank]:
+    """Return some of the ranks in their order: first those that failed, then the silent ones."""
+    by_worth = sorted(
+        ranks, key=lambda rank: (not rank.state.startswith(_FAILED), -(rank.silent_s or 0.0))
+    )
+    return sorted(by_worth[:most], key=lambda rank: rank.rank)
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> Table:
@@ -93,7 +101,7 @@ def _fitting(head: Sequence[str], widths: Sequence[int], width: int) -> list[int
     for title in _LEFT_OUT_FIRST:
         if sum(widths[at] + _GAP for at in shown[:-1]) + wanted <= width:
             break
-        if title in head:
+        if title in head[:-1]:
             shown.remove(head.index(title))
     return shown
 

@@ -48,6 +48,8 @@ class Rank(NamedTuple):
         memory_bytes: What it has in memory.
         silent_s: How long ago it has printed something.
         last_line: What that was.
+        gpu_percent: The share of the last moments in which its GPU was busy.
+        gpu_memory_bytes: What is in use of its GPU's memory, by all processes.
     """
 
     rank: int
@@ -58,6 +60,8 @@ class Rank(NamedTuple):
     memory_bytes: int | None = None
     silent_s: float | None = None
     last_line: str | None = None
+    gpu_percent: int | None = None
+    gpu_memory_bytes: int | None = None
 
 
 class Overview(NamedTuple):
@@ -139,9 +143,9 @@ def _place_of(standing: Mapping[str, Any]) -> tuple[bool, int]:
 
 def _rank_of(worker: Mapping[str, Any], node: str, usages: Usages | None) -> Rank:
     pid, state = worker["pid"], worker["state"]
-    usage = None
+    usage = gpu = None
     if usages is not None and pid is not None and state == "running":
-        usage = usages.of(pid)
+        usage, gpu = usages.of(pid), usages.gpus.of(pid)
     last_line, silent_s = worker["last_line"], worker["silent_s"]
     if worker["logs"] and usages is not None:
         last_line, silent_s = _newest_line(worker["logs"], last_line, silent_s)
@@ -154,6 +158,8 @@ def _rank_of(worker: Mapping[str, Any], node: str, usages: Usages | None) -> Ran
         worker.get("memory_bytes") if usage is None else usage.memory_bytes,
         silent_s,
         last_line,
+        None if gpu is None else gpu.busy_percent,
+        None if gpu is None else gpu.memory_bytes,
     )
 
 

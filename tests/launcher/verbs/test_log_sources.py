@@ -1,0 +1,97 @@
+"""What a follower of logs is shown: of files that grow or are replaced, of ends that are kept."""
+
+import os
+
+import pytest
+from elrun.launcher.verbs.log_sources import KeptOutput, Lines, LogFile
+
+
+def read(source, *, is_last=False):
+    return list(source.read(is_last=is_last))
+
+
+def test_a_line_without_an_end_waits_for_it():
+    """And is one at the end."""
+    lines = Lines()
+
+    assert [["a"], ["bc"], [], ["d"]] == [
+        list(lines.feed(b"a\nb")),
+        list(lines.feed(b"c\n")),
+        list(lines.feed(b"d")),
+        list(lines.finish()),
+    ]
+
+
+def test_a_line_that_never_ends_is_shown_in_parts():
+    """It must not fill the memory."""
+    lines = Lines()
+
+    (part,) = lines.feed(b"x" * (2 << 20))
+
+    assert (2 << 20, []) == (len(part), list(lines.finish()))
+
+
+def test_any_bytes_come_back_as_they_were():
+    """The words are the workers' own."""
+    (line,) = Lines().feed(b"\xff\xfe ok\n")
+
+    assert b"\xff\xfe ok" == line.encode("utf-8", "surrogateescape")
+
+
+@pytest.mark.parametrize("how", ["emptied", "replaced"])
+def test_a_log_file_is_read_on_whatever_becomes_of_it(tmp_path, how):
+    """What is added, and all of it once it was emptied or replaced."""
+    path = tmp_path / "stderr.log"
+    log = LogFile(str(path), 3, 1)
+    assert [] == read(log)
+    path.write_text("one\ntw")
+    first = read(log)
+    with path.open("a") as file:
+        file.write("o\n")
+    second = read(log)
+    if how == "emptied":
+        path.write_text("3\n")
+    else:
+        (tmp_path / "new").write_text("three\nfour\n")
+        os.replace(tmp_path / "new", path)
+
+    assert "attempt 1, rank 3, stderr" == log.title
+    assert [["one"], ["two"]] == [first, second]
+    assert (["3"] if how == "emptied" else ["three", "four"]) == read(log, is_last=True)
+
+
+def test_only_what_is_new_of_a_kept_end_is_shown():
+    """The agent tells all that it has each time, and how much was printed."""
+    kept = KeptOutput(0)
+    shown = []
+    for printed, end in ((4, b"a\nb\n"), (4, b"a\nb\n"), (6, b"a\nb\nc\n")):
+        kept.offer(printed, end)
+        shown.append(read(kept))
+
+    assert [["a", "b"], [], ["c"]] == shown
+
+
+def test_what_was_printed_too_fast_to_be_kept_is_counted():
+    """A gap in a log must not look like none."""
+    kept = KeptOutput(0)
+    kept.offer(2, b"a\n")
+    read(kept)
+
+    kept.offer(100, b"y\nz\n")
+
+    assert ["... 94 bytes are not kept ...", "y", "z"] == read(kept)
+
+
+def test_a_new_attempt_begins_anew():
+    """Its count is lower."""
+    kept = KeptOutput(0)
+    kept.offer(10, b"long ago\n\n")
+    read(kept)
+
+    kept.offer(4, b"new\n")
+
+    assert ["new"] == read(kept)
+    assert ["rank 0, its last words", "attempt 2, rank 1, its last words"] == [
+        kept.title,
+        KeptOutput(1, 2).title,
+    ]
