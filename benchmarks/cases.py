@@ -9,6 +9,7 @@ from functools import partial
 import alone
 import nodes
 import rounds
+import simulations
 import starts
 from jobs import ELRUN, FLOOR, PRELOADED, TORCHRUN, TORCHRUN_OWN_STORE
 from rows import Case, Launcher, Limit, Row
@@ -50,6 +51,22 @@ def _meeting(size: int) -> Case:
 
 
 _MEETING_GOALS = {128: "0.1 s", 1024: "1 s"}
+
+
+def _crowd(size: int) -> Case:
+    """Make the case of one real server and light clients, which compute nothing."""
+    what = f"a round of {size:,} light clients"
+    goals = {1024: "0.3 s", 10_000: "3 s"}
+    return Case(
+        (
+            Row(f"P6-light {size}", f"{what} in one process, s", goals[size], 2),
+            Row(f"P6-light {size} CPU", "the same: the server's CPU, s", "", 2),
+            Row(f"P6-light {size} MB", "the same: the server's memory, MB", "100 MB", 0),
+        ),
+        partial(rounds.crowd, size),
+        (rounds.CROWD,),
+        RARELY,
+    )
 
 
 def _many(workers: int, limit: Limit) -> Case:
@@ -124,6 +141,7 @@ CASES = (
         RARELY,
     ),
     *map(_meeting, rounds.SIZES),
+    *map(_crowd, rounds.CROWDS),
     Case(
         (Row("P15", "two agents that meet over c10d, an empty script, s", "40 times faster", 2),),
         nodes.start_two,
@@ -196,6 +214,18 @@ CASES = (
         alone.restart_again_and_again,
         BOTH,
         limits={"elrun": ONCE, "torchrun": Limit(5, 0)},
+    ),
+    Case(
+        (Row("P18", "simulated histories a minute, all cores", "100,000", 0),),
+        simulations.make_histories,
+        (ELRUN,),
+        RARELY,
+    ),
+    Case(
+        (Row("P18 nodes", "10,000 nodes in one history, s of CPU", "10 s", 1),),
+        simulations.make_one_large,
+        (ELRUN,),
+        ONCE,
     ),
     _many(64, RARELY),
     _many(256, FULL_ONLY),

@@ -12,6 +12,7 @@ from rows import FailedError, Figures, Launcher, Plan
 
 MEETING = Path(__file__).with_name("meeting.py")
 SIZES = (16, 64, 128, 256, 1024)
+CROWDS = (1024, 10_000)
 LIMIT_S = 60.0
 _SETTING_UP_S = 60.0  # a thousand nodes, their connections and the imports
 
@@ -24,6 +25,7 @@ C10D = _over("elrun", "c10d")
 ETCD = _over("etcd-v3", "etcd-v3")
 MEMORY = _over("memory", "memory")
 TODAY = _over("torchrun", "today")
+CROWD = Launcher("elrun", (sys.executable, str(Path(__file__).with_name("crowd.py"))))
 
 
 def meet(nodes: int, launcher: Launcher, _plan: Plan) -> Figures:
@@ -38,6 +40,22 @@ def meet(nodes: int, launcher: Launcher, _plan: Plan) -> Figures:
         f"P6 {nodes}": cost["seconds"],
         f"P6 {nodes} operations": cost["operations"] / nodes,
         f"P6 {nodes} bytes": cost["bytes"] / nodes,
+    }
+
+
+def crowd(clients: int, launcher: Launcher, _plan: Plan) -> Figures:
+    """Let light clients meet at one real server, each of the two in a process of its own."""
+    with workplace() as place:
+        job = place.spawn([*launcher.program, str(clients)], {})
+        bill = job.finish(LIMIT_S + _SETTING_UP_S)
+        lines = job.process.stdout.read()
+    if not lines:
+        raise FailedError(f"no figures after {bill.taken_s:.0f} s")
+    cost = json.loads(lines)
+    return {
+        f"P6-light {clients}": cost["round_s"],
+        f"P6-light {clients} CPU": cost["host_cpu_round_s"],
+        f"P6-light {clients} MB": cost["host_megabytes"],
     }
 
 

@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterable
 from ..errors import RendezvousError
 from ..logs import Log
 from ..protocol.timing import Timing
-from ..stores.steps import Asking, Steps, sleep
+from ..stores.steps import SLEEP, Asking, Request, Steps
 from .failure_detector import FailureDetector
 
 log = Log(__name__)
@@ -150,7 +150,7 @@ class Heartbeat:
     def _run(self, life: object) -> Steps[None]:
         pause_s = self._timing.heartbeat_s
         while True:
-            yield sleep(pause_s)
+            yield Request(None, SLEEP, (pause_s,))
             if self._life is not life:
                 return
             try:

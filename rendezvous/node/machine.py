@@ -180,19 +180,19 @@ class RoundMachine:
             now: The time, by the node's monotonic clock.
         """
         self._now = now
-        if isinstance(event, Asked):
-            number = event.number
-            steps = getattr(self._procedures, event.question.value)(*event.args)
+        if isinstance(event, Answered):
+            number, answer, failure = event
+            waiting = self._waiting.pop(number, None)
+            if waiting is not None:
+                self._resume(*waiting, answer, failure)
+        else:
+            number, question, args = event
             self._resume(
-                steps,
+                getattr(self._procedures, question.value)(*args),
                 lambda value, error: self._actions.append(Deliver(number, value, error)),
                 None,
                 None,
             )
-        else:
-            waiting = self._waiting.pop(event.number, None)
-            if waiting is not None:
-                self._resume(*waiting, event.value, event.error)
         actions, self._actions = self._actions, []
         return actions
 

@@ -23,6 +23,8 @@ class Rounds:
 
     def is_over(self, key: str) -> bool:
         """Return whether a key belongs to a round whose keys were freed."""
+        if not self._first:  # no round was freed yet: most jobs never come so far
+            return False
         place = round_of(key)
         return place is not None and place[1] < self._first.get(place[0], 0)
 

@@ -27,6 +27,8 @@ protocol's promises is broken.
 come to one round or end within a bounded time, and, once their workers succeed, all must end. A
 node that waits for what never comes is found there.
 
+*The crowd* (``scale.py``). One history of ten thousand nodes, in which only one dies.
+
 *The words* (``words.py``). A history that fails is made once more, with a narrator. So a million
 good ones cost nothing for words, and the bad one is told in full.
 """

@@ -63,7 +63,13 @@ class Participant(Machine):
             for action in self.rounds.handle(each, self.clock()):
                 kind = type(action)
                 if kind is Act:
-                    self._act(action, events)
+                    number, (store, name, args) = action
+                    if name == "sleep":
+                        self.after(args[0], self.hear, number, None, None)
+                    elif store is None or name == "close":
+                        self._act(number, store, name, args, events)
+                    else:
+                        store.ask(name, args, partial(self.hear, number))
                 elif kind is Deliver:
                     self._askers.pop(action.number)(action.value, action.error)
                 else:
@@ -79,20 +85,12 @@ class Participant(Machine):
     def choose(self, place):
         """Begin with this endpoint next."""
 
-    def _act(self, action, events):
-        number, (store, name, args) = action
-        if name == "sleep":
-            self.after(args[0], self.hear, number, None, None)
-            return
-        hear = partial(self.hear, number)
-        if store is not None and name != "close":
-            store.ask(name, args, hear)
-            return
+    def _act(self, number, store, name, args, events):
         match name:
             case "connect":
-                self.connect(args[0], hear)
+                self.connect(args[0], partial(self.hear, number))
             case "survey":
-                self.survey(hear)
+                self.survey(partial(self.hear, number))
             case "take port":
                 self._ports += 1
                 events.append(Answered(number, self._ports))

@@ -1,6 +1,7 @@
 """One request to the store, on its way there and back."""
 
 import functools
+from heapq import heappush
 
 from elrun.rendezvous.errors import RendezvousConnectionError
 
@@ -48,7 +49,9 @@ class Request:
         if connection.is_cut:
             connection.hold_request(self)
         else:
-            self.world.at(connection.next_arrival(), self._arrive)
+            world = self.world
+            arrival = connection.next_arrival()
+            heappush(world.agenda, (arrival, world.next_turn(), self._arrive, ()))
 
     def repeat(self):
         """Ask once more for an answer: what took effect does not do so again."""
@@ -106,7 +109,9 @@ class Request:
                 narrator.saw_request(connection.machine, self.name, self.args, answer)
 
     def _answer_in_a_while(self):
-        self.world.after(self.connection.latency_s(), self._reply, self._answer)
+        world = self.world
+        when = world.now + self.connection.latency_s()
+        heappush(world.agenda, (when, world.next_turn(), self._reply, (self._answer,)))
 
     def _reply(self, answer):
         connection = self.connection

@@ -21,25 +21,26 @@ class World:
         self.steps = 0
         self.running = None
         self.narrator = None
-        self._agenda = []
-        self._next_order = itertools.count().__next__
+        self.agenda = []
+        """What is to come: when, its turn among what comes at the same moment, an action."""
+        self.next_turn = itertools.count().__next__
 
     def at(self, when, action, *args):
         """Let something happen; what comes first goes first."""
-        heappush(self._agenda, (when, self._next_order(), action, args))
+        heappush(self.agenda, (when, self.next_turn(), action, args))
 
     def after(self, delay_s, action, *args):
         """Let something happen some seconds from now."""
-        heappush(self._agenda, (self.now + delay_s, self._next_order(), action, args))
+        heappush(self.agenda, (self.now + delay_s, self.next_turn(), action, args))
 
     def soon(self, action, *args):
         """Let something happen within a moment, of a length that chance decides."""
         when = self.now + self.random.random() * 1e-4
-        heappush(self._agenda, (when, self._next_order(), action, args))
+        heappush(self.agenda, (when, self.next_turn(), action, args))
 
     def run_until(self, end, is_over=lambda: False):
         """Let time pass up to a moment, or until something is the case."""
-        agenda, steps = self._agenda, 0
+        agenda, steps = self.agenda, 0
         while agenda and agenda[0][0] <= end and (steps % _STEPS_A_LOOK or not is_over()):
             self.now, _, action, args = heappop(agenda)
             steps += 1
@@ -95,8 +96,9 @@ class Machine:
 
     def after(self, seconds, action, *args):
         """Let this machine do something after some seconds of its clock."""
-        delay_s = seconds / self.clock_rate if seconds > 0 else 0.0
-        self.world.after(delay_s, self.do, action, *args)
+        world = self.world
+        when = world.now + (seconds / self.clock_rate if seconds > 0 else 0.0)
+        heappush(world.agenda, (when, world.next_turn(), self.do, (action, *args)))
 
     def soon(self, action, *args):
         """Let this machine do something within a moment."""
