@@ -107,7 +107,7 @@ _HOME_OF = {
     "to_map": ".output.specs",
 }
 
-__all__ = sorted(_HOME_OF)  # noqa: PLE0605  one list of names, not two
+__all__ = list(_HOME_OF)  # one list of names, not two
 
 
 if not TYPE_CHECKING:  # or a type checker takes every name for one that is there

@@ -20,5 +20,5 @@ def object_in(data: bytes | str) -> dict[str, Any]:
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
     if not isinstance(found, dict):
-        raise ValueError(f"not an object but a JSON {type(found).__name__}")  # noqa: TRY004  bad data
+        raise ValueError(f"not an object but a JSON {type(found).__name__}")
     return found

@@ -146,7 +146,7 @@ def initialize_metrics(cfg: MetricsConfig | None = None) -> None:
             )
 
 
-def getStream(group: str) -> MetricStream:  # noqa: N802  torchrun's name
+def getStream(group: str) -> MetricStream:
     """Return what publishes the metrics of a group, with the handler that it has now."""
     return MetricStream(group, handlers.of(group) or NullMetricHandler())
 

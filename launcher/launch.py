@@ -58,7 +58,7 @@ _OF_BOTH = (
 )
 
 
-class elastic_launch:  # noqa: N801  the name that torch's users know
+class elastic_launch:
     """Launches workers on this node, together with the other nodes that launch the same.
 
     ::

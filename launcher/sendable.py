@@ -23,7 +23,7 @@ def require_sendable(function: Callable[..., Any], start_method: str) -> None:
     Raises:
         UsageError: No worker would find it.
     """
-    caller = sys._getframe()  # noqa: SLF001  there is no other way to it
+    caller = sys._getframe()
     own = __name__.partition(".")[0]
     while caller is not None and caller.f_globals.get("__name__", "").partition(".")[0] == own:
         caller = caller.f_back  # type: ignore[assignment]

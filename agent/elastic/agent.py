@@ -93,7 +93,7 @@ class SimpleElasticAgent(AgentHooks):
             self._record_metrics(result)
             self._record_worker_events(result)
             self._last_look = None
-            return result  # noqa: TRY300  what comes before belongs to it
+            return result
         except RendezvousGracefulExitError as error:
             log.info("this node was not needed: %s", error)
             return RunResult(WorkerState.SUCCEEDED)

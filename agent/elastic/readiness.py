@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from importlib import import_module
 
 from ..processes.companion import Companion, Wakes
 
@@ -22,6 +23,16 @@ if TYPE_CHECKING:
 
 _NEEDED_AT_THE_END = ("elrun", "elrun.agent", "elrun.launcher", "elrun.rendezvous", "rich")
 
+_OF_FAILURES = (
+    "..failures.error_record",
+    "..failures.restart_rules",
+    "..output.carrying",
+    "..output.log_handler",
+    "..processes.own_ends",
+    "..system.left_files",
+    ".failed_attempt",
+)
+
 LIVED_S = 1.0
 """How long workers have lived when it is time to get ready for their failure."""
 
@@ -34,14 +45,10 @@ def load_for_failures() -> None:
 
     What the job's end needs besides is kept as it is on disk now: it may be replaced meanwhile.
     """
-    import logging  # noqa: F401  the purpose of this module
-
-    from ..failures import error_record, restart_rules  # noqa: F401
-    from ..output import carrying, log_handler  # noqa: F401
-    from ..processes import own_ends  # noqa: F401
-    from ..system import left_files  # noqa: F401
+    for name in _OF_FAILURES:
+        import_module(name, __package__)
+    import_module("logging")
     from ..system.kept_modules import keep_for_later
-    from . import failed_attempt  # noqa: F401
 
     keep_for_later(_NEEDED_AT_THE_END)
 

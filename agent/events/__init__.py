@@ -24,7 +24,7 @@ _HOME_OF = {
     **dict.fromkeys(_OF_THE_MODEL.split(), ".model"),
 }
 
-__all__ = sorted(_HOME_OF)  # noqa: PLE0605  one list of names, not two
+__all__ = list(_HOME_OF)  # one list of names, not two
 
 if not TYPE_CHECKING:  # or a type checker takes every name for one that is there
     __getattr__, __dir__ = names_elsewhere(__name__, __name__, _HOME_OF)

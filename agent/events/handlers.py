@@ -156,7 +156,7 @@ def _load(name: str) -> logging.Handler:
             f"the event log handler {name!r} ({plugin.value}) can't be loaded: {error!r}"
         ) from error
     if not isinstance(handler, logging.Handler):
-        raise ValueError(  # noqa: TRY004  the user's choice is wrong, not a type in this program
+        raise ValueError(
             f"the event log handler {name!r} ({plugin.value}) is {handler!r}: no logging.Handler"
         )
     return handler

@@ -190,7 +190,7 @@ def construct_and_record_rdzv_event(
     """
     if destination == "null":
         return
-    caller = sys._getframe(1).f_code  # noqa: SLF001  inspect.stack() reads source files
+    caller = sys._getframe(1).f_code
     is_handling_error = node_state is NodeState.FAILED and sys.exc_info()[0] is not None
     event = RdzvEvent(
         name=f"{os.path.basename(caller.co_filename)}:{name or caller.co_name}",

@@ -14,7 +14,7 @@ from .kernel_log import gpu_faults, lines_about
 from .limits import Limits, limits_of
 from .memory_events import KernelWatch
 
-SHARED_MEMORY = "/dev/shm"  # noqa: S108  where POSIX has it
+SHARED_MEMORY = "/dev/shm"
 GPU_DRIVER = "/proc/driver/nvidia"
 _FULL_BELOW_BYTES = 1 << 20
 _MOST_CHARS = 500

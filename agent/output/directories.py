@@ -70,7 +70,7 @@ def make_temporary_dir() -> str:
     """
     environ = inherited_environment()
     name = next(filter(environ.get, ("TMPDIR", "TEMP", "TMP")), "")
-    place = environ[name] if name else "/tmp"  # noqa: S108  as tempfile does
+    place = environ[name] if name else "/tmp"
     try:
         return _make_private_dir(place, "elrun_")
     except OSError as error:

@@ -40,7 +40,7 @@ class LogRelay(logging.Handler):
         self._is_closed = False
         self._thread: threading.Thread | None = None
 
-    def createLock(self) -> None:  # noqa: N802  the standard library's name
+    def createLock(self) -> None:
         """Have no lock: whoever waits for a handler must not keep others from logging."""
         self.lock = None
 

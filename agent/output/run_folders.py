@@ -49,7 +49,7 @@ def folder_of_runs(variables: Mapping[str, str]) -> str:
                 return os.path.join(runtime, "elrun")
     place = variables.get("TMPDIR", "")
     if not takes_files(place):  # as Python's tempfile does
-        place = "/tmp"  # noqa: S108  checked below
+        place = "/tmp"  # checked below
     return os.path.join(place, f"elrun-{os.geteuid()}")
 
 

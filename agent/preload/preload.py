@@ -346,7 +346,7 @@ def begin_preloading(
             command = [entrypoint, *map(str, args)]
         else:
             if start_method != "spawn":
-                raise ValueError(f"start_method={start_method!r} has a way of its own")  # noqa: TRY301
+                raise ValueError(f"start_method={start_method!r} has a way of its own")
             from ..processes.spawner import command_for  # few jobs run functions
 
             slot = Slot()

@@ -149,14 +149,14 @@ class WorkerKind(ABC):
             ValueError: An argument can't be given to a process.
         """
 
-    def _prepare(self) -> None:  # noqa: B027  most have nothing to do
+    def _prepare(self) -> None:
         """Do what precedes the first start."""
 
     def _finish_start(self, start_wait: StartWait) -> Mapping[int, StartFailed]:
         """Do what follows the last start; return why processes have no program, by their ids."""
         return {}
 
-    def _kill_unloaded(self) -> None:  # noqa: B027  forked ones load nothing
+    def _kill_unloaded(self) -> None:
         """Kill the processes that have not become what they were started for."""
 
     def _take_return_value(self, local_rank: int) -> Any:
@@ -167,7 +167,7 @@ class WorkerKind(ABC):
         """
         return None
 
-    def _clean_up(self) -> None:  # noqa: B027  few hold anything
+    def _clean_up(self) -> None:
         """Give back what was held besides the processes."""
 
 

@@ -238,5 +238,5 @@ class _FdCollector:
         self.fds.append(fd)
         return fd
 
-    def DupFd(self, fd: int) -> Any:  # noqa: N802  the name that multiprocessing asks for
+    def DupFd(self, fd: int) -> Any:
         return InheritedDescriptor(fd)

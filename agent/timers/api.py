@@ -186,7 +186,7 @@ def expires(
     if not 0 <= after < math.inf:
         raise ValueError(f"after={after}: give a number of seconds")
     if scope is None:
-        caller = sys._getframe(1)  # noqa: SLF001  inspect costs a hundred times as much
+        caller = sys._getframe(1)
         scope = f"{caller.f_code.co_filename}#{caller.f_lineno}"
     return _guard(after, scope, client)
 

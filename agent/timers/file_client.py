@@ -99,7 +99,7 @@ class FileTimerRequest(TimerRequest):
             raise ValueError(f"version {data['version']!r} is not known here")
         scope, expiration = data.get("scope_id"), data.get("expiration_time")
         if not isinstance(scope, str):
-            raise ValueError(f"scope_id {scope!r} is no text")  # noqa: TRY004  as above
+            raise ValueError(f"scope_id {scope!r} is no text")
         if not isinstance(expiration, int | float) or not math.isfinite(expiration):
             raise ValueError(f"expiration_time {expiration!r} is no time")
         return FileTimerRequest(

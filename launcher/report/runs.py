@@ -80,7 +80,7 @@ def folders_of_runs(variables: Mapping[str, str]) -> list[str]:
     if variables.get(FOLDER_VARIABLE):
         return [first] if first else []
     user = os.geteuid()
-    others = (f"/run/user/{user}/elrun", f"/tmp/elrun-{user}")  # noqa: S108  each run is checked
+    others = (f"/run/user/{user}/elrun", f"/tmp/elrun-{user}")
     return list(dict.fromkeys([first, *others]))
 
 

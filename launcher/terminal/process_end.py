@@ -21,6 +21,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
+_MOST = 255
+"""No process ends with more."""
+
 LAST_ACTS_S = 5.0
 """How long exit functions, and threads that the interpreter would wait for, may take together."""
 
@@ -57,7 +60,7 @@ def exit_code_of_worker(exitcode: int) -> int:
         The worker's code, 128+n for a signal, and 1 where neither says that something failed.
     """
     code = shell_exit_code(exitcode)
-    return code if 0 < code <= 255 else ExitCode.WORKER_FAILED  # noqa: PLR2004  a process's limit
+    return code if 0 < code <= _MOST else ExitCode.WORKER_FAILED
 
 
 def exit_code_of_stop(stopped: SignalException) -> int:

@@ -28,7 +28,7 @@ _FEW_DESCRIPTORS = 4096
 _A_DAY_AFTER_WRITING = 1_790_000_000  # a clock before this, in 2026, is wrong
 _SECONDS_TO_START = 15
 _GIB = 1 << 30
-_SHM = "/dev/shm"  # noqa: S108  no file of ours is there: its space is asked for
+_SHM = "/dev/shm"  # no file of ours is there: its space is asked for
 
 _WHERE = """
 import importlib.util, sys

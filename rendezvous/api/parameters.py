@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 _MAX_RANK = (1 << 31) - 1
 
-SECRET_VARIABLE = "ELRUN_RDZV_SECRET"  # noqa: S105  a name
+SECRET_VARIABLE = "ELRUN_RDZV_SECRET"
 """The variable with the job's secret; elrun reads it and removes it for workers."""
 
 _TRUE = frozenset({"1", "true", "t", "yes", "y", "on"})

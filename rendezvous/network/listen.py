@@ -46,7 +46,7 @@ def _interface_of(host: str) -> tuple[socket.AddressFamily, str]:
 
 
 def _anywhere(family: socket.AddressFamily) -> str:
-    return "::" if family == socket.AF_INET6 else "0.0.0.0"  # noqa: S104  what a name means
+    return "::" if family == socket.AF_INET6 else "0.0.0.0"
 
 
 def _listener(family: socket.AddressFamily, address: str, port: int) -> socket.socket:

@@ -152,7 +152,7 @@ def _hang_sign(port: int) -> _socket.socket | None:
 
 def _bound_anywhere(port: int) -> _socket.socket:
     """Return a TCP socket that is bound to a port on every interface, or raise OSError."""
-    for family, address in ((_socket.AF_INET6, "::"), (_socket.AF_INET, "0.0.0.0")):  # noqa: S104  a store serves every interface
+    for family, address in ((_socket.AF_INET6, "::"), (_socket.AF_INET, "0.0.0.0")):
         try:
             listener = _socket.socket(family, _socket.SOCK_STREAM)
         except OSError:  # no IPv6 on this host

@@ -1,4 +1,4 @@
-# ruff: noqa: INP001  it is loaded by its path; it is no module of a package
+# ruff: noqa: INP001, SLF001  it is loaded by its path; what Python keeps of itself has no public names
 
 """Stops an interpreter on the way to its script, and lets forked copies of it go on as workers.
 
@@ -44,6 +44,7 @@ _FAULT = 70
 _PR_SET_PDEATHSIG = 1
 _OF_SCHEDULERS = (signal.SIGUSR1, signal.SIGUSR2)  # which send them to every process of a job
 _PROT_READ, _MAP_PRIVATE, _PAGE = 1, 2, 4096
+_STANDARD_ERROR = 2
 
 
 def serve(settings: str, run_own_customization: Callable[[], Exception | None]) -> Exception | None:
@@ -277,7 +278,7 @@ def _become_worker(order: dict[str, Any], received: list[int]) -> None:
     _renew_entropy()
     _leave_finalizers_alone(libc)
     if (threading := sys.modules.get("threading")) is not None:
-        threading.main_thread()._set_native_id()  # noqa: SLF001  a fork forgets it before 3.13
+        threading.main_thread()._set_native_id()  # a fork forgets it before 3.13
 
 
 def _place(received: list[int], wanted: list[int]) -> None:
@@ -309,9 +310,9 @@ def _begin_streams_anew(open_fds: set[int]) -> None:
         if isinstance(buffer, io.FileIO):
             buffer = raw
         else:
-            size = raw._blksize  # noqa: SLF001  it decides how much is read ahead
+            size = raw._blksize  # it decides how much is read ahead
             buffer.__init__(raw, size if size > 1 else io.DEFAULT_BUFFER_SIZE)
-        by_line = is_buffered and (fd == 2 or raw.isatty())  # noqa: PLR2004  standard error
+        by_line = is_buffered and (fd == _STANDARD_ERROR or raw.isatty())
         stream.__init__(buffer, encoding, errors, "\n", by_line, not is_buffered)
 
 
@@ -342,18 +343,18 @@ def _leave_finalizers_alone(python: ctypes.PyDLL) -> None:
     # A temporary folder that a module made belongs to all workers: none may delete it at its end.
     # What is forgotten is held for ever, since the last reference to it would finalize it, too.
     if (weakref := sys.modules.get("weakref")) is not None:
-        registry: dict[Any, Any] = weakref.finalize._registry  # noqa: SLF001  it has no public name
+        registry: dict[Any, Any] = weakref.finalize._registry
         python.Py_IncRef(ctypes.py_object(dict(registry)))
         registry.clear()
     if (process := sys.modules.get("multiprocessing.process")) is not None:
-        process._children.clear()  # noqa: SLF001  they would be ended with this process
+        process._children.clear()
 
 
 def _finalize_own() -> NoReturn:
     """Delete the temporary folders that modules made, as no worker needs them any more, and end."""
     if (weakref := sys.modules.get("weakref")) is not None:
         with contextlib.suppress(Exception):  # a module's finalizer may raise anything
-            weakref.finalize._exitfunc()  # noqa: SLF001  what Python calls at the end
+            weakref.finalize._exitfunc()
     _end()
 
 

@@ -11,11 +11,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .tls import Tls
 
-NO_SECRET_HERE = "secret-none"  # noqa: S105  a word
+NO_SECRET_HERE = "secret-none"
 """The kind of refusal of a client that has a secret, by a server that has none."""
-SECRET_WANTED = "secret-wanted"  # noqa: S105  a word
+SECRET_WANTED = "secret-wanted"
 """The kind of refusal of a client without a secret."""
-OTHER_SECRET = "secret-other"  # noqa: S105  a word
+OTHER_SECRET = "secret-other"
 """The kind of refusal of a client with another secret."""
 NO_TLS_HERE = "tls-none"
 """The kind of refusal of a client that begins with TLS, by a server that has no certificate."""
