@@ -244,7 +244,7 @@ def _root_cause_in(
     rank, finding = next(iter(findings.items()))
     failure, said = finding.failure, finding.said
     (log_file,) = processes.log_files([failure.local_rank]).values()
-    file = failure.error_file if finding.has_record else log_file
+    file = failure.error_file if finding.has_record else finding.log_file or log_file
     root = RootCause(
         global_rank=rank,
         local_rank=failure.local_rank,

@@ -17,7 +17,6 @@ from .post_mortem import Finding
 log = Log(__name__)
 
 OUTCOMES_TIMEOUT_S = 5.0
-MAX_WORDS_CHARS = 300
 
 
 def outcomes_of(
@@ -65,13 +64,17 @@ def outcomes_of(
                 exitcode=_exitcode_of(end, found, state),
                 state=state,
                 after_s=round(end.ended_at - first_at, 3) if end else None,
-                file=found.failure.error_file
-                if found is not None and found.has_record
-                else log_files[worker.local_rank],
-                words="" if found is None else found.words[:MAX_WORDS_CHARS],
+                file=_file_of(found) or log_files[worker.local_rank],
+                words="" if found is None else found.words_with_lost_peer,
             )
         )
     return outcomes
+
+
+def _file_of(found: Finding | None) -> str:
+    if found is None:
+        return ""
+    return found.failure.error_file if found.has_record else found.log_file
 
 
 def _exitcode_of(end: WorkerExit | None, found: Finding | None, state: RankState) -> int | None:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 
 from ...rendezvous.named_tuple import NamedTuple
-from ..failures.cause import Death, in_order, is_consequence
+from ..failures.cause import Death, in_order, is_consequence, lost_peer_in
 from ..failures.chain import causes_in
 from ..failures.failure import NOT_AVAILABLE, ProcessFailure
 from ..failures.last_words import (
@@ -23,6 +23,9 @@ from ..processes.start import PContext
 TAIL_BYTES = 64 << 10
 """How much of the end of a worker's output is looked through."""
 
+MAX_WORDS_CHARS = 300
+"""How much the nodes tell each other of what a worker said."""
+
 _MOST_OF_A_MESSAGE = 4_000
 
 
@@ -34,16 +37,26 @@ class Finding(NamedTuple):
         said: What it said last: in its error file, else in its output.
         of_child: What was printed before, where its exception only tells that another process
             failed; may be empty.
+        log_file: Where it said that, if that is not the first of its log files; else empty.
     """
 
     failure: ProcessFailure
     said: LastWords
     of_child: str = ""
+    log_file: str = ""
 
     @property
     def words(self) -> str:
         """What went wrong, in one line; empty where nothing but the exit code tells it."""
         return self.said.words
+
+    @property
+    def words_with_lost_peer(self) -> str:
+        """What went wrong, and the loss of a peer that led to it, if its own words hide that."""
+        lost = lost_peer_in(each.words for each in causes_in(self.said.text))
+        if not lost or is_consequence(Death(self.failure.exitcode, self.words)):
+            return self.words[:MAX_WORDS_CHARS]
+        return f"{self.words[: MAX_WORDS_CHARS // 2]} (caused by {lost[:MAX_WORDS_CHARS]})"
 
     @property
     def is_consequence(self) -> bool:
@@ -82,14 +95,27 @@ def are_all_consequences(failures: Mapping[int, ProcessFailure], processes: PCon
 
 def _finding_about(failure: ProcessFailure, processes: PContext) -> Finding:
     said = _said_by(failure, processes)
-    if failure.error_file == NOT_AVAILABLE or failure.exitcode < 0:
+    if failure.exitcode < 0:
         return Finding(failure, said)
+    if failure.error_file == NOT_AVAILABLE:
+        return (
+            Finding(failure, said) if said.words else _finding_in_stdout(failure, said, processes)
+        )
     words = "\n".join([said.words, *(cause.words for cause in causes_in(said.text))])
     if not tells_of_another_process(words):
         return Finding(failure, said)
     file = processes.end_of_log(failure.local_rank, TAIL_BYTES)
     printed = file.text.decode(errors="replace")
     return Finding(failure, said, words_before_traceback(printed, words, is_whole=file.is_whole))
+
+
+def _finding_in_stdout(failure: ProcessFailure, said: LastWords, processes: PContext) -> Finding:
+    """Return what a worker said in the log file of its standard output, if that tells more."""
+    path, file = processes.end_of_stdout(failure.local_rank, TAIL_BYTES)
+    found = last_words_in(file.text.decode(errors="replace"), is_whole=file.is_whole)
+    if found.words:
+        return Finding(failure, found, log_file=path)
+    return Finding(failure, said)
 
 
 def _said_by(failure: ProcessFailure, processes: PContext) -> LastWords:
@@ -122,7 +148,9 @@ def _said_by(failure: ProcessFailure, processes: PContext) -> LastWords:
 
 def _message_of(finding: Finding) -> str:
     if not finding.has_record:
-        return finding.words
+        return finding.words_with_lost_peer
+    if lost := lost_peer_in(each.words for each in causes_in(finding.said.text)):
+        return lost
     message = finding.failure.message
     text = message.get("message", "") if isinstance(message, dict) else message
     return str(text)[:_MOST_OF_A_MESSAGE]

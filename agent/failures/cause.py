@@ -7,6 +7,7 @@ looks at times alone names an innocent rank. So failures are told apart by what 
 - A *consequence* says that a peer, or the store, has gone or was not there: gloo's closed and reset
   connections, NCCL's remote errors, time-outs and watchdog, torch's store errors, TensorPipe's end
   of a connection.
+- So does an exception that such a one has led to: programs wrap what their libraries raise.
 - Whatever else ends a worker is a cause.
 
 The words are torch's and its libraries'; no type and no field says the same. They only decide who
@@ -19,7 +20,7 @@ verdict decides, since the store has put the nodes' words in an order and their 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from ...rendezvous.named_tuple import NamedTuple
 
@@ -60,6 +61,10 @@ _OWN_FAULT = (
 )
 
 
+_LIBRARIES = ("gloo", "nccl", "tensorpipe", "distnetworkerror", "diststoreerror")
+"""Whose exceptions tell of a peer also where they are wrapped; another one may be of any server."""
+
+
 class Death(NamedTuple):
     """How a worker failed, as far as that tells a cause from a consequence.
 
@@ -85,6 +90,22 @@ def is_consequence(death: Death) -> bool:
         or kind in _PEER_ERRORS
         or any(each in text for each in _PEER_HAS_GONE)
         or (_GLOO in text and any(each in text for each in _GLOO_HAS_LOST))
+    )
+
+
+def lost_peer_in(causes: Iterable[str]) -> str:
+    """Return the earlier exception of a chain that says that a peer or the store has gone; or "".
+
+    Args:
+        causes: Type and text of each exception that led to the one that ended a worker.
+    """
+    return next(
+        (
+            each
+            for each in causes
+            if any(name in each.lower() for name in _LIBRARIES) and is_consequence(Death(1, each))
+        ),
+        "",
     )
 
 

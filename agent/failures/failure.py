@@ -131,7 +131,11 @@ class ProcessFailure(PlainValue):
             text = text.get("message", "")
         lines = [line.strip() for line in str(text).splitlines() if line.strip()]
         if any("Traceback (most recent call last)" in line for line in lines[1:]):  # of a child's
-            return f"{lines[0].rstrip('.:')}: {lines[-1]}"
+            from .last_words import Speech, last_words_in  # few failures
+
+            inner = last_words_in(str(text))
+            reason = inner.words if inner.speech is Speech.TRACEBACK else lines[-1]
+            return f"{lines[0].rstrip('.:')}: {reason}"
         if lines[1:] and lines[0].endswith(":"):  # the type alone
             return f"{lines[0]} {lines[1]}"
         return lines[0] if lines else self._message_from_exit_code()

@@ -299,6 +299,18 @@ class WorkerFiles:
         (path,) = self.log_files([local_rank]).values()
         return self._exits.left_files.read_end(path, limit)
 
+    def end_of_stdout(self, local_rank: int, limit: int) -> tuple[str, LeftFile]:
+        """Return the log file of a worker's standard output, "" if there is none, and its end.
+
+        Args:
+            local_rank: Whose.
+            limit: How many bytes are wanted.
+        """
+        path = self.stdouts[local_rank]
+        if path == os.devnull:
+            path = ""
+        return path, self._exits.left_files.read_end(path, limit)
+
     def carried_output(self) -> dict[int, tuple[int, bytes]]:
         """Return how much workers have printed that has no log file, and its end, by local rank."""
         return {} if self._output.outlets is None else self._output.outlets.carried_output()

@@ -42,6 +42,38 @@ def test_the_last_words_of_other_programs_are_found(elrun, name, stream):
     assert [] == [each for each in words if each not in summary]
 
 
+ON_STDOUT = {
+    "a line": ("echo 'FATAL: no license'", "FATAL: no license"),
+    "a traceback": (
+        f"{sys.executable} -c 'raise ValueError(\"no such shard\")' 2>&1",
+        "ValueError: no such shard",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ON_STDOUT)
+@pytest.mark.parametrize("stream", ["teed", "redirected"])
+def test_words_on_standard_output_count_where_standard_error_has_none(elrun, name, stream):
+    """Nearly every program prints something on standard error; the file with the words is named."""
+    command, words = ON_STDOUT[name]
+    command = f"echo 'loading 7 shards' >&2; echo 'this is slow' >&2; {command}; exit 4"
+
+    job = elrun("--standalone", *STREAMS[stream], "--no-python", "bash", "-c", command)
+    summary = job.finish()[2].partition("elrun: bash failed: ")[2]
+
+    assert [] == [each for each in (words, "/stdout.log") if each not in summary]
+    assert "stderr.log" not in summary
+
+
+def test_words_on_standard_error_go_before_those_on_standard_output(elrun):
+    """A reason on the one is no reason to look at the other."""
+    command = "echo 'FATAL: no license' >&2; echo 'error: none of this counts'; exit 4"
+
+    job = elrun("--standalone", "--tee", "3", "--no-python", "bash", "-c", command)
+
+    assert "\n  FATAL: no license\n" in job.finish()[2]
+
+
 @pytest.mark.parametrize(
     ("source", "words"),
     [

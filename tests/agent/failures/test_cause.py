@@ -1,7 +1,7 @@
 """Which failure ended a job: histories, and the rank that a person wants to hear of first."""
 
 import pytest
-from elrun.agent.failures.cause import Death, in_order, is_consequence, root_of
+from elrun.agent.failures.cause import Death, in_order, is_consequence, lost_peer_in, root_of
 
 CLOSED = (
     "RuntimeError: [/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:553] Connection closed by "
@@ -112,3 +112,23 @@ def test_the_rank_that_others_were_told_of_stays_first():
     assert [[1, 0], [0, 1]] == [list(in_order(deaths)), list(in_order(deaths, 0))]
     assert [1, 0] == list(in_order(gone, 0))
     assert [1, 0] == list(in_order(deaths, 7))
+
+
+GLOO = "RuntimeError: [gloo/transport/tcp/pair.cc:537] Read error: Connection reset by peer"
+
+
+@pytest.mark.parametrize(
+    ("causes", "expected"),
+    [
+        ([GLOO], GLOO),
+        (["KeyError: 'lr'", GLOO], GLOO),
+        (["DistStoreError: wait timeout"], "DistStoreError: wait timeout"),
+        (["ConnectionResetError: [Errno 104] Connection reset by peer"], ""),
+        (["requests.exceptions.ConnectionError: Max retries exceeded"], ""),
+        (["ValueError: gloo is not available"], ""),
+        ([], ""),
+    ],
+)
+def test_a_lost_peer_is_found_behind_the_exception_that_wraps_it(causes, expected):
+    """If a library of torch has raised it; another connection may have been to any server."""
+    assert expected == lost_peer_in(causes)

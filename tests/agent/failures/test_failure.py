@@ -193,11 +193,24 @@ Original Traceback (most recent call last):
   File "worker.py", line 1, in fetch
 ValueError: bad record
 """
+OF_RPC = """ValueError: ValueError: On WorkerInfo(id=0, name=w0):
+ValueError('no such shard: 7')
+Traceback (most recent call last):
+  File "internal.py", line 209, in _run_function
+ValueError: no such shard: 7
+
+At:
+  internal.py(236): _handle_exception
+"""
 
 
 @pytest.mark.parametrize(
     ("message", "summary"),
     [
+        (
+            OF_RPC,
+            "ValueError: ValueError: On WorkerInfo(id=0, name=w0): ValueError: no such shard: 7",
+        ),
         ("ValueError: a\nb", "ValueError: a"),
         ("ValueError: \n\nthe reason", "ValueError: the reason"),
         (
