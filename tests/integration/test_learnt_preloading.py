@@ -81,6 +81,20 @@ def test_a_module_that_is_imported_late_is_learnt_as_well(elrun, script, install
     assert (0, "0 0 [False, False]\n1 0 [True, True]\n") == (code, out), err
 
 
+def test_what_files_hold_is_written_at_the_end(elrun, script, installed, tmp_path):
+    """Files of the script's, and those that it has put into a module that was learnt."""
+    program = script(
+        BEGIN + SHOW + "import heavy\nshow(heavy)\nfail_once()\n"
+        "own = open('own', 'w'); own.write('kept')\n"
+        "heavy.log = open('module', 'w'); heavy.log.write('kept')\n"
+    )
+
+    code, out, err = elrun("--standalone", *AUTO, program, env=installed(heavy="")).finish()
+
+    assert (0, "0 0 [False]\n1 0 [True]\n") == (code, out), err
+    assert ["kept", "kept"] == [(tmp_path / name).read_text() for name in ("own", "module")]
+
+
 def test_names_are_imported_at_the_start_and_the_rest_is_learnt(elrun, script, installed):
     """``--preload named,auto``: the first attempt waits for what is named, for nothing else."""
     program = script(BEGIN + SHOW + "import named, learnt\nshow(named, learnt)\nfail_once()\n")
@@ -243,7 +257,7 @@ def test_a_variable_of_the_worker_s_own_stays(elrun, script, installed):
             "started threads",
         ),
         ("import socket; S = socket.socket()", "opened socket:"),
-        ("F = open('/dev/shm/elrun-test', 'w')", "opened /dev/shm/elrun-test"),
+        ("F = open('left', 'w')", "/left, which all"),
         ("import subprocess; P = subprocess.Popen(['sleep', '7'])", "started a process"),
     ],
 )

@@ -11,16 +11,20 @@ is forked from here differ from one that imports them itself is a reason to fork
 from __future__ import annotations
 
 import _thread
+import atexit
 import contextlib
+import ctypes
 import fcntl
 import gc
 import importlib
+import io
 import os
 import select
 import socket
 import sys
 import warnings
 from collections.abc import Iterator
+from types import ModuleType
 from typing import Any
 
 _PAUSE = 7
@@ -35,6 +39,7 @@ def import_named(names: list[str]) -> str:
     Returns:
         Why nothing may be forked afterwards, or nothing.
     """
+    atexit.register(_flush_files)  # the first that is registered is the last that is called
     with _without_garbage_collection():
         return _import_modules(names) or _reason_not_to_fork()
 
@@ -82,7 +87,37 @@ def _without_garbage_collection() -> Iterator[None]:
     yield
     if gc.get_threshold()[0] == 0:  # else a module knows better
         gc.set_threshold(*thresholds)
-    gc.freeze()
+    with _open_to_collection(sys.modules["__main__"]):
+        gc.freeze()
+
+
+@contextlib.contextmanager
+def _open_to_collection(main: ModuleType) -> Iterator[None]:
+    """Keep a module out of the freeze: what a worker's script has in it is freed at the end.
+
+    Functions of the script refer to the module's names, and these to the functions. Only garbage
+    collection frees them: it finalizes objects that the script has left, and closes its files.
+    """
+    python = ctypes.PyDLL(None)
+    parts = [ctypes.py_object(each) for each in (main, vars(main))]
+    tracked = [each for each in parts if gc.is_tracked(each.value)]
+    for each in tracked:
+        python.PyObject_GC_UnTrack(each)
+    yield
+    for each in tracked:
+        python.PyObject_GC_Track(each)
+
+
+def _flush_files() -> None:
+    """Write, at a worker's end, what files still hold, as Python does when it frees them.
+
+    One that was put into a module that is frozen is freed no more. Frozen files are not looked at.
+    """
+    writers = (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom)
+    for each in gc.get_objects():
+        if issubclass(type(each), writers):
+            with contextlib.suppress(Exception):  # it is closed, or nobody reads
+                each.flush()
 
 
 def _import_modules(names: list[str]) -> str:
