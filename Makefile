@@ -27,7 +27,7 @@ SOURCES := pyproject.toml $(shell find src $(ROOMS) \
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test check simulate chaos soak mutants matrix clients bench gpu docs site gallery release clean
+.PHONY: help run test check simulate chaos soak mutants matrix clients bench gpu docs site screenshots gallery release clean
 
 help:  ## list what can be made
 	@sed -n 's/^\([a-z]*\):.*##/make \1\t/p' Makefile | expand -t 14
@@ -77,6 +77,9 @@ docs: $(VENV)/elrun  ## draw the README's picture from a real job
 
 site: $(VENV)/installed .links/elrun  ## build the documents as a site, into build/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+screenshots: $(VENV)/installed  ## draw the report's page, light and dark, from a real job (needs chromium)
+	PYTHONPATH=tests $(BIN)/python docs/pictures/report_page.py
 
 gallery: $(VENV)/installed  ## run all kinds of death and write docs/gallery.md (ten minutes); ONLY="bash thread"
 	PYTHONPATH=tests/integration $(BIN)/python -m gallery.page $(ONLY)
