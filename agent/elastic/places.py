@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 from ...rendezvous.logs import Log
 from ...rendezvous.threads import Call
 from ..failures.stack_places import Whereabouts, folded, sentence_of, whole_text
-from ..monitoring.whereabouts import REQUEST_DUMP_S, whereabouts, with_children
-from ..system.stacks import STOP_DUMP_S, send_by_pid
+from ..monitoring.whereabouts import whereabouts, whereabouts_of_attempt
+from ..system.stacks import STOP_DUMP_S
 from ..system.whole_writes import replace_file
 
 if TYPE_CHECKING:
@@ -79,19 +79,7 @@ def tell_places(
         record: Takes the answers down.
     """
     rank_of = {each.local_rank: each.global_rank for each in group.workers}
-    process_of = {each.pid: each for each in running.values()}
-
-    def send(pid: int, number: int) -> bool:
-        process = process_of.get(pid)
-        return send_by_pid(pid, number) if process is None else process.signal_alone(number)
-
-    pids = {rank_of[at]: each.pid for at, each in running.items()}
-    found = with_children(whereabouts(pids, REQUEST_DUMP_S, send), REQUEST_DUMP_S, send)
-    if running:
-        found |= {
-            rank_of[at]: Whereabouts(end.pid, "", f"has ended with exit code {end.exitcode}", "")
-            for at, end in ends.items()
-        }
+    found = whereabouts_of_attempt(rank_of, running, ends if running else {})
     text = sentence_of(found) if found else _NO_WORKER
     if (group.group_world_size or 1) > 1:
         text += "; each other node's elrun answers for its own ranks"

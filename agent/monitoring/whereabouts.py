@@ -24,6 +24,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from ..processes.process import WorkerProcess
+    from ..processes.results import WorkerExit
+
     Send = Callable[[int, int], bool]
     """Sends a signal to a process; see ``take_stacks``."""
 
@@ -89,6 +92,34 @@ def with_children(
         known = each._replace(place=place, stack="\n".join(pieces))
         whole[rank] = _with_held_child(known, held) if held else known
     return whole
+
+
+def whereabouts_of_attempt(
+    rank_of: Mapping[int, int],
+    running: Mapping[int, WorkerProcess],
+    ends: Mapping[int, WorkerExit],
+) -> dict[int, Whereabouts]:
+    """Return where an attempt's workers are, by global rank; they have four seconds to say so.
+
+    The main thread may stop them meanwhile, and let go of them.
+
+    Args:
+        rank_of: Their global ranks, by local rank.
+        running: Those that run, by local rank.
+        ends: How others have ended, by local rank.
+    """
+    process_of = {each.pid: each for each in running.values()}
+
+    def send(pid: int, number: int) -> bool:
+        process = process_of.get(pid)
+        return send_by_pid(pid, number) if process is None else process.signal_alone(number)
+
+    pids = {rank_of[at]: each.pid for at, each in running.items()}
+    found = with_children(whereabouts(pids, REQUEST_DUMP_S, send), REQUEST_DUMP_S, send)
+    for at, end in ends.items():
+        silence = f"has ended with exit code {end.exitcode}"
+        found[rank_of[at]] = Whereabouts(end.pid, "", silence, "")
+    return found
 
 
 def _with_held_child(found: Whereabouts, silence: str) -> Whereabouts:
