@@ -46,6 +46,11 @@ class Agent:
         with contextlib.suppress(OSError):  # it has ended, or is in another namespace
             self._pidfd = os.pidfd_open(self.pid)
 
+    @property
+    def is_hidden(self) -> bool:
+        """Whether its end can't be awaited: its process ids are not those of this namespace."""
+        return self.pid == 0
+
     @classmethod
     def of(cls, run: Run) -> Agent | str:
         """Return the agent of a run, or why it can't be asked."""
@@ -68,7 +73,7 @@ class Agent:
             with contextlib.closing(self._connect(timeout_s)) as client:
                 head, body = _exchange(client, path, timeout_s)
         except OSError as error:
-            raise VerbRefusal(self._silence(error)) from error
+            raise VerbRefusal(self._silence(error, timeout_s)) from error
         if _OK not in head.partition(b"\r\n")[0]:
             reason = body.decode(errors="replace").strip() or "it ended while it was asked"
             raise VerbRefusal(f"the agent of {self.run.label} gives no answer: {reason}")
@@ -89,15 +94,15 @@ class Agent:
         try:
             return connect_in(self.run.folder, SOCKET, timeout_s)
         except OSError as error:
-            raise VerbRefusal(self._silence(error)) from error
+            raise VerbRefusal(self._silence(error, timeout_s)) from error
 
-    def _silence(self, error: OSError) -> str:
+    def _silence(self, error: OSError, timeout_s: float) -> str:
         node = self.run.record.get("node")
         if node != os.uname().nodename:
             return f"the agent of {self.run.label} is on {node}: ask there"
         if isinstance(error, (TimeoutError, BlockingIOError)):
             return (
-                f"the agent of {self.run.label} does not answer within {ANSWER_S:g} s: it may be "
+                f"the agent of {self.run.label} does not answer within {timeout_s:g} s: it may be "
                 "stopped (SIGSTOP), or its host overloaded"
             )
         return f"the agent of {self.run.label} can't be asked: {error.strerror or error}"

@@ -52,7 +52,10 @@ def command(variables: Mapping[str, str], run: str | None, *, now: bool) -> int:
         console.say(f"run {name} is being stopped: its workers {_time_of(max(limits_s), now=now)}")
     for agent in agents:
         agent.wait_for_end(None)
-    console.say(f"run {name} has been stopped")
+    if any(agent.is_hidden for agent in agents):
+        console.say(f"elrun status {name} shows the end: it can't be awaited from this namespace")
+    else:
+        console.say(f"run {name} has been stopped")
     return 0
 
 
