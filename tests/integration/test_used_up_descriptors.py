@@ -26,17 +26,21 @@ def use_up():
 
 def take_all():
     with contextlib.suppress(OSError):
-        while True:
+        while not is_over.is_set():
             rooms.append(socket.socket())
 
 is_over = threading.Event()
-threading.Thread(target=use_up, daemon=True).start()
+taker = threading.Thread(target=use_up, daemon=True)
+taker.start()
 config = LaunchConfig(1, 1, 2, shutdown_timeout=100, max_restarts=0)
 try:
     elastic_launch(config, "bash")(script, ready)
 except SignalException as stopped:
     print(stopped.sigval.name, flush=True)
+# A daemon thread that outlives the interpreter is ended by pthread_exit, which loads a library: a
+# process without descriptors aborts there.
 is_over.set()
+taker.join()
 for room in rooms:
     room.close()
 """
