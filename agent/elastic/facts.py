@@ -42,10 +42,12 @@ class FolderOfRun:
     def get(self) -> RunFolder | None:
         """Return the folder, made by then; None: the user wants none."""
         if not self._is_known:
-            from ..output.run_folders import RunFolder, folder_of_runs  # not at start
+            from ..output.run_folders import RunFolder, folder_of_runs, wants_folder  # not at start
 
-            parent, self._is_known = folder_of_runs(self._environ), True
-            self._folder = RunFolder(parent, self._run_id()) if parent else None
+            self._is_known = True
+            if wants_folder(self._environ):
+                find_parent = lambda: folder_of_runs(self._environ)  # noqa: E731
+                self._folder = RunFolder(find_parent, self._run_id())
         return self._folder
 
     def keep(self) -> RunFolder | None:

@@ -16,11 +16,12 @@ import stat
 import threading
 import time
 
+from ...rendezvous.threads import Call
 from .whole_file import SETTLE_S, WholeFile
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 MOST_ENDED = 20
 """How many folders of runs that have ended are kept."""
@@ -30,18 +31,30 @@ LONGEST_S = 7 * 86_400
 
 FOLDER_VARIABLE = "ELRUN_RUN_DIR"
 _ENDING = ".run"
+_DISCARD_S = 2.0
 _MOST_NAME_CHARS = 60
+
+
+def wants_folder(variables: Mapping[str, str]) -> bool:
+    """Return whether the user wants a folder for runs; no file system is asked.
+
+    Args:
+        variables: The environment.
+    """
+    return variables.get(FOLDER_VARIABLE) != os.devnull
 
 
 def folder_of_runs(variables: Mapping[str, str]) -> str:
     """Return the path of the folder that holds runs; "" where the user wants none.
+
+    The file systems of the candidates are asked, and may not answer.
 
     Args:
         variables: The environment.
     """
     wanted = variables.get(FOLDER_VARIABLE)
     if wanted:
-        return "" if wanted == os.devnull else os.path.abspath(wanted)
+        return os.path.abspath(wanted) if wants_folder(variables) else ""
     runtime = variables.get("XDG_RUNTIME_DIR")
     if runtime:
         with contextlib.suppress(OSError):
@@ -66,12 +79,13 @@ class RunFolder:
     """The folder of one run, which is made when something is kept in it for the first time.
 
     Args:
-        parent: The folder that holds runs.
+        find_parent: Returns the folder that holds runs; called by what makes the folder, as the
+            file system may take long.
         run_id: The run's name.
     """
 
-    def __init__(self, parent: str, run_id: str) -> None:
-        self.parent = parent
+    def __init__(self, find_parent: Callable[[], str], run_id: str) -> None:
+        self._find_parent = find_parent
         self._run_id = run_id
         self._making = threading.Lock()
         self._path = ""
@@ -87,8 +101,13 @@ class RunFolder:
         """
         with self._making:
             if not self._path:
-                self._path, self._lock_fd = make_run_folder(self.parent, self._run_id)
-                remove_old_runs(self.parent)
+                parent = self._find_parent()
+                try:
+                    self._path, self._lock_fd = make_run_folder(parent, self._run_id)
+                except OSError as error:
+                    error.filename = parent
+                    raise
+                remove_old_runs(parent)
             return self._path
 
     def release(self) -> None:
@@ -98,13 +117,20 @@ class RunFolder:
             os.close(fd)
 
     def discard(self) -> None:
-        """Remove the folder, if it was made: this run needs none."""
+        """Remove the folder, if it was made: this run needs none.
+
+        A file system that does not answer is left alone after a moment.
+        """
+        if self._path or self._making.locked():
+            Call(self._remove, "elrun-folders", or_here=True).wait(_DISCARD_S)
+        self.release()
+
+    def _remove(self) -> None:
         with self._making:
             path, self._path = self._path, ""
             if path:
                 with contextlib.suppress(OSError):
                     _remove(path)
-        self.release()
 
 
 class RunFile(WholeFile):
@@ -117,7 +143,7 @@ class RunFile(WholeFile):
     """
 
     def __init__(self, folder: RunFolder, name: str, what: str) -> None:
-        super().__init__(folder.parent, what)
+        super().__init__("", what)
         self._folder = folder
         self._name = name
 
@@ -127,7 +153,11 @@ class RunFile(WholeFile):
         self._folder.release()
 
     def _replace(self, data: bytes) -> None:
-        self._path = os.path.join(self._folder.path(), self._name)
+        try:
+            self._path = os.path.join(self._folder.path(), self._name)
+        except OSError as error:
+            self._path = str(error.filename)
+            raise
         super()._replace(data)
 
 

@@ -1,8 +1,10 @@
 """Jobs whose folder for log files is on a file system that does not answer."""
 
+import contextlib
 import os
 import signal
 import subprocess
+from pathlib import Path
 
 import pytest
 from job_kit import until
@@ -128,3 +130,26 @@ def test_a_failure_stops_the_others_before_what_it_left_is_waited_for(
 
     lines = [line for line in said.splitlines() if "asked" in line or "does not answer" in line]
     assert (3, "asked to end") == (code, lines[0]), said
+
+
+def waits_for_file_system(pid):
+    """Return whether a thread of a process waits for an answer of a file system by FUSE."""
+    places = []
+    for task in os.listdir(f"/proc/{pid}/task"):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            places.append(Path(f"/proc/{pid}/task/{task}/wchan").read_text())
+    return any("fuse" in place or place == "request_wait_answer" for place in places)
+
+
+def test_a_folder_for_runs_that_hangs_holds_up_nothing(elrun, script, tmp_path, hang):
+    """The folder of the run is looked for while the workers run; the agent hears a signal."""
+    hang(tmp_path / "hung")
+    variables = {"ELRUN_RUN_DIR": "", "XDG_RUNTIME_DIR": f"{tmp_path}/hung"}
+    job = elrun(script(SAY_THAT_IT_IS_ASKED_TO_END), env=variables)
+    job.wait_for_line("runs")
+    until(lambda: waits_for_file_system(job.process.pid))
+
+    job.signal(signal.SIGTERM)
+
+    code, _, err = job.finish(60)
+    assert (143, True) == (code, "asked to end" in err), err

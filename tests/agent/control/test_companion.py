@@ -27,7 +27,7 @@ def descriptors():
 def test_nothing_is_left_open(tmp_path, requests):
     """A program may run one job after the other."""
     before = descriptors()
-    folder = RunFolder(str(tmp_path), "job")
+    folder = RunFolder(lambda: str(tmp_path), "job")
     control = ControlSocket(SimpleNamespace(mailbox=Mailbox()), folder, {})
     path = folder.path()
     worker_kit.wait_until(lambda: os.path.exists(f"{path}/{SOCKET}"))

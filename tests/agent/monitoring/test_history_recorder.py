@@ -35,7 +35,7 @@ class StubSampler:
 
 @pytest.fixture(name="folder")
 def _folder(tmp_path):
-    folder = RunFolder(str(tmp_path / "runs"), "job")
+    folder = RunFolder(lambda: str(tmp_path / "runs"), "job")
     yield folder
     folder.release()
 
@@ -58,7 +58,9 @@ def test_lines_are_written_in_their_order(folder):
 
 def test_nothing_is_made_before_the_first_line(tmp_path):
     """Most jobs are short, and keep nothing."""
-    recorder = HistoryRecorder(HistoryFile(RunFolder(str(tmp_path / "runs"), "x")), StubSampler())
+    recorder = HistoryRecorder(
+        HistoryFile(RunFolder(lambda: str(tmp_path / "runs"), "x")), StubSampler()
+    )
     recorder.close(10)
 
     assert [] == [*tmp_path.iterdir()]
@@ -110,7 +112,7 @@ def test_no_sample_is_taken_of_nobody_or_too_early(folder, pids):
 
 def test_a_full_disk_ends_the_history_with_one_line(small_disk, caplog):
     """Whatever is put there afterwards."""
-    folder = RunFolder(str(small_disk), "job")
+    folder = RunFolder(lambda: str(small_disk), "job")
     recorder = HistoryRecorder(HistoryFile(folder), StubSampler(), LONG_S)
     for _ in range(200):
         recorder.put("event", {"at": 1, "text": "x" * 1_000})
@@ -128,7 +130,7 @@ def test_a_folder_that_can_not_be_made_ends_the_history(tmp_path, caplog):
     """The report, which is kept beside it, says so, too."""
     (tmp_path / "file").write_text("")
     recorder = HistoryRecorder(
-        HistoryFile(RunFolder(str(tmp_path / "file"), "job")), StubSampler(), LONG_S
+        HistoryFile(RunFolder(lambda: str(tmp_path / "file"), "job")), StubSampler(), LONG_S
     )
     recorder.put("event", {"at": 1})
     recorder.close(10)

@@ -28,7 +28,7 @@ def numbers(lines):
 
 @pytest.fixture(name="folder")
 def _folder(tmp_path):
-    folder = RunFolder(str(tmp_path / "runs"), "job")
+    folder = RunFolder(lambda: str(tmp_path / "runs"), "job")
     yield folder
     folder.release()
 
@@ -132,7 +132,7 @@ def test_a_file_never_exceeds_its_limit(folder):
 
 def test_a_full_disk_is_an_error(small_disk):
     """The caller ends the history then."""
-    folder = RunFolder(str(small_disk), "job")
+    folder = RunFolder(lambda: str(small_disk), "job")
     file = HistoryFile(folder)
 
     def fill():

@@ -172,7 +172,7 @@ def test_what_is_no_run_s_stays(tmp_path):
 
 def test_the_folder_is_made_with_the_first_version(tmp_path):
     """Not before: most jobs need none."""
-    file = RunFile(RunFolder(str(tmp_path / "runs"), "job"), "report.json", "the report")
+    file = RunFile(RunFolder(lambda: str(tmp_path / "runs"), "job"), "report.json", "the report")
     before = [*tmp_path.iterdir()]
     file.write(b"one")
     file.settle()
@@ -188,7 +188,7 @@ def test_the_folder_is_made_with_the_first_version(tmp_path):
 def test_a_folder_that_can_not_be_made_is_named_once(tmp_path, caplog):
     """The job goes on."""
     (tmp_path / "file").write_text("")
-    file = RunFile(RunFolder(str(tmp_path / "file"), "job"), "report.json", "the report")
+    file = RunFile(RunFolder(lambda: str(tmp_path / "file"), "job"), "report.json", "the report")
     for number in range(3):
         file.write(b"%d" % number)
     file.settle()
