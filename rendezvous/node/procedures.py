@@ -28,6 +28,7 @@ from .join import abort_run, has_ended
 from .leave import Departure
 from .next_round import DescribeNode, NextRound
 from .round_state import Phase, RoundState
+from .spare_notice import tell_of_spare
 from .store_session import StoreSession
 
 log = Log(__name__)
@@ -112,6 +113,8 @@ class NodeProcedures:
         yield store.leave_will(will_of_member(keys, place.group_rank, name))
         MemberWatch(self._heartbeat, store, keys, place, self._timing, self.conclude).start()
         self._spawn(self._await_verdict(store, place, keys))
+        if place.group_rank == 0 and place.group_world_size == self._limits.max_nodes:
+            self._spawn(tell_of_spare(store, self._run, self.state, place))
         for topic, hear in self._topics.items():
             self._spawn(self._hear_notices(store, place, keys, topic, hear))
         return store.store, place

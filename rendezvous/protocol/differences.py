@@ -31,16 +31,18 @@ def differences(roster: Roster) -> str:
         return ""
     telling = {rank: node for rank, node in enumerate(nodes) if node.traits}
     names = dict.fromkeys([*(name for node in telling.values() for name in node.traits), WORKERS])
-    found = filter(
-        None,
-        (
-            _contrast(name, group, lambda ranks: name_members(ranks, roster))
-            for name in names
-            for group in _comparable(name, telling)
-        ),
-    )
-    sentence = "; ".join(found)
-    return f"{sentence}; give all nodes the same, unless this is intended" if sentence else ""
+    found = [
+        (name, sentence)
+        for name in names
+        for group in _comparable(name, telling)
+        if (sentence := _contrast(name, group, lambda ranks: name_members(ranks, roster)))
+    ]
+    if not found:
+        return ""
+    may_be_two_jobs = any(name in (SCRIPT, ARGUMENTS) for name, _ in found)
+    advice = ", or another --rdzv-id to another job" if may_be_two_jobs else ""
+    sentences = "; ".join(sentence for _, sentence in found)
+    return f"{sentences}; give all nodes the same{advice}, unless this is intended"
 
 
 def _looks_like(node: Node, other: Node) -> bool:
