@@ -99,15 +99,24 @@ class Carrier:
             return
         self._silence.close()
         self._silence = None
-        from .carrying import Carrying, hand_on  # many workers are silent
-
         try:
+            from .carrying import Carrying  # many workers are silent
+
             hooks = self._begin, self._on_end
             self._carrying = Carrying(self._pipes, self._stderrs, self._target, *hooks)
-        except OSError as error:  # there are no threads, or no descriptors
-            if [fd for fd in self._pipes.values() if not hand_on(fd, self._target)]:
+        except OSError as error:  # there are no threads, or no descriptors: not to import, either
+            if not self._hand_on():
                 log.warning("what workers print on standard error is lost: %s", error.strerror)
             close_all([*self._pipes.values(), self._target])
+
+    def _hand_on(self) -> bool:
+        """Let other processes carry; return whether one does for each pipe."""
+        try:
+            from .hand_over import hand_on_to
+
+            return all([hand_on_to(fd, self._target) for fd in self._pipes.values()])
+        except OSError:
+            return False
 
     def end_of(self, local_rank: int) -> tuple[bytes, bool]:
         """Return the end of what a worker has printed so far, and whether that is all of it."""
