@@ -114,7 +114,7 @@ class Carrier:
         try:
             from .hand_over import hand_on_to
 
-            return all([hand_on_to(fd, self._target) for fd in self._pipes.values()])
+            return not [fd for fd in self._pipes.values() if not hand_on_to(fd, self._target)]
         except OSError:
             return False
 
