@@ -217,7 +217,10 @@ def _launch(plan: Plan, environment: Environment, console: Console, launch: Laun
         _leave_record(failed)
         return _End(_tell_failure(failed, console), failed)
     except SignalException as stopped:
-        return _end_of_stopped(stopped, console)
+        end = _end_of_stopped(stopped, console)
+        if end.code == ExitCode.PREEMPTED and plan.given["requeue"]:
+            _requeue(stopped, environment, console)
+        return end
     except UnfitNodeError as error:
         _leave_record(error)
         console.say(f"this node does not take part: {error}", "error")
@@ -252,6 +255,14 @@ def _end_of_stopped(stopped: SignalException, console: Console) -> _End:
         return _End(ExitCode.PREEMPTED, stopped)
     console.say(f"{_sentence_about(stopped)}; none of its workers is left")
     return _End(exit_code_of_stop(stopped), stopped)
+
+
+def _requeue(stopped: SignalException, environment: Environment, console: Console) -> None:
+    from ..agent.system.signals import Preempted  # few jobs
+    from .requeue import requeue
+
+    if isinstance(stopped, Preempted):
+        requeue(stopped, environment.variables, console.say)
 
 
 def _sentence_about(cause: BaseException) -> str:

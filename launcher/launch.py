@@ -230,7 +230,8 @@ def _supervision_by(config: LaunchConfig) -> Supervision:
     return Supervision(
         preload=tuple(config.preload),
         forward_signals=parse_signals(config.forward_signals),
-        preempt_signal=next(iter(parse_signals(config.preempt_signal)), None),
+        preempt_signals=parse_signals(config.preempt_signal),
+        signal_to=config.signal_to,
         grace_s=config.grace,
         hang_timeout_s=config.hang_timeout,
         hang_log_pattern=config.hang_log_pattern,

@@ -191,7 +191,12 @@ def _signal_forwarding(facts: AgentFacts, guardian: Guardian, _: Companions) -> 
     from ..monitoring.signal_forwarding import SignalForwarder  # few jobs
 
     return SignalForwarder(
-        facts.supervision.forward_signals, facts.take_signals, guardian, facts.rounds, facts.wake
+        facts.supervision.forward_signals,
+        facts.take_signals,
+        guardian,
+        facts.rounds,
+        facts.wake,
+        to_group=facts.supervision.signal_to == "group",
     )
 
 

@@ -72,8 +72,10 @@ class Supervision(NamedTuple):
     Args:
         preload: Modules that a process imports beforehand, from which workers are forked.
         forward_signals: Signals that all nodes' workers get when this process gets them.
-        preempt_signal: At this one all nodes' workers leave, and the job ends; None: there is none.
-        grace_s: Seconds that the agent has from that signal on; None: the shutdown time-out, or
+        preempt_signals: At these all nodes' workers leave, and the job ends.
+        signal_to: Whether signals that let workers save go to the worker first ("main"), or to its
+            whole process group ("group"); "": those that end the job to the group, others to main.
+        grace_s: Seconds that the agent has from such a signal on; None: the shutdown time-out, or
             what SLURM says.
         hang_timeout_s: Seconds without a sign of life of any rank that are a hang; None: for ever.
         hang_log_pattern: A regular expression; only lines of output that it is found in count.
@@ -84,7 +86,8 @@ class Supervision(NamedTuple):
 
     preload: tuple[str, ...] = ()
     forward_signals: tuple[Signals, ...] = ()
-    preempt_signal: Signals | None = None
+    preempt_signals: tuple[Signals, ...] = ()
+    signal_to: str = ""
     grace_s: float | None = None
     hang_timeout_s: float | None = None
     hang_log_pattern: str | None = None
@@ -95,12 +98,11 @@ class Supervision(NamedTuple):
     @property
     def signals_of_workers(self) -> tuple[Signals, ...]:
         """All signals that are not meant for this process."""
-        preempting = () if self.preempt_signal is None else (self.preempt_signal,)
-        return (*self.forward_signals, *preempting)
+        return (*self.forward_signals, *self.preempt_signals)
 
     def may_have_told_to_end(self, exitcode: int) -> bool:
         """Return whether a worker's exit code may only say that it was told to end."""
-        return is_told_to_end(exitcode) or exitcode + (self.preempt_signal or 0) == 0
+        return is_told_to_end(exitcode) or -exitcode in self.preempt_signals
 
     def require_fit_node(
         self,

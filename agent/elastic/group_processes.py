@@ -285,20 +285,29 @@ class GroupProcesses:
         with self._loop.companions.asking():
             self.places_teller()()
 
-    def stop(self, workers: PContext, death_sig: signal.Signals, timeout_s: float) -> None:
+    def stop(
+        self,
+        workers: PContext,
+        death_sig: signal.Signals,
+        timeout_s: float,
+        *,
+        main_first: bool = False,
+    ) -> None:
         """End the workers, and say what they do meanwhile.
 
         Args:
             workers: The processes.
             death_sig: What asks them to end.
             timeout_s: Seconds that they have until SIGKILL.
+            main_first: Whether what they have started is asked only when they have ended.
         """
         running = self.by_global_rank(workers.running_pids())
         answering = self._loop.answering_aside(self.places_teller)
         with answering, self._loop.stop_notices(running, timeout_s, self._record()):
-            if death_sig is signal.SIGTERM and self._loop.companions.preemption_notice is not None:
+            if self._loop.companions.preemption_notice and death_sig == signal.SIGTERM:
                 self._ask_to_end(workers)
-            workers.close(death_sig, timeout_s, urgent_fd=self._loop.inbox.urgent_fd)
+            alone, urgent_fd = death_sig if main_first else None, self._loop.inbox.urgent_fd
+            workers.close(death_sig, timeout_s, urgent_fd=urgent_fd, alone=alone)
 
     def let_leave(
         self,
@@ -307,6 +316,8 @@ class GroupProcesses:
         guardian: Guardian,
         times: tuple[float, float | None],
         environ: Mapping[str, str],
+        *,
+        to_group: bool,
     ) -> Leaving:
         """Let the workers leave by a deadline, and end what is left.
 
@@ -316,6 +327,7 @@ class GroupProcesses:
             guardian: The agent's guardian.
             times: The shutdown time-out in seconds, and the grace, if one is given.
             environ: The agent's environment, which may say when the scheduler ends the job.
+            to_group: Whether what workers have started gets the signal with them.
         """
         from .deadlines import Deadline  # few jobs
         from .preemption import Leaving
@@ -323,7 +335,9 @@ class GroupProcesses:
         deadline = Deadline(preempted.sigval, *times, environ)
         self._loop.inbox.begin_preemption(preempted.sigval)
         notice = self._loop.companions.preemption_notice
-        leaving = Leaving(preempted, self._group, workers, guardian, deadline, notice)
+        leaving = Leaving(
+            preempted, self._group, workers, guardian, deadline, notice, to_group=to_group
+        )
         with self._loop.answering_aside(self.places_teller):
             leaving.end_workers(self._loop.inbox.urgent_fd)
         return leaving

@@ -204,17 +204,28 @@ class LocalElasticAgent(SimpleElasticAgent):
         call_shutdown(self._shutdown, signal.SIGTERM, self._stop_timeout_s)
 
     def _shutdown(self, death_sig: signal.Signals = signal.SIGTERM, timeout: float = 30) -> None:
-        if self._pcontext is not None and isinstance(self._stopped_by, Preempted):
-            self._let_workers_leave(self._stopped_by, self._pcontext, timeout)
+        stopped_by, main_first = self._stopped_by, self._supervision.signal_to == "main"
+        if isinstance(stopped_by, Preempted):
+            stopped_by.group_rank = self._worker_group.group_rank
+            if self._pcontext is not None:
+                self._let_workers_leave(stopped_by, self._pcontext, timeout)
         elif self._pcontext is not None:
-            self.processes.stop(self._pcontext, death_sig, timeout)
+            main_first = main_first and stopped_by is not None
+            self.processes.stop(self._pcontext, death_sig, timeout, main_first=main_first)
 
     def _let_workers_leave(self, preempted: Preempted, workers: PContext, timeout_s: float) -> None:
         if self._guardian is None:  # a subclass runs the workers without
             workers.close(preempted.sigval, timeout_s, urgent_fd=self.signals.urgent_fd)
             return
         times = timeout_s, self._supervision.grace_s
-        leaving = self.processes.let_leave(workers, preempted, self._guardian, times, self._environ)
+        leaving = self.processes.let_leave(
+            workers,
+            preempted,
+            self._guardian,
+            times,
+            self._environ,
+            to_group=self._supervision.signal_to == "group",
+        )
         if (self._worker_group.group_world_size or 1) > 1:
             is_first = self._worker_group.group_rank == 0
             leaving.stay(self._rounds, self._ask, is_needed=is_first or self._is_needed_by_others)

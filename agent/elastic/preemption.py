@@ -50,6 +50,7 @@ class Leaving:
         guardian: The witness of signals that were sent to all processes.
         deadline: Says how long the workers have.
         notice: Tells those that ask; None: there is none.
+        to_group: Whether what workers have started gets the signal with them.
     """
 
     def __init__(
@@ -60,6 +61,8 @@ class Leaving:
         guardian: Guardian,
         deadline: Deadline,
         notice: PreemptionNotice | None = None,
+        *,
+        to_group: bool = False,
     ) -> None:
         self._preempted = preempted
         self._rank_of = {each.local_rank: each.global_rank for each in group.workers}
@@ -67,6 +70,7 @@ class Leaving:
         self._guardian = guardian
         self._deadline = deadline
         self._notice = notice
+        self._to_group = to_group
         self._asked = workers.running_pids().keys()
         self._began_at = time.monotonic()
         self.ends_at = self._began_at
@@ -82,7 +86,7 @@ class Leaving:
         if self._asked:
             self._deadline.ask()
             if not self._has_come_to_all():
-                self._workers.signal_workers(number)
+                self._workers.signal_workers(number, to_group=self._to_group)
             self._deadline.wait(_ANSWER_S)
             log.warning("%s: %s", self._preempted, self._deadline.sentence(self._began_at))
         self._tell_askers()

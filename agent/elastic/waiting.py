@@ -78,7 +78,7 @@ class LoopWait:
             handler_afterwards=handler_afterwards,
             passed_on=supervision.forward_signals,
             limit_s=supervision.timeout_s,
-            preempting=supervision.preempt_signal,
+            preempting=supervision.preempt_signals,
         )
         self.companions = Companions()
         self._output: JobOutput | None = None

@@ -58,6 +58,7 @@ class SignalForwarder(Companion):
         rounds: Carries the announcements.
         wake: Wakes the agent's loop, from any thread.
         clock: A monotonic clock, in seconds.
+        to_group: Whether what workers have started gets the signals as well.
     """
 
     def __init__(
@@ -68,12 +69,15 @@ class SignalForwarder(Companion):
         rounds: RoundHandler,
         wake: Callable[[], None],
         clock: Callable[[], float] = time.monotonic,
+        *,
+        to_group: bool = False,
     ) -> None:
         self._take = take
         self._guardian = guardian
         self._rounds = rounds
         self._wake = wake
         self._clock = clock
+        self._to_group = to_group
         self._came: list[tuple[signal.Signals, float]] = []
         self._witnessed: list[tuple[int, float]] = []
         self._workers: PContext | None = None
@@ -162,7 +166,8 @@ class SignalForwarder(Companion):
 
     def _pass_on(self, number: signal.Signals, node: str = "") -> None:
         origin = f"{number.name} came to {node}: it" if node else number.name
-        count = 0 if self._workers is None else self._workers.signal_workers(number)
+        workers, to_group = self._workers, self._to_group
+        count = 0 if workers is None else workers.signal_workers(number, to_group=to_group)
         if not count:
             came = origin if node else f"{number.name} came"
             log.warning("%s while no worker of this node runs: nobody gets it", came)

@@ -17,6 +17,10 @@ from ...rendezvous.logs import Log
 from ...rendezvous.threads import Call
 from ..system.environ import inherited_environment
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 log = Log(__name__)
 
 PATIENCE_S = 5.0
@@ -86,6 +90,17 @@ def make_temporary_dir() -> str:
         instead = os.path.dirname(path)
         log.warning("%s=%s: %s; %s is used instead", name, place, refused.strerror, instead)
     return path
+
+
+def run_name(env: Mapping[str, str]) -> str:
+    """Return what a run's folder is called: the run's id, and which of SLURM's starts it is.
+
+    Args:
+        env: What is added to a worker's environment.
+    """
+    name, own = env.get("TORCHELASTIC_RUN_ID", "run"), env.get("TORCHELASTIC_RESTART_COUNT", "0")
+    earlier = int(env.get("ELRUN_TOTAL_RESTARTS", own)) - int(own)
+    return f"{name}_restart{earlier}" if earlier else name
 
 
 def make_run_dir(root: str, run_id: str) -> str:

@@ -23,6 +23,7 @@ from .directories import (
     make_temporary_dir,
     make_usable,
     remove_needless,
+    run_name,
     unusable,
 )
 
@@ -279,7 +280,7 @@ class DefaultLogsSpecs(LogsSpecs):
         attempt_dir = ""
         if self._root_log_dir != os.devnull:
             attempt_dir = self._make_attempt_dir(
-                env.get("TORCHELASTIC_RUN_ID", "run"),
+                run_name(env),
                 env.get("TORCHELASTIC_RESTART_COUNT", "0"),
                 len(envs),
             )

@@ -291,11 +291,16 @@ class WorkerProcesses:
         """Return those that have not been seen to end, by local rank."""
         return self._workers.running()
 
-    def signal_workers(self, number: int) -> int:
-        """Send a signal to each running worker alone; return how many there are."""
+    def signal_workers(self, number: int, *, to_group: bool = False) -> int:
+        """Send a signal to each running worker; return how many there are.
+
+        Args:
+            number: The signal.
+            to_group: Whether it goes to what shares the worker's process group as well.
+        """
         running = self._workers.running().values()
         for process in running:
-            process.signal_alone(number)
+            (process.signal_group if to_group else process.signal_alone)(number)
         return len(running)
 
     def kill_workers(self, pids: Collection[int]) -> None:

@@ -306,13 +306,13 @@ class GroupStop:
             tree: Tells what else belongs to them.
             ended: Local ranks of those that had ended by themselves.
             death_signal: What they are asked with.
-            alone: See ``Stop``; then each end counts as the worker's own.
+            alone: See ``Stop``; if it is 0, each end counts as the worker's own.
         """
         self.may_begin_early = False
         if self._stop is None or self._stop.death_signal != death_signal:
             running = self._workers.running()
             others = {rank: each for rank, each in running.items() if rank not in ended}
-            if self._stop is None and alone is None:
+            if self._stop is None and alone != 0:
                 with contextlib.suppress(OSError):  # whatever can't be read: they are stopped
                     self._exits.mark_stopped(others, death_signal)
             self._kill_unloaded()

@@ -114,6 +114,7 @@ class Preempted(SignalException):
 
     Attributes:
         failures: How workers of this node ended that did not leave in order, a sentence each.
+        group_rank: This node's rank; None: it is in no round.
     """
 
     def __init__(self, sigval: signal.Signals, node: str, *, is_local: bool = True) -> None:
@@ -121,6 +122,7 @@ class Preempted(SignalException):
         self.node = node
         self.is_local = is_local
         self.failures: tuple[str, ...] = ()
+        self.group_rank: int | None = None
 
 
 def parse_signals(names: str) -> tuple[signal.Signals, ...]:
@@ -162,7 +164,7 @@ class SignalInbox:
             another handler, once the context is left; by default what handled them before.
         passed_on: Signals that are the workers': they are kept for ``take_passed_on``.
         limit_s: After how many seconds the job ends as if SIGTERM had come; None: never.
-        preempting: The signal for which ``raise_if_any`` raises ``Preempted``.
+        preempting: The signals for which ``raise_if_any`` raises ``Preempted``.
     """
 
     def __init__(
@@ -173,9 +175,9 @@ class SignalInbox:
         handler_afterwards: Handler | None = None,
         passed_on: Collection[signal.Signals] = (),
         limit_s: float | None = None,
-        preempting: signal.Signals | None = None,
+        preempting: Collection[signal.Signals] = (),
     ) -> None:
-        self._signals = [each for each in parse_signals(names) if each is not preempting]
+        self._signals = [each for each in parse_signals(names) if each not in preempting]
         self._preempting = preempting
         self._is_preempted = False
         self._passed_on = passed_on
@@ -218,9 +220,8 @@ class SignalInbox:
                 continue  # nohup asked for just this
             self._previous[number] = current
             signal.signal(number, self._note)
-        if self._preempting is not None:
-            own = self._note_preempting
-            self._previous[self._preempting] = signal.signal(self._preempting, own)
+        for number in self._preempting:
+            self._previous[number] = signal.signal(number, self._note_preempting)
         for number in self._passed_on:
             self._previous[number] = signal.signal(number, self._note_passed_on)
         current = signal.getsignal(REQUEST)

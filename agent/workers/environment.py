@@ -22,12 +22,26 @@ TIMER_FILE = "TORCHELASTIC_TIMER_FILE"
 SIGNALS_TO_HANDLE = "TORCHELASTIC_SIGNALS_TO_HANDLE"
 UNINTERRUPTIBLE_STATE_TIMEOUT = "TORCHELASTIC_UNINTERRUPTIBLE_STATE_TIMEOUT"
 
+TOTAL_RESTARTS = "ELRUN_TOTAL_RESTARTS"
+"""Restarts of the job by elrun and by SLURM together."""
+
 WORKER_HOOK = "ELRUN_WORKER_HOOK"
 """Says whether Python workers keep what ends them (``hook/sitecustomize.py``); yes by default."""
 
 _HOOK_FOLDER = os.path.join(os.path.dirname(__file__), "hook")
 _HOOK_ORDER = "ELRUN_WORKER"  # for the hook, which removes it
 _MOST_OF_A_PATH = 1 << 16  # the kernel takes twice as much in one variable
+
+
+def earlier_restarts(inherited: Mapping[str, str]) -> int:
+    """Return how often SLURM has queued and started the job again.
+
+    Args:
+        inherited: The agent's own environment.
+    """
+    count = inherited.get("SLURM_RESTART_COUNT", "")
+    is_count = "SLURM_JOB_ID" in inherited and count.isascii() and count.isdigit()
+    return int(count) if is_count else 0
 
 
 def shared_environment(local_world_size: int, inherited: Mapping[str, str]) -> dict[str, str]:
@@ -83,6 +97,7 @@ def worker_environment(
         "MASTER_ADDR": str(group.master_addr),
         "MASTER_PORT": str(group.master_port),
         "TORCHELASTIC_RESTART_COUNT": str(restart_count),
+        TOTAL_RESTARTS: str(restart_count + earlier_restarts(inherited)),
         "TORCHELASTIC_MAX_RESTARTS": str(spec.max_restarts),
         "TORCHELASTIC_RUN_ID": run_id,
         "TORCHELASTIC_USE_AGENT_STORE": str(use_agent_store),

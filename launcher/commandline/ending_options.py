@@ -5,13 +5,14 @@ from __future__ import annotations
 from ...agent.system.signals import DEFAULT_SIGNALS
 from . import converters as parsing
 from .arguments import nearest
-from .option import Option, value
+from .option import Option, flag, value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ...agent.failures.restart_causes import Causes
 
 RESTARTS = "Restarts, signals and the end"
+SIGNAL_TO = ("main", "group")
 
 
 def parse_causes(text: str) -> Causes:
@@ -54,18 +55,6 @@ def parse_forwarded(text: str) -> str:
         ValueError: One can't be handled.
     """
     return "" if text.strip().lower() == "none" else parse_signal_names(text)
-
-
-def parse_preempting(text: str) -> str:
-    """Return the name of one signal.
-
-    Raises:
-        ValueError: It is not one, or one that can't be handled.
-    """
-    names = parse_signal_names(text)
-    if "," in names or not names:
-        raise ValueError("give the name of one signal")
-    return names
 
 
 ENDING_OPTIONS: tuple[Option, ...] = (
@@ -183,11 +172,20 @@ ENDING_OPTIONS: tuple[Option, ...] = (
     ),
     value(
         "--preempt-signal",
-        "NAME",
+        "NAMES",
         RESTARTS,
-        parse_preempting,
+        parse_signal_names,
         None,
-        "At this signal all workers leave, and the job ends with exit code 75.",
+        "At these signals all workers leave, and the job ends with exit code 75.",
+    ),
+    flag("--requeue", RESTARTS, "After a preemption, have SLURM queue the job again."),
+    value(
+        "--signal-to",
+        "WHOM",
+        RESTARTS,
+        parsing.OneOf(SIGNAL_TO),
+        None,
+        "A worker before what it has started (main), or all at once (group); see the docs.",
     ),
     value(
         "--grace",

@@ -66,7 +66,7 @@ _KINDS: tuple[tuple[Kind, tuple[str, ...], tuple[str, ...]], ...] = (
         TEXT,
         (
             *("role", "start_method", "signals_to_handle", "event_log_handler"),
-            *("forward_signals", "preempt_signal"),
+            *("forward_signals", "preempt_signal", "signal_to"),
             *("rdzv_backend", "rdzv_endpoint"),
         ),
         (
@@ -129,10 +129,12 @@ class LaunchConfig(PlainValue):
         signals_to_handle: Names of the signals that end the job, separated by commas.
         forward_signals: Names of signals, separated by commas, that every worker of every node gets
             when the elrun of one node gets them, while the job goes on.
-        preempt_signal: Name of the signal, if any, at which the workers of all nodes leave and the
-            job ends by ``Preempted``.
+        preempt_signal: Names of the signals, if any, at which the workers of all nodes leave and
+            the job ends by ``Preempted``.
         grace: Seconds that elrun has from a signal on until it is killed; ``shutdown_timeout`` is
             cut to fit.
+        signal_to: Whether a worker gets signals before what it has started ("main"), or with it
+            ("group"); "": signals that end the job go to the group, the others to main.
         duplicate_stdout_filters: Words; lines of standard output with one of them are kept aside.
         duplicate_stderr_filters: The same for standard error.
         virtual_local_rank: Whether each worker sees one GPU only, as device 0, with LOCAL_RANK 0.
@@ -204,6 +206,7 @@ class LaunchConfig(PlainValue):
     health_check_timeout: float
     preempt_signal: str
     grace: float | None
+    signal_to: str
 
     def __init__(
         self,
@@ -245,6 +248,7 @@ class LaunchConfig(PlainValue):
         health_check_timeout: float = 30,
         preempt_signal: str = "",
         grace: float | None = None,
+        signal_to: str = "",
     ) -> None:
         given = locals()
         vars(self).update((name, given[name]) for name in LaunchConfig.__annotations__)
@@ -350,6 +354,10 @@ def _rules(config: LaunchConfig) -> tuple[tuple[bool, str], ...]:
         (
             config.rdzv_backend == "static" and config.min_nodes != config.max_nodes,
             "rdzv_backend='static' takes a fixed number of nodes; use 'c10d' for a range",
+        ),
+        (
+            config.signal_to not in ("", "main", "group"),
+            f"signal_to={config.signal_to!r}: give main or group",
         ),
         (config.max_restarts < 0, f"max_restarts={config.max_restarts}: give 0 or more"),
         (

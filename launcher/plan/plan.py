@@ -16,7 +16,7 @@ from .program import Program, choose_program
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from ...agent.hardware.devices import Count, Devices
     from ...agent.hardware.numa import NumaOptions
@@ -123,6 +123,11 @@ def compose(
         from .restart_options import rules_of  # few jobs
 
         restart_rules, useless_rules = rules_of(given, _RESTART_OPTIONS)
+    requeueing: Iterable[str] = ()
+    if given["requeue"]:
+        from .requeue_option import check_requeue  # few jobs
+
+        requeueing = check_requeue(given, environment.variables)
     notices = [
         *heard,
         *meeting.notices,
@@ -133,6 +138,7 @@ def compose(
         *_ranks_that_are_not_there(given, workers),
         *useless_rules,
         *_time_of_no_check(given),
+        *requeueing,
     ]
     try:
         config = LaunchConfig(
@@ -156,6 +162,7 @@ def compose(
             forward_signals=_forwarded(given, environment),
             preempt_signal=given["preempt_signal"] or "",
             grace=given["grace"],
+            signal_to=given["signal_to"] or "",
             duplicate_stdout_filters=given["duplicate_stdout_filters"],
             duplicate_stderr_filters=given["duplicate_stderr_filters"],
             virtual_local_rank=given["virtual_local_rank"],

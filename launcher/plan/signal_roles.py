@@ -13,10 +13,10 @@ def check_signal_roles(config: LaunchConfig) -> None:
     """Refuse signals that have two roles.
 
     Args:
-        config: Names signals that end the job, that go to the workers, and that preempts the job.
+        config: Names signals that end the job, that go to the workers, and that preempt the job.
 
     Raises:
-        ValueError: A signal is named in two options, or more than one preempts.
+        ValueError: A signal is named in two options.
     """
     forwarded = set(parse_signals(config.forward_signals))
     both = forwarded & set(parse_signals(config.signals_to_handle))
@@ -26,9 +26,10 @@ def check_signal_roles(config: LaunchConfig) -> None:
             f"{ending} ends the job, so it can't be forwarded as well: take it out of "
             "--forward-signals, or out of --signals-to-handle"
         )
-    preempting = parse_signals(config.preempt_signal)
-    if len(preempting) > 1 or set(preempting) & forwarded:
+    both = forwarded & set(parse_signals(config.preempt_signal))
+    if both:
+        names = ", ".join(sorted(number.name for number in both))
         raise ValueError(
-            f"preempt_signal={config.preempt_signal!r}: give one signal, and none of "
-            f"forward_signals={config.forward_signals!r}"
+            f"{names} preempts the job, so it can't be forwarded as well: take it out of "
+            "--forward-signals, or out of --preempt-signal"
         )

@@ -89,10 +89,16 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def cluster_in(folder):
-    """Start a cluster of two nodes whose state is in a folder."""
+def cluster_in(folder, conf=""):
+    """Start a cluster of two nodes whose state is in a folder.
+
+    Args:
+        folder: The folder.
+        conf: What is added to SLURM's configuration.
+    """
     environment = {name: value for name, value in os.environ.items() if name[:6] != "SLURM_"}
     environment |= {"PATH": PATH, "SLURM_CLUSTER_DIR": str(folder)}
+    environment["SLURM_CLUSTER_EXTRA"] = conf
 
     def tool(*arguments):
         return subprocess.run(

@@ -55,6 +55,7 @@ CONFIG = {
     "signals_to_handle": TEXT,
     "forward_signals": TEXT,
     "preempt_signal": TEXT,
+    "signal_to": TEXT,
     "grace": ("a number of seconds", (None, 5, 1.5)),
     "duplicate_stdout_filters": WORDS,
     "duplicate_stderr_filters": WORDS,

@@ -27,6 +27,23 @@ def _temporary(tmp_path, monkeypatch):
     return path
 
 
+@pytest.mark.parametrize(
+    ("total", "restarts", "name"), [(0, 0, "job_"), (1, 1, "job_"), (3, 1, "job_restart2_")]
+)
+def test_a_job_that_slurm_starts_again_has_a_folder_of_another_name(
+    tmp_path, total, restarts, name
+):
+    """Its logs stand beside those of its earlier start; elrun's own restarts are attempts."""
+    envs = envs_for(restarts=restarts)
+    for env in envs.values():
+        env["ELRUN_TOTAL_RESTARTS"] = str(total)
+    DefaultLogsSpecs(tmp_path).reify(envs)
+
+    (folder,) = tmp_path.iterdir()
+    assert name == folder.name[:-8]
+    assert [f"attempt_{restarts}"] == os.listdir(folder)
+
+
 def test_no_directory_is_made_before_it_is_needed(temporary):
     """One who only reads the options leaves nothing behind."""
     specs = DefaultLogsSpecs()

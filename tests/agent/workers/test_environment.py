@@ -38,6 +38,7 @@ def test_a_worker_finds_everything_that_torchrun_would_give_it():
         "MASTER_ADDR": "node1",
         "MASTER_PORT": "29501",
         "TORCHELASTIC_RESTART_COUNT": "1",
+        "ELRUN_TOTAL_RESTARTS": "1",
         "TORCHELASTIC_MAX_RESTARTS": "3",
         "TORCHELASTIC_RUN_ID": "job",
         "TORCHELASTIC_USE_AGENT_STORE": "False",
@@ -46,6 +47,21 @@ def test_a_worker_finds_everything_that_torchrun_would_give_it():
     }
 
     assert expected == environment_of()
+
+
+@pytest.mark.parametrize(
+    ("inherited", "total"),
+    [
+        ({"SLURM_JOB_ID": "7", "SLURM_RESTART_COUNT": "2"}, "3"),
+        ({"SLURM_JOB_ID": "7"}, "1"),
+        ({"SLURM_JOB_ID": "7", "SLURM_RESTART_COUNT": "-2"}, "1"),
+        ({"SLURM_RESTART_COUNT": "2"}, "1"),
+        ({"ELRUN_TOTAL_RESTARTS": "9"}, "1"),
+    ],
+)
+def test_restarts_by_slurm_and_by_elrun_are_one_count(inherited, total):
+    """A script that wants to know whether anything has run before asks one variable."""
+    assert total == environment_of(inherited=inherited)["ELRUN_TOTAL_RESTARTS"]
 
 
 @pytest.mark.parametrize("name", ["OMP_NUM_THREADS", "TORCH_NCCL_ASYNC_ERROR_HANDLING"])

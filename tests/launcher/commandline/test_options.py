@@ -25,7 +25,7 @@ OURS = """
     restart-timeout fuse report metrics-port metrics-file no-history hang-timeout
     hang-log-pattern forward-signals
     timeout quiet log-format health-check health-check-timeout gpus
-    preempt-signal grace
+    preempt-signal grace requeue signal-to
 """
 
 FLAGS = [option.name for option in OPTIONS if option.is_flag]

@@ -43,7 +43,7 @@ def test_fields_stand_in_torch_s_order():
         shutdown_timeout exit_barrier_timeout preload restart_rules report
         hang_timeout hang_log_pattern forward_signals history metrics_port
         metrics_file timeout health_check health_check_timeout
-        preempt_signal grace
+        preempt_signal grace signal_to
     """
     assert expected.split() == [each.name for each in dataclasses.fields(LaunchConfig)]
     assert expected.split() == list(inspect.signature(LaunchConfig).parameters)

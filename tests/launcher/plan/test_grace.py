@@ -71,4 +71,4 @@ def test_a_signal_can_not_both_go_on_and_end(elrun):
     """The user has to say which it is."""
     refusal = elrun.refusal("--preempt-signal=USR1", "--forward-signals=USR1", "x.py")
 
-    assert "give one signal, and none of" in refusal
+    assert "SIGUSR1 preempts the job, so it can't be forwarded as well" in refusal

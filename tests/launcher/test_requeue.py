@@ -1,0 +1,148 @@
+"""``--requeue``: when SLURM is asked to queue a job again, and what people hear of it."""
+
+import os
+import signal
+
+import pytest
+from elrun.agent.system.signals import Preempted
+from elrun.launcher.requeue import reason_against, requeue
+
+# It notes how it was called; the first argument that is a verb says what it answers.
+SCONTROL = """#!/bin/sh
+echo "$@" >> "$FOLDER/calls"
+[ "$1" = requeue ] && { echo "$REFUSAL" >&2; exit "$CODE"; }
+echo "$SHOWN"
+"""
+
+
+@pytest.fixture(name="ask")
+def _ask(tmp_path):
+    """Preempt a job; return how scontrol was called, and what was said."""
+
+    def ask(*, group_rank=0, scontrol=SCONTROL, **variables):
+        preempted = Preempted(signal.SIGUSR1, "node1")
+        preempted.group_rank = group_rank
+        if scontrol:
+            (tmp_path / "scontrol").write_text(scontrol)
+            (tmp_path / "scontrol").chmod(0o755)
+        known = {"CODE": "0", "REFUSAL": "", "SHOWN": "JobState=RUNNING Reason=None Restarts=0"}
+        path = f"{tmp_path}{os.pathsep}/bin" if scontrol else str(tmp_path)
+        given = {"SLURM_JOB_ID": "7", "PATH": path, "FOLDER": str(tmp_path), **known, **variables}
+        said = []
+        requeue(preempted, given, said.append)
+        calls = tmp_path / "calls"
+        return calls.read_text().splitlines() if calls.exists() else [], said
+
+    return ask
+
+
+def test_the_first_node_asks_slurm(ask):
+    """For all nodes, and once."""
+    calls = ["--oneliner show job 7", "requeue 7"]
+
+    assert (calls, ["job 7 is queued again"]) == ask()
+
+
+@pytest.mark.parametrize(
+    ("group_rank", "node_id", "asks"),
+    [(1, "0", False), (None, "0", True), (None, "1", False), (0, "1", True)],
+)
+def test_no_other_node_asks(ask, group_rank, node_id, asks):
+    """The rank in the job counts; where nodes still meet, SLURM's number of the node."""
+    calls, said = ask(group_rank=group_rank, SLURM_NODEID=node_id)
+
+    assert (asks, asks) == (bool(calls), bool(said))
+
+
+@pytest.mark.parametrize(
+    ("shown", "restart_count", "reason"),
+    [
+        ("JobState=RUNNING Reason=None Restarts=0", "", ""),
+        ("JobState=RUNNING Reason=None Restarts=2", "2", ""),
+        ("JobState=COMPLETING Reason=TimeLimit Restarts=0", "", ""),
+        ("JobState=COMPLETING Reason=None Restarts=0", "", "is not queued again, since SLURM ends"),
+        ("JobState=CANCELLED Reason=None Restarts=1", "1", "is not queued again, since SLURM ends"),
+        ("JobState=COMPLETING Reason=None Restarts=1", "", "is queued again by SLURM itself"),
+        ("JobState=PENDING Reason=BeginTime Restarts=3", "2", "is queued again by SLURM itself"),
+        ("", "x", ""),
+    ],
+)
+def test_what_slurm_does_itself_is_left_to_it(shown, restart_count, reason):
+    """A job that its user cancels stays cancelled."""
+    known = dict(word.split("=") for word in shown.split())
+
+    found = reason_against(known, restart_count)
+
+    assert (bool(reason), True) == (bool(found), found.startswith(reason))
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        (
+            {"CODE": "1", "REFUSAL": "Access denied for job 7"},
+            "job 7 is not queued again: scontrol said: Access denied for job 7",
+        ),
+        (
+            {
+                "CODE": "1",
+                "REFUSAL": "disabled for job 7",
+                "SHOWN": "JobState=RUNNING Requeue=0 Restarts=0",
+            },
+            (
+                "job 7 is not queued again: scontrol said: disabled for job 7; "
+                "submit it with sbatch --requeue"
+            ),
+        ),
+        (
+            {"CODE": "3"},
+            "job 7 is not queued again: scontrol said: exit code 3",
+        ),
+        (
+            {"scontrol": ""},
+            (
+                "job 7 is not queued again: there is no scontrol on PATH; "
+                "do it by hand: scontrol requeue 7"
+            ),
+        ),
+    ],
+)
+def test_what_fails_is_said(ask, settings, sentence):
+    """With what to do about it."""
+    assert [sentence] == ask(**settings)[1]
+
+
+def test_the_end_of_its_own_job_does_not_end_scontrol(ask):
+    """SLURM signals all processes once it has queued the job again."""
+    kills_itself = SCONTROL.replace('echo "$SHOWN"', 'kill -TERM $$; echo "$SHOWN"')
+
+    assert ["job 7 is queued again"] == ask(scontrol=kills_itself)[1]
+
+
+@pytest.mark.parametrize(
+    ("options", "variables", "words"),
+    [
+        ("--requeue", {}, "--requeue: give --preempt-signal as well"),
+        ("--requeue", {"SLURM_JOB_ID": "7"}, "--requeue: give --preempt-signal as well"),
+    ],
+)
+def test_a_job_that_nothing_preempts_is_refused(elrun, options, variables, words):
+    """It would run as if nobody had asked."""
+    assert words in elrun.refusal(*options.split(), "x.py", **variables)
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({}, "--requeue: no effect, since this is no job of SLURM's (SLURM_JOB_ID)"),
+        (
+            {"SLURM_JOB_ID": "7", "PATH": "/nowhere"},
+            "--requeue: there is no scontrol on PATH, so this elrun will not be able to have",
+        ),
+    ],
+)
+def test_what_will_not_work_is_said_before_the_job(elrun, variables, words):
+    """And the job runs: a command for the cluster is tried at home."""
+    plan = elrun.plan("--requeue", "--preempt-signal=USR1", "x.py", **variables)
+
+    assert [words] == [each[: len(words)] for each in plan.notices if "--requeue" in each]
