@@ -15,7 +15,8 @@ from .facts import Supervision
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
+    from signal import Signals
     from typing import Any
 
     from ..workers.worker import WorkerSpec
@@ -123,10 +124,10 @@ def _digest(words: list[str]) -> str:
 
 def _of_options(supervision: Supervision, shutdown_timeout_s: float) -> dict[str, str]:
     """Return those options that all nodes should have alike, where they are not the default."""
-    preempting, forwarded = supervision.preempt_signal, supervision.forward_signals
     given = {
-        "--preempt-signal": None if preempting is None else preempting.name,
-        "--forward-signals": ",".join(sorted(each.name for each in forwarded)),
+        "--preempt-signal": _names(supervision.preempt_signals) or None,
+        "--forward-signals": _names(supervision.forward_signals),
+        "--signal-to": supervision.signal_to or None,
         "--grace": supervision.grace_s,
         "--hang-timeout": supervision.hang_timeout_s,
         "--hang-log-pattern": supervision.hang_log_pattern,
@@ -140,6 +141,10 @@ def _of_options(supervision: Supervision, shutdown_timeout_s: float) -> dict[str
         for name, value in given.items()
         if value is not None
     }
+
+
+def _names(signals: Sequence[Signals]) -> str:
+    return ",".join(sorted(each.name for each in signals))
 
 
 def _short(text: str) -> str:
