@@ -18,7 +18,7 @@ def test_a_signal_that_waits_at_the_guardian_has_come_to_all(monkeypatch, is_pen
     sent = []
     workers = SimpleNamespace(
         running_pids=lambda: {0: 1},
-        signal_workers=sent.append,
+        signal_workers=lambda number, **_to: sent.append(number),
         close=lambda *_how, **_more: None,
         look=lambda: None,
         exits={},
