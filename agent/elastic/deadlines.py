@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 _MOST_OWN_S = 5.0
 _OWN_SHARE = 0.2
-_ASK_S = 10.0
+ANSWER_S = 2.0
+"""How long SLURM's answer is waited for; a squeue that takes longer is killed."""
 _END_TIME, _JOB = "SLURM_JOB_END_TIME", "SLURM_JOB_ID"
 
 
@@ -114,7 +115,7 @@ def _slurm_left_s(environ: Mapping[str, str]) -> float | None:
         answer = subprocess.run(
             command,
             check=False,
-            timeout=_ASK_S,
+            timeout=ANSWER_S,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

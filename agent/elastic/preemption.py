@@ -17,7 +17,7 @@ from ..processes.context import PContext
 from ..processes.guardian import Guardian
 from ..system.pidfd import wait_briefly
 from ..system.signals import Preempted
-from .deadlines import Deadline
+from .deadlines import ANSWER_S, Deadline
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ WITNESS_S = 0.2
 ECHO_S = 1.0
 """How much later than another node a node of a SLURM job may get the signal."""
 
-_ANSWER_S = 2.0
+_REST_S = 0.5
 _LEAST_S = 1.0
 
 
@@ -87,7 +87,7 @@ class Leaving:
             self._deadline.ask()
             if not self._has_come_to_all():
                 self._workers.signal_workers(number, to_group=self._to_group)
-            self._deadline.wait(_ANSWER_S)
+            self._deadline.wait(ANSWER_S + _REST_S)
             log.warning("%s: %s", self._preempted, self._deadline.sentence(self._began_at))
         self._tell_askers()
         left_s = max(0.0, round(self.ends_at - time.monotonic(), 1))
