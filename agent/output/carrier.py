@@ -105,9 +105,10 @@ class Carrier:
             hooks = self._begin, self._on_end
             self._carrying = Carrying(self._pipes, self._stderrs, self._target, *hooks)
         except OSError as error:  # there are no threads, or no descriptors: not to import, either
-            if not self._hand_on():
+            if self._hand_on():
+                self._close_reading_ends()
+            else:  # the pipes stay open until `drain`: a worker that prints is not to die of it
                 log.warning("what workers print on standard error is lost: %s", error.strerror)
-            close_all([*self._pipes.values(), self._target])
 
     def _hand_on(self) -> bool:
         """Let other processes carry; return whether one does for each pipe."""
@@ -163,6 +164,8 @@ class Carrier:
         self.carry()
         if self._carrying is not None:
             self._carrying.stop()
+        else:
+            self._close_reading_ends()
 
     def give_up(self) -> None:
         """Wait no longer for a target that takes nothing."""
@@ -194,5 +197,9 @@ class Carrier:
         if self._silence is not None:
             self._silence.close()
             self._silence = None
+        self._close_reading_ends()
+
+    def _close_reading_ends(self) -> None:
         close_all([*self._pipes.values(), *({self._target} - {-1})])
         self._pipes.clear()
+        self._target = -1
