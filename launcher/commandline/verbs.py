@@ -25,7 +25,7 @@ class Verb(NamedTuple):
 VERBS: Mapping[str, Verb] = {
     "status": Verb(
         "How a job stands, or how it has ended.",
-        {"--watch": None, "--format": ("text", "json")},
+        {"--watch": None, "--all": None, "--format": ("text", "json")},
     ),
     "stacks": Verb("Where each rank of a job is, on all nodes.", {"--rank": (), "--native": None}),
     "logs": Verb(

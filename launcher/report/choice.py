@@ -52,6 +52,19 @@ def choose_job(variables: Mapping[str, str], wanted: str | None, verb: str) -> l
     return meant
 
 
+def running_jobs(variables: Mapping[str, str]) -> list[list[Run]]:
+    """Return the jobs of this user that run on this host, each with its agents.
+
+    Args:
+        variables: The environment, which says where the folders of runs are.
+    """
+    jobs: dict[tuple[str, str], list[Run]] = {}
+    for run in find_runs(variables):
+        if run.is_live:
+            jobs.setdefault(run.job, []).append(run)
+    return list(jobs.values())
+
+
 def chosen_records(names: Sequence[str], variables: Mapping[str, str]) -> list[NodeRecord]:
     """Return what the nodes of one run have kept, node by node.
 
@@ -72,7 +85,7 @@ def chosen_records(names: Sequence[str], variables: Mapping[str, str]) -> list[N
             kept = _matching([run for run in runs if run.has_report], name)
             records = records_of(_of_one_job(kept, name))
             if not records:
-                raise VerbRefusal(_no_such_run(runs, name) if name else _nothing_kept(variables))
+                raise VerbRefusal(_no_report(runs, name) if name else _nothing_kept(variables))
         found |= {os.path.realpath(record.path): record for record in records}
     return sorted(found.values(), key=_place_of)
 
@@ -82,8 +95,18 @@ def records_of(runs: Sequence[Run]) -> list[NodeRecord]:
     records = []
     for run in runs:
         with contextlib.suppress(Refusal):  # there is none yet, or it is of another version
-            records.append(read_record(run.folder))
+            records.append(_as_left(read_record(run.folder), run))
     return sorted(records, key=_place_of)
+
+
+def _as_left(record: NodeRecord, run: Run) -> NodeRecord:
+    """Return a record whose state is true by now: an agent that has gone runs no more."""
+    if run.is_live or record.report["state"] != "running":
+        return record
+    state, reason = "ended", "the last version of its report could not be kept"
+    if run.was_killed:
+        state, reason = "killed", "its agent was killed"
+    return record._replace(report={**record.report, "state": state, "reason": reason})
 
 
 def _at_path(wanted: str) -> Run | None:
@@ -150,6 +173,18 @@ def _nothing_kept(variables: Mapping[str, str]) -> str:
         f"no run of yours is kept in {folders}; give the path of a report, or name the folder of "
         "runs by ELRUN_RUN_DIR"
     )
+
+
+def _no_report(runs: Sequence[Run], wanted: str) -> str:
+    for run in _matching(runs, wanted)[:1]:
+        if run.is_live:
+            return (
+                f"{run.label} has no report yet: a job has one once it has run for five seconds; "
+                f"elrun status {run.agent_pid} shows how it stands"
+            )
+        end = "was killed" if run.was_killed else "has ended"
+        return f"{run.label} {end} before it had a report"
+    return _no_such_run(runs, wanted)
 
 
 def _no_such_run(runs: Sequence[Run], wanted: str) -> str:

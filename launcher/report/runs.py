@@ -9,6 +9,7 @@ import stat
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ...agent.control.companion import SOCKET
 from ...agent.output.run_folders import FOLDER_VARIABLE, folder_of_runs, is_in_use
 from ...rendezvous.named_tuple import NamedTuple
 from .records import REPORT
@@ -49,15 +50,24 @@ class Run(NamedTuple):
         return self.run_id, place or self.folder
 
     @property
+    def name(self) -> str:
+        """The name of the script or the function."""
+        return os.path.basename(str(self.record.get("name") or "")) or "?"
+
+    @property
     def label(self) -> str:
         """What people call it."""
-        name = os.path.basename(str(self.record.get("name") or "")) or "?"
-        return f"{self.run_id} ({name}, agent {self.agent_pid})"
+        return f"{self.run_id} ({self.name}, agent {self.agent_pid})"
 
     @property
     def has_report(self) -> bool:
         """Whether it has a report by now."""
         return os.path.exists(os.path.join(self.folder, REPORT))
+
+    @property
+    def was_killed(self) -> bool:
+        """Whether its agent was killed: one that ends by itself removes its socket."""
+        return not self.is_live and os.path.lexists(os.path.join(self.folder, SOCKET))
 
     def reread(self) -> Mapping[str, Any]:
         """Return what ``run.json`` says by now."""

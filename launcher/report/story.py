@@ -228,5 +228,7 @@ def _decisions_in(record: NodeRecord, shift_s: float, node: str) -> Iterator[Dec
 def _text_of(end: Mapping[str, Any]) -> str:
     delay_s = end["restart_delay_s"]
     delay = f" in {delay_s:.3g} s" if delay_s else ""
+    if end["then"] == "finish" and not end["reason"]:
+        return "all workers have succeeded"
     parts = [end["reason"] or end["verdict"] or "the round ended", end["then"] + delay]
     return "; ".join([*parts, *filter(None, (end["doubt"], end["no_restart"]))])

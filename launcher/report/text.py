@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from .story import Story
-from .words import as_clock, as_duration, as_exit, as_percent, as_size
+from .words import as_clock, as_duration, as_exit, as_percent, as_size, counted
 
 _MOST_FAILURES, _MOST_RANKS, _MOST_DECISIONS = 10, 16, 20
 
@@ -25,13 +25,12 @@ def _lines(story: Story) -> Iterator[str]:
     reason = f": {verdict['reason']}" if verdict["reason"] else ""
     yield f"{story.title}: {verdict['state']}{reason}"
     code = verdict["exit_code"]
-    nodes = "1 node" if len(story.nodes) == 1 else f"{len(story.nodes)} nodes"
     parts = [
         f"began {as_clock(begin)} UTC",
         f"{'took' if verdict['ended_at'] else 'known for'} {as_duration(end - begin)}",
-        nodes,
-        f"{story.world_size} ranks",
-        f"{story.restarts} restarts",
+        counted(len(story.nodes), "node"),
+        counted(story.world_size, "rank"),
+        counted(story.restarts, "restart"),
         *([] if code is None else [f"exit code {code}"]),
     ]
     yield "; ".join(parts)

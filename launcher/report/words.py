@@ -51,6 +51,11 @@ def as_size(size: float) -> str:
     return f"{size:.3g} {_UNITS[-1]}"
 
 
+def counted(number: int, noun: str) -> str:
+    """Return how many there are: ``1 rank``, ``2 ranks``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def as_percent(value: float) -> str:
     """Return a share of one CPU: ``98 %``."""
     return f"{value:.0f} %"

@@ -142,6 +142,9 @@ class Sources:
         self._running: dict[int, KeptOutput] = {}
         self._ended: list[KeptOutput] = []
         self._is_first = True
+        self.problem = ""
+        """Why an agent that runs has not said what its ranks have printed."""
+
         self._files: dict[str, LogFile] = {}
 
     def look(self) -> list[LogFile | KeptOutput]:
@@ -184,7 +187,9 @@ class Sources:
         """Take what an agent has of the attempt that runs; return whether it has answered."""
         try:
             ranks = agent.ask("/output")["ranks"]
-        except VerbRefusal:  # it has ended
+        except VerbRefusal as refusal:
+            if not agent.wait_for_end(0):
+                self.problem = str(refusal)
             return False
         for name, each in ranks.items():
             kept = self._running.setdefault(int(name), KeptOutput(int(name)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+import sys
 from typing import TYPE_CHECKING, NamedTuple
 
 import click
@@ -75,17 +76,21 @@ def command(
     except re.error as error:
         raise VerbRefusal(f"--grep {pattern!r}: {error}", UNCLEAR) from error
     runs = choose_job(variables, run, "logs")
-    agents, _ = agents_of(runs)
+    agents, problems = agents_of(runs)
+    sources = Sources(runs, agents)
+    if sys.stdout is None:  # closed: its number is that of another file by now
+        return 0
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         choice = _Choice(frozenset(ranks), wanted)
-        has_any = _show(Sources(runs, agents), agents, choice, follow=follow, merge=merge)
+        has_any = _show(sources, agents, choice, follow=follow, merge=merge)
     except _Enough:
         return 0
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     if not has_any:
-        raise VerbRefusal(_nothing(runs[0], ranks))
+        reasons = [*problems, *filter(None, [sources.problem])]
+        raise VerbRefusal(reasons[0] if reasons else _nothing(runs[0], ranks))
     return 0
 
 

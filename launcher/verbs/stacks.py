@@ -66,6 +66,7 @@ def command(
     agents, problems = agents_of(runs)
     if not agents:
         raise VerbRefusal(problems[0])
+    _require_workers(agents[0], runs[0].run_id)
     found, notes = _ask(agents)
     if rank is not None:
         if rank not in found:
@@ -81,6 +82,16 @@ def command(
     for note in [*problems, *notes]:
         Console().say(note)
     return int(not found)
+
+
+def _require_workers(agent: Agent, run_id: str) -> None:
+    """Refuse to ask for stacks where there are none, or nobody answers: that is known sooner.
+
+    Raises:
+        VerbRefusal: The agent does not answer, or waits for other nodes.
+    """
+    if agent.ask("/status")["state"] == "meeting":
+        raise VerbRefusal(f"run {run_id} waits for nodes, and no worker runs now")
 
 
 def _ask(agents: Sequence[Agent]) -> tuple[dict[int, Found], list[str]]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..report.choice import choose_job, records_of
+from ..report.choice import choose_job, records_of, running_jobs
 from ..report.refusal import UNCLEAR, VerbRefusal
 from ..report.runs import Run, find_runs
 from ..terminal.console import Console
@@ -44,13 +44,16 @@ def command(
     """Show how a job of yours on this host stands: its nodes, its ranks, its restarts.
 
     RUN is a run id (--rdzv-id) or how one begins, or the process id of an elrun. Without RUN, the
-    only job that runs is meant.
+    only job that runs is meant; several are listed.
     """
     console = Console(sys.stdout)
     if is_list:
         if run is not None or watch:
             raise VerbRefusal("--all lists runs: give neither RUN nor --watch with it", UNCLEAR)
         console.answer(_list_of(find_runs(variables), form))
+        return 0
+    if run is None and not watch and len(jobs := running_jobs(variables)) > 1:
+        console.answer(_list_of([each for job in jobs for each in job], form))
         return 0
     runs = choose_job(variables, run, "status")
     is_terminal = console.stream is not None and console.stream.isatty()
@@ -97,14 +100,19 @@ def _look(runs: list[Run], usages: Usages) -> Overview:
         agent, standing = standings[0]
         others: list[dict[str, Any]] = []
         missing: list[int] = []
-        if (standing["group_world_size"] or 1) > len(standings):
+        is_in_round = standing["state"] != "meeting"  # else its last round's nodes are history
+        if is_in_round and (standing["group_world_size"] or 1) > len(standings):
             others, missing, more = _others_than(agent, [each for _, each in standings])
             problems += more
         return overview_of(standings, usages, problems, others, missing)
     ended = _ended(runs)
     if ended is None or (ended.facts["state"] == "killed" and runs[0].is_live):
-        raise VerbRefusal(problems[0] if problems else f"there is no report of {runs[0].label}")
+        raise VerbRefusal(problems[0] if problems else _without_report(runs[0]))
     return ended
+
+
+def _without_report(run: Run) -> str:
+    return f"{run.label} {'was killed' if run.was_killed else 'has ended'}, and has no report"
 
 
 def _ended(runs: list[Run]) -> Overview | None:
@@ -160,5 +168,7 @@ def _looks(runs: list[Run]) -> Iterator[Overview]:
         if not living[0].wait_for_end(_REFRESH_S):
             with contextlib.suppress(VerbRefusal):  # it has ended just now
                 yield _look(runs, usages)
-    if (ended := _ended(runs)) is not None:
-        yield ended
+    by_now = [run._replace(is_live=False) for run in runs]
+    if (ended := _ended(by_now)) is None:
+        raise VerbRefusal(_without_report(by_now[0]))
+    yield ended

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..report.words import as_duration, as_size, spans
+from ..report.records import seconds_of
+from ..report.words import as_clock, as_duration, as_size, spans
 from ..terminal.console import printable
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ def state_of(facts: Mapping[str, Any]) -> str:
         since = "" if facts["since_s"] is None else f" for {as_duration(facts['since_s'])}"
         return f"{facts['state']}{since}, started {ago(facts['runs_for_s'])}"
     code = "" if facts["exit_code"] is None else f", exit code {facts['exit_code']}"
-    when = f", ended at {facts['ended_at']}" if facts.get("ended_at") else ""
+    when = f", ended {as_clock(seconds_of(facts['ended_at']))} UTC" if facts["ended_at"] else ""
     return f"{facts['state']}{code}{when}"
 
 

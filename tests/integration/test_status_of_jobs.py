@@ -106,7 +106,7 @@ def test_a_run_that_has_ended_is_shown_from_its_report(watching, script, is_kill
     job.finish()
 
     done = watching.run("status", "over")
-    words = "killed\n" if is_killed else "stopped, exit code 143, ended at "
+    words = "killed\n" if is_killed else "stopped, exit code 143, ended 20"
     assert (0, is_killed) == (done.returncode, bool(watching.sockets()))
     assert f"run over (script.py): {words}" in done.stdout, done
 

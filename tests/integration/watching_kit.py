@@ -34,12 +34,15 @@ class Watching:
 
     def start(self, *args, env=None, ready=1):
         """Start a job; return it once it can be looked at."""
-        before = self.sockets()
+        before = self.records()
         job = self._elrun(*args, env={**self.env, **(env or {})})
         for _ in range(ready):
             job.wait_for_line("ready")
-        until(lambda: job.process.poll() is not None or len(self.sockets()) > len(before))
+        until(lambda: job.process.poll() is not None or len(self.records()) > len(before))
         return job
+
+    def records(self):
+        return [*self.folder.glob("*.run/run.json")]
 
     def sockets(self):
         return [*self.folder.glob("*.run/control")]

@@ -49,7 +49,7 @@ def offers(line):
         ("elrun tr", ["train.py"]),
         ("elrun do", ["doctor"]),
         ("elrun status ", []),
-        ("elrun status --", ["--watch", "--format"]),
+        ("elrun status --", ["--watch", "--all", "--format"]),
         ("elrun status --format ", ["text", "json"]),
         ("elrun status job7 --w", ["--watch"]),
         ("elrun logs --f", ["--follow"]),
