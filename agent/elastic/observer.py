@@ -124,11 +124,15 @@ class Moment:
         return cls(time.time(), time.monotonic())
 
 
+_MANY_ATTEMPTS = 20
+
+
 class LateObserver(ObservingCompanion):
     """Keeps in memory what an agent does, until that is worth a record of its own.
 
     Most jobs are short and succeed: they make no record, and load nothing for it. A record is made
-    once an attempt has run for a while, or where the caller wants it at the end.
+    once an attempt has run for a while, after many attempts, or where the caller wants it at the
+    end.
 
     Args:
         make: Makes the record from all that has happened; called once.
@@ -172,6 +176,8 @@ class LateObserver(ObservingCompanion):
     def joined(self, info: RendezvousInfo) -> None:
         """Take note."""
         self.attempts += 1
+        if self.attempts > _MANY_ATTEMPTS and self._record is None:
+            self.record()  # which forgets in time, unlike what is kept here
         self._hear(lambda each: each.joined(info))
 
     def workers_started(self) -> None:

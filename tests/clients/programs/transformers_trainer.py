@@ -65,6 +65,8 @@ def main() -> None:
         first_step=steps.first,
         last_step=trainer.state.global_step,
     )
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 if __name__ == "__main__":
