@@ -308,3 +308,10 @@ def test_what_is_tested_is_what_is_in_the_tree():
     }
 
     assert set() == stale
+
+
+def test_each_test_file_has_a_name_of_its_own():
+    """The folders of tests are no packages: two modules of one name can't be imported together."""
+    names = [path.name for path in (TREE / "tests").rglob("test_*.py")]
+
+    assert [] == sorted({name for name in names if names.count(name) > 1})
