@@ -104,11 +104,11 @@ class Carrier:
 
             hooks = self._begin, self._on_end
             self._carrying = Carrying(self._pipes, self._stderrs, self._target, *hooks)
-        except OSError as error:  # there are no threads, or no descriptors: not to import, either
+        except (OSError, ImportError) as error:  # no threads, or no descriptors: nor for a module
             if self._hand_on():
                 self._close_reading_ends()
             else:  # the pipes stay open until `drain`: a worker that prints is not to die of it
-                log.warning("what workers print on standard error is lost: %s", error.strerror)
+                log.warning("what workers print on standard error is lost: %s", error)
 
     def _hand_on(self) -> bool:
         """Let other processes carry; return whether one does for each pipe."""
@@ -116,7 +116,7 @@ class Carrier:
             from .hand_over import hand_on_to
 
             return not [fd for fd in self._pipes.values() if not hand_on_to(fd, self._target)]
-        except OSError:
+        except (OSError, ImportError):
             return False
 
     def end_of(self, local_rank: int) -> tuple[bytes, bool]:
