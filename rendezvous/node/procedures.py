@@ -113,7 +113,8 @@ class NodeProcedures:
         yield store.leave_will(will_of_member(keys, place.group_rank, name))
         MemberWatch(self._heartbeat, store, keys, place, self._timing, self.conclude).start()
         self._spawn(self._await_verdict(store, place, keys))
-        if place.group_rank == 0 and 1 < place.group_world_size == self._limits.max_nodes:
+        is_full = 1 < place.group_world_size == self._limits.max_nodes
+        if place.group_rank == 0 and is_full and not self.state.spare_is_told_of:
             self._spawn(tell_of_spare(store, self._run, self.state, place))
         for topic, hear in self._topics.items():
             self._spawn(self._hear_notices(store, place, keys, topic, hear))

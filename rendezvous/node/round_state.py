@@ -45,6 +45,8 @@ class RoundState:
         """Where this node stands in its latest round; None before the first."""
         self.verdict: Verdict | None = None
         """How the latest round ended, as far as this node knows."""
+        self.spare_is_told_of = False
+        """Whether this node has named a spare to its people: once a job is enough."""
         self.must_reconnect = False
         """Whether the store is lost, so that the next round needs another connection."""
 

@@ -35,6 +35,7 @@ def tell_of_spare(store: Asking, run: RunKeys, state: RoundState, place: Placeme
     (verdict,) = yield store.get([keys.verdict])
     node = read_node(following.node(0), record[0])
     if verdict is None and node.origin is None and not node.is_withdrawn:
+        state.spare_is_told_of = True
         log.warning(
             "run %r has all its nodes, and one more on %s waits as a spare; if that one is for "
             "another job, give that job another --rdzv-id",

@@ -86,6 +86,7 @@ class Line:
         # Requests are numbered and sent under this lock, so that the server gets them in order; the
         # thread that holds it may replace the connection.
         self._sending = threading.Lock()
+        self._instead = ""  # what answers in the server's place, while there is no connection
         self._will: LeaveWill | None = None
         link.begin(patience_s)
         self._link: Link | None = link
@@ -94,7 +95,6 @@ class Line:
         self._pending: dict[int, Call] = {}
         self._ended: RendezvousConnectionError | None = None
         self._is_silent = False
-        self._instead = ""  # what answers in the server's place, while there is no connection
         self._is_over = threading.Event()
         reader = threading.Thread(
             target=self._run, args=(link,), name="elrun-store-client", daemon=True
