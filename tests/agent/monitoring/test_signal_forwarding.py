@@ -18,7 +18,7 @@ class Rounds:
 def test_a_notice_that_is_none_signals_nobody(notice):
     """Nor does it end the agent; the next one is heard."""
     rounds, sent = Rounds(), []
-    workers = SimpleNamespace(signal_workers=lambda number: sent.append(number) or 1)
+    workers = SimpleNamespace(signal_workers=lambda number, **_: sent.append(number) or 1)
     guardian = SimpleNamespace(take_witnessed=list, has_pending=lambda _number: False)
     forwarder = SignalForwarder([SIGUSR1], list, guardian, rounds, lambda: None)
     forwarder.begin_attempt(workers)
