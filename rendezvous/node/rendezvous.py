@@ -12,6 +12,7 @@ from ..api.parameters import RendezvousParameters
 from ..errors import RendezvousError
 from ..logs import Log
 from ..protocol.keys import RunKeys
+from ..protocol.record_reader import MAX_COUNT
 from ..protocol.records import Limits, Node, Origin
 from ..protocol.timing import Timing, changed_settings, timing_of
 from ..stores.signed import secret_of
@@ -62,7 +63,8 @@ class RoundRendezvous(RoundHandler):
         self._meeting_endpoint = params.endpoint
         self._run = RunKeys(params.run_id)
         self._timing = timing = timing or timing_of(params)
-        beats_ms = (round(each_s * 1000) for each_s in (timing.heartbeat_s, timing.patience_s))
+        times_s = (timing.heartbeat_s, timing.patience_s)
+        beats_ms = (min(round(each_s * 1000), MAX_COUNT) for each_s in times_s)
         self._limits = Limits(params.min_nodes, params.max_nodes, 0, *beats_ms)
         self._wish = params.get_as_rank("rank")
         self._profile = NodeProfile(1)

@@ -109,6 +109,9 @@ def test_a_script_asks_from_anywhere_and_saves(elrun, script, options, name, met
     assert "did not leave" not in err
 
 
+@pytest.mark.xfail(
+    strict=False, reason="an open fault: in some orders of the signals nothing is saved"
+)
 @pytest.mark.parametrize("name", ["SIGUSR1", "SIGTERM"])
 def test_a_scheduler_that_signals_all_processes_ends_none_that_asks(elrun, script, name):
     """SLURM does; a forked process of the worker's lives as well, but at SIGTERM."""
