@@ -119,7 +119,7 @@ class AgentHooks(RecordedAgent):
         return self._restarts.usable(self._remaining_restarts)
 
     def _say_what_follows(self, step: Step, verdict: Verdict | None) -> None:
-        # Another package's rendezvous does not tell how many restarts the job has spent.
+        # A rendezvous of another package has no count of the restarts that the job has spent.
         has_others = (self._worker_group.group_world_size or 1) > 1
         is_shared = has_others and not self._rounds.has_to_be_asked
         self._restarts.announce(step, verdict, self._restart_count, is_shared=is_shared)
