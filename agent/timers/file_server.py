@@ -136,7 +136,8 @@ class FileTimerServer:
 
     def _take(self, request: FileTimerRequest) -> None:
         process = read_process(request.worker_pid)
-        if process is None:  # no process has this id
+        if process is None:  # it was reaped after it had written
+            self._table.forget({request.worker_pid})
             return
         if not self._table.take(request, process.start, time.monotonic(), time.time()):
             self._warn(

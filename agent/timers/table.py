@@ -7,6 +7,7 @@ whatever a client writes to the pipe.
 from __future__ import annotations
 
 import math
+from collections.abc import Container
 from dataclasses import dataclass
 
 from .file_client import MAX_REQUEST_BYTES, FileTimerRequest
@@ -142,12 +143,16 @@ class TimerTable:
         for (pid, _), timer in self.timers.items():
             if timer.expires_at <= now:
                 late.setdefault(pid, []).append(timer)
-        self.timers = {key: timer for key, timer in self.timers.items() if key[0] not in late}
+        self.forget(late)
         return [
             Stuck(first, now - first.set_at)
             for timers in late.values()
             for first in [min(timers, key=lambda each: (each.request.signal <= 0, each.expires_at))]
         ]
+
+    def forget(self, pids: Container[int]) -> None:
+        """Drop all timers of some processes."""
+        self.timers = {key: timer for key, timer in self.timers.items() if key[0] not in pids}
 
 
 def _digits(seconds: float) -> int:

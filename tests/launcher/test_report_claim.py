@@ -9,9 +9,9 @@ from elrun.launcher.report_claim import claimed
 
 CLAIM = """
 import os, sys
-os.setuid(int(sys.argv[2]))
 from contextlib import ExitStack
 from elrun.launcher.report_claim import claimed
+os.setuid(int(sys.argv[2]))  # another user may not be able to read the interpreter's modules
 with ExitStack() as ends:
     ends.enter_context(claimed(sys.argv[1]))
     print("claimed", flush=True)

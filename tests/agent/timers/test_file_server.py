@@ -177,7 +177,7 @@ def test_noise_never_stops_the_server(serve, sleeper, caplog):
 
 
 def test_many_workers_share_a_pipe(serve, run, tmp_path):
-    """No request is torn or lost among those of others; those released are not reaped."""
+    """No request is torn or lost among those of others, nor when its process ended meanwhile."""
     server = serve()
     program = """
 import sys
