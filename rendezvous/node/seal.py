@@ -25,7 +25,7 @@ from ..protocol.round import (
     limits_of_run,
     seats_taken,
 )
-from ..protocol.shortfall import options_apart, refusals, shortfall
+from ..protocol.shortfall import hindrances, options_apart, shortfall
 from ..protocol.timing import Timing
 from ..protocol.wire import (
     read_place,
@@ -292,15 +292,14 @@ class Seat:
         place = yield from self._records.standing_place(self._number)
         if place is not None:
             return place
-        if are_too_many_refused(
-            seated, history, limits_of_run(seated, history) or self._node.limits
-        ):
-            aborted = Verdict(VerdictKind.ABORTED, reason=refusals(seated))
+        limits = limits_of_run(seated, history) or self._node.limits
+        if are_too_many_refused(seated, history, limits):
+            aborted = Verdict(VerdictKind.ABORTED, reason=hindrances(seated, limits))
             return (yield from self._seal(seated, history, aborted))
         left = yield from self._records.that_left(seated)
         yield from self.leave()
-        limits, within_s = self._node.limits, self._timing.join_timeout_s
-        reason = shortfall(seated, history, mine=limits, within_s=within_s, left=left)
+        mine, within_s = self._node.limits, self._timing.join_timeout_s
+        reason = shortfall(seated, history, mine=mine, within_s=within_s, left=left)
         raise RendezvousTimeoutError(f"run {self._run.run_id!r}: {reason}")
 
 

@@ -82,8 +82,8 @@ node's.
 
 *Refusals.* A node that can't take part, such as one without the script, says so in a record that
 is withdrawn from the beginning (``node/decline.py``). The first round is given up at once if that
-node hosts the only store, and after a last call if the others are fewer than the minimum. The
-sealer then ends the run.
+node hosts the only store, and after a last call if the others are fewer than the minimum, or if
+nodes with other limits leave the others too few. The sealer then ends the run.
 
 *Order.* Survivors keep their order. Newcomers follow: first those that ask for a rank, by that
 rank; then the others by host name (node2 before node10) and seat. If a round has more nodes than
@@ -248,9 +248,11 @@ def decide(
 
 
 def are_too_many_refused(seated: Mapping[int, Node], history: History | None, mine: Limits) -> bool:
-    """Return whether no round can form since nodes of the job have said that they can't take part.
+    """Return whether no round can form since nodes of the job can't take part.
 
-    A later round may get nodes that nobody knows of yet: it is given up by its deadline alone.
+    Such nodes have said so, or have other limits. Those with other limits may belong to another
+    job: they count only once as many nodes have come as any of these limits allow. A later round
+    may get nodes that nobody knows of yet: it is given up by its deadline alone.
 
     Args:
         seated: The records by seat.
@@ -258,8 +260,23 @@ def are_too_many_refused(seated: Mapping[int, Node], history: History | None, mi
         mine: The limits of the run.
     """
     refused = sum(bool(node.refusal) for node in seated.values())
+    misfits = misfits_among(seated, mine)
+    most = min(limits.max_nodes for limits in [mine, *(node.limits for node in misfits)])
+    if refused + len(misfits) + len(present(seated, mine)) >= most:
+        refused += len(misfits)
     is_short = bool(refused) and mine.max_nodes - refused < mine.min_nodes
     return history is None and (is_short or _is_host_refused(seated))
+
+
+def misfits_among(seated: Mapping[int, Node], limits: Limits) -> list[Node]:
+    """Return the nodes that have other limits, also those that have left.
+
+    Args:
+        seated: The records by seat; the record of a node that has left is still there.
+        limits: Those of the run, or of one of its nodes.
+    """
+    nodes = seated.values()
+    return [node for node in nodes if not (node.limits.suit(limits) or node.refusal)]
 
 
 def _is_host_refused(seated: Mapping[int, Node]) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from .naming import name_hosts, name_members, name_ranks
 from .records import History, Limits, Node
-from .round import absent_members, missing_ranks, present
+from .round import absent_members, misfits_among, missing_ranks, present
 
 _MOST_CONTRADICTIONS = 3
 _MOST_REFUSALS = 3
@@ -94,17 +94,30 @@ def contradictions(seated: Mapping[int, Node], mine: Limits) -> str:
         mine: The limits of the node that waits.
     """
     refused = refusals(seated)
-    others = {
-        node.limits: node
-        for node in seated.values()
-        if not (node.limits.suit(mine) or node.refusal)
-    }
-    return (f"; {refused}" if refused else "") + "".join(
-        f"; {name_hosts([node])} was refused: it has {theirs}, and this node "
+    others = _misfits(seated, mine, "this node")
+    return (f"; {refused}" if refused else "") + "".join(f"; {each}" for each in others)
+
+
+def hindrances(seated: Mapping[int, Node], limits: Limits) -> str:
+    """Return, for all nodes, why a run can't begin with those that have come.
+
+    Args:
+        seated: The records by seat.
+        limits: The limits of the run.
+    """
+    refused = refusals(seated)
+    return "; ".join([*([refused] if refused else []), *_misfits(seated, limits, "the first node")])
+
+
+def _misfits(seated: Mapping[int, Node], limits: Limits, whose: str) -> list[str]:
+    """Return a sentence for each kind of node with other limits than one that is described."""
+    others = {node.limits: node for node in misfits_among(seated, limits)}
+    return [
+        f"{name_hosts([node])} was refused: it has {theirs}, and {whose} "
         f"{ours.removeprefix(theirs.split()[0]).strip()}; give the same on every node"
         for node in list(others.values())[:_MOST_CONTRADICTIONS]
-        for theirs, ours in [options_apart(node.limits, mine)]
-    )
+        for theirs, ours in [options_apart(node.limits, limits)]
+    ]
 
 
 def refusals(seated: Mapping[int, Node]) -> str:

@@ -60,6 +60,42 @@ def test_a_round_that_can_not_form_is_given_up_after_a_last_call(
     assert expected == decision(limits, nodes, refusing, now)
 
 
+@pytest.mark.parametrize("has_left", [False, True])
+@pytest.mark.parametrize(
+    ("limits", "other", "nodes", "now", "expected"),
+    [
+        ((2, 2), (2, 2, 1), 1, 12.9, Await(1, 13)),
+        ((2, 2), (2, 2, 1), 1, 13, GiveUp()),
+        ((2, 2), (3, 3), 1, 13, GiveUp()),
+        ((3, 3), (2, 2), 1, 13, GiveUp()),  # the job has two nodes, says the other one
+        ((2, 2), (2, 2, 0, 9000, 30000), 1, 13, GiveUp()),  # its beats are too rare
+        ((8, 8), (2, 2), 1, 13, GiveUp()),
+        ((8, 8), (8, 8, 1), 6, 500, Await(2, DEADLINE)),  # it may be another job's
+        ((8, 8), (8, 8, 1), 7, 13, GiveUp()),
+        ((2, 3), (2, 3, 1), 1, 500, Await(1, DEADLINE)),
+        ((1, 2), (2, 2), 1, 13, Seal()),
+    ],
+)
+def test_a_round_that_other_limits_leave_too_few_is_given_up_after_a_last_call(
+    limits, other, nodes, now, expected, has_left
+):
+    """Once as many nodes have come as the job may have, by any of them."""
+    mine = Limits(*limits, *(0, 0, 8000)[len(limits) - 2 :])
+    misfit = here(Limits(*other))._replace(host="b", is_withdrawn=has_left)
+    found = decide(
+        dict(enumerate([*[here(mine)] * nodes, misfit])),
+        None,
+        mine=mine,
+        now=now,
+        last_joined_at=10,
+        deadline=DEADLINE,
+        last_call_s=LAST_CALL_S,
+        survivor_s=0,
+    )
+
+    assert expected == found
+
+
 @pytest.mark.parametrize("limits", [(2, 2), (1, 3)])
 def test_a_round_whose_host_leaves_is_given_up_at_once(limits):
     """However many others are there."""
