@@ -20,6 +20,8 @@ from ..system.process_tree import MARK_VARIABLE, mapping_name
 from .inherited_exits import InheritedExits
 from .process_end import end_at_once, end_worker, exit_code_of
 
+_PREEMPTION = f"{__name__.rpartition('.processes.')[0]}.workers.preemption"
+
 
 class Descriptor:
     """A file descriptor that stays usable when ``multiprocessing`` brings it into a new process.
@@ -139,6 +141,8 @@ def _settle(setup: ChildSetup) -> mmap.mmap:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.clear()
     os.environ.update(setup.environment)
+    if (asked := sys.modules.get(_PREEMPTION)) is not None:
+        asked.begin_worker()
     if setup.stdout is not None:
         sys.stdout = _become(setup.stdout, 1, sys.stdout)
     if setup.stderr is not None:

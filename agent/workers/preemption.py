@@ -8,6 +8,10 @@ A script that asks need not handle the signal, whose default action would end it
 send it to all processes. Python can set handlers in the main thread only, and a handler of ours
 would stand in the way of one that a library wants to set later. ``faulthandler`` has neither
 trouble: its handler is written in C, and Python's own table still says that there is none.
+
+A handler that the script sets later takes its place. ``signal.signal`` is wrapped to hear of that:
+the agent must not kill such a worker at once, whose handler may save; and when the script puts the
+default action back, the handler in C has to come back.
 """
 
 from __future__ import annotations
@@ -16,6 +20,11 @@ import _thread
 import os
 import signal
 import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+    from typing import Any
 
 VARIABLE = "ELRUN_PREEMPTION"
 """Names the signals that are the workers', as numbers, and the shared memory, as a path."""
@@ -41,6 +50,10 @@ class Preemption:
     __slots__ = ("_cell", "_ends_at")
 
     def __init__(self, cell: bytearray) -> None:
+        self._watch(cell)
+
+    def _watch(self, cell: bytearray) -> None:
+        """Say from now on what stands in a cell."""
         self._cell = cell
         self._ends_at = memoryview(cell)[_ENDS_AT].cast("d")
 
@@ -81,19 +94,37 @@ class _Inquiry:
         ``--forward-signals``) no longer end this process. A handler of the script's stays.
         """
         if self._answer is None:
-            self._answer = _begin(os.environ.get(VARIABLE, ""))
+            self._answer = Preemption(_begin(os.environ.get(VARIABLE, "")))
         return self._answer
 
+    def begin_worker(self) -> None:
+        """Ask anew, if this process, which has just become a worker, is a copy of one that asked.
 
-def _begin(order: str) -> Preemption:
-    numbers, _, path = order.partition(" ")
+        The answer is the same object: a module of the script's may keep it.
+        """
+        if self._answer is not None:
+            self._answer._watch(_begin(os.environ.get(VARIABLE, "")))  # noqa: SLF001
+
+
+def _begin(order: str) -> bytearray:
+    """Let signals end this process no longer; return what is shared with the agent, or zeros."""
+    words, _, path = order.partition(" ")
     cell = _open(path)
-    for number in map(int, filter(str.isdigit, numbers.split(","))):
-        if _survive(number) and number == signal.SIGTERM:
-            _keep_from_children(number)
-            if HEADER + os.getpid() < len(cell):
-                cell[HEADER + os.getpid()] = 1
-    return Preemption(cell)
+    numbers = {int(each) for each in words.split(",") if each.isascii() and each.isdigit()}
+    survived = {number for number in numbers if _survive(number)}
+    if not survived:
+        return cell
+    if signal.SIGTERM in survived:
+        _keep_from_children(signal.SIGTERM)
+    place = HEADER + os.getpid()
+
+    def mark(number: int, *, survives: bool) -> None:
+        if number == signal.SIGTERM and place < len(cell):
+            cell[place] = survives
+
+    mark(signal.SIGTERM, survives=signal.SIGTERM in survived)
+    _follow_handlers(survived, mark)
+    return cell
 
 
 def _survive(number: int) -> bool:
@@ -103,10 +134,37 @@ def _survive(number: int) -> bool:
     import faulthandler  # built in
 
     try:
+        faulthandler.unregister(number)  # of one whose handler another one has replaced
         faulthandler.register(number, _NOWHERE, all_threads=False)
     except (OSError, RuntimeError, ValueError):  # no signal of this system
         return False
     return True
+
+
+def _follow_handlers(survived: Collection[int], mark: Callable[..., None]) -> None:
+    """Hear of the script's own handlers for the signals that this process survives.
+
+    Args:
+        survived: The signals.
+        mark: Notes whether the process survives one of them only since it has asked.
+    """
+    pid, set_handler = os.getpid(), signal.signal
+
+    def note(signalnum: Any, handler: Any) -> Any:
+        is_followed = os.getpid() == pid and isinstance(signalnum, int) and signalnum in survived
+        if not is_followed:
+            return set_handler(signalnum, handler)
+        mark(signalnum, survives=False)  # beforehand: the agent may ask this process to end
+        try:
+            return set_handler(signalnum, handler)
+        finally:
+            if signal.getsignal(signalnum) is signal.SIG_DFL:
+                _survive(signalnum)
+                mark(signalnum, survives=True)
+
+    note.__name__, note.__doc__ = "signal", set_handler.__doc__
+    note.__wrapped__ = set_handler  # type: ignore[attr-defined]
+    signal.signal = note
 
 
 def _keep_from_children(number: int) -> None:
@@ -157,4 +215,5 @@ def _open(path: str) -> bytearray:
         return bytearray(HEADER)
 
 
-preemption = _Inquiry().preemption
+_inquiry = _Inquiry()
+preemption, begin_worker = _inquiry.preemption, _inquiry.begin_worker

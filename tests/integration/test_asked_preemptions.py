@@ -73,6 +73,58 @@ if __name__ == "__main__":
     except Exception as error:
         sys.stdout.write(f"{error}\\n")
 """
+FORKED = """
+import sys, time
+import elrun
+
+answer = elrun.preemption()  # as where the function was tried before
+
+def train():
+    sys.stdout.write("ready\\n")
+    while not answer.pending:
+        time.sleep(0.02)
+    sys.stdout.write(f"saved {elrun.preemption().pending}\\n")
+
+config = elrun.LaunchConfig(1, 1, 1, preempt_signal="USR1", start_method="fork")
+try:
+    elrun.elastic_launch(config, train)()
+except Exception as error:
+    sys.stdout.write(f"{error}\\n")
+"""
+PRELOADED = """
+import elrun
+
+answer = elrun.preemption()
+"""
+USES_PRELOADED = """
+import os, sys, time
+from asking import answer
+
+sys.stdout.write(f"ready {os.getpid()} {os.getppid()}\\n")
+while not answer.pending:
+    time.sleep(0.02)
+sys.stdout.write("saved\\n")
+"""
+SAVES_AT_SIGTERM = """
+import os, signal, sys, time
+import elrun
+
+def save(*_):
+    time.sleep(0.2)
+    sys.stdout.write("saved\\n")
+    sys.exit(0)
+
+elrun.preemption()
+if os.environ["TORCHELASTIC_RESTART_COUNT"] == "1":
+    sys.exit(0)
+if os.environ["RANK"] == "0":
+    while not os.path.exists("asked"):
+        time.sleep(0.02)
+    sys.exit(3)
+signal.signal(signal.SIGTERM, save)
+open("asked", "w").close()
+time.sleep(1000)
+"""
 HANGS_AFTER_ONE_FAILED = """
 import os, sys, time
 import elrun
@@ -158,6 +210,45 @@ def test_a_worker_that_asks_is_stopped_for_a_restart(elrun, script, name):
     code, _, err = job.finish()
 
     assert 0 == code, err
+
+
+def test_a_handler_that_a_worker_sets_after_it_has_asked_saves_before_a_restart(elrun, script):
+    """Though the job's signal is SIGTERM: only workers without a handler are killed at once."""
+    options = ("--nproc-per-node", 2, "--max-restarts", 1, "--preempt-signal", "USR1,TERM")
+    job = elrun(*options, script(SAVES_AT_SIGTERM))
+
+    code, out, err = job.finish()
+
+    assert (0, ["saved"]) == (code, saved_in(out)), err
+
+
+def test_a_function_that_is_forked_from_a_program_that_has_asked_is_told(elrun, script):
+    """What the program was told, outside a job, holds no more in its worker."""
+    job = elrun(command=(script(FORKED),))
+    job.wait_for_line("ready")
+    job.signal(signal.SIGUSR1)
+
+    code, out, err = job.finish()
+
+    host = os.uname().nodename
+    assert (0, ["ready", "saved True", f"preempted by SIGUSR1 on {host}"]) == (
+        code,
+        out.splitlines(),
+    ), err
+
+
+@pytest.mark.parametrize("name", ["SIGUSR1", "SIGTERM"])
+def test_a_worker_whose_preloaded_module_has_asked_is_told(elrun, script, tmp_path, name):
+    """It survives the signal as well, which SLURM sends to it, too."""
+    (tmp_path / "asking.py").write_text(PRELOADED)
+    job = elrun("--preload", "asking", "--preempt-signal", name, script(USES_PRELOADED))
+    worker, agent = map(int, job.wait_for_line("ready").split()[1:])
+    for pid in (agent, worker):
+        os.kill(pid, signal.Signals[name])
+
+    code, out, err = job.finish()
+
+    assert (75, ["saved"]) == (code, saved_in(out)), err
 
 
 def test_a_signal_that_is_only_passed_on_leaves_nothing_pending(elrun, script, tmp_path):

@@ -97,6 +97,8 @@ def _serve_workers(
         (name, made[name]) for name in made if os.environ.get(name) == birth.get(name)
     )
     _rename(own_name)
+    if (asked := sys.modules.get("elrun.agent.workers.preemption")) is not None:
+        asked.begin_worker()
     return problem
 
 

@@ -62,6 +62,28 @@ def test_a_thread_and_a_forked_child_see_it_as_well(notice):
     assert ([True], 1) == (seen, child.exitcode)
 
 
+def test_a_worker_that_is_forked_from_a_program_that_has_asked_is_told(notice, monkeypatch):
+    """Outside elrun nothing was pending; the same answer, which a module may have kept, goes on."""
+    monkeypatch.setenv(VARIABLE, "")
+    inquiry = _Inquiry()
+    answer = inquiry.preemption()
+    monkeypatch.setenv(VARIABLE, notice.environment()[VARIABLE])
+    notice.tell(time.monotonic() + 100)
+    before = answer.pending
+    inquiry.begin_worker()
+
+    assert (False, True, True) == (before, answer.pending, inquiry.preemption() is answer)
+
+
+def test_a_worker_that_is_forked_from_a_program_that_has_not_asked_asks_when_it_wants_to(notice):
+    """Until then a signal ends it as ever."""
+    inquiry = _Inquiry()
+    inquiry.begin_worker()
+    notice.tell(time.monotonic() + 100)
+
+    assert inquiry.preemption().pending
+
+
 @pytest.mark.parametrize("order", [None, "", "10 /proc/0/fd/7", "10 /dev/null", "x,99 ", "10 "])
 def test_where_nobody_tells_nothing_is_pending(order):
     """Outside elrun, where the agent has gone, and where signals are only passed on."""
@@ -152,11 +174,49 @@ def test_python_s_own_table_has_no_handler():
     assert (0, "True\nlives\n") == run_signalled(text, USR1, f"{USR1} ")
 
 
+@pytest.mark.parametrize("number", [USR1, TERM])
+def test_a_signal_does_not_end_it_either_once_a_library_has_put_the_default_back(number):
+    """As a trainer does at its end: it finds no handler in Python's table, and restores that."""
+    restores = f"; import signal; signal.signal({number}, signal.signal({number}, print))"
+
+    assert (0, "lives\n") == run_signalled(ASKS + restores, number, f"{number} ")
+
+
+def test_what_sets_a_handler_works_as_ever():
+    """It returns the handler of before, refuses what it refused, and is Python's own for others."""
+    text = f"""
+{ASKS}
+import signal, threading
+own = lambda *_: None
+print(signal.signal({TERM}, own) is signal.SIG_DFL, signal.signal({TERM}, signal.SIG_DFL) is own)
+print(signal.signal({USR1}, own) is signal.SIG_DFL, signal.getsignal({USR1}) is own)
+for number, handler in (({TERM}, 7), ({TERM}, None), (0, own), (9, own), ("x", own)):
+    try:
+        signal.signal(number, handler)
+    except (ValueError, TypeError, OSError) as error:
+        print(type(error).__name__, end=" ")
+thread = threading.Thread(target=refused)
+thread.start()
+thread.join()
+"""
+    refused = f"""
+def refused():
+    try:
+        signal.signal({TERM}, own)
+    except ValueError:
+        print("refused")
+"""
+    out = "True True\nTrue True\nTypeError TypeError ValueError OSError TypeError refused\nlives\n"
+
+    assert (0, out) == run_signalled(refused + text, TERM, f"{TERM} ")
+
+
 def test_the_agent_hears_which_workers_survive_sigterm(monkeypatch):
-    """It has to kill those to stop them; of others' processes it wants to know nothing."""
+    """It has to kill those to stop them; one with a handler of its own is to save by that."""
     notice = PreemptionNotice([signal.SIGTERM])
     monkeypatch.setenv(VARIABLE, notice.environment()[VARIABLE])
-    texts = [ASKS, OWN.format(TERM) + ASKS, "pass"]
+    restored = f"{LATER.format(TERM)}; signal.signal({TERM}, signal.SIG_DFL)"
+    texts = [ASKS, OWN.format(TERM) + ASKS, "pass", ASKS + LATER.format(TERM), ASKS + restored]
     held = [
         subprocess.Popen(
             [sys.executable, "-c", f"{text}; print(flush=True); input()"],
@@ -177,7 +237,7 @@ def test_the_agent_hears_which_workers_survive_sigterm(monkeypatch):
         process.communicate(b"\n")
     notice.end()
 
-    assert ({pids[0]}, set()) == (survivors, later)
+    assert ({pids[0], pids[4]}, set()) == (survivors, later)
 
 
 def test_a_forked_child_can_be_ended_by_sigterm():
