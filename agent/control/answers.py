@@ -126,5 +126,11 @@ class Answers:
         self._watched.inbox.request_stop(now=now)
         if now:
             self._members.hurry()
-        timeout_s = 0 if now else self._watched.shutdown_timeout_s
-        return Answer(200, json.dumps({"shutdown_timeout_s": timeout_s}), _JSON)
+        group = self._watched.group
+        has_place = group.group_rank is not None
+        answer = {
+            "shutdown_timeout_s": 0 if now else self._watched.shutdown_timeout_s,
+            "workers": group.workers[0].world_size if has_place else 0,
+            "nodes": group.group_world_size if has_place else 0,
+        }
+        return Answer(200, json.dumps(answer), _JSON)

@@ -306,8 +306,8 @@ class GroupProcesses:
         with answering, self._loop.stop_notices(running, timeout_s, self._record()):
             if self._loop.companions.preemption_notice and death_sig == signal.SIGTERM:
                 self._ask_to_end(workers)
-            alone, urgent_fd = death_sig if main_first else None, self._loop.inbox.urgent_fd
-            workers.close(death_sig, timeout_s, urgent_fd=urgent_fd, alone=alone)
+            alone, urgency = death_sig if main_first else None, self._loop.inbox.urgency
+            workers.close(death_sig, timeout_s, urgency=urgency, alone=alone)
 
     def let_leave(
         self,
@@ -339,7 +339,7 @@ class GroupProcesses:
             preempted, self._group, workers, guardian, deadline, notice, to_group=to_group
         )
         with self._loop.answering_aside(self.places_teller):
-            leaving.end_workers(self._loop.inbox.urgent_fd)
+            leaving.end_workers(self._loop.inbox.urgency)
         return leaving
 
     def with_causes(

@@ -215,7 +215,7 @@ class LocalElasticAgent(SimpleElasticAgent):
 
     def _let_workers_leave(self, preempted: Preempted, workers: PContext, timeout_s: float) -> None:
         if self._guardian is None:  # a subclass runs the workers without
-            workers.close(preempted.sigval, timeout_s, urgent_fd=self.signals.urgent_fd)
+            workers.close(preempted.sigval, timeout_s, urgency=self.signals.urgency)
             return
         times = timeout_s, self._supervision.grace_s
         leaving = self.processes.let_leave(

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from ...rendezvous.api.handler import RoundHandler
     from ..monitoring.preemption_notice import PreemptionNotice
+    from ..system.wakeup import Urgency
     from ..workers.worker import WorkerGroup
 
 log = Log(__name__)
@@ -75,11 +76,11 @@ class Leaving:
         self._began_at = time.monotonic()
         self.ends_at = self._began_at
 
-    def end_workers(self, urgent_fd: int) -> None:
+    def end_workers(self, urgency: Urgency) -> None:
         """Ask the workers to leave, wait until the deadline, and end what is left.
 
         Args:
-            urgent_fd: Ends their time as soon as it is readable.
+            urgency: Ends their time as soon as it is readable.
         """
         number = self._preempted.sigval
         self._tell_askers()
@@ -91,7 +92,7 @@ class Leaving:
             log.warning("%s: %s", self._preempted, self._deadline.sentence(self._began_at))
         self._tell_askers()
         left_s = max(0.0, round(self.ends_at - time.monotonic(), 1))
-        self._workers.close(signal.SIGTERM, left_s, urgent_fd=urgent_fd, alone=0)
+        self._workers.close(signal.SIGTERM, left_s, urgency=urgency, alone=0)
         self._preempted.failures = tuple(self._failures())
 
     def _tell_askers(self) -> None:

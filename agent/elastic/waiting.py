@@ -237,7 +237,7 @@ class LoopWait:
         tell_at, urgent_at = begun_at + _TELL_OF_WAIT_S, math.inf
         while self._output is not None and self._output.is_pending:
             now = time.monotonic()
-            if wait_briefly([self.inbox.urgent_fd], 0):
+            if wait_briefly([self.inbox.urgency.fileno()], 0):
                 urgent_at = min(now, urgent_at)
             deadline = max(self.inbox.first_at + grace_s, begun_at + _LAST_LOOK_S)
             deadline = min(deadline, urgent_at + _MOMENT_S)

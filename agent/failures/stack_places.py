@@ -20,6 +20,14 @@ _FRAME = re.compile(r'^  File "(.*)", line (\d+) in (.*)$')
 _THREAD = re.compile(r"^(?:Current thread|Thread) 0x")
 _LIBRARIES = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 _STANDARD_LIBRARY = re.compile(r"[/\\]lib(?:64)?[/\\]python3\.\d+t?[/\\]")
+_FOLDER_OF_LIBRARIES = re.compile(r".*[/\\](?:site-packages|dist-packages|python3\.\d+t?)[/\\]")
+FROZEN_IMPORT = "<frozen importlib"
+"""What stands in the frames of Python's import system, of which each import has several."""
+
+IMPORT = "the import"
+"""The place of a process that imports a module begins so: ``the import of torch (train.py:1)``."""
+
+_MODULE = "<module>"
 _WRAPPERS = ("wrapper", "decorate_context", "inner", "_fn", "_call_impl", "_wrapped_call_impl")
 _WAITS_FOR_PEERS = re.compile(
     r"_?(?:all_|batch_isend|barrier|broadcast|gather|init_process_group|irecv|isend|monitored_"
@@ -114,12 +122,23 @@ def place_in(stacks: str) -> str:
     for file, line, function in frames:  # the innermost first
         if _is_of_user(file):
             return f"{called or function} ({os.path.basename(file)}:{line})"
-        if function not in _WRAPPERS:
+        if file.startswith(FROZEN_IMPORT):
+            called = called or IMPORT
+        elif function == _MODULE:
+            called = f"{IMPORT} of {_module_of(file)}"
+        elif function not in _WRAPPERS:
             called = function
-    if not frames:
+    own = [frame for frame in frames if not frame[0].startswith(FROZEN_IMPORT)]
+    if not own:
         return ""
-    file, line, function = frames[0]
+    file, line, function = own[0]
     return f"{function} ({os.path.basename(file)}:{line})"
+
+
+def _module_of(file: str) -> str:
+    """Return the name of a library's module, from its path."""
+    parts = _FOLDER_OF_LIBRARIES.sub("", file).removesuffix(".py").split(os.sep)
+    return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
 
 
 def own_place_in(stacks: str) -> str:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from ..output.outlets import JobOutput, Outlets
     from ..output.specs import LogsDest
+    from ..system.wakeup import Urgency
 
 _LAYOUT = Kind(("reify",), "a LogsSpecs")
 
@@ -256,7 +257,7 @@ class PContext(WorkerFiles, WorkerProcesses, WorkerKind):
         self,
         death_sig: signal.Signals | None = None,
         timeout: float = 30,
-        urgent_fd: int | None = None,
+        urgency: Urgency | None = None,
         alone: int | None = None,
     ) -> None:
         """Stop all workers with everything they started; afterwards ``exits`` tells of each.
@@ -264,7 +265,7 @@ class PContext(WorkerFiles, WorkerProcesses, WorkerKind):
         Args:
             death_sig: What they are asked with; SIGTERM by default.
             timeout: Seconds that they have together before SIGKILL.
-            urgent_fd: Ends their time as soon as it is readable.
+            urgency: Ends their time as soon as it is readable.
             alone: A signal for the workers without what they started; see ``Stop``.
         """
         if not self._may_end():
@@ -276,7 +277,7 @@ class PContext(WorkerFiles, WorkerProcesses, WorkerKind):
             self._carry_meanwhile()
             death_signal = death_sig or signal.SIGTERM
             stop = self._group_stop.begin(self._guardian.tree, ended, death_signal, alone)
-            self._group_stop.finish(stop, self._guardian, timeout, urgent_fd)
+            self._group_stop.finish(stop, self._guardian, timeout, urgency)
         with contextlib.suppress(OSError):
             self._exits.record_all(ended)  # the signal has gone before any error file is read
             self._exits.record_all(self._workers.find_ended())

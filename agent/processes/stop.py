@@ -25,6 +25,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
+    from ..system.wakeup import Urgency
     from .exits import ExitRecorder
     from .guardian import Guardian
 
@@ -99,14 +100,14 @@ class Stop:
     def finish(
         self,
         grace_s: float,
-        urgent_fd: int | None = None,
+        urgency: Urgency | None = None,
         ranks: Mapping[int, str] | None = None,
     ) -> set[int]:
         """End the workers and their descendants; return when none is left, or none can be killed.
 
         Args:
             grace_s: How long they have, since they were asked, before SIGKILL.
-            urgent_fd: Ends their time as soon as it is readable.
+            urgency: Ends their time as soon as it is readable.
             ranks: The workers' global ranks by process id, to name what had to be killed.
 
         Returns:
@@ -116,7 +117,8 @@ class Stop:
             OSError: There are no descriptors to look around with. The workers have been asked, or
                 killed at the deadline; what they started may live on.
         """
-        is_late, urgent = self._wait(self._asked_at + grace_s, urgent_fd)
+        fd = None if urgency is None else urgency.fileno()
+        is_late, is_urgent = self._wait(self._asked_at + grace_s, fd)
         late, names = [], None
         if is_late:
             with contextlib.suppress(OSError):  # it is only about names
@@ -125,7 +127,7 @@ class Stop:
                 late = [each for each in self._tree.members(os.getpid()) if not each.ended]
                 names = ProcessNames(ranks or {}, self._tree.mark)
                 names.note(late)
-            if self._spares_helpers and not urgent:
+            if self._spares_helpers and not is_urgent:
                 self._ask_groups()
                 running = {each.ended_fd for each in self._running if not each.look()}
                 wait_readable(running, time.monotonic() + _LEAVE_S)
@@ -136,7 +138,7 @@ class Stop:
             os.getpid,
             time.monotonic() + KILL_WAIT_S,
             self.death_signal,
-            leave_s=0.0 if urgent else _LEAVE_S,
+            leave_s=0.0 if is_urgent else _LEAVE_S,
             calm_looks=int(not is_late),
         )
         reap(sweep.found, spare=self._groups)
@@ -144,7 +146,7 @@ class Stop:
         if names is not None and late:
             name = signal.Signals(self.death_signal).name
             not_in_time = f"{name} did not end all in {grace_s:g} s"
-            reason = "another Ctrl-C (SIGINT or SIGQUIT) came" if urgent else not_in_time
+            reason = urgency.reason if urgency and is_urgent else not_in_time
             log.warning("%s: killed: %s", reason, names.describe(late))
         _abandon(sweep.stuck, self._tree)
         return {process.pid for process in late}
@@ -319,10 +321,12 @@ class GroupStop:
             self._stop = Stop(self._workers.all(), tree, death_signal, alone)
         return self._stop
 
-    def finish(self, stop: Stop, guardian: Guardian, grace_s: float, urgent_fd: int | None) -> None:
+    def finish(
+        self, stop: Stop, guardian: Guardian, grace_s: float, urgency: Urgency | None
+    ) -> None:
         """Wait until all have ended, and kill what has not in time; see ``Stop.finish``."""
         try:
-            killed = stop.finish(grace_s, urgent_fd, self._workers.global_ranks())
+            killed = stop.finish(grace_s, urgency, self._workers.global_ranks())
         except OSError as error:  # there are no descriptors to look around with; it has some
             guardian.finish()
             log.warning(

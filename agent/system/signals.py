@@ -6,7 +6,7 @@ a place of its own choosing. The first signal stops the workers within the shutd
 What follows the first signal is rarely a wish to hurry. SLURM sends SIGTERM twice within
 milliseconds, a closing terminal adds SIGHUP, and a Ctrl-C reaches the whole process group and is
 often forwarded by a wrapper as well. Only a person sends SIGINT (Ctrl-C) or SIGQUIT once more a
-moment later: ``is_urgent`` says so, ``urgent_fd`` becomes readable, and the workers are killed at
+moment later: ``is_urgent`` says so, ``urgency`` becomes readable, and the workers are killed at
 once. Any other signal changes nothing.
 
 SIGUSR2 asks where the workers are, unless it is one of the signals that end the job or the program
@@ -30,7 +30,7 @@ import time
 
 from ...rendezvous.errors import ElrunError
 from ...rendezvous.logs import Log
-from .wakeup import Wakeup
+from .wakeup import Urgency, Wakeup
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -185,8 +185,7 @@ class SignalInbox:
         self._wake = wake
         self._clock = clock
         self._handler_afterwards = handler_afterwards
-        self._urgent = Wakeup()
-        self._is_urgent = False
+        self._urgency = Urgency()
         self._first: tuple[signal.Signals, float] | None = None
         self._limit_s = limit_s
         self._late: TimeIsUp | None = None
@@ -252,7 +251,7 @@ class SignalInbox:
             for number, previous in self._previous.items():
                 signal.signal(number, self._next_handler(number, previous))
             self._previous.clear()
-        self._urgent.close()
+        self._urgency.close()
         self._wake.close()
 
     def _next_handler(self, number: signal.Signals, previous: Any) -> Any:
@@ -263,9 +262,9 @@ class SignalInbox:
         return previous if number in (signal.SIGCHLD, REQUEST) else self._handler_afterwards
 
     @property
-    def urgent_fd(self) -> int:
-        """Readable once a further signal has come that `is_urgent`."""
-        return self._urgent.fileno()
+    def urgency(self) -> Urgency:
+        """Readable once a further signal has come that `is_urgent`, or `elrun stop --now`."""
+        return self._urgency
 
     @property
     def stopped_by(self) -> signal.Signals | None:
@@ -274,7 +273,9 @@ class SignalInbox:
 
     @property
     def why_stopped(self) -> str:
-        """A sentence where the job's time was up; "" for a signal, whose name says it."""
+        """What has stopped the job if no signal has; "" for a signal, whose name says it."""
+        if self._is_requested:
+            return "`elrun stop`"
         return "" if self._late is None else str(self._late)
 
     @property
@@ -320,9 +321,8 @@ class SignalInbox:
         if self._first is None:
             self._is_requested, self._taken = True, is_known
             self._first = signal.SIGTERM, self._clock()
-        if now and not self._is_urgent:
-            self._is_urgent = True
-            self._urgent.notify()
+        if now:
+            self._urgency.declare("`elrun stop --now` came")
         self._wake.notify()
 
     def has_any(self) -> bool:
@@ -353,7 +353,7 @@ class SignalInbox:
         if self._is_requested:
             node = os.uname().nodename
             sentence = f"the job was stopped by `elrun stop` on {node}"
-            raise StopRequested(sentence, is_now=self._is_urgent)
+            raise StopRequested(sentence, is_now=bool(self._urgency.reason))
         if self._is_preempted:
             raise Preempted(first, os.uname().nodename)
         raise SignalException(f"elrun was stopped by {first.name}", first)
@@ -382,8 +382,10 @@ class SignalInbox:
         if self._first is None:
             self._first = signal.Signals(number), self._clock()
             self._wake.notify()
-        elif not self._is_urgent and number in _OF_A_PERSON:
-            self._is_urgent = is_urgent(number, self._clock() - self._first[1])
-            if self._is_urgent:
-                self._urgent.notify()
-                self._wake.notify()
+        elif (
+            not self._urgency.reason
+            and number in _OF_A_PERSON
+            and is_urgent(number, self._clock() - self._first[1])
+        ):
+            self._urgency.declare("another Ctrl-C (SIGINT or SIGQUIT) came")
+            self._wake.notify()

@@ -41,3 +41,19 @@ class Wakeup:
         for fd in (read_fd, write_fd):
             if fd >= 0:
                 os.close(fd)
+
+
+class Urgency(Wakeup):
+    """Ends the time that workers have; ``reason`` says what has done so, as a sentence."""
+
+    __slots__ = ("reason",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reason = ""
+
+    def declare(self, reason: str) -> None:
+        """End that time; only the first reason counts."""
+        if not self.reason:
+            self.reason = reason
+            self.notify()

@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from ...agent.serving.local_sockets import connect_in, peer_of
+from ...agent.system.process_states import state_of
 from ..report.refusal import VerbRefusal
 
 if TYPE_CHECKING:
@@ -22,9 +23,14 @@ ANSWER_S = 5.0
 """How long an agent may take for its answer."""
 
 _MOST_BYTES = 256 << 20
+_STOPPED = ("T", "t")
 _CHUNK_BYTES = 1 << 18
 _HEAD_END = b"\r\n\r\n"
 _OK = b" 200 "
+
+
+class NoAnswer(VerbRefusal):
+    """An agent has been sent a request, and has not answered in time: it may do so later."""
 
 
 class Agent:
@@ -39,6 +45,7 @@ class Agent:
 
     def __init__(self, run: Run) -> None:
         self.run = run
+        self.pid = 0
         with contextlib.closing(self._connect(ANSWER_S)) as client:
             self.pid = peer_of(client)[0]
         self.is_in_our_namespace = self.pid == run.agent_pid
@@ -67,11 +74,14 @@ class Agent:
             timeout_s: How long the answer may take.
 
         Raises:
-            VerbRefusal: There is no answer, or it is a refusal.
+            NoAnswer: There is none in time.
+            VerbRefusal: The agent can't be asked, or refuses.
         """
         try:
             with contextlib.closing(self._connect(timeout_s)) as client:
                 head, body = _exchange(client, path, timeout_s)
+        except TimeoutError as error:
+            raise NoAnswer(self._silence(error, timeout_s)) from error
         except OSError as error:
             raise VerbRefusal(self._silence(error, timeout_s)) from error
         if _OK not in head.partition(b"\r\n")[0]:
@@ -101,10 +111,10 @@ class Agent:
         if node != os.uname().nodename:
             return f"the agent of {self.run.label} is on {node}: ask there"
         if isinstance(error, (TimeoutError, BlockingIOError)):
-            return (
-                f"the agent of {self.run.label} does not answer within {timeout_s:g} s: it may be "
-                "stopped (SIGSTOP), or its host overloaded"
-            )
+            why = "its host may be overloaded"
+            if self.pid and state_of(self.pid) in _STOPPED:
+                why = f"it is stopped (SIGSTOP, or a debugger): kill -CONT {self.pid} lets it go on"
+            return f"the agent of {self.run.label} does not answer within {timeout_s:g} s: {why}"
         return f"the agent of {self.run.label} can't be asked: {error.strerror or error}"
 
 

@@ -166,6 +166,15 @@ class Sources:
             self._ended = [kept for run in self._runs for kept in _reported_by(run)]
         return found or list(self._ended)
 
+    def known_ranks(self) -> set[int]:
+        """Return the ranks of all attempts on this host, whether they have printed anything."""
+        ranks = {file.rank for file in self._files.values()}
+        ranks |= {kept.rank for kept in (*self._ended, *self._running.values())}
+        for run in self._runs:
+            for attempt in run.reread().get("attempts") or ():
+                ranks |= {int(each["rank"]) for each in attempt.get("ranks") or ()}
+        return ranks
+
     def _files_of(self, run: Run) -> Iterator[LogFile]:
         record = run.reread()
         for number, attempt in enumerate(record.get("attempts") or ()):

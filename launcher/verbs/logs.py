@@ -12,8 +12,10 @@ import click
 from ...agent.system.whole_writes import write_all
 from ..report.choice import choose_job
 from ..report.refusal import UNCLEAR, VerbRefusal
+from ..terminal.console import Console
 from .log_sources import KeptOutput, LogFile, Sources
 from .merging import in_order_of_time
+from .ranks import WantedRanks, known_ranks, parse_ranks
 from .status import agents_of
 
 if TYPE_CHECKING:
@@ -31,11 +33,11 @@ class _Choice(NamedTuple):
     """Which lines are wanted.
 
     Args:
-        ranks: Of which ranks; empty: of all.
+        ranks: Of which ranks.
         pattern: What is to be found in them; None: all are wanted.
     """
 
-    ranks: frozenset[int]
+    ranks: WantedRanks
     pattern: re.Pattern[str] | None
 
 
@@ -45,7 +47,7 @@ class _Enough(Exception):
 
 @click.command("logs")
 @click.argument("run", required=False)
-@click.option("--rank", "ranks", type=click.IntRange(0), multiple=True, help="Only this rank.")
+@click.option("--rank", "ranks", type=parse_ranks, multiple=True, help="Only these: 3, or 0,3-5.")
 @click.option("--follow", is_flag=True, help="Go on until the job ends.")
 @click.option("--grep", "pattern", metavar="RE", help="Only lines in which RE is found.")
 @click.option(
@@ -57,7 +59,7 @@ class _Enough(Exception):
 def command(
     variables: Mapping[str, str],
     run: str | None,
-    ranks: tuple[int, ...],
+    ranks: tuple[tuple[range, ...], ...],
     pattern: str | None,
     *,
     follow: bool,
@@ -82,20 +84,31 @@ def command(
         return 0
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        choice = _Choice(frozenset(ranks), wanted)
+        choice = _Choice(WantedRanks(ranks), wanted)
         has_any = _show(sources, agents, choice, follow=follow, merge=merge)
     except _Enough:
         return 0
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
+    absent = _absent(runs[0], choice.ranks, sources.known_ranks())
     if not has_any:
-        reasons = [*problems, *filter(None, [sources.problem])]
-        raise VerbRefusal(reasons[0] if reasons else _nothing(runs[0], ranks))
+        reasons = [*problems, *filter(None, [sources.problem, absent])]
+        raise VerbRefusal(reasons[0] if reasons else _nothing(runs[0], choice.ranks))
+    if absent:
+        Console().say(absent)
     return 0
 
 
-def _nothing(run: Run, ranks: tuple[int, ...]) -> str:
-    of = f" of rank {', '.join(map(str, ranks))}" if ranks else ""
+def _absent(run: Run, wanted: WantedRanks, known: set[int]) -> str:
+    """Return which of the ranks that are wanted are not on this host; "" if all are."""
+    if not known or not (absent := wanted.absent_from(known)):
+        return ""
+    return f"{run.label} has no {absent} on this host: it has {known_ranks(known)} here"
+
+
+def _nothing(run: Run, wanted: WantedRanks) -> str:
+    named = wanted.absent_from(())
+    of = f" of {named}" if named else ""
     return (
         f"nothing that was printed{of} is kept of {run.label}: it went straight to its terminal or "
         "file; --tee 3 with --log-dir keeps it"
@@ -113,7 +126,7 @@ def _show(
         news = [
             (source, shown.wanted(source.read(is_last=is_last)))
             for source in sources.look()
-            if not choice.ranks or source.rank in choice.ranks
+            if source.rank in choice.ranks
         ]
         if merge:
             in_order = in_order_of_time(news) if is_first else _as_they_came(news)

@@ -12,15 +12,22 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from ...agent.failures.stack_places import Whereabouts, clause_of, odd_one_out
+from ...agent.failures.stack_places import (
+    FROZEN_IMPORT,
+    IMPORT,
+    Whereabouts,
+    clause_of,
+    odd_one_out,
+)
 from ..report.choice import choose_job
 from ..report.refusal import VerbRefusal
 from ..report.words import spans
 from ..terminal.console import Console, printable
+from .ranks import WantedRanks, known_ranks, parse_ranks
 from .status import agents_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from .asking import Agent
 
@@ -45,11 +52,15 @@ class Found(NamedTuple):
 
 @click.command("stacks")
 @click.argument("run", required=False)
-@click.option("--rank", type=click.IntRange(0), help="Only this rank.")
+@click.option("--rank", "ranks", type=parse_ranks, multiple=True, help="Only these: 3, or 0,3-5.")
 @click.option("--native", is_flag=True, help="With native frames, where py-spy is installed.")
 @click.pass_obj
 def command(
-    variables: Mapping[str, str], run: str | None, rank: int | None, *, native: bool
+    variables: Mapping[str, str],
+    run: str | None,
+    ranks: tuple[tuple[range, ...], ...],
+    *,
+    native: bool,
 ) -> int:
     """Show the Python stack of each rank of a job of yours, on all its nodes.
 
@@ -68,15 +79,14 @@ def command(
         raise VerbRefusal(problems[0])
     _require_workers(agents[0], runs[0].run_id)
     found, notes = _ask(agents)
-    if rank is not None:
-        if rank not in found:
-            known = f"ranks {spans(sorted(found))}" if found else "no rank"
-            raise VerbRefusal(f"run {runs[0].run_id} has no rank {rank} now: it has {known}")
-        found = {rank: found[rank]}
+    wanted = WantedRanks(ranks)
+    if absent := wanted.absent_from(found):
+        notes.append(f"run {runs[0].run_id} has no {absent} now: it has {known_ranks(found)}")
+    found = {rank: each for rank, each in found.items() if rank in wanted}
     if native:
         found, more = _with_native_frames(found, variables.get("PATH", os.defpath))
         notes += more
-    if not found:
+    if not found and not notes:
         notes.append("no worker runs now")
     console.answer(printable("".join(_text(found))))
     for note in [*problems, *notes]:
@@ -127,7 +137,9 @@ def _text(found: Mapping[int, Found]) -> Iterator[str]:
     groups: dict[tuple[str, str], list[int]] = {}
     for rank in sorted(found):
         where = found[rank].where
-        key = where.clause, _NUMBERS.sub("", where.stack)
+        # Ranks that import the same are at other lines of it at any moment.
+        is_import = where.place.startswith(f"{IMPORT} ")
+        key = where.clause, "" if is_import else _NUMBERS.sub("", where.stack)
         groups.setdefault(key, []).append(rank)
     in_order = sorted(groups.values(), key=lambda ranks: (odd not in ranks, len(ranks), ranks))
     for number, ranks in enumerate(in_order):
@@ -136,8 +148,18 @@ def _text(found: Mapping[int, Found]) -> Iterator[str]:
         pid = f", pid {first.where.pid}" if len(ranks) == 1 else ""
         on = nodes[0] if len(nodes) == 1 else f"{len(nodes)} nodes"
         yield "\n" if number else ""
-        yield f"{_ranks(ranks)} ({on}{pid}): {clause_of(ranks, first.where.clause)}\n"
-        yield "".join(f"    {line}\n" for line in first.where.stack.splitlines())
+        of = "" if _are_equal(found[rank].where for rank in ranks) else f"; rank {ranks[0]} is here"
+        yield f"{_ranks(ranks)} ({on}{pid}): {clause_of(ranks, first.where.clause)}{of}\n"
+        yield "".join(f"    {line}\n" for line in _lines_of(first.where))
+
+
+def _are_equal(places: Iterable[Whereabouts]) -> bool:
+    return len({_NUMBERS.sub("", each.stack) for each in places}) == 1
+
+
+def _lines_of(where: Whereabouts) -> list[str]:
+    """Return the lines of a stack without those of Python's import system."""
+    return [line for line in where.stack.splitlines() if FROZEN_IMPORT not in line]
 
 
 def _with_native_frames(

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..report.choice import choose_job
 from ..report.refusal import VerbRefusal
+from ..report.words import counted
 from ..terminal.console import Console
+from .asking import NoAnswer
 from .status import agents_of
+from .status_text import ago
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+
+    from ..report.runs import Run
+    from .asking import Agent
 
 _MOMENT_S = 3.0
 
@@ -36,27 +43,54 @@ def command(variables: Mapping[str, str], run: str | None, *, now: bool) -> int:
     if not any(each.is_live for each in runs):
         raise VerbRefusal(f"{runs[0].label} has ended already")
     agents, problems = agents_of(runs)
-    limits_s = []
-    for agent in agents:
-        try:
-            limits_s.append(agent.ask("/stop/now" if now else "/stop")["shutdown_timeout_s"])
-        except VerbRefusal as refusal:
-            if not agent.wait_for_end(
-                _MOMENT_S
-            ):  # else it has ended while, or before, it was asked
-                problems.append(str(refusal))
-    if problems and not limits_s:
+    stopped, more = _ask(agents, now=now)
+    problems += more
+    if problems and not stopped:
         raise VerbRefusal(problems[0])
     name = runs[0].run_id
-    if limits_s:
-        console.say(f"run {name} is being stopped: its workers {_time_of(max(limits_s), now=now)}")
-    for agent in agents:
+    if stopped:
+        job = _job(runs[0], [answer for _, answer in stopped])
+        limit_s = max(answer["shutdown_timeout_s"] for _, answer in stopped)
+        console.say(f"{job} is being stopped: its workers {_time_of(limit_s, now=now)}")
+    for problem in problems:
+        console.say(problem)
+    for agent, _ in stopped:
         agent.wait_for_end(None)
-    if any(agent.is_hidden for agent in agents):
+    if any(agent.is_hidden for agent, _ in stopped):
         console.say(f"elrun status {name} shows the end: it can't be awaited from this namespace")
-    else:
+    elif not problems:
         console.say(f"run {name} has been stopped")
-    return 0
+    return int(bool(problems))
+
+
+def _ask(
+    agents: Sequence[Agent], *, now: bool
+) -> tuple[list[tuple[Agent, dict[str, Any]]], list[str]]:
+    """Ask agents to stop; return those that do so with their answers, and why others do not."""
+    stopped: list[tuple[Agent, dict[str, Any]]] = []
+    problems = []
+    for agent in agents:
+        try:
+            stopped.append((agent, agent.ask("/stop/now" if now else "/stop")))
+        except NoAnswer as silence:
+            if not agent.wait_for_end(0):
+                problems.append(f"{silence}; then it stops the job")
+        except VerbRefusal as refusal:
+            # It may have ended while it was asked, or before.
+            if not agent.wait_for_end(_MOMENT_S):
+                problems.append(str(refusal))
+    return stopped, problems
+
+
+def _job(run: Run, answers: Sequence[Mapping[str, Any]]) -> str:
+    """Return what is stopped, so that a person sees at once if another job was meant."""
+    about = [run.name]
+    if began_at_s := run.record.get("began_at_s"):
+        about.append(f"started {ago(max(0.0, time.time() - float(began_at_s)))}")
+    workers, nodes = (max(each.get(key) or 0 for each in answers) for key in ("workers", "nodes"))
+    if workers:
+        about.append(counted(workers, "worker") + (f" on {nodes} nodes" if nodes > 1 else ""))
+    return f"run {run.run_id} ({', '.join(about)})"
 
 
 def _time_of(limit_s: float, *, now: bool) -> str:

@@ -133,7 +133,7 @@ def test_an_agent_that_is_stopped_is_named(watching, script):
 
     assert 143 == job.finish()[0]
     assert 1 == done.returncode
-    assert "does not answer within 5 s: it may be stopped (SIGSTOP)" in done.stderr
+    assert "does not answer within 5 s: it is stopped (SIGSTOP" in done.stderr
 
 
 def test_the_path_of_a_socket_may_be_long(elrun, script, tmp_path):

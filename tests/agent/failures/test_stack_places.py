@@ -36,11 +36,40 @@ Current thread 0x00007f0000000000 (most recent call first):
   File "/usr/lib/python3.11/json/decoder.py", line 353 in raw_decode
   File "<frozen runpy>", line 88 in _run_code
 """
+_FIND = '  File "<frozen importlib._bootstrap>", line 1178 in _find_and_load\n'
+_LOAD = '  File "<frozen importlib._bootstrap_external>", line 1073 in get_data\n'
+_USER = '  File "/home/me/train.py", line 1 in <module>\n'
+_HEAD = "Current thread 0x00007f0000000000 (most recent call first):\n"
+IN_IMPORT = f"""\
+{_HEAD}{_LOAD}{_FIND}\
+  File "/v/lib/python3.11/site-packages/torch/_C/_dynamo/x.py", line 7 in <module>
+{_FIND}  File "/v/lib/python3.11/site-packages/torch/__init__.py", line 2000 in <module>
+{_FIND}{_USER}"""
+IN_STANDARD_IMPORT = f"""\
+{_HEAD}{_LOAD}{_FIND}\
+  File "/usr/lib/python3.11/json/decoder.py", line 7 in <module>
+{_FIND}{_USER}"""
+IN_FINDING = f"{_HEAD}{_LOAD}{_FIND}{_USER}"
+IN_LATE_IMPORT = f"""\
+{_HEAD}{_LOAD}{_FIND}\
+  File "/v/lib/python3.11/site-packages/torch/optim/adam.py", line 7 in <module>
+{_FIND}  File "/v/lib/python3.11/site-packages/torch/optim/api.py", line 20 in make
+{_USER}"""
+IN_OWN_IMPORT = f"""\
+{_HEAD}  File "/home/me/models.py", line 3 in <module>
+{_FIND}{_USER}"""
+IN_IMPORT_ONLY = f"{_HEAD}{_LOAD}{_FIND}"
 
 
 @pytest.mark.parametrize(
     ("stacks", "place"),
     [
+        (IN_IMPORT, "the import of torch (train.py:1)"),
+        (IN_STANDARD_IMPORT, "the import of json.decoder (train.py:1)"),
+        (IN_FINDING, "the import (train.py:1)"),
+        (IN_LATE_IMPORT, "make (train.py:1)"),
+        (IN_OWN_IMPORT, "<module> (models.py:3)"),
+        (IN_IMPORT_ONLY, ""),
         (IN_COLLECTIVE, "all_reduce (train.py:88)"),
         (IN_OWN_CODE, "load_batch (data.py:31)"),
         (IN_LIBRARY_ONLY, "raw_decode (decoder.py:353)"),

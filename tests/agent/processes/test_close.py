@@ -12,6 +12,7 @@ import pytest
 import worker_kit
 from elrun.agent.processes.command_context import SubprocessContext
 from elrun.agent.system.pidfd import wait_any
+from elrun.agent.system.wakeup import Urgency
 from worker_kit import (
     EXIT_0,
     EXIT_3,
@@ -187,19 +188,18 @@ def test_a_worker_that_ignores_the_death_signal_is_killed_at_the_deadline(
     assert all(end.stopped for end in context.exits.values())
 
 
-def test_urgency_ends_the_wait_at_once(shells, ear, never):
-    """A readable ``urgent_fd`` means SIGKILL now, however long the time-out is."""
-    read_end, write_end = os.pipe()
-    os.write(write_end, b"!")
+def test_urgency_ends_the_wait_at_once(shells, ear, never, caplog):
+    """It means SIGKILL now, however long the time-out is, and its reason is said."""
+    urgency = Urgency()
+    urgency.declare("somebody is in a hurry")
     context = shells(DEAF.format(ear=ear.path, never=never))
     ear.hear()
 
-    context.close(timeout=10_000, urgent_fd=read_end)
+    context.close(timeout=10_000, urgency=urgency)
+    urgency.close()
 
     assert -9 == context.exits[0].exitcode
-    assert b"!" == os.read(read_end, 1)
-    os.close(read_end)
-    os.close(write_end)
+    assert "somebody is in a hurry: killed: " in caplog.text
 
 
 def test_a_suspended_worker_is_stopped_too(shells):

@@ -64,7 +64,7 @@ def test_one_signal_is_not_urgent(wake):
     with SignalInbox("SIGUSR1", wake) as inbox:
         os.kill(os.getpid(), signal.SIGUSR1)
 
-        assert not is_readable(inbox.urgent_fd)
+        assert not is_readable(inbox.urgency.fileno())
 
 
 TERM, HUP, INT, QUIT = signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT
@@ -102,7 +102,7 @@ def test_only_a_later_ctrl_c_is_urgent(wake, history, expected, taken_between):
                 with pytest.raises(SignalException, match=history[0][1].name):
                     inbox.raise_if_any()
 
-        assert expected == is_readable(inbox.urgent_fd)
+        assert expected == is_readable(inbox.urgency.fileno())
 
 
 def test_handlers_are_put_back(wake):
@@ -159,7 +159,7 @@ def test_a_program_s_own_signal_is_not_urgent(wake):
                 inbox.raise_if_any()
             os.kill(os.getpid(), signal.SIGUSR2)
 
-            assert not is_readable(inbox.urgent_fd)
+            assert not is_readable(inbox.urgency.fileno())
     finally:
         signal.signal(signal.SIGUSR2, mine)
 
