@@ -46,7 +46,7 @@ USERS_OF = {
         "launcher/commandline/help.py",
         *(
             f"launcher/verbs/{verb}.py"
-            for verb in ("front", "logs", "report", "stacks", "status", "stop")
+            for verb in ("front", "logs", "ranks", "report", "stacks", "status", "stop")
         ),
     },
     "rich": {
