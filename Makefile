@@ -27,7 +27,7 @@ SOURCES := pyproject.toml $(shell find src $(ROOMS) \
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test check simulate chaos soak mutants matrix clients bench gpu docs site screenshots gallery release clean
+.PHONY: help run test check simulate chaos soak fuzz mutants matrix clients bench gpu docs site screenshots gallery release clean
 
 help:  ## list what can be made
 	@sed -n 's/^\([a-z]*\):.*##/make \1\t/p' Makefile | expand -t 14
@@ -53,7 +53,11 @@ chaos: $(VENV)/installed  ## break real agents in network namespaces, and judge;
 		$(if $(SEED),--seed $(SEED)) --page docs/reliability.md
 
 soak: $(VENV)/installed  ## let jobs restart and print for long, and look whether anything grows; MINUTES=60
-	PYTHONPATH=tests/matrix $(BIN)/python tests/soak/soak.py --minutes $(MINUTES) --write
+	PYTHONPATH=tests/matrix:tests/rendezvous $(BIN)/python tests/soak/soak.py --minutes $(MINUTES) --write
+
+fuzz: $(VENV)/installed .venv-fuzz/packages  ## feed what elrun reads from others with odd inputs; MINUTES=10 each, ONLY=wire, SEED=, KEEP=1
+	PYTHONPATH=.venv-fuzz/packages:tests/fuzz/targets:tests/rendezvous $(BIN)/python tests/fuzz/fuzz.py --minutes $(MINUTES) \
+		$(if $(ONLY),--only $(ONLY)) $(if $(SEED),--seed $(SEED)) $(if $(KEEP),--keep)
 
 mutants: $(VENV)/installed .venv-mutants/bin/cosmic-ray  ## plant faults in the decisions, see which of them tests notice; ONLY=round
 	.venv-mutants/bin/python tests/mutation/mutants.py --python $(BIN)/python \
@@ -88,7 +92,7 @@ release: .venv-release/bin/twine  ## build what a release uploads into dist/, an
 	.venv-release/bin/python tests/release/release.py
 
 clean:  ## remove all that was made
-	rm -rf $(VENV) .venv-ci .venv-clients .venv-matrix .venv-mutants .venv-release .links build dist *.egg-info src/*.egg-info
+	rm -rf $(VENV) .venv-ci .venv-clients .venv-fuzz .venv-matrix .venv-mutants .venv-release .links build dist *.egg-info src/*.egg-info
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -125,6 +129,11 @@ $(BIN)/python:
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
 		echo "no virtual environment: $(PYTHON) lacks venv (Debian: apt-get install python3-venv)" >&2; \
 		exit 1; }
+
+# It has wheels for some Pythons only, and is beside the environment, not in it.
+.venv-fuzz/packages: tests/fuzz/requirements.txt
+	@rm -rf $@
+	$(PIP) install --quiet --no-deps --target $@ -r tests/fuzz/requirements.txt
 
 .venv-mutants/bin/cosmic-ray: constraints.txt
 	@$(BIN)/python -m venv .venv-mutants

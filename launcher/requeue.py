@@ -76,7 +76,7 @@ def reason_against(known: Mapping[str, str], restart_count: str) -> str:
         restart_count: How often it had been started again when this start began, as text.
     """
     restarts, own = known.get("Restarts", ""), restart_count or "0"
-    if restarts.isdigit() and own.isdigit() and int(restarts) > int(own):
+    if restarts.isdecimal() and own.isdecimal() and int(restarts) > int(own):
         return "is queued again by SLURM itself"
     if known.get("JobState") in _ENDING and known.get("Reason") != "TimeLimit":
         return "is not queued again, since SLURM ends it, as after scancel"

@@ -105,7 +105,10 @@ class Votes:
         call, self._call = self._call, None
         try:
             return call.result()
-        except (RendezvousError, ValueError, KeyError, TypeError, RecursionError):
+        except (
+            *(RendezvousError, ValueError, KeyError, TypeError),
+            *(OverflowError, RecursionError),
+        ):
             return Answer()  # the loop finds out whether the store is lost
 
     def _exchange(self, standings: Mapping[int, Standing] | None, *, is_beating: bool) -> Answer:

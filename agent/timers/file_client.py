@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import errno
 import json
-import math
 import os
 import select
 import signal
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,7 @@ MAX_REQUEST_BYTES = select.PIPE_BUF
 WRITE_S = 5.0
 
 _RELEASED = -1.0
+_LATEST_S = sys.float_info.max
 _LARGEST_PID = 1 << 22  # of Linux: PID_MAX_LIMIT
 _NOBODY_READS = (errno.ENXIO, errno.ENOENT)
 
@@ -100,7 +101,8 @@ class FileTimerRequest(TimerRequest):
         scope, expiration = data.get("scope_id"), data.get("expiration_time")
         if not isinstance(scope, str):
             raise ValueError(f"scope_id {scope!r} is no text")
-        if not isinstance(expiration, int | float) or not math.isfinite(expiration):
+        # Compared, not converted: a whole number may be larger than any float.
+        if not isinstance(expiration, int | float) or not abs(expiration) <= _LATEST_S:
             raise ValueError(f"expiration_time {expiration!r} is no time")
         return FileTimerRequest(
             _whole_number(data, "pid", 1, _LARGEST_PID),

@@ -30,6 +30,7 @@ WORKER_HOOK = "ELRUN_WORKER_HOOK"
 
 _HOOK_FOLDER = os.path.join(os.path.dirname(__file__), "hook")
 _HOOK_ORDER = "ELRUN_WORKER"  # for the hook, which removes it
+_MOST_DIGITS = 9
 _MOST_OF_A_PATH = 1 << 16  # the kernel takes twice as much in one variable
 
 
@@ -40,8 +41,8 @@ def earlier_restarts(inherited: Mapping[str, str]) -> int:
         inherited: The agent's own environment.
     """
     count = inherited.get("SLURM_RESTART_COUNT", "")
-    is_count = "SLURM_JOB_ID" in inherited and count.isascii() and count.isdigit()
-    return int(count) if is_count else 0
+    is_count = count.isascii() and count.isdigit() and len(count) <= _MOST_DIGITS
+    return int(count) if is_count and "SLURM_JOB_ID" in inherited else 0
 
 
 def shared_environment(local_world_size: int, inherited: Mapping[str, str]) -> dict[str, str]:

@@ -89,7 +89,7 @@ class _RoleInstanceInfo(NamedTuple):
             return _RoleInstanceInfo(
                 str(fields["role"]), int(fields["rank"]), int(fields["local_world_size"])
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
             raise ValueError(f"not the role information of an agent: {data[:80]!r}") from error
 
     @staticmethod

@@ -48,7 +48,7 @@ def parse_nodes(text: str) -> NodeRange:
     Raises:
         ValueError: It is neither, below 1, or upside down.
     """
-    bounds = [_whole(part) for part in text.split(":")]
+    bounds = [whole_number(part) for part in text.split(":")]
     if len(bounds) > 2 or None in bounds:  # noqa: PLR2004  two ends
         raise ValueError("give a number of nodes such as 2, or MIN:MAX such as 1:4")
     minimum, maximum = bounds[0] or 0, bounds[-1] or 0
@@ -67,7 +67,7 @@ def parse_workers(text: str) -> int | str:
     """
     if text in WORKER_KINDS:
         return text
-    number = _whole(text)
+    number = whole_number(text)
     if number is None or number < 1:
         raise ValueError(
             f"give a number of workers, 1 or more, or {listed(WORKER_KINDS)}"
@@ -82,7 +82,7 @@ def parse_count(text: str) -> int:
     Raises:
         ValueError: It is none, or has too many digits.
     """
-    number = _whole(text)
+    number = whole_number(text)
     if number is None or number < 0:
         if text.strip().isdecimal():
             raise ValueError(f"give a whole number of at most {_MAX_DIGITS} digits")
@@ -204,7 +204,7 @@ def parse_port(text: str) -> int:
     Raises:
         ValueError: It is none.
     """
-    port = _whole(text)
+    port = whole_number(text)
     if port is None or not 0 <= port <= MAX_PORT:
         raise ValueError(f"give a port from 1 to {MAX_PORT}")
     return port
@@ -317,7 +317,7 @@ def parse_local_ranks(text: str) -> frozenset[int] | None:
     """
     if not text.strip():
         return None
-    ranks = [_whole(part) for part in text.split(",")]
+    ranks = [whole_number(part) for part in text.split(",")]
     if any(rank is None or rank < 0 for rank in ranks):
         raise ValueError("give local ranks from 0 on, as in 0,1,2")
     return frozenset(rank for rank in ranks if rank is not None)
@@ -347,7 +347,7 @@ def _is_ipv6(text: str) -> bool:
     return True
 
 
-def _whole(text: str) -> int | None:
+def whole_number(text: str) -> int | None:
     """Return the number that decimal digits write, or None; int() takes much more than digits."""
     digits = text.strip().removeprefix("-")
     if not (digits.isascii() and digits.isdecimal()) or len(digits) > _MAX_DIGITS:

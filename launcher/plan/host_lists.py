@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import islice
 
-_ITEM = r"([^,\[\]]*)(?:\[(\d+):(\d+(?:[,-]\d+)*)\]([^,\[\]]*))?"
+_NUMBER = r"[0-9]{1,9}"
+_RANGE = rf"{_NUMBER}(?:-{_NUMBER})?"
+_ITEM = rf"([^,\[\]]*)(?:\[([0-9]{{1,2}}):({_RANGE}(?:,{_RANGE})*)\]([^,\[\]]*))?"
+_MOST_HOSTS = 100_000
 
 
 def first_host(hosts: str) -> str:
@@ -26,6 +30,7 @@ def hosts_of_open_mpi(text: str) -> list[str]:
 
     Args:
         text: Such as ``login,node[2:8-10,12].lan@0(5)``: in brackets the numbers' width and ranges.
+            A list of another form, or of more hosts than any machine has, names none.
     """
     names: list[str] = []
     listed = text.partition("@")[0]
@@ -33,9 +38,12 @@ def hosts_of_open_mpi(text: str) -> list[str]:
         return names
     for head, width, ranges, tail in re.findall(_ITEM, listed):
         if ranges:
-            names += (f"{head}{number:0{width}d}{tail}" for number in _numbers(ranges))
+            numbers = list(islice(_numbers(ranges), _MOST_HOSTS))
+            names += (f"{head}{number:0{width}d}{tail}" for number in numbers)
         elif head:
             names.append(head)
+        if len(names) >= _MOST_HOSTS:
+            return []
     return names
 
 
@@ -57,5 +65,4 @@ def host_in_file(path: str, place: int) -> str:
 def _numbers(ranges: str) -> Iterator[int]:
     for each in ranges.split(","):
         first, _, last = each.partition("-")
-        if first.isdecimal():
-            yield from range(int(first), int(last or first) + 1)
+        yield from range(int(first), int(last or first) + 1)

@@ -12,7 +12,7 @@ from typing import Any
 
 from ...rendezvous.named_tuple import NamedTuple
 from ..commandline.arguments import Answer, Given, Origin, Refusal, spelling_of
-from ..commandline.converters import NodeRange
+from ..commandline.converters import NodeRange, whole_number
 from ..commandline.options import STANDALONE
 from .host_lists import first_host
 from .task_launchers import FIRST_PORT, PORTS, Tasks, read_tasks
@@ -90,7 +90,6 @@ def read_step(variables: Mapping[str, str]) -> Step | None:
     """
     if "TORCHELASTIC_RUN_ID" in variables:
         return None
-    gpus = variables.get("SLURM_GPUS_ON_NODE", "")
     try:
         return Step(
             job=int(variables["SLURM_JOB_ID"]),
@@ -100,7 +99,7 @@ def read_step(variables: Mapping[str, str]) -> Step | None:
             task=int(variables["SLURM_PROCID"]),
             node_rank=int(variables["SLURM_NODEID"]),
             hosts=variables["SLURM_STEP_NODELIST"],
-            gpus=int(gpus) if gpus.isdecimal() else 0,
+            gpus=whole_number(variables.get("SLURM_GPUS_ON_NODE", "")) or 0,
         )
     except (KeyError, ValueError):
         return None
@@ -110,8 +109,8 @@ def _rank_among(nodes: int, step: Step | None, variables: Mapping[str, str]) -> 
     """Return this node's place among so many, from the scheduler that counts as many."""
     if step is not None and step.tasks == step.nodes == nodes:
         return step.node_rank
-    index = variables.get("JOB_COMPLETION_INDEX", "")
-    return int(index) if index.isdecimal() and int(index) < nodes else None
+    index = whole_number(variables.get("JOB_COMPLETION_INDEX", ""))
+    return index if index is not None and 0 <= index < nodes else None
 
 
 def _leaves_meeting_open(given: Given) -> bool:

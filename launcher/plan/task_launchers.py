@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Mapping
 
 from ...rendezvous.named_tuple import NamedTuple
+from ..commandline.converters import whole_number
 from .host_lists import first_host, host_in_file, hosts_of_open_mpi
 
 # Below 32768, where Linux begins to hand out ports by itself.
@@ -94,7 +95,7 @@ class Tasks(NamedTuple):
             return ""
         import zlib  # few jobs
 
-        port = FIRST_PORT + zlib.crc32(self.job.encode()) % PORTS
+        port = FIRST_PORT + zlib.crc32(self.job.encode("utf-8", "surrogateescape")) % PORTS
         return f"[{self.host}]:{port}" if ":" in self.host else f"{self.host}:{port}"
 
 
@@ -153,8 +154,8 @@ def _starter(variable: str) -> int:
 
 
 def _number(variables: Mapping[str, str], name: str) -> int | None:
-    text = variables.get(name, "")
-    return int(text) if text.isdecimal() else None
+    number = whole_number(variables.get(name, ""))
+    return None if number is None or number < 0 else number
 
 
 def _scheduler_job(variables: Mapping[str, str]) -> str:

@@ -12,12 +12,23 @@ from typing import Any
 from ...agent.control.companion import SOCKET
 from ...agent.output.run_folders import FOLDER_VARIABLE, folder_of_runs, is_in_use
 from ...rendezvous.named_tuple import NamedTuple
-from .records import REPORT
+from .records import REPORT, fault_in
 from .refusal import VerbRefusal
 
 RECORD = "run.json"
 _ENDING = ".run"
 _MOST_BYTES = 64 << 20
+_TEXT_OR_NONE, _NUMBER_OR_NONE = (str, type(None)), (int, float, type(None))
+_SHAPE: Mapping[str, Any] = {
+    **dict.fromkeys(("run_id", "name", "node", "meeting_place"), _TEXT_OR_NONE),
+    "agent_pid": (int, type(None)),
+    "began_at_s": _NUMBER_OR_NONE,
+    "attempts": (
+        [{"ranks": [{"rank": (int,), "stdout": _TEXT_OR_NONE, "stderr": _TEXT_OR_NONE}]}],
+        None,
+    ),
+}
+"""What is read of ``run.json``; each of these may be missing."""
 
 
 class Run(NamedTuple):
@@ -71,7 +82,7 @@ class Run(NamedTuple):
 
     def reread(self) -> Mapping[str, Any]:
         """Return what ``run.json`` says by now."""
-        return read_json(os.path.join(self.folder, RECORD)) or self.record
+        return _record_in(self.folder) or self.record
 
 
 def find_runs(variables: Mapping[str, str]) -> list[Run]:
@@ -100,7 +111,7 @@ def run_in(folder: str) -> Run | None:
     Raises:
         OSError: It is not there.
     """
-    record = read_json(os.path.join(folder, RECORD)) or _from_report(folder)
+    record = _record_in(folder) or _from_report(folder)
     return None if record is None else Run(folder, is_in_use(folder), record)
 
 
@@ -127,12 +138,21 @@ def _changed_at(folder: str, otherwise: float) -> float:
     return otherwise
 
 
+def _record_in(folder: str) -> dict[str, Any] | None:
+    return _checked(read_json(os.path.join(folder, RECORD)))
+
+
 def _from_report(folder: str) -> dict[str, Any] | None:
     report = read_json(os.path.join(folder, REPORT))
-    if report is None:
-        return None
     wanted = ("run_id", "name", "node", "agent_pid")
-    return {key: report.get(key) for key in wanted}
+    return report and _checked({key: report.get(key) for key in wanted})
+
+
+def _checked(record: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Return a record that has the shape of one; None: it is somebody else's."""
+    if record is None or fault_in({**dict.fromkeys(_SHAPE), **record}, _SHAPE):
+        return None
+    return record
 
 
 def read_json(path: str) -> dict[str, Any] | None:

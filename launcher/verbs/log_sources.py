@@ -76,7 +76,8 @@ class LogFile:
 
     def _next_piece(self) -> bytes:
         """Read on: a file is open for no longer, as a job may have thousands of them."""
-        with contextlib.suppress(OSError), open(self.name, "rb", buffering=0) as file:
+        # ValueError: a path with a null byte.
+        with contextlib.suppress(OSError, ValueError), open(self.name, "rb", buffering=0) as file:
             status = os.fstat(file.fileno())
             if status.st_ino != self._inode or status.st_size < self._at:  # rotated, or emptied
                 self._inode, self._at = status.st_ino, 0

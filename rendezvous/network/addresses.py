@@ -12,6 +12,7 @@ from ..named_tuple import NamedTuple
 
 DEFAULT_PORT = 29400
 MAX_PORT = 65535
+_MOST_DIGITS = 9
 NO_PORT = -1
 """Where an endpoint was given without a port, and each backend has a default of its own."""
 
@@ -85,7 +86,8 @@ def parse_endpoint(text: str) -> Endpoint:
         raise EndpointError(text, f"{host!r} can't be a host name")
     if not colon:
         return Endpoint(host, NO_PORT)
-    if not (port.isascii() and port.isdigit()) or int(port) > MAX_PORT:
+    is_number = port.isascii() and port.isdigit() and len(port) <= _MOST_DIGITS
+    if not is_number or int(port) > MAX_PORT:
         raise EndpointError(text, f"{port!r} is no port; give 0 to {MAX_PORT}")
     return Endpoint(host, int(port))
 

@@ -2,11 +2,12 @@
 
     make soak MINUTES=60
 
-Two jobs at once: two nodes that meet over c10d, and one node that preloads. Their workers print two
-thousand lines a second and die every few seconds; `elrun status` asks both all the time. What is
-looked at, each few seconds: memory, descriptors and threads of each of elrun's processes, and the
-files in the temporary folder. The figures go between the markers of ``docs/soak.md``. The exit code
-is 1 if something grew, or a job did not end as it should.
+Four jobs at once: two nodes that meet over c10d, one node that preloads, and one node each over a
+store whose keys are counted (``counted_stores.py``). Their workers print thousands of lines a
+second and die every few seconds; `elrun status` asks all of them all the time. What is looked at,
+each few seconds: memory, descriptors and threads of each of elrun's processes, the files in the
+temporary folder, and the keys in the stores. The figures go between the markers of
+``docs/soak.md``. The exit code is 1 if something grew, or a job did not end as it should.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
+from counted_stores import EtcdStore, ServedStore
 from matrix_jobs import free_port
 
 TREE = Path(__file__).parents[2]
@@ -60,6 +62,7 @@ MEMORY = Measure("memory, MB", MB, 3 * MB)
 DESCRIPTORS = Measure("descriptors", 1, 4)
 THREADS = Measure("threads", 1, 1)
 FILES = Measure("files in the temporary folder", 1, 8)
+KEYS = Measure("keys in its store", 1, 16)
 
 
 @dataclass
@@ -95,6 +98,7 @@ class Job:
         commands: Its agents' options.
         folder: For logs and the console.
         environment: What the agents inherit.
+        store: Where they meet, if its keys are to be counted.
     """
 
     def __init__(
@@ -103,8 +107,10 @@ class Job:
         commands: Sequence[Sequence[str]],
         folder: Path,
         environment: dict[str, str],
+        store: ServedStore | EtcdStore | None = None,
     ) -> None:
         self.name = name
+        self.store = store
         self.run_id = name.replace(" ", "-")
         self.consoles = [folder / f"{self.run_id}-{i}.txt" for i in range(len(commands))]
         self.agents = []
@@ -162,7 +168,10 @@ class Watch:
                         self._add(subject, THREADS, process.num_threads())
                 except psutil.NoSuchProcess:
                     continue
-        self._add("both jobs", FILES, sum(1 for _ in folder.rglob("*")))
+        self._add("all jobs", FILES, sum(1 for _ in folder.rglob("*")))
+        for job in jobs:
+            if job.store is not None:
+                self._add(job.name, KEYS, job.store.keys())
 
     def _add(self, subject: str, measure: Measure, value: float) -> None:
         key = (subject, measure.name)
@@ -204,14 +213,19 @@ def write_page(lines: Sequence[str]) -> None:
 
 def start_jobs(folder: Path, environment: dict[str, str]) -> list[Job]:
     endpoint = f"127.0.0.1:{free_port()}"
-    common = ["--nproc-per-node", "2", "--max-restarts", "1000000", "--redirects", "3"]
-    common += ["--log-dir", str(folder / "logs"), "--hang-timeout", "60"]
-    pair = ["--nnodes", "2", "--rdzv-backend", "c10d", "--rdzv-endpoint", endpoint, *common]
-    alone = ["--standalone", "--preload", "json", *common, "--tee", "1"]
-    return [
+    common = ["--max-restarts", "1000000", "--redirects", "3", "--hang-timeout", "60"]
+    common += ["--log-dir", str(folder / "logs"), "--nproc-per-node"]
+    pair = ["--nnodes", "2", "--rdzv-backend", "c10d", "--rdzv-endpoint", endpoint, *common, "2"]
+    alone = ["--standalone", "--preload", "json", "--tee", "1", *common, "2"]
+    jobs = [
         Job("over c10d", [pair, pair], folder, environment),
         Job("preloaded", [alone], folder, environment),
     ]
+    for backend, store in (("c10d", ServedStore()), ("etcd-v3", EtcdStore())):
+        few = ["--nnodes", "1:2", "--rdzv-conf", "last_call_timeout=0", "--rdzv-backend", backend]
+        few += ["--rdzv-endpoint", store.endpoint, *common, "1"]
+        jobs.append(Job(f"counted {backend}", [few], folder, environment, store))
+    return jobs
 
 
 def soak(minutes: float, folder: Path) -> tuple[list[str], bool]:
@@ -240,6 +254,9 @@ def soak(minutes: float, folder: Path) -> tuple[list[str], bool]:
     finally:
         enough.touch()
         codes = [job.end() for job in jobs]
+        for job in jobs:
+            if job.store is not None:
+                job.store.close()
     left = [path.name for path in temporary.rglob("*")]
     restarts = {job.name: job.restarts() for job in jobs}
     well = not any(any(each) for each in codes) and not left
@@ -247,8 +264,8 @@ def soak(minutes: float, folder: Path) -> tuple[list[str], bool]:
     now = dt.datetime.now(dt.timezone.utc).strftime("%Y-%m-%d")
     how = (
         f"Run on {now}, {minutes:g} minutes, Python {platform.python_version()}, {os.cpu_count()}"
-        f" cores: {restarts['over c10d']} restarts of the job over c10d, {restarts['preloaded']} of"
-        f" the preloaded one; {answered:,} of {asked:,} questions for the status were answered;"
+        f" cores: {', '.join(f'{count:,} restarts {name}' for name, count in restarts.items())};"
+        f" {answered:,} of {asked:,} questions for the status were answered;"
         f" exit codes {codes}; left in the temporary folder: {left or 'nothing'}."
     )
     lines = [how, "", *render(watch.series())]

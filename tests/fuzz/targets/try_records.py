@@ -1,0 +1,51 @@
+"""What nodes write for each other in the store, a record of the round protocol in each input."""
+
+from elrun.rendezvous.errors import RendezvousStateError
+from elrun.rendezvous.protocol import wire
+from elrun.rendezvous.protocol.counters import count_in
+from elrun.rendezvous.protocol.differences import differences
+from elrun.rendezvous.protocol.records import Limits
+from elrun.rendezvous.protocol.roster import draw_roster, places_of
+from elrun.rendezvous.protocol.round import present
+
+_KINDS = (
+    (wire.read_node, wire.write_node),
+    (wire.read_roster, wire.write_roster),
+    (wire.read_place, wire.write_place),
+    (wire.read_verdict, wire.write_verdict),
+    (wire.read_forming, wire.write_forming),
+)
+
+
+def attempt(data: bytes) -> None:
+    """It is refused, or can be written, read and used."""
+    count_in(data)
+    wire.is_forming(data)
+    for read, write in _KINDS:
+        try:
+            record = read("a/key", data)
+        except RendezvousStateError as error:
+            str(error).encode()
+            continue
+        assert write(record) == write(read("a/key", write(record)))
+        _use(record)
+
+
+def _use(record):
+    if hasattr(record, "members"):
+        places_of(record)
+        differences(record)
+    if hasattr(record, "local_world_size") and hasattr(record, "limits"):
+        seated = {0: record, 1: record._replace(host="other")}
+        limits = Limits(1, 2)
+        present(seated, limits)
+        roster = draw_roster(1, 0, seated, None, mine=limits)
+        assert _bare(roster) == _bare(wire.read_roster("a/key", wire.write_roster(roster)))
+        places_of(roster)
+        differences(roster)
+
+
+def _bare(roster):
+    """Return a roster as it is written: without what should be the same on all nodes."""
+    members = tuple(each._replace(node=each.node._replace(traits={})) for each in roster.members)
+    return roster._replace(members=members)
