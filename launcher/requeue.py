@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import signal
 import subprocess
+import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,27 +22,56 @@ ANSWER_S = 30.0
 
 _JOB, _NODE = "SLURM_JOB_ID", "SLURM_NODEID"
 _PROGRAM = "scontrol"
+_OF_AN_END = (signal.SIGTERM, signal.SIGCONT)
+
+_MEETING_S = 1.0
+_A_NODE_S = 0.25
+_ALL_NODES_S = 2.0
+_LONGEST_S = 1e9
 _ENDING = ("COMPLETING", "CANCELLED", "TIMEOUT", "PREEMPTED", "NODE_FAIL", "FAILED", "COMPLETED")
+
+
+def turn_s(preempted: Preempted, node_id: str, now: float) -> float | None:
+    """Return in how many seconds this node has the job queued again; None: another node does.
+
+    The first node does so for all. Where it is not known to live, the others take turns: the first
+    of them that lives has the job queued again, and SLURM then ends the job of the rest.
+
+    Args:
+        preempted: How the job has ended here.
+        node_id: SLURM's number of this node, from 0; "" where it is not known.
+        now: By ``time.monotonic()``.
+    """
+    if preempted.has_all_left and preempted.group_rank != 0:
+        return None
+    is_in_round = preempted.group_rank is not None
+    place = preempted.group_rank or 0 if is_in_round else int(node_id) if node_id.isdigit() else 0
+    if place == 0:
+        return 0.0
+    still_leaving_s = max(0.0, preempted.ends_at - now) if is_in_round else _MEETING_S
+    return min(still_leaving_s, _LONGEST_S) + min(place * _A_NODE_S, _ALL_NODES_S)
 
 
 def requeue(preempted: Preempted, variables: Mapping[str, str], say: Callable[[str], None]) -> None:
     """Have SLURM queue this job again, if this is the node that does so for all.
 
     Args:
-        preempted: How the job has ended here; the workers of all nodes have.
+        preempted: How the job has ended here.
         variables: The environment.
         say: Tells people.
     """
     job = variables.get(_JOB)
-    is_first = preempted.group_rank == 0
-    if preempted.group_rank is None:  # in no round, as while nodes meet
-        is_first = variables.get(_NODE, "0") == "0"
-    if job is None or not is_first:
+    wait_s = turn_s(preempted, variables.get(_NODE, ""), time.monotonic())
+    if job is None or wait_s is None:
         return
     # SLURM then ends all processes of the job by SIGTERM, scontrol and this one, too.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGCONT))
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _OF_AN_END)
     try:
-        say(_ask_slurm(job, variables))
+        if wait_s and signal.sigtimedwait((signal.SIGTERM,), wait_s):
+            return  # another node has had its turn
+        sentence = _ask_slurm(job, variables, is_first=not wait_s)
+        if sentence:
+            say(sentence)
     except OSError as error:
         why = f"there is no {_PROGRAM} on PATH" if isinstance(error, FileNotFoundError) else error
         say(f"job {job} is not queued again: {why}; do it by hand: scontrol requeue {job}")
@@ -54,18 +84,25 @@ def requeue(preempted: Preempted, variables: Mapping[str, str], say: Callable[[s
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _ask_slurm(job: str, variables: Mapping[str, str]) -> str:
-    shown = _call(variables, "--oneliner", "show", "job", job)
-    known = dict(re.findall(r"(\w+)=(\S*)", shown.stdout)) if shown.returncode == 0 else {}
+def _ask_slurm(job: str, variables: Mapping[str, str], *, is_first: bool) -> str:
+    """Return what people are told; "": another node has told them."""
+    known = _shown(job, variables)
     why_not = reason_against(known, variables.get("SLURM_RESTART_COUNT", ""))
     if why_not:
-        return f"job {job} {why_not}"
+        return f"job {job} {why_not}" if is_first else ""
     done = _call(variables, "requeue", job)
     if done.returncode == 0:
         return f"job {job} is queued again"
+    if not is_first and reason_against(_shown(job, variables), ""):  # at the same time as another
+        return ""
     words = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
     hint = "; submit it with sbatch --requeue" if known.get("Requeue") == "0" else ""
     return f"job {job} is not queued again: {_PROGRAM} said: {words[-1]}{hint}"
+
+
+def _shown(job: str, variables: Mapping[str, str]) -> dict[str, str]:
+    shown = _call(variables, "--oneliner", "show", "job", job)
+    return dict(re.findall(r"(\w+)=(\S*)", shown.stdout)) if shown.returncode == 0 else {}
 
 
 def reason_against(known: Mapping[str, str], restart_count: str) -> str:

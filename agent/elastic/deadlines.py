@@ -22,6 +22,7 @@ _MOST_OWN_S = 5.0
 _OWN_SHARE = 0.2
 ANSWER_S = 2.0
 """How long SLURM's answer is waited for; a squeue that takes longer is killed."""
+_FOR_EVER_S = 1e10
 _END_TIME, _JOB = "SLURM_JOB_END_TIME", "SLURM_JOB_ID"
 
 
@@ -79,9 +80,9 @@ class Deadline:
             return
         try:
             left_s = self._call.result()
-        except (OSError, ValueError):  # no squeue, or none that is understood
+        except OSError:  # there is no squeue
             return
-        if left_s is not None and left_s > 0:
+        if left_s is not None:
             self._grace_s = workers_share(left_s)
             self._why = " (the SLURM job's end)"
 
@@ -98,16 +99,32 @@ class Deadline:
         return f"the workers have {self._grace_s:.4g} s to leave{until}{self._why}"
 
 
+def left_until(end: str, now: float) -> float | None:
+    """Return in how many seconds a job ends; None: it has ended, or the text says no time.
+
+    Args:
+        end: Local time as squeue writes it, or seconds since the epoch.
+        now: Seconds since the epoch.
+    """
+    try:
+        if "T" in end:
+            left_s = time.mktime(time.strptime(end, "%Y-%m-%dT%H:%M:%S")) - now
+        else:
+            left_s = float(end) - now
+    except (ValueError, OverflowError):
+        return None
+    return left_s if 0 < left_s < _FOR_EVER_S else None
+
+
 def _slurm_left_s(environ: Mapping[str, str]) -> float | None:
     """Return in how many seconds SLURM ends the job; None: SLURM does not say.
 
     Raises:
         OSError: There is no squeue.
-        ValueError: Its answer is not understood.
     """
     end_time = environ.get(_END_TIME)
     if end_time:
-        return float(end_time) - time.time()
+        return left_until(end_time, time.time())
     import subprocess  # few jobs
 
     command = ["squeue", "--noheader", "--jobs", environ[_JOB], "-O", "EndTime:32"]
@@ -119,13 +136,11 @@ def _slurm_left_s(environ: Mapping[str, str]) -> float | None:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env=dict(environ),
+            env={**environ, "SLURM_TIME_FORMAT": "standard"},
             encoding="ascii",
             errors="replace",
         )
     except subprocess.SubprocessError:
         return None
     words = answer.stdout.split()
-    return (
-        time.mktime(time.strptime(words[0], "%Y-%m-%dT%H:%M:%S")) - time.time() if words else None
-    )
+    return left_until(words[0], time.time()) if words else None

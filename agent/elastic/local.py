@@ -6,7 +6,7 @@ import contextlib
 import signal
 
 from ...rendezvous.api.handler import RendezvousInfo, RoundHandler, Verdict, VerdictKind
-from ...rendezvous.errors import RendezvousConnectionError
+from ...rendezvous.errors import RendezvousConnectionError, RendezvousError
 from ...rendezvous.logs import Log
 from ..failures.memory_events import KernelWatch
 from ..output.log_relay import relayed_logs
@@ -152,7 +152,13 @@ class LocalElasticAgent(SimpleElasticAgent):
             self._companions.begin(self._companion_kinds, self._facts, guardian)
             ends.callback(self._loop.await_readers, self._shutdown_timeout)
             ends.enter_context(self.processes.ended_if_elrun_changes())
-            return super().run(role)
+            try:
+                return super().run(role)
+            except RendezvousError as error:
+                if self.signals.is_preempted:  # meanwhile: the job is to run again
+                    log.warning("the rendezvous had failed when the signal came: %s", error)
+                    self._raise_if_stopped()
+                raise
 
     @property
     def folder(self) -> FolderOfRun:
@@ -207,6 +213,7 @@ class LocalElasticAgent(SimpleElasticAgent):
         stopped_by, main_first = self._stopped_by, self._supervision.signal_to == "main"
         if isinstance(stopped_by, Preempted):
             stopped_by.group_rank = self._worker_group.group_rank
+            stopped_by.has_all_left = self._is_spare
             if self._pcontext is not None:
                 self._let_workers_leave(stopped_by, self._pcontext, timeout)
         elif self._pcontext is not None:
@@ -227,8 +234,7 @@ class LocalElasticAgent(SimpleElasticAgent):
             to_group=self._supervision.signal_to == "group",
         )
         if (self._worker_group.group_world_size or 1) > 1:
-            is_first = self._worker_group.group_rank == 0
-            leaving.stay(self._rounds, self._ask, is_needed=is_first or self._is_needed_by_others)
+            leaving.stay(self._rounds, self._ask)
 
     @measured
     def _monitor_workers(self, worker_group: WorkerGroup) -> RunResult:
@@ -243,6 +249,13 @@ class LocalElasticAgent(SimpleElasticAgent):
         self._is_fit = self._is_fit and not trouble.is_node_unfit
         failures = self.processes.by_global_rank(trouble.failures)
         return RunResult(WorkerState.UNHEALTHY, failures=failures)
+
+    @property
+    def _is_spare(self) -> bool:
+        rounds = self._rounds
+        has_no_spare = rounds.answers_at_once or rounds.has_to_be_asked
+        is_waiting = self._worker_group.group_rank is None and not has_no_spare
+        return is_waiting and rounds.wait_limit_s() is None
 
     @property
     def _usable_restarts(self) -> int:

@@ -7,7 +7,6 @@ However workers end then is no failure of the job.
 
 from __future__ import annotations
 
-import json
 import signal
 import time
 
@@ -39,6 +38,9 @@ ECHO_S = 1.0
 
 _REST_S = 0.5
 _LEAST_S = 1.0
+
+_HAS_LEFT = b'{"preempted": true}'
+_ALL_HAVE_LEFT = b'{"preempted": "all nodes"}'
 
 
 class Leaving:
@@ -101,25 +103,29 @@ class Leaving:
         if self._notice is not None:
             self._notice.tell(self.ends_at)
 
-    def stay(
-        self,
-        rounds: RoundHandler,
-        ask: Callable[[Callable[[], Any], float], Any],
-        *,
-        is_needed: bool,
-    ) -> None:
-        """Let the other nodes know that the workers have left; stay until theirs have.
+    def stay(self, rounds: RoundHandler, ask: Callable[[Callable[[], Any], float], Any]) -> None:
+        """Stay until the workers of all nodes have left.
+
+        A node that ended sooner might end the others: ``srun --kill-on-bad-exit`` and ``mpirun``
+        end a job when one of its tasks has failed. Each node says when its workers have left; the
+        node of rank 0 hears all of them, and says so to all.
 
         Args:
             rounds: The rendezvous.
             ask: Calls what asks the store, for so many seconds at most.
-            is_needed: Whether the workers of other nodes need what this node serves.
         """
-        left_s = max(_LEAST_S, self.ends_at - time.monotonic())
+        preempted, left_s = self._preempted, max(_LEAST_S, self.ends_at - time.monotonic())
+        preempted.ends_at = self.ends_at
         try:
-            ask(lambda: rounds.publish(json.dumps({"preempted": True}).encode()), left_s)
-            if is_needed:
+            ask(lambda: rounds.publish(_HAS_LEFT), left_s)
+            if preempted.group_rank == 0:
                 ask(lambda: rounds.collect(left_s), left_s + _LEAST_S)
+                ask(lambda: rounds.settle_cause(_ALL_HAVE_LEFT), _LEAST_S)
+                preempted.has_all_left = True
+            else:
+                found = ask(lambda: rounds.await_cause(left_s), left_s + _LEAST_S)
+                # A rendezvous of another package carries no such word.
+                preempted.has_all_left = found is not None or rounds.has_to_be_asked
         except RendezvousError as error:
             log.info("the other nodes' workers can't be waited for: %s", error)
 

@@ -115,6 +115,9 @@ class Preempted(SignalException):
     Attributes:
         failures: How workers of this node ended that did not leave in order, a sentence each.
         group_rank: This node's rank; None: it is in no round.
+        has_all_left: Whether the node of rank 0 has said that the workers of all nodes have left,
+            so that it lives; also True on a spare, for which the round's nodes speak.
+        ends_at: Until when workers of other nodes may still leave, by ``time.monotonic()``.
     """
 
     def __init__(self, sigval: signal.Signals, node: str, *, is_local: bool = True) -> None:
@@ -123,6 +126,8 @@ class Preempted(SignalException):
         self.is_local = is_local
         self.failures: tuple[str, ...] = ()
         self.group_rank: int | None = None
+        self.has_all_left = False
+        self.ends_at = 0.0
 
 
 def parse_signals(names: str) -> tuple[signal.Signals, ...]:
@@ -179,7 +184,8 @@ class SignalInbox:
     ) -> None:
         self._signals = [each for each in parse_signals(names) if each not in preempting]
         self._preempting = preempting
-        self._is_preempted = False
+        self.is_preempted = False
+        """Whether the first signal was a preempting one, of this process."""
         self._passed_on = passed_on
         self._came: dict[int, float] = {}
         self._wake = wake
@@ -354,7 +360,7 @@ class SignalInbox:
             node = os.uname().nodename
             sentence = f"the job was stopped by `elrun stop` on {node}"
             raise StopRequested(sentence, is_now=bool(self._urgency.reason))
-        if self._is_preempted:
+        if self.is_preempted:
             raise Preempted(first, os.uname().nodename)
         raise SignalException(f"elrun was stopped by {first.name}", first)
 
@@ -375,7 +381,7 @@ class SignalInbox:
 
     def _note_preempting(self, number: int, _frame: FrameType | None) -> None:
         if self._first is None:
-            self._first, self._is_preempted = (signal.Signals(number), self._clock()), True
+            self._first, self.is_preempted = (signal.Signals(number), self._clock()), True
             self._wake.notify()
 
     def _note(self, number: int, _frame: FrameType | None) -> None:

@@ -384,7 +384,10 @@ class RoundHandler(MemberTalk, RendezvousHandler):
 
     @abstractmethod
     def collect(self, timeout_s: float) -> Sequence[bytes | None]:
-        """Return the current round's outcomes by group rank; None for each that came too late."""
+        """Return the current round's outcomes by group rank; None for each that came too late.
+
+        Where the rendezvous sees at once that a node is gone, that node's outcome is empty.
+        """
 
 
 RendezvousHandlerCreator = Callable[[RendezvousParameters], RendezvousHandler]

@@ -93,7 +93,8 @@ class MemberWatch:
 def will_of_member(keys: RoundKeys, rank: int, name: str) -> Will:
     """Return what the store writes when the connection of a member's agent ends without a goodbye.
 
-    The round ends at once, unless the member's workers had succeeded or it had left.
+    The round ends at once, unless the member's workers had succeeded or it had left. The member's
+    outcome is empty, and it counts as having left, so that nobody waits for either.
 
     Args:
         keys: The round's keys.
@@ -104,7 +105,7 @@ def will_of_member(keys: RoundKeys, rank: int, name: str) -> Will:
     verdict = Verdict(VerdictKind.NODE_LOST, rank, reason, lost=(rank,))
     return Will(
         {keys.beat(rank): GONE_BEAT},
-        {keys.verdict: write_verdict(verdict)},
+        {keys.verdict: write_verdict(verdict), keys.outcome(rank): b"", keys.gone(rank): b"1"},
         (keys.success(rank), keys.gone(rank)),
     )
 

@@ -2,10 +2,12 @@
 
 import os
 import signal
+import threading
+import time
 
 import pytest
 from elrun.agent.system.signals import Preempted
-from elrun.launcher.requeue import reason_against, requeue
+from elrun.launcher.requeue import reason_against, requeue, turn_s
 
 # It notes how it was called; the first argument that is a verb says what it answers.
 SCONTROL = """#!/bin/sh
@@ -19,9 +21,9 @@ echo "$SHOWN"
 def _ask(tmp_path):
     """Preempt a job; return how scontrol was called, and what was said."""
 
-    def ask(*, group_rank=0, scontrol=SCONTROL, **variables):
+    def ask(*, group_rank=0, scontrol=SCONTROL, in_s=0, **variables):
         preempted = Preempted(signal.SIGUSR1, "node1")
-        preempted.group_rank = group_rank
+        preempted.group_rank, preempted.ends_at = group_rank, time.monotonic() + in_s
         if scontrol:
             (tmp_path / "scontrol").write_text(scontrol)
             (tmp_path / "scontrol").chmod(0o755)
@@ -44,14 +46,68 @@ def test_the_first_node_asks_slurm(ask):
 
 
 @pytest.mark.parametrize(
-    ("group_rank", "node_id", "asks"),
-    [(1, "0", False), (None, "0", True), (None, "1", False), (0, "1", True)],
+    ("group_rank", "node_id", "has_all_left", "expected"),
+    [
+        (0, "1", True, 0.0),
+        (0, "1", False, 0.0),
+        (1, "0", True, None),
+        (1, "0", False, 20.25),
+        (2, "", False, 20.5),
+        (9999, "", False, 22.0),
+        (None, "0", False, 0.0),
+        (None, "", False, 0.0),
+        (None, "3", False, 1.75),
+        (None, "0", True, None),
+    ],
 )
-def test_no_other_node_asks(ask, group_rank, node_id, asks):
-    """The rank in the job counts; where nodes still meet, SLURM's number of the node."""
-    calls, said = ask(group_rank=group_rank, SLURM_NODEID=node_id)
+def test_the_first_node_that_lives_asks(group_rank, node_id, has_all_left, expected):
+    """The rank in the job counts; where nodes still meet, SLURM's number of the node.
 
-    assert (asks, asks) == (bool(calls), bool(said))
+    Where the first node may be gone, the others wait until all workers must have left.
+    """
+    preempted = Preempted(signal.SIGUSR1, "node1")
+    preempted.group_rank, preempted.has_all_left = group_rank, has_all_left
+    preempted.ends_at = 120.0
+
+    assert expected == turn_s(preempted, node_id, now=100.0)
+
+
+def test_a_job_without_a_deadline_is_asked_about_once_in_a_lifetime():
+    """Whoever gives workers all the time they need gives it here as well."""
+    preempted = Preempted(signal.SIGUSR1, "node1")
+    preempted.group_rank, preempted.ends_at = 1, float("inf")
+
+    assert 1e9 < turn_s(preempted, "", now=100.0) < float("inf")
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({}, ["job 7 is queued again"]),
+        ({"SHOWN": "JobState=COMPLETING Reason=None Restarts=0"}, []),
+        ({"SHOWN": "JobState=PENDING Reason=BeginTime Restarts=1"}, []),
+        ({"CODE": "1"}, ["job 7 is not queued again: scontrol said: exit code 1"]),
+    ],
+)
+def test_another_node_whose_turn_comes_says_only_what_is_news(ask, settings, said):
+    """The first one may have had the job queued again, and have said so."""
+    assert said == ask(group_rank=1, **settings)[1]
+
+
+def test_the_end_of_the_job_ends_the_turn(ask):
+    """SLURM sends it as soon as another node has had the job queued again."""
+    timer = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGTERM))
+    before = signal.signal(signal.SIGTERM, lambda *_: None)
+    threads_block = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM,))
+    try:
+        timer.start()
+        calls, said = ask(group_rank=1, in_s=3600)
+        timer.join()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, threads_block)
+        signal.signal(signal.SIGTERM, before)
+
+    assert ([], []) == (calls, said)
 
 
 @pytest.mark.parametrize(
