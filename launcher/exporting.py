@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ..agent.output.whole_file import WholeFile
 from ..agent.serving.http_messages import Answer
 from ..agent.serving.http_server import HttpServer
-from ..agent.serving.listeners import listen_at_port
+from ..agent.serving.listeners import listen_at_port, shown_host
 from ..rendezvous.errors import UsageError
 from ..rendezvous.logs import Log
 from ..rendezvous.threads import NoThreadError, start_thread
@@ -89,7 +89,9 @@ def _served(where: str, metrics: JobMetrics) -> Iterator[None]:
             (error.strerror or str(error)).partition(" (while")[0],
         )
     else:
-        log.info("metrics: http://%s:%d%s", address[0], listener.getsockname()[1], PATH)
+        # A port that was chosen for the user is known from here alone.
+        tell = log.info if address[1] else log.warning
+        tell("metrics: http://%s:%d%s", shown_host(address[0]), listener.getsockname()[1], PATH)
     try:
         yield
     finally:

@@ -161,11 +161,17 @@ class ControlSocket(Companion):
         """Listen in the folder, which may take long: its file system may not answer."""
         if self._folder is None:
             return None
-        path = self._folder.path()
+        path, listener = self._folder.path(), None
         try:
             listener = listen_in(path, SOCKET)
-        finally:  # afterwards: whoever finds the run by its record can ask at once
-            self._write_record(path)
+        except OSError as error:
+            log.warning(
+                "this job can't be looked at while it runs: there can be no socket in %s: %s; "
+                "ELRUN_RUN_DIR names another folder",
+                path,
+                error.strerror,
+            )
+        self._write_record(path)  # afterwards: whoever finds the run by its record can ask at once
         self._path = path
         return listener
 

@@ -42,12 +42,15 @@ class FolderOfRun:
     def get(self) -> RunFolder | None:
         """Return the folder, made by then; None: the user wants none."""
         if not self._is_known:
-            from ..output.run_folders import RunFolder, folder_of_runs, wants_folder  # not at start
+            from ..output import run_folders  # not at start
 
             self._is_known = True
-            if wants_folder(self._environ):
-                find_parent = lambda: folder_of_runs(self._environ)  # noqa: E731
-                self._folder = RunFolder(find_parent, self._run_id())
+            if run_folders.wants_folder(self._environ):
+                self._folder = run_folders.RunFolder(
+                    lambda: run_folders.folder_of_runs(self._environ),
+                    self._run_id(),
+                    is_named=bool(self._environ.get(run_folders.FOLDER_VARIABLE)),
+                )
         return self._folder
 
     def keep(self) -> RunFolder | None:

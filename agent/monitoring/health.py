@@ -20,7 +20,7 @@ from ...rendezvous.network.addresses import parse_endpoint
 from ..processes.companion import Companion
 from ..serving.http_messages import Answer
 from ..serving.http_server import HttpServer
-from ..serving.listeners import listen_at_port
+from ..serving.listeners import listen_at_port, shown_host
 from ..workers.environment import HEALTH_CHECK_PORT
 from ..workers.worker import WorkerGroup, WorkerState
 
@@ -69,6 +69,7 @@ class HealthCheckServer:
 
     def start(self) -> None:
         """Start to answer; if the address is not free, log a warning and do nothing."""
+        tell = log.info if self._port else log.warning  # nothing else tells which port it is
         try:
             self._port = int(self._server.start().getsockname()[1])
         except OSError as error:
@@ -81,7 +82,7 @@ class HealthCheckServer:
                 HEALTH_CHECK_PORT,
             )
             return
-        log.info("health: http://%s:%d/healthz", self._address, self._port)
+        tell("health: http://%s:%d/healthz", shown_host(self._address), self._port)
 
     def stop(self) -> None:
         """Close all connections and the port."""

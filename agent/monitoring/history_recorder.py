@@ -15,6 +15,7 @@ from typing import Any
 from ...rendezvous.logs import Log
 from ...rendezvous.threads import NoThreadError, start_thread
 from ..output.history_file import SAMPLE, VERSION, HistoryFile
+from ..output.run_folders import NoRunFolder
 from .samples import Sampler
 
 log = Log(__name__)
@@ -96,9 +97,13 @@ class HistoryRecorder:
     def _run(self) -> None:
         try:
             self._record()
+        except NoRunFolder as error:
+            log.info("no history of this run is kept: %s", error.strerror)
         except OSError as error:
             log.warning(
-                "the history of this run ends here: it can't be written: %s", error.strerror
+                "the history of this run ends here: it can't be written to %s: %s",
+                self._file.place or error.filename,
+                error.strerror,
             )
         finally:
             with self._lock:

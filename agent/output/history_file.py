@@ -46,6 +46,8 @@ class HistoryFile:
         self._most_bytes = most_bytes
         self._size = 0
         self._fd = -1
+        self.place = ""
+        """Its path, once the folder is there."""
 
     def append(self, kind: str, line: Mapping[str, Any]) -> None:
         """Append a line; the file system may take long.
@@ -61,7 +63,8 @@ class HistoryFile:
         if self._fd >= 0 and self._size + len(data) > self._most_bytes:
             self._make_room(len(data))
         if self._fd < 0:
-            self._fd = _opened(os.path.join(self._folder.path(), NAME))
+            self.place = os.path.join(self._folder.path(), NAME)
+            self._fd = _opened(self.place)
         write_all(self._fd, data)
         self._size += len(data)
 
@@ -72,13 +75,12 @@ class HistoryFile:
             os.close(fd)
 
     def _make_room(self, wanted: int) -> None:
-        path = os.path.join(self._folder.path(), NAME)
-        with open(path, "rb") as file:
+        with open(self.place, "rb") as file:
             lines = file.read(self._size).splitlines(keepends=True)
         kept = b"".join(thinned(lines, int(self._most_bytes * _KEPT_SHARE) - wanted))
-        replace_file(path, kept, _PRIVATE)
+        replace_file(self.place, kept, _PRIVATE)
         self.close()
-        self._fd, self._size = _opened(path), len(kept)
+        self._fd, self._size = _opened(self.place), len(kept)
 
 
 def thinned(lines: Sequence[bytes], most_bytes: int) -> list[bytes]:

@@ -16,12 +16,15 @@ import stat
 import threading
 import time
 
+from ...rendezvous.logs import Log
 from ...rendezvous.threads import Call
 from .whole_file import SETTLE_S, WholeFile
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+
+log = Log(__name__)
 
 MOST_ENDED = 20
 """How many folders of runs that have ended are kept."""
@@ -75,6 +78,10 @@ def takes_files(folder: str) -> bool:
         return False
 
 
+class NoRunFolder(OSError):
+    """The folder that the user has named for runs can't be used, which a warning has said."""
+
+
 class RunFolder:
     """The folder of one run, which is made when something is kept in it for the first time.
 
@@ -82,11 +89,16 @@ class RunFolder:
         find_parent: Returns the folder that holds runs; called by what makes the folder, as the
             file system may take long.
         run_id: The run's name.
+        is_named: Whether the user has named that folder: it is said if it can't be used.
     """
 
-    def __init__(self, find_parent: Callable[[], str], run_id: str) -> None:
+    def __init__(
+        self, find_parent: Callable[[], str], run_id: str, *, is_named: bool = False
+    ) -> None:
         self._find_parent = find_parent
         self._run_id = run_id
+        self._is_named = is_named
+        self._has_warned = False
         self._making = threading.Lock()
         self._path = ""
         self._lock_fd = -1
@@ -97,7 +109,8 @@ class RunFolder:
         Any thread may call this, but the file system may take long.
 
         Raises:
-            OSError: The folder can't be made.
+            NoRunFolder: The folder can't be made where the user has named one.
+            OSError: It can't be made in any other folder.
         """
         with self._making:
             if not self._path:
@@ -106,9 +119,23 @@ class RunFolder:
                     self._path, self._lock_fd = make_run_folder(parent, self._run_id)
                 except OSError as error:
                     error.filename = parent
+                    if self._is_named:
+                        self._warn(error)
+                        raise NoRunFolder(error.errno, error.strerror, parent) from error
                     raise
                 remove_old_runs(parent)
             return self._path
+
+    def _warn(self, error: OSError) -> None:
+        if not self._has_warned:
+            self._has_warned = True
+            log.warning(
+                "this job can't be looked at, and its report and history are not kept: nothing can "
+                "be kept in %s (%s): %s",
+                error.filename,
+                FOLDER_VARIABLE,
+                error.strerror,
+            )
 
     def release(self) -> None:
         """Let the folder count as that of a run that has ended."""
@@ -155,6 +182,8 @@ class RunFile(WholeFile):
     def _replace(self, data: bytes) -> None:
         try:
             self._path = os.path.join(self._folder.path(), self._name)
+        except NoRunFolder:  # that has been said, of all that would be kept there
+            return
         except OSError as error:
             self._path = str(error.filename)
             raise

@@ -7,6 +7,11 @@ import socket
 BACKLOG = 128
 
 
+def shown_host(host: str) -> str:
+    """Return a host as it stands in a URL: an IPv6 address has brackets there."""
+    return f"[{host}]" if ":" in host else host
+
+
 def listen_at_port(host: str, port: int) -> socket.socket:
     """Listen at a TCP port; 0 takes any that is free.
 

@@ -1,6 +1,7 @@
 """``--metrics-port`` and ``--metrics-file``: numbers of real jobs, read by Prometheus's parser."""
 
 import contextlib
+import re
 import signal
 import socket
 import subprocess
@@ -36,6 +37,28 @@ def asked(url):
     """Return the answer's type and text."""
     with urllib.request.urlopen(url, timeout=30) as answer:
         return answer.headers["Content-Type"], answer.read().decode()
+
+
+@pytest.mark.parametrize(
+    ("options", "variables", "path"),
+    [
+        (["--metrics-port", "0"], {}, "metrics"),
+        (["--metrics-port", "[::1]:0"], {}, "metrics"),
+        ([], {"TORCHELASTIC_HEALTH_CHECK_PORT": "0"}, "healthz"),
+    ],
+)
+def test_a_port_that_was_chosen_for_the_user_is_named(elrun, script, options, variables, path):
+    """Nobody could ask there otherwise."""
+    job = elrun(*options, script(HANG), env=variables)
+    job.wait_for_line("ready")
+    line = job.process.stderr.readline()
+
+    kind, _ = asked(line.split()[-1])
+    job.signal(signal.SIGTERM)
+
+    host = "[::1]" if "[::1]:0" in options else "127.0.0.1"
+    assert re.fullmatch(rf"elrun: \w+: http://{re.escape(host)}:[1-9]\d*/{path}\n", line)
+    assert (143, True) == (job.finish()[0], "text" in kind)
 
 
 def test_prometheus_is_answered_while_a_job_runs(elrun, script, vacant_endpoint):

@@ -149,17 +149,36 @@ def test_the_path_of_a_socket_may_be_long(elrun, script, tmp_path):
     assert (0, "r" * 100) == (job.finish()[0], found["run_id"])
 
 
-@pytest.mark.parametrize("trouble", ["a file", "no folder", "read-only"])
-def test_a_job_without_a_folder_can_not_be_seen_and_runs(elrun, script, tmp_path, trouble):
-    """Nothing is said of it either, as long as there is nothing to report."""
-    folder = tmp_path / "runs"
-    if trouble == "a file":
-        folder.write_text("")
-    env = {"ELRUN_RUN_DIR": str(folder)}
-    if trouble == "no folder":
-        env = {"ELRUN_RUN_DIR": "", "XDG_RUNTIME_DIR": "", "TMPDIR": str(tmp_path / "nowhere")}
-    if trouble == "read-only":
-        env = {"ELRUN_RUN_DIR": "/proc/runs"}
+@pytest.mark.parametrize(
+    ("place", "reason"),
+    [
+        ("file", "Not a directory"),
+        ("a/b/c", "No such file or directory"),
+        ("/proc/runs", "No such file or directory"),
+        ("link", "No such file or directory"),
+    ],
+)
+def test_a_job_whose_named_folder_can_not_be_had_says_so_and_runs(
+    elrun, script, tmp_path, place, reason
+):
+    """In one line a second after its start, before anybody looks for it in vain."""
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to("nowhere")
+    folder = os.path.join(tmp_path, place)
+    job = elrun("--standalone", script(WAITS), env={"ELRUN_RUN_DIR": folder})
+
+    line = next(line for line in job.process.stderr if line.startswith("elrun: "))
+    (tmp_path / "go").touch()
+    code, _, err = job.finish()
+
+    assert (0, "") == (code, err)
+    assert "elrun: this job can't be looked at, and its report and history are not kept: " in line
+    assert f"nothing can be kept in {folder} (ELRUN_RUN_DIR): {reason}" in line
+
+
+def test_a_job_without_a_folder_runs_without_a_word(elrun, script, tmp_path):
+    """Nobody has named one."""
+    env = {"ELRUN_RUN_DIR": "", "XDG_RUNTIME_DIR": "", "TMPDIR": str(tmp_path / "nowhere")}
     job = elrun("--standalone", script(WAITS), env=env)
     job.wait_for_line("ready")
     select_for_s(1.5)

@@ -121,9 +121,9 @@ def test_a_full_disk_ends_the_history_with_one_line(small_disk, caplog):
     recorder.close(10)
     folder.release()
 
-    assert [
-        "the history of this run ends here: it can't be written: No space left on device"
-    ] == caplog.messages
+    [message] = caplog.messages
+    assert message.startswith("the history of this run ends here: it can't be written to /")
+    assert message.endswith(".run/history.jsonl: No space left on device")
 
 
 def test_a_folder_that_can_not_be_made_ends_the_history(tmp_path, caplog):
@@ -135,9 +135,25 @@ def test_a_folder_that_can_not_be_made_ends_the_history(tmp_path, caplog):
     recorder.put("event", {"at": 1})
     recorder.close(10)
 
+    place = tmp_path / "file"
     assert [
-        "the history of this run ends here: it can't be written: Not a directory"
+        f"the history of this run ends here: it can't be written to {place}: Not a directory"
     ] == caplog.messages
+
+
+def test_a_named_folder_that_can_not_be_made_ends_the_history_without_a_word(tmp_path, caplog):
+    """One line has said so of all that would be kept there."""
+    (tmp_path / "file").write_text("")
+    folder = RunFolder(lambda: str(tmp_path / "file"), "job", is_named=True)
+    recorder = HistoryRecorder(HistoryFile(folder), StubSampler(), LONG_S)
+    recorder.put("event", {"at": 1})
+    recorder.close(10)
+
+    expected = (
+        "this job can't be looked at, and its report and history are not kept: nothing can be kept "
+        f"in {tmp_path / 'file'} (ELRUN_RUN_DIR): Not a directory"
+    )
+    assert [expected] == caplog.messages
 
 
 def test_without_a_thread_there_is_no_history(folder, no_threads):
