@@ -77,7 +77,7 @@ class WorkerStart:
             UsageError: An argument can't be given to a process, or a GPU or a folder can't be had.
             SignalException: A signal has come that ends the job.
         """
-        spec, executor = group.spec, self._executor()
+        spec = group.spec
         added = self._loop.companions.environment()
         try:
             envs = {
@@ -92,18 +92,20 @@ class WorkerStart:
                 | added
                 for worker in group.workers
             }
+            folders = self._make_folders(envs, guardian)
+            # What the companions do while folders are made may change how workers are started.
             return start_processes(
                 name=spec.role,
                 entrypoint=spec.entrypoint or "",
                 args={rank: spec.args_of(rank) for rank in envs},
                 envs=envs,
-                logs_specs=self._make_folders(envs, guardian),
+                logs_specs=folders,
                 log_line_prefixes=self._prefixes(group, restart_count),
                 start_method=self._start_method,
                 duplicate_stdout_filters=spec.duplicate_stdout_filters,
                 duplicate_stderr_filters=spec.duplicate_stderr_filters,
                 guardian=guardian,
-                executor=executor,
+                executor=self._executor(),
                 binding=self._binding,
                 start_wait=self._loop.start_wait,
                 job_output=self._loop.output,

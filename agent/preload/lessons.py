@@ -8,6 +8,7 @@ alike: the same file, found with the same changes of the environment.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
@@ -60,12 +61,14 @@ class Lessons:
         """Modules that ask, while they are imported, for what differs from worker to worker."""
 
     def settings(self, environment: Mapping[str, str], shared: Mapping[str, str]) -> str:
-        """Return what ``hook/learn.py`` is loaded by, and told.
+        """Return what ``hook/learn.py`` is loaded by, and told; nothing, if no more is learnt.
 
         Args:
             environment: A worker's environment.
             shared: What is in the environment of each of them.
         """
+        if self._is_over:
+            return ""
         differing = [
             name
             for name, value in environment.items()
@@ -137,5 +140,7 @@ class Lessons:
             self.asking.add(name)
         else:
             took_s, *changes = rest
-            reports = self._reports.setdefault(Learnt(name, origin, tuple(changes)), {})
-            reports[int(pid)] = float(took_s)
+            seconds = float(took_s)
+            if not math.isfinite(seconds):
+                raise ValueError(f"{took_s!r} is no time")
+            self._reports.setdefault(Learnt(name, origin, tuple(changes)), {})[int(pid)] = seconds

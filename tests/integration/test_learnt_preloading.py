@@ -116,6 +116,7 @@ def test_names_are_imported_at_the_start_and_the_rest_is_learnt(elrun, script, i
         "KNOWN = 'MASTER_PORT' in os.environ",
         "ALL = dict(os.environ)",
         "KEY = os.environb.get(b'TORCHELASTIC_RESTART_COUNT')",
+        "IS_ELASTIC = any(name.startswith('TORCHELASTIC_') for name in os.environ)",
     ],
 )
 def test_a_module_that_asks_for_the_rank_is_left_to_the_worker(elrun, script, installed, text):
@@ -128,6 +129,22 @@ def test_a_module_that_asks_for_the_rank_is_left_to_the_worker(elrun, script, in
     code, out, err = elrun("--standalone", *AUTO, program, env=modules).finish()
 
     assert (0, "0 0 [False, False, False]\n1 0 [False, False, True]\n") == (code, out), err
+
+
+def test_a_module_that_can_not_be_looked_at_is_imported_as_ever(elrun, script, installed):
+    """A library may put anything in its place; what that raises is no fault of the import."""
+    odd = (
+        "import sys\nclass Odd:\n"
+        "    def __getattr__(self, name): raise ImportError(name)\n"
+        "sys.modules[__name__] = Odd()\n"
+    )
+    program = script(BEGIN + SHOW + "import odd, heavy\nshow(heavy)\nfail_once()\n")
+
+    code, out, err = elrun(
+        "--standalone", *AUTO, program, env=installed(odd=odd, heavy="")
+    ).finish()
+
+    assert (0, "0 0 [False]\n1 0 [True]\n") == (code, out), err
 
 
 def test_a_module_that_imports_one_that_asked_before_is_refused(elrun, script, installed):

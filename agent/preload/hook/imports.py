@@ -69,8 +69,10 @@ def import_learnt(request: dict[str, Any], channel: socket.socket) -> str:
 
 def _reason_of_another(name: str, origin: str) -> str:
     """Return how a module differs from that which workers have imported, or nothing."""
-    spec = getattr(sys.modules.get(name), "__spec__", None)
-    found = getattr(spec, "origin", None) or ""
+    found = ""
+    with contextlib.suppress(Exception):  # what stands in the module's place may raise anything
+        spec = getattr(sys.modules.get(name), "__spec__", None)
+        found = getattr(spec, "origin", None) or ""
     return "" if found == origin else f"{name} is {found or 'no file'}, but {origin} in workers"
 
 

@@ -150,9 +150,9 @@ class _Learner:
                 self._report(found)
 
     def _is_installed(self, name: str) -> bool:
-        spec = getattr(sys.modules.get(name.partition(".")[0]), "__spec__", None)
-        folder = os.path.dirname(getattr(spec, "origin", None) or "")
-        if getattr(spec, "submodule_search_locations", None) is not None:
+        origin, is_package = _origin_of(name.partition(".")[0])
+        folder = os.path.dirname(origin)
+        if is_package:
             folder = os.path.dirname(folder)
         if folder not in self._path:
             return False
@@ -166,13 +166,11 @@ class _Learner:
         for name, took_s in found:
             if not self._asking.isdisjoint(_with_parents(name)):
                 continue
-            spec = getattr(sys.modules.get(name), "__spec__", None)
             changes = [
                 os.fsdecode(variable if value is None else variable + b"=" + value)
                 for variable, value in self._changed.items()
             ]
-            origin = getattr(spec, "origin", None) or ""
-            self._write(name, origin, f"{took_s:.3f}", *changes)
+            self._write(name, _origin_of(name)[0], f"{took_s:.3f}", *changes)
 
     def _write(self, *fields: str) -> None:
         record = os.fsencode("\0".join((str(self._pid), *fields)))
@@ -202,6 +200,11 @@ class _Environment(dict[bytes, bytes]):
             self._learner.note_question()
         return super().__getitem__(name)
 
+    def __iter__(self) -> "Iterator[bytes]":
+        if self._learner.stack:  # most likely it looks whether such a variable is there
+            self._learner.note_question()
+        return super().__iter__()
+
     def __setitem__(self, name: bytes, value: bytes) -> None:
         super().__setitem__(name, value)
         self._learner.note_change(name, value)
@@ -215,6 +218,17 @@ def _replace_environment(variables: "dict[bytes, bytes]") -> None:
     both: tuple[Any, Any] = os.environ, os.environb
     for each in both:
         each._data = variables
+
+
+def _origin_of(name: str) -> "tuple[str, bool]":
+    """Return the file of a module, "" if it has none, and whether the module is a package."""
+    try:
+        spec = getattr(sys.modules.get(name), "__spec__", None)
+        origin = getattr(spec, "origin", None)
+        is_package = getattr(spec, "submodule_search_locations", None) is not None
+    except Exception:  # noqa: BLE001  what stands in the module's place may raise anything
+        return "", False
+    return origin if isinstance(origin, str) else "", is_package
 
 
 def _with_parents(name: str) -> "Iterator[str]":

@@ -26,6 +26,53 @@ class SignalledAgent(LocalElasticAgent):
         return super()._start_workers(worker_group)
 
 
+class NotedLogs(Logs):
+    """Notes when its folders are made."""
+
+    def __init__(self, noted):
+        super().__init__()
+        self.noted = noted
+
+    def reify(self, envs):
+        self.noted.append("folders")
+        return super().reify(envs)
+
+
+class NotedServer:
+    """A preload server that says how workers are started now."""
+
+    is_settled = True
+
+    def __init__(self, noted):
+        self.noted = noted
+
+    def executor(self):
+        self.noted.append("executor")
+
+
+class NotedAgent(LocalElasticAgent):
+    """Has a preload server that is noted."""
+
+    noted = ()
+
+    def _start_workers(self, worker_group):
+        self._companions.preload_server = NotedServer(self.noted)
+        return super()._start_workers(worker_group)
+
+
+def test_how_workers_are_started_is_decided_when_the_folders_for_their_logs_are_there():
+    """The agent's loop turns until then: the preload server may end meanwhile."""
+    handler = create_standalone(RendezvousParameters("standalone", "", "run", 1, 1))
+    spec = WorkerSpec("trainer", 1, handler, entrypoint="bash", args=("-c", EXIT_0))
+    noted = []
+    agent = NotedAgent(spec, NotedLogs(noted))
+    agent.noted = noted
+    agent.run()
+    handler.shutdown()
+
+    assert ["folders", "executor"] == noted
+
+
 def test_a_signal_ends_the_start_of_the_workers():
     """However many there are, the agent listens between two of them."""
     handler = create_standalone(RendezvousParameters("standalone", "", "run", 1, 1))

@@ -13,11 +13,20 @@ def _lessons():
     lessons.close()
 
 
-def write(lessons, *records):
-    """Write what workers write; the path is the one that they are given."""
+def pipe_of(lessons):
+    """Return the descriptor that workers are told."""
     _, _, number, *_ = lessons.settings({}, {}).split("\n")
+    return int(number)
+
+
+def write(lessons, *records):
+    """Write what workers write."""
     for record in records:
-        os.write(int(number), b"%4d%s" % (len(record), record))
+        os.write(pipe_of(lessons), framed(record))
+
+
+def framed(record):
+    return b"%4d%s" % (len(record), record)
 
 
 def test_a_module_is_learnt_once_all_have_reported_it(lessons):
@@ -62,12 +71,21 @@ def test_modules_that_ask_are_kept_apart(lessons):
 @pytest.mark.parametrize("junk", [b"junk", b"  -9", b"   3abc", b"  11x\0a\0b\x001\0\0\0", b"    "])
 def test_junk_ends_the_learning(lessons, junk):
     """A worker may write what it likes to the pipe."""
-    _, _, number, *_ = lessons.settings({}, {}).split("\n")
-    os.write(int(number), junk + b"    " * 8)
+    pipe = pipe_of(lessons)
+    os.write(pipe, junk + b"    " * 8)
     lessons.take([7, 8])
-    write(lessons, b"7\0torch\0/torch.py\x001", b"8\0torch\0/torch.py\x001")
+    for pid in (b"7", b"8"):
+        os.write(pipe, framed(pid + b"\0torch\0/torch.py\x001"))
 
     assert ({}, []) == (lessons.take([7, 8]), lessons.filenos())
+
+
+@pytest.mark.parametrize("seconds", [b"inf", b"nan", b"1e999"])
+def test_a_time_without_an_end_is_junk(lessons, seconds):
+    """No start may wait for so long until the module is imported."""
+    write(lessons, b"7\0torch\0/torch.py\0" + seconds)
+
+    assert ({}, []) == (lessons.take([7]), lessons.filenos())
 
 
 def test_only_variables_that_differ_from_worker_to_worker_are_named(lessons):
@@ -83,3 +101,10 @@ def test_only_variables_that_differ_from_worker_to_worker_are_named(lessons):
     settings = lessons.settings(environment, {"HOME": "/", "LANG": "de"})
 
     assert ["RANK", "LANG"] == settings.split("\n")[4:]
+
+
+def test_a_worker_is_told_nothing_once_nothing_is_learnt_any_more(lessons):
+    """That may turn out when its start has begun."""
+    lessons.close()
+
+    assert "" == lessons.settings({}, {})
