@@ -147,7 +147,9 @@ def _said_by(failure: ProcessFailure, processes: PContext) -> LastWords:
 
 
 def _message_of(finding: Finding) -> str:
-    if not finding.has_record:
+    failure = finding.failure
+    is_stack = failure.exitcode < 0 and not failure.exception  # its words may be of the output
+    if is_stack or not finding.has_record:
         return finding.words_with_lost_peer
     if lost := lost_peer_in(each.words for each in causes_in(finding.said.text)):
         return lost

@@ -47,7 +47,8 @@ _PEER_HAS_GONE = (
 )
 _GLOO = "gloo/transport"
 _GLOO_HAS_LOST = ("broken pipe", "timed out", "timeout", "connection refused")
-# Python's own; of its kinds, the refused connection and the broken pipe may be the worker's fault.
+# Python's own, not those of `requests`. Of its kinds, the refused connection and the broken pipe
+# may be the worker's fault.
 _PEER_ERRORS = frozenset({"ConnectionError", "ConnectionResetError", "ConnectionAbortedError"})
 _STORE_ERRORS = frozenset({"DistNetworkError", "DistStoreError"})
 _OWN_FAULT = (
@@ -81,13 +82,14 @@ class Death(NamedTuple):
 
 def is_consequence(death: Death) -> bool:
     """Return whether a failure says that a peer or the store has gone, or was never there."""
-    kind = death.message.partition(":")[0].rpartition(".")[2].strip()
+    name = death.message.partition(":")[0].strip()
+    kind = name.rpartition(".")[2]
     text = death.message.lower()
     if any(each in text for each in _OWN_FAULT):
         return False
     return (
         kind in _STORE_ERRORS
-        or kind in _PEER_ERRORS
+        or name in _PEER_ERRORS
         or any(each in text for each in _PEER_HAS_GONE)
         or (_GLOO in text and any(each in text for each in _GLOO_HAS_LOST))
     )

@@ -137,7 +137,10 @@ class ProcessFailure(PlainValue):
             reason = inner.words if inner.speech is Speech.TRACEBACK else lines[-1]
             return f"{lines[0].rstrip('.:')}: {reason}"
         if lines[1:] and lines[0].endswith(":"):  # the type alone
-            return f"{lines[0]} {lines[1]}"
+            from .last_words import first_paragraph  # few failures
+
+            _, _, rest = str(text).partition(lines[0])
+            return f"{lines[0]} {first_paragraph(rest.splitlines())}"
         return lines[0] if lines else self._message_from_exit_code()
 
     @property

@@ -11,6 +11,7 @@ from __future__ import annotations
 import enum
 import re
 import signal
+from collections.abc import Iterable
 
 from ...rendezvous.named_tuple import NamedTuple
 
@@ -123,6 +124,20 @@ def last_words_in(text: str, *, is_whole: bool = True) -> LastWords:
     return found
 
 
+def first_paragraph(lines: Iterable[str]) -> str:
+    """Return the first lines of a text up to an empty one, as one line.
+
+    Args:
+        lines: The text's lines, of which the first ones may be empty.
+    """
+    found: list[str] = []
+    for line in map(str.strip, lines):
+        if not line and found:
+            break
+        found += [line] if line else []
+    return " ".join(found)
+
+
 def tells_of_another_process(words: str) -> bool:
     """Return whether an exception only says how another process ended.
 
@@ -203,8 +218,8 @@ def _last_traceback(lines: list[str]) -> tuple[int, LastWords]:
 def _traceback(lines: list[str], start: int, at: int, prefix: str) -> LastWords:
     words = lines[at].removeprefix(prefix).rstrip()
     if words.endswith(":") and at + 1 < len(lines):  # the text begins with an empty line
-        more = (line.removeprefix(prefix).strip() for line in lines[at + 1 : at + 4])
-        words = f"{words} {next(filter(None, more), '')}".rstrip()
+        more = (line.removeprefix(prefix) for line in lines[at + 1 : at + _LINES_AFTER])
+        words = f"{words} {first_paragraph(more)}".rstrip()
     first = _start_of_chain(lines, start, match_prefix=lines[start].partition("Traceback")[0])
     return LastWords(words[:_MOST_WORDS], _text(lines, first, at), Speech.TRACEBACK)
 

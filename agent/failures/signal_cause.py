@@ -10,6 +10,7 @@ import re
 import signal
 
 from ...rendezvous.named_tuple import NamedTuple
+from ..system.process_states import END_SIGNAL, GROUP_SIGNAL, signals_in
 from .kernel_log import gpu_faults, lines_about
 from .limits import Limits, limits_of
 from .memory_events import KernelWatch
@@ -23,6 +24,9 @@ _CLOCKS_DIFFER_S = 0.2
 
 _KIB, _STEP = 1024, 1024.0
 _FRACTIONS_BELOW = 1000
+
+_NOT_FLUSHED = 120
+"""Python's exit code where it can't write what its standard streams still hold."""
 
 _SENT_FROM_OUTSIDE = "another process sent the signal, or the worker itself did: elrun did not"
 
@@ -47,6 +51,8 @@ class SignalFacts(NamedTuple):
         limits: What the process was allowed, and the CPU time that it has used.
         shared_memory: Size and free space of ``/dev/shm`` in bytes, if it is there.
         core: Path of the core file, if there is one.
+        has_script_ended: Whether it is a Python worker whose script had ended before.
+        has_open_group: Whether that script has left its process group of torch open.
     """
 
     exitcode: int
@@ -59,15 +65,34 @@ class SignalFacts(NamedTuple):
     limits: Limits = Limits()
     shared_memory: tuple[int, int] | None = None
     core: str = ""
+    has_script_ended: bool = False
+    has_open_group: bool = False
 
 
 def explain(facts: SignalFacts) -> str:
     """Return why a worker died as far as the kernel knows, in one line; empty: nothing is known."""
-    parts = [_why(facts)]
+    parts = [_why(facts), _when(facts)]
     if facts.exitcode < 0 and facts.core:
         parts.append(f"core file: {facts.core}")
     parts += [f"a GPU reported a fault: {line}" for line in facts.gpu_faults[:1]]
     return "; ".join(filter(None, parts))[:_MOST_CHARS]
+
+
+def _when(facts: SignalFacts) -> str:
+    """Say that a script had done its work when its interpreter failed, if that is so."""
+    if not facts.has_script_ended:
+        return ""
+    if facts.exitcode == _NOT_FLUSHED:
+        return (
+            "its script had ended before, but what was left to print could not be written to "
+            "standard output or standard error"
+        )
+    if facts.exitcode >= 0:
+        return ""
+    ended = "its script had ended before, and the interpreter was shutting down"
+    if facts.has_open_group:
+        return f"{ended}; the script had not called torch.distributed.destroy_process_group()"
+    return ended
 
 
 def _why(facts: SignalFacts) -> str:
@@ -165,6 +190,7 @@ def gather(exitcode: int, pid: int, kernel: KernelWatch) -> SignalFacts:
     is_of_use = exitcode < 0 or os.path.isdir(GPU_DRIVER)
     records = kernel.log.records() if is_of_use else []
     before = kernel.counts
+    ignored = signals_in(pid, b"SigIgn:")
     return SignalFacts(
         exitcode=exitcode,
         oom_kills=before.kills_since(),
@@ -176,6 +202,8 @@ def gather(exitcode: int, pid: int, kernel: KernelWatch) -> SignalFacts:
         limits=limits_of(pid),
         shared_memory=room_in(SHARED_MEMORY),
         core=_core_of(pid) if exitcode < 0 else "",
+        has_script_ended=END_SIGNAL in ignored,
+        has_open_group=GROUP_SIGNAL in ignored,
     )
 
 

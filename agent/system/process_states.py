@@ -21,6 +21,10 @@ HELD_STATES = ("D", "T", "t")
 HOOK_SIGNAL = 62
 """The real-time signal at which the hook in a Python worker writes stacks."""
 
+END_SIGNAL, GROUP_SIGNAL = 61, 60
+"""The signals that a Python worker ignores whose script has ended; the second, if that has left its
+process group open. A process that has died keeps its mask until it is reaped."""
+
 
 def state_of(pid: int) -> str:
     """Return the letter that the kernel has for a process's state; "" if there is no process."""

@@ -104,6 +104,38 @@ GALLERY = {
         HANDLED.replace("(4)", "('shards are missing')"),
         ["SystemExit: shards are missing", "while handling ValueError: no such shard", "in train"],
     ),
+    "handled, then raised with a number": (
+        HANDLED.replace("sys.exit", "raise SystemExit"),
+        ["ValueError: no such shard (handled, then exit(4))", "in train"],
+    ),
+    "raised with a number from an exception": (
+        HANDLED.replace("sys.exit(4)", "raise SystemExit(4) from None"),
+        ["ValueError: no such shard (handled, then exit(4))", "in train"],
+    ),
+    "raised with a text": ("raise SystemExit('no such shard')", ["SystemExit: no such shard"]),
+    "raised with a text while an exception is handled": (
+        HANDLED.replace("sys.exit(4)", "raise SystemExit('shards are missing')"),
+        ["SystemExit: shards are missing", "while handling ValueError: no such shard", "in train"],
+    ),
+    "handled, then os._exit": (
+        HANDLED.replace("sys.exit", "import os; os._exit"),
+        ["exited with code 4", "ValueError: no such shard (handled, then exit(4))", "in train"],
+    ),
+    "handled in a thread, then os._exit": (
+        (
+            "import os, threading\ndef work():\n    try: raise ValueError('no such shard')\n"
+            "    except ValueError: os._exit(4)\nthreading.Thread(target=work).start()"
+        ),
+        ["exited with code 4", "ValueError: no such shard (handled, then exit(4))", "in work"],
+    ),
+    "its own hook, which ends it at once": (
+        "import os, sys\nsys.excepthook = lambda *_: os._exit(4)\nraise ValueError('x')",
+        ["exited with code 4", "ValueError: x"],
+    ),
+    "an Error of a library": (
+        "import locale; locale.setlocale(locale.LC_ALL, 'xx_YY')",
+        ["locale.Error: unsupported locale setting"],
+    ),
     "site's exit with a text": ("exit('no such shard')", ["SystemExit: no such shard"]),
     "argparse": (
         (
@@ -180,6 +212,103 @@ def test_an_end_is_told(elrun, script, name):
     assert [] == [each for each in words if each not in summary]
 
 
+CODES = """
+import copy, os, pickle, threading
+leaving = SystemExit(3)
+print(leaving.code, SystemExit.code, copy.copy(leaving).code, pickle.loads(pickle.dumps(leaving)))
+leaving.code = 4
+print(leaving.code, leaving.args, vars(leaving), hasattr(leaving, "code"))
+del leaving.code
+print(leaving.code)
+class Own(SystemExit):
+    code = 5
+print(Own(7).code)
+def work():
+    raise SystemExit(8)
+threading.Thread(target=work).start()
+if os.fork():
+    print(os.waitstatus_to_exitcode(os.wait()[1]))
+    raise Own(9)
+raise SystemExit("of a child") from ValueError("x")
+"""
+
+
+def test_a_code_is_what_it_is_without_the_hook(script):
+    """Python reads the code of the exception that ends the program; so do programs."""
+    path = script(CODES)
+    plain = subprocess.run([sys.executable, path], capture_output=True, text=True, check=False)
+
+    job = subprocess.run(
+        [sys.executable, "-m", "elrun", "--standalone", path],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert 5 == plain.returncode
+    assert (plain.returncode, plain.stdout) == (job.returncode, job.stdout)
+    assert job.stderr.startswith(plain.stderr)
+    assert "ValueError" not in job.stderr
+
+
+AT_THE_END = """
+import os
+class Last:
+    def __del__(self, kill=os.kill, pid=os.getpid()):
+        kill(pid, 6)
+last = Last()
+"""
+SHUT_DOWN = "its script had ended before, and the interpreter was shutting down"
+
+
+@pytest.mark.parametrize("options", [(), ("--preload", "json")], ids=["executed", "preloaded"])
+def test_a_crash_after_the_end_of_the_script_is_told_as_such(elrun, script, options):
+    """The work was done; a library crashed while the interpreter was shutting down."""
+    code, _, err = elrun("--standalone", *options, script(AT_THE_END)).finish()
+
+    assert (134, True) == (code, f"  {SHUT_DOWN}\n" in err)
+
+
+def test_a_crash_before_the_end_of_the_script_is_not_told_so(elrun, script):
+    """Functions for the end belong to the script."""
+    source = "import atexit, os\natexit.register(os.kill, os.getpid(), 6)"
+
+    code, _, err = elrun("--standalone", script(source)).finish()
+
+    assert (134, False) == (code, SHUT_DOWN in err)
+
+
+GROUP_LEFT_OPEN = """
+import torch.distributed
+torch.distributed.init_process_group("gloo")
+"""
+
+
+def test_a_process_group_that_was_open_at_a_crash_at_the_end_is_named(elrun, script):
+    """Its threads run on while the interpreter takes down what they use."""
+    code, _, err = elrun("--standalone", script(GROUP_LEFT_OPEN + AT_THE_END)).finish()
+
+    assert (134, True) == (
+        code,
+        f"{SHUT_DOWN}; the script had not called torch.distributed.destroy_process_group()" in err,
+    )
+
+
+def test_output_that_could_not_be_written_at_the_end_is_named(elrun, script):
+    """Python's exit code 120 says no more than that."""
+    source = (
+        "import os, sys\nos.dup2(os.open('/dev/full', os.O_WRONLY), 1)\n"
+        "sys.stdout = open(1, 'w', buffering=1 << 20, closefd=False)\nprint('x')"
+    )
+
+    code, _, err = elrun("--standalone", script(source)).finish()
+
+    assert (120, True) == (
+        code,
+        "its script had ended before, but what was left to print could not be written" in err,
+    )
+
+
 TEXT_THAT_EXITS = """
 import sys
 class Odd(Exception):
@@ -195,7 +324,11 @@ EXITS_THAT_ARE_NO_REASON = {
         "    sys.exit(4)", "    try: sys.exit(4)\n    except SystemExit: pass"
     )
     + "sys.exit(6)",
-    "with 0": HANDLED.replace("(4)", "(0)").replace("sys.exit", "import os; os._exit(6)\n    str"),
+    "raised and caught": HANDLED.replace(
+        "    sys.exit(4)", "    try: raise SystemExit(4)\n    except SystemExit: pass"
+    )
+    + "raise SystemExit(6)",
+    "at once, later": HANDLED.replace("    sys.exit(4)", "    pass") + "import os; os._exit(6)",
     "in a child": HANDLED.replace("train()\ne", "import os; os.fork() or train()\n    os.wait()\ne")
     + "sys.exit(6)",
     "another later": HANDLED.replace("    sys.exit(4)", "    pass") + "sys.exit(6)",

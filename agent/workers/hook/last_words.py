@@ -15,11 +15,12 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from types import TracebackType
+    from types import FrameType, TracebackType
 
 _MESSAGE_CHARS = 60_000
 _STACK_CHARS = 150_000
 _MOST_CAUSES = 20
+_MOST_EXITS = 20
 _MOST_MEMBERS = 15
 _MOST_BASES = 30
 _DEEPEST_GROUP = 4
@@ -60,6 +61,33 @@ def record_of(error: BaseException, remark: str = "") -> str:
     )
 
 
+def record_of_exit(status: object, error: BaseException | None, caller: FrameType | None) -> str:
+    """Return the record of what makes a program end itself with a status; empty: nothing is known.
+
+    Args:
+        status: What ``sys.exit`` or ``SystemExit`` was given, not None.
+        error: The exception that was handled then.
+        caller: The frame that calls ``sys.exit``.
+    """
+    for _ in range(_MOST_EXITS):  # one leads to the next
+        if not isinstance(error, SystemExit):
+            break
+        error = error.__context__
+    if not isinstance(status, int):
+        leaving = SystemExit(status)
+        leaving.__context__ = error
+        return record_of(leaving)
+    if error is not None and not isinstance(error, SystemExit):
+        return record_of(error, f"handled, then exit({status})")
+    if caller is not None and caller.f_code.co_name == "exit":
+        # of argparse and optparse, which print the text themselves
+        names = caller.f_locals
+        text = names.get("message", names.get("msg"))
+        if isinstance(text, str) and text.strip():
+            return record_of(SystemExit(text.strip()))
+    return ""
+
+
 def write_record(path: str, record: str) -> None:
     """Write a record.
 
@@ -90,9 +118,17 @@ def _name_of(kind: type) -> str:
     return f"{kind.__module__}.{kind.__qualname__}"[:_LINE_CHARS]
 
 
+def _shown_name_of(kind: type) -> str:
+    """Return a type's name as Python shows it: ``locale.Error``, but ``ValueError``."""
+    if kind.__module__ in ("builtins", "__main__"):
+        return kind.__qualname__[:_LINE_CHARS]
+    return _name_of(kind)
+
+
 def _headline(error: BaseException, depth: int = 0) -> str:
     text = _text_of(error)
-    headline = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    name = _shown_name_of(type(error))
+    headline = f"{name}: {text}" if text else name
     members = _members_of(error)[:_EQUAL_FRAMES] if depth < _DEEPEST_GROUP else ()
     lines = [_first_line(_headline(each, depth + 1)) for each in members]
     return ": ".join([headline, "; ".join(lines)]) if lines else headline
@@ -172,9 +208,7 @@ def _text_of_one(error: BaseException, depth: int, most_chars: int) -> list[str]
         if isinstance(error.text, str):
             pieces += _marked(error.text, error.offset)
         text = str(error.msg)
-    kind = type(error)
-    is_known = kind.__module__ in ("builtins", "__main__")
-    name = kind.__qualname__ if is_known else f"{kind.__module__}.{kind.__qualname__}"
+    name = _shown_name_of(type(error))
     pieces.append(f"{name}: {text}\n" if text else f"{name}\n")
     pieces += [f"{_clipped(note, most_chars)}\n" for note in _notes_of(error)]
     if lines := _last_lines_of_process(error):

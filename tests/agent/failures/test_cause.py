@@ -63,6 +63,7 @@ def test_a_word_about_a_peer_is_a_consequence(message):
         "BrokenPipeError: [Errno 32] Broken pipe",
         "FileNotFoundError: [Errno 2] No such file or directory: 'peer'",
         "SystemExit: timed out",
+        "requests.exceptions.ConnectionError: HTTPConnectionPool(host='hub', port=80)",
     ],
 )
 def test_whatever_else_ends_a_worker_is_a_cause(message):

@@ -213,6 +213,7 @@ At:
         ),
         ("ValueError: a\nb", "ValueError: a"),
         ("ValueError: \n\nthe reason", "ValueError: the reason"),
+        ("ValueError: \n  begun\n  and ended\n\nmore", "ValueError: begun and ended"),
         (
             CHILD_S,
             "ValueError: Caught ValueError in DataLoader worker process 1: ValueError: bad record",

@@ -17,6 +17,7 @@ OUT_OF_MEMORY = (
 )
 KILLED_BY_SOMEBODY = "another process sent SIGKILL, or the worker itself: memory did not run out in"
 CUT_SHORT = "a file that it had mapped into memory was cut short, or its file system was full"
+SHUT_DOWN = "its script had ended before, and the interpreter was shutting down"
 FIGURES = "elrun's cgroup, limit 256 MiB, peak 255 MiB"
 CGROUP = {"is_of_cgroup": True, "memory_limit": 256 * MIB, "memory_peak": 255 * MIB}
 
@@ -95,6 +96,23 @@ CGROUP = {"is_of_cgroup": True, "memory_limit": 256 * MIB, "memory_peak": 255 * 
         (
             SignalFacts(1, gpu_faults=("Xid (PCI:0000:01:00): 79, GPU has fallen off the bus.",)),
             "a GPU reported a fault: Xid (PCI:0000:01:00): 79, GPU has fallen off the bus.",
+        ),
+        (SignalFacts(-signal.SIGABRT, has_script_ended=True), SHUT_DOWN),
+        (
+            SignalFacts(SEGV, core="/c.7", has_script_ended=True, has_open_group=True),
+            (
+                f"{SHUT_DOWN}; the script had not called "
+                "torch.distributed.destroy_process_group(); core file: /c.7"
+            ),
+        ),
+        (SignalFacts(1, has_script_ended=True), ""),
+        (SignalFacts(120), ""),
+        (
+            SignalFacts(120, has_script_ended=True),
+            (
+                "its script had ended before, but what was left to print could not be written to "
+                "standard output or standard error"
+            ),
         ),
     ],
 )

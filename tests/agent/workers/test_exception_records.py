@@ -1,6 +1,7 @@
 """What the hook writes of an exception, beside what Python prints of it."""
 
 import json
+import locale
 import runpy
 import subprocess
 import sys
@@ -121,6 +122,7 @@ def test_a_traceback_is_python_s(written, make):
         (lambda: raised(ValueError()), "ValueError"),
         (lambda: raised(ValueError(EVERYTHING)), f"ValueError: {EVERYTHING}"),
         (broken, "SyntaxError: expected ':' (script.py, line 2)"),
+        (lambda: raised(locale.Error("x")), "locale.Error: x"),
     ],
 )
 def test_the_message_is_the_type_and_the_text(written, make, message):
@@ -146,20 +148,20 @@ def of_process(**output):
         (
             lambda: of_process(stderr=b"reading\nno such shard: \xff7\n\n"),
             (
-                "CalledProcessError: Command '['convert']' returned non-zero exit status 1. "
-                "(its output ends: no such shard: \ufffd7)"
+                "subprocess.CalledProcessError: Command '['convert']' returned non-zero exit "
+                "status 1. (its output ends: no such shard: \ufffd7)"
             ),
         ),
         (
             lambda: of_process(output="no such shard", stderr=""),
             (
-                "CalledProcessError: Command '['convert']' returned non-zero exit status 1. "
-                "(its output ends: no such shard)"
+                "subprocess.CalledProcessError: Command '['convert']' returned non-zero exit "
+                "status 1. (its output ends: no such shard)"
             ),
         ),
         (
             of_process,
-            "CalledProcessError: Command '['convert']' returned non-zero exit status 1.",
+            "subprocess.CalledProcessError: Command '['convert']' returned non-zero exit status 1.",
         ),
     ],
 )
@@ -185,7 +187,7 @@ class WrappedError(Exception):
 
 def test_attributes_that_raise_are_passed_over(written):
     """They are the user's code."""
-    assert "WrappedError: x" == written(raised(WrappedError("x")))["message"]
+    assert f"{__name__}.WrappedError: x" == written(raised(WrappedError("x")))["message"]
 
 
 def test_the_type_is_told_with_its_module(written):
@@ -202,7 +204,9 @@ class OddError(Exception):
 
 def test_a_text_that_raises_is_replaced(written):
     """As Python does it."""
-    assert "OddError: <exception str() failed>" == written(raised(OddError()))["message"]
+    assert (
+        f"{__name__}.OddError: <exception str() failed>" == written(raised(OddError()))["message"]
+    )
 
 
 @pytest.mark.parametrize("text", ["x" * (1 << 20), "\x00" * (1 << 20), "é" * (1 << 20)])

@@ -1,0 +1,336 @@
+# ruff: noqa: INP001, SLF001  it is loaded by its path, see sitecustomize.py; hooks of threads and
+# frames have no public names
+
+"""Keeps what ends a Python worker for its agent; ``sitecustomize.py`` says what and how.
+
+No library is imported at the start, for that costs; ``last_words.py`` is loaded when there is
+something to write.
+"""
+
+import _thread
+import atexit
+import os
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+_MOST_RECORDS = 20
+"""How many exceptions are written that may be harmless: a server may lose a thread a second."""
+
+_ATTEMPTS = 3
+"""How often a record is tried: a handler of signals may raise in the midst of it. That of torch's
+DataLoader does so when one of its processes has died."""
+
+_SPARE_BYTES = 1 << 21
+"""Address space that is given back before an exception is written, which may be a MemoryError. The
+kernel gives no memory for it, since nothing is ever written there."""
+
+_MOST_USUAL_FDS = 1024
+"""faulthandler's descriptor is the last below this number, out of the way of the script's own."""
+
+_STACK_SIGNAL = 62
+"""A real-time signal that nobody else uses; at it ``faulthandler`` writes stacks."""
+
+_NAME_CHARS = 100
+
+_END_SIGNAL, _GROUP_SIGNAL = 61, 60
+"""Signals that nobody sends: see the agent's ``system/process_states.py``."""
+
+_NO_DESCRIPTORS = 24
+"""EMFILE: the module ``errno`` would have to be loaded."""
+
+_BOTTOMS = ("<module>", "_run_module_as_main")
+"""Code at the bottom of the stack while a program runs; none is there when it has ended."""
+
+
+def begin(path: str, load_words: "Callable[[], dict[str, Any]]") -> None:
+    """Keep what ends this process from now on.
+
+    Args:
+        path: The worker's error file.
+        load_words: Loads ``last_words.py``.
+    """
+    keeper = _Keeper(path, load_words)
+    keeper.hook_exceptions()
+    keeper.hook_exit()
+    keeper.hook_crashes()
+    keeper.offer_fd = _offer_stacks()
+
+
+def _offer_stacks() -> int:
+    """Let a signal write all threads' stacks to a pipe, from which the agent may read them.
+
+    Without a reader nothing is kept, and no write can block. See the agent's ``system/stacks.py``.
+
+    Returns:
+        The pipe's descriptor, or -1: there can be none.
+    """
+    import faulthandler  # built in
+
+    try:
+        read_fd, write_fd = os.pipe()
+        os.close(read_fd)
+        number = min(os.sysconf("SC_OPEN_MAX"), _MOST_USUAL_FDS) - 2
+        fd = os.dup2(write_fd, number, inheritable=False)
+        os.close(write_fd)
+        faulthandler.register(_STACK_SIGNAL, fd)
+    except (OSError, RuntimeError, ValueError):
+        return -1
+    return fd
+
+
+class _Keeper:
+    """Writes what ends this process, and nothing where a child forked from it ends.
+
+    Args:
+        path: The worker's error file: what ended the main thread. Where it is not certain that an
+            exception ended the process, it goes to a file of the same name with ``.kept`` added;
+            stacks go to one with ``.stacks`` added.
+        load_words: Loads ``last_words.py``.
+    """
+
+    def __init__(self, path: str, load_words: "Callable[[], dict[str, Any]]") -> None:
+        self._path = path
+        self._load_words = load_words
+        self._pid = os.getpid()
+        self._main_thread = _thread.get_ident()
+        self._is_written = False
+        self._records = 0
+        self._exit_record = ""
+        self._exit_status: Any = None
+        self._is_noting = False
+        self._spare: bytes | None = bytes(_SPARE_BYTES)
+        self._stacks_fd = -1
+        self.offer_fd = -1
+        self._excepthook: Callable[..., object] = sys.__excepthook__
+        self._thread_excepthook: Callable[..., object] = _thread._excepthook
+        self._exit: Any = sys.exit
+
+    def hook_exceptions(self) -> None:
+        """Stand before the hooks of Python; a hook of the user's stays where it is."""
+        hook, thread_hook = self.excepthook, self.thread_excepthook
+        if sys.excepthook is self._excepthook:
+            sys.excepthook = hook
+        sys.__excepthook__ = hook
+        _thread._excepthook = thread_hook
+        if (threading := sys.modules.get("threading")) is not None:
+            for name in ("excepthook", "__excepthook__"):
+                if getattr(threading, name, None) is self._thread_excepthook:
+                    setattr(threading, name, thread_hook)
+        atexit.register(self.at_end)
+
+    def hook_exit(self) -> None:
+        """Stand before ``sys.exit``, and the ``exit`` and ``quit`` that ``site`` has made.
+
+        The first is a class that creates nothing, since its ``__init__`` is Python's own function:
+        so no frame of ours is in the traceback of the SystemExit that it raises.
+        """
+
+        def note(cls: type, status: "Any" = None, /) -> "Any":
+            self._note_exit(status)
+            return object.__new__(cls)
+
+        names = {"__new__": note, "__init__": self._exit, "__doc__": self._exit.__doc__}
+        sys.exit = type("exit", (), {**names, "__module__": "sys"})
+        if (builtins := sys.modules.get("_sitebuiltins")) is not None:
+            leave = builtins.Quitter.__call__
+
+            def note_first(quitter: "Any", code: "Any" = None) -> "Any":
+                self._note_exit(code)
+                return leave(quitter, code)
+
+            builtins.Quitter.__call__ = note_first
+        self._hook_system_exit()
+        self._hook_exit_at_once()
+
+    def _hook_system_exit(self) -> None:
+        import gc  # built in
+
+        for names in gc.get_referents(SystemExit.__dict__)[:1]:
+            if type(names) is dict and "code" in names:
+                names["code"] = _Code(names["code"], self._note_leaving)
+
+    def _hook_exit_at_once(self) -> None:
+        """Stand before ``os._exit``, which runs none of the functions for the end."""
+        exit_at_once = os._exit
+
+        def _exit(status: int) -> "Any":
+            if status and os.getpid() == self._pid:
+                self._keep_reason(status)
+            return exit_at_once(status)
+
+        os._exit = _exit
+
+    def hook_crashes(self) -> None:
+        """Let a fatal signal write stacks, unless the user has seen to that."""
+        import faulthandler  # built in
+
+        if faulthandler.is_enabled():
+            return
+        try:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            fd = os.open(f"{self._path}.stacks", flags, 0o600)
+            number = min(os.sysconf("SC_OPEN_MAX"), _MOST_USUAL_FDS) - 1
+            self._stacks_fd = os.dup2(fd, number, inheritable=False)
+            os.close(fd)
+            faulthandler.enable(self._stacks_fd)
+        except (OSError, RuntimeError):
+            return
+
+    def excepthook(self, kind: "Any", error: BaseException, trace: "Any", /) -> None:
+        """Keep an exception, and let Python print it."""
+        if self._has_ended_main_thread():
+            self._keep_error(error)
+        else:
+            self._keep_candidate(error)
+        self._excepthook(kind, error, trace)
+
+    def thread_excepthook(self, args: "Any", /) -> None:
+        """Keep an exception of another thread, and let Python print it."""
+        if args.exc_type is not SystemExit:
+            self._keep_candidate(args.exc_value, getattr(args.thread, "name", ""))
+        self._thread_excepthook(args)
+
+    def at_end(self) -> None:
+        """Keep what none of the hooks has seen."""
+        if os.getpid() != self._pid:
+            return
+        if sys.excepthook is not sys.__excepthook__ and not self._is_written:
+            error = getattr(sys, "last_value", None)
+            if error is not None:
+                self._keep_error(error)
+        if self._exit_record:
+            self._write(f"{self._path}.kept", lambda _: self._exit_record)
+        _mark_end()
+        try:
+            if self._stacks_fd >= 0 and os.fstat(self._stacks_fd).st_size == 0:
+                os.unlink(f"{self._path}.stacks")
+        except OSError:
+            return
+
+    def _has_ended_main_thread(self) -> bool:
+        """Return whether Python itself has called a hook, after the main thread's last frame.
+
+        A program may call ``sys.excepthook`` to show an exception, and go on.
+        """
+        if _thread.get_ident() != self._main_thread:
+            return False
+        frame = sys._getframe()
+        while frame.f_back is not None:
+            frame = frame.f_back
+        return frame.f_code.co_name not in _BOTTOMS
+
+    def _note_exit(self, status: "Any") -> None:
+        """Keep why the program is about to leave: its text, or the exception that it handles.
+
+        The record is made at once. A reference to the exception would keep all objects of its
+        frames alive until the end of the process.
+        """
+        self._note(status, sys.exc_info()[1], sys._getframe(2))
+
+    def _note_leaving(self, status: "Any", leaving: SystemExit) -> None:
+        """Keep why a program has left by an exception of its own: ``raise SystemExit(1)``."""
+        if status is not self._exit_status:  # else ``sys.exit`` has raised it, most likely
+            self._note(status, leaving.__cause__ or leaving.__context__, None)
+
+    def _note(self, status: "Any", error: "BaseException | None", caller: "Any") -> None:
+        if self._is_noting or _thread.get_ident() != self._main_thread:
+            return
+        self._exit_record, self._exit_status = "", status
+        if status is None or os.getpid() != self._pid:
+            return
+        self._is_noting = True
+        try:
+            if not isinstance(status, int) or status:
+                self._exit_record = self._load_words()["record_of_exit"](status, error, caller)
+        except BaseException:  # noqa: BLE001, S110  the process ends as it would without us
+            pass
+        finally:
+            self._is_noting = False
+
+    def _keep_reason(self, status: int) -> None:
+        """Keep why a program ends at once: what it handles, or what Python has it show."""
+        last = getattr(sys, "last_value", None)
+        if last is not None and self._has_ended_main_thread():
+            self._keep_error(last)
+            return
+        error, noted = sys.exc_info()[1], self._exit_record
+        self._write(
+            f"{self._path}.kept",
+            lambda words: words["record_of_exit"](status, error, None) or noted,
+        )
+
+    def _keep_error(self, error: BaseException) -> None:
+        if not os.path.lexists(self._path):  # of `@record`
+            self._write(self._path, lambda words: words["record_of"](error))
+        self._is_written = True
+
+    def _keep_candidate(self, error: BaseException, thread_name: str = "") -> None:
+        remark = f"in thread {thread_name[:_NAME_CHARS]!r}" if thread_name else ""
+        self._records += 1
+        if self._records <= _MOST_RECORDS:
+            self._write(f"{self._path}.kept", lambda words: words["record_of"](error, remark))
+
+    def _write(self, path: str, make: "Callable[[dict[str, Any]], str]") -> None:
+        if os.getpid() != self._pid:
+            return
+        self._spare = None
+        for _ in range(_ATTEMPTS):
+            try:
+                words = self._load_words()
+                if record := make(words):
+                    words["write_record"](path, record)
+                return
+            except BaseException as problem:  # noqa: BLE001  the process ends as it would without us
+                if isinstance(problem, OSError) and problem.errno == _NO_DESCRIPTORS:
+                    self._free_descriptor()
+
+    def _free_descriptor(self) -> None:
+        """Give the pipe for stacks back: a program that has used up its descriptors needs one."""
+        if self.offer_fd >= 0:
+            import faulthandler  # built in
+
+            faulthandler.unregister(_STACK_SIGNAL)
+            os.close(self.offer_fd)
+            self.offer_fd = -1
+
+
+class _Code:
+    """Stands for ``SystemExit.code``, which Python reads when one has ended the main thread.
+
+    That is all that Python does then: it calls no hook, and drops the exception. No frame is left
+    at that moment, as there is at each other use.
+    """
+
+    def __init__(self, member: "Any", note: "Callable[[Any, SystemExit], None]") -> None:
+        self._member = member
+        self._note = note
+
+    def __get__(self, leaving: "SystemExit | None", kind: "type | None" = None) -> "Any":
+        if leaving is None:
+            return self._member
+        status = self._member.__get__(leaving)
+        if sys._getframe().f_back is None:
+            self._note(status, leaving)
+        return status
+
+    def __set__(self, leaving: SystemExit, status: "Any") -> None:
+        self._member.__set__(leaving, status)
+
+    def __delete__(self, leaving: SystemExit) -> None:
+        self._member.__delete__(leaving)
+
+
+def _mark_end() -> None:
+    import _signal  # built in
+
+    try:
+        _signal.signal(_END_SIGNAL, _signal.SIG_IGN)
+        group = sys.modules.get("torch.distributed")
+        if group is not None and group.is_initialized():
+            _signal.signal(_GROUP_SIGNAL, _signal.SIG_IGN)
+    except BaseException:  # noqa: BLE001  of torch, or of a handler of signals
+        return
