@@ -14,6 +14,7 @@ import signal
 from collections.abc import Iterable
 
 from ...rendezvous.named_tuple import NamedTuple
+from .stack_places import is_of_user
 
 MAX_LINES = 20
 MAX_TEXT_LINES = 200
@@ -37,7 +38,8 @@ _CRASH_NOISE = ("Extension modules:", "Current thread's C stack trace")
 _TERMINATE = r".{0,80}?terminate called (?:after throwing|without|recursively)\b.*"
 _ABORT = (
     r"(?:free|malloc|calloc|realloc|munmap_chunk|malloc_consolidate)\(\): .+|double free or .+"
-    r"|corrupted (?:size|double|unsorted).+|\*\*\* .+ \*\*\*.*"
+    r"|corrupted (?:size|double|unsorted).+|\*\*\* (?!Check failure).+ \*\*\*.*"
+    r"|F\d{4} .+\] .+|.{0,60}: F .+\] .+|.{0,300}\bCheck failed: .+"  # of glog, and of absl
     r"|.{0,300}: Assertion [`'\"].+ failed\.?|thread '[^']{1,200}' .{0,40}panicked at .+"
     r"|(?:LLVM|libc\+\+abi).*: .+"
 )
@@ -67,6 +69,7 @@ _PROGRESS = r"\d%\|"
 _OF_ANOTHER_PROCESS = (
     r"returned non-zero exit status|\bdied with <?(?:Signals|unknown)|exited unexpectedly"
     r"|terminated abruptly|\bterminated with (?:exit code|signal)|is killed by signal"
+    r"|\bChildFailedError\b"
     r"|\bprocess(?:es)? .{0,80}\b(?:exited|died|was killed|terminated|ended|crashed)\b"
 )
 _SIGNALS_OF_CRASHES = {
@@ -125,17 +128,18 @@ def last_words_in(text: str, *, is_whole: bool = True) -> LastWords:
 
 
 def first_paragraph(lines: Iterable[str]) -> str:
-    """Return the first lines of a text up to an empty one, as one line.
+    """Return the first lines of a text up to an empty one or a rule, as one line.
 
     Args:
-        lines: The text's lines, of which the first ones may be empty.
+        lines: The text's lines, of which the first ones may be empty or rules.
     """
     found: list[str] = []
     for line in map(str.strip, lines):
-        if not line and found:
+        is_rule = not any(map(str.isalnum, line))
+        if is_rule and found:
             break
-        found += [line] if line else []
-    return " ".join(found)
+        found += [] if is_rule else [line]
+    return " ".join(found)[:_MOST_WORDS]
 
 
 def tells_of_another_process(words: str) -> bool:
@@ -262,11 +266,19 @@ def _time_out(lines: list[str], at: int) -> re.Match[str] | None:
 
 
 def _innermost(stack: list[str]) -> str:
+    """Return where the thread was that crashed, and the line of the user's that led there."""
     current = next((at for at, line in enumerate(stack) if line.startswith("Current thread")), 0)
+    found: list[str] = []
     for line in stack[current:]:
-        if match := re.fullmatch(_CRASH_FRAME, line):
-            return f"{match['name']} ({match['file']}, line {match['line']})"
-    return ""
+        match = re.fullmatch(_CRASH_FRAME, line)
+        if match is None and found:  # another thread
+            break
+        if match is None or (found and not is_of_user(match["file"])):
+            continue
+        found.append(f"{match['name']} ({match['file']}, line {match['line']})")
+        if is_of_user(match["file"]):
+            break
+    return ", called in ".join(found)
 
 
 def _last_terminate(lines: list[str]) -> tuple[int, LastWords]:

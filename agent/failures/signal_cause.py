@@ -11,6 +11,7 @@ import signal
 
 from ...rendezvous.named_tuple import NamedTuple
 from ..system.process_states import END_SIGNAL, GROUP_SIGNAL, signals_in
+from .failure import signal_name
 from .kernel_log import gpu_faults, lines_about
 from .limits import Limits, limits_of
 from .memory_events import KernelWatch
@@ -25,6 +26,11 @@ _CLOCKS_DIFFER_S = 0.2
 _KIB, _STEP = 1024, 1024.0
 _FRACTIONS_BELOW = 1000
 
+_SHELL = 128
+_SIGNALS_OF_SHELLS = (
+    *(signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGILL, signal.SIGABRT, signal.SIGBUS),
+    *(signal.SIGFPE, signal.SIGKILL, signal.SIGSEGV, signal.SIGPIPE, signal.SIGTERM),
+)
 _NOT_FLUSHED = 120
 """Python's exit code where it can't write what its standard streams still hold."""
 
@@ -102,7 +108,9 @@ def _why(facts: SignalFacts) -> str:
         killed = "a process" if facts.oom_kills == 1 else f"{facts.oom_kills} processes"
         return f"memory ran out meanwhile: the kernel killed {killed} of {_where(facts)}"
     match -facts.exitcode:
-        case number if number <= 0 or number == signal.SIGABRT:
+        case number if number < 0:
+            return _why_of_shell(facts.exitcode)
+        case 0 | signal.SIGABRT:
             return ""
         case signal.SIGXCPU:
             if facts.limits.cpu_s is None:
@@ -119,6 +127,14 @@ def _why(facts: SignalFacts) -> str:
             return f"the kernel's log: {facts.log[-1]}" if facts.log else ""
         case number:
             return _MEANINGS.get(number, _SENT_FROM_OUTSIDE)
+
+
+def _why_of_shell(exitcode: int) -> str:
+    """Say which signal an exit code stands for that a shell has passed on."""
+    if exitcode - _SHELL not in _SIGNALS_OF_SHELLS:
+        return ""
+    name = signal_name(_SHELL - exitcode)
+    return f"{exitcode} is 128 + {exitcode - _SHELL}: so shells tell that {name} ended a program"
 
 
 def _why_killed(facts: SignalFacts) -> str:

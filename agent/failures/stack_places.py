@@ -120,7 +120,7 @@ def place_in(stacks: str) -> str:
     frames = _frames_in(stacks)
     called = ""
     for file, line, function in frames:  # the innermost first
-        if _is_of_user(file):
+        if is_of_user(file):
             return f"{called or function} ({os.path.basename(file)}:{line})"
         if file.startswith(FROZEN_IMPORT):
             called = called or IMPORT
@@ -152,7 +152,7 @@ def own_place_in(stacks: str) -> str:
     for file, line, function in _frames_in(stacks):
         if function in _BEGINNINGS:
             return ""
-        if _is_of_user(file):
+        if is_of_user(file):
             return f"{function} ({os.path.basename(file)}:{line})"
     return ""
 
@@ -161,7 +161,7 @@ def _waits_for_peers(stack: str, place: str) -> bool:
     """Return whether a process waits for its peers: an ``Event.wait`` of Python's does not."""
     if not stack:  # another node tells the place alone
         return _WAITS_FOR_PEERS.match(place.partition(" (")[0]) is not None
-    frames = takewhile(lambda frame: not _is_of_user(frame[0]), _frames_in(stack))
+    frames = takewhile(lambda frame: not is_of_user(frame[0]), _frames_in(stack))
     return any(_COLLECTIVES in file and _WAITS_FOR_PEERS.match(name) for file, _, name in frames)
 
 
@@ -226,11 +226,11 @@ def sentence_of(found: Mapping[int, Whereabouts]) -> str:
     return _clipped("; ".join(map(folded_clauses, filter(None, (known, silent)))))
 
 
-def odd_one_out(standings: Mapping[int, Standing]) -> int:
-    """Return the rank that the others most likely wait for.
+def odd_ones(standings: Mapping[int, Standing]) -> list[int]:
+    """Return the ranks that the others most likely wait for: one, or several that are alike.
 
     That is a rank that is stopped or in an uninterruptible wait, else one that shows no stack, else
-    one that does not wait for its peers. Of several, the one at the place of the fewest counts.
+    one that does not wait for its peers. Of several, those at the places of the fewest count.
 
     Args:
         standings: What is known of each rank, at least one.
@@ -238,7 +238,21 @@ def odd_one_out(standings: Mapping[int, Standing]) -> int:
     most = max(each.oddness for each in standings.values())
     counts = Counter(each.clause for each in standings.values())
     candidates = [rank for rank, each in standings.items() if each.oddness == most]
-    return min(candidates, key=lambda rank: (counts[standings[rank].clause], rank))
+    fewest = min(counts[standings[rank].clause] for rank in candidates)
+    return sorted(rank for rank in candidates if counts[standings[rank].clause] == fewest)
+
+
+def doubt_about(odd: Sequence[int], ranks: int) -> str:
+    """Say that the rank which is named has equals; empty: it has none.
+
+    Args:
+        odd: What ``odd_ones`` has returned; the first of them is named.
+        ranks: How many ranks there are.
+    """
+    if len(odd) == 1:
+        return ""
+    alike = "no rank stands out" if len(odd) == ranks else f"{_ranks(odd)} stand out alike"
+    return f"{alike}, and rank {odd[0]} is named for all of them"
 
 
 def whole_text(found: Mapping[int, Whereabouts]) -> str:
@@ -257,7 +271,7 @@ def _said_of(ranks: list[int], clause: str) -> str:
     return f"{_ranks(ranks)} {clause_of(ranks, clause)}"
 
 
-def _ranks(ranks: list[int]) -> str:
+def _ranks(ranks: Sequence[int]) -> str:
     spans = []
     for _, run in groupby(enumerate(ranks), key=lambda pair: pair[1] - pair[0]):
         members = [rank for _, rank in run]
@@ -265,7 +279,8 @@ def _ranks(ranks: list[int]) -> str:
     return f"{'ranks' if len(ranks) > 1 else 'rank'} {', '.join(spans)}"
 
 
-def _is_of_user(file: str) -> bool:
+def is_of_user(file: str) -> bool:
+    """Return whether a file of source code is the user's own, not a library's."""
     if file.startswith("<") or any(each in file for each in _LIBRARIES):
         return False
     return _STANDARD_LIBRARY.search(file) is None

@@ -16,7 +16,7 @@ from typing import Any
 from ...rendezvous.errors import RendezvousError
 from ...rendezvous.named_tuple import NamedTuple
 from ...rendezvous.threads import Call, NoThreadError
-from ..failures.stack_places import Oddness, Standing, folded_clauses, odd_one_out
+from ..failures.stack_places import Oddness, Standing, doubt_about, folded_clauses, odd_ones
 from ..json_objects import object_in
 
 TYPE_CHECKING = False
@@ -52,11 +52,12 @@ def decision_about(standings: Mapping[int, Standing]) -> Answer:
     """
     if not standings:
         return Answer()
-    odd = odd_one_out(standings)
+    odd, *_ = suspects = odd_ones(standings)
     text = folded_clauses({rank: each.clause for rank, each in standings.items()})
     if text.endswith("…"):  # it is cut, perhaps before this rank: they are at very many places
         text = f"{folded_clauses({odd: standings[odd].clause})}; {text}"
-    return Answer(odd=odd, text=text)
+    doubt = doubt_about(suspects, len(standings))
+    return Answer(odd=odd, text="; ".join(filter(None, (text, doubt))))
 
 
 class Votes:

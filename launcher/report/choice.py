@@ -10,6 +10,7 @@ import os
 from collections.abc import Mapping, Sequence
 
 from ..commandline.arguments import Refusal, nearest
+from .left_ranks import ranks_left_by
 from .records import NodeRecord, read_record
 from .refusal import UNCLEAR, VerbRefusal
 from .runs import Run, find_runs, folders_of_runs, run_in
@@ -79,7 +80,7 @@ def chosen_records(names: Sequence[str], variables: Mapping[str, str]) -> list[N
     found: dict[str, NodeRecord] = {}
     for name in names or ("",):
         if name and os.path.exists(name):
-            records = [read_record(name)]
+            records = [_at_path_as_left(name)]
         else:
             runs = find_runs(variables)
             kept = _matching([run for run in runs if run.has_report], name)
@@ -106,7 +107,17 @@ def _as_left(record: NodeRecord, run: Run) -> NodeRecord:
     state, reason = "ended", "the last version of its report could not be kept"
     if run.was_killed:
         state, reason = "killed", "its agent was killed"
-    return record._replace(report={**record.report, "state": state, "reason": reason})
+    report = {**record.report, "state": state, "reason": reason}
+    if run.was_killed and not report["ranks"]:
+        report["ranks"] = ranks_left_by(report, run.record)
+    return record._replace(report=report)
+
+
+def _at_path_as_left(path: str) -> NodeRecord:
+    """Return the record of a folder or a report; it may be a copy of one that was running."""
+    record = read_record(path)
+    run = _at_path(path if os.path.isdir(path) else os.path.dirname(path) or ".")
+    return _as_left(record, run) if run is not None and run.was_killed else record
 
 
 def _at_path(wanted: str) -> Run | None:

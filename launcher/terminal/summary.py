@@ -81,7 +81,8 @@ def print_failure(error: ChildFailedError, console: Console, width: int | None =
     lines = captured.get().splitlines()
     if stream.isatty() and not is_plain:  # a progress bar may have left the cursor anywhere
         lines.insert(0, "")
-    console.write("".join(f"{line.rstrip()}\n" for line in lines))
+    text = "".join(f"{line.rstrip()}\n" for line in lines)
+    console.write(text.removeprefix(PREFIX) if is_plain else text)
 
 
 def failure_summary(report: JobReport, screen: RichConsole) -> Iterator[RenderableType]:

@@ -17,7 +17,7 @@ from ...agent.failures.stack_places import (
     IMPORT,
     Whereabouts,
     clause_of,
-    odd_one_out,
+    odd_ones,
 )
 from ..report.choice import choose_job
 from ..report.refusal import VerbRefusal
@@ -133,7 +133,7 @@ def _text(found: Mapping[int, Found]) -> Iterator[str]:
     """Yield each group of ranks with equal stacks, the odd one first."""
     if not found:
         return
-    odd = odd_one_out({rank: each.where.standing for rank, each in found.items()})
+    odd = odd_ones({rank: each.where.standing for rank, each in found.items()})[0]
     groups: dict[tuple[str, str], list[int]] = {}
     for rank in sorted(found):
         where = found[rank].where

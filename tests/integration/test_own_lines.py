@@ -29,7 +29,7 @@ def test_each_line_is_an_object(elrun, script):
     first, *_, last = records = records_in(err)
     assert (3, "info", "error") == (code, first["level"], last["level"])
     assert "OMP_NUM_THREADS=1 for each of the 2 workers" in first["message"]
-    assert "failed: rank " in last["message"]
+    assert last["message"].startswith("script.py failed: rank ")
     assert "ended by" in last["message"], "the table"
     (restart,) = [each for each in records if "restarting all workers" in each["message"]]
     assert ("warning", 0) == (restart["level"], restart["rank"])

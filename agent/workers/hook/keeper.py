@@ -325,7 +325,7 @@ class _Code:
 
 
 def _mark_end() -> None:
-    import _signal  # built in
+    import _signal  # type: ignore[import-not-found]  # built in; `signal` would load `enum`
 
     try:
         _signal.signal(_END_SIGNAL, _signal.SIG_IGN)

@@ -7,6 +7,7 @@ import pytest
 from elrun.agent.failures.last_words import (
     LastWords,
     Speech,
+    abort_reason_in,
     crash_in,
     last_words_in,
     tells_of_another_process,
@@ -225,6 +226,31 @@ FOUND = {
         Speech.LINES,
         "x: x.c:5: main: Assertion `n > 0' failed.",
     ),
+    "a fatal line of glog": (
+        (
+            "I1127 07:10:11.1 12 a.cc:1] loading\n"
+            "F1127 07:10:11.1 12 a.cc:2] Check failed: n == 8\n"
+            "*** Check failure stack trace: ***\n    @  0x7f00  main\n"
+        ),
+        Speech.LINES,
+        "F1127 07:10:11.1 12 a.cc:2] Check failed: n == 8",
+    ),
+    "a text of several lines": (
+        (
+            'Traceback (most recent call last):\n  File "a.py", line 1, in f\n'
+            "RuntimeError: \n      An attempt was made\n      too early.\n\n      See there.\n"
+        ),
+        Speech.TRACEBACK,
+        "RuntimeError: An attempt was made too early.",
+    ),
+    "a text that begins with a rule": (
+        (
+            'Traceback (most recent call last):\n  File "a.py", line 1, in f\n'
+            "x.ChildFailedError: \n=====\ninner.py FAILED\n-----\nFailures:\n"
+        ),
+        Speech.TRACEBACK,
+        "x.ChildFailedError: inner.py FAILED",
+    ),
     "nothing telling": ("step 1\nstep 2\n", Speech.LINES, ""),
     "a progress bar": (PROGRESS, Speech.LINES, ""),
     "noise": ("[W1126 12:00 x.cpp:1] Warning: leaked\n\n\n", Speech.NOTHING, ""),
@@ -294,6 +320,21 @@ def test_hostile_words_end_in_time(text):
     assert len(found.words) <= 1_000
 
 
+LIBRARY = "string_at (/usr/lib/python3.11/ctypes/__init__.py, line 519)"
+OF_A_LIBRARY = """\
+Fatal Python error: Segmentation fault
+
+Current thread 0x00007f0000000000 (most recent call first):
+  File "/usr/lib/python3.11/ctypes/__init__.py", line 519 in string_at
+  File "/v/lib/python3.11/site-packages/x.py", line 4 in g
+  File "/home/me/t.py", line 5 in f
+  File "/home/me/t.py", line 6 in <module>
+
+Thread 0x00007f0000000001 (most recent call first):
+  File "/home/other/u.py", line 9 in other
+"""
+
+
 @pytest.mark.parametrize(
     ("text", "exitcode", "words"),
     [
@@ -304,6 +345,16 @@ def test_hostile_words_end_in_time(text):
             -11,
             "Segmentation fault in string_at (/lib/ctypes/__init__.py, line 525)",
         ),
+        (
+            OF_A_LIBRARY,
+            -11,
+            f"Segmentation fault in {LIBRARY}, called in f (/home/me/t.py, line 5)",
+        ),
+        (
+            OF_A_LIBRARY.replace("/home/me", "/v/site-packages"),
+            -11,
+            f"Segmentation fault in {LIBRARY}",
+        ),
         (CRASH, -6, ""),
         ("", -11, ""),
         ("nonsense\n", -11, ""),
@@ -312,6 +363,23 @@ def test_hostile_words_end_in_time(text):
 def test_a_stack_counts_if_it_is_of_the_signal_that_killed(text, exitcode, words):
     """Another one may be of a child, or of a signal that was survived."""
     assert words == crash_in(text, exitcode).words
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (("F1127 07:10:11.1 12 a.cc:2] Check failed: n == 8\n*** Check failure stack trace: ***\n"
+         "    @  0x7f00  main\n"), "F1127 07:10:11.1 12 a.cc:2] Check failed: n == 8"),
+        ("2026-11-27 07:10:11.1: F core/env.cc:74] Check failed: ret == 0\n",
+         "2026-11-27 07:10:11.1: F core/env.cc:74] Check failed: ret == 0"),
+        ("*** stack smashing detected ***: terminated\n",
+         "*** stack smashing detected ***: terminated"),
+        ("loading\n", ""),
+    ],
+)  # fmt: skip
+def test_what_was_said_before_an_abort_is_found(text, reason):
+    """By libc, and by the libraries that check in C++."""
+    assert reason == abort_reason_in(text)
 
 
 FAULT = "import faulthandler, os, signal; faulthandler.enable(); os.kill(os.getpid(), signal.{})"

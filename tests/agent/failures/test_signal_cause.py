@@ -107,6 +107,15 @@ CGROUP = {"is_of_cgroup": True, "memory_limit": 256 * MIB, "memory_peak": 255 * 
         ),
         (SignalFacts(1, has_script_ended=True), ""),
         (SignalFacts(120), ""),
+        (SignalFacts(137), "137 is 128 + 9: so shells tell that SIGKILL ended a program"),
+        (SignalFacts(139), "139 is 128 + 11: so shells tell that SIGSEGV ended a program"),
+        (
+            SignalFacts(137, oom_kills=1, is_of_cgroup=True),
+            "memory ran out meanwhile: the kernel killed a process of elrun's cgroup",
+        ),
+        (SignalFacts(128), ""),
+        (SignalFacts(146), ""),
+        (SignalFacts(255), ""),
         (
             SignalFacts(120, has_script_ended=True),
             (

@@ -4,9 +4,10 @@ import pytest
 from elrun.agent.failures.stack_places import (
     Oddness,
     Whereabouts,
+    doubt_about,
     folded,
     folded_clauses,
-    odd_one_out,
+    odd_ones,
     own_place_in,
     place_in,
     sentence_of,
@@ -174,7 +175,7 @@ def test_the_rank_that_others_wait_for_is_the_odd_one(places, rank):
     """It is in no collective, unless all are; then it is where the fewest are."""
     found = {each: Whereabouts(1, place, "", "") for each, place in places.items()}
 
-    assert rank == odd_one_out({each: where.standing for each, where in found.items()})
+    assert rank == odd_ones({each: where.standing for each, where in found.items()})[0]
 
 
 USER = '  File "/home/me/train.py", line 4 in load_batch\n'
@@ -218,7 +219,33 @@ WAITS = Whereabouts(5, "all_reduce (a.py:1)", "", "")
 )
 def test_a_rank_that_is_held_goes_before_a_silent_one(found, rank):
     """And a silent one before all that show where they are."""
-    assert rank == odd_one_out({each: where.standing for each, where in enumerate(found)})
+    assert rank == odd_ones({each: where.standing for each, where in enumerate(found)})[0]
+
+
+ALL = "no rank stands out, and rank 0 is named for all of them"
+
+
+@pytest.mark.parametrize(
+    ("places", "odd", "doubt"),
+    [
+        (["f (a.py:1)"], [0], ""),
+        (["barrier (a.py:1)", "f (a.py:1)"], [1], ""),
+        (["f (a.py:1)"] * 2, [0, 1], ALL),
+        (["barrier (a.py:1)"] * 2 + ["all_reduce (a.py:2)"] * 2, [0, 1, 2, 3], ALL),
+        (["barrier (a.py:1)"] * 3 + ["all_reduce (a.py:2)"], [3], ""),
+        (
+            ["barrier (a.py:1)", "f (a.py:1)", "g (a.py:2)", "barrier (a.py:1)"],
+            [1, 2],
+            "ranks 1-2 stand out alike, and rank 1 is named for all of them",
+        ),
+        (["f (a.py:1)"] * 2 + ["g (a.py:2)", "barrier (a.py:1)"], [2], ""),
+    ],
+)
+def test_ranks_that_stand_out_alike_are_told(places, odd, doubt):
+    """Only one of them is named; which one is chance."""
+    found = {rank: Whereabouts(1, place, "", "").standing for rank, place in enumerate(places)}
+
+    assert (odd, doubt) == (odd_ones(found), doubt_about(odd, len(places)))
 
 
 IN_CHILD = """\

@@ -80,7 +80,8 @@ def test_a_decision_is_void_once_a_node_has_gone_on(pair):
     for _ in range(2):
         first({0: WAITS})
         second({1: WAITS})
-    assert Answer(odd=0, text=f"ranks 0-1 {WAITS.clause}") == first({0: WAITS})
+    doubt = "no rank stands out, and rank 0 is named for all of them"
+    assert Answer(odd=0, text=f"ranks 0-1 {WAITS.clause}; {doubt}") == first({0: WAITS})
 
     assert [Answer()] * 3 == [second(None), first({0: WAITS}), second({1: LOADS})]
     assert [Answer()] * 3 == [first({0: WAITS}), second({1: LOADS}), second({1: LOADS})]

@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import json
 import os
 
 import pytest
@@ -66,6 +67,33 @@ def test_paths_of_several_nodes_become_one(runs):
     paths = [str(runs[0] / name) for name in ("b_n0_2.run", "b_n1_3.run", "b_n1_3.run")]
 
     assert ["b_n1_3.run", "b_n0_2.run"] == names_of(chosen_records(paths, {}))
+
+
+@pytest.mark.parametrize("by", ["path", "file", "name"])
+def test_a_killed_agent_s_ranks_are_told_by_their_log_files(runs, tmp_path, by):
+    """Its report says that they run; the file that was written to last has the last line."""
+    folder, logs = runs[0] / "d_n0_6.run", tmp_path / "logs" / "attempt_0"
+    paths = {}
+    for rank in (0, 1):
+        (logs / str(rank)).mkdir(parents=True)
+        for name, text in (("stderr", "warned\n"), ("stdout", f"step 1\nstep {rank}7\n")):
+            paths[rank, name] = logs / str(rank) / f"{name}.log"
+            paths[rank, name].write_text(text)
+            os.utime(paths[rank, name], (START, START + (name == "stdout")))
+    attempts = [attempt(0)]
+    written(folder, report(run_id="delta", state="running", ended_at=None, attempts=attempts))
+    ranks = [{"rank": n, "stdout": str(paths[n, "stdout"]), "stderr": None} for n in (0, 1)]
+    run = {"run_id": "delta", "agent_pid": 50, "attempts": [{"ranks": ranks}]}
+    (folder / "run.json").write_text(json.dumps(run))
+    (folder / "control").symlink_to("/nowhere")  # a socket that was not removed
+
+    name = {"path": folder, "file": folder / "report.json", "name": "delta"}[by]
+    (record,) = chosen_records([str(name)], runs[1])
+
+    assert "killed" == record.report["state"]
+    assert [("killed with its agent", "step 07"), ("killed with its agent", "step 17")] == [
+        (each["state"], each["words"]) for each in record.report["ranks"]
+    ]
 
 
 ALL = "gamma (train.py, agent 50), beta (train.py, agent 50), beta (train.py, agent 50)"
