@@ -98,7 +98,7 @@ def _of_program(spec: WorkerSpec, environ: Mapping[str, str]) -> dict[str, str]:
     words = [str(each) for each in spec.args if isinstance(each, (str, int, float))]
     if not isinstance(spec.entrypoint, str):
         name = spec.get_entrypoint_name()
-        if name == _RUNS_A_PATH:
+        if name == _RUNS_A_PATH and words:
             return {SCRIPT: os.path.basename(words[0]), ARGUMENTS: _digest(words[1:])}
         return {SCRIPT: name, ARGUMENTS: _digest(words)}
     command = [spec.entrypoint, *words]
@@ -106,7 +106,7 @@ def _of_program(spec: WorkerSpec, environ: Mapping[str, str]) -> dict[str, str]:
         count = len(program_of(command, environ.get("PATH", os.defpath)))
     except (OSError, ValueError):  # another program than Python
         count = 1
-    is_module = command[count - 2] == "-m"
+    is_module = count > 1 and command[count - 2] == "-m"
     name = " ".join(command[count - 2 : count]) if is_module else command[count - 1]
     return {
         SCRIPT: name if is_module else os.path.basename(name),
@@ -118,7 +118,7 @@ def _digest(words: list[str]) -> str:
     """Return what tells lists of arguments apart; the arguments themselves may be secret."""
     import zlib  # jobs of several nodes
 
-    data = "\0".join(words).encode("utf-8", "surrogateescape")
+    data = "\0".join(words).encode("utf-8", "surrogatepass")
     return f"{zlib.crc32(data):08x}"
 
 

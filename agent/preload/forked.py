@@ -14,6 +14,7 @@ import time
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from ..json_objects import object_in
 from ..processes.process import WorkerProcess, bind_to
 from ..processes.stop import KILL_WAIT_S
 from ..system.pidfd import wait_briefly, wait_readable
@@ -52,8 +53,10 @@ def read_answer(channel: socket.socket) -> dict[str, Any]:
         if not data or len(text) > _MOST_OF_AN_ANSWER:  # a module may write there, too
             raise ConnectionResetError(0, "closed")
         text += data
-    answer: dict[str, Any] = json.loads(text)
-    return answer
+    try:
+        return object_in(text)
+    except ValueError as error:
+        raise ConnectionResetError(0, "not understood") from error
 
 
 class ForkedProcess:

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from ...agent.serving.local_sockets import connect_in, peer_of
 from ...agent.system.process_states import state_of
+from ..report.records import fault_in
 from ..report.refusal import VerbRefusal
+from .answers import SHAPES
 
 if TYPE_CHECKING:
     import _socket
@@ -88,9 +90,15 @@ class Agent:
             reason = body.decode(errors="replace").strip() or "it ended while it was asked"
             raise VerbRefusal(f"the agent of {self.run.label} gives no answer: {reason}")
         try:
-            return json.loads(body)
-        except ValueError as error:
+            answer = json.loads(body)
+        except (ValueError, RecursionError) as error:
             raise VerbRefusal(f"the agent of {self.run.label} ended while it was asked") from error
+        if path in SHAPES and (fault := fault_in(answer, SHAPES[path])):
+            raise VerbRefusal(
+                f"the answer of the agent of {self.run.label} is not understood ({fault}): is it "
+                "one of another version?"
+            )
+        return answer
 
     def wait_for_end(self, timeout_s: float | None) -> bool:
         """Wait until the agent has ended, or for a while; return whether it has ended."""

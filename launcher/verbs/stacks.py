@@ -23,6 +23,7 @@ from ..report.choice import choose_job
 from ..report.refusal import VerbRefusal
 from ..report.words import spans
 from ..terminal.console import Console, printable
+from .answers import STACKS, understood
 from .ranks import WantedRanks, known_ranks, parse_ranks
 from .status import agents_of
 
@@ -115,14 +116,15 @@ def _ask(agents: Sequence[Agent]) -> tuple[dict[int, Found], list[str]]:
         except VerbRefusal as refusal:
             notes.append(str(refusal))
             continue
-        for node in answer["nodes"]:
+        nodes, odd = understood(answer["nodes"], STACKS)
+        for node in nodes:
             for each in node["ranks"]:
-                where = Whereabouts(*(each[name] for name in Whereabouts._fields))
+                said = each["pid"], each["place"], each["silence"], each["stack"]
+                where = Whereabouts(*said, each.get("is_held") is True)
                 found[each["rank"]] = Found(node["node"], where)
         missing = answer["missing"]
-        if answer["problem"]:
-            notes.append(answer["problem"])
-        if not missing:
+        notes += filter(None, (answer["problem"], odd))
+        if not (missing or odd):
             return found, []
     if missing and len(agents) <= 1:
         notes.append(f"no answer from the nodes with group rank {spans(missing)}")

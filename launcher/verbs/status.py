@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..report.choice import choose_job, records_of, running_jobs
+from ..report.records import number_in
 from ..report.refusal import UNCLEAR, VerbRefusal
 from ..report.runs import Run, find_runs
 from ..terminal.console import Console
+from .answers import STANDING, understood
 from .asking import Agent
 from .processes import Usages
 from .status_text import as_text
@@ -132,10 +134,13 @@ def _others_than(
     except VerbRefusal as refusal:
         return [], [], [str(refusal)]
     ours = {each["group_rank"] for each in known}
-    age = {"age_s": found.get("age_s", 0.0)}
-    others = [{**each, **age} for each in found["nodes"] if each["group_rank"] not in ours]
-    missing = [rank for rank in found["missing"] if rank not in ours]
-    return others, missing, [found["problem"]] if found["problem"] else []
+    age = {"age_s": number_in(found.get("age_s")) or 0.0}
+    theirs = [each for each in found["nodes"] if each["group_rank"] not in ours]
+    fit, problem = understood(theirs, STANDING)
+    others = [{**each, **age} for each in fit]
+    silent = {rank for rank in found["missing"] if rank not in ours}
+    odd = {each["group_rank"] for each in theirs} - {each["group_rank"] for each in fit}
+    return others, sorted(silent | odd), [*filter(None, (found["problem"], problem))]
 
 
 def _answer_of(agent: Agent) -> dict[str, Any] | str:

@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..report.words import as_exit
+from .answers import used_by
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -146,6 +147,7 @@ def _rank_of(worker: Mapping[str, Any], node: str, usages: Usages | None) -> Ran
     usage = gpu = None
     if usages is not None and pid is not None and state == "running":
         usage, gpu = usages.of(pid), usages.gpus.of(pid)
+    cpu_percent, memory_bytes = used_by(worker)
     last_line, silent_s = worker["last_line"], worker["silent_s"]
     if worker["logs"] and usages is not None:
         last_line, silent_s = _newest_line(worker["logs"], last_line, silent_s)
@@ -154,8 +156,8 @@ def _rank_of(worker: Mapping[str, Any], node: str, usages: Usages | None) -> Ran
         node,
         pid,
         state if usage is None else usage.state,
-        worker.get("cpu_percent") if usage is None else usage.cpu_percent,
-        worker.get("memory_bytes") if usage is None else usage.memory_bytes,
+        cpu_percent if usage is None else usage.cpu_percent,
+        memory_bytes if usage is None else usage.memory_bytes,
         silent_s,
         last_line,
         None if gpu is None else gpu.busy_percent,
