@@ -127,9 +127,13 @@ class Outlets:
             each.give_up()
 
     def end_of(self, local_rank: int) -> LeftFile:
-        """Return the end of what a worker printed on a standard error that has no log file."""
+        """Return the end of a worker's standard error, as far as no log file has it."""
         from ..system.left_files import LeftFile  # failures only
 
+        if self._pump is not None and (lost := self._pump.lost_end(local_rank)):
+            from .streams import LOST_BYTES  # few failures
+
+            return LeftFile(lost, is_whole=len(lost) < LOST_BYTES)
         if self._carrier is None:
             return LeftFile()
         text, is_whole = self._carrier.end_of(local_rank)

@@ -90,6 +90,13 @@ class WorkerPipes:
             found[local_rank] = found.get(local_rank, 0) + stream.carried_bytes
         return found
 
+    def lost_end(self, local_rank: int) -> bytes:
+        """Return the end of a worker's standard error that its log file could not take."""
+        for rank, stream in self._streams_of:
+            if rank == local_rank and stream.std is Std.ERR:
+                return stream.lost_end
+        return b""
+
     def open_files(self, open_file: Callable[[str], LogFile | None]) -> None:
         """Open the log files.
 

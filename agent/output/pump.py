@@ -123,6 +123,10 @@ class OutputPump:
         """Return how much each worker has printed that is carried; any thread may ask."""
         return self._pipes.carried_bytes()
 
+    def lost_end(self, local_rank: int) -> bytes:
+        """Return the end of a worker's standard error that its log file could not take."""
+        return self._pipes.lost_end(local_rank)
+
     def start(self) -> None:
         """Begin to carry; called once, when all workers have their ends of the pipes.
 

@@ -66,6 +66,8 @@ class Sink:
         self._device: int | None = None
         self.is_file = False
         self.is_complete = True
+        self.has_lost = False
+        """Whether it takes nothing at present, or did not take all of what came last."""
         self.written_bytes = 0
         try:
             status = os.fstat(fd)
@@ -78,6 +80,7 @@ class Sink:
         rest = memoryview(data)
         if self._is_usable():
             rest = self._write_what_it_takes(rest)
+        self.has_lost = bool(rest)
         if rest:
             self.is_complete = False
 

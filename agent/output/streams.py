@@ -10,6 +10,8 @@ from .lines import PAUSE_S, LineCutter, LongLine, holds_any, matching
 from .sinks import LogFile, Sink
 from .specs import Std
 
+LOST_BYTES = 64 << 10
+
 
 class Stream:
     """One stream of one worker.
@@ -47,6 +49,9 @@ class Stream:
         self.carried_bytes = 0
         """How much the worker has printed on it so far."""
 
+        self.lost_end = b""
+        """The end of what its log file could not take; any thread may read it."""
+
     def open(self, open_file: Callable[[str], LogFile | None], filtered: Sink | None) -> None:
         """Open the log file.
 
@@ -81,6 +86,10 @@ class Stream:
         self.carried_bytes += len(chunk)
         if self._file is not None:
             self._file.write(chunk)
+        if self.path not in ("", os.devnull) and (self._file is None or self._file.has_lost):
+            self.lost_end = (self.lost_end + chunk)[-LOST_BYTES:]
+        elif self.lost_end:  # the disk has room again
+            self.lost_end = b""
         if self.view is not None or self._filtered is not None:
             shown_bytes = self._cutter.taken_bytes
             referable = self._file is not None and self._file.has_all

@@ -51,6 +51,17 @@ def test_a_full_disk_is_one_warning_and_the_job_goes_on(small_disk, console, cap
     assert "No space left on device" in warnings_in(caplog)[0]
 
 
+def test_the_end_of_what_a_full_disk_has_lost_of_standard_error_is_kept(tmp_path, console):
+    """It may say why a worker has ended; what a file has taken is read there."""
+    dest = reify(tmp_path / "logs", 2, redirects=Std.ALL)
+    dest.stderrs[0] = "/dev/full"
+    pump = pump_for(dest, console.fds, 2)
+
+    finish(pump, start(pump, HELLO, HELLO))
+
+    assert (b"oops\n", b"") == (pump.lost_end(0), pump.lost_end(1))
+
+
 def test_a_log_file_that_takes_nothing_is_one_warning(tmp_path, console, caplog):
     """Redirected or teed; what a full disk is where none can be mounted."""
     dest = reify(tmp_path / "logs", 2, tee={0: Std.OUT}, redirects={1: Std.OUT})
