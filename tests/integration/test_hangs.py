@@ -65,6 +65,51 @@ def test_a_rank_that_hangs_is_named(elrun, script, kind, place):
     assert kind == "stopped" or "stack of rank 1" in text, err
 
 
+PLACES = """
+import os, time
+
+def first(): time.sleep(1000)
+def second(): time.sleep(1000)
+def third(): time.sleep(1000)
+
+(first, second, third)[int(os.environ["RANK"]) * int(os.environ["PLACES"]) // 4]()
+"""
+
+
+@pytest.mark.parametrize(
+    ("places", "doubt"),
+    [
+        (1, "ranks 0-3 in first (script.py:4); no rank stands out"),
+        (
+            2,
+            (
+                "ranks 0-1 in first (script.py:4); ranks 2-3 in second (script.py:5); "
+                "no rank stands out"
+            ),
+        ),
+        (
+            3,
+            (
+                "ranks 0-1 in first (script.py:4); rank 2 in second (script.py:5); "
+                "rank 3 in third (script.py:6); ranks 2-3 stand out alike"
+            ),
+        ),
+    ],
+    ids=["all at one place", "halves", "two others"],
+)
+def test_ranks_that_are_alike_are_told_so(elrun, script, places, doubt):
+    """One of them is named, as there has to be one; the sentence says that it is one of several."""
+    options = ("--standalone", "--nproc-per-node", 4, "--hang-timeout", 2)
+    named = 2 if places == 3 else 0
+
+    code, _, err = elrun(*options, script(PLACES), env={"PLACES": str(places)}).finish()
+
+    text = " ".join(err.split())
+    assert 1 == code, err
+    assert f"{doubt}, and rank {named} is named for all of them" in text, err
+    assert f"script.py failed: rank {named} hung" in text, err
+
+
 def test_a_job_that_goes_on_is_left_alone(elrun, script):
     """By CPU time, by output, or by one rank alone; a pause is shorter than the time-out."""
     job = elrun(
