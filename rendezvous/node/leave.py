@@ -45,9 +45,7 @@ class Departure:
         """
         try:
             last_round = yield from self._write_marks()
-            marks: list[str] = []
-            if stays and last_round >= 0:
-                marks = yield from self._marks_after(last_round)
+            marks = (yield from self._marks_after(last_round)) if stays else []
             if marks:
                 yield self._store.wait(marks, timeout_s)
         except RendezvousError as error:
@@ -68,7 +66,10 @@ class Departure:
         return last_round
 
     def _marks_after(self, last_round: int) -> Steps[list[str]]:
-        """Return the mark keys of the round's members, and of the next round's seats."""
+        """Return the mark keys of the round's members, and of the next round's seats.
+
+        Round -1, before the first one, has no members.
+        """
         keys, next_keys = self._run.round(last_round), self._run.round(last_round + 1)
         (roster,) = yield self._store.get([keys.roster])
         members = 0 if roster is None else len(read_roster(keys.roster, roster).members)

@@ -71,6 +71,27 @@ def test_a_host_that_is_a_spare_waits_for_the_members(memory_job):
     assert (True, False) == (waits, leaving.is_alive())
 
 
+def test_the_host_of_a_run_that_ends_before_its_first_round_waits_for_all_seats(memory_job):
+    """They read why the run ends, and not that the store is lost."""
+    host = memory_job.node((3, 3), host=True, leave_s=60)
+    host.join()
+    host.store.wait([ROUND_0.node(0)], PATIENCE_S)
+    guest = memory_job.node((3, 3))
+    joining = guest.join()
+    host.store.wait([ROUND_0.node(1)], PATIENCE_S)
+    host.handler.abort(Verdict(VerdictKind.ABORTED, reason="no more"))
+    leaving = threading.Thread(target=host.handler.shutdown)
+    leaving.start()
+    leaving.join(0.1)
+    waits = leaving.is_alive()
+    outcome = joining.exception(PATIENCE_S)
+    guest.handler.shutdown()
+    leaving.join(PATIENCE_S)
+
+    assert (True, False) == (waits, leaving.is_alive())
+    assert "no more" in str(outcome)
+
+
 def test_the_host_does_not_wait_for_the_dead(memory_job):
     """The farewell has a time limit."""
     host = memory_job.node((2, 2), host=True, leave_s=0.05)
