@@ -11,7 +11,9 @@ time that the client has set, and its session is forgotten some minutes later.
 
 from __future__ import annotations
 
+import heapq
 from collections import OrderedDict
+from itertools import count
 
 from ..will import Will
 from .table import TableError
@@ -26,7 +28,8 @@ MOST_OUTCOMES = 256
 _MOST_BROKEN = 16384
 # Turns of the server's loop, after a will is due, in which the client may still be found waiting.
 _LAST_LOOKS = 3
-
+# Entries of clients that have come back, beside as many as are broken.
+_MOST_LEFT_BEHIND = 1024
 
 _MOST_OUTCOME_BYTES = 1 << 20
 # So many are kept, however large: as many writes as the threads of an agent may have on their way.
@@ -85,6 +88,10 @@ class _Break:
         self.forget_at = forget_at
         self.looks = 0
 
+    @property
+    def due_at(self) -> float:
+        return self.forget_at if self.will_at is None else self.will_at
+
 
 class Sessions:
     """The sessions of a server's clients.
@@ -97,6 +104,10 @@ class Sessions:
         self._keeps_s = keeps_s
         self._named: dict[str, Session] = {}
         self._broken: OrderedDict[Session, _Break] = OrderedDict()
+        # A heap, as thousands may be broken at once: when each is due, and a number. An entry stays
+        # behind when its client comes back.
+        self._dues: list[tuple[float, int, _Break]] = []
+        self._numbers = count()
 
     def find(self, name: str) -> Session | None:
         """Return the session of a client that comes back, if it is known."""
@@ -133,13 +144,17 @@ class Sessions:
         after_s = will.after_ms / 1000 if will is not None and session.name else 0.0
         will_at = None if will is None else now + after_s
         keeps_s = max(after_s, self._keeps_s) if session.name else after_s
-        self._broken[session] = _Break(session, will_at, now + keeps_s)
+        broken = self._broken[session] = _Break(session, will_at, now + keeps_s)
+        if len(self._dues) > 2 * len(self._broken) + _MOST_LEFT_BEHIND:
+            self._dues = [entry for entry in self._dues if self._is_broken(entry[2])]
+            heapq.heapify(self._dues)
+        self._expect(broken)
 
     def changes_in_s(self, now: float) -> float | None:
         """Return the seconds until a will is due, or a session to be forgotten."""
-        dues = [each.forget_at for each in self._broken.values()]
-        dues += [each.will_at for each in self._broken.values() if each.will_at is not None]
-        return max(0.0, min(dues) - now) if dues else None
+        while self._dues and not self._is_broken(self._dues[0][2]):
+            heapq.heappop(self._dues)
+        return max(0.0, self._dues[0][0] - now) if self._dues else None
 
     def take_due_wills(self, now: float) -> list[Will]:
         """Return the wills to be carried out now; forget the sessions whose time is over.
@@ -147,13 +162,24 @@ class Sessions:
         A will is due only after some more turns of the loop: if this process itself stood still,
         its client may have come back, and wait to be heard.
         """
+        due = []
+        while self._dues and self._dues[0][0] <= now:
+            due.append(heapq.heappop(self._dues)[2])
         wills = []
-        for each in list(self._broken.values()):
-            if each.will_at is not None and now >= each.will_at:
+        for each in filter(self._is_broken, due):
+            if each.will_at is not None:
                 each.looks += 1
                 if each.looks > _LAST_LOOKS or not each.session.name:
                     each.will_at = None
                     wills += [] if each.session.will is None else [each.session.will.will]
             if each.will_at is None and now >= each.forget_at:
                 self.end(each.session)
+            else:
+                self._expect(each)
         return wills
+
+    def _is_broken(self, each: _Break) -> bool:
+        return self._broken.get(each.session) is each
+
+    def _expect(self, each: _Break) -> None:
+        heapq.heappush(self._dues, (each.due_at, next(self._numbers), each))

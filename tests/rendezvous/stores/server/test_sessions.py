@@ -406,3 +406,30 @@ def test_a_session_is_forgotten_after_a_while(sessions):
     sessions.take_due_wills(10)
 
     assert [None, None, here] == [sessions.find(name) for name in names]
+
+
+def test_a_client_that_is_back_is_not_due_by_an_earlier_break(sessions):
+    """Of several breaks the last one counts, also where it began later and is due earlier."""
+    session = sessions.begin("a", "host")
+    session.will = LeaveWill(GONE, 4000)
+    sessions.break_off(session, now=0)
+    sessions.connect(session, 1)
+    back = sessions.changes_in_s(0)
+    session.will = LeaveWill(GONE, 1000)
+    sessions.break_off(session, now=1)
+
+    assert (None, 1) == (back, sessions.changes_in_s(1))
+    assert [[], [], [], [GONE]] == [sessions.take_due_wills(2) for _ in range(4)]
+    assert 9 == sessions.changes_in_s(2)
+
+
+def test_connections_that_break_again_and_again_leave_nothing_behind(sessions):
+    """A client on a bad line costs what any other one does."""
+    session = sessions.begin("a", "host")
+    session.will = LeaveWill(GONE, 60_000)
+    for now in range(5000):
+        sessions.break_off(session, now=now / 1000)
+        sessions.connect(session, now)
+
+    assert len(sessions._dues) < 2000
+    assert sessions.changes_in_s(5) is None
