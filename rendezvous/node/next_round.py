@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 
-from ..api.handler import Placement
+from ..api.handler import Placement, Verdict, VerdictKind
 from ..errors import (
     RendezvousClosedError,
     RendezvousConnectionError,
     RendezvousError,
     RendezvousGracefulExitError,
+    RendezvousStateError,
 )
 from ..liveness.heartbeat import Heartbeat
 from ..liveness.spare_watch import SpareWatch
@@ -20,7 +21,7 @@ from ..protocol.records import History, Node, Origin, Roster
 from ..protocol.timing import Timing
 from ..protocol.wire import read_roster
 from ..stores.steps import PREPARE, RELEASE_PORT, TAKE_PORT, Asking, Reached, Request, Steps
-from .join import Join, ended
+from .join import Join, abort_run, ended
 from .migrate import migrate_round
 from .round_state import Phase, RoundState
 from .store_session import Scout, StoreSession
@@ -163,6 +164,10 @@ class NextRound:
         except (RendezvousClosedError, RendezvousGracefulExitError):
             self._state.close()
             raise
+        except RendezvousStateError as error:
+            if connection.is_host and connection.at is None:
+                yield from self._end_with_store(connection, error)
+            raise
         finally:
             scout.is_over = True
         if scout.is_leaving:
@@ -170,6 +175,15 @@ class NextRound:
                 yield from join.leave()
             raise RendezvousConnectionError("this node goes to another endpoint")
         return place
+
+    def _end_with_store(self, connection: Reached, error: RendezvousStateError) -> Steps[None]:
+        """End the run for all nodes: the node with its only store can't take part."""
+        node = self._describe_node(connection.address, 1, None, 0)
+        reason = f"{node.host}, which hosts the rendezvous, can't take part: {error}"
+        aborted = Verdict(VerdictKind.ABORTED, reason=reason)
+        with suppress(RendezvousError):
+            yield from abort_run(Asking(connection.store), self._run, node, aborted)
+        self._state.close()
 
     def _begin_join(self, connection: Reached, before: Placement | None) -> Steps[Join]:
         port: int = yield Request(None, TAKE_PORT, ())

@@ -108,12 +108,13 @@ class Seat:
     def leave(self) -> Steps[None]:
         """Withdraw the record; if the round has been sealed with this node, end the round."""
         self._has_left = True
-        gone = {self._keys.left(self._number): b"1"}
-        yield self._store.set({**gone, **unoccupied(self._keys, [self._number], self._node)})
+        yield self._store.set(unoccupied(self._keys, [self._number], self._node))
         place = yield from self._records.standing_place(self._number)
         if isinstance(place, Placement):
             lost = write_verdict(_lost_before(place.group_rank, self._node.host))
             yield self._store.create(self._keys.verdict, lost)
+        # Last: the host of a run that has ended waits for this mark, and then the store is gone.
+        yield self._store.set({self._keys.left(self._number): b"1"})
 
     def leave_over(self, store: Asking) -> Steps[None]:
         """Leave over another connection, if it leads to the store that has this seat."""

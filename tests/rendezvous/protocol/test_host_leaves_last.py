@@ -1,14 +1,20 @@
 """The node that hosts the store leaves last: it waits for all that live and still read it."""
 
+import contextlib
 import threading
 
 import pytest
 from elrun.rendezvous.api.handler import Verdict, VerdictKind
 from elrun.rendezvous.errors import (
     RendezvousClosedError,
+    RendezvousStateError,
 )
+from elrun.rendezvous.node.seal import Seat
 from elrun.rendezvous.protocol.keys import RunKeys
-from round_kit import PATIENCE_S
+from elrun.rendezvous.protocol.records import Limits, Node
+from elrun.rendezvous.stores.memory import MemoryStore
+from elrun.rendezvous.stores.steps import Asking, call
+from round_kit import PATIENCE_S, TIMING
 
 RUN = RunKeys("run")
 ROUND_0, ROUND_1 = (RUN.round(number) for number in (0, 1))
@@ -74,12 +80,13 @@ def test_a_host_that_is_a_spare_waits_for_the_members(memory_job):
 def test_the_host_of_a_run_that_ends_before_its_first_round_waits_for_all_seats(memory_job):
     """They read why the run ends, and not that the store is lost."""
     host = memory_job.node((3, 3), host=True, leave_s=60)
-    host.join()
+    its_joining = host.join()
     host.store.wait([ROUND_0.node(0)], PATIENCE_S)
     guest = memory_job.node((3, 3))
     joining = guest.join()
     host.store.wait([ROUND_0.node(1)], PATIENCE_S)
     host.handler.abort(Verdict(VerdictKind.ABORTED, reason="no more"))
+    its_joining.exception(PATIENCE_S)
     leaving = threading.Thread(target=host.handler.shutdown)
     leaving.start()
     leaving.join(0.1)
@@ -90,6 +97,40 @@ def test_the_host_of_a_run_that_ends_before_its_first_round_waits_for_all_seats(
 
     assert (True, False) == (waits, leaving.is_alive())
     assert "no more" in str(outcome)
+
+
+def test_a_host_that_can_not_take_part_ends_the_run_for_all(memory_job):
+    """The store ends with it: the others read why, instead of a lost store."""
+    first = memory_job.node((2, 2))
+    joining = first.join()
+    first.store.wait([ROUND_0.node(0)], PATIENCE_S)
+    host = memory_job.node((2, 2), host=True, max_restarts=3, deputy_s=0.05, leave_s=60)
+    refused = host.join().exception(PATIENCE_S)
+    leaving = threading.Thread(target=host.handler.shutdown)
+    leaving.start()
+    outcome = joining.exception(PATIENCE_S)
+    leaving.join(0.1)
+    waits = leaving.is_alive()
+    first.handler.shutdown()
+    leaving.join(PATIENCE_S)
+
+    assert isinstance(refused, RendezvousStateError)
+    assert (True, False) == (waits, leaving.is_alive())
+    assert "which hosts the rendezvous, can't take part: run 'run' has --max-r" in str(outcome)
+
+
+def test_the_mark_for_which_the_host_waits_is_the_last_request_of_a_node():
+    """The host ends the store as soon as it has read the mark: a later request would fail."""
+    store, asked = MemoryStore(), []
+    node = Node("a", "::1", 1, 1, "default", Limits(2, 2))
+    steps = Seat(Asking(0), RUN, 0, 1, node, TIMING, None, None).leave()
+    with contextlib.suppress(StopIteration):
+        asked.append(next(steps))
+        while True:
+            asked.append(steps.send(call(store, *asked[-1][1:])))
+
+    assert {ROUND_0.left(1): b"1"} == asked[-1].args[0]
+    assert [b"1"] == store.get([ROUND_0.left(1)])
 
 
 def test_the_host_does_not_wait_for_the_dead(memory_job):
