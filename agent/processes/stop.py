@@ -120,6 +120,8 @@ class Stop:
         fd = None if urgency is None else urgency.fileno()
         is_late, is_urgent = self._wait(self._asked_at + grace_s, fd)
         late, names = [], None
+        name = signal.Signals(self.death_signal).name
+        not_in_time = f"{name} did not end all in {grace_s:g} s"
         if is_late:
             with contextlib.suppress(OSError):  # it is only about names
                 from .leftovers import ProcessNames  # most workers end in time
@@ -131,6 +133,8 @@ class Stop:
                 self._ask_groups()
                 running = {each.ended_fd for each in self._running if not each.look()}
                 wait_readable(running, time.monotonic() + _LEAVE_S)
+                late = self._still_running(late)
+                not_in_time = f"not all had ended in {grace_s:g} s, nor {_LEAVE_S:g} s after {name}"
             for worker in self._workers:
                 worker.signal_group(signal.SIGKILL)
         sweep = end_tree(
@@ -144,12 +148,16 @@ class Stop:
         reap(sweep.found, spare=self._groups)
         # Only now: a console that takes nothing must not stand between a worker and its end.
         if names is not None and late:
-            name = signal.Signals(self.death_signal).name
-            not_in_time = f"{name} did not end all in {grace_s:g} s"
             reason = urgency.reason if urgency and is_urgent else not_in_time
             log.warning("%s: killed: %s", reason, names.describe(late))
         _abandon(sweep.stuck, self._tree)
         return {process.pid for process in late}
+
+    def _still_running(self, late: list[Process]) -> list[Process]:
+        with contextlib.suppress(OSError):  # no descriptors: all of them count as killed
+            running = {each.key for each in self._tree.members(os.getpid()) if not each.ended}
+            return [each for each in late if each.key in running]
+        return late
 
     def _ask_groups(self) -> None:
         """Ask what the workers have started, after their end or at the deadline."""

@@ -188,6 +188,28 @@ def test_a_worker_that_ignores_the_death_signal_is_killed_at_the_deadline(
     assert all(end.stopped for end in context.exits.values())
 
 
+@pytest.mark.usefixtures("heeded_signals")
+def test_what_the_last_request_has_ended_was_not_killed(shells, caplog):
+    """Workers that had another signal before get SIGTERM at the deadline, and most end by it."""
+    context = shells(HANG, HANG)
+
+    context.close(timeout=0.0, alone=0)
+
+    assert {0: -15, 1: -15} == {rank: end.exitcode for rank, end in context.exits.items()}
+    assert "killed" not in caplog.text
+
+
+def test_a_kill_after_a_last_request_names_how_long_that_was_given(shells, ear, never, caplog):
+    """SIGTERM had only its quarter of a second: the time before that belongs to the other signal."""
+    context = shells(DEAF.format(ear=ear.path, never=never), HANG)
+    ear.hear()
+
+    context.close(timeout=0.0, alone=0)
+
+    assert "not all had ended in 0 s, nor 0.25 s after SIGTERM: killed: " in caplog.text
+    assert {0: -9, 1: -15} == {rank: end.exitcode for rank, end in context.exits.items()}
+
+
 def test_urgency_ends_the_wait_at_once(shells, ear, never, caplog):
     """It means SIGKILL now, however long the time-out is, and its reason is said."""
     urgency = Urgency()
