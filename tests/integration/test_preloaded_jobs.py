@@ -356,6 +356,21 @@ def test_random_numbers_differ_from_worker_to_worker(elrun, script, tmp_path):
     assert 8 == len(out.splitlines()) == len(set(out.splitlines()))
 
 
+@pytest.mark.parametrize("text", ["", "default_generator = cuda = distributed = None"])
+def test_modules_of_a_script_s_own_may_bear_a_library_s_name(both, script, tmp_path, text):
+    """A stub beside the script that is called torch or numpy is imported like any module."""
+    (tmp_path / "torch.py").write_text(f"NAME = 'stub'\n{text}")
+    (tmp_path / "numpy").mkdir()
+    (tmp_path / "numpy" / "__init__.py").write_text("")
+    (tmp_path / "numpy" / "random.py").write_text(text)
+    program = script("import torch, numpy.random; print(torch.NAME, torch.__file__)")
+
+    executed, preloaded = both(program, preload=("--preload", "torch,numpy.random"))
+
+    assert (0, "stub") == (executed[0], executed[1].split()[0]), executed
+    assert executed == preloaded
+
+
 def test_a_customization_of_the_user_s_runs_first(elrun, script, tmp_path):
     """Python imports ``sitecustomize`` before all else, and so it does still."""
     (tmp_path / "sitecustomize.py").write_text("import sys; sys.customized = True")

@@ -156,7 +156,7 @@ def _serve(
 
 
 def _answer_import(channel: socket.socket, refusal: str) -> None:
-    _answer(channel, {"refusal": refusal, "has_torch": "torch" in sys.modules})
+    _answer(channel, {"refusal": refusal, "has_torch": "torch.distributed" in sys.modules})
 
 
 def _require_free(numbers: set[int]) -> None:
@@ -332,13 +332,14 @@ def _carry_mark(libc: ctypes.PyDLL, name: str) -> None:
 
 def _renew_entropy() -> None:
     # A generator that was used during an import would go on alike in all workers. The random
-    # module does this by itself after each fork.
-    if (torch := sys.modules.get("torch")) is not None:
-        torch.default_generator.seed()
-    if (numpy_random := sys.modules.get("numpy.random")) is not None:
-        numpy_random.seed()
-    if (process := sys.modules.get("multiprocessing.process")) is not None:
-        process.current_process().authkey = os.urandom(32)
+    # module does this by itself after each fork. Modules of the script's may bear these names.
+    with contextlib.suppress(AttributeError, TypeError):
+        sys.modules.get("torch").default_generator.seed()  # type: ignore[union-attr]
+    with contextlib.suppress(AttributeError, TypeError):
+        sys.modules.get("numpy.random").seed()  # type: ignore[union-attr]
+    with contextlib.suppress(AttributeError, TypeError):
+        process = sys.modules.get("multiprocessing.process")
+        process.current_process().authkey = os.urandom(32)  # type: ignore[union-attr]
 
 
 def _leave_finalizers_alone(python: ctypes.PyDLL) -> None:

@@ -250,8 +250,9 @@ def _reason_not_to_fork() -> str:
         names = ", ".join(each.name for each in threading.enumerate() if each is not main)
         return f"a module started threads ({names or 'unnamed'}), which a fork would lose"
     cuda = getattr(sys.modules.get("torch"), "cuda", None)
+    is_initialized = getattr(cuda, "is_initialized", None)  # or the script's own module torch
     has_device = not {*_DEVICES}.isdisjoint(_open_descriptors().values())
-    if has_device or (cuda is not None and cuda.is_initialized()):
+    if has_device or (callable(is_initialized) and is_initialized()):
         return "a module initialised CUDA, which can't be used after a fork"
     return ""
 
