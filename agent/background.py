@@ -19,6 +19,10 @@ log = Log(__name__)
 MAX_WAITING_CALLS = 10_000
 
 
+class NotTakenError(Exception):
+    """What was called did not take what it was given; the text says why, in whole words."""
+
+
 class Background:
     """Makes calls one after the other, in the order in which they were requested.
 
@@ -79,6 +83,8 @@ class Background:
         while (function := self._next()) is not None:
             try:
                 function()
+            except NotTakenError as error:
+                self._warn(f"does not take what is sent: {error}")
             except BaseException as error:  # noqa: BLE001  whatever a foreign handler raises
                 self._warn(f"failed: {type(error).__name__}: {error}")
             with self._changed:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ..agent.elastic.job_spans import JobSpans, parent_in
 from ..agent.events.telemetry import TelemetrySender
 from ..rendezvous.logs import Log
+from .commandline.environment import COLLECTOR_VARIABLES
 from .commandline.version import __version__
 from .reporting import outcome_of
 
@@ -36,15 +37,9 @@ def traced(variables: Mapping[str, str], agent: LocalElasticAgent, name: str) ->
         name: What is run.
     """
     parent = parent_in(variables)
-    protocol = variables.get(PROTOCOL_VARIABLE) or _PROTOCOL
-    if protocol != _PROTOCOL:
-        log.warning(
-            "no spans and events are sent: elrun speaks %s alone, not %s (%s)",
-            _PROTOCOL,
-            protocol,
-            PROTOCOL_VARIABLE,
-        )
-    if protocol != _PROTOCOL or (parent is not None and not parent.is_recorded):
+    if refusal := _refusal(variables):
+        log.warning("no spans and events are sent: %s", refusal)
+    if refusal or (parent is not None and not parent.is_recorded):
         yield
         return
     trace_id = parent.trace_id if parent else int.from_bytes(os.urandom(16), "big") | 1
@@ -64,6 +59,18 @@ def traced(variables: Mapping[str, str], agent: LocalElasticAgent, name: str) ->
         spans.finish(*outcome_of(error)[:3])
         raise
     spans.finish(*outcome_of(None)[:3])
+
+
+def _refusal(variables: Mapping[str, str]) -> str:
+    """Return why nothing can be sent, whatever the collector is; or nothing."""
+    protocol = variables.get(PROTOCOL_VARIABLE) or _PROTOCOL
+    if protocol != _PROTOCOL:
+        return f"elrun speaks {_PROTOCOL} alone, not {protocol} ({PROTOCOL_VARIABLE})"
+    for name in COLLECTOR_VARIABLES:
+        endpoint = variables.get(name, "").strip().lower()
+        if endpoint and not endpoint.startswith(("http://", "https://")):
+            return f"{name} is no URL: give one such as http://collector:4318"
+    return ""
 
 
 def _flush_s(variables: Mapping[str, str]) -> float:

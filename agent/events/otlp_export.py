@@ -11,7 +11,9 @@ import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
+import requests
 from opentelemetry._logs import LogRecord, SeverityNumber
 from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -28,12 +30,14 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
+from ..background import NotTakenError
 from .telemetry import FinishedSpan, Occurrence
 
 _SCOPE = "elrun"
 _SERVICE, _UNNAMED = "service.name", "unknown_service"
 _LOGGERS = ("opentelemetry", "urllib3")
 _SUCCESS = "SUCCESS"
+_TAKEN = range(200, 300)
 
 
 class _Quiet(logging.Filter):
@@ -54,6 +58,40 @@ class _Quiet(logging.Filter):
         if record.levelno >= logging.WARNING:
             self._on_trouble()
         return False
+
+
+class _Session(requests.Session):
+    """Sends requests for an exporter, and keeps why the collector did not take the latest one.
+
+    Attributes:
+        problem: Why; empty if it did.
+    """
+
+    problem = ""
+
+    def request(self, method: Any, url: Any, *args: Any, **options: Any) -> Any:
+        """Send one request; see ``requests.Session``."""
+        place = urlsplit(url)
+        host = place.netloc.rpartition("@")[2]  # what stands before it may be a password
+        target = f"{place.scheme}://{host}{place.path}"
+        try:
+            answer = super().request(method, url, *args, **options)
+        except Exception as error:
+            self.problem = f"{target}: {_words_of(error)}"
+            raise
+        words = f"{target} answered {answer.status_code} {answer.reason}".rstrip()
+        self.problem = "" if answer.status_code in _TAKEN else words
+        return answer
+
+
+def _words_of(error: BaseException) -> str:
+    """Return what the system said of an exception that the packages have wrapped several times."""
+    while True:
+        candidates = (getattr(error, "reason", None), *error.args, error.__cause__)
+        inner = next((each for each in candidates if isinstance(each, BaseException)), None)
+        if inner is None:
+            return getattr(error, "strerror", None) or str(error) or type(error).__name__
+        error = inner
 
 
 class OtlpExport:
@@ -85,15 +123,18 @@ class OtlpExport:
             kind: variables.get(f"OTEL_{kind}_EXPORTER", "otlp").strip() != "none"
             for kind in ("TRACES", "LOGS")
         }
-        self._spans = OTLPSpanExporter() if is_wanted["TRACES"] else None
-        self._logs = OTLPLogExporter() if is_wanted["LOGS"] else None
+        has_own = any("CREDENTIAL_PROVIDER" in name for name in variables)  # which makes sessions
+        self._sessions = () if has_own else (_Session(), _Session())  # each has its own headers
+        spans, logs = self._sessions or (None, None)
+        self._spans = OTLPSpanExporter(session=spans) if is_wanted["TRACES"] else None
+        self._logs = OTLPLogExporter(session=logs) if is_wanted["LOGS"] else None
         self._keep_quiet()
 
     def send(self, spans: Sequence[FinishedSpan], occurrences: Sequence[Occurrence]) -> None:
         """Send these.
 
         Raises:
-            ConnectionError: The collector does not take them.
+            NotTakenError: The collector does not take them.
         """
         self.is_in_trouble = False
         results = []
@@ -101,8 +142,9 @@ class OtlpExport:
             results.append(self._spans.export([self._as_span(each) for each in spans]).name)
         if occurrences and self._logs is not None:
             results.append(self._logs.export([self._as_log(each) for each in occurrences]).name)
-        if any(each != _SUCCESS for each in results):
-            raise ConnectionError("it does not take what is sent (OTEL_EXPORTER_OTLP_ENDPOINT)")
+        problem = next((each.problem for each in self._sessions if each.problem), "")
+        if problem or any(each != _SUCCESS for each in results):
+            raise NotTakenError(problem or "it is not asked any more")
 
     def stop_retrying(self) -> None:
         """Let nothing be sent again that the collector does not take; from any thread."""

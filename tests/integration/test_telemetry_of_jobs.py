@@ -223,6 +223,32 @@ def test_a_collector_in_trouble_neither_holds_nor_ends_a_job(elrun, script, kind
     assert not [word for word in ("urllib3", "Failed to export", "Transient") if word in err]
 
 
+@pytest.mark.parametrize(
+    ("status", "url", "words"),
+    [
+        (500, None, "/v1/traces answered 500 Internal Server Error"),
+        (301, None, "/v1/traces answered 301 Moved Permanently"),
+        (200, "http://user:secret@127.0.0.1:1", "http://127.0.0.1:1/v1/traces: Connection refused"),
+        (200, "https", "/v1/traces: [SSL"),
+        (200, "http://collector.invalid:4318", "http://collector.invalid:4318/v1/traces: "),
+    ],
+)
+def test_the_line_about_a_collector_says_where_and_why(elrun, script, status, url, words):
+    """Each kind of trouble has words of its own: the answer's status, or what the system said."""
+    collector = Collector(status)
+    if url == "https":
+        url = collector.url.replace("http:", "https:")
+    env = {"OTEL_EXPORTER_OTLP_ENDPOINT": url or collector.url, "OTEL_LOGS_EXPORTER": "none"}
+    try:
+        code, _, err = elrun("--standalone", script(SAYS_SO), env=env).finish()
+    finally:
+        collector.close()
+
+    assert (0, True) == (code, words in err), err
+    assert "elrun: OpenTelemetry's collector does not take what is sent: http" in err
+    assert "secret" not in err
+
+
 def test_a_silent_collector_is_waited_for_as_long_as_is_set(elrun, script):
     """Not at all, if that is 0: the job ends while the first request has no answer."""
     collector = Collector(holds=True)
@@ -241,6 +267,8 @@ def test_a_silent_collector_is_waited_for_as_long_as_is_set(elrun, script):
     [
         ({"OTEL_SDK_DISABLED": "true"}, None),
         ({"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, "elrun speaks http/protobuf alone, not grpc"),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "127.0.0.1:4318"}, "_ENDPOINT is no URL: give one such"),
+        ({"OTEL_EXPORTER_OTLP_LOGS_ENDPOINT": "collector"}, "_LOGS_ENDPOINT is no URL: give one"),
         ({"TRACEPARENT": f"{PARENT[:-2]}00"}, None),
         ({"OTEL_TRACES_EXPORTER": "none", "OTEL_LOGS_EXPORTER": "none"}, None),
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": ""}, None),

@@ -200,7 +200,7 @@ def test_what_the_last_request_has_ended_was_not_killed(shells, caplog):
 
 
 def test_a_kill_after_a_last_request_names_how_long_that_was_given(shells, ear, never, caplog):
-    """SIGTERM had only its quarter of a second: the time before that belongs to the other signal."""
+    """SIGTERM had a quarter of a second; the time before that belongs to the other signal."""
     context = shells(DEAF.format(ear=ear.path, never=never), HANG)
     ear.hear()
 
