@@ -199,9 +199,9 @@ def _kept(config: LaunchConfig, agent: LocalElasticAgent, name: str) -> Iterator
         except (OSError, ImportError) as error:  # there is no descriptor to read the module with
             log.info("no report of this run is kept: %s", error)
             return NOBODY
-        return report_of_run(config, agent, name, began_at, heard)
+        return report_of_run(config, agent, name, began_at, heard, record.ends_before)
 
-    record = LateObserver(make, agent.get_worker_group())
+    record = LateObserver(make, agent.get_worker_group(), end_reader=agent.processes.end_reader)
     agent.keep(record)
     error: BaseException | None = None
     try:

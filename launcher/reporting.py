@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ..agent.elastic.local import LocalElasticAgent
-    from ..agent.elastic.observer import Heard
+    from ..agent.elastic.observer import Ends, Heard
     from ..agent.failures.report import JobReport
     from .commandline.arguments import Given
     from .plan.config import LaunchConfig
@@ -69,13 +69,13 @@ class RunRecord(Observers):
         self._history = history
         self._output = output
 
-    def replay(self, heard: Sequence[Heard]) -> None:
-        """Take what an agent has done so far."""
+    def replay(self, heard: Sequence[Heard], ends_before: Ends) -> None:
+        """Take what an agent has done so far; see ``OutputKeeper.replay``."""
         self.report.replay(heard)
         if self._history is not None:
             self._history.replay(heard)
         if self._output is not None:
-            self._output.replay(heard)
+            self._output.replay(heard, ends_before)
 
     def finish(
         self, state: str, exit_code: int, reason: str, report: JobReport | None = None
@@ -130,6 +130,7 @@ def report_of_run(
     name: str,
     began_at: Moment,
     heard: Sequence[Heard],
+    ends_before: Ends,
 ) -> Observer:
     """Return what is kept in the run's folder; nobody hears where there is to be none.
 
@@ -139,6 +140,7 @@ def report_of_run(
         name: What is run.
         began_at: When the job began.
         heard: What the agent has done so far.
+        ends_before: What ranks of the attempt before the latest one have printed last.
     """
     folder = agent.folder.keep()
     if folder is None:
@@ -146,7 +148,7 @@ def report_of_run(
     about, group = _about(config, agent, name), agent.get_worker_group()
     report = ReportFile(_files_in(folder), about, group, began_at)
     record = _record(report, config, agent, folder, began_at)
-    record.replay(heard)
+    record.replay(heard, ends_before)
     return record
 
 

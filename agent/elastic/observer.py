@@ -39,6 +39,9 @@ if TYPE_CHECKING:
     # When, with which workers, and the call that tells an observer of it.
     Heard = tuple["Moment", tuple[Worker, ...], Callable[["Observer"], object]]
 
+    # By global rank: the last of what was printed, and how many bytes were printed in all.
+    Ends = Mapping[int, tuple[bytes, int]]
+
 
 HANDLER_TIMEOUT_S = 5.0
 """How long handlers have, once the job has ended, for what they have not taken yet."""
@@ -138,6 +141,8 @@ class LateObserver(ObservingCompanion):
         make: Makes the record from all that has happened; called once.
         group: The agent's workers.
         after_s: How long an attempt runs before the record is made.
+        end_reader: Returns what reads, then and later, the ends of what the ranks of the attempt
+            that runs have printed; None: nothing does.
     """
 
     def __init__(
@@ -145,6 +150,7 @@ class LateObserver(ObservingCompanion):
         make: Callable[[Moment, Sequence[Heard]], Observer],
         group: WorkerGroup,
         after_s: float = 5.0,
+        end_reader: Callable[[], Callable[[], Ends]] | None = None,
     ) -> None:
         self._make = make
         self._group = group
@@ -153,6 +159,11 @@ class LateObserver(ObservingCompanion):
         self._heard: list[Heard] = []
         self._record: Observer | None = None
         self._due_at_s: float | None = None
+        self._end_reader = end_reader
+        self._read_ends: Callable[[], Ends] | None = None
+        self.ends_before: Ends = {}
+        """What the ranks of the attempt before have printed last, where no record was made yet."""
+
         self.attempts = 0
         """How many attempts there were."""
 
@@ -161,7 +172,8 @@ class LateObserver(ObservingCompanion):
         if self._record is None:
             self._record = self._make(self._began_at, self._heard)
             self._heard = []
-            self._due_at_s = None
+            self._due_at_s = self._read_ends = None
+            self.ends_before = {}
         return self._record
 
     @property
@@ -181,7 +193,10 @@ class LateObserver(ObservingCompanion):
         self._hear(lambda each: each.joined(info))
 
     def workers_started(self) -> None:
-        """Take note."""
+        """Take note, and keep what the attempt before has printed last."""
+        if self._record is None and self._end_reader is not None:
+            self.ends_before = {} if self._read_ends is None else self._read_ends()
+            self._read_ends = self._end_reader()
         self._hear(lambda each: each.workers_started())
 
     def round_ended(self, verdict: Verdict | None, step: Step) -> None:

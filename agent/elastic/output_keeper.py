@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from ...rendezvous.api.handler import RendezvousInfo
 from ..output.run_folders import RunFile, RunFolder
 from ..output.whole_file import SETTLE_S, WholeFile
 from .observer import Observer
 
 if TYPE_CHECKING:
-    from .observer import Heard
+    from .observer import Ends, Heard
 
 NAME = "output.json"
 VERSION = 1
@@ -26,9 +25,6 @@ MOST_ATTEMPTS = 2
 
 MOST_BYTES = 4 << 20
 """How much is kept of one attempt; its ranks share it."""
-
-Ends = Mapping[int, tuple[bytes, int]]
-"""By global rank: the last of what was printed, and how many bytes were printed in all."""
 
 
 class _OutputFile(RunFile):
@@ -51,25 +47,21 @@ class OutputKeeper(Observer):
         self._reader = reader
         self._read: Callable[[], Ends] | None = None
         self._attempts: list[dict[str, Any]] = []
-        self._about: dict[str, Any] = {}
         self._number = -1
         self._is_past = False
 
-    def replay(self, heard: Iterable[Heard]) -> None:
-        """Take what an agent has done so far: only of the latest attempt the ends are still known.
+    def replay(self, heard: Iterable[Heard], before: Ends) -> None:
+        """Take what an agent has done so far.
 
         Args:
             heard: What it has done.
+            before: The ends of the attempt before the latest one; empty if nothing is known.
         """
         self._is_past = True
         for _, _, call in heard:
             call(self)
         self._is_past = False
-
-    def joined(self, info: RendezvousInfo) -> None:
-        """Note the round."""
-        place = info.placement
-        self._about = {"round": None if place is None else place.round}
+        self._add(self._number - 1, before)
 
     def workers_started(self) -> None:
         """Keep the ends of the attempt before: by now all that was printed has been read."""
@@ -85,7 +77,11 @@ class OutputKeeper(Observer):
 
     def _keep(self) -> None:
         read, self._read = self._read, None
-        ends = {} if read is None else {rank: each for rank, each in read().items() if each[1]}
+        if read is not None:
+            self._add(self._number, read())
+
+    def _add(self, number: int, printed_by: Ends) -> None:
+        ends = {rank: each for rank, each in printed_by.items() if each[1]}
         if not ends:
             return
         most = MOST_BYTES // len(ends)
@@ -93,7 +89,7 @@ class OutputKeeper(Observer):
             str(rank): {"printed": printed, "end": base64.b64encode(end[-most:]).decode()}
             for rank, (end, printed) in sorted(ends.items())
         }
-        attempt = {"attempt": self._number, **self._about, "ranks": ranks}
+        attempt = {"attempt": number, "ranks": ranks}
         self._attempts = [*self._attempts, attempt][-MOST_ATTEMPTS:]
         text = json.dumps({"version": VERSION, "attempts": self._attempts})
         self._file.write(text.encode() + b"\n")

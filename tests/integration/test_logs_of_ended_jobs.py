@@ -72,6 +72,22 @@ def test_words_of_the_attempt_before_are_shown_while_the_job_runs_and_later(
     assert "can't go on\n" in after.partition("attempt 1")[2]
 
 
+@pytest.mark.parametrize("last_code", [0, 7])
+def test_words_of_a_first_attempt_of_a_moment_are_kept(watching, script, tmp_path, last_code):
+    """Where all attempts are short, nothing is written before the end of the last one."""
+    (tmp_path / "fail0").touch()
+    (tmp_path / "fail1").touch()
+    program = script(PRINTS.replace("_exit(7)", f"_exit(7 if attempt == '0' else {last_code})"))
+    options = ("--standalone", "--nproc-per-node", 2, "--max-restarts", 1, "--rdzv-id", "short")
+    code = watching._elrun(*options, program, env=watching.env).finish()[0]
+
+    words = watching.run("logs", "short").stdout
+
+    assert last_code == code
+    assert "rank 0 in attempt 0\nrank 0 can't go on\n" in words.partition("==> attempt 1")[0]
+    assert "rank 0 in attempt 1\nrank 0 can't go on\n" in words.partition("==> attempt 1")[2]
+
+
 def test_a_job_that_fails_at_once_shows_its_words(watching, script, tmp_path):
     """Before there is a control socket."""
     (tmp_path / "fail0").touch()
