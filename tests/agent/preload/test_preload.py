@@ -92,10 +92,11 @@ def _hear_nothing(_):
 def test_the_line_of_a_waiting_worker_ends_with_it(preloading):
     """So one that was killed costs a restart no time: nobody waits for its answer."""
     waiting = preloading("").waiting
-    while not waiting._ready:
-        waiting.keep(1)  # again, where one could not be had
+    waiting.keep(1)
+    waiting.tick()
+    while fds := waiting.filenos():  # none once it is there: then nothing wakes a wait
+        wait_briefly(fds, PATIENCE_S)
         waiting.tick()
-        wait_briefly(waiting.filenos(), 0.1)
     (ready,) = waiting._ready
 
     os.kill(ready.process.pid, signal.SIGKILL)
