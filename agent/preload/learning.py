@@ -17,13 +17,17 @@ from .preload import Preloading
 
 log = Log(__name__)
 
+_BEGIN_S = 0.5
+"""How long a process may take that begins to import only when an attempt has ended."""
+
 
 class LearningServer(PreloadServer):
     """What an agent forks its workers from, once it knows what they import.
 
     Nothing of this takes time of the first start: workers report what they have imported, and a
     process imports the same while they run. If their attempt ends before that is done, the next one
-    waits, but no longer than its workers would take to import that themselves.
+    waits, but no longer than its workers would take to import that themselves. Where the workers
+    leave no CPU, nothing is done by then: the process begins when the attempt has ended.
 
     Args:
         preloading: The process that imports what was named; None: nothing was.
@@ -50,6 +54,7 @@ class LearningServer(PreloadServer):
         self._lessons = Lessons(workers)
         self._pids: Collection[int] = ()
         self._learnt: list[Learnt] = []
+        self._missing_s: dict[Learnt, float] = {}
         self._worth_until = 0.0
         self._is_over = False
         self._is_beginning = False
@@ -77,8 +82,9 @@ class LearningServer(PreloadServer):
         self._lessons.forget_reporters()
 
     def begin_attempt(self, workers: PContext | None = None) -> None:
-        """Take note of the workers."""
+        """Take note of the workers; what they were not to wait for is waited for no more."""
         super().begin_attempt(workers)
+        self._missing_s.clear()
         if workers is not None:
             self._pids = [*workers.pids().values()]
 
@@ -86,6 +92,8 @@ class LearningServer(PreloadServer):
         """Let what is being imported have the CPUs that the workers had."""
         super().end_attempt()
         self._pids = ()
+        if self._missing_s:
+            self._worth_until = self._clock() + _BEGIN_S + sum(self._missing_s.values())
         if self.preloading is not None and not super().is_settled:
             self.preloading.hurry()
 
@@ -103,11 +111,12 @@ class LearningServer(PreloadServer):
         was_settled = self._is_settled
         for each, took_s in self._lessons.take(self._pids).items():
             self._learnt.append(each)
-            self._worth_until = max(self._worth_until, self._clock()) + took_s
+            self._missing_s[each] = took_s
         super().tick()
         preloading = self.preloading
         if preloading is not None and self._is_settled:
             self._is_named_awaited = False
+            self._missing_s = {each: self._missing_s.get(each, 0.0) for each in self._learnt}
             if preloading.has_given_up:
                 self._stop_learning()
             elif not was_settled:

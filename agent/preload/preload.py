@@ -165,6 +165,8 @@ class Preloading:
         policy, parameter = os.sched_getscheduler(0), os.sched_getparam(0)
         with contextlib.suppress(OSError):  # it has ended, or the user may not
             os.sched_setscheduler(self._server.pid, policy, parameter)
+        with contextlib.suppress(OSError):  # it has ended: what is asked next says so
+            self._server.send({"hurry": True}, ())  # pauses end when something is to be read
 
     def fork(
         self,

@@ -303,6 +303,25 @@ def test_an_attempt_that_ends_before_anything_is_learnt_is_followed_at_once(elru
     assert (0, "") == elrun("--standalone", *AUTO, program).finish()[:2]
 
 
+def test_an_attempt_that_left_no_cpu_is_followed_by_the_import(elrun, script, installed):
+    """Nothing was imported behind it; the next one waits for that as long as a worker took."""
+    program = script(
+        BEGIN + SHOW + "import heavy\nshow(heavy)\n"
+        "if attempt == 0:\n"
+        "    time.sleep(6)\n"
+        "    open('over', 'w').close(); sys.exit(1)\n"
+    )
+    starved = (
+        "while in_server and not os.path.exists('over'): time.sleep(0.01)\n"
+        "time.sleep(0 if in_server else 5)\n"
+    )
+
+    job = elrun("--standalone", *AUTO, program, env=installed(heavy=starved))
+    code, out, err = job.finish()
+
+    assert (0, "0 0 [False]\n1 0 [True]\n") == (code, out), err
+
+
 def test_an_import_that_does_not_end_holds_no_attempt_up(elrun, script, installed):
     """The next one waits as long as the import took the worker, and then imports itself."""
     program = script(

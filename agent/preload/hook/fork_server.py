@@ -138,6 +138,8 @@ def _serve(
     """
     while True:
         request, fds = _receive(channel) or _finalize_own()
+        if "hurry" in request:  # it has ended the pauses of an import
+            continue
         if "modules" in request:
             _answer_import(channel, import_learnt(request, channel))
             continue

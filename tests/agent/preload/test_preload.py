@@ -89,6 +89,19 @@ def _hear_nothing(_):
 
 
 @pytest.mark.integration
+def test_a_process_that_is_to_hurry_forks_as_before(preloading, guardian):
+    """What ends the pauses of an import is no request, and is not answered."""
+    origin = preloading("")
+
+    origin.hurry()
+    worker = origin.fork(origin.program, environment_of(guardian), {0: 0, 1: 1, 2: 2})
+    worker_kit.wait_until(worker.look)
+
+    assert 0 == worker.exitcode
+    worker.let_go()
+
+
+@pytest.mark.integration
 def test_the_line_of_a_waiting_worker_ends_with_it(preloading):
     """So one that was killed costs a restart no time: nobody waits for its answer."""
     waiting = preloading("").waiting
