@@ -70,8 +70,10 @@ matrix: $(VENV)/dependencies  ## try each Python and torch that can be had; PYTH
 clients: .venv-clients/installed  ## train with the libraries that people use, under elrun; ONLY="hydra fabric"
 	PYTHONPATH=tests/matrix .venv-clients/bin/python tests/clients/clients.py $(ONLY)
 
-bench: $(VENV)/installed  ## measure elrun beside torchrun; QUICK=1 for fewer runs
-	$(BIN)/python benchmarks/bench.py $(if $(filter-out 0,$(QUICK)),--quick)
+bench: $(VENV)/installed  ## measure elrun beside torchrun; QUICK=1: fewer runs; ONLY="P3 P4"; PUBLISH=1
+	$(BIN)/python benchmarks/bench.py $(if $(filter-out 0,$(QUICK)),--quick) \
+		$(if $(ONLY),--only $(ONLY))
+	$(if $(filter-out 0,$(PUBLISH)),$(BIN)/python benchmarks/publish.py)
 
 gpu: .links/elrun  ## try what only a GPU can show, with PYTHON's torch and nothing installed; ONLY=memory
 	PYTHONPATH=.links $(PYTHON) tests/gpu/suite.py $(if $(ONLY),--only $(ONLY))

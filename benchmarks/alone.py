@@ -7,12 +7,10 @@ import subprocess
 import time
 
 import proc
-from jobs import ELRUN, workplace
+from jobs import workplace
 from rows import FailedError, Figures, Launcher, Plan
 
 LIMIT_S = 60.0
-_LIFE_S = 3.0  # few attempts die at once, and what is done behind their backs takes a moment
-RESTART_LIMIT_S = 15.0  # a restart takes 2 s; what has not come by then hangs
 
 
 def _options(workers: int, *more: str) -> tuple[str, ...]:
@@ -38,26 +36,6 @@ def import_alone(launcher: Launcher, _plan: Plan) -> Figures:
     """Time the interpreter and the imports that the launcher's command begins with."""
     with workplace() as place:
         return {"P2 imports": place.spawn(launcher.program, {}).finish(LIMIT_S).taken_s}
-
-
-def restart_torch(launcher: Launcher, _plan: Plan) -> Figures:
-    return {"P3": _restart_gap(launcher, "die_torch.py", life_s=_LIFE_S)}
-
-
-def restart_plain(launcher: Launcher, _plan: Plan) -> Figures:
-    return {"P4": _restart_gap(launcher, "die_plain.py")}
-
-
-def _restart_gap(launcher: Launcher, script: str, life_s: float = 0.0) -> float:
-    variables = {"BENCH_DEATHS": "1", "BENCH_LIFE_S": str(life_s)}
-    options = _options(2, "--max-restarts", "1")
-    with workplace() as place:
-        place.start(launcher, script, *options, environment=variables)
-        (death,) = place.notes.wait(1, lambda note: note.event == "death", LIMIT_S)
-        back = place.notes.wait(
-            2, lambda note: note.event == "alive" and note.attempt == 1, RESTART_LIMIT_S
-        )
-    return max(note.at_s for note in back) - death.at_s
 
 
 def watch_and_stop(launcher: Launcher, plan: Plan) -> Figures:
@@ -91,6 +69,14 @@ def carry_output(launcher: Launcher, _plan: Plan) -> Figures:
     return {"P10": taken_s, "P10 CPU": cpu_s}
 
 
+def carry_errors(launcher: Launcher, _plan: Plan) -> Figures:
+    """Count what the end of standard error costs that is kept where it is no terminal."""
+    lines = {"BENCH_STREAM": "stderr"}
+    with workplace() as place:
+        job = place.start(launcher, "talk.py", *_options(2), environment=lines, quiet=True)
+        return {"P10 kept CPU": job.finish(LIMIT_S).cpu_s}
+
+
 def carry_lines(launcher: Launcher, plan: Plan) -> Figures:
     """Time lines from the worker's print to this process's pipe, in milliseconds."""
     options = _options(2, "--tee", "3")
@@ -114,29 +100,3 @@ def kill_agent(launcher: Launcher, _plan: Plan) -> Figures:
         job.process.kill()
         time.sleep(1)
         return {"P12": sum(map(proc.is_alive, workers))}
-
-
-def restart_again_and_again(launcher: Launcher, plan: Plan) -> Figures:
-    """Count restarts that succeed: in a row for elrun, one a run for torchrun, which hangs."""
-    wanted = plan.restarts if launcher is ELRUN else 1
-    options = _options(2, "--max-restarts", str(wanted))
-    with workplace() as place:
-        place.start(launcher, "die_torch.py", *options, environment={"BENCH_DEATHS": str(wanted)})
-        succeeded = 0
-        try:
-            for attempt in range(wanted + 1):
-                place.notes.wait(
-                    2,
-                    lambda note, now=attempt: note.event == "alive" and note.attempt == now,
-                    RESTART_LIMIT_S,
-                )
-                succeeded = attempt
-        except FailedError:
-            pass  # what has succeeded until then counts
-    return {"P13": 100 * succeeded / wanted}
-
-
-def start_many(workers: int, launcher: Launcher, _plan: Plan) -> Figures:
-    with workplace() as place:
-        bill = place.start(launcher, "empty.py", *_options(workers)).finish(2 * LIMIT_S)
-    return {f"P14 {workers}": bill.taken_s, f"P14 {workers} MB": bill.peak_mb}

@@ -2,6 +2,7 @@
 
     make bench            a quarter of an hour
     make bench QUICK=1    three minutes
+    make bench ONLY="P3 P14"
 
 Only the ratios mean something on a shared machine. Every sample goes to build/bench.json, charts go
 beside it.
@@ -53,6 +54,25 @@ def left_out(cases: Sequence[Case], plan: Plan) -> list[str]:
     return missing
 
 
+def chosen(names: Sequence[str]) -> list[Case]:
+    """Return the cases that have a row of these names; none given: all.
+
+    Args:
+        names: Whole names of rows, such as ``P13 waiting``, or their first words.
+
+    Raises:
+        ValueError: A name is that of no row.
+    """
+    keys = {key for row in ROWS for key in (row, row.split()[0])}
+    if unknown := [name for name in names if name not in keys]:
+        raise ValueError(f"no row is called {', '.join(unknown)}; there are {', '.join(ROWS)}")
+    return [
+        case
+        for case in CASES
+        if not names or any({row.key, row.key.split()[0]} & {*names} for row in case.rows)
+    ]
+
+
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="fewer and shorter runs")
@@ -67,11 +87,10 @@ def main() -> None:
     options = parse_arguments()
     given = {"runs": options.runs, "restarts": options.restarts}
     plan = replace(QUICK if options.quick else FULL, **{name: n for name, n in given.items() if n})
-    cases = [
-        case
-        for case in CASES
-        if not options.only or any(row.key.split()[0] in options.only for row in case.rows)
-    ]
+    try:
+        cases = chosen(options.only)
+    except ValueError as unknown:
+        sys.exit(str(unknown))
     started_s = time.monotonic()
     machine = report.machine()
     for launcher in CASES[0].launchers:

@@ -7,14 +7,17 @@ import sys
 from functools import partial
 
 import alone
+import many
 import nodes
+import restarts
 import rounds
 import simulations
 import starts
-from jobs import ELRUN, FLOOR, PRELOADED, TORCHRUN, TORCHRUN_OWN_STORE
+from jobs import AUTO, ELRUN, FLOOR, PRELOADED, TORCHRUN, TORCHRUN_OWN_STORE
 from rows import Case, Launcher, Limit, Row
 
 BOTH = (ELRUN, TORCHRUN)
+NAMED = Launcher("preloaded", (*ELRUN.program, "--preload", "torch,torch._dynamo"))
 RARELY = Limit(3, 1)
 ONCE = Limit(1, 1)
 FULL_ONLY = Limit(1, 0)
@@ -70,13 +73,15 @@ def _crowd(size: int) -> Case:
 
 
 def _many(workers: int, limit: Limit) -> Case:
+    """Make the case of one size; the floor is a loop in C, and preloaded is json."""
+    goals = {64: "1.15 times the floor", 256: "1.15 times the floor; preloaded 1.3 s"}
     return Case(
         (
-            Row(f"P14 {workers}", f"{workers} workers of an empty script, s", digits=2),
+            Row(f"P14 {workers}", f"{workers} workers of an empty script, s", goals[workers], 2),
             Row(f"P14 {workers} MB", "the same: the agent's memory at its peak, MB", digits=1),
         ),
-        partial(alone.start_many, workers),
-        BOTH,
+        partial(many.start_many, workers),
+        (ELRUN, many.PRELOADED, TORCHRUN, FLOOR),
         limit,
     )
 
@@ -103,6 +108,12 @@ CASES = (
         RARELY,
     ),
     Case(
+        (Row("P16 instructions", "the same: million instructions", "15", 1),),
+        starts.count_hooked,
+        (ELRUN,),
+        ONCE,
+    ),
+    Case(
         (
             Row("P2", "the same with torch, gloo, one all-reduce, s", "2 times faster", 2),
             Row("P2 line", "until both workers run their first line, s", is_detail=True),
@@ -119,13 +130,26 @@ CASES = (
     ),
     Case(
         (Row("P3", "restart gap of a torch script, s (torchrun: own store)", "not slower", 2),),
-        alone.restart_torch,
-        (ELRUN, PRELOADED, TORCHRUN_OWN_STORE),
+        restarts.restart_torch,
+        (ELRUN, PRELOADED, AUTO, TORCHRUN_OWN_STORE),
         Limit(5, 1),
     ),
     Case(
+        (
+            Row(
+                "P3 early",
+                "`examples/train.py` dies at step 20, s (preloaded: torch, torch._dynamo)",
+                "auto: 0.5 s",
+                2,
+            ),
+        ),
+        restarts.restart_early,
+        (ELRUN, NAMED, AUTO, TORCHRUN_OWN_STORE),
+        RARELY,
+    ),
+    Case(
         (Row("P4", "restart gap of a script without torch, s", "3 times faster"),),
-        alone.restart_plain,
+        restarts.restart_plain,
         BOTH,
     ),
     Case(
@@ -196,6 +220,19 @@ CASES = (
     ),
     Case(
         (
+            Row(
+                "P10 kept CPU",
+                "a million lines of standard error, kept: the agent's CPU, s",
+                "0.05 s",
+                2,
+            ),
+        ),
+        alone.carry_errors,
+        (ELRUN,),
+        RARELY,
+    ),
+    Case(
+        (
             Row("P10 line", "a line, from print to console, ms: median", "20 ms", 2),
             Row("P10 slowest", "the slowest line, ms", "20 ms", 1),
         ),
@@ -211,9 +248,24 @@ CASES = (
     ),
     Case(
         (Row("P13", "restarts of a gloo job that succeed, %", "100", 0, is_share=True),),
-        alone.restart_again_and_again,
+        restarts.restart_again_and_again,
         BOTH,
         limits={"elrun": ONCE, "torchrun": Limit(5, 0)},
+    ),
+    Case(
+        (
+            Row("P13 waiting", "the same with waiting workers, %", "100", 0, is_share=True),
+            Row("P13 waited", "the same: workers that had waited, %", "100", 0, is_share=True),
+        ),
+        restarts.restart_waiting,
+        (PRELOADED,),
+        ONCE,
+    ),
+    Case(
+        (Row("P17", f"`elrun status` of {many.WATCHED} workers, s", "0.15 s"),),
+        many.ask_status,
+        (ELRUN,),
+        RARELY,
     ),
     Case(
         (Row("P18", "simulated histories a minute, all cores", "100,000", 0),),

@@ -29,6 +29,7 @@ def _installed(name: str) -> tuple[str, ...]:
 
 ELRUN = Launcher("elrun", _installed("elrun"))
 PRELOADED = Launcher("preloaded", (*ELRUN.program, "--preload", "torch"))
+AUTO = Launcher("auto", (*ELRUN.program, "--preload", "auto"))
 TORCHRUN = Launcher("torchrun", _installed("torchrun"))
 # As shipped, most restarts of a gloo job hang: the new workers get the old ones' store.
 TORCHRUN_OWN_STORE = Launcher(
@@ -110,6 +111,7 @@ class Workplace:
         *options: str,
         environment: Mapping[str, str] | None = None,
         quiet: bool = False,
+        more: Sequence[str] = (),
     ) -> Job:
         """Run a launcher.
 
@@ -119,9 +121,10 @@ class Workplace:
             *options: Options of the launcher.
             environment: Variables for the workers.
             quiet: Whether standard output goes to /dev/null; it is a pipe otherwise.
+            more: Arguments of the script.
         """
         return self.spawn(
-            [*launcher.program, *options, str(SCRIPTS / script)],
+            [*launcher.program, *options, str(SCRIPTS / script), *more],
             {**dict(launcher.environment), **(environment or {})},
             quiet=quiet,
         )

@@ -1,6 +1,7 @@
 """Reads what the kernel knows of processes."""
 
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +25,12 @@ def cpu_s(pid: int) -> float:
     """Return the CPU seconds that a process has used, in hundredths; also of a zombie."""
     fields = _stat(pid)
     return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
+
+
+def started_s(pid: int) -> float:
+    """Return when a process was forked, by the monotonic clock, in hundredths."""
+    asleep_s = time.clock_gettime(time.CLOCK_BOOTTIME) - time.monotonic()
+    return int(_stat(pid)[19]) / _TICKS_PER_S - asleep_s
 
 
 def scheduled_s(pid: int) -> float:

@@ -13,10 +13,10 @@ from pathlib import Path
 
 from rows import Figure, Row, Samples
 
-COLUMNS = ("elrun", "torchrun", "floor", "preloaded")
+COLUMNS = ("elrun", "torchrun", "floor", "preloaded", "auto")
 HEADER = """\
-| # | work | elrun | torchrun | floor | `--preload torch` | torchrun / elrun | goal |
-|---|---|---:|---:|---:|---:|---:|---|"""
+| # | work | elrun | torchrun | floor | `--preload torch` | `auto` | torchrun / elrun | goal |
+|---|---|---:|---:|---:|---:|---:|---:|---|"""
 ROUNDS = {  # launcher, by the column's title
     "elrun, memory": "memory",
     "elrun, c10d": "elrun",

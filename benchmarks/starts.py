@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 
 from elrun.agent.workers.environment import with_hook
 from jobs import workplace
@@ -31,17 +32,24 @@ def start_hooked(_launcher: Launcher, _plan: Plan) -> Figures:
 
 def count_instructions(_launcher: Launcher, _plan: Plan) -> Figures:
     """Count what the agent's imports take; the same at whatever load."""
-    return {"P1 instructions": _instructions(IMPORTS), "P1 nothing": _instructions("")}
+    nothing = _instructions("")
+    return {"P1 instructions": _instructions(IMPORTS), "P1 nothing": nothing}
 
 
-def _instructions(program: str) -> float:
+def count_hooked(_launcher: Launcher, _plan: Plan) -> Figures:
+    """Count what the hook adds to the start of a worker that does nothing."""
+    hooked = with_hook(os.environ, "error.json")
+    return {"P16 instructions": _instructions("", hooked) - _instructions("")}
+
+
+def _instructions(program: str, variables: Mapping[str, str] = os.environ) -> float:
     if shutil.which("valgrind") is None:
         raise FailedError("no valgrind here")
     with workplace() as place:
         out = f"--callgrind-out-file={place.folder / 'counts'}"
         done = subprocess.run(
             ["valgrind", "--tool=callgrind", out, sys.executable, "-c", program],
-            env={**os.environ, "PYTHONHASHSEED": "0"},
+            env={**variables, "PYTHONHASHSEED": "0"},
             cwd=place.folder,
             capture_output=True,
             text=True,

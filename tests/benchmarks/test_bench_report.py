@@ -1,7 +1,7 @@
 """From samples to the tables of `make bench`."""
 
 import pytest
-from bench import left_out
+from bench import chosen, left_out
 from cases import CASES, ROWS
 from publish import PAGE, replaced
 from report import cell, line_of, rounds_table
@@ -15,14 +15,14 @@ def test_a_row_shows_medians_and_how_many_times_longer_torchrun_takes():
     """The middle run stands for all, so that one that was disturbed changes nothing."""
     line = line_of(ROW, {"elrun": [0.1, 9.0, 0.1], "torchrun": [1.5, 1.6, 1.7], "floor": [0.05]})
 
-    assert "| P1 | an empty script, s | 0.10 | 1.60 | 0.05 |  | 16.0 | 20 times faster |" == line
+    assert "| P1 | an empty script, s | 0.10 | 1.60 | 0.05 |  |  | 16.0 | 20 times faster |" == line
 
 
 def test_shares_are_averaged_and_have_no_ratio():
     """Four runs of five that succeed are 80 %, of which a median would make 100."""
     line = line_of(SHARE, {"elrun": [100.0], "torchrun": [100.0, 100.0, 100.0, 100.0, 0.0]})
 
-    assert "| P13 | restarts, % | 100 | 80 |  |  |  | 100 |" == line
+    assert "| P13 | restarts, % | 100 | 80 |  |  |  |  | 100 |" == line
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_a_launcher_that_always_fails_has_no_ratio():
     """There is nothing to divide."""
     line = line_of(ROW, {"elrun": [0.1], "torchrun": ["not in 25 s"]})
 
-    assert "| P1 | an empty script, s | 0.10 | not in 25 s |  |  |  | 20 times faster |" == line
+    assert "| P1 | an empty script, s | 0.10 | not in 25 s |  |  |  |  | 20 times faster |" == line
 
 
 def test_rounds_have_a_line_for_each_size_and_what_they_cost_below():
@@ -100,8 +100,8 @@ def test_figures_without_a_place_on_the_page_are_refused():
 
 
 def test_every_goal_has_its_row_and_every_row_a_name_of_its_own():
-    """P1 to P13 are promised; two rows of one name would share their samples."""
-    assert {f"P{number}" for number in range(1, 14)} <= {key.split()[0] for key in ROWS}
+    """P1 to P18 are promised; two rows of one name would share their samples."""
+    assert {f"P{number}" for number in range(1, 19)} <= {key.split()[0] for key in ROWS}
     assert len(ROWS) == sum(len(case.rows) for case in CASES)
 
 
@@ -117,3 +117,23 @@ def test_the_page_has_a_place_for_each_part():
 
     assert page.startswith("# Speed")
     assert "new" in replaced(page, dict.fromkeys(("machine", "figures", "rounds"), "new"))
+
+
+@pytest.mark.parametrize(
+    ("names", "keys"),
+    [
+        (["P4"], ["P4"]),
+        (["P13 waiting"], ["P13 waiting"]),
+        (["P3"], ["P3", "P3 early"]),
+        (["P9"], ["P5 RSS"]),
+    ],
+)
+def test_rows_are_chosen_by_their_names(names, keys):
+    """By the whole name or its first word; what one case measures comes together."""
+    assert keys == [case.rows[0].key for case in chosen(names)]
+
+
+def test_a_name_of_no_row_is_refused():
+    """A table without a row reads as if nothing had been wrong."""
+    with pytest.raises(ValueError, match="no row is called P99; there are P1, "):
+        chosen(["P1", "P99"])
