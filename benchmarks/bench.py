@@ -15,7 +15,9 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import history
 import pictures
 import report
 from alone import start_empty
@@ -73,6 +75,15 @@ def chosen(names: Sequence[str]) -> list[Case]:
     ]
 
 
+def slower_lines(run: Mapping[str, Any]) -> list[str]:
+    """Return what is slower than in the last run that was published."""
+    return [
+        f"slower than {then['commit']} of {then['date']}: {key}, {times:.2f} times"
+        for then in history.read()[-1:]
+        for key, times in history.slower(ROWS, then, run).items()
+    ]
+
+
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="fewer and shorter runs")
@@ -111,6 +122,8 @@ def main() -> None:
         print(f"\n{table}")
     for name, picture in pictures.all_of(ROWS, samples).items():
         options.json.with_name(name).write_text(picture)
+    for line in slower_lines(history.run_of({"machine": machine, "samples": samples}, ROWS)):
+        print(line, file=sys.stderr)
     missing = left_out(cases, plan)
     if missing:
         print(f"\nleft out: {', '.join(missing)}", file=sys.stderr)

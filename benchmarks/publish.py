@@ -1,8 +1,9 @@
 """Put the figures of the last `make bench` into docs/speed.md, and its charts beside it.
 
-    make bench && python benchmarks/publish.py
+    make bench PUBLISH=1, or make bench && python benchmarks/publish.py
 
-What stands between the markers `<!-- NAME -->` and `<!-- end of NAME -->` is written anew.
+What stands between the markers `<!-- NAME -->` and `<!-- end of NAME -->` is written anew. The
+run's figures are kept in docs/speed/runs.json, for the table of then and now.
 """
 
 import argparse
@@ -12,6 +13,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+import history
 import pictures
 import report
 from bench import JSON_PATH
@@ -26,13 +28,16 @@ def main() -> None:
     parser.add_argument("json", type=Path, nargs="?", default=JSON_PATH, metavar="FILE")
     record = json.loads(parser.parse_args().json.read_text())
     samples = record["samples"]
+    runs = history.with_run(history.read(), history.run_of(record, ROWS))
     parts = {
         "machine": machine_line(record),
         "figures": first_table(samples),
         "rounds": report.rounds_table(ROWS, samples),
+        "runs": history.table(ROWS, runs),
     }
     PAGE.write_text(replaced(PAGE.read_text(), parts))
     CHARTS.mkdir(exist_ok=True)
+    history.write(runs)
     for name, picture in pictures.all_of(ROWS, samples).items():
         (CHARTS / name).write_text(picture)
     missing = sorted(row.key for row in ROWS.values() if not samples.get(row.key))

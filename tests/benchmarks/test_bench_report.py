@@ -116,7 +116,7 @@ def test_the_page_has_a_place_for_each_part():
     page = PAGE.read_text()
 
     assert page.startswith("# Speed")
-    assert "new" in replaced(page, dict.fromkeys(("machine", "figures", "rounds"), "new"))
+    assert "new" in replaced(page, dict.fromkeys(("machine", "figures", "rounds", "runs"), "new"))
 
 
 @pytest.mark.parametrize(
