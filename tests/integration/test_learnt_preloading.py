@@ -441,6 +441,7 @@ def test_functions_learn_as_well(elrun, script, installed):
         *("arguments", "main", "path", "modules", "environment", "signals", "streams"),
         *("descriptors", "session", "threads", "pool", "pickle", "end", "exception", "stack"),
         *("exception with a cause", "own excepthook", "syntax error", "memory", "hooks"),
+        *("process", "interpreter"),
     ],
 )
 def test_a_worker_that_reports_its_imports_sees_and_shows_the_same(elrun, script, name):

@@ -56,6 +56,31 @@ print(open(f"/proc/{os.getppid()}/cmdline").read().split("\\0")[1:3], os.nice(0)
 print(open("/proc/self/comm").read(), open("/proc/self/cmdline").read())
 print(sorted(os.sched_getaffinity(0)))
 """,
+    "process": """
+import ctypes, re, resource, signal, time
+print({n: resource.getrlimit(getattr(resource, n)) for n in dir(resource) if "RLIMIT_" in n})
+for name in ("oom_score_adj", "coredump_filter", "personality", "loginuid", "cgroup"):
+    if os.path.exists(f"/proc/self/{name}"): print(name, open(f"/proc/self/{name}").read())
+kinds = "Sig[BIP]|ShdPnd|Cap|Cpus|Mems|Threads|NoNew|Seccomp|CoreDumping|Groups|Umask"
+print(re.findall(f"(?m)^(?:{kinds}).*", open("/proc/self/status").read()))
+print([ctypes.CDLL(None).prctl(option, 0, 0, 0, 0) for option in (3, 7, 27, 30, 39, 42)])
+print(os.sched_getscheduler(0), os.sched_getparam(0).sched_priority, os.getgroups())
+print([signal.getitimer(kind) for kind in (0, 1, 2)], time.process_time() < 30)
+print(sorted(os.readlink(f"/proc/self/ns/{name}") for name in os.listdir("/proc/self/ns")))
+print(open("/proc/thread-self/children").read())
+print([name for name in os.environ if name != "ELRUN_WORKER_HOOK"])
+""",
+    "interpreter": """
+import asyncio, gc, faulthandler, inspect, locale, tempfile, time, threading, warnings
+print(sys._xoptions, sys.warnoptions, sys.getrecursionlimit(), sys.getswitchinterval())
+print(sys.gettrace(), sys.getprofile(), sys.getdlopenflags(), sys.get_int_max_str_digits())
+print(sys.excepthook is sys.__excepthook__, sys.unraisablehook is sys.__unraisablehook__)
+print(threading.excepthook is threading.__excepthook__, threading.stack_size(), gc.callbacks)
+print(locale.setlocale(locale.LC_ALL), locale.getpreferredencoding(), time.tzname)
+print(tempfile.tempdir, faulthandler.is_enabled(), len(inspect.stack()), sys.path_hooks[0])
+print(type(asyncio.get_event_loop_policy()), sys.pycache_prefix, sys.dont_write_bytecode)
+print([str(each) for each in warnings.filters], sys.flags)
+""",
     "threads": """
 import threading, time
 print(threading.current_thread() is threading.main_thread(), threading.enumerate())

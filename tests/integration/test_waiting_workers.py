@@ -50,7 +50,7 @@ def restarted(text):
     [
         *("arguments", "main", "path", "environment", "umask", "signals", "streams"),
         *("descriptors", "session", "threads", "pool", "end", "exception", "signal", "memory"),
-        *("handler", "hooks", "imported"),
+        *("handler", "hooks", "imported", "process", "interpreter"),
     ],
 )
 def test_a_worker_that_has_waited_sees_and_shows_the_same(elrun, script, name):

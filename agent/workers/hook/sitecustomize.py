@@ -76,9 +76,11 @@ def _remove_traces() -> str:
         The agent's process id and the worker's error file, with a space between them.
     """
     had_path, _, order = os.environ.pop(_WORKER_VARIABLE).partition(" ")
-    python_path = os.environ.pop("PYTHONPATH").partition(os.pathsep)[2]
+    python_path = os.environ["PYTHONPATH"].partition(os.pathsep)[2]
     if had_path == "1":
-        os.environ["PYTHONPATH"] = python_path
+        os.environ["PYTHONPATH"] = python_path  # in its place: the order is seen, too
+    else:
+        del os.environ["PYTHONPATH"]
     if _FOLDER in sys.path:
         sys.path.remove(_FOLDER)
         sys.path_importer_cache.pop(_FOLDER, None)
