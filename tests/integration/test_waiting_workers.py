@@ -191,6 +191,53 @@ def test_a_stop_leaves_none(elrun, script, number):
             os.kill(pid, 0)
 
 
+ENDS = (
+    WAITING
+    + """
+if os.environ["RANK"] == "0" and attempt == 0:
+    sys.stdout.write(f"waiting {' '.join(map(str, await_waiting()))}\\n"); sys.stdout.flush()
+    open("there", "w").close()
+while not os.path.exists("there"): time.sleep(0.02)
+if sys.argv[1] == "idle": time.sleep(1000)
+sys.exit(int(sys.argv[1]))
+"""
+)
+
+
+@pytest.mark.parametrize(
+    ("options", "how", "act", "code"),
+    [
+        ((), "0", None, 0),
+        ((), "1", None, 1),  # the restart is spent as well
+        (("--timeout", 8), "idle", None, 124),
+        ((), "idle", "stop", 143),
+        ((), "idle", signal.SIGHUP, 128 + signal.SIGHUP),
+        ((), "idle", signal.SIGQUIT, 128 + signal.SIGQUIT),
+        (("--preempt-signal", "USR1"), "idle", signal.SIGUSR1, 75),
+        ((), "idle", "elrun-guardian", 143),
+        ((), "idle", "elrun-preload", 143),
+        ((), "idle", "elrun-waiting", 143),
+    ],
+)
+def test_no_kind_of_end_leaves_any(elrun, script, options, how, act, code):
+    """A success, spent restarts, time that is up, a stop, signals; also after a helper's death."""
+    runs = {"ELRUN_RUN_DIR": str(script("", "unused").with_name("runs"))}
+    options = (*TWO, "--max-restarts", 1, *options, *PRELOAD)
+    job = elrun(*options, script(ENDS), how, env=runs)
+    job.wait_for_line("waiting")
+    if act == "stop":
+        elrun("stop", env=runs).finish()
+    elif isinstance(act, str):
+        os.kill(by_name(job.process.pid)[act], signal.SIGKILL)
+        job.signal(signal.SIGTERM)
+    elif act is not None:
+        job.signal(act)
+
+    found, _, err = job.finish()
+
+    assert code == found, err  # the fixture looks for what is left
+
+
 def test_a_preloading_process_that_has_died_takes_nobody_along(elrun, script):
     """Those that wait already are used; for the attempt after that there is none to fork from."""
     program = script(
