@@ -19,8 +19,9 @@ from rows import FailedError, Launcher
 
 SCRIPTS = Path(__file__).parent / "scripts"
 _MARK = "ELRUN_BENCH_JOB"
-# Options of the launchers, the ranks of a scheduler, and what makes every start compile.
-_UNWANTED = re.compile("PET_|SLURM_|PYTHONDONTWRITEBYTECODE$")
+# Options of the launchers, the ranks of a scheduler, and what makes every start compile or every
+# line a write of its own.
+_UNWANTED = re.compile("PET_|SLURM_|PYTHON(DONTWRITEBYTECODE|UNBUFFERED)$")
 
 
 def _installed(name: str) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from functools import cache
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from rows import FailedError, Figures, Launcher, Plan
 
 LIMIT_S = 120.0
 WATCHED = 64
+_LIFE_S = 3.0  # an agent answers once its workers have lived for a second
 PRELOADED = Launcher("preloaded", (*ELRUN.program, "--preload", "json"))
 
 
@@ -33,6 +35,7 @@ def ask_status(launcher: Launcher, _plan: Plan) -> Figures:
         runs = {"ELRUN_RUN_DIR": str(place.folder / "runs")}
         options = ("--standalone", "--nproc-per-node", str(WATCHED))
         place.start(launcher, "idle.py", *options, environment=runs).read_pids(WATCHED)
+        time.sleep(_LIFE_S)
         taken_s = []
         for _ in range(3):
             asked = place.spawn([*launcher.program, "status"], runs)
