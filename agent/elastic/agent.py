@@ -98,6 +98,7 @@ class SimpleElasticAgent(AgentHooks):
             log.info("this node was not needed: %s", error)
             return RunResult(WorkerState.SUCCEEDED)
         except BaseException as error:
+            self._restarts.say_what_was_to_follow()
             farewell = Farewell(self._rounds, self._worker_group.group_rank, error)
             if isinstance(error, SignalException):
                 death_sig, self._stopped_by = error.sigval, error

@@ -147,6 +147,11 @@ class Restarts:
         if sentence:
             log.warning("%s", sentence)
 
+    def say_what_was_to_follow(self) -> None:
+        """Say, once, which failure was to cost a restart: there is no next round."""
+        if self._undecided is not None:
+            self.say_what_is_undecided()
+
     def follow(self, step: Step, verdict: Verdict | None, spent: int) -> str:
         """Take note of what follows the end of a round; return a sentence about it for people.
 

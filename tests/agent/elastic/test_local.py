@@ -105,6 +105,28 @@ class SlowRounds(ScriptedRounds):
         return self.who
 
 
+class LostRounds(ScriptedRounds):
+    """A second round can't be formed."""
+
+    def next_rendezvous(self):
+        if self.round == 0:
+            raise RendezvousConnectionError("the store was lost")
+        return super().next_rendezvous()
+
+
+def test_a_failure_is_told_also_where_no_round_follows_it(caplog):
+    """Whether it costs a restart is decided by the next round, for which its sentence waits."""
+    rounds = LostRounds(nodes=2)
+    spec = WorkerSpec("trainer", 2, rounds, None, "bash", ("-c", "exit 3"), 1)
+    with pytest.raises(RendezvousConnectionError):
+        LocalElasticAgent(spec, Logs()).run()
+
+    told = [
+        record.getMessage() for record in caplog.records if "exited with" in record.getMessage()
+    ]
+    assert [True] == ["restarting all workers (restart 1 of 1)" in each for each in told], told
+
+
 GIVES_UP = (
     "; this node gives up in 590 s, with exit code 75 (--rdzv-conf join_timeout=600)"  # after 10 s
 )
