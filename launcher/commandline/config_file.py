@@ -12,7 +12,7 @@ import os
 import re
 import stat
 
-from .arguments import Refusal, nearest, quoted
+from .arguments import Refusal, nearest_option, quoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,16 +31,15 @@ _HEADING = re.compile(
 
 _LIBRARY_OF_OLD_PYTHONS = "tomli"
 
-# Keys of accelerate's configuration, and the options that say the same.
-_OF_ACCELERATE = {
+_NOTHING = ("", "null", "~")
+
+# Keys of accelerate's configuration for several machines, and the options that say the same.
+_OF_MACHINES = {
     "num_machines": "--nnodes",
-    "num_processes": "--nproc-per-node (accelerate counts all nodes' processes)",
     "machine_rank": "--node-rank",
     "main_process_ip": "--master-addr",
     "main_process_port": "--master-port",
     "rdzv_backend": "--rdzv-backend",
-    "max_restarts": "--max-restarts",
-    "gpu_ids": "CUDA_VISIBLE_DEVICES",
 }
 
 
@@ -144,14 +143,30 @@ def _parser() -> Any:
 
 
 def _about_yaml(path: str, text: str) -> str:
-    keys = [line.partition(":")[0].strip() for line in text.splitlines()]
-    meant = [f"{key}: {_OF_ACCELERATE[key]}" for key in keys if key in _OF_ACCELERATE]
-    if not meant:
+    lines = (line.partition("#")[0].partition(":") for line in text.splitlines())
+    values = {key.strip(): value.strip().strip("'\"") for key, _, value in lines}
+    options = _options_like_accelerate(values)
+    if not options:
         return f"--config {quoted(path)}: give a TOML file with the options' names and values"
     return (
         f"--config {quoted(path)}: this is accelerate's configuration, which elrun does not read; "
-        f"give these options: {'; '.join(meant)}"
+        f"give these options instead: {' '.join(options)}"
     )
+
+
+def _options_like_accelerate(values: Mapping[str, str]) -> list[str]:
+    options = []
+    machines, processes = values.get("num_machines", "1"), values.get("num_processes", "")
+    if machines.isdecimal() and processes.isdecimal():  # accelerate counts those of all machines
+        options.append(f"--nproc-per-node {int(processes) // max(1, int(machines)) or 1}")
+    if machines != "1":
+        known = ((option, values.get(key, "")) for key, option in _OF_MACHINES.items())
+        options += [f"{option} {value}" for option, value in known if value not in _NOTHING]
+    if values.get("gpu_ids", "all") not in ("all", *_NOTHING):
+        options.append(f"--gpus {values['gpu_ids']}")
+    if values.get("max_restarts", "0") not in ("0", *_NOTHING):
+        options.append(f"--max-restarts {values['max_restarts']}")
+    return options
 
 
 def _texts(data: Mapping[str, Any], options: Sequence[Option], path: str) -> list[tuple[str, str]]:
@@ -161,10 +176,17 @@ def _texts(data: Mapping[str, Any], options: Sequence[Option], path: str) -> lis
         name = key.replace("-", "_")
         option = by_name.get(name)
         if option is None:
-            hint = nearest(key.replace("_", "-"), [each.replace("_", "-") for each in by_name])
+            match = _option_meant(name.lower(), list(by_name)).replace("_", "-")
+            hint = f"; did you mean {match}?" if match else ""
             raise Refusal(f"{quoted(path)}: {quoted(key)} is no option of elrun{hint}")
         found.append((name, _text_of(option, value, f"{quoted(path)}: {key}")))
     return found
+
+
+def _option_meant(name: str, known: list[str]) -> str:
+    """Return the option that a key may mean: a file has no abbreviations."""
+    begun = [each for each in known if each.startswith(name) and len(name) > 1]
+    return begun[0] if len(begun) == 1 else nearest_option(name, known)
 
 
 def _text_of(option: Option, value: Any, place: str) -> str:

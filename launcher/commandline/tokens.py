@@ -29,6 +29,25 @@ class Spelled(NamedTuple):
     notices: tuple[str, ...]
 
 
+# What mpirun, srun, accelerate and deepspeed call the same.
+_OF_OTHERS = {
+    "-n": "--nproc-per-node",
+    "-np": "--nproc-per-node",
+    "--np": "--nproc-per-node",
+    "--ntasks-per-node": "--nproc-per-node",
+    "--num-gpus": "--nproc-per-node",
+    "--num-processes": "--nproc-per-node",
+    "-N": "--nnodes",
+    "--nodes": "--nnodes",
+    "--num-nodes": "--nnodes",
+    "--num-machines": "--nnodes",
+    "--machine-rank": "--node-rank",
+    "--main-process-ip": "--master-addr",
+    "--main-process-port": "--master-port",
+    "--gpu-ids": "--gpus",
+}
+
+
 def spell_out(args: Sequence[str], takes_value: Mapping[str, bool]) -> Spelled:
     """Return a command line in declared form.
 
@@ -83,7 +102,7 @@ def _declared(typed: str, takes_value: Mapping[str, bool]) -> str:
         return candidates[0]
     if candidates:
         raise Refusal(f"{quoted(typed)} could be {listed(candidates)}; write it out")
-    match = nearest_option(wanted, long_options)
+    match = _OF_OTHERS.get(wanted) or nearest_option(wanted, long_options)
     hint = f"; did you mean {match}?" if match else "; elrun --help lists the options"
     raise Refusal(f"{quoted(typed)} is no option of elrun{hint}")
 
@@ -94,7 +113,9 @@ def _short(typed: str, takes_value: Mapping[str, bool]) -> tuple[str, str]:
         option = f"-{letter}"
         if option not in takes_value:
             long_options = [each for each in takes_value if each.startswith("--")]
-            hint = nearest(f"-{typed.replace('_', '-')}", long_options)
+            meant = _OF_OTHERS.get(typed)
+            hint = f"; did you mean {meant}?" if meant else ""
+            hint = hint or nearest(f"-{typed.replace('_', '-')}", long_options)
             hint = hint or "; elrun --help lists the options"
             raise Refusal(f"{quoted(typed)} is no option of elrun{hint}")
         if takes_value[option]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 
 _NUMBER = r"[0-9]{1,9}"
@@ -56,10 +56,15 @@ def host_in_file(path: str, place: int) -> str:
     """
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
-            hosts = list(dict.fromkeys(line.split()[0] for line in file if line.strip()))
+            return host_in_list((line.split()[0] for line in file if line.strip()), place)
     except OSError:
         return ""
-    return hosts[place] if place < len(hosts) else ""
+
+
+def host_in_list(hosts: Iterable[str], place: int) -> str:
+    """Return the host at a place, from 0, of the different ones in a list; "": it has fewer."""
+    different = list(dict.fromkeys(hosts))
+    return different[place] if place < len(different) else ""
 
 
 def _numbers(ranges: str) -> Iterator[int]:

@@ -17,6 +17,7 @@ from .program import Program, choose_program
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from typing import Any
 
     from ...agent.hardware.devices import Count, Devices
     from ...agent.hardware.numa import NumaOptions
@@ -45,6 +46,7 @@ _SCHEDULER_VARIABLES = (
     "FLUX_JOB_SIZE",
     "JSM_NAMESPACE_SIZE",
     "MV2_COMM_WORLD_SIZE",
+    "PMIX_RANK",
 )
 
 
@@ -88,9 +90,28 @@ def compose(
         is_rehearsal: Whether nothing will be launched, so that no folder is made.
 
     Raises:
-        Refusal: It can't be launched.
+        Refusal: It can't be launched. A mistake in an option goes before a script that is missing.
     """
-    program = choose_program(given, environment, is_checked=is_checked)
+    others: dict[str, Any] = {"count": count, "devices": devices, "backends": backends}
+    try:
+        program = choose_program(given, environment, is_checked=is_checked)
+    except Refusal:
+        program = choose_program(given, environment, is_checked=False)
+        _compose(given, environment, program, **others, is_rehearsal=True)
+        raise
+    return _compose(given, environment, program, **others, is_rehearsal=is_rehearsal)
+
+
+def _compose(
+    given: Given,
+    environment: Environment,
+    program: Program,
+    *,
+    count: Counter | None,
+    devices: Callable[[str], Devices] | None,
+    backends: Callable[[], Sequence[str]] | None,
+    is_rehearsal: bool,
+) -> Plan:
     if given["report"]:
         from .named_places import check_report  # few jobs are reported
 

@@ -208,18 +208,24 @@ def _instead_of(path: str, search_path: str) -> str:
     """Say what to give instead of a path at which there is nothing."""
     if path[:1] in _DASHES:
         return "; an option begins with two hyphens (--), and this is a dash"
-    if "/" not in path and not path.endswith(".py"):
-        guesses = [f"the verb of elrun {verb}"] if (verb := _verb_meant(path)) else []
-        guesses += ["a module (-m)"] if is_module_name(path) else []
-        guesses += ["a program (--no-python)"] if _is_in(search_path, path) else []
-        if guesses:
-            return f"; is it {', or '.join(guesses)}?"
-    match = ""
+    names: list[str] = []
     if "/" not in path:
         with contextlib.suppress(OSError):
             # Without the ending, which makes short names look alike.
             names = [each.removesuffix(".py") for each in os.listdir() if each.endswith(".py")]
-            match = nearest_word(path.removesuffix(".py"), names)
+    if path in names:
+        return f"; did you mean {path}.py?"
+    if "/" not in path and not path.endswith(".py"):
+        if verb := _verb_meant(path):
+            return f"; did you mean `elrun {verb}`?"
+        guesses = ["a module (-m)"] if is_module_name(path) else []
+        guesses += ["a program (--no-python)"] if _is_in(search_path, path) else []
+        if guesses:
+            return f"; is it {' or '.join(guesses)}?"
+    bare = path
+    while bare.endswith(".py"):
+        bare = bare.removesuffix(".py")
+    match = nearest_word(bare, names)
     return f"; did you mean {match}.py?" if match else "; give its path"
 
 

@@ -78,6 +78,8 @@ def ask_scheduler(given: Given, variables: Mapping[str, str]) -> tuple[Given, tu
     if step is not None and step.tasks > 1 and _is_alone_by_default(given):
         return given, _one_voice(step, _tell_of_several(step))
     rank = _rank_among(given["nnodes"].maximum, step, variables)
+    if step is None and tasks is None and _is_alone_by_default(given):
+        return given, _tell_of_unknown_others(variables)
     if rank is None or not _wants_rank(given):
         return given, ()
     return _with(given, {"node_rank": rank}), ()
@@ -109,7 +111,7 @@ def _rank_among(nodes: int, step: Step | None, variables: Mapping[str, str]) -> 
     """Return this node's place among so many, from the scheduler that counts as many."""
     if step is not None and step.tasks == step.nodes == nodes:
         return step.node_rank
-    index = whole_number(variables.get("JOB_COMPLETION_INDEX", ""))
+    index = whole_number(variables.get("JOB_COMPLETION_INDEX") or variables.get("PMIX_RANK", ""))
     return index if index is not None and 0 <= index < nodes else None
 
 
@@ -229,6 +231,19 @@ def _tell_of_several(step: Step) -> str:
         f"SLURM step {step.name} has {step.tasks} tasks, and each runs a job of its own; give "
         f"{how} for one job, or --standalone if that is meant"
     )
+
+
+def _tell_of_unknown_others(variables: Mapping[str, str]) -> tuple[str, ...]:
+    """Tell of tasks of a PMIx launcher such as prterun, which sets no variable for their number."""
+    rank = variables.get("PMIX_RANK", "")
+    if "TORCHELASTIC_RUN_ID" in variables or not whole_number(rank):
+        return ()
+    sentence = (
+        f"this is task {rank} of a PMIx launcher (PMIX_RANK), which does not say how many tasks "
+        "there are, so each runs a job of its own; for one job give --nnodes and --rdzv-endpoint "
+        "HOST:PORT, or --standalone if that is meant"
+    )
+    return (sentence,)
 
 
 def _one_voice(step: Step, notice: str) -> tuple[str, ...]:

@@ -12,13 +12,16 @@ from collections.abc import Callable, Mapping
 
 from ...rendezvous.named_tuple import NamedTuple
 from ..commandline.converters import whole_number
-from .host_lists import first_host, host_in_file, hosts_of_open_mpi
+from .host_lists import first_host, host_in_file, host_in_list, hosts_of_open_mpi
 
 # Below 32768, where Linux begins to hand out ports by itself.
 FIRST_PORT, PORTS = 20000, 10000
 
 _FLUX_TIMEOUT_S = 10
 _MOST_ANCESTORS = 64
+
+_HOST_FILES = ("PBS_NODEFILE", "PE_HOSTFILE", "OAR_NODEFILE", "COBALT_NODEFILE")
+"""Files of PBS, Grid Engine, OAR and Cobalt: a line a slot or a host, which stands first in it."""
 
 
 class Launcher(NamedTuple):
@@ -30,6 +33,7 @@ class Launcher(NamedTuple):
         size: Their number.
         local_size: Number of those on this host; may be unset.
         jobs: What names this start of tasks, the first that is set.
+        nodes: The number of hosts, where that is set and the local size is not.
     """
 
     name: str
@@ -37,6 +41,7 @@ class Launcher(NamedTuple):
     size: str
     local_size: str
     jobs: tuple[str, ...]
+    nodes: str = ""
 
 
 LAUNCHERS = (
@@ -62,7 +67,7 @@ LAUNCHERS = (
         "MV2_COMM_WORLD_LOCAL_SIZE",
         (),
     ),
-    Launcher("Flux", "FLUX_TASK_RANK", "FLUX_JOB_SIZE", "", ("FLUX_JOB_ID",)),
+    Launcher("Flux", "FLUX_TASK_RANK", "FLUX_JOB_SIZE", "", ("FLUX_JOB_ID",), "FLUX_JOB_NNODES"),
     Launcher("PALS", "PALS_RANKID", "PMI_SIZE", "PALS_LOCAL_SIZE", ("PALS_APID",)),
     # MPICH, Intel MPI and Cray's start tasks by Hydra.
     Launcher("mpiexec", "PMI_RANK", "PMI_SIZE", "MPI_LOCALNRANKS", ("PMI_JOBID",)),
@@ -113,6 +118,8 @@ def read_tasks(variables: Mapping[str, str]) -> Tasks | None:
         if size == 1:
             return None
         local_size = _number(variables, launcher.local_size) or 0
+        if launcher.nodes and variables.get(launcher.nodes) == "1":
+            local_size = size
         is_one_host = local_size == size
         job = next((variables[name] for name in launcher.jobs if variables.get(name)), "")
         if is_one_host and not job:
@@ -159,7 +166,9 @@ def _number(variables: Mapping[str, str], name: str) -> int | None:
 
 
 def _scheduler_job(variables: Mapping[str, str]) -> str:
-    names = ("PBS_JOBID", "LSB_JOBID", "SLURM_JOB_ID")
+    names = ["PBS_JOBID", "LSB_JOBID", "SLURM_JOB_ID", "OAR_JOB_ID", "COBALT_JOBID"]
+    if "PE_HOSTFILE" in variables:  # Grid Engine's name of it may be anybody's
+        names.append("JOB_ID")
     return next((variables[name] for name in names if variables.get(name)), "")
 
 
@@ -170,11 +179,12 @@ def _host(launcher: str, variables: Mapping[str, str]) -> str:
         sources.append(lambda: _host_of_open_mpi(variables))
     if launcher == "Flux":
         sources.append(lambda: _host_of_flux(variables))
+    place = int(launcher == "jsrun")  # starts no task where the batch script runs, which LSF names
     sources += [
-        lambda: host_in_file(variables.get("PBS_NODEFILE", ""), 0),
-        # jsrun starts no task where the batch script runs, which LSF names first.
-        lambda: host_in_file(variables.get("LSB_DJOB_HOSTFILE", ""), int(launcher == "jsrun")),
-        lambda: variables.get("LSB_MCPU_HOSTS", "").partition(" ")[0],
+        *(lambda name=name: host_in_file(variables.get(name, ""), 0) for name in _HOST_FILES),
+        lambda: host_in_file(variables.get("LSB_DJOB_HOSTFILE", ""), place),
+        lambda: host_in_list(variables.get("LSB_MCPU_HOSTS", "").split()[::2], place),
+        lambda: host_in_list(variables.get("LSB_HOSTS", "").split(), place),
         lambda: first_host(variables.get("SLURM_JOB_NODELIST", "")),
     ]
     return next(filter(None, (source() for source in sources)), "")

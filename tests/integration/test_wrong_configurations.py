@@ -104,13 +104,21 @@ def _refused(elrun, tmp_path):
         (
             "--config accelerate.yaml x.py",
             {},
-            "--config accelerate.yaml: this is accelerate's configuration, which elrun does not read; give these options: num_processes: --nproc-per-node (accelerate counts all nodes' processes); num_machines: --nnodes; machine_rank: --node-rank; main_process_ip: --master-addr; main_process_port: --master-port",
+            "--config accelerate.yaml: this is accelerate's configuration, which elrun does not read; give these options instead: --nproc-per-node 4 --nnodes 2 --node-rank 1 --master-addr 10.0.0.1 --master-port 29500",
         ),
         (
             "--config none.toml x.py",
             {},
             "--config none.toml: it can't be read: No such file or directory",
         ),
+        (
+            "--nnodes 2 --node-rank 2 --master-addr localhost none.py",
+            {},
+            "--node-rank 2: with --nnodes 2 give a rank from 0 to 1",
+        ),
+        ("stauts", {}, "stauts: there is no such script; did you mean `elrun status`?"),
+        ("x", {}, "x: there is no such script; did you mean x.py?"),
+        ("-np 4 x.py", {}, "-np is no option of elrun; did you mean --nproc-per-node?"),
         ("none.py", {}, "none.py: there is no such script; give its path"),
         ("folder", {}, "folder is a folder without a __main__.py; give a script in it"),
         ("-m x.py", {}, "--module x.py: this is a file, no module; leave --module out"),

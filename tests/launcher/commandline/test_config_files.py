@@ -179,8 +179,48 @@ def test_accelerate_s_file_is_refused_with_the_options_that_say_the_same(elrun, 
     refusal = elrun.refusal("--config", file(ACCELERATE, "default_config.yaml"), "x.py")
 
     assert "this is accelerate's configuration, which elrun does not read" in refusal
-    assert "num_machines: --nnodes" in refusal
-    assert "main_process_ip: --master-addr" in refusal
+    options = "--nproc-per-node 8 --nnodes 2 --master-addr 10.0.0.1 --master-port 29500"
+    assert refusal.endswith(f"give these options instead: {options}")
+
+
+@pytest.mark.parametrize(
+    ("text", "options"),
+    [
+        (
+            "num_processes: 4\nnum_machines: 1\nmachine_rank: 0\nrdzv_backend: static\n",
+            "--nproc-per-node 4",
+        ),
+        ("num_processes: '4'  # all\ngpu_ids: 0,1\n", "--nproc-per-node 4 --gpus 0,1"),
+        ("num_processes: 4\ngpu_ids: all\nmain_process_ip: null\n", "--nproc-per-node 4"),
+        ("num_processes: 1\nnum_machines: 0\n", "--nproc-per-node 1 --nnodes 0"),
+        (
+            "num_machines: 2\nnum_processes: 2\nmachine_rank: 1\nmain_process_ip: a\n",
+            "--nproc-per-node 1 --nnodes 2 --node-rank 1 --master-addr a",
+        ),
+    ],
+)
+def test_the_values_of_accelerate_s_file_are_those_of_the_options(elrun, file, text, options):
+    """A line to copy."""
+    refusal = elrun.refusal("--config", file(text, "a.yaml"), "x.py")
+
+    assert refusal.endswith(f"give these options instead: {options}")
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [
+        ("nproc", "nproc-per-node"),
+        ("nproc_per_nod", "nproc-per-node"),
+        ("NNODES", "nnodes"),
+        ("rdzv-enpoint", "rdzv-endpoint"),
+        ("max-restart", "max-restarts"),
+    ],
+)
+def test_a_key_is_named_that_may_be_meant(elrun, file, key, meant):
+    """Files have no abbreviations."""
+    refusal = elrun.refusal("--config", file(f"{key} = 2"), "x.py")
+
+    assert refusal.endswith(f"{key} is no option of elrun; did you mean {meant}?")
 
 
 def test_another_yaml_is_refused_too(elrun, file):

@@ -77,6 +77,17 @@ def test_an_abbreviation_is_noticed():
         ("--moduel", "--moduel is no option of elrun; did you mean --module?"),
         ("--qqq", "--qqq is no option of elrun; elrun --help lists the options"),
         ("-nnodes 2", "-nnodes is no option of elrun; did you mean --nnodes?"),
+        ("-np 4", "-np is no option of elrun; did you mean --nproc-per-node?"),
+        ("-n 4", "-n is no option of elrun; did you mean --nproc-per-node?"),
+        ("-N 2", "-N is no option of elrun; did you mean --nnodes?"),
+        (
+            "--num_processes=4",
+            "--num_processes is no option of elrun; did you mean --nproc-per-node?",
+        ),
+        (
+            "--main_process_ip a",
+            "--main_process_ip is no option of elrun; did you mean --master-addr?",
+        ),
         ("-x", "-x is no option of elrun; elrun --help lists the options"),
         ("-=3", "- is no option of elrun; elrun --help lists the options"),
         ("--=3", "-- is no option of elrun; elrun --help lists the options"),

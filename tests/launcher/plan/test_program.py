@@ -58,6 +58,21 @@ def test_python_exec_names_the_interpreter(elrun):
     assert ("/bin/sh", ["-u", "x.py"]) == program_of(elrun.plan("x.py", PYTHON_EXEC="/bin/sh"))
 
 
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--rdzv-backend=zoo"], "--rdzv-backend zoo: there is no such backend"),
+        (["--nnodes=2"], "--nnodes 2: say where the nodes meet"),
+        (["--requeue"], "--requeue: give --preempt-signal as well"),
+        (["--event-log-handler=zoo"], "--event-log-handler zoo: there is no such handler"),
+        (["--nnodes=1"], "none.py: there is no such script; give its path"),
+    ],
+)
+def test_a_mistake_in_an_option_goes_before_a_missing_script(elrun, options, sentence):
+    """Else it would be found only by the next try."""
+    assert elrun.refusal(*options, "none.py").startswith(sentence)
+
+
 @pytest.mark.parametrize("name", ["sh", "/bin/sh"])
 def test_a_program_is_a_path_or_a_name(elrun, name):
     """It gets its arguments only."""
@@ -104,22 +119,22 @@ def test_a_folder_with_a_main_module_is_a_script(elrun, tmp_path):
             "--module ./trainer.py: this is a file, no module; leave --module out",
         ),
         (["pkg.train"], "pkg.train: there is no such script; is it a module (-m)?"),
-        (["sh"], "sh: there is no such script; is it a module (-m), or a program (--no-python)?"),
+        (["sh"], "sh: there is no such script; is it a module (-m) or a program (--no-python)?"),
         (
             ["my-tool"],
             "my-tool: there is no such script; is it a program (--no-python)?",
         ),
         (
             ["statsu"],
-            "statsu: there is no such script; is it the verb of elrun status, or a module (-m)?",
+            "statsu: there is no such script; did you mean `elrun status`?",
         ),
         (
             ["Logs"],
-            "Logs: there is no such script; is it the verb of elrun logs, or a module (-m)?",
+            "Logs: there is no such script; did you mean `elrun logs`?",
         ),
         (
             ["--rdzv-id", "x", "stop"],
-            "stop: there is no such script; is it the verb of elrun stop, or a module (-m)?",
+            "stop: there is no such script; did you mean `elrun stop`?",
         ),
         (
             ["link.py"],
@@ -129,6 +144,8 @@ def test_a_folder_with_a_main_module_is_a_script(elrun, tmp_path):
             ["--no-python", "./link.py"],
             "./link.py is a link to /no/such.py, which isn't there; mend the link",
         ),
+        (["trainer"], "trainer: there is no such script; did you mean trainer.py?"),
+        (["trainer.py.py"], "trainer.py.py: there is no such script; did you mean trainer.py?"),
         (["--run-path", "-"], "-: there is no such script; give its path"),
         ([""], "SCRIPT is empty; say what to run"),
         (["folder"], "folder is a folder without a __main__.py; give a script in it"),

@@ -181,6 +181,88 @@ def test_lsf_names_hosts_in_a_variable_as_well(elrun):
     assert "n7" == plan.config.rdzv_endpoint.split(":")[0]
 
 
+@pytest.mark.parametrize(
+    ("variables", "launcher", "host"),
+    [
+        ({"LSB_MCPU_HOSTS": "batch1 1 n7 42 n8 42"}, JSRUN, "n7"),
+        ({"LSB_HOSTS": "batch1 n7 n7 n8 n8"}, JSRUN, "n7"),
+        ({"LSB_HOSTS": "n7 n7 n8 n8"}, HYDRA, "n7"),
+        ({"SLURM_JOB_NODELIST": "n[7-8]"}, HYDRA, "n7"),
+    ],
+)
+def test_lists_of_hosts_in_variables(elrun, variables, launcher, host):
+    """jsrun starts no task on LSF's first host."""
+    plan = elrun.plan("x.py", **launcher, **variables)
+
+    assert host == plan.config.rdzv_endpoint.split(":")[0]
+
+
+def test_a_host_of_a_batch_script_alone_has_no_task_of_jsrun(elrun):
+    """The tasks would wait there for each other in vain."""
+    refusal = elrun.refusal("x.py", **JSRUN, LSB_MCPU_HOSTS="batch1 1")
+
+    assert "does not say on which hosts" in refusal
+
+
+@pytest.mark.parametrize(
+    ("variable", "job"),
+    [
+        ("PE_HOSTFILE", "JOB_ID"),
+        ("OAR_NODEFILE", "OAR_JOB_ID"),
+        ("COBALT_NODEFILE", "COBALT_JOBID"),
+    ],
+)
+def test_files_of_hosts_of_other_schedulers(elrun, tmp_path, variable, job):
+    """Grid Engine's has slots and queues beside the host; the port differs from job to job."""
+    path = tmp_path / "hosts"
+    path.write_text("n1.lan 2 all.q@n1.lan UNDEFINED\nn2.lan 2 all.q@n2.lan UNDEFINED\n")
+    plans = [elrun.plan("x.py", **HYDRA, **{variable: str(path), job: number}) for number in "56"]
+
+    places = [plan.config.rdzv_endpoint.split(":") for plan in plans]
+    assert (["n1.lan"] * 2, 2) == ([host for host, _ in places], len({port for _, port in places}))
+
+
+def test_flux_on_one_host_need_not_be_asked_for_it(elrun):
+    """It says how many hosts there are, and not how many tasks this one has."""
+    variables = FLUX | {"FLUX_JOB_NNODES": "1", "FLUX_JOB_SIZE": "4"}
+    plan = elrun.plan("x.py", PATH="", **variables)
+
+    assert (4, "localhost") == (plan.config.max_nodes, plan.config.rdzv_endpoint.split(":")[0])
+    assert "f2oWKQZh" == plan.config.run_id
+
+
+PRTERUN = {"PMIX_NAMESPACE": "prterun-n1-77@1", "PMIX_RANK": "2", "PMIX_HOSTNAME": "n1"}
+
+
+def test_a_task_among_an_unknown_number_says_so(elrun):
+    """prterun sets PMIx's variables only, and has tasks ask a library for the rest."""
+    notices = elrun.plan("x.py", **PRTERUN).notices
+
+    assert "this is task 2 of a PMIx launcher (PMIX_RANK)" in notices[0]
+
+
+@pytest.mark.parametrize(
+    ("options", "variables"),
+    [
+        ((), {"PMIX_RANK": "0"}),
+        ((), {"TORCHELASTIC_RUN_ID": "x"}),
+        (("--standalone",), {}),
+        (("--nnodes=1",), {}),
+        ((), {"PMIX_RANK": "x"}),
+    ],
+)
+def test_nothing_is_said_where_a_job_of_its_own_may_be_meant(elrun, options, variables):
+    """The first task may be the only one."""
+    assert not elrun.plan(*options, "x.py", **PRTERUN | variables).notices
+
+
+def test_the_rank_of_pmix_is_a_node_s(elrun):
+    """Where the user says how many nodes there are, and where they meet."""
+    options = ("--nnodes=4", "--rdzv-backend=c10d", "--rdzv-endpoint=n1:1234")
+
+    assert {"rank": 2} == elrun.plan(*options, "x.py", **PRTERUN).config.rdzv_configs
+
+
 def test_flux_is_asked_for_its_hosts(elrun, tmp_path):
     """By the command that it has for that."""
     command = tmp_path / "flux"
