@@ -27,6 +27,7 @@ _LITTLE_SPACE_BYTES = 100 << 20
 _FEW_DESCRIPTORS = 4096
 _A_DAY_AFTER_WRITING = 1_790_000_000  # a clock before this, in 2026, is wrong
 _SECONDS_TO_START = 15
+_MOST_OF_A_VERSION = 1 << 16
 _GIB = 1 << 30
 _SHM = "/dev/shm"  # no file of ours is there: its space is asked for
 
@@ -47,11 +48,16 @@ class Interpreter:
     def __init__(self, path: str) -> None:
         self.path = path
         self.problem = ""
+        self.torch_problem = ""
         self.version, self.torch_folder = self._ask()
 
     def _ask(self) -> tuple[str, str]:
         if self.path == sys.executable:
-            spec = importlib.util.find_spec("torch")
+            try:
+                spec = importlib.util.find_spec("torch")
+            except Exception as error:  # noqa: BLE001  an import hook's, of somebody else
+                self.torch_problem = f"an import hook fails: {error!r}"
+                spec = None
             folders = list(spec.submodule_search_locations or ()) if spec else []
             return sys.version.split()[0], folders[0] if folders else ""
         try:
@@ -73,8 +79,8 @@ class Interpreter:
         """Return ``__version__``, ``cuda`` and ``hip`` of torch, as far as its files name them."""
         try:
             path = os.path.join(self.torch_folder, "version.py")
-            with open(path, encoding="utf-8") as file:
-                text = file.read()
+            with open(path, encoding="utf-8", errors="replace") as file:
+                text = file.read(_MOST_OF_A_VERSION)
         except OSError:
             return {}
         pattern = r"^(__version__|cuda|hip)\b[^=\n]*=\s*['\"]([^'\"]+)['\"]"
@@ -98,7 +104,8 @@ def check_torch(interpreter: Interpreter, devices: Devices) -> Iterator[Check]:
         return
     if not interpreter.torch_folder:
         advice = "install torch there, or set PYTHON_EXEC to the interpreter that has it"
-        yield warning("torch", f"{interpreter.path} has no torch", advice)
+        found = interpreter.torch_problem or f"{interpreter.path} has no torch"
+        yield warning("torch", found, advice)
         return
     build = interpreter.torch_build()
     version = build.get("__version__", "")

@@ -3,7 +3,9 @@
 import json
 import os
 import socket
+import sys
 import threading
+from pathlib import Path
 
 import pytest
 from certificate_kit import Authority, needs_openssl
@@ -166,6 +168,35 @@ def test_torch_is_judged_by_its_files(tmp_path, version, cuda, hip, gpus, verdic
 
     assert verdict is check.verdict
     assert found in check.found
+
+
+class Refusing:
+    """An import hook of somebody else, which fails."""
+
+    def find_spec(self, name, path=None, target=None):
+        if name == "torch":
+            raise ModuleNotFoundError(name)
+
+
+def test_an_import_hook_that_fails_is_a_finding(monkeypatch):
+    """Whatever it raises."""
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Refusing(), *sys.meta_path])
+
+    (check,) = machine.check_torch(machine.Interpreter(sys.executable), Devices())
+
+    assert Verdict.WARNING is check.verdict
+    assert "an import hook fails: ModuleNotFoundError('torch')" == check.found
+
+
+def test_a_version_file_of_nonsense_is_an_unknown_version(tmp_path):
+    """It may be cut, or of another encoding."""
+    interpreter = torch_in(tmp_path, "2.5.1", "None", "None")
+    (Path(interpreter.torch_folder) / "version.py").write_bytes(bytes(range(256)) * 9)
+
+    (check,) = machine.check_torch(interpreter, Devices())
+
+    assert "of an unknown version for CPU" == check.found
 
 
 def test_an_interpreter_that_does_not_start_is_named():
