@@ -141,13 +141,16 @@ def test_a_pod_that_comes_back_under_its_name_has_its_rank(
         "PET_RDZV_BACKEND": "c10d",
         "PET_RDZV_ENDPOINT": vacant_endpoint,
         "PET_RDZV_ID": "uid",
+        "LOGLEVEL": "INFO",
     }
     path = script(SAVES)
 
     def start(index):
         return start_pod(f"train-{index}", path, JOB_COMPLETION_INDEX=str(index), **options)
 
-    first, second = start(0), start(1)
+    first = start(0)
+    assert next(line for line in first.job.process.stderr if "hosting" in line)
+    second = start(1)
     expected = ["ready train-0 0 of 2 1", "ready train-1 1 of 2 1"]
     assert expected == [pod.job.wait_for_line("ready") for pod in (first, second)]
     second.kill()
