@@ -84,7 +84,7 @@ class HangWatch(Companion):
     def _begin_anew(self) -> None:
         self._sign_at = self._next_look_at = self._clock()
         self._usages: dict[int, Usage] = {}
-        self._has_beaten = self._others_beat = self._is_over = False
+        self._has_beaten = self._others_beat = self._is_over = self._has_matched = False
         self._standings: dict[int, Standing] | None = None
         self._stacks: Mapping[int, Whereabouts] = {}
 
@@ -174,7 +174,9 @@ class HangWatch(Companion):
 
     def _has_sign(self, workers: PContext, now: float) -> bool:
         if self._pattern is not None:
-            return self._pattern.take()
+            has_matched = self._pattern.take()
+            self._has_matched = self._has_matched or has_matched
+            return has_matched
         if self._cell is not None and self._cell.take():
             self._has_beaten = True
             return True
@@ -214,7 +216,12 @@ class HangWatch(Companion):
         if local_rank is None:  # its node reports it
             return None
         self._is_over = True
-        sentence = f"no rank has gone on for {self._timeout_s:g} s (--hang-timeout): {answer.text}"
+        option = "--hang-timeout"
+        if self._pattern is not None and not self._has_matched:
+            option += (
+                f"; no line on this node has matched --hang-log-pattern {self._pattern.text!r}"
+            )
+        sentence = f"no rank has gone on for {self._timeout_s:g} s ({option}): {answer.text}"
         workers.mark_failed(local_rank, sentence)
         failure = ProcessFailure(local_rank, workers.pids().get(local_rank, 0), _EXIT_CODE, "")
         stack = self._stacks[answer.odd].stack if answer.odd in self._stacks else ""

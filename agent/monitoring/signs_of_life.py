@@ -114,6 +114,7 @@ class PatternWatch:
     """
 
     def __init__(self, pattern: str) -> None:
+        self.text = pattern
         self._pattern = re.compile(pattern)
         self._workers: PContext | None = None
         self._read: dict[str, int] = {}

@@ -18,6 +18,9 @@ _STATES = {
 HELD_STATES = ("D", "T", "t")
 """States in which a process goes on only if the kernel or somebody else lets it."""
 
+_PYTHON = "python"
+"""How the name of an interpreter begins: one that ends takes its hook away."""
+
 HOOK_SIGNAL = 62
 """The real-time signal at which the hook in a Python worker writes stacks."""
 
@@ -67,7 +70,10 @@ def describe_silence(pid: int) -> str:
     if state in HELD_STATES:
         return f"is {said}"
     if HOOK_SIGNAL not in signals_in(pid, b"SigCgt:"):
-        return f"runs {_text_in(pid, 'comm') or 'a program'} without elrun's hook, {said}"
+        name = _text_in(pid, "comm") or "a program"
+        if name.startswith(_PYTHON):
+            return f"runs {name}, which is ending or without elrun's hook, {said}"
+        return f"runs {name} without elrun's hook, {said}"
     if HOOK_SIGNAL in signals_in(pid, b"SigBlk:"):
         return f"blocks signals, {said}"
     return f"gives no stack, {said}"

@@ -19,7 +19,7 @@ from .answers import STANDING, understood
 from .asking import Agent
 from .processes import Usages
 from .status_text import as_text
-from .view import Overview, overview_of, overview_of_ended
+from .view import Overview, logs_of_ranks, overview_of, overview_of_ended
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -122,7 +122,8 @@ def _ended(runs: list[Run]) -> Overview | None:
     from ..report.story import story_of  # not of jobs that run
 
     records = records_of(runs)
-    return overview_of_ended(story_of(records)) if records else None
+    logs = logs_of_ranks(runs)
+    return overview_of_ended(story_of(records), logs) if records else None
 
 
 def _others_than(

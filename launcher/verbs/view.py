@@ -13,6 +13,7 @@ from .answers import used_by
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from ..report.runs import Run
     from ..report.story import Story
     from .asking import Agent
     from .processes import Usages
@@ -184,11 +185,23 @@ def _newest_line(
     return line, silent_s
 
 
-def overview_of_ended(story: Story) -> Overview:
+def logs_of_ranks(runs: Sequence[Run]) -> dict[int, list[str]]:
+    """Return the log files of each rank of the latest attempt on this host."""
+    found: dict[int, list[str]] = {}
+    for run in runs:
+        attempts = run.reread().get("attempts") or [{}]
+        for rank in attempts[-1].get("ranks") or ():
+            paths = filter(None, (rank.get("stdout"), rank.get("stderr")))
+            found[int(rank["rank"])] = list(paths)
+    return found
+
+
+def overview_of_ended(story: Story, logs: Mapping[int, Sequence[str]]) -> Overview:
     """Return how a job has ended, or was left, as the reports of its nodes say.
 
     Args:
         story: The job's story.
+        logs: The log files of each rank: they have the last line of one that the reports lack.
     """
     verdict = story.verdict
     last = (verdict["attempts"] or [{}])[-1]
@@ -215,7 +228,13 @@ def overview_of_ended(story: Story) -> Overview:
         "report": story.records[0].path,
     }
     nodes = [_ended_node(record.report) for record in story.records]
-    return Overview(facts, nodes, _ended_ranks(story))
+    ranks = [
+        each._replace(
+            last_line=each.last_line or _newest_line(logs.get(each.rank, ()), None, None)[0]
+        )
+        for each in _ended_ranks(story)
+    ]
+    return Overview(facts, nodes, ranks)
 
 
 def _ended_node(report: Mapping[str, Any]) -> Node:
@@ -242,7 +261,7 @@ def _ended_ranks(story: Story) -> list[Rank]:
         report = record.report
         last = (report["attempts"] or [{"workers": (), "failures": ()}])[-1]
         failures = {each["rank"]: each for each in last["failures"]}
-        is_told = report["state"] in ("succeeded", "stopped")
+        is_told = report["state"] in ("succeeded", "stopped", "killed")
         otherwise = report["state"] if is_told else "ended"
         for worker in last["workers"]:
             failure = failures.get(worker["rank"])

@@ -210,7 +210,22 @@ def test_only_lines_that_match_count(elrun, script, options, stream, environment
     code, out, err = job.finish()
 
     assert (1, True) == (code, "rank 0 in <module> (script.py:8)" in err), err
+    assert "has matched" not in err
     assert options == ("--redirects", "3") or "step 11" in out + err
+
+
+def test_a_pattern_that_no_line_has_matched_is_named(elrun, script):
+    """Most likely the expression is wrong, and not the job."""
+    watch = ("--hang-timeout", 1, "--hang-log-pattern", r"^stepp \d+$")
+    job = elrun("--standalone", *watch, "--shutdown-timeout", 1, script(PRINTS), "stderr")
+
+    code, _, err = job.finish()
+
+    sentence = (
+        r"no rank has gone on for 1 s (--hang-timeout; no line on this node has matched "
+        r"--hang-log-pattern '^stepp \\d+$'): rank 0 in "
+    )
+    assert (1, True) == (code, sentence in err), err
 
 
 COLLECTIVE = """

@@ -111,6 +111,26 @@ def test_a_run_that_has_ended_is_shown_from_its_report(watching, script, is_kill
     assert f"run over (script.py): {words}" in done.stdout, done
 
 
+def test_a_killed_job_shows_what_its_log_files_end_with(watching, script, tmp_path):
+    """The report does not know how its ranks ended, nor what they printed last."""
+    logs = ("--log-dir", tmp_path / "logs", "--tee", 3)
+    job = watching.start("--rdzv-id", "over", "--nproc-per-node", 2, *logs, script(WAITS), ready=0)
+    until(lambda: [*watching.folder.glob("*/report.json")])
+    until(
+        lambda: len([each for each in tmp_path.glob("logs/**/stderr.log") if each.read_text()]) == 2
+    )
+
+    job.signal(signal.SIGKILL)
+    job.finish()
+
+    found = watching.status("over")
+    assert "killed" == found["state"]
+    assert ["killed", "killed"] == [each["state"] for each in found["ranks"]]
+    assert {"ready", "rank 0 is ready", "rank 1 is ready"} > {
+        each["last_line"] for each in found["ranks"]
+    }
+
+
 def test_a_short_success_leaves_no_folder(watching, script, tmp_path):
     """Though it could be asked while it ran."""
     job = watching.start("--standalone", script(WAITS))

@@ -30,6 +30,17 @@ def test_a_program_is_named(shell):
     assert "runs bash without elrun's hook, " == describe_silence(process.pid)[:32]
 
 
+def test_a_python_without_a_hook_may_be_one_that_ends():
+    """At its end an interpreter takes away what it has set for signals."""
+    code = "open('/proc/self/comm', 'w').write('python3'); print(flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=-1, stdout=-1) as process:
+        process.stdout.readline()
+        said = describe_silence(process.pid)
+        process.kill()
+
+    assert said.startswith("runs python3, which is ending or without elrun's hook, "), said
+
+
 def test_a_stopped_process_is_told_from_one_that_waits(shell):
     """And so is one that has ended."""
     process, _ = shell
