@@ -42,10 +42,12 @@ def notebook_launch(
 
     Raises:
         UsageError: The function can't be run by forks, since CUDA or a process group is in use
-            here; or `args` is one value instead of several.
+            here; or `fn` is no function, or `args` one value instead of several.
         ChildFailedError: A worker failed.
     """
     values = _values_of(args)
+    if not callable(fn):
+        raise UsageError(f"fn={fn!r:.50}: give a function, without calling it and without quotes")
     start_method = "spawn"
     try:
         require_importable(fn, start_method)

@@ -11,3 +11,10 @@ def test_one_value_instead_of_a_tuple_is_refused(args):
     """A tuple of one value is easily written without its comma."""
     with pytest.raises(UsageError, match="give a tuple of what the function is called with: "):
         notebook_launch(print, args, nproc=2)
+
+
+@pytest.mark.parametrize("fn", ["train", print(end=""), 0.1, b"train", ("train",)])
+def test_what_is_no_function_is_refused(fn):
+    """A string would be a program for ``elastic_launch``; a result comes of a function's call."""
+    with pytest.raises(UsageError, match="give a function, without "):
+        notebook_launch(fn, (1,), nproc=2)
