@@ -21,7 +21,7 @@ import time
 
 from ...rendezvous.logs import Log
 from ...rendezvous.named_tuple import NamedTuple
-from ..system.fork import handled_signals, shielded_fork
+from ..system.fork import fd_closer, handled_signals, shielded_fork
 from ..system.pidfd import close_all, wait_briefly
 from ..system.prctl import death_signal_for_children
 from ..system.process_tree import is_still_a_copy
@@ -93,6 +93,7 @@ class Executor:
     def __init__(self) -> None:
         self._handled = handled_signals()
         self._die_with_parent = death_signal_for_children()
+        self._close_others = fd_closer()
         self._programs: dict[int, str] = {}
         self._reports_fd = self._report_fd = -1
 
@@ -139,7 +140,7 @@ class Executor:
                         self._die_with_parent()
                         if cpus:
                             bind_to(cpus)
-                        _arrange(copies, self._report_fd)
+                        _arrange(copies, self._report_fd, self._close_others)
                         program.replace_this()
                     except OSError as error:
                         number = error.errno or number
@@ -302,16 +303,14 @@ def _copies_of(handed: Mapping[int, int]) -> Iterator[dict[int, int]]:
         close_all(copies.values())
 
 
-def _arrange(copies: Mapping[int, int], report_fd: int) -> None:
+def _arrange(
+    copies: Mapping[int, int], report_fd: int, close_others: Callable[[Collection[int]], None]
+) -> None:
     for ignored in _IGNORED_BY_PYTHON:
         signal.signal(ignored, signal.SIG_DFL)
     for number, fd in copies.items():
         os.dup2(fd, number)
-    kept = {0, 1, 2, report_fd, *copies}
-    for fd in map(int, os.listdir("/proc/self/fd")):
-        if fd not in kept:
-            with contextlib.suppress(OSError):  # the listing's own
-                os.close(fd)
+    close_others({0, 1, 2, report_fd, *copies})
 
 
 def _end_child(report_fd: int, number: int) -> NoReturn:

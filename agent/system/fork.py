@@ -9,9 +9,12 @@ them.
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import sys
 import warnings
+
+_CLOSE_RANGE, _LAST_FD = 436, 0xFFFFFFFF  # the same on each architecture
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -65,3 +68,36 @@ def _thread_warning_off() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*fork.*", DeprecationWarning)
         yield
+
+
+def fd_closer() -> Callable[[Collection[int]], None]:
+    """Return what a forked child calls to close all its descriptors but some.
+
+    To list them would cost a child as much as its parent has children: the kernel makes a file in
+    /proc for each that is listed, and takes it away when the child is reaped.
+    """
+    import ctypes
+
+    syscall = ctypes.PyDLL(None).syscall  # PyDLL: see ``prctl``
+    syscall.argtypes = [ctypes.c_long, ctypes.c_uint, ctypes.c_uint, ctypes.c_uint]
+    syscall.restype = ctypes.c_long
+
+    def close_others(kept: Collection[int]) -> None:
+        first = 0
+        for fd in sorted(kept):
+            if first < fd and syscall(_CLOSE_RANGE, first, fd - 1, 0):
+                return _close_listed(kept)
+            first = fd + 1
+        if syscall(_CLOSE_RANGE, first, _LAST_FD, 0):
+            _close_listed(kept)
+        return None
+
+    return close_others
+
+
+def _close_listed(kept: Collection[int]) -> None:
+    """Close descriptors one by one, where the kernel is older than 5.9 or a sandbox forbids."""
+    for fd in map(int, os.listdir("/proc/self/fd")):
+        if fd not in kept:
+            with contextlib.suppress(OSError):  # the listing's own
+                os.close(fd)
