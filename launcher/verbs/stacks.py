@@ -28,7 +28,7 @@ from .ranks import WantedRanks, known_ranks, parse_ranks
 from .status import agents_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from .asking import Agent
 
@@ -85,7 +85,8 @@ def command(
         notes.append(f"run {runs[0].run_id} has no {absent} now: it has {known_ranks(found)}")
     found = {rank: each for rank, each in found.items() if rank in wanted}
     if native:
-        found, more = _with_native_frames(found, variables.get("PATH", os.defpath))
+        parents = {agent.pid for agent in agents if agent.is_in_our_namespace}
+        found, more = _with_native_frames(found, parents, variables.get("PATH", os.defpath))
         notes += more
     if not found and not notes:
         notes.append("no worker runs now")
@@ -165,15 +166,21 @@ def _lines_of(where: Whereabouts) -> list[str]:
 
 
 def _with_native_frames(
-    found: Mapping[int, Found], search_path: str
+    found: Mapping[int, Found], parents: Collection[int], search_path: str
 ) -> tuple[dict[int, Found], list[str]]:
-    """Return the stacks as py-spy sees them, of the ranks on this host, and what it can't show."""
+    """Return the stacks as py-spy sees them, of the ranks on this host, and what it can't show.
+
+    Args:
+        found: Where the ranks are. Their hosts may all have one name, and a container has process
+            ids of its own, so neither tells which process of this host is a rank's.
+        parents: The process ids of the job's agents, whose children the ranks here are.
+        search_path: Where py-spy is looked for.
+    """
     beside_python = os.path.dirname(sys.executable)  # where pip puts it; PATH may lack that
     program = shutil.which("py-spy", path=os.pathsep.join([search_path, beside_python]))
     if program is None:
         return dict(found), ["py-spy is not installed (pip install py-spy): no native frames"]
-    here = os.uname().nodename
-    of_here = {rank: each for rank, each in found.items() if each.node == here}
+    of_here = {rank: each for rank, each in found.items() if _parent_of(each.where.pid) in parents}
     with ThreadPoolExecutor(_MOST_AT_ONCE) as pool:
         dumps = pool.map(lambda each: _native_stack(program, each.where.pid), of_here.values())
         seen, reasons = dict(found), dict[str, list[int]]()
@@ -183,10 +190,20 @@ def _with_native_frames(
             else:
                 seen[rank] = each._replace(where=each.where._replace(stack=stack))
     if elsewhere := sorted(found.keys() - of_here.keys()):
-        reasons["it runs on another host"] = elsewhere
+        reasons["it has ended, or runs on another host or in another container"] = elsewhere
     return seen, [
         f"no native frames of {_ranks(ranks)}: {reason}" for reason, ranks in reasons.items()
     ]
+
+
+def _parent_of(pid: int) -> int | None:
+    """Return the parent of a process; None: there is no such process here."""
+    import psutil  # few look for native frames
+
+    try:
+        return int(psutil.Process(pid).ppid())
+    except (psutil.Error, ValueError, OverflowError):  # another node may say any number
+        return None
 
 
 def _native_stack(program: str, pid: int) -> tuple[str, str]:

@@ -3,6 +3,7 @@
 import json
 import os
 import socket
+import subprocess
 import threading
 
 import pytest
@@ -40,6 +41,7 @@ STANDING = {
 }
 OTHER = {**STANDING, "node": "n1", "group_rank": 1, "workers": [{**WORKER, "rank": 1}]}
 PLACE = {"rank": 0, "pid": 9, "place": "f (a.py:1)", "silence": "", "stack": "", "is_held": False}
+ENVIRONMENT = {}
 STACKS = {"node": "n0", "ranks": [PLACE], "group_rank": 0}
 
 
@@ -75,7 +77,7 @@ def _verb(tmp_path, capsys):
     def run(*args, **of_paths):
         answers.update({f"/{name}": each for name, each in of_paths.items()})
         verb, *rest = args
-        run_verb(verb, list(rest), {"ELRUN_RUN_DIR": str(tmp_path)})
+        run_verb(verb, list(rest), {**ENVIRONMENT, "ELRUN_RUN_DIR": str(tmp_path)})
         shown = capsys.readouterr()
         return shown.out + shown.err
 
@@ -147,3 +149,24 @@ def test_an_agent_whose_own_answer_is_not_understood_is_a_sentence(verb, odd):
         verb("status", status=odd)
 
     assert "is it one of another version?" in str(caught.value)
+
+
+@pytest.mark.parametrize(("child", "is_shown"), [(True, True), (False, False)])
+def test_native_frames_are_those_of_the_agents_own_workers(
+    verb, tmp_path, monkeypatch, child, is_shown
+):
+    """A process of the same number may be anybody's, where a node is another host or container."""
+    (tmp_path / "bin").mkdir()
+    program = tmp_path / "bin" / "py-spy"
+    program.write_text("#!/bin/sh\necho native frames\n")
+    program.chmod(0o755)
+    process = subprocess.Popen(["sleep", "100"])
+    node = {"node": os.uname().nodename, "group_rank": 0}
+    ranks = [{**PLACE, "pid": process.pid if child else os.getppid()}]
+    monkeypatch.setitem(ENVIRONMENT, "PATH", f"{program.parent}:/usr/bin:/bin")
+    shown = verb("stacks", "--native", status=STANDING, stacks=nodes({**node, "ranks": ranks}))
+    process.kill()
+    process.wait()
+
+    expected = (is_shown, not is_shown)
+    assert expected == ("native frames\n" in shown, "no native frames of rank 0" in shown), shown
