@@ -136,20 +136,24 @@ class Console:
         with suppress(OSError, ValueError):  # no reader, a full disk, a closed file
             self._try_to_write(text)
 
-    def answer(self, text: str) -> None:
+    def answer(self, text: str) -> bool:
         """Write what was asked for on standard output: there is nothing else to do.
+
+        Returns:
+            Whether somebody reads it: one who repeats himself need not go on otherwise.
 
         Raises:
             OSError: It can't be written, though somebody wants to read it: the disk is full.
         """
         if self._stream is None:  # it is closed
-            return
+            return False
         try:
             self._try_to_write(text)
         except (BrokenPipeError, ValueError):  # enough was read, or there is no file
-            return
+            return False
         except OSError as error:
             raise OSError(error.errno, error.strerror, "standard output") from error
+        return True
 
     def settle(self) -> None:
         """Let go of streams that nobody reads, so that they can't change the exit code.

@@ -76,7 +76,8 @@ def command(
             show_live(_looks(runs), console)
         else:
             for overview in _looks(runs):
-                console.answer(_formatted(overview, form, is_one_of_many=True))
+                if not console.answer(_formatted(overview, form, is_one_of_many=True)):
+                    break
     return 0
 
 

@@ -107,6 +107,24 @@ def test_a_watch_says_that_the_agent_was_killed(watching, script):
     assert (1, True) == (watch.returncode, "was killed, and has no report" in problem)
 
 
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_a_watch_that_nobody_reads_ends(watching, script, form):
+    """As `elrun status --watch | head -1` has its line, and not only with the job."""
+    job = start(watching, script, "read")
+
+    shown = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m elrun status --watch --format {form} | head -1"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        env={**os.environ, **watching.env},
+    )
+
+    assert (0, "", 1) == (shown.returncode, shown.stderr, len(shown.stdout.splitlines()))
+    assert job.process.poll() is None
+
+
 def test_logs_that_nobody_reads_are_no_fault(watching, script):
     """Standard output is closed."""
     start(watching, script, "read")
