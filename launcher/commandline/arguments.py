@@ -143,9 +143,13 @@ def nearest_word(word: str, known: Collection[str]) -> str:
     them to an option that does something else.
     """
     bare = word.strip("-")
-    slips = {each: _slips(bare, each.strip("-")) for each in known}
-    match = min(slips, key=lambda each: slips[each], default="")
     allowed = min(len(bare) - 1, max(1, len(bare) // _LETTERS_PER_SLIP))
+    slips = {
+        each: _slips(bare, each.strip("-"))
+        for each in known
+        if abs(len(bare) - len(each.strip("-"))) <= allowed  # a word may have any length
+    }
+    match = min(slips, key=lambda each: slips[each], default="")
     return match if match and slips[match] <= allowed else ""
 
 
@@ -163,7 +167,8 @@ def nearest_option(word: str, known: Collection[str]) -> str:
     begun = [
         each
         for each in known
-        if min(_slips(bare, each.strip("-")[:length]) for length in lengths) <= 1
+        if len(each.strip("-")) >= lengths.start
+        and min(_slips(bare, each.strip("-")[:length]) for length in lengths) <= 1
     ]
     return begun[0] if len(begun) == 1 else ""
 

@@ -3,8 +3,9 @@
     make clients                       # all of them: a quarter of an hour
     make clients ONLY="hydra fabric"   # those with that in their name
 
-What was printed is in ``build/clients/``. The table goes between the markers of
-``docs/clients.md``. The exit code is 1 if a run did not end as it should.
+What was printed is in ``build/clients/``. The rows go between the markers of ``docs/clients.md``,
+each with the day on which it was run; those of other clients stay. The exit code is 1 if a run did
+not end as it should.
 """
 
 from __future__ import annotations
@@ -146,32 +147,47 @@ def judge(ends: Sequence[tuple[int, str, str]], expected: Sequence[str]) -> str:
     return WELL if lines == list(expected) else f"it printed {lines}"
 
 
-def render(rows: dict[Client, dict[Way, str]], versions: dict[Client, str]) -> Iterator[str]:
-    """Return the table's lines, in Markdown; what went wrong stands below it."""
-    yield f"| | version | {' | '.join(way.name for way in WAYS)} |"
-    yield f"|---|---|{'---|' * len(WAYS)}"
+def render(
+    rows: dict[Client, dict[Way, str]], versions: dict[Client, str], day: str, before: str = ""
+) -> Iterator[str]:
+    """Return the table's lines, in Markdown; what went wrong stands below it.
+
+    Args:
+        rows: What was run now.
+        versions: Of each library.
+        day: When that was, and where.
+        before: The table as it was: its rows and notes of all other clients stay.
+    """
+    yield f"| | version | {' | '.join(way.name for way in WAYS)} | run |"
+    yield f"|---|---|{'---|' * len(WAYS)}---|"
+    old = before.splitlines()
     notes: list[str] = []
-    for client, results in rows.items():
+    for client in CLIENTS:
+        if client not in rows:
+            yield from (line for line in old if line.startswith(f"| {client.name} |"))
+            notes += [line for line in old if line.startswith(f"- {client.name}, ")]
+            continue
+        results = rows[client]
         cells = [WELL if results[way] == WELL else "FAILED" for way in WAYS]
-        yield f"| {client.name} | {versions[client]} | {' | '.join(cells)} |"
+        yield f"| {client.name} | {versions[client]} | {' | '.join(cells)} | {day} |"
         notes += [
-            f"{client.name}, {way.name}: {result}"
+            f"- {client.name}, {way.name}: {result}"
             for way, result in results.items()
             if result != WELL
         ]
     if notes:
         yield ""
-        yield from (f"- {note}" for note in notes)
+        yield from notes
 
 
-def write_page(table: str) -> None:
-    """Put a table between the page's markers."""
-    text = PAGE.read_text()
-    before, rest = text.split(BEGIN)
-    _, after = rest.split(END)
+def write_page(rows: dict[Client, dict[Way, str]], versions: dict[Client, str]) -> None:
+    """Put the rows between the page's markers."""
+    before, rest = PAGE.read_text().split(BEGIN)
+    table, after = rest.split(END)
     when = dt.datetime.now(dt.timezone.utc).strftime("%Y-%m-%d")
-    machine = f"Run on {when}: Python {platform.python_version()}, {os.cpu_count()} cores."
-    PAGE.write_text(f"{before}{BEGIN}\n\n{machine}\n\n{table}\n\n{END}{after}")
+    day = f"{when}, Python {platform.python_version()}"
+    lines = "\n".join(render(rows, versions, day, table))
+    PAGE.write_text(f"{before}{BEGIN}\n\n{lines}\n\n{END}{after}")
 
 
 def main() -> int:
@@ -191,8 +207,7 @@ def main() -> int:
             results[way] = run(client, way, elrun, LOGS / f"{client.program}.log")
             print(f"{client.name}, {way.name}: {results[way]}", flush=True)
     versions = {client: importlib.metadata.version(client.distribution) for client in chosen}
-    if len(chosen) == len(CLIENTS):
-        write_page("\n".join(render(rows, versions)))
+    write_page(rows, versions)
     return int(any(result != WELL for results in rows.values() for result in results.values()))
 
 

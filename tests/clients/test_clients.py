@@ -57,7 +57,22 @@ def test_what_went_wrong_stands_below_the_table():
     """A reader sees which way, and why."""
     results = dict.fromkeys(WAYS, "ok") | {WAYS[2]: "exit codes [1]: why"}
 
-    lines = list(render({ACCELERATE: results}, {ACCELERATE: "1.15.0"}))
+    lines = list(render({ACCELERATE: results}, {ACCELERATE: "1.15.0"}, "today"))
 
-    assert "| accelerate | 1.15.0 | ok | ok | FAILED | ok | ok |" == lines[2]
+    assert "| accelerate | 1.15.0 | ok | ok | FAILED | ok | ok | today |" == lines[2]
     assert ["", "- accelerate, restarted: exit codes [1]: why"] == lines[3:]
+
+
+def test_rows_of_clients_that_were_not_run_stay():
+    """With their day and their notes; the row that was run anew, and its notes, are replaced."""
+    results = dict.fromkeys(WAYS, "ok")
+    bad = dict.fromkeys(WAYS, "exit codes [1]: why")
+    before = list(render(dict.fromkeys(CLIENTS, bad), dict.fromkeys(CLIENTS, "1"), "then"))
+
+    after = list(render({ACCELERATE: results}, {ACCELERATE: "2"}, "now", "\n".join(before)))
+
+    assert "| accelerate | 2 | ok | ok | ok | ok | ok | now |" == after[2]
+    assert before[3 : 2 + len(CLIENTS)] == after[3 : 2 + len(CLIENTS)]
+    assert [line for line in before if line[:1] == "-" and "accelerate" not in line] == (
+        [line for line in after if line[:1] == "-"]
+    )

@@ -1,7 +1,8 @@
 """Guesses at what was meant."""
 
 import pytest
-from elrun.launcher.commandline.arguments import nearest_word
+from elrun.launcher.commandline import arguments
+from elrun.launcher.commandline.arguments import nearest_option, nearest_word
 
 
 @pytest.mark.parametrize(
@@ -26,3 +27,16 @@ from elrun.launcher.commandline.arguments import nearest_word
 def test_a_guess_is_a_slip_of_the_fingers_away(typed, known, meant):
     """A letter that is wrong, missing, too many, or in its neighbour's place; one in four."""
     assert meant == nearest_word(typed, known)
+
+
+def test_a_word_of_any_length_is_compared_at_once(monkeypatch):
+    """Letters are compared only with words of nearly its length: each costs time otherwise."""
+    known = ["--nnodes", "--no-python", "--nproc-per-node"]
+    compared = []
+    monkeypatch.setattr(
+        arguments, "_slips", lambda typed, meant: compared.append(len(typed)) or len(typed)
+    )
+
+    assert nearest_option("--no-p" + "}" * 100_000, known) == ""
+
+    assert [] == compared
