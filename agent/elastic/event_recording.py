@@ -6,9 +6,9 @@ import json
 import os
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from ...rendezvous.api.handler import RendezvousInfo, RoundHandler, Verdict
 from ...rendezvous.errors import RendezvousGracefulExitError
@@ -37,22 +37,6 @@ _METADATA = (
     *("total_run_time", "rdzv_backend", "raw_error", "metadata", "agent_restarts", "duration_ms"),
 )
 """The fields of an event's metadata, in torchrun's order."""
-
-
-class EventMaker(Protocol):
-    """An agent's own way to make an event, which a subclass may override."""
-
-    def __call__(
-        self,
-        state: str,
-        source: EventSource,
-        worker: Worker | None = None,
-        raw_error: str | None = None,
-        duration_ms: float | None = None,
-        exit_code: int | None = None,
-        worker_pid: int | None = None,
-    ) -> Event:
-        """Return the event; see ``SimpleElasticAgent._construct_event``."""
 
 
 def agent_event(
@@ -105,13 +89,15 @@ class EventRecorder(Observer):
     Args:
         group: The agent's workers.
         rounds: The rendezvous.
-        make: Makes an event of the agent.
+        make: Makes an event of the agent: its ``_construct_event``, which a subclass may override.
 
     Raises:
         ValueError: There is no such handler, or it can't be loaded.
     """
 
-    def __init__(self, group: WorkerGroup, rounds: RoundHandler, make: EventMaker) -> None:
+    def __init__(
+        self, group: WorkerGroup, rounds: RoundHandler, make: Callable[..., Event]
+    ) -> None:
         self._group = group
         self._rounds = rounds
         self._make = make

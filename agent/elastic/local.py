@@ -267,8 +267,9 @@ class LocalElasticAgent(SimpleElasticAgent):
 
     @property
     def _watch_interval(self) -> float | None:
-        own_monitor = type(self)._monitor_workers is not LocalElasticAgent._monitor_workers  # noqa: SLF001
-        if own_monitor or self._rounds.has_to_be_asked:
+        mine = type(self)._monitor_workers  # noqa: SLF001  its own, as its class has it
+        is_own = mine is not LocalElasticAgent._monitor_workers
+        if is_own or self._rounds.has_to_be_asked:
             return self._worker_group.spec.monitor_interval
         return None
 

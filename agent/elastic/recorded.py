@@ -176,7 +176,8 @@ class RecordedAgent(ElasticAgent):
         Raises:
             ValueError: There is no such handler, or it can't be loaded.
         """
-        is_own = type(self)._construct_event is not RecordedAgent._construct_event  # noqa: SLF001
+        mine = type(self)._construct_event  # noqa: SLF001  its own, as its class has it
+        is_own = mine is not RecordedAgent._construct_event
         if self._worker_group.spec.event_log_handler == "null" and not is_own:
             return NOBODY
         from .event_recording import EventRecorder  # few jobs record events

@@ -103,7 +103,7 @@ class _Inquiry:
         The answer is the same object: a module of the script's may keep it.
         """
         if self._answer is not None:
-            self._answer._watch(_begin(os.environ.get(VARIABLE, "")))  # noqa: SLF001
+            self._answer._watch(_begin(os.environ.get(VARIABLE, "")))  # noqa: SLF001  this module's own
 
 
 def _begin(order: str) -> bytearray:

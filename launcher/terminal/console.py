@@ -231,7 +231,7 @@ def logging_to(console: Console, level: str) -> AbstractContextManager[None]:
     """
     lines = _LogLines(console, level)
     if level.upper() != DEFAULT_LEVEL:  # else it is loaded with the first line
-        import logging  # noqa: F401
+        import logging  # noqa: F401  loaded, not used
     return once_there(lines.begin, lines.end)
 
 

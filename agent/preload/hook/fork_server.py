@@ -1,4 +1,4 @@
-# ruff: noqa: INP001, SLF001  it is loaded by its path; what Python keeps of itself has no public names
+# ruff: noqa: SLF001  what Python keeps of itself has no public names
 
 """Stops an interpreter on the way to its script, and lets forked copies of it go on as workers.
 

@@ -1,5 +1,3 @@
-# ruff: noqa: INP001  it is loaded by its path; it is no module of a package
-
 """Imports modules in a fork server, and says whether workers may be forked from it afterwards.
 
 What the user has named is imported before there are workers. What a script has imported itself

@@ -1,4 +1,4 @@
-# ruff: noqa: INP001, SLF001  it is loaded by its path; the import system's parts have no public names
+# ruff: noqa: SLF001  the import system's parts have no public names
 
 """Lets a worker's agent know which modules take long to import (``--preload auto``).
 

@@ -1,5 +1,3 @@
-# ruff: noqa: INP001  it is loaded by its path; see sitecustomize.py
-
 """Writes an exception that ends a worker as an error record, with what the process has at hand.
 
 It runs in the user's process while that dies. A library that it imported could be a file of the

@@ -1,5 +1,3 @@
-# ruff: noqa: INP001  the folder is put on PYTHONPATH, it is no package, and __future__ is a file
-
 """Begins a Python worker: keeps what ends it for its agent, and changes nothing else.
 
 Python imports a module of this name in the middle of its start, when all is set up but for the
