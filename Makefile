@@ -27,7 +27,7 @@ SOURCES := pyproject.toml $(shell find src $(ROOMS) \
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test check simulate chaos soak fuzz mutants matrix clients bench gpu docs site screenshots gallery release clean
+.PHONY: help run test check simulate chaos soak fuzz mutants matrix clients bench gpu docs site screenshots gallery release constraints clean
 
 help:  ## list what can be made
 	@sed -n 's/^\([a-z]*\):.*##/make \1\t/p' Makefile | expand -t 14
@@ -92,6 +92,9 @@ gallery: $(VENV)/installed  ## run all kinds of death and write docs/gallery.md 
 
 release: .venv-release/bin/twine  ## build what a release uploads into dist/, and check it; nothing is uploaded
 	.venv-release/bin/python tests/release/release.py
+
+constraints: $(VENV)/dependencies  ## write constraints.txt anew, with the newest versions that fit each other
+	$(BIN)/python tests/release/renew.py
 
 clean:  ## remove all that was made
 	rm -rf $(VENV) .venv-ci .venv-clients .venv-fuzz .venv-matrix .venv-mutants .venv-release .links build dist *.egg-info src/*.egg-info

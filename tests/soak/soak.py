@@ -133,7 +133,7 @@ class Job:
         for number, agent in enumerate(self.agents):
             yield f"{self.name}, agent {number}", agent
             for child in agent.children():
-                name = child.name()
+                name = name_of(child)
                 if name.startswith("elrun-") and name != "elrun-store":
                     yield f"{self.name}, {name} {number}", child
 
@@ -150,6 +150,14 @@ class Job:
                 os.killpg(agent.pid, signal.SIGKILL)
                 agent.wait()
         return [agent.returncode for agent in self.agents]
+
+
+def name_of(process: psutil.Process) -> str:
+    """Return what a process is called; "" of one that has just ended, as workers do."""
+    try:
+        return process.name()
+    except psutil.NoSuchProcess:
+        return ""
 
 
 class Watch:
