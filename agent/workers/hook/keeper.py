@@ -1,4 +1,4 @@
-# ruff: noqa: INP001, SLF001  it is loaded by its path, see sitecustomize.py; hooks of threads and
+# ruff: noqa: SLF001  it is loaded by its path, see sitecustomize.py; hooks of threads and
 # frames have no public names
 
 """Keeps what ends a Python worker for its agent; ``sitecustomize.py`` says what and how.
