@@ -216,4 +216,5 @@ def _open(path: str) -> bytearray:
 
 
 _inquiry = _Inquiry()
-preemption, begin_worker = _inquiry.preemption, _inquiry.begin_worker
+preemption = _inquiry.preemption
+begin_worker = _inquiry.begin_worker
