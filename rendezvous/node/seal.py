@@ -105,6 +105,14 @@ class Seat:
         yield self._store.leave_will(Will({key: GONE_BEAT}, {}, ()))
         self._heartbeat.beat_at(key)
 
+    def _beat_as_member(self, place: Place) -> Steps[None]:
+        """Write the first beat of a member that has come to know late of its round.
+
+        The others have watched it since the round was sealed, and that may be a heartbeat ago.
+        """
+        if isinstance(place, Placement):
+            yield self._store.set({self._keys.beat(place.group_rank): b"late"})
+
     def leave(self) -> Steps[None]:
         """Withdraw the record; if the round has been sealed with this node, end the round."""
         self._has_left = True
@@ -180,6 +188,7 @@ class Seat:
                         # A deputy may have sealed the round, or a node may have ended the run.
                         place = yield from self._records.standing_place(self._number)
                         if place is not None:
+                            yield from self._beat_as_member(place)
                             return place
                         found |= yield from self._records.read_others(self._number, seated)
                     seated |= found
