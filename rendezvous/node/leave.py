@@ -68,11 +68,21 @@ class Departure:
     def _marks_after(self, last_round: int) -> Steps[list[str]]:
         """Return the mark keys of the round's members, and of the next round's seats.
 
-        Round -1, before the first one, has no members.
+        Round -1, before the first one, has no members. A round that was sealed without members, as
+        the end of a run does, has seats whose nodes may not have read that.
         """
-        keys, next_keys = self._run.round(last_round), self._run.round(last_round + 1)
-        (roster,) = yield self._store.get([keys.roster])
-        members = 0 if roster is None else len(read_roster(keys.roster, roster).members)
-        seated = seats_taken((yield self._store.add(next_keys.seats, 0)))
-        gone = [keys.gone(rank) for rank in range(members)]
-        return gone + [next_keys.left(seat) for seat in range(seated)]
+        marks = yield from self._marks_of_seats(last_round + 1)
+        for number in range(last_round, -1, -1):
+            keys = self._run.round(number)
+            (data,) = yield self._store.get([keys.roster])
+            if data is None:
+                break
+            if members := read_roster(keys.roster, data).members:
+                return marks + [keys.gone(rank) for rank in range(len(members))]
+            marks += yield from self._marks_of_seats(number)
+        return marks
+
+    def _marks_of_seats(self, number: int) -> Steps[list[str]]:
+        keys = self._run.round(number)
+        taken = seats_taken((yield self._store.add(keys.seats, 0)))
+        return [keys.left(seat) for seat in range(taken)]
