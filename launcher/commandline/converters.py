@@ -48,8 +48,9 @@ def parse_nodes(text: str) -> NodeRange:
     Raises:
         ValueError: It is neither, below 1, or upside down.
     """
-    bounds = [whole_number(part) for part in text.split(":")]
-    if len(bounds) > 2 or None in bounds:  # noqa: PLR2004  two ends
+    least, _, most = text.partition(":")
+    bounds = [whole_number(least), whole_number(most if ":" in text else least)]
+    if None in bounds:
         raise ValueError("give a number of nodes such as 2, or MIN:MAX such as 1:4")
     minimum, maximum = bounds[0] or 0, bounds[-1] or 0
     if minimum < 1 or maximum < 1:

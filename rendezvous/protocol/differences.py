@@ -75,7 +75,7 @@ def _contrast(
     by_value: dict[str, list[int]] = {}
     for rank, value in values.items():
         by_value.setdefault(value, []).append(rank)
-    if len(by_value) < 2:  # noqa: PLR2004  one value is no difference
+    if len(by_value) <= 1:
         return ""
     # The most nodes have the usual value; where that is a draw, the first node has it.
     ordered = sorted(by_value.items(), key=lambda each: (len(each[1]), -each[1][0]))
