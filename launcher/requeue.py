@@ -6,6 +6,7 @@ ends it for another reason, that was somebody's wish (``scancel``), or SLURM has
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
@@ -14,6 +15,7 @@ import time
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from typing import BinaryIO
 
     from ..agent.system.signals import Preempted
 
@@ -22,6 +24,7 @@ ANSWER_S = 30.0
 
 _JOB, _NODE = "SLURM_JOB_ID", "SLURM_NODEID"
 _PROGRAM = "scontrol"
+_MOST_BYTES = 1 << 20
 _OF_AN_END = (signal.SIGTERM, signal.SIGCONT)
 
 _MEETING_S = 1.0
@@ -121,13 +124,25 @@ def reason_against(known: Mapping[str, str], restart_count: str) -> str:
 
 
 def _call(variables: Mapping[str, str], *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [_PROGRAM, *words],
-        check=False,
-        timeout=ANSWER_S,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        env=dict(variables),
-        text=True,
-        errors="replace",
-    )
+    """Run scontrol; what it starts and leaves behind, as a wrapper may, is not waited for."""
+    with _nameless_file() as output, _nameless_file() as errors:
+        done = subprocess.run(
+            [_PROGRAM, *words],
+            check=False,
+            timeout=ANSWER_S,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=errors,
+            env=dict(variables),
+        )
+        texts = [_text_of(each) for each in (output, errors)]
+    return subprocess.CompletedProcess(done.args, done.returncode, *texts)
+
+
+def _nameless_file() -> BinaryIO:
+    return open(os.memfd_create(_PROGRAM), "w+b")
+
+
+def _text_of(file: BinaryIO) -> str:
+    file.seek(0)
+    return file.read(_MOST_BYTES).decode(errors="replace")

@@ -45,6 +45,19 @@ def test_the_first_node_asks_slurm(ask):
     assert (calls, ["job 7 is queued again"]) == ask()
 
 
+def test_what_a_wrapper_of_scontrol_leaves_running_is_not_waited_for(ask, tmp_path):
+    """It has the wrapper's standard output and error open."""
+    wrapper = SCONTROL.replace("#!/bin/sh", "#!/bin/sh\nsleep 600 & echo $! >> $FOLDER/left")
+
+    try:
+        _, said = ask(scontrol=wrapper)
+    finally:
+        for pid in (tmp_path / "left").read_text().split():
+            os.kill(int(pid), signal.SIGKILL)
+
+    assert ["job 7 is queued again"] == said
+
+
 @pytest.mark.parametrize(
     ("group_rank", "node_id", "has_all_left", "expected"),
     [
