@@ -9,6 +9,7 @@ from ...agent.failures.report import RootCause
 from ...rendezvous.named_tuple import NamedTuple
 from .logs import LogEnd, log_ends
 from .records import NodeRecord, seconds_of
+from .words import what_follows
 
 
 class Failure(NamedTuple):
@@ -82,7 +83,7 @@ def _failure_in(record: NodeRecord, number: int, shift_s: float) -> Failure:
         at=shift_s + seconds_of(attempt["ended_at"] or attempt["began_at"]),
         round=attempt["round"],
         reason=_reason_of(root) or end.get("reason", "") or report["reason"],
-        then=end.get("then", ""),
+        then=what_follows(end.get("then", "")),
         root=root,
         others=[{**each, "node": node} for each in attempt["failures"]],
         words=[each for each in doubts if each],

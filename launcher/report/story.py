@@ -11,7 +11,7 @@ from .curves import RankCurves, curves_of
 from .failures import Failure, failures_of
 from .records import NodeRecord, seconds_of
 from .timeline import NodeTimeline, shifts_of, timeline_of
-from .words import as_duration
+from .words import as_duration, what_follows
 
 FIRST_DECISIONS, LATEST_DECISIONS = 100, 400
 """How many are shown: the first ones, and the latest."""
@@ -230,5 +230,8 @@ def _text_of(end: Mapping[str, Any]) -> str:
     delay = f" in {delay_s:.3g} s" if delay_s else ""
     if end["then"] == "finish" and not end["reason"]:
         return "all workers have succeeded"
-    parts = [end["reason"] or end["verdict"] or "the round ended", end["then"] + delay]
+    parts = [
+        end["reason"] or end["verdict"] or "the round ended",
+        what_follows(end["then"]) + delay,
+    ]
     return "; ".join([*parts, *filter(None, (end["doubt"], end["no_restart"]))])

@@ -9,6 +9,7 @@ from typing import Any
 
 from ...rendezvous.named_tuple import NamedTuple
 from .records import NodeRecord, number_in, seconds_of
+from .words import what_follows
 
 MOST_SPANS = 400
 """How many spans of one node are shown; of more, the shortest go."""
@@ -138,7 +139,11 @@ def _marks(record: NodeRecord) -> Iterator[Mark]:
         if end is not None and attempt["ended_at"]:
             is_failure = end["verdict"] in _FAILURES
             reason = end["reason"] or end["verdict"] or "the round ended"
-            yield Mark(seconds_of(attempt["ended_at"]), is_failure, f"{reason}; {end['then']}")
+            yield Mark(
+                seconds_of(attempt["ended_at"]),
+                is_failure,
+                f"{reason}; {what_follows(end['then'])}",
+            )
 
 
 def shifts_of(records: Sequence[NodeRecord]) -> list[float]:

@@ -13,10 +13,26 @@ _LATEST_S = float(1 << 33)  # the year 2242; a report may be anybody's
 _TENTHS_BELOW_S, _FRACTIONS_BELOW = 10, 100
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3_600, 86_400
 
+_STEPS = {
+    "rejoin": "the nodes meet again",
+    "finish": "the job ends",
+    "fail": "the job ends",
+    "leave": "this node leaves",
+}
+
 
 def as_iso(at: float) -> str:
     """Return a moment as programs read it."""
     return _moment(at).isoformat(timespec="milliseconds")
+
+
+def what_follows(then: str) -> str:
+    """Return what an agent does next, as people say it.
+
+    Args:
+        then: As the agent's report has it: "fail", "restart"; "" if it has nothing.
+    """
+    return _STEPS.get(then, then)
 
 
 def as_clock(at: float) -> str:

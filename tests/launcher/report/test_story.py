@@ -38,6 +38,18 @@ def test_what_happens_twice_is_told_twice():
     assert [5, 15] == [at for at, _, text in found if text == "rank 1 failed; restart"]
 
 
+@pytest.mark.parametrize(
+    ("then", "words"), [("fail", "the job ends"), ("rejoin", "the nodes meet again")]
+)
+def test_what_follows_a_failure_is_said_in_words(then, words):
+    """Not by the name that the report's file has for it."""
+    end = {**attempt(1, 5)["end"], "then": then}
+
+    found = decisions(node(1, {**attempt(1, 5), "end": end}))
+
+    assert f"rank 1 failed; {words}" in [text for _, _, text in found]
+
+
 def test_two_agents_of_one_host_are_told_apart():
     """By their process ids."""
     found = decisions(node(1, node="host"), node(2, node="host", state="failed", reason="x"))
