@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _STANDARD_INPUT = ("-", "/dev/stdin")
+_OPTIONS_OF_OTHERS = ("help", "version")  # of other programs they are verbs
 _DASHES = ("\u2010", "\u2011", "\u2012", "\u2013", "\u2014", "\u2212")
 
 
@@ -216,6 +217,8 @@ def _instead_of(path: str, search_path: str) -> str:
     if path in names:
         return f"; did you mean {path}.py?"
     if "/" not in path and not path.endswith(".py"):
+        if path in _OPTIONS_OF_OTHERS:
+            return f"; did you mean `elrun --{path}`?"
         if verb := _verb_meant(path):
             return f"; did you mean `elrun {verb}`?"
         guesses = ["a module (-m)"] if is_module_name(path) else []

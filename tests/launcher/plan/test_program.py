@@ -133,6 +133,14 @@ def test_a_folder_with_a_main_module_is_a_script(elrun, tmp_path):
             "Logs: there is no such script; did you mean `elrun logs`?",
         ),
         (
+            ["help"],
+            "help: there is no such script; did you mean `elrun --help`?",
+        ),
+        (
+            ["version"],
+            "version: there is no such script; did you mean `elrun --version`?",
+        ),
+        (
             ["--rdzv-id", "x", "stop"],
             "stop: there is no such script; did you mean `elrun stop`?",
         ),
