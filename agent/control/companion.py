@@ -133,10 +133,13 @@ class ControlSocket(Companion):
         """Answer nobody any more; the folder stays to whoever keeps something in it."""
         self._is_over = True
         self._wake.notify()
-        if self._server is not None:
-            self._server.stop()
+        server = self._server
+        if server is not None:
+            server.stop()
         if self._thread.ident is not None:
             self._thread.join(_END_S)
+        if server is None and self._server is not None:  # the first request has just made it
+            self._server.stop()
         if not self._thread.is_alive():
             self._wake.close()
         if self._path:

@@ -147,11 +147,15 @@ def test_refused_options_are_reported(elrun, script, tmp_path, options, words):
 
 
 @pytest.mark.parametrize("path", ["none/r.json", "/dev/null"])
-def test_a_refusal_that_can_not_be_reported_is_a_refusal(elrun, path):
-    """Its own sentence is the one that counts."""
+def test_a_report_that_can_not_be_kept_is_a_refusal(elrun, path):
+    """A mistake in an option is told before a script that isn't there, and once."""
     code, _, err = elrun("--standalone", "--report", path, "nope.py").finish()
 
-    assert (2, "elrun: nope.py: there is no such script; give its path\n") == (code, err)
+    assert (2, 1, True) == (
+        code,
+        err.count("\n"),
+        err.startswith(f"elrun: --report {path}: it can't be kept: "),
+    ), err
 
 
 @pytest.mark.parametrize(

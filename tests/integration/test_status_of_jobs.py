@@ -125,7 +125,7 @@ def test_a_killed_job_shows_what_its_log_files_end_with(watching, script, tmp_pa
 
     found = watching.status("over")
     assert "killed" == found["state"]
-    assert ["killed", "killed"] == [each["state"] for each in found["ranks"]]
+    assert 2 * ["killed with its agent"] == [each["state"] for each in found["ranks"]]
     assert {"ready", "rank 0 is ready", "rank 1 is ready"} > {
         each["last_line"] for each in found["ranks"]
     }

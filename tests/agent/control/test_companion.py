@@ -23,6 +23,15 @@ def descriptors():
     return found
 
 
+def is_listening(folder):
+    """A socket has a name a moment before it takes connections."""
+    try:
+        connect_in(folder, SOCKET, 30).close()
+    except OSError:
+        return False
+    return True
+
+
 @pytest.mark.parametrize("requests", [0, 1])
 def test_nothing_is_left_open(tmp_path, requests):
     """A program may run one job after the other."""
@@ -30,7 +39,7 @@ def test_nothing_is_left_open(tmp_path, requests):
     folder = RunFolder(lambda: str(tmp_path), "job")
     control = ControlSocket(SimpleNamespace(mailbox=Mailbox()), folder, {})
     path = folder.path()
-    worker_kit.wait_until(lambda: os.path.exists(f"{path}/{SOCKET}"))
+    worker_kit.wait_until(lambda: is_listening(path))
 
     for _ in range(requests):
         with contextlib.closing(connect_in(path, SOCKET, 30)) as client:
