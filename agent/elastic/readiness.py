@@ -1,7 +1,7 @@
 """Gets ready for a failure before there is one, so that a restart loads nothing and reads little.
 
 A start needs neither the modules of failures nor the kernel's log, and most jobs never do. Both
-wait until the workers have lived for a second: they import then, and the agent's few milliseconds
+wait until the workers have lived for a moment: they import then, and the agent's few milliseconds
 delay nobody.
 """
 
@@ -33,7 +33,7 @@ _OF_FAILURES = (
     ".failed_attempt",
 )
 
-LIVED_S = 1.0
+LIVED_S = 0.3
 """How long workers have lived when it is time to get ready for their failure."""
 
 _PIECE, _MOST_PIECES = 300, 200
@@ -54,7 +54,7 @@ def load_for_failures() -> None:
 
 
 class Readiness(Companion):
-    """Gets ready for the failure of an attempt that lives for a second.
+    """Gets ready for the failure of an attempt that lives for a moment.
 
     It loads the modules of failures, once, and reads what the kernel has logged so far, piece by
     piece, so that after a death only what is new has to be read.
@@ -79,7 +79,7 @@ class Readiness(Companion):
         self._pieces = 0
 
     def begin_attempt(self, workers: PContext | None = None) -> None:
-        """Let the workers live for a second first."""
+        """Let the workers live for a moment first."""
         self._due_at = self._clock() + LIVED_S
         self._pieces = _MOST_PIECES
 
