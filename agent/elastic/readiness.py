@@ -33,7 +33,7 @@ _OF_FAILURES = (
     ".failed_attempt",
 )
 
-LIVED_S = 0.3
+LIVED_S = 0.25
 """How long workers have lived when it is time to get ready for their failure."""
 
 _PIECE, _MOST_PIECES = 300, 200

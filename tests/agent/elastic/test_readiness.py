@@ -39,7 +39,7 @@ def tick_until_idle(readiness):
     return ticks
 
 
-def test_it_is_loaded_once_when_workers_have_lived_for_a_second():
+def test_it_is_loaded_once_when_workers_have_lived_for_a_moment():
     """The loop wakes for that, and then sleeps until the next attempt has lived so long."""
     world = World()
     readiness = world.readiness()
