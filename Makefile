@@ -87,7 +87,7 @@ site: $(VENV)/installed .links/elrun  ## build the documents as a site, into bui
 screenshots: $(VENV)/installed  ## draw the report's page, light and dark, from a real job (needs chromium)
 	PYTHONPATH=tests $(BIN)/python docs/pictures/report_page.py
 
-gallery: $(VENV)/installed  ## run all kinds of death and write docs/gallery.md (ten minutes); ONLY="bash thread"
+gallery: $(VENV)/installed  ## run all kinds of death and write docs/gallery.md (seven minutes); ONLY="bash thread"
 	PYTHONPATH=tests/integration $(BIN)/python -m gallery.page $(ONLY)
 
 release: .venv-release/bin/twine  ## build what a release uploads into dist/, and check it; nothing is uploaded

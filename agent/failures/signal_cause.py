@@ -93,7 +93,8 @@ def _when(facts: SignalFacts) -> str:
             "its script had ended before, but what was left to print could not be written to "
             "standard output or standard error"
         )
-    if facts.exitcode >= 0:
+    # Python ends itself by SIGINT after a KeyboardInterrupt that nothing has caught.
+    if facts.exitcode >= 0 or facts.exitcode == -signal.SIGINT:
         return ""
     ended = "its script had ended before, and the interpreter was shutting down"
     if facts.has_open_group:

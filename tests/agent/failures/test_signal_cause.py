@@ -106,6 +106,10 @@ CGROUP = {"is_of_cgroup": True, "memory_limit": 256 * MIB, "memory_peak": 255 * 
             ),
         ),
         (SignalFacts(1, has_script_ended=True), ""),
+        (
+            SignalFacts(-signal.SIGINT, has_script_ended=True),
+            ("another process sent the signal, or the worker itself did: elrun did not"),
+        ),
         (SignalFacts(120), ""),
         (SignalFacts(137), "137 is 128 + 9: so shells tell that SIGKILL ended a program"),
         (SignalFacts(139), "139 is 128 + 11: so shells tell that SIGSEGV ended a program"),
