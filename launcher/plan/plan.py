@@ -19,9 +19,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from typing import Any
 
+    from ...agent.failures.restart_rules import RestartRules
     from ...agent.hardware.devices import Count, Devices
     from ...agent.hardware.numa import NumaOptions
     from ...agent.output.specs import LogsSpecs
+    from .meeting_point import Meeting
 
 Counter = Callable[[str, Mapping[str, str]], "Count"]
 
@@ -120,15 +122,13 @@ def _compose(
     meeting = choose_meeting(given)
     _check_backend(given, meeting.backend, backends)
     variables: Mapping[str, str] = {}
-    gpus, counted = 0, tuple[str, ...]()
+    gpus = 0
     if given["gpus"]:
         from .chosen_gpus import chosen_gpus  # few jobs
 
         variables, gpus = chosen_gpus(given, environment.variables, read=devices)
-    if gpus and given["nproc_per_node"] in _KINDS_OF_GPUS:
-        workers = gpus
-    else:
-        workers, counted = _workers(given, environment, count)
+    is_by_gpus = gpus and given["nproc_per_node"] in _KINDS_OF_GPUS
+    workers, counted = (gpus, ()) if is_by_gpus else _workers(given, environment, count)
     template: str | None = None
     kept = useless_rules = tuple[str, ...]()
     if given["log_line_prefix_template"] or environment.log_line_prefix_template:
@@ -161,11 +161,25 @@ def _compose(
         *_time_of_no_check(given),
         *requeueing,
     ]
+    chosen = _Chosen(workers, template, restart_rules)
+    config = _config_of(given, environment, meeting, chosen, is_rehearsal=is_rehearsal)
+    return Plan(config, program, tuple(notices), given, variables)
+
+
+class _Chosen(NamedTuple):
+    workers: int
+    prefix_template: str | None
+    restart_rules: RestartRules | None
+
+
+def _config_of(
+    given: Given, environment: Environment, meeting: Meeting, chosen: _Chosen, *, is_rehearsal: bool
+) -> LaunchConfig:
     try:
-        config = LaunchConfig(
+        return LaunchConfig(
             min_nodes=given["nnodes"].minimum,
             max_nodes=given["nnodes"].maximum,
-            nproc_per_node=workers,
+            nproc_per_node=chosen.workers,
             logs_specs=_logs_specs(given, is_rehearsal=is_rehearsal),
             run_id=meeting.run_id,
             role=given["role"],
@@ -175,7 +189,7 @@ def _compose(
             max_restarts=given["max_restarts"],
             monitor_interval=given["monitor_interval"],
             start_method=given["start_method"],
-            log_line_prefix_template=template,
+            log_line_prefix_template=chosen.prefix_template,
             local_addr=given["local_addr"],
             event_log_handler=_event_log_handler(given),
             numa_options=_numa_options(given),
@@ -188,7 +202,7 @@ def _compose(
             duplicate_stderr_filters=given["duplicate_stderr_filters"],
             virtual_local_rank=given["virtual_local_rank"],
             preload=given["preload"],
-            restart_rules=restart_rules,
+            restart_rules=chosen.restart_rules,
             report=given["report"],
             history=not given["no_history"],
             metrics_port=given["metrics_port"],
@@ -205,7 +219,6 @@ def _compose(
         )
     except ValueError as error:
         raise Refusal(str(error)) from error
-    return Plan(config, program, tuple(notices), given, variables)
 
 
 def _gpus_that_are_shared(given: Given, workers: int, gpus: int) -> Iterator[str]:
