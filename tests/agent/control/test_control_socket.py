@@ -16,9 +16,10 @@ PATIENCE_S = 30
 
 def test_a_run_that_can_be_found_can_be_asked(tmp_path, monkeypatch):
     """The record, by which a run is found, comes after the socket."""
-    may_write = threading.Event()
+    is_to_be_found, may_write = threading.Event(), threading.Event()
 
     def write_in_time(*args):
+        is_to_be_found.set()
         assert may_write.wait(PATIENCE_S)
         replace_file(*args)
 
@@ -27,8 +28,7 @@ def test_a_run_that_can_be_found_can_be_asked(tmp_path, monkeypatch):
     folder = SimpleNamespace(path=lambda: str(tmp_path))
     control = ControlSocket(watched, folder, {"run_id": "x"})
 
-    while not (tmp_path / SOCKET).exists():
-        pass
+    assert is_to_be_found.wait(PATIENCE_S)
     with contextlib.closing(connect_in(str(tmp_path), SOCKET, PATIENCE_S)):
         is_found = (tmp_path / RECORD).exists()
     may_write.set()
