@@ -122,11 +122,7 @@ def _write_plainly(message: str, args: tuple[object, ...]) -> None:
 
 
 class Log:
-    """Logs under a name, as ``logging.getLogger(name)`` does.
-
-    Args:
-        name: The logger's name: the module's.
-    """
+    """Logs under a name, as ``logging.getLogger(name)`` does."""
 
     __slots__ = ("_name",)
 

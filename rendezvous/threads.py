@@ -49,8 +49,6 @@ class Call(Generic[_T]):
     """A call that may block, in a daemon thread; the caller waits as long as it likes.
 
     Args:
-        function: What is called.
-        name: Name of the thread.
         wake: Called in that thread once the call has ended.
         or_here: Whether the function is called by the caller's own thread where the system grants
             no other one. That may block for long, so it is for what nearly always answers.

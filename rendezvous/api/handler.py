@@ -333,6 +333,7 @@ class RoundHandler(MemberTalk, RendezvousHandler):
 
         Raises:
             RendezvousConnectionError: The store was lost.
+            ValueError: The verdict's details are no JSON, or have more than 1 MiB.
         """
 
     @abstractmethod
@@ -345,7 +346,11 @@ class RoundHandler(MemberTalk, RendezvousHandler):
 
     @abstractmethod
     def publish(self, outcome: bytes) -> None:
-        """Write this node's outcome of the current round for ``collect`` (1 MiB at most)."""
+        """Write this node's outcome of the current round for ``collect``.
+
+        Raises:
+            ValueError: The outcome has more than 1 MiB.
+        """
 
     def settle_cause(self, cause: bytes) -> bytes:
         """Write why the current round failed, unless a node has; return what stands.

@@ -62,7 +62,6 @@ class _DeclaredHost(RoundRendezvous):
     """The rounds of a node that hosts the store because the user says so."""
 
     def describe_wait(self) -> str:
-        """Return which nodes are there, and why others may be somewhere else."""
         wait = super().describe_wait()
         hint = "this node hosts the rendezvous by --rdzv-conf is_host=true, which only one node may"
         return wait and f"{wait}; {hint}"

@@ -33,7 +33,6 @@ def rounds_over(
 
     Args:
         params: What the backend is constructed from; see ``etcd_settings`` and ``timing_of``.
-        make_client: Makes the client of a member.
         make_store: Makes the store of etcd's name, its members' clients, the run's first key, and
             for how many seconds a call is tried and the run's keys outlast its nodes.
 

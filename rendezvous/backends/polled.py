@@ -61,11 +61,7 @@ def _our_errors() -> Iterator[None]:
 
 
 class PolledRounds(RoundHandler):
-    """A ``RoundHandler`` over any ``RendezvousHandler``; its verdicts are this node's own.
-
-    Args:
-        handler: The handler, which must be polled for waiting nodes.
-    """
+    """A ``RoundHandler`` over any ``RendezvousHandler``; its verdicts are this node's own."""
 
     def __init__(self, handler: RendezvousHandler) -> None:
         self._handler = handler
@@ -126,7 +122,6 @@ class PolledRounds(RoundHandler):
         return self._verdict
 
     def look_for_waiting_nodes(self) -> None:
-        """Ask the handler once whether nodes are waiting, which ends the round."""
         if self._verdict is None and self.num_nodes_waiting() > 0:
             self._verdict = Verdict(VerdictKind.NODE_WAITING, reason="nodes are waiting to join")
 

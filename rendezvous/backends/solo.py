@@ -43,9 +43,6 @@ class SoloRendezvous(RoundHandler):
     """Rounds of one node, which judges for itself.
 
     Args:
-        backend: The name that the backend was asked for by.
-        run_id: Name of the job.
-        address: Where the workers meet.
         port: Their port there; 0 takes another one in each round.
     """
 
@@ -73,38 +70,26 @@ class SoloRendezvous(RoundHandler):
         self._is_closed = False
 
     def get_backend(self) -> str:
-        """Return the name that the backend was asked for by."""
         return self._backend
 
     def get_run_id(self) -> str:
-        """Return the run id."""
         return self._run_id
 
     @property
     def answers_at_once(self) -> bool:
-        """Always: there is nobody to wait for."""
         return True
 
     def workers_listener(self) -> socket | None:
-        """Listen where the workers meet."""
         self._is_store_served = True
         return self._claim.listen() if self._claim is not None else listen_at(self._port)
 
     def describe(self, profile: NodeProfile) -> None:
-        """Say how many workers this node runs."""
         self._profile = profile
 
     def subscribe(self, wake: Callable[[], None]) -> None:
-        """Call ``wake`` whenever there is a verdict."""
         self._wakes.append(wake)
 
     def next_rendezvous(self) -> RendezvousInfo:
-        """Return this node's place in the next round, at once.
-
-        Raises:
-            RendezvousClosedError: The run has ended.
-            RendezvousError: No port is free.
-        """
         with self._lock:
             if self._has_ended():
                 raise RendezvousClosedError(f"run {self._run_id!r} has ended")
@@ -123,12 +108,10 @@ class SoloRendezvous(RoundHandler):
         )
 
     def verdict(self) -> Verdict | None:
-        """Return the current round's verdict, if there is one."""
         with self._lock:
             return self._verdict
 
     def conclude(self, verdict: Verdict) -> Verdict:
-        """End the round for this node, unless it has ended; return the verdict that stands."""
         with self._lock:
             standing = self._verdict = self._verdict or verdict
         for wake in self._wakes:
@@ -136,35 +119,28 @@ class SoloRendezvous(RoundHandler):
         return standing
 
     def arrive(self) -> None:
-        """Say that this node's workers succeeded, which is all that it waits for."""
         self.conclude(Verdict(VerdictKind.DONE, by=0))
 
     def publish(self, outcome: bytes) -> None:
-        """Keep this node's outcome for ``collect``."""
         with self._lock:
             self._outcome = outcome
 
     def collect(self, timeout_s: float) -> Sequence[bytes | None]:
-        """Return this node's outcome."""
         with self._lock:
             return [self._outcome]
 
     def is_closed(self) -> bool:
-        """Return whether the run has ended for this node."""
         with self._lock:
             return self._has_ended()
 
     def set_closed(self) -> None:
-        """End the run for this node."""
         with self._lock:
             self._is_closed = True
 
     def num_nodes_waiting(self) -> int:
-        """Return 0: nobody can come."""
         return 0
 
     def shutdown(self) -> bool:
-        """End the run for this node and give its port back."""
         self.set_closed()
         if self._claim is not None:
             self._claim.release()

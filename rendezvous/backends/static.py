@@ -35,14 +35,7 @@ if TYPE_CHECKING:
 
 
 class StaticRendezvous(RoundRendezvous):
-    """Rounds of a fixed number of nodes, each with the rank that it was told.
-
-    Args:
-        params: The settings, among them ``rank``.
-        endpoint: Where the nodes and the workers meet.
-        node: How this node gets there.
-        timing: How long to wait for what.
-    """
+    """Rounds of a fixed number of nodes, each with the rank that it was told."""
 
     _rank_word = "node rank"
 
@@ -79,7 +72,6 @@ class StaticRendezvous(RoundRendezvous):
         return info
 
     def describe_wait(self) -> str:
-        """Return which nodes are there, and why others may not come."""
         wait = super().describe_wait()
         if wait and self._node.doubt:
             wait = f"{wait}; {self._node.doubt}"
@@ -87,12 +79,10 @@ class StaticRendezvous(RoundRendezvous):
         return wait
 
     def workers_listener(self) -> _socket.socket | None:
-        """Listen at the master's port, on the node of rank 0."""
         self._is_store_served = True
         return self._node.listener() if isinstance(self._node, MasterNode) else None
 
     def shutdown(self) -> bool:
-        """Leave the run; see ``RoundRendezvous.shutdown``."""
         self._node.close()
         return super().shutdown()
 
@@ -114,7 +104,6 @@ def create_static_nodes(
     Args:
         params: The number of nodes is fixed. Settings: those of ``timing_of`` and ``guard_of``.
         endpoint: The master's address and port.
-        rank: This node's.
 
     Raises:
         ValueError: A setting is not what it should be.

@@ -47,7 +47,6 @@ class StaticNodes:
         self._refused_at: dict[tuple[str, int], float | None] = {}
 
     def admit(self, hello: Hello, client: int, mark: str, now: float) -> Admitted | Refusal:
-        """Let a node in, or not; see ``Guests.admit``."""
         refusal = self._refusal(hello, mark, now)
         if refusal is not None:
             self._tell(hello, refusal, now)
@@ -61,25 +60,21 @@ class StaticNodes:
         return Admitted(None if before is None else before.client)
 
     def hear(self, client: int, now: float) -> None:
-        """Take note that a node is alive."""
         seat = self._by_client.get(client)
         if seat is not None:
             seat.heard_at = now
 
     def leave(self, client: int) -> None:
-        """Take note that a node is gone."""
         seat = self._by_client.pop(client, None)
         if seat is not None and self._by_rank[seat.rank] is seat:
             del self._by_rank[seat.rank]
 
     def are_missing(self, now: float) -> bool:
-        """Return whether a node is still to come, or to come back."""
         if len(self._by_rank) < self._nodes:
             return True
         return any(self._is_silent(seat, now) for seat in self._by_rank.values())
 
     def changes_in_s(self, now: float) -> float | None:
-        """Return the seconds until a node may have been silent for too long."""
         if self.are_missing(now):
             return None
         return min(seat.heard_at + self._silence_s - now for seat in self._by_rank.values())

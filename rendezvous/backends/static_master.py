@@ -36,10 +36,6 @@ class MasterNode:
 
     Args:
         target: The master's address and port, as all nodes were told, and what protects them.
-        me: This node.
-        timing: How long a node may be silent.
-        listen: Listens at a port of this host.
-        clock: A monotonic clock.
 
     Attributes:
         conflict: Why this node can't be node rank 0; empty, unless it is found out.
@@ -70,9 +66,6 @@ class MasterNode:
 
     def __call__(self, stop: threading.Event) -> Connection:
         """Begin to host the store.
-
-        Args:
-            stop: Is not waited for, as this takes no time.
 
         Raises:
             RendezvousConnectionError: The port can't be had.

@@ -31,9 +31,6 @@ class OtherNode:
 
     Args:
         target: The master's address and port, and what it has to prove.
-        me: This node.
-        timing: For how long to try.
-        clock: A monotonic clock.
     """
 
     conflict = doubt = ""
@@ -55,9 +52,6 @@ class OtherNode:
 
     def __call__(self, stop: threading.Event) -> Connection:
         """Return a connection, as soon as there is something to connect to.
-
-        Args:
-            stop: Ends the attempts.
 
         Raises:
             RendezvousConnectionError: Node rank 0 was not reached in time.

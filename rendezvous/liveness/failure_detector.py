@@ -44,7 +44,6 @@ class FailureDetector:
     """Remembers the last beat of each node, and for how long it has not changed.
 
     Args:
-        patience_s: How long a node may be silent.
         longest_pause_s: The most seconds between two reads that count as silence. A read that takes
             longer shows that the store is in trouble.
     """
@@ -74,8 +73,6 @@ class FailureDetector:
 
         Args:
             beats: The beats by name; None where no beat is at the key.
-            asked_at: When the read began.
-            answered_at: When the read ended, by the same clock.
         """
         seconds = 0.0
         if self._last_read_at is not None:

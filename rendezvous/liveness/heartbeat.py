@@ -41,14 +41,7 @@ _NEARLY_SILENT = 0.75
 
 
 class Heartbeat:
-    """Writes one node's beat, and watches the beats of others, from the first ``beat_at`` on.
-
-    Args:
-        open_store: Returns the store.
-        timing: How often to beat, and how long a silence may last.
-        clock: A monotonic clock.
-        spawn: Lets a procedure run beside the others of this node.
-    """
+    """Writes one node's beat, and watches the beats of others, from the first ``beat_at`` on."""
 
     def __init__(
         self,

@@ -21,16 +21,7 @@ from .heartbeat import Heartbeat
 
 
 class MemberWatch:
-    """Watches the other members of one round.
-
-    Args:
-        heartbeat: The node's heartbeat.
-        store: The store with the round's roster and marks.
-        keys: The round's keys.
-        place: This node's place in the round.
-        timing: How long a silence may last.
-        conclude: Proposes a verdict.
-    """
+    """Watches the other members of one round."""
 
     def __init__(
         self,
@@ -95,11 +86,6 @@ def will_of_member(keys: RoundKeys, rank: int, name: str) -> Will:
 
     The round ends at once, unless the member's workers had succeeded or it had left. The member's
     outcome is empty, and it counts as having left, so that nobody waits for either.
-
-    Args:
-        keys: The round's keys.
-        rank: The member's group rank.
-        name: The member, for people.
     """
     reason = f"{name} is gone: its agent's connection has ended"
     verdict = Verdict(VerdictKind.NODE_LOST, rank, reason, lost=(rank,))
@@ -111,12 +97,6 @@ def will_of_member(keys: RoundKeys, rank: int, name: str) -> Will:
 
 
 def silence_reason(lost: Collection[int], roster: Roster | None, patience_s: float) -> str:
-    """Return a verdict's reason, for people: these nodes have been silent for too long.
-
-    Args:
-        lost: Their group ranks.
-        roster: The round's members, with their host names.
-        patience_s: How long the nodes have been silent.
-    """
+    """Return a verdict's reason, for people: these nodes have been silent for too long."""
     have = "has" if len(lost) == 1 else "have"
     return f"{name_members(lost, roster)} {have} not been heard of for {patience_s:g} s"

@@ -73,16 +73,7 @@ def check_presence(
     seated: Mapping[int, Node],
     history: History | None,
 ) -> Presence:
-    """Return which nodes of a forming round are alive; watch all others that it waits for.
-
-    Args:
-        heartbeat: The heartbeat of the node that seals.
-        run: The run's keys.
-        number: The number of the forming round.
-        seat: The seat of the node that seals.
-        seated: The records by seat.
-        history: The round before, if there was one.
-    """
+    """Return which nodes of a forming round are alive; watch all others that it waits for."""
     keys = run.round(number)
     others = {
         keys.seat_beat(each): each
@@ -120,13 +111,6 @@ def await_signs_of_life(
     loss of a node would end the job, although the other nodes could go on without it. So a node
     calls this before it reports such a failure. Either every other member gives a sign of life,
     which takes one heartbeat, or a member is found to be lost, and that becomes the verdict.
-
-    Args:
-        store: The store.
-        keys: The round's keys.
-        place: This node's place in the round.
-        timing: How often nodes beat, and how long a silence may last.
-        clock: A monotonic clock.
     """
     others = [keys.beat(rank) for rank in range(place.group_world_size) if rank != place.group_rank]
     found = yield store.get(others)

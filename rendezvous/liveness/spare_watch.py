@@ -23,13 +23,7 @@ from .peers import PeerMonitor
 
 
 class SpareWatch:
-    """Waits beside running rounds, one after the other.
-
-    Args:
-        heartbeat: The heartbeat of the waiting node, which beats at its seat.
-        timing: How long a silence may last.
-        clock: A monotonic clock.
-    """
+    """Waits beside running rounds, one after the other."""
 
     def __init__(self, heartbeat: Heartbeat, timing: Timing, clock: Callable[[], float]) -> None:
         self._heartbeat = heartbeat
@@ -43,13 +37,7 @@ class SpareWatch:
         return self._watched_until
 
     def await_verdict(self, store: Asking, keys: RoundKeys, roster: Roster) -> Steps[bytes]:
-        """Return the verdict of a running round; write it when all members are silent.
-
-        Args:
-            store: The store.
-            keys: The round's keys.
-            roster: The round's members, at least one.
-        """
+        """Return the verdict of a running round; write it when all members are silent."""
         members = PeerMonitor(
             self._heartbeat, (keys.beat(rank) for rank in range(len(roster.members)))
         )
@@ -67,14 +55,7 @@ class SpareWatch:
     def await_own_verdict(
         self, store: Asking, keys: RoundKeys, roster: Roster, rank: int
     ) -> Steps[bytes]:
-        """Return the same for a member whose workers have succeeded; it beats at its rank.
-
-        Args:
-            store: The store.
-            keys: The round's keys.
-            roster: The round's members.
-            rank: The group rank of this node.
-        """
+        """Return the same for a member whose workers have succeeded; it beats at its rank."""
         self._heartbeat.beat_at(keys.beat(rank))
         return (yield from self.await_verdict(store, keys, roster))
 

@@ -20,12 +20,7 @@ _LOOPBACK_NAMES = frozenset({"localhost", "localhost.localdomain", "ip6-localhos
 
 
 class EndpointError(ValueError):
-    """A text names no endpoint.
-
-    Args:
-        text: The text.
-        reason: Why it doesn't, and what to write instead.
-    """
+    """A text names no endpoint."""
 
     def __init__(self, text: str, reason: str) -> None:
         super().__init__(f"endpoint {text!r}: {reason}")

@@ -16,9 +16,6 @@ def make_room_for(connections: int) -> None:
     """Raise this process's limit of open files as far as that takes, and may be done.
 
     Say so where it can't be done. Systems set the limit to 1,024, and allow more to those that ask.
-
-    Args:
-        connections: How many there may be.
     """
     wanted = len(os.listdir("/proc/self/fd")) + _FOR_THE_AGENT + connections
     if os.sysconf("SC_OPEN_MAX") >= wanted:

@@ -43,7 +43,6 @@ def socket_address(address: str, port: int) -> tuple[Any, ...]:
 
     Args:
         address: No name.
-        port: A port.
 
     Raises:
         OSError: This host has no such zone.
@@ -65,7 +64,6 @@ def address_towards(host: str, port: int) -> str:
     """Return the address of this node's interface that reaches a host, without sending a byte.
 
     Args:
-        host: Name or address.
         port: Any port, which needn't be open.
 
     Returns:

@@ -16,9 +16,6 @@ _MAX_COMMAND_CHARS = 60
 def holder_of(port: int) -> str:
     """Return what holds a port, for a sentence: ``'python serve.py' (pid 1234)``.
 
-    Args:
-        port: A TCP port.
-
     Returns:
         The process, with the beginning of its command; its user where that is another one; else
         ``another program``.

@@ -32,9 +32,6 @@ def free_port() -> int:
 def listen_at(port: int) -> _socket.socket:
     """Return a socket that listens at a port of every interface, as torch's own store does.
 
-    Args:
-        port: The port.
-
     Raises:
         RendezvousError: Another program listens there, or this host has no network.
     """
@@ -63,7 +60,6 @@ class PortClaim:
     with an abstract name, which vanishes with this process however it ends.
 
     Args:
-        port: The port.
         sign: The socket that says so.
     """
 

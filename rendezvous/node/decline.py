@@ -32,12 +32,9 @@ def decline(
     A node that hosts the store stays until the others have left, for a bounded time.
 
     Args:
-        store: The store.
-        run: The run's keys.
         number: The round that forms; a later one is taken where that one has been closed.
         node: The node's record; withdrawn, and with the reason.
         timeout_s: How long the host of the store stays at most.
-        clock: A monotonic clock.
     """
     until = clock() + timeout_s
     record = write_node(node)

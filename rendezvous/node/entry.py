@@ -23,8 +23,6 @@ def enter_run(store: Asking, run: RunKeys, secret: Secret | None, forming: int =
 
     Args:
         store: The unsigned store, since a signed one hides the records of other secrets.
-        run: The run's keys.
-        secret: This node's secret, if it was given one.
         forming: The number to write if the run has no record yet.
 
     Returns:

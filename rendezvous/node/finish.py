@@ -19,12 +19,6 @@ def finish(store: Asking, keys: RoundKeys, rank: int, members: int) -> Steps[boo
     """Write a member's success mark; return whether all members have written theirs.
 
     A second call does no harm, such as one after a call whose answer was lost.
-
-    Args:
-        store: The store.
-        keys: The round's keys.
-        rank: The member's group rank.
-        members: The number of the round's members.
     """
     yield store.set({keys.success(rank): b"1"})
     others = [keys.success((rank + step) % members) for step in range(1, members)]

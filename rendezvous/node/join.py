@@ -53,15 +53,7 @@ class Join:
     ``enter`` is carried out once; the other procedures meanwhile.
 
     Args:
-        store: The store.
-        run: The run's keys.
-        node: The node's record.
         number: The round to try first.
-        timing: How long to wait for what.
-        heartbeat: The node's heartbeat, which beats at each seat in turn.
-        spare_watch: Waits beside a round that runs already.
-        clock: A monotonic clock.
-        turn_to: Is told the node's phase.
     """
 
     def __init__(
@@ -268,14 +260,7 @@ def read_history(store: Asking, run: RunKeys, number: int) -> Steps[History | No
 
 
 def abort_run(store: Asking, run: RunKeys, node: Node, verdict: Verdict) -> Steps[None]:
-    """End a run, whether a round is running or forming.
-
-    Args:
-        store: The store.
-        run: The run's keys.
-        node: This node's record.
-        verdict: Ends the run, and says why.
-    """
+    """End a run, whether a round is running or forming."""
     aborted = write_verdict(verdict)
     # The round before the forming one may still be running: then its verdict ends the run.
     forming = yield from read_forming_round(store, run)
@@ -318,9 +303,6 @@ def ended(run: RunKeys, verdict: Verdict, timing: Timing, *, has_waited: bool) -
     """Return the error of a node that comes to a run which has ended.
 
     Args:
-        run: The run's keys.
-        verdict: How the run ended.
-        timing: How long the run's records stay.
         has_waited: Whether this node took part, or waited as a spare, before the run ended.
     """
     if has_waited and verdict.kind is VerdictKind.DONE:

@@ -18,8 +18,6 @@ class Departure:
     """Writes the marks of one node that leaves.
 
     Args:
-        store: The store.
-        run: The run's keys.
         place: The node's place in its latest round; None if no round ever took it.
         join: The node's way into a round that has not taken it yet; None if it was on none.
     """

@@ -52,7 +52,6 @@ class Asked(NamedTuple):
 
     Args:
         number: The question's; the answer bears the same.
-        question: What the agent asks.
         args: The arguments of the method of ``NodeProcedures``.
     """
 
@@ -68,8 +67,6 @@ class Answered(NamedTuple):
     error: the store is lost.
 
     Args:
-        number: The action's.
-        value: The answer.
         error: What came instead of an answer.
     """
 
@@ -86,7 +83,6 @@ class Act(NamedTuple):
 
     Args:
         number: The answer bears the same.
-        request: What is to be done.
     """
 
     number: int
@@ -97,8 +93,6 @@ class Deliver(NamedTuple):
     """Action: give the agent the answer to its question.
 
     Args:
-        number: The question's.
-        value: The answer.
         error: What the agent's call raises instead.
     """
 
@@ -120,12 +114,7 @@ class RoundMachine:
     """One node of a run.
 
     Args:
-        run: The run's keys.
-        limits: The node's minimum and maximum of nodes.
-        timing: How long to wait for what.
-        host: The node's host name.
         rank_word: What people call the rank of a node.
-        describe_node: Returns the node's record.
     """
 
     def __init__(
@@ -176,7 +165,6 @@ class RoundMachine:
         """Take in an event; return what is to be done now.
 
         Args:
-            event: What has happened.
             now: The time, by the node's monotonic clock.
         """
         self._now = now

@@ -31,12 +31,9 @@ def migrate_round(
     """Copy a run's last round into a store, so that the run goes on there.
 
     Args:
-        store: The store to go on in.
-        run: The run's keys.
         history: The last round, and how it ended for this node.
         forming: The number of the round that forms in the store: the next one after the last
             round, if this node was the first to come.
-        rank: This node's group rank in the last round.
         spare_watch: Waits for the members that are still at work, if this node had finished.
 
     Returns:

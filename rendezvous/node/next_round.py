@@ -33,18 +33,7 @@ DescribeNode = Callable[[str, int, Origin | None, int], Node]
 
 
 class NextRound:
-    """Takes one node from round to round.
-
-    Args:
-        run: The run's keys.
-        session: The node's way to the store.
-        state: What the node knows of its current round.
-        heartbeat: The node's heartbeat.
-        timing: How long to wait for what.
-        describe_node: Returns the node's record.
-        clock: A monotonic clock.
-        spawn: Lets a procedure run beside the others of this node.
-    """
+    """Takes one node from round to round."""
 
     def __init__(
         self,

@@ -43,14 +43,7 @@ class NodeProcedures:
     """The procedures of one node; the methods that return steps are named as ``RoundHandler``'s.
 
     Args:
-        run: The run's keys.
-        limits: The node's minimum and maximum of nodes.
-        timing: How long to wait for what.
-        host: The node's host name.
         rank_word: What people call the rank of a node.
-        describe_node: Returns the node's record.
-        clock: The node's monotonic clock.
-        spawn: Lets a procedure run beside the others of this node.
         wake: Called whenever the verdict may have changed.
     """
 
@@ -121,11 +114,9 @@ class NodeProcedures:
         return store.store, place
 
     def describe_wait(self) -> Steps[str]:
-        """Return which nodes are there by now, as a sentence; "" if this node waits for none."""
         return self.next.describe_wait()
 
     def decline(self, reason: str) -> Steps[bool]:
-        """Tell the other nodes, while it is in no round, that this one can't take part."""
         is_in_round = self.state.place is not None and self.state.verdict_or_error() is None
         if is_in_round or self.state.has_left or not self._timing.refusal_s:
             return False
@@ -148,7 +139,6 @@ class NodeProcedures:
         )
 
     def conclude(self, verdict: Verdict) -> Steps[Verdict]:
-        """Propose how the current round ended; return the verdict that stands."""
         store, place, keys = self._current_round()
         try:
             data = yield store.create(keys.verdict, write_verdict(verdict))
@@ -162,13 +152,11 @@ class NodeProcedures:
         return standing
 
     def await_signs_of_life(self) -> Steps[None]:
-        """Wait until each other member lives or is lost, if the round can do without a node."""
         store, place, keys = self._current_round()
         if place.group_world_size > self._limits.min_nodes:
             yield from await_signs_of_life(store, keys, place, self._timing, self._clock)
 
     def arrive(self) -> Steps[None]:
-        """Record that this node's workers all succeeded; the last node concludes DONE."""
         store, place, keys = self._current_round()
         try:
             are_all_done = yield from finish(store, keys, place.group_rank, place.group_world_size)
@@ -180,12 +168,10 @@ class NodeProcedures:
             yield from self.conclude(Verdict(VerdictKind.DONE, place.group_rank))
 
     def publish(self, outcome: bytes) -> Steps[None]:
-        """Write this node's outcome of the current round for ``collect``."""
         store, place, keys = self._current_round()
         yield store.set({keys.outcome(place.group_rank): outcome})
 
     def collect(self, timeout_s: float) -> Steps[Sequence[bytes | None]]:
-        """Return the current round's outcomes by group rank; None for each that is missing."""
         store, place, keys = self._current_round()
         names = [keys.outcome(rank) for rank in range(place.group_world_size)]
         found: Sequence[bytes | None] | None = yield store.wait(names, timeout_s)
@@ -194,37 +180,31 @@ class NodeProcedures:
         return found or []
 
     def settle_cause(self, cause: bytes) -> Steps[bytes]:
-        """Write why the current round failed, unless a node has; return what stands."""
         store, _, keys = self._current_round()
         standing: bytes = yield store.create(keys.cause, cause)
         return standing
 
     def await_cause(self, timeout_s: float) -> Steps[bytes | None]:
-        """Return what ``settle_cause`` has written; None: nothing within the time."""
         store, _, keys = self._current_round()
         found: list[bytes] | None = yield store.wait([keys.cause], timeout_s)
         return None if found is None else found[0]
 
     def announce(self, topic: str, number: int, notice: bytes) -> Steps[bytes]:
-        """Write a notice for all agents of the round, unless it stands; return what stands."""
         store, _, keys = self._current_round()
         standing: bytes = yield store.create(keys.notice(topic, number), notice)
         return standing
 
     def is_closed(self) -> Steps[bool]:
-        """Return whether the run has ended; reads the store if this node doesn't know."""
         if self.state.has_ended or self.session.connection is None:
             return self.state.has_ended
         return (yield from has_ended(self.session.store(), self._run))
 
     def set_closed(self) -> Steps[None]:
-        """End the run for all nodes, or for this one only if it can't reach the store."""
         rank = -1 if self.state.place is None else self.state.place.group_rank
         reason = f"{self._host} ended the run"
         return self.abort(Verdict(VerdictKind.ABORTED, rank, reason))
 
     def abort(self, aborted: Verdict) -> Steps[None]:
-        """End the run by a verdict, for all nodes, in whatever round they are."""
         connection, place, verdict = self.session.connection, self.state.place, self.state.verdict
         if self.state.close() or connection is None:
             return
@@ -239,7 +219,6 @@ class NodeProcedures:
             log.info("run %r ends with its store: %s", self._run.run_id, error)
 
     def num_nodes_waiting(self) -> Steps[int]:
-        """Return how many nodes have taken a seat in the next round."""
         if self.state.place is None:
             return 0
         store, place, _ = self._current_round()

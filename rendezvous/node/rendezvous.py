@@ -44,7 +44,6 @@ class RoundRendezvous(RoundHandler):
             ``secret_of``; ``rank`` is the group rank that this node would like to have.
         connect: Reaches the store, at the first rendezvous; gives up when the event is set.
         timing: How long to wait for what, instead of what the settings say.
-        clock: A monotonic clock.
 
     Raises:
         ValueError: A setting has a wrong value.
@@ -82,26 +81,21 @@ class RoundRendezvous(RoundHandler):
         self._driver = Driver(self._machine, self._resources, self._prepare, self._wake, clock)
 
     def get_backend(self) -> str:
-        """Return the backend's name."""
         return self._backend
 
     def get_run_id(self) -> str:
-        """Return the run id."""
         return self._run.run_id
 
     @property
     def meeting_place(self) -> str:
-        """Backend and endpoint, as the user has spelt them."""
         return f"{self._backend} {self._meeting_endpoint}"
 
     @property
     def is_needed_by_others(self) -> bool:
-        """Whether this node hosts the only store that the run has."""
         connection = self._machine.connection
         return connection is not None and connection.is_host and connection.at is None
 
     def workers_listener(self) -> _socket.socket | None:
-        """Listen at the address of the workers' store, if this is the node of rank 0."""
         self._is_store_served = True
         place, port = self._machine.state.place, self._machine.port
         if place is None or place.group_rank > 0 or port is None:
@@ -110,11 +104,9 @@ class RoundRendezvous(RoundHandler):
         return None if claim is None else claim.listen()
 
     def describe(self, profile: NodeProfile) -> None:
-        """Set what this node brings to the rounds that it will join."""
         self._profile = profile
 
     def subscribe(self, wake: Callable[[], None]) -> None:
-        """Call ``wake``, from any thread, whenever ``verdict()`` may have changed."""
         self._subscribers = (*self._subscribers, wake)
 
     def next_rendezvous(self) -> RendezvousInfo:
@@ -133,7 +125,6 @@ class RoundRendezvous(RoundHandler):
         )
 
     def decline(self, reason: str) -> bool:
-        """Tell the other nodes, while it is in no round, that this one can't take part."""
         timeout_s = self._timing.refusal_s + _MARGIN_S
         try:
             return bool(self._driver.ask(Question.DECLINE, reason, timeout_s=timeout_s))
@@ -142,7 +133,6 @@ class RoundRendezvous(RoundHandler):
             return False
 
     def describe_wait(self) -> str:
-        """Return which nodes are there by now, while another thread is in ``next_rendezvous``."""
         return str(self._driver.ask(Question.DESCRIBE_WAIT))
 
     def wait_limit_s(self) -> float | None:
@@ -156,77 +146,52 @@ class RoundRendezvous(RoundHandler):
         return None if written_at is None else max(0.0, self._clock() - written_at)
 
     def verdict(self) -> Verdict | None:
-        """Return the current round's verdict if there is one, without a call to the store."""
         return self._machine.state.verdict_or_error()
 
     def conclude(self, verdict: Verdict) -> Verdict:
-        """Propose how the current round ended; return the verdict that stands.
-
-        Raises:
-            ValueError: The verdict's details are no JSON, or have more than 1 MiB.
-        """
         standing: Verdict = self._driver.ask(Question.CONCLUDE, verdict)
         return standing
 
     def await_signs_of_life(self) -> None:
-        """Wait until each other member lives or is lost, if the round can do without a node."""
         self._driver.ask(Question.SIGNS_OF_LIFE)
 
     def arrive(self) -> None:
-        """Record that this node's workers all succeeded; the last node concludes DONE."""
         self._driver.ask(Question.ARRIVE)
 
     def publish(self, outcome: bytes) -> None:
-        """Write this node's outcome of the current round for ``collect``.
-
-        Args:
-            outcome: At most 1 MiB, in the agents' own format.
-
-        Raises:
-            ValueError: The outcome is longer.
-        """
         if len(outcome) > MAX_OUTCOME_BYTES:
             raise ValueError(f"an outcome of {len(outcome)} bytes: {MAX_OUTCOME_BYTES} are allowed")
         self._driver.ask(Question.PUBLISH, outcome)
 
     def settle_cause(self, cause: bytes) -> bytes:
-        """Write why the current round failed, unless a node has; return what stands."""
         standing: bytes = self._driver.ask(Question.SETTLE_CAUSE, cause)
         return standing
 
     def await_cause(self, timeout_s: float) -> bytes | None:
-        """Return what ``settle_cause`` has written; None: nothing within the time."""
         standing: bytes | None = self._driver.ask(Question.AWAIT_CAUSE, timeout_s)
         return standing
 
     def listen(self, topics: Sequence[str], hear: Hear) -> None:
-        """Call ``hear`` with each notice of these topics, in rounds to come."""
         self._machine.listen(topics, hear)
 
     def announce(self, topic: str, number: int, notice: bytes) -> bytes:
-        """Write a notice for all agents of the round, unless it stands; return what stands."""
         standing: bytes = self._driver.ask(Question.ANNOUNCE, topic, number, notice)
         return standing
 
     def collect(self, timeout_s: float) -> Sequence[bytes | None]:
-        """Return the current round's outcomes by group rank; None for each that is missing."""
         outcomes: Sequence[bytes | None] = self._driver.ask(Question.COLLECT, timeout_s)
         return outcomes
 
     def is_closed(self) -> bool:
-        """Return whether the run has ended; reads the store if this node doesn't know."""
         return bool(self._driver.ask(Question.IS_CLOSED))
 
     def set_closed(self) -> None:
-        """End the run for all nodes, or for this one only if it can't reach the store."""
         self._driver.ask(Question.CLOSE)
 
     def abort(self, verdict: Verdict) -> None:
-        """End the run by a verdict, for all nodes, in whatever round they are."""
         self._driver.ask(Question.ABORT, verdict)
 
     def num_nodes_waiting(self) -> int:
-        """Return how many nodes have taken a seat in the next round."""
         return int(self._driver.ask(Question.NODES_WAITING))
 
     def shutdown(self) -> bool:

@@ -19,9 +19,7 @@ class Resources:
     """The stores and ports of one node; the machine names each by a number. Any thread may call.
 
     Args:
-        run: The run's keys.
         connect: Reaches the store; gives up when the event is set.
-        secret: The secret of the run's nodes, if they have one.
     """
 
     def __init__(

@@ -49,18 +49,7 @@ def _lost_before(rank: int, host: str) -> Verdict:
 
 
 class Seat:
-    """The seat of one node in one round.
-
-    Args:
-        store: The store.
-        run: The run's keys.
-        round_number: The number of the round.
-        number: The number of the seat.
-        node: The node's record.
-        timing: How long to wait for what.
-        heartbeat: The node's heartbeat.
-        clock: A monotonic clock.
-    """
+    """The seat of one node in one round."""
 
     def __init__(
         self,

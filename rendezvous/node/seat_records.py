@@ -27,9 +27,6 @@ class SeatRecords:
     """Reads the records of one round, and remembers which seats were waited for.
 
     Args:
-        store: The store.
-        run: The run's keys.
-        round_number: The number of the round.
         mine: The record of the node that reads.
     """
 
@@ -69,7 +66,6 @@ class SeatRecords:
 
         Args:
             mine: The seat of the node that reads.
-            seated: The records that are known.
         """
         taken = seats_taken((yield self._store.add(self._keys.seats, 0)), mine + 1)
         return (yield from self.read(number for number in range(taken) if number not in seated))

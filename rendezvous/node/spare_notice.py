@@ -19,12 +19,6 @@ def tell_of_spare(store: Asking, run: RunKeys, state: RoundState, place: Placeme
 
     Where a second job was given the run id and the endpoint of a running one, each of its nodes
     says that it waits as a spare; nobody would learn of that on the screen of the first job.
-
-    Args:
-        store: The store.
-        run: The run's keys.
-        state: What this node knows of its current round.
-        place: This node's place in the round.
     """
     keys, following = run.round(place.round), run.round(place.round + 1)
     record: list[bytes] | None = None

@@ -14,12 +14,7 @@ _NO_RUN = (False, -1)
 
 
 class StoreSession:
-    """Opens and closes the connection of one node to its store.
-
-    Args:
-        run: The run's keys.
-        has_left: Returns whether the node has left the run.
-    """
+    """Opens and closes the connection of one node to its store."""
 
     def __init__(self, run: RunKeys, has_left: Callable[[], bool]) -> None:
         self._run = run
@@ -84,8 +79,6 @@ class Scout:
     forming round decides; where that is the same, too, the order of the endpoints.
 
     Args:
-        run: The run's keys.
-        connection: The connection over which the node waits.
         scout_s: Time between two looks.
         leave: Gives up this node's seats, before the connection is closed: a round may have begun
             with this node before it has heard of that.

@@ -15,7 +15,6 @@ class Announcement(NamedTuple):
     """A line that was logged about a wait.
 
     Args:
-        what: The line.
         after_s: How long the wait had lasted then.
     """
 
@@ -33,8 +32,6 @@ def should_announce(
 
     Args:
         what: The line; empty: there is nothing to log.
-        waited_s: How long the wait has lasted.
-        last: The last line that was logged about this wait; None: none was.
         first_s: How long a wait may last without a line.
     """
     if not what or waited_s < first_s:
@@ -47,12 +44,7 @@ def should_announce(
 
 
 def next_check_s(waited_s: float, *, first_s: float) -> float:
-    """Return how long the wait will have lasted when it should be checked next.
-
-    Args:
-        waited_s: How long the wait has lasted.
-        first_s: See ``should_announce``.
-    """
+    """Return how long the wait will have lasted when it should be checked next."""
     if waited_s < first_s:
         return first_s
     due_s = waited_s + max(_APART_S, waited_s / _CHECKS_PER_WAIT)

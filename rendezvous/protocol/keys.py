@@ -15,11 +15,7 @@ FIRST_BEAT = b"0"
 
 
 class RoundKeys(NamedTuple):
-    """The keys of one round.
-
-    Args:
-        prefix: The start of all these keys.
-    """
+    """The keys of one round."""
 
     prefix: str
 

@@ -12,12 +12,7 @@ _MOST_NAMES = 8
 
 
 def name_members(ranks: Iterable[int], roster: Roster | None) -> str:
-    """Return members of a round by host and group rank: ``node1 (group rank 1) and …``.
-
-    Args:
-        ranks: The members' group ranks.
-        roster: The round's roster, with the host names, if it is known.
-    """
+    """Return members of a round by host and group rank: ``node1 (group rank 1) and …``."""
     members = () if roster is None else roster.members
     hosts = dict(enumerate(member.node.host for member in members))
     return _enumerate([f"{hosts.get(rank, 'a node')} (group rank {rank})" for rank in ranks])

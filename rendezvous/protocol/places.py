@@ -11,13 +11,7 @@ from .wire import write_forming, write_node, write_place
 
 
 def places_to_write(run: RunKeys, roster: Roster, taken: int) -> dict[str, bytes]:
-    """Return the values that follow from a roster: places, first beats, and the run's record.
-
-    Args:
-        run: The run's keys.
-        roster: The roster that stands.
-        taken: The number of seats that were taken.
-    """
+    """Return the values that follow from a roster: places, first beats, and the run's record."""
     keys = run.round(roster.round)
     places = places_of(roster)
     values = {keys.place(n): write_place(places.get(n, NotTaken())) for n in range(taken)}
@@ -26,12 +20,6 @@ def places_to_write(run: RunKeys, roster: Roster, taken: int) -> dict[str, bytes
 
 
 def unoccupied(keys: RoundKeys, numbers: Iterable[int], node: Node) -> dict[str, bytes]:
-    """Return withdrawn records for seats without a node.
-
-    Args:
-        keys: The round's keys.
-        numbers: The seats.
-        node: The node that writes the records, or leaves its seat.
-    """
+    """Return withdrawn records for seats without a node."""
     record = write_node(node._replace(is_withdrawn=True))
     return {keys.node(number): record for number in numbers}

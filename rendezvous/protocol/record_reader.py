@@ -19,11 +19,6 @@ class Record:
     """A JSON object with one method for each type of field.
 
     Each method raises ``RendezvousStateError`` if the field is missing or has another type.
-
-    Args:
-        key: The record's key in the store, for errors.
-        kind: The record's kind, for errors.
-        fields: The content.
     """
 
     def __init__(self, key: str, kind: str, fields: Mapping[str, Any]) -> None:

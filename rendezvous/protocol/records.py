@@ -45,12 +45,7 @@ class Limits(NamedTuple):
 
 
 class Origin(NamedTuple):
-    """The last round of a node that has been a member.
-
-    Args:
-        round: The number of the round.
-        group_rank: The node's rank in it.
-    """
+    """The last round of a node that has been a member."""
 
     round: int
     group_rank: int
@@ -63,9 +58,6 @@ class Node(NamedTuple):
         host: Host name, for people and for the order of ranks.
         address: Address at which other nodes reach this node.
         port: Port there, kept free for the workers' store if this node becomes group rank 0.
-        local_world_size: Number of workers that the node will run.
-        role: Name of the workers' role.
-        limits: The node's limits.
         origin: The node's last round; None for a newcomer.
         is_withdrawn: Whether the node has left its seat.
         wish: Group rank that the node asks for; None: any.
@@ -95,12 +87,7 @@ class Node(NamedTuple):
 
 
 class Member(NamedTuple):
-    """A node that takes part in a sealed round.
-
-    Args:
-        seat: The node's seat while the round formed.
-        node: The node's record.
-    """
+    """A node that takes part in a sealed round."""
 
     seat: int
     node: Node
@@ -110,9 +97,7 @@ class Roster(NamedTuple):
     """A sealed round.
 
     Args:
-        round: The number of the round.
         sealed_by: The seat of the sealer; so two sealers never write equal rosters.
-        restart_count: Restarts that the job has spent.
         limits: The limits of the run; a node with other limits is refused.
         members: The members, by group rank; none in a void round.
         notice: How the members differ in what should be the same; "" if nothing differs.
@@ -127,12 +112,7 @@ class Roster(NamedTuple):
 
 
 class History(NamedTuple):
-    """A round that has ended, as the next round needs it.
-
-    Args:
-        roster: The members.
-        verdict: How the round ended.
-    """
+    """A round that has ended, as the next round needs it."""
 
     roster: Roster
     verdict: Verdict

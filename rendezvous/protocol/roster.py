@@ -23,10 +23,6 @@ def draw_roster(
     """Return the roster of a closed round; a void roster if too few nodes are left.
 
     Args:
-        round_number: The number of the round.
-        sealed_by: The seat of the sealer.
-        seated: The records by seat.
-        history: The round before, if there was one.
         mine: The limits of the sealer, for a round without any node.
     """
     limits = limits_of_run(seated, history) or mine
@@ -46,10 +42,7 @@ def void_roster(
     """Return the roster of a round without members.
 
     Args:
-        round_number: The number of the round.
         sealed_by: The seat of the sealer; -1 for a node without a seat.
-        history: The round before, if there was one.
-        mine: The limits of the sealer.
     """
     return Roster(round_number, sealed_by, restarts_after(history), mine, ())
 
@@ -61,7 +54,6 @@ def restarts_after(history: History | None, seated: Mapping[int, Node] | None = 
     other nodes fail because of the lost node, seconds before its silence is noticed.
 
     Args:
-        history: The round, if there was one.
         seated: The records of the round that follows, by seat.
     """
     if history is None:

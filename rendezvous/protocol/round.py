@@ -144,7 +144,6 @@ def seats_taken(counted: int, known: int = 0) -> int:
     """Return how many seats of a round are taken; some may have no record yet.
 
     Args:
-        counted: The value of the counter of seats.
         known: The number of seats that are known to be taken, whatever the counter says.
     """
     taken = counted % DOOR
@@ -152,12 +151,7 @@ def seats_taken(counted: int, known: int = 0) -> int:
 
 
 def limits_of_run(seated: Mapping[int, Node], history: History | None) -> Limits | None:
-    """Return the limits of the run: those of the round before, else those of the first seat.
-
-    Args:
-        seated: Records by seat.
-        history: The round before, if there was one.
-    """
+    """Return the limits of the run: those of the round before, else those of the first seat."""
     if history is not None and history.roster.members:
         return history.roster.limits
     staying = [seat for seat, node in seated.items() if not node.is_withdrawn]
@@ -181,12 +175,7 @@ def present(seated: Mapping[int, Node], limits: Limits | None) -> dict[int, Node
 
 
 def missing_ranks(seated: Mapping[int, Node], limits: Limits) -> list[int]:
-    """Return the fixed ranks that no seated node has; none where ranks are not fixed.
-
-    Args:
-        seated: The records by seat.
-        limits: The limits of the run.
-    """
+    """Return the fixed ranks that no seated node has; none where ranks are not fixed."""
     nodes = present(seated, limits).values()
     if not any(node.is_fixed for node in nodes):
         return []
@@ -217,13 +206,8 @@ def decide(
     soon as the survivor comes.
 
     Args:
-        seated: The records by seat.
-        history: The round before, if there was one.
         mine: The limits of the deciding node, for a round without any node.
-        now: The time.
-        last_joined_at: When the last record came.
         deadline: When to give up if too few nodes have come.
-        last_call_s: Length of the last call in seconds.
         survivor_s: Length of the last call while a survivor is missing, if that is longer.
     """
     limits = limits_of_run(seated, history) or mine
@@ -253,11 +237,6 @@ def are_too_many_refused(seated: Mapping[int, Node], history: History | None, mi
     Such nodes have said so, or have other limits. Those with other limits may belong to another
     job: they count only once as many nodes have come as any of these limits allow. A later round
     may get nodes that nobody knows of yet: it is given up by its deadline alone.
-
-    Args:
-        seated: The records by seat.
-        history: The round before, if there was one.
-        mine: The limits of the run.
     """
     refused = sum(bool(node.refusal) for node in seated.values())
     misfits = misfits_among(seated, mine)
@@ -273,7 +252,6 @@ def misfits_among(seated: Mapping[int, Node], limits: Limits) -> list[Node]:
 
     Args:
         seated: The records by seat; the record of a node that has left is still there.
-        limits: Those of the run, or of one of its nodes.
     """
     nodes = seated.values()
     return [node for node in nodes if not (node.limits.suit(limits) or node.refusal)]
@@ -285,22 +263,12 @@ def _is_host_refused(seated: Mapping[int, Node]) -> bool:
 
 
 def missing_survivors(seated: Mapping[int, Node], history: History) -> set[int]:
-    """Return the group ranks of the round before that live and have not come back.
-
-    Args:
-        seated: The records by seat.
-        history: The round before.
-    """
+    """Return the group ranks of the round before that live and have not come back."""
     return absent_members(seated, history) & _expected_ranks(history)
 
 
 def absent_members(seated: Mapping[int, Node], history: History) -> set[int]:
-    """Return the group ranks of the round before that have not come back, lost ones included.
-
-    Args:
-        seated: The records by seat.
-        history: The round before.
-    """
+    """Return the group ranks of the round before that have not come back, lost ones included."""
     back = {
         node.origin.group_rank
         for node in seated.values()

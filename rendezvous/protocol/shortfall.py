@@ -23,10 +23,6 @@ def shortfall(
     """Return the sentence about a round that was given up.
 
     Args:
-        seated: The records by seat.
-        history: The round before, if there was one.
-        mine: The limits of the node that gives up.
-        within_s: How long that node has waited.
         left: Nodes that took a seat and have left it, such as those that gave up a moment before.
     """
     there = present(seated, mine)
@@ -63,10 +59,6 @@ def progress(
     """Return the sentence about a round that still forms.
 
     Args:
-        count: The number of nodes that have come.
-        seated: The records of the nodes to be named, by seat.
-        mine: The limits of the node that waits.
-        history: The round before, if there was one: its members are missing.
         last_call_s: How long the round waits for more nodes than it needs; None: that is unknown.
     """
     sentence = f"{count} of {mine} nodes {'is' if count == 1 else 'are'} here"
@@ -87,24 +79,14 @@ def progress(
 
 
 def contradictions(seated: Mapping[int, Node], mine: Limits) -> str:
-    """Return the part of the sentence about nodes that can't take part, for whichever reason.
-
-    Args:
-        seated: The records by seat; the record of a node that has left is still there.
-        mine: The limits of the node that waits.
-    """
+    """Return the part of the sentence about nodes that can't take part, for whichever reason."""
     refused = refusals(seated)
     others = _misfits(seated, mine, "this node")
     return (f"; {refused}" if refused else "") + "".join(f"; {each}" for each in others)
 
 
 def hindrances(seated: Mapping[int, Node], limits: Limits) -> str:
-    """Return, for all nodes, why a run can't begin with those that have come.
-
-    Args:
-        seated: The records by seat.
-        limits: The limits of the run.
-    """
+    """Return, for all nodes, why a run can't begin with those that have come."""
     refused = refusals(seated)
     return "; ".join([*([refused] if refused else []), *_misfits(seated, limits, "the first node")])
 
@@ -121,11 +103,7 @@ def _misfits(seated: Mapping[int, Node], limits: Limits, whose: str) -> list[str
 
 
 def refusals(seated: Mapping[int, Node]) -> str:
-    """Return why nodes can't take part, as they have said; "" if none has said so.
-
-    Args:
-        seated: The records by seat.
-    """
+    """Return why nodes can't take part, as they have said; "" if none has said so."""
     refused = [node for node in seated.values() if node.refusal]
     said = [f"{name_hosts([node])} can't take part: {node.refusal}" for node in refused]
     more = len(said) - _MOST_REFUSALS

@@ -53,6 +53,7 @@ class Timing(NamedTuple):
     afterlife_s: float = 0.0
 
 
+# By the name in ``--rdzv-conf``.
 _SETTINGS = {
     "join_timeout": "join_timeout_s",
     "last_call_timeout": "last_call_s",
@@ -82,36 +83,28 @@ def timing_of(params: RendezvousParameters, store_patience_s: float = STORE_PATI
         params: ``join_timeout`` (or ``timeout``, as LaunchConfig calls it), ``last_call_timeout``,
             ``survivor_timeout``, ``heartbeat_interval``, ``heartbeat_patience``,
             ``store_patience``, ``reconnect_patience`` and ``refusal_timeout``, in seconds.
-        store_patience_s: The default of ``store_patience``.
 
     Raises:
         ValueError: A setting is no number of seconds, or the heartbeat's patience is less than two
             intervals.
     """
-    default = Timing()
-    heartbeat_s = params.get_as_seconds("heartbeat_interval", default.heartbeat_s)
-    patience_s = params.get_as_seconds(
-        "heartbeat_patience", max(default.patience_s, 4 * heartbeat_s)
+    heartbeat_s = params.get_as_seconds("heartbeat_interval", Timing().heartbeat_s)
+    defaults = Timing(
+        join_timeout_s=params.get_as_seconds("timeout", Timing().join_timeout_s),
+        patience_s=max(Timing().patience_s, 4 * heartbeat_s),
+        store_patience_s=store_patience_s,
     )
-    if heartbeat_s == 0:
+    timing = defaults._replace(
+        **{
+            name: params.get_as_seconds(setting, getattr(defaults, name))
+            for setting, name in _SETTINGS.items()
+        }
+    )
+    if timing.heartbeat_s == 0:
         raise ValueError("--rdzv-conf heartbeat_interval=0: give a number of seconds above 0")
-    if patience_s < 2 * heartbeat_s:
+    if timing.patience_s < 2 * timing.heartbeat_s:
         raise ValueError(
-            f"--rdzv-conf heartbeat_patience={patience_s:g}: give at least twice the "
-            f"heartbeat_interval of {heartbeat_s:g} s"
+            f"--rdzv-conf heartbeat_patience={timing.patience_s:g}: give at least twice the "
+            f"heartbeat_interval of {timing.heartbeat_s:g} s"
         )
-    legacy_s = params.get_as_seconds("timeout", default.join_timeout_s)
-    return Timing(
-        join_timeout_s=min(_LONGEST_S, params.get_as_seconds("join_timeout", legacy_s)),
-        last_call_s=min(
-            _LONGEST_S, params.get_as_seconds("last_call_timeout", default.last_call_s)
-        ),
-        survivor_s=min(_LONGEST_S, params.get_as_seconds("survivor_timeout", default.survivor_s)),
-        heartbeat_s=min(_LONGEST_S, heartbeat_s),
-        patience_s=min(_LONGEST_S, patience_s),
-        refusal_s=min(_LONGEST_S, params.get_as_seconds("refusal_timeout", default.refusal_s)),
-        store_patience_s=min(_LONGEST_S, params.get_as_seconds("store_patience", store_patience_s)),
-        reconnect_patience_s=min(
-            _LONGEST_S, params.get_as_seconds("reconnect_patience", default.reconnect_patience_s)
-        ),
-    )
+    return Timing(*(min(_LONGEST_S, seconds) for seconds in timing))

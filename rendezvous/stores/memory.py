@@ -76,7 +76,6 @@ class MemoryStore:
             self._shelf.wake_all_of(None)
 
     def add(self, key: str, amount: int) -> int:
-        """Add to a counter; see ``Store.add``."""
         from ..protocol.counters import count_in  # a single node counts nothing
 
         with self._shelf.lock:
@@ -89,20 +88,17 @@ class MemoryStore:
             return value
 
     def set(self, values: Mapping[str, bytes]) -> None:
-        """Write values; see ``Store.set``."""
         with self._shelf.lock:
             self._check()
             self._shelf.values.update(values)
             self._shelf.wake(values)
 
     def get(self, keys: Sequence[str]) -> list[bytes | None]:
-        """Return values, None for each that isn't there; see ``Store.get``."""
         with self._shelf.lock:
             self._check()
             return [self._shelf.values.get(key) for key in keys]
 
     def create(self, key: str, value: bytes, instead_of: bytes = b"") -> bytes:
-        """Write a value once; see ``Store.create``."""
         with self._shelf.lock:
             self._check()
             if self._shelf.values.get(key, b"") == instead_of:
@@ -111,7 +107,6 @@ class MemoryStore:
             return self._shelf.values.get(key, b"")
 
     def wait(self, keys: Sequence[str], timeout_s: float | None) -> list[bytes] | None:
-        """Block until every key is there; see ``Store.wait``."""
         from .store import as_wait  # a single node waits for nothing
 
         with self._shelf.lock:
@@ -128,7 +123,6 @@ class MemoryStore:
             return None if wait.missing else [self._shelf.values[key] for key in keys]
 
     def close(self) -> None:
-        """Break this connection; see ``Store.close``."""
         with self._shelf.lock:
             self._is_closed = True
             self._shelf.wake_all_of(self)

@@ -92,12 +92,7 @@ class Secret:
 
 
 class SignedStore:
-    """A store for those who know a secret.
-
-    Args:
-        store: Where the values lie.
-        secret: What signs them.
-    """
+    """A store for those who know a secret."""
 
     def __init__(self, store: Store, secret: Secret) -> None:
         self._store = store
@@ -106,11 +101,9 @@ class SignedStore:
         self._refused: set[str] = set()
 
     def add(self, key: str, amount: int) -> int:
-        """Add to a counter, which bears no signature; see ``Store.add``."""
         return self._store.add(key, amount)
 
     def set(self, values: Mapping[str, bytes]) -> None:
-        """Write values; see ``Store.set``."""
         self._store.set(self._signed(values))
 
     def _signed(self, values: Mapping[str, bytes]) -> dict[str, bytes]:
@@ -120,14 +113,9 @@ class SignedStore:
         return {key: self._secret.sign(key, value) for key, value in {**values, **seconds}.items()}
 
     def get(self, keys: Sequence[str]) -> list[bytes | None]:
-        """Return values, None for each that isn't there or isn't signed; see ``Store.get``.
-
-        ``UNSURE_BEAT`` for a sign of life that was written over.
-        """
         return self._verified(keys, self._store.get(keys))
 
     def exchange(self, values: Mapping[str, bytes], keys: Sequence[str]) -> list[bytes | None]:
-        """Write values and return others; see ``exchange.exchange``."""
         return self._verified(keys, exchange(self._store, self._signed(values), keys))
 
     def _verified(self, keys: Sequence[str], values: Sequence[bytes | None]) -> list[bytes | None]:
@@ -144,12 +132,7 @@ class SignedStore:
     def _second_beats(
         self, keys: Sequence[str], found: Mapping[str, bytes | None]
     ) -> dict[str, bytes | None]:
-        """Return signs of life that could not be read where they should be.
-
-        Args:
-            keys: Where they should be.
-            found: What stands there.
-        """
+        """Return signs of life that could not be read where they should be."""
         names = [self._secret.second_key(key) for key in keys]
         beats: dict[str, bytes | None] = {}
         for key, name, data in zip(keys, names, self._store.get(names), strict=True):
@@ -177,7 +160,6 @@ class SignedStore:
         )
 
     def wait(self, keys: Sequence[str], timeout_s: float | None) -> list[bytes] | None:
-        """Block until every key is there, and signed; see ``Store.wait``."""
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         while True:
             left_s = None if deadline is None else max(0.0, deadline - time.monotonic())
@@ -194,14 +176,12 @@ class SignedStore:
             self._is_closed.wait(_LOOK_AGAIN_S if left_s is None else min(_LOOK_AGAIN_S, left_s))
 
     def leave_will(self, will: Will) -> None:
-        """Leave a will whose values are signed; see ``will.leave_will``."""
         leave_will(
             self._store,
             Will(self._signed(will.values), self._signed(will.create), will.unless),
         )
 
     def close(self) -> None:
-        """Release the store; see ``Store.close``."""
         self._store.close()
         self._is_closed.set()
 

@@ -47,7 +47,6 @@ class Request(NamedTuple):
     Args:
         store: The store that is to answer; None: the request is for no store.
         name: A method of ``Store``, ``exchange``, ``leave_will``, or one of the names above.
-        args: The arguments.
     """
 
     store: Any

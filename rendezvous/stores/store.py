@@ -80,7 +80,6 @@ class Connection(NamedTuple):
     """A store within reach.
 
     Args:
-        store: The store.
         address: Address of this node that the others should use.
         is_host: Whether the store lives in this process and vanishes with it.
         moves: Where else the run's store may be; None if nowhere.

@@ -18,7 +18,6 @@ class RoundStore:
     """A part of a store, seen through the names that torch's users know.
 
     Args:
-        store: Where the values lie.
         prefix: What keeps one round's keys apart from another's.
     """
 

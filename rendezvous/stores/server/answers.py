@@ -34,11 +34,7 @@ _ROUND_IS_OVER = "the round is over, and newer ones have taken its place"
 
 
 class Answers:
-    """Carries requests out.
-
-    Args:
-        max_waits: Waits that one client may have at a time.
-    """
+    """Carries requests out."""
 
     def __init__(self, max_waits: int) -> None:
         self._max_waits = max_waits

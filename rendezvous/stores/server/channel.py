@@ -18,12 +18,7 @@ _TLS_RECORDS = frozenset({0x15, 0x16})
 
 
 class OtherProtectionError(WireError):
-    """One side has begun with TLS, and the other without.
-
-    Args:
-        data: What came.
-        is_tls: Whether that is TLS.
-    """
+    """One side has begun with TLS, and the other without."""
 
     def __init__(self, data: bytes, *, is_tls: bool) -> None:
         super().__init__(
@@ -39,11 +34,7 @@ class TlsError(WireError):
 
 
 class Channel:
-    """One end of a connection, from bytes to messages and back.
-
-    Args:
-        tls: Encrypts; None: nothing is encrypted.
-    """
+    """One end of a connection, from bytes to messages and back."""
 
     def __init__(self, tls: TlsStream | None = None) -> None:
         self._frames = FrameReader(MAX_HELLO_BYTES)

@@ -32,13 +32,6 @@ class Connections:
     """All connections of a server; belongs to the server's thread.
 
     Args:
-        guests: Decides which clients are let in.
-        entrance: Takes clients as far as their hello.
-        mark: The store's own.
-        name: What people call the place.
-        limits: What a client may cost.
-        selector: Waits for all of them.
-        clock: A monotonic clock.
         on_change: Called when a client was let in, before its welcome is sent.
     """
 
@@ -74,7 +67,6 @@ class Connections:
         """Take a new connection in; its client has some seconds for its hello.
 
         Args:
-            connection: The connection.
             name: Where it comes from, for people; empty: from this process.
         """
         if len(self._strangers) >= self._limits.strangers:

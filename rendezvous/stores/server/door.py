@@ -22,12 +22,7 @@ _OUT_OF_FDS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM
 
 
 class Door:
-    """Accepts connections; belongs to the server's thread.
-
-    Args:
-        guests: Says whether a node is missing.
-        selector: Waits for connections, too.
-    """
+    """Accepts connections; belongs to the server's thread."""
 
     def __init__(self, guests: Guests, selector: selectors.BaseSelector) -> None:
         self._guests = guests
@@ -71,7 +66,6 @@ class Door:
         """Yield connections that have come, each with the address of the other side.
 
         Args:
-            now: The time.
             most: How many there is room for; if there is none, the door is shut for a moment.
         """
         if most <= 0:

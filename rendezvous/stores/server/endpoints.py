@@ -48,7 +48,6 @@ class Look(NamedTuple):
     """Step of a search: join the store at an endpoint; the answer is the connection.
 
     Args:
-        place: Index of the endpoint.
         hosts: Whether to host a store there instead; the answer None says that somebody else does.
     """
 
@@ -57,11 +56,7 @@ class Look(NamedTuple):
 
 
 class Rest(NamedTuple):
-    """Step of a search: pause; the answer is whether there is time for another attempt.
-
-    Args:
-        reason: Why the last attempt failed.
-    """
+    """Step of a search: pause; the answer is whether there is time for another attempt."""
 
     reason: str
 
@@ -71,10 +66,8 @@ class Succession:
 
     Args:
         places: The endpoints, in the order that all nodes were given.
-        timeout_s: For how long they are tried.
         take_over_s: How long, at the start of a job, an endpoint's node has to come before the
             next one's serves instead.
-        clock: A monotonic clock.
     """
 
     def __init__(
@@ -100,9 +93,6 @@ class Succession:
     def __call__(self, stop: threading.Event) -> Connection:
         """Return a connection, as soon as there is something to connect to.
 
-        Args:
-            stop: Ends the attempts.
-
         Raises:
             RendezvousConnectionError: None of the endpoints can be hosted or reached in time.
             RendezvousClosedError: ``stop`` was set.
@@ -123,11 +113,7 @@ class Succession:
                 return connection._replace(moves=self)
 
     def search(self, waited_s: Callable[[], float]) -> Generator[Look | Rest, Any, Any]:
-        """Return the search as a procedure, whose steps are ``Look`` and ``Rest``.
-
-        Args:
-            waited_s: Returns for how long the search has gone on.
-        """
+        """Return the search as a procedure, whose steps are ``Look`` and ``Rest``."""
         while True:
             reasons = []
             for index in self._order():

@@ -37,12 +37,7 @@ class Nonce(NamedTuple):
 
 
 class Entrance:
-    """Takes clients as far as their hello.
-
-    Args:
-        guard: What the connections of the server's clients have to be protected by.
-        run_id: The run to which the store belongs.
-    """
+    """Takes clients as far as their hello."""
 
     def __init__(self, guard: Guard | None = None, run_id: str = "") -> None:
         self._guard = guard or Guard()
@@ -59,8 +54,6 @@ class Entrance:
         """Return the client's hello, its version of the protocol, a refusal, or a nonce for it.
 
         Args:
-            channel: The client's.
-            message: The client's next message.
             is_trusted: Whether the client is in this process.
 
         Raises:

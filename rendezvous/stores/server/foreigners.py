@@ -22,11 +22,7 @@ _OTHERS_SECRETS = {
 
 
 class Foreigners:
-    """Names each address from which a foreign program came, once.
-
-    Args:
-        place: What people call the server's place.
-    """
+    """Names each address from which a foreign program came, once."""
 
     def __init__(self, place: str) -> None:
         self._place = place

@@ -44,11 +44,7 @@ class UnsealedError(WireError):
 class FrameReader:
     """Makes objects of the bytes of one connection, in whatever pieces they come.
 
-    Args:
-        limit: Bytes that a frame may have.
-
     Attributes:
-        limit: May be raised while frames come.
         unseal: Makes a frame's content the text that was sealed; None where frames have no seal.
     """
 

@@ -65,17 +65,12 @@ class Guests(Protocol):
 
 
 class NodesOfRun:
-    """All nodes of one run, and nobody else: decides as ``Guests`` do.
-
-    Args:
-        me: The node that hosts the store.
-    """
+    """All nodes of one run, and nobody else: decides as ``Guests`` do."""
 
     def __init__(self, me: Hello) -> None:
         self._me = me
 
     def admit(self, hello: Hello, client: int, mark: str, now: float) -> Admitted | Refusal:
-        """Let a node of this run in."""
         if hello.run_id != self._me.run_id:
             return Refusal(
                 OTHER_RUN,
@@ -97,9 +92,7 @@ class NodesOfRun:
         """Do nothing: wills tell which nodes are gone."""
 
     def are_missing(self, now: float) -> bool:
-        """Return True: a node may come at any time."""
         return True
 
     def changes_in_s(self, now: float) -> float | None:
-        """Return None: that never changes."""
         return None

@@ -35,14 +35,10 @@ def host_store(
     """Start a server; return it, and this node's client of it.
 
     Args:
-        guests: Decides which nodes are let in.
-        me: What this node says of itself.
         name: What people call the place where the server listens, for its log lines.
         endpoint: What this node's errors call it.
         patience_s: How long the clients bear it that the server is out of reach.
         close: Ends the server, once the client was closed.
-        guard: What the connections of other nodes are protected by.
-        nodes: How many there may be.
 
     Raises:
         OSError: The system grants no thread, or no descriptor.

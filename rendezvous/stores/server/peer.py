@@ -18,12 +18,8 @@ class Peer:
     """A connection that the server has accepted.
 
     Args:
-        connection: The socket.
-        channel: What is between its bytes and messages.
         number: Its number; no two connections of a server have one.
         name: What people call the other side; empty: it is in this process.
-        came_at: When the connection was accepted.
-        deadline: When the client has to have introduced itself.
     """
 
     def __init__(

@@ -23,10 +23,8 @@ class Retry:
 
     Args:
         stop: Ends the attempts.
-        timeout_s: For how long they go on.
         place: Where they lead, for people.
         state: The beginning of the log line, as ``the rendezvous is not there``.
-        clock: A monotonic clock.
     """
 
     def __init__(

@@ -23,7 +23,6 @@ class Seal:
     """Seals what one end of a connection sends, and checks the seals of the other end.
 
     Args:
-        secret: The job's.
         nonces: That of the client and that of the server, in this order.
         role: ``CLIENT`` or ``SERVER``: which end this is.
     """

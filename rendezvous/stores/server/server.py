@@ -30,10 +30,6 @@ class StoreServer:
     """Serves the keys of one job, from ``start`` to ``close``.
 
     Args:
-        guests: Decides which nodes are let in.
-        name: What people call the place, for what is logged.
-        limits: What a client may cost.
-        clock: A monotonic clock.
         entrance: Takes clients as far as their hello; by default, anybody's.
 
     Attributes:

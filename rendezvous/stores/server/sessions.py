@@ -45,7 +45,6 @@ class Session:
 
     Args:
         name: What it calls its session; empty: it can't come back.
-        host: Its host, for people.
     """
 
     def __init__(self, name: str, host: str) -> None:
@@ -94,11 +93,7 @@ class _Break:
 
 
 class Sessions:
-    """The sessions of a server's clients.
-
-    Args:
-        keeps_s: For how long a session is kept whose client has no connection.
-    """
+    """The sessions of a server's clients."""
 
     def __init__(self, keeps_s: float) -> None:
         self._keeps_s = keeps_s

@@ -25,12 +25,7 @@ class TableError(RendezvousError):
 
 
 class StoreTable(Generic[_W]):
-    """Values and waits; its calls return at once, and belong to one thread.
-
-    Args:
-        max_keys: How many keys there may be.
-        max_bytes: How many bytes keys and values may have in all.
-    """
+    """Values and waits; its calls return at once, and belong to one thread."""
 
     def __init__(self, max_keys: int = MAX_KEYS, max_bytes: int = MAX_BYTES) -> None:
         self._max_keys = max_keys

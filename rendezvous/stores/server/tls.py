@@ -23,7 +23,6 @@ class TlsStream:
     Two threads may use it at once: one receives and one sends.
 
     Args:
-        context: The certificates.
         server_name: The name or address that the server's certificate has to show; None where
             this end is the server.
     """
@@ -70,9 +69,6 @@ class TlsStream:
 
 class Tls:
     """The certificates of one node.
-
-    Args:
-        files: Where they are.
 
     Raises:
         ValueError: A file can't be read, or the certificates don't fit each other.

@@ -88,7 +88,6 @@ class LeaveWill(NamedTuple):
     """Say what is to be written if this client is gone without a bye.
 
     Args:
-        will: What is to be written.
         after_ms: For how long the server waits for the client to come back, in milliseconds.
     """
 
@@ -222,7 +221,6 @@ class Answer(NamedTuple):
     """What a request was answered, or a part of that.
 
     Args:
-        number: The request's.
         values: Of ``get``, ``create`` and ``wait``.
         amount: Of ``add``: the counter as it is now.
         has_more: Whether another part follows.
