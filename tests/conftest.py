@@ -8,6 +8,8 @@ import threading
 
 import hypothesis
 import pytest
+from elrun.rendezvous.logs import live_line
+from elrun.rendezvous.network.ports import PortClaim
 
 # An example may take long on a busy machine: that is no fault.
 hypothesis.settings.register_profile("elrun", deadline=None)
@@ -39,6 +41,12 @@ def _garbage_is_collected():
     assert gc.isenabled()
 
 
+@pytest.fixture(autouse=True)
+def _no_line_is_unfinished(monkeypatch):
+    """Workers of another test may have printed the beginning of a line: elrun would end it here."""
+    monkeypatch.setattr(live_line, "is_after_part", False)
+
+
 @pytest.fixture(name="small_disk")
 def _small_disk(tmp_path):
     """A real file system that is full after 64 KiB."""
@@ -49,6 +57,23 @@ def _small_disk(tmp_path):
         pytest.skip("a file system can't be mounted here")
     yield path
     subprocess.run(["umount", path], check=True)
+
+
+@pytest.fixture(name="vacant_port")
+def _vacant_port():
+    """Return ports at which nobody listens, one by one.
+
+    A port of the kernel's own range may be another test's by the time that it is listened at.
+    """
+    claims = []
+
+    def claim():
+        claims.append(PortClaim.take())
+        return claims[-1].port
+
+    yield claim
+    for each in claims:
+        each.release()
 
 
 @pytest.fixture(name="no_threads")

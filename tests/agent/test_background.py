@@ -12,10 +12,22 @@ def _background():
     return Background("a handler", "events")
 
 
+class Gate(threading.Event):
+    """A call that blocks until the gate is set; ``is_waited_at`` once it has begun."""
+
+    def __init__(self):
+        super().__init__()
+        self.is_waited_at = threading.Event()
+
+    def block(self):
+        self.is_waited_at.set()
+        self.wait()
+
+
 @pytest.fixture(name="gate")
 def _gate():
     """A call that blocks until the test is over."""
-    gate = threading.Event()
+    gate = Gate()
     yield gate
     gate.set()
 
@@ -37,10 +49,10 @@ def test_calls_are_made_in_their_order_by_another_thread(background):
 
 def test_there_is_no_thread_without_calls():
     """Most jobs have nothing to tell."""
-    before = threading.active_count()
+    before = {*threading.enumerate()}
     Background("a handler", "events").close(30)
 
-    assert before == threading.active_count()
+    assert set() == {*threading.enumerate()} - before  # another test's may have ended
 
 
 def test_a_call_returns_while_the_one_before_blocks(background, gate):
@@ -94,7 +106,8 @@ def test_what_a_blocked_handler_has_not_taken_is_given_up(background, gate, capl
 
 def test_a_blocked_handler_can_not_fill_the_memory(background, gate, caplog):
     """What comes when too much waits is lost, with one warning."""
-    background.call(gate.wait)
+    background.call(gate.block)
+    assert gate.is_waited_at.wait(30)
     for _ in range(MAX_WAITING_CALLS + 5):
         background.call(int)
 

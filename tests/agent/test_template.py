@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import threading
 
 import pytest
@@ -201,11 +200,9 @@ def test_a_signal_is_passed_on_to_the_workers_and_raised(meeting):
 
 
 @pytest.mark.integration
-def test_a_node_that_joins_restarts_the_workers_at_no_cost(meeting):
+def test_a_node_that_joins_restarts_the_workers_at_no_cost(meeting, vacant_port):
     """Two agents in one process: the first begins alone, and its workers learn of the second's."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        endpoint = f"127.0.0.1:{probe.getsockname()[1]}"
+    endpoint = f"127.0.0.1:{vacant_port()}"
 
     def agent():
         handler = meeting("c10d", endpoint, nodes=(1, 2), last_call_timeout=0)

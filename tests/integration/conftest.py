@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from elrun.rendezvous.network.ports import PortClaim
 from elrun.rendezvous.stores.etcd.server import EtcdServer
 from network_kit import why_no_namespaces
 from preload_kit import PRELOADABLE
@@ -143,11 +142,9 @@ def _script(tmp_path):
 
 
 @pytest.fixture(name="vacant_endpoint")
-def _vacant_endpoint():
+def _vacant_endpoint(vacant_port):
     """An endpoint at which nobody listens, and where only this test's jobs will."""
-    claim = PortClaim.take()
-    yield f"127.0.0.1:{claim.port}"
-    claim.release()
+    return f"127.0.0.1:{vacant_port()}"
 
 
 @pytest.fixture(name="meeting", params=["c10d", "etcd-v2", "etcd-v3"])

@@ -24,12 +24,6 @@ with socket.create_server(("", int(os.environ["MASTER_PORT"]))):
 """
 
 
-def free_port(family, address):
-    with socket.socket(family) as probe:
-        probe.bind(address)
-        return probe.getsockname()[1]
-
-
 def link_address():
     """Return an address of this host with its zone, or None."""
     with open("/proc/net/if_inet6", encoding="ascii") as file:
@@ -41,12 +35,11 @@ def link_address():
 
 
 @pytest.mark.parametrize("host", ["::1", link_address()])
-def test_agents_and_workers_meet_over_ipv6(elrun, script, host):
+def test_agents_and_workers_meet_over_ipv6(elrun, script, vacant_port, host):
     """The endpoint stands in brackets; MASTER_ADDR is what torch can connect to."""
     if host is None:
         pytest.skip("no interface here has a link-local address")
-    port = free_port(socket.AF_INET6, ("::", 0))
-    meeting = ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"[{host}]:{port}"]
+    meeting = ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"[{host}]:{vacant_port()}"]
     jobs = [elrun(*meeting, "--nnodes", 2, script(ALL_REDUCE)) for _ in range(2)]
 
     ends = [job.finish() for job in jobs]
@@ -65,10 +58,10 @@ def test_jobs_on_one_host_never_share_a_port(elrun, script):
     assert [0] * 8 == [code for code, _, _ in ends], ends
 
 
-def test_two_jobs_of_several_agents_run_side_by_side(elrun, script):
+def test_two_jobs_of_several_agents_run_side_by_side(elrun, script, vacant_port):
     """Their stores and their workers' stores are in nobody's way."""
     path = script(ALL_REDUCE)
-    ports = [free_port(socket.AF_INET, ("127.0.0.1", 0)) for _ in range(2)]
+    ports = [vacant_port() for _ in range(2)]
     jobs = [
         elrun("--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{port}", "--nnodes", 2, path)
         for port in ports * 2

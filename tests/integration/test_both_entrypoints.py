@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 from pathlib import Path
 
 import pytest
@@ -23,17 +22,12 @@ def _endpoint_of():
 
 
 @pytest.fixture(name="nodes", params=BACKENDS)
-def _nodes(elrun, endpoint_of, request):
+def _nodes(elrun, endpoint_of, vacant_endpoint, request):
     """Run both nodes and return how the job ended for each: one learner and two actors."""
 
     def run(how, act, restarts=0):
         backend = request.param
-        if backend == "c10d":
-            with socket.socket() as probe:
-                probe.bind(("127.0.0.1", 0))
-                endpoint = f"127.0.0.1:{probe.getsockname()[1]}"
-        else:
-            endpoint = endpoint_of[backend]
+        endpoint = vacant_endpoint if backend == "c10d" else endpoint_of[backend]
         run_id = os.urandom(4).hex()  # the name of a job that has ended is not free at once
         jobs = [
             elrun(how, backend, endpoint, run_id, role, workers, restarts, act, command=(NODE,))

@@ -8,7 +8,6 @@ import json
 import os
 import re
 import shlex
-import socket
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -213,7 +212,7 @@ def translated(text):
 
 
 @pytest.fixture(name="run")
-def _run(elrun, tmp_path):
+def _run(elrun, tmp_path, vacant_port):
     """Run a line on each of its nodes; return what the workers saw, by rank."""
 
     def run(line):
@@ -224,9 +223,7 @@ def _run(elrun, tmp_path):
         seen.mkdir()
         env = {"PATH": PATH, "SEEN": str(seen), **line.variables}
         if line.nodes > 1:
-            with socket.socket() as probe:
-                probe.bind(("127.0.0.1", 0))
-                env["MASTER_PORT"] = str(probe.getsockname()[1])
+            env["MASTER_PORT"] = str(vacant_port())
         become_bash = ("-c", "import os, sys; os.execvp('bash', ['bash', '-e', *sys.argv[1:]])")
         jobs = [
             elrun("-c", translated(line.text), command=become_bash, env=env | {"RANK": str(node)})

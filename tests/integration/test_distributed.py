@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-from elrun.rendezvous.network.ports import free_port
 
 pytestmark = pytest.mark.integration
 
@@ -16,11 +15,11 @@ def lines_of(ends):
 
 
 @pytest.fixture(name="two_agents")
-def _two_agents(elrun):
+def _two_agents(elrun, vacant_endpoint):
     """Run a program on one worker of each of two agents, to its end."""
 
     def run(program, *args, options=()):
-        meeting = ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{free_port()}"]
+        meeting = ["--rdzv-backend", "c10d", "--rdzv-endpoint", vacant_endpoint]
         words = [*meeting, "--rdzv-id", "job", "--nnodes", 2, *options, PROGRAMS / program, *args]
         ends = [job.finish(PATIENCE_S) for job in [elrun(*words), elrun(*words)]]
         assert [0, 0] == [code for code, _, _ in ends], ends

@@ -33,18 +33,13 @@ while True:
 """
 
 
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return taken.getsockname()[1]
-
-
 @pytest.fixture(name="asked_job")
-def _asked_job(elrun):
+def _asked_job(elrun, vacant_port):
     """Start a job that can be asked; return it with a function that asks."""
     jobs = []
 
     def start(*args, **options):
-        port = free_port()
+        port = vacant_port()
         job = elrun(*args, env={"TORCHELASTIC_HEALTH_CHECK_PORT": str(port)}, **options)
         jobs.append(job)
         return job, lambda path: ask(port, path)
@@ -109,10 +104,10 @@ def test_an_agent_that_stops_workers_is_alive_but_not_ready(asked_job, script):
     assert status["busy_s"] > 0
 
 
-def test_a_node_that_waits_for_others_is_alive_but_not_ready(asked_job, script):
+def test_a_node_that_waits_for_others_is_alive_but_not_ready(asked_job, script, vacant_endpoint):
     """A probe sees a job that waits for its nodes from one that hangs."""
     job, question = asked_job(
-        "--nnodes", 2, "--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{free_port()}",
+        "--nnodes", 2, "--rdzv-backend", "c10d", "--rdzv-endpoint", vacant_endpoint,
         "--rdzv-id", "job", script(HANG),
     )  # fmt: skip
     wait_for_health(job, question)
@@ -132,9 +127,9 @@ def wait_for_health(job, question):
 
 
 @pytest.mark.parametrize("start", ["command", "function"])
-def test_the_port_is_free_after_the_job(elrun, script, start):
+def test_the_port_is_free_after_the_job(elrun, script, vacant_port, start):
     """Nobody answers any more, and the next job can have the port."""
-    port = free_port()
+    port = vacant_port()
     env = {"TORCHELASTIC_HEALTH_CHECK_PORT": str(port)}
     program = "import sys" if start == "command" else FORKED
     options = {"command": (script(program),)} if start == "function" else {}

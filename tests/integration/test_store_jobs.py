@@ -8,7 +8,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-from elrun.rendezvous.network.ports import free_port
 from elrun.rendezvous.stores.etcd.server import EtcdServer
 
 pytestmark = pytest.mark.integration
@@ -98,9 +97,9 @@ def test_the_store_outlives_rank_0_where_it_was_forked(elrun):
 
 
 @pytest.mark.parametrize("nodes", [1, 3])
-def test_the_store_outlives_rank_0_at_a_fixed_port(elrun, nodes):
+def test_the_store_outlives_rank_0_at_a_fixed_port(elrun, vacant_port, nodes):
     """The static rendezvous names the port, at which its nodes meet, too."""
-    place = ["--master-addr", "127.0.0.1", "--master-port", free_port(), "--nnodes", nodes]
+    place = ["--master-addr", "127.0.0.1", "--master-port", vacant_port(), "--nnodes", nodes]
     words = ["--rdzv-backend", "static", *place, "--nproc-per-node", 3 // nodes]
     jobs = [elrun(*words, "--node-rank", rank, OUTLIVES, "_exit") for rank in range(nodes)]
 
@@ -117,9 +116,9 @@ def test_the_store_outlives_rank_0_at_a_fixed_port(elrun, nodes):
     ],
     ids=" ".join,
 )
-def test_a_client_needs_no_process_group(elrun, script, options):
+def test_a_client_needs_no_process_group(elrun, script, vacant_port, options):
     """It connects first thing in the script: the store is there on every backend."""
-    words = [word.replace("PORT", str(free_port())) for word in options]
+    words = [word.replace("PORT", str(vacant_port())) for word in options]
     path = script(CLIENT + HELLO + LEAVE_TOGETHER)
 
     assert HELLOS == finish(elrun(*words, "--nproc-per-node", 2, path))
@@ -205,7 +204,9 @@ if os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
     assert "rank -1" not in err
 
 
-def test_a_store_that_dies_while_its_node_waits_for_others_is_missed(elrun, script):
+def test_a_store_that_dies_while_its_node_waits_for_others_is_missed(
+    elrun, script, vacant_endpoint
+):
     """Workers of other nodes may need it: all are restarted."""
     text = (
         CLIENT
@@ -228,7 +229,7 @@ if attempt == "0":
 os._exit(0)
 """
     )
-    meeting = ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{free_port()}"]
+    meeting = ["--rdzv-backend", "c10d", "--rdzv-endpoint", vacant_endpoint]
     words = [*meeting, "--rdzv-id", "job", "--nnodes", 2, "--max-restarts", 1, script(text)]
 
     assert ["again"] == finish(elrun(*words), elrun(*words))

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-from elrun.rendezvous.network.ports import free_port
 
 pytestmark = pytest.mark.integration
 
@@ -34,25 +33,27 @@ def says(variable, hosts):
 
 
 @pytest.mark.parametrize("nodes", [1, 2])
-def test_a_process_of_the_agent_s_serves_the_workers_store(hosts, nodes):
+def test_a_process_of_the_agent_s_serves_the_workers_store(hosts, vacant_endpoint, nodes):
     """It is the agent's of rank 0's node; to the others' workers it is another's."""
-    told = hosts("elrun", f"127.0.0.1:{free_port()}" if nodes > 1 else "", nodes)
+    told = hosts("elrun", vacant_endpoint if nodes > 1 else "", nodes)
 
     assert says(True, ["host"] * 2 + ["another"] * 2 * (nodes - 1)) == told
 
 
 @pytest.mark.parametrize("whose", ["elrun", "torch"])
-def test_rank_0_serves_the_store_where_a_variable_says_so(hosts, whose):
+def test_rank_0_serves_the_store_where_a_variable_says_so(hosts, vacant_endpoint, whose):
     """torch's own variable, of elrun's rendezvous and of another's."""
-    told = hosts(whose, f"127.0.0.1:{free_port()}", 2, NOT_SHARED)
+    told = hosts(whose, vacant_endpoint, 2, NOT_SHARED)
 
     assert says(False, ["worker", "another", "another", "another"]) == told
 
 
 @pytest.mark.parametrize("nodes", [1, 2])
-def test_workers_use_the_agent_s_store_where_the_rendezvous_offers_it(hosts, nodes):
+def test_workers_use_the_agent_s_store_where_the_rendezvous_offers_it(
+    hosts, vacant_endpoint, nodes
+):
     """With torch's own handler: no worker serves a store, one of the agents does for all."""
-    told = hosts("torch", f"127.0.0.1:{free_port()}", nodes)
+    told = hosts("torch", vacant_endpoint, nodes)
 
     by_the_first = ["agent", "agent", *["another"] * 2 * (nodes - 1)]
     assert told in (says(True, by_the_first), says(True, by_the_first[::-1]))

@@ -48,4 +48,4 @@ def test_nothing_is_left_open(tmp_path, requests):
     control.end()
     folder.discard()
 
-    assert before == descriptors()
+    assert descriptors().items() <= before.items()  # another test's may have been collected

@@ -2,6 +2,7 @@
 
 import os
 import select
+import threading
 
 PATIENCE_S = 60
 
@@ -18,3 +19,12 @@ def read(reader, size):
         assert select.select([reader], [], [], PATIENCE_S)[0]
         text += os.read(reader, size - len(text))
     return text
+
+
+def fds_and_threads():
+    return set(os.listdir("/proc/self/fd")), set(threading.enumerate())
+
+
+def more_than(before):
+    """Return which descriptors and threads have come; those of another test may still go."""
+    return tuple(now - then for now, then in zip(fds_and_threads(), before, strict=True))

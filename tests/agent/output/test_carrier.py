@@ -9,7 +9,7 @@ import sys
 import threading
 
 import pytest
-from carrier_kit import PATIENCE_S, read, worker
+from carrier_kit import PATIENCE_S, fds_and_threads, more_than, read, worker
 from elrun.agent.output.carrying import KEPT_BYTES
 from elrun.agent.output.specs import keeps_stderr
 from elrun.rendezvous import threads
@@ -135,15 +135,6 @@ def rest_of(reader):
     while select.select([reader], [], [], 0)[0]:
         text += os.read(reader, 1 << 16)
     return text
-
-
-def fds_and_threads():
-    return set(os.listdir("/proc/self/fd")), set(threading.enumerate())
-
-
-def more_than(before):
-    """Return which descriptors and threads have come; those of another test may still go."""
-    return tuple(now - then for now, then in zip(fds_and_threads(), before, strict=True))
 
 
 def test_a_reader_that_pauses_at_the_end_gets_all(carriers, full):

@@ -144,8 +144,9 @@ def test_a_handler_may_log_itself(recorder):
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_forked_child_logs_by_itself():
+def test_a_forked_child_logs_by_itself(monkeypatch):
     """The thread is not in it."""
+    monkeypatch.setattr(log_handler, "PATIENCE_S", worker_kit.PATIENCE_S)
     reader, writer = os.pipe()
     handler = logging.StreamHandler(os.fdopen(writer, "w"))
     logger = logging.getLogger("elrun")

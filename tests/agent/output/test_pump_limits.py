@@ -8,6 +8,7 @@ import subprocess
 import threading
 
 import pytest
+from carrier_kit import PATIENCE_S, fds_and_threads, more_than
 from elrun.agent.output.specs import LogsDest, Std
 from elrun.rendezvous.threads import NoThreadError
 from pump_kit import (
@@ -25,20 +26,14 @@ from pump_kit import (
 pytestmark = pytest.mark.integration
 
 
-def open_fds():
-    return set(os.listdir("/proc/self/fd"))
-
-
 def test_a_stream_that_nobody_asked_for_is_inherited(tmp_path, console):
     """It costs nothing: no pipe, no thread."""
-    before = open_fds(), threading.active_count()
+    before = fds_and_threads()
     pump = pump_for(reify(tmp_path / "logs", 1), console.fds)
     pump.start()
 
     assert (None, None) == (pump.stdout_fd(0), pump.stderr_fd(0))
-    fds, threads = before
-    assert open_fds() <= fds
-    assert threading.active_count() <= threads
+    assert (set(), set()) == more_than(before)
     pump.drain()
     pump.join()
 
@@ -69,7 +64,7 @@ def no_threads():
 )
 def test_a_start_that_fails_leaves_nothing_open(tmp_path, console, shortage, wanted):
     """Neither pipes nor threads, whatever the system has no more of."""
-    before = open_fds(), threading.active_count()
+    before = fds_and_threads()
     pump = pump_for(reify(tmp_path / "logs", 2, tee=Std.ALL), console.fds, nprocs=2)
 
     with shortage(), pytest.raises(OSError, match=wanted):
@@ -77,25 +72,25 @@ def test_a_start_that_fails_leaves_nothing_open(tmp_path, console, shortage, wan
     pump.drain()
     pump.join()
 
-    assert before == (open_fds(), threading.active_count())
+    assert (set(), set()) == more_than(before)
 
 
 def test_a_drain_that_can_not_start_closes_everything(tmp_path, console):
     """A start of workers has failed, for the same reason maybe, and its error is what counts."""
-    before = open_fds(), threading.active_count()
+    before = fds_and_threads()
     pump = pump_for(reify(tmp_path / "logs", 2, tee=Std.ALL), console.fds, nprocs=2)
 
     with no_threads():
         pump.drain()
         pump.join()
 
-    assert before == (open_fds(), threading.active_count())
+    assert (set(), set()) == more_than(before)
 
 
 @pytest.mark.parametrize("started", [0, 1])
 def test_a_start_without_the_last_threads_leaves_none_running(tmp_path, console, started):
     """Those that were started before are told to end."""
-    fds, threads = open_fds(), threading.enumerate()
+    before = fds_and_threads()
     pump = pump_for(reify(tmp_path / "logs", 2, tee=Std.ALL), console.fds, nprocs=2)
     last = pump._consoles[started]
     start = last.start
@@ -105,10 +100,9 @@ def test_a_start_without_the_last_threads_leaves_none_running(tmp_path, console,
         with pytest.raises(NoThreadError):
             pump.start()
 
-    told = [thread for thread in threading.enumerate() if thread not in threads]
-    for thread in told:
-        thread.join(10)
-    assert (fds, []) == (open_fds(), [thread for thread in told if thread.is_alive()])
+    for thread in more_than(before)[1]:
+        thread.join(PATIENCE_S)
+    assert (set(), set()) == more_than(before)
 
 
 @pytest.mark.parametrize("place", ["a log file", "the console alone"])
@@ -166,18 +160,16 @@ def test_output_arrives_when_not_all_workers_could_be_started(tmp_path, console)
 def test_nothing_is_left_open(tmp_path, console):
     """Neither descriptors nor threads, attempt after attempt."""
     dest = reify(tmp_path / "logs", 2, tee={0: Std.ALL}, local_ranks_filter={0})
-    before = open_fds(), threading.active_count()
+    before = fds_and_threads()
     run(dest, console.fds, HELLO, HELLO, out_words=["hello"])
 
-    fds, threads = before
-    assert open_fds() <= fds
-    assert threading.active_count() <= threads
+    assert (set(), set()) == more_than(before)
 
 
 def test_nothing_is_left_open_when_there_are_no_more_descriptors(tmp_path, console):
     """The caller gets the error, and its descriptors back."""
     dest = reify(tmp_path / "logs", 4, tee=Std.ALL)
-    before = open_fds()
+    before = fds_and_threads()
     room = [os.dup(console.fds[0]) for _ in range(10)]
     for fd in room:
         os.close(fd)
@@ -189,7 +181,7 @@ def test_nothing_is_left_open_when_there_are_no_more_descriptors(tmp_path, conso
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
-    assert open_fds() <= before
+    assert (set(), set()) == more_than(before)
 
 
 def test_workers_inherit_no_pipe_but_their_own(tmp_path, console):

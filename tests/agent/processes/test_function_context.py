@@ -245,14 +245,14 @@ def test_an_interpreter_that_does_not_read_holds_up_nobody(start, tmp_path):
 def test_an_interpreter_that_never_reads_can_be_stopped(start, tmp_path):
     """And nothing of what was meant for it is left."""
     (tmp_path / "sitecustomize.py").write_text("import os, signal; os.kill(os.getpid(), 19)")
-    threads = threading.active_count()
+    threads = {*threading.enumerate()}
     envs = {0: {"PYTHONPATH": str(tmp_path)}}
     context = start(worker_functions.length_of, (bytes(1_000_000),), envs=envs)
 
     context.close(signal.SIGKILL)
 
     assert -signal.SIGKILL == context.exits[0].exitcode
-    assert threads == threading.active_count()
+    assert set() == {*threading.enumerate()} - threads  # another test's may have ended
 
 
 @pytest.mark.parametrize("method", ["fork"], indirect=True)
@@ -291,7 +291,7 @@ def test_nothing_is_left_in_the_agent_by_function_workers(start, method):
         context.close()
 
     assert worker_kit.open_fds() <= fds
-    assert children == worker_kit.children()
+    assert worker_kit.children() <= children
 
 
 def test_an_unknown_start_method_is_refused():

@@ -5,14 +5,21 @@ import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 import worker_kit
+from elrun.agent.processes import leftovers
 from worker_kit import EXIT_0, EXIT_3, HANG, Ear, start_shells
 
 pytestmark = pytest.mark.integration
 
 SLEEPER = "sh -c 'echo $$ > {ear}; exec sleep 1000'"
+
+
+def runs(pid, program):
+    """Return whether a process has executed a program by now."""
+    return Path(f"/proc/{pid}/comm").read_text() == f"{program}\n"
 
 
 def test_what_a_worker_runs_in_the_background_is_stopped(shells, ear):
@@ -47,6 +54,7 @@ def test_what_workers_leave_behind_lives_on_when_all_succeed(shells, ear, caplog
         f"trap '' HUP; {child.format(SLEEPER.format(ear=ear.path))} true; exit 0", EXIT_0
     )
     (pid,) = ear.hear()
+    worker_kit.wait_until(lambda: runs(pid, "sleep"))
     result = context.wait()
     context.close()
 
@@ -59,8 +67,9 @@ def test_what_workers_leave_behind_lives_on_when_all_succeed(shells, ear, caplog
     worker_kit.wait_until(lambda: int(pid) not in worker_kit.children())
 
 
-def test_what_ends_at_once_is_not_worth_a_word(shells, caplog):
+def test_what_ends_at_once_is_not_worth_a_word(shells, caplog, monkeypatch):
     """A resource tracker of Python's outlives its worker by some milliseconds."""
+    monkeypatch.setattr(leftovers, "MOMENT_S", worker_kit.PATIENCE_S)  # on a busy machine
     shells("sleep 0.05 & exit 0").wait()
 
     assert "" == caplog.text
@@ -148,6 +157,7 @@ def test_what_is_left_and_deaf_is_killed_at_the_deadline_and_named(shells, ear, 
     deaf = f"trap '' TERM; echo \\$\\$ > {ear.path}; exec sleep 1000"
     context = shells(f'setsid sh -c "{deaf}" & {worker}')  # fmt: skip
     (pid,) = ear.hear()
+    worker_kit.wait_until(lambda: runs(pid, "sleep"))
     if worker != HANG:
         worker_kit.wait_until_ended(context, 1)
 

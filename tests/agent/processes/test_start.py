@@ -169,7 +169,7 @@ def test_fifty_groups_leave_nothing_in_the_agent(shells):
         context.close()
 
     assert worker_kit.open_fds() <= fds
-    assert children == worker_kit.children()
+    assert worker_kit.children() <= children
 
 
 def test_somebody_else_who_reaps_does_not_hang_the_group(shells):

@@ -66,7 +66,7 @@ def test_a_process_that_can_run_no_python_shows_its_stacks():
         assert re.search(r"File \"<string>\", line \d+ in stuck_in_regex\n", stack)
         assert re.search(r"File \"<string>\", line \d+ in waiting\n", stack)
     assert is_running
-    assert before == open_fds()
+    assert open_fds() <= before  # another test's may have been collected meanwhile
 
 
 @pytest.mark.parametrize(

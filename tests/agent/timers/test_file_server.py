@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pickle
+import re
 import signal
 import stat
 import subprocess
@@ -112,7 +113,7 @@ def test_without_a_signal_it_is_only_told(serve, sleeper, caplog):
 
     wait_until(lambda: caplog.messages)
 
-    assert caplog.messages[0].endswith("for 0.0 s; no signal was asked for")
+    assert re.search(r" for \d+\.\d s; no signal was asked for$", caplog.messages[0])
     assert is_alive(sleeper.pid)
 
 
@@ -206,7 +207,7 @@ def test_the_pipe_is_the_user_s_alone_and_leaves_no_trace(tmp_path):
 
     assert (True, 0o600) == (stat.S_ISFIFO(mode), stat.S_IMODE(mode))
     assert not path.exists()
-    assert before == open_fds()
+    assert open_fds() <= before  # another test's may have been collected meanwhile
 
 
 def test_an_abandoned_pipe_is_replaced(serve, tmp_path, sleeper):

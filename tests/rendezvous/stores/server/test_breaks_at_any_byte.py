@@ -2,7 +2,6 @@
 
 import contextlib
 import random
-import socket
 import threading
 
 import pytest
@@ -57,10 +56,7 @@ def _guard(request):
 
 
 @pytest.fixture(name="host")
-def _host(guard):
-    with socket.socket() as probe:
-        probe.bind((HERE, 0))
-        port = probe.getsockname()[1]
+def _host(guard, port):
     connect = StoreConnector(Endpoint(HERE, port), True, None, LONG_S, guard=guard)
     host = connect(threading.Event()).store
     host.port = port
