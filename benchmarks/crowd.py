@@ -46,7 +46,7 @@ from elrun.rendezvous.stores.server.wire import (
     write_request,
 )
 from elrun.rendezvous.stores.signed import Secret
-from elrun.rendezvous.stores.will import Will
+from elrun.rendezvous.stores.store import Will
 
 HERE = "127.0.0.1"
 RUN = RunKeys("crowd")

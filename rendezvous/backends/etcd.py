@@ -15,13 +15,13 @@ from ..network.hosts import published_address
 from ..node.rendezvous import RoundRendezvous
 from ..protocol.keys import RunKeys
 from ..protocol.timing import timing_of
-from ..stores.etcd.etcd_store import EtcdStore, lease_for
+from ..stores.etcd.etcd_store import Client, EtcdStore, lease_for
 from ..stores.etcd.settings import EtcdSettings, etcd_settings
 from ..stores.store import Connection
 
 log = Log(__name__)
 
-_C = TypeVar("_C")
+_C = TypeVar("_C", bound=Client)
 
 
 def rounds_over(

@@ -106,11 +106,7 @@ class Heartbeat:
         self._watched, self._on_silence = (), None
 
     def step(self) -> Steps[float]:
-        """Beat if it is time, read the watched beats; return the seconds to the next step.
-
-        Raises:
-            RendezvousError: A call to the store failed.
-        """
+        """Beat if it is time, read the watched beats; return the seconds to the next step."""
         store = self._open_store()
         asked_at = now = self._clock()
         watched = self._watched

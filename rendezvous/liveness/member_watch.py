@@ -16,7 +16,7 @@ from ..protocol.records import Roster
 from ..protocol.timing import Timing
 from ..protocol.wire import read_roster, write_verdict
 from ..stores.steps import Asking, Steps
-from ..stores.will import Will
+from ..stores.store import Will
 from .heartbeat import Heartbeat
 
 

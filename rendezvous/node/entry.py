@@ -7,15 +7,15 @@ error before it has written anything to a round.
 
 from __future__ import annotations
 
-from ..api.parameters import SECRET_VARIABLE
 from ..errors import RendezvousStateError
 from ..protocol.keys import RunKeys
 from ..protocol.wire import is_forming, read_forming, write_forming
+from ..stores.server.guard import NO_SECRET_HERE, OTHER_SECRET, SECRET_WANTED, explained
+from ..stores.server.hello import Refusal
 from ..stores.signed import Secret, is_signed
 from ..stores.steps import Asking, Steps
 
 _MOST_FOREIGN_RECORDS = 16
-_HOW = f"--rdzv-conf secret_file=..., or {SECRET_VARIABLE}"
 
 
 def enter_run(store: Asking, run: RunKeys, secret: Secret | None, forming: int = 0) -> Steps[int]:
@@ -41,22 +41,7 @@ def enter_run(store: Asking, run: RunKeys, secret: Secret | None, forming: int =
         standing = yield store.create(key, mine, standing)  # no record of elrun's: replace it
     record = standing if secret is None else secret.verify(key, standing)
     if record is None or (secret is None and is_signed(standing)):
-        raise RendezvousStateError(_refusal(run, standing, secret))
+        kind = OTHER_SECRET if is_signed(standing) else NO_SECRET_HERE
+        refusal = Refusal(SECRET_WANTED if secret is None else kind, "")
+        raise RendezvousStateError(explained(refusal, run.run_id).reason)
     return read_forming(key, record)
-
-
-def _refusal(run: RunKeys, standing: bytes, secret: Secret | None) -> str:
-    if secret is None:
-        return (
-            f"run {run.run_id!r} takes only nodes that know its secret, and this one was given "
-            f"none ({_HOW})"
-        )
-    if is_signed(standing):
-        return (
-            f"run {run.run_id!r} has another secret than this node: give all its nodes the same "
-            f"({_HOW}), or this job a name of its own (--rdzv-id)"
-        )
-    return (
-        f"run {run.run_id!r} was started without a secret, and this node was given one: give all "
-        f"its nodes the same ({_HOW}) or none, or this job a name of its own (--rdzv-id)"
-    )

@@ -86,15 +86,7 @@ class Join:
         return self._round_number
 
     def enter(self) -> Steps[Placement]:
-        """Block until this node is a member of a sealed round.
-
-        Raises:
-            RendezvousClosedError: The run has ended.
-            RendezvousGracefulExitError: The run has succeeded without this node, which waited.
-            RendezvousTimeoutError: Too few nodes came in time.
-            RendezvousStateError: The run has other limits, or a record in the store is invalid.
-            RendezvousConnectionError: The store was lost.
-        """
+        """Block until this node is a member of a sealed round."""
         number = self._round_number
         while True:
             place = yield from self._enter_round(number)

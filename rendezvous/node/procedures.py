@@ -25,7 +25,7 @@ from ..stores.steps import PREPARE, Asking, Request, Steps
 from .decline import MAX_REASON_CHARS, decline
 from .finish import finish
 from .join import abort_run, has_ended
-from .leave import Departure
+from .leave import leave_run
 from .next_round import DescribeNode, NextRound
 from .round_state import Phase, RoundState
 from .spare_notice import tell_of_spare
@@ -235,9 +235,16 @@ class NodeProcedures:
         connection, self.session.connection = self.session.connection, None
         if connection is None:
             return True
-        departure = Departure(Asking(connection.store), self._run, self.state.place, self.next.join)
-        stays = connection.is_host and self.state.has_ended
-        return (yield from departure.announce(self._timing.leave_s, stays=stays))
+        return (
+            yield from leave_run(
+                Asking(connection.store),
+                self._run,
+                self.state.place,
+                self.next.join,
+                self._timing.leave_s,
+                stays=connection.is_host and self.state.has_ended,
+            )
+        )
 
     def _await_verdict(self, store: Asking, place: Placement, keys: RoundKeys) -> Steps[None]:
         """Take the round's verdict, or the error that ended the wait for it."""

@@ -33,7 +33,7 @@ from ..protocol.wire import (
     write_verdict,
 )
 from ..stores.steps import Asking, Steps
-from ..stores.will import Will
+from ..stores.store import Will
 from .seat_records import SeatRecords
 
 TYPE_CHECKING = False

@@ -33,11 +33,6 @@ class StoreSession:
 
         Args:
             forming: The round to begin with in a store that knows nothing of the run.
-
-        Raises:
-            RendezvousConnectionError: The store can't be reached.
-            RendezvousStateError: The run refuses this node.
-            RendezvousClosedError: The node has left.
         """
         if self.connection is None:
             reached: Reached = yield Request(None, CONNECT, (forming,))

@@ -66,7 +66,7 @@ nodes on seats as withdrawn, and does not wait for silent members of the round b
 seals in its place knows of no silence; a lost node that gets into the roster in this way is found
 again in the new round. A spare watches the running round: when all members are silent, the spare
 writes the verdict. A store that sees connections end need not wait for silence: each node leaves a
-will with it (``stores/will.py``), which is that verdict for a member, and a last beat for a seat.
+will with it (``stores/store.py``), which is that verdict for a member, and a last beat for a seat.
 
 *Restarts.* The roster has the number of restarts that the job has spent: the number of the round
 before, plus one if that round ended by WORKER_FAILED without a lost node. So the budget is the

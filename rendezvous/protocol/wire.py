@@ -2,7 +2,8 @@
 
     {"elrun": 1, "kind": "node", "host": "node1", …}
 
-Every ``read_…`` function takes the key beside the bytes, for the error message. Where the job has a
+Every ``read_…`` function takes the key beside the bytes, for the sentence of the
+``RendezvousStateError`` that it raises where the bytes are no such record. Where the job has a
 secret, ``stores/signed.py`` puts a signature around these bytes.
 """
 
@@ -47,11 +48,7 @@ def write_forming(number: int) -> bytes:
 
 
 def read_forming(key: str, data: bytes) -> int:
-    """Return the number of the round that is forming.
-
-    Raises:
-        RendezvousStateError: The bytes are no such record, or have another version.
-    """
+    """Return the number of the round that is forming."""
     return _unpack(key, "run", data, MAX_RECORD_BYTES).count("forming")
 
 
@@ -79,11 +76,7 @@ def write_node(node: Node) -> bytes:
 
 
 def read_node(key: str, data: bytes) -> Node:
-    """Return the node that a record describes.
-
-    Raises:
-        RendezvousStateError: The bytes are no such record.
-    """
+    """Return the node that a record describes."""
     try:
         return _known_node(data)
     except RendezvousStateError:  # once more, for an error that names the key
@@ -114,11 +107,7 @@ def write_roster(roster: Roster) -> bytes:
 
 
 def read_roster(key: str, data: bytes) -> Roster:
-    """Return the roster that a record describes.
-
-    Raises:
-        RendezvousStateError: The bytes are no such record.
-    """
+    """Return the roster that a record describes."""
     record = _unpack(key, "roster", data, MAX_ROSTER_BYTES)
     return Roster(
         round=record.count("round"),
@@ -154,11 +143,7 @@ def write_place(place: Place) -> bytes:
 
 
 def read_place(key: str, data: bytes) -> Place:
-    """Return the place that a record describes.
-
-    Raises:
-        RendezvousStateError: The bytes are no such record.
-    """
+    """Return the place that a record describes."""
     record = _unpack(key, ("place", "not taken"), data, MAX_PLACE_BYTES)
     if record.kind == "not taken":
         return NotTaken()
@@ -198,11 +183,7 @@ def write_verdict(verdict: Verdict) -> bytes:
 
 
 def read_verdict(key: str, data: bytes) -> Verdict:
-    """Return the verdict that a record describes.
-
-    Raises:
-        RendezvousStateError: The bytes are no such record.
-    """
+    """Return the verdict that a record describes."""
     record = _unpack(key, "verdict", data, MAX_VERDICT_BYTES)
     try:
         kind = VerdictKind(record.text("verdict"))

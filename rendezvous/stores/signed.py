@@ -27,9 +27,7 @@ from ..api.parameters import SECRET_VARIABLE, RendezvousParameters
 from ..errors import RendezvousStateError
 from ..logs import Log
 from ..protocol.keys import UNSURE_BEAT, is_beat, may_count
-from .exchange import exchange
-from .store import Store
-from .will import Will, leave_will
+from .store import Store, Will, exchange, leave_will
 
 log = Log(__name__)
 

@@ -13,9 +13,7 @@ from typing import Any, TypeVar
 
 from ..errors import RendezvousError
 from ..named_tuple import NamedTuple
-from .exchange import exchange
-from .store import Store
-from .will import Will, leave_will
+from .store import Store, Will, exchange, leave_will
 
 _T = TypeVar("_T")
 
@@ -110,11 +108,11 @@ class Asking:
         return Request(self.store, "wait", (keys, timeout_s))
 
     def exchange(self, values: Mapping[str, bytes], keys: Sequence[str]) -> Request:
-        """See ``exchange.exchange``: the answer is that of ``get``."""
+        """See ``store.exchange``: the answer is that of ``get``."""
         return Request(self.store, "exchange", (values, keys))
 
     def leave_will(self, will: Will) -> Request:
-        """See ``will.leave_will``."""
+        """See ``store.leave_will``."""
         return Request(self.store, "leave_will", (will,))
 
     def close(self) -> Request:
@@ -128,12 +126,7 @@ def sleep(seconds: float) -> Request:
 
 
 def call(store: Store, name: str, args: tuple[Any, ...]) -> Any:
-    """Carry out a request to a store by a blocking call; return its answer.
-
-    Raises:
-        RendezvousError: As the store's method does.
-        ValueError: As the store's method does.
-    """
+    """Carry out a request to a store by a blocking call; return its answer."""
     if name == "exchange":
         return exchange(store, *args)
     if name == "leave_will":
@@ -146,9 +139,6 @@ def perform(steps: Steps[_T]) -> _T:
 
     Returns:
         What the procedure returns.
-
-    Raises:
-        RendezvousError: What the procedure raises.
     """
     try:
         request = next(steps)

@@ -5,13 +5,16 @@ Six methods are all that a backend has to offer; ``memory.py`` is the fake; ``et
 ``RendezvousConnectionError``, whose sentence names the endpoint. ``create`` of the signed view may
 also raise ``RendezvousStateError``, where a process without the secret overwrites the key again and
 again. ``ValueError`` means that the caller's value is larger than the store takes.
+
+Some stores offer more: an ``Exchanger`` writes and reads in one request, and an ``Executor``
+carries out wills. The functions ``exchange`` and ``leave_will`` take any store.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from ..named_tuple import NamedTuple
 
@@ -60,6 +63,55 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Release the connection; a ``wait`` that still blocks raises."""
+
+
+@runtime_checkable
+class Exchanger(Protocol):
+    """A store that writes and reads in one request."""
+
+    def exchange(self, values: Mapping[str, bytes], keys: Sequence[str]) -> list[bytes | None]:
+        """Do what the function ``exchange`` does."""
+
+
+def exchange(store: Store, values: Mapping[str, bytes], keys: Sequence[str]) -> list[bytes | None]:
+    """Write values as ``set`` does, and then return others as ``get`` does."""
+    if values and keys and isinstance(store, Exchanger):
+        return store.exchange(values, keys)
+    if values:
+        store.set(values)
+    return store.get(keys) if keys else []
+
+
+class Will(NamedTuple):
+    """What a store writes in a node's name once that node is gone without a word.
+
+    The kernel ends the connections of a process at once, however the process ends. So a store that
+    has connections, the store server, can tell the other nodes of a killed agent within
+    milliseconds. Any other store ignores a will, and the node's missing heartbeat tells the others.
+
+    Args:
+        values: Values that are written, whatever stands there.
+        create: Values that are written where none is, unless a key of ``unless`` is there.
+        unless: Keys that mean that the node is not needed any more.
+    """
+
+    values: Mapping[str, bytes]
+    create: Mapping[str, bytes]
+    unless: tuple[str, ...]
+
+
+@runtime_checkable
+class Executor(Protocol):
+    """A store that carries wills out."""
+
+    def leave_will(self, will: Will) -> None:
+        """Replace the will that this connection has left, if any; one that was lost takes none."""
+
+
+def leave_will(store: Store, will: Will) -> None:
+    """Leave a will with a store, if that carries wills out."""
+    if isinstance(store, Executor):
+        store.leave_will(will)
 
 
 class Moves(Protocol):

@@ -23,7 +23,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from ...errors import RendezvousConnectionError
 from ...logs import Log
@@ -40,69 +40,89 @@ REQUEST_S = 1.0
 _BEYOND_PATIENCE_S = 15
 _LONGEST_LEASE_S = 24 * 3600
 
-_C = TypeVar("_C")
+
+class Client(Protocol):
+    """What speaks to one member."""
+
+    def close(self) -> None:
+        """Let go of the connections that are idle."""
+
+
+_C = TypeVar("_C", bound=Client)
+
+
+def lease_for(patience_s: float) -> int:
+    """Return how long a run's keys outlast its nodes, whose calls are tried for so many seconds."""
+    return min(_LONGEST_LEASE_S, math.ceil(patience_s) + _BEYOND_PATIENCE_S)
+
+
+LEASE_S = lease_for(STORE_PATIENCE_S)
 
 Snapshot = tuple[dict[str, bytes], int]
 """The values that are there, by key, and the revision of etcd at which they were read."""
 
 
 class EtcdStore(ABC, Generic[_C]):
-    """A ``Store`` over the members of an etcd.
+    """A ``Store`` over the members of an etcd; ``open`` comes first.
 
     Args:
         name: Name of all the members, for people.
         clients: One for each member.
+        run: Name of the run, whose nodes share a lease.
         patience_s: For how long a call is tried.
-        pulse_s: Seconds between two refreshments of the lease.
+        lease_s: How long keys are found after the last refreshment of the lease.
+        pulse_s: Seconds between two refreshments.
+        prefix: What all keys begin with.
     """
 
     def __init__(
         self,
         name: str,
         clients: Sequence[_C],
+        run: str,
         patience_s: float = STORE_PATIENCE_S,
+        lease_s: int = LEASE_S,
         pulse_s: float = REFRESH_S,
+        prefix: str = PREFIX,
     ) -> None:
         self._name = name
+        self._clients = clients
         self._servers = Failover(name, clients, patience_s, self._break_off)
+        self._lease_s = lease_s
         self._pulse_s = pulse_s
         self._probe_s = min(PROBE_S, pulse_s)
+        self._root = prefix
+        self._lock = threading.Lock()
+        self._set_up(run)
 
     def open(
         self, stop: threading.Event | None = None, join_timeout_s: float = STORE_PATIENCE_S
     ) -> int:
         """Reach etcd; return the index of the member that serves.
 
-        Args:
-            stop: Ends the attempts.
-            join_timeout_s: For how long it is tried.
-
         Raises:
             RendezvousConnectionError: It can't be reached.
-            RendezvousClosedError: ``stop`` was set.
         """
         self._servers.call(self._bind, join_timeout_s, stop, setting="join_timeout")
         start_thread(threading.Thread(target=self._run, name="elrun-etcd", daemon=True))
         return self._servers.index
 
     def set(self, values: Mapping[str, bytes]) -> None:
-        """Write values; see ``Store.set``."""
         if values:
             self._write(values)
         else:
             self._servers.check()
 
     def get(self, keys: Sequence[str]) -> list[bytes | None]:
-        """Return values, None for each that isn't there; see ``Store.get``."""
         self._servers.check()
         values = self._read(keys)[0] if keys else {}
         return [values.get(key) for key in keys]
 
     def close(self) -> None:
-        """Let go of the connections; see ``Store.close``."""
         self._servers.end(f"the connection to {self._name} was closed")
         self._break_off()
-        self._release()
+        for client in self._clients:
+            client.close()
 
     def _run(self) -> None:
         """Refresh the lease until the store is closed; this has a thread of its own.
@@ -132,6 +152,10 @@ class EtcdStore(ABC, Generic[_C]):
             return 0.0
         probe_at = self._servers.answered_at + self._probe_s
         return min(due_at, probe_at) - time.monotonic()
+
+    @abstractmethod
+    def _set_up(self, run: str) -> None:
+        """Make what this API needs for a run; nothing is connected yet."""
 
     @abstractmethod
     def add(self, key: str, amount: int) -> int:
@@ -171,15 +195,3 @@ class EtcdStore(ABC, Generic[_C]):
     @abstractmethod
     def _break_off(self) -> None:
         """Interrupt what waits for an event from a member; from any thread."""
-
-    @abstractmethod
-    def _release(self) -> None:
-        """Let go of what the clients hold."""
-
-
-def lease_for(patience_s: float) -> int:
-    """Return how long a run's keys outlast its nodes, whose calls are tried for so many seconds."""
-    return min(_LONGEST_LEASE_S, math.ceil(patience_s) + _BEYOND_PATIENCE_S)
-
-
-LEASE_S = lease_for(STORE_PATIENCE_S)

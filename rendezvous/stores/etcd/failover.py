@@ -27,7 +27,6 @@ class Unreachable(Exception):
     """A server can't serve now: another one may, or this one a moment later.
 
     Args:
-        reason: Why not, for people.
         patience_s: The longest time for which another attempt makes sense.
     """
 
@@ -40,7 +39,6 @@ class Refused(RendezvousConnectionError):
     """A server answers, and refuses the request: no other attempt makes sense.
 
     Args:
-        reason: Why, for people.
         code: The server's number for the reason; 0 if it has given none.
     """
 
@@ -55,12 +53,9 @@ class Failover(Generic[_C]):
     Each function must bear a second call: the answer to the first one may be lost.
 
     Args:
-        name: Name of all the servers, for people.
-        clients: One for each server.
         patience_s: For how long a call is tried. While no server serves, all calls share this time.
             Each call asks every server at least once.
         on_trouble: Called, from any thread, whenever a server did not serve.
-        clock: A monotonic clock.
         announce_after_s: After how long the first warning says that no server serves.
     """
 
@@ -111,12 +106,10 @@ class Failover(Generic[_C]):
         Args:
             function: Raises ``Unreachable`` if another attempt makes sense.
             patience_s: For how long it is tried; by default the constructor's.
-            stop: Ends the attempts.
             setting: Name of the setting of this time, for people.
 
         Raises:
             RendezvousConnectionError: No server served in time, or ``end`` was called.
-            RendezvousClosedError: ``stop`` was set.
         """
         patience_s = self._patience_s if patience_s is None else patience_s
         began_at = self._clock()

@@ -51,7 +51,6 @@ class Head(NamedTuple):
     """The beginning of an answer.
 
     Args:
-        status: Such as 200.
         fields: Values by name, in lower case.
     """
 
@@ -62,13 +61,11 @@ class Head(NamedTuple):
 class HttpConnection:
     """A connection that is open.
 
-    Args:
-        endpoint: Where it leads.
-        tls: How it is encrypted; None: not at all.
-        deadline: Until when it must stand.
+    Whatever uses it raises ``OSError`` where the connection is lost or can't be made, and
+    ``TimeoutError`` where that takes too long.
 
-    Raises:
-        OSError: It can't be made, or not in time (``TimeoutError``).
+    Args:
+        deadline: Until when it must stand.
     """
 
     def __init__(self, endpoint: Endpoint, tls: SSLContext | None, deadline: float) -> None:
@@ -89,11 +86,7 @@ class HttpConnection:
         """Whether it can take another request, once the answer to this one has been read."""
 
     def ask(self, request: bytes, deadline: float) -> tuple[Head, bytes]:
-        """Send a request; return the whole answer.
-
-        Raises:
-            OSError: The connection is lost, or the answer does not come in time.
-        """
+        """Send a request; return the whole answer."""
         head = self.begin(request, deadline)
         parts, size = [], 0
         while part := self.read(deadline):
@@ -104,29 +97,17 @@ class HttpConnection:
         return head, b"".join(parts)
 
     def begin(self, request: bytes, deadline: float) -> Head:
-        """Send a request; return the head of the answer, whose body ``read`` returns.
-
-        Raises:
-            OSError: The connection is lost, or the head does not come in time.
-        """
+        """Send a request; return the head of the answer, whose body ``read`` returns."""
         self.send(request, deadline)
         return self.read_head(deadline)
 
     def send(self, request: bytes, deadline: float) -> None:
-        """Send a request.
-
-        Raises:
-            OSError: The connection is lost, or does not take the request in time.
-        """
+        """Send a request."""
         self._socket.settimeout(_left_s(deadline))
         self._socket.sendall(request)
 
     def read_head(self, deadline: float) -> Head:
-        """Return the head of the answer; a call that was late may be repeated.
-
-        Raises:
-            OSError: The connection is lost, or the head does not come in time.
-        """
+        """Return the head of the answer; a call that was late may be repeated."""
         while True:
             while (end := self._buffer.find(b"\r\n\r\n")) < 0:
                 if len(self._buffer) > _MOST_HEAD_BYTES:
@@ -146,9 +127,6 @@ class HttpConnection:
         """Return the next part of the answer's body; nothing at its end.
 
         A call that was late may be repeated.
-
-        Raises:
-            OSError: The connection is lost, or nothing comes in time.
         """
         if self._is_chunked and self._left == 0:
             self._left = self._next_chunk(deadline)

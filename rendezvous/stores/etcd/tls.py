@@ -34,11 +34,7 @@ def tls_context(settings: EtcdSettings) -> SSLContext:
 
 
 def is_tls_refusal(error: OSError) -> bool:
-    """Return whether one side does not trust the other, or does not encrypt; not a lost connection.
-
-    Args:
-        error: What a connection has met.
-    """
+    """Return whether one side does not trust the other, or does not encrypt."""
     ssl = sys.modules.get("ssl")
     if ssl is None:
         return False

@@ -22,7 +22,6 @@ from __future__ import annotations
 import base64
 import math
 import os
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -30,8 +29,7 @@ from typing import Any, TypeVar
 
 from ...logs import Log
 from ...protocol.counters import count_in
-from ...protocol.timing import STORE_PATIENCE_S
-from .etcd_store import LEASE_S, PREFIX, REFRESH_S, EtcdStore, Snapshot
+from .etcd_store import EtcdStore, Snapshot
 from .failover import Refused, Unreachable
 from .v2_client import Member, path_of
 from .v2_poll import Poll
@@ -51,39 +49,14 @@ _T = TypeVar("_T")
 
 
 class EtcdV2Store(EtcdStore[Member]):
-    """A ``Store`` over the members of an etcd; ``open`` comes first.
+    """A ``Store`` over etcd's v2 API."""
 
-    Args:
-        name: Name of all the members, for people.
-        members: The members.
-        run: Name of the run, whose nodes share a mark.
-        patience_s: For how long a call is tried.
-        lease_s: How long keys are found after the last refreshment.
-        pulse_s: Seconds between two refreshments of the mark.
-        prefix: What all keys begin with.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        members: Sequence[Member],
-        run: str,
-        patience_s: float = STORE_PATIENCE_S,
-        lease_s: int = LEASE_S,
-        pulse_s: float = REFRESH_S,
-        prefix: str = PREFIX,
-    ) -> None:
-        super().__init__(name, members, patience_s, pulse_s)
-        self._members = members
-        self._root = prefix
-        self._mark = path_of(f"{prefix}{_MARKS}/", run)
+    def _set_up(self, run: str) -> None:
+        self._mark = path_of(f"{self._root}{_MARKS}/", run)
         self._folder = os.urandom(12).hex()
-        self._lease_s = lease_s
-        self._lock = threading.Lock()
         self._polls: set[Poll] = set()
 
     def add(self, key: str, amount: int) -> int:
-        """Add to a counter; see ``Store.add``. An amount of 0 reads only."""
         if amount == 0:
             return count_in(self._read([key])[0].get(key))
         path = self._path_of(key)
@@ -97,7 +70,6 @@ class EtcdV2Store(EtcdStore[Member]):
         )
 
     def create(self, key: str, value: bytes, instead_of: bytes = b"") -> bytes:
-        """Write a value once; see ``Store.create``."""
         path, text = self._path_of(key), _encode(value)
         if instead_of:
             old = _encode(instead_of)
@@ -137,7 +109,6 @@ class EtcdV2Store(EtcdStore[Member]):
         return {leaf.key: leaf.value for leaf in found.leaves if not leaf.dir}, found.etcd_index
 
     def wait(self, keys: Sequence[str], timeout_s: float | None) -> list[bytes] | None:
-        """Block until every key is there; see ``Store.wait``."""
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         while True:
             self._servers.check()
@@ -209,10 +180,6 @@ class EtcdV2Store(EtcdStore[Member]):
 
     def _path_of(self, key: str) -> str:
         return path_of(f"{self._root}{self._folder}/", key)
-
-    def _release(self) -> None:
-        for member in self._members:
-            member.close()
 
     def _call(self, function: Callable[[Any], _T]) -> _T:
         return self._servers.call(lambda member: member.ask(function))

@@ -21,12 +21,7 @@ _T = TypeVar("_T")
 
 
 class Member:
-    """One member of etcd.
-
-    Args:
-        settings: How etcd is reached.
-        endpoint: The member.
-    """
+    """One member of etcd."""
 
     def __init__(self, settings: EtcdSettings, endpoint: Endpoint) -> None:
         self._settings = settings
@@ -61,11 +56,7 @@ class Member:
         return answer
 
     def poll(self, folder: str) -> Poll:
-        """Return what waits for the events in a folder.
-
-        Raises:
-            Unreachable: The member can't serve now.
-        """
+        """Return what waits for the events in a folder."""
         return Poll(self._settings, self._endpoint, folder)
 
     def close(self) -> None:
@@ -92,12 +83,7 @@ class Member:
 
 
 def open_client(settings: EtcdSettings, endpoint: Endpoint) -> Any:
-    """Return python-etcd's client of one member; it connects when it is used.
-
-    Args:
-        settings: How etcd is reached.
-        endpoint: The member.
-    """
+    """Return python-etcd's client of one member; it connects when it is used."""
     import etcd  # etcd's users only
     import urllib3
 
@@ -126,7 +112,6 @@ def path_of(prefix: str, key: str) -> str:
 
     Args:
         prefix: Begins and ends with a slash.
-        key: Any text.
     """
     *folders, name = key.split("/")
     return prefix + "".join(f"{_word(folder)}~/" for folder in folders) + _word(name)

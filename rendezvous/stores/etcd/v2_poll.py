@@ -22,7 +22,6 @@ class Event(NamedTuple):
     """What has happened to one entry.
 
     Args:
-        path: Where the entry is.
         value: What it holds now; None: it has been removed.
         number: etcd's number of the event.
     """
@@ -36,12 +35,7 @@ class Poll:
     """A member of etcd that is asked for one event after the other.
 
     Args:
-        settings: How etcd is reached.
-        endpoint: The member.
         folder: Where the events are to happen, or below.
-
-    Raises:
-        Unreachable: The member can't serve now.
     """
 
     def __init__(self, settings: EtcdSettings, endpoint: Endpoint, folder: str) -> None:

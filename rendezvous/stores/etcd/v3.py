@@ -18,14 +18,12 @@ reads in one transaction. A wait that has to wait costs one read; ``v3_watch.py`
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from typing import Any
 
 from ...protocol.counters import count_in
-from ...protocol.timing import STORE_PATIENCE_S
-from .etcd_store import LEASE_S, PREFIX, REFRESH_S, EtcdStore, Snapshot
+from .etcd_store import EtcdStore, Snapshot
 from .failover import Refused
 from .v3_client import Gateway, decode, encode
 from .v3_watch import AFTER_COUNTERS, COUNTED, Hear, Watcher
@@ -41,44 +39,20 @@ _FAILED_PRECONDITION, _NOT_FOUND = 9, 5
 
 
 class EtcdV3Store(EtcdStore[Gateway]):
-    """A ``Store`` over the members of an etcd; ``open`` comes first.
+    """A ``Store`` over etcd's v3 API."""
 
-    Args:
-        name: Name of all the members, for people.
-        gateways: The members.
-        run: Name of the run, whose nodes share a lease.
-        patience_s: For how long a call is tried.
-        lease_s: How long keys stay after the last refreshment.
-        pulse_s: Seconds between two refreshments of the lease.
-        prefix: What all keys begin with.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        gateways: Sequence[Gateway],
-        run: str,
-        patience_s: float = STORE_PATIENCE_S,
-        lease_s: int = LEASE_S,
-        pulse_s: float = REFRESH_S,
-        prefix: str = PREFIX,
-    ) -> None:
-        super().__init__(name, gateways, patience_s, pulse_s)
-        self._gateways = gateways
-        self._prefix = prefix.encode()
+    def _set_up(self, run: str) -> None:
+        self._prefix = self._root.encode()
         digest = sha256(self._name_of(run)).digest()
         self._lease = str(int.from_bytes(digest[:8], "big") >> 1 or 1)
-        self._lease_s = lease_s
         self._sender = os.urandom(12).hex()
         # Each addition that is under way has a mark of its own: numbers of free marks, and the
         # versions that all marks have in etcd.
-        self._lock = threading.Lock()
         self._free_marks: list[int] = []
         self._versions: list[int] = []
         self._watcher = Watcher(self._servers, self._read, self._prefix)
 
     def add(self, key: str, amount: int) -> int:
-        """Add to a counter; see ``Store.add``. An amount of 0 reads only."""
         if amount == 0:
             return count_in(self._read([key])[0].get(key))
         with self._lock:
@@ -112,7 +86,6 @@ class EtcdV3Store(EtcdStore[Gateway]):
         return count_in(_read_value(name, response["kvs"]))
 
     def create(self, key: str, value: bytes, instead_of: bytes = b"") -> bytes:
-        """Write a value once; see ``Store.create``."""
         name = self._name_of(key)
         request = {
             "compare": [_has_value(name, instead_of) if instead_of else _is_absent(name)],
@@ -127,15 +100,12 @@ class EtcdV3Store(EtcdStore[Gateway]):
         return decode(found[0].get("value", "")) if found else self.create(key, value)
 
     def wait(self, keys: Sequence[str], timeout_s: float | None) -> list[bytes] | None:
-        """Block until every key is there; see ``Store.wait``."""
         return self._watcher.wait(keys, timeout_s)
 
     def watch(self, keys: Sequence[str], hear: Hear) -> Callable[[], bool]:
-        """Call ``hear`` once every key is there; see ``Watcher.watch``."""
         return self._watcher.watch(keys, hear)
 
     def exchange(self, values: Mapping[str, bytes], keys: Sequence[str]) -> list[bytes | None]:
-        """Write values and return others, in one transaction; see ``exchange.exchange``."""
         if len(values) + len(keys) > _MAX_OPERATIONS:
             self.set(values)
             return self.get(keys)
@@ -216,10 +186,6 @@ class EtcdV3Store(EtcdStore[Gateway]):
 
     def _break_off(self) -> None:
         self._watcher.interrupt()
-
-    def _release(self) -> None:
-        for gateway in self._gateways:
-            gateway.close()
 
     def _transact(self, request: Mapping[str, Any]) -> Any:
         return self._ask("kv/txn", request)

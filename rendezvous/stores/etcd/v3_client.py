@@ -24,11 +24,8 @@ from .tls import HOW_TO_TRUST, is_tls_refusal, tls_context
 if TYPE_CHECKING:
     from ssl import SSLContext
 
-_API_PATHS = ("/v3/", "/v3beta/", "/v3alpha/")
-"""Of etcd from 3.4 on, of 3.3, and of 3.2."""
-
 _KEPT_CONNECTIONS = 4
-_OK, _MULTIPLE_CHOICES, _BAD_REQUEST, _NOT_FOUND, _SERVER_ERROR = 200, 300, 400, 404, 500
+_OK, _MULTIPLE_CHOICES, _BAD_REQUEST, _SERVER_ERROR = 200, 300, 400, 500
 # Of gRPC: etcd has no space left, or too much to do. The latter is over soon.
 _RESOURCE_EXHAUSTED = 8
 _EXHAUSTED_S = 10.0
@@ -42,18 +39,12 @@ _T = TypeVar("_T")
 
 
 class Gateway:
-    """One member of etcd.
-
-    Args:
-        settings: How etcd is reached.
-        endpoint: The member.
-    """
+    """One member of etcd."""
 
     def __init__(self, settings: EtcdSettings, endpoint: Endpoint) -> None:
         self._settings = settings
         self.endpoint = endpoint
         self._answer_time = AnswerTime(REQUEST_S)
-        self._api_path = _API_PATHS[0]
         self._idle: list[HttpConnection] = []
         self._is_closed = False
         self._has_served = False
@@ -67,7 +58,6 @@ class Gateway:
 
         Args:
             path: Such as ``kv/txn``.
-            body: As etcd's JSON gateway takes it.
 
         Raises:
             Unreachable: The member can't serve now.
@@ -80,11 +70,6 @@ class Gateway:
 
         Args:
             path: Such as ``watch``.
-            body: As etcd's JSON gateway takes it.
-
-        Raises:
-            Unreachable: The member can't serve now.
-            Refused: It refuses the client's credentials.
         """
         deadline = time.monotonic() + self._answer_time.seconds
         request = self._request(path, json.dumps(body), self._authenticate())
@@ -143,28 +128,12 @@ class Gateway:
         self._drop_idle()
 
     def _post(self, path: str, body: Mapping[str, Any], token: str) -> Any:
-        text = json.dumps(body)
-        head, answer = self._ask(self._request(path, text, token))
-        if head.status == _NOT_FOUND and not isinstance(_parse(answer), dict):
-            head, answer = self._ask_as_older(path, text, token, (head, answer))
+        head, answer = self._ask(self._request(path, json.dumps(body), token))
         result = _parse(answer) if head.status == _OK else None
         if not isinstance(result, dict) or not ("header" in result or "result" in result):
             raise self.refusal(head, answer)
         self._has_served = True
         return result
-
-    def _ask_as_older(
-        self, path: str, text: str, token: str, answer: tuple[Head, bytes]
-    ) -> tuple[Head, bytes]:
-        """Return what a member answers that has the API at the path of an older etcd."""
-        standard = self._api_path
-        for older in _API_PATHS:
-            self._api_path = older
-            found = self._ask(self._request(path, text, token))
-            if found[0].status != _NOT_FOUND or isinstance(_parse(found[1]), dict):
-                return found
-        self._api_path = standard
-        return answer
 
     def _ask(self, request: bytes) -> tuple[Head, bytes]:
         """Return the answer to a request, over a connection that is kept if there is one."""
@@ -216,7 +185,7 @@ class Gateway:
     def _request(self, path: str, text: str, token: str) -> bytes:
         proof = f"Authorization: {token}\r\n" if token else ""
         return (
-            f"POST {self._api_path}{path} HTTP/1.1\r\nHost: {self.endpoint}\r\n"
+            f"POST /v3/{path} HTTP/1.1\r\nHost: {self.endpoint}\r\n"
             f"Content-Type: application/json\r\nContent-Length: {len(text)}\r\n{proof}\r\n{text}"
         ).encode("ascii", "replace")  # a host's name may be no ASCII; the body always is
 

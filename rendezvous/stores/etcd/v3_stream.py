@@ -22,13 +22,7 @@ _MOST_ERROR_BYTES = 16 << 10
 
 
 class Range(NamedTuple):
-    """What is watched: all keys from the first one up to, but not including, ``end``.
-
-    Args:
-        first: The first key.
-        end: The end of the range.
-        revision: The first revision of interest.
-    """
+    """What is watched: all keys from the first one up to, but not including, ``end``."""
 
     first: bytes
     end: bytes
@@ -39,7 +33,6 @@ class Event(NamedTuple):
     """A change of one key.
 
     Args:
-        name: The key.
         value: What it holds since then; None: it has been deleted.
         revision: etcd's number of the change.
     """
@@ -50,16 +43,7 @@ class Event(NamedTuple):
 
 
 class WatchStream:
-    """One range, watched over a connection of its own.
-
-    Args:
-        gateway: The member of etcd.
-        wanted: What is watched.
-
-    Raises:
-        Unreachable: The member can't serve now.
-        Refused: It refuses.
-    """
+    """One range, watched over a connection of its own."""
 
     def __init__(self, gateway: Gateway, wanted: Range) -> None:
         self._gateway = gateway
@@ -79,10 +63,6 @@ class WatchStream:
         The first message has no events: it says that the range is watched from now on.
 
         What has been received already is returned also after the deadline.
-
-        Raises:
-            Unreachable: The stream has ended.
-            Refused: The member refuses it.
         """
         try:
             while True:
@@ -145,12 +125,7 @@ class WatchStream:
 
 
 def open_stream(gateway: Gateway, wanted: Range) -> WatchStream:
-    """Return a stream that etcd has confirmed, or that a proxy seems to hold back.
-
-    Raises:
-        Unreachable: The member can't serve now.
-        Refused: It refuses.
-    """
+    """Return a stream that etcd has confirmed, or that a proxy seems to hold back."""
     stream = WatchStream(gateway, wanted)
     try:
         if stream.next(time.monotonic() + gateway.answers_within_s) is None:

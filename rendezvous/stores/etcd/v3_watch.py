@@ -57,8 +57,6 @@ class Watch:
 
     Args:
         keys: At least one.
-        prefix: What all keys begin with in etcd.
-        snapshot: What is known of them.
     """
 
     def __init__(self, keys: Sequence[str], prefix: bytes, snapshot: Snapshot) -> None:
@@ -113,13 +111,7 @@ class Watch:
 
 
 class Watcher:
-    """All watches of one store.
-
-    Args:
-        servers: The members of etcd.
-        read: Reads keys.
-        prefix: What all keys begin with in etcd.
-    """
+    """All watches of one store."""
 
     def __init__(
         self,
@@ -139,7 +131,6 @@ class Watcher:
         self._has_warned = False
 
     def wait(self, keys: Sequence[str], timeout_s: float | None) -> list[bytes] | None:
-        """Block until every key is there; see ``Store.wait``."""
         arrived = threading.Event()
         outcomes: list[Outcome] = []
 
@@ -158,18 +149,7 @@ class Watcher:
         return outcomes[0]
 
     def watch(self, keys: Sequence[str], hear: Hear) -> Callable[[], bool]:
-        """Call ``hear`` once every key is there, or the store is lost or closed.
-
-        Args:
-            keys: At least one.
-            hear: Is called once, from any thread; neither blocks nor raises.
-
-        Returns:
-            Ends the wait; returns False if ``hear`` has been called or is about to be.
-
-        Raises:
-            RendezvousConnectionError: The store is lost.
-        """
+        """Call ``hear`` once every key is there, or the store is lost or closed."""
         self._servers.check()
         watch = self._join(keys, hear) or self._begin(keys, hear)
         return lambda: self._leave(watch, hear)
@@ -180,11 +160,7 @@ class Watcher:
         return watch.found if watch.is_complete else None
 
     def attend(self, seconds: float) -> None:
-        """Keep all watches up to date for so long; the store's thread does that.
-
-        Raises:
-            RendezvousConnectionError: The store is lost.
-        """
+        """Keep all watches up to date for so long; the store's thread does that."""
         until = time.monotonic() + seconds
         with self._lock:
             if self._wake_fd < 0:
@@ -195,11 +171,7 @@ class Watcher:
             self._follow(until)
 
     def read_anew(self) -> None:
-        """Read the keys of all watches, as the stream may be dead; the store's thread does that.
-
-        Raises:
-            RendezvousConnectionError: The store is lost.
-        """
+        """Read the keys of all watches, as the stream may be dead; the store's thread does that."""
         with self._lock:
             watches = [watch for watch in self._watches if watch.hearers]
         for watch in watches:

@@ -6,7 +6,7 @@ import contextlib
 from collections import defaultdict
 from collections.abc import Iterable
 
-from ..will import Will
+from ..store import Will
 from .frames import WireError
 from .sessions import Outcome, Session
 from .table import StoreTable, TableError

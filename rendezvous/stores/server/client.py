@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from ..notify import Told
-from ..store import as_wait
-from ..will import Will
+from ..store import Will, as_wait
 from .calls import Call
 from .line import Line, copy_of
 from .wire import MAX_VALUE_BYTES, Add, Create, Get, Request, Set, Wait
@@ -43,7 +42,7 @@ class StoreClient:
         return _as_asked(keys, asked, self._ask(Get(asked)).parts) if keys else []
 
     def exchange(self, values: Mapping[str, bytes], keys: Sequence[str]) -> list[bytes | None]:
-        """Write values and return others; see ``exchange.exchange``."""
+        """Write values and return others; see ``store.exchange``."""
         *parts, last = _parts_of(values)
         for part in parts:
             self._ask(Set(part))
@@ -79,7 +78,7 @@ class StoreClient:
         return lambda: self._line.take_back(call)
 
     def leave_will(self, will: Will) -> None:
-        """Say what the server writes once this client is gone; see ``will.leave_will``."""
+        """Say what the server writes once this client is gone; see ``store.leave_will``."""
         self._line.leave_will(will)
 
     def close(self) -> None:

@@ -15,11 +15,19 @@ from .channel import Channel, TlsError
 from .entrance import Entrance, Nonce
 from .foreigners import Foreigners
 from .frames import MAX_FRAME_BYTES, WireError
-from .guests import Guests, Limits
-from .hello import MAX_HELLO_BYTES, Refusal, write_nonce, write_refusal, write_welcome
+from .guests import Admitted, Guests, Limits
+from .hello import (
+    MAX_HELLO_BYTES,
+    UNKNOWN_SESSION,
+    VERSION,
+    Hello,
+    Refusal,
+    write_nonce,
+    write_refusal,
+    write_welcome,
+)
 from .peer import Peer
-from .reception import Reception
-from .sessions import Sessions
+from .sessions import Session, Sessions
 from .table import TableError
 from .wire import Bye, read_request
 
@@ -55,7 +63,6 @@ class Connections:
         self._clock = clock
         self._answers = Answers(limits.waits)
         self._sessions = Sessions(limits.session_s)
-        self._reception = Reception(guests, self._sessions, mark, name, limits.clients, clock)
         self._peers: dict[int, Peer] = {}
         self._strangers: dict[int, Peer] = {}
         self._pressed: dict[int, Peer] = {}  # those for whom bytes wait
@@ -164,8 +171,7 @@ class Connections:
             self._send(peer, [write_nonce(first.nonce)])
             peer.channel.seal_with(first.seal)
             return
-        clients = len(self._peers) - len(self._strangers)
-        answer = first if isinstance(first, Refusal) else self._reception(first, peer, clients)
+        answer = first if isinstance(first, Refusal) else self._session_for(first, peer)
         if isinstance(answer, Refusal):
             self._foreigners.report_refusal(peer, answer)
             self._refuse(peer, answer)
@@ -187,6 +193,29 @@ class Connections:
         # First: the agent that is let in last may start workers, which are not to meet this server.
         self._on_change()
         self._send(peer, [write_welcome(self._mark)])
+
+    def _session_for(self, hello: Hello | int, peer: Peer) -> Refusal | tuple[Session, Admitted]:
+        """Return a client's session, a new one or the one that it goes on with, or a refusal.
+
+        Args:
+            hello: What it says of itself; a number: the version of the protocol that it speaks.
+        """
+        name, most = self._name, self._limits.clients
+        if isinstance(hello, int):
+            return Refusal(
+                "version",
+                f"{name} speaks version {VERSION} of elrun's protocol, and this node {hello}: run "
+                "the same version of elrun on every node",
+            )
+        if len(self._peers) - len(self._strangers) >= most:
+            return Refusal("full", f"{name} has {most} clients already")
+        session = self._sessions.find(hello.session) if hello.session else None
+        if session is None and hello.resumes:
+            return Refusal(UNKNOWN_SESSION, f"{name} does not know this node's session")
+        answer = self._guests.admit(hello, peer.number, self._mark, self._clock())
+        if isinstance(answer, Refusal):
+            return answer
+        return session or self._sessions.begin(hello.session, hello.host), answer
 
     def _dismiss(self, peer: Peer, error: WireError) -> None:
         """Close the connection of a message that was not understood; send a refusal if one fits."""

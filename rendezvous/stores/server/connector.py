@@ -42,15 +42,10 @@ class StoreConnector:
         endpoint: Where; port 0 hosts it on any free port, for this node alone.
         is_host: Whether this node hosts it; None: if the endpoint is here and its port is free.
         local_addr: Address of this node that others should use; None: the one that leads there.
-        timeout_s: For how long the endpoint is tried.
         notice_s: Seconds until the first log line that says why there is no connection yet.
-        patience_s: How long the store may leave a request without an answer.
         grace_s: How long this node may take to come back, if its connection breaks, before it
             counts as lost.
-        run_id: The run to which the store belongs.
         is_alone: Whether no other node has to find the store.
-        guard: What protects the connections to it.
-        nodes: How many nodes there may be.
     """
 
     def __init__(
@@ -84,13 +79,9 @@ class StoreConnector:
     def __call__(self, stop: threading.Event) -> Connection:
         """Return the connection, as soon as there is something to connect to.
 
-        Args:
-            stop: Ends the attempts.
-
         Raises:
             RendezvousConnectionError: The endpoint can't be hosted, or not reached in time.
             RendezvousStateError: The store refuses this node for good.
-            RendezvousClosedError: ``stop`` was set.
         """
         state = f"the rendezvous at {self._endpoint} is not there"
         retry = Retry(stop, self._timeout_s, str(self._endpoint), state)
@@ -191,11 +182,7 @@ class StoreConnector:
         return Connection(store, self._own_address(), is_host=True)
 
     def _dial(self, connect_s: float, handshake_s: float) -> Connection | Refusal | Unreached:
-        """Return a connection to the store of this run, or why there is none.
-
-        Raises:
-            RendezvousStateError: The store refuses this node for good.
-        """
+        """Return a connection to the store of this run, or why there is none."""
         me = self._me._replace(session=os.urandom(16).hex())
         began_at = time.monotonic()
         found = dial(Target(self._endpoint, self._guard), me, connect_s, handshake_s)

@@ -37,7 +37,6 @@ class Unreached(NamedTuple):
     """Why there is no connection.
 
     Args:
-        reason: In words.
         is_foreign: Whether a program answers there, and not as a store server does.
         is_vacant: Whether the host is there, and no program listens at the port.
     """
@@ -55,8 +54,6 @@ class Target(NamedTuple):
     """Where a store server should be, and what it has to prove.
 
     Args:
-        endpoint: Where.
-        guard: What protects the connections of this job.
         server_name: The name that the server's certificate has to show; empty: the endpoint's.
     """
 
@@ -71,8 +68,6 @@ def dial(
     """Return a connection whose server has let this client in, or why there is none.
 
     Args:
-        target: Where the server should be.
-        hello: What this client says of itself.
         connect_s: Seconds until the host has to answer.
         handshake_s: Seconds until the server has to.
     """
@@ -127,9 +122,7 @@ def shake_hands(
 
     Args:
         connection: A connection to a server that has answered nothing yet.
-        hello: What this client says of itself.
         timeout_s: Seconds for all of it.
-        guard: What protects the connection.
         server_name: The name that the server's certificate has to show.
 
     Raises:
@@ -153,13 +146,7 @@ def shake_hands(
 
 
 class _Talk:
-    """What a client and a server say to each other before the first request.
-
-    Args:
-        connection: Connected.
-        channel: The client's end.
-        timeout_s: Seconds for all of it.
-    """
+    """What a client and a server say to each other before the first request."""
 
     def __init__(self, connection: socket.socket, channel: Channel, timeout_s: float) -> None:
         self._connection = connection

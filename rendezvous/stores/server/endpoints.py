@@ -95,7 +95,6 @@ class Succession:
 
         Raises:
             RendezvousConnectionError: None of the endpoints can be hosted or reached in time.
-            RendezvousClosedError: ``stop`` was set.
         """
         place, state = "the rendezvous", "the rendezvous is at none of its endpoints"
         retry = Retry(stop, self._timeout_s, place, state, self._clock)

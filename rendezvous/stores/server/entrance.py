@@ -55,9 +55,6 @@ class Entrance:
 
         Args:
             is_trusted: Whether the client is in this process.
-
-        Raises:
-            WireError: It is no message that a client begins with.
         """
         first = read_first(message)
         secret = self._guard.secret

@@ -1,7 +1,8 @@
 """Frames: how one message of the store server's protocol becomes bytes, and bytes a message.
 
 A frame is the length of its content, four bytes, the most significant first, and then its content:
-JSON, one object. Where the nodes have a secret, a seal stands before the JSON (``seal.py``).
+JSON, one object. Where the nodes have a secret, a seal stands before the JSON (``seal.py``). What
+can't be read, here, in ``hello.py`` and in ``wire.py``, raises ``WireError``.
 """
 
 from __future__ import annotations
@@ -59,11 +60,7 @@ class FrameReader:
         return len(self._buffer)
 
     def feed(self, data: bytes) -> Iterator[dict[str, Any]]:
-        """Yield the objects that are complete now.
-
-        Raises:
-            WireError: A frame is too long, or holds no JSON object, or its seal is wrong.
-        """
+        """Yield the objects that are complete now."""
         self._buffer += data
         while len(self._buffer) >= _HEAD.size:
             (length,) = _HEAD.unpack_from(self._buffer)
@@ -93,11 +90,7 @@ def content_of(frame: bytes) -> bytes:
 
 
 def text_in(fields: Mapping[str, Any], name: str) -> str:
-    """Return a text of at most 1024 characters.
-
-    Raises:
-        WireError: The message has none of this name.
-    """
+    """Return a text of at most 1024 characters."""
     value = fields.get(name)
     if not isinstance(value, str) or len(value) > MAX_TEXT:
         raise WireError(f"{name} is no string of at most {MAX_TEXT} characters")
@@ -105,11 +98,7 @@ def text_in(fields: Mapping[str, Any], name: str) -> str:
 
 
 def whole_number_in(fields: Mapping[str, Any], name: str, low: int, high: int) -> int:
-    """Return a whole number of a range.
-
-    Raises:
-        WireError: The message has none of this name.
-    """
+    """Return a whole number of a range."""
     value = fields.get(name)
     if type(value) is not int or not low <= value <= high:  # type(): true is no number
         raise WireError(f"{name} is no number from {low} to {high}")
@@ -117,11 +106,7 @@ def whole_number_in(fields: Mapping[str, Any], name: str, low: int, high: int) -
 
 
 def object_in(text: bytes) -> dict[str, Any]:
-    """Return the object that a frame's text holds.
-
-    Raises:
-        WireError: It holds none.
-    """
+    """Return the object that a frame's text holds."""
     try:
         message = _from_json(text.decode())
     except (ValueError, RecursionError) as error:

@@ -116,11 +116,7 @@ def write_nonce(nonce: bytes) -> bytes:
 
 
 def read_nonce(message: Mapping[str, Any]) -> bytes:
-    """Return the nonce in an opening, or in the answer to it.
-
-    Raises:
-        WireError: There is none.
-    """
+    """Return the nonce in an opening, or in the answer to it."""
     whole_number_in(message, "elrun", VERSION, VERSION)
     try:
         nonce = bytes.fromhex(text_in(message, "nonce"))
@@ -151,11 +147,7 @@ def write_hello(hello: Hello) -> bytes:
 
 
 def read_first(message: Mapping[str, Any]) -> Hello | Opening | int:
-    """Return what a client begins with, or its version of the protocol if that is another one.
-
-    Raises:
-        WireError: It is no such message.
-    """
+    """Return what a client begins with, or its version of the protocol if that is another one."""
     version = whole_number_in(message, "elrun", 0, MAX_NUMBER)
     if version != VERSION:
         return version
@@ -191,11 +183,7 @@ def write_refusal(refusal: Refusal) -> bytes:
 
 
 def read_answer_to_hello(message: Mapping[str, Any]) -> str | Refusal:
-    """Return the mark of the store that welcomes this client, or why it doesn't.
-
-    Raises:
-        WireError: It is neither.
-    """
+    """Return the mark of the store that welcomes this client, or why it doesn't."""
     if "refused" in message:
         return Refusal(text_in(message, "refused"), text_in(message, "reason"))
     whole_number_in(message, "elrun", VERSION, VERSION)

@@ -22,7 +22,7 @@ from ...logs import Log
 from ...protocol.timing import RECONNECT_PATIENCE_S, STORE_PATIENCE_S
 from ...threads import start_thread
 from ..notify import Told
-from ..will import Will
+from ..store import Will
 from .calls import Call
 from .dial import Unreached
 from .frames import WireError

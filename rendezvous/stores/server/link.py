@@ -19,12 +19,7 @@ _READ_BYTES = 256 << 10
 
 
 class Link:
-    """A connection over which one thread sends, and another one receives.
-
-    Args:
-        connection: A connected socket.
-        channel: What is between its bytes and messages.
-    """
+    """A connection over which one thread sends, and another one receives."""
 
     def __init__(self, connection: socket.socket, channel: Channel | None = None) -> None:
         self._connection = connection

@@ -60,11 +60,7 @@ class Peer:
         self._out += self.channel.pack(frames)
 
     def flush(self) -> bool:
-        """Send as much as the kernel takes; return whether it took anything.
-
-        Raises:
-            OSError: The connection is broken.
-        """
+        """Send as much as the kernel takes; return whether it took anything."""
         self._out += self.channel.pack(())  # what TLS has to say by itself
         before = len(self._out)
         try:

@@ -5,7 +5,7 @@ Then the client connects again within moments and goes on with its session: it r
 that were not answered, in their order. The server has numbered what it carried out, so it carries
 nothing out twice: it answers a write once more as it did the first time.
 
-A client that does not come back is gone. Its will (``stores/will.py``) is carried out after the
+A client that does not come back is gone. Its will (``stores/store.py``) is carried out after the
 time that the client has set, and its session is forgotten some minutes later.
 """
 
@@ -15,7 +15,7 @@ import heapq
 from collections import OrderedDict
 from itertools import count
 
-from ..will import Will
+from ..store import Will
 from .table import TableError
 from .wire import LeaveWill
 

@@ -25,7 +25,10 @@ class TableError(RendezvousError):
 
 
 class StoreTable(Generic[_W]):
-    """Values and waits; its calls return at once, and belong to one thread."""
+    """Values and waits; its calls return at once, and belong to one thread.
+
+    What writes raises ``TableError`` where the table is full.
+    """
 
     def __init__(self, max_keys: int = MAX_KEYS, max_bytes: int = MAX_BYTES) -> None:
         self._max_keys = max_keys
@@ -40,11 +43,7 @@ class StoreTable(Generic[_W]):
         self._awaited = self._awaited_characters = 0
 
     def add(self, key: str, amount: int) -> tuple[int, list[_W]]:
-        """Add to a counter; return its value, and the waits that this ends.
-
-        Raises:
-            TableError: The table is full.
-        """
+        """Add to a counter; return its value, and the waits that this ends."""
         self._require_round_of(key)
         count = count_in(self._values.get(key)) + amount
         return count, [] if amount == 0 else self.set({key: b"%d" % count})
@@ -53,9 +52,6 @@ class StoreTable(Generic[_W]):
         """Write values, all or none; return the waits that this ends.
 
         Values of rounds that are over are left out: a node that is late may still give signs.
-
-        Raises:
-            TableError: The table is full.
         """
         added = self._bytes
         new_keys = []
@@ -86,9 +82,6 @@ class StoreTable(Generic[_W]):
 
         Returns:
             The value that stands, and the waits that this ends.
-
-        Raises:
-            TableError: The table is full.
         """
         self._require_round_of(key)
         if self._values.get(key, b"") != instead_of:

@@ -31,7 +31,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from ...named_tuple import Bare, NamedTuple
-from ..will import Will
+from ..store import Will
 from .frames import MAX_NUMBER, WireError, text_in, whole_number_in, write_frame
 
 MAX_VALUE_BYTES = 8 << 20
@@ -137,11 +137,7 @@ def write_request(number: int, request: Request) -> bytes:
 
 
 def read_request(message: Mapping[str, Any]) -> tuple[int, Request]:
-    """Return a request and its number.
-
-    Raises:
-        WireError: It is none.
-    """
+    """Return a request and its number."""
     number = whole_number_in(message, "id", 0, MAX_NUMBER)
     match message.get("do"):
         case "add":
@@ -235,11 +231,7 @@ class Answer(NamedTuple):
 
 
 def read_answer(message: Mapping[str, Any]) -> Answer:
-    """Return an answer.
-
-    Raises:
-        WireError: It is none.
-    """
+    """Return an answer."""
     values = message.get("values", [])
     if not isinstance(values, list):
         raise WireError("values is no list")

@@ -39,7 +39,7 @@ class Server:
         return self._values[key]
 
     def exchange(self, machine, values, keys):
-        """Write values and read others; see ``exchange.exchange``."""
+        """Write values and read others; see ``store.exchange``."""
         for key, value in values.items():
             self._write(machine, key, value)
         return list(map(self._values.get, keys))

@@ -153,7 +153,7 @@ def test_a_token_that_has_expired_is_renewed(etcd_with_users, secret_file):
     """A job lasts longer than etcd's memory of who logged in."""
     clients = EtcdClients("etcd-v3", etcd_with_users, user="root", password_file=secret_file)
     store = clients.connect()
-    (gateway,) = store._gateways
+    (gateway,) = store._clients
     gateway._token = "stale"
     store.set({"k": b"1"})
     gateway._token = "stale"

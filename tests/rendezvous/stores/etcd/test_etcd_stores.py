@@ -305,7 +305,7 @@ def test_a_watch_that_is_too_old_reads_anew(etcd_v3):
     """What etcd has compacted is no obstacle."""
     store = etcd_v3.connect()
     store.set({"k": b"1"})
-    (gateway,) = store._gateways
+    (gateway,) = store._clients
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(store.wait, ["k", "late"], LONG_S)
         store.wait(["never"], 0.1)

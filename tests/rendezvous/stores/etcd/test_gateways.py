@@ -53,24 +53,8 @@ def set_while_waiting(store, key):
 
 def bear_a_busy_machine(store):
     """Let a member have its time, so that no request is made twice."""
-    for gateway in store._gateways:
+    for gateway in store._clients:
         gateway._answer_time = AnswerTime(LONG_S)
-
-
-@pytest.mark.parametrize("version", ["v3beta", "v3alpha"])
-def test_an_older_etcd_has_its_api_elsewhere(reach, version):
-    """Requests and watches go to the path that this etcd knows, once it has been found."""
-
-    def rule(path, _):
-        if path.startswith(f"/{version}/"):
-            return lambda old: old.replace(version, "v3")
-        return page("404 Not Found", b"404 page not found\n", "text/plain")
-
-    with Between(reach.real, rule) as older:
-        store = reach(older.endpoint)
-
-        assert [b"1"] == set_while_waiting(store, "k")
-        assert older.paths[-1].startswith(f"/{version}/")
 
 
 @pytest.mark.parametrize("answer", [BUSY, BAD_GATEWAY, CLOSE], ids=["503", "502", "close"])

@@ -24,7 +24,7 @@ from elrun.rendezvous.stores.server.link import Link
 from elrun.rendezvous.stores.server.sessions import MOST_OUTCOMES, Sessions
 from elrun.rendezvous.stores.server.wire import Add, Create, Get, LeaveWill, Set, Wait
 from elrun.rendezvous.stores.signed import Secret, SignedStore
-from elrun.rendezvous.stores.will import Will, leave_will
+from elrun.rendezvous.stores.store import Will, leave_will
 from elrun.rendezvous.threads import NoThreadError
 from round_kit import AllGuests
 
@@ -198,7 +198,7 @@ KILLED = """
 import sys, threading
 from elrun.rendezvous.network.addresses import Endpoint
 from elrun.rendezvous.stores.server.connector import StoreConnector
-from elrun.rendezvous.stores.will import Will, leave_will
+from elrun.rendezvous.stores.store import Will, leave_will
 connect = StoreConnector(Endpoint("127.0.0.1", int(sys.argv[1])), False, None, 30)
 store = connect(threading.Event()).store
 leave_will(store, Will({}, {"verdict": b"lost"}, ()))

@@ -40,7 +40,7 @@ from elrun.rendezvous.stores.server.wire import (
     write_request,
     write_values,
 )
-from elrun.rendezvous.stores.will import Will
+from elrun.rendezvous.stores.store import Will
 
 REQUESTS = {
     b'{"id":1,"do":"add","key":"run/j/seats","amount":1000}': (
