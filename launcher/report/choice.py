@@ -24,8 +24,8 @@ def choose_job(variables: Mapping[str, str], wanted: str | None, verb: str) -> l
 
     Args:
         variables: The environment, which says where the folders of runs are.
-        wanted: A run id or how one begins, the process id of an agent, or a folder; None: the only
-            job that runs.
+        wanted: A run id or how one begins, the name of a script, the process id of an agent, or a
+            folder; None: the only job that runs.
         verb: The verb, for the sentence.
 
     Raises:
@@ -79,16 +79,25 @@ def chosen_records(names: Sequence[str], variables: Mapping[str, str]) -> list[N
     """
     found: dict[str, NodeRecord] = {}
     for name in names or ("",):
-        if name and os.path.exists(name):
-            records = [_at_path_as_left(name)]
-        else:
-            runs = find_runs(variables)
-            kept = _matching([run for run in runs if run.has_report], name)
-            records = records_of(_of_one_job(kept, name))
-            if not records:
-                raise VerbRefusal(_no_report(runs, name) if name else _nothing_kept(variables))
+        records = _records_at_path(name) or _records_of_run(name, variables)
         found |= {os.path.realpath(record.path): record for record in records}
     return sorted(found.values(), key=_place_of)
+
+
+def _records_of_run(name: str, variables: Mapping[str, str]) -> list[NodeRecord]:
+    """Return the records of the latest run that a name means.
+
+    Raises:
+        Refusal: No run has this name, which is a path that leads to no report.
+        VerbRefusal: There is no such run.
+    """
+    runs = find_runs(variables)
+    kept = _matching([run for run in runs if run.has_report], name)
+    if records := records_of(_of_one_job(kept, name)):
+        return records
+    if name and os.path.exists(name) and not _matching(runs, name):
+        read_record(name)  # raises what is wrong with the file
+    raise VerbRefusal(_no_report(runs, name) if name else _nothing_kept(variables))
 
 
 def records_of(runs: Sequence[Run]) -> list[NodeRecord]:
@@ -113,11 +122,17 @@ def _as_left(record: NodeRecord, run: Run) -> NodeRecord:
     return record._replace(report=report)
 
 
-def _at_path_as_left(path: str) -> NodeRecord:
-    """Return the record of a folder or a report; it may be a copy of one that was running."""
-    record = read_record(path)
+def _records_at_path(path: str) -> list[NodeRecord]:
+    """Return the record of a folder or a report; it may be a copy of one that was running.
+
+    What is no report has none: it may be a script, whose name means its latest run.
+    """
+    try:
+        record = read_record(path)
+    except Refusal:
+        return []
     run = _at_path(path if os.path.isdir(path) else os.path.dirname(path) or ".")
-    return _as_left(record, run) if run is not None and run.was_killed else record
+    return [_as_left(record, run) if run is not None and run.was_killed else record]
 
 
 def _at_path(wanted: str) -> Run | None:
@@ -129,12 +144,13 @@ def _at_path(wanted: str) -> Run | None:
 
 
 def _matching(runs: Sequence[Run], wanted: str) -> list[Run]:
-    """Return the runs that a name means: those that bear it go before those that begin with it."""
+    """Return the runs that a name means: run ids go before scripts, and whole ones before parts."""
     if not wanted:
         return list(runs)
     for is_meant in (
         lambda run: run.run_id == wanted,
         lambda run: wanted in (str(run.agent_pid), os.path.basename(run.folder)),
+        lambda run: run.name == wanted,
         lambda run: run.run_id.startswith(wanted),
     ):
         if found := [run for run in runs if is_meant(run)]:
@@ -202,7 +218,7 @@ def _no_such_run(runs: Sequence[Run], wanted: str) -> str:
     live = [run for run in runs if run.is_live]
     ended = [run for run in runs if not run.is_live]
     parts = [f"there is no run {wanted!r} of yours on this host"]
-    parts[0] += nearest(wanted, {run.run_id for run in runs})
+    parts[0] += nearest(wanted, {name for run in runs for name in (run.run_id, run.name)})
     parts.append(f"running: {_named(live)}" if live else "none of yours runs here")
     if ended:
         parts.append(f"ended: {_named(ended)}")

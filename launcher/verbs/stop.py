@@ -35,8 +35,8 @@ def command(variables: Mapping[str, str], run: str | None, *, now: bool) -> int:
     The workers get SIGTERM, and have the time of --shutdown-timeout. Each elrun of the job ends
     with exit code 143, as after SIGTERM.
 
-    RUN is a run id (--rdzv-id) or how one begins, or the process id of an elrun. Without RUN, the
-    only job that runs is meant.
+    RUN is a run id (--rdzv-id) or how one begins, the name of a script, or the process id of an
+    elrun. Without RUN, the only job that runs is meant.
     """
     console = Console()
     runs = choose_job(variables, run, "stop")

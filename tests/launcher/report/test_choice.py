@@ -6,6 +6,7 @@ import json
 import os
 
 import pytest
+from elrun.launcher.commandline.arguments import Refusal
 from elrun.launcher.report.choice import choose_job, chosen_records
 from elrun.launcher.report.refusal import NOTHING_THERE, UNCLEAR, VerbRefusal
 from run_kit import START, attempt, moment, report, written
@@ -138,6 +139,38 @@ def test_the_only_job_that_runs_is_meant(runs):
         assert ["b_n0_2.run"] == folders_of(choose_job(runs[1], None, "status"))
         assert ["b_n0_2.run"] == folders_of(choose_job(runs[1], "beta", "status"))
         assert ["b_n0_2.run"] == folders_of(choose_job(runs[1], "bet", "status"))
+
+
+def test_a_script_s_name_means_the_only_job_that_runs_it(runs):
+    """`elrun status` shows this name, so people type it; a run id of that name goes first."""
+    written(runs[0] / "e_n0_7.run", report(run_id="x", name="serve.py"))
+    written(runs[0] / "f_n0_8.run", report(run_id="serve", name="other.py"))
+    with living(runs[0] / "a_n0_1.run", runs[0] / "e_n0_7.run", runs[0] / "f_n0_8.run"):
+        assert ["a_n0_1.run"] == folders_of(choose_job(runs[1], "train.py", "stop"))
+        assert ["e_n0_7.run"] == folders_of(choose_job(runs[1], "serve.py", "logs"))
+        assert ["f_n0_8.run"] == folders_of(choose_job(runs[1], "serve", "stacks"))
+
+
+def test_a_script_s_name_of_two_jobs_is_unclear(runs):
+    """Which of them is to be stopped is not guessed."""
+    with (
+        living(runs[0] / "a_n0_1.run", runs[0] / "c_n0_5.run"),
+        pytest.raises(VerbRefusal, match="several runs are meant: gamma .*, alpha ") as refused,
+    ):
+        choose_job(runs[1], "train.py", "stop")
+
+    assert UNCLEAR == refused.value.exit_code
+
+
+def test_a_script_s_name_means_its_latest_report(runs, tmp_path, monkeypatch):
+    """Though the script itself is in the current folder; what is no run and no report is named."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "train.py").write_text("print()")
+    (tmp_path / "notes.txt").write_text("none")
+
+    assert ["c_n0_5.run"] == names_of(chosen_records(["train.py"], runs[1]))
+    with pytest.raises(Refusal, match=r"notes\.txt.* is no report of elrun"):
+        chosen_records(["notes.txt"], runs[1])
 
 
 @pytest.mark.parametrize(
