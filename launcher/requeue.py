@@ -12,6 +12,8 @@ import signal
 import subprocess
 import time
 
+from .commandline.converters import whole_number
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -48,7 +50,8 @@ def turn_s(preempted: Preempted, node_id: str, now: float) -> float | None:
     if preempted.has_all_left and preempted.group_rank != 0:
         return None
     is_in_round = preempted.group_rank is not None
-    place = preempted.group_rank or 0 if is_in_round else int(node_id) if node_id.isdigit() else 0
+    place = preempted.group_rank if is_in_round else whole_number(node_id)
+    place = max(0, place or 0)
     if place == 0:
         return 0.0
     still_leaving_s = max(0.0, preempted.ends_at - now) if is_in_round else _MEETING_S

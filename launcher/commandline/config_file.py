@@ -13,6 +13,7 @@ import re
 import stat
 
 from .arguments import Refusal, nearest_option, quoted
+from .converters import whole_number
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -157,8 +158,9 @@ def _about_yaml(path: str, text: str) -> str:
 def _options_like_accelerate(values: Mapping[str, str]) -> list[str]:
     options = []
     machines, processes = values.get("num_machines", "1"), values.get("num_processes", "")
-    if machines.isdecimal() and processes.isdecimal():  # accelerate counts those of all machines
-        options.append(f"--nproc-per-node {int(processes) // max(1, int(machines)) or 1}")
+    count, among = whole_number(processes), whole_number(machines)
+    if count is not None and among is not None:  # accelerate counts those of all machines
+        options.append(f"--nproc-per-node {count // max(1, among) or 1}")
     if machines != "1":
         known = ((option, values.get(key, "")) for key, option in _OF_MACHINES.items())
         options += [f"{option} {value}" for option, value in known if value not in _NOTHING]

@@ -111,8 +111,14 @@ def _rank_among(nodes: int, step: Step | None, variables: Mapping[str, str]) -> 
     """Return this node's place among so many, from the scheduler that counts as many."""
     if step is not None and step.tasks == step.nodes == nodes:
         return step.node_rank
-    index = whole_number(variables.get("JOB_COMPLETION_INDEX") or variables.get("PMIX_RANK", ""))
+    index = whole_number(variables.get("JOB_COMPLETION_INDEX") or _rank_of_pmix(step, variables))
     return index if index is not None and 0 <= index < nodes else None
+
+
+def _rank_of_pmix(step: Step | None, variables: Mapping[str, str]) -> str:
+    """Return the task's rank, if as far as is known each task may be a node, and no worker's."""
+    is_node = step is None and "TORCHELASTIC_RUN_ID" not in variables
+    return variables.get("PMIX_RANK", "") if is_node else ""
 
 
 def _leaves_meeting_open(given: Given) -> bool:
@@ -235,8 +241,8 @@ def _tell_of_several(step: Step) -> str:
 
 def _tell_of_unknown_others(variables: Mapping[str, str]) -> tuple[str, ...]:
     """Tell of tasks of a PMIx launcher such as prterun, which sets no variable for their number."""
-    rank = variables.get("PMIX_RANK", "")
-    if "TORCHELASTIC_RUN_ID" in variables or not whole_number(rank):
+    rank = _rank_of_pmix(None, variables)
+    if not whole_number(rank):
         return ()
     sentence = (
         f"this is task {rank} of a PMIx launcher (PMIX_RANK), which does not say how many tasks "

@@ -47,7 +47,7 @@ def _files_in(record: Mapping[str, Any]) -> Iterator[tuple[int, str]]:
 
 
 def _written_at(path: str) -> float:
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, ValueError):  # ValueError: a path with a null byte
         status = os.stat(path)
         return status.st_mtime if status.st_size else 0.0
     return -1.0

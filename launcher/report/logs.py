@@ -46,7 +46,7 @@ def log_ends(file: str) -> Iterator[LogEnd]:
         return
     folder = os.path.dirname(file)
     for name in _NAMES:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError):  # ValueError: a path with a null byte
             end = _end_of(os.path.join(folder, name))
             if end.text.strip():
                 yield end

@@ -50,7 +50,14 @@ OF_NODES: Mapping[str, Any] = {
 }
 """What one agent has heard from all nodes."""
 
-SHAPES = {"/status": STANDING, "/nodes": OF_NODES, "/stacks": OF_NODES}
+STOPPED: Mapping[str, Any] = {"shutdown_timeout_s": _NUMBER}
+"""How long the workers have; whose they are may be missing."""
+
+SHAPES = {
+    "/status": STANDING,
+    **dict.fromkeys(("/nodes", "/stacks"), OF_NODES),
+    **dict.fromkeys(("/stop", "/stop/now"), STOPPED),
+}
 
 
 def understood(

@@ -141,7 +141,7 @@ def _others_than(
     fit, problem = understood(theirs, STANDING)
     others = [{**each, **age} for each in fit]
     silent = {rank for rank in found["missing"] if rank not in ours}
-    odd = {each["group_rank"] for each in theirs} - {each["group_rank"] for each in fit}
+    odd = {each["group_rank"] or 0 for each in theirs if each not in fit}
     return others, sorted(silent | odd), [*filter(None, (found["problem"], problem))]
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..report.choice import choose_job
+from ..report.records import number_in
 from ..report.refusal import VerbRefusal
 from ..report.words import counted
 from ..terminal.console import Console
@@ -87,10 +88,14 @@ def _job(run: Run, answers: Sequence[Mapping[str, Any]]) -> str:
     about = [run.name]
     if began_at_s := run.record.get("began_at_s"):
         about.append(f"started {ago(max(0.0, time.time() - float(began_at_s)))}")
-    workers, nodes = (max(each.get(key) or 0 for each in answers) for key in ("workers", "nodes"))
+    workers, nodes = (max(_count_in(each, key) for each in answers) for key in ("workers", "nodes"))
     if workers:
         about.append(counted(workers, "worker") + (f" on {nodes} nodes" if nodes > 1 else ""))
     return f"run {run.run_id} ({', '.join(about)})"
+
+
+def _count_in(answer: Mapping[str, Any], key: str) -> int:
+    return int(number_in(answer.get(key)) or 0)
 
 
 def _time_of(limit_s: float, *, now: bool) -> str:

@@ -171,7 +171,8 @@ def _newest_line(
 ) -> tuple[str | None, float | None]:
     """Return the last line of the log file that was written last, and how long ago that was."""
     for path in paths:
-        with contextlib.suppress(OSError), open(path, "rb") as file:
+        # ValueError: a path with a null byte.
+        with contextlib.suppress(OSError, ValueError), open(path, "rb") as file:
             status = os.fstat(file.fileno())
             age_s = max(0.0, round(time.time() - status.st_mtime, 3))
             if not status.st_size or (silent_s is not None and silent_s <= age_s):

@@ -104,6 +104,11 @@ GALLERY = {
         HANDLED.replace("(4)", "('shards are missing')"),
         ["SystemExit: shards are missing", "while handling ValueError: no such shard", "in train"],
     ),
+    "handled, then raised with a number, after an exit with it that was caught": (
+        "import sys\ntry:\n    sys.exit(4)\nexcept SystemExit:\n    pass"
+        + HANDLED.replace("sys.exit", "raise SystemExit"),
+        ["ValueError: no such shard (handled, then exit(4))", "in train"],
+    ),
     "handled, then raised with a number": (
         HANDLED.replace("sys.exit", "raise SystemExit"),
         ["ValueError: no such shard (handled, then exit(4))", "in train"],

@@ -69,6 +69,7 @@ def test_what_a_wrapper_of_scontrol_leaves_running_is_not_waited_for(ask, tmp_pa
         (9999, "", False, 22.0),
         (None, "0", False, 0.0),
         (None, "", False, 0.0),
+        (None, "²", False, 0.0),
         (None, "3", False, 1.75),
         (None, "0", True, None),
     ],

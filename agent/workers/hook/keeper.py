@@ -101,6 +101,7 @@ class _Keeper:
         self._records = 0
         self._exit_record = ""
         self._exit_status: Any = None
+        self._handled_at_exit = 0
         self._is_noting = False
         self._spare: bytes | None = bytes(_SPARE_BYTES)
         self._stacks_fd = -1
@@ -233,13 +234,14 @@ class _Keeper:
 
     def _note_leaving(self, status: "Any", leaving: SystemExit) -> None:
         """Keep why a program has left by an exception of its own: ``raise SystemExit(1)``."""
-        if status is not self._exit_status:  # else ``sys.exit`` has raised it, most likely
+        is_of_exit = id(leaving.__context__) == self._handled_at_exit
+        if status is not self._exit_status or not is_of_exit:  # else ``sys.exit`` has raised it
             self._note(status, leaving.__cause__ or leaving.__context__, None)
 
     def _note(self, status: "Any", error: "BaseException | None", caller: "Any") -> None:
         if self._is_noting or _thread.get_ident() != self._main_thread:
             return
-        self._exit_record, self._exit_status = "", status
+        self._exit_record, self._exit_status, self._handled_at_exit = "", status, id(error)
         if status is None or os.getpid() != self._pid:
             return
         self._is_noting = True

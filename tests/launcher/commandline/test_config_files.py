@@ -193,6 +193,7 @@ def test_accelerate_s_file_is_refused_with_the_options_that_say_the_same(elrun, 
         ("num_processes: '4'  # all\ngpu_ids: 0,1\n", "--nproc-per-node 4 --gpus 0,1"),
         ("num_processes: 4\ngpu_ids: all\nmain_process_ip: null\n", "--nproc-per-node 4"),
         ("num_processes: 1\nnum_machines: 0\n", "--nproc-per-node 1 --nnodes 0"),
+        (f"num_processes: {'9' * 5000}\ngpu_ids: 0\n", "--gpus 0"),
         (
             "num_machines: 2\nnum_processes: 2\nmachine_rank: 1\nmain_process_ip: a\n",
             "--nproc-per-node 1 --nnodes 2 --node-rank 1 --master-addr a",

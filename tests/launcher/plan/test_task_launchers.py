@@ -231,6 +231,15 @@ def test_flux_on_one_host_need_not_be_asked_for_it(elrun):
     assert "f2oWKQZh" == plan.config.run_id
 
 
+STEP = {
+    "SLURM_JOB_ID": "5",
+    "SLURM_STEP_ID": "0",
+    "SLURM_STEP_NUM_NODES": "4",
+    "SLURM_STEP_NUM_TASKS": "8",
+    "SLURM_PROCID": "2",
+    "SLURM_NODEID": "1",
+    "SLURM_STEP_NODELIST": "n[1-4]",
+}
 PRTERUN = {"PMIX_NAMESPACE": "prterun-n1-77@1", "PMIX_RANK": "2", "PMIX_HOSTNAME": "n1"}
 
 
@@ -261,6 +270,14 @@ def test_the_rank_of_pmix_is_a_node_s(elrun):
     options = ("--nnodes=4", "--rdzv-backend=c10d", "--rdzv-endpoint=n1:1234")
 
     assert {"rank": 2} == elrun.plan(*options, "x.py", **PRTERUN).config.rdzv_configs
+
+
+@pytest.mark.parametrize("others", [{"TORCHELASTIC_RUN_ID": "x"}, STEP])
+def test_the_rank_of_pmix_is_no_node_s_where_more_is_known(elrun, others):
+    """A worker's nodes are those of its job; and a step tells of two tasks on each node."""
+    options = ("--nnodes=4", "--rdzv-backend=c10d", "--rdzv-endpoint=n1:1234")
+
+    assert not elrun.plan(*options, "x.py", **PRTERUN | others).config.rdzv_configs
 
 
 def test_flux_is_asked_for_its_hosts(elrun, tmp_path):

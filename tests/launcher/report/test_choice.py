@@ -9,6 +9,8 @@ import pytest
 from elrun.launcher.commandline.arguments import Refusal
 from elrun.launcher.report.choice import choose_job, chosen_records
 from elrun.launcher.report.refusal import NOTHING_THERE, UNCLEAR, VerbRefusal
+from elrun.launcher.report.story import story_of
+from elrun.launcher.verbs.view import logs_of_ranks, overview_of_ended
 from run_kit import START, attempt, moment, report, written
 
 
@@ -95,6 +97,26 @@ def test_a_killed_agent_s_ranks_are_told_by_their_log_files(runs, tmp_path, by):
     assert [("killed with its agent", "step 07"), ("killed with its agent", "step 17")] == [
         (each["state"], each["words"]) for each in record.report["ranks"]
     ]
+
+
+def test_a_log_file_that_can_have_no_such_path_is_left_out(runs):
+    """A record may be a copy that somebody has changed."""
+    folder, path = runs[0] / "d_n0_6.run", "/tmp/attempt_0/0\0/stderr.log"
+    attempts = [attempt(0)]
+    written(folder, report(run_id="delta", state="running", ended_at=None, attempts=attempts))
+    ranks = [{"rank": 0, "stdout": path, "stderr": path}]
+    (folder / "run.json").write_text(
+        json.dumps({"run_id": "delta", "attempts": [{"ranks": ranks}]})
+    )
+    (folder / "control").symlink_to("/nowhere")
+
+    (record,) = chosen_records(["delta"], runs[1])
+    overview = overview_of_ended(
+        story_of([record]), logs_of_ranks(choose_job(runs[1], "delta", "x"))
+    )
+
+    assert ["", ""] == [each["words"] for each in record.report["ranks"]]
+    assert [None, None] == [each.last_line or None for each in overview.ranks]
 
 
 ALL = "gamma (train.py, agent 50), beta (train.py, agent 50), beta (train.py, agent 50)"

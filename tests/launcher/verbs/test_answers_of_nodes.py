@@ -122,6 +122,23 @@ def test_a_node_whose_answer_is_not_understood_is_named(verb, odd, form):
     assert (True, True, True) == ("n0" in shown, "no answer" in shown, sentence in shown), shown
 
 
+@pytest.mark.parametrize("missing", [(), (2,)])
+def test_a_node_without_a_rank_is_no_trouble(verb, missing):
+    """The agent that is asked gives each node its rank, unless it is of another version."""
+    size, odd = {**STANDING, "group_world_size": 3}, {"group_rank": None}
+
+    shown = verb("status", status=size, nodes=nodes(odd, missing=missing))
+
+    assert (True, True) == ("n0" in shown, "is not understood" in shown), shown
+
+
+@pytest.mark.parametrize("odd", [{}, [], {"shutdown_timeout_s": "x"}, "stopped"])
+def test_a_stop_that_is_not_understood_is_refused(verb, odd):
+    """By an agent of another version."""
+    with pytest.raises(VerbRefusal, match="is not understood"):
+        verb("stop", stop=odd)
+
+
 @pytest.mark.parametrize("used", ["x", None, [], float("nan"), True])
 def test_what_a_worker_elsewhere_uses_may_be_anything(verb, used):
     """It is shown only where it is a number."""
