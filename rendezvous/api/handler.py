@@ -197,30 +197,7 @@ class RendezvousHandler(ABC):
         """Leave the run and release all resources; return whether that succeeded."""
 
 
-class MemberTalk:
-    """What the nodes of a run may tell each other beside the rounds; by default, nothing."""
-
-    @property
-    def meeting_place(self) -> str:
-        """What tells two runs of one name apart: backend and endpoint; "" for a run of one node."""
-        return ""
-
-    def abort(self, verdict: Verdict) -> None:
-        """End the run, also for nodes that wait for a round; each learns of the verdict.
-
-        Args:
-            verdict: Of a kind that ends the run.
-
-        Raises:
-            RendezvousConnectionError: The store was lost.
-        """
-        self.set_closed()
-
-    def set_closed(self) -> None:
-        """End the run."""
-
-
-class RoundHandler(MemberTalk, RendezvousHandler):
+class RoundHandler(RendezvousHandler):
     """A rendezvous whose rounds end by a verdict that reaches every node at once.
 
     An agent calls the methods from its loop, except those that may wait for other nodes:
@@ -233,6 +210,11 @@ class RoundHandler(MemberTalk, RendezvousHandler):
     @property
     def use_agent_store(self) -> bool:
         return self._is_store_served
+
+    @property
+    def meeting_place(self) -> str:
+        """What tells two runs of one name apart: backend and endpoint; "" for a run of one node."""
+        return ""
 
     @property
     def answers_at_once(self) -> bool:
@@ -259,6 +241,17 @@ class RoundHandler(MemberTalk, RendezvousHandler):
             RendezvousError: The port is in use.
         """
         return None
+
+    def abort(self, verdict: Verdict) -> None:
+        """End the run, also for nodes that wait for a round; each learns of the verdict.
+
+        Args:
+            verdict: Of a kind that ends the run.
+
+        Raises:
+            RendezvousConnectionError: The store was lost.
+        """
+        self.set_closed()
 
     @property
     def has_to_be_asked(self) -> bool:

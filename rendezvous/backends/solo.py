@@ -13,7 +13,7 @@ from ..api.handler import (
     VerdictKind,
 )
 from ..api.parameters import RendezvousParameters, RendezvousStoreInfo
-from ..errors import RendezvousClosedError, RendezvousError
+from ..errors import RendezvousClosedError
 from ..network.addresses import Endpoint
 from ..network.ports import PortClaim, listen_at
 from ..stores.memory import MemoryStore
@@ -168,11 +168,7 @@ class SoloRendezvous(RoundHandler):
     def _next_port(self) -> int:
         if self._port:
             return self._port
-        last = self._claim
-        try:
-            self._claim = PortClaim.take()
-        except OSError as error:
-            raise RendezvousError(f"{error.strerror}: all ports are in use") from error
+        last, self._claim = self._claim, PortClaim.take()
         if last is not None:  # only now, so that no two rounds in a row have one port
             last.release()
         return self._claim.port

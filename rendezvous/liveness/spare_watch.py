@@ -29,12 +29,8 @@ class SpareWatch:
         self._heartbeat = heartbeat
         self._timing = timing
         self._clock = clock
-        self._watched_until = -math.inf
-
-    @property
-    def watched_until(self) -> float:
+        self.watched_until = -math.inf
         """When this node last waited beside a round; a node that does so lacks no other nodes."""
-        return self._watched_until
 
     def await_verdict(self, store: Asking, keys: RoundKeys, roster: Roster) -> Steps[bytes]:
         """Return the verdict of a running round; write it when all members are silent."""
@@ -50,7 +46,7 @@ class SpareWatch:
                     found = [(yield store.create(keys.verdict, write_verdict(verdict)))]
             return found[0]
         finally:
-            self._watched_until = self._clock()
+            self.watched_until = self._clock()
 
     def await_own_verdict(
         self, store: Asking, keys: RoundKeys, roster: Roster, rank: int

@@ -76,7 +76,7 @@ class PortClaim:
                 from a place that differs with every call.
 
         Raises:
-            OSError: None of them is free.
+            RendezvousError: None of them is free.
         """
         for port in _shuffled_ports() if candidates is None else candidates:
             sign = _hang_sign(port)
@@ -88,7 +88,7 @@ class PortClaim:
                 sign.close()
                 continue
             return PortClaim(port, sign)
-        raise OSError(errno.EADDRINUSE, "no port is free for the workers' store")
+        raise RendezvousError("no port is free for the workers' store: all ports are in use")
 
     def listen(self) -> _socket.socket:
         """Return a socket that listens at the port; the claim stays, and keeps other jobs away.

@@ -36,7 +36,7 @@ from ..stores.steps import Asking, Steps
 from .finish import has_any_finished
 from .round_state import Phase
 from .seal import Seat, limits_error
-from .seat_records import VOID_VERDICT
+from .seat_records import VOID_VERDICT, read_history
 
 log = Log(__name__)
 
@@ -77,17 +77,13 @@ class Join:
         self._spare_watch = spare_watch
         self._clock = clock
         self._seats: list[Seat] = []
-        self._round_number = number
-        self._is_standing_by = False
-
-    @property
-    def round_number(self) -> int:
+        self.round_number = number
         """The round in which this node took its last seat."""
-        return self._round_number
+        self._is_standing_by = False
 
     def enter(self) -> Steps[Placement]:
         """Block until this node is a member of a sealed round."""
-        number = self._round_number
+        number = self.round_number
         while True:
             place = yield from self._enter_round(number)
             if place is not None:
@@ -100,7 +96,7 @@ class Join:
             return ""
         if self._is_standing_by:
             return "a round runs without this node, which waits as a spare"
-        keys, limits = self._run.round(self._round_number), self._node.limits
+        keys, limits = self._run.round(self.round_number), self._node.limits
         taken = seats_taken((yield self._store.add(keys.seats, 0)))
         if taken > _MOST_READ:
             return progress(taken, {}, limits)
@@ -113,7 +109,7 @@ class Join:
                 if data is not None:
                     seated[n] = read_node(name, data)
         there = present(seated, limits)
-        history = yield from read_history(self._store, self._run, self._round_number)
+        history = yield from read_history(self._store, self._run, self.round_number)
         last_call_s = self._timing.last_call_s
         sentence = progress(len(there), there, limits, history, last_call_s)
         return sentence + contradictions(seated, limits)
@@ -147,29 +143,15 @@ class Join:
         self._is_standing_by = number > 0 and not is_survivor
         self._turn_to(Phase.SPARE if self._is_standing_by else Phase.SEATED)
         self._seats.append(seat)
-        self._round_number = number
+        self.round_number = number
         yield from seat.take()
-        if number == 0:
-            place = yield from seat.await_place(lambda: known(None))
-        elif is_survivor:
-            place = yield from seat.await_place(self._read_once(number))
-        else:
+        history = None
+        if self._is_standing_by:
             history = yield from self._stand_by(number, seat)
             self._is_standing_by = False
             self._turn_to(Phase.SEATED)
-            place = yield from seat.await_place(lambda: known(history))
+        place = yield from seat.await_place(history)
         return place if isinstance(place, Placement) else None
-
-    def _read_once(self, number: int) -> Callable[[], Steps[History | None]]:
-        """Return what reads the round before a given one when it is called first."""
-        found: list[History | None] = []
-
-        def read() -> Steps[History | None]:
-            if not found:
-                found.append((yield from read_history(self._store, self._run, number)))
-            return found[0]
-
-        return read
 
     def _stand_by(self, number: int, seat: Seat) -> Steps[History]:
         """Wait, as a newcomer, for the end of the round before; end it if it has room."""
@@ -225,30 +207,10 @@ class Join:
         return standing
 
 
-def known(history: History | None) -> Steps[History | None]:
-    """Return the round before, which is known already."""
-    yield from ()
-    return history
-
-
 def read_forming_round(store: Asking, run: RunKeys) -> Steps[int]:
     """Return the number of the round that a newcomer should try first."""
     (record,) = yield store.get([run.record])
     return 0 if record is None else read_forming(run.record, record)
-
-
-def read_history(store: Asking, run: RunKeys, number: int) -> Steps[History | None]:
-    """Return the round before a given one, which has ended.
-
-    None if there was none, or if this store has none: the nodes that were to copy it have died.
-    """
-    keys = run.round(number - 1)
-    if number == 0:
-        return None
-    roster, verdict = yield store.get([keys.roster, keys.verdict])
-    if roster is None or verdict is None:
-        return None
-    return History(read_roster(keys.roster, roster), read_verdict(keys.verdict, verdict))
 
 
 def abort_run(store: Asking, run: RunKeys, node: Node, verdict: Verdict) -> Steps[None]:

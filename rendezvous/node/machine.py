@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import enum
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from ..errors import RendezvousError
@@ -20,10 +20,9 @@ from ..named_tuple import NamedTuple
 from ..protocol.keys import RunKeys
 from ..protocol.records import Limits
 from ..protocol.timing import Timing
-from ..stores.steps import Reached, Request, Steps
+from ..stores.steps import Request, Steps
 from .next_round import DescribeNode
-from .procedures import Hear, NodeProcedures
-from .round_state import RoundState
+from .procedures import NodeProcedures
 
 
 class Question(enum.Enum):
@@ -110,8 +109,8 @@ Action = Act | Deliver | Wake
 _Done = Callable[[Any, Exception | None], None]
 
 
-class RoundMachine:
-    """One node of a run.
+class RoundMachine(NodeProcedures):
+    """One node of a run, which lets its own procedures go on.
 
     Args:
         rank_word: What people call the rank of a node.
@@ -130,7 +129,7 @@ class RoundMachine:
         self._numbers = itertools.count()
         self._waiting: dict[int, tuple[Steps[Any], _Done]] = {}
         self._actions: list[Action] = []
-        self._procedures = NodeProcedures(
+        super().__init__(
             run,
             limits,
             timing,
@@ -138,28 +137,9 @@ class RoundMachine:
             rank_word,
             describe_node,
             clock=lambda: self._now,
-            spawn=self._spawn,
+            spawn=self._run_beside,
             wake=lambda: self._actions.append(Wake()),
         )
-
-    @property
-    def state(self) -> RoundState:
-        """The node's phase, its place, and the verdict."""
-        return self._procedures.state
-
-    @property
-    def connection(self) -> Reached | None:
-        """The store that the node uses; None before the first, and after a loss."""
-        return self._procedures.session.connection
-
-    @property
-    def port(self) -> int | None:
-        """The port that is kept free for the workers' store of the node's round."""
-        return self._procedures.next.port
-
-    def listen(self, topics: Sequence[str], hear: Hear) -> None:
-        """Hear the notices of these topics in rounds to come; see ``RoundHandler.listen``."""
-        self._procedures.listen(topics, hear)
 
     def handle(self, event: Event, now: float) -> list[Action]:
         """Take in an event; return what is to be done now.
@@ -176,7 +156,7 @@ class RoundMachine:
         else:
             number, question, args = event
             self._resume(
-                getattr(self._procedures, question.value)(*args),
+                getattr(self, question.value)(*args),
                 lambda value, error: self._actions.append(Deliver(number, value, error)),
                 None,
                 None,
@@ -184,7 +164,7 @@ class RoundMachine:
         actions, self._actions = self._actions, []
         return actions
 
-    def _spawn(self, steps: Steps[None]) -> None:
+    def _run_beside(self, steps: Steps[None]) -> None:
         """Let a procedure run beside the others; an error that ends it concerns no other."""
         self._resume(steps, _forget, None, None)
 

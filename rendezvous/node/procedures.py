@@ -21,7 +21,7 @@ from ..protocol.records import Limits
 from ..protocol.round import seats_taken
 from ..protocol.timing import Timing
 from ..protocol.wire import read_verdict, write_verdict
-from ..stores.steps import PREPARE, Asking, Request, Steps
+from ..stores.steps import PREPARE, Asking, Reached, Request, Steps
 from .decline import MAX_REASON_CHARS, decline
 from .finish import finish
 from .join import abort_run, has_ended
@@ -81,6 +81,11 @@ class NodeProcedures:
             clock,
             spawn,
         )
+
+    @property
+    def connection(self) -> Reached | None:
+        """The store that the node uses; None before the first, and after a loss."""
+        return self.session.connection
 
     def listen(self, topics: Sequence[str], hear: Hear) -> None:
         """Hear the notices of these topics in rounds to come."""
@@ -195,7 +200,7 @@ class NodeProcedures:
         return standing
 
     def is_closed(self) -> Steps[bool]:
-        if self.state.has_ended or self.session.connection is None:
+        if self.state.has_ended or self.connection is None:
             return self.state.has_ended
         return (yield from has_ended(self.session.store(), self._run))
 
@@ -205,7 +210,7 @@ class NodeProcedures:
         return self.abort(Verdict(VerdictKind.ABORTED, rank, reason))
 
     def abort(self, aborted: Verdict) -> Steps[None]:
-        connection, place, verdict = self.session.connection, self.state.place, self.state.verdict
+        connection, place, verdict = self.connection, self.state.place, self.state.verdict
         if self.state.close() or connection is None:
             return
         try:
@@ -271,6 +276,6 @@ class NodeProcedures:
 
     def _current_round(self) -> tuple[Asking, Placement, RoundKeys]:
         place = self.state.place
-        if self.session.connection is None or place is None:
+        if self.connection is None or place is None:
             raise RendezvousStateError(f"this node is in no round of run {self._run.run_id!r}")
         return self.session.store(), place, self._run.round(place.round)

@@ -97,7 +97,7 @@ class RoundRendezvous(RoundHandler):
 
     def workers_listener(self) -> _socket.socket | None:
         self._is_store_served = True
-        place, port = self._machine.state.place, self._machine.port
+        place, port = self._machine.state.place, self._machine.next.port
         if place is None or place.group_rank > 0 or port is None:
             return None
         claim = self._resources.claim(port)

@@ -6,7 +6,7 @@ import itertools
 import threading
 from collections.abc import Callable
 
-from ..errors import RendezvousClosedError, RendezvousConnectionError, RendezvousError
+from ..errors import RendezvousClosedError, RendezvousConnectionError
 from ..network.ports import PortClaim
 from ..protocol.keys import RunKeys
 from ..stores.signed import Secret, SignedStore
@@ -95,10 +95,7 @@ class Resources:
 
     def take_port(self) -> int:
         """Return a port that is kept free from now on."""
-        try:
-            claim = PortClaim.take()
-        except OSError as error:
-            raise RendezvousError(f"{error.strerror}: all ports are in use") from error
+        claim = PortClaim.take()
         with self._lock:
             if not self._is_closed:
                 self._claims[claim.port] = claim

@@ -34,7 +34,7 @@ from ..protocol.wire import (
 )
 from ..stores.steps import Asking, Steps
 from ..stores.store import Will
-from .seat_records import SeatRecords
+from .seat_records import SeatRecords, read_history
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -73,6 +73,8 @@ class Seat:
         self._clock = clock
         self._records = SeatRecords(store, run, round_number, node)
         self._has_left = False
+        self._history: History | None = None
+        self._is_history_known = False
 
     def take(self) -> Steps[None]:
         """Write the node's record, and beat at this seat.
@@ -121,23 +123,31 @@ class Seat:
             self._records = SeatRecords(store, self._run, self._round_number, self._node)
             yield from self.leave()
 
-    def await_place(self, read_history: Callable[[], Steps[History | None]]) -> Steps[Place]:
+    def await_place(self, history: History | None) -> Steps[Place]:
         """Block until the round is sealed; seal it if this seat has to.
 
         Args:
-            read_history: Returns the round before; called only where this node may have to seal.
+            history: The round before; None: there was none, or it is to be read if this node may
+                have to seal.
 
         Raises:
             RendezvousTimeoutError: Too few nodes came in time.
             RendezvousStateError: The other nodes have other limits.
         """
+        self._history, self._is_history_known = history, history is not None
         deadline = self._clock() + self._timing.join_timeout_s
         if self._number > 0:
-            place = yield from self._wait_as_deputy(read_history, deadline)
+            place = yield from self._wait_as_deputy(deadline)
             if place is not None:
                 return place
-        history = yield from read_history()
+        history = yield from self._read_history()
         return (yield from self._wait_as_sealer(history, deadline))
+
+    def _read_history(self) -> Steps[History | None]:
+        if not self._is_history_known:
+            self._history = yield from read_history(self._store, self._run, self._round_number)
+            self._is_history_known = True
+        return self._history
 
     def _wait_as_sealer(self, history: History | None, deadline: float) -> Steps[Place]:
         """Wait as the sealer: every record that can change the decision wakes this node."""
@@ -183,9 +193,7 @@ class Seat:
                     seated |= found
                     last_joined_at = self._clock() if found else last_joined_at
 
-    def _wait_as_deputy(
-        self, read_history: Callable[[], Steps[History | None]], deadline: float
-    ) -> Steps[Place | None]:
+    def _wait_as_deputy(self, deadline: float) -> Steps[Place | None]:
         """Wait as a deputy: for the own place, with a check now and then whether to seal.
 
         Returns:
@@ -209,7 +217,7 @@ class Seat:
             taken = yield self._store.add(self._keys.seats, 0)
             if taken != last_taken:
                 changed_at = self._clock()
-            history = yield from read_history()
+            history = yield from self._read_history()
             seated = yield from self._records.read(range(seats_taken(taken, self._number + 1)))
             limits = limits_of_run(seated, history)
             if limits is not None and not limits.suit(self._node.limits):

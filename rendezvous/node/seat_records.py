@@ -10,10 +10,17 @@ from ..logs import Log
 from ..protocol.differences import differences
 from ..protocol.keys import RunKeys
 from ..protocol.places import places_to_write
-from ..protocol.records import Node, Place, Roster
+from ..protocol.records import History, Node, Place, Roster
 from ..protocol.roster import place_of
 from ..protocol.round import seats_taken
-from ..protocol.wire import read_node, read_place, read_roster, write_roster, write_verdict
+from ..protocol.wire import (
+    read_node,
+    read_place,
+    read_roster,
+    read_verdict,
+    write_roster,
+    write_verdict,
+)
 from ..stores.steps import Asking, Steps
 
 log = Log(__name__)
@@ -21,6 +28,20 @@ log = Log(__name__)
 VOID_VERDICT = Verdict(
     VerdictKind.NODE_LOST, reason="the nodes that formed the round left before it began"
 )
+
+
+def read_history(store: Asking, run: RunKeys, number: int) -> Steps[History | None]:
+    """Return the round before a given one, which has ended.
+
+    None if there was none, or if this store has none: the nodes that were to copy it have died.
+    """
+    keys = run.round(number - 1)
+    if number == 0:
+        return None
+    roster, verdict = yield store.get([keys.roster, keys.verdict])
+    if roster is None or verdict is None:
+        return None
+    return History(read_roster(keys.roster, roster), read_verdict(keys.verdict, verdict))
 
 
 class SeatRecords:

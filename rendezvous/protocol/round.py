@@ -59,22 +59,20 @@ round is closed, or if every node that could seal the round dies. Its verdict is
 other node writes that, a newcomer to the next round does. The nodes go on to the next round, in
 which no node is a survivor.
 
-*Liveness.* Each node that has a seat, and each member, has a heartbeat. If a member falls silent,
-the member that watches it writes the verdict NODE_LOST. A lost node that still lives reads that
-verdict when it wakes, stops its workers, and comes back as a newcomer. The sealer counts silent
-nodes on seats as withdrawn, and does not wait for silent members of the round before. A deputy that
-seals in its place knows of no silence; a lost node that gets into the roster in this way is found
-again in the new round. A spare watches the running round: when all members are silent, the spare
-writes the verdict. A store that sees connections end need not wait for silence: each node leaves a
+*Liveness.* Each node that has a seat, and each member, has a heartbeat (``liveness/heartbeat.py``
+says which node watches which). If a member falls silent, the member that watches it writes the
+verdict NODE_LOST. A lost node that still lives reads that verdict when it wakes, stops its workers,
+and comes back as a newcomer. The sealer counts silent nodes on seats as withdrawn; a deputy that
+seals in its place knows of no silence, so a lost node may get into the roster, and is found again
+in the new round. A store that sees connections end need not wait for silence: each node leaves a
 will with it (``stores/store.py``), which is that verdict for a member, and a last beat for a seat.
 
 *Restarts.* The roster has the number of restarts that the job has spent: the number of the round
 before, plus one if that round ended by WORKER_FAILED without a lost node. So the budget is the
 job's, and a change of membership costs nothing.
 
-*Moving.* Where the store has a successor, every member keeps the roster of its round. When the
-store is lost, the members copy the roster to the next store, with a verdict of their own, and the
-run goes on there as if it were the old store (``node/migrate.py``).
+*Moving.* When a store that has a successor is lost, the members copy the roster of their round to
+the next store, and the run goes on there (``node/migrate.py``).
 
 *Limits.* All nodes of a run have the same minimum and maximum of nodes and the same number of
 restarts: those of the first node. A node with other limits leaves as soon as it reads the first
@@ -92,10 +90,8 @@ are not taken are spares and take a seat in the next round. Where nodes have fix
 is that of the ranks.
 
 *Foreign processes.* Where the job has a secret, every value is signed (``stores/signed.py``) except
-the counters of seats. No decision trusts a counter alone: a node has a seat only once it has
-created the seat's record, and a number that no round can have counts as 0. A process that changes
-the counters delays the nodes, until they have checked each other's records or have gone on to the
-next round.
+the counters of seats. So no decision trusts a counter alone: a node has a seat only once it has
+created the seat's record, and a number that no round can have counts as 0.
 
 Clocks of two machines are never compared: each node measures its own deadlines, and no record has a
 date.

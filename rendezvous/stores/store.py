@@ -117,9 +117,8 @@ def leave_will(store: Store, will: Will) -> None:
 class Moves(Protocol):
     """The places at which a run may have its store, of which it uses one."""
 
-    @property
-    def at(self) -> int:
-        """Index of the place that is used; places that are named earlier go before later ones."""
+    at: int
+    """Index of the place that is used; places that are named earlier go before later ones."""
 
     def survey(self) -> Iterator[tuple[int, Store]]:
         """Yield the other places that have a store now, which the caller closes."""

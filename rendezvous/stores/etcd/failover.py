@@ -74,25 +74,19 @@ class Failover(Generic[_C]):
         self._on_trouble = on_trouble
         self._clock = clock
         self._announce_after_s = announce_after_s
-        self._ended = threading.Event()
+        self.has_ended = threading.Event()
+        """Set once ``end`` was called."""
         # What follows is written under the lock, by any thread.
         self._lock = threading.Lock()
-        self._index = 0
-        self._answered_at = -math.inf
+        self.index = 0
+        """Which of the servers is asked at present."""
+        self.answered_at = -math.inf
+        """When a server served last."""
         self._in_vain_since: float | None = None
         self._errors: dict[int, Unreachable] = {}
         self._announced: Announcement | None = None
-        self._end: str = ""
-
-    @property
-    def index(self) -> int:
-        """Which of the servers is asked at present."""
-        return self._index
-
-    @property
-    def answered_at(self) -> float:
-        """When a server served last."""
-        return self._answered_at
+        self.end_reason = ""
+        """The reason that ``end`` was given first."""
 
     def call(
         self,
@@ -118,7 +112,7 @@ class Failover(Generic[_C]):
         while True:
             attempt += 1
             self.check()
-            index, asked_at = self._index, self._clock()
+            index, asked_at = self.index, self._clock()
             try:
                 answer = function(self._clients[index])
             except Unreachable as error:
@@ -134,7 +128,7 @@ class Failover(Generic[_C]):
             left_s = self._time_left(reason, waited_s, patience_s, setting)
             if attempt % len(self._clients):
                 continue
-            (stop or self._ended).wait(min(pause_s, left_s))
+            (stop or self.has_ended).wait(min(pause_s, left_s))
             if stop is not None and stop.is_set():
                 raise RendezvousClosedError(f"gave up reaching {self._name}")
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
@@ -142,18 +136,8 @@ class Failover(Generic[_C]):
     def end(self, reason: str) -> None:
         """Let every call from now on raise, with the first reason that was given."""
         with self._lock:
-            self._end = self._end or reason
-        self._ended.set()
-
-    @property
-    def has_ended(self) -> threading.Event:
-        """Set once ``end`` was called."""
-        return self._ended
-
-    @property
-    def end_reason(self) -> str:
-        """The reason that ``end`` was given first."""
-        return self._end
+            self.end_reason = self.end_reason or reason
+        self.has_ended.set()
 
     def check(self) -> None:
         """Do nothing before the end.
@@ -161,8 +145,8 @@ class Failover(Generic[_C]):
         Raises:
             RendezvousConnectionError: ``end`` was called.
         """
-        if self._ended.is_set():
-            raise RendezvousConnectionError(self._end)
+        if self.has_ended.is_set():
+            raise RendezvousConnectionError(self.end_reason)
 
     def _note_failure(self, asked_at: float) -> float:
         """Return when the first of the attempts since which nothing succeeded was begun."""
@@ -173,7 +157,7 @@ class Failover(Generic[_C]):
 
     def _note_success(self) -> None:
         with self._lock:
-            self._answered_at = self._clock()
+            self.answered_at = self._clock()
             self._in_vain_since = None
             announced, self._announced = self._announced, None
             self._errors = {}
@@ -209,8 +193,8 @@ class Failover(Generic[_C]):
     def _move_on_from(self, index: int, error: Unreachable) -> None:
         with self._lock:
             self._errors[index] = error
-            if self._index == index:
-                self._index = (index + 1) % len(self._clients)
+            if self.index == index:
+                self.index = (index + 1) % len(self._clients)
         self._on_trouble()
 
 

@@ -81,14 +81,10 @@ class Succession:
         self._timeout_s = timeout_s
         self._take_over_s = take_over_s
         self._clock = clock
-        self._at = 0
+        self.at = 0
+        """Where this node is, or was last: an index into the endpoints."""
         self._first = 0
         self._has_begun = False
-
-    @property
-    def at(self) -> int:
-        """Where this node is, or was last: an index into the endpoints."""
-        return self._at
 
     def __call__(self, stop: threading.Event) -> Connection:
         """Return a connection, as soon as there is something to connect to.
@@ -167,7 +163,7 @@ class Succession:
         return position * (STEP_S if self._has_begun else self._take_over_s)
 
     def _settle(self, index: int) -> None:
-        self._at, self._first, self._has_begun = index, index + 1, True
+        self.at, self._first, self._has_begun = index, index + 1, True
 
     def _order(self) -> list[int]:
         count = len(self._places)

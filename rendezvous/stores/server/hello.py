@@ -1,20 +1,8 @@
 """The handshake: how a client introduces itself to a store server, and what the server answers.
 
-    {"elrun":3,"hello":{"run":"job","host":"b","session":"c0ffee","node_rank":1,"nodes":2}}
-    {"elrun":3,"welcome":"a1b2"}
-    {"elrun":3,"refused":"run","reason":"…"}
-
-A client sends this before anything else. Every version of the protocol begins like this, so that
-nodes with different versions of elrun can refuse each other with a sentence.
-
 Where the nodes have a secret, client and server first exchange nonces. All that follows is sealed
-(``seal.py``), the hello and its answer too, so that they prove the secret to each other:
-
-    {"elrun":3,"nonce":"00112233445566778899aabbccddeeff","run":"…"}
-    {"elrun":3,"nonce":"ffeeddccbbaa99887766554433221100"}
-
-``run`` is a hash of the client's nonce and the name of the run: a server of another run can say so,
-and nobody learns the name.
+(``seal.py``), the hello and its answer too, so that they prove the secret to each other.
+``docs/protocol.md`` shows each message.
 """
 
 from __future__ import annotations

@@ -1,26 +1,6 @@
 """The requests of a store server's clients and their answers, as bytes and back.
 
-A value is base64 in a frame (``frames.py``), so that its size is known beforehand, whatever bytes
-it has. A client has introduced itself (``hello.py``). Each request has a number, larger than all
-before it, and its answer has the same one. Answers come in any order: that of ``wait`` comes when
-the last of its keys is there.
-
-    {"id":1,"do":"add","key":"seats","amount":1}                   {"id":1,"count":5}
-    {"id":2,"do":"set","values":{"a":"MQ=="}}                      {"id":2}
-    {"id":3,"do":"get","keys":["a","b"]}                           {"id":3,"values":["MQ==",null]}
-    {"id":4,"do":"create","key":"c","value":"Mg==","instead_of":""}  {"id":4,"values":["Mg=="]}
-    {"id":5,"do":"wait","keys":["d"]}                              {"id":5,"values":["Mw=="]}
-    {"id":6,"do":"forget","wait":5}
-    {"id":7,"do":"will","after_ms":150,"values":{"a":"MQ=="},
-        "create":{"c":"Mg=="},"unless":["d"]}
-    {"id":8,"do":"bye"}
-
-``forget`` takes a wait back. ``will`` says what the server writes if the connection ends without a
-``bye`` and the client does not come back within that time: ``values``, and ``create`` if no key of
-``unless`` is there. A later will replaces it. These three have no answer. Many values come in
-several answers, of which all but the last have ``"more":true``. A request names no key twice.
-A request that can't be carried out, or whose answer would be too long, is answered by
-``{"id":7,"error":"…"}``.
+``docs/protocol.md`` shows each message, and says what it means.
 """
 
 from __future__ import annotations

@@ -79,7 +79,10 @@ def test_a_port_that_is_in_use_is_not_claimed(claim):
     """A program that is no elrun hangs out no sign, but it listens."""
     port = claim.port
     claim.release()
-    with socket.create_server(("127.0.0.1", port)), pytest.raises(OSError, match="no port is free"):
+    with (
+        socket.create_server(("127.0.0.1", port)),
+        pytest.raises(RendezvousError, match="no port is free"),
+    ):
         PortClaim.take([port])
 
 
