@@ -14,7 +14,7 @@ import itertools
 import queue
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from ..errors import RendezvousError
 from ..stores.notify import Told, watch
@@ -27,14 +27,17 @@ from ..stores.steps import (
     SURVEY,
     TAKE_PORT,
     Request,
+    Steps,
     call,
 )
 from ..stores.store import Store, as_wait
 from ..threads import start_thread
-from .machine import Act, Answered, Asked, Deliver, Event, Question, RoundMachine
+from .machine import Act, Answered, Asked, Deliver, Event, RoundMachine
 from .resources import Resources
 
-_BEGINNINGS = (Question.NEXT_ROUND, Question.DECLINE)
+_T = TypeVar("_T")
+
+_BEGINNINGS = (RoundMachine.next_round, RoundMachine.decline)
 """The questions that need a store where the node has none yet."""
 _ERRORS = (RendezvousError, OSError, ValueError)
 
@@ -92,12 +95,14 @@ class Driver:
         self._has_begun = self._is_over = self._has_failed = False
         self._replies: dict[int, _Reply] = {}
 
-    def ask(self, question: Question, *args: Any, timeout_s: float | None = None) -> Any:
+    def ask(
+        self, question: Callable[..., Steps[_T]], *args: Any, timeout_s: float | None = None
+    ) -> _T:
         """Return the answer to a question; any thread may ask.
 
         Args:
-            question: What is asked.
-            args: The question's arguments.
+            question: A method of ``RoundMachine``.
+            args: Its arguments.
             timeout_s: How long the answer may take; None: as long as it takes.
 
         Raises:
@@ -119,7 +124,8 @@ class Driver:
             self._events.put(event)
         else:  # without a store there is nothing to wait for
             self._handle(event)
-        return reply.take(timeout_s)
+        answer: _T = reply.take(timeout_s)
+        return answer
 
     def close(self) -> None:
         """End the thread, and close what the node has opened; each call that waits raises."""
@@ -127,7 +133,9 @@ class Driver:
             self._is_over = True
         self._events.put(None)
         self._resources.close()
-        self._handle(Asked(next(self._numbers), Question.LEAVE))  # in case it was not asked in time
+        self._handle(
+            Asked(next(self._numbers), RoundMachine.leave)
+        )  # in case it was not asked in time
         self._end_replies()
 
     def _drive(self) -> None:

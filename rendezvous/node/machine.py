@@ -10,7 +10,6 @@ store (``driver.py``), or in a loop with a virtual clock (``tests/simulation``).
 
 from __future__ import annotations
 
-import enum
 import itertools
 from collections.abc import Callable
 from typing import Any
@@ -24,26 +23,8 @@ from ..stores.steps import Request, Steps
 from .next_round import DescribeNode
 from .procedures import NodeProcedures
 
-
-class Question(enum.Enum):
-    """What the agent may ask; the values are the names of ``NodeProcedures``' methods."""
-
-    NEXT_ROUND = "next_round"
-    DESCRIBE_WAIT = "describe_wait"
-    DECLINE = "decline"
-    CONCLUDE = "conclude"
-    SIGNS_OF_LIFE = "await_signs_of_life"
-    ARRIVE = "arrive"
-    PUBLISH = "publish"
-    COLLECT = "collect"
-    SETTLE_CAUSE = "settle_cause"
-    AWAIT_CAUSE = "await_cause"
-    ANNOUNCE = "announce"
-    IS_CLOSED = "is_closed"
-    CLOSE = "set_closed"
-    ABORT = "abort"
-    NODES_WAITING = "num_nodes_waiting"
-    LEAVE = "leave"
+Question = Callable[..., Steps[Any]]
+"""What the agent may ask: a method of ``RoundMachine`` that returns steps."""
 
 
 class Asked(NamedTuple):
@@ -51,7 +32,6 @@ class Asked(NamedTuple):
 
     Args:
         number: The question's; the answer bears the same.
-        args: The arguments of the method of ``NodeProcedures``.
     """
 
     number: int
@@ -156,7 +136,7 @@ class RoundMachine(NodeProcedures):
         else:
             number, question, args = event
             self._resume(
-                getattr(self, question.value)(*args),
+                question(self, *args),
                 lambda value, error: self._actions.append(Deliver(number, value, error)),
                 None,
                 None,

@@ -91,7 +91,7 @@ class NodeProcedures:
         """Hear the notices of these topics in rounds to come."""
         self._topics |= dict.fromkeys(topics, hear)
 
-    def next_round(self) -> Steps[tuple[object, Placement]]:
+    def next_round(self) -> Steps[tuple[int, Placement]]:
         """Take part in the next round; return the store and the node's place."""
         if self.state.has_ended or self.state.has_left:
             raise RendezvousClosedError(f"run {self._run.run_id!r} has ended for this node")

@@ -20,7 +20,7 @@ from ..stores.store import Connection
 from ..stores.torch_view import RoundStore
 from ..threads import NoThreadError
 from .driver import Driver
-from .machine import Question, RoundMachine
+from .machine import RoundMachine
 from .procedures import Hear
 from .resources import Resources
 from .round_state import Phase
@@ -114,7 +114,7 @@ class RoundRendezvous(RoundHandler):
 
         The thread that calls this may be abandoned: ``shutdown()`` ends its wait.
         """
-        number, place = self._driver.ask(Question.NEXT_ROUND)
+        number, place = self._driver.ask(RoundMachine.next_round)
         shared = self._run.round(place.round).shared
         return RendezvousInfo(
             RoundStore(self._resources.store(number), shared),
@@ -127,13 +127,13 @@ class RoundRendezvous(RoundHandler):
     def decline(self, reason: str) -> bool:
         timeout_s = self._timing.refusal_s + _MARGIN_S
         try:
-            return bool(self._driver.ask(Question.DECLINE, reason, timeout_s=timeout_s))
+            return self._driver.ask(RoundMachine.decline, reason, timeout_s=timeout_s)
         except (RendezvousError, NoThreadError, TimeoutError) as error:
             log.info("the other nodes could not be told that this one can't take part: %s", error)
             return False
 
     def describe_wait(self) -> str:
-        return str(self._driver.ask(Question.DESCRIBE_WAIT))
+        return self._driver.ask(RoundMachine.describe_wait)
 
     def wait_limit_s(self) -> float | None:
         """Return how long this node waits for others in all; None: it is a spare."""
@@ -149,50 +149,45 @@ class RoundRendezvous(RoundHandler):
         return self._machine.state.verdict_or_error()
 
     def conclude(self, verdict: Verdict) -> Verdict:
-        standing: Verdict = self._driver.ask(Question.CONCLUDE, verdict)
-        return standing
+        return self._driver.ask(RoundMachine.conclude, verdict)
 
     def await_signs_of_life(self) -> None:
-        self._driver.ask(Question.SIGNS_OF_LIFE)
+        self._driver.ask(RoundMachine.await_signs_of_life)
 
     def arrive(self) -> None:
-        self._driver.ask(Question.ARRIVE)
+        self._driver.ask(RoundMachine.arrive)
 
     def publish(self, outcome: bytes) -> None:
         if len(outcome) > MAX_OUTCOME_BYTES:
             raise ValueError(f"an outcome of {len(outcome)} bytes: {MAX_OUTCOME_BYTES} are allowed")
-        self._driver.ask(Question.PUBLISH, outcome)
+        self._driver.ask(RoundMachine.publish, outcome)
 
     def settle_cause(self, cause: bytes) -> bytes:
-        standing: bytes = self._driver.ask(Question.SETTLE_CAUSE, cause)
-        return standing
+        return self._driver.ask(RoundMachine.settle_cause, cause)
 
     def await_cause(self, timeout_s: float) -> bytes | None:
-        standing: bytes | None = self._driver.ask(Question.AWAIT_CAUSE, timeout_s)
-        return standing
+        return self._driver.ask(RoundMachine.await_cause, timeout_s)
 
     def listen(self, topics: Sequence[str], hear: Hear) -> None:
         self._machine.listen(topics, hear)
 
     def announce(self, topic: str, number: int, notice: bytes) -> bytes:
-        standing: bytes = self._driver.ask(Question.ANNOUNCE, topic, number, notice)
-        return standing
+        return self._driver.ask(RoundMachine.announce, topic, number, notice)
 
     def collect(self, timeout_s: float) -> Sequence[bytes | None]:
-        outcomes: Sequence[bytes | None] = self._driver.ask(Question.COLLECT, timeout_s)
-        return outcomes
+        return self._driver.ask(RoundMachine.collect, timeout_s)
 
     def is_closed(self) -> bool:
-        return bool(self._driver.ask(Question.IS_CLOSED))
+        return self._driver.ask(RoundMachine.is_closed)
 
     def set_closed(self) -> None:
-        self._driver.ask(Question.CLOSE)
+        self._driver.ask(RoundMachine.set_closed)
 
     def abort(self, verdict: Verdict) -> None:
-        self._driver.ask(Question.ABORT, verdict)
+        self._driver.ask(RoundMachine.abort, verdict)
 
     def num_nodes_waiting(self) -> int:
-        return int(self._driver.ask(Question.NODES_WAITING))
+        return self._driver.ask(RoundMachine.num_nodes_waiting)
 
     def shutdown(self) -> bool:
         """Leave the run, without ending it for the others, and release the store.
@@ -203,9 +198,8 @@ class RoundRendezvous(RoundHandler):
         self._subscribers = ()
         self._resources.stop_connecting()
         try:
-            is_announced = bool(
-                self._driver.ask(Question.LEAVE, timeout_s=self._timing.leave_s + _MARGIN_S)
-            )
+            timeout_s = self._timing.leave_s + _MARGIN_S
+            is_announced = self._driver.ask(RoundMachine.leave, timeout_s=timeout_s)
         except (RendezvousError, TimeoutError):
             is_announced = False
         self._driver.close()

@@ -28,7 +28,7 @@ import re
 
 from elrun.rendezvous.api.handler import Verdict, VerdictKind
 from elrun.rendezvous.errors import RendezvousConnectionError
-from elrun.rendezvous.node.machine import Question
+from elrun.rendezvous.node.machine import RoundMachine
 from elrun.rendezvous.protocol.keys import RunKeys
 from elrun.rendezvous.protocol.records import Limits
 from elrun.rendezvous.protocol.roster import natural_key
@@ -129,7 +129,7 @@ class Node(Participant):
     def join(self):
         self.is_joining = True
         self._wait = None
-        self.soon(self.ask, Question.NEXT_ROUND, (), self._hear_place)
+        self.soon(self.ask, RoundMachine.next_round, (), self._hear_place)
 
     def reach(self, moment):
         """Do what a scenario has planned for this moment."""
@@ -141,7 +141,7 @@ class Node(Participant):
 
     def ask_how_the_wait_stands(self):
         if self.is_joining and not self.is_paused:
-            self.soon(self.ask, Question.DESCRIBE_WAIT, (), self._hear_wait)
+            self.soon(self.ask, RoundMachine.describe_wait, (), self._hear_wait)
 
     def call(self, question, *args):
         """Ask the machine something that has no answer of interest."""
@@ -159,7 +159,7 @@ class Node(Participant):
             self.is_joining = False
             self.say("has left")
 
-        self.soon(self.ask, Question.LEAVE, (), hear)
+        self.soon(self.ask, RoundMachine.leave, (), hear)
 
     def crash(self):
         self.kill()
@@ -297,15 +297,15 @@ class Scenario:
         node = self.nodes[name]
         rank = node.place.group_rank
         failed = Verdict(VerdictKind.WORKER_FAILED, rank, f"a worker of {name} failed")
-        node.call(Question.CONCLUDE, failed)
+        node.call(RoundMachine.conclude, failed)
 
     def _succeed(self, names):
         for node in self._named(names):
-            node.call(Question.ARRIVE)
+            node.call(RoundMachine.arrive)
             self._pass(MOMENT_S)
 
     def _abort(self, name):
-        self.nodes[name].call(Question.CLOSE)
+        self.nodes[name].call(RoundMachine.set_closed)
 
     def _leave(self, names):
         for node in self._named(names):

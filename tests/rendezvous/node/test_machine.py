@@ -15,7 +15,6 @@ from elrun.rendezvous.node.machine import (
     Answered,
     Asked,
     Deliver,
-    Question,
     RoundMachine,
     Wake,
 )
@@ -124,8 +123,8 @@ class Member:
 def _pair(memory):
     """Return two members of a running round."""
     first, second = Member(memory, "a"), Member(memory, "b")
-    first.ask(Question.NEXT_ROUND)
-    second.ask(Question.NEXT_ROUND)
+    first.ask(RoundMachine.next_round)
+    second.ask(RoundMachine.next_round)
     first.hear()
     second.hear()
     return first, second
@@ -141,7 +140,7 @@ def test_a_machine_does_nothing_by_itself(memory):
 def test_a_node_that_needs_no_other_is_a_member_at_once(memory):
     """It waits for nothing but the verdict, and for the time of its next beat."""
     member = Member(memory, "a", (1, 1))
-    _, place = member.ask(Question.NEXT_ROUND)
+    _, place = member.ask(RoundMachine.next_round)
 
     assert (0, 0, 1) == (place.round, place.group_rank, place.group_world_size)
     assert (Phase.MEMBER, 1) == (member.phase, member.connections)
@@ -152,7 +151,7 @@ def test_a_node_that_needs_no_other_is_a_member_at_once(memory):
 def test_a_node_is_seated_until_the_round_is_sealed(memory):
     """The first on its seat seals once the second is there, and both are members."""
     first, second = Member(memory, "a"), Member(memory, "b")
-    unanswered = [first.ask(Question.NEXT_ROUND), second.ask(Question.NEXT_ROUND)]
+    unanswered = [first.ask(RoundMachine.next_round), second.ask(RoundMachine.next_round)]
     before = first.phase, second.phase
     first.hear()
     second.hear()
@@ -165,7 +164,7 @@ def test_a_node_is_seated_until_the_round_is_sealed(memory):
 def test_the_last_call_lasts_by_the_time_of_the_events(memory):
     """With the minimum there, a round stays open as long as the setting says, and no longer."""
     member = Member(memory, "a", (1, 2))
-    member.ask(Question.NEXT_ROUND)
+    member.ask(RoundMachine.next_round)
     member.pass_time(2.9)
     before = member.phase
     member.pass_time(3)
@@ -176,7 +175,7 @@ def test_the_last_call_lasts_by_the_time_of_the_events(memory):
 def test_too_few_nodes_end_the_wait_in_time(memory):
     """The error names the number; the node may be asked again."""
     member = Member(memory, "a")
-    member.ask(Question.NEXT_ROUND)
+    member.ask(RoundMachine.next_round)
     member.pass_time(TIMING.join_timeout_s)
     (error,) = member.answers
 
@@ -187,9 +186,9 @@ def test_too_few_nodes_end_the_wait_in_time(memory):
 def test_a_node_beside_a_full_round_is_a_spare_until_the_verdict(memory, pair):
     """Then it waits on its seat as all others do."""
     spare = Member(memory, "c")
-    spare.ask(Question.NEXT_ROUND)
+    spare.ask(RoundMachine.next_round)
     before = spare.phase
-    pair[0].ask(Question.CONCLUDE, FAILED)
+    pair[0].ask(RoundMachine.conclude, FAILED)
     spare.hear()
 
     assert (Phase.SPARE, Phase.SEATED) == (before, spare.phase)
@@ -198,7 +197,7 @@ def test_a_node_beside_a_full_round_is_a_spare_until_the_verdict(memory, pair):
 def test_a_verdict_reaches_each_member_and_wakes_its_agent(pair):
     """A member is idle from then on."""
     first, second = pair
-    standing = first.ask(Question.CONCLUDE, FAILED)
+    standing = first.ask(RoundMachine.conclude, FAILED)
     second.hear()
 
     assert (FAILED, FAILED) == (standing, second.machine.state.verdict)
@@ -208,18 +207,18 @@ def test_a_verdict_reaches_each_member_and_wakes_its_agent(pair):
 def test_the_first_verdict_stands(pair):
     """Whoever proposes another one is answered with that."""
     first, second = pair
-    first.ask(Question.CONCLUDE, FAILED)
+    first.ask(RoundMachine.conclude, FAILED)
 
-    assert FAILED == second.ask(Question.CONCLUDE, Verdict(VerdictKind.DONE, 1))
+    assert FAILED == second.ask(RoundMachine.conclude, Verdict(VerdictKind.DONE, 1))
 
 
 def test_a_restart_is_a_round_of_the_survivors_in_their_order(pair):
     """And costs one restart."""
     first, second = pair
-    first.ask(Question.CONCLUDE, FAILED)
+    first.ask(RoundMachine.conclude, FAILED)
     second.hear()
-    second.ask(Question.NEXT_ROUND)
-    first.ask(Question.NEXT_ROUND)
+    second.ask(RoundMachine.next_round)
+    first.ask(RoundMachine.next_round)
     for each in (second, first, second):
         each.hear()
     places = [each.answers[-1][1] for each in pair]
@@ -242,11 +241,11 @@ def test_a_lost_store_ends_a_node_that_has_no_other(pair):
 def test_a_node_with_another_endpoint_goes_on_there(memory):
     """For the agent this is a verdict like others; the next round needs another connection."""
     member = Member(memory, "a", (1, 1), at=0)
-    member.ask(Question.NEXT_ROUND)
+    member.ask(RoundMachine.next_round)
     member.lose_store()
     verdict = member.machine.state.verdict
     member.store = MemoryStore()
-    _, place = member.ask(Question.NEXT_ROUND)
+    _, place = member.ask(RoundMachine.next_round)
 
     assert (VerdictKind.NODE_LOST, "the store is gone; the nodes meet at the next endpoint") == (
         verdict.kind,
@@ -258,15 +257,15 @@ def test_a_node_with_another_endpoint_goes_on_there(memory):
 def test_a_node_that_leaves_its_seat_withdraws_its_record(memory):
     """Its wait ends with an error once the store is closed, and no other round begins."""
     member = Member(memory, "a")
-    member.ask(Question.NEXT_ROUND)
-    is_announced = member.ask(Question.LEAVE)
+    member.ask(RoundMachine.next_round)
+    is_announced = member.ask(RoundMachine.leave)
     member.lose_store()
     (record, mark) = memory.get([RUN.round(0).node(0), RUN.round(0).left(0)])
 
     assert (True, Phase.LEFT, b"1") == (is_announced, member.phase, mark)
     assert b'"withdrawn":true' in record
     assert isinstance(member.answers[-1], RendezvousConnectionError)
-    assert isinstance(member.ask(Question.NEXT_ROUND), RendezvousClosedError)
+    assert isinstance(member.ask(RoundMachine.next_round), RendezvousClosedError)
 
 
 def test_an_answer_that_comes_too_late_changes_nothing(pair):
@@ -282,7 +281,7 @@ def test_an_answer_that_comes_too_late_changes_nothing(pair):
 def test_a_question_out_of_place_is_answered_by_an_error(memory):
     """The machine goes on."""
     member = Member(memory, "a", (1, 1))
-    error = member.ask(Question.CONCLUDE, FAILED)
-    member.ask(Question.NEXT_ROUND)
+    error = member.ask(RoundMachine.conclude, FAILED)
+    member.ask(RoundMachine.next_round)
 
     assert (RendezvousStateError, Phase.MEMBER) == (type(error), member.phase)

@@ -18,7 +18,7 @@ from elrun.rendezvous.errors import (
     RendezvousError,
     RendezvousGracefulExitError,
 )
-from elrun.rendezvous.node.machine import Question
+from elrun.rendezvous.node.machine import RoundMachine
 
 ANSWER_S = 10.0
 FAREWELL_S = 1.0
@@ -27,7 +27,7 @@ FAREWELL_S = 1.0
 class Ask(NamedTuple):
     """Wait for the answer to a question; None: for as long as it takes."""
 
-    question: Question
+    question: object
     args: tuple[Any, ...] = ()
     timeout_s: float | None = ANSWER_S
 
@@ -160,7 +160,7 @@ class Agent:
                 verdict = verdict_of(error, self.running_at.group_rank)
             if verdict is not None:
                 with contextlib.suppress(RendezvousError):
-                    yield Ask(Question.CONCLUDE, (verdict,), FAREWELL_S)
+                    yield Ask(RoundMachine.conclude, (verdict,), FAREWELL_S)
             yield from self._shut_down()
             return error
 
@@ -187,7 +187,7 @@ class Agent:
                 case Step.FAIL:
                     yield from self._stop()
                     with contextlib.suppress(RendezvousError):
-                        yield Ask(Question.CLOSE)
+                        yield Ask(RoundMachine.set_closed)
                     return "FAILED"
                 case _:
                     raise RendezvousClosedError("the run was aborted")
@@ -205,19 +205,19 @@ class Agent:
         failure = Verdict(VerdictKind.WORKER_FAILED, rank, f"a worker of rank {rank} failed")
         if self._left == 0:
             with contextlib.suppress(RendezvousError):
-                yield Ask(Question.SIGNS_OF_LIFE)
-        return (yield Ask(Question.CONCLUDE, (failure,)))
+                yield Ask(RoundMachine.await_signs_of_life)
+        return (yield Ask(RoundMachine.conclude, (failure,)))
 
     def _exit_barrier(self):
         try:
-            yield Ask(Question.ARRIVE, (), None)
+            yield Ask(RoundMachine.arrive, (), None)
             while self._node.rounds.state.verdict_or_error() is None:
                 yield Change()
         except RendezvousError:
             pass
 
     def _start(self):
-        _, place = yield Ask(Question.NEXT_ROUND, (), None)
+        _, place = yield Ask(RoundMachine.next_round, (), None)
         self._left = self._max_restarts - place.restart_count
         history = self._node.history
         self.attempt += 1

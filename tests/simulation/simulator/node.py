@@ -8,7 +8,6 @@ from elrun.rendezvous.node.machine import (
     Answered,
     Asked,
     Deliver,
-    Question,
     RoundMachine,
 )
 from elrun.rendezvous.protocol.records import Node as Record
@@ -46,7 +45,7 @@ class Participant(Machine):
         """Ask the machine something.
 
         Args:
-            question: A ``Question``.
+            question: A method of ``RoundMachine``.
             args: Its arguments.
             hear: Takes the answer, and the error that came instead.
         """
@@ -224,7 +223,7 @@ class Node(Participant):
             self.world.soon(self.kill)
 
         self.after(self._leave_s, finish)
-        self.ask(Question.LEAVE, (), finish)
+        self.ask(RoundMachine.leave, (), finish)
 
     def kill(self):
         """Do nothing any more."""

@@ -3,7 +3,7 @@
 import time
 from dataclasses import dataclass
 
-from elrun.rendezvous.node.machine import Question
+from elrun.rendezvous.node.machine import RoundMachine
 from elrun.rendezvous.protocol.records import Limits
 from elrun.rendezvous.protocol.timing import Timing
 
@@ -54,7 +54,7 @@ def meet(count):
     nodes = [_Node(world, server, number, count) for number in range(count)]
     met = []
     for node in nodes:
-        node.soon(node.ask, Question.NEXT_ROUND, (), lambda *answer: met.append(answer))
+        node.soon(node.ask, RoundMachine.next_round, (), lambda *answer: met.append(answer))
     world.run_until(MEETING_S, lambda: len(met) == count)
     ranks = sorted(place.group_rank for (_, place), _ in met)
     *others, last = nodes
