@@ -13,16 +13,21 @@ PROGRAM = """\
 import os, select, signal, socket, sys, time
 rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
 restarts = os.environ["TORCHELASTIC_RESTART_COUNT"]
-place = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]) ^ 1
+place = "peers" + os.environ["MASTER_PORT"]
 if rank == 0:
-    with socket.create_server(("", place[1])) as server:
+    if os.path.exists(place):  # of an earlier attempt
+        os.unlink(place)
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(place)
+        server.listen()
         peers = [server.accept()[0] for _ in range(1, world)]
 else:
     while True:
+        peers = [socket.socket(socket.AF_UNIX)]
         try:
-            peers = [socket.create_connection(place)]
+            peers[0].connect(place)
             break
-        except ConnectionRefusedError:
+        except (FileNotFoundError, ConnectionRefusedError):
             time.sleep(0.02)
 if rank == 0:
     is_first = not os.path.exists("begun")

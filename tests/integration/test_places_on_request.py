@@ -305,14 +305,16 @@ sys.exit(os.environ["TORCHELASTIC_RESTART_COUNT"] == "0")
 
 def test_a_request_between_two_attempts_is_answered(elrun, script):
     """The pause before a restart goes on."""
-    options = ("--standalone", "--max-restarts", 1, "--restart-delay", 1)
+    options = ("--standalone", "--max-restarts", 1, "--restart-delay", 200)
     job = elrun(*options, script(FAILS_FIRST))
     while "restarting all workers in " not in job.process.stderr.readline():
         assert job.process.poll() is None
 
-    line = asked(job)
+    lines = [asked(job) for _ in range(2)]
+    job.signal(signal.SIGTERM)
 
-    assert (0, True) == (job.finish()[0], "no worker of this node runs now" in line)
+    assert 143 == job.finish()[0]
+    assert ["no worker of this node runs now" in line for line in lines] == [True] * 2
 
 
 def test_a_job_may_still_end_by_the_signal(elrun, script):

@@ -73,6 +73,14 @@ class Pod:
         return self._log.read_text()
 
 
+def name_of(pid):
+    """Return the name of a process; empty: it has gone."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().rstrip("\n")
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
 def children_of(pid):
     return list(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
 
@@ -174,13 +182,12 @@ def test_no_zombie_is_left_to_process_1(start_pod, script, tmp_path):
         for pid in children_of(first):
             try:
                 states.append(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0])
-            except FileNotFoundError:
+            except (FileNotFoundError, ProcessLookupError):
                 continue
         return "Z" in states
 
-    while any(  # the orphan of the script sleeps for a tenth of a second
-        Path(f"/proc/{pid}/comm").read_text() == "sleep\n" for pid in children_of(first)
-    ):
+    # The orphan of the script sleeps for a tenth of a second.
+    while "sleep" in map(name_of, children_of(first)):
         select.select([], [], [], 0.05)
     while has_zombie():
         select.select([], [], [], 0.05)

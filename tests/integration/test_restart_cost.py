@@ -15,14 +15,21 @@ if "ELRUN_AGENT" not in os.environ:  # the agent alone
 """
 WORKER = """
 import os, signal, sys, time
+
+def rests():
+    with open(f"/proc/{os.getppid()}/stat") as file:
+        return file.read().rpartition(")")[2].split()[0] == "S"
+
 if os.environ["TORCHELASTIC_RESTART_COUNT"] == "1":
     open(os.environ["RANK"], "w").write(str(time.monotonic()))
 elif os.environ["RANK"] == "1":
     signal.pause()
 else:
-    while "elastic.agreement" not in open("imports").read():  # what it loads at last
-        time.sleep(0.05)
-    time.sleep(0.2)
+    seen = ""
+    # What it loads at last, a second after its start, is in there, and it waits again.
+    while "control.companion" not in seen or seen != open("imports").read() or not rests():
+        seen = open("imports").read()
+        time.sleep(0.2)
     open("death", "w").write(str(time.monotonic()))
     sys.exit(1)
 """

@@ -73,8 +73,7 @@ def test_a_ctrl_c_that_comes_twice_at_once_is_one(elrun, script):
     job.wait_for_line("ready")
 
     job.signal(INT)
-    job.wait_for_line("told")
-    job.signal(INT)
+    job.signal(INT)  # a wait for an answer may take longer than a person needs
 
     code, out, err = job.finish()
     assert (130, "ready\ntold\nsaved\n") == (code, out), err

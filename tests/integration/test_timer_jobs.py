@@ -21,11 +21,13 @@ import os, threading
 
 timers.configure(timers.FileTimerClient(os.environ["TORCHELASTIC_TIMER_FILE"]))
 
+hangs = os.environ["RANK"] == "1" and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0"
+
 def exchange_gradients():
-    if os.environ["RANK"] == "1" and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
+    if hangs:
         threading.Event().wait()
 
-with timers.expires(after=0.3, scope="all-reduce"):
+with timers.expires(after=0.3 if hangs else 60, scope="all-reduce"):
     exchange_gradients()
 print("through", os.environ["TORCHELASTIC_RESTART_COUNT"], flush=True)
 """
@@ -49,8 +51,9 @@ from elrun.agent import timers
 
 def train():
     timers.configure(timers.FileTimerClient(os.environ["TORCHELASTIC_TIMER_FILE"]))
-    with timers.expires(after=0.2, scope="step"):
-        if os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
+    hangs = os.environ["TORCHELASTIC_RESTART_COUNT"] == "0"
+    with timers.expires(after=0.2 if hangs else 60, scope="step"):
+        if hangs:
             threading.Event().wait()
     return "through"
 
@@ -93,7 +96,7 @@ def test_the_report_shows_the_scope_and_the_stack(elrun, script, tmp_path):
     code, _, err = job.finish()
 
     assert 128 + signal.SIGKILL == code
-    assert "was stuck in the timer scope 'all-reduce' for 0." in err
+    assert re.search(r"was stuck in the timer scope 'all-reduce' for \d+(\.\d)? s", err), err
     assert "stack of rank 1:" in err
     assert "in exchange_gradients" in err
     (error_file,) = tmp_path.glob("logs/*/attempt_0/1/error.json")
@@ -110,7 +113,7 @@ def test_without_files_the_report_shows_the_scope(elrun, script):
     ).finish()  # fmt: skip
 
     assert 128 + signal.SIGKILL == code
-    assert "was stuck in the timer scope 'all-reduce' for 0." in err
+    assert re.search(r"was stuck in the timer scope 'all-reduce' for \d+(\.\d)? s", err), err
     assert stat.S_ISCHR(os.stat(os.devnull).st_mode)
 
 
@@ -137,7 +140,7 @@ def test_a_worker_that_ends_well_when_it_is_reaped_has_failed(elrun, script, wai
     code, _, err = elrun("--standalone", program, env=ENABLED).finish()
 
     assert 1 == code
-    assert "was stuck in the timer scope 'step' for 0.1 s" in err
+    assert re.search(r"was stuck in the timer scope 'step' for \d+(\.\d)? s", err), err
 
 
 def test_a_program_that_a_shell_started_is_reaped_too(elrun, script):
@@ -151,7 +154,7 @@ def test_a_program_that_a_shell_started_is_reaped_too(elrun, script):
     ).finish()
 
     assert 128 + signal.SIGKILL == code
-    assert "was stuck in the timer scope 'all-reduce' for 0." in err
+    assert re.search(r"was stuck in the timer scope 'all-reduce' for \d+(\.\d)? s", err), err
     assert "in exchange_gradients" in err
 
 

@@ -20,9 +20,12 @@ def waiting():
     '''Return the agent's children that wait to be workers.'''
     agent, found = os.getppid(), []
     for pid in open(f"/proc/{agent}/task/{agent}/children").read().split():
-        with open(f"/proc/{pid}/comm") as file:
-            if file.read() == "elrun-waiting\\n":
-                found.append(int(pid))
+        try:
+            with open(f"/proc/{pid}/comm") as file:
+                if file.read() == "elrun-waiting\\n":
+                    found.append(int(pid))
+        except (FileNotFoundError, ProcessLookupError):
+            pass  # it has ended meanwhile
     return found
 
 def await_waiting(count=2):

@@ -72,9 +72,9 @@ def test_a_late_node_starts_a_new_round_with_everyone_at_no_cost(job):
 
 def test_a_late_node_does_not_disturb_nodes_that_have_finished(memory_job):
     """When one node's workers have succeeded, a newcomer waits for the end."""
-    first, second = memory_job.running(2, (1, 3), last_call_s=0.2)
+    first, second = memory_job.running(2, (2, 3), last_call_s=0.2)
     first.handler.arrive()
-    joining = memory_job.node((1, 3)).join()
+    joining = memory_job.node((2, 3)).join()
     await_seats(first, ROUND_1, 1)
     second.handler.arrive()
 
