@@ -102,15 +102,7 @@ class Verdict(NamedTuple):
 
 
 class RendezvousInfo:
-    """What a node knows after a rendezvous.
-
-    Args:
-        store: A key-value store that the round's agents share, with torch ``Store``'s methods.
-        rank: Group rank of this node.
-        world_size: Number of nodes in the round.
-        bootstrap_store_info: Address of the workers' torch store, which may not exist yet.
-        placement: The node's place, where the backend has decided the workers' ranks already.
-    """
+    """What a node knows after a rendezvous; each property is a parameter."""
 
     def __init__(
         self,
@@ -128,7 +120,7 @@ class RendezvousInfo:
 
     @property
     def store(self) -> Any:
-        """The agents' store of this round."""
+        """A key-value store that the round's agents share, with torch ``Store``'s methods."""
         return self._store
 
     @property
@@ -143,7 +135,7 @@ class RendezvousInfo:
 
     @property
     def bootstrap_store_info(self) -> RendezvousStoreInfo | None:
-        """Address of the workers' torch store."""
+        """Address of the workers' torch store, which may not exist yet."""
         return self._bootstrap_store_info
 
     @property

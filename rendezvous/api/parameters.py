@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from typing import Any, ClassVar
 
 _MAX_RANK = (1 << 31) - 1
+_MOST_FILE_BYTES = 1 << 20
 
 SECRET_VARIABLE = "ELRUN_RDZV_SECRET"
 """The variable with the job's secret; elrun reads it and removes it for workers."""
@@ -211,6 +212,36 @@ class RendezvousParameters:
         if not seconds >= 0:
             raise ValueError(f"--rdzv-conf {key}={value}: give a number of seconds, 0 or more")
         return seconds
+
+
+def read_file(setting: str, path: str) -> bytes:
+    """Return what stands in a file that a setting names.
+
+    Raises:
+        ValueError: It can't be read.
+    """
+    try:
+        with open(path, "rb") as file:
+            return file.read(_MOST_FILE_BYTES)
+    except OSError as error:
+        raise ValueError(
+            f"--rdzv-conf {setting}={path}: it can't be read: {error.strerror}"
+        ) from error
+
+
+def tls_files(params: RendezvousParameters) -> tuple[str, str, str]:
+    """Return the files ``cacert``, ``cert`` and ``key``; empty where one isn't given.
+
+    Raises:
+        ValueError: One of them can't be read.
+    """
+    cacert = str(params.get("cacert") or params.get("ca_cert") or "")
+    cert = str(params.get("cert") or params.get("ssl_cert") or "")
+    key = str(params.get("key") or params.get("ssl_cert_key") or "")
+    for name, path in (("cacert", cacert), ("cert", cert), ("key", key)):
+        if path:
+            read_file(name, path)
+    return cacert, cert, key
 
 
 class _Address(NamedTuple):

@@ -18,9 +18,8 @@ from ..liveness.spare_watch import SpareWatch
 from ..logs import Log
 from ..protocol.keys import RoundKeys, RunKeys
 from ..protocol.naming import name_hosts
-from ..protocol.places import places_to_write, unoccupied
 from ..protocol.records import History, Node, Roster
-from ..protocol.roster import void_roster
+from ..protocol.roster import places_to_write, unoccupied, void_roster
 from ..protocol.round import DOOR, has_room, present, seats_taken
 from ..protocol.shortfall import contradictions, progress
 from ..protocol.timing import Timing

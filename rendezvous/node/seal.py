@@ -11,9 +11,8 @@ from ..liveness.heartbeat import Heartbeat
 from ..liveness.peers import PeerMonitor, check_presence
 from ..logs import Log
 from ..protocol.keys import GONE_BEAT, RunKeys
-from ..protocol.places import places_to_write, unoccupied
 from ..protocol.records import History, Limits, Node, Place
-from ..protocol.roster import draw_roster, place_of, void_roster
+from ..protocol.roster import draw_roster, place_of, places_to_write, unoccupied, void_roster
 from ..protocol.round import (
     DOOR,
     Await,

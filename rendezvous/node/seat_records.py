@@ -9,9 +9,8 @@ from ..errors import RendezvousStateError
 from ..logs import Log
 from ..protocol.differences import differences
 from ..protocol.keys import RunKeys
-from ..protocol.places import places_to_write
 from ..protocol.records import History, Node, Place, Roster
-from ..protocol.roster import place_of
+from ..protocol.roster import place_of, places_to_write
 from ..protocol.round import seats_taken
 from ..protocol.wire import (
     read_node,

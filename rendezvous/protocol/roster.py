@@ -1,15 +1,17 @@
-"""The roster of a round: which nodes it takes, in which order, and the ranks that follow."""
+"""The roster of a round: which nodes it takes, in which order, and what follows from that."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from ..api.handler import Placement, VerdictKind
 from ..api.parameters import RendezvousStoreInfo
+from .keys import FIRST_BEAT, RoundKeys, RunKeys
 from .records import History, Limits, Member, Node, NotTaken, Place, Roster
 from .round import limits_of_run, present
+from .wire import write_forming, write_node, write_place
 
 
 def draw_roster(
@@ -110,6 +112,21 @@ def places_of(roster: Roster) -> dict[int, Placement]:
             zip(roster.members, firsts, strict=True)
         )
     }
+
+
+def places_to_write(run: RunKeys, roster: Roster, taken: int) -> dict[str, bytes]:
+    """Return the values that follow from a roster: places, first beats, and the run's record."""
+    keys = run.round(roster.round)
+    places = places_of(roster)
+    values = {keys.place(n): write_place(places.get(n, NotTaken())) for n in range(taken)}
+    beats = {keys.beat(rank): FIRST_BEAT for rank in range(len(places))}
+    return {**values, **beats, run.record: write_forming(roster.round + 1)}
+
+
+def unoccupied(keys: RoundKeys, numbers: Iterable[int], node: Node) -> dict[str, bytes]:
+    """Return withdrawn records for seats without a node."""
+    record = write_node(node._replace(is_withdrawn=True))
+    return {keys.node(number): record for number in numbers}
 
 
 def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:

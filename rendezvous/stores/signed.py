@@ -23,7 +23,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 
-from ..api.parameters import SECRET_VARIABLE, RendezvousParameters
+from ..api.parameters import SECRET_VARIABLE, RendezvousParameters, read_file
 from ..errors import RendezvousStateError
 from ..logs import Log
 from ..protocol.keys import UNSURE_BEAT, is_beat, may_count
@@ -214,23 +214,13 @@ def secret_of(params: RendezvousParameters) -> Secret | None:
     """
     path, secret = params.get("secret_file"), params.get("secret")
     if path:
-        return Secret(_read(str(path)))
+        value = read_file("secret_file", str(path)).strip()
+        if not value:
+            raise ValueError(f"--rdzv-conf secret_file={path}: it is empty")
+        return Secret(value)
     if secret is None or isinstance(secret, Secret):
         return secret
     raise ValueError(
         "--rdzv-conf secret=...: every user of this host could read it; put it into a file and "
         f"give secret_file=..., or set {SECRET_VARIABLE}"
     )
-
-
-def _read(path: str) -> bytes:
-    try:
-        with open(path, "rb") as file:
-            value = file.read(1 << 16).strip()
-    except OSError as error:
-        raise ValueError(
-            f"--rdzv-conf secret_file={path}: it can't be read: {error.strerror}"
-        ) from error
-    if not value:
-        raise ValueError(f"--rdzv-conf secret_file={path}: it is empty")
-    return value

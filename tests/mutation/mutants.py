@@ -60,8 +60,11 @@ SUBJECTS = (
     ),
     Subject("agent/workers/ranks.py", ("tests/agent/workers/test_ranks.py",)),
     of_protocol("round", "test_round.py", "test_rosters.py", "../../simulation/test_scenarios.py"),
-    of_protocol("roster", "test_round.py", "test_rosters.py", "../../simulation/test_scenarios.py"),
-    of_protocol("places", "test_places.py"),
+    of_protocol(
+        "roster",
+        *("test_places.py", "test_round.py", "test_rosters.py"),
+        "../../simulation/test_scenarios.py",
+    ),
     of_protocol("record_reader", "test_record_reader.py", "test_wire.py"),
     of_protocol("wire", "test_wire_bounds.py", "test_wire.py"),
     of_protocol("shortfall", "test_shortfall.py", "../../simulation/test_scenarios.py"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ...api.parameters import RendezvousParameters
+from ...api.parameters import RendezvousParameters, read_file, tls_files
 from ...network.addresses import Endpoint
 
 DEFAULT_PORT = 2379
@@ -56,24 +56,19 @@ def etcd_settings(params: RendezvousParameters) -> EtcdSettings:
     endpoints = params.endpoints(Endpoint("localhost", DEFAULT_PORT))
     if any(endpoint.port == 0 for endpoint in endpoints):
         raise ValueError(f"endpoint {params.endpoint!r}: give HOST:PORT of an etcd that runs")
-    files = {
-        "ca_cert": params.get("cacert") or params.get("ca_cert") or "",
-        "cert": params.get("cert") or params.get("ssl_cert") or "",
-        "key": params.get("key") or params.get("ssl_cert_key") or "",
-    }
-    if bool(files["cert"]) != bool(files["key"]):
+    files = tls_files(params)
+    cacert, cert, key = files
+    if bool(cert) != bool(key):
         raise ValueError("--rdzv-conf cert=..., key=...: a certificate and its key go together")
-    protocol = str(params.get("protocol") or ("https" if any(files.values()) else "http"))
+    protocol = str(params.get("protocol") or ("https" if any(files) else "http"))
     if protocol not in _PROTOCOLS:
         raise ValueError(f"--rdzv-conf protocol={protocol}: give http or https")
-    if protocol == "http" and any(files.values()):
+    if protocol == "http" and any(files):
         raise ValueError("--rdzv-conf protocol=http: certificates need https")
-    for path in filter(None, files.values()):
-        _read(path)
-    return EtcdSettings(endpoints, protocol, **files, **_credentials(params))
+    return EtcdSettings(endpoints, protocol, cacert, cert, key, *_credentials(params))
 
 
-def _credentials(params: RendezvousParameters) -> dict[str, str]:
+def _credentials(params: RendezvousParameters) -> tuple[str, str]:
     if params.get("password") is not None:
         raise ValueError(
             "--rdzv-conf password=...: every user of this host could read it; put it into a file "
@@ -82,12 +77,7 @@ def _credentials(params: RendezvousParameters) -> dict[str, str]:
     user, path = params.get("user") or "", params.get("password_file") or ""
     if bool(user) != bool(path):
         raise ValueError("--rdzv-conf user=..., password_file=...: the two go together")
-    return {"user": user, "password": _read(path).rstrip("\r\n") if path else ""}
-
-
-def _read(path: str) -> str:
-    try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as file:
-            return file.read()
-    except OSError as error:
-        raise ValueError(f"--rdzv-conf: {path} can't be read: {error.strerror}") from error
+    if not path:
+        return "", ""
+    password = read_file("password_file", path).decode(errors="surrogateescape")
+    return user, password.rstrip("\r\n")

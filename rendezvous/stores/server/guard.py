@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...api.parameters import SECRET_VARIABLE, RendezvousParameters
+from ...api.parameters import SECRET_VARIABLE, RendezvousParameters, tls_files
 from ...named_tuple import NamedTuple
 from ..signed import Secret, secret_of
 from .hello import OTHER_RUN, Refusal
@@ -11,18 +11,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .tls import Tls
 
+# The kinds of refusal, by the server except for the last one, which either side may find.
 NO_SECRET_HERE = "secret-none"
-"""The kind of refusal of a client that has a secret, by a server that has none."""
 SECRET_WANTED = "secret-wanted"
-"""The kind of refusal of a client without a secret."""
 OTHER_SECRET = "secret-other"
-"""The kind of refusal of a client with another secret."""
 NO_TLS_HERE = "tls-none"
-"""The kind of refusal of a client that begins with TLS, by a server that has no certificate."""
 TLS_WANTED = "tls-wanted"
-"""The kind of refusal of a client that does not begin with TLS."""
 TLS_FAILED = "tls-failed"
-"""The kind of refusal of a client or server whose certificate is not accepted."""
 
 HOW_SECRET = f"--rdzv-conf secret_file=..., or {SECRET_VARIABLE}"
 _HOW_TLS = "--rdzv-conf cacert=..., cert=..., key=..."
@@ -91,11 +86,7 @@ def guard_of(params: RendezvousParameters) -> Guard:
     Raises:
         ValueError: A setting is not what it should be, or a file.
     """
-    files = TlsFiles(
-        str(params.get("cacert") or params.get("ca_cert") or ""),
-        str(params.get("cert") or params.get("ssl_cert") or ""),
-        str(params.get("key") or params.get("ssl_cert_key") or ""),
-    )
+    files = TlsFiles(*tls_files(params))
     if not any(files):
         return Guard(secret_of(params))
     missing = [name for name, path in zip(files._fields, files, strict=True) if not path]

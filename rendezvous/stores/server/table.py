@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 
 from ...errors import RendezvousError
 from ...protocol.counters import count_in
-from .rounds import Rounds
+from ...protocol.keys import round_of
 
 MAX_KEYS = 4_000_000
 MAX_BYTES = 1 << 30
@@ -17,11 +17,52 @@ MAX_AWAITED = 1_000_000
 MAX_AWAITED_CHARACTERS = 64 << 20
 """Characters of these keys."""
 
+ROUNDS_KEPT = 8
+"""Of each run, the newest ones."""
+
 _W = TypeVar("_W")
 
 
 class TableError(RendezvousError):
     """What was asked for can't be done."""
+
+
+class Rounds:
+    """Which keys belong to which round, and which rounds nobody can need any more.
+
+    A node needs the keys of the round that forms, of the round that it is in, and of the round
+    before. A node that has stood still, or was cut off, may be some rounds behind: it finds the
+    verdict of its round, and joins the round that forms. So some rounds are kept, and all before
+    them are freed: a job that restarts for weeks costs its host as much as one that never does.
+    """
+
+    def __init__(self) -> None:
+        self._keys: dict[str, dict[int, list[str]]] = {}
+        self._first: dict[str, int] = {}
+
+    def is_over(self, key: str) -> bool:
+        """Return whether a key belongs to a round whose keys were freed."""
+        if not self._first:  # no round was freed yet: most jobs never come so far
+            return False
+        place = round_of(key)
+        return place is not None and place[1] < self._first.get(place[0], 0)
+
+    def add(self, key: str) -> list[str]:
+        """Take note of a new key; return the keys that are to be freed for its sake."""
+        place = round_of(key)
+        if place is None:
+            return []
+        run, number = place
+        rounds = self._keys.setdefault(run, {})
+        if number in rounds:
+            rounds[number].append(key)
+            return []
+        rounds[number] = [key]
+        if len(rounds) <= ROUNDS_KEPT:
+            return []
+        freed = rounds.pop(min(rounds))
+        self._first[run] = min(rounds)
+        return freed
 
 
 class StoreTable(Generic[_W]):

@@ -113,8 +113,6 @@ def _context(files: TlsFiles, protocol: int) -> ssl.SSLContext:
     context.verify_mode = ssl.CERT_REQUIRED
     if protocol == ssl.PROTOCOL_TLS_SERVER:
         context.num_tickets = 0  # a client that comes back shows its certificate again
-    for name, path in zip(files._fields, files, strict=True):
-        _require_readable(name, path)
     try:
         context.load_verify_locations(files.cacert)
     except ssl.SSLError as error:
@@ -128,16 +126,6 @@ def _context(files: TlsFiles, protocol: int) -> ssl.SSLContext:
             f"without a password, both as PEM: {_sentence_of(error)}"
         ) from error
     return context
-
-
-def _require_readable(name: str, path: str) -> None:
-    try:
-        with open(path, "rb") as file:
-            file.read(1)
-    except OSError as error:
-        raise ValueError(
-            f"--rdzv-conf {name}={path}: it can't be read: {error.strerror}"
-        ) from error
 
 
 def _sentence_of(error: ssl.SSLError) -> str:

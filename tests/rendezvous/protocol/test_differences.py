@@ -4,8 +4,8 @@ import pytest
 from elrun.rendezvous.api.handler import NodeProfile
 from elrun.rendezvous.protocol.differences import ARGUMENTS, SCRIPT, differences
 from elrun.rendezvous.protocol.keys import RunKeys
-from elrun.rendezvous.protocol.places import places_to_write
 from elrun.rendezvous.protocol.records import Limits, Member, Node, Roster
+from elrun.rendezvous.protocol.roster import places_to_write
 from elrun.rendezvous.protocol.wire import (
     MAX_NOTICE,
     read_node,

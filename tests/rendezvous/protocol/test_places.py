@@ -1,9 +1,8 @@
 """What a sealer writes about seats."""
 
 from elrun.rendezvous.protocol.keys import FIRST_BEAT, RunKeys
-from elrun.rendezvous.protocol.places import places_to_write, unoccupied
 from elrun.rendezvous.protocol.records import Limits, Member, Node, NotTaken, Roster
-from elrun.rendezvous.protocol.roster import place_of
+from elrun.rendezvous.protocol.roster import place_of, places_to_write, unoccupied
 from elrun.rendezvous.protocol.wire import read_forming, read_node, read_place
 
 RUN = RunKeys("run")

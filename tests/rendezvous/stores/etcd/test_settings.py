@@ -51,7 +51,7 @@ def test_a_password_comes_from_a_file(tmp_path):
         ({"cert": "/etc/hosts"}, "a certificate and its key go together"),
         ({"protocol": "ftp"}, "give http or https"),
         ({"protocol": "http", "cacert": "/etc/hosts"}, "certificates need https"),
-        ({"cacert": "/none"}, "/none can't be read: No such file"),
+        ({"cacert": "/none"}, "cacert=/none: it can't be read: No such file"),
         ({"password": "p"}, "give password_file="),
         ({"user": "me"}, "the two go together"),
     ],

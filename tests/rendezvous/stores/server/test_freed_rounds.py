@@ -2,8 +2,7 @@
 
 import pytest
 from elrun.rendezvous.protocol.keys import RunKeys, round_of
-from elrun.rendezvous.stores.server.rounds import ROUNDS_KEPT
-from elrun.rendezvous.stores.server.table import StoreTable, TableError
+from elrun.rendezvous.stores.server.table import ROUNDS_KEPT, StoreTable, TableError
 from rounds_kit import RUN, rounds
 
 

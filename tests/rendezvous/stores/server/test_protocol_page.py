@@ -25,8 +25,8 @@ from elrun.rendezvous.stores.server.hello import (
     write_refusal,
     write_welcome,
 )
-from elrun.rendezvous.stores.server.rounds import ROUNDS_KEPT
 from elrun.rendezvous.stores.server.seal import CLIENT, SERVER, Seal
+from elrun.rendezvous.stores.server.table import ROUNDS_KEPT
 from elrun.rendezvous.stores.signed import Secret
 
 PAGE = Path(__file__).parents[4] / "docs" / "protocol.md"
