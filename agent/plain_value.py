@@ -15,11 +15,7 @@ if TYPE_CHECKING:
 
 
 class _OfTwin:
-    """An attribute that a class has from a dataclass whose constructor takes the same.
-
-    Args:
-        name: The attribute's name.
-    """
+    """An attribute that a class has from a dataclass whose constructor takes the same."""
 
     def __init__(self, name: str) -> None:
         self._name = name

@@ -38,7 +38,6 @@ def exported(config: LaunchConfig, agent: LocalElasticAgent) -> Iterator[None]:
     """Let Prometheus have the numbers of a job while the body runs it.
 
     Args:
-        config: Says where.
         agent: The agent, which does not run yet.
 
     Raises:

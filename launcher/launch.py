@@ -247,10 +247,8 @@ def launch_plan(
     """Run what a command line asks for, until the job has ended.
 
     Args:
-        plan: What is launched.
         environment: Says how much of elrun's own log is shown.
         console: Where elrun speaks.
-        launch: What runs the agent.
 
     Raises:
         Refusal: The script can't be read from standard input.

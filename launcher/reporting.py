@@ -56,7 +56,6 @@ class RunRecord(Observers):
     """What is kept of a run: its report, its history, and the end of its output.
 
     Args:
-        report: The report.
         history: The history; None: none is kept.
         output: Keeps the end of the output; None: nothing does.
     """
@@ -95,10 +94,8 @@ def reported(
     """Keep a report of what an agent does while the body runs it.
 
     Args:
-        path: The file.
         config: How the job was launched.
         agent: The agent, which does not run yet.
-        name: What is run.
 
     Raises:
         UsageError: The file can't be written.
@@ -137,8 +134,6 @@ def report_of_run(
     Args:
         config: How the job was launched.
         agent: The agent, which runs already.
-        name: What is run.
-        began_at: When the job began.
         heard: What the agent has done so far.
         ends_before: What ranks of the attempt before the latest one have printed last.
     """
@@ -269,7 +264,6 @@ def finish(report: Observer, error: BaseException | None) -> None:
     """Write the last version of a report.
 
     Args:
-        report: The report.
         error: What ended the job; None: it has succeeded.
     """
     if isinstance(report, RunRecord):

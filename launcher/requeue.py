@@ -63,7 +63,6 @@ def requeue(preempted: Preempted, variables: Mapping[str, str], say: Callable[[s
 
     Args:
         preempted: How the job has ended here.
-        variables: The environment.
         say: Tells people.
     """
     job = variables.get(_JOB)

@@ -16,10 +16,6 @@ if TYPE_CHECKING:
 def require_sendable(function: Callable[..., Any], start_method: str) -> None:
     """Refuse a function that no new process would find.
 
-    Args:
-        function: What the workers are to run.
-        start_method: How they are started.
-
     Raises:
         UsageError: No worker would find it.
     """

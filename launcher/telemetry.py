@@ -32,9 +32,7 @@ def traced(variables: Mapping[str, str], agent: LocalElasticAgent, name: str) ->
     """Let the collector have what an agent does while the body runs it.
 
     Args:
-        variables: The environment.
         agent: The agent, which does not run yet.
-        name: What is run.
     """
     parent = parent_in(variables)
     if refusal := _refusal(variables):

@@ -28,13 +28,7 @@ _THREAD = "elrun-question"
 
 
 class Answers:
-    """Answers requests about one agent.
-
-    Args:
-        watched: The agent.
-        members: The nodes of its job.
-        clock: A monotonic clock.
-    """
+    """Answers requests about one agent."""
 
     def __init__(
         self,

@@ -54,7 +54,6 @@ def begin_control(
     """Return the control socket of an agent; None: nobody could ask it anything.
 
     Args:
-        watched: The agent.
         folder: The folder of its run; None: the user wants none.
         began_at_s: When the agent has begun, in seconds since the epoch.
     """
@@ -91,7 +90,6 @@ class ControlSocket(Companion):
     """Listens in the folder of a run.
 
     Args:
-        watched: The agent.
         folder: The folder; None: the user wants none, so that only other nodes can ask.
         about: What is known of the run from the start, for those that look for it.
     """

@@ -34,12 +34,7 @@ _ERRORS = (RendezvousError, OSError, ValueError)
 
 
 class Members:
-    """The nodes of the job, this one included.
-
-    Args:
-        watched: This node's agent.
-        clock: A monotonic clock.
-    """
+    """The nodes of the job, this one included."""
 
     def __init__(self, watched: Watched, clock: Callable[[], float]) -> None:
         self._watched = watched

@@ -38,9 +38,7 @@ def phase_of(
     """Return what an agent does, in one word.
 
     Args:
-        state: The state of its workers.
         verdict: How its round has ended, if it has.
-        has_place: Whether it has a place in a round.
         is_stopped: Whether it was told to stop.
     """
     if is_stopped:
@@ -56,7 +54,6 @@ def standing_of(watched: Watched, now: float) -> dict[str, Any]:
     """Return how an agent stands, as one JSON object.
 
     Args:
-        watched: The agent.
         now: The time by the monotonic clock.
     """
     group, rounds = watched.group, watched.rounds

@@ -49,8 +49,6 @@ class Watched:
     """One agent, as the control socket sees it.
 
     Args:
-        group: Its workers.
-        rounds: Its rendezvous.
         progress: Returns the number of its round, if it has one, and of its restarts.
         last_decision: Returns what followed the last round that ended, and when; "" if none did.
         inbox: Takes requests to stop the job, besides signals.

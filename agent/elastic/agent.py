@@ -260,9 +260,6 @@ class SimpleElasticAgent(AgentHooks):
 
         Args:
             store: What the round's agents share; see ``agree_on_span``.
-            group_rank: Rank of this node.
-            group_world_size: Number of nodes.
-            spec: What this node brings.
         """
         size = spec.local_world_size
         if truth_of(self._environ.get("TORCH_ELASTIC_WORKER_IDENTICAL", "")):

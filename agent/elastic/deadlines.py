@@ -41,7 +41,6 @@ class Deadline:
         number: The signal that preempts the job.
         shutdown_timeout_s: How long workers have where nobody says more.
         grace_s: How long elrun has (``--grace``); None: nobody said so.
-        environ: The agent's environment.
     """
 
     def __init__(

@@ -50,10 +50,8 @@ def agent_event(
     """Return an event of an agent, or of one of its workers.
 
     Args:
-        group: The agent's workers.
         state: What happened; the event's name ends with it.
         source: Whether it happened to the agent or to a worker.
-        worker: The worker.
         ends: Its exit code and process id, if it failed.
         about: More of the metadata.
     """
@@ -87,8 +85,6 @@ class EventRecorder(Observer):
     """Hands events to the handler that the job names.
 
     Args:
-        group: The agent's workers.
-        rounds: The rendezvous.
         make: Makes an event of the agent: its ``_construct_event``, which a subclass may override.
 
     Raises:

@@ -27,7 +27,6 @@ class FolderOfRun:
     """The folder of an agent's run, made once something is put there.
 
     Args:
-        environ: The agent's environment.
         run_id: Returns the run's name.
     """
 
@@ -125,13 +124,8 @@ class AgentFacts:
     """What an agent lets its companions know of it.
 
     Args:
-        group: Its workers.
-        environ: Its environment.
-        rounds: Its rendezvous.
-        loop: Its loop.
         start_method: How functions get into new processes.
         shutdown_timeout_s: How long its workers have between a signal and SIGKILL.
-        supervision: What is done for the workers.
         kernel_wait_s: For how long the kernel may hold a worker; None: what ``environ`` says.
         progress: Returns the number of its round, if it has one, and of its restarts; from any
             thread.

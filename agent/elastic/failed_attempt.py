@@ -43,8 +43,6 @@ class FailedAttempt(NamedTuple):
     """An attempt that failed, as this node knows it.
 
     Args:
-        group: This node's workers.
-        processes: Their processes.
         kernel: What the kernel has counted and logged since the attempt began.
         findings: What is known of this node's failed workers, by global rank: the cause first,
             its consequences last.
@@ -76,8 +74,6 @@ class FailedAttempt(NamedTuple):
         """Read what failed workers left; the first cause among them is the root cause.
 
         Args:
-            group: This node's workers.
-            processes: Their processes.
             kernel: What the kernel has counted and logged since the attempt began.
             failures: Failed workers by global rank, the first one first; there may be none here.
             named: The rank that the other nodes take for the root cause, as in ``root_of``.
@@ -141,7 +137,6 @@ class FailedAttempt(NamedTuple):
 
         Args:
             rounds: Carries the nodes' reports.
-            restarts: Restarts that the job has spent.
             failed_at: When this node learned of the failure, by ``time.monotonic()``.
             ask: Calls what asks the store, for a bounded time.
         """
@@ -217,8 +212,6 @@ def failures_with_cause(
     """Return failures with the rank that caused them, if that one ends a moment later.
 
     Args:
-        group: This node's workers.
-        processes: Their processes.
         failures: Those that have failed, by global rank.
         rounds: Say whether another node has found the cause.
         wait: Waits for descriptors, so many seconds at most.

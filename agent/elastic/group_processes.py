@@ -42,8 +42,6 @@ class WorkerStart:
         start_method: How functions get into a new process.
         prefix_template: What stands before each line under ``--tee``; None: the usual.
         numa_options: How workers are bound to CPUs; None: they are not.
-        environ: The agent's environment.
-        rounds: The rendezvous.
         loop: Waits meanwhile.
     """
 
@@ -161,10 +159,8 @@ class GroupProcesses:
     """What the agent knows of the processes of its worker group.
 
     Args:
-        group: The workers.
         loop: Waits meanwhile.
         kernel: Tells what the kernel did to them.
-        record: Returns what records where workers are.
 
     Attributes:
         context: The processes of this attempt; None: there are none yet.
@@ -324,9 +320,7 @@ class GroupProcesses:
         """Let the workers leave by a deadline, and end what is left.
 
         Args:
-            workers: The processes.
             preempted: Why they leave.
-            guardian: The agent's guardian.
             times: The shutdown time-out in seconds, and the grace, if one is given.
             environ: The agent's environment, which may say when the scheduler ends the job.
             to_group: Whether what workers have started gets the signal with them.

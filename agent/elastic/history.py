@@ -32,13 +32,7 @@ _ENDS = {
 
 
 class History(Observer):
-    """Hands what an agent does to the thread that writes it down.
-
-    Args:
-        recorder: The thread.
-        group: The agent's workers.
-        began_at: When the job began.
-    """
+    """Hands what an agent does to the thread that writes it down."""
 
     def __init__(self, recorder: HistoryRecorder, group: WorkerGroup, began_at: Moment) -> None:
         self._recorder = recorder

@@ -46,8 +46,6 @@ class Parent(NamedTuple):
     """The span in which elrun runs.
 
     Args:
-        trace_id: Its trace.
-        span_id: Its id.
         is_recorded: Whether its trace is recorded.
     """
 
@@ -94,12 +92,7 @@ class JobSpans(ObservingCompanion):
     """Makes spans of what an agent does.
 
     Args:
-        sender: Sends them.
-        group: The agent's workers.
-        trace_id: The trace.
         parent_id: The span in which elrun runs; 0: there is none.
-        name: What is run.
-        run_id: The run's name.
     """
 
     def __init__(

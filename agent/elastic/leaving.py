@@ -48,7 +48,6 @@ def await_verdict(
     """Return when the round has ended, or when it is time for this node to leave.
 
     Args:
-        rounds: The rendezvous.
         deadline: When this node leaves unless the others need it, by ``time.monotonic()``.
         timeout_s: How long it will have waited by then, for people.
         wait_for_change: Waits until the round may have ended, so many seconds at most.
@@ -73,7 +72,6 @@ def close_run(rounds: RoundHandler, ask: Callable[[Callable[[], None]], None]) -
     """Let nobody join any more; why the job failed is known, whatever becomes of the store.
 
     Args:
-        rounds: The rendezvous.
         ask: Calls what asks the store, for a bounded time.
     """
     try:
@@ -83,12 +81,7 @@ def close_run(rounds: RoundHandler, ask: Callable[[Callable[[], None]], None]) -
 
 
 def verdict_of(error: BaseException, group_rank: int) -> Verdict | None:
-    """Return the verdict that gives the others the reason why this node leaves; None: no verdict.
-
-    Args:
-        error: What ends this node's run.
-        group_rank: Its rank in the round.
-    """
+    """Return the verdict that tells the others why this node leaves; None: no verdict."""
     if isinstance(error, RendezvousError):
         return None
     if isinstance(error, TimeIsUp):
@@ -135,7 +128,6 @@ def stops_heeded(run_id: str, inbox: SignalInbox) -> Iterator[None]:
     """Let a stop of the job on another node end the body as a stop on this one would.
 
     Args:
-        run_id: The run's name.
         inbox: Knows of the stop afterwards, so that workers are killed at once if that is wanted.
 
     Raises:
@@ -163,7 +155,6 @@ class Farewell:
     shutdown. If there can be no thread, the other nodes miss this node's heartbeat instead.
 
     Args:
-        rounds: The rendezvous.
         group_rank: This node's rank in the round; None: it is in none, and there is nothing to say.
         error: What ends this node's run; None: nothing does.
     """

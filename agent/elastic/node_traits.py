@@ -34,7 +34,6 @@ class NodeTraits:
     """Describes the node to the rendezvous, and says once how the nodes of a round differ.
 
     Args:
-        facts: What is known of the agent.
         ask: Calls, in a thread, what may take long; so many seconds at most.
     """
 

@@ -139,7 +139,6 @@ class LateObserver(ObservingCompanion):
 
     Args:
         make: Makes the record from all that has happened; called once.
-        group: The agent's workers.
         after_s: How long an attempt runs before the record is made.
         end_reader: Returns what reads, then and later, the ends of what the ranks of the attempt
             that runs have printed; None: nothing does.

@@ -17,11 +17,7 @@ if TYPE_CHECKING:
 
 
 class Observers(Observer):
-    """Lets each of some observers hear what an agent does, in their order.
-
-    Args:
-        observers: The observers.
-    """
+    """Lets each of some observers hear what an agent does, in their order."""
 
     def __init__(self, *observers: Observer) -> None:
         self._observers = observers

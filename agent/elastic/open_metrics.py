@@ -53,8 +53,6 @@ class JobMetrics(Observer, Collector):
     """The numbers of one agent's job.
 
     Args:
-        group: The agent's workers.
-        run_id: The run's name.
         version: elrun's version.
         printed: Returns how much workers have printed that elrun carries, by global rank.
         beat_age_s: Returns for how long this node has written no beat; None: it writes none.

@@ -29,7 +29,6 @@ def outcomes_of(
     """Return how this node's ranks ended, seen from the first failure.
 
     Args:
-        group: The node's worker group.
         processes: Its processes, all ended.
         root: The job's first failure.
         findings: What is known of this node's failures, by global rank.

@@ -38,7 +38,6 @@ class OutputKeeper(Observer):
     """Writes the ends of an attempt's output once the attempt is over.
 
     Args:
-        folder: The folder of the run.
         reader: Returns what reads, then and later, the ends of the attempt that runs.
     """
 
@@ -54,7 +53,6 @@ class OutputKeeper(Observer):
         """Take what an agent has done so far.
 
         Args:
-            heard: What it has done.
             before: The ends of the attempt before the latest one; empty if nothing is known.
         """
         self._is_past = True

@@ -72,7 +72,6 @@ def tell_places(
     The main thread may stop them meanwhile, and let go of them.
 
     Args:
-        group: The workers.
         workers: Their processes; None: there are none yet.
         running: Those that run, by local rank.
         ends: How the others have ended, by local rank.
@@ -91,9 +90,6 @@ def kept(why: str, found: Mapping[int, Whereabouts], workers: PContext, record: 
     """Keep whole stacks in the report, else in a file of the log folder.
 
     Args:
-        why: Why that was asked.
-        found: Where ranks are.
-        workers: Their processes.
         record: Takes the answers down.
 
     Returns:

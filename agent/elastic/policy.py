@@ -40,7 +40,6 @@ def next_step(
     The verdict of a round binds every node, so it goes before what this node's own workers do.
 
     Args:
-        state: State of this node's worker group.
         verdict: How the round ended, or None while it runs.
         remaining_restarts: Restarts that the job may still spend.
         waited: Whether this node has waited for the others already, in vain.

@@ -48,8 +48,6 @@ class Leaving:
 
     Args:
         preempted: Why the job ends.
-        group: The workers.
-        workers: Their processes.
         guardian: The witness of signals that were sent to all processes.
         deadline: Says how long the workers have.
         notice: Tells those that ask; None: there is none.
@@ -111,7 +109,6 @@ class Leaving:
         node of rank 0 hears all of them, and says so to all.
 
         Args:
-            rounds: The rendezvous.
             ask: Calls what asks the store, for so many seconds at most.
         """
         preempted, left_s = self._preempted, max(_LEAST_S, self.ends_at - time.monotonic())

@@ -61,7 +61,6 @@ class Readiness(Companion):
 
     Args:
         kernel: What the kernel logs while an attempt runs.
-        load: Loads the modules.
         clock: A monotonic clock, in seconds.
     """
 

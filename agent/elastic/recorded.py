@@ -32,11 +32,7 @@ class ElasticAgent(ABC):
 
 
 class RecordedAgent(ElasticAgent):
-    """An agent whose work can be recorded; a subclass may override each step here, or call it.
-
-    Args:
-        spec: What to run.
-    """
+    """An agent whose work can be recorded; a subclass may override each step here, or call it."""
 
     def __init__(self, spec: WorkerSpec) -> None:
         self._worker_group = WorkerGroup(spec)
@@ -85,7 +81,6 @@ class RecordedAgent(ElasticAgent):
         Args:
             state: What happened; the event's name ends with it.
             source: Whether it happened to the agent or to a worker.
-            worker: The worker.
             raw_error: What the worker left in its error file, or the agent's traceback.
             duration_ms: How long it took.
             exit_code: A failed worker's exit code, -n for signal n.

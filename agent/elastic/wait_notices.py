@@ -22,12 +22,10 @@ class LongWait:
     """One wait, whose state is logged.
 
     Args:
-        run_id: The job's name.
         describe: Returns the wait's state; it may take long, and raise RendezvousError.
         limit_s: Returns how long the wait may take; None: there is no limit now.
         wake: Called, from any thread, when it is time for a further ``turn``.
         first_s: After how many seconds the first line is due.
-        clock: A monotonic clock.
         live: Where the state is shown from the first second on; then nothing is logged.
     """
 

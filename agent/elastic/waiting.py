@@ -56,7 +56,6 @@ class LoopWait:
 
     Args:
         signals: Names of the signals that end the job.
-        rounds: The rendezvous.
         handler_afterwards: What handles these signals once the agent no longer does.
         tell_places: Says where the workers are; called when SIGUSR2 has asked for it.
         supervision: Which signals are the workers', and how long the job may take.
@@ -122,7 +121,6 @@ class LoopWait:
         """Return the answer to a question to the rendezvous, whose store may have frozen.
 
         Args:
-            question: Asks.
             timeout_s: How long the answer may take; by default as long as the rendezvous allows
                 (``--rdzv-conf store_patience``).
 

@@ -98,9 +98,7 @@ class OtlpExport:
     """What sends spans and events; all but ``stop_retrying`` is called in one thread.
 
     Args:
-        variables: The environment.
         resource: See ``TelemetrySender``; what the environment says of the resource goes before.
-        trace_id: The trace.
         on_trouble: Called when the collector does not take something at the first try.
     """
 

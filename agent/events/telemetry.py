@@ -28,10 +28,8 @@ class Occurrence(NamedTuple):
     Args:
         name: What kind of thing, such as ``elrun.round.ended``.
         at_ns: When, in nanoseconds since the epoch.
-        attributes: Its details.
         text: What happened, as a sentence.
         is_problem: Whether it is a failure.
-        span_id: The span in which it happened.
     """
 
     name: str
@@ -46,12 +44,8 @@ class FinishedSpan(NamedTuple):
     """Something that took time.
 
     Args:
-        name: What it was.
-        span_id: Its id.
         parent_id: The id of the span that it is a part of; 0: of none.
         began_at_ns: When it began, in nanoseconds since the epoch.
-        ended_at_ns: When it ended.
-        attributes: Its details.
         problem: Why it failed; None: it did not.
         occurrences: What happened meanwhile.
     """
@@ -72,7 +66,6 @@ class TelemetrySender:
     Args:
         variables: The environment, with the user's ``OTEL_…``.
         resource: What is true of all of them: the service's name, the host, the process.
-        trace_id: The trace that they belong to.
         flush_s: How long the end of the job may wait for what is not sent yet.
     """
 

@@ -70,7 +70,6 @@ class MachineFacts(NamedTuple):
 
     Args:
         limits: What the process was allowed.
-        port: The port in question.
         port_holder: What listens there.
         full_disks: File systems without room: path, size in bytes (0: it has no inodes left).
         shared_memory: Size and free space of ``/dev/shm``.

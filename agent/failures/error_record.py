@@ -46,7 +46,6 @@ def read_error_record(path: str, reader: LeftFileReader) -> ErrorRecord:
 
     Args:
         path: The file; "" is none.
-        reader: What reads it.
     """
     return understand(reader.read_beginning(path, MAX_ERROR_FILE_BYTES))
 
@@ -109,7 +108,6 @@ def clipped(text: str, limit: int, begin: float = 0.75) -> str:
     """Return a text that takes no more than so many bytes in JSON: its beginning and its end.
 
     Args:
-        text: The text.
         limit: Number of bytes, a hundred at least.
         begin: What share of what is kept is from the beginning.
     """

@@ -23,10 +23,6 @@ MAX_GIVEN_FILE_BYTES = 4096
 def write_error_file(path: str, data: dict[str, Any]) -> None:
     """Write an error record.
 
-    Args:
-        path: The file.
-        data: The record.
-
     Raises:
         OSError: It can't be written.
     """

@@ -30,7 +30,6 @@ class KernelRecord(NamedTuple):
 
     Args:
         at_s: When, in seconds since boot.
-        text: Its line.
     """
 
     at_s: float
@@ -139,7 +138,6 @@ def lines_about(pid: int, records: Iterable[KernelRecord]) -> Iterator[str]:
 
     Args:
         pid: Its process id; that of the host, where this process sees those.
-        records: The log.
     """
     signs = (f"[{pid}]", f"Killed process {pid} ")
     for record in records:

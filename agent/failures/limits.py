@@ -29,11 +29,8 @@ class Limits(NamedTuple):
     Args:
         cpu_s: Seconds of CPU time, after which it gets SIGXCPU.
         cpu_hard_s: Seconds of CPU time, after which it gets SIGKILL.
-        file_bytes: Size of a file.
         processes: Processes and threads of its user.
-        open_files: Descriptors.
         locked_bytes: Memory that it may lock.
-        address_bytes: Its address space.
         cpu_used_s: Seconds of CPU time that it has used.
     """
 

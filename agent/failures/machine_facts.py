@@ -81,11 +81,7 @@ def _command_of(pid: int, held: str) -> str:
 
 
 def full_disks(mounts: str = _MOUNTS) -> Iterator[tuple[str, int]]:
-    """Return the file systems of this machine that have no room: path, and size (0: no inodes).
-
-    Args:
-        mounts: The table of what is mounted.
-    """
+    """Return the file systems of this machine that have no room: path, and size (0: no inodes)."""
     seen = set()
     for path, kind, options in _mounted(mounts):
         if kind not in _REAL or "ro" in options.split(","):

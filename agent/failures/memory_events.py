@@ -31,7 +31,6 @@ class MemoryEvents(NamedTuple):
     Args:
         at_s: When it was taken, in seconds of ``time.monotonic``.
         source: The file that was read; empty where the kernel keeps no count that can be read.
-        kills: The count in it.
     """
 
     at_s: float
@@ -47,7 +46,6 @@ class MemoryEvents(NamedTuple):
         Args:
             cgroups: Where cgroup file systems are mounted.
             own: Names this process's cgroups.
-            host: Has the host's counters.
         """
         at_s = time.monotonic()
         for path in (*_candidates(_read(own), cgroups), host):

@@ -25,8 +25,6 @@ class RankOutcome(NamedTuple):
     """The end of one rank.
 
     Args:
-        global_rank: Its rank in the job.
-        local_rank: Its rank on its node.
         node: Host name of its node.
         pid: Its process id there.
         exitcode: Exit code, -n for signal n; None where it is not known.
@@ -88,7 +86,6 @@ class RootCause(NamedTuple):
 
     Args:
         global_rank: The rank that failed first.
-        local_rank: Its rank on its node.
         node: Host name of that node.
         pid: Its process id there.
         exitcode: Exit code, -n for signal n.

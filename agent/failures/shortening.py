@@ -32,7 +32,6 @@ class _Part(NamedTuple):
     """Lines of one kind.
 
     Args:
-        lines: The lines.
         is_message: Whether an exception's text stands there, not frames.
     """
 
@@ -46,7 +45,6 @@ def shortened_traceback(
     """Return a traceback, or other last lines, of limited length.
 
     Args:
-        text: The text.
         file: Where all of it stands; empty: nowhere.
         most_lines: How many lines it may have.
         most_chars: How many characters it may have.

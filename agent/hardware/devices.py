@@ -57,7 +57,6 @@ class Count(NamedTuple):
     """How many workers one node gets.
 
     Args:
-        workers: The number of workers.
         notice: Why GPUs or CPUs of this node were not counted; empty if none were left out.
     """
 

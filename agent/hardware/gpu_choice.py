@@ -47,7 +47,6 @@ def choice_of(text: str, node: str) -> list[str]:
 
     Args:
         text: What ``check_choice`` has taken.
-        node: The node's name.
 
     Raises:
         ValueError: The text has lists for other nodes only.
@@ -66,8 +65,6 @@ def variables_for(
 
     Args:
         entries: Numbers, ids or MIG names.
-        devices: What the node has.
-        variables: The environment.
 
     Raises:
         ValueError: One of them is not there.

@@ -65,7 +65,6 @@ class GpuMeter:
 
     Args:
         nvml: The library; it is shut down with ``close``.
-        ids: The GPUs' ids.
     """
 
     def __init__(self, nvml: Any, ids: list[str]) -> None:

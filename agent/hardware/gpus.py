@@ -59,7 +59,6 @@ def visible(gpus: Sequence[Gpu], choice: str | None) -> Sequence[Gpu]:
     named twice, no GPU is visible. Of several MIG instances a process sees only the first.
 
     Args:
-        gpus: All GPUs of the node.
         choice: The variable's value: ordinals, or prefixes of ids; None if it isn't set.
     """
     if choice is None:

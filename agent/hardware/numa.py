@@ -122,8 +122,6 @@ def choose_cpus(topology: Topology, mode: AffinityMode, local_rank: int) -> froz
     """Return the CPUs to which a worker is bound.
 
     Args:
-        topology: The topology of the host.
-        mode: The mode of the binding.
         local_rank: The worker's local rank, which is the ordinal of its GPU.
 
     Raises:

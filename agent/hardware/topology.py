@@ -57,7 +57,6 @@ def read_topology(
     Args:
         variables: The environment, for ``CUDA_VISIBLE_DEVICES`` and similar variables.
         root: The kernel's folder ``/sys``.
-        see_gpus: Returns the GPUs that workers see.
         allowed: CPUs that may be used; by default this thread's affinity.
 
     Raises:

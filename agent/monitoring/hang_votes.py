@@ -65,7 +65,6 @@ class Votes:
 
     Args:
         store: What the nodes of the round share, with the methods of torch's store.
-        group_rank: This node's.
         nodes: How many there are.
         wake: Called, from a thread, when an answer has come.
     """

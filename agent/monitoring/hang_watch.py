@@ -46,11 +46,9 @@ class HangWatch(Companion):
     Args:
         timeout_s: For how long no rank has to go on.
         pattern: What a line of output has to match to count; None: other signs count.
-        group: The workers.
         wake: Wakes the agent's loop, from any thread.
         keep: Keeps whole stacks; returns what to say of where they are.
         read_usage: Returns what a worker has used.
-        clock: A monotonic clock.
     """
 
     def __init__(

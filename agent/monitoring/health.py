@@ -115,7 +115,6 @@ class AgentHealth(HealthCheckServer, Companion):
     """Answers ``/healthz``, ``/readyz`` and ``/status`` from the state of the agent's loop.
 
     Args:
-        address: Address to listen at.
         port: Port to listen at; 0 for any that is free.
         timeout_s: How long the loop may take for its echo.
         wake: Wakes the loop, which then calls ``tick``.
@@ -191,7 +190,6 @@ def start_health(
     Args:
         value: Value of ``TORCHELASTIC_HEALTH_CHECK_PORT``: ``PORT`` or ``ADDRESS:PORT``.
         shutdown_timeout_s: How long the loop may be busy with a stop of workers.
-        wake: Wakes the loop.
         look: Returns the content of ``/status``; called in the server's thread.
     """
     try:

@@ -30,7 +30,6 @@ class NodeCheck:
     Args:
         command: A command for the shell.
         timeout_s: How long it may take.
-        environ: Its environment.
         wait: Waits until a descriptor is readable, so many seconds at most; raises what ends the
             job.
     """

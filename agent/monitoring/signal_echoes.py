@@ -45,8 +45,6 @@ class SignalEchoes:
         """Take in what an agent announced; return whether it is news to this one.
 
         Args:
-            number: The signal.
-            count: Its number in the round.
             now: By a monotonic clock, in seconds.
         """
         if count < self._known.get(number, 0):

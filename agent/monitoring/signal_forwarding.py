@@ -52,9 +52,7 @@ class SignalForwarder(Companion):
     """Sends workers what this process is sent, and what agents of other nodes announce.
 
     Args:
-        signals: The signals.
         take: Returns, once, the signals that have come, and when by the clock.
-        guardian: The witness.
         rounds: Carries the announcements.
         wake: Wakes the agent's loop, from any thread.
         clock: A monotonic clock, in seconds.

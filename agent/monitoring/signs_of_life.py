@@ -58,7 +58,6 @@ def has_gone_on(before: Usage, now: Usage, within_s: float) -> bool:
 
     Args:
         before: What it had used.
-        now: What it has used by now.
         within_s: The time between.
     """
     used_s = now.cpu_s - before.cpu_s

@@ -35,8 +35,6 @@ class Watchdog(FileTimerServer, Companion):
     """Ends workers of the running attempt whose timers have expired.
 
     Args:
-        file_path: The pipe.
-        run_id: The job's name.
         own_dir: A directory that was made for the pipe and is removed with it; or "".
         show_stacks: The value of ``PYTHONFAULTHANDLER`` for the workers.
         log_event: Called with the name of an event and the request that caused it.
@@ -123,8 +121,6 @@ def begin_watchdog(
     """Start a watchdog; if that fails, log a warning and return None.
 
     Args:
-        environ: The agent's environment.
-        run_id: The job's name.
         log_event: Called with the name of an event and the request that caused it.
     """
     watchdog = None

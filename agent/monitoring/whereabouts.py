@@ -46,7 +46,6 @@ def whereabouts(
     Args:
         pids: Their process ids by global rank.
         within_s: How long they have to answer, all together.
-        send: Sends a signal to a worker.
     """
     stacks = take_stacks(pids.values(), within_s, send)
     found = {}
@@ -71,9 +70,7 @@ def with_children(
     forked has its parent's pipe, so that one is asked after the other.
 
     Args:
-        found: Where the workers are.
         within_s: How long the children have, all together.
-        send: Sends a signal to a worker.
     """
     deadline = time.monotonic() + within_s
     whole = {}

@@ -80,7 +80,6 @@ class KeptOutput:
 
     Args:
         lines: What is to be written to the target.
-        pipe_bytes: What the worker's pipe holds.
     """
 
     is_held_up = False

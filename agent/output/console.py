@@ -43,7 +43,6 @@ class View:
     Args:
         name: What it is, for people: ``standard output of local rank 3``.
         prefix: What stands before each line.
-        sink: Where it is written.
     """
 
     def __init__(self, name: str, prefix: bytes, sink: Sink) -> None:
@@ -143,7 +142,6 @@ class Console:
         """Have the next part of a stream shown soon; return at once.
 
         Args:
-            view: Which stream.
             part: Its bytes; or where they lie in the view's log file.
             continues: Whether this goes on with a line whose beginning was shown.
             ends: Whether the part ends its last line.

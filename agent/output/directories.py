@@ -138,7 +138,6 @@ def remove_needless(root: str, *, copied: bool = False) -> bool:
     """Remove a directory of elrun's as far as nobody needs what is in it, within 2 s.
 
     Args:
-        root: The directory.
         copied: Whether all output was shown on the console, too, and the workers have succeeded.
 
     Returns:

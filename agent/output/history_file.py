@@ -52,10 +52,6 @@ class HistoryFile:
     def append(self, kind: str, line: Mapping[str, Any]) -> None:
         """Append a line; the file system may take long.
 
-        Args:
-            kind: What it tells of.
-            line: What it says.
-
         Raises:
             OSError: It can't be written.
         """
@@ -105,9 +101,6 @@ def thinned(lines: Sequence[bytes], most_bytes: int) -> list[bytes]:
 
 def read_history(path: str) -> Iterator[dict[str, Any]]:
     """Yield the lines of a history that can be read, in their order: a torn one is left out.
-
-    Args:
-        path: The file.
 
     Raises:
         OSError: It can't be read.

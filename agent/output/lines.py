@@ -175,7 +175,6 @@ def matching(lines: bytes, words: Sequence[bytes], prefix: bytes) -> bytes:
 
     Args:
         lines: Whole lines.
-        words: What is looked for.
         prefix: What stands before each line returned.
     """
     if not any(word in lines for word in words):

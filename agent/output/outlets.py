@@ -30,7 +30,6 @@ class Outlets:
 
     Args:
         dest: Where each stream goes.
-        nprocs: Number of workers.
         prefixes: What stands before each line of a worker that is shown, by local rank.
         name: What the workers are called: their role.
         filters: Words for lines of standard output, and of standard error, that are kept aside.

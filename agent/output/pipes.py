@@ -41,9 +41,7 @@ class WorkerPipes:
         """Open the pipes of one stream of all workers, as far as it has to be carried.
 
         Args:
-            std: Which stream.
             words: Lines with one of these are kept aside.
-            console: Where it is shown.
             sink: What the console writes to.
 
         Raises:

@@ -44,7 +44,6 @@ def prefix_of(template: str, **values: object) -> str:
     """Return what stands before the lines of one worker.
 
     Args:
-        template: The template.
         **values: What stands for each of ``NAMES``.
     """
     return Template(template).safe_substitute(values)

@@ -42,7 +42,6 @@ class OutputPump:
 
     Args:
         dest: Where each stream goes; `specs.route_of` says how it is read.
-        nprocs: Number of workers.
         prefixes: What stands before each line of a worker, by local rank; else ``[<name><rank>]:``.
         name: What the workers are called: their role.
         stdout_filters: Words; lines of standard output with any of them go to

@@ -187,8 +187,6 @@ def end_of_piece(text: bytes, start: int, most: int) -> int:
     No other writer comes between what a pipe or a terminal takes by one step, a page at least.
 
     Args:
-        text: What is to be written.
-        start: From where.
         most: How many bytes are taken by one step.
     """
     stop = start + most

@@ -39,11 +39,7 @@ _MOST_NAME_CHARS = 60
 
 
 def wants_folder(variables: Mapping[str, str]) -> bool:
-    """Return whether the user wants a folder for runs; no file system is asked.
-
-    Args:
-        variables: The environment.
-    """
+    """Return whether the user wants a folder for runs; no file system is asked."""
     return variables.get(FOLDER_VARIABLE) != os.devnull
 
 
@@ -51,9 +47,6 @@ def folder_of_runs(variables: Mapping[str, str]) -> str:
     """Return the path of the folder that holds runs; "" where the user wants none.
 
     The file systems of the candidates are asked, and may not answer.
-
-    Args:
-        variables: The environment.
     """
     wanted = variables.get(FOLDER_VARIABLE)
     if wanted:
@@ -88,7 +81,6 @@ class RunFolder:
     Args:
         find_parent: Returns the folder that holds runs; called by what makes the folder, as the
             file system may take long.
-        run_id: The run's name.
         is_named: Whether the user has named that folder: it is said if it can't be used.
     """
 
@@ -164,8 +156,6 @@ class RunFile(WholeFile):
     """A file in the folder of a run; the thread that writes the file makes the folder, too.
 
     Args:
-        folder: The folder.
-        name: The file's name.
         what: What people call the file, for a warning.
     """
 
@@ -195,7 +185,6 @@ def make_run_folder(parent: str, run_id: str) -> tuple[str, int]:
 
     Args:
         parent: The folder that holds runs; it is made if it is not there, and no folder above it.
-        run_id: The run's name.
 
     Raises:
         OSError: It can't be made, or the parent is in other hands.

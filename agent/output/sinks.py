@@ -29,7 +29,6 @@ class Faults:
         Args:
             name: What can't be written, for people.
             device: The device that its file system is on, None where unknown.
-            error: Why.
         """
         kind = (device, error.errno)
         if kind in self._told:
@@ -52,7 +51,6 @@ class Sink:
     Args:
         fd: Where to write; stays its owner's.
         name: What it is, for people.
-        faults: Where faults are told.
         retry_s: How long it waits after a fault before it tries again.
     """
 
@@ -114,7 +112,6 @@ class LogFile(Sink):
 
     Args:
         path: Where; the file is emptied, or made.
-        faults: Where faults are told.
         retry_s: How long it waits after a fault before it tries again.
         watch: Told of every call that may hang.
 

@@ -164,7 +164,6 @@ def is_any_carried(
 
     Args:
         dest: Where all of them go.
-        nprocs: Number of workers.
         filters_stdout: Whether lines of standard output are looked for.
         filters_stderr: The same for standard error.
     """

@@ -48,7 +48,6 @@ class WholeFile:
         """Write the first version, before anything starts.
 
         Args:
-            data: The version.
             begins_with: How a file begins that may be replaced; another one is somebody's.
 
         Raises:

@@ -113,12 +113,8 @@ def begin_preload_server(
     """Start a preload server for the workers to come; where there can be none, warn.
 
     Args:
-        modules: What it imports.
-        spec: What the workers run.
         start_method: How functions get into new processes.
-        environ: The agent's environment.
         more: What companions add to the workers' environment.
-        guardian: The agent's guardian.
         start_wait: How the agent waits until the server's program is loaded.
     """
     if spec.entrypoint is None:

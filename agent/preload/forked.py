@@ -140,8 +140,6 @@ class ForkedProcess:
         """Let it run what it was forked for.
 
         Args:
-            order: What it is to run.
-            fds: The descriptors that it is to have.
             cpus: CPUs that it is bound to; none: those that it has.
 
         Raises:

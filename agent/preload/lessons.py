@@ -29,8 +29,6 @@ class Learnt(NamedTuple):
     """A module that all workers have imported alike.
 
     Args:
-        name: Its name.
-        origin: Its file.
         changes: What the script had changed in the environment by then, as NAME=VALUE, or NAME
             where it had removed the variable.
     """

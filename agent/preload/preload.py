@@ -45,10 +45,7 @@ class Preloading:
     """A process that imports modules, then is forked for each worker.
 
     Args:
-        modules: What it imports.
         command: What each worker runs; what follows the script may differ from worker to worker.
-        environment: What is in the environment of each worker.
-        guardian: The agent's guardian.
         payload_slot: Where the command looks for the function that it runs.
         start_wait: How it is waited for that the command is loaded.
         patience_s: How long the modules may take.
@@ -140,7 +137,6 @@ class Preloading:
         It may take as long as it takes. Meanwhile only those start that wait already.
 
         Args:
-            learnt: The modules.
             asking: Modules that must not be among what they import.
             out_of_the_way: Whether that is to take no CPU that others want.
         """
@@ -227,7 +223,6 @@ class Preloading:
 
         Args:
             program: The file with ``serve``.
-            channel_fd: What it hears from the agent by.
             use_libuv: Whether torch's server is its newer one.
 
         Raises:
@@ -264,7 +259,6 @@ class Preloading:
         """Ask for a process to be forked; ``greet`` follows, before another one is asked for.
 
         Args:
-            forked: The process.
             numbers: The descriptors that it will be given.
             fds: Descriptors that it is given now.
             waits: Whether it says when it waits for what it is to run.
@@ -334,12 +328,9 @@ def begin_preloading(
     """Start a preloading process for workers to come, or warn that there can be none.
 
     Args:
-        modules: What it imports.
         entrypoint: A program, or a function.
         args: Arguments of one of the workers.
         start_method: How functions get into new processes.
-        environment: What is in the environment of each worker.
-        guardian: The agent's guardian.
         start_wait: How it is waited for that the command is loaded.
     """
     slot = None

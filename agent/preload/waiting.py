@@ -25,7 +25,6 @@ class WaitingWorkers:
     """The workers of the next attempt.
 
     Args:
-        preloading: What they are forked from.
         guardian: The agent's guardian, which kills them if the agent is killed.
     """
 
@@ -93,11 +92,7 @@ class WaitingWorkers:
             each.call()
 
     def take(self, numbers: Collection[int]) -> ForkedProcess | None:
-        """Return one that is there, if there is any; it is the caller's from now on.
-
-        Args:
-            numbers: The descriptors that it is to have.
-        """
+        """Return one that is there, if there is any; it is the caller's from now on."""
         while self._ready and self._ready[0].has_room_for(numbers):
             first = self._ready.pop(0)
             if first.is_present():

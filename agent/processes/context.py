@@ -45,7 +45,6 @@ class WorkerOutput:
     Args:
         name: What the workers are called: their role.
         logs: Where each stream goes.
-        nprocs: Number of workers.
         prefixes: What stands before each line of a worker that is shown, by local rank.
         filters: Words for lines of standard output, and of standard error, that are kept aside.
         job_output: Returns the output of the agent's attempts; without it, no end is kept.

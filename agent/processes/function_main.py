@@ -80,9 +80,6 @@ class Task:
     """What a worker does.
 
     Args:
-        function: The user's function.
-        args: Its arguments.
-        local_rank: The worker's local rank.
         result: File for the pickled return value.
         setup: What to set up first; None in a process that was executed for this task.
     """

@@ -159,7 +159,6 @@ def _statements_around(path: str, line: int) -> Sequence[ast.stmt]:
     """Return the statements of a file that a line is in, the outermost first; none if it has none.
 
     Args:
-        path: The file.
         line: Number of the line, from 1.
     """
     import ast  # functions of main modules only

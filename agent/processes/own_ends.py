@@ -29,7 +29,6 @@ class EndInStop(NamedTuple):
 
     Args:
         exitcode: Its exit code, -n for signal n.
-        death_signal: What it was asked with.
         disposition: What it would do at that.
         was_killed: Whether it got SIGKILL at the deadline.
         message: What it left in its error file, or "".
@@ -63,7 +62,6 @@ def disposition_of(pid: int, number: int) -> Disposition:
 
     Args:
         pid: Its process id.
-        number: The signal.
     """
     masks = _signal_masks(pid)
     if not masks:

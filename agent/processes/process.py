@@ -139,7 +139,6 @@ class WorkerKind(ABC):
         """Start one worker; ``_finish_start`` may be what finds that the program is missing.
 
         Args:
-            local_rank: The worker's local rank.
             environment: Its whole environment.
             stdout: What its standard output becomes; None: the agent's own.
             stderr: What its standard error becomes; None: the agent's own.

@@ -71,7 +71,6 @@ def pack(process: BaseProcess, preparation: dict[str, Any]) -> Payload:
     """Pickle a process object of the ``spawn`` context that was not started.
 
     Args:
-        process: The process object.
         preparation: What ``describe_this_process`` returned.
 
     Raises:
@@ -101,11 +100,7 @@ def command_for(payload: int) -> list[str]:
 
 
 class Spawner:
-    """Executes interpreters, then sends each its payload.
-
-    Args:
-        executor: What executes them.
-    """
+    """Executes interpreters, then sends each its payload."""
 
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
@@ -126,7 +121,6 @@ class Spawner:
         """Execute an interpreter that waits for its payload; see ``Executor.execute``.
 
         Args:
-            payload: What it runs.
             environment: Its whole environment.
             stdout: What its standard output becomes; None: our own.
             stderr: What its standard error becomes; None: our own.

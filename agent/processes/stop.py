@@ -61,7 +61,6 @@ class Stop:
     Args:
         workers: The workers, those that have ended too: their process groups may have not.
         tree: Tells what else belongs to them.
-        death_signal: What they are asked with.
         alone: What the workers alone are asked with first; what they started is asked, with the
             death signal, when all of them have ended, or at the deadline. None: all at once.
     """
@@ -288,7 +287,6 @@ class GroupStop:
     """Stops one group of workers, and marks which of them ended by that.
 
     Args:
-        workers: The group.
         exits: Records how they end.
         kill_unloaded: Kills the processes that have not become what they were started for.
     """
@@ -315,7 +313,6 @@ class GroupStop:
         Args:
             tree: Tells what else belongs to them.
             ended: Local ranks of those that had ended by themselves.
-            death_signal: What they are asked with.
             alone: See ``Stop``; if it is 0, each end counts as the worker's own.
         """
         self.may_begin_early = False

@@ -33,7 +33,6 @@ def wait_readable(
     A pidfd is readable from the end of its process on, reaped or not.
 
     Args:
-        fds: What to wait for.
         deadline: When to give up, by ``time.monotonic()``; ``math.inf`` for never.
         urgent_fd: A descriptor that ends the wait as soon as it is readable; it isn't read from.
 
@@ -62,7 +61,6 @@ def wait_any(fds: Collection[int], deadline: float) -> set[int]:
     """Block until one descriptor is readable or the deadline passes; return those that are.
 
     Args:
-        fds: What to wait for.
         deadline: When to give up, by ``time.monotonic()``; ``math.inf`` for never.
     """
     poll = select.poll()
@@ -96,7 +94,6 @@ def wait_briefly(fds: Iterable[int], timeout_s: float | None) -> bool:
     It may return early where the time is longer than ``poll`` knows.
 
     Args:
-        fds: What to wait for.
         timeout_s: How long at most; None for ever.
     """
     poll = select.poll()

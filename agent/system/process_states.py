@@ -83,7 +83,6 @@ def descendants(pid: int, limit: int) -> list[int]:
     """Return the children of a process, their children and so on; none where the kernel lists none.
 
     Args:
-        pid: The process.
         limit: How many at most.
     """
     found: list[int] = []

@@ -52,7 +52,6 @@ class Process(NamedTuple):
         start: When it started, in clock ticks since boot; no two have both this and the id alike.
         parent: Process id of its parent.
         group: Its process group id.
-        session: Its session id.
         ended: Whether it has ended and waits to be reaped.
     """
 
@@ -189,7 +188,6 @@ class ProcessTree:
     """The processes of one agent's workers, found anew at each question.
 
     Args:
-        mark: The agent's mark.
         takes_strangers: Whether the agent's process has no children but its workers and helpers:
             then any other of a foreign session is an orphan that it has adopted.
     """

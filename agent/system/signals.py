@@ -95,7 +95,6 @@ class StopRequested(SignalException):
     """`elrun stop` has stopped the job: to its workers and to scripts, as SIGTERM does.
 
     Args:
-        msg: What happened.
         is_now: Whether the workers are to be killed at once.
     """
 

@@ -85,7 +85,6 @@ def take_stacks(
     """Return the stacks of Python workers by process id, without those that offer none in time.
 
     Args:
-        pids: The processes.
         within_s: How long it may take, for all of them together.
         send: Sends a signal to the process with an id, unless that id may be another's by now;
             returns whether it has.
@@ -162,7 +161,6 @@ def take_stack(pid: int, pidfd: int, offer: StackOffer) -> str:
 
     Args:
         pid: Its process id.
-        pidfd: Holds it.
         offer: Its word, which is not trusted: a process that doesn't catch the signal is spared.
     """
     real_time = signal.SIGRTMIN <= offer.signal <= signal.SIGRTMAX
@@ -180,7 +178,6 @@ def abort_with_stack(pid: int, pidfd: int) -> bool:
 
     Args:
         pid: Its process id.
-        pidfd: Holds it.
 
     Returns:
         Whether it ended within 2 s.

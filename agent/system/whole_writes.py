@@ -22,7 +22,6 @@ def replace_file(path: str, data: bytes, mode: int = 0o666) -> None:
 
     Args:
         path: The file, which must be no link: a link would be replaced itself.
-        data: What is in it.
         mode: Its permissions, of which the umask takes some.
 
     Raises:

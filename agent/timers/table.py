@@ -113,7 +113,6 @@ class TimerTable:
         """Set or release a timer.
 
         Args:
-            request: The request.
             process_start: When the requesting process started.
             now: The time by the monotonic clock.
             epoch: The same time in seconds since the epoch.

@@ -49,7 +49,6 @@ def shared_environment(local_world_size: int, inherited: Mapping[str, str]) -> d
     """Return that part of what elrun adds which is the same for every worker of every attempt.
 
     Args:
-        local_world_size: Number of workers on this node.
         inherited: The agent's own environment; what the user set there is kept.
     """
     shared = {NCCL_ASYNC_ERROR_HANDLING: inherited.get(NCCL_ASYNC_ERROR_HANDLING, "1")}
@@ -74,10 +73,7 @@ def worker_environment(
     read them; ``docs/parity.md`` lists them.
 
     Args:
-        worker: The worker, with its ranks.
         group: Its group after a rendezvous.
-        restart_count: Restarts that the job has spent.
-        run_id: The job's name.
         use_agent_store: Whether the agent hosts the workers' store.
         inherited: The agent's own environment; what the user set there is kept.
 
@@ -143,7 +139,6 @@ def hooked_environment(
 
     Args:
         environment: The worker's whole environment.
-        command: What it executes.
         error_file: Where the hook leaves what ends the worker; "" is nowhere.
     """
     is_wanted = truth_of(environment.get(WORKER_HOOK, "")) is not False

@@ -145,7 +145,6 @@ def _follow_handlers(survived: Collection[int], mark: Callable[..., None]) -> No
     """Hear of the script's own handlers for the signals that this process survives.
 
     Args:
-        survived: The signals.
         mark: Notes whether the process survives one of them only since it has asked.
     """
     pid, set_handler = os.getpid(), signal.signal

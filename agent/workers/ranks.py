@@ -139,8 +139,6 @@ def agree_on_span(store: Any, mine: _RoleInstanceInfo, group_world_size: int) ->
     Args:
         store: Anything with torch ``Store``'s ``set``, blocking ``get``, ``multi_get`` and
             ``multi_set``.
-        mine: What this node brings.
-        group_world_size: Number of nodes.
     """
     import json  # plug-ins' rounds only
 

@@ -40,12 +40,7 @@ def version_on(path: Sequence[str], package: str) -> str:
 
 
 def interpreter_facts(program: str, environ: Mapping[str, str]) -> tuple[str, list[str]] | None:
-    """Return a Python interpreter's version and module search path; None: it does not tell.
-
-    Args:
-        program: The interpreter.
-        environ: The environment that it would have.
-    """
+    """Return a Python interpreter's version and module search path; None: it does not tell."""
     if program == sys.executable:
         return sys.version.split()[0], sys.path
     import json  # few jobs' workers run by another interpreter than the agent

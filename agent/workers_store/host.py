@@ -48,9 +48,7 @@ class Means(NamedTuple):
     """What a process that serves a store is started with.
 
     Args:
-        torch_folder: Where the package is.
         environ: The agent's environment, as far as the user has set it.
-        guardian: The agent's guardian.
         preloading: What workers are forked from, if they are.
     """
 
@@ -73,8 +71,6 @@ class StoreHost(Companion):
         environ: The agent's environment. torch's variable that keeps workers from sharing a store
             with agents is honoured: then rank 0 serves it.
         fixed_port: The port that the user chose for the workers' store; None: the rendezvous' own.
-        rounds: The rendezvous.
-        guardian: The agent's guardian.
         preloading: Returns what workers are forked from, if they are.
     """
 
@@ -210,7 +206,6 @@ class _Attempt:
     """The store of one attempt, on the node that serves it.
 
     Args:
-        listener: Where it listens.
         means: What to start a process with that serves it.
         process: A process that has been started already.
     """

@@ -41,7 +41,6 @@ class StoreProcess:
 
     Args:
         way: How to start it.
-        means: What to start it with.
 
     Raises:
         OSError: There can be no more processes or descriptors.

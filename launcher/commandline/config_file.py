@@ -49,7 +49,6 @@ def read_config(path: str | None, options: Sequence[Option]) -> tuple[Mapping[st
 
     Args:
         path: The file; None: ``[tool.elrun]`` of this folder's ``pyproject.toml``, if it is there.
-        options: The options that there are.
 
     Raises:
         Refusal: The file can't be read, or names what is no option.

@@ -161,11 +161,9 @@ def answer_to(
     """Return what an option is set to.
 
     Args:
-        option: The option.
         typed: The text of each option that was typed, by name.
         environment: Where its default may stand.
         config: The text of each option that a file gives, by name.
-        source: That file.
 
     Raises:
         Refusal: Its text can't be used.

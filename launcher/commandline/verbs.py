@@ -13,7 +13,6 @@ class Verb(NamedTuple):
     """What elrun does when its first word is a verb.
 
     Args:
-        help: What that is.
         options: The verb's own options; each with the values that are worth an offer, or None if
             it is a flag. None: what follows are the options of a job, and SCRIPT.
     """

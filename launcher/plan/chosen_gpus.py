@@ -20,7 +20,6 @@ def chosen_gpus(
 
     Args:
         given: The options, with ``--gpus``.
-        variables: The environment.
         node: This node's name; by default the host's.
         read: Reads the devices of a node; by default this one's.
 

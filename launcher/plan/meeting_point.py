@@ -25,7 +25,6 @@ class Meeting(NamedTuple):
     """How the nodes of a job meet.
 
     Args:
-        backend: Name of the backend.
         endpoint: Where; empty for one node.
         run_id: Name of the job; empty for one of its own.
         settings: The backend's own settings.

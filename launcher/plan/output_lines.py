@@ -15,7 +15,6 @@ def prefix_template(given: Given, environment: Environment) -> tuple[str, tuple[
     """Return the template of the lines' prefix, and a notice of what it does not replace.
 
     Args:
-        given: The options.
         environment: Has a template, or the options have one.
 
     Raises:

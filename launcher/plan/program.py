@@ -30,7 +30,6 @@ class Program(NamedTuple):
 
     Args:
         entrypoint: A command, or a function.
-        args: What it is called with.
         is_on_input: Whether the script stands on standard input.
     """
 
@@ -105,7 +104,6 @@ def check_script(path: str, search_path: str) -> None:
     """Make sure that Python can run a file, or a folder with a ``__main__.py``.
 
     Args:
-        path: Its path.
         search_path: Where programs are that may have been meant instead.
 
     Raises:
@@ -127,7 +125,6 @@ def check_module(name: str, option: str) -> None:
     """Refuse a script for a module's name: Python would run the script, and fail then.
 
     Args:
-        name: The module's name.
         option: The option that says it is one, as the user gave it.
 
     Raises:

@@ -19,7 +19,6 @@ def check_requeue(given: Given, variables: Mapping[str, str]) -> Iterator[str]:
 
     Args:
         given: The options, with ``--requeue`` among them.
-        variables: The environment.
 
     Raises:
         Refusal: Nothing says by which signal the job is preempted.

@@ -11,7 +11,6 @@ def rules_of(given: Given, names: tuple[str, ...]) -> tuple[RestartRules, tuple[
     """Return the rules by which workers start again.
 
     Args:
-        given: The options.
         names: Names of the options that make the rules.
 
     Returns:

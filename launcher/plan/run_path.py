@@ -7,10 +7,6 @@ def run_script_path(script: str, *args: str) -> None:
     """Run a Python script in this process as its main program.
 
     It finds the modules beside it, as it would under ``python SCRIPT``.
-
-    Args:
-        script: Path of the script.
-        *args: Its arguments.
     """
     import os  # workers only
     import pkgutil

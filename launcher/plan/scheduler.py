@@ -26,9 +26,6 @@ class Step(NamedTuple):
     """The SLURM step that this process is a task of.
 
     Args:
-        job: Number of the job.
-        number: Number of the step in its job.
-        nodes: Number of its nodes.
         tasks: Number of its tasks on all of them.
         task: Place of this task among them.
         node_rank: Place of this node among them.
@@ -62,7 +59,6 @@ def ask_scheduler(given: Given, variables: Mapping[str, str]) -> tuple[Given, tu
 
     Args:
         given: The options and SCRIPT.
-        variables: The environment.
 
     Raises:
         Refusal: SLURM started several tasks on a node, and each would be an agent; the job takes

@@ -30,7 +30,6 @@ class Launcher(NamedTuple):
     Args:
         name: What people call it.
         rank: Place of this task among all of them.
-        size: Their number.
         local_size: Number of those on this host; may be unset.
         jobs: What names this start of tasks, the first that is set.
         nodes: The number of hosts, where that is set and the local size is not.
@@ -78,9 +77,7 @@ class Tasks(NamedTuple):
     """The elruns that a launcher started together.
 
     Args:
-        launcher: Its name.
         rank: Place of this one among them.
-        size: Their number.
         local_size: Number of those on this host; 0: not known.
         job: What names this start of tasks; may be empty.
         host: A host with one of them; empty: not known.

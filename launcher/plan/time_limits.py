@@ -23,7 +23,6 @@ def shutdown_timeout_s(given: Given, environment: Environment) -> float:
     """Return how long workers have between a signal and SIGKILL.
 
     Args:
-        given: The options.
         environment: Names the scheduler, and may name the time.
     """
     wanted: float | None = given["shutdown_timeout"]

@@ -26,7 +26,6 @@ def choose_job(variables: Mapping[str, str], wanted: str | None, verb: str) -> l
         variables: The environment, which says where the folders of runs are.
         wanted: A run id or how one begins, the name of a script, the process id of an agent, or a
             folder; None: the only job that runs.
-        verb: The verb, for the sentence.
 
     Raises:
         VerbRefusal: There is no such job, or there are several.

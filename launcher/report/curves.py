@@ -37,8 +37,6 @@ class RankCurves(NamedTuple):
     """What one rank of one node used.
 
     Args:
-        rank: Its global rank.
-        node: Its node's name.
         cpu: In percent of one CPU.
         memory: In bytes.
         output: In bytes a second; None where elrun does not carry its output.
@@ -59,7 +57,6 @@ def curves_of(record: NodeRecord, shift_s: float = 0.0, points: int = POINTS) ->
     """Return the curves of a node's ranks.
 
     Args:
-        record: What the node has kept.
         shift_s: Added to the times of its clock.
         points: How many points a curve has at most.
     """
@@ -183,7 +180,6 @@ def path_of(
     """Return a curve as the path of an SVG.
 
     Args:
-        curve: The curve.
         span: When the axis begins and ends.
         top: The value at the upper edge.
         size: Width and height of the chart.

@@ -20,7 +20,6 @@ class Failure(NamedTuple):
         at: When it ended, in seconds since the epoch.
         round: The round's number; None: it is not known.
         reason: What happened, as a sentence.
-        then: What followed.
         root: The first failure, with its traceback; None: it is not known, as of a lost node.
         others: Workers that failed, too: what their nodes have noted of each.
         words: What else was said of it: doubts, and the rule that forbade a restart.
@@ -47,7 +46,6 @@ def failures_of(records: Sequence[NodeRecord], shifts: Sequence[float]) -> list[
     """Return the failures of a run, in the order of time.
 
     Args:
-        records: What its nodes have kept.
         shifts: What to add to the times of each.
     """
     found: dict[Any, Failure] = {}

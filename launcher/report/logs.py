@@ -26,7 +26,6 @@ class LogEnd(NamedTuple):
     """The end of a log file.
 
     Args:
-        path: The file.
         text: Its last lines.
         is_whole: Whether that is all of it.
     """

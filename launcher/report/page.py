@@ -28,11 +28,7 @@ _LEAST_WIDTH = 1.0
 
 
 def page_of(story: Story) -> str:
-    """Return the page, as HTML.
-
-    Args:
-        story: What is known of the run.
-    """
+    """Return the page, as HTML."""
     css, script = _text_in("page.css"), _text_in("page.js")
     verdict = story.verdict
     return (

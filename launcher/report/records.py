@@ -154,7 +154,6 @@ def fault_in(value: Any, shape: Any, where: str = "") -> str:
     """Return what is wrong with a value, as a clause; empty: it has the shape.
 
     Args:
-        value: The value.
         shape: Types; the fields of an object that must be there; a list of one shape; or a shape
             and None, for what may be missing.
         where: Its place in the whole.

@@ -35,8 +35,6 @@ class Run(NamedTuple):
     """One agent's run, as its folder tells.
 
     Args:
-        folder: The folder.
-        is_live: Whether its agent lives.
         record: What ``run.json`` says, or what the report has instead.
     """
 
@@ -86,11 +84,7 @@ class Run(NamedTuple):
 
 
 def find_runs(variables: Mapping[str, str]) -> list[Run]:
-    """Return the runs of this user on this host, those that have changed last first.
-
-    Args:
-        variables: The environment.
-    """
+    """Return the runs of this user on this host, those that have changed last first."""
     found = [run for folder in folders_of_runs(variables) for run in _runs_in(folder)]
     return [run for _, run in sorted(found, key=lambda pair: -pair[0])]
 

@@ -26,7 +26,6 @@ class Decision(NamedTuple):
 
     Args:
         at: When, in seconds since the epoch.
-        node: The node.
         text: What.
     """
 
@@ -36,12 +35,7 @@ class Decision(NamedTuple):
 
 
 class NodeStory(NamedTuple):
-    """A node of the run.
-
-    Args:
-        name: Its name, with its ranks.
-        timeline: What it did.
-    """
+    """A node of the run."""
 
     name: str
     timeline: NodeTimeline
@@ -128,11 +122,7 @@ class Story(NamedTuple):
 
 
 def story_of(records: Sequence[NodeRecord]) -> Story:
-    """Return the story of a run; there is at least one record.
-
-    Args:
-        records: What its nodes have kept.
-    """
+    """Return the story of a run; there is at least one record."""
     shifts = shifts_of(records)
     pairs = list(zip(records, shifts, strict=True))
     begin = min(record.began_at + shift_s for record, shift_s in pairs)

@@ -11,11 +11,7 @@ _MOST_FAILURES, _MOST_RANKS, _MOST_DECISIONS = 10, 16, 20
 
 
 def text_of(story: Story) -> str:
-    """Return the summary, line by line.
-
-    Args:
-        story: What is known of the run.
-    """
+    """Return the summary, line by line."""
     return "\n".join([*_lines(story), ""])
 
 

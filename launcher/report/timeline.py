@@ -85,7 +85,6 @@ def timeline_of(record: NodeRecord, shift_s: float = 0.0) -> NodeTimeline:
     """Return what a node did: from its history, or else from its report.
 
     Args:
-        record: What the node has kept.
         shift_s: Added to the times of its clock.
     """
     events = [line for line in record.history if line["kind"] == "event"]

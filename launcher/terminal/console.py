@@ -79,7 +79,6 @@ class Console:
         """Write a message as one line, under elrun's name.
 
         Args:
-            message: The message.
             level: How much it matters, for JSON.
         """
         sentence = " ".join(printable(message).splitlines())
@@ -226,7 +225,6 @@ def logging_to(console: Console, level: str) -> AbstractContextManager[None]:
     """Send what elrun's modules log to the console, a line each.
 
     Args:
-        console: Where to.
         level: Name of the least level that is shown; an unknown one counts as WARNING.
     """
     lines = _LogLines(console, level)

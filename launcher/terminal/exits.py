@@ -42,7 +42,6 @@ def exit_of(code: int, cause: BaseException | None) -> SystemExit:
 
     Args:
         code: elrun's exit code; not that of a success.
-        cause: What led to it.
     """
     if isinstance(cause, ChildFailedError):
         return FailureExit(code, cause)

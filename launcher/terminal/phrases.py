@@ -149,7 +149,6 @@ def hint_about(root: RootCause, program: str, environment: Mapping[str, str]) ->
 
     Args:
         root: The job's first failure.
-        program: What was run.
         environment: Of elrun: whether workers show their stack anyway.
     """
     name = signal_name(root.exitcode)

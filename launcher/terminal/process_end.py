@@ -78,7 +78,6 @@ def end_process(code: int, within_s: float = LAST_ACTS_S) -> NoReturn:
     """Call the exit functions (coverage's, a plug-in's), and end this process.
 
     Args:
-        code: Its exit code.
         within_s: After how many seconds it ends in any case.
     """
     try:

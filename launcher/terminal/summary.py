@@ -53,7 +53,6 @@ def print_failure(error: ChildFailedError, console: Console, width: int | None =
     """Write the failure summary.
 
     Args:
-        error: What ended the job.
         console: Where elrun speaks.
         width: Columns to use; by default those of the terminal, or of the variable COLUMNS. A
             file has no columns: there a line is as long as it is, for those who search it.

@@ -67,7 +67,6 @@ def understood(
 
     Args:
         nodes: What each has answered, with its group rank.
-        shape: What it must have.
     """
     known = [node for node in nodes if not fault_in(node, shape)]
     odd = sorted(node["group_rank"] or 0 for node in nodes if fault_in(node, shape))

@@ -38,9 +38,6 @@ class NoAnswer(VerbRefusal):
 class Agent:
     """One agent that can be asked.
 
-    Args:
-        run: Its run.
-
     Raises:
         VerbRefusal: It doesn't answer: it has gone, is stopped, or runs on another host.
     """

@@ -27,7 +27,6 @@ class Check(NamedTuple):
 
     Args:
         name: What was looked at, in a word or two.
-        verdict: How it is.
         found: What was found, in a line.
         advice: What to do; empty if all is well.
     """
@@ -62,7 +61,6 @@ def outcome_of(name: str, look: Look, timeout_s: float = CHECK_TIMEOUT_S) -> lis
 
     Args:
         name: What is looked at, for a look that gets nowhere.
-        look: The look.
         timeout_s: How long it may take.
     """
     try:

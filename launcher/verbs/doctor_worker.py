@@ -91,11 +91,7 @@ def partners(rank: int, size: int) -> list[int]:
 
 
 class Door:
-    """Where higher ranks connect to this one, each in its own time.
-
-    Args:
-        rank: This rank.
-    """
+    """Where higher ranks connect to this one, each in its own time."""
 
     def __init__(self, rank: int) -> None:
         host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])

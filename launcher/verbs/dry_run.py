@@ -50,7 +50,6 @@ def described(plan: Plan, environment: Environment) -> dict[str, Any]:
 
     Args:
         plan: What would be launched.
-        environment: The environment that workers inherit.
     """
     config = plan.config
     computed = _computed(plan)

@@ -21,8 +21,6 @@ def run_verb(verb: str, args: list[str], variables: Mapping[str, str]) -> int:
 
     Args:
         verb: One of ``LOOKING``.
-        args: What follows it.
-        variables: The environment.
 
     Raises:
         Refusal: An option is not known, or has a wrong value.

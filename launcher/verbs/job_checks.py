@@ -37,11 +37,6 @@ _COMPARED = ("elrun", "python", "torch", "options")
 def check_job(config: LaunchConfig, python: str, launch: Launch) -> Iterator[Check]:
     """Run a job of one worker a node, and say what it found.
 
-    Args:
-        config: The real job's.
-        python: The workers' interpreter.
-        launch: What runs the agent.
-
     Raises:
         SignalException: A signal ended it.
     """

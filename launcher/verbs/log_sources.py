@@ -49,9 +49,7 @@ class LogFile:
     """One log file, read from its beginning on; it may be cut or replaced meanwhile.
 
     Args:
-        path: Its path.
         rank: The rank that prints there.
-        attempt: The number of the attempt.
     """
 
     def __init__(self, path: str, rank: int, attempt: int) -> None:
@@ -92,7 +90,6 @@ class KeptOutput:
     """What an agent has kept of what a rank has printed on a stream without a log file.
 
     Args:
-        rank: The rank.
         attempt: The number of the attempt; None: it is the one that runs.
     """
 
@@ -133,7 +130,6 @@ class Sources:
     """All places where what a job's ranks print can be read.
 
     Args:
-        runs: The job's runs on this host.
         agents: Their agents that can be asked.
     """
 

@@ -33,7 +33,6 @@ class _Choice(NamedTuple):
     """Which lines are wanted.
 
     Args:
-        ranks: Of which ranks.
         pattern: What is to be found in them; None: all are wanted.
     """
 

@@ -39,11 +39,7 @@ print(sys.version.split()[0], (spec and spec.submodule_search_locations or [""])
 
 
 class Interpreter:
-    """The interpreter that runs the workers, and the torch that it would import.
-
-    Args:
-        path: Its path.
-    """
+    """The interpreter that runs the workers, and the torch that it would import."""
 
     def __init__(self, path: str) -> None:
         self.path = path

@@ -147,7 +147,6 @@ def check_etcd(endpoint: Endpoint, settings: Mapping[str, Any]) -> Iterator[Chec
     """Look at a member of etcd: its version, and whether it can serve.
 
     Args:
-        endpoint: The member.
         settings: Those of ``--rdzv-conf``.
     """
     from ...rendezvous.stores.etcd.settings import etcd_settings  # few verbs

@@ -35,11 +35,7 @@ class Usage(NamedTuple):
 
 
 class Usages:
-    """Looks at processes, and remembers the last look at each.
-
-    Args:
-        gpus: Looks at their GPUs.
-    """
+    """Looks at processes, and remembers the last look at each."""
 
     def __init__(self, gpus: Gpus | None = None) -> None:
         self.gpus = gpus or Gpus()

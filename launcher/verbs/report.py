@@ -63,7 +63,6 @@ def write_page(path: str, data: bytes) -> None:
 
     Args:
         path: The file; a device or a pipe is written to as it is.
-        data: What it gets.
 
     Raises:
         OSError: It can't be written.

@@ -43,7 +43,6 @@ class Found(NamedTuple):
     """Where one rank is.
 
     Args:
-        node: Its host.
         where: Its place and its stack.
     """
 

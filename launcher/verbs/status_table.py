@@ -39,7 +39,6 @@ def show_live(overviews: Iterable[Overview], console: Console) -> None:
 
     Args:
         overviews: The states; the next one is taken when it is time to show it.
-        console: Where it is shown.
     """
     rich = _console_for(console)
     with Live(console=rich, auto_refresh=False, vertical_overflow="crop") as live:

@@ -45,7 +45,6 @@ def tables(nodes: Sequence[Node], ranks: Sequence[Rank]) -> Iterator[list[tuple[
 
     Args:
         nodes: The nodes; none: there is no such table.
-        ranks: The same of ranks.
     """
     found = ([NODE_HEAD, *map(node_cells, nodes)], [RANK_HEAD, *map(rank_cells, ranks)])
     for head, *rows in found:

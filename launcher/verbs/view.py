@@ -27,7 +27,6 @@ class Node(NamedTuple):
 
     Args:
         group_rank: Its rank; None: it has none yet.
-        host: The host's name.
         state: What its agent does; "" if that is not known.
         sign_of_life_s: How long ago its last sign of life was seen; None: that is not known.
     """
@@ -42,14 +41,11 @@ class Rank(NamedTuple):
     """One worker of the job.
 
     Args:
-        rank: Its global rank.
-        node: Its host.
         pid: Its process id.
         state: What it does, or how it has ended.
         cpu_percent: Of one CPU; None: that is not known.
         memory_bytes: What it has in memory.
         silent_s: How long ago it has printed something.
-        last_line: What that was.
         gpu_percent: The share of the last moments in which its GPU was busy.
         gpu_memory_bytes: What is in use of its GPU's memory, by all processes.
     """
@@ -71,8 +67,6 @@ class Overview(NamedTuple):
 
     Args:
         facts: The job as a whole.
-        nodes: Its nodes.
-        ranks: Its workers.
         notes: What could not be found out, a sentence each.
     """
 
@@ -201,7 +195,6 @@ def overview_of_ended(story: Story, logs: Mapping[int, Sequence[str]]) -> Overvi
     """Return how a job has ended, or was left, as the reports of its nodes say.
 
     Args:
-        story: The job's story.
         logs: The log files of each rank: they have the last line of one that the reports lack.
     """
     verdict = story.verdict

@@ -47,7 +47,6 @@ def import_learnt(request: dict[str, Any], channel: socket.socket) -> str:
 
     Args:
         request: The modules, and those that must not be among what they import.
-        channel: The agent's socket.
 
     Returns:
         Why nothing may be forked afterwards, or nothing.

@@ -76,8 +76,6 @@ class _Learner:
     """Stands before Python's own function that finds and loads a module.
 
     Args:
-        pipe: The agent's pipe.
-        inode: The pipe's inode.
         names: The variables that differ from worker to worker.
     """
 

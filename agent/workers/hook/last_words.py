@@ -39,7 +39,6 @@ def record_of(error: BaseException, remark: str = "") -> str:
     """Return the record of an exception, as JSON.
 
     Args:
-        error: The exception.
         remark: What a reader must know of its end; it stands after the message's first line.
     """
     message = _clipped(_headline(error), _MESSAGE_CHARS)
