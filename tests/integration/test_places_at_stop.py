@@ -1,10 +1,10 @@
 """A job that is stopped says where its ranks were."""
 
 import os
-import select
 import signal
 
 import pytest
+from job_kit import until
 
 pytestmark = pytest.mark.integration
 
@@ -21,7 +21,15 @@ def wait_for_all():
 
 load_batch() if os.environ["RANK"] == "2" else wait_for_all()
 """
-PLACES = "came: ranks 0-1 in wait (script.py:10); rank 2 in load_batch (script.py:6)"
+PLACES = "ranks 0-1 in wait (script.py:10); rank 2 in load_batch (script.py:6)"
+
+# elrun, which here gives workers more than a tenth of a second to answer: a busy machine needs it.
+PATIENT = """
+from elrun.agent.system import stacks
+stacks.STOP_DUMP_S = 30.0
+from elrun.__main__ import main
+main()
+"""
 
 COLLECTIVE = """
 import os, torch, torch.distributed as dist
@@ -40,36 +48,40 @@ else:
 @pytest.mark.parametrize("options", [(), ("--preload", "json"), ("--tee", "3")])
 def test_equal_ranks_are_folded_and_the_odd_one_is_named(elrun, script, number, options):
     """Of each rank the innermost line of its own code."""
-    job = elrun("--standalone", "--nproc-per-node", 3, *options, script(ODD_ONE_OUT))
+    options = ("--standalone", "--nproc-per-node", 3, *options)
+    job = elrun(*options, script(ODD_ONE_OUT), command=("-c", PATIENT))
     for _ in range(3):
-        job.wait_for_line("" if options == ("--tee", "3") else "ready")
-    pause(0.3)  # from the word to the wait
+        job.wait_for_line("" if "--tee" in options else "ready")
+    until_at(job, PLACES)
 
     job.signal(number)
 
     code, _, err = job.finish()
-    assert (128 + number, 1) == (code, err.count(PLACES)), err
+    assert (128 + number, 1) == (code, err.count(f"came: {PLACES}")), err
 
 
 def test_a_rank_in_a_collective_is_said_to_be_there(elrun, script):
     """C code that waits holds no signal up."""
-    job = elrun("--standalone", "--nproc-per-node", 2, script(COLLECTIVE))
+    options = ("--standalone", "--nproc-per-node", 2)
+    job = elrun(*options, script(COLLECTIVE), command=("-c", PATIENT))
     for _ in range(2):
         job.wait_for_line("ready")
-    pause(0.5)  # for rank 0, which has said so before, to be in it
+    places = "rank 0 in all_reduce (script.py:7); rank 1 in wait (script.py:10)"
+    until_at(job, places)
 
     job.signal(signal.SIGTERM)
 
     code, _, err = job.finish()
-    assert (143, True) == (
-        code,
-        "rank 0 in all_reduce (script.py:7); rank 1 in wait (script.py:10)" in err,
-    ), err
+    assert (143, True) == (code, places in err), err
 
 
-def pause(seconds):
-    """Let time pass: where a process waits is not to be seen from outside."""
-    select.select([], [], [], seconds)
+def until_at(job, places):
+    """Ask where the ranks are until each is where it waits: it says that it is ready before."""
+    line = ""
+    while places not in line:
+        job.signal(signal.SIGUSR2)
+        while "places on " not in (line := job.process.stderr.readline()):
+            assert line, "elrun has ended without an answer"
 
 
 def test_a_rank_that_can_not_answer_holds_nobody_up(elrun, script):
@@ -112,9 +124,9 @@ def test_programs_that_are_not_python_are_not_asked(elrun, script):
 
 
 SAVES = """
-import signal, sys, threading, time
+import os, signal, sys, threading, time
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(print("saved")))
-print("ready", flush=True)
+print("ready", os.getpid(), flush=True)
 {}
 print("went on")
 """
@@ -134,12 +146,31 @@ print("went on")
 )
 def test_a_script_that_saves_still_saves(elrun, script, wait, is_told):
     """Whatever it waits for: a wait for signals would end with the question, and is left alone."""
-    job = elrun("--standalone", script(SAVES.format(wait)), stdin=-1)
-    job.wait_for_line("ready")
-    pause(0.2)
+    job = elrun("--standalone", script(SAVES.format(wait)), command=("-c", PATIENT), stdin=-1)
+    pid = int(job.wait_for_line("ready").split()[1])
+    until(lambda: waits(pid) or cpu_ticks(pid) > AT_WORK_TICKS)
 
     job.signal(signal.SIGTERM)
 
     job.process.wait(60)
     code, out, err = job.finish()
-    assert (143, "ready\nsaved\n", is_told) == (code, out, "(script.py:5)" in err), err
+    expected = (143, f"ready {pid}\nsaved\n", is_told)
+    assert expected == (code, out, "(script.py:5)" in err), err
+
+
+AT_WORK_TICKS = 100
+"""An interpreter starts in fewer."""
+
+
+def waits(pid):
+    return stat_of(pid)[0] == "S"
+
+
+def cpu_ticks(pid):
+    return int(stat_of(pid)[11]) + int(stat_of(pid)[12])
+
+
+def stat_of(pid):
+    """Return what the kernel shows of a process, from its state on."""
+    with open(f"/proc/{pid}/stat") as file:
+        return file.read().rpartition(")")[2].split()

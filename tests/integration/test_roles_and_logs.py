@@ -123,8 +123,9 @@ import os, threading
 from elrun.agent import timers
 
 timers.configure(timers.FileTimerClient(os.environ["TORCHELASTIC_TIMER_FILE"]))
-with timers.expires(after=0.2, scope="all-reduce"):
-    if os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
+hangs = os.environ["TORCHELASTIC_RESTART_COUNT"] == "0"
+with timers.expires(after=0.2 if hangs else 60, scope="all-reduce"):
+    if hangs:
         threading.Event().wait()
 """
 

@@ -17,13 +17,15 @@ def save(number, frame):
     except subprocess.TimeoutExpired:
         fate = "there"
     sys.stdout.write(f"saved with its helper {fate}\\n")
+    saved.append(number)
     if sys.argv[2] == "leaves":
         sys.exit(0)
 
+saved, helper = [], subprocess.Popen(["sleep", "1000"])
 signal.signal(signal.Signals[sys.argv[1]], save)
-helper = subprocess.Popen(["sleep", "1000"])
 sys.stdout.write("ready\\n")
-signal.pause()
+while not saved:  # it may have been signalled by now
+    time.sleep(0.02)
 helper.kill()
 """
 TO_PREEMPT = ("--preempt-signal", "USR1")

@@ -174,7 +174,7 @@ def test_a_killed_node_is_missed_and_may_come_back(nodes, script):
 def test_a_killed_node_that_does_not_come_back_is_named(nodes, script):
     """Exit code 75, on all others, after the time for it."""
     path = script(HANG)
-    jobs = [nodes.start(rank, 3, "--rdzv-conf", "join_timeout=2", path) for rank in range(3)]
+    jobs = [nodes.start(rank, 3, "--rdzv-conf", "join_timeout=8", path) for rank in range(3)]
     for job in jobs:
         job.wait_for_line("rank")
     jobs.pop(1).signal(signal.SIGKILL)

@@ -47,7 +47,9 @@ for room in rooms:
 WORKER = """
 setsid sleep 1000 &
 trap 'sleep 0.5; echo saved; exit 0' TERM
+[ $RANK = 0 ] || touch $1.trapped
 [ $RANK = 1 ] || for i in 1 2 3 4 5 6 7 8 9 10 11 12; do sleep 1000 & done
+[ $RANK = 1 ] || until [ -e $1.trapped ]; do sleep 0.02; done
 [ $RANK = 1 ] || echo > $1
 while :; do sleep 0.1; done
 """
