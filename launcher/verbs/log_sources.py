@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from ..report.runs import Run
     from .asking import Agent
+    from .ranks import WantedRanks
 
 _CHUNK_BYTES = 1 << 16
 _MOST_LINE_BYTES = 1 << 20
@@ -50,13 +51,18 @@ class LogFile:
 
     Args:
         rank: The rank that prints there.
+
+    Attributes:
+        kind: The stream that is printed there.
+        fault: Why it could not be read when that was tried last; "" if it could.
     """
 
     def __init__(self, path: str, rank: int, attempt: int) -> None:
         self.name = path
         self.rank = rank
-        kind = os.path.basename(path).partition(".")[0]
-        self.title = f"attempt {attempt}, rank {rank}, {kind}"
+        self.fault = ""
+        self.kind = os.path.basename(path).partition(".")[0]
+        self.title = f"attempt {attempt}, rank {rank}, {self.kind}"
         self._at = 0
         self._inode: int | None = None
         self._lines = Lines()
@@ -74,16 +80,22 @@ class LogFile:
 
     def _next_piece(self) -> bytes:
         """Read on: a file is open for no longer, as a job may have thousands of them."""
-        # ValueError: a path with a null byte.
-        with contextlib.suppress(OSError, ValueError), open(self.name, "rb", buffering=0) as file:
-            status = os.fstat(file.fileno())
-            if status.st_ino != self._inode or status.st_size < self._at:  # rotated, or emptied
-                self._inode, self._at = status.st_ino, 0
-            file.seek(self._at)
-            data = file.read(_CHUNK_BYTES)
-            self._at += len(data)
-            return data
-        return b""
+        try:
+            with open(self.name, "rb", buffering=0) as file:
+                status = os.fstat(file.fileno())
+                if status.st_ino != self._inode or status.st_size < self._at:  # rotated, or emptied
+                    self._inode, self._at = status.st_ino, 0
+                file.seek(self._at)
+                data = file.read(_CHUNK_BYTES)
+        except OSError as error:
+            self.fault = error.strerror or str(error)
+            return b""
+        except ValueError as error:  # a path with a null byte
+            self.fault = str(error)
+            return b""
+        self.fault = ""
+        self._at += len(data)
+        return data
 
 
 class KeptOutput:
@@ -171,6 +183,10 @@ class Sources:
             for attempt in run.reread().get("attempts") or ():
                 ranks |= {int(each["rank"]) for each in attempt.get("ranks") or ()}
         return ranks
+
+    def files(self, ranks: WantedRanks) -> list[LogFile]:
+        """Return the log files of some ranks, whether they can be read."""
+        return [file for file in self._files.values() if file.rank in ranks]
 
     def _files_of(self, run: Run) -> Iterator[LogFile]:
         record = run.reread()

@@ -12,6 +12,7 @@ import click
 from ...agent.system.whole_writes import write_all
 from ..report.choice import choose_job
 from ..report.refusal import UNCLEAR, VerbRefusal
+from ..report.words import counted
 from ..terminal.console import Console
 from .log_sources import KeptOutput, LogFile, Sources
 from .merging import in_order_of_time
@@ -19,7 +20,7 @@ from .ranks import WantedRanks, known_ranks, parse_ranks
 from .status import agents_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from ..report.runs import Run
     from .asking import Agent
@@ -90,11 +91,13 @@ def command(
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     absent = _absent(runs[0], choice.ranks, sources.known_ranks())
+    files = sources.files(choice.ranks)
+    faults = [each for each in (absent, _unreadable(files)) if each]
     if not has_any:
-        reasons = [*problems, *filter(None, [sources.problem, absent])]
-        raise VerbRefusal(reasons[0] if reasons else _nothing(runs[0], choice.ranks))
-    if absent:
-        Console().say(absent)
+        reasons = [*problems, *filter(None, [sources.problem]), *faults]
+        raise VerbRefusal(reasons[0] if reasons else _nothing(runs[0], choice.ranks, files))
+    for fault in faults:
+        Console().say(fault)
     return 0
 
 
@@ -105,12 +108,28 @@ def _absent(run: Run, wanted: WantedRanks, known: set[int]) -> str:
     return f"{run.label} has no {absent} on this host: it has {known_ranks(known)} here"
 
 
-def _nothing(run: Run, wanted: WantedRanks) -> str:
+def _unreadable(files: Sequence[LogFile]) -> str:
+    """Return which log files can't be read, and why; "" if all can."""
+    unreadable = [file for file in files if file.fault]
+    if not unreadable:
+        return ""
+    more = counted(len(unreadable) - 1, "other log file")
+    others = f"; nor can {more}" if len(unreadable) > 1 else ""
+    return f"log file {unreadable[0].name} can't be read: {unreadable[0].fault}{others}"
+
+
+def _nothing(run: Run, wanted: WantedRanks, files: Sequence[LogFile]) -> str:
     named = wanted.absent_from(())
+    kinds = {file.kind for file in files}
+    if kinds == {"stdout", "stderr"}:
+        verb = "have" if named.startswith("ranks") else "has"
+        what = f"{named} {verb} printed nothing" if named else "no rank has printed anything"
+        return f"{run.label}: {what}"
     of = f" of {named}" if named else ""
+    only = f", and the log files of {kinds.pop()} are empty" if kinds else ""
     return (
-        f"nothing that was printed{of} is kept of {run.label}: it went straight to its terminal or "
-        "file; --tee 3 with --log-dir keeps it"
+        f"nothing that was printed{of} is kept of {run.label}{only}: what elrun does not carry "
+        "goes straight to its terminal or file; --tee 3 with --log-dir keeps it"
     )
 
 
