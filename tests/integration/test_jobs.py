@@ -257,9 +257,9 @@ def test_nothing_outlives_an_agent_that_is_killed(elrun, script, request):
         os.close(fd)
 
 
-def test_static_nodes_meet_at_the_master_address(elrun, script):
+def test_static_nodes_meet_at_the_master_address(elrun, script, vacant_port):
     """Node ranks, address and port are as given; the workers form one group."""
-    options = ["--nnodes", 2, "--master-addr", "127.0.0.1", "--master-port", 29872]
+    options = ["--nnodes", 2, "--master-addr", "127.0.0.1", "--master-port", vacant_port()]
     path = script(ALL_REDUCE)
 
     jobs = [elrun(*options, "--node-rank", rank, "--nproc-per-node", 2, path) for rank in (1, 0)]
