@@ -99,4 +99,4 @@ class Background:
     def _warn(self, what: str) -> None:
         if not self._has_warned:
             self._has_warned = True
-            log.warning("%s %s; %s are lost, and the job goes on", self._name, what, self._loss)
+            log.warning("%s %s; %s are lost", self._name, what, self._loss)

@@ -42,12 +42,15 @@ def notebook_launch(
 
     Raises:
         UsageError: The function can't be run by forks, since CUDA or a process group is in use
-            here; or `fn` is no function, or `args` one value instead of several.
+            here; or `fn` is no function, `args` one value instead of several, or `nproc` no number
+            of workers.
         ChildFailedError: A worker failed.
     """
     values = _values_of(args)
     if not callable(fn):
         raise UsageError(f"fn={fn!r:.50}: give a function, without calling it and without quotes")
+    if not hasattr(nproc, "__index__") or nproc < 1:
+        raise UsageError(f"nproc={nproc!r:.50}: give a whole number, 1 or more")
     start_method = "spawn"
     try:
         require_importable(fn, start_method)

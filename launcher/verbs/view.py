@@ -108,7 +108,7 @@ def overview_of(
         "run_id": first["run_id"],
         "name": agent.run.record.get("name"),
         "is_running": True,
-        "runs_for_s": round(time.time() - float(agent.run.record.get("began_at_s") or 0), 3),
+        "runs_for_s": _age_of(agent.run, first["since_s"]),
         **{key: first[key] for key in _OF_JOB},
     }
     known = [*(each for _, each in in_order), *others]
@@ -127,6 +127,15 @@ def overview_of(
     ]
     ranks += [_rank_of(worker, each["node"], None) for each in others for worker in each["workers"]]
     return Overview(facts, nodes, sorted(ranks, key=lambda rank: rank.rank), notes)
+
+
+def _age_of(run: Run, in_state_s: float | None) -> float:
+    """Return how long ago a job began: at least as long as it is in its state.
+
+    Its beginning is known by the host's clock, which may have been set back meanwhile.
+    """
+    by_clock_s = time.time() - float(run.record.get("began_at_s") or 0)
+    return round(max(by_clock_s, in_state_s or 0.0), 3)
 
 
 _OF_JOB = ("state", "since_s", "round", "group_world_size", "world_size", "restarts", "decision")

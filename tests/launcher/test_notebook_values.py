@@ -18,3 +18,10 @@ def test_what_is_no_function_is_refused(fn):
     """A string would be a program for ``elastic_launch``; a result comes of a function's call."""
     with pytest.raises(UsageError, match="give a function, without "):
         notebook_launch(fn, (1,), nproc=2)
+
+
+@pytest.mark.parametrize("nproc", ["2", 0, -1, 1.5, None, [2]])
+def test_what_is_no_number_of_workers_is_refused(nproc):
+    """By the name that the caller has used, which is none of ``LaunchConfig``'s."""
+    with pytest.raises(UsageError, match="^nproc=.*: give a whole number, 1 or more$"):
+        notebook_launch(print, (), nproc=nproc)
