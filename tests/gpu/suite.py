@@ -9,6 +9,7 @@ process of its own, and none may take longer than `TIMEOUT_S`.
 """
 
 import argparse
+import ctypes
 import importlib.util
 import json
 import os
@@ -23,6 +24,22 @@ from pathlib import Path
 from gpu_machine import TIMEOUT_S, Machine, Skip, expect, finish
 
 MOST_OF_MEMORY = 0.6
+GIB = 1 << 30
+STATUS_S = 30
+
+# Assembled by the driver, so that no compiler is needed.
+WRITE_TO_NOWHERE = b"""
+.version 6.4
+.target sm_75
+.address_size 64
+.visible .entry hit()
+{
+    .reg .b64 %at;
+    mov.u64 %at, 64;
+    st.global.u32 [%at], 1;
+    ret;
+}
+"""
 
 CHECKS = {}
 
@@ -76,9 +93,8 @@ def all_gpus_are_counted(machine):
 def visible_devices_count(machine):
     """By index and by UUID; a variable that hides all is named."""
     machine.need_cuda()
-    asked = subprocess.run(["nvidia-smi", "-L"], capture_output=True, check=False, text=True)
-    uuids = re.findall(r"UUID: (GPU-[0-9a-f-]+)", asked.stdout)
-    for value in ["0", *uuids[:1], *(each[:10] for each in uuids[:1])]:
+    uuid, _ = machine.run("say(f'GPU-{torch.cuda.get_device_properties(0).uuid}')")
+    for value in ["0", uuid.strip(), uuid[:10]]:
         out, _ = machine.run(
             "say('sees', torch.cuda.device_count())",
             "--standalone",
@@ -109,25 +125,24 @@ def a_virtual_local_rank_sees_one_gpu(machine):
 def a_worker_is_bound_near_its_gpu(machine):
     """To the CPUs of the GPU's NUMA node, as the kernel names them."""
     machine.need_cuda()
-    out, _ = machine.run(
-        """
-import pathlib
-properties = torch.cuda.get_device_properties(0)
-bus = f"{properties.pci_domain_id:04x}:{properties.pci_bus_id:02x}:{properties.pci_device_id:02x}.0"
-home = pathlib.Path(f"/sys/bus/pci/devices/{bus}/numa_node")
-node = home.read_text().strip() if home.exists() else "-1"
-cpus = pathlib.Path(f"/sys/devices/system/node/node{node}/cpulist")
-say(node, cpus.read_text().strip() if cpus.exists() else "-", len(os.sched_getaffinity(0)))
-""",
-        "--standalone",
-        "--numa-binding=node",
-    )
-    node, cpus, count = out.split()
-    if node == "-1":
+    place, _ = machine.run("""
+its = torch.cuda.get_device_properties(0)
+say(f"{its.pci_domain_id:04x}:{its.pci_bus_id:02x}:{its.pci_device_id:02x}.0")
+""")
+    home = Path("/sys/bus/pci/devices", place.strip(), "numa_node")
+    node = home.read_text().strip() if home.exists() else "-1"
+    cpus = Path(f"/sys/devices/system/node/node{node}/cpulist")
+    if not cpus.exists():
         raise Skip("the kernel does not say near which CPUs the GPU is")
-    spans = [each.split("-") for each in cpus.split(",")]
-    most = sum(int(span[-1]) - int(span[0]) + 1 for span in spans)
-    expect(int(count) <= most, f"bound to {count} CPUs, node {node} has {cpus}")
+    spans = [each.split("-") for each in cpus.read_text().strip().split(",")]
+    near = {cpu for span in spans for cpu in range(int(span[0]), int(span[-1]) + 1)}
+    if not near & os.sched_getaffinity(0):
+        raise Skip("none of the CPUs near the GPU may be used here")
+    out, _ = machine.run(
+        "say(*sorted(os.sched_getaffinity(0)))", "--standalone", "--numa-binding=node"
+    )
+    bound = set(map(int, out.split()))
+    expect(bound == near & os.sched_getaffinity(0), f"bound to {bound}, node {node} has {near}")
 
 
 @check
@@ -212,22 +227,23 @@ sync()
 def an_illegal_address_is_named(machine):
     """With the kernel's Xid, where its log can be read."""
     machine.need_cuda()
-    script = """
-if not hasattr(torch.cuda, "_compile_kernel"):
-    say("no compiler")
+    job = machine.start(f"""
+import ctypes
+torch.zeros(1, device=on)
+cuda, module, kernel = ctypes.CDLL("libcuda.so.1"), ctypes.c_void_p(), ctypes.c_void_p()
+if code := cuda.cuModuleLoadData(ctypes.byref(module), {WRITE_TO_NOWHERE!r}):
+    say("the driver refuses the program:", code)
     sys.exit()
-text = 'extern "C" __global__ void hit(int* at) { at[1ll << 40] = 1; }'
-kernel = torch.cuda._compile_kernel(text, "hit")
-kernel((1, 1, 1), (1, 1, 1), (torch.zeros(1, dtype=torch.int32, device=on),))
+cuda.cuModuleGetFunction(ctypes.byref(kernel), module, b"hit")
+cuda.cuLaunchKernel(kernel, 1, 1, 1, 1, 1, 1, 0, None, None, None)
 sync()
-"""
-    job = machine.start(script)
+""")
     out, err = finish(job)
-    if "no compiler" in out or "nvrtc" in err.lower():
-        raise Skip("needs torch.cuda._compile_kernel and NVRTC")
+    if "the driver refuses" in out:
+        raise Skip(out.strip())
     expect(job.returncode == 1, f"exit code {job.returncode}", err)
     expect("illegal memory access" in err, "the cause is not named", err)
-    return {"xid": bool(re.search(r"Xid", err))}
+    return {"xid": "Xid" in err}
 
 
 @check
@@ -235,10 +251,10 @@ def a_hang_in_a_kernel_is_placed(machine):
     """A signal stops the job; the report says in which line it waited for the GPU."""
     job = machine.start(
         """
-say("hangs")
 if on == "cuda":
     torch.cuda._sleep(1 << 45)
-    torch.cuda.synchronize()
+say("hangs")
+sync()
 time.sleep(1000)
 """,
         "--shutdown-timeout=5",
@@ -255,8 +271,9 @@ time.sleep(1000)
 def a_worker_killed_in_a_kernel_leaves_nothing(machine):
     """Its process is gone, and the GPU's memory is free."""
     machine.need_cuda()
-    job = machine.start("""
-block = torch.empty(1 << 30, dtype=torch.uint8, device=on)
+    free_before = free_memory(machine)
+    job = machine.start(f"""
+block = torch.empty({4 * GIB}, dtype=torch.uint8, device=on)
 torch.cuda._sleep(1 << 36)
 say(os.getpid())
 torch.cuda.synchronize()
@@ -269,7 +286,84 @@ time.sleep(1000)
     took_s = time.monotonic() - started
     expect(job.returncode == 137, f"exit code {job.returncode}", err)
     expect(not Path(f"/proc/{pid}").exists(), "the process is still there")
+    lost = free_before - free_memory(machine)
+    expect(lost < 2 * GIB, f"{lost / GIB:.1f} GiB are not free again")
     return {"noticed_s": round(took_s, 2)}
+
+
+def free_memory(machine):
+    out, _ = machine.run("say(torch.cuda.mem_get_info()[0])")
+    return int(out)
+
+
+@check
+def the_status_shows_what_the_gpu_does(machine):
+    """How busy it is, and how much of its memory is in use, from the driver's library."""
+    if importlib.util.find_spec("psutil") is None:
+        raise Skip("needs psutil")
+    job = machine.start(
+        f"""
+if on == "cuda":
+    block = torch.empty({4 * GIB}, dtype=torch.uint8, device=on)
+say("begun")
+while True:
+    if on == "cuda":
+        torch.cuda._sleep(1 << 31)
+        sync()
+    else:
+        time.sleep(1)
+""",
+        "--rdzv-id=seen",
+        env={"ELRUN_RUN_DIR": str(machine.folder / "runs")},
+    )
+    try:
+        expect(job.stdout.readline() == "begun\n", "the job has not begun")
+        rank = seen_rank(machine)
+    finally:
+        job.send_signal(signal.SIGTERM)
+        _, err = finish(job)
+    expect(job.returncode == 143, f"exit code {job.returncode}", err)
+    if machine.on == "cpu":
+        expect(rank["gpu_memory_bytes"] is None, f"no GPU was expected: {rank}")
+        return {}
+    if rank["gpu_memory_bytes"] is None and not answers_nvml():
+        raise Skip("NVML does not say what the GPU does")
+    expect((rank["gpu_memory_bytes"] or 0) >= 4 * GIB, f"4 GiB were expected: {rank}")
+    expect(rank["gpu_percent"], f"a busy GPU was expected: {rank}")
+    return {name: rank[name] for name in ("gpu_percent", "gpu_memory_bytes")}
+
+
+def seen_rank(machine):
+    """Return what the status says of rank 0, once the driver's figures have caught up."""
+    words = [sys.executable, "-m", "elrun", "status", "seen", "--format", "json"]
+    env = {**machine.env, "ELRUN_RUN_DIR": str(machine.folder / "runs")}
+    deadline = time.monotonic() + STATUS_S
+    while True:
+        asked = subprocess.run(
+            words, capture_output=True, check=False, env=env, text=True, timeout=TIMEOUT_S
+        )
+        late = time.monotonic() > deadline
+        if asked.returncode:  # the job is known a moment after it has begun
+            expect(not late, f"the status ends with {asked.returncode}", asked.stderr)
+        else:
+            (rank,) = json.loads(asked.stdout)["ranks"]
+            if late or machine.on == "cpu" or rank["gpu_percent"]:
+                return rank
+        time.sleep(1)
+
+
+def answers_nvml():
+    """Return whether the driver's library says how busy the GPU is: not of a part of one (MIG)."""
+    try:
+        nvml = ctypes.CDLL("libnvidia-ml.so.1")
+    except OSError:
+        return False
+    device, use = ctypes.c_void_p(), (ctypes.c_uint * 2)()
+    return (
+        nvml.nvmlInit_v2() == 0
+        and nvml.nvmlDeviceGetHandleByIndex_v2(0, ctypes.byref(device)) == 0
+        and nvml.nvmlDeviceGetUtilizationRates(device, ctypes.byref(use)) == 0
+    )
 
 
 @check

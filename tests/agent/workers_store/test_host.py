@@ -1,6 +1,7 @@
 """What an agent does about the workers' store: listen, wait, have a process serve it."""
 
 import errno
+import importlib.util
 import os
 import select
 import socket
@@ -16,6 +17,10 @@ from elrun.agent.workers_store.host import DISABLE_VARIABLE, StoreHost, has_load
 from elrun.rendezvous.api.handler import RendezvousInfo, RendezvousStoreInfo
 from elrun.rendezvous.network.ports import PortClaim
 from worker_kit import PATIENCE_S
+
+with_torch = pytest.mark.skipif(
+    importlib.util.find_spec("torch") is None, reason="without torch there is no store"
+)
 
 
 class Rounds:
@@ -80,6 +85,7 @@ def is_handed_over(host):
     return host.is_needed_by_others and host._attempt._listener is None
 
 
+@with_torch
 def test_connections_are_taken_from_the_beginning_to_the_end(rounds, begun):
     """They wait; without an attempt, the port is closed."""
     host = begun()
@@ -113,6 +119,7 @@ def test_without_torch_nobody_is_promised_a_store(rounds, begun, monkeypatch):
     assert 0 == rounds.asked
 
 
+@with_torch
 def test_a_finder_that_finds_no_specifications_is_passed_over(rounds, begun, monkeypatch):
     """Programs may have put anything there."""
     monkeypatch.setattr(sys, "meta_path", [object(), *sys.meta_path])
@@ -143,6 +150,7 @@ def _mapper(tmp_path):
         process.kill()
 
 
+@with_torch
 def test_workers_without_torch_are_given_no_process(begun, mapper):
     """They are looked at a few times, ever more rarely, and then never again."""
     host = begun()
