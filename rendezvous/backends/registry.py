@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from importlib import import_module
 
 from ..api.handler import RendezvousHandler, RendezvousHandlerCreator
@@ -123,18 +124,18 @@ def _plugins() -> dict[str, object]:
 
 
 def _without_effect(key: str, params: RendezvousParameters) -> str:
-    import difflib  # only a misspelt key needs it
-
-    near = difflib.get_close_matches(key, params.asked, n=1)
-    hint = f"; did you mean {near[0]}?" if near else ""
     said = f"{key}={params.config[key]}: the {params.backend} rendezvous has no such setting"
-    return f"{said}, so it has no effect{hint}"
+    return f"{said}, so it has no effect{_hint(key, params.asked)}"
 
 
 def _unknown(backend: str, known: list[str]) -> str:
+    names = ", ".join(sorted(set(known)))
+    hint = _hint(backend, known)
+    return f"the rendezvous backend {backend!r} is unknown: the known ones are {names}{hint}"
+
+
+def _hint(name: str, known: Iterable[str]) -> str:
     import difflib  # only a misspelt name needs it
 
-    near = difflib.get_close_matches(backend, known, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    names = ", ".join(sorted(set(known)))
-    return f"the rendezvous backend {backend!r} is unknown: the known ones are {names}{hint}"
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {near[0]}?" if near else ""

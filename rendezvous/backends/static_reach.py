@@ -66,7 +66,8 @@ class OtherNode:
                 self._target, self._me, _CONNECT_S, max(_GLANCE_S, min(_HANDSHAKE_S, timeout_s))
             )
             if isinstance(answer, Link):
-                return Connection(self._client(answer), self._endpoint.host)
+                line = Line(answer, str(self._endpoint), self._timing.store_patience_s)
+                return Connection(StoreClient(line), self._endpoint.host)
             reason = self._reason_of(answer)
             if not retry.pause(reason):
                 raise RendezvousConnectionError(
@@ -97,6 +98,3 @@ class OtherNode:
 
     def close(self) -> None:
         """Do nothing: only node rank 0 listens."""
-
-    def _client(self, link: Link) -> StoreClient:
-        return StoreClient(Line(link, str(self._endpoint), self._timing.store_patience_s))

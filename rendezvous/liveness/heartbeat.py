@@ -125,16 +125,13 @@ class Heartbeat:
                 self._detector.observe(dict(zip(watched, found, strict=True)), asked_at, now)
                 left_s = self._detector.next_check_s()
                 silent = self._detector.silent()
-                if silent and left_s > (1 - _NEARLY_SILENT) * self._timing.patience_s:
-                    yield from self._report(silent)
+                is_report_due = left_s > (1 - _NEARLY_SILENT) * self._timing.patience_s
+                if silent and is_report_due and self._on_silence is not None:
+                    yield from self._on_silence(silent)
                     now = self._clock()
             elif watched:
                 left_s = 0.0
         return max(0.0, min(left_s, self._next_beat_at - now))
-
-    def _report(self, silent: frozenset[str]) -> Steps[None]:
-        if self._on_silence is not None:
-            yield from self._on_silence(silent)
 
     def _run(self, life: object) -> Steps[None]:
         pause_s = self._timing.heartbeat_s

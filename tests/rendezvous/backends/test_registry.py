@@ -83,7 +83,7 @@ def test_a_backend_needs_a_name():
 @pytest.mark.parametrize(
     ("backend", "match"),
     [
-        ("c10", "known ones are c10d, .*standalone, static; did you mean 'c10d'?"),
+        ("c10", "known ones are c10d, .*standalone, static; did you mean c10d?"),
         ("zookeeper", "known ones are c10d, .*standalone, static$"),
     ],
 )
