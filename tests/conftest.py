@@ -11,8 +11,10 @@ import pytest
 from elrun.rendezvous.logs import live_line
 from elrun.rendezvous.network.ports import PortClaim
 
-# An example may take long on a busy machine: that is no fault.
-hypothesis.settings.register_profile("elrun", deadline=None)
+# An example may take long on a busy machine, or to be invented: that is no fault.
+hypothesis.settings.register_profile(
+    "elrun", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
 hypothesis.settings.load_profile("elrun")
 
 # Jobs of tests leave no folder of a run beside those of the person who runs the tests.
