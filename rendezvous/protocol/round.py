@@ -165,6 +165,8 @@ def present(seated: Mapping[int, Node], limits: Limits | None) -> dict[int, Node
         if not node.is_withdrawn and (limits is None or node.limits.suit(limits))
     }
     latest = {node.wish: seat for seat, node in sorted(nodes.items()) if node.is_fixed}
+    if not latest:
+        return nodes
     return {
         seat: node for seat, node in nodes.items() if not node.is_fixed or latest[node.wish] == seat
     }
@@ -234,13 +236,17 @@ def are_too_many_refused(seated: Mapping[int, Node], history: History | None, mi
     job: they count only once as many nodes have come as any of these limits allow. A later round
     may get nodes that nobody knows of yet: it is given up by its deadline alone.
     """
+    if history is not None:
+        return False
     refused = sum(bool(node.refusal) for node in seated.values())
     misfits = misfits_among(seated, mine)
+    if not refused and not misfits:
+        return False
     most = min(limits.max_nodes for limits in [mine, *(node.limits for node in misfits)])
     if refused + len(misfits) + len(present(seated, mine)) >= most:
         refused += len(misfits)
     is_short = bool(refused) and mine.max_nodes - refused < mine.min_nodes
-    return history is None and (is_short or _is_host_refused(seated))
+    return is_short or _is_host_refused(seated)
 
 
 def misfits_among(seated: Mapping[int, Node], limits: Limits) -> list[Node]:
