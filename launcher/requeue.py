@@ -12,6 +12,7 @@ import signal
 import subprocess
 import time
 
+from ..rendezvous.logs import Log
 from .commandline.converters import whole_number
 
 TYPE_CHECKING = False
@@ -21,8 +22,10 @@ if TYPE_CHECKING:
 
     from ..agent.system.signals import Preempted
 
-ANSWER_S = 30.0
-"""How long scontrol may take."""
+log = Log(__name__)
+
+ANSWER_S, ANSWER_AT_END_S = 30.0, 5.0
+"""How long scontrol may take for all its answers, and from SIGTERM on for one of them."""
 
 _JOB, _NODE = "SLURM_JOB_ID", "SLURM_NODEID"
 _PROGRAM = "scontrol"
@@ -30,6 +33,7 @@ _MOST_BYTES = 1 << 20
 _OF_AN_END = (signal.SIGTERM, signal.SIGCONT)
 
 _MEETING_S = 1.0
+_FIRST_S = 2.0
 _A_NODE_S = 0.25
 _ALL_NODES_S = 2.0
 _LONGEST_S = 1e9
@@ -39,7 +43,7 @@ _ENDING = ("COMPLETING", "CANCELLED", "TIMEOUT", "PREEMPTED", "NODE_FAIL", "FAIL
 def turn_s(preempted: Preempted, node_id: str, now: float) -> float | None:
     """Return in how many seconds this node has the job queued again; None: another node does.
 
-    The first node does so for all. Where it is not known to live, the others take turns: the first
+    The first node does so for all. It may have gone, so the others take turns after it: the first
     of them that lives has the job queued again, and SLURM then ends the job of the rest.
 
     Args:
@@ -47,7 +51,7 @@ def turn_s(preempted: Preempted, node_id: str, now: float) -> float | None:
         node_id: SLURM's number of this node, from 0; "" where it is not known.
         now: By ``time.monotonic()``.
     """
-    if preempted.has_all_left and preempted.group_rank != 0:
+    if preempted.has_all_left and preempted.group_rank is None:
         return None
     is_in_round = preempted.group_rank is not None
     place = preempted.group_rank if is_in_round else whole_number(node_id)
@@ -55,6 +59,8 @@ def turn_s(preempted: Preempted, node_id: str, now: float) -> float | None:
     if place == 0:
         return 0.0
     still_leaving_s = max(0.0, preempted.ends_at - now) if is_in_round else _MEETING_S
+    if preempted.has_all_left:  # the first node has just said so
+        still_leaving_s = _FIRST_S
     return min(still_leaving_s, _LONGEST_S) + min(place * _A_NODE_S, _ALL_NODES_S)
 
 
@@ -69,45 +75,59 @@ def requeue(preempted: Preempted, variables: Mapping[str, str], say: Callable[[s
     wait_s = turn_s(preempted, variables.get(_NODE, ""), time.monotonic())
     if job is None or wait_s is None:
         return
+    # Where the first node is known to have lived, it has most likely said what has failed.
+    complain = _note if wait_s and preempted.has_all_left else say
     # SLURM then ends all processes of the job by SIGTERM, scontrol and this one, too.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _OF_AN_END)
     try:
         if wait_s and signal.sigtimedwait((signal.SIGTERM,), wait_s):
             return  # another node has had its turn
-        sentence = _ask_slurm(job, variables, is_first=not wait_s)
-        if sentence:
-            say(sentence)
+        _ask_slurm(job, variables, say, complain, is_first=not wait_s)
     except OSError as error:
         why = f"there is no {_PROGRAM} on PATH" if isinstance(error, FileNotFoundError) else error
-        say(f"job {job} is not queued again: {why}; do it by hand: scontrol requeue {job}")
-    except subprocess.TimeoutExpired:
-        say(
+        complain(f"job {job} is not queued again: {why}; do it by hand: scontrol requeue {job}")
+    except subprocess.TimeoutExpired as error:
+        complain(
             f"it is not known whether job {job} is queued again: {_PROGRAM} did not answer within "
-            f"{ANSWER_S:g} s"
+            f"{error.timeout:.2g} s"
         )
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _ask_slurm(job: str, variables: Mapping[str, str], *, is_first: bool) -> str:
-    """Return what people are told; "": another node has told them."""
-    known = _shown(job, variables)
+def _ask_slurm(
+    job: str,
+    variables: Mapping[str, str],
+    say: Callable[[str], None],
+    complain: Callable[[str], None],
+    *,
+    is_first: bool,
+) -> None:
+    ends_at = time.monotonic() + ANSWER_S
+    known = _shown(job, variables, ends_at)
     why_not = reason_against(known, variables.get("SLURM_RESTART_COUNT", ""))
     if why_not:
-        return f"job {job} {why_not}" if is_first else ""
-    done = _call(variables, "requeue", job)
+        if is_first:
+            say(f"job {job} {why_not}")
+        return
+    done = _call(variables, ends_at, "requeue", job)
     if done.returncode == 0:
-        return f"job {job} is queued again"
-    if not is_first and reason_against(_shown(job, variables), ""):  # at the same time as another
-        return ""
+        say(f"job {job} is queued again")
+        return
+    if not is_first and reason_against(_shown(job, variables, ends_at), ""):
+        return  # another node has done so at the same time
     words = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
     hint = "; submit it with sbatch --requeue" if known.get("Requeue") == "0" else ""
-    return f"job {job} is not queued again: {_PROGRAM} said: {words[-1]}{hint}"
+    complain(f"job {job} is not queued again: {_PROGRAM} said: {words[-1]}{hint}")
 
 
-def _shown(job: str, variables: Mapping[str, str]) -> dict[str, str]:
-    shown = _call(variables, "--oneliner", "show", "job", job)
+def _shown(job: str, variables: Mapping[str, str], ends_at: float) -> dict[str, str]:
+    shown = _call(variables, ends_at, "--oneliner", "show", "job", job)
     return dict(re.findall(r"(\w+)=(\S*)", shown.stdout)) if shown.returncode == 0 else {}
+
+
+def _note(sentence: str) -> None:
+    log.info("%s", sentence)
 
 
 def reason_against(known: Mapping[str, str], restart_count: str) -> str:
@@ -125,13 +145,18 @@ def reason_against(known: Mapping[str, str], restart_count: str) -> str:
     return ""
 
 
-def _call(variables: Mapping[str, str], *words: str) -> subprocess.CompletedProcess[str]:
+def _call(
+    variables: Mapping[str, str], ends_at: float, *words: str
+) -> subprocess.CompletedProcess[str]:
     """Run scontrol; what it starts and leaves behind, as a wrapper may, is not waited for."""
+    left_s = max(0.0, ends_at - time.monotonic())
+    if signal.SIGTERM in signal.sigpending():  # this process is to end
+        left_s = min(left_s, ANSWER_AT_END_S)
     with _nameless_file() as output, _nameless_file() as errors:
         done = subprocess.run(
             [_PROGRAM, *words],
             check=False,
-            timeout=ANSWER_S,
+            timeout=left_s,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=errors,

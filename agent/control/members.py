@@ -30,6 +30,9 @@ ANSWERS_S = {STACKS: 8.0, STATUS: 2.0}
 """How long the nodes have for their answers, all together."""
 
 _THREAD = "elrun-answer"
+_MOST_AT_ONCE = 16
+"""How many questions are answered at once, each by a thread; people ask one after the other."""
+
 _ERRORS = (RendezvousError, OSError, ValueError)
 
 
@@ -39,6 +42,7 @@ class Members:
     def __init__(self, watched: Watched, clock: Callable[[], float]) -> None:
         self._watched = watched
         self._clock = clock
+        self._answering: list[Call[None]] = []
 
     def ask_all(self, what: str) -> dict[str, Any]:
         """Return what each node answers; this may take as long as ``ANSWERS_S`` says."""
@@ -123,8 +127,12 @@ class Members:
             except _ERRORS as error:
                 log.info("another node was not answered: %s", error)
 
+        self._answering = [each for each in self._answering if not each.is_done]
+        if len(self._answering) >= _MOST_AT_ONCE:
+            log.info("another node was not answered: %d others are", _MOST_AT_ONCE)
+            return
         try:
-            Call(answer, _THREAD, or_here=False)
+            self._answering.append(Call(answer, _THREAD, or_here=False))
         except NoThreadError as error:
             log.info("another node was not answered: %s", error.strerror)
 

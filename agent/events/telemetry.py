@@ -82,7 +82,7 @@ class TelemetrySender:
         self._flush_s = flush_s
         self._background = Background("OpenTelemetry's collector", "spans and events")
         self._export: OtlpExport | None = None
-        self._is_missing = self._is_closing = False
+        self._is_closing = self._has_tried = False
 
     def send(self, spans: Sequence[FinishedSpan], occurrences: Sequence[Occurrence]) -> None:
         """Have these sent soon; return at once."""
@@ -97,7 +97,8 @@ class TelemetrySender:
         self._background.close(self._flush_s)
 
     def _send(self, spans: Sequence[FinishedSpan], occurrences: Sequence[Occurrence]) -> None:
-        if not self._is_missing and self._export is None:
+        if not self._has_tried:
+            self._has_tried = True  # once, whatever comes of it
             self._export = self._opened()
         if self._export is not None:
             self._export.send(spans, occurrences)
@@ -112,7 +113,6 @@ class TelemetrySender:
         except ImportError as error:
             if (error.name or "").partition(".")[0] not in _PACKAGES:
                 raise
-            self._is_missing = True
             log.info("no spans and events are sent: pip install 'elrun[otel]' (%s)", error)
             return None
         return OtlpExport(self._variables, self._resource, self._trace_id, self._hear_of_trouble)

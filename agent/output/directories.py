@@ -99,7 +99,9 @@ def run_name(env: Mapping[str, str]) -> str:
         env: What is added to a worker's environment.
     """
     name, own = env.get("TORCHELASTIC_RUN_ID", "run"), env.get("TORCHELASTIC_RESTART_COUNT", "0")
-    earlier = int(env.get("ELRUN_TOTAL_RESTARTS", own)) - int(own)
+    earlier = 0
+    with contextlib.suppress(ValueError):  # a caller of `reify` may give any text
+        earlier = int(env.get("ELRUN_TOTAL_RESTARTS", own)) - int(own)
     return f"{name}_restart{earlier}" if earlier else name
 
 

@@ -17,6 +17,7 @@ from ...agent.failures.failure import ChildFailedError
 from ...rendezvous.errors import RendezvousError
 from ..commandline.version import __version__
 from ..plan.config import LaunchConfig
+from ..report.records import fault_in
 from .check import Check, failed, ok, warning
 
 Launch = Callable[[LaunchConfig, str, list[Any]], object]
@@ -30,6 +31,16 @@ _CLOCKS_APART_S = 1.0
 _MIB = 1 << 20
 _SLOW_SHARE = 0.25
 """A pair is called slow if it has less than this share of the middle pair's throughput."""
+
+_NUMBER = (int, float)
+_SHAPE: Mapping[str, Any] = {
+    "rank": (int,),
+    **dict.fromkeys(("host", "gloo_address"), (str,)),
+    "pairs": {},
+    "collectives": {},
+}
+_MEASURED = dict.fromkeys(("clock_ahead_s", "bytes_per_s", "round_trip_s"), _NUMBER)
+_REDUCED: Mapping[str, Any] = {"bytes": (int,), "seconds": _NUMBER}
 
 _COMPARED = ("elrun", "python", "torch", "options")
 
@@ -75,11 +86,27 @@ def findings_of(nodes: Sequence[Mapping[str, Any]]) -> Iterator[Check]:
     Args:
         nodes: One a rank, as ``doctor_worker`` writes it.
     """
+    if faults := {rank: fault for rank, node in enumerate(nodes) if (fault := _fault_in(node))}:
+        found = "; ".join(f"rank {rank}: {fault}" for rank, fault in faults.items())
+        yield failed("what nodes found", found, "install the same elrun on all nodes")
+        return
     yield from _differences(nodes)
     yield _clocks(nodes)
     yield from _pairs(nodes)
     yield from _gloo_addresses(nodes)
     yield from _collectives(nodes)
+
+
+def _fault_in(node: Mapping[str, Any]) -> str:
+    """Return how the report of a node differs from what is read of it: its elrun may be another."""
+    fault = fault_in(node, _SHAPE)
+    groups = () if fault else ((node["pairs"], _MEASURED), (node["collectives"], _REDUCED))
+    for reports, shape in groups:
+        for name, each in reports.items():
+            is_told = isinstance(each, dict) and isinstance(each.get("problem"), str)
+            if each and not is_told:
+                fault = fault or fault_in(each, shape, name)
+    return fault
 
 
 def _small(config: LaunchConfig) -> LaunchConfig:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from ..commandline.arguments import Refusal
@@ -16,6 +17,9 @@ from .status_text import ago, columns
 if TYPE_CHECKING:
     from ..report.runs import Run
 
+_MOST_AT_ONCE = 64
+"""How many agents are asked at once: one that is stopped answers none, for several seconds."""
+
 _HEAD = ("RUN", "NAME", "HOST", "AGENT", "STATE", "RESTARTS", "BEGAN", "ENDED")
 
 
@@ -25,7 +29,10 @@ def listed(runs: Sequence[Run]) -> list[dict[str, Any]]:
     Args:
         runs: The runs, the latest first.
     """
-    return [_about(run) for run in sorted(runs, key=lambda run: not run.is_live)]
+    in_order = sorted(runs, key=lambda run: not run.is_live)
+    with ThreadPoolExecutor(_MOST_AT_ONCE) as pool:
+        answers = pool.map(_of_living, filter(lambda run: run.is_live, in_order))
+        return [_about(run, next(answers) if run.is_live else _of_ended(run)) for run in in_order]
 
 
 def as_lines(found: Sequence[Mapping[str, Any]], now_s: float | None = None) -> str:
@@ -50,7 +57,7 @@ def _cells(each: Mapping[str, Any], now_s: float) -> tuple[str, ...]:
     return (*("-" if cell in (None, "") else str(cell) for cell in known), restarts, *times)
 
 
-def _about(run: Run) -> dict[str, Any]:
+def _about(run: Run, known: Mapping[str, Any]) -> dict[str, Any]:
     about = {
         "run_id": run.run_id,
         "name": os.path.basename(str(run.record.get("name") or "")),
@@ -63,7 +70,7 @@ def _about(run: Run) -> dict[str, Any]:
         "ended_at_s": None,
         "folder": run.folder,
     }
-    return about | (_of_living(run) if run.is_live else _of_ended(run))
+    return {**about, **known}
 
 
 def _of_living(run: Run) -> dict[str, Any]:

@@ -69,8 +69,12 @@ def write_node(node: Node) -> bytes:
         RendezvousStateError: The other nodes would refuse the record, such as for a name of more
             than 512 characters.
     """
+    fields = _node_fields(node)
     traits = {"traits": dict(node.traits)} if node.traits else {}
-    data = _pack("node", {**_node_fields(node), **traits}, MAX_RECORD_BYTES)
+    try:
+        data = _pack("node", {**fields, **traits}, MAX_RECORD_BYTES)
+    except ValueError:  # a job can do without traits: they are only compared
+        data = _pack("node", fields, MAX_RECORD_BYTES)
     read_node("this node's own record", data)
     return data
 

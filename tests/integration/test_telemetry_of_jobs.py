@@ -7,9 +7,11 @@ import socket
 import subprocess
 import sys
 import threading
+from collections import UserDict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from elrun.agent.events.telemetry import Occurrence, TelemetrySender
 from job_kit import until
 
 pytest.importorskip("opentelemetry.sdk", reason="there is no opentelemetry-sdk")
@@ -325,3 +327,24 @@ def test_a_job_without_a_collector_loads_nothing_of_it(script, tmp_path):
     done = run_python(program, "--standalone", script("pass"), env={})
 
     assert "[]\n" == done.stdout, done
+
+
+class _Counted(UserDict):
+    tries = 0
+
+    def keys(self):
+        self.tries += 1
+        return super().keys()
+
+
+def test_an_exporter_that_can_t_be_made_is_tried_once(monkeypatch):
+    """Not anew with each event; one line says so."""
+    monkeypatch.setenv("OTEL_PYTHON_EXPORTER_OTLP_HTTP_CREDENTIAL_PROVIDER", "odd")
+    resource = _Counted(a="b")
+    sender = TelemetrySender(os.environ, resource, 1, 60.0)
+
+    for _ in range(5):
+        sender.send([], [Occurrence("a", 1, {}, "a", is_problem=False, span_id=1)])
+    sender.close()
+
+    assert 1 == resource.tries

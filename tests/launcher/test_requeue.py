@@ -7,6 +7,7 @@ import time
 
 import pytest
 from elrun.agent.system.signals import Preempted
+from elrun.launcher import requeue as requeue_module
 from elrun.launcher.requeue import reason_against, requeue, turn_s
 
 # It notes how it was called; the first argument that is a verb says what it answers.
@@ -21,8 +22,9 @@ echo "$SHOWN"
 def _ask(tmp_path):
     """Preempt a job; return how scontrol was called, and what was said."""
 
-    def ask(*, group_rank=0, scontrol=SCONTROL, in_s=0, **variables):
+    def ask(*, group_rank=0, scontrol=SCONTROL, in_s=0, has_all_left=False, **variables):
         preempted = Preempted(signal.SIGUSR1, "node1")
+        preempted.has_all_left = has_all_left
         preempted.group_rank, preempted.ends_at = group_rank, time.monotonic() + in_s
         if scontrol:
             (tmp_path / "scontrol").write_text(scontrol)
@@ -63,7 +65,8 @@ def test_what_a_wrapper_of_scontrol_leaves_running_is_not_waited_for(ask, tmp_pa
     [
         (0, "1", True, 0.0),
         (0, "1", False, 0.0),
-        (1, "0", True, None),
+        (1, "0", True, 2.25),
+        (9999, "0", True, 4.0),
         (1, "0", False, 20.25),
         (2, "", False, 20.5),
         (9999, "", False, 22.0),
@@ -77,7 +80,8 @@ def test_what_a_wrapper_of_scontrol_leaves_running_is_not_waited_for(ask, tmp_pa
 def test_the_first_node_that_lives_asks(group_rank, node_id, has_all_left, expected):
     """The rank in the job counts; where nodes still meet, SLURM's number of the node.
 
-    Where the first node may be gone, the others wait until all workers must have left.
+    Where the first node may be gone, the others wait until all workers must have left; where it
+    has just said that all have, for a moment, in which it may die.
     """
     preempted = Preempted(signal.SIGUSR1, "node1")
     preempted.group_rank, preempted.has_all_left = group_rank, has_all_left
@@ -106,6 +110,31 @@ def test_a_job_without_a_deadline_is_asked_about_once_in_a_lifetime():
 def test_another_node_whose_turn_comes_says_only_what_is_news(ask, settings, said):
     """The first one may have had the job queued again, and have said so."""
     assert said == ask(group_rank=1, **settings)[1]
+
+
+@pytest.mark.parametrize("settings", [{"CODE": "1"}, {"scontrol": ""}])
+def test_what_the_first_node_has_said_is_not_said_by_all(ask, settings, monkeypatch):
+    """It has lived until a moment ago, and asks before them."""
+    monkeypatch.setattr(requeue_module, "_FIRST_S", 0.0)
+
+    assert [] == ask(group_rank=1, has_all_left=True, **settings)[1]
+    assert ["job 7 is queued again"] == ask(group_rank=1, has_all_left=True)[1]
+
+
+def test_a_scontrol_that_never_answers_is_not_waited_for_at_the_end(ask, monkeypatch):
+    """One time counts for all its answers, and a shorter one once this process is to end."""
+    monkeypatch.setattr(requeue_module, "ANSWER_AT_END_S", 0.05)
+    before = signal.signal(signal.SIGTERM, lambda *_: None)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM,))
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+        _, said = ask(scontrol="#!/bin/sh\nexec sleep 600")
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGTERM, before)
+
+    assert 1 == len(said)
+    assert "scontrol did not answer within 0.05 s" in said[0]
 
 
 def test_the_end_of_the_job_ends_the_turn(ask):

@@ -1,6 +1,7 @@
 """What other nodes ask and answer is checked at the door: nothing of it can end a thread."""
 
 import json
+import threading
 from types import SimpleNamespace
 
 import pytest
@@ -49,3 +50,26 @@ def test_a_node_that_answers_no_object_counts_as_silent(answer):
         "problem": "",
     }
     assert expected == json.loads(json.dumps(found))
+
+
+def test_a_flood_of_questions_is_answered_by_few_threads():
+    """A node that asks without an end does not take the threads of the others."""
+    go_on, began = threading.Event(), []
+
+    class Slow(MemoryStore):
+        def set(self, *_):
+            began.append(threading.current_thread().name)
+            go_on.wait()
+
+    store = RoundStore(Slow(), "round/")
+    watched = SimpleNamespace(group=SimpleNamespace(store=store, group_rank=0, group_world_size=2))
+    members = Members(watched, lambda: 0.0)
+    members._own = lambda _what: {}
+
+    members.hear([(number, b'{"ask": "status"}') for number in range(1_000)])
+    threads = [each for each in threading.enumerate() if each.name == "elrun-answer"]
+    go_on.set()
+    for each in threads:
+        each.join()
+
+    assert 16 == len(threads)

@@ -27,6 +27,16 @@ def _temporary(tmp_path, monkeypatch):
     return path
 
 
+@pytest.mark.parametrize("restarts", ["x", "", "1.5"])
+def test_a_caller_s_own_count_of_restarts_may_be_any_text(tmp_path, restarts):
+    """Those of SLURM are unknown then."""
+    envs = envs_for(restarts=restarts)
+    DefaultLogsSpecs(tmp_path).reify(envs)
+
+    (folder,) = tmp_path.iterdir()
+    assert "job_" == folder.name[:-8]
+
+
 @pytest.mark.parametrize(
     ("total", "restarts", "name"), [(0, 0, "job_"), (1, 1, "job_"), (3, 1, "job_restart2_")]
 )

@@ -146,3 +146,23 @@ def test_many_nodes_measure_with_their_neighbours(worker):
     """All pairs of a thousand nodes would take an hour."""
     assert [0, 499, 501] == worker.partners(500, 1000)
     assert 999 == len(worker.partners(0, 1000))
+
+
+def without(name):
+    return [node(0), {key: value for key, value in node(1).items() if key != name}]
+
+
+@pytest.mark.parametrize(
+    ("nodes", "fault"),
+    [
+        (without("pairs"), "rank 1: it has no 'pairs'"),
+        (without("gloo_address"), "rank 1: it has no 'gloo_address'"),
+        (without("host"), "rank 1: it has no 'host'"),
+        ([node(0), "x"], "rank 1: it is no object"),
+        ([node(0), node(1, collectives={"gloo": {"seconds": 1}})], "rank 1: gloo has no 'bytes'"),
+        ([node(0), node(1, {"0": {"ms": 1}})], "rank 1: 0 has no 'clock_ahead_s'"),
+    ],
+)
+def test_a_report_of_another_elrun_is_named(nodes, fault):
+    """Each node's elrun measures and writes as it does."""
+    assert [("failed", "what nodes found", fault)] == found(nodes)

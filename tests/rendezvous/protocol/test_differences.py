@@ -180,3 +180,10 @@ def test_a_node_that_beats_too_seldom_for_another_one_does_not_suit_it(mine, oth
         Limits(*mine).suit(Limits(*others)),
         Limits(*others).suit(Limits(*mine)),
     ]
+
+
+def test_long_traits_keep_no_node_out():
+    """They are only compared; a role of many letters has the room."""
+    long = node("a", role="\u00e9" * 512, script="\u00e9" * 512)
+
+    assert {} == read_node("key", write_node(long)).traits
