@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from browser_kit import Browser, needs_browser
+from job_kit import until
 
 pytestmark = [pytest.mark.integration, needs_browser]
 
@@ -324,6 +325,21 @@ def test_a_day_of_64_ranks_is_a_small_page(tmp_path, browser):
 
     assert (tmp_path / "r.html").stat().st_size < 5_000_000
     assert 64 == browser.ask("document.querySelectorAll('#usage ~ div tr[data-rank]').length")
+    assert [] == browser.complaints
+
+
+def test_what_is_off_the_screen_is_laid_out_when_it_is_scrolled_to(tmp_path, browser):
+    """A phone takes half of the time to open a page of 64 ranks."""
+    report(*made_up(tmp_path, ranks=64), "-o", tmp_path / "r.html")
+    table = "document.querySelector('#configuration ~ div table')"
+    is_laid_out = f"{table}.checkVisibility({{contentVisibilityAuto: true}})"
+
+    shown(browser, tmp_path / "r.html")
+    at_the_top = browser.ask(is_laid_out)
+    browser.ask("location.hash = '#configuration'")
+    until(lambda: browser.ask(is_laid_out))
+
+    assert not at_the_top
     assert [] == browser.complaints
 
 
