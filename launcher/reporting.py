@@ -20,7 +20,6 @@ from ..rendezvous.named_tuple import NamedTuple
 from .commandline.environment import Environment
 from .commandline.report_path import filled_in
 from .commandline.version import __version__
-from .report_claim import claimed
 from .terminal.process_end import ExitCode, exit_code_of_stop, exit_code_of_worker
 
 TYPE_CHECKING = False
@@ -100,6 +99,8 @@ def reported(
     Raises:
         UsageError: The file can't be written.
     """
+    from .report_claim import claimed  # not for the report in the run's folder
+
     path = filled_in(path)
     with ExitStack() as ends:
         try:

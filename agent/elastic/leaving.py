@@ -169,8 +169,11 @@ class Farewell:
         verdict = verdict_of(error, -1 if group_rank is None else group_rank)
         if verdict is None:
             return
+        say = rounds.abort if is_for_all else rounds.conclude
+        if rounds.answers_at_once:
+            _conclude(say, verdict)
+            return
         try:
-            say = rounds.abort if is_for_all else rounds.conclude
             self._call = Call(lambda: _conclude(say, verdict), "elrun-farewell", or_here=False)
         except NoThreadError as no_thread:
             log.info("the other nodes are not told that this one leaves: %s", no_thread.strerror)

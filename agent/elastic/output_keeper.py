@@ -6,7 +6,6 @@ the file once the attempt, or the agent, is no more.
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
@@ -82,9 +81,11 @@ class OutputKeeper(Observer):
         ends = {rank: each for rank, each in printed_by.items() if each[1]}
         if not ends:
             return
+        from binascii import b2a_base64  # loads zlib, and many jobs print nothing that is kept
+
         most = MOST_BYTES // len(ends)
         ranks = {
-            str(rank): {"printed": printed, "end": base64.b64encode(end[-most:]).decode()}
+            str(rank): {"printed": printed, "end": b2a_base64(end[-most:], newline=False).decode()}
             for rank, (end, printed) in sorted(ends.items())
         }
         attempt = {"attempt": number, "ranks": ranks}

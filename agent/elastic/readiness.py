@@ -29,8 +29,10 @@ _OF_FAILURES = (
     "..output.carrying",
     "..output.log_handler",
     "..processes.own_ends",
+    "..processes.stop_notice",
     "..system.left_files",
     ".failed_attempt",
+    ".places",
 )
 
 LIVED_S = 0.25
@@ -41,7 +43,7 @@ _PIECE, _MOST_PIECES = 300, 200
 
 
 def load_for_failures() -> None:
-    """Load what a failed attempt, the decision about it, and the first log line need.
+    """Load what a failed attempt, the decision about it, a stop, and the first log line need.
 
     What the job's end needs besides is kept as it is on disk now: it may be replaced meanwhile.
     """

@@ -139,11 +139,27 @@ class ExitRecorder:
         """
         # Of those that failed, the one that wrote its error file first failed first; one that a
         # signal killed left no word of when.
-        failed = [rank for rank, process in ended.items() if process.exitcode]
-        written = self.error_file_times(failed) if failed[1:] else {}
+        failed = {rank: each.exitcode for rank, each in ended.items() if each.exitcode}
+        written = self._read_ahead(failed) if failed else {}
         for local_rank in sorted(ended, key=lambda rank: written.get(rank) or math.inf):
             process = ended[local_rank]
             self.record(local_rank, process.pid, process.exitcode or 0)
+
+    def _read_ahead(self, exitcodes: Mapping[int, int]) -> dict[int, int]:
+        """Read what ``record`` will ask for; return when the error files were written."""
+        from ..failures.error_record import MAX_ERROR_FILE_BYTES  # failures and stops only
+        from ..system.left_files import Reading
+
+        chains = {}
+        for local_rank, exitcode in exitcodes.items():
+            if path := self._logs.error_files.get(local_rank, ""):
+                record = Reading(path, MAX_ERROR_FILE_BYTES)
+                if exitcode < 0:
+                    second = Reading(f"{path}{STACKS_SUFFIX}", _MOST_OF_STACKS, is_taken=True)
+                else:
+                    second = record._replace(path=f"{path}{KEPT_SUFFIX}")
+                chains[local_rank] = (record, second)
+        return dict(zip(chains, self.left_files.read_ahead(chains.values()), strict=True))
 
     def record(self, local_rank: int, pid: int, exitcode: int, reason: str = "") -> None:
         """Record how a worker ended.

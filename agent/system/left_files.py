@@ -13,7 +13,7 @@ import math
 import os
 import stat
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 from ...rendezvous.logs import Log
@@ -39,13 +39,27 @@ class LeftFile(NamedTuple):
         is_whole: Whether that is all of it.
         problem: Why it can't be read, as the rest of a sentence about it; empty also where there
             is no file at all.
-        modified_s: When it was written last, in seconds since the epoch.
+        modified_ns: When it was written last, in nanoseconds since the epoch; 0: not known.
     """
 
     text: bytes = b""
     is_whole: bool = True
     problem: str = ""
-    modified_s: float = 0.0
+    modified_ns: int = 0
+
+
+class Reading(NamedTuple):
+    """How a file is to be read.
+
+    Args:
+        path: The file.
+        limit: How many bytes are wanted.
+        is_taken: Whether it is read as by ``take_end``; else as by ``read_beginning``.
+    """
+
+    path: str
+    limit: int
+    is_taken: bool = False
 
 
 class LeftFileReader:
@@ -63,6 +77,35 @@ class LeftFileReader:
         self._patience_s = patience_s
         self._on_delay = on_delay
         self._is_delayed = False
+        self._ahead: dict[Reading, LeftFile] = {}
+
+    def read_ahead(self, chains: Iterable[Sequence[Reading]]) -> list[int]:
+        """Read in one call what is asked for next: a call for each file would take a thread each.
+
+        A reading is kept until it is asked for, once; one that does not come in time is not kept.
+
+        Args:
+            chains: Readings of which each is wanted only if those before it have no text.
+
+        Returns:
+            When the first file of each chain was written, in nanoseconds since the epoch; 0: there
+            is none, or that is not known.
+        """
+        wanted = list(chains)
+        found: dict[Reading, LeftFile] = {}
+
+        def read() -> bool:
+            for chain in wanted:
+                for reading in chain:
+                    found[reading] = file = _read_as(reading)
+                    if file.text:
+                        break
+            return True
+
+        self._call(read)
+        self._ahead = dict(found)
+        firsts = [found.get(chain[0]) for chain in wanted]
+        return [0 if file is None else file.modified_ns for file in firsts]
 
     def read_beginning(self, path: str, limit: int) -> LeftFile:
         """Return the first bytes of a file.
@@ -71,7 +114,8 @@ class LeftFileReader:
             path: The file; "" is none.
             limit: How many bytes are wanted.
         """
-        return self._read(path, limit, from_end=False)
+        file = self._ahead.pop(Reading(path, limit), None)
+        return self._read(path, limit, from_end=False) if file is None else file
 
     def read_end(self, path: str, limit: int) -> LeftFile:
         """Return the last bytes of a file; see ``read_beginning``."""
@@ -79,6 +123,8 @@ class LeftFileReader:
 
     def take_end(self, path: str, limit: int) -> LeftFile:
         """Return the last bytes of a file, or remove the file where it has none."""
+        if file := self._ahead.pop(Reading(path, limit, is_taken=True), None):
+            return file
         found = self._call(lambda: _taken(path, limit))
         return found or LeftFile(problem="is on a file system that does not answer")
 
@@ -147,12 +193,17 @@ def _read_regular(path: str, limit: int, *, from_end: bool) -> LeftFile:
         return LeftFile()
     except (OSError, ValueError) as error:  # ValueError: a path with a null byte
         return LeftFile(problem=f"can't be read ({getattr(error, 'strerror', None) or error})")
-    return LeftFile(text[:limit], start == 0 and len(text) <= limit, modified_s=status.st_mtime)
+    return LeftFile(text[:limit], start == 0 and len(text) <= limit, modified_ns=status.st_mtime_ns)
+
+
+def _read_as(reading: Reading) -> LeftFile:
+    path, limit, is_taken = reading
+    return _taken(path, limit) if is_taken else _read_regular(path, limit, from_end=False)
 
 
 def _taken(path: str, limit: int) -> LeftFile:
     file = _read_regular(path, limit, from_end=True)
-    if file.modified_s and not file.text:
+    if file.modified_ns and not file.text:
         with contextlib.suppress(OSError):
             os.unlink(path)
     return file

@@ -19,9 +19,9 @@ import signal
 import stat
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 
 from ...rendezvous.logs import Log
+from ...rendezvous.named_tuple import NamedTuple
 from .pidfd import milliseconds_until, send_signal, wait_readable
 from .process_states import HOOK_SIGNAL, signals_in, state_of
 
@@ -33,8 +33,7 @@ DUMP_S = 2.0
 _QUIET_S = 0.1
 
 
-@dataclass(frozen=True, slots=True)
-class StackOffer:
+class StackOffer(NamedTuple):
     """How a process's stack can be had.
 
     Args:

@@ -11,7 +11,7 @@ import time
 
 import pytest
 from elrun.agent.system import left_files
-from elrun.agent.system.left_files import LeftFile, LeftFileReader
+from elrun.agent.system.left_files import LeftFile, LeftFileReader, Reading
 
 HUNG_FILE_SYSTEM = """
 import ctypes, os, sys, time
@@ -188,3 +188,44 @@ def test_a_file_without_a_word_is_removed_when_it_is_taken(tmp_path):
 
     assert [b"", b"cks", b""] == found
     assert ["folder", "full"] == sorted(path.name for path in tmp_path.iterdir())
+
+
+def test_what_is_read_ahead_takes_one_call_and_counts_once(tmp_path, monkeypatch):
+    """What stands behind a file with a word is not read; the next question sees the file anew."""
+    record, kept, stacks = (tmp_path / name for name in ("record", "kept", "stacks"))
+    record.write_text("first")
+    stacks.write_text("")
+    calls = []
+    start = left_files.Call
+    monkeypatch.setattr(
+        left_files, "Call", lambda *given, **named: _count(calls, start, *given, **named)
+    )
+    reader = LeftFileReader()
+
+    written = reader.read_ahead(
+        [
+            (Reading(str(record), 9), Reading(str(stacks), 9, is_taken=True)),
+            (Reading(str(kept), 9), Reading(str(stacks), 9, is_taken=True)),
+        ]
+    )
+    ahead = [reader.read_beginning(str(record), 9).text, reader.take_end(str(stacks), 9).text]
+    record.write_text("second")
+    anew = reader.read_beginning(str(record), 9).text
+
+    assert ([b"first", b""], b"second", 2) == (ahead, anew, len(calls))
+    assert ([True, False], False) == ([bool(each) for each in written], stacks.exists())
+
+
+def _count(calls, start, *given, **named):
+    calls.append(given)
+    return start(*given, **named)
+
+
+def test_what_was_not_read_ahead_in_time_is_asked_for_again(monkeypatch):
+    """A file system that answers late is no file system without files."""
+    answers = iter([None, LeftFile(b"late")])
+    reader = LeftFileReader()
+    monkeypatch.setattr(reader, "_call", lambda *_given: next(answers))
+
+    assert [0] == reader.read_ahead([[Reading("anything", 9)]])
+    assert b"late" == reader.read_beginning("anything", 9).text
