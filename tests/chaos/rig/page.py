@@ -36,6 +36,9 @@ together.
 Packets that are lost at random, doubled or out of order are not tried: the machine that wrote this
 page has no `netem`. A slow cable with a short queue takes its place. It delays packets, and loses
 those that find no room.
+
+[Soak](soak.md) says what an hour of restarts leaves: memory, descriptors, threads, files, and keys
+in the store.
 """
 
 
