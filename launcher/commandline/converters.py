@@ -238,6 +238,8 @@ def parse_host(text: str) -> str:
         raise ValueError("give a host name or an address, without a port")
     if bare.isdecimal():  # a port by itself would be looked up as an address, and found
         raise ValueError("the host is missing; give its name or address, such as node1 or 10.0.0.1")
+    if bare.replace(".", "").isdecimal() and not _is_ipv4(bare):
+        raise ValueError("it is no IPv4 address; give one such as 10.0.0.1, or a host name")
     return bare
 
 
@@ -336,6 +338,17 @@ def parse_streams(text: str) -> Any:
         return Std.from_str(text)
     except ValueError as error:
         raise ValueError(str(error).removeprefix(f"{text!r}: ")) from error
+
+
+def _is_ipv4(text: str) -> bool:
+    """Return whether the system takes a text as an address; it takes short forms such as 127.1."""
+    from socket import inet_aton  # few jobs give one
+
+    try:
+        inet_aton(text)
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _is_ipv6(text: str) -> bool:

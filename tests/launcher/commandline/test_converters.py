@@ -135,3 +135,16 @@ def test_a_port_by_itself_is_no_host():
     """The system would take 29400 for the address 0.0.114.216."""
     with pytest.raises(ValueError, match="the host is missing"):
         parsing.parse_host("29400")
+
+
+@pytest.mark.parametrize("text", ["300.1.1.1", "10.0.0.256", "1.2.3.4.5", "10..0.1"])
+def test_numbers_that_are_no_address_are_refused(text):
+    """No host has such a name."""
+    with pytest.raises(ValueError, match="no IPv4 address"):
+        parsing.parse_host(text)
+
+
+@pytest.mark.parametrize("text", ["10.0.0.1", "127.1", "n1.10", "10.0.0.1.example", "fe80::1"])
+def test_what_the_system_takes_as_an_address_or_a_name_is_taken(text):
+    """The short forms of addresses, too."""
+    assert text == parsing.parse_host(text)

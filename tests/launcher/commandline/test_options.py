@@ -280,3 +280,10 @@ def test_click_knows_the_options_as_they_are_read(name):
         context.params[name],
         context.params["command"],
     )
+
+
+def test_nodes_with_an_empty_run_id_have_the_same_one(elrun):
+    """A script passes on a variable that is not set: random names would never meet."""
+    words = ("--nnodes=2", "--rdzv-backend=c10d", "--rdzv-endpoint=n1:29400", "--rdzv-id=", "x.py")
+
+    assert "none" == elrun.plan(*words).config.run_id
