@@ -33,7 +33,7 @@ from .wire import Bye, read_request
 
 log = Log(__name__)
 
-_READ_BYTES = 256 << 10
+_READ_BYTES = 64 << 10  # the C library maps more than 128 KiB anew for each message
 
 
 class Connections:

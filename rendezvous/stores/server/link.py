@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-_READ_BYTES = 256 << 10
+_READ_BYTES = 64 << 10  # the C library maps more than 128 KiB anew for each message
 
 
 class Link:
