@@ -127,7 +127,7 @@ def test_a_scontrol_that_never_answers_is_not_waited_for_at_the_end(ask, monkeyp
     before = signal.signal(signal.SIGTERM, lambda *_: None)
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM,))
     try:
-        os.kill(os.getpid(), signal.SIGTERM)
+        signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
         _, said = ask(scontrol="#!/bin/sh\nexec sleep 600")
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
