@@ -139,7 +139,7 @@ def test_a_scontrol_that_never_answers_is_not_waited_for_at_the_end(ask, monkeyp
 
 def test_the_end_of_the_job_ends_the_turn(ask):
     """SLURM sends it as soon as another node has had the job queued again."""
-    timer = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGTERM))
+    timer = threading.Timer(0.05, signal.pthread_kill, (threading.get_ident(), signal.SIGTERM))
     before = signal.signal(signal.SIGTERM, lambda *_: None)
     threads_block = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM,))
     try:
