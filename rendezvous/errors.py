@@ -103,6 +103,10 @@ class RendezvousConnectionError(RendezvousError):
     """The store cannot be reached, or was lost."""
 
 
+class RendezvousRoundOverError(RendezvousConnectionError):
+    """The keys of a round were freed: the run has gone on for many rounds without this node."""
+
+
 class RendezvousStateError(RendezvousError):
     """A record in the store is invalid, or the run refuses this node."""
 

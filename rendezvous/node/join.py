@@ -11,6 +11,7 @@ from ..errors import (
     RendezvousClosedError,
     RendezvousError,
     RendezvousGracefulExitError,
+    RendezvousRoundOverError,
     RendezvousStateError,
 )
 from ..liveness.heartbeat import Heartbeat
@@ -84,9 +85,10 @@ class Join:
         """Block until this node is a member of a sealed round."""
         number = self.round_number
         while True:
-            place = yield from self._enter_round(number)
-            if place is not None:
-                return place
+            with contextlib.suppress(RendezvousRoundOverError):  # as late as that: the next one
+                place = yield from self._enter_round(number)
+                if place is not None:
+                    return place
             number += 1
 
     def describe_wait(self) -> Steps[str]:
@@ -219,7 +221,10 @@ def abort_run(store: Asking, run: RunKeys, node: Node, verdict: Verdict) -> Step
     forming = yield from read_forming_round(store, run)
     for number in itertools.count(max(0, forming - 1)):
         key = run.round(number).verdict
-        standing = yield store.create(key, aborted)
+        try:
+            standing = yield store.create(key, aborted)
+        except RendezvousRoundOverError:  # the run's record lagged far behind
+            continue
         if read_verdict(key, standing).kind.ends_run:
             yield from _void(store, run, number, node)
             return

@@ -10,6 +10,7 @@ from ..errors import (
     RendezvousClosedError,
     RendezvousConnectionError,
     RendezvousError,
+    RendezvousRoundOverError,
     RendezvousStateError,
 )
 from ..liveness.heartbeat import Heartbeat
@@ -147,6 +148,8 @@ class NodeProcedures:
         store, place, keys = self._current_round()
         try:
             data = yield store.create(keys.verdict, write_verdict(verdict))
+        except RendezvousRoundOverError as error:
+            return self._settle_without_verdict(place, error)
         except RendezvousConnectionError as error:
             moved = self.state.lose_store(place, error)
             if moved is None:
@@ -256,10 +259,22 @@ class NodeProcedures:
         try:
             (found,) = yield store.wait([keys.verdict], None)
             self.state.settle(place, read_verdict(keys.verdict, found))
+        except RendezvousRoundOverError as error:
+            self._settle_without_verdict(place, error)
         except RendezvousConnectionError as error:
             self.state.lose_store(place, error)
         except (RendezvousError, OSError) as error:  # this node can't follow the round
             self.state.lose_store(place, RendezvousConnectionError(str(error)))
+
+    def _settle_without_verdict(self, place: Placement, error: RendezvousRoundOverError) -> Verdict:
+        """Take it that the others have lost this node, if its round was freed meanwhile.
+
+        Else they would have waited for it in one of the rounds since.
+        """
+        rank = place.group_rank
+        lost = Verdict(VerdictKind.NODE_LOST, rank, f"this node was lost: {error}", lost=(rank,))
+        self.state.settle(place, lost)
+        return self.state.verdict if self.state.place is place and self.state.verdict else lost
 
     def _hear_notices(
         self, store: Asking, place: Placement, keys: RoundKeys, topic: str, hear: Hear

@@ -105,15 +105,6 @@ class RunKeys(NamedTuple):
         return RoundKeys(f"{self.prefix}/round/{number}")
 
 
-def round_of(key: str) -> tuple[str, int] | None:
-    """Return the run and the number of the round to which a key belongs; None for other keys."""
-    match key.split("/", 4):
-        case ["run", run, "round", number, _] if number.isascii() and number.isdigit():
-            return run, int(number)
-        case _:
-            return None
-
-
 def is_beat(key: str) -> bool:
     """Return whether a key is a beat's."""
     return "/beat/" in key or "/seat_beat/" in key

@@ -12,6 +12,11 @@ with a time to live, which its nodes prolong, and which names the folder of its 
 has expired, the next run of this name gets another folder; and a node that begins a run removes all
 folders that no mark names any more.
 
+*Rounds that are over.* (``protocol/freeing.py``) The node that has created a roster counts, at the
+run's ``freed`` key, the round that nobody needs any more, and then deletes its folder. A node that
+has begun a counter or created a key looks at that number afterwards, and so does a wait: nothing
+that a late node has written then counts.
+
 *Waiting.* A wait reads the keys and, if one is missing, asks for the next event after that, in the
 thread that waits, until all keys are there. The connection on which it asks is its own: so the wait
 ends on time, and another thread can break it off. What v2 has forgotten meanwhile is read anew.
@@ -27,8 +32,10 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
+from ...errors import RendezvousRoundOverError
 from ...logs import Log
 from ...protocol.counters import count_in
+from ...protocol.freeing import RoundOf, freed_with, round_of
 from .etcd_store import EtcdStore, Snapshot
 from .failover import Refused, Unreachable
 from .v2_client import Member, path_of
@@ -63,18 +70,56 @@ class EtcdV2Store(EtcdStore[Member]):
         entry = f"{path}/{os.urandom(12).hex()}"
         created_at = self._call(lambda client: _count(client, path, entry, amount)).createdIndex
         listing = self._call(lambda client: client.read(path, recursive=True, quorum=True))
-        return sum(
+        count = sum(
             count_in(each.value.encode())
             for each in listing.leaves
             if each.createdIndex <= created_at and each.value is not None
         )
+        if count == amount:
+            self._require_rounds_of([key])
+        return count
 
     def create(self, key: str, value: bytes, instead_of: bytes = b"") -> bytes:
-        path, text = self._path_of(key), _encode(value)
-        if instead_of:
-            old = _encode(instead_of)
-            return _decode(self._call(lambda client: _replace(client, path, text, old)).value)
-        return _decode(self._call(lambda client: _create(client, path, text)).value)
+        path, text, old = self._path_of(key), _encode(value), _encode(instead_of)
+        standing = self._call(
+            lambda client: _replace(client, path, text, old) if old else _create(client, path, text)
+        ).value
+        if standing == text:
+            self._require_rounds_of([key])
+            self._free(freed_with(key))
+        return _decode(standing)
+
+    def _free(self, place: RoundOf | None) -> None:
+        """Free a round, if the rounds before it were freed."""
+        if place is None:
+            return
+        path, count = self._path_of(place.freed), _encode(b"%d" % (place.number + 1))
+        before = _encode(b"%d" % place.number) if place.number else ""
+        standing = self._call(
+            lambda client: (
+                _replace(client, path, count, before) if before else _create(client, path, count)
+            )
+        ).value
+        if standing == count:
+            self._delete_round(place)
+
+    def _delete_round(self, place: RoundOf) -> None:
+        folder = self._path_of(place.prefix + "x").rpartition("/")[0]
+        self._call(lambda client: _delete(client, folder))
+
+    def _require_rounds_of(self, keys: Sequence[str]) -> None:
+        """See that no key belongs to a round that was freed.
+
+        Raises:
+            RendezvousRoundOverError: One does.
+        """
+        places = {place for key in keys if (place := round_of(key)) is not None}
+        counts = [place.freed for place in places]
+        values = self._read(counts)[0] if counts else {}
+        for place in places:
+            if place.number < count_in(values.get(place.freed)):
+                self._delete_round(place)  # what this node may have written there
+                raise RendezvousRoundOverError(place.over_reason)
 
     def _write(self, values: Mapping[str, bytes]) -> None:
         for key, value in values.items():
@@ -116,6 +161,7 @@ class EtcdV2Store(EtcdStore[Member]):
             missing = {self._path_of(key) for key in keys if key not in values}
             if not missing:
                 return [values[key] for key in keys]
+            self._require_rounds_of([key for key in keys if key not in values])
             if deadline is not None and time.monotonic() >= deadline:
                 return None
             self._await_events(missing, index + 1, deadline)

@@ -11,6 +11,11 @@ the store knows. If the version is one higher than the store knows, the transact
 then the counter is read as of the revision of the mark. (``create`` needs no mark: repeated, it
 finds the value that it has written itself.)
 
+*Rounds that are over.* (``protocol/freeing.py``) The transaction that creates a roster also deletes
+the keys of the round that nobody needs any more, and puts the run's ``freed`` key: the version of
+that is the number of the first round that is kept. A round is freed only if that number is its own,
+and each write to a round is compared with it: so there is no moment for a late node in between.
+
 *Few and large requests.* Many keys of one folder are read as a range, and a heartbeat writes and
 reads in one transaction. A wait that has to wait costs one read; ``v3_watch.py`` says the rest.
 """
@@ -22,7 +27,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from typing import Any
 
+from ...errors import RendezvousRoundOverError
 from ...protocol.counters import count_in
+from ...protocol.freeing import RoundOf, freed_with, round_of
 from .etcd_store import EtcdStore, Snapshot
 from .failover import Refused
 from .v3_client import Gateway, decode, encode
@@ -50,7 +57,7 @@ class EtcdV3Store(EtcdStore[Gateway]):
         # versions that all marks have in etcd.
         self._free_marks: list[int] = []
         self._versions: list[int] = []
-        self._watcher = Watcher(self._servers, self._read, self._prefix)
+        self._watcher = Watcher(self._servers, self._read_awaited, self._prefix)
 
     def add(self, key: str, amount: int) -> int:
         if amount == 0:
@@ -60,16 +67,17 @@ class EtcdV3Store(EtcdStore[Gateway]):
                 self._free_marks.append(len(self._versions))
                 self._versions.append(0)
             number = self._free_marks.pop()
-        value = self._add(self._name_of(key), amount, number)
+        value = self._add(key, amount, number)
         self._versions[number] += 1
         with self._lock:
             self._free_marks.append(number)  # not after an error: is the mark there by then?
         return value
 
-    def _add(self, name: bytes, amount: int, number: int) -> int:
-        mark = self._name_of(f"asked/{self._sender}/{number}")
+    def _add(self, key: str, amount: int, number: int) -> int:
+        name, mark = self._name_of(key), self._name_of(f"asked/{self._sender}/{number}")
+        place = round_of(key)
         request = {
-            "compare": [_has_version(mark, self._versions[number])],
+            "compare": [_has_version(mark, self._versions[number]), *self._guard(place)],
             "success": [
                 self._put(name + COUNTED + b"%d" % amount, b""),
                 self._put(mark, b""),
@@ -80,24 +88,33 @@ class EtcdV3Store(EtcdStore[Gateway]):
         answer = self._transact(request)
         if answer.get("succeeded"):
             return count_in(_read_value(name, answer["responses"][2]["response_range"]["kvs"]))
-        put_at = answer["responses"][0]["response_range"]["kvs"][0]["mod_revision"]
+        (marked,) = answer["responses"][0]["response_range"].get("kvs") or [{}]
+        if place is not None and int(marked.get("version", 0)) == self._versions[number]:
+            with self._lock:
+                self._free_marks.append(number)
+            raise RendezvousRoundOverError(place.over_reason)
+        put_at = marked["mod_revision"]
         then = {"request_range": {**_range_below(name), "revision": put_at}}
         response = self._transact({"success": [then]})["responses"][0]["response_range"]
         return count_in(_read_value(name, response["kvs"]))
 
     def create(self, key: str, value: bytes, instead_of: bytes = b"") -> bytes:
-        name = self._name_of(key)
+        name, place = self._name_of(key), round_of(key)
+        stands = _has_value(name, instead_of) if instead_of else _is_absent(name)
         request = {
-            "compare": [_has_value(name, instead_of) if instead_of else _is_absent(name)],
-            "success": [self._put(name, value)],
+            "compare": [stands, *self._guard(place)],
+            "success": [self._put(name, value), *self._free(freed_with(key))],
             "failure": [{"request_range": {"key": encode(name)}}],
         }
         answer = self._transact(request)
         if answer.get("succeeded"):
             return value
         found = answer["responses"][0]["response_range"].get("kvs")
-        # A foreign process may have deleted what was to be replaced.
-        return decode(found[0].get("value", "")) if found else self.create(key, value)
+        if found:
+            return decode(found[0].get("value", ""))
+        if place is not None and self._is_freed(place):
+            raise RendezvousRoundOverError(place.over_reason)
+        return self.create(key, value)  # a foreign process has deleted what was to be replaced
 
     def wait(self, keys: Sequence[str], timeout_s: float | None) -> list[bytes] | None:
         return self._watcher.wait(keys, timeout_s)
@@ -110,13 +127,66 @@ class EtcdV3Store(EtcdStore[Gateway]):
             self.set(values)
             return self.get(keys)
         self._servers.check()
-        puts = [self._put(self._name_of(key), value) for key, value in values.items()]
-        found, _ = self._read_some(keys, 0, puts)
+        found, _ = self._read_some(keys, 0, self._puts(values))
         return [found.get(key) for key in keys]
 
     def _write(self, values: Mapping[str, bytes]) -> None:
         for part in _parts(values):
-            self._transact({"success": [self._put(self._name_of(key), part[key]) for key in part]})
+            self._transact({"success": self._puts(part)})
+
+    def _puts(self, values: Mapping[str, bytes]) -> list[dict[str, Any]]:
+        """Return the operations that write values, without those of rounds that are over."""
+        puts: dict[RoundOf | None, list[dict[str, Any]]] = {}
+        for key, value in values.items():
+            puts.setdefault(round_of(key), []).append(self._put(self._name_of(key), value))
+        plain = puts.pop(None, [])
+        guarded = [
+            {"request_txn": {"compare": self._guard(place), "success": part}}
+            for place, part in puts.items()
+        ]
+        return plain + guarded
+
+    def _guard(self, place: RoundOf | None) -> list[dict[str, Any]]:
+        """Return the comparison that holds unless a round was freed."""
+        if place is None:
+            return []
+        freed = self._name_of(place.freed)
+        return [{**_has_version(freed, place.number + 1), "result": "LESS"}]
+
+    def _free(self, place: RoundOf | None) -> list[dict[str, Any]]:
+        """Return the operation that frees a round, if the rounds before it were freed."""
+        if place is None:
+            return []
+        freed, first = self._name_of(place.freed), self._name_of(place.prefix)
+        end = first[:-1] + bytes([first[-1] + 1])
+        count = self._put(freed, b"%d" % (place.number + 1))
+        keys = {"request_delete_range": {"key": encode(first), "range_end": encode(end)}}
+        return [
+            {
+                "request_txn": {
+                    "compare": [_has_version(freed, place.number)],
+                    "success": [count, keys],
+                }
+            }
+        ]
+
+    def _is_freed(self, place: RoundOf) -> bool:
+        return place.number < count_in(self._read([place.freed])[0].get(place.freed))
+
+    def _read_awaited(self, keys: Sequence[str]) -> Snapshot:
+        """Read keys for a wait.
+
+        Raises:
+            RendezvousRoundOverError: One is missing, and will be for ever: its round was freed.
+        """
+        places = {key: place for key in keys if (place := round_of(key)) is not None}
+        counts = dict.fromkeys(place.freed for place in places.values())
+        values, revision = self._read([*keys, *counts])
+        freed = {key: count_in(values.pop(key, None)) for key in counts}
+        for key, place in places.items():
+            if key not in values and place.number < freed[place.freed]:
+                raise RendezvousRoundOverError(place.over_reason)
+        return values, revision
 
     def _read(self, keys: Sequence[str]) -> Snapshot:
         values: dict[str, bytes] = {}

@@ -24,7 +24,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from ...errors import RendezvousConnectionError, RendezvousError
+from ...errors import RendezvousConnectionError, RendezvousError, RendezvousRoundOverError
 from ...logs import Log
 from ..store import as_wait
 from .etcd_store import Snapshot
@@ -69,6 +69,8 @@ class Watch:
         self.opened_at = 0.0
         self.is_over = False
         """Whether no wait will be answered by it any more."""
+        self.error: RendezvousError | None = None
+        """Why the keys will never be there."""
         self._wanted = frozenset(keys)
         names = [prefix + key.encode(errors="surrogateescape") for key in keys]
         self._first, self._end = min(names), max(names) + AFTER_COUNTERS
@@ -76,9 +78,9 @@ class Watch:
         self.reset(snapshot)
 
     @property
-    def found(self) -> list[bytes]:
-        """The values in the order of the keys, of which each has one."""
-        return [self.values[key] for key in self.keys]
+    def outcome(self) -> list[bytes] | RendezvousError:
+        """The values in the order of the keys, of which each has one; or why there are none."""
+        return self.error or [self.values[key] for key in self.keys]
 
     @property
     def range(self) -> Range:
@@ -87,8 +89,8 @@ class Watch:
 
     @property
     def is_complete(self) -> bool:
-        """Whether each key has a value."""
-        return len(self.values) == len(self._wanted)
+        """Whether each key has a value, or will never have one."""
+        return self.error is not None or len(self.values) == len(self._wanted)
 
     def reset(self, snapshot: Snapshot) -> None:
         """Take what was read."""
@@ -145,7 +147,7 @@ class Watcher:
             return None if self._is_live(keys) else self._look(keys)
         arrived.wait()
         if isinstance(outcomes[0], RendezvousError):
-            raise RendezvousConnectionError(str(outcomes[0])) from outcomes[0]
+            raise type(outcomes[0])(str(outcomes[0])) from outcomes[0]
         return outcomes[0]
 
     def watch(self, keys: Sequence[str], hear: Hear) -> Callable[[], bool]:
@@ -157,7 +159,7 @@ class Watcher:
     def _look(self, keys: Sequence[str]) -> list[bytes] | None:
         self._servers.check()
         watch = Watch(keys, self._prefix, self._read(keys))
-        return watch.found if watch.is_complete else None
+        return [watch.values[key] for key in watch.keys] if watch.is_complete else None
 
     def attend(self, seconds: float) -> None:
         """Keep all watches up to date for so long; the store's thread does that."""
@@ -175,8 +177,14 @@ class Watcher:
         with self._lock:
             watches = [watch for watch in self._watches if watch.hearers]
         for watch in watches:
-            watch.reset(self._read(watch.keys))
+            self._read_keys_of(watch)
         self._finish()
+
+    def _read_keys_of(self, watch: Watch) -> None:
+        try:
+            watch.reset(self._read(watch.keys))
+        except RendezvousRoundOverError as error:
+            watch.error = error
 
     def interrupt(self) -> None:
         """Have all streams opened anew; from any thread.
@@ -225,7 +233,7 @@ class Watcher:
         watch = Watch(keys, self._prefix, self._read(keys))
         if watch.is_complete:
             watch.is_over = True
-            hear(watch.found)
+            hear(watch.outcome)
             return watch
         watch.hearers.append(hear)
         with self._lock:
@@ -312,7 +320,7 @@ class Watcher:
             if time.monotonic() - watch.opened_at < _SHORT_LIFE_S:
                 self._servers.has_ended.wait(_PAUSE_S)
         if watch.must_read and not self._is_dropped(watch):
-            watch.reset(self._read(watch.keys))
+            self._read_keys_of(watch)
         if watch.is_complete:
             self._finish()
 
@@ -333,7 +341,7 @@ class Watcher:
                 watch.is_over = True
         for watch in complete:
             for hear in watch.hearers:
-                hear(watch.found)
+                hear(watch.outcome)
 
 
 def _close(watch: Watch) -> None:

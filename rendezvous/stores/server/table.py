@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 
 from ...errors import RendezvousError
 from ...protocol.counters import count_in
-from ...protocol.keys import round_of
+from ...protocol.freeing import ROUNDS_KEPT, round_of
 
 MAX_KEYS = 4_000_000
 MAX_BYTES = 1 << 30
@@ -16,9 +16,6 @@ MAX_AWAITED = 1_000_000
 """Keys of the waits of all clients, each counted as often as a wait names it."""
 MAX_AWAITED_CHARACTERS = 64 << 20
 """Characters of these keys."""
-
-ROUNDS_KEPT = 8
-"""Of each run, the newest ones."""
 
 _W = TypeVar("_W")
 
@@ -28,13 +25,7 @@ class TableError(RendezvousError):
 
 
 class Rounds:
-    """Which keys belong to which round, and which rounds nobody can need any more.
-
-    A node needs the keys of the round that forms, of the round that it is in, and of the round
-    before. A node that has stood still, or was cut off, may be some rounds behind: it finds the
-    verdict of its round, and joins the round that forms. So some rounds are kept, and all before
-    them are freed: a job that restarts for weeks costs its host as much as one that never does.
-    """
+    """Which keys belong to which round, and which rounds are freed (``protocol/freeing.py``)."""
 
     def __init__(self) -> None:
         self._keys: dict[str, dict[int, list[str]]] = {}

@@ -1,8 +1,9 @@
 """Keys of rounds that are over are freed: a run keeps only its newest rounds."""
 
 import pytest
-from elrun.rendezvous.protocol.keys import RunKeys, round_of
-from elrun.rendezvous.stores.server.table import ROUNDS_KEPT, StoreTable, TableError
+from elrun.rendezvous.protocol.freeing import ROUNDS_KEPT, round_of
+from elrun.rendezvous.protocol.keys import RunKeys
+from elrun.rendezvous.stores.server.table import StoreTable, TableError
 from rounds_kit import RUN, rounds
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+from elrun.rendezvous.protocol.freeing import ROUNDS_KEPT
 from elrun.rendezvous.stores.server import host, sessions, table, wire
 from elrun.rendezvous.stores.server.frames import MAX_FRAME_BYTES, content_of, framed
 from elrun.rendezvous.stores.server.guests import Limits
@@ -26,7 +27,6 @@ from elrun.rendezvous.stores.server.hello import (
     write_welcome,
 )
 from elrun.rendezvous.stores.server.seal import CLIENT, SERVER, Seal
-from elrun.rendezvous.stores.server.table import ROUNDS_KEPT
 from elrun.rendezvous.stores.signed import Secret
 
 PAGE = Path(__file__).parents[4] / "docs" / "protocol.md"
