@@ -254,8 +254,8 @@ def _root_cause_in(
         cause=failure.cause,
         is_consequence=finding.is_consequence,
     )
-    is_ended_by_elrun = not finding.has_record and not said.words and failure.says_why
-    if failure.exitcode < 0 and is_ended_by_elrun:  # and elrun says why
+    end = processes.exits.get(failure.local_rank)
+    if failure.exitcode < 0 and end is not None and end.marked:  # elrun has sent the signal
         return root
     about_kernel = explain(gather(failure.exitcode, failure.pid, kernel))
     causes = [cause.words for cause in causes_in(said.text)]

@@ -183,7 +183,8 @@ class ExitRecorder:
         failure = self._failure(local_rank, pid, exitcode, reason) if exitcode else None
         stopped = failure is not None and self._was_stopped(failure)
         ended_with = 0 if is_marked_success else exitcode
-        self.exits[local_rank] = WorkerExit(pid, ended_with, time.monotonic(), stopped)
+        marked = local_rank in self._marked
+        self.exits[local_rank] = WorkerExit(pid, ended_with, time.monotonic(), stopped, marked)
         if failure is not None and not stopped:
             self._failures[local_rank] = failure
             log.info("local rank %d (pid %d) failed: %s", local_rank, pid, failure.summary)

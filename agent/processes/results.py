@@ -19,12 +19,14 @@ class WorkerExit(NamedTuple):
         exitcode: Its exit code, -n for signal n.
         ended_at: When that was seen, by ``time.monotonic()``.
         stopped: Whether it ended because the group was being stopped.
+        marked: Whether elrun had a reason of its own to end it, which ``mark_failed`` was given.
     """
 
     pid: int
     exitcode: int
     ended_at: float
     stopped: bool
+    marked: bool = False
 
 
 class RunProcsResult(PlainValue):

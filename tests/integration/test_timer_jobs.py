@@ -99,6 +99,7 @@ def test_the_report_shows_the_scope_and_the_stack(elrun, script, tmp_path):
     assert re.search(r"was stuck in the timer scope 'all-reduce' for \d+(\.\d)? s", err), err
     assert "stack of rank 1:" in err
     assert "in exchange_gradients" in err
+    assert "another process sent" not in err
     (error_file,) = tmp_path.glob("logs/*/attempt_0/1/error.json")
     message = json.loads(error_file.read_text())["message"]
     assert message["message"].startswith("was stuck in the timer scope 'all-reduce'")
