@@ -140,6 +140,7 @@ class Workplace:
             "BENCH_NOTES": str(self.notes.path),
             "BENCH_NODE": str(len(self._jobs)),
             "OMP_NUM_THREADS": "1",
+            "ELRUN_RUN_DIR": str(self.folder / "runs"),  # `status --all` of others wakes no agent
             **environment,
         }
         started_s = time.monotonic()

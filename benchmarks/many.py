@@ -32,13 +32,12 @@ def start_many(workers: int, launcher: Launcher, _plan: Plan) -> Figures:
 def ask_status(launcher: Launcher, _plan: Plan) -> Figures:
     """Time ``elrun status`` of a job whose workers idle."""
     with workplace() as place:
-        runs = {"ELRUN_RUN_DIR": str(place.folder / "runs")}
         options = ("--standalone", "--nproc-per-node", str(WATCHED))
-        place.start(launcher, "idle.py", *options, environment=runs).read_pids(WATCHED)
+        place.start(launcher, "idle.py", *options).read_pids(WATCHED)
         time.sleep(_LIFE_S)
         taken_s = []
         for _ in range(3):
-            asked = place.spawn([*launcher.program, "status"], runs)
+            asked = place.spawn([*launcher.program, "status"], {})
             taken_s.append(asked.finish(LIMIT_S).taken_s)
             if f"{WATCHED}" not in asked.process.stdout.read():
                 raise FailedError("it shows no such job")
