@@ -8,6 +8,7 @@ delay nobody.
 from __future__ import annotations
 
 import contextlib
+import sys
 import time
 from importlib import import_module
 
@@ -22,6 +23,41 @@ if TYPE_CHECKING:
     from ..processes.context import PContext
 
 _NEEDED_AT_THE_END = ("elrun", "elrun.agent", "elrun.launcher", "elrun.rendezvous", "rich")
+NOT_OF_AN_AGENT = (
+    "elrun.agent.preload.hook",
+    "elrun.agent.workers.hook",
+    "elrun.launcher.commandline.completion",
+    "elrun.launcher.commandline.help",
+    "elrun.launcher.report",
+    "elrun.launcher.verbs",
+    *(
+        f"rich.{name}"
+        for name in (
+            "_emoji_codes",
+            "_inspect",
+            "_spinners",
+            "_win32_console",
+            "layout",
+            "live",
+            "logging",
+            "markdown",
+            "progress",
+            "prompt",
+            "syntax",
+            "traceback",
+            "tree",
+        )
+    ),
+)
+"""What only other processes and other commands import, and what a summary does not show."""
+
+_BEGUN_WITH_THE_ROUNDS = (
+    "elrun.rendezvous.liveness",
+    "elrun.rendezvous.node",
+    "elrun.rendezvous.stores.etcd",
+    "elrun.rendezvous.stores.server",
+)
+"""What nodes that meet have loaded by now, and what others will not load either."""
 
 _OF_FAILURES = (
     "..failures.error_record",
@@ -45,14 +81,15 @@ _PIECE, _MOST_PIECES = 300, 200
 def load_for_failures() -> None:
     """Load what a failed attempt, the decision about it, a stop, and the first log line need.
 
-    What the job's end needs besides is kept as it is on disk now: it may be replaced meanwhile.
+    What the job's end may need besides is kept as it is on disk now: it may be replaced meanwhile.
     """
     for name in _OF_FAILURES:
         import_module(name, __package__)
     import_module("logging")
     from ..system.kept_modules import keep_for_later
 
-    keep_for_later(_NEEDED_AT_THE_END)
+    unused = [each for each in _BEGUN_WITH_THE_ROUNDS if each not in sys.modules]
+    keep_for_later(_NEEDED_AT_THE_END, [*NOT_OF_AN_AGENT, *unused])
 
 
 class Readiness(Companion):

@@ -13,10 +13,11 @@ from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from importlib.util import MAGIC_NUMBER, cache_from_source, spec_from_file_location
 
 from ...rendezvous.logs import Log
+from ...rendezvous.named_tuple import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
     from types import ModuleType
     from typing import Any
 
@@ -26,25 +27,43 @@ _HEADER = 16
 _MOST_BYTES = 64 << 20
 
 
+class _KeptFile(NamedTuple):
+    """A module's file as it was.
+
+    Args:
+        path: The source's path.
+        read_from: The path of what was read: byte code if that is valid, else the source.
+        data: Its content.
+        mtime: When the source was changed last, in seconds.
+        size: The source's size in bytes.
+    """
+
+    path: str
+    read_from: str
+    data: bytes
+    mtime: float
+    size: int
+
+
 class KeptModules:
     """A finder of modules whose files it has read before."""
 
     def __init__(self) -> None:
-        self._paths: dict[str, str] = {}
-        self._content: dict[str, bytes] = {}
-        self._stats: dict[str, Mapping[str, Any]] = {}
+        self._files: dict[str, _KeptFile] = {}
         self._left_bytes = _MOST_BYTES
 
-    def keep(self, packages: Iterable[str]) -> None:
+    def keep(self, packages: Iterable[str], but_not: Iterable[str] = ()) -> None:
         """Read the files of all modules of some packages that are not imported yet.
 
         Args:
             packages: Their full names; one that is not made of files is left as it is.
+            but_not: Modules and packages of those that nobody will import.
         """
+        left_out = frozenset(but_not)
         for package in packages:
             for folder in _folders_of(package):
-                for name, path in _modules_in(package, folder):
-                    if name not in sys.modules and name not in self._paths:
+                for name, path in _modules_in(package, folder, left_out):
+                    if name not in sys.modules and name not in self._files:
                         with contextlib.suppress(OSError):  # it may be on its way to be replaced
                             self._read(name, path)
 
@@ -52,16 +71,12 @@ class KeptModules:
         if self._left_bytes <= 0:
             return
         status = os.stat(path)
-        compiled = cache_from_source(path)
-        data = b""
+        read_from, data = cache_from_source(path), b""
         with contextlib.suppress(OSError):
-            data = _content_of(compiled)
-        if _is_valid(data, status):
-            self._content[compiled] = data
-        else:
-            data = self._content[path] = _content_of(path)
-        self._stats[path] = {"mtime": status.st_mtime, "size": status.st_size}
-        self._paths[name] = path
+            data = _content_of(read_from)
+        if not _is_valid(data, status):
+            read_from, data = path, _content_of(path)
+        self._files[name] = _KeptFile(path, read_from, data, status.st_mtime, status.st_size)
         self._left_bytes -= len(data)
 
     def find_spec(
@@ -71,47 +86,39 @@ class KeptModules:
         target: ModuleType | None = None,
     ) -> ModuleSpec | None:
         """Return how to load a module that is kept; None: it isn't."""
-        found = self._paths.get(fullname)
+        found = self._files.get(fullname)
         if found is None:
             return None
-        loader = _KeptLoader(fullname, found, self._content, self._stats)
-        return spec_from_file_location(fullname, found, loader=loader)
+        return spec_from_file_location(fullname, found.path, loader=_KeptLoader(fullname, found))
 
 
 class _KeptLoader(SourceFileLoader):
-    """Loads a module from what was read of its files."""
+    """Loads a module from what was read of its file."""
 
-    def __init__(
-        self,
-        fullname: str,
-        path: str,
-        content: Mapping[str, bytes],
-        stats: Mapping[str, Mapping[str, Any]],
-    ) -> None:
-        super().__init__(fullname, path)
-        self._content = content
-        self._stats = stats
+    def __init__(self, fullname: str, kept: _KeptFile) -> None:
+        super().__init__(fullname, kept.path)
+        self._kept = kept
 
     def get_data(self, path: str) -> bytes:
-        """Return the content of a file that is kept."""
-        if path not in self._content:
+        """Return the content of the file that is kept."""
+        if path != self._kept.read_from:
             raise FileNotFoundError(path)
-        return self._content[path]
+        return self._kept.data
 
     def path_stats(self, path: str) -> Mapping[str, Any]:
         """Return time and size of a source file when it was read."""
-        return self._stats[path]
+        return {"mtime": self._kept.mtime, "size": self._kept.size}
 
     def set_data(self, path: str, data: bytes, *, _mode: int = 0o666) -> None:  # type: ignore[override]
         """Write nothing: what is on disk by now may be another version's."""
 
 
-def keep_for_later(packages: Iterable[str]) -> None:
+def keep_for_later(packages: Iterable[str], but_not: Iterable[str] = ()) -> None:
     """Keep the modules of packages for this process, once, ahead of what is on disk later."""
     if any(isinstance(each, KeptModules) for each in sys.meta_path):
         return
     kept = KeptModules()
-    kept.keep(packages)
+    kept.keep(packages, but_not)
     log.info("elrun's modules are kept as they are on disk now")
     sys.meta_path.insert(0, kept)
 
@@ -124,17 +131,21 @@ def _folders_of(package: str) -> list[str]:
     return list(spec.submodule_search_locations or ()) if spec is not None else []
 
 
-def _modules_in(package: str, folder: str) -> Iterator[tuple[str, str]]:
+def _modules_in(package: str, folder: str, left_out: Container[str]) -> Iterator[tuple[str, str]]:
     """Return names and paths of a package's modules."""
     for parent, folders, files in os.walk(folder):
-        folders[:] = [each for each in folders if each.isidentifier() and each != "__pycache__"]
         inner = os.path.relpath(parent, folder)
         prefix = package if inner == "." else f"{package}.{inner.replace(os.sep, '.')}"
+        folders[:] = [
+            each
+            for each in folders
+            if each.isidentifier() and each != "__pycache__" and f"{prefix}.{each}" not in left_out
+        ]
         for file in files:
             stem, extension = os.path.splitext(file)
-            if extension == ".py":
-                path = os.path.join(parent, file)
-                yield (prefix if stem == "__init__" else f"{prefix}.{stem}"), path
+            name = prefix if stem == "__init__" else f"{prefix}.{stem}"
+            if extension == ".py" and name not in left_out:
+                yield name, os.path.join(parent, file)
 
 
 def _is_valid(compiled: bytes, source: os.stat_result) -> bool:

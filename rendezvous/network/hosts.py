@@ -20,6 +20,7 @@ log = Log(__name__)
 
 # Routed like any address of the internet, assigned to nobody (RFC 5737 and 3849), never sent to.
 _ELSEWHERE = ("192.0.2.1", "2001:db8::1")
+_LONGEST_LABEL = 64  # characters between two dots; one too many
 
 
 def is_local(host: str) -> bool:
@@ -32,10 +33,19 @@ def is_local(host: str) -> bool:
 def addresses_of(host: str) -> list[tuple[socket.AddressFamily, str]]:
     """Return a host's addresses in the resolver's order; none for a name that nobody knows."""
     try:
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        found = socket.getaddrinfo(as_resolvers_take_it(host), None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
         return []
     return [(family, host_of(where)) for family, _, _, _, where in found]
+
+
+def as_resolvers_take_it(host: str) -> bytes | str:
+    """Return a host's name in bytes where it is plain: text loads a codec of half a megabyte.
+
+    What that codec refuses stays text, and is refused.
+    """
+    is_plain = all(0 < len(part) < _LONGEST_LABEL for part in host.removesuffix(".").split("."))
+    return host.encode() if is_plain and host.isascii() else host
 
 
 def socket_address(address: str, port: int) -> tuple[Any, ...]:

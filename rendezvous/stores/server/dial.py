@@ -8,6 +8,7 @@ import time
 
 from ...named_tuple import NamedTuple
 from ...network.addresses import Endpoint
+from ...network.hosts import as_resolvers_take_it
 from .channel import Channel, OtherProtectionError, TlsError
 from .frames import FrameReader, UnsealedError, WireError, object_in
 from .guard import TLS_FAILED, Guard, explained
@@ -73,7 +74,8 @@ def dial(
     """
     endpoint, guard, server_name = target
     try:
-        connection = socket.create_connection(endpoint, connect_s)
+        where = as_resolvers_take_it(endpoint.host), endpoint.port
+        connection = socket.create_connection(where, connect_s)  # type: ignore[arg-type]
     except socket.gaierror as error:
         return Unreached(f"the name {endpoint.host} can't be resolved ({error.strerror})")
     except UnicodeError:  # a name that is too long, or has an empty part

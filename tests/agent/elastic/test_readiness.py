@@ -1,6 +1,19 @@
 """What a failure needs is loaded, and the kernel's log is read, before there is one."""
 
-from elrun.agent.elastic.readiness import LIVED_S, Readiness
+import ast
+from importlib.util import find_spec, resolve_name
+from pathlib import Path
+
+from elrun.agent.elastic.readiness import LIVED_S, NOT_OF_AN_AGENT, Readiness
+
+import elrun
+
+BEFORE_A_LAUNCH = {
+    "elrun.launcher.cli",
+    "elrun.launcher.commandline.parse",
+    "elrun.launcher.library",
+}
+"""They import what other commands are."""
 
 
 class Log:
@@ -109,3 +122,49 @@ def test_an_agent_without_descriptors_goes_on():
     readiness.tick()
 
     assert (1, None) == (world.loads, readiness.wakes().within_s)
+
+
+def modules_of_agents():
+    """Yield the names and texts of the modules that an agent may import while its job runs."""
+    root = Path(elrun.__file__).parent
+    for path in sorted(root.rglob("*.py")):
+        name = ".".join(("elrun", *path.relative_to(root).with_suffix("").parts))
+        name = name.removesuffix(".__init__")
+        if name not in BEFORE_A_LAUNCH and not is_left_out(name):
+            package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+            yield name, package, ast.parse(path.read_text())
+
+
+def is_left_out(name):
+    return any(f"{name}.".startswith(f"{each}.") for each in NOT_OF_AN_AGENT)
+
+
+def imports_of(package, tree):
+    for node in ast.walk(tree):
+        match node:
+            case ast.Import(names=names):
+                yield from (each.name for each in names)
+            case ast.ImportFrom(module=module, names=names, level=level):
+                base = resolve_name("." * level + (module or ""), package) if level else module
+                yield from (f"{base}.{each.name}" for each in names)
+
+
+def test_an_agent_imports_nothing_that_it_does_not_keep():
+    """Once elrun has been replaced on disk, that import would fail."""
+    modules = list(modules_of_agents())
+
+    found = {
+        (name, each)
+        for name, package, tree in modules
+        for each in imports_of(package, tree)
+        if is_left_out(each)
+    }
+
+    assert (True, set()) == (len(modules) > 300, found)
+
+
+def test_what_is_not_kept_is_there():
+    """A name that was changed would be kept in vain."""
+    assert [] == [
+        each for each in NOT_OF_AN_AGENT if each.startswith("elrun") and find_spec(each) is None
+    ]

@@ -7,6 +7,8 @@ import sys
 import pytest
 from elrun.agent.system.kept_modules import KeptModules
 
+NAMES = ["plank", "shed", "shed.saw"]
+
 
 @pytest.fixture(name="package")
 def _package(tmp_path, monkeypatch):
@@ -77,6 +79,18 @@ def test_a_package_that_is_imported_in_part_is_kept_for_the_rest(package):
     from lumber.shed import saw
 
     assert (lumber.plank.LENGTH, None) == (saw.LENGTH, kept.find_spec("lumber.plank"))
+
+
+@pytest.mark.parametrize(
+    ("left_out", "kept_still"),
+    [("lumber.shed", ["plank"]), ("lumber.shed.saw", ["plank", "shed"]), ("lumber.none", NAMES)],
+)
+def test_what_nobody_will_import_is_not_kept(package, left_out, kept_still):
+    """A module, or a package with all that is in it."""
+    _, kept = package
+    kept.keep(["lumber"], [left_out])
+
+    assert kept_still == [name for name in NAMES if kept.find_spec(f"lumber.{name}")]
 
 
 def test_what_is_no_package_of_files_is_left_alone(package):

@@ -110,7 +110,7 @@ def test_a_name_that_appears_late_is_asked_again(nodes, monkeypatch):
     known = socket.getaddrinfo
 
     def getaddrinfo(host, *args, **options):
-        if host != "trainer-0.svc":
+        if host not in {"trainer-0.svc", b"trainer-0.svc"}:
             return known(host, *args, **options)
         lookups.append(host)
         if len(lookups) < 4:

@@ -1,12 +1,15 @@
 """Which addresses are this machine's, and how others reach it."""
 
 import socket
+import subprocess
+import sys
 
 import pytest
 from elrun.rendezvous.network.addresses import Endpoint, is_loopback
 from elrun.rendezvous.network.hosts import (
     address_towards,
     addresses_of,
+    as_resolvers_take_it,
     default_address,
     host_of,
     is_local,
@@ -113,3 +116,33 @@ def test_an_unknown_name_leads_nowhere():
 def test_the_default_address_is_this_machines():
     """Others would find this node there."""
     assert is_local(default_address())
+
+
+@pytest.mark.parametrize(
+    ("host", "taken"),
+    [
+        ("node-1.example", b"node-1.example"),
+        ("fe80::1%eth0", b"fe80::1%eth0"),
+        ("node-1.example.", b"node-1.example."),
+        ("a" * 63, b"a" * 63),
+        ("a" * 64, "a" * 64),
+        ("node..example", "node..example"),
+        ("", ""),
+        ("bücher.example", "bücher.example"),
+    ],
+)
+def test_a_plain_name_needs_no_codec(host, taken):
+    """Others stay text, which is refused or encoded where they are looked up."""
+    assert taken == as_resolvers_take_it(host)
+
+
+def test_a_look_up_loads_no_codec():
+    """Half a megabyte of an agent's memory would be its."""
+    code = (
+        "import sys; from elrun.rendezvous.network.hosts import addresses_of;"
+        "print(bool(addresses_of('localhost')), 'encodings.idna' in sys.modules)"
+    )
+
+    shown = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=True)
+
+    assert b"True False\n" == shown.stdout

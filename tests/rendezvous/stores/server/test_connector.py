@@ -156,7 +156,7 @@ def test_a_name_that_is_known_only_later_makes_its_node_the_host(reach, monkeypa
     look_up = socket.getaddrinfo
 
     def resolve(host, *args, **options):
-        if host != "job-0.headless":
+        if host != b"job-0.headless":
             return look_up(host, *args, **options)
         asked.append(host)
         if len(asked) < 8:
