@@ -12,6 +12,7 @@ from ..commandline.arguments import Refusal
 from ..report.records import read_record
 from ..report.refusal import VerbRefusal
 from ..report.runs import read_json
+from .log_lines import Lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -21,29 +22,6 @@ if TYPE_CHECKING:
     from .ranks import WantedRanks
 
 _CHUNK_BYTES = 1 << 16
-_MOST_LINE_BYTES = 1 << 20
-
-
-class Lines:
-    """Cuts bytes into lines; the beginning of one that has no end yet waits."""
-
-    def __init__(self) -> None:
-        self._rest = b""
-
-    def feed(self, data: bytes) -> Iterator[str]:
-        """Yield the lines that have ended."""
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        if len(self._rest) > _MOST_LINE_BYTES:
-            lines.append(self._rest)
-            self._rest = b""
-        for line in lines:
-            yield line.decode("utf-8", "surrogateescape")
-
-    def finish(self) -> Iterator[str]:
-        """Yield the last line, which has no end."""
-        rest, self._rest = self._rest, b""
-        if rest:
-            yield rest.decode("utf-8", "surrogateescape")
 
 
 class LogFile:
@@ -68,15 +46,19 @@ class LogFile:
         self._lines = Lines()
 
     def read(self, *, is_last: bool) -> Iterator[str]:
-        """Yield the lines that have been added.
+        """Yield the lines that have been added; of one without an end, what a quiet look finds.
 
         Args:
             is_last: Whether no more is read: a line without an end is one, too.
         """
+        is_quiet = True
         while data := self._next_piece():
+            is_quiet = False
             yield from self._lines.feed(data)
         if is_last:
             yield from self._lines.finish()
+        elif is_quiet:
+            yield from self._lines.beginning()
 
     def _next_piece(self) -> bytes:
         """Read on: a file is open for no longer, as a job may have thousands of them."""
@@ -123,19 +105,22 @@ class KeptOutput:
         self._pending = printed, end
 
     def read(self, *, is_last: bool) -> Iterator[str]:
-        """Yield the lines that have been added."""
+        """Yield the lines that have been added; of one without an end, what a quiet look finds."""
         pending, self._pending = self._pending, None
+        is_quiet = pending is None or pending[0] == self._seen
         if pending is not None:
             printed, end = pending
             new = printed - self._seen if printed >= self._seen else printed  # a new attempt
             self._seen = printed
             if new > len(end):
                 yield from self._lines.finish()
-                yield f"... {new - len(end)} bytes are not kept ..."
+                yield f"... {new - len(end)} bytes are not kept ...\n"
             if new:
                 yield from self._lines.feed(end[-new:])
         if is_last:
             yield from self._lines.finish()
+        elif is_quiet:
+            yield from self._lines.beginning()
 
 
 class Sources:

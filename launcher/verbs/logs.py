@@ -14,7 +14,8 @@ from ..report.choice import choose_job
 from ..report.refusal import UNCLEAR, VerbRefusal
 from ..report.words import counted
 from ..terminal.console import Console
-from .log_sources import KeptOutput, LogFile, Sources
+from .log_lines import has_end
+from .log_sources import Sources
 from .merging import in_order_of_time
 from .ranks import WantedRanks, known_ranks, parse_ranks
 from .status import agents_of
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
     from ..report.runs import Run
     from .asking import Agent
+    from .log_sources import KeptOutput, LogFile
+
+    _Source = LogFile | KeptOutput
 
 _LOOK_S = 0.2
 _STANDARD_OUTPUT = 1
@@ -142,16 +146,16 @@ def _show(
         living = [agent for agent in agents if not agent.wait_for_end(0)]
         is_last = not (living and follow)
         news = [
-            (source, shown.wanted(source.read(is_last=is_last)))
+            (source, shown.wanted(source, source.read(is_last=is_last)))
             for source in sources.look()
             if source.rank in choice.ranks
         ]
         if merge:
             in_order = in_order_of_time(news) if is_first else _as_they_came(news)
-            _write(f"[{source.rank}]: {line}\n" for source, line in in_order)
+            _write(shown.marked(in_order))
         else:
             for source, lines in news:
-                _write(shown.titled(source.title, lines))
+                _write(shown.titled(source, lines))
         is_first = False
         if is_last:
             return shown.has_any
@@ -159,7 +163,10 @@ def _show(
 
 
 class _Shown:
-    """Chooses lines as they are read, and puts titles before those of another source.
+    """Chooses lines as they are read, and says of which source those are that are written.
+
+    A line that has been written in part goes on where it stands, or, if another source has been
+    written meanwhile, on a line of its own.
 
     Args:
         choice: Which lines are wanted.
@@ -170,28 +177,53 @@ class _Shown:
 
     def __init__(self, choice: _Choice) -> None:
         self._pattern = choice.pattern
-        self._last_title = ""
+        self._unwanted: dict[_Source, str] = {}
+        self._begun: set[_Source] = set()
+        self._last: _Source | None = None
+        self._last_end = "\n"
         self.has_any = False
 
-    def wanted(self, lines: Iterable[str]) -> Iterator[str]:
-        """Yield the lines that are wanted."""
-        for line in lines:
+    def wanted(self, source: _Source, lines: Iterable[str]) -> Iterator[str]:
+        """Yield the lines that are wanted: the beginning of one once it is known to be."""
+        for piece in lines:
             self.has_any = True
-            if self._pattern is None or self._pattern.search(line):
-                yield line
+            line = piece
+            if self._pattern is not None and source not in self._begun:
+                line = self._unwanted.pop(source, "") + piece
+                if not self._pattern.search(line.rstrip("\r\n")):
+                    if not has_end(line):
+                        self._unwanted[source] = line[-_PIECE_CHARS:]
+                    continue
+            yield line
 
-    def titled(self, title: str, lines: Iterable[str]) -> Iterator[str]:
+    def titled(self, source: _Source, lines: Iterable[str]) -> Iterator[str]:
         """Yield lines as they are written, under their title if others were shown last."""
         for line in lines:
-            if title != self._last_title:
-                yield ("\n" if self._last_title else "") + f"==> {title} <==\n"
-                self._last_title = title
-            yield f"{line}\n"
+            is_same, gap = source is self._last, "\n" if self._last else ""
+            yield self._placed(source, line, "" if is_same else f"{gap}==> {source.title} <==\n")
+
+    def marked(self, lines: Iterable[tuple[_Source, str]]) -> Iterator[str]:
+        """Yield lines as they are written, each with its rank."""
+        for source, line in lines:
+            if line != "\r" or source in self._begun:  # else a progress bar has only begun
+                yield self._placed(source, line, f"[{source.rank}]: ")
+
+    def _placed(self, source: _Source, line: str, mark: str) -> str:
+        """Return a line as it is written: after its mark, unless it goes on where it stands."""
+        is_same, is_rest = source is self._last, source in self._begun
+        (self._begun.discard if has_end(line) else self._begun.add)(source)
+        if is_rest and not is_same and not line.strip("\r\n"):  # the other's line has ended it
+            return ""
+        is_free = self._last_end == "\n" or (is_same and self._last_end == "\r")
+        self._last, self._last_end = source, line[-1]
+        if is_rest and is_same:
+            return line
+        return f"{mark}{line}" if is_free else f"\n{mark}{line}"
 
 
 def _as_they_came(
-    news: Iterable[tuple[LogFile | KeptOutput, Iterable[str]]],
-) -> Iterator[tuple[LogFile | KeptOutput, str]]:
+    news: Iterable[tuple[_Source, Iterable[str]]],
+) -> Iterator[tuple[_Source, str]]:
     for source, lines in news:
         for line in lines:
             yield source, line

@@ -146,6 +146,40 @@ def test_a_follower_sees_what_was_printed_last(watching, script, tmp_path):
     assert "the very last words\n" == rest
 
 
+BAR = """
+import os, select
+rank = os.environ["RANK"]
+def shown(step):
+    os.write(2, f"\\r{rank} is at {step}%".encode())
+    while not os.path.exists(f"go{step}"):
+        select.select([], [], [], 0.05)
+shown(1)
+shown(2)
+"""
+
+
+@pytest.mark.parametrize("options", [[], ["--tee", 3, "--log-dir", "logs"]], ids=["kept", "files"])
+def test_a_follower_sees_a_progress_bar_as_it_goes_on(watching, script, tmp_path, options):
+    """It has no newline before its end, maybe hours later."""
+    job = watching.start("--standalone", *options, "--rdzv-id", "bar", script(BAR), ready=0)
+    with subprocess.Popen(
+        [sys.executable, "-m", "elrun", "logs", "--follow", "--merge"],
+        stdout=subprocess.PIPE,
+        env={**os.environ, **watching.env},
+    ) as follow:
+        seen = b""
+        for step in (1, 2):
+            while f"[0]: 0 is at {step}%".encode() not in seen:
+                piece = os.read(follow.stdout.fileno(), 4096)
+                assert piece, seen
+                seen += piece
+            (tmp_path / f"go{step}").touch()
+        seen += follow.stdout.read()
+
+    assert (0, 0) == (job.finish()[0], follow.returncode)
+    assert seen.endswith(b"2%\n")
+
+
 def test_what_elrun_never_saw_is_one_sentence(watching, script):
     """It names the options that keep it."""
     env = {"ELRUN_KEEP_STDERR": "0"}

@@ -6,7 +6,7 @@ from elrun.agent.output.carrying import KeptOutput, Lines
 from elrun.agent.output.lines import LineCutter, LongLine, matching, prefixed
 from elrun.launcher.terminal.console import printable
 from elrun.launcher.terminal.json_lines import JsonLines
-from elrun.launcher.verbs.log_sources import Lines as ReadLines
+from elrun.launcher.verbs.log_lines import Lines as ReadLines
 from elrun.launcher.verbs.merging import in_order_of_time
 
 
@@ -21,7 +21,7 @@ def attempt(data: bytes) -> None:
         _carry(body, pieces, output_bytes)
     lines = ReadLines()
     read = [line for piece in pieces for line in lines.feed(piece)] + list(lines.finish())
-    joined = "".join(f"{line}\n" for line in read).encode("utf-8", "surrogateescape")
+    joined = "".join(read).encode("utf-8", "surrogateescape")
     assert joined == (body if body.endswith(b"\n") or not body else body + b"\n")
     merged = [line for _, line in in_order_of_time([("a", read), ("b", read[::2])])]
     assert sorted(merged) == sorted(read + read[::2])

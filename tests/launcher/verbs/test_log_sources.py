@@ -3,7 +3,8 @@
 import os
 
 import pytest
-from elrun.launcher.verbs.log_sources import KeptOutput, Lines, LogFile
+from elrun.launcher.verbs.log_lines import Lines
+from elrun.launcher.verbs.log_sources import KeptOutput, LogFile
 
 
 def read(source, *, is_last=False):
@@ -14,7 +15,7 @@ def test_a_line_without_an_end_waits_for_it():
     """And is one at the end."""
     lines = Lines()
 
-    assert [["a"], ["bc"], [], ["d"]] == [
+    assert [["a\n"], ["bc\n"], [], ["d\n"]] == [
         list(lines.feed(b"a\nb")),
         list(lines.feed(b"c\n")),
         list(lines.feed(b"d")),
@@ -28,14 +29,14 @@ def test_a_line_that_never_ends_is_shown_in_parts():
 
     (part,) = lines.feed(b"x" * (2 << 20))
 
-    assert (2 << 20, []) == (len(part), list(lines.finish()))
+    assert (2 << 20, ["\n"]) == (len(part), list(lines.finish()))
 
 
 def test_any_bytes_come_back_as_they_were():
     """The words are the workers' own."""
     (line,) = Lines().feed(b"\xff\xfe ok\n")
 
-    assert b"\xff\xfe ok" == line.encode("utf-8", "surrogateescape")
+    assert b"\xff\xfe ok\n" == line.encode("utf-8", "surrogateescape")
 
 
 @pytest.mark.parametrize("how", ["emptied", "replaced"])
@@ -56,8 +57,8 @@ def test_a_log_file_is_read_on_whatever_becomes_of_it(tmp_path, how):
         os.replace(tmp_path / "new", path)
 
     assert "attempt 1, rank 3, stderr" == log.title
-    assert [["one"], ["two"]] == [first, second]
-    assert (["3"] if how == "emptied" else ["three", "four"]) == read(log, is_last=True)
+    assert [["one\n"], ["two\n"]] == [first, second]
+    assert (["3\n"] if how == "emptied" else ["three\n", "four\n"]) == read(log, is_last=True)
 
 
 def test_only_what_is_new_of_a_kept_end_is_shown():
@@ -68,7 +69,7 @@ def test_only_what_is_new_of_a_kept_end_is_shown():
         kept.offer(printed, end)
         shown.append(read(kept))
 
-    assert [["a", "b"], [], ["c"]] == shown
+    assert [["a\n", "b\n"], [], ["c\n"]] == shown
 
 
 def test_what_was_printed_too_fast_to_be_kept_is_counted():
@@ -79,7 +80,7 @@ def test_what_was_printed_too_fast_to_be_kept_is_counted():
 
     kept.offer(100, b"y\nz\n")
 
-    assert ["... 94 bytes are not kept ...", "y", "z"] == read(kept)
+    assert ["... 94 bytes are not kept ...\n", "y\n", "z\n"] == read(kept)
 
 
 def test_a_new_attempt_begins_anew():
@@ -90,7 +91,7 @@ def test_a_new_attempt_begins_anew():
 
     kept.offer(4, b"new\n")
 
-    assert ["new"] == read(kept)
+    assert ["new\n"] == read(kept)
     assert ["rank 0, its last words", "attempt 2, rank 1, its last words"] == [
         kept.title,
         KeptOutput(1, 2).title,
