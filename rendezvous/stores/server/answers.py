@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from ..store import Will
 from .frames import WireError
 from .sessions import Outcome, Session
-from .table import StoreTable, TableError
+from .table import RoundOverError, StoreTable, TableError
 from .wire import (
     Add,
     Bye,
@@ -30,7 +30,7 @@ Sending = tuple[Session, Iterable[bytes]]
 """A client and the frames to send to it."""
 
 
-_ROUND_IS_OVER = "the round is over, and newer ones have taken its place"
+_ROUND_IS_OVER = RoundOverError("the round is over, and newer ones have taken its place")
 
 
 class Answers:
@@ -106,7 +106,7 @@ class Answers:
         try:
             is_over = self._table.wait((client, number), keys)
         except TableError as error:
-            return [write_error(number, str(error))]
+            return [_refusal(number, error)]
         if is_over:
             return write_values(number, self._table.get(keys))
         waits.add(number)
@@ -117,7 +117,7 @@ class Answers:
         lost = self._table.take_lost()
         for client, wait in lost:
             self._waits[client].discard(wait)
-        return [(client, [write_error(wait, _ROUND_IS_OVER)]) for client, wait in lost]
+        return [(client, [_refusal(wait, _ROUND_IS_OVER)]) for client, wait in lost]
 
     def _end(self, client: Session, wait: int) -> Sending:
         self._waits[client].discard(wait)
@@ -133,4 +133,8 @@ def _frames_of(number: int, outcome: Outcome) -> Iterable[bytes]:
         case bytes():
             return write_values(number, [outcome])
         case TableError():
-            return [write_error(number, str(outcome))]
+            return [_refusal(number, outcome)]
+
+
+def _refusal(number: int, error: TableError) -> bytes:
+    return write_error(number, str(error), is_over=isinstance(error, RoundOverError))

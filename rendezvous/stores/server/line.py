@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from ...errors import RendezvousConnectionError
+from ...errors import RendezvousConnectionError, RendezvousRoundOverError
 from ...logs import Log
 from ...protocol.timing import RECONNECT_PATIENCE_S, STORE_PATIENCE_S
 from ...threads import start_thread
@@ -219,7 +219,7 @@ class Line:
         call.take(answer)
         if not answer.has_more:
             call.end(
-                RendezvousConnectionError(
+                (RendezvousRoundOverError if answer.is_over else RendezvousConnectionError)(
                     f"the rendezvous store at {self._endpoint} refused a request: {answer.error}"
                 )
                 if answer.error
@@ -310,4 +310,4 @@ def _grace_ms(least_s: float, dial_s: float) -> int:
 
 def copy_of(error: RendezvousConnectionError) -> RendezvousConnectionError:
     """Return an error to be raised: one that was raised before has a traceback already."""
-    return RendezvousConnectionError(str(error))
+    return type(error)(str(error))

@@ -24,6 +24,10 @@ class TableError(RendezvousError):
     """What was asked for can't be done."""
 
 
+class RoundOverError(TableError):
+    """The keys of a round were freed."""
+
+
 class Rounds:
     """Which keys belong to which round, and which rounds are freed (``protocol/freeing.py``)."""
 
@@ -148,8 +152,9 @@ class StoreTable(Generic[_W]):
         return lost
 
     def _require_round_of(self, key: str) -> None:
-        if key not in self._values and self._rounds.is_over(key):
-            raise TableError(f"{key}: this round is over, and newer ones have taken its place")
+        place = round_of(key) if self._rounds.is_over(key) and key not in self._values else None
+        if place is not None:
+            raise RoundOverError(place.over_reason)
 
     def _free(self, keys: Sequence[str]) -> None:
         """Remove the keys of a round, and find the waits for keys of freed rounds."""

@@ -188,9 +188,14 @@ def write_done(number: int) -> bytes:
     return write_frame({"id": number})
 
 
-def write_error(number: int, reason: str) -> bytes:
-    """Return the answer to what can't be done."""
-    return write_frame({"id": number, "error": reason})
+def write_error(number: int, reason: str, *, is_over: bool = False) -> bytes:
+    """Return the answer to what can't be done.
+
+    Args:
+        is_over: Whether that is so because the round was freed.
+    """
+    over = {"over": True} if is_over else {}
+    return write_frame({"id": number, "error": reason, **over})
 
 
 class Answer(NamedTuple):
@@ -201,6 +206,7 @@ class Answer(NamedTuple):
         amount: Of ``add``: the counter as it is now.
         has_more: Whether another part follows.
         error: What could not be done.
+        is_over: Whether that is so because the round was freed.
     """
 
     number: int
@@ -208,6 +214,7 @@ class Answer(NamedTuple):
     amount: int = 0
     has_more: bool = False
     error: str = ""
+    is_over: bool = False
 
 
 def read_answer(message: Mapping[str, Any]) -> Answer:
@@ -221,6 +228,7 @@ def read_answer(message: Mapping[str, Any]) -> Answer:
         amount=whole_number_in(message, "count", -(1 << 63), 1 << 63) if "count" in message else 0,
         has_more=message.get("more") is True,
         error=text_in(message, "error") if "error" in message else "",
+        is_over=message.get("over") is True,
     )
 
 

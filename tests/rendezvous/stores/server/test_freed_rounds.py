@@ -3,7 +3,7 @@
 import pytest
 from elrun.rendezvous.protocol.freeing import ROUNDS_KEPT, round_of
 from elrun.rendezvous.protocol.keys import RunKeys
-from elrun.rendezvous.stores.server.table import StoreTable, TableError
+from elrun.rendezvous.stores.server.table import RoundOverError, StoreTable
 from rounds_kit import RUN, rounds
 
 
@@ -29,7 +29,7 @@ def test_what_a_late_node_says_of_a_round_that_is_over_changes_nothing():
         lambda: table.create(keys.verdict, b"v", b""),
         lambda: table.wait("w", [keys.verdict]),
     ):
-        with pytest.raises(TableError, match="round/3/.*: this round is over"):
+        with pytest.raises(RoundOverError, match="round 3 is over, and newer ones"):
             call()
 
     assert ([], [None, b"v"]) == (ended, table.get([keys.beat(0), "k"]))

@@ -129,6 +129,11 @@ def test_a_hello_is_answered_by_these_bytes(written, text, read):
             Answer(3, (b"1", None)),
         ),
         (write_error(4, "full"), b'{"id":4,"error":"full"}', Answer(4, error="full")),
+        (
+            write_error(4, "round 3 is over", is_over=True),
+            b'{"id":4,"error":"round 3 is over","over":true}',
+            Answer(4, error="round 3 is over", is_over=True),
+        ),
     ],
 )
 def test_an_answer_is_these_bytes(written, text, read):
