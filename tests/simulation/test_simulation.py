@@ -113,6 +113,18 @@ class OverwritingServer(Server):
         return value
 
 
+class ForgettingServer(Server):
+    """Frees rounds, and then takes their keys for keys that are not there yet."""
+
+    def _require_round_of(self, key):
+        pass
+
+    def _write(self, machine, key, value):
+        first, self._first = self._first, 0
+        super()._write(machine, key, value)
+        self._first = first
+
+
 class _ResumedTwice(ServerConnection):
     """Carries out once more what a client repeats that has come back with its session."""
 
@@ -134,6 +146,21 @@ def test_two_nodes_on_one_seat_are_found():
 def test_a_verdict_that_is_overwritten_is_found():
     """Nodes would act on different ones."""
     assert finds(r"overwrites the verdict of round", 200, server=OverwritingServer)
+
+
+def test_a_round_that_is_freed_too_early_is_found():
+    """Nodes that are well have not read how it ended."""
+    words = "is sealed before round .* has ended|was freed before it knew"
+
+    assert finds(words, 50, rounds_kept=0)
+
+
+@pytest.mark.integration  # a node has to be late, and few histories have many rounds
+def test_a_freed_round_that_looks_as_if_it_were_new_is_found():
+    """A late node sits down there, alone."""
+    words = r"both sit on seat \d+ of round|no round and no end"
+
+    assert finds(words, 1500, server=ForgettingServer, rounds_kept=1)
 
 
 def test_a_lost_node_that_comes_back_and_believes_in_itself_is_found(monkeypatch):

@@ -1,9 +1,11 @@
 """One history, from its seed: first everything may go wrong, then all must come right."""
 
+import functools
 import traceback
 from dataclasses import dataclass
 
 from elrun.agent.workers.worker import WorkerState
+from elrun.rendezvous.protocol.freeing import ROUNDS_KEPT
 
 from .connection import EtcdConnection, ServerConnection
 from .endpoints import Endpoints
@@ -15,6 +17,7 @@ from .sites import OneStore
 from .trouble import Trouble
 from .world import World
 
+FEW_ROUNDS = 2
 SETTLING_S = 120
 """Bound on the time in which the living reach a round, or give up."""
 ENDING_S = 60
@@ -48,10 +51,17 @@ class History:
         narrator: Told of what happens, in words; None for nobody.
         server: Makes the store.
         connections: Make the ways to it, in etcd's and in the store server's manner.
+        rounds_kept: How many rounds keep their keys; None: as many as in truth, or few of them in
+            every second history, as few histories have many rounds.
     """
 
     def __init__(
-        self, seed, narrator=None, server=Server, connections=(EtcdConnection, ServerConnection)
+        self,
+        seed,
+        narrator=None,
+        server=Server,
+        connections=(EtcdConnection, ServerConnection),
+        rounds_kept=None,
     ):
         self.seed = seed
         self.world = World(seed)
@@ -62,7 +72,10 @@ class History:
         self.nodes = []
         self.faults = Faults(self.world.random, self.plan)
         make_site = OneStore if self.plan.endpoints == 1 else Endpoints
-        self.site = make_site(self, server, connections[self.plan.is_server])
+        if rounds_kept is None:
+            rounds_kept = FEW_ROUNDS if seed % 2 else ROUNDS_KEPT
+        make_server = functools.partial(server, rounds_kept=rounds_kept)
+        self.site = make_site(self, make_server, connections[self.plan.is_server])
         self.trouble = Trouble(self)
         self.is_calm = False
         self.calm_since = 0.0

@@ -16,5 +16,8 @@ class Quiet:
     def saw_write(self, *_):
         pass
 
+    def saw_freed(self, _first):
+        pass
+
 
 QUIET = Quiet()

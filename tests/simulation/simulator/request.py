@@ -3,7 +3,7 @@
 import functools
 from heapq import heappush
 
-from elrun.rendezvous.errors import RendezvousConnectionError
+from elrun.rendezvous.errors import RendezvousConnectionError, RendezvousRoundOverError
 
 from .faults import Fate
 
@@ -102,7 +102,11 @@ class Request:
         if not (self._has_answer and self.name == "add"):
             connection = self.connection
             method = getattr(connection.server, self.name)
-            answer = self._answer = method(connection.machine, *self.args)
+            try:
+                answer = method(connection.machine, *self.args)
+            except RendezvousRoundOverError as error:
+                answer = error
+            self._answer = answer
             self._has_answer = True
             narrator = self.world.narrator
             if narrator is not None:
@@ -117,7 +121,8 @@ class Request:
         connection = self.connection
         if not connection.is_cut:
             if connection.finish(self):
-                connection.machine.do(self.hear, answer, None)
+                error = answer if isinstance(answer, RendezvousRoundOverError) else None
+                connection.machine.do(self.hear, None if error else answer, error)
         elif connection.keeps_answers:
             connection.hold(functools.partial(self._reply, answer))
         else:

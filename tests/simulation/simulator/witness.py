@@ -42,6 +42,7 @@ class Witness:
         self._stores = stores
         self._rounds = {}
         self._may_err = True
+        self._first = 0  # of the rounds whose keys were not freed
         self._writers = {
             "seats": self._ignore,
             "node": self._saw_record,
@@ -90,6 +91,10 @@ class Witness:
         writer = self._writers.get(what)
         if writer is not None:
             writer(machine, number, index, before, value)
+
+    def saw_freed(self, first):
+        """Note that all rounds before one were freed."""
+        self._first = first
 
     def saw_add(self, machine, key, amount, value):
         """Judge an addition to a counter."""
@@ -215,7 +220,10 @@ class Witness:
         """Judge what a node believes that its round has ended by."""
         stands = self.round(place.round).verdict
         is_own = self._stores and machine.has_lost_store and not verdict.lost
-        if verdict != stands and not is_own:
+        is_late = place.round < self._first and verdict.lost == (place.group_rank,)
+        if is_late and machine.is_steady:
+            raise Violation(f"{machine} is well, and round {place.round} was freed before it knew")
+        if verdict != stands and not is_own and not is_late:
             raise Violation(f"{machine} is told {verdict}, and there stands {stands}")
 
     def saw_end(self, machine, outcome, *, may_lose):

@@ -2,6 +2,7 @@
 
 import logging
 
+from elrun.rendezvous.errors import RendezvousRoundOverError
 from elrun.rendezvous.protocol.round import DOOR
 from elrun.rendezvous.protocol.wire import read_forming, read_node, read_roster, read_verdict
 
@@ -36,7 +37,10 @@ class Narrator(logging.Handler):
 
     def saw_request(self, node, name, args, answer):
         """Tell of a request that takes effect."""
-        words = self.in_words(name, args, answer)
+        if isinstance(answer, RendezvousRoundOverError):
+            words = f"is told that {answer}"
+        else:
+            words = self.in_words(name, args, answer)
         if name in ("get", "wait") or args[1:2] == (0,):
             if (node, words) in self._asked:
                 return
