@@ -39,7 +39,12 @@ def quoted_messages():
 # Variables that elrun's own processes hand to each other.
 INTERNAL = ("AGENT", "HEARTBEATS", "LEARN", "PREEMPTION", "PRELOAD", "WORKER")
 TORCHS = {"Connection closed by peer"}
-MADE_OF_PARTS = {"stopped by elrun (SIGTERM)", "was killed by SIGKILL", "is held by"}
+MADE_OF_PARTS = {
+    "stopped by elrun (SIGTERM)",
+    "was killed by SIGKILL",
+    "is held by",
+    "stopped by SIGTERM",
+}
 
 
 @pytest.fixture(scope="module")
