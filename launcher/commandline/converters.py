@@ -342,7 +342,7 @@ def parse_streams(text: str) -> Any:
 
 def _is_ipv4(text: str) -> bool:
     """Return whether the system takes a text as an address; it takes short forms such as 127.1."""
-    from socket import inet_aton  # few jobs give one
+    from _socket import inet_aton  # a start has it; the module socket takes 13 million instructions
 
     try:
         inet_aton(text)
