@@ -72,6 +72,10 @@ CLIENTS = (
         "hydra",
         (f"+steps={STEPS}", "hydra.run.dir=${oc.env:CHECKPOINTS}/hydra"),
     ),
+    Client("datasets", "datasets", "datasets_split", "datasets"),
+    Client("TensorDict", "tensordict", "tensordict_exchange", "tensordict"),
+    Client("TorchRL's collectors", "torchrl", "torchrl_collector", "torchrl.collectors"),
+    Client("Weights & Biases, offline", "wandb", "wandb_offline", "wandb"),
 )
 
 
