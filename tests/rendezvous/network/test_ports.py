@@ -13,11 +13,12 @@ from elrun.rendezvous.network.ports import PortClaim, free_port
 
 CLAIM = """
 import sys
+from elrun.rendezvous.errors import RendezvousError
 from elrun.rendezvous.network.ports import PortClaim
 try:
     print(PortClaim.take([int(sys.argv[1])]).port)
-except OSError as error:
-    print(error.strerror)
+except RendezvousError as error:
+    print(error)
 """
 
 
@@ -62,7 +63,7 @@ def test_a_claim_holds_against_other_processes(claim):
         check=True,
     ).stdout
 
-    assert "no port is free for the workers' store\n" == printed
+    assert "no port is free for the workers' store: all ports are in use\n" == printed
 
 
 def test_a_released_port_may_be_claimed_again(claim):
