@@ -162,25 +162,28 @@ class ControlSocket(Companion):
         """Listen in the folder, which may take long: its file system may not answer."""
         if self._folder is None:
             return None
-        path, listener = self._folder.path(), None
+        path, listener, missing = self._folder.path(), None, []
         try:
             listener = listen_in(path, SOCKET)
         except OSError as error:
+            missing.append(f"no socket in {path}: {error.strerror}")
+        try:
+            self._write_record(path)  # afterwards: a run that is found by it can be asked at once
+        except OSError as error:
+            missing.append(f"no record in {path}: {error.strerror}")
+        if missing:
             log.warning(
-                "this job can't be looked at while it runs: there can be no socket in %s: %s; "
-                "ELRUN_RUN_DIR names another folder",
-                path,
-                error.strerror,
+                "this job can't be looked at while it runs: there can be %s; ELRUN_RUN_DIR names "
+                "another folder",
+                missing[0],
             )
-        self._write_record(path)  # afterwards: whoever finds the run by its record can ask at once
         self._path = path
         return listener
 
     def _write_record(self, path: str) -> None:
         self._has_news = False
-        with contextlib.suppress(OSError):  # a full disk: the socket tells as much
-            text = record_text(self._about, self._attempts)
-            replace_file(os.path.join(path, RECORD), text, 0o600)
+        text = record_text(self._about, self._attempts)
+        replace_file(os.path.join(path, RECORD), text, 0o600)
 
     def _wait_for_requests(self, listener: _socket.socket | None) -> None:
         waiting = select.poll()
@@ -199,7 +202,8 @@ class ControlSocket(Companion):
 
     def _note_news(self) -> None:
         if self._has_news and self._path:
-            self._write_record(self._path)
+            with contextlib.suppress(OSError):  # a full disk: the socket tells as much
+                self._write_record(self._path)
         if notices := self._watched.mailbox.take():
             self._find_members().hear(notices)
 

@@ -203,14 +203,29 @@ def _nothing_kept(variables: Mapping[str, str]) -> str:
 
 def _no_report(runs: Sequence[Run], wanted: str) -> str:
     for run in _matching(runs, wanted)[:1]:
-        if run.is_live:
+        if run.is_live and not run.has_report:
             return (
                 f"{run.label} has no report yet: a job has one once it has run for five seconds; "
                 f"elrun status {run.agent_pid} shows how it stands"
             )
-        end = "was killed" if run.was_killed else "has ended"
-        return f"{run.label} {end} before it had a report"
+        return without_report(run)
     return _no_such_run(runs, wanted)
+
+
+def without_report(run: Run) -> str:
+    """Return the sentence of a run whose report is not there, or can't be used."""
+    end = "runs" if run.is_live else "was killed" if run.was_killed else "has ended"
+    return unusable_report(run) or f"{run.label} {end}, and has no report"
+
+
+def unusable_report(run: Run) -> str:
+    """Return why the report of a run can't be used; "": it can, or there is none."""
+    try:
+        read_record(run.folder)
+    except Refusal as error:
+        if run.has_report:
+            return f"the report of {run.label} can't be used: {error}"
+    return ""
 
 
 def _no_such_run(runs: Sequence[Run], wanted: str) -> str:

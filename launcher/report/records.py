@@ -136,11 +136,11 @@ def read_record(path: str) -> NodeRecord:
         report = json.loads(data)
     except (ValueError, RecursionError) as error:
         raise Refusal(f"{quoted(file)} is no report of elrun: it is no JSON") from error
-    fault = fault_in(report, _SHAPE)
-    if not fault and report["version"] != 1:
-        fault = f"its version is {report['version']}, and this elrun reads version 1"
-    if not fault:
-        fault = _wrong_time_in(report)
+    version = report.get("version") if isinstance(report, dict) else None
+    if isinstance(version, int) and version != 1:  # its shape may be another one
+        fault = f"its version is {version}, and this elrun reads version 1"
+    else:
+        fault = fault_in(report, _SHAPE) or _wrong_time_in(report)
     if fault:
         raise Refusal(f"{quoted(file)} is no report of elrun: {printable(fault)}")
     history: list[Mapping[str, Any]] = []

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from ...agent.system.whole_writes import write_all
-from ..report.choice import choose_job
+from ..report.choice import choose_job, unusable_report
 from ..report.refusal import UNCLEAR, VerbRefusal
 from ..report.words import counted
 from ..terminal.console import Console
@@ -98,7 +98,7 @@ def command(
     files = sources.files(choice.ranks)
     faults = [each for each in (absent, _unreadable(files)) if each]
     if not has_any:
-        reasons = [*problems, *filter(None, [sources.problem]), *faults]
+        reasons = [*problems, *filter(None, [sources.problem, unusable_report(runs[0])]), *faults]
         raise VerbRefusal(reasons[0] if reasons else _nothing(runs[0], choice.ranks, files))
     for fault in faults:
         Console().say(fault)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..report.choice import choose_job, records_of, running_jobs
+from ..report.choice import choose_job, records_of, running_jobs, without_report
 from ..report.records import number_in
 from ..report.refusal import UNCLEAR, VerbRefusal
 from ..report.runs import Run, find_runs
@@ -110,12 +110,8 @@ def _look(runs: list[Run], usages: Usages) -> Overview:
         return overview_of(standings, usages, problems, others, missing)
     ended = _ended(runs)
     if ended is None or (ended.facts["state"] == "killed" and runs[0].is_live):
-        raise VerbRefusal(problems[0] if problems else _without_report(runs[0]))
+        raise VerbRefusal(problems[0] if problems else without_report(runs[0]))
     return ended
-
-
-def _without_report(run: Run) -> str:
-    return f"{run.label} {'was killed' if run.was_killed else 'has ended'}, and has no report"
 
 
 def _ended(runs: list[Run]) -> Overview | None:
@@ -177,5 +173,5 @@ def _looks(runs: list[Run]) -> Iterator[Overview]:
                 yield _look(runs, usages)
     by_now = [run._replace(is_live=False) for run in runs]
     if (ended := _ended(by_now)) is None:
-        raise VerbRefusal(_without_report(by_now[0]))
+        raise VerbRefusal(without_report(by_now[0]))
     yield ended

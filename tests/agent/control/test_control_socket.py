@@ -2,6 +2,7 @@
 
 import contextlib
 import threading
+import time
 from types import SimpleNamespace
 
 from elrun.agent.control import companion
@@ -35,3 +36,22 @@ def test_a_run_that_can_be_found_can_be_asked(tmp_path, monkeypatch):
     control.end()
 
     assert (False, False) == (is_found, (tmp_path / SOCKET).exists())
+
+
+def test_a_run_whose_record_can_not_be_written_says_so(small_disk, caplog):
+    """Nobody finds it: that is said before somebody looks for it in vain."""
+    folder = SimpleNamespace(path=lambda: str(small_disk))
+    with contextlib.suppress(OSError), open(small_disk / "ballast", "wb", buffering=0) as ballast:
+        while True:
+            ballast.write(bytes(4096))
+    control = ControlSocket(SimpleNamespace(mailbox=Mailbox()), folder, {"run_id": "x"})
+    while not caplog.messages:
+        time.sleep(0.01)
+    control.end()
+
+    [message] = caplog.messages
+    expected = (
+        f"this job can't be looked at while it runs: there can be no record in {small_disk}: No "
+        "space left on device; ELRUN_RUN_DIR names another folder"
+    )
+    assert expected == message
