@@ -127,24 +127,37 @@ class EtcdV3Store(EtcdStore[Gateway]):
             self.set(values)
             return self.get(keys)
         self._servers.check()
-        found, _ = self._read_some(keys, 0, self._puts(values))
+        found, _ = self._read_some(keys, 0, values)
         return [found.get(key) for key in keys]
 
     def _write(self, values: Mapping[str, bytes]) -> None:
         for part in _parts(values):
-            self._transact({"success": self._puts(part)})
+            self._transact(self._request(part, ()))
 
-    def _puts(self, values: Mapping[str, bytes]) -> list[dict[str, Any]]:
-        """Return the operations that write values, without those of rounds that are over."""
+    def _request(
+        self, values: Mapping[str, bytes], ranges: Sequence[Mapping[str, Any]]
+    ) -> dict[str, Any]:
+        """Return what writes values, without those of rounds that are over, and then reads ranges.
+
+        Values of one round need no nested transaction, whose writes etcd would take although its
+        quota is used up.
+        """
         puts: dict[RoundOf | None, list[dict[str, Any]]] = {}
         for key, value in values.items():
             puts.setdefault(round_of(key), []).append(self._put(self._name_of(key), value))
+        if len(puts) == 1:
+            [(place, part)] = puts.items()
+            return {
+                "compare": self._guard(place),
+                "success": [*part, *ranges],
+                "failure": [*ranges],
+            }
         plain = puts.pop(None, [])
         guarded = [
             {"request_txn": {"compare": self._guard(place), "success": part}}
             for place, part in puts.items()
         ]
-        return plain + guarded
+        return {"success": [*plain, *guarded, *ranges]}
 
     def _guard(self, place: RoundOf | None) -> list[dict[str, Any]]:
         """Return the comparison that holds unless a round was freed."""
@@ -198,18 +211,19 @@ class EtcdV3Store(EtcdStore[Gateway]):
         return values, revision
 
     def _read_some(
-        self, keys: Sequence[str], revision: int = 0, puts: Sequence[Mapping[str, Any]] = ()
+        self, keys: Sequence[str], revision: int = 0, values: Mapping[str, bytes] | None = None
     ) -> Snapshot:
         """Return the values of as many keys as one transaction reads; it may write before that."""
         past = {"revision": str(revision)} if revision else {}
         ranges = [{"request_range": {**_range_below(self._name_of(key)), **past}} for key in keys]
-        answer = self._transact({"success": [*puts, *ranges]})
-        values = {}
-        for key, response in zip(keys, answer["responses"][len(puts) :], strict=True):
+        answer = self._transact(self._request(values or {}, ranges))
+        responses = answer.get("responses", ())
+        found = {}
+        for key, response in zip(keys, responses[len(responses) - len(keys) :], strict=True):
             value = _read_value(self._name_of(key), response["response_range"].get("kvs", ()))
             if value is not None:
-                values[key] = value
-        return values, revision or int(answer["header"]["revision"])
+                found[key] = value
+        return found, revision or int(answer["header"]["revision"])
 
     def _read_folder(self, keys: Sequence[str], revision: int) -> Snapshot:
         """Return the values of keys that lie so close together that a range has few others."""
