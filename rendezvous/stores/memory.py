@@ -16,7 +16,7 @@ class _Shelf:
 
     def __init__(self) -> None:
         self.changed = threading.Condition(threading.Lock())
-        # Whoever holds the lock of ``changed`` may use these.
+        # These are read and written while the lock of ``changed`` is held.
         self.values: dict[str, bytes] = {}
         self.is_lost = False
 
