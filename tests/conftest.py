@@ -32,6 +32,7 @@ def pytest_addoption(parser):
     )
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the marks in its hook of the same name
 def pytest_collection_modifyitems(items):
     """Keep tests that share something costly in one process of xdist's, under loadgroup."""
     for item in items:
