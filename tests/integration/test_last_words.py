@@ -46,6 +46,25 @@ if os.fork() == 0:
 os.wait()
 raise ValueError("of the parent")
 """
+# The two exceptions have one address: the first is freed before the second is made.
+CAUGHT_BEFORE = """
+import sys
+def find():
+    raise LookupError("not yet")
+def train():
+    raise ValueError("no such shard")
+try:
+    find()
+except LookupError:
+    try:
+        sys.exit(4)
+    except SystemExit:
+        pass
+try:
+    train()
+except ValueError:
+    raise SystemExit(4)
+"""
 HANDLED = """
 import sys, traceback
 def train():
@@ -107,6 +126,10 @@ GALLERY = {
     "handled, then raised with a number, after an exit with it that was caught": (
         "import sys\ntry:\n    sys.exit(4)\nexcept SystemExit:\n    pass"
         + HANDLED.replace("sys.exit", "raise SystemExit"),
+        ["ValueError: no such shard (handled, then exit(4))", "in train"],
+    ),
+    "the same, where the exit that was caught had another cause, long gone": (
+        CAUGHT_BEFORE,
         ["ValueError: no such shard (handled, then exit(4))", "in train"],
     ),
     "handled, then raised with a number": (
@@ -329,6 +352,10 @@ EXITS_THAT_ARE_NO_REASON = {
         "    sys.exit(4)", "    try: sys.exit(4)\n    except SystemExit: pass"
     )
     + "sys.exit(6)",
+    "caught, and at once later": HANDLED.replace(
+        "    sys.exit(4)", "    try: sys.exit(4)\n    except SystemExit: pass"
+    )
+    + "import os; os._exit(6)",
     "raised and caught": HANDLED.replace(
         "    sys.exit(4)", "    try: raise SystemExit(4)\n    except SystemExit: pass"
     )

@@ -101,7 +101,7 @@ class _Keeper:
         self._records = 0
         self._exit_record = ""
         self._exit_status: Any = None
-        self._handled_at_exit = 0
+        self._handled_at_exit: Any = None
         self._is_noting = False
         self._spare: bytes | None = bytes(_SPARE_BYTES)
         self._stacks_fd = -1
@@ -234,14 +234,15 @@ class _Keeper:
 
     def _note_leaving(self, status: "Any", leaving: SystemExit) -> None:
         """Keep why a program has left by an exception of its own: ``raise SystemExit(1)``."""
-        is_of_exit = id(leaving.__context__) == self._handled_at_exit
+        is_of_exit = _mark_of(leaving.__context__) == self._handled_at_exit
         if status is not self._exit_status or not is_of_exit:  # else ``sys.exit`` has raised it
             self._note(status, leaving.__cause__ or leaving.__context__, None)
 
     def _note(self, status: "Any", error: "BaseException | None", caller: "Any") -> None:
         if self._is_noting or _thread.get_ident() != self._main_thread:
             return
-        self._exit_record, self._exit_status, self._handled_at_exit = "", status, id(error)
+        self._exit_record, self._exit_status = "", status
+        self._handled_at_exit = _mark_of(error)
         if status is None or os.getpid() != self._pid:
             return
         self._is_noting = True
@@ -259,7 +260,9 @@ class _Keeper:
         if last is not None and self._has_ended_main_thread():
             self._keep_error(last)
             return
-        error, noted = sys.exc_info()[1], self._exit_record
+        error, wanted = sys.exc_info()[1], self._exit_status
+        is_noted = status == (wanted if isinstance(wanted, int) else 1)  # 1: of an exit by a text
+        noted = self._exit_record if is_noted else ""
         self._write(
             f"{self._path}.kept",
             lambda words: words["record_of_exit"](status, error, None) or noted,
@@ -298,6 +301,18 @@ class _Keeper:
             faulthandler.unregister(_STACK_SIGNAL)
             os.close(self.offer_fd)
             self.offer_fd = -1
+
+
+def _mark_of(error: "BaseException | None") -> "Any":
+    """Return what tells an exception from others, and keeps none of its frames alive.
+
+    Its address alone does not tell: a later exception may get the same one.
+    """
+    trace = None if error is None else error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    place = () if trace is None else (trace.tb_frame.f_code, trace.tb_lineno)
+    return id(error), type(error), *place
 
 
 class _Code:
