@@ -17,23 +17,27 @@ that is the number of the first round that is kept. A round is freed only if tha
 and each write to a round is compared with it: so there is no moment for a late node in between.
 
 *Few and large requests.* Many keys of one folder are read as a range, and a heartbeat writes and
-reads in one transaction. A wait that has to wait costs one read; ``v3_watch.py`` says the rest.
+reads in one transaction. The transaction that writes a node's record reads what the node waits for
+next; any other wait that has to wait costs one read; ``v3_watch.py`` says the rest.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from typing import Any
 
 from ...errors import RendezvousRoundOverError
+from ...named_tuple import NamedTuple
 from ...protocol.counters import count_in
 from ...protocol.freeing import RoundOf, freed_with, round_of
 from .etcd_store import EtcdStore, Snapshot
 from .failover import Refused
+from .v3_awaited import AFTER_COUNTERS, COUNTED, Hear, awaited_after
 from .v3_client import Gateway, decode, encode
-from .v3_watch import AFTER_COUNTERS, COUNTED, Hear, Watcher
+from .v3_watch import Watcher
 
 # etcd takes 128 operations and 1.5 MiB in a transaction, unless it is configured otherwise.
 _MAX_OPERATIONS = 120
@@ -45,6 +49,17 @@ _PAGE = 500
 _FAILED_PRECONDITION, _NOT_FOUND = 9, 5
 
 
+class _Mark(NamedTuple):
+    """A key that is put with each of some additions, of which one at a time is under way.
+
+    Args:
+        version: How often it was put.
+    """
+
+    name: bytes
+    version: int
+
+
 class EtcdV3Store(EtcdStore[Gateway]):
     """A ``Store`` over etcd's v3 API."""
 
@@ -53,45 +68,55 @@ class EtcdV3Store(EtcdStore[Gateway]):
         digest = sha256(self._name_of(run)).digest()
         self._lease = str(int.from_bytes(digest[:8], "big") >> 1 or 1)
         self._sender = os.urandom(12).hex()
-        # Each addition that is under way has a mark of its own: numbers of free marks, and the
-        # versions that all marks have in etcd.
-        self._free_marks: list[int] = []
-        self._versions: list[int] = []
+        # Each addition that is under way has a mark of its own.
+        self._marks_made = itertools.count()
+        self._free_marks: dict[RoundOf | None, list[_Mark]] = {}
         self._watcher = Watcher(self._servers, self._read_awaited, self._prefix)
 
     def add(self, key: str, amount: int) -> int:
         if amount == 0:
             return count_in(self._read([key])[0].get(key))
-        with self._lock:
-            if not self._free_marks:
-                self._free_marks.append(len(self._versions))
-                self._versions.append(0)
-            number = self._free_marks.pop()
-        value = self._add(key, amount, number)
-        self._versions[number] += 1
-        with self._lock:
-            self._free_marks.append(number)  # not after an error: is the mark there by then?
-        return value
-
-    def _add(self, key: str, amount: int, number: int) -> int:
-        name, mark = self._name_of(key), self._name_of(f"asked/{self._sender}/{number}")
         place = round_of(key)
+        mark = self._take_mark(place)
+        value = self._add(key, amount, mark, place)
+        self._give_back(place, mark._replace(version=mark.version + 1))
+        return value  # not after an error: is the mark there by then?
+
+    def _take_mark(self, place: RoundOf | None) -> _Mark:
+        """Return a mark that no addition uses; that of a round is freed with the round."""
+        with self._lock:
+            if place not in self._free_marks and place is not None:
+                for other in [each for each in self._free_marks if each is not None]:
+                    del self._free_marks[other]
+            free = self._free_marks.setdefault(place, [])
+            if free:
+                return free.pop()
+            folder = "" if place is None else place.prefix
+            name = f"{folder}asked/{self._sender}/{next(self._marks_made)}"
+            return _Mark(self._name_of(name), 0)
+
+    def _give_back(self, place: RoundOf | None, mark: _Mark) -> None:
+        with self._lock:
+            if place in self._free_marks:
+                self._free_marks[place].append(mark)
+
+    def _add(self, key: str, amount: int, mark: _Mark, place: RoundOf | None) -> int:
+        name = self._name_of(key)
         request = {
-            "compare": [_has_version(mark, self._versions[number]), *self._guard(place)],
+            "compare": [_has_version(mark.name, mark.version), *self._guard(place)],
             "success": [
                 self._put(name + COUNTED + b"%d" % amount, b""),
-                self._put(mark, b""),
+                self._put(mark.name, b""),
                 {"request_range": _range_below(name)},
             ],
-            "failure": [{"request_range": {"key": encode(mark)}}],
+            "failure": [{"request_range": {"key": encode(mark.name)}}],
         }
         answer = self._transact(request)
         if answer.get("succeeded"):
             return count_in(_read_value(name, answer["responses"][2]["response_range"]["kvs"]))
         (marked,) = answer["responses"][0]["response_range"].get("kvs") or [{}]
-        if place is not None and int(marked.get("version", 0)) == self._versions[number]:
-            with self._lock:
-                self._free_marks.append(number)
+        if place is not None and int(marked.get("version", 0)) in (0, mark.version):
+            self._give_back(place, mark)
             raise RendezvousRoundOverError(place.over_reason)
         put_at = marked["mod_revision"]
         then = {"request_range": {**_range_below(name), "revision": put_at}}
@@ -101,13 +126,21 @@ class EtcdV3Store(EtcdStore[Gateway]):
     def create(self, key: str, value: bytes, instead_of: bytes = b"") -> bytes:
         name, place = self._name_of(key), round_of(key)
         stands = _has_value(name, instead_of) if instead_of else _is_absent(name)
+        expected = awaited_after(key)
         request = {
             "compare": [stands, *self._guard(place)],
-            "success": [self._put(name, value), *self._free(freed_with(key))],
+            "success": [
+                self._put(name, value),
+                *self._free(freed_with(key)),
+                *({"request_range": {"key": encode(self._name_of(each))}} for each in expected),
+            ],
             "failure": [{"request_range": {"key": encode(name)}}],
         }
         answer = self._transact(request)
         if answer.get("succeeded"):
+            reads = answer["responses"][-len(expected) :] if expected else ()
+            if expected and not any(each["response_range"].get("kvs") for each in reads):
+                self._watcher.expect(expected, int(answer["header"]["revision"]))
             return value
         found = answer["responses"][0]["response_range"].get("kvs")
         if found:

@@ -65,14 +65,15 @@ class Gateway:
         """
         return self._with_token(lambda token: self._post(path, body, token))
 
-    def stream(self, path: str, body: Mapping[str, Any]) -> HttpConnection:
+    def stream(self, path: str, text: str) -> HttpConnection:
         """Send a request whose answer may go on for ever; the caller reads it and closes it.
 
         Args:
             path: Such as ``watch``.
+            text: JSON.
         """
         deadline = time.monotonic() + self._answer_time.seconds
-        request = self._request(path, json.dumps(body), self._authenticate())
+        request = self._request(path, text, self._authenticate())
         try:
             connection = HttpConnection(self.endpoint, self._context(), deadline)
             try:

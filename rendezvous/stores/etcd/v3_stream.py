@@ -1,7 +1,9 @@
-"""A watch of one range of etcd's keys: an answer over HTTP that goes on for ever.
+"""A watch of ranges of etcd's keys: an answer over HTTP that goes on for ever.
 
-etcd would take several ranges in one request. But its HTTP server, as any of Go's, reads no more of
-a request once it has begun to answer: under load, all ranges but the first would get lost.
+etcd takes several ranges in one request. But its HTTP server, as any of Go's, reads no more of a
+request once it has begun to answer, and Go's JSON reader takes 512 bytes at first. So a stream has
+as many ranges as these bytes hold, and reports how many of them etcd has confirmed: a proxy may
+have divided the request.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from .v3_client import Gateway, decode, encode
 
 _OK = 200
 _MOST_ERROR_BYTES = 16 << 10
+_READ_AT_ONCE = 512
 
 
 class Range(NamedTuple):
@@ -43,15 +46,28 @@ class Event(NamedTuple):
 
 
 class WatchStream:
-    """One range, watched over a connection of its own."""
+    """Some ranges, watched over a connection of their own.
 
-    def __init__(self, gateway: Gateway, wanted: Range) -> None:
+    Args:
+        wanted: At least one; those that etcd might not read are left out, but never the first one.
+    """
+
+    def __init__(self, gateway: Gateway, wanted: Sequence[Range]) -> None:
         self._gateway = gateway
         self._head: Head | None = None
         self._text = b""
         self._connection: HttpConnection = gateway.stream("watch", _create(wanted))
-        self.is_confirmed = False
-        """Whether etcd has written that it watches the range; a proxy may hold that back."""
+        self._confirmed = 0
+        self.opened_at = time.monotonic()
+
+    @property
+    def is_confirmed(self) -> bool:
+        """Whether etcd has written that it watches the first range; a proxy may hold that back."""
+        return self._confirmed > 0
+
+    def has_confirmed(self, count: int) -> bool:
+        """Return whether etcd watches so many of the ranges."""
+        return self._confirmed >= count
 
     def fileno(self) -> int:
         """Return the descriptor that is readable when there is a message."""
@@ -60,7 +76,7 @@ class WatchStream:
     def next(self, deadline: float) -> Sequence[Event] | None:
         """Return the events of the next message; None if none has come by then, on this clock.
 
-        The first message has no events: it says that the range is watched from now on.
+        A message without events says that the next one of the ranges is watched from now on.
 
         What has been received already is returned also after the deadline.
         """
@@ -117,19 +133,19 @@ class WatchStream:
             # etcd does not say whether the credentials have expired, or why else.
             self._gateway.log_in_again()
             raise self._broken(f"the watch ended: {result.get('cancel_reason')}")
-        self.is_confirmed = True
+        self._confirmed += bool(result.get("created"))
         return events
 
     def _broken(self, why: str) -> Unreachable:
         return Unreachable(f"{self._gateway.endpoint}: {why}")
 
 
-def open_stream(gateway: Gateway, wanted: Range) -> WatchStream:
+def open_stream(gateway: Gateway, wanted: Sequence[Range]) -> WatchStream:
     """Return a stream that etcd has confirmed, or that a proxy seems to hold back."""
     stream = WatchStream(gateway, wanted)
     try:
         if stream.next(time.monotonic() + gateway.answers_within_s) is None:
-            gateway.post("kv/range", {"key": encode(wanted.first)})  # does the member answer?
+            gateway.post("kv/range", {"key": encode(wanted[0].first)})  # does the member answer?
     except (Unreachable, Refused):
         stream.close()
         raise
@@ -142,11 +158,17 @@ def _event(written: Mapping[str, Any]) -> Event:
     return Event(decode(kv["key"]), value, int(kv["mod_revision"]))
 
 
-def _create(wanted: Range) -> dict[str, Any]:
-    return {
-        "create_request": {
-            "key": encode(wanted.first),
-            "range_end": encode(wanted.end),
-            "start_revision": str(wanted.revision),
+def _create(wanted: Sequence[Range]) -> str:
+    """Return the request for as many ranges as etcd reads for sure."""
+    text = ""
+    for each in wanted:
+        create = {
+            "key": encode(each.first),
+            "range_end": encode(each.end),
+            "start_revision": str(each.revision),
         }
-    }
+        part = json.dumps({"create_request": create})
+        if text and len(text) + len(part) > _READ_AT_ONCE:
+            break
+        text += part
+    return text

@@ -8,6 +8,10 @@ revision, so no event is lost. A member of a round waits for the verdict only, a
 A watch whose wait is over goes on until the node waits for other keys: a node that waits again for
 the same keys, as nodes do that look up every two seconds, costs etcd nothing.
 
+*One stream a round.* The transaction that writes a node's record reads the node's place and the
+verdict, too (``v3.py``): the next wait for one of them needs no read, and its stream reports the
+other as well. So a wait for the verdict finds an expected watch, which asks nothing more of etcd.
+
 *What a stream may keep back.* Some proxies hand a stream on only when they have gathered some
 kilobytes, and a router may have forgotten an idle connection. So all keys are read anew whenever
 the lease is refreshed, and more often while etcd has not confirmed a stream.
@@ -29,87 +33,19 @@ from ...logs import Log
 from ..store import as_wait
 from .etcd_store import Snapshot
 from .failover import Failover, Refused, Unreachable
+from .v3_awaited import Hear, Outcome, Watch
 from .v3_client import Gateway
-from .v3_stream import Event, Range, WatchStream, open_stream
+from .v3_stream import WatchStream, open_stream
 
 log = Log(__name__)
-
-COUNTED = b"\x00"
-"""Stands between a counter's name and an amount: see ``v3.py``."""
-
-AFTER_COUNTERS = b"\x01"
-"""Behind a name, it sorts after that counter's amounts and before every other key."""
 
 _HELD_UP_S = 0.5
 _MESSAGE_S = 0.1
 """How long the rest of a message may take whose first bytes have come."""
 _SHORT_LIFE_S = 1.0
 _PAUSE_S = 0.2
-
-Outcome = list[bytes] | RendezvousError | None
-"""The values, or why there will be none."""
-
-Hear = Callable[[Outcome], None]
-
-
-class Watch:
-    """Some keys that are watched until each of them has a value.
-
-    Args:
-        keys: At least one.
-    """
-
-    def __init__(self, keys: Sequence[str], prefix: bytes, snapshot: Snapshot) -> None:
-        self.keys = tuple(keys)
-        self.hearers: list[Hear] = []
-        self.must_read = False
-        """Whether the keys must be read anew, as an event does not say what they hold."""
-        self.stream: WatchStream | None = None
-        """Reports the keys; only the store's thread uses it."""
-        self.opened_at = 0.0
-        self.is_over = False
-        """Whether no wait will be answered by it any more."""
-        self.error: RendezvousError | None = None
-        """Why the keys will never be there."""
-        self._wanted = frozenset(keys)
-        names = [prefix + key.encode(errors="surrogateescape") for key in keys]
-        self._first, self._end = min(names), max(names) + AFTER_COUNTERS
-        self._prefix = prefix
-        self.reset(snapshot)
-
-    @property
-    def outcome(self) -> list[bytes] | RendezvousError:
-        """The values in the order of the keys, of which each has one; or why there are none."""
-        return self.error or [self.values[key] for key in self.keys]
-
-    @property
-    def range(self) -> Range:
-        """What the stream has to report."""
-        return Range(self._first, self._end, self._next_revision)
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether each key has a value, or will never have one."""
-        return self.error is not None or len(self.values) == len(self._wanted)
-
-    def reset(self, snapshot: Snapshot) -> None:
-        """Take what was read."""
-        self.values, revision = dict(snapshot[0]), snapshot[1]
-        self._next_revision = revision + 1
-        self.must_read = False
-
-    def take(self, events: Sequence[Event]) -> None:
-        """Take what the stream reports; events that are older than the values change nothing."""
-        news = [event for event in events if event.revision >= self._next_revision]
-        for name, value, _ in news:
-            text = name.removeprefix(self._prefix).decode(errors="surrogateescape")
-            key, is_counter, _ = text.partition("\0")
-            if key in self._wanted and value is not None and not is_counter:
-                self.values[key] = value
-            elif key in self._wanted:
-                self.must_read = True
-        newest = max((event.revision for event in news), default=0)
-        self._next_revision = max(self._next_revision, newest + 1)
+_EXPECTED_S = 3.0
+"""etcd searches all revisions since the one from which a stream begins: they must not be many."""
 
 
 class Watcher:
@@ -128,6 +64,8 @@ class Watcher:
         self._watches: list[Watch] = []
         self._must_reopen = False
         self._wake_fd = -1
+        # Keys that a transaction has found missing: until when that is used, and its revision.
+        self._missing: tuple[Sequence[str], float, int] = ((), 0.0, 0)
         # Only the store's thread uses these.
         self._streamed: list[Watch] = []
         self._has_warned = False
@@ -156,9 +94,14 @@ class Watcher:
         watch = self._join(keys, hear) or self._begin(keys, hear)
         return lambda: self._leave(watch, hear)
 
+    def expect(self, keys: Sequence[str], revision: int) -> None:
+        """Take note that keys are missing at a revision, and that waits for them follow soon."""
+        with self._lock:
+            self._missing = (keys, time.monotonic() + _EXPECTED_S, revision)
+
     def _look(self, keys: Sequence[str]) -> list[bytes] | None:
         self._servers.check()
-        watch = Watch(keys, self._prefix, self._read(keys))
+        watch = self._read_watch(keys)
         return [watch.values[key] for key in watch.keys] if watch.is_complete else None
 
     def attend(self, seconds: float) -> None:
@@ -206,7 +149,7 @@ class Watcher:
     def close(self) -> None:
         """Close all streams; the store's thread does that at its end."""
         for watch in self._streamed:
-            _close(watch)
+            self._close(watch)
         with self._lock:
             fd, self._wake_fd = self._wake_fd, -1
         if fd >= 0:
@@ -223,14 +166,15 @@ class Watcher:
         wanted = tuple(keys)
         with self._lock:
             for watch in self._watches:
-                if watch.keys == wanted and not watch.is_complete:
+                if watch.keys == wanted and not watch.is_complete and _is_reported(watch):
                     watch.hearers.append(hear)
+                    watch.is_expected = False
                     return watch
         return None
 
     def _begin(self, keys: Sequence[str], hear: Hear) -> Watch:
         """Return a new watch; ``hear`` is called at once if each key has a value."""
-        watch = Watch(keys, self._prefix, self._read(keys))
+        watch, *expected = self._expected_with(keys) or [self._read_watch(keys)]
         if watch.is_complete:
             watch.is_over = True
             hear(watch.outcome)
@@ -238,9 +182,28 @@ class Watcher:
         watch.hearers.append(hear)
         with self._lock:
             self._servers.check()  # `interrupt` has not seen this watch if the end came before
-            self._watches.append(watch)
+            for each in self._watches:
+                each.is_expected &= not expected and each.keys != watch.keys
+            self._watches += [watch, *expected]
             self._wake()
         return watch
+
+    def _read_watch(self, keys: Sequence[str]) -> Watch:
+        return Watch(keys, self._prefix, self._read(keys))
+
+    def _expected_with(self, keys: Sequence[str]) -> list[Watch]:
+        """Return watches of expected keys, these first; none if these are not expected."""
+        with self._lock:
+            missing, until, revision = self._missing
+            if not set(keys) <= set(missing) or time.monotonic() > until:
+                return []
+            self._missing = ((), 0.0, 0)
+        others = [key for key in missing if key not in keys]
+        groups = [keys, others] if others else [keys]
+        watches = [Watch(each, self._prefix, ({}, revision)) for each in groups]
+        for watch in watches[1:]:
+            watch.is_expected = True
+        return watches
 
     def _leave(self, watch: Watch, hear: Hear) -> bool:
         """Return whether a wait is over before it was answered."""
@@ -259,30 +222,35 @@ class Watcher:
         """Return the watches that need a stream; close the streams that are needed no more."""
         with self._lock:
             must_reopen, self._must_reopen = self._must_reopen, False
-            has_new = any(watch.stream is None for watch in self._watches)
+            has_new = any(map(_needs_stream, self._watches))
             if must_reopen or has_new:
                 for watch in self._watches:
-                    watch.is_over = not watch.hearers
+                    watch.is_over = not (watch.hearers or (watch.is_expected and not must_reopen))
                 self._watches = [watch for watch in self._watches if not watch.is_over]
         for watch in self._streamed:
             if must_reopen or watch.is_over:
-                _close(watch)
+                self._close(watch)
         self._streamed = [watch for watch in self._streamed if watch.stream is not None]
         with self._lock:
-            return [watch for watch in self._watches if watch.stream is None]
+            return list(filter(_needs_stream, self._watches))
 
     def _open(self, watch: Watch) -> None:
-        watch.stream = self._servers.call(lambda gateway: open_stream(gateway, watch.range))
-        watch.opened_at = time.monotonic()
-        self._streamed.append(watch)
-        if not watch.stream.is_confirmed and not self._has_warned:
+        with self._lock:
+            expected = [each for each in self._watches if each.is_expected and not each.stream]
+        together = [watch, *expected]
+        ranges = [each.range for each in together]
+        stream = self._servers.call(lambda gateway: open_stream(gateway, ranges))
+        for each in together:
+            each.stream = stream
+        self._streamed += together
+        if not stream.is_confirmed and not self._has_warned:
             self._has_warned = True
             log.warning(
                 "etcd's watch is held up, as by a proxy that gathers what a server writes: elrun "
                 "reads its keys every %g s instead",
                 _HELD_UP_S,
             )
-        self._take(watch, watch.opened_at)
+        self._take(stream, stream.opened_at)
 
     def _follow(self, until: float) -> None:
         """Take what the streams report, until then or until the list of watches changes."""
@@ -291,38 +259,47 @@ class Watcher:
             until = min(until, time.monotonic() + _HELD_UP_S)
         readable = select.poll()
         readable.register(self._wake_fd, select.POLLIN)
-        watches = {each.stream.fileno(): each for each in self._streamed if each.stream}
-        for fd in watches:
+        streams = {each.stream.fileno(): each.stream for each in self._streamed if each.stream}
+        for fd in streams:
             readable.register(fd, select.POLLIN)
         ready = readable.poll(max(0.0, until - time.monotonic()) * 1000)
         for fd, _ in ready:
             if fd == self._wake_fd:
                 os.eventfd_read(fd)
             else:
-                self._take(watches[fd], time.monotonic() + _MESSAGE_S)
+                self._take(streams[fd], time.monotonic() + _MESSAGE_S)
         if held_up and not ready:
             self.read_anew()
 
-    def _take(self, watch: Watch, deadline: float) -> None:
+    def _take(self, stream: WatchStream, deadline: float) -> None:
         """Take the messages of a stream that have come, or come until a deadline."""
-        stream = watch.stream
+        watches = [each for each in self._streamed if each.stream is stream]
         try:
-            while not watch.is_over and stream is not None:
+            while not all(watch.is_over for watch in watches):
                 events = stream.next(deadline)
                 if events is None:
                     break
-                watch.take(events)
+                for watch in watches:
+                    watch.take(events)
                 deadline = 0.0
         except (Unreachable, Refused) as error:
             log.info("a watch of etcd has ended: %s", error)
-            watch.must_read = True
-            _close(watch)
-            if time.monotonic() - watch.opened_at < _SHORT_LIFE_S:
+            for watch in watches:
+                watch.must_read = True
+                self._close(watch)
+            if time.monotonic() - stream.opened_at < _SHORT_LIFE_S:
                 self._servers.has_ended.wait(_PAUSE_S)
-        if watch.must_read and not self._is_dropped(watch):
-            self._read_keys_of(watch)
-        if watch.is_complete:
+        for watch in watches:
+            if watch.must_read and not self._is_dropped(watch):
+                self._read_keys_of(watch)
+        if any(watch.is_complete for watch in watches):
             self._finish()
+
+    def _close(self, watch: Watch) -> None:
+        """Close the stream of a watch, unless another one needs it."""
+        stream, watch.stream = watch.stream, None
+        if stream is not None and all(each.stream is not stream for each in self._streamed):
+            stream.close()
 
     def _is_dropped(self, watch: Watch) -> bool:
         """Return whether no wait needs a watch; then no wait can join it any more."""
@@ -344,7 +321,11 @@ class Watcher:
                 hear(watch.outcome)
 
 
-def _close(watch: Watch) -> None:
-    if watch.stream is not None:
-        watch.stream.close()
-        watch.stream = None
+def _needs_stream(watch: Watch) -> bool:
+    return watch.stream is None and not watch.is_expected
+
+
+def _is_reported(watch: Watch) -> bool:
+    """Return whether a watch that nobody waits for is the second range of its stream for sure."""
+    stream = watch.stream
+    return not watch.is_expected or (stream is not None and stream.has_confirmed(2))

@@ -157,3 +157,14 @@ def test_a_wait_for_a_round_that_is_freed_has_an_end(clients):
 
         with pytest.raises(RendezvousRoundOverError, match="round 0 is over"):
             waiting.result(PATIENCE_S)
+
+
+def test_agents_that_come_and_go_leave_no_keys(clients):
+    """Each agent's counting leaves a mark, which is freed with the round."""
+    counts = []
+    for number in range(30):
+        seal(clients.connect(), number)
+        if number in (10, 29):
+            counts.append(len(keys_in(clients)))
+
+    assert counts[0] == counts[1]
