@@ -74,6 +74,16 @@ _OF_FAILURES = (
 LIVED_S = 0.25
 """How long workers have lived when it is time to get ready for their failure."""
 
+_SOME_LAST_WORDS = (
+    "",
+    "it died",
+    "goodbye\n",
+    "Traceback (most recent call last):\nValueError: no",
+    'Fatal Python error: Aborted\n\nThread 0x1 (most recent call first):\n  File "a", line 1 in f',
+    "terminate called after throwing an instance of 'int'\n  what():  no",
+)
+"""Between them they are compared with each pattern of those that a failure is explained by."""
+
 _PIECE, _MOST_PIECES = 300, 200
 """Records of the kernel's log that are read at once, in less than a millisecond; and how often."""
 
@@ -90,6 +100,18 @@ def load_for_failures() -> None:
 
     unused = [each for each in _BEGUN_WITH_THE_ROUNDS if each not in sys.modules]
     keep_for_later(_NEEDED_AT_THE_END, [*NOT_OF_AN_AGENT, *unused])
+    _compile_patterns()
+
+
+def _compile_patterns() -> None:
+    """Compile what last words are searched for: ``re`` keeps a pattern from its first use on."""
+    from ..failures.advice import topic_of
+    from ..failures.last_words import last_words_in, tells_of_another_process
+
+    topic_of("")
+    tells_of_another_process("")
+    for words in _SOME_LAST_WORDS:
+        last_words_in(words)
 
 
 class Readiness(Companion):

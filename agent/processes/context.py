@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from ..system.wakeup import Urgency
 
 _LAYOUT = Kind(("reify",), "a LogsSpecs")
+_SOON_S = 0.02
 
 
 class WorkerOutput:
@@ -273,9 +274,10 @@ class PContext(WorkerFiles, WorkerProcesses, WorkerKind):
         with contextlib.suppress(OSError):  # whatever can't be read: the workers are stopped
             ended = self._workers.find_ended()
         if self._guardian is not None:
-            self._carry_meanwhile()
             death_signal = death_sig or signal.SIGTERM
             stop = self._group_stop.begin(self._guardian.tree, ended, death_signal, alone)
+            if stop.outlasts(_SOON_S):  # most end at once, and a thread costs a restart a moment
+                self._carry_meanwhile()
             self._group_stop.finish(stop, self._guardian, timeout, urgency)
         with contextlib.suppress(OSError):
             self._exits.record_all(ended)  # the signal has gone before any error file is read

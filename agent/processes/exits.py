@@ -62,6 +62,7 @@ class ExitRecorder:
         self._dispositions: dict[int, Disposition] = {}
         self._killed: set[int] = set()
         self._failing: dict[int, int] = {}
+        self._times_at_end: dict[int, int] = {}
 
     @property
     def have_failed(self) -> bool:
@@ -87,10 +88,14 @@ class ExitRecorder:
             at_most_s: How long the file system may take to answer this once.
         """
         ranks = list(local_ranks)
-        if not ranks:
-            return {}
-        files = [self._logs.error_files.get(rank, "") for rank in ranks]
-        return dict(zip(ranks, self.left_files.written_ns(files, at_most_s), strict=True))
+        known = self._times_at_end
+        unknown = [rank for rank in ranks if rank not in known]
+        if not unknown:
+            return {rank: known[rank] for rank in ranks}
+        files = [self._logs.error_files.get(rank, "") for rank in unknown]
+        times = self.left_files.written_ns(files, at_most_s)
+        found = known | dict(zip(unknown, times, strict=True))
+        return {rank: found[rank] for rank in ranks}
 
     def mark_failed(self, local_rank: int, reason: str) -> None:
         """Count the end of a worker as a failure, whatever its exit code.
@@ -145,8 +150,11 @@ class ExitRecorder:
             process = ended[local_rank]
             self.record(local_rank, process.pid, process.exitcode or 0)
 
-    def _read_ahead(self, exitcodes: Mapping[int, int]) -> dict[int, int]:
-        """Read what ``record`` will ask for; return when the error files were written."""
+    def _read_ahead(self, exitcodes: Mapping[int, int]) -> dict[int, int | None]:
+        """Read what ``record`` will ask for; return when the error files were written.
+
+        The kernel has ended these workers, so that what was read then need not be asked again.
+        """
         from ..failures.error_record import MAX_ERROR_FILE_BYTES  # failures and stops only
         from ..system.left_files import Reading
 
@@ -159,7 +167,9 @@ class ExitRecorder:
                 else:
                     second = record._replace(path=f"{path}{KEPT_SUFFIX}")
                 chains[local_rank] = (record, second)
-        return dict(zip(chains, self.left_files.read_ahead(chains.values()), strict=True))
+        times = dict(zip(chains, self.left_files.read_ahead(chains.values()), strict=True))
+        self._times_at_end |= {rank: at_ns for rank, at_ns in times.items() if at_ns is not None}
+        return times
 
     def record(self, local_rank: int, pid: int, exitcode: int, reason: str = "") -> None:
         """Record how a worker ended.

@@ -96,6 +96,11 @@ class Stop:
         with contextlib.suppress(OSError):
             self._asked = _ask(without_manager(unasked, look, running), death_signal)
 
+    def outlasts(self, seconds: float) -> bool:
+        """Wait for the workers for a moment; return whether one of them still runs then."""
+        fds = {each.ended_fd for each in self._running if not each.look()}
+        return bool(wait_readable(fds, time.monotonic() + seconds)[0])
+
     def finish(
         self,
         grace_s: float,

@@ -79,7 +79,7 @@ class LeftFileReader:
         self._is_delayed = False
         self._ahead: dict[Reading, LeftFile] = {}
 
-    def read_ahead(self, chains: Iterable[Sequence[Reading]]) -> list[int]:
+    def read_ahead(self, chains: Iterable[Sequence[Reading]]) -> list[int | None]:
         """Read in one call what is asked for next: a call for each file would take a thread each.
 
         A reading is kept until it is asked for, once; one that does not come in time is not kept.
@@ -89,7 +89,7 @@ class LeftFileReader:
 
         Returns:
             When the first file of each chain was written, in nanoseconds since the epoch; 0: there
-            is none, or that is not known.
+            is none. None: it was not read in time.
         """
         wanted = list(chains)
         found: dict[Reading, LeftFile] = {}
@@ -105,7 +105,7 @@ class LeftFileReader:
         self._call(read)
         self._ahead = dict(found)
         firsts = [found.get(chain[0]) for chain in wanted]
-        return [0 if file is None else file.modified_ns for file in firsts]
+        return [None if file is None else file.modified_ns for file in firsts]
 
     def read_beginning(self, path: str, limit: int) -> LeftFile:
         """Return the first bytes of a file.

@@ -92,14 +92,8 @@ def read_process(pid: int) -> Process | None:
     fields = _stat_fields(pid)
     if len(fields) <= _START:
         return None
-    return Process(
-        pid=pid,
-        start=int(fields[_START]),
-        parent=int(fields[_PARENT]),
-        group=int(fields[_GROUP]),
-        session=int(fields[_SESSION]),
-        ended=fields[_STATE] in _ENDED,
-    )
+    start, parent, group, session = (int(fields[at]) for at in (_START, _PARENT, _GROUP, _SESSION))
+    return Process(pid, start, parent, group, session, fields[_STATE] in _ENDED)
 
 
 def is_still_a_copy(pid: int) -> bool:
@@ -252,28 +246,43 @@ class ProcessTree:
         Args:
             reaper: Who adopts the workers' orphans: the agent while it lives.
         """
-        found = find_relatives(
-            self._candidates(),
-            self._workers,
-            reaper,
-            is_marked=lambda pid: carries_mark(pid, self.mark),
-            known=self._known,
-        )
+        found = self._workers_alone(reaper)
+        if found is None:
+            found = find_relatives(
+                self._candidates(),
+                self._workers,
+                reaper,
+                is_marked=lambda pid: carries_mark(pid, self.mark),
+                known=self._known,
+            )
         self._known = {process.key for process in found}
         return found
 
     def leftovers(self) -> list[Process]:
-        """Return what the workers left running, once all of them have ended.
-
-        The agent has adopted whatever lost its parent: all that is left descends from a child of
-        the agent's. Without such a child there is no need to look at each process of the machine.
-        """
-        ourselves = os.getpid()
-        children = _listed_children(ourselves)
-        if children is not None and not {*children} - self._helpers - self._workers.keys():
-            return []
-        found = self.members(ourselves)
+        """Return what the workers left running, once all of them have ended."""
+        found = self.members(os.getpid())
         return [each for each in found if not each.ended and not self.is_worker(each.pid)]
+
+    def _workers_alone(self, reaper: int) -> list[Process] | None:
+        """Return the workers if all have ended and left nothing; None where that isn't known.
+
+        The agent has adopted whatever lost its parent: once the workers have ended, all that is
+        left descends from another child of the agent's. Without such a child there is no need to
+        look at each process of the machine.
+        """
+        if reaper != os.getpid():
+            return None
+        found = []
+        for pid, start in self._workers.items():
+            process = read_process(pid)
+            if process is not None and process.start == start:
+                if not process.ended:
+                    return None
+                found.append(process)
+        children = _listed_children(reaper)  # only now: nothing of them can be added any more
+        if children is None or {*children} - self._helpers - self._workers.keys():
+            return None
+        return found
 
     def _candidates(self) -> dict[int, Process]:
         ourselves = os.getpid()

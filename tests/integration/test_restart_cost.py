@@ -1,15 +1,17 @@
-"""A restart loads nothing: whatever it needs was loaded while the workers ran."""
+"""A restart loads nothing and looks little: what it needs was loaded while the workers ran."""
 
 import os
 import subprocess
 import sys
+
+import pytest
 
 NOTE_IMPORTS = """
 import os, sys, time
 if "ELRUN_AGENT" not in os.environ:  # the agent alone
     out = os.open("imports", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     sys.addaudithook(
-        lambda event, args: event == "import"
+        lambda event, args: (event == "import" or args == ("/proc",))
         and os.write(out, f"{time.monotonic()} {args[0]}\\n".encode())
     )
 """
@@ -35,23 +37,34 @@ else:
 """
 
 
-def test_a_restart_loads_no_module(tmp_path):
-    """Between the death of a worker and the first line of the new attempt's last one."""
-    (tmp_path / "sitecustomize.py").write_text(NOTE_IMPORTS)
-    (tmp_path / "work.py").write_text(WORKER)
+@pytest.fixture(scope="module", name="late")
+def _late(tmp_path_factory):
+    """Return what was imported or listed between a death and the last start that followed it."""
+    folder = tmp_path_factory.mktemp("restart")
+    (folder / "sitecustomize.py").write_text(NOTE_IMPORTS)
+    (folder / "work.py").write_text(WORKER)
     words = ["--standalone", "--nproc-per-node", "2", "--max-restarts", "1", "work.py"]
 
     done = subprocess.run(
         [sys.executable, "-m", "elrun", *words],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(tmp_path), "OMP_NUM_THREADS": "1"},
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         check=True,
     )
 
-    death, *starts = (float((tmp_path / name).read_text()) for name in ("death", "0", "1"))
-    imports = [line.split() for line in (tmp_path / "imports").read_text().splitlines()]
-    late = [name for at, name in imports if death < float(at) < max(starts)]
-    assert [] == late
     assert "restart" in done.stderr
+    death, *starts = (float((folder / name).read_text()) for name in ("death", "0", "1"))
+    noted = [line.split() for line in (folder / "imports").read_text().splitlines()]
+    return [name for at, name in noted if death < float(at) < max(starts)]
+
+
+def test_a_restart_loads_no_module(late):
+    """Between the death of a worker and the first line of the new attempt's last one."""
+    assert [] == [name for name in late if name != "/proc"]
+
+
+def test_a_restart_looks_through_all_processes_once(late):
+    """Before the others are asked to end; once they have ended, the agent's children say enough."""
+    assert ["/proc"] == [name for name in late if name == "/proc"]

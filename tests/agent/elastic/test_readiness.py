@@ -1,10 +1,20 @@
 """What a failure needs is loaded, and the kernel's log is read, before there is one."""
 
 import ast
+import importlib
+import re
+import sys
 from importlib.util import find_spec, resolve_name
 from pathlib import Path
 
-from elrun.agent.elastic.readiness import LIVED_S, NOT_OF_AN_AGENT, Readiness
+from elrun.agent.elastic.readiness import (
+    LIVED_S,
+    NOT_OF_AN_AGENT,
+    Readiness,
+    load_for_failures,
+)
+from elrun.agent.failures.advice import topic_of
+from elrun.agent.failures.last_words import last_words_in, tells_of_another_process
 
 import elrun
 
@@ -168,3 +178,25 @@ def test_what_is_not_kept_is_there():
     assert [] == [
         each for each in NOT_OF_AN_AGENT if each.startswith("elrun") and find_spec(each) is None
     ]
+
+
+def test_a_failure_compiles_no_pattern_that_was_not_compiled_before(monkeypatch):
+    """A dozen patterns cost a restart milliseconds, whether a worker has said anything or not."""
+    compiler = importlib.import_module(
+        "re._compiler" if sys.version_info >= (3, 11) else "sre_compile"
+    )
+    re.purge()
+    load_for_failures()
+    compiled = []
+    real = compiler.compile
+    monkeypatch.setattr(
+        compiler, "compile", lambda pattern, *more: compiled.append(pattern) or real(pattern, *more)
+    )
+
+    topics = [topic_of(words) for words in ("", "OSError: [Errno 98] Address already in use")]
+    tells_of_another_process("CalledProcessError: returned non-zero exit status 1")
+    for words in ("", "Killed\n", "Traceback (most recent call last):\nOSError: no\n"):
+        last_words_in(words)
+
+    assert [] == compiled
+    assert [True, False] == [topic is None for topic in topics]

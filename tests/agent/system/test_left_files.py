@@ -227,5 +227,5 @@ def test_what_was_not_read_ahead_in_time_is_asked_for_again(monkeypatch):
     reader = LeftFileReader()
     monkeypatch.setattr(reader, "_call", lambda *_given: next(answers))
 
-    assert [0] == reader.read_ahead([[Reading("anything", 9)]])
+    assert [None] == reader.read_ahead([[Reading("anything", 9)]])
     assert b"late" == reader.read_beginning("anything", 9).text
