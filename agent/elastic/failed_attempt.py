@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from ...rendezvous.api.handler import RoundHandler, Verdict, VerdictKind
 from ...rendezvous.logs import Log
@@ -17,12 +17,13 @@ from ...rendezvous.named_tuple import NamedTuple
 from ..failures.cause import WAIT_FOR_CAUSE_S
 from ..failures.chain import causes_in
 from ..failures.failure import HANG, EndAlone, ProcessFailure, type_before
-from ..failures.last_words import Speech
+from ..failures.last_words import Speech, place_of_abort
 from ..failures.machine_facts import explain_exception
 from ..failures.memory_events import KernelWatch
 from ..failures.report import JobReport, RankOutcome, RankState, RootCause
 from ..failures.shortening import shortened_traceback
 from ..failures.signal_cause import explain, gather
+from ..failures.traceback_place import bare_place, innermost_place
 from ..processes.start import PContext
 from ..workers.worker import RunResult, WorkerGroup, WorkerState
 from .agreement import Agreement, proposal_of
@@ -236,6 +237,7 @@ def _root_cause_in(
     """Return this node's failure that is no consequence of another, as other nodes can read it."""
     rank, finding = next(iter(findings.items()))
     failure, said = finding.failure, finding.said
+    departure = failure.departure
     (log_file,) = processes.log_files([failure.local_rank]).values()
     file = failure.error_file if finding.has_record else finding.log_file or log_file
     root = RootCause(
@@ -246,7 +248,7 @@ def _root_cause_in(
         exitcode=failure.exitcode,
         timestamp=failure.timestamp,
         message=(said.words or failure.summary)[:MAX_MESSAGE_CHARS],
-        traceback=shortened_traceback(said.text, file),
+        traceback=shortened_traceback(said.text or (departure.stack if departure else ""), file),
         file=file,
         exception=_exception_of(finding),
         says_why=bool(said.words) or failure.says_why,
@@ -261,8 +263,24 @@ def _root_cause_in(
     causes = [cause.words for cause in causes_in(said.text)]
     about_words = explain_exception("\n".join([root.message, *causes]), failure.pid, _gpus_in_sight)
     about_child = f"printed before: {finding.of_child}" if finding.of_child else ""
-    known = filter(None, (about_child, about_kernel, about_words))
+    known = filter(None, (*_about_place(finding), about_child, about_kernel, about_words))
     return root._replace(kernel_words="; ".join(known)[:MAX_MESSAGE_CHARS])
+
+
+def _about_place(finding: Finding) -> Iterator[str]:
+    """Say where a program left that told no reason, and which thread it had lost before."""
+    departure, said = finding.failure.departure, finding.said
+    if before := finding.failure.before:
+        yield f"before that, {before}"
+    if departure is not None:
+        place = innermost_place(departure.stack)
+        yield f"it {departure.words}{f' in {place}' if place else ''}"
+    elif said.speech is Speech.TRACEBACK and (place := bare_place(said.words, said.text)):
+        yield f"raised in {place}"
+    elif said.speech is Speech.TERMINATE and (
+        place := place_of_abort(finding.failure.traceback or "")
+    ):
+        yield f"it was in {place}"
 
 
 def _gpus_in_sight() -> tuple[int | None, str]:

@@ -9,6 +9,7 @@ import time
 
 from ...rendezvous.errors import ElrunError
 from ...rendezvous.logs import Log
+from ...rendezvous.named_tuple import NamedTuple
 from ..plain_value import PlainValue
 
 TYPE_CHECKING = False
@@ -36,6 +37,7 @@ MOST_BASES = 30
 
 _ENDING_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 _ONE_DAY_S = 86_400
+_MOST_OF_A_CLAUSE = 500
 
 
 def signal_name(exitcode: int) -> str:
@@ -67,6 +69,18 @@ def is_told_to_end(exitcode: int) -> bool:
     return shell_exit_code(exitcode) - 128 in _ENDING_SIGNALS
 
 
+class Departure(NamedTuple):
+    """How a program ended itself with an exit code, and said nothing of why.
+
+    Args:
+        words: What it did: ``called sys.exit(3)``.
+        stack: The frames in which it did so, the innermost last; may be empty.
+    """
+
+    words: str
+    stack: str
+
+
 class EndAlone(str):
     """A sentence that says no more of a failure than how the process ended."""
 
@@ -86,7 +100,11 @@ class ProcessFailure(PlainValue):
         error_file_data: The error file's content.
         message: What went wrong: a sentence, or the error file's ``message`` object.
         timestamp: When, in seconds since the epoch: the error file's word, else now.
+        departure: How and where the program ended itself with its exit code, if the hook knows no
+            more than that; else None.
     """
+
+    departure: Departure | None = None
 
     def __init__(self, local_rank: int, pid: int, exitcode: int, error_file: str) -> None:
         from ..system.left_files import LeftFileReader  # failures only
@@ -169,6 +187,17 @@ class ProcessFailure(PlainValue):
         """Full names of the types that the exception's type is derived from, if it left them."""
         names = self._extra_info().get("bases")
         return tuple(map(str, names))[:MOST_BASES] if isinstance(names, list) else ()
+
+    @property
+    def before(self) -> str:
+        """Which of its threads an exception had ended before, as a clause; may be empty."""
+        return str(self._extra_info().get("before") or "")[:_MOST_OF_A_CLAUSE]
+
+    @property
+    def exit_status(self) -> int | None:
+        """The number by which the program ended itself, if its record tells no more than where."""
+        status = self._extra_info().get("exit_status")
+        return status if isinstance(status, int) else None
 
     @property
     def cause(self) -> str:

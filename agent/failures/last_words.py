@@ -43,6 +43,7 @@ _ABORT = (
     r"|.{0,300}: Assertion [`'\"].+ failed\.?|thread '[^']{1,200}' .{0,40}panicked at .+"
     r"|(?:LLVM|libc\+\+abi).*: .+"
 )
+_WITHOUT_PYTHON = "a thread that runs no Python code"
 _THROWN = r"instance of '(?P<type>[^']+)'"
 _WHAT = r"\s*what\(\):\s*(?P<what>.*)"
 _NOISE = (
@@ -80,6 +81,8 @@ _SIGNALS_OF_CRASHES = {
     "Illegal instruction": signal.SIGILL,
     "Aborted": signal.SIGABRT,
 }
+_SIGNALS_WITHOUT_TITLE = (signal.SIGALRM, signal.SIGXCPU)
+"""Signals at which our hook lets ``faulthandler`` write stacks that it has no title for."""
 
 
 class Speech(enum.Enum):
@@ -180,6 +183,15 @@ def abort_reason_in(text: str) -> str:
     return next((line[:_MOST_WORDS] for line in lines if re.fullmatch(_ABORT, line)), "")
 
 
+def place_of_abort(stack: str) -> str:
+    """Return where the thread was that called ``abort``; empty: that is not known.
+
+    Args:
+        stack: What ``faulthandler`` wrote.
+    """
+    return _innermost(stack.splitlines())
+
+
 def crash_in(text: str, exitcode: int) -> LastWords:
     """Return the last stack that ``faulthandler`` wrote, if it is of the signal that killed.
 
@@ -187,9 +199,17 @@ def crash_in(text: str, exitcode: int) -> LastWords:
         text: The end of the file.
         exitcode: -n where signal n killed the worker.
     """
+    if -exitcode in _SIGNALS_WITHOUT_TITLE:
+        return _stack_without_title(text)
     at, found = _last_crash(text.split("\n"))
     what = "" if at < 0 else found.words.partition(" in ")[0]
     return found if _SIGNALS_OF_CRASHES.get(what) == -exitcode else LastWords()
+
+
+def _stack_without_title(text: str) -> LastWords:
+    stack = text.strip("\n")
+    place = _innermost(stack.split("\n"))
+    return LastWords(f"it was in {place}", stack, Speech.CRASH) if place else LastWords()
 
 
 def _shown(line: str) -> str:
@@ -248,7 +268,8 @@ def _last_crash(lines: list[str]) -> tuple[int, LastWords]:
     for at in range(len(lines) - 1, -1, -1):
         if match := re.fullmatch(_CRASH, lines[at]) or _time_out(lines, at):
             stack = [line for line in lines[at + 1 :] if not line.startswith(_CRASH_NOISE)]
-            frame = _innermost(stack)
+            is_time_out = match.re.pattern != _CRASH
+            frame = _innermost(stack, is_time_out=is_time_out)
             words = f"{match['what']}{f' in {frame}' if frame else ''}"
             text = "\n".join(stack[:MAX_TEXT_LINES]).strip("\n")
             return at, LastWords(words[:_MOST_WORDS], text, Speech.CRASH)
@@ -265,20 +286,28 @@ def _time_out(lines: list[str], at: int) -> re.Match[str] | None:
     return match if is_end else None
 
 
-def _innermost(stack: list[str]) -> str:
-    """Return where the thread was that crashed, and the line of the user's that led there."""
-    current = next((at for at, line in enumerate(stack) if line.startswith("Current thread")), 0)
+def _innermost(stack: list[str], *, is_time_out: bool = False) -> str:
+    """Return where the thread was that crashed, and the line of the user's that led there.
+
+    A thread of a library that runs no Python code is in none of the stacks, or has no frame. After
+    a time-out no thread is the current one.
+    """
+    threads = [at for at, line in enumerate(stack) if re.match(r"(?:Current t|T)hread 0x", line)]
+    current = next((at for at in threads if stack[at].startswith("Current")), None)
+    if current is None and threads and not is_time_out:
+        return _WITHOUT_PYTHON
     found: list[str] = []
-    for line in stack[current:]:
+    start = threads[0] if current is None and threads else current
+    for line in stack[0 if start is None else start + 1 :]:
         match = re.fullmatch(_CRASH_FRAME, line)
-        if match is None and found:  # another thread
+        if match is None and (found or line.startswith("Thread 0x")):  # another thread
             break
         if match is None or (found and not is_of_user(match["file"])):
             continue
         found.append(f"{match['name']} ({match['file']}, line {match['line']})")
         if is_of_user(match["file"]):
             break
-    return ", called in ".join(found)
+    return ", called in ".join(found) or (_WITHOUT_PYTHON if threads else "")
 
 
 def _last_terminate(lines: list[str]) -> tuple[int, LastWords]:
@@ -290,7 +319,10 @@ def _last_terminate(lines: list[str]) -> tuple[int, LastWords]:
             filter(None, (re.fullmatch(_WHAT, line) for line in lines[at + 1 : at + 4])), None
         )
         name = thrown["type"] if thrown else lines[at].strip()
-        words = f"{name}: {what['what']}" if what and what["what"] else name
+        if what and what["what"]:
+            words = f"{name}: {what['what']}"
+        else:  # `throw 42` has a type, and nothing that could be shown
+            words = f"a C++ exception of type {name}" if thrown else name
         return at, LastWords(words[:_MOST_WORDS], _text(lines, at, at), Speech.TERMINATE)
     return -1, LastWords()
 

@@ -8,7 +8,7 @@ import signal
 import time
 
 from ...rendezvous.logs import Log
-from ..failures.failure import KEPT_SUFFIX, NOT_AVAILABLE, STACKS_SUFFIX, ProcessFailure
+from ..failures.failure import KEPT_SUFFIX, NOT_AVAILABLE, STACKS_SUFFIX, Departure, ProcessFailure
 from .results import RunProcsResult, WorkerExit
 
 TYPE_CHECKING = False
@@ -26,6 +26,7 @@ log = Log(__name__)
 
 _MOST_OF_STACKS = 1 << 16
 _OF_AN_EXCEPTION = 1  # Python's exit code
+_EXIT_CODES = 0xFF  # what is left of a number that a program ends itself with
 
 BEFORE_SIGNAL_S = 0.5
 """How long a file system may hold up the signal that asks workers to end."""
@@ -223,6 +224,10 @@ class ExitRecorder:
         # What a thread lost, or `sys.exit` was given, may be long ago: no reason for a signal.
         kept = f"{path}{KEPT_SUFFIX}"
         likely = ProcessFailure.read_by(self.left_files, local_rank, pid, exitcode, kept)
+        if likely.exit_status is not None:
+            if likely.exit_status & _EXIT_CODES == exitcode:
+                failure.departure = Departure(likely.summary, likely.traceback or "")
+            return failure
         return failure if likely.error_file == NOT_AVAILABLE else likely
 
     def _with_stacks(self, failure: ProcessFailure, path: str) -> ProcessFailure:

@@ -11,6 +11,7 @@ from ...agent.failures.report import JobReport, RankOutcome, RankState, RootCaus
 from ...agent.failures.stack_places import folded
 
 FAULT_HANDLER_TITLES = ("Thread 0x", "Current thread 0x")
+DEPARTURE_TITLE = "Stack (most recent call last)"
 KERNEL_STACK_BEGINNING = "[<0>] "
 MAX_SPANS = 40
 

@@ -28,6 +28,7 @@ from ...agent.failures.shortening import shortened_traceback
 from ...agent.system.environ import inherited_environment
 from .console import PREFIX, Console, printable
 from .phrases import (
+    DEPARTURE_TITLE,
     FAULT_HANDLER_TITLES,
     KERNEL_STACK_BEGINNING,
     after,
@@ -288,7 +289,7 @@ def _last_words(root: RootCause) -> Iterator[RenderableType]:
     title = "last lines"
     if STACK_TITLE in root.traceback:
         title = "traceback"
-    elif root.traceback.startswith(FAULT_HANDLER_TITLES):
+    elif root.traceback.startswith((*FAULT_HANDLER_TITLES, DEPARTURE_TITLE)):
         title = "stack"
     elif root.traceback.startswith(KERNEL_STACK_BEGINNING):
         title = "stack in the kernel"

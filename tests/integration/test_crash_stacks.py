@@ -40,6 +40,55 @@ def test_a_crash_is_told_with_its_stack(elrun, script, name, options):
     assert "" == before
 
 
+TIME_IS_UP = {
+    "of its CPU": (
+        "resource.setrlimit(resource.RLIMIT_CPU, (1, 9))\n    while True: pass",
+        152,
+        ["it was in work (", "script.py, line 4)", "used up its CPU time: 1 s (ulimit -t)"],
+    ),
+    "of its own timer": (
+        "signal.setitimer(signal.ITIMER_REAL, 0.1)\n    while True: pass",
+        142,
+        ["it was in work (", "script.py, line 4)", "a timer that it had set itself ran out"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TIME_IS_UP)
+@pytest.mark.parametrize("options", [(), ("--preload", "json")], ids=["executed", "preloaded"])
+def test_a_worker_whose_time_is_up_is_told_with_its_place(elrun, script, name, options):
+    """The kernel says that its time is up, and only its stack what took so long."""
+    end, code, words = TIME_IS_UP[name]
+    source = f"import resource, signal\ndef work():\n    {end}\nwork()"
+
+    job = elrun("--standalone", *options, script(source), env={"PYTHONFAULTHANDLER": ""})
+    ended, _, err = job.finish()
+
+    summary = err.partition("elrun: script.py failed: ")[2]
+    assert (code, []) == (ended, [each for each in words if each not in summary]), err
+
+
+@pytest.mark.parametrize("number", ["SIGALRM", "SIGXCPU"])
+def test_a_signal_that_shows_places_is_the_script_s_own_all_the_same(elrun, script, number):
+    """A script finds the default there, may ignore or handle the signal, and its programs die."""
+    source = f"""
+        import os, signal, subprocess, sys
+        print(signal.getsignal(signal.{number}) == signal.SIG_DFL)
+        kill = f"import os; os.kill(os.getpid(), {{signal.{number}:d}})"
+        print(subprocess.run([sys.executable, "-c", kill]).returncode == -signal.{number})
+        signal.signal(signal.{number}, lambda *_: print("handled"))
+        os.kill(os.getpid(), signal.{number})
+        signal.signal(signal.{number}, signal.SIG_IGN)
+        os.kill(os.getpid(), signal.{number})
+        print("end", flush=True)
+    """
+
+    job = elrun("--standalone", script(textwrap.dedent(source)), env={"PYTHONFAULTHANDLER": ""})
+    ended = job.finish()
+
+    assert (0, "True\nTrue\nhandled\nend\n") == ended[:2], ended[2]
+
+
 @pytest.mark.parametrize("how", ["variable", "call"])
 def test_a_stack_that_the_user_asked_for_stays_where_it_was(elrun, script, tmp_path, how):
     """It is on standard error, and we write none."""
@@ -61,7 +110,7 @@ def test_no_empty_file_for_stacks_is_left(elrun, script, tmp_path, end):
 
     elrun("--standalone", "--nproc-per-node", 2, *logs, script(source)).finish()
 
-    assert [] == [path for path in (tmp_path / "logs").rglob("*") if path.is_file()]
+    assert [] == list((tmp_path / "logs").rglob("*.stacks"))
 
 
 @pytest.mark.parametrize("options", [(), ("--tee", "3")], ids=["pipe", "tee"])

@@ -100,8 +100,65 @@ GALLERY = {
         THREAD + "os._exit(3)",
         ["exited with code 3", "ValueError: no such shard (in thread 'loader')", "in work"],
     ),
-    "in a thread, then another": (THREAD + "raise KeyError('x')", ["KeyError: 'x'"]),
-    "exit with a number": ("import sys; sys.exit(3)", ["exited with code 3"]),
+    "in a thread, then another": (
+        THREAD + "raise KeyError('x')",
+        ["KeyError: 'x'", "before that, ValueError: no such shard ended thread 'loader' in work ("],
+    ),
+    "in a thread, then a wait in vain": (
+        "import queue\n" + THREAD + "queue.Queue().get(timeout=0.1)",
+        ["Empty\n", "before that, ValueError: no such shard ended thread 'loader' in work ("],
+    ),
+    "in a thread, then in a second one": (
+        THREAD
+        + "thread = threading.Thread(target=lambda: {}['x'])\n"
+        + "thread.start()\nthread.join()\nos._exit(3)",
+        ["KeyError: 'x' (in thread", "before that, ValueError: no such shard ended thread 'load"],
+    ),
+    "in a thread, then exit with a number": (
+        THREAD + "import sys; sys.exit(3)",
+        ["exited with code 3", "ValueError: no such shard (in thread 'loader')", "in work"],
+    ),
+    "a thread's exit with a text": (
+        THREAD.replace("raise ValueError", "raise SystemExit") + "raise SystemExit(3)",
+        ["exited with code 3", "SystemExit: no such shard (in thread 'loader')"],
+    ),
+    "without a text": (
+        "def check():\n    assert 1 > 2\ncheck()",
+        ["AssertionError\n", "raised in check (", "script.py, line 2)"],
+    ),
+    "exit with a number": (
+        "import sys\ndef check():\n    sys.exit(3)\ncheck()",
+        [
+            "exited with code 3",
+            "it called sys.exit(3) in check (",
+            "script.py, line 3)",
+            "stack of",
+        ],
+    ),
+    "exit with a number, above 255": (
+        "import sys\ndef check():\n    sys.exit(259)\ncheck()",
+        ["exited with code 3", "it called sys.exit(259) in check ("],
+    ),
+    "exit with a number, after words": (
+        "import sys\nprint('ERROR: no such shard', file=sys.stderr)\nsys.exit(3)",
+        ["\n  ERROR: no such shard", "it called sys.exit(3) in <module> (", "last lines of"],
+    ),
+    "site's exit with a number": (
+        "def check():\n    exit(3)\ncheck()",
+        ["exited with code 3", "it called sys.exit(3) in check ("],
+    ),
+    "raised with a number, and no reason": ("raise SystemExit(3)", ["it raised SystemExit(3)"]),
+    "os._exit": (
+        "import os\ndef check():\n    os._exit(3)\ncheck()",
+        ["exited with code 3", "it called os._exit(3) in check (", "script.py, line 3)"],
+    ),
+    "os._exit of a handler of signals": (
+        (
+            "import os, signal\ndef stop(*_):\n    os._exit(3)\n"
+            "signal.signal(signal.SIGALRM, stop)\nsignal.raise_signal(signal.SIGALRM)"
+        ),
+        ["exited with code 3", "it called os._exit(3) in stop ("],
+    ),
     "exit with a text": ("import sys; sys.exit('no such shard')", ["SystemExit: no such shard"]),
     "exit with an exception": (
         "import sys\ntry:\n    open('/no/such')\nexcept OSError as error:\n    sys.exit(error)",
@@ -109,7 +166,7 @@ GALLERY = {
     ),
     "an exit that was caught": (
         "import sys\ntry:\n    sys.exit('not yet')\nexcept SystemExit:\n    sys.exit(4)",
-        ["exited with code 4"],
+        ["exited with code 4", "it called sys.exit(4) in <module> (", "script.py, line 5)"],
     ),
     "handled, then exit with a number": (
         HANDLED,

@@ -42,6 +42,12 @@ _END_SIGNAL, _GROUP_SIGNAL = 61, 60
 _NO_DESCRIPTORS = 24
 """EMFILE: the module ``errno`` would have to be loaded."""
 
+_PLACED_SIGNALS = (14, 24)
+"""SIGALRM and SIGXCPU: they tell that time is up, and not where the worker was."""
+
+_SECONDS_TOGETHER = 60
+"""Exceptions of threads that come within this time are taken for consequences of the first."""
+
 _BOTTOMS = ("<module>", "_run_module_as_main")
 """Code at the bottom of the stack while a program runs; none is there when it has ended."""
 
@@ -100,6 +106,9 @@ class _Keeper:
         self._is_written = False
         self._records = 0
         self._exit_record = ""
+        self._exit_place: tuple[Any, ...] = ()
+        self._lost_thread = ""
+        self._lost_at_s = 0.0
         self._exit_status: Any = None
         self._handled_at_exit: Any = None
         self._is_noting = False
@@ -160,7 +169,7 @@ class _Keeper:
 
         def _exit(status: int) -> "Any":
             if status and os.getpid() == self._pid:
-                self._keep_reason(status)
+                self._keep_reason(status, sys._getframe(1))
             return exit_at_once(status)
 
         os._exit = _exit
@@ -178,6 +187,8 @@ class _Keeper:
             self._stacks_fd = os.dup2(fd, number, inheritable=False)
             os.close(fd)
             faulthandler.enable(self._stacks_fd)
+            for number in _PLACED_SIGNALS:
+                faulthandler.register(number, self._stacks_fd, chain=True)
         except (OSError, RuntimeError):
             return
 
@@ -191,8 +202,10 @@ class _Keeper:
 
     def thread_excepthook(self, args: "Any", /) -> None:
         """Keep an exception of another thread, and let Python print it."""
-        if args.exc_type is not SystemExit:
-            self._keep_candidate(args.exc_value, getattr(args.thread, "name", ""))
+        error = args.exc_value
+        is_exit = args.exc_type is SystemExit  # Python says nothing of it, whatever it was given
+        if not is_exit or not isinstance(getattr(error, "code", None), (int, type(None))):
+            self._keep_candidate(error, getattr(args.thread, "name", ""))
         self._thread_excepthook(args)
 
     def at_end(self) -> None:
@@ -205,6 +218,10 @@ class _Keeper:
                 self._keep_error(error)
         if self._exit_record:
             self._write(f"{self._path}.kept", lambda _: self._exit_record)
+        elif self._exit_place and not self._records:  # else a thread's exception tells why
+            self._write(
+                f"{self._path}.kept", lambda words: words["record_of_place"](*self._exit_place)
+            )
         _mark_end()
         try:
             if self._stacks_fd >= 0 and os.fstat(self._stacks_fd).st_size == 0:
@@ -236,25 +253,32 @@ class _Keeper:
         """Keep why a program has left by an exception of its own: ``raise SystemExit(1)``."""
         is_of_exit = _mark_of(leaving.__context__) == self._handled_at_exit
         if status is not self._exit_status or not is_of_exit:  # else ``sys.exit`` has raised it
-            self._note(status, leaving.__cause__ or leaving.__context__, None)
+            error = leaving.__cause__ or leaving.__context__
+            self._note(status, error, None, leaving.__traceback__)
 
-    def _note(self, status: "Any", error: "BaseException | None", caller: "Any") -> None:
+    def _note(
+        self, status: "Any", error: "BaseException | None", caller: "Any", trace: "Any" = None
+    ) -> None:
         if self._is_noting or _thread.get_ident() != self._main_thread:
             return
-        self._exit_record, self._exit_status = "", status
-        self._handled_at_exit = _mark_of(error)
+        self._exit_record, self._exit_place = "", ()
+        self._exit_status, self._handled_at_exit = status, _mark_of(error)
         if status is None or os.getpid() != self._pid:
             return
         self._is_noting = True
         try:
             if not isinstance(status, int) or status:
-                self._exit_record = self._load_words()["record_of_exit"](status, error, caller)
+                words = self._load_words()
+                self._exit_record = words["record_of_exit"](status, error, caller)
+                if isinstance(status, int) and not self._exit_record:
+                    how = "called sys.exit" if caller is not None else "raised SystemExit"
+                    self._exit_place = (how, status, words["place_of"](caller, trace))
         except BaseException:  # noqa: BLE001, S110  the process ends as it would without us
             pass
         finally:
             self._is_noting = False
 
-    def _keep_reason(self, status: int) -> None:
+    def _keep_reason(self, status: int, caller: "Any") -> None:
         """Keep why a program ends at once: what it handles, or what Python has it show."""
         last = getattr(sys, "last_value", None)
         if last is not None and self._has_ended_main_thread():
@@ -262,22 +286,42 @@ class _Keeper:
             return
         error, wanted = sys.exc_info()[1], self._exit_status
         is_noted = status == (wanted if isinstance(wanted, int) else 1)  # 1: of an exit by a text
-        noted = self._exit_record if is_noted else ""
-        self._write(
-            f"{self._path}.kept",
-            lambda words: words["record_of_exit"](status, error, None) or noted,
-        )
+        noted, noted_place = (self._exit_record, self._exit_place) if is_noted else ("", ())
+
+        def make(words: "dict[str, Any]") -> str:
+            record: str = words["record_of_exit"](status, error, None) or noted
+            if not record and not self._records:
+                at_once = ("called os._exit", status, words["place_of"](caller, None))
+                record = words["record_of_place"](*(noted_place or at_once))
+            return record
+
+        self._write(f"{self._path}.kept", make)
 
     def _keep_error(self, error: BaseException) -> None:
         if not os.path.lexists(self._path):  # of `@record`
-            self._write(self._path, lambda words: words["record_of"](error))
+            before = self._lost_thread
+            self._write(self._path, lambda words: words["record_of"](error, before=before))
         self._is_written = True
 
     def _keep_candidate(self, error: BaseException, thread_name: str = "") -> None:
-        remark = f"in thread {thread_name[:_NAME_CHARS]!r}" if thread_name else ""
+        thread = f"thread {thread_name[:_NAME_CHARS]!r}" if thread_name else ""
         self._records += 1
-        if self._records <= _MOST_RECORDS:
-            self._write(f"{self._path}.kept", lambda words: words["record_of"](error, remark))
+        if self._records > _MOST_RECORDS:
+            return
+
+        import time  # built in
+
+        before, now_s = self._lost_thread, time.monotonic()
+        is_consequence = before and now_s - self._lost_at_s < _SECONDS_TOGETHER
+
+        def make(words: "dict[str, Any]") -> str:
+            if thread and not is_consequence:
+                self._lost_thread, self._lost_at_s = words["end_of_thread"](error, thread), now_s
+            remark = f"in {thread}" if thread else ""
+            record: str = words["record_of"](error, remark, before if is_consequence else "")
+            return record
+
+        self._write(f"{self._path}.kept", make)
 
     def _write(self, path: str, make: "Callable[[dict[str, Any]], str]") -> None:
         if os.getpid() != self._pid:

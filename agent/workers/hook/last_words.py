@@ -15,6 +15,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import FrameType, TracebackType
 
+    _Runs = tuple[list[tuple[str, int, str, int]], int]
+
 _MESSAGE_CHARS = 60_000
 _STACK_CHARS = 150_000
 _MOST_CAUSES = 20
@@ -30,16 +32,18 @@ _MOST_SOURCE_BYTES = 1 << 22
 _LINE_CHARS = 500
 _KIND, _REGULAR = 0o170000, 0o100000
 
+_STACK = "Stack (most recent call last):\n"
 _CAUSE = "The above exception was the direct cause of the following exception:"
 _CONTEXT = "During handling of the above exception, another exception occurred:"
 _ESCAPES = {**{code: f"\\u{code:04x}" for code in (*range(32), 127)}, 34: '\\"', 92: "\\\\"}
 
 
-def record_of(error: BaseException, remark: str = "") -> str:
+def record_of(error: BaseException, remark: str = "", before: str = "") -> str:
     """Return the record of an exception, as JSON.
 
     Args:
         remark: What a reader must know of its end; it stands after the message's first line.
+        before: Which thread an exception had ended before, as ``end_of_thread`` says it.
     """
     message = _clipped(_headline(error), _MESSAGE_CHARS)
     remarks = [*filter(None, [remark]), *_remarks_of(error)]
@@ -51,11 +55,58 @@ def record_of(error: BaseException, remark: str = "") -> str:
     except MemoryError:
         stack = ""
     name, *bases = (_quoted(_name_of(each)) for each in type(error).__mro__[:_MOST_BASES])
+    more = f'"type": {name}, "bases": [{", ".join(bases)}]'
+    return _record(message, stack, f'{more}, "before": {_quoted(before)}' if before else more)
+
+
+def _record(message: str, stack: str, more: str) -> str:
     return (
         f'{{"message": {{"message": {_quoted(message)}, "extraInfo": {{'
-        f'"py_callstack": {_quoted(stack)}, "timestamp": "{int(time.time())}", '
-        f'"type": {name}, "bases": [{", ".join(bases)}]}}}}}}'
+        f'"py_callstack": {_quoted(stack)}, "timestamp": "{int(time.time())}", {more}}}}}}}'
     )
+
+
+def place_of(caller: FrameType | None, trace: TracebackType | None) -> _Runs:
+    """Return the frames in which a program left, for ``record_of_place``.
+
+    A program may catch a thousand exits; so the lines of its files are read for the last one only.
+
+    Args:
+        caller: The frame that called ``sys.exit`` or ``os._exit``; None: it did not.
+        trace: The frames that a SystemExit has ended, where these are known.
+    """
+    if caller is None:
+        return _runs_of(trace)
+    runs: list[tuple[str, int, str, int]] = []
+    frame: FrameType | None = caller
+    while frame is not None and len(runs) < _FIRST_FRAMES + _LAST_FRAMES:
+        runs.append((frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name, 1))
+        frame = frame.f_back
+    return runs[::-1], 0
+
+
+def record_of_place(how: str, status: int, place: _Runs) -> str:
+    """Return the record of where a program ended itself with a number, if nothing tells why.
+
+    Args:
+        how: What it did: ``called sys.exit``.
+        status: The number that it gave.
+        place: What ``place_of`` returned.
+    """
+    frames = _shown_frames(*place)
+    stack = "".join([_STACK, *frames]) if frames else ""
+    return _record(f"{how}({status})", stack, f'"exit_status": {int(status)}')
+
+
+def end_of_thread(error: BaseException, thread: str) -> str:
+    """Say that an exception ended a thread, and where: ``KeyError: 'lr' ended thread 'a' in …``."""
+    trace, place = error.__traceback__, ""
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        place = f" in {code.co_name} ({code.co_filename}, line {trace.tb_lineno})"
+        trace = trace.tb_next
+    words = _first_line(_headline(error))[:_REMARK_CHARS]
+    return f"{words} ended {thread}{place[:_LINE_CHARS]}"
 
 
 def record_of_exit(status: object, error: BaseException | None, caller: FrameType | None) -> str:
@@ -198,7 +249,10 @@ def _text_of_chain(error: BaseException, depth: int = 0) -> list[str]:
 def _text_of_one(error: BaseException, depth: int, most_chars: int) -> list[str]:
     pieces = []
     if error.__traceback__ is not None:
-        pieces = ["Traceback (most recent call last):\n", *_frames(error.__traceback__)]
+        pieces = [
+            "Traceback (most recent call last):\n",
+            *_shown_frames(*_runs_of(error.__traceback__)),
+        ]
     text = _clipped(_text_of(error), most_chars)
     if isinstance(error, SyntaxError) and error.lineno is not None:
         pieces.append(f'  File "{error.filename or "<string>"}", line {error.lineno}\n')
@@ -239,7 +293,7 @@ def _marked(line: str, offset: int | None) -> list[str]:
     return pieces
 
 
-def _frames(trace: TracebackType | None) -> list[str]:
+def _runs_of(trace: TracebackType | None) -> _Runs:
     runs: list[tuple[str, int, str, int]] = []  # file, line, function, how often in a row
     left_out = 0
     while trace is not None:
@@ -252,6 +306,10 @@ def _frames(trace: TracebackType | None) -> list[str]:
         if len(runs) > _FIRST_FRAMES + _LAST_FRAMES:
             left_out += runs.pop(_FIRST_FRAMES)[3]
         trace = trace.tb_next
+    return runs, left_out
+
+
+def _shown_frames(runs: list[tuple[str, int, str, int]], left_out: int) -> list[str]:
     sources: dict[str, list[bytes]] = {}
     pieces = []
     for number, (file, line, function, count) in enumerate(runs):

@@ -54,6 +54,9 @@ Current thread 0x00007f6ac1b03b80 (most recent call first):
 
 Extension modules: numpy.core._multiarray_umath, torch._C (total: 2)
 """
+NO_PYTHON = """Thread 0x00007f6ac1b03b80 (most recent call first):
+  File "/home/me/train.py", line 5 in wait
+"""
 TERMINATE = """terminate called after throwing an instance of 'c10::DistBackendError'
   what():  [PG ID 0 Rank 2] Watchdog caught collective operation timeout
 Exception raised from checkTimeout at ProcessGroupNCCL.cpp:632 (most recent call first):
@@ -252,6 +255,11 @@ FOUND = {
         "x.ChildFailedError: inner.py FAILED",
     ),
     "nothing telling": ("step 1\nstep 2\n", Speech.LINES, ""),
+    "an exception of C++ without a text": (
+        "terminate called after throwing an instance of 'int'\n",
+        Speech.TERMINATE,
+        "a C++ exception of type int",
+    ),
     "a progress bar": (PROGRESS, Speech.LINES, ""),
     "noise": ("[W1126 12:00 x.cpp:1] Warning: leaked\n\n\n", Speech.NOTHING, ""),
     "nothing": ("", Speech.NOTHING, ""),
@@ -355,6 +363,23 @@ Thread 0x00007f0000000001 (most recent call first):
             -11,
             f"Segmentation fault in {LIBRARY}",
         ),
+        (
+            "Fatal Python error: Aborted\n\n" + NO_PYTHON,
+            -6,
+            "Aborted in a thread that runs no Python code",
+        ),
+        (
+            "Fatal Python error: Aborted\n\nCurrent thread 0x1 (most recent call first):\n"
+            "  <no Python frame>\n\n" + NO_PYTHON,
+            -6,
+            "Aborted in a thread that runs no Python code",
+        ),
+        (
+            CRASH.partition("\n\n")[2],
+            -24,
+            "it was in string_at (/lib/ctypes/__init__.py, line 525)",
+        ),
+        ("", -24, ""),
         (CRASH, -6, ""),
         ("", -11, ""),
         ("nonsense\n", -11, ""),
