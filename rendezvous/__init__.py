@@ -56,16 +56,8 @@ __all__ = [
     "rendezvous_handler_registry",
 ]
 
-_ERRORS = (
-    "RendezvousError",
-    "RendezvousClosedError",
-    "RendezvousTimeoutError",
-    "RendezvousConnectionError",
-    "RendezvousStateError",
-    "RendezvousGracefulExitError",
-)
 _ELSEWHERE = {
-    **dict.fromkeys(_ERRORS, ".errors"),
+    **dict.fromkeys([name for name in __all__ if name.endswith("Error")], ".errors"),
     "EtcdServer": ".stores.etcd.server",
     "RendezvousHandlerRegistry": ".backends.registry",
     "get_rendezvous_handler": ".backends.registry",

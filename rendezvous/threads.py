@@ -74,12 +74,12 @@ class Call(Generic[_T]):
         """Whether the call has ended."""
         try:
             self._thread = start_thread(
-                threading.Thread(target=self._run_aside, name=name, daemon=True)
+                threading.Thread(target=self._run, args=(BaseException,), name=name, daemon=True)
             )
         except NoThreadError:
             if not or_here:
                 raise
-            self._run_here()
+            self._run(Exception)  # an interrupt of the caller goes on at once
 
     def wait(self, timeout_s: float) -> bool:
         """Wait until the call has ended, for a bounded time; return whether it has.
@@ -97,21 +97,11 @@ class Call(Generic[_T]):
             raise self._error
         return self._value[0]
 
-    def _run_aside(self) -> None:
+    def _run(self, caught: type[BaseException]) -> None:
         try:
             self._value.append(self._function())
-        except BaseException as error:  # noqa: BLE001  `result` raises it in the caller's thread
+        except caught as error:  # `result` raises it
             self._error = error
-        self._end()
-
-    def _run_here(self) -> None:
-        try:
-            self._value.append(self._function())
-        except Exception as error:  # noqa: BLE001  `result` raises it; an interrupt goes on at once
-            self._error = error
-        self._end()
-
-    def _end(self) -> None:
         self.is_done = True
         if self._wake is not None:
             self._wake()

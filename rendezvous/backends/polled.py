@@ -10,6 +10,7 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
 
+from .. import errors
 from ..api.handler import (
     NodeProfile,
     RendezvousHandler,
@@ -18,31 +19,11 @@ from ..api.handler import (
     Verdict,
     VerdictKind,
 )
-from ..errors import (
-    RendezvousClosedError,
-    RendezvousConnectionError,
-    RendezvousError,
-    RendezvousGracefulExitError,
-    RendezvousStateError,
-    RendezvousTimeoutError,
-)
+from ..errors import RendezvousConnectionError, RendezvousError
 from ..threads import start_thread
 
 _ARRIVED_KEY = "elrun/arrived"
 _ALL_ARRIVED_KEY = "elrun/all_arrived"
-
-
-_OURS = {
-    error.__name__: error
-    for error in (
-        RendezvousClosedError,
-        RendezvousConnectionError,
-        RendezvousGracefulExitError,
-        RendezvousStateError,
-        RendezvousTimeoutError,
-        RendezvousError,
-    )
-}
 
 
 @contextlib.contextmanager
@@ -53,11 +34,15 @@ def _our_errors() -> Iterator[None]:
     except RendezvousError:
         raise
     except Exception as error:
-        names = (each.__name__ for each in type(error).__mro__)
-        ours = next((_OURS[name] for name in names if name in _OURS), None)
-        if ours is None:
+        names = [each.__name__ for each in type(error).__mro__]
+        ours = [
+            vars(errors)[name]
+            for name in names
+            if name.startswith("Rendezvous") and name in vars(errors)
+        ]
+        if not ours:
             raise
-        raise ours(str(error) or type(error).__name__) from error
+        raise ours[0](str(error) or type(error).__name__) from error
 
 
 class PolledRounds(RoundHandler):
