@@ -19,7 +19,7 @@ This module uses no clock and no store.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 
 from ..named_tuple import NamedTuple
 from ..protocol.keys import GONE_BEAT, UNSURE_BEAT
@@ -91,33 +91,20 @@ class FailureDetector:
             elif was_in_trouble and beat != GONE_BEAT:
                 self._excuse_slow_store(name)
 
-    def silent(self) -> frozenset[str]:
-        """Return the nodes whose silence has lasted for the whole patience."""
-        if self._least_left_s() > 0:
-            return frozenset()
-        return frozenset([name for name, left_s in self._lefts_s() if left_s <= 0])
+    def check(self) -> tuple[frozenset[str], float]:
+        """Return the nodes whose silence has lasted for the whole patience.
 
-    def next_check_s(self) -> float:
-        """Return the seconds until another node can have been silent for the whole patience."""
-        least_s = self._least_left_s()
-        if least_s > 0:
-            return least_s
-        return min(
-            [left_s for _, left_s in self._lefts_s() if left_s > 0], default=self._patience_s
-        )
-
-    def _least_left_s(self) -> float:
-        """Return the seconds until the first node can have been silent; 0 if one is."""
-        if not self._since:
-            return self._patience_s
-        if GONE_BEAT in self._beats.values():
-            return 0.0
-        return max(0.0, min(self._since.values()) + self._patience_s - self._observed_s)
-
-    def _lefts_s(self) -> Iterator[tuple[str, float]]:
+        Returns:
+            These nodes, and the seconds until another one can have been silent for as long.
+        """
+        silent, next_s = [], self._patience_s
         for name, since in self._since.items():
-            is_gone = self._beats[name] == GONE_BEAT
-            yield name, 0.0 if is_gone else since + self._patience_s - self._observed_s
+            left_s = since + self._patience_s - self._observed_s
+            if left_s <= 0 or self._beats[name] == GONE_BEAT:
+                silent.append(name)
+            elif left_s < next_s:
+                next_s = left_s
+        return frozenset(silent), next_s
 
     def _excuse_unsure(self, name: str, seconds: float) -> None:
         times, unsure_s = self._excused.get(name, _Excused())

@@ -98,7 +98,7 @@ class Heartbeat:
 
     def silent(self) -> frozenset[str]:
         """Return the watched keys whose beats have been silent for the whole patience."""
-        return self._detector.silent() & frozenset(self._watched)
+        return self._detector.check()[0] & frozenset(self._watched)
 
     def stop(self) -> None:
         """Stop to beat and to watch, until the next ``beat_at``."""
@@ -123,8 +123,7 @@ class Heartbeat:
                 self.written_at = now
             if watched and watched == self._watched:
                 self._detector.observe(dict(zip(watched, found, strict=True)), asked_at, now)
-                left_s = self._detector.next_check_s()
-                silent = self._detector.silent()
+                silent, left_s = self._detector.check()
                 is_report_due = left_s > (1 - _NEARLY_SILENT) * self._timing.patience_s
                 if silent and is_report_due and self._on_silence is not None:
                     yield from self._on_silence(silent)

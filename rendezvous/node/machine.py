@@ -130,9 +130,9 @@ class RoundMachine(NodeProcedures):
         self._now = now
         if isinstance(event, Answered):
             number, answer, failure = event
-            waiting = self._waiting.pop(number, None)
-            if waiting is not None:
-                self._resume(*waiting, answer, failure)
+            if number in self._waiting:
+                steps, done = self._waiting.pop(number)
+                self._resume(steps, done, answer, failure)
         else:
             number, question, args = event
             self._resume(

@@ -96,11 +96,6 @@ class NextRound:
         self._state.begin(place)
         self.join = None
 
-    def describe_wait(self) -> Steps[str]:
-        """Return which nodes are there by now, as a sentence; "" if this node waits for none."""
-        # A wait for the store is described by the code that tries to reach it.
-        return "" if self.join is None else (yield from self.join.describe_wait())
-
     def _enter_over(self, connection: Reached, before: Placement | None) -> Steps[Placement]:
         store = Asking(connection.store)
         yield Request(None, PREPARE, ())

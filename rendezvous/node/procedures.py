@@ -70,13 +70,13 @@ class NodeProcedures:
         self._spawn = spawn
         self._topics: dict[str, Hear] = {}
         self.session = StoreSession(run, lambda: self.state.has_left)
-        self._heartbeat = Heartbeat(self.session.store, timing, clock, spawn)
-        self.state = RoundState(self._heartbeat, lambda: self.session.can_move, wake)
+        self.heartbeat = Heartbeat(self.session.store, timing, clock, spawn)
+        self.state = RoundState(self.heartbeat, lambda: self.session.can_move, wake)
         self.next = NextRound(
             run,
             self.session,
             self.state,
-            self._heartbeat,
+            self.heartbeat,
             timing,
             describe_node,
             clock,
@@ -110,7 +110,7 @@ class NodeProcedures:
         self.next.begin(place)
         name = f"{self._host} ({self._rank_word} {place.group_rank})"
         yield store.leave_will(will_of_member(keys, place.group_rank, name))
-        MemberWatch(self._heartbeat, store, keys, place, self._timing, self.conclude).start()
+        MemberWatch(self.heartbeat, store, keys, place, self._timing, self.conclude).start()
         self._spawn(self._await_verdict(store, place, keys))
         is_full = 1 < place.group_world_size == self._limits.max_nodes
         if place.group_rank == 0 and is_full and not self.state.spare_is_told_of:
@@ -120,7 +120,9 @@ class NodeProcedures:
         return store.store, place
 
     def describe_wait(self) -> Steps[str]:
-        return self.next.describe_wait()
+        # A wait for the store is described by the code that tries to reach it.
+        join = self.next.join
+        return "" if join is None else (yield from join.describe_wait())
 
     def decline(self, reason: str) -> Steps[bool]:
         is_in_round = self.state.place is not None and self.state.verdict_or_error() is None
@@ -239,7 +241,7 @@ class NodeProcedures:
         end.
         """
         self.state.turn_to(Phase.LEFT)
-        self._heartbeat.stop()
+        self.heartbeat.stop()
         connection, self.session.connection = self.session.connection, None
         if connection is None:
             return True

@@ -142,7 +142,7 @@ class RoundRendezvous(RoundHandler):
 
     def beat_age_s(self) -> float | None:
         """Return for how long the store has taken no beat of this node; any thread may ask."""
-        written_at = self._machine.state.beat_written_at
+        written_at = self._machine.heartbeat.written_at
         return None if written_at is None else max(0.0, self._clock() - written_at)
 
     def verdict(self) -> Verdict | None:

@@ -51,11 +51,6 @@ class RoundState:
         """Whether the store is lost, so that the next round needs another connection."""
 
     @property
-    def beat_written_at(self) -> float | None:
-        """When the store took this node's latest beat, by the clock; None: it has taken none."""
-        return self._heartbeat.written_at
-
-    @property
     def has_ended(self) -> bool:
         """Whether this node knows that the run has ended."""
         verdict = self.verdict

@@ -119,7 +119,7 @@ def break_connection(handler):
 
 def silence(handler):
     """Let a node beat no more."""
-    handler._machine._heartbeat.stop()
+    handler._machine.heartbeat.stop()
 
 
 class AllGuests:
