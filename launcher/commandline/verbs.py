@@ -29,7 +29,7 @@ VERBS: Mapping[str, Verb] = {
     "stacks": Verb("Where each rank of a job is, on all nodes.", {"--rank": (), "--native": None}),
     "logs": Verb(
         "What the ranks of a job have printed.",
-        {"--rank": (), "--follow": None, "--grep": (), "--merge": None},
+        {"--rank": (), "-f": None, "--follow": None, "--grep": (), "--merge": None},
     ),
     "stop": Verb("End a job, on all its nodes.", {"--now": None}),
     "report": Verb(

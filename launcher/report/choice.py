@@ -94,7 +94,7 @@ def _records_of_run(name: str, variables: Mapping[str, str]) -> list[NodeRecord]
     kept = _matching([run for run in runs if run.has_report], name)
     if records := records_of(_of_one_job(kept, name)):
         return records
-    if name and os.path.exists(name) and not _matching(runs, name):
+    if os.path.exists(name) and not _matching(runs, name) and not _script_at(name, runs):
         read_record(name)  # raises what is wrong with the file
     raise VerbRefusal(_no_report(runs, name) if name else _nothing_kept(variables))
 
@@ -232,11 +232,22 @@ def _no_such_run(runs: Sequence[Run], wanted: str) -> str:
     live = [run for run in runs if run.is_live]
     ended = [run for run in runs if not run.is_live]
     parts = [f"there is no run {wanted!r} of yours on this host"]
-    parts[0] += nearest(wanted, {name for run in runs for name in (run.run_id, run.name)})
+    script = _script_at(wanted, runs)
+    names = {name for run in runs for name in (run.run_id, run.name)}
+    parts[0] += f"; did you mean {script}?" if script else nearest(wanted, names)
     parts.append(f"running: {_named(live)}" if live else "none of yours runs here")
     if ended:
         parts.append(f"ended: {_named(ended)}")
     return "; ".join(parts)
+
+
+def _script_at(path: str, runs: Sequence[Run]) -> str:
+    """Return the name of a script if a run has it; "" if none has.
+
+    It means no run by itself: a run notes no path, and another folder may have such a script.
+    """
+    name = os.path.basename(path)
+    return name if any(run.name == name for run in runs) else ""
 
 
 def _named(runs: Sequence[Run]) -> str:

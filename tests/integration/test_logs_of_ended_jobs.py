@@ -133,7 +133,7 @@ def test_a_follower_sees_what_was_printed_last(watching, script, tmp_path):
     job = watching.start("--standalone", "--rdzv-id", "f", script(LAST_ONE))
     until(lambda: has_report(watching))
     with subprocess.Popen(
-        [sys.executable, "-m", "elrun", "logs", "--follow"],
+        [sys.executable, "-m", "elrun", "logs", "-f"],
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, **watching.env},

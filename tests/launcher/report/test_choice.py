@@ -195,6 +195,26 @@ def test_a_script_s_name_means_its_latest_report(runs, tmp_path, monkeypatch):
         chosen_records(["notes.txt"], runs[1])
 
 
+@pytest.mark.parametrize("name", ["train.py", "alpha"])
+def test_a_script_s_path_is_answered_with_the_name_to_give(runs, tmp_path, name):
+    """A shell completes it, and it stood in the command; but another file may have that name."""
+    script = tmp_path / "examples" / name
+    script.parent.mkdir()
+    script.write_text("print()")
+    sentences = []
+    for look in (
+        lambda: choose_job(runs[1], str(script), "stop"),
+        lambda: chosen_records([str(script)], runs[1]),
+    ):
+        with living(runs[0] / "a_n0_1.run"), pytest.raises((Refusal, VerbRefusal)) as refused:
+            look()
+        sentences.append(str(refused.value))
+
+    hint = f"there is no run '{script}' of yours on this host; did you mean train.py?"
+    is_script = name == "train.py"
+    assert [is_script, is_script] == [each.startswith(hint) for each in sentences]
+
+
 @pytest.mark.parametrize(
     ("wanted", "expected"),
     [
