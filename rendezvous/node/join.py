@@ -54,6 +54,7 @@ class Join:
 
     Args:
         number: The round to try first.
+        took_part: Whether the node was a member of an earlier round; it may have been lost since.
     """
 
     def __init__(
@@ -67,8 +68,11 @@ class Join:
         spare_watch: SpareWatch,
         clock: Callable[[], float],
         turn_to: Callable[[Phase], None],
+        *,
+        took_part: bool = False,
     ) -> None:
         self._turn_to = turn_to
+        self._took_part = took_part
         self._store = store
         self._run = run
         self._node = node
@@ -165,7 +169,7 @@ class Join:
             yield from seat.leave()
             raise limits_error(self._run, roster.limits, self._node.limits)
         # With a second seat, this node has waited before: no round took it, and the run has ended.
-        has_waited = verdict_data is None or len(self._seats) > 1
+        has_waited = verdict_data is None or len(self._seats) > 1 or self._took_part
         if verdict_data is None:
             wanted = yield from self._verdict_for(roster, before)
             if wanted is None:

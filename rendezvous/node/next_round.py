@@ -187,6 +187,7 @@ class NextRound:
             self._spare_watch,
             self._clock,
             self._state.turn_to,
+            took_part=self._state.place is not None,
         )
         return self.join
 

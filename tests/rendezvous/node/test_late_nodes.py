@@ -5,6 +5,7 @@ import threading
 
 import pytest
 from elrun.rendezvous.api.handler import Verdict, VerdictKind
+from elrun.rendezvous.errors import RendezvousClosedError, RendezvousGracefulExitError
 from elrun.rendezvous.protocol.freeing import ROUNDS_KEPT
 from elrun.rendezvous.protocol.keys import RunKeys
 from elrun.rendezvous.protocol.wire import write_forming
@@ -98,6 +99,31 @@ def test_what_a_member_says_of_a_round_that_was_freed_changes_nothing(job):
     assert [None] == stays.store.get([RUN.round(0).verdict])
     assert stays.handler.verdict() is None
     assert number > ROUNDS_KEPT
+
+
+@pytest.mark.parametrize("rounds", [0, ROUNDS_KEPT + 3])
+def test_a_lost_member_ends_well_where_the_run_has_ended_well_meanwhile(job, rounds):
+    """It took part, and is no node that starts the run again; the others did not need it."""
+    stays, late, store = late_member(job)
+    go_on_alone(stays, rounds)
+    stays.handler.arrive()
+    stays.await_verdict()
+    store.is_back.set()
+    late.await_verdict()
+
+    with pytest.raises(RendezvousGracefulExitError, match="has ended well"):
+        late.handler.next_rendezvous()
+
+
+def test_a_lost_member_learns_why_the_run_has_failed_meanwhile(job):
+    """It hears the reason, and not how to start the run again."""
+    stays, late, store = late_member(job)
+    stays.handler.abort(Verdict(VerdictKind.ABORTED, 0, "no shard is left"))
+    store.is_back.set()
+    late.await_verdict()
+
+    with pytest.raises(RendezvousClosedError, match="no shard is left\\)$"):
+        late.handler.next_rendezvous()
 
 
 @pytest.mark.parametrize("forming", [0, 1, 5])
