@@ -1,10 +1,10 @@
 """Drives one node's machine over a real store: one thread handles events and carries out actions.
 
 Events come by one queue: the agent's questions, the ends of waits, and deadlines. The thread makes
-the short calls to the store itself, one after the other. Whatever may block for long goes on
-elsewhere and completes into the queue: a wait in the reading thread of the store's client, where
-that has one (``stores/notify.py``); else a wait, and each attempt to reach a store, in a thread of
-its own.
+the short calls to the store itself, one after the other. Between events, and while it waits for an
+answer, it reads the connections of the stores (``stores/loop.py``). Whatever may block for long
+completes into the queue: a wait, as ``stores/notify.py`` has it, and each attempt to reach a store,
+which has a thread of its own.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from ..errors import RendezvousError
+from ..stores.loop import Loop
 from ..stores.notify import Told, watch
 from ..stores.steps import (
     CHOOSE,
@@ -90,6 +91,8 @@ class Driver:
         self._numbers = itertools.count()
         # Only the driver's thread uses this.
         self._due: list[tuple[float, int, Callable[[], None]]] = []
+        # It has a loop from when it begins; while it lasts, another thread wakes it for an event.
+        self._loop: Loop | None = None
         # The lock guards what follows, and the machine.
         self._lock = threading.Lock()
         self._has_begun = self._is_over = self._has_failed = False
@@ -114,14 +117,12 @@ class Driver:
             if self._has_failed:
                 raise self._resources.closed_error()
             if question in _BEGINNINGS and not self._has_begun and not self._is_over:
-                thread = threading.Thread(target=self._drive, name="elrun-node", daemon=True)
-                start_thread(thread)
-                self._has_begun = True
+                self._begin()
             self._replies[number] = reply
             is_driven = self._has_begun and not self._is_over
         event = Asked(number, question, args)
         if is_driven:
-            self._events.put(event)
+            self._put(event)
         else:  # without a store there is nothing to wait for
             self._handle(event)
         answer: _T = reply.take(timeout_s)
@@ -131,16 +132,33 @@ class Driver:
         """End the thread, and close what the node has opened; each call that waits raises."""
         with self._lock:
             self._is_over = True
-        self._events.put(None)
+        self._put(None)
         self._resources.close()
         self._handle(
             Asked(next(self._numbers), RoundMachine.leave)
         )  # in case it was not asked in time
         self._end_replies()
 
-    def _drive(self) -> None:
+    def _begin(self) -> None:
+        loop = Loop()
+        thread = threading.Thread(target=self._drive, args=(loop,), name="elrun-node", daemon=True)
         try:
-            while (event := self._next_event()) is not None:
+            start_thread(thread)
+        except OSError:
+            loop.close()
+            raise
+        self._loop, self._has_begun = loop, True
+        self._resources.read_by(loop)
+
+    def _put(self, event: Event | BaseException | None) -> None:
+        self._events.put(event)
+        if self._loop is not None:
+            self._loop.wake()
+
+    def _drive(self, loop: Loop) -> None:
+        loop.enter()
+        try:
+            while (event := self._next_event(loop)) is not None:
                 self._handle(event)
         except BaseException:  # a fault: nobody may wait without end for an answer or a verdict
             with self._lock:
@@ -148,17 +166,21 @@ class Driver:
                 self._machine.state.break_down("the thread of this node's rendezvous has failed")
             self._wake()
             self._end_replies()
+            self._resources.close()  # nobody reads their answers any more
             raise
+        finally:
+            loop.close()
 
-    def _next_event(self) -> Event | None:
+    def _next_event(self, loop: Loop) -> Event | None:
         while True:
             left_s = self._due[0][0] - self._clock() if self._due else None
             if left_s is not None and left_s <= 0:
                 heapq.heappop(self._due)[2]()
                 left_s = 0.0
             try:
-                event = self._events.get(timeout=as_wait(left_s))
+                event = self._events.get_nowait()
             except queue.Empty:
+                loop.turn(left_s)
                 continue
             if isinstance(event, BaseException):
                 raise event
@@ -210,14 +232,14 @@ class Driver:
         return call(self._resources.store(store), name, args)
 
     def _answer(self, number: int, value: Any, error: Exception | None = None) -> None:
-        self._events.put(Answered(number, value, error))
+        self._put(Answered(number, value, error))
 
     def _answer_error(self, number: int, error: BaseException) -> None:
         """Answer with an error; one that no store raises is a fault, and ends the node's thread."""
         if isinstance(error, _ERRORS):
             self._answer(number, None, error)
         else:
-            self._events.put(error)
+            self._put(error)
 
     def _after(self, seconds: float, then: Callable[[], None]) -> None:
         heapq.heappush(self._due, (self._clock() + seconds, next(self._numbers), then))

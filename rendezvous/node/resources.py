@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import threading
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from collections.abc import Callable
 from ..errors import RendezvousClosedError, RendezvousConnectionError
 from ..network.ports import PortClaim
 from ..protocol.keys import RunKeys
+from ..stores.loop import Loop, read_by
 from ..stores.signed import Secret, SignedStore
 from ..stores.steps import Asking, Reached, perform
 from ..stores.store import Connection, Moves, Store
@@ -33,12 +35,17 @@ class Resources:
         self._secret = secret
         self._numbers = itertools.count()
         self._stops_connecting = threading.Event()
+        self._loop: Loop | None = None
         # The lock guards what follows.
         self._lock = threading.Lock()
         self._is_closed = False
         self._moves: Moves | None = None
         self._stores: dict[int, Store] = {}
         self._claims: dict[int, PortClaim] = {}
+
+    def read_by(self, loop: Loop) -> None:
+        """Have a loop read the connections of the stores that are reached from now on."""
+        self._loop = loop
 
     def store(self, number: int) -> Store:
         """Return a store.
@@ -60,12 +67,12 @@ class Resources:
     def reach(self, forming: int) -> Reached:
         """Reach the store, and enter the run; see ``steps.CONNECT``."""
         connection = self._connect(self._stops_connecting)
+        number = self._keep(connection.store)  # first: `close` ends the requests that follow
         try:
             forming = perform(enter_run(Asking(connection.store), self._run, self._secret, forming))
         except BaseException:
-            connection.store.close()
+            self.close_store(number)
             raise
-        number = self._keep(connection.store)
         with self._lock:
             self._moves = connection.moves
         at = None if connection.moves is None else connection.moves.at
@@ -77,7 +84,11 @@ class Resources:
             moves = self._moves
         if moves is None:
             return []
-        return [(place, self._keep(store)) for place, store in moves.survey()]
+        found = []
+        for place, store in moves.survey():
+            with contextlib.suppress(OSError):  # the kernel watches no more
+                found.append((place, self._keep(store)))
+        return found
 
     def choose(self, place: int) -> None:
         """Begin with this endpoint when the store is reached next."""
@@ -131,10 +142,17 @@ class Resources:
 
     def _keep(self, store: Store) -> int:
         number = next(self._numbers)
+        signed = store if self._secret is None else SignedStore(store, self._secret)
         with self._lock:
-            if not self._is_closed:
-                signed = store if self._secret is None else SignedStore(store, self._secret)
+            is_closed = self._is_closed
+            if not is_closed:
                 self._stores[number] = signed
-                return number
-        store.close()
-        raise self.closed_error()
+        if is_closed:
+            store.close()
+            raise self.closed_error()
+        try:
+            read_by(store, self._loop)
+        except OSError:
+            self.close_store(number)
+            raise
+        return number

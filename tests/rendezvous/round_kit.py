@@ -102,6 +102,8 @@ class Job:
     def close(self):
         for node in self.nodes:
             node.handler.shutdown()
+        for node in self.nodes:
+            node.store.close()  # of a node that has never joined, too
 
 
 def placements(joins):

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from ...errors import RendezvousConnectionError
+from ...errors import RendezvousConnectionError, RendezvousRoundOverError
+from ...logs import Log
 from ..notify import Told
 from .wire import Answer, Request
+
+log = Log(__name__)
+
+_SILENCE = (
+    "the rendezvous store at %s does not answer%s; it is waited for up to %g s "
+    "(--rdzv-conf store_patience=...)"
+)
 
 
 class Call:
@@ -27,6 +35,7 @@ class Call:
         self.parts: list[bytes | None] = []
         self.count = 0
         self.error: RendezvousConnectionError | None = None
+        self.has_ended = False
         # Held until the call has ended: an Event does the same with three locks and a list.
         self._runs = threading.Lock()
         self._runs.acquire()
@@ -44,6 +53,7 @@ class Call:
     def end(self, error: RendezvousConnectionError | None = None) -> None:
         """Wake the thread that waits for the answer."""
         self.error = error
+        self.has_ended = True
         self._runs.release()
         if self._hear is not None:
             self._hear([value or b"" for value in self.parts] if error is None else error)
@@ -54,3 +64,92 @@ class Call:
             return False
         self._runs.release()  # for the next thread that asks, and for this one when it asks again
         return True
+
+
+class Calls:
+    """The calls of one client that have not ended; any thread may use them.
+
+    Args:
+        endpoint: How people call the place of the server.
+        patience_s: How long the server may leave a request without an answer.
+    """
+
+    def __init__(self, endpoint: str, patience_s: float) -> None:
+        self._endpoint = endpoint
+        self._patience_s = patience_s
+        self._lock = threading.Lock()
+        self._pending: dict[int, Call] = {}
+        self._ended: RendezvousConnectionError | None = None
+        self._is_silent = False
+
+    def add(self, calls: Sequence[Call]) -> None:
+        """Add calls, whose requests are about to be sent.
+
+        Raises:
+            RendezvousConnectionError: All calls have ended for good.
+        """
+        with self._lock:
+            if self._ended is not None:
+                raise copy_of(self._ended)
+            self._pending.update((call.number, call) for call in calls)
+
+    def in_order(self) -> list[Call]:
+        """Return the calls in the order of their numbers."""
+        with self._lock:
+            return sorted(self._pending.values(), key=lambda call: call.number)
+
+    def take(self, answer: Answer) -> None:
+        """Take in an answer, or a part of one; the answer to a wait that was taken back is none."""
+        with self._lock:
+            was_silent, self._is_silent = self._is_silent, False
+            call = self._pending.get(answer.number)
+            if call is not None and not answer.has_more:
+                del self._pending[answer.number]
+        if was_silent:
+            log.warning("the rendezvous store at %s answers again", self._endpoint)
+        if call is None:
+            return
+        call.take(answer)
+        if not answer.has_more:
+            call.end(
+                (RendezvousRoundOverError if answer.is_over else RendezvousConnectionError)(
+                    f"the rendezvous store at {self._endpoint} refused a request: {answer.error}"
+                )
+                if answer.error
+                else None
+            )
+
+    def take_back(self, call: Call) -> bool:
+        """Remove a call; return False if it has ended or is about to."""
+        with self._lock:
+            return self._pending.pop(call.number, None) is not None
+
+    def report_silence(self, instead: str) -> None:
+        """Say once, until the server answers again, that it does not.
+
+        Args:
+            instead: What answers in its place, for people.
+        """
+        with self._lock:
+            if self._is_silent or self._ended is not None:
+                return
+            self._is_silent = True
+        log.warning(_SILENCE, self._endpoint, instead, self._patience_s)
+
+    def take_all(
+        self, error: RendezvousConnectionError
+    ) -> tuple[list[Call], RendezvousConnectionError]:
+        """Let no call begin any more; return those that are left, and the error to end them with.
+
+        Args:
+            error: Why; the first one stands.
+        """
+        with self._lock:
+            self._ended = self._ended or error
+            calls, self._pending = list(self._pending.values()), {}
+            return calls, self._ended
+
+
+def copy_of(error: RendezvousConnectionError) -> RendezvousConnectionError:
+    """Return an error to be raised: one that was raised before has a traceback already."""
+    return type(error)(str(error))

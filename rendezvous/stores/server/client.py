@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
+from ..loop import Loop
 from ..notify import Told
 from ..store import Will, as_wait
-from .calls import Call
-from .line import Line, copy_of
+from .calls import Call, copy_of
+from .line import Line
 from .wire import MAX_VALUE_BYTES, Add, Create, Get, Request, Set, Wait
 
 _SET_BYTES = 4 << 20
@@ -59,7 +60,7 @@ class StoreClient:
         """Block until every key is there; see ``Store.wait``."""
         asked = _without_repeats(keys)
         (call,) = self._line.begin(Wait(asked))
-        if not call.await_end(as_wait(timeout_s)):
+        if not self._line.await_end(call, as_wait(timeout_s)):
             if self._line.take_back(call):
                 return None
             call.await_end()
@@ -76,6 +77,10 @@ class StoreClient:
 
         (call,) = self._line.begin(Wait(asked), hear=hear_all)
         return lambda: self._line.take_back(call)
+
+    def read_by(self, loop: Loop) -> None:
+        """Have a loop read the answers; see ``loop.Readable``."""
+        self._line.read_by(loop)
 
     def leave_will(self, will: Will) -> None:
         """Say what the server writes once this client is gone; see ``store.leave_will``."""

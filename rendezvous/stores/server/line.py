@@ -1,12 +1,13 @@
 """One client's connection to a store server: requests go out, and their answers come back.
 
-All calls, and any number of waits, go over the one connection: each has a number, and a thread that
-reads hands every answer to the call that waits for it. A server that does not answer for long is
-lost, as TCP bears silence for a quarter of an hour.
+All calls, and any number of waits, go over the one connection: each has a number, and the thread of
+a loop (``loop.py``) reads and hands every answer to the call that waits for it. If no loop was
+given before the first request, the line has a loop of its own. A server that does not answer for
+long is lost, as TCP bears silence for a quarter of an hour.
 
-A connection that breaks is made anew, if there is a way to do so. The client then repeats what was
-not answered, in the same order and with the same numbers; the server does nothing twice
-(``sessions.py``).
+A connection that breaks is made anew, if there is a way to do so, by a thread that lives as long as
+that takes. The client then repeats what was not answered, in the same order and with the same
+numbers; the server does nothing twice (``sessions.py``).
 """
 
 from __future__ import annotations
@@ -17,18 +18,19 @@ import threading
 import time
 from collections.abc import Callable
 
-from ...errors import RendezvousConnectionError, RendezvousRoundOverError
+from ...errors import RendezvousConnectionError
 from ...logs import Log
 from ...protocol.timing import RECONNECT_PATIENCE_S, STORE_PATIENCE_S
-from ...threads import start_thread
+from ...threads import NoThreadError, start_thread
+from ..loop import Loop
 from ..notify import Told
 from ..store import Will
-from .calls import Call
+from .calls import Call, Calls, copy_of
 from .dial import Unreached
-from .frames import WireError
 from .hello import Refusal
 from .link import Link
-from .wire import MAX_AFTER_MS, Answer, Bye, Forget, LeaveWill, Request, read_answer, write_request
+from .reader import FAULT, Reader
+from .wire import MAX_AFTER_MS, Bye, Forget, LeaveWill, Request, write_request
 
 log = Log(__name__)
 
@@ -41,10 +43,6 @@ _LONGEST_PAUSE_S = 1.0
 # A host that is overloaded connects late: what connecting took last tells how late.
 _GRACE_PER_DIAL = 10
 _MOST_ADDED_S = 2.0
-_SILENCE = (
-    "the rendezvous store at %s does not answer%s; it is waited for up to %g s "
-    "(--rdzv-conf store_patience=...)"
-)
 _CLOSED_BY_HOST = "its host has closed the connection"
 
 Redial = Callable[[], Link | Refusal | Unreached]
@@ -62,9 +60,6 @@ class Line:
         grace_s: For how long this client may stay away, if the connection breaks, before its will
             is carried out; ten times as long as connecting takes if that is longer.
         dial_s: How long connecting took, in seconds.
-
-    Raises:
-        NoThreadError: The system grants no thread; the connection is closed.
     """
 
     def __init__(
@@ -84,39 +79,35 @@ class Line:
         self._dial_s = dial_s
         self._numbers = itertools.count(1)
         # Requests are numbered and sent under this lock, so that the server gets them in order; the
-        # thread that holds it may replace the connection.
+        # thread that holds it may replace the connection, or close it.
         self._sending = threading.Lock()
         self._instead = ""  # what answers in the server's place, while there is no connection
         self._will: LeaveWill | None = None
         link.begin(patience_s)
-        self._link: Link | None = link
-        # What follows is written under the lock.
-        self._lock = threading.Lock()
-        self._pending: dict[int, Call] = {}
-        self._ended: RendezvousConnectionError | None = None
-        self._is_silent = False
+        self._calls = Calls(endpoint, patience_s)
+        self._reader = Reader(link, self._calls.take, self._leave, self._give_up)
         self._is_over = threading.Event()
-        reader = threading.Thread(
-            target=self._run, args=(link,), name="elrun-store-client", daemon=True
-        )
-        try:
-            self._reader = start_thread(reader)
-        except OSError:
-            link.close()
-            raise
+
+    def read_by(self, loop: Loop) -> None:
+        """Have a loop read the answers; there was no request yet.
+
+        Raises:
+            OSError: The kernel watches no more.
+        """
+        with self._sending:
+            self._reader.begin(loop)
 
     def begin(self, *requests: Request, hear: Callable[[Told], None] | None = None) -> list[Call]:
         """Send requests in one go; return the calls that will have their answers.
 
         Raises:
             RendezvousConnectionError: The server was lost.
+            OSError: The line needs a thread of its own, and the system grants none.
         """
         with self._sending:
+            self._reader.begin()
             calls = [Call(next(self._numbers), request, hear) for request in requests]
-            with self._lock:
-                if self._ended is not None:
-                    raise copy_of(self._ended)
-                self._pending.update((call.number, call) for call in calls)
+            self._calls.add(calls)
             self._send(*(write_request(call.number, call.request) for call in calls))
         return calls
 
@@ -129,8 +120,8 @@ class Line:
         slice_s = min(_LONGEST_SLICE_S, self._patience_s / _LEAST_SLICES)
         for elapsed in range(math.ceil(self._patience_s / slice_s) if slice_s else 0):
             if elapsed * slice_s >= self._notice_s:
-                self._report_silence()
-            if call.await_end(slice_s):
+                self._calls.report_silence(self._instead)
+            if self.await_end(call, slice_s):
                 break
         else:
             self._lose(
@@ -142,11 +133,14 @@ class Line:
             raise copy_of(call.error)
         return call
 
+    def await_end(self, call: Call, timeout_s: float | None) -> bool:
+        """Return whether a call ends within a time; the loop's own thread reads meanwhile."""
+        return self._reader.await_end(call, timeout_s)
+
     def take_back(self, call: Call) -> bool:
         """Wait for no answer any more; return False if the answer is there already."""
-        with self._lock:
-            if self._pending.pop(call.number, None) is None:
-                return False
+        if not self._calls.take_back(call):
+            return False
         with self._sending:
             self._send(write_request(next(self._numbers), Forget(call.number)))
         return True
@@ -154,6 +148,7 @@ class Line:
     def leave_will(self, will: Will) -> None:
         """Say what the server writes once this client is gone."""
         with self._sending:
+            self._reader.begin()
             after_ms = _grace_ms(self._grace_s, self._dial_s) if self._redial is not None else 0
             self._will = LeaveWill(will, after_ms)
             self._send(write_request(next(self._numbers), self._will))
@@ -162,12 +157,12 @@ class Line:
         """Let go of the connection; calls that wait for an answer end with an error."""
         self._say_bye()
         self._end(RendezvousConnectionError(f"the connection to {self._endpoint} was closed"))
-        if self._reader is not threading.current_thread():
-            self._reader.join(_CLOSING_S)
+        self._release()
+        self._reader.end()
 
     def _send(self, *frames: bytes) -> None:
-        """Send frames, or leave it to the reader to repeat them if the connection is broken."""
-        link = self._link
+        """Send frames; if the connection is broken, they are repeated over the next one."""
+        link = self._reader.link
         if link is None:
             return
         try:
@@ -175,62 +170,63 @@ class Line:
         except BlockingIOError:  # SO_SNDTIMEO's way to say so; a part of it may have gone
             self._lose(f"it has taken nothing for {self._patience_s:g} s")
         except OSError:
-            link.shut_down()  # wakes the reader
+            link.shut_down()  # the loop finds its end
 
     def _say_bye(self) -> None:
         """Tell the server that this client leaves on purpose, if that takes no time."""
         if not self._sending.acquire(blocking=False):
             return
         try:
-            if self._link is not None:
-                self._link.send_if_possible(write_request(next(self._numbers), Bye()))
+            if self._reader.link is not None:
+                self._reader.link.send_if_possible(write_request(next(self._numbers), Bye()))
         finally:
             self._sending.release()
 
-    # The reader's thread.
-
-    def _run(self, link: Link) -> None:
-        current: Link | None = link
-        reason = "a fault in its reader"
-        try:
-            while current is not None:
-                for message in current.messages():
-                    self._take(read_answer(message))
-                current, reason = self._come_back(current, _CLOSED_BY_HOST)
-        except WireError as error:
-            reason = f"what it sends is not understood: {error}"
-        finally:  # whatever ended the reader, no call waits for it any more
-            self._lose(reason)
-            with self._sending:  # lest another thread sends to what its number is by then
-                if self._link is not None:
-                    self._link.close()
-                    self._link = None
-
-    def _take(self, answer: Answer) -> None:
-        with self._lock:
-            was_silent, self._is_silent = self._is_silent, False
-            call = self._pending.get(answer.number)
-            if call is not None and not answer.has_more:
-                del self._pending[answer.number]
-        if was_silent:
-            log.warning("the rendezvous store at %s answers again", self._endpoint)
-        if call is None:  # a wait that was taken back
+    def _release(self) -> None:
+        """Close a connection that was shut down, as soon as no thread uses it any more."""
+        if not self._sending.acquire(timeout=_CLOSING_S):
             return
-        call.take(answer)
-        if not answer.has_more:
-            call.end(
-                (RendezvousRoundOverError if answer.is_over else RendezvousConnectionError)(
-                    f"the rendezvous store at {self._endpoint} refused a request: {answer.error}"
-                )
-                if answer.error
-                else None
-            )
+        try:
+            self._reader.release()
+        finally:
+            self._sending.release()
 
-    def _come_back(self, broken: Link, reason: str) -> tuple[Link | None, str]:
-        """Return a new connection to the same server, or why there is none."""
-        with self._sending:
-            self._link = None
-            broken.close()
+    # The loop's thread.
+
+    def _leave(self, broken: Link) -> None:
+        """See to it that a broken connection is made anew, if it can be."""
+        if self._redial is None or self._is_over.is_set():
+            self._give_up(_CLOSED_BY_HOST)
+            return
+        thread = threading.Thread(
+            target=self._come_back, args=(broken,), name="elrun-store-client", daemon=True
+        )
+        try:
+            start_thread(thread)
+        except NoThreadError:  # then what the loop reads besides has to wait
+            self._come_back(broken)
+
+    def _give_up(self, reason: str) -> None:
+        """End all calls: there will be no answer any more."""
+        self._lose(reason)
+        self._release()
+
+    # The thread that makes a broken connection anew.
+
+    def _come_back(self, broken: Link) -> None:
+        """Make the connection anew, or end all calls."""
+        reason: str | None = FAULT
+        try:
+            with self._sending:
+                self._reader.replace(None)
+                broken.close()
+            reason = self._connect_anew()
+        finally:
+            if reason is not None:
+                self._lose(reason)
+
+    def _connect_anew(self) -> str | None:
+        """Connect to the same server once more; return why that is not possible."""
         began_at, pause_s = time.monotonic(), 0.0
         while self._redial is not None and not self._is_over.wait(pause_s):
             dials_at = time.monotonic()
@@ -239,23 +235,22 @@ class Line:
             self._dial_s = time.monotonic() - dials_at
             if isinstance(found, Link) and self._repeat_over(found):
                 log.info("the connection to %s broke, and was made anew", self._endpoint)
-                return found, reason
+                return None
             if isinstance(found, Refusal) or (isinstance(found, Unreached) and found.is_vacant):
-                return None, reason
+                break
             lasts_s = time.monotonic() - began_at
             if lasts_s >= self._notice_s:
-                self._report_silence()
+                self._calls.report_silence(self._instead)
             if lasts_s >= self._patience_s:
                 after = f"was not made anew in {self._patience_s:g} s{self._instead}"
-                return None, f"its connection broke and {after}"
+                return f"its connection broke and {after}"
             pause_s = min(max(_FIRST_PAUSE_S, 2 * pause_s), _LONGEST_PAUSE_S)
-        return None, reason
+        return _CLOSED_BY_HOST
 
     def _repeat_over(self, link: Link) -> bool:
         """Repeat what was not answered, in order; return whether the connection took it."""
         with self._sending:
-            with self._lock:
-                calls = sorted(self._pending.values(), key=lambda call: call.number)
+            calls = self._calls.in_order()
             for call in calls:
                 call.begin_anew()
             try:
@@ -266,21 +261,14 @@ class Line:
                     link.send(write_request(next(self._numbers), self._will))
                 for call in calls:
                     link.send(write_request(call.number, call.request))
+                self._reader.replace(link)
+                if self._is_over.is_set():  # by a thread that found no connection to shut down
+                    raise ConnectionAbortedError
             except OSError:
+                self._reader.release()
                 link.close()
                 return False
-            self._link = link
-            is_over = self._is_over.is_set()
-        if is_over:  # closed meanwhile, by a thread that found no connection to shut down
-            link.shut_down()
         return True
-
-    def _report_silence(self) -> None:
-        with self._lock:
-            if self._is_silent or self._ended is not None:
-                return
-            self._is_silent = True
-        log.warning(_SILENCE, self._endpoint, self._instead, self._patience_s)
 
     def _lose(self, reason: str) -> None:
         self._end(
@@ -290,24 +278,17 @@ class Line:
         )
 
     def _end(self, error: RendezvousConnectionError) -> None:
-        with self._lock:
-            self._ended = self._ended or error
-            calls, self._pending = list(self._pending.values()), {}
-            error = self._ended
-            link = self._link
-        self._is_over.set()
+        self._is_over.set()  # first: whoever replaces the connection looks here afterwards
+        calls, error = self._calls.take_all(error)
+        link = self._reader.link
         if link is not None:
             link.shut_down()
         for call in calls:
             call.end(error)
+        self._reader.wake()
 
 
 def _grace_ms(least_s: float, dial_s: float) -> int:
     """Return for how long a client may stay away, if connecting took ``dial_s`` the last time."""
     needed_s = min(_GRACE_PER_DIAL * dial_s, _MOST_ADDED_S)
     return int(min(1000 * max(least_s, needed_s), MAX_AFTER_MS))
-
-
-def copy_of(error: RendezvousConnectionError) -> RendezvousConnectionError:
-    """Return an error to be raised: one that was raised before has a traceback already."""
-    return type(error)(str(error))

@@ -24,6 +24,8 @@ class Link:
     def __init__(self, connection: socket.socket, channel: Channel | None = None) -> None:
         self._connection = connection
         self._channel = channel or Channel()
+        self.number = connection.fileno()
+        """The descriptor, as long as the connection is not closed."""
 
     @property
     def peer_address(self) -> str:
@@ -31,7 +33,7 @@ class Link:
         return host_of(self._connection.getpeername())
 
     def begin(self, patience_s: float) -> None:
-        """Let reads wait without end, and writes for a while; answers may be long."""
+        """Let writes wait for a while; answers may be long."""
         self._channel.set_limit(MAX_FRAME_BYTES)
         self._connection.settimeout(None)
         limit = struct.pack("ll", int(patience_s), int(patience_s % 1 * 1e6))
@@ -51,26 +53,28 @@ class Link:
         with contextlib.suppress(OSError):
             self._connection.send(self._channel.pack([frame]), socket.MSG_DONTWAIT)
 
-    def messages(self) -> Iterator[dict[str, Any]]:
-        """Yield the messages that come, until the connection ends or is tampered with.
+    def receive(self) -> Iterator[dict[str, Any]]:
+        """Yield the messages that have come; none if nothing has. Does not block.
 
         Raises:
+            ConnectionError: The connection has ended, or is tampered with.
             WireError: What comes is not understood.
         """
-        while True:
-            try:
-                data = self._connection.recv(_READ_BYTES)
-            except OSError:  # shut down from this side, or reset
-                return
-            if not data:
-                return
-            try:
-                yield from self._channel.receive(data)
-            except (UnsealedError, TlsError):
-                return
+        try:
+            data = self._connection.recv(_READ_BYTES, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return
+        except OSError as error:  # shut down from this side, or reset
+            raise ConnectionError from error
+        if not data:
+            raise ConnectionError
+        try:
+            yield from self._channel.receive(data)
+        except (UnsealedError, TlsError) as error:
+            raise ConnectionError from error
 
     def shut_down(self) -> None:
-        """End the connection, and wake the thread that receives."""
+        """End the connection, and wake the thread that waits for it."""
         with contextlib.suppress(OSError):  # it is shut down already
             self._connection.shutdown(socket.SHUT_RDWR)
 

@@ -30,7 +30,7 @@ def die(handler):
     """Break a node's connection, as the kernel does when its process is killed."""
     silence(handler)
     store = handler._resources.store(handler._machine.connection.store)
-    store._line._link.shut_down()
+    store._line._reader.link.shut_down()
 
 
 def await_verdict(handler):

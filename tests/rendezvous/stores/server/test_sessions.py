@@ -221,8 +221,8 @@ def test_a_silent_server_is_told_of_and_so_is_its_answer(caplog):
     """People learn what their job waits for."""
     mine, its = socket.socketpair()
     client = StoreClient(Line(Link(mine), "there", LONG_S))
-    client._line._report_silence()
-    client._line._report_silence()
+    client._line._calls.report_silence("")
+    client._line._calls.report_silence("")
     asking = threading.Thread(target=client.add, args=("n", 1))
     asking.start()
     its.recv(1 << 16)
@@ -272,6 +272,7 @@ def accept_and_close(listener):
 
 def test_a_client_without_a_thread_lets_its_server_go(host, monkeypatch):
     """Its connection does not stay open."""
+    host.add("n", 1)  # has the thread that reads for it
     before = len(os.listdir("/proc/self/fd"))
     connect = StoreConnector(Endpoint(HERE, host.port), False, None, LONG_S)
 
@@ -280,8 +281,10 @@ def test_a_client_without_a_thread_lets_its_server_go(host, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", start)
+        store = connect(threading.Event()).store
         with pytest.raises(NoThreadError):
-            connect(threading.Event())
+            store.add("n", 1)
+        store.close()
 
     while before < len(os.listdir("/proc/self/fd")):  # until the server, too, has let go
         host.add("n", 1)
@@ -289,7 +292,7 @@ def test_a_client_without_a_thread_lets_its_server_go(host, monkeypatch):
 
 @pytest.mark.parametrize("started", [0, 1, 2], ids=["none", "the server's", "both"])
 def test_a_host_without_threads_leaves_nothing_open(monkeypatch, started):
-    """Neither its server nor its client holds a descriptor."""
+    """Neither its server nor its client holds a descriptor; the client begins with a request."""
     start, threads = threading.Thread.start, []
 
     def start_some(thread):
@@ -298,14 +301,21 @@ def test_a_host_without_threads_leaves_nothing_open(monkeypatch, started):
         threads.append(thread)
         start(thread)
 
+    def work():
+        store = host_store(AllGuests(), Hello("run", "a"), "here", "here", LONG_S)[1]
+        try:
+            return store.add("n", 1)
+        finally:
+            store.close()
+
     before = {*os.listdir("/proc/self/fd")}
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", start_some)
         if started < 2:
             with pytest.raises(NoThreadError):
-                host_store(AllGuests(), Hello("run", "a"), "here", "here", LONG_S)
+                work()
         else:
-            host_store(AllGuests(), Hello("run", "a"), "here", "here", LONG_S)[1].close()
+            assert work() == 1
 
     assert {*os.listdir("/proc/self/fd")} <= before  # another test's may have been collected
 

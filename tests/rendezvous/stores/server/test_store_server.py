@@ -222,6 +222,7 @@ def test_a_listener_is_left_alone_when_the_server_is_told_so(server):
 def test_no_descriptor_left_is_waited_out(server):
     """Those who are there are served meanwhile; the next one is, once there is a descriptor."""
     client = server.client()
+    client.add("n", 0)  # has all its descriptors
     server.server.stop_listening()
     late = server.dial()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -339,7 +340,7 @@ def test_a_client_that_is_gone_ends_no_wait_of_others(server):
     client.watch(["k"], lambda values: told.set())
     gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     with server.paused():
-        client._line._link.send(write_request(99, Set({"k": b"1"})))
+        client._line._reader.link.send(write_request(99, Set({"k": b"1"})))
         gone.close()
 
     assert told.wait(LONG_S)

@@ -165,7 +165,7 @@ def test_a_name_in_the_certificate_will_do(reach, port, authority):
     files = {"cacert": authority.path, **authority.certify("named", names="DNS:localhost")}
     host = reach(port, guard(**files), is_host=True, host="localhost")
     guest = reach(port, guard(**files), host="localhost")
-    guest._line._link.shut_down()
+    guest._line._reader.link.shut_down()
 
     assert (1, 2) == (guest.add("n", 1), host.add("n", 1))
 
