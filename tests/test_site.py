@@ -97,6 +97,9 @@ def test_the_site_is_built_without_a_warning(tmp_path):
     assert 0 == done.returncode, done.stderr[-3000:]
     for page in ("index", "command-line", "python", "decisions/index", "troubleshooting"):
         assert (tmp_path / f"{page}.html").exists(), page
+    assert 'href="source/examples/train.py.html"' in (tmp_path / "index.html").read_text()
+    assert "die-at-step" in (tmp_path / "source/examples/train.py.html").read_text()
+    assert "resume.sbatch" in (tmp_path / "source/examples/slurm.html").read_text()
     assert "--nproc-per-node" in (tmp_path / "command-line.html").read_text()
     assert "def notebook_launch" not in (tmp_path / "python.html").read_text()
     assert "notebook_launch" in (tmp_path / "python.html").read_text()

@@ -1,7 +1,8 @@
 """What mkdocs needs to know of this repository: pages from elsewhere, and links out of `docs/`.
 
 README.md, ARCHITECTURE.md and others lie beside `docs/`; the page of the command line is what
-`elrun --help` and each verb print. A link to a file that the site does not have becomes its text.
+`elrun --help` and each verb print. A file of the repository to which a page leads, such as an
+example, is a page that shows it; so is a folder, with all of its files.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import posixpath
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,8 @@ VERBS = ("doctor", "status", "stacks", "logs", "stop", "report")
 LINK = re.compile(r"(?<!!)\[([^\]]*)\]\(([^)\s]+)\)", re.DOTALL)
 PICTURE = re.compile(r"(!\[[^\]]*\]\()docs/", re.DOTALL)
 FENCE = re.compile(r"^(```)(\w+)[^\n]*$", re.MULTILINE)
+LANGUAGES = {".py": "python", ".sh": "bash", ".sbatch": "bash", ".yaml": "yaml", ".yml": "yaml"}
+LANGUAGES |= {".json": "json", ".toml": "toml"}
 
 
 def on_files(files: Files, config: Any) -> Files:
@@ -36,7 +40,44 @@ def on_files(files: Files, config: Any) -> Files:
         text = PICTURE.sub(r"\1", (TREE / name).read_text())
         files.append(File.generated(config, home, content=text))
     files.append(File.generated(config, "command-line.md", content=command_line()))
+    known = {file.src_uri for file in files}
+    pages = [TREE / name for name in HOMES] + sorted((TREE / "docs").rglob("*.md"))
+    for path in sorted({path for page in pages for path in shown_by(page)}):
+        home = home_of(path)
+        if home not in known:
+            files.append(File.generated(config, home, content=source_page(path)))
     return files
+
+
+def shown_by(page: Path) -> Iterator[str]:
+    """Yield what a page leads to that is no page: files and folders of the repository."""
+    for _, target in LINK.findall(page.read_text()):
+        path = (page.parent / target.partition("#")[0]).resolve()
+        if path.exists() and path.is_relative_to(TREE) and path.suffix != ".md" and path != TREE:
+            yield path.relative_to(TREE).as_posix()
+
+
+def home_of(path: str) -> str:
+    """Return where a path of the repository stands in the site."""
+    if path in HOMES:
+        return HOMES[path]
+    inside = path.removeprefix("docs/")
+    is_there = inside != path and (TREE / path).is_file()
+    return inside if is_there else f"source/{path}.md"
+
+
+def source_page(path: str) -> str:
+    """Return a page that shows a file, or all files of a folder."""
+    whole = TREE / path
+    shown = (
+        [whole] if whole.is_file() else sorted(each for each in whole.iterdir() if each.is_file())
+    )
+    parts = [f"# {path}"]
+    for each in shown:
+        heading = [] if each == whole else [f"## {each.name}"]
+        language = LANGUAGES.get(each.suffix, "text")
+        parts += [*heading, f"````{language}\n{each.read_text()}````"]
+    return "\n\n".join(parts) + "\n"
 
 
 def on_page_markdown(markdown: str, *, page: Any, files: Files, **_: Any) -> str:
@@ -52,7 +93,7 @@ def on_page_markdown(markdown: str, *, page: Any, files: Files, **_: Any) -> str
             return found[0]
         path, mark, anchor = target.partition("#")
         whole = posixpath.normpath(posixpath.join(posixpath.dirname(source), path))
-        home = HOMES.get(whole, whole.removeprefix("docs/"))
+        home = home_of(whole)
         if home not in pages:
             return text
         return f"[{text}]({posixpath.relpath(home, here or '.')}{mark}{anchor})"

@@ -40,6 +40,8 @@ SAMPLE_S = 5.0
 ENDING_S = 120.0
 # At first caches fill, which is not counted. The part after that is compared with the last one.
 WARM_UP, PART = 0.2, 0.2
+# The memory of an agent fills for longer: so many attempts stand in a report.
+FILLING_RESTARTS = 200
 MB = 1 << 20
 
 
@@ -73,18 +75,26 @@ class Series:
         subject: What it is of, such as ``agent 0 of the job over c10d``.
         measure: What was looked at.
         values: What was seen, in order.
+        filling: How many of these were seen while it was still being filled.
     """
 
     subject: str
     measure: Measure
     values: list[float] = field(default_factory=list)
+    filling: int = 0
+
+    def part(self) -> int:
+        return max(1, int(len(self.values) * PART))
 
     def early(self) -> float:
-        first = int(len(self.values) * WARM_UP)
-        return statistics.median(self.values[first : first + max(1, int(len(self.values) * PART))])
+        """Return what was seen when it was filled; of one that never was, what was seen last."""
+        first = max(
+            int(len(self.values) * WARM_UP), min(self.filling, len(self.values) - self.part())
+        )
+        return statistics.median(self.values[first : first + self.part()])
 
     def late(self) -> float:
-        return statistics.median(self.values[-max(1, int(len(self.values) * PART)) :])
+        return statistics.median(self.values[-self.part() :])
 
     def has_grown(self) -> bool:
         return self.late() > self.early() * 1.05 + self.measure.slack
@@ -168,10 +178,11 @@ class Watch:
 
     def look(self, jobs: Sequence[Job], folder: Path) -> None:
         for job in jobs:
+            is_filling = job.restarts() < FILLING_RESTARTS
             for subject, process in job.processes():
                 try:
                     with process.oneshot():
-                        self._add(subject, MEMORY, process.memory_info().rss)
+                        self._add(subject, MEMORY, process.memory_info().rss, is_filling=is_filling)
                         self._add(subject, DESCRIPTORS, process.num_fds())
                         self._add(subject, THREADS, process.num_threads())
                 except psutil.NoSuchProcess:
@@ -181,9 +192,13 @@ class Watch:
             if job.store is not None:
                 self._add(job.name, KEYS, job.store.keys())
 
-    def _add(self, subject: str, measure: Measure, value: float) -> None:
-        key = (subject, measure.name)
-        self._series.setdefault(key, Series(subject, measure)).values.append(value)
+    def _add(
+        self, subject: str, measure: Measure, value: float, *, is_filling: bool = False
+    ) -> None:
+        series = self._series.setdefault((subject, measure.name), Series(subject, measure))
+        series.values.append(value)
+        if is_filling:
+            series.filling = len(series.values)
 
     def series(self) -> list[Series]:
         longest = max((len(each.values) for each in self._series.values()), default=0)
@@ -201,7 +216,7 @@ def ask(job: Job, environment: dict[str, str]) -> bool:
 
 def render(series: Sequence[Series]) -> Iterator[str]:
     """Return the table's lines, in Markdown."""
-    yield "| of | | after the first fifth | at the end | most |"
+    yield "| of | | when filled | at the end | most |"
     yield "|---|---|---:|---:|---:|"
     for each in series:
         early, late, most = (

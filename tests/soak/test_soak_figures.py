@@ -23,6 +23,18 @@ def test_what_is_higher_at_the_end_has_grown(values, has_grown):
     assert has_grown == Series("agent", MEMORY, values).has_grown()
 
 
+@pytest.mark.parametrize(
+    ("filling", "last", "has_grown"),
+    [(0, 20, True), (12, 20, False), (12, 30, True), (20, 20, False)],
+    ids=["filled at once", "filled after 12", "growing afterwards", "never filled"],
+)
+def test_memory_that_is_being_filled_is_not_compared(filling, last, has_grown):
+    """The first 200 attempts stand in the report: a short run must not take them for growth."""
+    values = [*[(8 + i) * MB for i in range(12)], *[20 * MB] * 4, *[last * MB] * 4]
+
+    assert has_grown == Series("agent", MEMORY, values, filling).has_grown()
+
+
 def test_the_table_marks_what_has_grown():
     """In the column of the end."""
     grown = Series("agent 0", DESCRIPTORS, [10 + i for i in range(30)])
