@@ -222,7 +222,7 @@ CASES = (
         (
             Row(
                 "P10 kept CPU",
-                "a million lines of standard error, kept: the agent's CPU, s",
+                "a million lines of standard error, kept: what that adds to the agent's CPU, s",
                 "0.05 s",
                 2,
             ),
