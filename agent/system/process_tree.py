@@ -127,13 +127,18 @@ def reap(processes: Iterable[Process], spare: Iterable[int] = ()) -> None:
                 os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG)
 
 
-def carries_mark(pid: int, mark: str) -> bool:
-    """Return whether a process carries an agent's mark, as far as we may see."""
+def carries_mark(pid: int, mark: str, *, is_mapped: bool = True) -> bool:
+    """Return whether a process carries an agent's mark, as far as we may see.
+
+    Args:
+        is_mapped: Whether a mapping may carry it, too.
+    """
     variable = f"{MARK_VARIABLE}=".encode()
     for entry in _read_environment(pid).split(b"\0"):
         if entry.startswith(variable) and mark.encode() in entry[len(variable) :].split(b":"):
             return True
-    return f"/memfd:{mapping_name(mark)} ".encode() in (_read(f"/proc/{pid}/maps") or b"")
+    name = f"/memfd:{mapping_name(mark)} ".encode()
+    return is_mapped and name in (_read(f"/proc/{pid}/maps") or b"")
 
 
 def find_relatives(
@@ -252,7 +257,7 @@ class ProcessTree:
                 self._candidates(),
                 self._workers,
                 reaper,
-                is_marked=lambda pid: carries_mark(pid, self.mark),
+                is_marked=self._is_marked,
                 known=self._known,
             )
         self._known = {process.key for process in found}
@@ -283,6 +288,10 @@ class ProcessTree:
         if children is None or {*children} - self._helpers - self._workers.keys():
             return None
         return found
+
+    def _is_marked(self, pid: int) -> bool:
+        # Only workers carry a mapping, and those of a helper with torch take a millisecond to read.
+        return carries_mark(pid, self.mark, is_mapped=pid not in self._helpers)
 
     def _candidates(self) -> dict[int, Process]:
         ourselves = os.getpid()

@@ -188,9 +188,29 @@ def test_a_mark_is_found_among_the_mappings():
     child.stdout.readline()
 
     found = carries_mark(child.pid, "cafe"), carries_mark(child.pid, "f00d")
+    in_its_environment = carries_mark(child.pid, "cafe", is_mapped=False)
     child.communicate()
 
-    assert (True, False) == found
+    assert (True, False, False) == (*found, in_its_environment)
+
+
+@pytest.mark.integration
+def test_the_mappings_of_a_helper_are_not_read(monkeypatch):
+    """A process with torch has thousands, and each look at a restart would read them."""
+    tree = ProcessTree("mark")
+    helper, orphan = (subprocess.Popen(["sleep", "1000"], start_new_session=True) for _ in range(2))
+    tree.add_helper(helper.pid)
+    read = []
+    real = os.open
+    monkeypatch.setattr(os, "open", lambda path, *more: read.append(path) or real(path, *more))
+
+    tree.members(os.getpid())
+    for each in (helper, orphan):
+        each.kill()
+        each.wait()
+
+    maps = [f"/proc/{each.pid}/maps" in read for each in (helper, orphan)]
+    assert [False, True] == maps
 
 
 @pytest.mark.integration
