@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +14,9 @@ from ..report.choice import choose_job
 from ..report.records import number_in
 from ..report.refusal import VerbRefusal
 from ..report.words import counted
-from ..terminal.console import Console
+from ..terminal.console import Console, printable
 from .asking import NoAnswer
+from .origin import origin_of
 from .status import agents_of
 from .status_text import ago
 
@@ -37,12 +40,15 @@ def command(variables: Mapping[str, str], run: str | None, *, now: bool) -> int:
     with exit code 143, as after SIGTERM.
 
     RUN is a run id (--rdzv-id) or how one begins, the name of a script, or the process id of an
-    elrun. Without RUN, the only job that runs is meant.
+    elrun. Without RUN, the only job that runs is meant; if that was started in another folder and
+    at another terminal, a person is asked first.
     """
     console = Console()
     runs = choose_job(variables, run, "stop")
     if not any(each.is_live for each in runs):
         raise VerbRefusal(f"{runs[0].label} has ended already")
+    if run is None and not _is_wanted(runs):
+        raise VerbRefusal(f"{runs[0].label} goes on")
     agents, problems = agents_of(runs)
     stopped, more = _ask(agents, now=now)
     problems += more
@@ -83,11 +89,33 @@ def _ask(
     return stopped, problems
 
 
+def _is_wanted(runs: Sequence[Run]) -> bool:
+    """Return whether a job that nobody has named is the one that is meant; a person may be asked.
+
+    A program can't be: it means the only job that runs.
+    """
+    here = origin_of(os.getpid())
+    if any(here.is_shared_with(origin_of(run.agent_pid)) for run in runs):
+        return True
+    if not (sys.stdin and sys.stdin.isatty() and sys.stderr.isatty()):
+        return True
+    about = ", ".join(_about(runs[0]))
+    return click.confirm(f"elrun: stop run {runs[0].run_id} ({about})?", err=True)
+
+
+def _about(run: Run) -> list[str]:
+    """Return a job's script, and when and where it was started, if that was elsewhere."""
+    folder = origin_of(run.agent_pid).folder
+    is_elsewhere = folder not in ("", origin_of(os.getpid()).folder)
+    place = f" in {printable(folder)}" if is_elsewhere else ""
+    began_at_s = run.record.get("began_at_s")
+    age = f" {ago(max(0.0, time.time() - float(began_at_s)))}" if began_at_s else ""
+    return [run.name, *([f"started{age}{place}"] if age or place else [])]
+
+
 def _job(run: Run, answers: Sequence[Mapping[str, Any]]) -> str:
     """Return what is stopped, so that a person sees at once if another job was meant."""
-    about = [run.name]
-    if began_at_s := run.record.get("began_at_s"):
-        about.append(f"started {ago(max(0.0, time.time() - float(began_at_s)))}")
+    about = _about(run)
     workers, nodes = (max(_count_in(each, key) for each in answers) for key in ("workers", "nodes"))
     if workers:
         about.append(counted(workers, "worker") + (f" on {nodes} nodes" if nodes > 1 else ""))

@@ -1,7 +1,12 @@
 """`elrun stop` says which job it stops, and what the agents say of it is true."""
 
+import os
+import pty
 import re
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from watching_kit import WAITS, Watching
@@ -26,12 +31,66 @@ def test_a_stop_names_the_script_its_age_and_its_workers(watching, script):
 
     first, last = done.stderr.splitlines()
     assert re.fullmatch(
-        r"elrun: run mine \(script\.py, started (now|.* ago), 2 workers\) is being stopped: its "
-        r"workers have 30 s to end",
+        r"elrun: run mine \(script\.py, started (now|.* ago) in /.*, 2 workers\) is being stopped: "
+        r"its workers have 30 s to end",
         first,
     )
     assert "elrun: run mine has been stopped" == last
     assert (0, 143) == (done.returncode, job.finish()[0])
+
+
+def on_a_terminal(watching, folder, answer):
+    """Run a bare `elrun stop` on a terminal of its own; return its exit code and its screen."""
+    control, terminal = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "elrun", "stop"],
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        cwd=folder,
+        env={**os.environ, **watching.env},
+        start_new_session=True,
+    )
+    os.close(terminal)
+    os.write(control, answer)
+    screen = b""
+    try:
+        while text := os.read(control, 4096):
+            screen += text
+    except OSError:  # the terminal has gone
+        pass
+    os.close(control)
+    return process.wait(), screen.decode()
+
+
+def test_a_person_is_asked_before_a_job_of_elsewhere_is_stopped(watching, script, tmp_path):
+    """Without a name the only job is meant, and it may be another one than the person thinks of."""
+    job = watching.start("--rdzv-id", "mine", script(WAITS))
+    there = Path(f"/proc/{job.process.pid}/cwd").resolve()
+
+    code, screen = on_a_terminal(watching, "/", b"n\n")
+
+    assert 1 == code
+    assert re.search(
+        rf"elrun: stop run mine \(script\.py, started .* in {there}\)\? \[y/N\]", screen
+    )
+    assert f"elrun: mine (script.py, agent {job.process.pid}) goes on" in screen
+    assert job.process.poll() is None
+
+    code, screen = on_a_terminal(watching, "/", b"y\n")
+
+    assert (0, 143) == (code, job.finish()[0])
+    assert "elrun: run mine has been stopped" in screen
+
+
+def test_nobody_is_asked_about_a_job_of_the_same_folder(watching, script):
+    """It is the one that the person thinks of."""
+    job = watching.start("--rdzv-id", "mine", script(WAITS))
+
+    code, screen = on_a_terminal(watching, Path(f"/proc/{job.process.pid}/cwd").resolve(), b"")
+
+    assert (0, 143) == (code, job.finish()[0])
+    assert "[y/N]" not in screen
 
 
 def test_workers_that_elrun_stop_kills_are_not_said_to_be_killed_by_a_ctrl_c(watching, script):
