@@ -38,6 +38,11 @@ def test_some_histories_keep_every_promise(first):
     assert [] == [outcome for outcome in outcomes if outcome.violation]
 
 
+def test_a_request_that_was_lost_at_the_last_moment_is_still_felt_for_a_while():
+    """The node asks again seconds after all others are well, and may be given up until then."""
+    assert "" == History(3003331).run().violation
+
+
 def told(seed, **planted):
     """Return a history in words."""
     lines = []

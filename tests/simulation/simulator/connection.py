@@ -173,8 +173,10 @@ class EtcdConnection(Connection):
 
     def lose(self, request):
         """Ask again after a while, as no answer came."""
-        self.machine.is_steady = False
-        self.world.after(REQUEST_S / self.machine.clock_rate, request.send)
+        machine = self.machine
+        machine.is_steady = False
+        machine.unheard_until = self.world.now + REQUEST_S / machine.clock_rate
+        self.world.at(machine.unheard_until, request.send)
 
     def _expire(self, request, cuts):
         if self.is_cut and cuts == self._cuts and self.finish(request):

@@ -119,7 +119,9 @@ class History:
             while len(self.living) < self.plan.limits.min_nodes or self._are_homeless():
                 self.start_node()
         # Those who were out of sight may be thought lost, until they have been heard for a while.
-        self.world.run_until(self.world.now + 3 * self.plan.timing.patience_s)
+        patience_s = self.plan.timing.patience_s
+        heard_again_at = max([node.unheard_until for node in self.living], default=0.0)
+        self.world.run_until(max(self.world.now + 3 * patience_s, heard_again_at + 2 * patience_s))
         for witness in self.site.witnesses:
             witness.expect_the_truth()
         self.world.run_until(self.world.now + SETTLING_S, self.site.is_settled)

@@ -67,6 +67,8 @@ class Machine:
         self.is_dead = False
         self.is_steady = is_steady
         self.is_paused = False
+        self.unheard_until = 0.0
+        """When the latest request of this machine that got lost is sent again."""
         self._missed = []
         # Two clocks have nothing in common, so neither may their values.
         self._clock_read = world.random.uniform(0, 1e6)
