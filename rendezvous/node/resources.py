@@ -11,7 +11,8 @@ from ..errors import RendezvousClosedError, RendezvousConnectionError
 from ..network.ports import PortClaim
 from ..protocol.keys import RunKeys
 from ..stores.loop import Loop, read_by
-from ..stores.signed import Secret, SignedStore
+from ..stores.signed import Secret
+from ..stores.signed_watch import signed_view
 from ..stores.steps import Asking, Reached, perform
 from ..stores.store import Connection, Moves, Store
 from .entry import enter_run
@@ -142,7 +143,7 @@ class Resources:
 
     def _keep(self, store: Store) -> int:
         number = next(self._numbers)
-        signed = store if self._secret is None else SignedStore(store, self._secret)
+        signed = store if self._secret is None else signed_view(store, self._secret)
         with self._lock:
             is_closed = self._is_closed
             if not is_closed:

@@ -162,16 +162,23 @@ class SignedStore:
         while True:
             left_s = None if deadline is None else max(0.0, deadline - time.monotonic())
             found = self._store.wait(keys, left_s)
-            if found is None:
-                return None
-            values = [self._verify(key, data) for key, data in zip(keys, found, strict=True)]
-            signed = [value for value in values if value is not None]
-            if len(signed) == len(keys):
-                return signed
-            if left_s == 0:
-                return None
-            # A store tells of keys that come, not of values that change: look, while it's forged.
-            self._is_closed.wait(_LOOK_AGAIN_S if left_s is None else min(_LOOK_AGAIN_S, left_s))
+            values = None if found is None else self.all_verified(keys, found)
+            if values is not None or found is None or left_s == 0:
+                return values
+            self.await_change(left_s)
+
+    def all_verified(self, keys: Sequence[str], found: Sequence[bytes]) -> list[bytes] | None:
+        """Return the values that were found; None if one of them bears no signature."""
+        values = [self._verify(key, data) for key, data in zip(keys, found, strict=True)]
+        signed = [value for value in values if value is not None]
+        return signed if len(signed) == len(keys) else None
+
+    def await_change(self, most_s: float | None = None) -> None:
+        """Wait before the next look at a value that bears no signature.
+
+        A store reports keys that come, and not values that change.
+        """
+        self._is_closed.wait(_LOOK_AGAIN_S if most_s is None else min(_LOOK_AGAIN_S, most_s))
 
     def leave_will(self, will: Will) -> None:
         leave_will(
