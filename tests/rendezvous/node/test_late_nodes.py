@@ -13,6 +13,7 @@ from round_kit import PATIENCE_S, Job, failed, placements
 
 RUN = RunKeys("run")
 LIMITS = (1, 2)
+SENTENCE = "train.py: there is no such script"
 TIMES = {"last_call_s": 0.0, "deputy_s": 0.2}
 
 
@@ -140,6 +141,22 @@ def test_a_newcomer_that_is_told_a_freed_round_goes_on_to_the_one_that_forms(job
 
     assert [2, 2] == [place.group_world_size for place in places]
     assert [None] == stays.store.get([RUN.round(forming).seats])
+
+
+@pytest.mark.parametrize("forming", [0, 1, 5])
+def test_a_node_that_declines_goes_on_to_the_round_that_forms(job, forming):
+    """It is told a freed round; what it says there would reach nobody."""
+    stays = job.node(LIMITS, max_restarts=1000, **TIMES)
+    placements([stays.join()])
+    number = go_on_alone(stays, ROUNDS_KEPT + 5)
+    stays.store.set({RUN.record: write_forming(forming)})
+    declines = job.node(LIMITS, **TIMES)
+    has_said_so = declines.handler.decline(SENTENCE)
+    forms = RUN.round(number + 1)
+    (record,) = stays.store.get([forms.node(0)])
+
+    assert (True, True) == (has_said_so, SENTENCE in (record or b"").decode())
+    assert go_on_alone(stays, 1) == number + 1
 
 
 def test_a_run_is_ended_although_its_record_lags_behind(job):
