@@ -23,6 +23,13 @@ if TYPE_CHECKING:
     from ..processes.context import PContext
 
 _NEEDED_AT_THE_END = ("elrun", "elrun.agent", "elrun.launcher", "elrun.rendezvous", "rich")
+_OLD_UNICODE = (
+    *("4-1-0", "5-0-0", "5-1-0", "5-2-0", "6-0-0", "6-1-0", "6-2-0", "6-3-0", "7-0-0", "8-0-0"),
+    *("9-0-0", "10-0-0", "11-0-0", "12-0-0", "12-1-0", "13-0-0", "14-0-0", "15-0-0", "15-1-0"),
+    "16-0-0",
+)
+"""Tables of rich's for terminals that are set to an old version of Unicode."""
+
 NOT_OF_AN_AGENT = (
     "elrun.agent.preload.hook",
     "elrun.agent.workers.hook",
@@ -46,6 +53,7 @@ NOT_OF_AN_AGENT = (
             "syntax",
             "traceback",
             "tree",
+            *(f"_unicode_data.unicode{version}" for version in _OLD_UNICODE),
         )
     ),
 )
