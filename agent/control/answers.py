@@ -106,9 +106,11 @@ class Answers:
         """Return the kept end of what each worker has printed that has no log file."""
         context = self._watched.workers
         ends = {} if context is None else context.kept_ends()
+        pids = {} if context is None else context.pids()  # they tell attempts from each other
         rank_of = {each.local_rank: each.global_rank for each in list(self._watched.group.workers)}
         found = {
             str(rank_of[at]): {
+                "pid": pids.get(at),
                 "printed": printed,
                 "end": base64.b64encode(text).decode(),
             }

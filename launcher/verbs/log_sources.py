@@ -92,26 +92,31 @@ class KeptOutput:
         of = "" if attempt is None else f"attempt {attempt}, "
         self.title = f"{of}rank {rank}, its last words"
         self._seen = 0
+        self._pid: int | None = None
         self._lines = Lines()
-        self._pending: tuple[int, bytes] | None = None
+        self._pending: tuple[int, bytes, int | None] | None = None
 
-    def offer(self, printed: int, end: bytes) -> None:
+    def offer(self, printed: int, end: bytes, pid: int | None = None) -> None:
         """Take what the agent has kept.
 
         Args:
             printed: How many bytes the rank has printed in this attempt.
             end: The last of them.
+            pid: The process id of the rank in this attempt; None: it is not known.
         """
-        self._pending = printed, end
+        self._pending = printed, end, pid
 
     def read(self, *, is_last: bool) -> Iterator[str]:
         """Yield the lines that have been added; of one without an end, what a quiet look finds."""
         pending, self._pending = self._pending, None
-        is_quiet = pending is None or pending[0] == self._seen
+        new = 0
         if pending is not None:
-            printed, end = pending
-            new = printed - self._seen if printed >= self._seen else printed  # a new attempt
-            self._seen = printed
+            printed, end, pid = pending
+            if printed < self._seen or self._is_another(pid):  # a new attempt
+                yield from self._lines.finish()
+                self._seen = 0
+            new = printed - self._seen
+            self._seen, self._pid = printed, pid or self._pid
             if new > len(end):
                 yield from self._lines.finish()
                 yield f"... {new - len(end)} bytes are not kept ...\n"
@@ -119,8 +124,11 @@ class KeptOutput:
                 yield from self._lines.feed(end[-new:])
         if is_last:
             yield from self._lines.finish()
-        elif is_quiet:
+        elif not new:
             yield from self._lines.beginning()
+
+    def _is_another(self, pid: int | None) -> bool:
+        return pid is not None and self._pid is not None and pid != self._pid
 
 
 class Sources:
@@ -200,7 +208,7 @@ class Sources:
             return False
         for name, each in ranks.items():
             kept = self._running.setdefault(int(name), KeptOutput(int(name)))
-            kept.offer(int(each["printed"]), base64.b64decode(each["end"]))
+            kept.offer(int(each["printed"]), base64.b64decode(each["end"]), each.get("pid"))
         return True
 
     def _complete(self, run: Run) -> None:

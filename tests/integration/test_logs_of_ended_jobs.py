@@ -146,6 +146,40 @@ def test_a_follower_sees_what_was_printed_last(watching, script, tmp_path):
     assert "the very last words\n" == rest
 
 
+FAILS_AT_ONCE = """
+import os, select
+attempt = os.environ["TORCHELASTIC_RESTART_COUNT"]
+os.write(2, f"attempt {attempt} begins".encode())
+while not os.path.exists("seen" + attempt):
+    select.select([], [], [], 0.05)
+os._exit(3)
+"""
+
+
+def test_a_follower_sees_each_attempt_of_a_job_that_fails_in_the_same_way(
+    watching, script, tmp_path
+):
+    """As many bytes each time; each is a line of its own, though none has an end."""
+    options = ("--max-restarts", 4, "--rdzv-id", "loop")
+    job = watching.start("--standalone", *options, script(FAILS_AT_ONCE), ready=0)
+    with subprocess.Popen(
+        [sys.executable, "-m", "elrun", "logs", "--follow"],
+        stdout=subprocess.PIPE,
+        env={**os.environ, **watching.env},
+    ) as follow:
+        seen = b""
+        for attempt in range(5):
+            while f"attempt {attempt} begins".encode() not in seen:
+                piece = os.read(follow.stdout.fileno(), 4096)
+                assert piece, seen
+                seen += piece
+            (tmp_path / f"seen{attempt}").touch()
+        seen += follow.stdout.read()
+
+    assert (3, 0) == (job.finish()[0], follow.returncode)
+    assert [f"attempt {attempt} begins" for attempt in range(5)] == seen.decode().splitlines()[1:]
+
+
 BAR = """
 import os, select
 rank = os.environ["RANK"]

@@ -83,6 +83,30 @@ def test_what_was_printed_too_fast_to_be_kept_is_counted():
     assert ["... 94 bytes are not kept ...\n", "y\n", "z\n"] == read(kept)
 
 
+@pytest.mark.parametrize("printed", [4, 100])
+def test_a_new_attempt_of_which_as_much_is_there_as_of_the_last_one_is_shown_whole(printed):
+    """A job that fails at its start prints the same each time: its process tells."""
+    kept = KeptOutput(0)
+    kept.offer(4, b"one\n", 50)
+    read(kept)
+
+    kept.offer(printed, b"two\n", 51)
+
+    gap = [] if printed == 4 else ["... 96 bytes are not kept ...\n"]
+    assert [*gap, "two\n"] == read(kept)
+
+
+def test_a_line_that_an_attempt_has_left_without_an_end_gets_one():
+    """The first line of the next attempt does not go on with it."""
+    kept = KeptOutput(0)
+    kept.offer(10, b"loading ..", 50)
+    shown = [*read(kept), *read(kept)]
+
+    kept.offer(4, b"new\n", 51)
+
+    assert ["loading ..", "\n", "new\n"] == shown + read(kept)
+
+
 def test_a_new_attempt_begins_anew():
     """Its count is lower."""
     kept = KeptOutput(0)
