@@ -95,7 +95,7 @@ class Deadline:
             return "the workers have all the time they need to leave"
         ends_at = clock_in(began_at + self._grace_s - time.monotonic())
         until = f", until {ends_at}" if ends_at else ""
-        return f"the workers have {self._grace_s:.4g} s to leave{until}{self._why}"
+        return f"the workers have {round(self._grace_s, 1):g} s to leave{until}{self._why}"
 
 
 def left_until(end: str, now: float) -> float | None:
