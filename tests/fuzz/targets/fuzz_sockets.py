@@ -10,6 +10,9 @@ class FakeSocket:
         self.takes = None
         self.is_closed = False
 
+    def fileno(self):
+        return -1
+
     def setblocking(self, flag):
         pass
 
