@@ -34,7 +34,7 @@ from elrun.rendezvous.api.parameters import RendezvousParameters
 from elrun.rendezvous.node.rendezvous import RoundRendezvous
 from elrun.rendezvous.protocol.timing import timing_of
 from elrun.rendezvous.stores.memory import MemoryStore
-from elrun.rendezvous.stores.notify import Told, Watcher
+from elrun.rendezvous.stores.notify import Told
 from elrun.rendezvous.stores.store import Connection, Will, leave_will
 
 JOIN_TIMEOUT_S = 300
@@ -221,7 +221,7 @@ def elrun_nodes(backend: str, count: int, meter: Meter) -> Iterator[list[Callabl
     with STORES[backend](count) as stores:
         handlers = []
         for store in stores:
-            metered = MeteredWatcher if isinstance(store, Watcher) else MeteredStore
+            metered = MeteredWatcher if hasattr(store, "watch") else MeteredStore
             connection = Connection(metered(store, meter), "127.0.0.1")
             handler = RoundRendezvous(params, lambda _, it=connection: it, timing)
             handler.describe(NodeProfile(8))
