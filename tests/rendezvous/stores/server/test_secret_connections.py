@@ -157,6 +157,34 @@ def test_a_stranger_learns_neither_the_run_nor_a_proof(host):
     assert b"welcome" not in told
 
 
+REFUSED = {
+    "another name, no secret": (
+        b'{"elrun":3,"hello":{"run":"guess","host":"x"}}',
+        b'\x00\x00\x00\x27{"elrun":3,"refused":"run","reason":""}',
+    ),
+    "the name, no secret": (
+        b'{"elrun":3,"hello":{"run":"job","host":"x"}}',
+        b'\x00\x00\x00\x31{"elrun":3,"refused":"secret-wanted","reason":""}',
+    ),
+    "another name, a nonce": (
+        b'{"elrun":3,"nonce":"00112233445566778899aabbccddeeff","run":"guess"}',
+        b'\x00\x00\x00\x27{"elrun":3,"refused":"run","reason":""}',
+    ),
+}
+
+
+@pytest.mark.parametrize(("first", "answer"), REFUSED.values(), ids=REFUSED)
+def test_a_refusal_says_only_whether_the_name_is_right(host, first, answer):
+    """A job of another name has to wait, and a node of this one to end at once."""
+    with socket.create_connection((HERE, host.port), LONG_S) as connection:
+        connection.sendall(len(first).to_bytes(4, "big") + first)
+        told = b""
+        while data := connection.recv(1 << 16):
+            told += data
+
+    assert answer == told
+
+
 @pytest.mark.parametrize("run", ["job", "other"], ids=["the same run", "another run"])
 def test_a_replayed_connection_is_refused(places, host, tap, run):
     """What a true node said once proves nothing a second time: the server's nonce is another."""
