@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import Protocol, cast
+from typing import Protocol, cast, runtime_checkable
 
 from ..errors import RendezvousError
 from ..threads import start_thread
@@ -14,6 +14,7 @@ Told = list[bytes] | BaseException | None
 """The values, or why there will be none; None: the time was over first."""
 
 
+@runtime_checkable
 class Watcher(Protocol):
     """A store whose waits need no thread of their own."""
 
