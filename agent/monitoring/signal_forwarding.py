@@ -34,8 +34,11 @@ if TYPE_CHECKING:
 
 log = Log(__name__)
 
-WITNESS_S = 0.2
-"""How far apart a signal may reach elrun and its guardian, if it was sent to all processes."""
+WITNESS_S = 0.5
+"""How long after elrun its guardian may get a signal that was sent to all processes."""
+
+WITNESS_FIRST_S = 2.0
+"""How long before elrun its guardian may get it: that delays nothing, so it may be longer."""
 
 _LOOK_AGAIN_S = 0.01
 
@@ -129,7 +132,7 @@ class SignalForwarder(Companion):
     def _is_witnessed(self, number: int, at: float) -> bool:
         """Return, once for each signal, whether the guardian got it at that time, too."""
         for each in self._witnessed:
-            if each[0] == number and abs(each[1] - at) <= 2 * WITNESS_S:
+            if each[0] == number and -WITNESS_FIRST_S <= each[1] - at <= 2 * WITNESS_S:
                 self._witnessed.remove(each)
                 return True
         return False
