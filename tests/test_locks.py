@@ -107,7 +107,7 @@ def test_guarded_fields_are_used_with_the_lock_held(promise):
 
 def test_the_promises_are_found():
     """The test above can fail."""
-    assert {"Driver", "Failover", "Line", "SoloRendezvous"} <= {
+    assert {"Calls", "Driver", "Failover", "SoloRendezvous"} <= {
         promise.node.name for promise in PROMISES
     }
 

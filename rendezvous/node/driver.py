@@ -140,6 +140,7 @@ class Driver:
         self._end_replies()
 
     def _begin(self) -> None:
+        """Start the thread; called with the lock held."""
         loop = Loop()
         thread = threading.Thread(target=self._drive, args=(loop,), name="elrun-node", daemon=True)
         try:

@@ -97,7 +97,8 @@ class Loop:
             if number == self._wakes:
                 os.eventfd_read(self._wakes)
                 continue
-            read = self._readers.get(number)
+            with self._lock:
+                read = self._readers.get(number)
             if read is not None:
                 read()
 

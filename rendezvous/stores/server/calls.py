@@ -77,6 +77,7 @@ class Calls:
     def __init__(self, endpoint: str, patience_s: float) -> None:
         self._endpoint = endpoint
         self._patience_s = patience_s
+        # The lock guards what follows.
         self._lock = threading.Lock()
         self._pending: dict[int, Call] = {}
         self._ended: RendezvousConnectionError | None = None
