@@ -33,6 +33,7 @@ _CHAINED = (
 _CRASH = r"Fatal Python error: (?P<what>.+)"
 _TIME_OUT = r"Timeout \([\d:.]+\)!"
 _STACK_LINE = r"\s*$|(?:Current t|T)hread 0x|  File \"|  \.\.\."
+_THREAD = r"(?:Current t|T)hread 0x"
 _CRASH_FRAME = r'  File "(?P<file>[^"]+)", line (?P<line>\d+) in (?P<name>.+)'
 _CRASH_NOISE = ("Extension modules:", "Current thread's C stack trace")
 _TERMINATE = r".{0,80}?terminate called (?:after throwing|without|recursively)\b.*"
@@ -207,9 +208,19 @@ def crash_in(text: str, exitcode: int) -> LastWords:
 
 
 def _stack_without_title(text: str) -> LastWords:
-    stack = text.strip("\n")
-    place = _innermost(stack.split("\n"))
-    return LastWords(f"it was in {place}", stack, Speech.CRASH) if place else LastWords()
+    stack = _last_dump(text.strip("\n").split("\n"))
+    place = _innermost(stack)
+    words = f"it was in {place}"
+    return LastWords(words, "\n".join(stack), Speech.CRASH) if place else LastWords()
+
+
+def _last_dump(lines: list[str]) -> list[str]:
+    """Return what was written last: forked children that died before have left theirs above.
+
+    Only within a dump an empty line stands between two threads.
+    """
+    threads = [at for at, line in enumerate(lines) if re.match(_THREAD, line)]
+    return lines[max((at for at in threads if not at or lines[at - 1]), default=0) :]
 
 
 def _shown(line: str) -> str:
@@ -292,7 +303,7 @@ def _innermost(stack: list[str], *, is_time_out: bool = False) -> str:
     A thread of a library that runs no Python code is in none of the stacks, or has no frame. After
     a time-out no thread is the current one.
     """
-    threads = [at for at, line in enumerate(stack) if re.match(r"(?:Current t|T)hread 0x", line)]
+    threads = [at for at, line in enumerate(stack) if re.match(_THREAD, line)]
     current = next((at for at in threads if stack[at].startswith("Current")), None)
     if current is None and threads and not is_time_out:
         return _WITHOUT_PYTHON

@@ -343,6 +343,15 @@ Thread 0x00007f0000000001 (most recent call first):
 """
 
 
+OF_ITSELF = "it was in string_at (/lib/ctypes/__init__.py, line 525)"
+OF_A_CHILD = """Thread 0x00007f0000000003 (most recent call first):
+  File "/home/me/t.py", line 30 in watch
+
+Current thread 0x00007f0000000002 (most recent call first):
+  File "/home/me/t.py", line 20 in load
+"""
+
+
 @pytest.mark.parametrize(
     ("text", "exitcode", "words"),
     [
@@ -377,8 +386,11 @@ Thread 0x00007f0000000001 (most recent call first):
         (
             CRASH.partition("\n\n")[2],
             -24,
-            "it was in string_at (/lib/ctypes/__init__.py, line 525)",
+            OF_ITSELF,
         ),
+        (OF_A_CHILD + CRASH.partition("\n\n")[2], -24, OF_ITSELF),
+        (OF_A_CHILD + NO_PYTHON, -24, "it was in a thread that runs no Python code"),
+        (OF_A_CHILD, -14, "it was in load (/home/me/t.py, line 20)"),
         ("", -24, ""),
         (CRASH, -6, ""),
         ("", -11, ""),
