@@ -44,6 +44,9 @@ _ABORT = (
     r"|.{0,300}: Assertion [`'\"].+ failed\.?|thread '[^']{1,200}' .{0,40}panicked at .+"
     r"|(?:LLVM|libc\+\+abi).*: .+"
 )
+_MORE = "..."
+"""Ends stacks that were cut: ``faulthandler`` writes those of 100 threads, the main one last."""
+
 _WITHOUT_PYTHON = "a thread that runs no Python code"
 _THROWN = r"instance of '(?P<type>[^']+)'"
 _WHAT = r"\s*what\(\):\s*(?P<what>.*)"
@@ -282,7 +285,9 @@ def _last_crash(lines: list[str]) -> tuple[int, LastWords]:
             is_time_out = match.re.pattern != _CRASH
             frame = _innermost(stack, is_time_out=is_time_out)
             words = f"{match['what']}{f' in {frame}' if frame else ''}"
-            text = "\n".join(stack[:MAX_TEXT_LINES]).strip("\n")
+            if len(stack) > MAX_TEXT_LINES:
+                stack = [*stack[: MAX_TEXT_LINES - 1], _MORE]
+            text = "\n".join(stack).strip("\n")
             return at, LastWords(words[:_MOST_WORDS], text, Speech.CRASH)
     return -1, LastWords()
 
@@ -300,13 +305,13 @@ def _time_out(lines: list[str], at: int) -> re.Match[str] | None:
 def _innermost(stack: list[str], *, is_time_out: bool = False) -> str:
     """Return where the thread was that crashed, and the line of the user's that led there.
 
-    A thread of a library that runs no Python code is in none of the stacks, or has no frame. After
-    a time-out no thread is the current one.
+    A thread of a library that runs no Python code is in none of the stacks, or has no frame. One
+    may also be missing as there are too many. After a time-out no thread is the current one.
     """
     threads = [at for at, line in enumerate(stack) if re.match(_THREAD, line)]
     current = next((at for at in threads if stack[at].startswith("Current")), None)
     if current is None and threads and not is_time_out:
-        return _WITHOUT_PYTHON
+        return "" if _MORE in stack else _WITHOUT_PYTHON
     found: list[str] = []
     start = threads[0] if current is None and threads else current
     for line in stack[0 if start is None else start + 1 :]:

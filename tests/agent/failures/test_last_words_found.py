@@ -10,6 +10,7 @@ from elrun.agent.failures.last_words import (
     abort_reason_in,
     crash_in,
     last_words_in,
+    place_of_abort,
     tells_of_another_process,
     words_before_traceback,
 )
@@ -343,6 +344,7 @@ Thread 0x00007f0000000001 (most recent call first):
 """
 
 
+TOO_MANY = "\n".join([NO_PYTHON] * 100) + "\n...\n"
 OF_ITSELF = "it was in string_at (/lib/ctypes/__init__.py, line 525)"
 OF_A_CHILD = """Thread 0x00007f0000000003 (most recent call first):
   File "/home/me/t.py", line 30 in watch
@@ -377,6 +379,8 @@ Current thread 0x00007f0000000002 (most recent call first):
             -6,
             "Aborted in a thread that runs no Python code",
         ),
+        ("Fatal Python error: Segmentation fault\n\n" + TOO_MANY, -11, "Segmentation fault"),
+        (TOO_MANY, -24, ""),
         (
             "Fatal Python error: Aborted\n\nCurrent thread 0x1 (most recent call first):\n"
             "  <no Python frame>\n\n" + NO_PYTHON,
@@ -400,6 +404,17 @@ Current thread 0x00007f0000000002 (most recent call first):
 def test_a_stack_counts_if_it_is_of_the_signal_that_killed(text, exitcode, words):
     """Another one may be of a child, or of a signal that was survived."""
     assert words == crash_in(text, exitcode).words
+
+
+def test_of_stacks_that_were_cut_no_thread_is_said_to_run_no_python():
+    """The one that has called ``abort`` may be below the cut."""
+    stacks = "\n".join([NO_PYTHON] * 100)
+    cut = last_words_in(f"Fatal Python error: Aborted\n\n{stacks}").text
+
+    assert ["", "a thread that runs no Python code"] == [
+        place_of_abort(cut),
+        place_of_abort(NO_PYTHON),
+    ]
 
 
 @pytest.mark.parametrize(
