@@ -6,6 +6,7 @@ import pty
 import select
 import subprocess
 import sys
+import textwrap
 
 import pytest
 
@@ -49,6 +50,7 @@ raise ValueError("of the parent")
 # The two exceptions have one address: the first is freed before the second is made.
 CAUGHT_BEFORE = """
 import sys
+import textwrap
 def find():
     raise LookupError("not yet")
 def train():
@@ -121,6 +123,13 @@ GALLERY = {
     "a thread's exit with a text": (
         THREAD.replace("raise ValueError", "raise SystemExit") + "raise SystemExit(3)",
         ["exited with code 3", "SystemExit: no such shard (in thread 'loader')"],
+    ),
+    "os._exit long after an exit that was caught": (
+        (
+            "import os, sys\ndef probe():\n    sys.exit(1)\ntry:\n    probe()\nexcept SystemExit:\n"
+            "    pass\ndef watchdog():\n    os._exit(1)\nwatchdog()"
+        ),
+        ["exited with code 1", "called os._exit(1) in watchdog"],
     ),
     "without a text": (
         "def check():\n    assert 1 > 2\ncheck()",
@@ -297,6 +306,35 @@ def test_an_end_is_told(elrun, script, name):
     assert [] == [each for each in words if each not in summary]
 
 
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import atexit, os\natexit.register(os._exit, 3)",
+        "import _thread, os, time\n_thread.start_new_thread(os._exit, (3,))\ntime.sleep(60)",
+        "import atexit, os, sys\natexit.register(os._exit, 3)\nsys.exit(4)",
+    ],
+    ids=["at the end", "in a thread", "at the end, after sys.exit"],
+)
+def test_an_end_at_once_that_c_asks_for_has_its_code(elrun, script, source):
+    """No frame of Python's calls it, and nothing of ours may stand in its way."""
+    assert 3 == elrun("--standalone", script(source)).finish()[0]
+
+
+def test_a_signal_that_is_ignored_stays_ignored(elrun, script):
+    """``trap '' XCPU`` in a batch script is for all programs that it starts."""
+    source = """
+        import os, signal, subprocess, sys
+        kill = "import os, signal; os.kill(os.getpid(), signal.SIGXCPU); print('lives')"
+        os.kill(os.getpid(), signal.SIGXCPU)
+        sys.exit(subprocess.run([sys.executable, "-c", kill]).returncode)
+    """
+    ignored = ["--no-python", "bash", "-c", 'trap "" XCPU; exec "$0" "$1"', sys.executable]
+
+    code, out, err = elrun("--standalone", *ignored, script(textwrap.dedent(source))).finish()
+
+    assert (0, "lives\n") == (code, out), err
+
+
 CODES = """
 import copy, os, pickle, threading
 leaving = SystemExit(3)
@@ -396,6 +434,7 @@ def test_output_that_could_not_be_written_at_the_end_is_named(elrun, script):
 
 TEXT_THAT_EXITS = """
 import sys
+import textwrap
 class Odd(Exception):
     def __str__(self):
         sys.exit(5)

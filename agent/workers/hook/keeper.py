@@ -169,13 +169,14 @@ class _Keeper:
 
         def _exit(status: int) -> "Any":
             if status and os.getpid() == self._pid:
-                self._keep_reason(status, sys._getframe(1))
+                self._keep_reason(status, sys._getframe().f_back)  # None: C has called this
             return exit_at_once(status)
 
         os._exit = _exit
 
     def hook_crashes(self) -> None:
         """Let a fatal signal write stacks, unless the user has seen to that."""
+        import _signal  # type: ignore[import-not-found]  # built in; `signal` would load `enum`
         import faulthandler  # built in
 
         if faulthandler.is_enabled():
@@ -188,7 +189,8 @@ class _Keeper:
             os.close(fd)
             faulthandler.enable(self._stacks_fd)
             for number in _PLACED_SIGNALS:
-                faulthandler.register(number, self._stacks_fd, chain=True)
+                if _signal.getsignal(number) == _signal.SIG_DFL:  # what is ignored stays ignored
+                    faulthandler.register(number, self._stacks_fd, chain=True)
         except (OSError, RuntimeError):
             return
 
@@ -247,7 +249,7 @@ class _Keeper:
         The record is made at once. A reference to the exception would keep all objects of its
         frames alive until the end of the process.
         """
-        self._note(status, sys.exc_info()[1], sys._getframe(2))
+        self._note(status, sys.exc_info()[1], sys._getframe(1).f_back)
 
     def _note_leaving(self, status: "Any", leaving: SystemExit) -> None:
         """Keep why a program has left by an exception of its own: ``raise SystemExit(1)``."""
@@ -285,7 +287,8 @@ class _Keeper:
             self._keep_error(last)
             return
         error, wanted = sys.exc_info()[1], self._exit_status
-        is_noted = status == (wanted if isinstance(wanted, int) else 1)  # 1: of an exit by a text
+        is_exit = isinstance(error, SystemExit)  # else what was noted was caught, maybe long ago
+        is_noted = is_exit and status == (wanted if isinstance(wanted, int) else 1)  # 1: of a text
         noted, noted_place = (self._exit_record, self._exit_place) if is_noted else ("", ())
 
         def make(words: "dict[str, Any]") -> str:
@@ -331,7 +334,7 @@ class _Keeper:
             try:
                 words = self._load_words()
                 if record := make(words):
-                    words["write_record"](path, record)
+                    words["write_record_in_time"](path, record)
                 return
             except BaseException as problem:  # noqa: BLE001  the process ends as it would without us
                 if isinstance(problem, OSError) and problem.errno == _NO_DESCRIPTORS:
@@ -386,7 +389,7 @@ class _Code:
 
 
 def _mark_end() -> None:
-    import _signal  # type: ignore[import-not-found]  # built in; `signal` would load `enum`
+    import _signal  # built in; `signal` would load `enum`
 
     try:
         _signal.signal(_END_SIGNAL, _signal.SIG_IGN)
