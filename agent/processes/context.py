@@ -300,12 +300,13 @@ class PContext(WorkerFiles, WorkerProcesses, WorkerKind):
     def _stop_if_wanted(self) -> None:
         """Ask the workers to end if one of them has failed, and its files take long to read."""
         if self._group_stop.may_begin_early and self._guardian is not None:
-            self._carry_meanwhile()
+            if self._workers.running():
+                self._carry_meanwhile()
             self._group_stop.begin(self._guardian.tree, self._workers.find_ended(), signal.SIGTERM)
 
     def _carry_meanwhile(self) -> None:
-        """Have what workers print before they end shown at once, while the loop waits for them."""
-        if self._output.outlets is not None and self._workers.running():
+        """Have what is printed until all have ended shown at once, while the loop waits for it."""
+        if self._output.outlets is not None:
             self._output.outlets.carry()
 
     def leave(self) -> None:

@@ -97,9 +97,18 @@ class Stop:
             self._asked = _ask(without_manager(unasked, look, running), death_signal)
 
     def outlasts(self, seconds: float) -> bool:
-        """Wait for the workers for a moment; return whether one of them still runs then."""
+        """Wait for all for a moment; return whether a worker, or what one left, still runs then."""
+        deadline = time.monotonic() + seconds
         fds = {each.ended_fd for each in self._running if not each.look()}
-        return bool(wait_readable(fds, time.monotonic() + seconds)[0])
+        if wait_readable(fds, deadline)[0]:
+            return True
+        with contextlib.suppress(OSError):  # no descriptors: `finish` won't wait either
+            members = self._tree.members(os.getpid())
+            held = hold_processes(each for each in members if not each.ended)
+            pending, _ = wait_readable(held, deadline)
+            close_all(held)
+            return bool(pending)
+        return False
 
     def finish(
         self,

@@ -152,6 +152,50 @@ def test_stopped_workers_are_no_failure(shells):
     assert context.wait() is None
 
 
+class Opened:
+    """Pipes of workers, which show what is printed once they are carried."""
+
+    def __init__(self, gate):
+        self._gate = gate
+        self.is_carried = False
+
+    def carry(self):
+        if not self.is_carried:
+            self.is_carried = True
+            self._gate.say("shown")
+
+    def drain(self):
+        pass
+
+    join = drain
+
+
+SAVES = "(trap 'read x < {gate}; exit' TERM; " + WAIT + ") & wait"
+
+
+def test_what_a_worker_s_child_prints_while_it_saves_is_shown_meanwhile(
+    shells, ear, tmp_path, caplog
+):
+    """Its worker is a wrapper that the signal has ended; a pipe that nobody reads blocks it."""
+    gate = Ear(tmp_path, "gate")
+    context = shells(SAVES.format(ear=ear.path, gate=gate.path))
+    ear.hear()
+    context._output.outlets = opened = Opened(gate)
+
+    context.close(timeout=PATIENCE_S / 3)
+
+    assert (True, "") == (opened.is_carried, caplog.text)
+
+
+def test_a_stop_of_workers_that_leave_nothing_is_waited_for_no_longer(shells):
+    """A moment, which is as long here as the test, is the most."""
+    context = shells(HANG, HANG)
+
+    stop = context._group_stop.begin(context._guardian.tree, [], signal.SIGTERM)
+
+    assert not stop.outlasts(PATIENCE_S)
+
+
 def test_closing_twice_is_closing_once(shells):
     """The second time does nothing."""
     context = shells(HANG)
