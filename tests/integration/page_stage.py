@@ -57,6 +57,13 @@ FOLLOWING = re.compile(r"^elrun \w+ (?:--watch|--follow)", re.MULTILINE)
 SHELL = """
 trap 'code=$?; set +e; left=$(jobs -p); [ -z "$left" ] || kill $left; wait; exit $code' EXIT
 followers=()
+# What follows in the page comes once this has found its job: `elrun stop` would be first, else.
+follow() {{
+    local out=follower${{#followers[@]}}
+    "$@" > $out &
+    followers+=($!)
+    until [ -s $out ] || ! kill -0 $! 2>&-; do sleep 0.1; done
+}}
 {before}{block}
 for each in "${{followers[@]}}"; do wait $each; done
 """
@@ -142,7 +149,7 @@ def script_of(block, port):
         text = SMALLER.sub("16", text)
     if block.language == "python":
         return text
-    text = FOLLOWING.sub(r"\g<0> & followers+=($!)", text)
+    text = FOLLOWING.sub(r"follow \g<0>", text)
     before = "".join(BEFORE.get(word, "") for word in block.words)
     return PORTS.sub(lambda found: str(port(found[1])), SHELL.format(before=before, block=text))
 
