@@ -214,17 +214,23 @@ class GroupProcesses:
             if each.local_rank in carried
         }
 
-    def end_reader(self) -> Callable[[], dict[int, tuple[bytes, int]]]:
+    def end_reader(self) -> Callable[[], dict[int, tuple[bytes, int, int | None]]]:
         """Return what reads the kept ends of this attempt's output, by global rank.
+
+        Of each: the end, how many bytes were printed in all, and the process id.
 
         It may be called later, too, and in any thread.
         """
         context = self.context
         rank_of = {each.local_rank: each.global_rank for each in self._group.workers}
 
-        def read() -> dict[int, tuple[bytes, int]]:
-            ends = {} if context is None else context.kept_ends()
-            return {rank_of[at]: (end, printed) for at, (end, _, printed) in ends.items()}
+        def read() -> dict[int, tuple[bytes, int, int | None]]:
+            if context is None:
+                return {}
+            ends, pids = context.kept_ends(), context.pids()
+            return {
+                rank_of[at]: (end, printed, pids.get(at)) for at, (end, _, printed) in ends.items()
+            }
 
         return read
 

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     Heard = tuple["Moment", tuple[Worker, ...], Callable[["Observer"], object]]
 
     # By global rank: the last of what was printed, and how many bytes were printed in all.
-    Ends = Mapping[int, tuple[bytes, int]]
+    Ends = Mapping[int, tuple[bytes, int, int | None]]
 
 
 HANDLER_TIMEOUT_S = 5.0

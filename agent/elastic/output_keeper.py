@@ -85,8 +85,12 @@ class OutputKeeper(Observer):
 
         most = MOST_BYTES // len(ends)
         ranks = {
-            str(rank): {"printed": printed, "end": b2a_base64(end[-most:], newline=False).decode()}
-            for rank, (end, printed) in sorted(ends.items())
+            str(rank): {
+                "pid": pid,
+                "printed": printed,
+                "end": b2a_base64(end[-most:], newline=False).decode(),
+            }
+            for rank, (end, printed, pid) in sorted(ends.items())
         }
         attempt = {"attempt": number, "ranks": ranks}
         self._attempts = [*self._attempts, attempt][-MOST_ATTEMPTS:]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import base64
 import contextlib
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from ...agent.elastic.output_keeper import MOST_ATTEMPTS
 from ...agent.elastic.output_keeper import NAME as OUTPUT
 from ..commandline.arguments import Refusal
 from ..report.records import read_record
@@ -94,7 +95,8 @@ class KeptOutput:
         self._seen = 0
         self._pid: int | None = None
         self._lines = Lines()
-        self._pending: tuple[int, bytes, int | None] | None = None
+        self._pids: set[int] = set()
+        self._pending: list[tuple[int, bytes, int | None]] = []
 
     def offer(self, printed: int, end: bytes, pid: int | None = None) -> None:
         """Take what the agent has kept.
@@ -104,19 +106,27 @@ class KeptOutput:
             end: The last of them.
             pid: The process id of the rank in this attempt; None: it is not known.
         """
-        self._pending = printed, end, pid
+        same = self._pending and self._pending[-1][2] == pid
+        before = self._pending[:-1] if same else self._pending
+        self._pending = [*before, (printed, end, pid)][-MOST_ATTEMPTS:]
+
+    def is_over(self, pid: int | None) -> bool:
+        """Return whether this is the process id of an attempt before the one that was read last."""
+        return pid in self._pids and pid != self._pid
 
     def read(self, *, is_last: bool) -> Iterator[str]:
         """Yield the lines that have been added; of one without an end, what a quiet look finds."""
-        pending, self._pending = self._pending, None
+        pending, self._pending = self._pending, []
         new = 0
-        if pending is not None:
-            printed, end, pid = pending
+        for printed, end, pid in pending:
             if printed < self._seen or self._is_another(pid):  # a new attempt
                 yield from self._lines.finish()
                 self._seen = 0
             new = printed - self._seen
-            self._seen, self._pid = printed, pid or self._pid
+            self._seen = printed
+            if pid is not None:
+                self._pid = pid
+                self._pids.add(pid)
             if new > len(end):
                 yield from self._lines.finish()
                 yield f"... {new - len(end)} bytes are not kept ...\n"
@@ -143,6 +153,7 @@ class Sources:
         self._agents = agents
         self._running: dict[int, KeptOutput] = {}
         self._ended: list[KeptOutput] = []
+        self._known: set[tuple[str, int]] = set()
         self._is_first = True
         self.problem = ""
         """Why an agent that runs has not said what its ranks have printed."""
@@ -193,9 +204,10 @@ class Sources:
     def _kept_in(self, run: Run) -> Iterator[KeptOutput]:
         """Yield what the agent has left of attempts that are over."""
         for number, ranks in _ends_in(run):
-            for rank, (printed, end) in ranks.items():
+            self._known.add((run.folder, number))
+            for rank, (printed, end, pid) in ranks.items():
                 kept = KeptOutput(rank, number)
-                kept.offer(printed, end)
+                kept.offer(printed, end, pid)
                 yield kept
 
     def _kept_by(self, agent: Agent) -> bool:
@@ -212,23 +224,34 @@ class Sources:
         return True
 
     def _complete(self, run: Run) -> None:
-        """Take what ranks that were followed have printed last, before their agent ended."""
-        for _, ranks in list(_ends_in(run))[-1:]:
-            for rank, (printed, end) in ranks.items():
-                if rank in self._running:
-                    self._running[rank].offer(printed, end)
+        """Take what ranks that were followed have printed last, before their agent ended.
+
+        An attempt that began and ended between two looks is among that.
+        """
+        for number, ranks in _ends_in(run):
+            if (run.folder, number) in self._known:
+                continue
+            for rank, (printed, end, pid) in ranks.items():
+                kept = self._running.get(rank)
+                if kept is not None and not kept.is_over(pid):
+                    kept.offer(printed, end, pid)
 
 
-def _ends_in(run: Run) -> Iterator[tuple[int, dict[int, tuple[int, bytes]]]]:
-    """Yield, of each attempt in the file of a run, what ranks have printed in all, and its end."""
+def _ends_in(run: Run) -> Iterator[tuple[int, dict[int, tuple[int, bytes, int | None]]]]:
+    """Yield, of each attempt in its file, how much ranks printed, its end, and their pids."""
     kept = read_json(os.path.join(run.folder, OUTPUT)) or {}
     with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError):  # it is not elrun's
         for attempt in kept["attempts"]:
             ranks = {
-                int(name): (int(each["printed"]), base64.b64decode(each["end"]))
+                int(name): (int(each["printed"]), base64.b64decode(each["end"]), _pid_in(each))
                 for name, each in attempt["ranks"].items()
             }
             yield int(attempt["attempt"]), ranks
+
+
+def _pid_in(kept: dict[str, Any]) -> int | None:
+    pid = kept.get("pid")
+    return pid if isinstance(pid, int) else None
 
 
 def _reported_by(run: Run) -> Iterator[KeptOutput]:

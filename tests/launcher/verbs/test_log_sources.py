@@ -1,10 +1,13 @@
 """What a follower of logs is shown: of files that grow or are replaced, of ends that are kept."""
 
+import base64
+import json
 import os
 
 import pytest
+from elrun.launcher.report.refusal import VerbRefusal
 from elrun.launcher.verbs.log_lines import Lines
-from elrun.launcher.verbs.log_sources import KeptOutput, LogFile
+from elrun.launcher.verbs.log_sources import KeptOutput, LogFile, Sources
 
 
 def read(source, *, is_last=False):
@@ -120,3 +123,67 @@ def test_a_new_attempt_begins_anew():
         kept.title,
         KeptOutput(1, 2).title,
     ]
+
+
+class Ended:
+    """The folder of a run whose agent answers as long as it has answers."""
+
+    def __init__(self, folder, *answers):
+        self.folder = str(folder)
+        self._answers = list(answers)
+
+    def reread(self):
+        return {}
+
+    def ask(self, _path):
+        if not self._answers:
+            raise VerbRefusal("it has ended")
+        return {"ranks": kept_of(*self._answers.pop(0))}
+
+    def wait_for_end(self, _timeout_s):
+        return True
+
+    def write(self, *attempts):
+        """Write the ends of attempts, of which each has a number, a process and what it printed."""
+        found = [{"attempt": at, "ranks": kept_of(pid, text)} for at, pid, text in attempts]
+        with open(os.path.join(self.folder, "output.json"), "w") as file:
+            json.dump({"version": 1, "attempts": found}, file)
+
+
+def kept_of(pid, text):
+    end = base64.b64encode(text.encode()).decode()
+    return {"0": {"pid": pid, "printed": len(text), "end": end}}
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        ([(1, 51, "one\n"), (2, 52, "two\n")], ["two\n"]),
+        ([(2, 52, "two\n"), (3, 53, "and three\n")], ["two\n", "and three\n"]),
+        ([(0, 50, "nil\n"), (1, 51, "one\nmore\n")], ["more\n"]),
+        ([(1, [], "one\n"), (2, 52, "two\n")], ["two\n"]),
+        ([(0, 50, "nil\n")], []),
+    ],
+)
+def test_attempts_that_end_before_anybody_looks_again_are_shown(tmp_path, written, shown):
+    """The last one, of as many bytes, says why the job has failed; none is shown twice."""
+    run = Ended(tmp_path, (50, "nil\n"), (51, "one\n"))
+    sources = Sources([run], [run])
+    seen = [line for _ in range(2) for each in sources.look() for line in read(each)]
+
+    run.write(*written)
+
+    assert ["nil\n", "one\n"] == seen
+    assert shown == [line for each in sources.look() for line in read(each, is_last=True)]
+
+
+def test_an_attempt_that_was_over_at_the_first_look_is_shown_once(tmp_path):
+    """It stands in the file to the end."""
+    run = Ended(tmp_path, (51, "one\n"))
+    run.write((0, 50, "nil\n"))
+    sources = Sources([run], [run])
+    first = [line for each in sources.look() for line in read(each)]
+    run.write((0, 50, "nil\n"), (1, 51, "one\n"))
+
+    assert ["nil\n", "one\n"] == first
+    assert [] == [line for each in sources.look() for line in read(each)]
