@@ -20,7 +20,8 @@ C10D = "--nnodes 2 --rdzv-backend c10d --rdzv-endpoint localhost:$PORT --rdzv-id
 SOON = "--rdzv-conf join_timeout=2"
 # Which of two nodes comes first is settled by chance: the one that is refused ends at once.
 EITHER = "wait -n; kill $(jobs -p); wait"
-HTTP = "exec 2>&1; python -m http.server $PORT & until (: < /dev/tcp/localhost/$PORT) 2> /dev/null; do sleep 0.1; done"
+ANSWERS = "until (: < /dev/tcp/localhost/$PORT) 2> /dev/null; do sleep 0.1; done"
+HTTP = f"exec 2>&1; python -m http.server $PORT & {ANSWERS}"
 KILLED = "elrun --standalone --nproc-per-node 2 --no-python bash -c '[ $RANK = 1 ] && kill -9 $$; sleep 60'"
 PEER = """
 import os, torch, torch.distributed as dist
@@ -49,7 +50,7 @@ PROVOKED = {
     "can't be resolved": f"elrun {C10D.replace('localhost', 'no-such-host.invalid')} {SOON} x.py",
     "answers, but not as the rendezvous of an elrun job": f"{HTTP}; elrun {C10D} {SOON} x.py; kill $!; wait",
     "another program answers there, or the workers of an attempt that still runs": f"{HTTP}; elrun --nnodes 2 --node-rank 1 --master-addr localhost --master-port $PORT {SOON} x.py; kill $!; wait",
-    "was refused: it has": f"elrun {C10D} x.py & elrun {C10D} --nnodes 3 x.py; wait",
+    "was refused: it has": f"elrun {C10D} x.py & {ANSWERS}; sleep 1; elrun {C10D} --nnodes 3 x.py; wait",
     "give the same on every node, or another --rdzv-id to another job": f"elrun {C10D} x.py & elrun {C10D} --nnodes 3 x.py; wait",
     "has another secret than this node": f"ELRUN_RDZV_SECRET=aaaaaaaaaaaaaaaaaaaa elrun {C10D} x.py & ELRUN_RDZV_SECRET=bbbbbbbbbbbbbbbbbbbb elrun {C10D} x.py & {EITHER}",
     "--local-addr … is …: can other nodes reach it?": f"elrun {C10D} {SOON} --local-addr 203.0.113.9 x.py",
