@@ -151,7 +151,7 @@ def test_logs_that_are_still_written_to_stay(run, temporary, tmp_path):
 @pytest.mark.parametrize("options", [["--redirects", "3"], ["--redirects", "0:3,1:1"], []])
 def test_a_silent_failure_names_no_file_that_is_gone(run, temporary, options):
     """Whatever the report names is there to be read."""
-    program = "import os; os._exit(3)"
+    program = "import os; os.execvp('sh', ['sh', '-c', 'exit 3'])"
     code, _, err = run(program, "--nproc-per-node", "2", *options).finish()
 
     named = [path for path in re.findall(r"/\S+", err) if path.endswith((".log", ".json"))]
