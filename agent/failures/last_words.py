@@ -14,7 +14,7 @@ import signal
 from collections.abc import Iterable
 
 from ...rendezvous.named_tuple import NamedTuple
-from .stack_places import is_of_user
+from .traceback_place import place_among
 
 MAX_LINES = 20
 MAX_TEXT_LINES = 200
@@ -312,18 +312,15 @@ def _innermost(stack: list[str], *, is_time_out: bool = False) -> str:
     current = next((at for at in threads if stack[at].startswith("Current")), None)
     if current is None and threads and not is_time_out:
         return "" if _MORE in stack else _WITHOUT_PYTHON
-    found: list[str] = []
+    frames: list[re.Match[str]] = []
     start = threads[0] if current is None and threads else current
     for line in stack[0 if start is None else start + 1 :]:
         match = re.fullmatch(_CRASH_FRAME, line)
-        if match is None and (found or line.startswith("Thread 0x")):  # another thread
+        if match is not None:
+            frames.append(match)
+        elif frames or line.startswith("Thread 0x"):  # another thread
             break
-        if match is None or (found and not is_of_user(match["file"])):
-            continue
-        found.append(f"{match['name']} ({match['file']}, line {match['line']})")
-        if is_of_user(match["file"]):
-            break
-    return ", called in ".join(found) or (_WITHOUT_PYTHON if threads else "")
+    return place_among(frames) or (_WITHOUT_PYTHON if threads else "")
 
 
 def _last_terminate(lines: list[str]) -> tuple[int, LastWords]:

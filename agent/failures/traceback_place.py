@@ -6,6 +6,10 @@ import re
 
 from .stack_places import is_of_user
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 _FRAME = r'  File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<name>.+)'
 _MOST_CHARS = 500
 
@@ -17,17 +21,30 @@ def innermost_place(text: str) -> str:
         text: Frames as Python prints them, the innermost last: ``  File "a.py", line 3, in f``.
             Of several tracebacks, the last one counts.
     """
-    found: list[str] = []
+    frames: list[re.Match[str]] = []
     for line in reversed(text.splitlines()):
         match = re.fullmatch(_FRAME, line)
-        if match is None and found and line[:1] != " ":  # the title of this traceback
+        if match is not None:
+            frames.append(match)
+        elif frames and line[:1] != " ":  # the title of this traceback
             break
-        if match is None or (found and not is_of_user(match["file"])):
-            continue
-        found.append(f"{match['name']} ({match['file']}, line {match['line']})")
-        if is_of_user(match["file"]):
+    return place_among(frames)[:_MOST_CHARS]
+
+
+def place_among(frames: Iterable[re.Match[str]]) -> str:
+    """Return the innermost frame, and the user's own that led there: ``f (a.py, line 3)``.
+
+    Args:
+        frames: The innermost first, each with ``name``, ``file`` and ``line``.
+    """
+    found: list[str] = []
+    for frame in frames:
+        is_own = is_of_user(frame["file"])
+        if is_own or not found:
+            found.append(f"{frame['name']} ({frame['file']}, line {frame['line']})")
+        if is_own:
             break
-    return ", called in ".join(found)[:_MOST_CHARS]
+    return ", called in ".join(found)
 
 
 def bare_place(words: str, text: str) -> str:
