@@ -23,9 +23,6 @@ hypothesis.settings.load_profile("elrun")
 
 # Jobs of tests leave no folder of a run beside those of the person who runs the tests.
 os.environ.setdefault("ELRUN_RUN_DIR", os.devnull)
-# A container often sets it. A print of several words is then several writes, and lines of workers
-# that share a pipe mix.
-os.environ.pop("PYTHONUNBUFFERED", None)
 
 
 def pytest_addoption(parser):
