@@ -51,6 +51,13 @@ def state_of(pid):
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
+def has_ended(pid):
+    try:
+        return state_of(pid) == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
 def asked(job):
     """Ask where the ranks are; return the line that says it."""
     job.signal(REQUEST)
@@ -137,9 +144,9 @@ def memory_kib(pid):
 OTHERS = """
 import os, signal, sys, time
 rank = os.environ["RANK"]
+os.write(1, b"pid %d %s\\n" % (os.getpid(), rank.encode()))
 if rank == "0":
     sys.exit(0)
-os.write(1, b"pid %d %s\\n" % (os.getpid(), rank.encode()))
 if rank == "1":
     os.execvp("sleep", ["sleep", "1000"])
 if rank == "2":
@@ -154,8 +161,10 @@ def test_ranks_that_can_not_answer_are_named_with_what_the_kernel_says(elrun, sc
     """Ended, another program, a wait for signals, blocked signals, stopped."""
     options = ("--standalone", "--nproc-per-node", 5, "--shutdown-timeout", 0)
     job = elrun(*options, script(OTHERS))
-    words = [job.wait_for_line("pid").split() for _ in range(4)]
+    words = [job.wait_for_line("pid").split() for _ in range(5)]
     pid_of = {int(rank): int(pid) for _, pid, rank in words}
+    ended = pid_of.pop(0)
+    until(lambda: has_ended(ended))
     until(lambda: Path(f"/proc/{pid_of[1]}/comm").read_text() == "sleep\n")
     for pid in pid_of.values():
         until(lambda pid=pid: state_of(pid) in "ST")
