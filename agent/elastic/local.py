@@ -95,7 +95,7 @@ class LocalElasticAgent(SimpleElasticAgent):
         self._worker_start = WorkerStart(
             logs_specs, start_method, prefix, numa, self._environ, self._rounds, self._loop
         )
-        self._kernel = KernelWatch()
+        self._kernel = KernelWatch(keeps_log=start_method != "fork")
         self._facts = AgentFacts(
             group=self._worker_group,
             environ=self._environ,

@@ -52,8 +52,8 @@ class KernelLog:
     """What the kernel logs from a moment on; each record is read once.
 
     To read the whole log takes milliseconds, and tens of them on a large host. So an agent reads it
-    piece by piece while its workers run, and after a death only what has come since. What it can't
-    read is empty.
+    piece by piece while the workers of its first attempt run, and later only what has come since.
+    What it can't read is empty.
 
     Args:
         moment_s: The moment, in seconds of ``time.monotonic``.
@@ -104,6 +104,17 @@ class KernelLog:
         """Return what the kernel has logged since the moment."""
         self.read_on()
         return list(self._records)
+
+    def go_on_from(self, moment_s: float) -> bool:
+        """Forget what was logged before a later moment; return whether the log is open.
+
+        Args:
+            moment_s: The moment, in seconds of ``time.monotonic``.
+        """
+        self._since_s = moment_s - _CLOCKS_DIFFER_S
+        while self._records and self._records[0].at_s < self._since_s:
+            self._records.popleft()
+        return self._fd is not None and self._fd >= 0
 
     def close(self) -> None:
         """Read no more."""

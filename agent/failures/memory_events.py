@@ -88,16 +88,24 @@ class MemoryEvents(NamedTuple):
 
 
 class KernelWatch:
-    """What the kernel counts and logs while an attempt runs."""
+    """What the kernel counts and logs while an attempt runs.
 
-    def __init__(self) -> None:
+    Args:
+        keeps_log: Whether the log's descriptor stays from attempt to attempt, so that what is read
+            once is not read again: workers that are forked without exec must not find it.
+    """
+
+    def __init__(self, *, keeps_log: bool = False) -> None:
         self.counts = MemoryEvents(0.0)
+        self._keeps_log = keeps_log
         self._log: KernelLog | None = None
 
     def begin(self) -> None:
         """Take note that an attempt begins."""
-        self.end()
         self.counts = MemoryEvents.now()
+        log = self._log
+        if log is None or not (self._keeps_log and log.go_on_from(self.counts.at_s)):
+            self.end()
 
     @property
     def log(self) -> KernelLog:
@@ -109,7 +117,7 @@ class KernelWatch:
         return self._log
 
     def end(self) -> None:
-        """Give the log's descriptor back; a forked worker must not find it."""
+        """Give the log's descriptor back."""
         if self._log is not None:
             self._log.close()
             self._log = None

@@ -105,6 +105,24 @@ def test_records_that_were_overwritten_cost_no_other(kernel, log):
     assert (TEXTS[:1], TEXTS) == (first, texts(log))
 
 
+def test_a_later_attempt_reads_only_what_is_new(kernel, log):
+    """The whole log takes as long to read as a restart may take."""
+    kernel.write(*[OLD] * 50, NEW)
+    log.read_on()
+    before = kernel.reads
+    kernel.write(NEWER)
+
+    is_open = log.go_on_from(BEGAN_S + 3.5)
+
+    assert (True, TEXTS[1:], 2) == (is_open, texts(log), kernel.reads - before)
+
+
+def test_a_log_that_is_closed_can_not_go_on(log):
+    log.close()
+
+    assert not log.go_on_from(BEGAN_S)
+
+
 @pytest.mark.parametrize("junk", [b"junk", b"6,7", b"6,x,y,-;text\n", b";", b"\xff\xfe,1,2"])
 def test_what_is_no_record_is_passed_over(kernel, log, junk):
     """Another kernel may write anything."""
