@@ -17,16 +17,14 @@ import fcntl
 import math
 import os
 import select
-import stat
-import sys
-import termios
 import threading
 import time
 from collections import deque
 
 from ...rendezvous.logs import Log, live_line
 from ...rendezvous.threads import start_thread
-from .reader import PipeReader, end_of_piece
+from .reader import PipeReader
+from .steps import Steps, end_of_piece
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,7 +38,7 @@ KEPT_BYTES = 64 << 10
 LONGEST_LINE_BYTES = 256 << 10
 """A longer line is written in parts."""
 
-_CHUNK_BYTES = 96 << 10  # more than a pipe holds
+_PIPE_BYTES = 64 << 10
 # The writer that found no room has only to be scheduled; on an overloaded machine that takes long.
 _REST_OF_LINE_S = 2.0
 _TURN_S = 0.025
@@ -175,9 +173,7 @@ class Carrying:
         self._target = target
         self._begin = begin
         self._on_end = on_end
-        kind = os.fstat(target).st_mode
-        self._is_file = stat.S_ISREG(kind)
-        self._pipe_bytes = fcntl.fcntl(target, fcntl.F_GETPIPE_SZ) if stat.S_ISFIFO(kind) else 0
+        self._steps = Steps(target)
         self.lines = Lines()
         self.outputs = {
             rank: KeptOutput(self.lines, fcntl.fcntl(fd, fcntl.F_GETPIPE_SZ))
@@ -189,7 +185,7 @@ class Carrying:
         outlets = {fd: self.outputs[rank] for rank, fd in pipes.items()}
         self._rooms = {pipes[rank]: _room_in(fd) for rank, fd in writing_ends.items()}
         self._outlets = outlets
-        self._reader = PipeReader(outlets, _CHUNK_BYTES, self._note_room)
+        self._reader = PipeReader(outlets, _PIPE_BYTES, self._note_room)
         self._writable = select.poll()
         self._writable.register(target, select.POLLOUT)
         self._writable.register(self._reader.fileno(), select.POLLIN)
@@ -280,7 +276,7 @@ class Carrying:
         """Write all, unless it is given up; return whether all is written."""
         start = 0
         while start < len(data):
-            most = len(data) if self._is_file else self._room()
+            most = self._room()
             if most == 0:
                 return False
             stop = end_of_piece(data, start, most)
@@ -291,8 +287,9 @@ class Carrying:
 
     def _room(self) -> int:
         """Return how much the target takes by one step now; 0: it is given up."""
-        if self._pipe_bytes and not _bytes_in(self._target):
-            return self._pipe_bytes // 2
+        most = self._steps.most()
+        if most > select.PIPE_BUF:
+            return most
         while not self._is_given_up:
             if any(fd == self._target for fd, _ in self._writable.poll()):
                 return select.PIPE_BUF
@@ -304,10 +301,6 @@ def _room_in(pipe: int) -> select.poll:
     room = select.poll()
     room.register(pipe, select.POLLOUT)
     return room
-
-
-def _bytes_in(pipe: int) -> int:
-    return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 def hand_on(fd: int, target: int) -> bool:

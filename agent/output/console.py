@@ -22,8 +22,8 @@ from collections.abc import Callable, Sequence
 
 from ...rendezvous.threads import start_thread
 from .lines import LongLine, prefixed
-from .reader import end_of_piece
 from .sinks import LogFile, Sink
+from .steps import end_of_piece
 
 STUCK_S = 5.0
 """A console that takes nothing for so long counts as stuck."""
@@ -34,6 +34,8 @@ MAX_LAG_BYTES = 1024 * 1024
 
 _ITEM_BYTES = 256  # what an item takes besides its text
 _WRITE_BYTES = 64 * 1024
+_LITTLE_BYTES = 16 * 1024
+_REST_MS = 1
 _LINE_END = re.compile(rb"\A(?:\r?\n|\r)")
 
 
@@ -218,8 +220,11 @@ class Console:
     def _run(self) -> None:
         try:
             self._begin()
+            rest = select.poll()
             while (items := self._next()) is not None:
-                self._write_items(items)
+                size = self._write_items(items)
+                if size < _LITTLE_BYTES and not self._is_closing:  # more is about to come
+                    rest.poll(_REST_MS)
         finally:
             with self._changed:
                 self._is_done = True
@@ -275,22 +280,23 @@ class Console:
         item.start, item.follows = stop, True
         return piece
 
-    def _write_items(self, items: Sequence[_Item]) -> None:
+    def _write_items(self, items: Sequence[_Item]) -> int:
+        """Write what the items stand for, piece by piece; return how many bytes these are."""
         text = b"".join(map(self._text_of, items))
         sink = items[0].view.sink
-        most = _WRITE_BYTES if sink.is_file else select.PIPE_BUF
         start = 0
         while start < len(text):
-            stop = end_of_piece(text, start, most)
+            stop = end_of_piece(text, start, min(_WRITE_BYTES, sink.step_bytes()))
             self._writing_since = time.monotonic()
             sink.write(text[start:stop])
             self._writing_since = None
             start = stop
             if self._is_abandoned:
-                return
+                return start
         with self._changed:
             for item in items:
                 item.view.settled_bytes = item.stop
+        return start
 
     def _text_of(self, item: _Item) -> bytes:
         view = item.view

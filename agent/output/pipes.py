@@ -12,7 +12,8 @@ from .sinks import LogFile, Sink
 from .specs import LogsDest, Std, route_of
 from .streams import Stream
 
-_PIPE_BYTES = 256 * 1024
+PIPE_BYTES = 256 * 1024
+"""How much each pipe holds, where the user's share of such memory is not used up."""
 
 _NAMES = {Std.OUT: "standard output", Std.ERR: "standard error"}
 
@@ -75,7 +76,7 @@ class WorkerPipes:
             self._streams_of.append((local_rank, stream))
             os.set_blocking(fd, False)
             with contextlib.suppress(OSError):  # the user's share of pipe memory is used up
-                fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+                fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
 
     def workers_end(self, std: Std, local_rank: int) -> int | None:
         """Return what a stream of a worker must become, None where it inherits the agent's."""

@@ -25,7 +25,7 @@ from ...rendezvous.threads import start_thread
 from ..system.hangs import HangWatch
 from .console import STUCK_S, Console, View
 from .lines import PAUSE_S
-from .pipes import WorkerPipes
+from .pipes import PIPE_BYTES, WorkerPipes
 from .reader import PipeReader
 from .sinks import Faults, Sink, open_log_file
 from .specs import LogsDest, Std
@@ -144,7 +144,7 @@ class OutputPump:
             raise
 
     def _start_threads(self) -> None:
-        self._reader = PipeReader(self._streams)
+        self._reader = PipeReader(self._streams, PIPE_BYTES)
         self._watch.start()
         for console in self._consoles:
             console.start()

@@ -2,8 +2,8 @@
 
 The one loop for all that elrun carries: for log files and the console (`pump`), and for standard
 error whose end is kept (`carrier`). It runs in a thread of its user's. A worker that prints without
-a buffer (``python -u``) wakes it at each write; so after a look that found little, it leaves the
-pipes alone for a moment, which costs a tenth. The first words after a silence pass at once.
+a buffer (``python -u``) wakes it at each write; so after a look that found no pipe nearly full, it
+leaves the pipes alone for a moment. The first words after a silence pass at once.
 """
 
 from __future__ import annotations
@@ -41,12 +41,8 @@ if TYPE_CHECKING:
             """Pass on all that is left: no more is read."""
 
 
-# A pipe is smaller than what one read asks for. Were they the same, malloc would give each chunk's
-# memory back to the kernel and fetch it again, which costs three times all the rest.
-CHUNK_BYTES = 1024 * 1024
-
-_LITTLE_BYTES = 16 * 1024
-_REST_MS = 1
+_REST_MS = 2
+_MOST_OF_A_PIPE = 1 << 20  # a worker may have made its own as large
 
 
 class PipeReader:
@@ -55,7 +51,7 @@ class PipeReader:
     Args:
         outlets: What takes the bytes of each pipe, an ``Outlet``, by the descriptor that is read,
             which does not block. The reader closes each and takes it out of the map.
-        chunk_bytes: How much one read asks for.
+        pipe_bytes: How much a pipe holds.
         before_read: Called with a descriptor before it is read.
 
     Raises:
@@ -65,12 +61,14 @@ class PipeReader:
     def __init__(
         self,
         outlets: dict[int, Any],
-        chunk_bytes: int = CHUNK_BYTES,
+        pipe_bytes: int,
         before_read: Callable[[int], object] = lambda _: None,
     ) -> None:
         self._outlets = outlets
         self._before_read = before_read
-        self._chunk_bytes = chunk_bytes
+        self._enough_bytes = pipe_bytes // 4 * 3
+        # One buffer for all reads: malloc would fetch each one's memory from the kernel.
+        self._buffer = memoryview(bytearray(pipe_bytes))
         self._wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._wake_lock = threading.Lock()
         self._is_stopping = False
@@ -124,7 +122,7 @@ class PipeReader:
                         os.close(fd)
                     ready.unregister(fd)
             yield
-            if most < _LITTLE_BYTES:
+            if most < self._enough_bytes:
                 rest.poll(_REST_MS)
 
     def clear(self) -> None:
@@ -169,25 +167,19 @@ class PipeReader:
         """Return how many bytes a pipe had; -1: it has ended."""
         self._before_read(fd)
         try:
-            chunk = os.read(fd, self._chunk_bytes)
-        except BlockingIOError:  # another thread has read it
+            size = os.readv(fd, [self._buffer])
+        except BlockingIOError:  # there is nothing; or another thread has read it
             return 0
-        if chunk:
-            self._outlets[fd].take(chunk, time.monotonic())
-        return len(chunk) or -1
+        if size:
+            self._outlets[fd].take(bytes(self._buffer[:size]), time.monotonic())
+        return size or -1
 
     def _read_all(self, fd: int) -> bool:
-        """Return whether a pipe has ended: one read takes all that it can hold."""
-        return self._read(fd) < 0 or self._read(fd) < 0
-
-
-def end_of_piece(text: bytes, start: int, most: int) -> int:
-    """Return up to where one call should write: whole lines, if it takes one of them.
-
-    No other writer comes between what a pipe or a terminal takes by one step, a page at least.
-
-    Args:
-        most: How many bytes are taken by one step.
-    """
-    stop = start + most
-    return len(text) if stop >= len(text) else text.rfind(b"\n", start, stop) + 1 or stop
+        """Read what is in a pipe now; return whether it has ended."""
+        read_bytes = 0
+        while read_bytes < _MOST_OF_A_PIPE:  # who goes on to print is no worker
+            size = self._read(fd)
+            if size <= 0:
+                return size < 0
+            read_bytes += size
+        return False

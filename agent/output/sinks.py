@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from ...rendezvous.logs import Log
 from ..system.hangs import HangWatch
+from .steps import Steps
 
 log = Log(__name__)
 
@@ -62,6 +63,7 @@ class Sink:
         self._retry_at: float | None = None
         self._has_reader = True
         self._device: int | None = None
+        self._steps = Steps(fd)
         self.is_file = False
         self.is_complete = True
         self.has_lost = False
@@ -81,6 +83,10 @@ class Sink:
         self.has_lost = bool(rest)
         if rest:
             self.is_complete = False
+
+    def step_bytes(self) -> int:
+        """Return how much one call may write now, so that no other writer comes in between."""
+        return self._steps.most()
 
     def _is_usable(self) -> bool:
         if self._retry_at is not None and time.monotonic() >= self._retry_at:

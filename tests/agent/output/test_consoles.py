@@ -6,6 +6,7 @@ import pytest
 from elrun.agent.output.console import MAX_QUEUED_BYTES, Console
 from elrun.agent.output.sinks import Faults, LogFile
 from elrun.agent.output.specs import Std
+from elrun.agent.output.steps import EVERYTHING
 from elrun.agent.output.streams import Stream
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,10 +22,11 @@ thorough = settings(max_examples=25, deadline=None, database=None)
 class Screen:
     """A sink that keeps what it is given."""
 
-    is_file = True
-
     def __init__(self):
         self.text = io.BytesIO()
+
+    def step_bytes(self):
+        return EVERYTHING
 
     def write(self, data):
         self.text.write(data)
