@@ -241,7 +241,7 @@ def _core_of(pid: int, pattern_file: str = "/proc/sys/kernel/core_pattern") -> s
     try:
         with open(pattern_file, encoding="utf-8", errors="surrogateescape") as file:
             pattern = file.read().strip()
-        with open("/proc/sys/kernel/core_uses_pid", encoding="ascii") as file:
+        with open("/proc/sys/kernel/core_uses_pid", encoding="utf-8") as file:
             uses_pid = file.read().strip() != "0"
     except OSError:
         return ""

@@ -33,20 +33,22 @@ else:
         seen = open("imports").read()
         time.sleep(0.2)
     open("death", "w").write(str(time.monotonic()))
+    if sys.argv[1] == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
     sys.exit(1)
 """
 
 
-@pytest.fixture(scope="module", name="late")
-def _late(tmp_path_factory):
+@pytest.fixture(scope="module", name="late", params=["ended", "killed"])
+def _late(request, tmp_path_factory):
     """Return what was imported or listed between a death and the last start that followed it."""
     folder = tmp_path_factory.mktemp("restart")
     (folder / "sitecustomize.py").write_text(NOTE_IMPORTS)
     (folder / "work.py").write_text(WORKER)
-    words = ["--standalone", "--nproc-per-node", "2", "--max-restarts", "1", "work.py"]
+    words = ["--standalone", "--nproc-per-node", "2", "--max-restarts", "1"]
 
     done = subprocess.run(
-        [sys.executable, "-m", "elrun", *words],
+        [sys.executable, "-m", "elrun", *words, "work.py", request.param],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"},
         capture_output=True,
