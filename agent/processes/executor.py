@@ -91,7 +91,7 @@ class Executor:
     """Where an interpreter that runs a function has to find it; None: anywhere."""
 
     def __init__(self) -> None:
-        self._handled = handled_signals()
+        self._handled = handled_signals().union(_IGNORED_BY_PYTHON)
         self._die_with_parent = death_signal_for_children()
         self._close_others = fd_closer()
         self._programs: dict[int, str] = {}
@@ -306,8 +306,6 @@ def _copies_of(handed: Mapping[int, int]) -> Iterator[dict[int, int]]:
 def _arrange(
     copies: Mapping[int, int], report_fd: int, close_others: Callable[[Collection[int]], None]
 ) -> None:
-    for ignored in _IGNORED_BY_PYTHON:
-        signal.signal(ignored, signal.SIG_DFL)
     for number, fd in copies.items():
         os.dup2(fd, number)
     close_others({0, 1, 2, report_fd, *copies})

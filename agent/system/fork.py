@@ -3,11 +3,13 @@
 A forked child keeps its parent's handlers and, worse, the descriptor that ``signal.set_wakeup_fd``
 named: until it has let go of both, a signal to the child alone wakes and may stop the parent. So
 the signals that are handled are blocked around the fork, and the child lets go before it unblocks
-them.
+them. All this is done by the functions of ``_signal``: those of ``signal`` make enums of what they
+return, and so write to pages that the kernel has to copy for each child, and again for the parent.
 """
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # typeshed has none of C's own modules
 import contextlib
 import os
 import signal
@@ -41,21 +43,21 @@ def shielded_fork(
         handled: The signals that ``handled_signals`` returned.
         ignored: Signals that the child is to ignore.
     """
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, handled)
+    mask = _signal.pthread_sigmask(_signal.SIG_BLOCK, handled)
 
     def reset() -> None:
-        signal.set_wakeup_fd(-1)
+        _signal.set_wakeup_fd(-1)
         for number in handled:
-            signal.signal(number, signal.SIG_DFL)
+            _signal.signal(number, _signal.SIG_DFL)
         for number in ignored:
-            signal.signal(number, signal.SIG_IGN)
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            _signal.signal(number, _signal.SIG_IGN)
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
 
     try:
         with _thread_warning_off():
             yield reset
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
 
 
 @contextlib.contextmanager
