@@ -10,6 +10,8 @@ from jobs import ended_in, workplace
 from rows import FailedError, Figures, Launcher, Plan
 
 LIMIT_S = 60.0
+SETTLED_S = 6.5
+"""When an agent has done what it does once: after five seconds it begins the record of the run."""
 
 
 def _options(workers: int, *more: str) -> tuple[str, ...]:
@@ -43,7 +45,7 @@ def watch_and_stop(launcher: Launcher, plan: Plan) -> Figures:
         agent = job.process.pid
         workers = job.read_pids(4)
         watched = [agent, *(proc.children_of(agent) - set(workers))]  # with its helpers
-        time.sleep(1)  # the start's own work is done by then
+        time.sleep(SETTLED_S)
         switches, used_s = sum(map(proc.switches, watched)), sum(map(proc.scheduled_s, watched))
         time.sleep(plan.watch_s)
         figures = {

@@ -168,8 +168,8 @@ CASES = (
         (
             Row("P5 RSS", "agent of four idle workers: memory, MB", "20 MB", 1),
             Row("P5 PSS", "the same with its helper processes, shared pages divided, MB", "", 1),
-            Row("P5 CPU", "the same: CPU, ms each second", "0.0", 1),
-            Row("P5 switches", "the same: context switches each second", "0", 1),
+            Row("P5 CPU", "the same: CPU, ms each second", "0.2: a sample each 5 s", 2),
+            Row("P5 switches", "the same: context switches each second", "0.2", 1),
             Row("P9", "SIGTERM to the end of four idle workers, s", "0.02 s"),
         ),
         alone.watch_and_stop,

@@ -7,7 +7,7 @@ import time
 from contextlib import suppress
 
 import proc
-from alone import LIMIT_S
+from alone import LIMIT_S, SETTLED_S
 from jobs import Job, Workplace, ended_in, workplace
 from notes import Note
 from rows import FailedError, Figures, Launcher, Plan
@@ -43,7 +43,7 @@ def watch_two(launcher: Launcher, plan: Plan) -> Figures:
         agents = [job.process.pid for job in jobs]
         for job in jobs:
             job.read_pids(1)
-        time.sleep(1)  # the start's own work is done by then
+        time.sleep(SETTLED_S)
         before = [(proc.switches(agent), proc.scheduled_s(agent)) for agent in agents]
         time.sleep(plan.watch_s)
         after = [(proc.switches(agent), proc.scheduled_s(agent)) for agent in agents]
