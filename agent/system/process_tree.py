@@ -43,6 +43,9 @@ _FORKED_ONLY = 0x40  # PF_FORKNOEXEC of the kernel
 
 _EXEC_LOOKS, _EMPTY_LOOKS = 1000, 10
 
+_MOST_THREADS = 32
+"""To ask more threads for their children costs more than a look at each process."""
+
 
 class Process(NamedTuple):
     """A process as the kernel shows it.
@@ -269,11 +272,11 @@ class ProcessTree:
         return [each for each in found if not each.ended and not self.is_worker(each.pid)]
 
     def _workers_alone(self, reaper: int) -> list[Process] | None:
-        """Return the workers if all have ended and left nothing; None where that isn't known.
+        """Return the workers if nothing else is left of them; None where that isn't known.
 
-        The agent has adopted whatever lost its parent: once the workers have ended, all that is
-        left descends from another child of the agent's. Without such a child there is no need to
-        look at each process of the machine.
+        The agent has adopted whatever lost its parent: all that is left descends from a worker that
+        runs, or from another child of the agent's. Without such a child there is no need to look at
+        each process of the machine, which takes milliseconds before a signal is sent.
         """
         if reaper != os.getpid():
             return None
@@ -281,9 +284,10 @@ class ProcessTree:
         for pid, start in self._workers.items():
             process = read_process(pid)
             if process is not None and process.start == start:
-                if not process.ended:
+                if not process.ended and not _has_no_child(pid):
                     return None
-                found.append(process)
+                if process.key not in self._abandoned:
+                    found.append(process)
         children = _listed_children(reaper)  # only now: nothing of them can be added any more
         if children is None or {*children} - self._helpers - self._workers.keys():
             return None
@@ -337,6 +341,25 @@ def _read_environment(pid: int) -> bytes:
 def _listed_children(pid: int) -> list[int] | None:
     children = _read(f"/proc/{pid}/task/{pid}/children")
     return None if children is None else [int(child) for child in children.split()]
+
+
+def _has_no_child(pid: int) -> bool:
+    """Return whether it is certain, and cheap to find out, that a process has no child.
+
+    The children of a thread that ends become another thread's: so no thread may end meanwhile.
+    """
+    threads = _threads(pid)
+    if not 0 < len(threads) <= _MOST_THREADS:
+        return False
+    lists = (_read(f"/proc/{pid}/task/{thread}/children") for thread in threads)
+    return all(children == b"" for children in lists) and _threads(pid) == threads
+
+
+def _threads(pid: int) -> list[str]:
+    try:
+        return os.listdir(f"/proc/{pid}/task")
+    except OSError:  # it has ended, or there is no descriptor
+        return []
 
 
 def _stat_fields(pid: int) -> list[bytes]:

@@ -271,3 +271,52 @@ def test_all_processes_are_looked_through_only_if_a_worker_left_one(shell, looks
     found = subprocess.run(program, capture_output=True, text=True, check=True).stdout
 
     assert f"True {looks}\n" == found
+
+
+LOOK_AT_RUNNING = """
+import os, subprocess, sys
+from elrun.agent.system.prctl import set_subreaper
+from elrun.agent.system.process_tree import ProcessTree, read_process
+
+set_subreaper(on=True)
+tree = ProcessTree("mark")
+worker = subprocess.Popen([sys.executable, "-c", sys.argv[1]], start_new_session=True,
+    stdout=subprocess.PIPE)
+tree.add(worker.pid, read_process(worker.pid).start)
+left = worker.stdout.readline()
+looks = []
+sys.addaudithook(lambda event, args: looks.append(event) if args == ("/proc",) else None)
+found = tree.members(os.getpid())
+print({each.pid for each in found} == {worker.pid, *map(int, left.split())}, len(looks))
+for each in found:
+    os.kill(each.pid, 9)
+"""
+
+ALONE = "print(flush=True)"
+WITH_CHILD = "print(subprocess.Popen(['sleep', '1000']).pid, flush=True)"
+WITH_CHILD_OF_A_THREAD = f"threading.Thread(target=lambda: ({WITH_CHILD}, HANG())).start()"
+WITH_ORPHAN = """
+print(int(subprocess.check_output(["sh", "-c", "sleep 1000 >/dev/null & echo $!"])), flush=True)
+"""
+WITH_THREADS = f"[threading.Thread(target=HANG).start() for _ in range(40)]; {ALONE}"
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    ("does", "looks"),
+    [
+        (ALONE, 0),
+        (WITH_CHILD, 1),
+        (WITH_CHILD_OF_A_THREAD, 1),
+        (WITH_ORPHAN, 1),
+        (WITH_THREADS, 1),
+    ],
+)
+def test_all_processes_are_looked_through_only_if_a_running_worker_has_a_child(does, looks):
+    """That look comes before the signal that stops it, and takes milliseconds."""
+    worker = f"import subprocess, threading, time\nHANG = lambda: time.sleep(1000)\n{does}\nHANG()"
+    program = [sys.executable, "-c", LOOK_AT_RUNNING, worker]
+
+    found = subprocess.run(program, capture_output=True, text=True, check=True).stdout
+
+    assert f"True {looks}\n" == found
