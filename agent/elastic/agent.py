@@ -186,10 +186,15 @@ class SimpleElasticAgent(AgentHooks):
         """Report to the other nodes that a worker failed here; return the round's verdict."""
         failure = self._describe_failure(result)
         failure = self._restarts.with_decision(failure, self._restart_count)
-        if self._usable_restarts == 0 or GIVE_UP in failure.details:
-            with contextlib.suppress(RendezvousError):  # concluding will show what is wrong
-                self._ask(self._rounds.await_signs_of_life)
-        return self._ask(lambda: self._rounds.conclude(failure))
+        is_last = self._usable_restarts == 0 or GIVE_UP in failure.details
+
+        def report() -> Verdict:
+            if is_last:
+                with contextlib.suppress(RendezvousError):  # concluding will show what is wrong
+                    self._rounds.await_signs_of_life()
+            return self._rounds.conclude(failure)
+
+        return self._ask(report)
 
     @measured
     def _initialize_workers(self, worker_group: WorkerGroup) -> None:

@@ -18,16 +18,12 @@ from ..failures.cause import WAIT_FOR_CAUSE_S
 from ..failures.chain import causes_in
 from ..failures.failure import HANG, EndAlone, ProcessFailure, type_before
 from ..failures.last_words import Speech, place_of_abort
-from ..failures.machine_facts import explain_exception
 from ..failures.memory_events import KernelWatch
 from ..failures.report import JobReport, RankOutcome, RankState, RootCause
-from ..failures.shortening import shortened_traceback
 from ..failures.signal_cause import explain, gather
 from ..failures.traceback_place import bare_place, innermost_place
 from ..processes.start import PContext
 from ..workers.worker import RunResult, WorkerGroup, WorkerState
-from .agreement import Agreement, proposal_of
-from .outcomes import exchanged, outcomes_of
 from .post_mortem import Finding, are_all_consequences, findings_about
 
 TYPE_CHECKING = False
@@ -147,6 +143,9 @@ class FailedAttempt(NamedTuple):
             root = self.root or named
             ranks = self._outcomes(root, failed_at)
         else:
+            from .agreement import Agreement, proposal_of  # once the workers have been stopped
+            from .outcomes import exchanged
+
             proposal = proposal_of(named, self.root, is_author=self.is_author)
             agreement = Agreement(rounds, ask, named, proposal)
             ranks = self._outcomes(agreement.root, failed_at)
@@ -182,6 +181,8 @@ class FailedAttempt(NamedTuple):
         }
 
     def _outcomes(self, root: RootCause, failed_at: float) -> list[RankOutcome]:
+        from .outcomes import outcomes_of  # once the workers have been stopped
+
         outcomes = outcomes_of(self.group, self.processes, root, self.findings, failed_at)
         return [
             each._replace(words=self.places.get(each.global_rank, ""))
@@ -248,7 +249,7 @@ def _root_cause_in(
         exitcode=failure.exitcode,
         timestamp=failure.timestamp,
         message=(said.words or failure.summary)[:MAX_MESSAGE_CHARS],
-        traceback=shortened_traceback(said.text or (departure.stack if departure else ""), file),
+        traceback=_shortened(said.text or (departure.stack if departure else ""), file),
         file=file,
         exception=_exception_of(finding),
         says_why=bool(said.words) or failure.says_why,
@@ -261,10 +262,27 @@ def _root_cause_in(
         return root
     about_kernel = explain(gather(failure.exitcode, failure.pid, kernel))
     causes = [cause.words for cause in causes_in(said.text)]
-    about_words = explain_exception("\n".join([root.message, *causes]), failure.pid, _gpus_in_sight)
+    about_words = _about_exception(root, causes)
     about_child = f"printed before: {finding.of_child}" if finding.of_child else ""
     known = filter(None, (*_about_place(finding), about_child, about_kernel, about_words))
     return root._replace(kernel_words="; ".join(known)[:MAX_MESSAGE_CHARS])
+
+
+def _shortened(traceback: str, file: str) -> str:
+    if not traceback:
+        return ""
+    from ..failures.shortening import shortened_traceback  # the others learn of a kill sooner
+
+    return shortened_traceback(traceback, file)
+
+
+def _about_exception(root: RootCause, causes: Sequence[str]) -> str:
+    """Return what the machine says about an exception; of a kill, only the kernel knows more."""
+    if not root.says_why and not causes:
+        return ""
+    from ..failures.machine_facts import explain_exception  # the others learn of a kill sooner
+
+    return explain_exception("\n".join([root.message, *causes]), root.pid, _gpus_in_sight)
 
 
 def _about_place(finding: Finding) -> Iterator[str]:

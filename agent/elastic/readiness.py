@@ -69,13 +69,17 @@ _BEGUN_WITH_THE_ROUNDS = (
 
 _OF_FAILURES = (
     "..failures.error_record",
+    "..failures.machine_facts",
     "..failures.restart_rules",
+    "..failures.shortening",
     "..output.carrying",
     "..output.log_handler",
     "..processes.own_ends",
     "..processes.stop_notice",
     "..system.left_files",
+    ".agreement",
     ".failed_attempt",
+    ".outcomes",
     ".places",
 )
 
