@@ -218,14 +218,20 @@ CASES = (
         (
             Row(
                 "P11",
-                "one of three nodes fails: until the others' workers are stopped, s",
+                "one of three nodes fails at once: until the others' workers are stopped, s",
                 "0.02 s",
             ),
         ),
-        nodes.tell_the_others,
+        partial(nodes.tell_the_others, "P11", 0.0),
         BOTH,
         RARELY,
         {"torchrun": FULL_ONLY},
+    ),
+    Case(
+        (Row("P11 later", "the same after a second, when agents are ready for it, s", "0.02 s"),),
+        partial(nodes.tell_the_others, "P11 later", 1.0),
+        (ELRUN,),
+        RARELY,
     ),
     Case(
         (

@@ -68,16 +68,22 @@ def lose_a_node(launcher: Launcher, plan: Plan) -> Figures:
         return {"P8": max(note.at_s for note in back) - died_s}
 
 
-def tell_the_others(launcher: Launcher, plan: Plan) -> Figures:
-    """Let the worker of one of three nodes fail, with no restart left."""
+def tell_the_others(key: str, lived_s: float, launcher: Launcher, plan: Plan) -> Figures:
+    """Let the worker of one of three nodes fail, with no restart left.
+
+    Args:
+        key: The row's.
+        lived_s: How long all workers run before that.
+    """
     with workplace() as place:
         _start(place, launcher, 3, "--nnodes", "3", "--max-restarts", "0")
         workers = {note.node: note.pid for note in _alive(place, 3)}
+        time.sleep(lived_s)
         died_s = time.monotonic()
         os.kill(workers.pop(2), signal.SIGKILL)
         if not ended_in(plan.give_up_s, list(workers.values())):
             raise FailedError(f"not in {plan.give_up_s:g} s")
-        return {"P11": time.monotonic() - died_s}
+        return {key: time.monotonic() - died_s}
 
 
 def _start(
