@@ -33,6 +33,7 @@ from elrun.rendezvous.api.handler import NodeProfile
 from elrun.rendezvous.api.parameters import RendezvousParameters
 from elrun.rendezvous.node.rendezvous import RoundRendezvous
 from elrun.rendezvous.protocol.timing import timing_of
+from elrun.rendezvous.stores.loop import Loop, read_by
 from elrun.rendezvous.stores.memory import MemoryStore
 from elrun.rendezvous.stores.notify import Told
 from elrun.rendezvous.stores.store import Connection, Will, leave_will
@@ -105,6 +106,9 @@ class MeteredStore:
     def leave_will(self, will: Will) -> None:
         self.meter.count(will.values, will.values.values())  # a sign of life
         leave_will(self.store, will)
+
+    def read_by(self, loop: Loop) -> None:
+        read_by(self.store, loop)
 
     def close(self) -> None:
         self.store.close()
