@@ -21,7 +21,9 @@ from ...network.addresses import Endpoint
 if TYPE_CHECKING:
     from ssl import SSLContext
 
-_READ_BYTES = 256 << 10
+_READ_BYTES = 64 << 10  # the C library maps more than 128 KiB anew for each read
+_EXACT_S = 0.01
+"""By how much the end of a step may differ from its deadline: a socket is not told each time."""
 _MOST_HEAD_BYTES = 64 << 10
 _MOST_BODY_BYTES = 256 << 20
 _FIRST_FINAL_STATUS = 200
@@ -77,6 +79,7 @@ class HttpConnection:
             except BaseException:
                 self._socket.close()
                 raise
+        self._allowed_s = -1.0
         self._buffer = b""
         # Bytes of the body, or of its present chunk, that are still to come; None: up to the end of
         # the connection.
@@ -103,7 +106,7 @@ class HttpConnection:
 
     def send(self, request: bytes, deadline: float) -> None:
         """Send a request."""
-        self._socket.settimeout(_left_s(deadline))
+        self._allow_until(deadline)
         self._socket.sendall(request)
 
     def read_head(self, deadline: float) -> Head:
@@ -182,6 +185,13 @@ class HttpConnection:
         except ValueError:
             raise HttpError(errno.EPROTO, "it does not speak HTTP") from None
 
+    def _allow_until(self, deadline: float) -> None:
+        """Let the next step take until a deadline."""
+        left_s = _left_s(deadline)
+        if abs(left_s - self._allowed_s) > _EXACT_S:
+            self._socket.settimeout(left_s)
+            self._allowed_s = left_s
+
     def _line(self, deadline: float) -> bytes:
         while (end := self._buffer.find(b"\r\n")) < 0:
             if len(self._buffer) > _MOST_HEAD_BYTES:
@@ -191,7 +201,7 @@ class HttpConnection:
         return line
 
     def _fill(self, deadline: float) -> None:
-        self._socket.settimeout(_left_s(deadline))
+        self._allow_until(deadline)
         data = self._socket.recv(_READ_BYTES)
         if not data:
             raise ConnectionEndedError
