@@ -64,7 +64,7 @@ _PPOLL_OF_ARM = b"73"  # on other machines it has no such arguments
 
 
 def offer_of_hook() -> StackOffer:
-    """Return what the hook in a Python worker offers, as its ``_offer_stacks`` says."""
+    """Return what the hook in a Python worker offers, as its ``crash_stacks.py`` says."""
     return StackOffer(HOOK_SIGNAL, min(os.sysconf("SC_OPEN_MAX"), _HOOK_FDS) - 2)
 
 

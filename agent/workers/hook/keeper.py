@@ -3,8 +3,8 @@
 
 """Keeps what ends a Python worker for its agent; ``sitecustomize.py`` says what and how.
 
-No library is imported at the start, for that costs; ``last_words.py`` is loaded when there is
-something to write.
+No library is imported at the start, for that costs; ``last_words.py`` and ``record_file.py`` are
+loaded when there is something to write.
 """
 
 import _thread
@@ -28,12 +28,6 @@ _SPARE_BYTES = 1 << 21
 """Address space that is given back before an exception is written, which may be a MemoryError. The
 kernel gives no memory for it, since nothing is ever written there."""
 
-_MOST_USUAL_FDS = 1024
-"""faulthandler's descriptor is the last below this number, out of the way of the script's own."""
-
-_STACK_SIGNAL = 62
-"""A real-time signal that nobody else uses; at it ``faulthandler`` writes stacks."""
-
 _NAME_CHARS = 100
 
 _END_SIGNAL, _GROUP_SIGNAL = 61, 60
@@ -42,9 +36,6 @@ _END_SIGNAL, _GROUP_SIGNAL = 61, 60
 _NO_DESCRIPTORS = 24
 """EMFILE: the module ``errno`` would have to be loaded."""
 
-_PLACED_SIGNALS = (14, 24)
-"""SIGALRM and SIGXCPU: they tell that time is up, and not where the worker was."""
-
 _SECONDS_TOGETHER = 60
 """Exceptions of threads that come within this time are taken for consequences of the first."""
 
@@ -52,40 +43,18 @@ _BOTTOMS = ("<module>", "_run_module_as_main")
 """Code at the bottom of the stack while a program runs; none is there when it has ended."""
 
 
-def begin(path: str, load_words: "Callable[[], dict[str, Any]]") -> None:
+def begin(path: str, load: "Callable[[str], dict[str, Any]]") -> None:
     """Keep what ends this process from now on.
 
     Args:
         path: The worker's error file.
-        load_words: Loads ``last_words.py``.
+        load: Runs a file of this folder, and returns its names.
     """
-    keeper = _Keeper(path, load_words)
+    stacks = load("crash_stacks.py")["Stacks"](f"{path}.stacks")
+    keeper = _Keeper(path, load, stacks)
     keeper.hook_exceptions()
     keeper.hook_exit()
-    keeper.hook_crashes()
-    keeper.offer_fd = _offer_stacks()
-
-
-def _offer_stacks() -> int:
-    """Let a signal write all threads' stacks to a pipe, from which the agent may read them.
-
-    Without a reader nothing is kept, and no write can block. See the agent's ``system/stacks.py``.
-
-    Returns:
-        The pipe's descriptor, or -1: there can be none.
-    """
-    import faulthandler  # built in
-
-    try:
-        read_fd, write_fd = os.pipe()
-        os.close(read_fd)
-        number = min(os.sysconf("SC_OPEN_MAX"), _MOST_USUAL_FDS) - 2
-        fd = os.dup2(write_fd, number, inheritable=False)
-        os.close(write_fd)
-        faulthandler.register(_STACK_SIGNAL, fd)
-    except (OSError, RuntimeError, ValueError):
-        return -1
-    return fd
+    stacks.begin()
 
 
 class _Keeper:
@@ -93,14 +62,15 @@ class _Keeper:
 
     Args:
         path: The worker's error file: what ended the main thread. Where it is not certain that an
-            exception ended the process, it goes to a file of the same name with ``.kept`` added;
-            stacks go to one with ``.stacks`` added.
-        load_words: Loads ``last_words.py``.
+            exception ended the process, it goes to a file of the same name with ``.kept`` added.
+        load: Runs a file of this folder, and returns its names.
+        stacks: What ``crash_stacks.py`` does for this process.
     """
 
-    def __init__(self, path: str, load_words: "Callable[[], dict[str, Any]]") -> None:
+    def __init__(self, path: str, load: "Callable[[str], dict[str, Any]]", stacks: "Any") -> None:
         self._path = path
-        self._load_words = load_words
+        self._load = load
+        self._stacks = stacks
         self._pid = os.getpid()
         self._main_thread = _thread.get_ident()
         self._is_written = False
@@ -113,8 +83,6 @@ class _Keeper:
         self._handled_at_exit: Any = None
         self._is_noting = False
         self._spare: bytes | None = bytes(_SPARE_BYTES)
-        self._stacks_fd = -1
-        self.offer_fd = -1
         self._excepthook: Callable[..., object] = sys.__excepthook__
         self._thread_excepthook: Callable[..., object] = _thread._excepthook
         self._exit: Any = sys.exit
@@ -174,26 +142,6 @@ class _Keeper:
 
         os._exit = _exit
 
-    def hook_crashes(self) -> None:
-        """Let a fatal signal write stacks, unless the user has seen to that."""
-        import _signal  # type: ignore[import-not-found]  # built in; `signal` would load `enum`
-        import faulthandler  # built in
-
-        if faulthandler.is_enabled():
-            return
-        try:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-            fd = os.open(f"{self._path}.stacks", flags, 0o600)
-            number = min(os.sysconf("SC_OPEN_MAX"), _MOST_USUAL_FDS) - 1
-            self._stacks_fd = os.dup2(fd, number, inheritable=False)
-            os.close(fd)
-            faulthandler.enable(self._stacks_fd)
-            for number in _PLACED_SIGNALS:
-                if _signal.getsignal(number) == _signal.SIG_DFL:  # what is ignored stays ignored
-                    faulthandler.register(number, self._stacks_fd, chain=True)
-        except (OSError, RuntimeError):
-            return
-
     def excepthook(self, kind: "Any", error: BaseException, trace: "Any", /) -> None:
         """Keep an exception, and let Python print it."""
         if self._has_ended_main_thread():
@@ -225,11 +173,7 @@ class _Keeper:
                 f"{self._path}.kept", lambda words: words["record_of_place"](*self._exit_place)
             )
         _mark_end()
-        try:
-            if self._stacks_fd >= 0 and os.fstat(self._stacks_fd).st_size == 0:
-                os.unlink(f"{self._path}.stacks")
-        except OSError:
-            return
+        self._stacks.end()
 
     def _has_ended_main_thread(self) -> bool:
         """Return whether Python itself has called a hook, after the main thread's last frame.
@@ -270,7 +214,7 @@ class _Keeper:
         self._is_noting = True
         try:
             if not isinstance(status, int) or status:
-                words = self._load_words()
+                words = self._load("last_words.py")
                 self._exit_record = words["record_of_exit"](status, error, caller)
                 if isinstance(status, int) and not self._exit_record:
                     how = "called sys.exit" if caller is not None else "raised SystemExit"
@@ -332,22 +276,12 @@ class _Keeper:
         self._spare = None
         for _ in range(_ATTEMPTS):
             try:
-                words = self._load_words()
-                if record := make(words):
-                    words["write_record_in_time"](path, record)
+                if record := make(self._load("last_words.py")):
+                    self._load("record_file.py")["write_record_in_time"](path, record)
                 return
             except BaseException as problem:  # noqa: BLE001  the process ends as it would without us
                 if isinstance(problem, OSError) and problem.errno == _NO_DESCRIPTORS:
-                    self._free_descriptor()
-
-    def _free_descriptor(self) -> None:
-        """Give the pipe for stacks back: a program that has used up its descriptors needs one."""
-        if self.offer_fd >= 0:
-            import faulthandler  # built in
-
-            faulthandler.unregister(_STACK_SIGNAL)
-            os.close(self.offer_fd)
-            self.offer_fd = -1
+                    self._stacks.free_descriptor()
 
 
 def _mark_of(error: "BaseException | None") -> "Any":
@@ -389,7 +323,7 @@ class _Code:
 
 
 def _mark_end() -> None:
-    import _signal  # built in; `signal` would load `enum`
+    import _signal  # type: ignore[import-not-found]  # built in; `signal` would load `enum`
 
     try:
         _signal.signal(_END_SIGNAL, _signal.SIG_IGN)

@@ -8,7 +8,6 @@ The record has the form that torch's own ``@record`` writes (`agent/failures/err
 
 from __future__ import annotations
 
-import _thread
 import os
 import time
 
@@ -32,8 +31,6 @@ _LINES_OF_A_PROCESS = 20
 _MOST_SOURCE_BYTES = 1 << 22
 _LINE_CHARS = 500
 _KIND, _REGULAR = 0o170000, 0o100000
-_WRITE_S = 5.0
-"""How long the end of a process waits for a file system that does not answer."""
 
 _STACK = "Stack (most recent call last):\n"
 _CAUSE = "The above exception was the direct cause of the following exception:"
@@ -137,65 +134,6 @@ def record_of_exit(status: object, error: BaseException | None, caller: FrameTyp
         if isinstance(text, str) and text.strip():
             return record_of(SystemExit(text.strip()))
     return ""
-
-
-def write_record(path: str, record: str) -> None:
-    """Write a record.
-
-    Args:
-        path: The file; it is there in whole or not at all.
-        record: What ``record_of`` returned.
-
-    Raises:
-        OSError: The file can't be written.
-    """
-    scratch = f"{path}.{os.getpid()}.{_thread.get_ident()}"  # a second attempt may be under way
-    fd = os.open(
-        scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666
-    )
-    try:
-        rest_of_it = memoryview(record.encode("utf-8", "backslashreplace"))
-        while rest_of_it:
-            rest_of_it = rest_of_it[os.write(fd, rest_of_it) :]
-        os.rename(scratch, path)
-    except BaseException:  # also of a handler of signals: another attempt follows
-        os.unlink(scratch)
-        raise
-    finally:
-        os.close(fd)
-
-
-def write_record_in_time(path: str, record: str) -> None:
-    """Write a record, but do not wait for ever: a file system may not answer.
-
-    A thread that the kernel holds ends with the process. Where the system grants none, as Python
-    does from 3.12 on while it ends, this thread writes.
-
-    Args:
-        path: The file; it is there in whole or not at all.
-        record: What ``record_of`` returned.
-
-    Raises:
-        OSError: The file can't be written.
-    """
-    is_over, problems = _thread.allocate_lock(), []
-
-    def write() -> None:
-        try:
-            write_record(path, record)
-        except BaseException as problem:  # noqa: BLE001  the thread that waits raises it
-            problems.append(problem)
-        finally:
-            is_over.release()
-
-    is_over.acquire()
-    try:
-        _thread.start_new_thread(write, ())
-    except RuntimeError:
-        write()
-    is_over.acquire(timeout=_WRITE_S)
-    if problems:
-        raise problems[0]
 
 
 def _name_of(kind: type) -> str:

@@ -3,7 +3,8 @@
 Python imports a module of this name in the middle of its start, when all is set up but for the
 script. That is this file where PYTHONPATH begins with its folder, as it does for a worker that the
 agent executes. It removes its traces from the environment and from the import path, runs the user's
-own ``sitecustomize`` if there is one, and leaves three things behind (``keeper.py``):
+own ``sitecustomize`` if there is one, and leaves three things behind (``keeper.py``; the last one
+is in ``crash_stacks.py``):
 
 - The hooks of ``sys`` and ``threading`` for an exception that ends a thread write the exception to
   a file of the worker's, then do what they did before.
@@ -14,9 +15,9 @@ own ``sitecustomize`` if there is one, and leaves three things behind (``keeper.
   signal of the agent's it writes them to a pipe.
 
 A start must cost next to nothing. So ``last_words.py``, which writes exceptions, is loaded when
-there is one, and no library is imported here: ``threading`` takes its hook from ``_thread`` when
-the script imports it. Nothing else of elrun is imported either: the interpreter may be another than
-the agent's, and the worker is the user's.
+there is one, and ``record_file.py`` with it, and no library is imported here: ``threading`` takes
+its hook from ``_thread`` when the script imports it. Nothing else of elrun is imported either: the
+interpreter may be another than the agent's, and the worker is the user's.
 
 Where ELRUN_LEARN is set, the agent's ``learn.py`` watches what the script imports.
 
@@ -109,7 +110,7 @@ def _keep_last_words(order: str) -> None:
     if not path or agent != str(os.getppid()):  # a program between took the environment along
         return
     begin = _load(os.path.join(_FOLDER, "keeper.py"))["begin"]
-    begin(path, lambda: _load(os.path.join(_FOLDER, "last_words.py")))
+    begin(path, lambda name: _load(os.path.join(_FOLDER, name)))
 
 
 _problem = _begin()

@@ -21,10 +21,11 @@ HOOK = Path(environment.__file__).with_name("hook")
 def _written(tmp_path_factory):
     """Write an exception, and read the record as the agent does."""
     words = runpy.run_path(str(HOOK / "last_words.py"))
+    file = runpy.run_path(str(HOOK / "record_file.py"))
 
     def written(error, remark=""):
         path = tmp_path_factory.mktemp("record") / "error.json"
-        words["write_record"](str(path), words["record_of"](error, remark))
+        file["write_record"](str(path), words["record_of"](error, remark))
         assert path.stat().st_size < MAX_ERROR_FILE_BYTES
         assert [path] == list(path.parent.iterdir())
         data, problem = read_error_record(str(path), LeftFileReader())
@@ -242,7 +243,7 @@ def test_a_group_is_told_with_its_members(written):
 
 def test_a_file_that_is_there_before_stays(tmp_path, written):
     """The record is written beside it and moved there: nobody reads half of one."""
-    write = runpy.run_path(str(HOOK / "last_words.py"))["write_record"]
+    write = runpy.run_path(str(HOOK / "record_file.py"))["write_record"]
     (tmp_path / "none").mkdir()
 
     with pytest.raises(OSError, match="Is a directory"):
