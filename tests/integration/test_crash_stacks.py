@@ -89,6 +89,53 @@ def test_a_signal_that_shows_places_is_the_script_s_own_all_the_same(elrun, scri
     assert (0, "True\nTrue\nhandled\nend\n") == ended[:2], ended[2]
 
 
+# Prints what faulthandler has done for the script, and how the script was left.
+OWN_STACKS = {
+    "after a handler": (
+        "signal.signal(signal.SIGALRM, lambda *_: print('handled'))\n"
+        "faulthandler.register(signal.SIGALRM, file)\n"
+        "ring()\nprint(faulthandler.unregister(signal.SIGALRM))\nring()\nshow()\n"
+    ),
+    "chained to a handler": (
+        "signal.signal(signal.SIGALRM, lambda *_: print('handled'))\n"
+        "faulthandler.register(signal.SIGALRM, file, chain=True)\nring()\nshow()\n"
+    ),
+    "without a handler": (
+        "faulthandler.register(signum=signal.SIGALRM, file=file)\nring()\nshow()\n"
+        "print(faulthandler.unregister(signal.SIGALRM))\n"
+        "print(faulthandler.unregister(signal.SIGALRM))\n"
+    ),
+    "taken back, though it registered none": (
+        "signal.signal(signal.SIGALRM, lambda *_: print('handled'))\n"
+        "print(faulthandler.unregister(signal.SIGALRM))\nring()\n"
+    ),
+    "twice": (
+        "for name in ('no', 'one'):\n"
+        "    faulthandler.register(signal.SIGALRM, open(name, 'w+'))\n"
+        "faulthandler.register(signal.SIGALRM, file)\nring()\nshow()\n"
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OWN_STACKS)
+def test_a_script_s_own_stacks_at_a_signal_are_as_without_the_hook(elrun, script, name):
+    """It may register what it likes, before or after it has set a handler."""
+    source = (
+        "import faulthandler, signal\nfile = open('stack', 'w+')\n"
+        "def ring(): signal.raise_signal(signal.SIGALRM)\n"
+        "def show(): file.seek(0); print('in ring' in file.read())\n"
+        f"{OWN_STACKS[name]}print('end', flush=True)\n"
+    )
+    path = script(source)
+    env = {"PYTHONFAULTHANDLER": ""}
+
+    plain = elrun("--standalone", path, env={**env, "ELRUN_WORKER_HOOK": "0"}).finish()
+    hooked = elrun("--standalone", path, env=env).finish()
+
+    assert plain == hooked
+    assert (0, True) == (hooked[0], hooked[1].endswith("end\n"))
+
+
 @pytest.mark.parametrize("how", ["variable", "call"])
 def test_a_stack_that_the_user_asked_for_stays_where_it_was(elrun, script, tmp_path, how):
     """It is on standard error, and we write none."""

@@ -4,8 +4,13 @@ It is loaded by its path, see ``sitecustomize.py``.
 """
 
 import _signal  # type: ignore[import-not-found]  # built in; `signal` would load `enum`
+import _thread
 import faulthandler
 import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _MOST_USUAL_FDS = 1024
 """Our descriptors are the last below this number, out of the way of the script's own."""
@@ -60,11 +65,13 @@ class Stacks:
             self._fd = os.dup2(fd, number, inheritable=False)
             os.close(fd)
             faulthandler.enable(self._fd)
-            for number in _PLACED_SIGNALS:
-                if _signal.getsignal(number) == _signal.SIG_DFL:  # what is ignored stays ignored
-                    faulthandler.register(number, self._fd, chain=True)
+            # What is ignored stays ignored.
+            placed = [n for n in _PLACED_SIGNALS if _signal.getsignal(n) == _signal.SIG_DFL]
+            for number in placed:
+                faulthandler.register(number, self._fd, chain=True)
         except (OSError, RuntimeError):
             return
+        _give_way(placed)
 
     def _offer(self) -> None:
         """Let a signal write all threads' stacks to a pipe, from which the agent may read them.
@@ -82,3 +89,41 @@ class Stacks:
         except (OSError, RuntimeError, ValueError):
             return
         self._offer_fd = fd
+
+
+def _give_way(numbers: list[int]) -> None:
+    """Let a script's own ``faulthandler.register`` and ``unregister`` find nothing of ours.
+
+    ``faulthandler`` has one place for each signal. A script that registers there would not get its
+    handler, but only change what ours writes; and one that has set a handler of its own meanwhile
+    would lose that with ours.
+
+    Args:
+        numbers: The signals that are registered now.
+    """
+    register, unregister = faulthandler.register, faulthandler.unregister
+    main_thread = _thread.get_ident()
+
+    def take_back(number: "Any") -> None:
+        handler = _signal.getsignal(number)
+        if handler == _signal.SIG_DFL:
+            unregister(number)
+        elif _thread.get_ident() == main_thread:  # others can set no handler
+            blocked = _signal.pthread_sigmask(_signal.SIG_BLOCK, (number,))
+            unregister(number)  # which brings the default back
+            _signal.signal(number, handler)
+            _signal.pthread_sigmask(_signal.SIG_SETMASK, blocked)
+        numbers.remove(number)
+
+    def register_own(signum: "Any", *given: "Any", **named: "Any") -> None:
+        if signum in numbers:
+            take_back(signum)
+        register(signum, *given, **named)
+
+    def unregister_own(signum: "Any") -> bool:
+        return signum not in numbers and unregister(signum)
+
+    for function, own in ((register, register_own), (unregister, unregister_own)):
+        own.__name__ = own.__qualname__ = function.__name__
+        own.__doc__, own.__module__ = function.__doc__, function.__module__
+        setattr(faulthandler, function.__name__, own)
