@@ -14,6 +14,7 @@ import signal
 from collections.abc import Iterable
 
 from ...rendezvous.named_tuple import NamedTuple
+from .asides import CHAINED, EXCEPTION, without_asides
 from .traceback_place import place_among
 
 MAX_LINES = 20
@@ -25,11 +26,6 @@ _LINES_AFTER = 20
 # Plain texts: `re` compiles each when it is first used, and most failures need none.
 _TRACEBACK = r"(?P<prefix>.{0,80}?)Traceback \(most recent call last\):\s*"
 _GROUP = "  + Exception Group "
-_EXCEPTION = r"[A-Za-z_][\w.]*(?:: .*|:)?"
-_CHAINED = (
-    "The above exception was the direct cause of the following exception:",
-    "During handling of the above exception, another exception occurred:",
-)
 _CRASH = r"Fatal Python error: (?P<what>.+)"
 _TIME_OUT = r"Timeout \([\d:.]+\)!"
 _STACK_LINE = r"\s*$|(?:Current t|T)hread 0x|  File \"|  \.\.\."
@@ -123,10 +119,14 @@ def last_words_in(text: str, *, is_whole: bool = True) -> LastWords:
     lines = [_shown(line) for line in text.split("\n")]
     if not is_whole:
         lines = lines[1:]
+    lines, aside = without_asides(lines)
     candidates = [_last_traceback(lines), _last_crash(lines), _last_terminate(lines)]
     at, found = max(candidates, key=lambda each: each[0])
     if at < 0:
-        return _last_lines(lines)
+        found = _last_lines(lines)
+        if not aside.words or _telling_line(found.text.split("\n")):
+            return found
+        return LastWords(aside.words[:_MOST_WORDS], aside.text, Speech.LINES)
     crash_at, terminate = candidates[1][0], candidates[2]
     is_abort = at == crash_at and found.words.startswith("Aborted")
     if is_abort and terminate[0] >= 0:  # what was thrown says more than where the main thread was
@@ -247,7 +247,7 @@ def _last_traceback(lines: list[str]) -> tuple[int, LastWords]:
             line = lines[at].removeprefix(prefix)
             if line[:1] in (" ", ""):
                 continue
-            if re.fullmatch(_EXCEPTION, line):
+            if re.fullmatch(EXCEPTION, line):
                 return at, _traceback(lines, start, at, prefix)
             break
     return -1, LastWords()
@@ -268,7 +268,7 @@ def _start_of_chain(lines: list[str], start: int, match_prefix: str) -> int:
         above = start - 1
         while above >= 0 and not lines[above].removeprefix(match_prefix.rstrip()).strip():
             above -= 1
-        if above < 0 or not lines[above].endswith(_CHAINED):
+        if above < 0 or not lines[above].endswith(CHAINED):
             return start
         earlier = above - 1
         while earlier >= 0 and not re.fullmatch(_TRACEBACK, lines[earlier]):

@@ -73,7 +73,49 @@ Thread 0x00007f3896ffcb80 (most recent call first):
   File "train.py", line 6 in <module>
 """
 
+FRAME = 'Traceback (most recent call last):\n  File "train.py", line 3, in work\n    work()\n'
+NEVER_RETRIEVED = f"""Task exception was never retrieved
+future: <Task finished name='reader' coro=<work() done, defined at x.py:2> exception=KeyError('a')>
+{FRAME}KeyError: 'a'
+"""
+IGNORED = f"Exception ignored in: <function Shard.__del__ at 0x7fe1>\n{FRAME}KeyError: 'a'\n"
+CHAINED_AND_IGNORED = IGNORED.replace(f"{FRAME}KeyError: 'a'\n", CHAINED)
+IN_TASK = "KeyError: 'a' (in the asyncio task 'reader', whose result nobody took)"
+AT_DEL = "(Python ignored it in function Shard.__del__)"
+
 FOUND = {
+    "of a task that nobody awaited": ("step 1\n" + NEVER_RETRIEVED, Speech.LINES, IN_TASK),
+    "the same, as a log has it": (
+        f"12:03 ERROR asyncio {NEVER_RETRIEVED}bye\n",
+        Speech.LINES,
+        IN_TASK,
+    ),
+    "of a future": (
+        NEVER_RETRIEVED.replace("Task ", "Future ").replace(
+            "<Future finished name='reader' coro=<work() done, defined at x.py:2>",
+            "<Future finished",
+        ),
+        Speech.LINES,
+        "KeyError: 'a' (in the asyncio future, whose result nobody took)",
+    ),
+    "one that Python ignored": (IGNORED, Speech.LINES, f"KeyError: 'a' {AT_DEL}"),
+    "one of a function of atexit": (
+        IGNORED.replace("in: <function Shard.__del__", "in atexit callback: <function bye"),
+        Speech.LINES,
+        "KeyError: 'a' (Python ignored it in atexit callback: function bye)",
+    ),
+    "a chain that Python ignored": (
+        CHAINED_AND_IGNORED,
+        Speech.LINES,
+        f"RuntimeError: asked for a {AT_DEL}",
+    ),
+    "one that Python ignored, after another": (PLAIN + IGNORED, Speech.TRACEBACK, NO_SHARD),
+    "a task's, before another": (NEVER_RETRIEVED + PLAIN, Speech.TRACEBACK, NO_SHARD),
+    "a telling line, and a task's": (
+        "FATAL: no license\n" + NEVER_RETRIEVED,
+        Speech.LINES,
+        "FATAL: no license",
+    ),
     "a traceback": (PLAIN, Speech.TRACEBACK, "ValueError: no such shard"),
     "words after it": (PLAIN + "saving\nbye\n", Speech.TRACEBACK, "ValueError: no such shard"),
     "words before it": ("step 1\n" * 9 + PLAIN, Speech.TRACEBACK, "ValueError: no such shard"),
