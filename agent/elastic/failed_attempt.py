@@ -288,7 +288,7 @@ def _about_exception(root: RootCause, causes: Sequence[str]) -> str:
 def _about_place(finding: Finding) -> Iterator[str]:
     """Say where a program left that told no reason, and which thread it had lost before."""
     departure, said = finding.failure.departure, finding.said
-    if before := finding.failure.before:
+    if before := finding.failure.before or (departure.before if departure else ""):
         yield f"before that, {before}"
     if departure is not None:
         place = innermost_place(departure.stack)

@@ -75,10 +75,12 @@ class Departure(NamedTuple):
     Args:
         words: What it did: ``called sys.exit(3)``.
         stack: The frames in which it did so, the innermost last; may be empty.
+        before: Which of its threads had ended before, as a clause; may be empty.
     """
 
     words: str
     stack: str
+    before: str = ""
 
 
 class EndAlone(str):

@@ -226,7 +226,9 @@ class ExitRecorder:
         likely = ProcessFailure.read_by(self.left_files, local_rank, pid, exitcode, kept)
         if likely.exit_status is not None:
             if likely.exit_status & _EXIT_CODES == exitcode:
-                failure.departure = Departure(likely.summary, likely.traceback or "")
+                stack = likely.traceback or ""
+                failure.departure = Departure(likely.summary, stack, likely.before)
+            self.left_files.remove(kept)  # nothing names it: all that it says is known by now
             return failure
         return failure if likely.error_file == NOT_AVAILABLE else likely
 

@@ -128,6 +128,10 @@ class LeftFileReader:
         found = self._call(lambda: _taken(path, limit))
         return found or LeftFile(problem="is on a file system that does not answer")
 
+    def remove(self, path: str) -> None:
+        """Remove a file that was read and that nobody needs any more."""
+        self._call(lambda: _remove(path))
+
     def written_ns(self, paths: Iterable[str], at_most_s: float = math.inf) -> list[int]:
         """Return when each file was written last, in nanoseconds since the epoch; 0: there is none.
 
@@ -207,6 +211,12 @@ def _taken(path: str, limit: int) -> LeftFile:
         with contextlib.suppress(OSError):
             os.unlink(path)
     return file
+
+
+def _remove(path: str) -> bool:
+    with contextlib.suppress(OSError):
+        os.unlink(path)
+    return True
 
 
 def _open_regular(path: str) -> int | None:

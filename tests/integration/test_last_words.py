@@ -122,7 +122,53 @@ GALLERY = {
     ),
     "a thread's exit with a text": (
         THREAD.replace("raise ValueError", "raise SystemExit") + "raise SystemExit(3)",
-        ["exited with code 3", "SystemExit: no such shard (in thread 'loader')"],
+        [
+            "exited with code 3",
+            "before that, SystemExit: no such shard ended thread 'loader' in work (",
+            "it raised SystemExit(3) in <module> (",
+        ],
+    ),
+    "a thread's exit in order, then exit with a number": (
+        (
+            "import sys, threading\ndef work():\n    sys.exit('done')\n"
+            "threading.Thread(target=work, name='loader').start()\n"
+            "def check():\n    sys.exit(3)\ncheck()"
+        ),
+        ["exited with code 3", "it called sys.exit(3) in check (", "stack of rank 0"],
+    ),
+    "in a thread, then exit with a text": (
+        THREAD + "import sys; sys.exit('the loader has failed')",
+        [
+            "SystemExit: the loader has failed",
+            "before that, ValueError: no such shard ended thread 'loader' in work (",
+        ],
+    ),
+    "os._exit of atexit": (
+        "import atexit, os\ndef bye():\n    os._exit(3)\natexit.register(bye)",
+        ["exited with code 3", "it called os._exit(3) from atexit in bye (", "script.py, line 3)"],
+    ),
+    "os._exit as a function of atexit": (
+        "import atexit, os\natexit.register(os._exit, 3)",
+        ["exited with code 3", "it called os._exit(3) from atexit\n"],
+    ),
+    "os._exit of atexit, after an exit with it": (
+        "import atexit, os\natexit.register(os._exit, 3)\nraise SystemExit(3)",
+        ["it raised SystemExit(3) in <module> ("],
+    ),
+    "os._exit in a thread": (
+        (
+            "import os, threading\ndef work():\n    os._exit(3)\n"
+            "thread = threading.Thread(target=work, name='watchdog')\n"
+            "thread.start()\nthread.join()"
+        ),
+        ["exited with code 3", "it called os._exit(3) in thread 'watchdog' in work ("],
+    ),
+    "os._exit as a thread": (
+        (
+            "import _thread, os, select\n_thread.start_new_thread(os._exit, (3,))\n"
+            "select.select([], [], [], 60)"
+        ),
+        ["exited with code 3", "it called os._exit(3) in a thread\n"],
     ),
     "os._exit long after an exit that was caught": (
         (
@@ -156,7 +202,10 @@ GALLERY = {
         "def check():\n    exit(3)\ncheck()",
         ["exited with code 3", "it called sys.exit(3) in check ("],
     ),
-    "raised with a number, and no reason": ("raise SystemExit(3)", ["it raised SystemExit(3)"]),
+    "raised with a number, and no reason": (
+        "def check():\n    raise SystemExit(3)\ncheck()",
+        ["it raised SystemExit(3) in check (", "script.py, line 2)"],
+    ),
     "os._exit": (
         "import os\ndef check():\n    os._exit(3)\ncheck()",
         ["exited with code 3", "it called os._exit(3) in check (", "script.py, line 3)"],
@@ -168,7 +217,10 @@ GALLERY = {
         ),
         ["exited with code 3", "it called os._exit(3) in stop ("],
     ),
-    "exit with a text": ("import sys; sys.exit('no such shard')", ["SystemExit: no such shard"]),
+    "exit with a text": (
+        "import sys\ndef check():\n    sys.exit('no such shard')\ncheck()",
+        ["SystemExit: no such shard", "traceback of rank 0", 'script.py", line 3, in check\n'],
+    ),
     "exit with an exception": (
         "import sys\ntry:\n    open('/no/such')\nexcept OSError as error:\n    sys.exit(error)",
         ["SystemExit: [Errno 2] No such file or directory: '/no/such'"],
@@ -206,7 +258,14 @@ GALLERY = {
         HANDLED.replace("sys.exit(4)", "raise SystemExit(4) from None"),
         ["ValueError: no such shard (handled, then exit(4))", "in train"],
     ),
-    "raised with a text": ("raise SystemExit('no such shard')", ["SystemExit: no such shard"]),
+    "raised with a text": (
+        "def check():\n    raise SystemExit('no such shard')\ncheck()",
+        ["SystemExit: no such shard", "traceback of rank 0", 'script.py", line 2, in check\n'],
+    ),
+    "raised with a text through a finally": (
+        "def check():\n    try: raise SystemExit('no such shard')\n    finally: len('x')\ncheck()",
+        ["SystemExit: no such shard", 'script.py", line 2, in check\n'],
+    ),
     "raised with a text while an exception is handled": (
         HANDLED.replace("sys.exit(4)", "raise SystemExit('shards are missing')"),
         ["SystemExit: shards are missing", "while handling ValueError: no such shard", "in train"],
@@ -220,7 +279,7 @@ GALLERY = {
             "import os, threading\ndef work():\n    try: raise ValueError('no such shard')\n"
             "    except ValueError: os._exit(4)\nthreading.Thread(target=work).start()"
         ),
-        ["exited with code 4", "ValueError: no such shard (handled, then exit(4))", "in work"],
+        ["exited with code 4", "ValueError: no such shard (handled in thread 'Thread-1", "in work"],
     ),
     "its own hook, which ends it at once": (
         "import os, sys\nsys.excepthook = lambda *_: os._exit(4)\nraise ValueError('x')",
@@ -237,7 +296,11 @@ GALLERY = {
             "p.add_argument('--lr', required=True)\n"
             "p.parse_args()"
         ),
-        ["exited with code 2", "script.py: error: the following arguments are required: --lr"],
+        [
+            "exited with code 2",
+            "script.py: error: the following arguments are required: --lr",
+            'script.py", line 4, in <module>\n',
+        ],
     ),
     "with a note": (
         "e = ValueError('no such shard')\ne.__notes__ = ['in step 7']\nraise e",
@@ -372,6 +435,18 @@ def test_a_code_is_what_it_is_without_the_hook(script):
     assert (plain.returncode, plain.stdout) == (job.returncode, job.stdout)
     assert job.stderr.startswith(plain.stderr)
     assert "ValueError" not in job.stderr
+
+
+def test_a_number_leaves_no_file_that_nobody_names(elrun, script, tmp_path):
+    """The summary has all that the hook's record says; a text's record is named and stays."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    for source, left in (("sys.exit(3)", []), ("sys.exit('no')", ["error.json.kept"])):
+        job = elrun("--standalone", script(f"import sys; {source}"), env={"TMPDIR": str(folder)})
+
+        err = job.finish()[2]
+        assert left == [path.name for path in folder.rglob("*") if path.is_file()]
+        assert bool(left) == (f"see {folder}" in err)
 
 
 AT_THE_END = """

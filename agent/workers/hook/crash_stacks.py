@@ -120,7 +120,7 @@ def _give_way(numbers: list[int]) -> None:
             take_back(signum)
         register(signum, *given, **named)
 
-    def unregister_own(signum: "Any") -> bool:
+    def unregister_own(signum: "Any") -> "Any":
         return signum not in numbers and unregister(signum)
 
     for function, own in ((register, register_own), (unregister, unregister_own)):

@@ -39,6 +39,9 @@ _NO_DESCRIPTORS = 24
 _SECONDS_TOGETHER = 60
 """Exceptions of threads that come within this time are taken for consequences of the first."""
 
+_MOST_YOUNG_OBJECTS = 1 << 18
+"""Of so many, one is looked for: a script may have turned the garbage collector off."""
+
 _BOTTOMS = ("<module>", "_run_module_as_main")
 """Code at the bottom of the stack while a program runs; none is there when it has ended."""
 
@@ -75,10 +78,11 @@ class _Keeper:
         self._main_thread = _thread.get_ident()
         self._is_written = False
         self._records = 0
-        self._exit_record = ""
-        self._exit_place: tuple[Any, ...] = ()
+        self._exit_note: tuple[Any, ...] = ()
+        self._has_left = False
         self._lost_thread = ""
         self._lost_at_s = 0.0
+        self._left_thread = ""
         self._exit_status: Any = None
         self._handled_at_exit: Any = None
         self._is_noting = False
@@ -121,15 +125,8 @@ class _Keeper:
                 return leave(quitter, code)
 
             builtins.Quitter.__call__ = note_first
-        self._hook_system_exit()
+        _stand_before_code(self._note_leaving)
         self._hook_exit_at_once()
-
-    def _hook_system_exit(self) -> None:
-        import gc  # built in
-
-        for names in gc.get_referents(SystemExit.__dict__)[:1]:
-            if type(names) is dict and "code" in names:
-                names["code"] = _Code(names["code"], self._note_leaving)
 
     def _hook_exit_at_once(self) -> None:
         """Stand before ``os._exit``, which runs none of the functions for the end."""
@@ -152,10 +149,11 @@ class _Keeper:
 
     def thread_excepthook(self, args: "Any", /) -> None:
         """Keep an exception of another thread, and let Python print it."""
-        error = args.exc_value
-        is_exit = args.exc_type is SystemExit  # Python says nothing of it, whatever it was given
-        if not is_exit or not isinstance(getattr(error, "code", None), (int, type(None))):
-            self._keep_candidate(error, getattr(args.thread, "name", ""))
+        error, thread = args.exc_value, getattr(args.thread, "name", "")
+        if args.exc_type is not SystemExit:
+            self._keep_candidate(error, thread)
+        elif not isinstance(getattr(error, "code", None), (int, type(None))):
+            self._note_left_thread(error, thread)
         self._thread_excepthook(args)
 
     def at_end(self) -> None:
@@ -166,26 +164,27 @@ class _Keeper:
             error = getattr(sys, "last_value", None)
             if error is not None:
                 self._keep_error(error)
-        if self._exit_record:
-            self._write(f"{self._path}.kept", lambda _: self._exit_record)
-        elif self._exit_place and not self._records:  # else a thread's exception tells why
-            self._write(
-                f"{self._path}.kept", lambda words: words["record_of_place"](*self._exit_place)
-            )
+        note = self._exit_note
+        if note and (note[0] or not self._records):  # else a thread's exception tells why
+            before = self._before
+            self._write(f"{self._path}.kept", lambda words: words["record_of_note"](note, before))
         _mark_end()
         self._stacks.end()
 
-    def _has_ended_main_thread(self) -> bool:
-        """Return whether Python itself has called a hook, after the main thread's last frame.
+    def _has_ended_main_thread(self, *others: str) -> bool:
+        """Return whether Python itself has called a function, after the main thread's last frame.
 
         A program may call ``sys.excepthook`` to show an exception, and go on.
+
+        Args:
+            others: Functions of Python's whose calls do not count.
         """
         if _thread.get_ident() != self._main_thread:
             return False
         frame = sys._getframe()
         while frame.f_back is not None:
             frame = frame.f_back
-        return frame.f_code.co_name not in _BOTTOMS
+        return frame.f_code.co_name not in (*_BOTTOMS, *others)
 
     def _note_exit(self, status: "Any") -> None:
         """Keep why the program is about to leave: its text, or the exception that it handles.
@@ -197,17 +196,18 @@ class _Keeper:
 
     def _note_leaving(self, status: "Any", leaving: SystemExit) -> None:
         """Keep why a program has left by an exception of its own: ``raise SystemExit(1)``."""
+        self._has_left = True
         is_of_exit = _mark_of(leaving.__context__) == self._handled_at_exit
         if status is not self._exit_status or not is_of_exit:  # else ``sys.exit`` has raised it
             error = leaving.__cause__ or leaving.__context__
-            self._note(status, error, None, leaving.__traceback__)
+            self._note(status, error, None, _trace_of(leaving))
 
     def _note(
         self, status: "Any", error: "BaseException | None", caller: "Any", trace: "Any" = None
     ) -> None:
         if self._is_noting or _thread.get_ident() != self._main_thread:
             return
-        self._exit_record, self._exit_place = "", ()
+        self._exit_note = ()
         self._exit_status, self._handled_at_exit = status, _mark_of(error)
         if status is None or os.getpid() != self._pid:
             return
@@ -215,10 +215,7 @@ class _Keeper:
         try:
             if not isinstance(status, int) or status:
                 words = self._load("last_words.py")
-                self._exit_record = words["record_of_exit"](status, error, caller)
-                if isinstance(status, int) and not self._exit_record:
-                    how = "called sys.exit" if caller is not None else "raised SystemExit"
-                    self._exit_place = (how, status, words["place_of"](caller, trace))
+                self._exit_note = words["note_of_exit"](status, error, caller, trace)
         except BaseException:  # noqa: BLE001, S110  the process ends as it would without us
             pass
         finally:
@@ -231,22 +228,32 @@ class _Keeper:
             self._keep_error(last)
             return
         error, wanted = sys.exc_info()[1], self._exit_status
-        is_exit = isinstance(error, SystemExit)  # else what was noted was caught, maybe long ago
+        # Else what was noted was caught, maybe long ago.
+        is_exit = isinstance(error, SystemExit) or self._has_left
         is_noted = is_exit and status == (wanted if isinstance(wanted, int) else 1)  # 1: of a text
-        noted, noted_place = (self._exit_record, self._exit_place) if is_noted else ("", ())
+        noted, before, where = self._exit_note if is_noted else (), self._before, self._where()
 
         def make(words: "dict[str, Any]") -> str:
-            record: str = words["record_of_exit"](status, error, None) or noted
-            if not record and not self._records:
-                at_once = ("called os._exit", status, words["place_of"](caller, None))
-                record = words["record_of_place"](*(noted_place or at_once))
+            note = words["note_of_end_at_once"](status, error, caller, where)
+            if noted and not note[0]:
+                note = noted
+            if self._records and not note[0]:  # a thread's exception tells why
+                return ""
+            record: str = words["record_of_note"](note, before)
             return record
 
         self._write(f"{self._path}.kept", make)
 
+    def _where(self) -> str:
+        """Return which thread runs, or that ``atexit`` has called what runs; else nothing."""
+        if _thread.get_ident() != self._main_thread:
+            return f" in {_thread_here()}"
+        is_at_exit = not sys.is_finalizing() and self._has_ended_main_thread("_shutdown")
+        return " from atexit" if is_at_exit else ""
+
     def _keep_error(self, error: BaseException) -> None:
         if not os.path.lexists(self._path):  # of `@record`
-            before = self._lost_thread
+            before = self._before
             self._write(self._path, lambda words: words["record_of"](error, before=before))
         self._is_written = True
 
@@ -258,17 +265,33 @@ class _Keeper:
 
         import time  # built in
 
-        before, now_s = self._lost_thread, time.monotonic()
-        is_consequence = before and now_s - self._lost_at_s < _SECONDS_TOGETHER
+        now_s = time.monotonic()
+        is_consequence = self._lost_thread and now_s - self._lost_at_s < _SECONDS_TOGETHER
+        before = self._lost_thread if is_consequence else self._left_thread
 
         def make(words: "dict[str, Any]") -> str:
             if thread and not is_consequence:
                 self._lost_thread, self._lost_at_s = words["end_of_thread"](error, thread), now_s
             remark = f"in {thread}" if thread else ""
-            record: str = words["record_of"](error, remark, before if is_consequence else "")
+            record: str = words["record_of"](error, remark, before)
             return record
 
         self._write(f"{self._path}.kept", make)
+
+    @property
+    def _before(self) -> str:
+        """Which thread had ended before, of an exception rather than of ``sys.exit``."""
+        return self._lost_thread or self._left_thread
+
+    def _note_left_thread(self, error: BaseException, thread_name: str) -> None:
+        """Note that a thread ended itself with a text; Python drops it: all may be in order."""
+        if self._left_thread or os.getpid() != self._pid:
+            return
+        try:
+            words = self._load("last_words.py")
+            self._left_thread = words["end_of_thread"](error, _thread_called(thread_name))
+        except BaseException:  # noqa: BLE001  the thread ends as it would without us
+            return
 
     def _write(self, path: str, make: "Callable[[dict[str, Any]], str]") -> None:
         if os.getpid() != self._pid:
@@ -284,6 +307,16 @@ class _Keeper:
                     self._stacks.free_descriptor()
 
 
+def _thread_here() -> str:
+    """Return what people call the thread that runs."""
+    threads = getattr(sys.modules.get("threading"), "_active", {})
+    return _thread_called(getattr(threads.get(_thread.get_ident()), "name", ""))
+
+
+def _thread_called(name: str) -> str:
+    return f"thread {name[:_NAME_CHARS]!r}" if name else "a thread"
+
+
 def _mark_of(error: "BaseException | None") -> "Any":
     """Return what tells an exception from others, and keeps none of its frames alive.
 
@@ -294,6 +327,34 @@ def _mark_of(error: "BaseException | None") -> "Any":
         trace = trace.tb_next
     place = () if trace is None else (trace.tb_frame.f_code, trace.tb_lineno)
     return id(error), type(error), *place
+
+
+def _trace_of(leaving: SystemExit) -> "Any":
+    """Return the frames that an exception has ended which nothing has caught; None: not known.
+
+    Before Python 3.12 it does not know them itself. Its traceback is the one that was made last.
+    """
+    if leaving.__traceback__ is not None or sys.version_info >= (3, 12):
+        return leaving.__traceback__
+    import gc  # built in
+
+    if gc.get_count()[0] > _MOST_YOUNG_OBJECTS:
+        return None
+    for generation in (0, 1):
+        for each in reversed(gc.get_objects(generation)):
+            if type(each).__name__ == "traceback":
+                frame = each.tb_frame
+                is_of_all = frame.f_back is None and frame.f_code.co_name in _BOTTOMS
+                return each if is_of_all else None
+    return None
+
+
+def _stand_before_code(note: "Callable[[Any, SystemExit], None]") -> None:
+    import gc  # built in
+
+    for names in gc.get_referents(SystemExit.__dict__)[:1]:
+        if type(names) is dict and "code" in names:
+            names["code"] = _Code(names["code"], note)
 
 
 class _Code:

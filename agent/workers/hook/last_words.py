@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from types import FrameType, TracebackType
 
     _Runs = tuple[list[tuple[str, int, str, int]], int]
+    _Note = tuple[bool, str, str, str, _Runs, str, str]
+    """Whether it tells why; message; what stands above the frames; their title; frames; what stands
+    below them; further fields."""
 
 _MESSAGE_CHARS = 60_000
 _STACK_CHARS = 150_000
@@ -33,6 +36,7 @@ _LINE_CHARS = 500
 _KIND, _REGULAR = 0o170000, 0o100000
 
 _STACK = "Stack (most recent call last):\n"
+_TRACEBACK = "Traceback (most recent call last):\n"
 _CAUSE = "The above exception was the direct cause of the following exception:"
 _CONTEXT = "During handling of the above exception, another exception occurred:"
 _ESCAPES = {**{code: f"\\u{code:04x}" for code in (*range(32), 127)}, 34: '\\"', 92: "\\\\"}
@@ -45,36 +49,122 @@ def record_of(error: BaseException, remark: str = "", before: str = "") -> str:
         remark: What a reader must know of its end; it stands after the message's first line.
         before: Which thread an exception had ended before, as ``end_of_thread`` says it.
     """
+    message, stack, more = _parts_of(error, remark)
+    return _record(message, stack, more, before)
+
+
+def _parts_of(error: BaseException, remark: str = "") -> tuple[str, str, str]:
     message = _clipped(_headline(error), _MESSAGE_CHARS)
     remarks = [*filter(None, [remark]), *_remarks_of(error)]
     if remarks:
         first, newline, rest = message.partition("\n")
         message = f"{first} ({'; '.join(remarks)}){newline}{rest}"
     try:
-        stack = _clipped("".join(_text_of_chain(error)), _STACK_CHARS, begin=0.25)
+        stack = "".join(_text_of_chain(error))
     except MemoryError:
         stack = ""
     name, *bases = (_quoted(_name_of(each)) for each in type(error).__mro__[:_MOST_BASES])
-    more = f'"type": {name}, "bases": [{", ".join(bases)}]'
-    return _record(message, stack, f'{more}, "before": {_quoted(before)}' if before else more)
+    return message, stack, f'"type": {name}, "bases": [{", ".join(bases)}]'
 
 
-def _record(message: str, stack: str, more: str) -> str:
+def _record(message: str, stack: str, more: str, before: str) -> str:
+    stack = _clipped(stack, _STACK_CHARS, begin=0.25)
+    earlier = f', "before": {_quoted(before)}' if before else ""
     return (
-        f'{{"message": {{"message": {_quoted(message)}, "extraInfo": {{'
-        f'"py_callstack": {_quoted(stack)}, "timestamp": "{int(time.time())}", {more}}}}}}}'
+        f'{{"message": {{"message": {_quoted(message)}, "extraInfo": {{"py_callstack": '
+        f'{_quoted(stack)}, "timestamp": "{int(time.time())}", {more}{earlier}}}}}}}'
     )
 
 
-def place_of(caller: FrameType | None, trace: TracebackType | None) -> _Runs:
-    """Return the frames in which a program left, for ``record_of_place``.
-
-    A program may catch a thousand exits; so the lines of its files are read for the last one only.
+def record_of_note(note: _Note, before: str = "") -> str:
+    """Return the record of a program that ended itself.
 
     Args:
-        caller: The frame that called ``sys.exit`` or ``os._exit``; None: it did not.
-        trace: The frames that a SystemExit has ended, where these are known.
+        note: What was noted of that.
+        before: Which thread had ended before, as ``end_of_thread`` says it.
     """
+    _, message, above, title, place, below, more = note
+    frames = _shown_frames(*place)
+    return _record(
+        message, "".join([above, *([title] if frames else []), *frames, below]), more, before
+    )
+
+
+def note_of_exit(
+    status: object,
+    error: BaseException | None,
+    caller: FrameType | None,
+    trace: TracebackType | None,
+) -> _Note:
+    """Return what is known of an exit: its text, or the exception that is handled; and its place.
+
+    It keeps no frame alive, and has no line of a file: a program may catch a thousand exits, and
+    only the last one counts.
+
+    Args:
+        status: What ``sys.exit`` or ``SystemExit`` was given: neither None nor 0.
+        error: The exception that was handled then.
+        caller: The frame that called ``sys.exit``; None: a SystemExit was raised.
+        trace: The frames that the SystemExit has ended.
+    """
+    error, place = _before_exits(error), _place_of(caller, trace)
+    text: object = status
+    if isinstance(status, int):
+        how = "raised SystemExit" if caller is None else "called sys.exit"
+        handled = _note_of_handled(int(status), error)
+        text = None if handled else _text_printed_by(caller)
+        if text is None:
+            return handled or _note_of_place(how, int(status), place)
+    leaving = SystemExit(text)
+    leaving.__context__ = error
+    message, above, more = _parts_of(leaving)
+    below = "".join(_text_of_one(leaving, 0, _MESSAGE_CHARS))
+    return True, message, above.removesuffix(below), _TRACEBACK, place, below, more
+
+
+def note_of_end_at_once(
+    status: int, error: BaseException | None, caller: FrameType | None, where: str
+) -> _Note:
+    """Return what is known of a call of ``os._exit``, as ``note_of_exit`` does.
+
+    Args:
+        caller: The frame that called it; None: C has called it.
+        where: `` in thread 'loader'``, `` from atexit``, or empty.
+    """
+    handled = _note_of_handled(status, _before_exits(error), where)
+    return handled or _note_of_place("called os._exit", status, _place_of(caller, None), where)
+
+
+def _note_of_handled(status: int, error: BaseException | None, where: str = "") -> _Note | None:
+    if error is None or isinstance(error, SystemExit):
+        return None
+    message, stack, more = _parts_of(error, f"handled{where}, then exit({status})")
+    return True, message, stack, "", ([], 0), "", more
+
+
+def _note_of_place(how: str, status: int, place: _Runs, where: str = "") -> _Note:
+    more = f'"exit_status": {status}'
+    return False, f"{how}({status}){where}", "", _STACK, place, "", more
+
+
+def _before_exits(error: BaseException | None) -> BaseException | None:
+    for _ in range(_MOST_EXITS):  # one leads to the next
+        if not isinstance(error, SystemExit):
+            break
+        error = error.__context__
+    return error
+
+
+def _text_printed_by(caller: FrameType | None) -> str | None:
+    """Return the text that ``exit`` of argparse and optparse prints before it leaves."""
+    if caller is None or caller.f_code.co_name != "exit":
+        return None
+    names = caller.f_locals
+    text = names.get("message", names.get("msg"))
+    return text.strip() or None if isinstance(text, str) else None
+
+
+def _place_of(caller: FrameType | None, trace: TracebackType | None) -> _Runs:
     if caller is None:
         return _runs_of(trace)
     runs: list[tuple[str, int, str, int]] = []
@@ -83,19 +173,6 @@ def place_of(caller: FrameType | None, trace: TracebackType | None) -> _Runs:
         runs.append((frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name, 1))
         frame = frame.f_back
     return runs[::-1], 0
-
-
-def record_of_place(how: str, status: int, place: _Runs) -> str:
-    """Return the record of where a program ended itself with a number, if nothing tells why.
-
-    Args:
-        how: What it did: ``called sys.exit``.
-        status: The number that it gave.
-        place: What ``place_of`` returned.
-    """
-    frames = _shown_frames(*place)
-    stack = "".join([_STACK, *frames]) if frames else ""
-    return _record(f"{how}({status})", stack, f'"exit_status": {int(status)}')
 
 
 def end_of_thread(error: BaseException, thread: str) -> str:
@@ -107,33 +184,6 @@ def end_of_thread(error: BaseException, thread: str) -> str:
         trace = trace.tb_next
     words = _first_line(_headline(error))[:_REMARK_CHARS]
     return f"{words} ended {thread}{place[:_LINE_CHARS]}"
-
-
-def record_of_exit(status: object, error: BaseException | None, caller: FrameType | None) -> str:
-    """Return the record of what makes a program end itself with a status; empty: nothing is known.
-
-    Args:
-        status: What ``sys.exit`` or ``SystemExit`` was given, not None.
-        error: The exception that was handled then.
-        caller: The frame that calls ``sys.exit``.
-    """
-    for _ in range(_MOST_EXITS):  # one leads to the next
-        if not isinstance(error, SystemExit):
-            break
-        error = error.__context__
-    if not isinstance(status, int):
-        leaving = SystemExit(status)
-        leaving.__context__ = error
-        return record_of(leaving)
-    if error is not None and not isinstance(error, SystemExit):
-        return record_of(error, f"handled, then exit({status})")
-    if caller is not None and caller.f_code.co_name == "exit":
-        # of argparse and optparse, which print the text themselves
-        names = caller.f_locals
-        text = names.get("message", names.get("msg"))
-        if isinstance(text, str) and text.strip():
-            return record_of(SystemExit(text.strip()))
-    return ""
 
 
 def _name_of(kind: type) -> str:
@@ -224,7 +274,7 @@ def _text_of_one(error: BaseException, depth: int, most_chars: int) -> list[str]
     pieces = []
     if error.__traceback__ is not None:
         pieces = [
-            "Traceback (most recent call last):\n",
+            _TRACEBACK,
             *_shown_frames(*_runs_of(error.__traceback__)),
         ]
     text = _clipped(_text_of(error), most_chars)
