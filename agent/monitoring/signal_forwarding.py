@@ -26,7 +26,7 @@ from .signal_echoes import HOLD_S, SignalEchoes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from ...rendezvous.api.handler import RendezvousInfo, RoundHandler
     from ..processes.context import PContext
@@ -107,13 +107,16 @@ class SignalForwarder(Companion):
         now = self._clock()
         self._witnessed += [(number, now) for number in self._guardian.take_witnessed()]
         came, self._came = [*self._came, *self._take()], []
+        witnessed = set()
         for number, at in came:
             if self._is_witnessed(number, at):
+                witnessed.add(number)
                 self._receive(number, has_come_to_all=True)
             elif now - at < WITNESS_S or self._guardian.has_pending(number):
                 self._came.append((number, at))
             else:
                 self._receive(number, has_come_to_all=False)
+        self._forget_witnesses(witnessed - {number for number, _ in self._came})
         while self._announced:
             self._learn(*self._announced.popleft())
         for held in [each for each in self._held if each.due_at <= now]:
@@ -136,6 +139,14 @@ class SignalForwarder(Companion):
                 self._witnessed.remove(each)
                 return True
         return False
+
+    def _forget_witnesses(self, numbers: Collection[int]) -> None:
+        """Forget what the guardian got of signals of which this process has got one for several.
+
+        The kernel keeps one signal of a kind, so that of two that follow each other at once, one
+        process may get both, and the other one. What is left over would vouch for the next one.
+        """
+        self._witnessed = [each for each in self._witnessed if each[0] not in numbers]
 
     def _receive(self, number: signal.Signals, *, has_come_to_all: bool) -> None:
         """Pass on a signal that this process got, unless the workers have it."""

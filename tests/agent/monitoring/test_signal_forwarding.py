@@ -28,3 +28,32 @@ def test_a_notice_that_is_none_signals_nobody(notice):
     forwarder.tick()
 
     assert [SIGUSR1] == sent
+
+
+def test_of_two_signals_to_all_that_elrun_gets_as_one_nothing_is_left_over():
+    """The next one came to elrun alone, and is passed on though the guardian has got two before."""
+    sent, now = [], [100.0]
+    came, witnessed = [(SIGUSR1, 100.0)], [bytes([SIGUSR1, SIGUSR1])]
+    workers = SimpleNamespace(signal_workers=lambda number, **_: sent.append(number) or 1)
+    guardian = SimpleNamespace(
+        take_witnessed=lambda: witnessed.pop() if witnessed else b"",
+        has_pending=lambda _number: False,
+    )
+    forwarder = SignalForwarder(
+        [SIGUSR1],
+        lambda: [came.pop()] if came else [],
+        guardian,
+        Rounds(),
+        lambda: None,
+        lambda: now[0],
+    )
+    forwarder.begin_attempt(workers)
+    forwarder.tick()
+    to_all = list(sent)
+    now[0] = 101.0
+    came.append((SIGUSR1, 101.0))
+    forwarder.tick()
+    now[0] = 102.0
+    forwarder.tick()
+
+    assert ([], [SIGUSR1]) == (to_all, sent)
