@@ -48,7 +48,7 @@ _SCHEDULER_VARIABLES = (
     "FLUX_JOB_SIZE",
     "JSM_NAMESPACE_SIZE",
     "MV2_COMM_WORLD_SIZE",
-    "PMIX_RANK",
+    *("PMIX_RANK", "WORLD_SIZE"),  # the latter in a pod, and in a worker
 )
 
 

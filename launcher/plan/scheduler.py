@@ -75,7 +75,7 @@ def ask_scheduler(given: Given, variables: Mapping[str, str]) -> tuple[Given, tu
         return given, _one_voice(step, _tell_of_several(step))
     rank = _rank_among(given["nnodes"].maximum, step, variables)
     if step is None and tasks is None and _is_alone_by_default(given):
-        return given, _tell_of_unknown_others(variables)
+        return given, _tell_of_unknown_others(variables) or _tell_of_pods(given, variables)
     if rank is None or not _wants_rank(given):
         return given, ()
     return _with(given, {"node_rank": rank}), ()
@@ -244,6 +244,27 @@ def _tell_of_unknown_others(variables: Mapping[str, str]) -> tuple[str, ...]:
         f"this is task {rank} of a PMIx launcher (PMIX_RANK), which does not say how many tasks "
         "there are, so each runs a job of its own; for one job give --nnodes and --rdzv-endpoint "
         "HOST:PORT, or --standalone if that is meant"
+    )
+    return (sentence,)
+
+
+def _tell_of_pods(given: Given, variables: Mapping[str, str]) -> tuple[str, ...]:
+    """Tell of the other pods of a job, as Kubeflow's PyTorchJob or Volcano names them to each pod.
+
+    A worker has the same variables; what it starts is a job of its own.
+    """
+    size = whole_number(variables.get("WORLD_SIZE", "")) or 0
+    if size <= 1 or "TORCHELASTIC_RUN_ID" in variables or not _leaves_meeting_open(given):
+        return ()
+    known = {name: variables.get(name, "") for name in ("RANK", "MASTER_ADDR", "MASTER_PORT")}
+    said = " ".join(f"{name}={value}" for name, value in known.items() if value)
+    port = f" --master-port {known['MASTER_PORT']}" if known["MASTER_PORT"] else ""
+    sentence = (
+        f"the environment has WORLD_SIZE={size}{said and ' '}{said}, as for one of {size} nodes, "
+        "and each such elrun runs a job of its own; for one job give "
+        f"--nnodes {size} --node-rank {known['RANK'] or 'RANK'} "
+        f"--master-addr {known['MASTER_ADDR'] or 'HOST'}{port}, "
+        "or --standalone if that is meant"
     )
     return (sentence,)
 

@@ -310,3 +310,71 @@ def test_a_signal_can_t_both_end_the_job_and_go_on(elrun):
         "SIGTERM ends the job, so it can't be forwarded as well: take it out of "
         "--forward-signals, or out of --signals-to-handle"
     ) == refusal
+
+
+# What a PyTorchJob of four pods, and Volcano's plug-in for PyTorch, give the second one.
+POD = {"MASTER_ADDR": "job-master-0", "MASTER_PORT": "23456", "WORLD_SIZE": "4", "RANK": "1"}
+
+
+def test_a_pod_among_others_is_told_how_to_be_one_job_with_them(elrun):
+    """Without a word, four pods would train four models; nothing else changes."""
+    plan = elrun.plan("x.py", **POD)
+    alone = elrun.plan("x.py")
+
+    (notice,) = plan.notices
+    assert notice == (
+        "the environment has WORLD_SIZE=4 RANK=1 MASTER_ADDR=job-master-0 MASTER_PORT=23456, as "
+        "for one of 4 nodes, and each such elrun runs a job of its own; for one job give "
+        "--nnodes 4 --node-rank 1 --master-addr job-master-0 --master-port 23456, or --standalone "
+        "if that is meant"
+    )
+    assert (meeting_of(alone), size_of(alone)) == (meeting_of(plan), size_of(plan))
+
+
+def test_the_options_that_a_pod_is_told_make_one_job(elrun):
+    """As they stand in the notice."""
+    (notice,) = elrun.plan("x.py", **POD).notices
+    options = notice.partition("give ")[2].partition(", or")[0].split()
+
+    plan = elrun.plan(*options, "x.py", **POD)
+
+    assert ("static", "job-master-0:23456", 4, 1, ()) == (
+        plan.config.rdzv_backend,
+        plan.config.rdzv_endpoint,
+        plan.config.min_nodes,
+        plan.config.rdzv_configs["rank"],
+        plan.notices,
+    )
+
+
+def test_a_number_of_pods_alone_is_told_with_what_is_missing(elrun):
+    """The names of the others are not known then."""
+    (notice,) = elrun.plan("x.py", WORLD_SIZE="2").notices
+
+    assert "has WORLD_SIZE=2, as for" in notice
+    assert "give --nnodes 2 --node-rank RANK --master-addr HOST, or" in notice
+
+
+@pytest.mark.parametrize(
+    ("options", "variables"),
+    [
+        ("", {"TORCHELASTIC_RUN_ID": "none"}),
+        ("--standalone", {}),
+        ("--nnodes 1", {}),
+        ("", {"PET_NNODES": "1"}),
+        ("--rdzv-backend c10d --rdzv-endpoint job-master-0:0", {}),
+        ("--rdzv-backend standalone", {}),
+        ("", {"WORLD_SIZE": "1"}),
+        ("", {"WORLD_SIZE": "many"}),
+    ],
+)
+def test_nothing_is_said_in_a_worker_or_where_a_way_was_given(elrun, options, variables):
+    """A worker of elrun's or of torchrun's has the same variables."""
+    assert () == elrun.plan(*options.split(), "x.py", **{**POD, **variables}).notices
+
+
+def test_a_scheduler_s_notice_goes_before_that_of_the_variables(elrun):
+    """A batch script may have set them for its steps."""
+    plan = elrun.plan("x.py", **{**POD, **FIRST_OF_TWO})
+
+    assert (True, 1) == (plan.notices[0].startswith("from SLURM: "), len(plan.notices))
