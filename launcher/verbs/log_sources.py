@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 from ...agent.elastic.output_keeper import MOST_ATTEMPTS
 from ...agent.elastic.output_keeper import NAME as OUTPUT
+from ...agent.failures.failure import HANG, STACKS_SUFFIX
+from ...agent.failures.report import RankState
 from ..commandline.arguments import Refusal
 from ..report.records import read_record
 from ..report.refusal import VerbRefusal
 from ..report.runs import read_json
+from ..terminal.phrases import DEPARTURE_TITLE, KERNEL_STACK_BEGINNING
 from .log_lines import Lines
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from ..report.runs import Run
     from .asking import Agent
@@ -260,8 +263,15 @@ def _reported_by(run: Run) -> Iterator[KeptOutput]:
         report = read_record(run.folder).report
     except Refusal:  # there is none
         return
-    words = {each["global_rank"]: each["words"] for each in report["ranks"]}
-    if (root := report["root"]) is not None and root["traceback"]:
+    root = report["root"]
+    if root is not None and root.get("cause") == HANG:  # it has places and stacks only
+        return
+    words = {
+        each["global_rank"]: each["words"]
+        for each in report["ranks"]
+        if each["state"] == RankState.FAILED.value and not each["file"].endswith(STACKS_SUFFIX)
+    }
+    if root is not None and _is_printed(root):
         words[root["global_rank"]] = root["traceback"]
     number = max(0, len(report["attempts"]) + report["attempts_left_out"] - 1)
     for rank, text in sorted(words.items()):
@@ -269,3 +279,12 @@ def _reported_by(run: Run) -> Iterator[KeptOutput]:
             kept = KeptOutput(rank, number)
             kept.offer(len(text.encode()), text.encode())
             yield kept
+
+
+def _is_printed(root: Mapping[str, Any]) -> bool:
+    """Return whether a rank has printed what stands as its traceback: the hook prints no stack."""
+    text = root["traceback"]
+    return bool(text) and not (
+        text.startswith((DEPARTURE_TITLE, KERNEL_STACK_BEGINNING))
+        or root["file"].endswith(STACKS_SUFFIX)
+    )

@@ -112,6 +112,20 @@ def test_without_history_the_report_s_words_are_shown(watching, script, tmp_path
     assert (0, True) == (done.returncode, "rank 0 can't go on" in done.stdout), done
 
 
+@pytest.mark.parametrize("end", ["sys.exit(3)", "ctypes.string_at(0)", "os._exit(3)"])
+@pytest.mark.parametrize("options", [[], ["--no-history"]], ids=["history", "none"])
+def test_the_hook_s_stack_is_none_of_a_rank_s_words(watching, script, end, options):
+    """The report has it, and the rank has printed nothing."""
+    program = script(f"import ctypes, os, sys\n{end}")
+    env = watching.env | {"PYTHONFAULTHANDLER": ""}
+    watching._elrun(*options, "--rdzv-id", "mute", program, env=env).finish()
+
+    done = watching.run("logs", "mute")
+
+    assert (1, "", 1) == (done.returncode, done.stdout, done.stderr.count("\n")), done
+    assert "nothing that was printed is kept of mute (script.py, agent " in done.stderr
+
+
 @pytest.mark.parametrize("broken", ["{", "[]", '{"attempts": [{"attempt": "x", "ranks": 1}]}'])
 def test_a_broken_file_of_words_is_passed_over(watching, script, tmp_path, broken):
     """The report has some, too."""
