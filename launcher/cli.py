@@ -178,7 +178,7 @@ def _look(verb: str, args: list[str], environment: Environment, console: Console
     try:
         return _End(run_verb(verb, args, environment.variables))
     except VerbRefusal as refusal:
-        console.say(str(refusal))
+        console.say_below(*refusal.lines)
         return _End(refusal.exit_code)
 
 

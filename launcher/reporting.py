@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
+from ..agent.control.run_record import script_of
 from ..agent.elastic.history import History
 from ..agent.elastic.observer import NOBODY, Moment, Observer
 from ..agent.elastic.observers import Observers
@@ -177,10 +178,12 @@ def _record(
 
 
 def _about(config: LaunchConfig, agent: LocalElasticAgent, name: str) -> dict[str, Any]:
+    spec = agent.get_worker_group().spec
     return {
         "elrun": __version__,
-        "run_id": agent.get_worker_group().spec.rdzv_handler.get_run_id(),
+        "run_id": spec.rdzv_handler.get_run_id(),
         "name": name,
+        "script": script_of(spec.entrypoint, spec.args),
         "config": {field: _jsonable(getattr(config, field)) for field in _OF_CONFIG},
         "options": dict(config.origins),
     }

@@ -23,7 +23,7 @@ from ..processes.companion import Companion
 from ..serving.local_sockets import is_of_owner, listen_in
 from ..system.wakeup import Wakeup
 from ..system.whole_writes import replace_file
-from .run_record import RECORD, record_text
+from .run_record import RECORD, record_text, script_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ def begin_control(
         "run_id": rounds.get_run_id(),
         "meeting_place": rounds.meeting_place,
         "name": name_of(spec.entrypoint, spec.args),
+        "script": script_of(spec.entrypoint, spec.args),
         "node": os.uname().nodename,
         "agent_pid": os.getpid(),
         "began_at_s": began_at_s,

@@ -17,6 +17,7 @@ from .runs import Run, find_runs, folders_of_runs, run_in
 
 _MOST_NAMED = 5
 _OF_RUNNING_JOBS = "stop"
+_WITH_RANKS = ("logs", "stacks")
 
 
 def choose_job(variables: Mapping[str, str], wanted: str | None, verb: str) -> list[Run]:
@@ -24,8 +25,8 @@ def choose_job(variables: Mapping[str, str], wanted: str | None, verb: str) -> l
 
     Args:
         variables: The environment, which says where the folders of runs are.
-        wanted: A run id or how one begins, the name of a script, the process id of an agent, or a
-            folder; None: the only job that runs.
+        wanted: A run id or how one begins, the name or the path of a script, the process id of an
+            agent, or a folder; None: the only job that runs.
 
     Raises:
         VerbRefusal: There is no such job, or there are several.
@@ -42,12 +43,13 @@ def choose_job(variables: Mapping[str, str], wanted: str | None, verb: str) -> l
         live = [run for run in matching if run.is_live]
         meant = live or _of_one_job(matching, wanted)
         if not meant:
-            raise VerbRefusal(_no_such_run(runs, wanted))
+            raise _no_such_run(runs, wanted, verb)
     if meant[0].is_live and len({run.job for run in meant}) > 1:
         raise VerbRefusal(
-            f"several runs are meant: {_named(meant)}; name one by its run id or its agent's "
-            f"process id, which `elrun status --all` shows: elrun {verb} {meant[0].agent_pid}",
+            "several runs are meant; name one by its run id or its agent's process id: "
+            f"elrun {verb} {meant[0].agent_pid}",
             UNCLEAR,
+            _listed("running", meant),
         )
     return meant
 
@@ -96,7 +98,7 @@ def _records_of_run(name: str, variables: Mapping[str, str]) -> list[NodeRecord]
         return records
     if os.path.exists(name) and not _matching(runs, name) and not _script_at(name, runs):
         read_record(name)  # raises what is wrong with the file
-    raise VerbRefusal(_no_report(runs, name) if name else _nothing_kept(variables))
+    raise _no_report(runs, name) if name else VerbRefusal(_nothing_kept(variables))
 
 
 def records_of(runs: Sequence[Run]) -> list[NodeRecord]:
@@ -146,10 +148,12 @@ def _matching(runs: Sequence[Run], wanted: str) -> list[Run]:
     """Return the runs that a name means: run ids go before scripts, and whole ones before parts."""
     if not wanted:
         return list(runs)
+    path = os.path.realpath(wanted)
     for is_meant in (
         lambda run: run.run_id == wanted,
         lambda run: wanted in (str(run.agent_pid), os.path.basename(run.folder)),
         lambda run: run.name == wanted,
+        lambda run: run.script != "" and os.path.realpath(run.script) == path,
         lambda run: run.run_id.startswith(wanted),
     ):
         if found := [run for run in runs if is_meant(run)]:
@@ -201,15 +205,15 @@ def _nothing_kept(variables: Mapping[str, str]) -> str:
     )
 
 
-def _no_report(runs: Sequence[Run], wanted: str) -> str:
+def _no_report(runs: Sequence[Run], wanted: str) -> VerbRefusal:
     for run in _matching(runs, wanted)[:1]:
         if run.is_live and not run.has_report:
-            return (
+            return VerbRefusal(
                 f"{run.label} has no report yet: a job has one once it has run for five seconds; "
                 f"elrun status {run.agent_pid} shows how it stands"
             )
-        return without_report(run)
-    return _no_such_run(runs, wanted)
+        return VerbRefusal(without_report(run))
+    return _no_such_run(runs, wanted, "report")
 
 
 def without_report(run: Run) -> str:
@@ -228,32 +232,38 @@ def unusable_report(run: Run) -> str:
     return ""
 
 
-def _no_such_run(runs: Sequence[Run], wanted: str) -> str:
-    live = [run for run in runs if run.is_live]
-    ended = [run for run in runs if not run.is_live]
-    parts = [f"there is no run {wanted!r} of yours on this host"]
+def _no_such_run(runs: Sequence[Run], wanted: str, verb: str) -> VerbRefusal:
     script = _script_at(wanted, runs)
     names = {name for run in runs for name in (run.run_id, run.name)}
-    parts[0] += f"; did you mean {script}?" if script else nearest(wanted, names)
-    parts.append(f"running: {_named(live)}" if live else "none of yours runs here")
-    if ended:
-        parts.append(f"ended: {_named(ended)}")
-    return "; ".join(parts)
+    hints = [f"did you mean {script}?" if script else nearest(wanted, names).removeprefix("; ")]
+    if verb in _WITH_RANKS and wanted.isascii() and wanted.isdecimal():
+        hints.append(f"for rank {wanted}: elrun {verb} --rank {wanted}")
+    live = [run for run in runs if run.is_live]
+    ended = [run for run in runs if not run.is_live]
+    below = [
+        *filter(None, hints),
+        *(_listed("running", live) if live else ["none of yours runs here"]),
+        *_listed("ended", ended),
+    ]
+    return VerbRefusal(f"there is no run {wanted!r} of yours on this host", below=below)
 
 
 def _script_at(path: str, runs: Sequence[Run]) -> str:
     """Return the name of a script if a run has it; "" if none has.
 
-    It means no run by itself: a run notes no path, and another folder may have such a script.
+    It means no run by itself: another folder may have such a script.
     """
     name = os.path.basename(path)
     return name if any(run.name == name for run in runs) else ""
 
 
-def _named(runs: Sequence[Run]) -> str:
-    names = [run.label for run in runs[:_MOST_NAMED]]
-    more = len(runs) - len(names)
-    return ", ".join(names) + (f" and {more} more" if more > 0 else "")
+def _listed(title: str, runs: Sequence[Run]) -> list[str]:
+    """Return the latest of some runs, a line each, the first one behind their title."""
+    lines = [run.label for run in runs[:_MOST_NAMED]]
+    if (more := len(runs) - len(lines)) > 0:
+        lines.append(f"and {more} more: elrun status --all")
+    gap = " " * len(f"{title}: ")
+    return [f"{gap if number else f'{title}: '}{line}" for number, line in enumerate(lines)]
 
 
 def _place_of(record: NodeRecord) -> tuple[int, str, int]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ...rendezvous.errors import ElrunError
 
 NOTHING_THERE, UNCLEAR = 1, 2
@@ -9,13 +11,17 @@ NOTHING_THERE, UNCLEAR = 1, 2
 
 
 class VerbRefusal(ElrunError):
-    """A verb can't do what it was asked for; the text is one sentence.
+    """A verb can't do what it was asked for.
 
     Args:
         message: Why, and what to do.
         exit_code: What the command ends with.
+        below: What there is instead, a line each.
     """
 
-    def __init__(self, message: str, exit_code: int = NOTHING_THERE) -> None:
-        super().__init__(message)
+    def __init__(
+        self, message: str, exit_code: int = NOTHING_THERE, below: Sequence[str] = ()
+    ) -> None:
+        super().__init__("; ".join([message, *map(str.strip, below)]))
         self.exit_code = exit_code
+        self.lines = [message, *below]

@@ -20,7 +20,7 @@ _ENDING = ".run"
 _MOST_BYTES = 64 << 20
 _TEXT_OR_NONE, _NUMBER_OR_NONE = (str, type(None)), (int, float, type(None))
 _SHAPE: Mapping[str, Any] = {
-    **dict.fromkeys(("run_id", "name", "node", "meeting_place"), _TEXT_OR_NONE),
+    **dict.fromkeys(("run_id", "name", "script", "node", "meeting_place"), _TEXT_OR_NONE),
     "agent_pid": (int, type(None)),
     "began_at_s": _NUMBER_OR_NONE,
     "attempts": (
@@ -62,6 +62,11 @@ class Run(NamedTuple):
     def name(self) -> str:
         """The name of the script or the function."""
         return os.path.basename(str(self.record.get("name") or "")) or "?"
+
+    @property
+    def script(self) -> str:
+        """The path of the script, as far as it is known."""
+        return str(self.record.get("script") or "")
 
     @property
     def label(self) -> str:
@@ -138,7 +143,7 @@ def _record_in(folder: str) -> dict[str, Any] | None:
 
 def _from_report(folder: str) -> dict[str, Any] | None:
     report = read_json(os.path.join(folder, REPORT))
-    wanted = ("run_id", "name", "node", "agent_pid")
+    wanted = ("run_id", "name", "script", "node", "agent_pid")
     return report and _checked({key: report.get(key) for key in wanted})
 
 

@@ -87,6 +87,11 @@ class Console:
         else:
             self._write_if_possible(f"{PREFIX}{sentence}\n")
 
+    def say_below(self, message: str, *more: str) -> None:
+        """Write a message, and further lines below it."""
+        lines = [" ".join(printable(each).splitlines()) for each in (message, *more)]
+        self.write(PREFIX + "\n  ".join(lines) + "\n")
+
     def notice(self, message: str) -> None:
         """Say what is good to know before a job, unless the user wants none of that."""
         if not self.is_quiet:

@@ -74,8 +74,8 @@ def command(
     What has log files (--log-dir with --tee or --redirects) is shown whole; of the rest, what elrun
     has carried: the last 64 KiB of each rank.
 
-    RUN is a run id (--rdzv-id) or how one begins, the name of a script, or the process id of an
-    elrun. Without RUN, the only job that runs is meant.
+    RUN is a run id (--rdzv-id) or how one begins, the name or path of a script, or the process id
+    of an elrun. Without RUN, the only job that runs is meant.
     """
     try:
         wanted = re.compile(pattern) if pattern else None

@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 def command(variables: Mapping[str, str], runs: tuple[str, ...], output: str | None) -> int:
     """Show what a run did: its nodes and rounds, its failures, what its ranks used.
 
-    RUN is a run id or how one begins, the name of a script, the process id of an elrun, the folder
-    of a run, or a report; of several nodes give those of all, and they become one. Without RUN, it
-    is the latest run.
+    RUN is a run id or how one begins, the name or path of a script, the process id of an elrun, the
+    folder of a run, or a report; of several nodes give those of all, and they become one. Without
+    RUN, it is the latest run.
     """
     console = Console(sys.stdout)
     if output == "":

@@ -67,8 +67,8 @@ def command(
     Equal stacks stand together; the rank that the others most likely wait for comes first. The job
     goes on. Native frames are those of ranks on this host.
 
-    RUN is a run id (--rdzv-id) or how one begins, the name of a script, or the process id of an
-    elrun. Without RUN, the only job that runs is meant.
+    RUN is a run id (--rdzv-id) or how one begins, the name or path of a script, or the process id
+    of an elrun. Without RUN, the only job that runs is meant.
     """
     console = Console(sys.stdout)
     runs = choose_job(variables, run, "stacks")

@@ -45,8 +45,8 @@ def command(
 ) -> int:
     """Show how a job of yours on this host stands: its nodes, its ranks, its restarts.
 
-    RUN is a run id (--rdzv-id) or how one begins, the name of a script, or the process id of an
-    elrun. Without RUN, the only job that runs is meant; several are listed.
+    RUN is a run id (--rdzv-id) or how one begins, the name or path of a script, or the process id
+    of an elrun. Without RUN, the only job that runs is meant; several are listed.
     """
     console = Console(sys.stdout)
     if is_list:

@@ -39,9 +39,9 @@ def command(variables: Mapping[str, str], run: str | None, *, now: bool) -> int:
     The workers get SIGTERM, and have the time of --shutdown-timeout. Each elrun of the job ends
     with exit code 143, as after SIGTERM.
 
-    RUN is a run id (--rdzv-id) or how one begins, the name of a script, or the process id of an
-    elrun. Without RUN, the only job that runs is meant; if that was started in another folder and
-    at another terminal, a person is asked first.
+    RUN is a run id (--rdzv-id) or how one begins, the name or path of a script, or the process id
+    of an elrun. Without RUN, the only job that runs is meant; if that was started in another folder
+    and at another terminal, a person is asked first.
     """
     console = Console()
     runs = choose_job(variables, run, "stop")

@@ -77,7 +77,7 @@ def test_a_job_that_waits_for_nodes_is_shown(watching, script, vacant_endpoint):
 
 
 def test_jobs_that_are_not_there_or_too_many_are_a_sentence(watching, script, tmp_path):
-    """Exit code 1, and 2 where it is unclear which job is meant."""
+    """And what there is, a line each. Exit code 1, and 2 where it is unclear which one is meant."""
     none = watching.run("status")
     path = script(WAITS)
     jobs = [watching.start("--standalone", "--rdzv-id", "same", path) for _ in range(2)]
@@ -87,13 +87,35 @@ def test_jobs_that_are_not_there_or_too_many_are_a_sentence(watching, script, tm
     (tmp_path / "go").touch()
 
     assert [0, 0] == [job.finish()[0] for job in jobs]
-    assert [(1, 1), (1, 1), (2, 1)] == [
+    assert [(1, 1), (1, 3), (2, 3)] == [
         (done.returncode, done.stderr.count("\n")) for done in (none, wrong, unclear)
     ]
     assert "no job of yours runs on this host" in none.stderr
-    assert "there is no run 'other' of yours on this host; running: same" in wrong.stderr
-    assert "several runs are meant: same (script.py, agent " in unclear.stderr
+    assert "there is no run 'other' of yours on this host\n  running: same" in wrong.stderr
+    assert "several runs are meant; name one by its run id or its agent's" in unclear.stderr
+    assert "\n  running: same (script.py, agent " in unclear.stderr
     assert "same" == by_pid["run_id"]
+
+
+@pytest.mark.parametrize("ends_at_once", [False, True])
+def test_the_path_of_a_script_names_its_run(watching, script, tmp_path, ends_at_once):
+    """While it runs and later, from whichever folder; another script of that name has no run."""
+    (tmp_path / "jobs").mkdir()
+    path = script("import sys; sys.exit(3)" if ends_at_once else WAITS, "jobs/a.py")
+    other = script("", "a.py")
+    if ends_at_once:
+        watching._elrun("--standalone", path, env=watching.env).finish()
+    else:
+        job = watching.start("--standalone", "jobs/a.py")
+
+    found = watching.run("status", "../jobs/a.py", cwd=tmp_path / "jobs")
+    wrong = watching.run("status", other)
+    (tmp_path / "go").touch()
+    if not ends_at_once:
+        assert 0 == job.finish()[0]
+
+    assert (0, True) == (found.returncode, "(a.py)" in found.stdout), found
+    assert (1, True) == (wrong.returncode, "\n  did you mean a.py?\n" in wrong.stderr), wrong
 
 
 @pytest.mark.parametrize("is_killed", [False, True])

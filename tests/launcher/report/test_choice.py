@@ -119,7 +119,7 @@ def test_a_log_file_that_can_have_no_such_path_is_left_out(runs):
     assert [None, None] == [each.last_line or None for each in overview.ranks]
 
 
-ALL = "gamma (train.py, agent 50), beta (train.py, agent 50), beta (train.py, agent 50)"
+ALL = "gamma (train.py, agent 50); beta (train.py, agent 50); beta (train.py, agent 50)"
 NO_ALPA = f"there is no run 'alpa' of yours on this host; did you mean alpha?; {{}}; ended: {ALL}"
 
 
@@ -177,7 +177,7 @@ def test_a_script_s_name_of_two_jobs_is_unclear(runs):
     """Which of them is to be stopped is not guessed."""
     with (
         living(runs[0] / "a_n0_1.run", runs[0] / "c_n0_5.run"),
-        pytest.raises(VerbRefusal, match="several runs are meant: gamma .*, alpha ") as refused,
+        pytest.raises(VerbRefusal, match="several runs are meant; .*: gamma .*; alpha ") as refused,
     ):
         choose_job(runs[1], "train.py", "stop")
 
@@ -193,6 +193,23 @@ def test_a_script_s_name_means_its_latest_report(runs, tmp_path, monkeypatch):
     assert ["c_n0_5.run"] == names_of(chosen_records(["train.py"], runs[1]))
     with pytest.raises(Refusal, match=r"notes\.txt.* is no report of elrun"):
         chosen_records(["notes.txt"], runs[1])
+
+
+def test_a_script_s_path_means_the_runs_that_have_noted_it(runs, tmp_path, monkeypatch):
+    """By whichever of its paths; the path of another script of that name means no run."""
+    (tmp_path / "jobs").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "jobs")
+    script = str(tmp_path / "jobs" / "train.py")
+    for name in ("e_n0_7.run", "f_n0_8.run"):
+        path = script if name == "e_n0_7.run" else "/elsewhere/train.py"
+        written(runs[0] / name, report(run_id=name[0], script=path))
+    monkeypatch.chdir(tmp_path)
+
+    for path in (script, "jobs/train.py", "./link/train.py"):
+        assert ["e_n0_7.run"] == folders_of(choose_job(runs[1], path, "logs"))
+        assert ["e_n0_7.run"] == names_of(chosen_records([path], runs[1]))
+    with pytest.raises(VerbRefusal, match=r"did you mean train\.py\?"):
+        choose_job(runs[1], "./train.py", "logs")
 
 
 @pytest.mark.parametrize("name", ["train.py", "alpha"])
@@ -248,7 +265,15 @@ def test_a_folder_may_be_named_by_its_path(runs, tmp_path):
     ("wanted", "live", "exit_code", "words"),
     [
         (None, (), NOTHING_THERE, "no job of yours runs on this host (a job can be seen a second"),
-        (None, (0, 4), UNCLEAR, "several runs are meant: gamma (train.py, agent 50), alpha (train"),
+        (
+            None,
+            (0, 4),
+            UNCLEAR,
+            (
+                "several runs are meant; name one by its run id or its agent's process id: elrun "
+                "status 50; running: gamma (train.py, agent 50); alpha (train.py, agent 50)"
+            ),
+        ),
         ("alpa", (0,), NOTHING_THERE, NO_ALPA.format("running: alpha (train.py, agent 50)")),
     ],
 )
@@ -260,6 +285,24 @@ def test_what_is_unclear_is_one_sentence(runs, wanted, live, exit_code, words):
 
     assert exit_code == refused.value.exit_code
     assert str(refused.value).startswith(words), refused.value
+
+
+def test_what_there_is_instead_stands_in_lines(runs):
+    """A terminal shows each whole; a number may have been meant for a rank."""
+    with pytest.raises(VerbRefusal) as refused:
+        choose_job(runs[1], "3", "logs")
+    with pytest.raises(VerbRefusal) as of_status:
+        choose_job(runs[1], "3", "status")
+
+    lines = refused.value.lines
+    assert lines[:4] == [
+        "there is no run '3' of yours on this host",
+        "for rank 3: elrun logs --rank 3",
+        "none of yours runs here",
+        "ended: gamma (train.py, agent 50)",
+    ]
+    assert "       beta (train.py, agent 50)" == lines[4]
+    assert lines[:1] + lines[2:] == of_status.value.lines
 
 
 def test_the_last_run_that_has_ended_is_suggested_where_it_can_be_looked_at(runs):

@@ -113,5 +113,6 @@ def test_a_run_that_is_not_there_is_named_as_by_all_verbs(report):
     code, out, err = report("jub")
 
     assert (1, "") == (code, out)
-    assert err.startswith("elrun: there is no run 'jub' of yours on this host; did you mean job?; ")
-    assert err.endswith("; ended: job (train.py, agent 1)\n")
+    lines = ["elrun: there is no run 'jub' of yours on this host", "  did you mean job?"]
+    assert lines == err.splitlines()[:2]
+    assert err.endswith("\n  ended: job (train.py, agent 1)\n")
