@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ...agent.elastic.output_keeper import MOST_ATTEMPTS
 from ...agent.elastic.output_keeper import NAME as OUTPUT
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from .ranks import WantedRanks
 
 _CHUNK_BYTES = 1 << 16
+_TOO_MANY_BYTES = 1 << 63
+_Ends: TypeAlias = "dict[int, tuple[int, bytes, int | None]]"
 
 
 class LogFile:
@@ -216,14 +218,19 @@ class Sources:
     def _kept_by(self, agent: Agent) -> bool:
         """Take what an agent has of the attempt that runs; return whether it has answered."""
         try:
-            ranks = agent.ask("/output")["ranks"]
+            ranks = _ends_of(agent.ask("/output"))
         except VerbRefusal as refusal:
             if not agent.wait_for_end(0):
                 self.problem = str(refusal)
             return False
-        for name, each in ranks.items():
-            kept = self._running.setdefault(int(name), KeptOutput(int(name)))
-            kept.offer(int(each["printed"]), base64.b64decode(each["end"]), each.get("pid"))
+        except ValueError:
+            self.problem = (
+                f"the answer of the agent of {agent.run.label} is not understood: is it one of "
+                "another version?"
+            )
+            return False
+        for rank, (printed, end, pid) in ranks.items():
+            self._running.setdefault(rank, KeptOutput(rank)).offer(printed, end, pid)
         return True
 
     def _complete(self, run: Run) -> None:
@@ -240,21 +247,33 @@ class Sources:
                     kept.offer(printed, end, pid)
 
 
-def _ends_in(run: Run) -> Iterator[tuple[int, dict[int, tuple[int, bytes, int | None]]]]:
+def _ends_in(run: Run) -> Iterator[tuple[int, _Ends]]:
     """Yield, of each attempt in its file, how much ranks printed, its end, and their pids."""
     kept = read_json(os.path.join(run.folder, OUTPUT)) or {}
-    with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError):  # it is not elrun's
+    with contextlib.suppress(KeyError, TypeError, ValueError, OverflowError):  # it is not elrun's
         for attempt in kept["attempts"]:
-            ranks = {
-                int(name): (int(each["printed"]), base64.b64decode(each["end"]), _pid_in(each))
-                for name, each in attempt["ranks"].items()
-            }
-            yield int(attempt["attempt"]), ranks
+            yield int(attempt["attempt"]), _ends_of(attempt)
 
 
-def _pid_in(kept: dict[str, Any]) -> int | None:
-    pid = kept.get("pid")
-    return pid if isinstance(pid, int) else None
+def _ends_of(kept: Any) -> _Ends:
+    """Return what an agent has kept of each rank: printed bytes, the last of them, the pid.
+
+    Raises:
+        ValueError: It has another form: that of another version of elrun, or of another program.
+    """
+    try:
+        found = {
+            int(name): (int(each["printed"]), base64.b64decode(each["end"]), each.get("pid"))
+            for name, each in kept["ranks"].items()
+        }
+    except (KeyError, TypeError, AttributeError, OverflowError) as error:
+        raise ValueError(f"no ends of output: {error}") from error
+    if not all(0 <= printed < _TOO_MANY_BYTES for printed, _, _ in found.values()):
+        raise ValueError("no number of bytes that anybody has printed")
+    return {
+        rank: (printed, end, pid if isinstance(pid, int) else None)
+        for rank, (printed, end, pid) in found.items()
+    }
 
 
 def _reported_by(run: Run) -> Iterator[KeptOutput]:

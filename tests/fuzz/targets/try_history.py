@@ -6,6 +6,7 @@ import tempfile
 from elrun.launcher.commandline.arguments import Refusal
 from elrun.launcher.report.page import page_of
 from elrun.launcher.report.records import read_record
+from elrun.launcher.report.refusal import VerbRefusal
 from elrun.launcher.report.runs import read_json, run_in
 from elrun.launcher.report.story import story_of
 from elrun.launcher.report.text import text_of
@@ -46,5 +47,24 @@ def _look_at_run():
     if run is None:
         return
     run.run_id, run.agent_pid, run.job, run.name, run.label  # noqa: B018
-    for source in Sources([run], []).look():
-        list(source.read(is_last=True))
+    sources = Sources([run], [_Agent(run)])
+    for is_last in (False, False, True):
+        for source in sources.look():
+            lines = list(source.read(is_last=is_last))
+            assert not is_last or all(line.endswith("\n") for line in lines)
+
+
+class _Agent:
+    """Answers once with what the file has, and has ended when it is asked again."""
+
+    def __init__(self, run):
+        self.run = run
+        self._answers = [read_json(_RECORDS[1])]
+
+    def ask(self, _path):
+        if not self._answers:
+            raise VerbRefusal("it has ended")
+        return self._answers.pop()
+
+    def wait_for_end(self, _timeout_s):
+        return True

@@ -187,3 +187,33 @@ def test_an_attempt_that_was_over_at_the_first_look_is_shown_once(tmp_path):
 
     assert ["nil\n", "one\n"] == first
     assert [] == [line for each in sources.look() for line in read(each)]
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"printed": float("inf"), "end": ""},
+        {"printed": float("nan"), "end": ""},
+        {"printed": 10**30, "end": ""},
+        {"printed": -1, "end": ""},
+        {"printed": 1, "end": "é"},
+        {"printed": 1, "end": 5},
+        {"end": ""},
+        [],
+        None,
+    ],
+)
+def test_ends_of_another_form_are_none(tmp_path, odd):
+    """Another version of elrun may have written the file, or answer for the agent."""
+    run = Ended(tmp_path)
+    with open(os.path.join(run.folder, "output.json"), "w") as file:
+        json.dump({"version": 1, "attempts": [{"attempt": 0, "ranks": {"0": odd}}]}, file)
+    run.ask = lambda _path: {"ranks": {"0": odd}}
+    run.run, run.label = run, "job (train.py, agent 7)"
+    sources = Sources([run], [run])
+
+    assert [] == sources.look()
+    assert (
+        "the answer of the agent of job (train.py, agent 7) is not understood: is it one of "
+        "another version?" == sources.problem
+    )
