@@ -4,21 +4,24 @@
 
 A wheel, a source distribution, a list of an installation's components (SBOM, CycloneDX), and the
 SHA-256 of each. Each check prints a line. The exit code is 1 if one failed: the files then have no
-checksums, so that nobody takes them for a release.
+checksums, so that nobody takes them for a release. What could not be checked on this machine, such
+as advisories without a network, is UNKNOWN: the last line names it, in place of the upload.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 TREE = Path(__file__).parents[2]
 DIST = TREE / "dist"
@@ -30,6 +33,10 @@ class Failed(Exception):
     """A check that failed, with what to do."""
 
 
+class Unknown(Exception):
+    """A check that could not be made on this machine, with the reason."""
+
+
 @dataclass
 class Release:
     """What is built, and what each check found.
@@ -37,12 +44,12 @@ class Release:
     Args:
         version: The version.
         work: A folder for what is not kept.
-        notes: What could not be checked here.
+        unknown: The checks that could not be made on this machine.
     """
 
     version: str
     work: Path
-    notes: list[str] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
 
     @property
     def wheel(self) -> Path:
@@ -60,7 +67,18 @@ class Release:
 
 def run(*command: str | Path, cwd: Path = TREE, **environment: str) -> str:
     """Run a command to its end; return what it printed, or raise with that."""
-    done = subprocess.run(
+    done = run_to_end(*command, cwd=cwd, **environment)
+    if done.returncode:
+        shown = " ".join(str(word) for word in command)
+        raise Failed(f"exit code {done.returncode}: {shown}\n{done.stdout.strip()}")
+    return done.stdout
+
+
+def run_to_end(
+    *command: str | Path, cwd: Path = TREE, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end; return its exit code and what it printed."""
+    return subprocess.run(
         [str(word) for word in command],
         cwd=cwd,
         env={**os.environ, **environment},
@@ -72,10 +90,6 @@ def run(*command: str | Path, cwd: Path = TREE, **environment: str) -> str:
         check=False,
         timeout=STEP_S,
     )
-    if done.returncode:
-        shown = " ".join(str(word) for word in command)
-        raise Failed(f"exit code {done.returncode}: {shown}\n{done.stdout.strip()}")
-    return done.stdout
 
 
 def read_version(tree: Path = TREE) -> str:
@@ -161,12 +175,32 @@ def list_components(release: Release) -> None:
 
 def has_no_known_hole(release: Release) -> None:
     """Ask the index for advisories about the pinned versions."""
-    said = run(BIN / "pip-audit", "--disable-pip", "--no-deps", "--progress-spinner", "off",
-               "--format", "columns", "-r", audited(release))  # fmt: skip
-    unknown = said.count("could not be audited")
-    if unknown:
-        release.notes.append(
-            f"{unknown} of the packages are not audited: this index has no advisories for them"
+    path = release.work / "advisories.json"
+    done = run_to_end(BIN / "pip-audit", "--disable-pip", "--no-deps", "--progress-spinner", "off",
+                      "--format", "json", "--output", path, "-r", audited(release))  # fmt: skip
+    try:
+        found = json.loads(path.read_text())["dependencies"]
+    except (OSError, ValueError):  # it writes none without an answer of the index
+        last = (done.stdout.strip().splitlines() or ["it printed nothing"])[-1]
+        raise Unknown(f"pip-audit ended with exit code {done.returncode}: {last}") from None
+    judge_advisories(found)
+
+
+def judge_advisories(found: Sequence[Mapping[str, Any]]) -> None:
+    """Judge what pip-audit has found of each package: a package without an answer is not well."""
+    holes = [
+        f"{each['name']} {each['version']}: {hole['id']}, mended in"
+        f" {' or '.join(hole['fix_versions']) or 'no version yet'}"
+        for each in found
+        for hole in each.get("vulns", ())
+    ]
+    if holes:
+        raise Failed("\n".join(holes))
+    silent = [each["name"] for each in found if "skip_reason" in each]
+    if silent:
+        raise Unknown(
+            f"this index has no advisories for {len(silent)} of {len(found)} packages:"
+            f" {', '.join(silent)}"
         )
 
 
@@ -199,7 +233,7 @@ def check_all(release: Release) -> list[str]:
     """Run all steps, in their order; return the names of those that failed.
 
     A step that builds or installs is the ground of those after it; a version or a tree that is not
-    ready ends no rehearsal.
+    ready ends no rehearsal. What could not be checked is noted in the release.
     """
     failed: list[str] = []
     for name, step in STEPS:
@@ -208,6 +242,9 @@ def check_all(release: Release) -> list[str]:
         except (Failed, OSError, subprocess.TimeoutExpired) as error:
             failed.append(name)
             print(f"FAILED  {name}: {error}", flush=True)
+        except Unknown as why:
+            release.unknown.append(name)
+            print(f"UNKNOWN {name}: {why}", flush=True)
         else:
             print(f"ok      {name}", flush=True)
     return failed
@@ -229,14 +266,21 @@ def main() -> int:
             print(error, file=sys.stderr)
             return 1
         failed = check_all(release)
-    for note in release.notes:
-        print(f"note: {note}")
     if failed:
         print(f"not ready: {len(failed)} of {len(STEPS)} checks failed", file=sys.stderr)
         return 1
     write_checksums()
-    print(f"dist/ has elrun {release.version}; upload it with: twine upload dist/*.whl dist/*.gz")
+    print(f"dist/ has elrun {release.version}; {what_next(release)}")
     return 0
+
+
+def what_next(release: Release) -> str:
+    """Return what is to be done with what was built."""
+    if release.unknown:
+        return (
+            f"not checked on this machine: {'; '.join(release.unknown)}. Check it before an upload"
+        )
+    return "upload it with: twine upload dist/*.whl dist/*.gz"
 
 
 if __name__ == "__main__":

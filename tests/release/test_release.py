@@ -1,6 +1,7 @@
 """What `make release` takes for a release."""
 
 import hashlib
+import json
 import subprocess
 import sys
 import tarfile
@@ -8,7 +9,17 @@ from pathlib import Path
 
 import pytest
 import release
-from release import Failed, Release, check_all, check_version, read_version, run
+from release import (
+    Failed,
+    Release,
+    Unknown,
+    check_all,
+    check_version,
+    has_no_known_hole,
+    read_version,
+    run,
+    what_next,
+)
 
 import elrun
 
@@ -77,6 +88,72 @@ def test_a_failed_check_ends_no_rehearsal_and_is_named(monkeypatch, tmp_path, ca
     out = capsys.readouterr().out.splitlines()
     assert ["FAILED  one: say why", "ok      three"] == [out[0], out[-1]]
     assert "none" in out[1]
+
+
+@pytest.fixture(name="audit")
+def _audit(monkeypatch, tmp_path):
+    """Return what audits by a program that prints, writes what it found, and ends."""
+
+    def audit(printed, found, code):
+        program = tmp_path / "pip-audit"
+        program.write_text(
+            f"#!{sys.executable}\nimport sys\nprint({printed!r})\nfound = {found!r}\n"
+            "if found: open(sys.argv[sys.argv.index('--output') + 1], 'w').write(found)\n"
+            f"sys.exit({code})\n"
+        )
+        program.chmod(0o755)
+        monkeypatch.setattr(release, "BIN", tmp_path)
+        monkeypatch.setattr(release, "audited", lambda _: tmp_path / "audited.txt")
+        has_no_known_hole(Release("1.0.0", tmp_path))
+
+    return audit
+
+
+SILENT = {"name": "rich", "skip_reason": "Dependency not found on PyPI and could not be audited"}
+HOLE = {"id": "PYSEC-1", "fix_versions": ["2.1", "3.0"]}
+
+
+def test_packages_of_which_nothing_is_known_are_well(audit):
+    """The index was asked for each of them."""
+    found = [{"name": "rich", "version": "15.0.0", "vulns": []}]
+
+    assert audit("No known vulnerabilities found", json.dumps({"dependencies": found}), 0) is None
+
+
+@pytest.mark.parametrize(
+    ("printed", "found", "code", "kind", "words"),
+    [
+        ("Traceback\nConnectionError: no route", "", 1, Unknown, "code 1: ConnectionError: no"),
+        ("", "", 0, Unknown, "exit code 0: it printed nothing"),
+        ("", [SILENT], 0, Unknown, "no advisories for 1 of 1 packages: rich"),
+        ("", [{"name": "x", "version": "2.0", "vulns": [HOLE]}], 1, Failed,
+         "x 2.0: PYSEC-1, mended in 2.1 or 3.0"),
+        ("", [SILENT, {"name": "x", "version": "2.0", "vulns": [{"id": "A", "fix_versions": []}]}],
+         1, Failed, "x 2.0: A, mended in no version yet"),
+    ],
+    ids=["no network", "no answer", "no advisories", "a hole", "a hole without a cure"],
+)  # fmt: skip
+def test_packages_that_were_not_audited_are_not_called_well(
+    audit, printed, found, code, kind, words
+):
+    """Without a network, or with an index that has no advisories, nobody knows."""
+    with pytest.raises(kind, match=words):
+        audit(printed, found and json.dumps({"dependencies": found}), code)
+
+
+def test_what_could_not_be_checked_stands_in_place_of_the_upload(monkeypatch, tmp_path, capsys):
+    """It is no failure of what was built, and no reason to publish it."""
+
+    def asks(_):
+        raise Unknown("no network")
+
+    monkeypatch.setattr(release, "STEPS", [("one", asks), ("two", lambda _: None)])
+    built = Release("1.0.0", tmp_path)
+
+    assert [] == check_all(built)
+    assert ["UNKNOWN one: no network", "ok      two"] == capsys.readouterr().out.splitlines()
+    assert "not checked on this machine: one. Check it before an upload" == what_next(built)
+    assert "upload it with" in what_next(Release("1.0.0", tmp_path))
 
 
 def test_the_checksums_are_what_a_program_reads(monkeypatch, tmp_path):
