@@ -20,65 +20,44 @@ from ..stores.store import Will
 from .heartbeat import Heartbeat
 
 
-class MemberWatch:
-    """Watches the other members of one round."""
+def watch_members(
+    heartbeat: Heartbeat,
+    store: Asking,
+    keys: RoundKeys,
+    place: Placement,
+    timing: Timing,
+    conclude: Callable[[Verdict], Steps[object]],
+) -> None:
+    """Beat at this node's rank, and watch the ranks that this rank is responsible for.
 
-    def __init__(
-        self,
-        heartbeat: Heartbeat,
-        store: Asking,
-        keys: RoundKeys,
-        place: Placement,
-        timing: Timing,
-        conclude: Callable[[Verdict], Steps[object]],
-    ) -> None:
-        self._heartbeat = heartbeat
-        self._store = store
-        self._keys = keys
-        self._place = place
-        self._timing = timing
-        self._conclude = conclude
+    The only member of a round beats, too: a spare may watch it.
 
-    def start(self) -> None:
-        """Beat at this node's rank, and watch the ranks that this rank is responsible for.
+    Args:
+        conclude: Proposes the verdict once members are lost.
+    """
+    mine = place.group_rank
+    ranks = {keys.beat(rank): rank for rank in range(place.group_world_size) if rank != mine}
 
-        The only member of a round beats, too: a spare may watch it.
-        """
-        rank = self._place.group_rank
-        self._heartbeat.beat_at(self._keys.beat(rank))
-        if rank <= 1:
-            self._watch_all()
-        else:
-            self._heartbeat.watch([self._keys.beat(rank - 1)], self._watch_all_afresh)
+    def report(silent: frozenset[str]) -> Steps[None]:
+        marks = yield store.get([keys.success(rank) for rank in range(place.group_world_size)])
+        lost = [rank for rank in sorted(ranks[key] for key in silent) if marks[rank] is None]
+        if lost:
+            (data,) = yield store.get([keys.roster])
+            roster = None if data is None else read_roster(keys.roster, data)
+            reason = silence_reason(lost, roster, timing.patience_s)
+            yield from conclude(Verdict(VerdictKind.NODE_LOST, mine, reason, lost=tuple(lost)))
+        elif None not in marks:
+            yield from conclude(Verdict(VerdictKind.DONE, mine))
 
-    def _watch_all_afresh(self, _: frozenset[str]) -> Steps[None]:
-        self._watch_all(afresh=True)
+    def watch_all(_silent: frozenset[str]) -> Steps[None]:
+        heartbeat.watch(ranks, report, afresh=True)
         yield from ()
 
-    def _watch_all(self, *, afresh: bool = False) -> None:
-        ranks = {self._keys.beat(rank): rank for rank in range(self._place.group_world_size)}
-        del ranks[self._keys.beat(self._place.group_rank)]
-        self._heartbeat.watch(
-            ranks,
-            lambda silent: self._on_silence(sorted(ranks[key] for key in silent)),
-            afresh=afresh,
-        )
-
-    def _on_silence(self, silent: list[int]) -> Steps[None]:
-        everybody = range(self._place.group_world_size)
-        marks = yield self._store.get([self._keys.success(rank) for rank in everybody])
-        lost = [rank for rank in silent if marks[rank] is None]
-        if lost:
-            yield from self._report_lost(lost)
-        elif None not in marks:
-            yield from self._conclude(Verdict(VerdictKind.DONE, self._place.group_rank))
-
-    def _report_lost(self, lost: list[int]) -> Steps[None]:
-        (data,) = yield self._store.get([self._keys.roster])
-        roster = None if data is None else read_roster(self._keys.roster, data)
-        reason = silence_reason(lost, roster, self._timing.patience_s)
-        verdict = Verdict(VerdictKind.NODE_LOST, self._place.group_rank, reason, lost=tuple(lost))
-        yield from self._conclude(verdict)
+    heartbeat.beat_at(keys.beat(mine))
+    if mine <= 1:
+        heartbeat.watch(ranks, report)
+    else:
+        heartbeat.watch([keys.beat(mine - 1)], watch_all)
 
 
 def will_of_member(keys: RoundKeys, rank: int, name: str) -> Will:

@@ -3,7 +3,7 @@
 Events come by one queue: the agent's questions, the ends of waits, and deadlines. The thread makes
 the short calls to the store itself, one after the other. Between events, and while it waits for an
 answer, it reads the connections of the stores (``stores/loop.py``). Whatever may block for long
-completes into the queue: a wait, as ``stores/notify.py`` has it, and each attempt to reach a store,
+completes into the queue: a wait, as ``stores/store.py`` has it, and each attempt to reach a store,
 which has a thread of its own.
 """
 
@@ -18,7 +18,6 @@ from typing import Any, TypeVar
 
 from ..errors import RendezvousError
 from ..stores.loop import Loop
-from ..stores.notify import Told, watch
 from ..stores.steps import (
     CHOOSE,
     CONNECT,
@@ -31,7 +30,7 @@ from ..stores.steps import (
     Steps,
     call,
 )
-from ..stores.store import Store, as_wait
+from ..stores.store import Store, Told, as_wait, watch
 from ..threads import start_thread
 from .machine import Act, Answered, Asked, Deliver, Event, RoundMachine
 from .resources import Resources

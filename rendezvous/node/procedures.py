@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Sequence
 
 from ..api.handler import Placement, Verdict, VerdictKind
@@ -14,7 +13,7 @@ from ..errors import (
     RendezvousStateError,
 )
 from ..liveness.heartbeat import Heartbeat
-from ..liveness.member_watch import MemberWatch, will_of_member
+from ..liveness.member_watch import watch_members, will_of_member
 from ..liveness.peers import await_signs_of_life
 from ..logs import Log
 from ..protocol.keys import RoundKeys, RunKeys
@@ -28,16 +27,11 @@ from .finish import finish
 from .join import abort_run, has_ended
 from .leave import leave_run
 from .next_round import DescribeNode, NextRound
+from .notices import Hear, hear_notices, tell_of_spare
 from .round_state import Phase, RoundState
-from .spare_notice import tell_of_spare
 from .store_session import StoreSession
 
 log = Log(__name__)
-
-Hear = Callable[[str, int, bytes], None]
-
-_RENEW_S = 60.0
-"""How often the wait for a notice is renewed: that of a round that has ended is not."""
 
 
 class NodeProcedures:
@@ -110,13 +104,13 @@ class NodeProcedures:
         self.next.begin(place)
         name = f"{self._host} ({self._rank_word} {place.group_rank})"
         yield store.leave_will(will_of_member(keys, place.group_rank, name))
-        MemberWatch(self.heartbeat, store, keys, place, self._timing, self.conclude).start()
+        watch_members(self.heartbeat, store, keys, place, self._timing, self.conclude)
         self._spawn(self._await_verdict(store, place, keys))
         is_full = 1 < place.group_world_size == self._limits.max_nodes
         if place.group_rank == 0 and is_full and not self.state.spare_is_told_of:
             self._spawn(tell_of_spare(store, self._run, self.state, place))
         for topic, hear in self._topics.items():
-            self._spawn(self._hear_notices(store, place, keys, topic, hear))
+            self._spawn(hear_notices(store, keys, self.state, place, topic, hear))
         return store.store, place
 
     def describe_wait(self) -> Steps[str]:
@@ -277,19 +271,6 @@ class NodeProcedures:
         lost = Verdict(VerdictKind.NODE_LOST, rank, f"this node was lost: {error}", lost=(rank,))
         self.state.settle(place, lost)
         return self.state.verdict if self.state.place is place and self.state.verdict else lost
-
-    def _hear_notices(
-        self, store: Asking, place: Placement, keys: RoundKeys, topic: str, hear: Hear
-    ) -> Steps[None]:
-        """Pass on the notices of a topic in their order, until the round has ended."""
-        for number in itertools.count():
-            found: list[bytes] | None = None
-            while found is None:
-                if self.state.place is not place or self.state.verdict is not None:
-                    return
-                found = yield store.wait([keys.notice(topic, number)], _RENEW_S)
-            if self.state.place is place:
-                hear(topic, number, found[0])
 
     def _current_round(self) -> tuple[Asking, Placement, RoundKeys]:
         place = self.state.place

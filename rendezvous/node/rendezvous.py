@@ -18,10 +18,9 @@ from ..protocol.timing import Timing, changed_settings, timing_of
 from ..stores.signed import secret_of
 from ..stores.store import Connection
 from ..stores.torch_view import RoundStore
-from ..threads import NoThreadError
 from .driver import Driver
 from .machine import RoundMachine
-from .procedures import Hear
+from .notices import Hear
 from .resources import Resources
 from .round_state import Phase
 
@@ -128,7 +127,10 @@ class RoundRendezvous(RoundHandler):
         timeout_s = self._timing.refusal_s + _MARGIN_S
         try:
             return self._driver.ask(RoundMachine.decline, reason, timeout_s=timeout_s)
-        except (RendezvousError, NoThreadError, TimeoutError) as error:
+        except (
+            RendezvousError,
+            OSError,
+        ) as error:  # also for lack of time, a thread or descriptors
             log.info("the other nodes could not be told that this one can't take part: %s", error)
             return False
 

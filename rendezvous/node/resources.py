@@ -10,11 +10,10 @@ from collections.abc import Callable
 from ..errors import RendezvousClosedError, RendezvousConnectionError
 from ..network.ports import PortClaim
 from ..protocol.keys import RunKeys
-from ..stores.loop import Loop, read_by
-from ..stores.signed import Secret
-from ..stores.signed_watch import signed_view
+from ..stores.loop import Loop
+from ..stores.signed import Secret, signed_view
 from ..stores.steps import Asking, Reached, perform
-from ..stores.store import Connection, Moves, Store
+from ..stores.store import Connection, Moves, Store, read_by
 from .entry import enter_run
 
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 import os
 import select
 import threading
+import time
 from collections.abc import Callable
-from typing import Protocol, cast
 
 from ..threads import start_thread
 
@@ -33,11 +33,13 @@ class Loop:
         self._wakes = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         try:
             self._epoll = select.epoll()
+            self._epoll.register(self._wakes, select.EPOLLIN)
         except OSError:
             os.close(self._wakes)
             raise
-        self._epoll.register(self._wakes, select.EPOLLIN)
         self._thread: int | None = None
+        # Only the loop's thread uses this: when each function is due.
+        self._due: list[tuple[float, Callable[[], None]]] = []
         # The lock guards what follows, and the descriptors above against their end.
         self._lock = threading.Lock()
         self._is_closed = False
@@ -82,6 +84,10 @@ class Loop:
             if not self._is_closed:
                 os.eventfd_write(self._wakes, 1)
 
+    def call_later(self, seconds: float, function: Callable[[], None]) -> None:
+        """Call a function in a turn that ends after some seconds; the loop's own thread asks."""
+        self._due.append((time.monotonic() + seconds, function))
+
     def enter(self) -> None:
         """Make the calling thread the one that reads."""
         self._thread = threading.get_ident()
@@ -93,6 +99,8 @@ class Loop:
             timeout_s: How long; None: as long as it takes. After a day the turn ends all the same.
         """
         most_s = _LONGEST_TURN_S if timeout_s is None else min(timeout_s, _LONGEST_TURN_S)
+        if self._due:
+            most_s = min(most_s, min(at for at, _ in self._due) - time.monotonic())
         for number, _ in self._epoll.poll(max(0.0, most_s)):
             if number == self._wakes:
                 os.eventfd_read(self._wakes)
@@ -101,6 +109,15 @@ class Loop:
                 read = self._readers.get(number)
             if read is not None:
                 read()
+        if self._due:
+            self._call_due()
+
+    def _call_due(self) -> None:
+        now = time.monotonic()
+        due = [each for each in self._due if each[0] <= now]
+        self._due = [each for each in self._due if each[0] > now]
+        for _, function in due:
+            function()
 
     def close(self) -> None:
         """End the loop; its own thread calls this, or no thread is in ``turn``."""
@@ -145,16 +162,3 @@ class LoopOfOwn(Loop):
                 self.turn(None)
         finally:
             self.close()
-
-
-class Readable(Protocol):
-    """A store that reads its connection by a loop of the caller's."""
-
-    def read_by(self, loop: Loop) -> None:
-        """Have the loop read the answers; the caller has made no other call yet."""
-
-
-def read_by(store: object, loop: Loop | None) -> None:
-    """Have a loop read a store's answers, if the store can do that; else it has its own thread."""
-    if loop is not None and hasattr(store, "read_by"):  # ``isinstance`` of a protocol is slow
-        cast("Readable", store).read_by(loop)

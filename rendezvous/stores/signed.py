@@ -21,13 +21,15 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import cast
 
 from ..api.parameters import SECRET_VARIABLE, RendezvousParameters, read_file
-from ..errors import RendezvousStateError
+from ..errors import RendezvousError, RendezvousStateError
 from ..logs import Log
 from ..protocol.keys import UNSURE_BEAT, is_beat, may_count
-from .store import Store, Will, exchange, leave_will
+from ..threads import start_thread
+from .store import Store, Told, Watcher, Will, exchange, leave_will
 
 log = Log(__name__)
 
@@ -37,6 +39,10 @@ _HEAD_BYTES = len(_SIGNED) + _SIGNATURE_BYTES + 1
 _LOOK_AGAIN_S = 0.25
 _MOST_FORGERIES = 16
 _MOST_WARNINGS = 100
+
+
+Watch = Callable[[Sequence[str], Callable[[Told], None]], Callable[[], bool]]
+"""``Watcher.watch`` of a store."""
 
 
 class Secret:
@@ -202,6 +208,98 @@ class SignedStore:
                 key,
             )
         return value
+
+
+class WatchedSignedStore(SignedStore):
+    """A store for those who know a secret, with waits that need no thread of their own."""
+
+    def __init__(self, store: Store, watch: Watch, secret: Secret) -> None:
+        super().__init__(store, secret)
+        self._watch = watch
+
+    def watch(self, keys: Sequence[str], hear: Callable[[Told], None]) -> Callable[[], bool]:
+        """Call ``hear`` once every key has a signed value; see ``store.Watcher``."""
+        wait = _Wait(self, self._watch, keys, hear)
+        wait.begin()
+        return wait.take_back
+
+
+class _Wait:
+    """A wait for signed values. While one of them is forged, a thread looks again and again."""
+
+    def __init__(
+        self,
+        store: SignedStore,
+        watch: Watch,
+        keys: Sequence[str],
+        hear: Callable[[Told], None],
+    ) -> None:
+        self._store = store
+        self._watch = watch
+        self._keys = keys
+        self._hear = hear
+        # The lock guards what follows.
+        self._lock = threading.Lock()
+        self._is_over = False
+        self._take_back: Callable[[], bool] | None = None
+
+    def begin(self) -> None:
+        """Wait for values, signed or not."""
+        take_back = self._watch(self._keys, self._take)
+        with self._lock:
+            self._take_back = take_back
+            is_over = self._is_over
+        if is_over:  # another thread may have taken this wait back before it was there
+            take_back()
+
+    def take_back(self) -> bool:
+        """End the wait; return False if it has ended or is about to."""
+        with self._lock:
+            if self._is_over:
+                return False
+            self._is_over, take_back = True, self._take_back
+        if take_back is not None:
+            take_back()
+        return True
+
+    def _take(self, found: Told) -> None:
+        try:
+            if isinstance(found, list):
+                values = self._store.all_verified(self._keys, found)
+                if values is None:
+                    self._look_later()
+                    return
+                found = values
+        except (RendezvousError, OSError, ValueError) as error:  # else what has called this ends
+            found = error
+        self._end(found)
+
+    def _end(self, found: Told) -> None:
+        with self._lock:
+            if self._is_over:
+                return
+            self._is_over = True
+        self._hear(found)
+
+    def _look_later(self) -> None:
+        start_thread(threading.Thread(target=self._look_again, name="elrun-wait", daemon=True))
+
+    def _look_again(self) -> None:
+        self._store.await_change()
+        with self._lock:
+            if self._is_over:
+                return
+        try:
+            self.begin()
+        except BaseException as error:  # noqa: BLE001  a caller would wait without end
+            self._end(error)
+
+
+def signed_view(store: Store, secret: Secret) -> SignedStore:
+    """Return a store's view for those who know a secret."""
+    if hasattr(store, "watch"):
+        return WatchedSignedStore(store, cast("Watcher", store).watch, secret)
+    return SignedStore(store, secret)
 
 
 def is_signed(data: bytes) -> bool:

@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 
 from ...errors import RendezvousConnectionError, RendezvousRoundOverError
 from ...logs import Log
-from ..notify import Told
-from .wire import Answer, Request
+from ..store import Told
+from .frames import WireError
+from .wire import Answer, Create, Get, Request, Wait
 
 log = Log(__name__)
 
@@ -41,10 +42,22 @@ class Call:
         self._runs.acquire()
         self._hear = hear
 
+    @property
+    def values(self) -> list[bytes]:
+        """The values of a wait that has ended: each of them is there."""
+        return [value or b"" for value in self.parts]
+
     def take(self, answer: Answer) -> None:
-        """Take in an answer, or a part of one."""
+        """Take in an answer, or a part of one.
+
+        Raises:
+            WireError: It has other values than were asked for.
+        """
         self.parts += answer.values
         self.count = answer.amount
+        wanted = _values_wanted(self.request)
+        if not (answer.has_more or answer.error) and len(self.parts) != wanted:
+            raise WireError(f"{len(self.parts)} values, and {wanted} were asked for")
 
     def begin_anew(self) -> None:
         """Forget the parts of an answer whose rest was lost with a connection."""
@@ -56,7 +69,7 @@ class Call:
         self.has_ended = True
         self._runs.release()
         if self._hear is not None:
-            self._hear([value or b"" for value in self.parts] if error is None else error)
+            self._hear(self.values if error is None else error)
 
     def await_end(self, timeout_s: float | None = None) -> bool:
         """Return whether the call ends within a time."""
@@ -100,18 +113,21 @@ class Calls:
             return sorted(self._pending.values(), key=lambda call: call.number)
 
     def take(self, answer: Answer) -> None:
-        """Take in an answer, or a part of one; the answer to a wait that was taken back is none."""
+        """Take in an answer, or a part of one; the answer to a wait that was taken back is none.
+
+        Raises:
+            WireError: It does not fit the request.
+        """
         with self._lock:
             was_silent, self._is_silent = self._is_silent, False
             call = self._pending.get(answer.number)
-            if call is not None and not answer.has_more:
-                del self._pending[answer.number]
+            if call is not None:
+                call.take(answer)
+                if not answer.has_more:
+                    del self._pending[answer.number]
         if was_silent:
             log.warning("the rendezvous store at %s answers again", self._endpoint)
-        if call is None:
-            return
-        call.take(answer)
-        if not answer.has_more:
+        if call is not None and not answer.has_more:
             call.end(
                 (RendezvousRoundOverError if answer.is_over else RendezvousConnectionError)(
                     f"the rendezvous store at {self._endpoint} refused a request: {answer.error}"
@@ -149,6 +165,16 @@ class Calls:
             self._ended = self._ended or error
             calls, self._pending = list(self._pending.values()), {}
             return calls, self._ended
+
+
+def _values_wanted(request: Request) -> int:
+    match request:
+        case Get(keys) | Wait(keys):
+            return len(keys)
+        case Create():
+            return 1
+        case _:
+            return 0
 
 
 def copy_of(error: RendezvousConnectionError) -> RendezvousConnectionError:

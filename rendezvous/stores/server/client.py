@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from ..loop import Loop
-from ..notify import Told
-from ..store import Will, as_wait
+from ..store import Told, Will, as_wait
 from .calls import Call, copy_of
 from .line import Line
 from .wire import MAX_VALUE_BYTES, Add, Create, Get, Request, Set, Wait
@@ -66,10 +65,10 @@ class StoreClient:
             call.await_end()
         if call.error is not None:
             raise copy_of(call.error)
-        return _as_asked(keys, asked, [value or b"" for value in call.parts])
+        return _as_asked(keys, asked, call.values)
 
     def watch(self, keys: Sequence[str], hear: Callable[[Told], None]) -> Callable[[], bool]:
-        """Have ``hear`` called once every key is there; see ``notify.Watcher``."""
+        """Have ``hear`` called once every key is there; see ``store.Watcher``."""
         asked = _without_repeats(keys)
 
         def hear_all(found: Told) -> None:
@@ -79,7 +78,7 @@ class StoreClient:
         return lambda: self._line.take_back(call)
 
     def read_by(self, loop: Loop) -> None:
-        """Have a loop read the answers; see ``loop.Readable``."""
+        """Have a loop read the answers; see ``store.Readable``."""
         self._line.read_by(loop)
 
     def leave_will(self, will: Will) -> None:

@@ -198,7 +198,7 @@ class StoreConnector:
             found,
             str(self._endpoint),
             self._patience_s,
-            redial=lambda: dial(target, again, _CONNECT_S, _CONNECT_S),
+            redial=lambda within_s: dial(target, again, within_s, within_s),
             grace_s=self._grace_s,
             dial_s=dial_s,
         )

@@ -6,8 +6,9 @@ given before the first request, the line has a loop of its own. A server that do
 long is lost, as TCP bears silence for a quarter of an hour.
 
 A connection that breaks is made anew, if there is a way to do so, by a thread that lives as long as
-that takes. The client then repeats what was not answered, in the same order and with the same
-numbers; the server does nothing twice (``sessions.py``).
+that takes; where the system grants none, by the loop's, in short attempts. The client then repeats
+what was not answered, in the same order and with the same numbers; the server does nothing twice
+(``sessions.py``).
 """
 
 from __future__ import annotations
@@ -23,8 +24,7 @@ from ...logs import Log
 from ...protocol.timing import RECONNECT_PATIENCE_S, STORE_PATIENCE_S
 from ...threads import NoThreadError, start_thread
 from ..loop import Loop
-from ..notify import Told
-from ..store import Will
+from ..store import Told, Will
 from .calls import Call, Calls, copy_of
 from .dial import Unreached
 from .hello import Refusal
@@ -40,13 +40,20 @@ _LEAST_SLICES = 8
 _LONGEST_SLICE_S = 2.5
 _FIRST_PAUSE_S = 0.01
 _LONGEST_PAUSE_S = 1.0
+_DIAL_S = 5.0
+# Where the loop's own thread has to connect, as no other is granted.
+_BRIEF_DIAL_S = 0.2
+_BRIEF_DIALS_APART_S = 0.5
 # A host that is overloaded connects late: what connecting took last tells how late.
 _GRACE_PER_DIAL = 10
 _MOST_ADDED_S = 2.0
 _CLOSED_BY_HOST = "its host has closed the connection"
 
-Redial = Callable[[], Link | Refusal | Unreached]
-"""Connects once more to the same server, with the same session."""
+Redial = Callable[[float], Link | Refusal | Unreached]
+"""Connects once more to the same server, with the same session.
+
+The argument says how many seconds the host has to answer, and then the server.
+"""
 
 
 class Line:
@@ -198,13 +205,28 @@ class Line:
         if self._redial is None or self._is_over.is_set():
             self._give_up(_CLOSED_BY_HOST)
             return
+        broken.shut_down()  # first: a thread that sends over it lets go of the lock
+        with self._sending:
+            self._reader.replace(None)
+            broken.close()
+        self._begin_to_come_back(time.monotonic())
+
+    def _begin_to_come_back(self, since: float) -> None:
+        """Have a thread make the connection anew, or try that here, now and then.
+
+        Args:
+            since: When the connection broke.
+        """
         thread = threading.Thread(
-            target=self._come_back, args=(broken,), name="elrun-store-client", daemon=True
+            target=self._come_back, args=(since,), name="elrun-store-client", daemon=True
         )
         try:
             start_thread(thread)
-        except NoThreadError:  # then what the loop reads besides has to wait
-            self._come_back(broken)
+        except NoThreadError:  # what else this thread has to do waits for short attempts only
+            if not self._is_over.is_set() and not self._dial_once(since, _BRIEF_DIAL_S):
+                self._reader.call_later(
+                    _BRIEF_DIALS_APART_S, lambda: self._begin_to_come_back(since)
+                )
 
     def _give_up(self, reason: str) -> None:
         """End all calls: there will be no answer any more."""
@@ -213,39 +235,45 @@ class Line:
 
     # The thread that makes a broken connection anew.
 
-    def _come_back(self, broken: Link) -> None:
+    def _come_back(self, since: float) -> None:
         """Make the connection anew, or end all calls."""
-        reason: str | None = FAULT
+        pause_s = 0.0
         try:
-            with self._sending:
-                self._reader.replace(None)
-                broken.close()
-            reason = self._connect_anew()
-        finally:
-            if reason is not None:
-                self._lose(reason)
+            while not self._is_over.wait(pause_s) and not self._dial_once(since, _DIAL_S):
+                pause_s = min(max(_FIRST_PAUSE_S, 2 * pause_s), _LONGEST_PAUSE_S)
+        except BaseException:
+            self._lose(FAULT)
+            raise
 
-    def _connect_anew(self) -> str | None:
-        """Connect to the same server once more; return why that is not possible."""
-        began_at, pause_s = time.monotonic(), 0.0
-        while self._redial is not None and not self._is_over.wait(pause_s):
-            dials_at = time.monotonic()
-            found = self._redial()
-            self._instead = f": {found.reason}" if isinstance(found, Unreached) else ""
-            self._dial_s = time.monotonic() - dials_at
-            if isinstance(found, Link) and self._repeat_over(found):
-                log.info("the connection to %s broke, and was made anew", self._endpoint)
-                return None
-            if isinstance(found, Refusal) or (isinstance(found, Unreached) and found.is_vacant):
-                break
-            lasts_s = time.monotonic() - began_at
-            if lasts_s >= self._notice_s:
-                self._calls.report_silence(self._instead)
-            if lasts_s >= self._patience_s:
-                after = f"was not made anew in {self._patience_s:g} s{self._instead}"
-                return f"its connection broke and {after}"
-            pause_s = min(max(_FIRST_PAUSE_S, 2 * pause_s), _LONGEST_PAUSE_S)
-        return _CLOSED_BY_HOST
+    def _dial_once(self, since: float, within_s: float) -> bool:
+        """Connect to the same server once more; return False if another attempt makes sense.
+
+        Else the connection is there, or all calls have ended.
+
+        Args:
+            since: When the connection broke.
+            within_s: Seconds for each of the two parts of the attempt.
+        """
+        if self._redial is None:
+            return True
+        dials_at = time.monotonic()
+        found = self._redial(within_s)
+        self._instead = f": {found.reason}" if isinstance(found, Unreached) else ""
+        self._dial_s = time.monotonic() - dials_at
+        if isinstance(found, Link) and self._repeat_over(found):
+            log.info("the connection to %s broke, and was made anew", self._endpoint)
+            return True
+        if isinstance(found, Refusal) or (isinstance(found, Unreached) and found.is_vacant):
+            self._lose(_CLOSED_BY_HOST)
+            return True
+        lasts_s = time.monotonic() - since
+        if lasts_s >= self._notice_s:
+            self._calls.report_silence(self._instead)
+        if lasts_s >= self._patience_s:
+            after = f"was not made anew in {self._patience_s:g} s{self._instead}"
+            self._lose(f"its connection broke and {after}")
+            return True
+        return False
 
     def _repeat_over(self, link: Link) -> bool:
         """Repeat what was not answered, in order; return whether the connection took it."""

@@ -87,6 +87,11 @@ class Reader:
         if self._loop is not None:
             self._loop.wake()
 
+    def call_later(self, seconds: float, function: Callable[[], None]) -> None:
+        """Call a function after some seconds; the loop's thread asks, and calls it."""
+        if self._loop is not None:
+            self._loop.call_later(seconds, function)
+
     def release(self) -> None:
         """Close the connection, as soon as the loop does not read it any more."""
         link, self.link = self.link, None

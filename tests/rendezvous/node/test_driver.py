@@ -1,5 +1,7 @@
 """The thread that drives a node's machine: what ends it, and who waits for it."""
 
+import subprocess
+import sys
 import threading
 from concurrent.futures import Future
 
@@ -167,6 +169,38 @@ def test_a_store_whose_run_can_not_be_entered_is_closed(memory_job, memory, erro
         memory_job.node((1, 1), store=store).join().result(PATIENCE_S)
 
     assert is_closed.is_set()
+
+
+WITHOUT_DESCRIPTORS = """
+import errno, os, resource, sys
+from elrun.rendezvous.api.parameters import RendezvousParameters
+from elrun.rendezvous.backends.registry import get_rendezvous_handler
+
+handler = get_rendezvous_handler(RendezvousParameters("c10d", "127.0.0.1:1", "run", 2, 2))
+free = os.dup(0)
+os.close(free)
+resource.setrlimit(resource.RLIMIT_NOFILE, (free + int(sys.argv[1]), 4096))
+print(handler.decline("no script"))
+try:
+    handler.next_rendezvous()
+except OSError as error:
+    print(error.errno == errno.EMFILE)
+print(os.dup(0) == free if sys.argv[1] != "0" else handler.is_closed())
+"""
+
+
+@pytest.mark.parametrize("left", [0, 1], ids=["none", "one"])
+def test_a_node_without_a_descriptor_for_its_thread_says_so(left):
+    """It declines in vain, takes part in nothing, and leaves nothing open."""
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_DESCRIPTORS, str(left)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE_S,
+    )
+
+    assert ("", f"False\nTrue\n{left == 1}\n") == (done.stderr, done.stdout)
 
 
 def test_a_node_that_was_never_asked_leaves_without_a_thread(memory_job):

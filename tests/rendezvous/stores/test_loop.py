@@ -8,12 +8,13 @@ import pytest
 from elrun.rendezvous.api.parameters import RendezvousParameters
 from elrun.rendezvous.errors import RendezvousConnectionError
 from elrun.rendezvous.node.rendezvous import RoundRendezvous
-from elrun.rendezvous.stores.loop import Loop, read_by
+from elrun.rendezvous.stores.loop import Loop
 from elrun.rendezvous.stores.server.client import StoreClient
 from elrun.rendezvous.stores.server.line import Line
 from elrun.rendezvous.stores.server.link import Link
 from elrun.rendezvous.stores.server.server import StoreServer
-from elrun.rendezvous.stores.store import Connection
+from elrun.rendezvous.stores.signed import Secret, signed_view
+from elrun.rendezvous.stores.store import Connection, read_by
 from round_kit import PATIENCE_S, TIMING, AllGuests, ServerClients
 
 
@@ -119,6 +120,49 @@ def test_a_store_that_another_thread_closes_ends_the_call_of_the_loops_thread(lo
     with pytest.raises(RendezvousConnectionError):
         store.add("n", 1)
     thread.join()
+
+
+@pytest.mark.parametrize("is_signed", [False, True], ids=["plain", "signed"])
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda store: store.get(["k", "l"]),
+        lambda store: store.create("k", b"1"),
+        lambda store: store.wait(["k", "l"], None),
+    ],
+    ids=["get", "create", "wait"],
+)
+def test_an_answer_with_too_few_values_is_an_error(loop, silent, ask, is_signed):
+    """The thread that reads it goes on."""
+    plain, its = silent
+    read_by(plain, loop)
+    store = signed_view(plain, Secret(b"open sesame")) if is_signed else plain
+
+    def answer():
+        its.recv(4096)
+        its.sendall(b'\0\0\0\x14{"id":1,"values":[]}')
+
+    thread = threading.Thread(target=answer)
+    thread.start()
+    with pytest.raises(RendezvousConnectionError, match="0 values, and [12] were asked for"):
+        ask(store)
+    thread.join()
+
+
+@pytest.mark.parametrize("is_signed", [False, True], ids=["plain", "signed"])
+def test_a_watch_is_told_of_an_answer_with_too_few_values(loop, silent, is_signed):
+    """The thread that reads it goes on."""
+    plain, its = silent
+    read_by(plain, loop)
+    store = signed_view(plain, Secret(b"open sesame")) if is_signed else plain
+    heard = []
+    store.watch(["k", "l"], heard.append)
+    its.recv(4096)
+    its.sendall(b'\0\0\0\x14{"id":1,"values":[]}')
+    while not heard:
+        loop.turn(PATIENCE_S)
+
+    assert isinstance(heard[0], RendezvousConnectionError)
 
 
 def test_a_node_that_is_closed_while_it_enters_the_run_lets_its_store_go(silent):

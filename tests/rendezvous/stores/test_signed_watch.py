@@ -6,10 +6,8 @@ import threading
 import pytest
 from elrun.rendezvous.errors import RendezvousConnectionError
 from elrun.rendezvous.stores import signed
-from elrun.rendezvous.stores.notify import Watcher
 from elrun.rendezvous.stores.server.server import StoreServer
-from elrun.rendezvous.stores.signed import Secret
-from elrun.rendezvous.stores.signed_watch import signed_view
+from elrun.rendezvous.stores.signed import Secret, signed_view
 from elrun.rendezvous.threads import NoThreadError
 from round_kit import PATIENCE_S, AllGuests, ServerClients
 
@@ -132,6 +130,21 @@ def test_a_forgery_without_a_thread_to_look_again_ends_the_watch(store, plain, h
     assert isinstance(heard.get(timeout=PATIENCE_S), NoThreadError)
 
 
+class OddStore:
+    """Reports fewer values than it was asked for."""
+
+    def watch(self, keys, hear):
+        hear([b"1"])
+        return lambda: False
+
+
+def test_what_is_no_answer_to_a_watch_is_an_error_for_its_hearer(heard):
+    """The thread that reports it goes on."""
+    signed_view(OddStore(), SECRET).watch(["k", "l"], heard.put)
+
+    assert isinstance(heard.get(timeout=PATIENCE_S), ValueError)
+
+
 def test_a_store_without_watches_has_none_when_it_is_signed(memory):
     """Its waits have threads of their own, as they have without a secret."""
-    assert not isinstance(signed_view(memory.connect(), SECRET), Watcher)
+    assert not hasattr(signed_view(memory.connect(), SECRET), "watch")

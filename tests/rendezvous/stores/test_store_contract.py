@@ -6,8 +6,7 @@ from queue import Queue
 
 import pytest
 from elrun.rendezvous.errors import RendezvousConnectionError
-from elrun.rendezvous.stores.notify import watch
-from elrun.rendezvous.stores.store import exchange
+from elrun.rendezvous.stores.store import exchange, watch
 
 LONG_S = 30
 

@@ -13,10 +13,11 @@ from cable_kit import Cable
 from elrun.rendezvous.errors import RendezvousConnectionError
 from elrun.rendezvous.network.addresses import Endpoint
 from elrun.rendezvous.protocol.keys import RunKeys
+from elrun.rendezvous.stores.loop import Loop
 from elrun.rendezvous.stores.server.answers import Answers
 from elrun.rendezvous.stores.server.client import StoreClient
 from elrun.rendezvous.stores.server.connector import StoreConnector
-from elrun.rendezvous.stores.server.dial import Target, dial
+from elrun.rendezvous.stores.server.dial import Target, Unreached, dial
 from elrun.rendezvous.stores.server.hello import UNKNOWN_SESSION, Hello, Refusal
 from elrun.rendezvous.stores.server.host import host_store
 from elrun.rendezvous.stores.server.line import Line
@@ -24,7 +25,7 @@ from elrun.rendezvous.stores.server.link import Link
 from elrun.rendezvous.stores.server.sessions import MOST_OUTCOMES, Sessions
 from elrun.rendezvous.stores.server.wire import Add, Create, Get, LeaveWill, Set, Wait
 from elrun.rendezvous.stores.signed import Secret, SignedStore
-from elrun.rendezvous.stores.store import Will, leave_will
+from elrun.rendezvous.stores.store import Will, leave_will, read_by
 from elrun.rendezvous.threads import NoThreadError
 from round_kit import AllGuests
 
@@ -117,7 +118,7 @@ def test_who_comes_back_in_time_is_not_gone(cable, patient_guest, host):
 def test_who_connects_slowly_has_more_time_to_come_back(grace_s, dial_s, expected_ms):
     """Ten times what connecting took, within bounds."""
     mine, its = socket.socketpair()
-    line = Line(Link(mine), "there", LONG_S, lambda: Refusal("", ""), grace_s, dial_s)
+    line = Line(Link(mine), "there", LONG_S, lambda _: Refusal("", ""), grace_s, dial_s)
     line.leave_will(GONE)
     sent = its.recv(1 << 16)
     line.close()
@@ -246,7 +247,7 @@ def test_what_answers_in_the_servers_place_is_told(caplog):
         threading.Thread(target=accept_and_close, args=(balancer,), daemon=True).start()
         target = Target(Endpoint(HERE, balancer.getsockname()[1]))
 
-        def redial():
+        def redial(_):
             return dial(target, Hello("job", "me"), LONG_S, LONG_S)
 
         client = StoreClient(Line(Link(mine), "there", patience_s=0.5, redial=redial))
@@ -288,6 +289,43 @@ def test_a_client_without_a_thread_lets_its_server_go(host, monkeypatch):
 
     while before < len(os.listdir("/proc/self/fd")):  # until the server, too, has let go
         host.add("n", 1)
+
+
+def test_without_a_thread_a_connection_is_made_anew_in_short_attempts(host, monkeypatch):
+    """The loop's thread makes them, and reads its other connections in between."""
+    host.add("n", 1)  # has the thread that reads for it
+    mine, its = socket.socketpair()
+    attempts, heard, told = [], [], []
+
+    def redial(within_s):
+        attempts.append(within_s)
+        host.set({"tried": b"1"})
+        return Unreached("it is away") if len(attempts) < 3 else Refusal("", "")
+
+    def start(thread):
+        raise RuntimeError("can't start new thread")
+
+    loop = Loop()
+    loop.enter()
+    client = StoreClient(Line(Link(mine), "there", LONG_S, redial))
+    other = StoreConnector(Endpoint(HERE, host.port), False, None, LONG_S)(threading.Event()).store
+    for store in (client, other):
+        read_by(store, loop)
+    other.watch(["tried"], lambda _: heard.append(len(attempts)))
+    client.watch(["k"], told.append)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        its.close()
+        while not told:
+            loop.turn(LONG_S)
+    client.close()
+    other.close()
+    loop.close()
+
+    assert isinstance(told[0], RendezvousConnectionError)
+    assert len(attempts) == 3
+    assert max(attempts) < 1
+    assert heard[0] < 3
 
 
 @pytest.mark.parametrize("started", [0, 1, 2], ids=["none", "the server's", "both"])
