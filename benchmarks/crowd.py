@@ -24,6 +24,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from elrun.rendezvous.api.parameters import TlsFiles
 from elrun.rendezvous.network.addresses import Endpoint
 from elrun.rendezvous.network.ports import free_port
 from elrun.rendezvous.protocol.keys import RunKeys
@@ -34,7 +35,7 @@ from elrun.rendezvous.stores.server.client import StoreClient
 from elrun.rendezvous.stores.server.connector import StoreConnector
 from elrun.rendezvous.stores.server.dial import Target, dial
 from elrun.rendezvous.stores.server.frames import MAX_FRAME_BYTES
-from elrun.rendezvous.stores.server.guard import Guard, TlsFiles
+from elrun.rendezvous.stores.server.guard import Guard
 from elrun.rendezvous.stores.server.hello import Hello
 from elrun.rendezvous.stores.server.wire import (
     Add,

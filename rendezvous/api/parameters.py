@@ -229,19 +229,35 @@ def read_file(setting: str, path: str) -> bytes:
         ) from error
 
 
-def tls_files(params: RendezvousParameters) -> tuple[str, str, str]:
-    """Return the files ``cacert``, ``cert`` and ``key``; empty where one isn't given.
+class TlsFiles(NamedTuple):
+    """The files of a node's certificates, as PEM; empty where one isn't given.
+
+    Args:
+        cacert: Certificates of the authorities that vouch for the other side.
+        cert: This node's certificate, with those between it and an authority.
+        key: Its key, without a password.
+    """
+
+    cacert: str
+    cert: str
+    key: str
+
+
+def tls_files(params: RendezvousParameters) -> TlsFiles:
+    """Return the files that the settings ``cacert``, ``cert`` and ``key`` name.
 
     Raises:
         ValueError: One of them can't be read.
     """
-    cacert = str(params.get("cacert") or params.get("ca_cert") or "")
-    cert = str(params.get("cert") or params.get("ssl_cert") or "")
-    key = str(params.get("key") or params.get("ssl_cert_key") or "")
-    for name, path in (("cacert", cacert), ("cert", cert), ("key", key)):
+    files = TlsFiles(
+        str(params.get("cacert") or params.get("ca_cert") or ""),
+        str(params.get("cert") or params.get("ssl_cert") or ""),
+        str(params.get("key") or params.get("ssl_cert_key") or ""),
+    )
+    for name, path in files._asdict().items():
         if path:
             read_file(name, path)
-    return cacert, cert, key
+    return files
 
 
 class _Address(NamedTuple):

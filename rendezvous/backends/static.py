@@ -27,11 +27,15 @@ from ..stores.server.dial import Target
 from ..stores.server.guard import guard_of
 from ..stores.server.hello import Hello, name_of_run
 from .static_master import MasterNode
-from .static_reach import OtherNode
+from .static_reach import connect_to_master
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import _socket
+    import threading
+    from collections.abc import Callable
+
+    from ..stores.store import Connection
 
 
 class StaticRendezvous(RoundRendezvous):
@@ -43,12 +47,12 @@ class StaticRendezvous(RoundRendezvous):
         self,
         params: RendezvousParameters,
         endpoint: Endpoint,
-        node: MasterNode | OtherNode,
+        connect: Callable[[threading.Event], Connection],
         timing: Timing,
     ) -> None:
-        super().__init__(params, node, timing)
+        super().__init__(params, connect, timing)
         self._endpoint = endpoint
-        self._node = node
+        self._master = connect if isinstance(connect, MasterNode) else None
         self._last_wait = ""
 
     def next_rendezvous(self) -> RendezvousInfo:
@@ -58,37 +62,46 @@ class StaticRendezvous(RoundRendezvous):
             RendezvousStateError: Another node has this one's rank, or was told other numbers.
         """
         self._last_wait = ""
+        master = self._master
         try:
             info = super().next_rendezvous()
         except RendezvousError as error:
-            if self._node.conflict:
-                raise RendezvousStateError(self._node.conflict) from error
-            if self._node.doubt and isinstance(error, RendezvousTimeoutError):
-                raise RendezvousTimeoutError(f"{error}; {self._node.doubt}") from error
+            if master is not None and master.conflict:
+                raise RendezvousStateError(master.conflict) from error
+            if self._doubt and isinstance(error, RendezvousTimeoutError):
+                raise RendezvousTimeoutError(f"{error}; {self._doubt}") from error
             if self._last_wait and isinstance(error, RendezvousConnectionError):
                 raise RendezvousConnectionError(f"{error}; before, {self._last_wait}") from error
             raise
-        self._node.shut()
+        if master is not None:
+            master.shut()
         return info
 
     def describe_wait(self) -> str:
         wait = super().describe_wait()
-        if wait and self._node.doubt:
-            wait = f"{wait}; {self._node.doubt}"
+        if wait and self._doubt:
+            wait = f"{wait}; {self._doubt}"
         self._last_wait = wait
         return wait
 
     def workers_listener(self) -> _socket.socket | None:
         self._is_store_served = True
-        return self._node.listener() if isinstance(self._node, MasterNode) else None
+        return None if self._master is None else self._master.listener()
 
     def shutdown(self) -> bool:
-        self._node.close()
+        if self._master is not None:
+            self._master.close()
         return super().shutdown()
+
+    @property
+    def _doubt(self) -> str:
+        """Why other nodes may not find this one; about another master, its error tells enough."""
+        return "" if self._master is None else self._master.doubt
 
     def _prepare(self) -> None:
         # Not before: node rank 0 is the first to enter the run, and decides what its secret is.
-        self._node.open()
+        if self._master is not None:
+            self._master.open()
 
     def _record(self, address: str, port: int, origin: Origin | None, restarts: int) -> Node:
         record = super()._record(address, port, origin, restarts)
@@ -111,6 +124,9 @@ def create_static_nodes(
     timing = timing_of(params)
     host = socket.gethostname()
     me = Hello(name_of_run(params.run_id), host, node_rank=rank, nodes=params.max_nodes)
-    kind = MasterNode if rank == 0 else OtherNode
-    node = kind(Target(endpoint, guard_of(params)), me, timing)
-    return StaticRendezvous(params, endpoint, node, timing)
+    target = Target(endpoint, guard_of(params))
+    if rank == 0:
+        return StaticRendezvous(params, endpoint, MasterNode(target, me, timing), timing)
+    return StaticRendezvous(
+        params, endpoint, lambda stop: connect_to_master(target, me, timing, stop), timing
+    )

@@ -8,7 +8,7 @@ silent for as long as nodes may: then another one that comes with the same rank 
 from __future__ import annotations
 
 from ..logs import Log
-from ..stores.server.guests import Admitted
+from ..stores.server.guests import Admitted, Guests
 from ..stores.server.hello import Hello, Refusal
 
 log = Log(__name__)
@@ -29,7 +29,7 @@ class _Seat:
         self.heard_at = heard_at
 
 
-class StaticNodes:
+class StaticNodes(Guests):
     """The nodes of a job that were told their ranks.
 
     Args:

@@ -10,7 +10,7 @@ from ..errors import RendezvousConnectionError, RendezvousStateError
 from ..protocol.timing import Timing
 from ..stores.server.client import StoreClient
 from ..stores.server.dial import Target, Unreached, dial
-from ..stores.server.hello import Hello, Refusal
+from ..stores.server.hello import Hello
 from ..stores.server.line import Line
 from ..stores.server.link import Link
 from ..stores.server.retry import Retry
@@ -26,75 +26,44 @@ _FOREIGN = (
 )
 
 
-class OtherNode:
-    """Connects a node of another rank to the master, node rank 0, as soon as that listens.
+def connect_to_master(
+    target: Target,
+    me: Hello,
+    timing: Timing,
+    stop: threading.Event,
+    clock: Callable[[], float] = time.monotonic,
+) -> Connection:
+    """Return a connection to node rank 0, as soon as that listens.
 
     Args:
         target: The master's address and port, and what it has to prove.
+        stop: Ends the attempts.
+
+    Raises:
+        RendezvousConnectionError: Node rank 0 was not reached in time.
+        RendezvousStateError: It refuses this node, for good.
+        RendezvousClosedError: ``stop`` was set.
     """
-
-    conflict = doubt = ""
-    """See ``MasterNode``: what is wrong is told when node rank 0 can't be reached."""
-
-    def __init__(
-        self,
-        target: Target,
-        me: Hello,
-        timing: Timing,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._target = target
-        self._endpoint = target.endpoint
-        self._me = me
-        self._timing = timing
-        self._clock = clock
-        self._taken_since: float | None = None
-
-    def __call__(self, stop: threading.Event) -> Connection:
-        """Return a connection, as soon as there is something to connect to.
-
-        Raises:
-            RendezvousConnectionError: Node rank 0 was not reached in time.
-            RendezvousStateError: It refuses this node.
-            RendezvousClosedError: ``stop`` was set.
-        """
-        timeout_s = self._timing.join_timeout_s
-        state = f"node rank 0 is not reached at {self._endpoint}"
-        retry = Retry(stop, timeout_s, str(self._endpoint), state, self._clock)
-        while True:
-            answer = dial(
-                self._target, self._me, _CONNECT_S, max(_GLANCE_S, min(_HANDSHAKE_S, timeout_s))
-            )
-            if isinstance(answer, Link):
-                line = Line(answer, str(self._endpoint), self._timing.store_patience_s)
-                return Connection(StoreClient(line), self._endpoint.host)
-            reason = self._reason_of(answer)
-            if not retry.pause(reason):
-                raise RendezvousConnectionError(
-                    f"node rank 0 was not reached at {self._endpoint} within {timeout_s:g} s "
-                    f"(--rdzv-conf join_timeout=...): {reason}"
-                )
-
-    def _reason_of(self, answer: Refusal | Unreached) -> str:
-        """Return why there is no connection yet.
-
-        Raises:
-            RendezvousStateError: There will be none: this node is refused, for good.
-        """
+    endpoint, timeout_s = target.endpoint, timing.join_timeout_s
+    state = f"node rank 0 is not reached at {endpoint}"
+    retry = Retry(stop, timeout_s, str(endpoint), state, clock)
+    taken_since: float | None = None
+    while True:
+        answer = dial(target, me, _CONNECT_S, max(_GLANCE_S, min(_HANDSHAKE_S, timeout_s)))
+        if isinstance(answer, Link):
+            line = Line(answer, str(endpoint), timing.store_patience_s)
+            return Connection(StoreClient(line), endpoint.host)
+        reason = answer.reason
         if isinstance(answer, Unreached):
-            self._taken_since = None
-            return _FOREIGN if answer.is_foreign else answer.reason
-        now = self._clock()
-        self._taken_since = now if self._taken_since is None else self._taken_since
-        if answer.kind != TAKEN or now - self._taken_since >= 2 * self._timing.patience_s:
-            raise RendezvousStateError(answer.reason)
-        return answer.reason
-
-    def open(self) -> None:
-        """Do nothing: only node rank 0 listens."""
-
-    def shut(self) -> None:
-        """Do nothing: only node rank 0 listens."""
-
-    def close(self) -> None:
-        """Do nothing: only node rank 0 listens."""
+            taken_since = None
+            reason = _FOREIGN if answer.is_foreign else reason
+        else:
+            now = clock()
+            taken_since = now if taken_since is None else taken_since
+            if answer.kind != TAKEN or now - taken_since >= 2 * timing.patience_s:
+                raise RendezvousStateError(reason)
+        if not retry.pause(reason):
+            raise RendezvousConnectionError(
+                f"node rank 0 was not reached at {endpoint} within {timeout_s:g} s "
+                f"(--rdzv-conf join_timeout=...): {reason}"
+            )

@@ -132,6 +132,18 @@ def published_address(endpoint: Endpoint, local_addr: str | None) -> str:
     return endpoint.host if leads_here else address
 
 
+def keep_alive(connection: socket.socket) -> None:
+    """Have the kernel find out within a minute that the other host is gone, and send at once.
+
+    A router that forgets silent connections keeps one that says something each half minute.
+    """
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
 def _can_bind(family: socket.AddressFamily, address: str) -> bool:
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as probe:

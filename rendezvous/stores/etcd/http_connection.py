@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from ...named_tuple import NamedTuple
 from ...network.addresses import Endpoint
+from ...network.hosts import keep_alive
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -28,14 +29,6 @@ _MOST_HEAD_BYTES = 64 << 10
 _MOST_BODY_BYTES = 256 << 20
 _FIRST_FINAL_STATUS = 200
 _NO_CONTENT = (204, 304)
-# A router that forgets silent connections keeps one that says something each half minute; and the
-# kernel finds out within a minute that the other host is gone.
-_KEEP_ALIVE = (
-    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
-)
 
 
 class HttpError(ConnectionError):
@@ -220,8 +213,7 @@ def _connect(endpoint: Endpoint, deadline: float) -> socket.socket:
         try:
             connection.settimeout(_left_s(deadline) / (len(found) - number))
             connection.connect(address)
-            for option in _KEEP_ALIVE:
-                connection.setsockopt(*option)
+            keep_alive(connection)
         except OSError as error:
             connection.close()
             failure = error

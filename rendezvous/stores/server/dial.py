@@ -8,7 +8,7 @@ import time
 
 from ...named_tuple import NamedTuple
 from ...network.addresses import Endpoint
-from ...network.hosts import as_resolvers_take_it
+from ...network.hosts import as_resolvers_take_it, keep_alive
 from .channel import Channel, OtherProtectionError, TlsError
 from .frames import FrameReader, UnsealedError, WireError, object_in
 from .guard import TLS_FAILED, Guard, explained
@@ -24,7 +24,6 @@ from .hello import (
     write_opening,
 )
 from .link import Link
-from .peer import keep_alive
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ import socket
 from collections.abc import Iterator
 
 from ...logs import Log
+from ...network.hosts import keep_alive
 from .guests import Guests
-from .peer import keep_alive
 
 log = Log(__name__)
 

@@ -51,20 +51,6 @@ _REASONS = {
 }
 
 
-class TlsFiles(NamedTuple):
-    """The files of a node's certificates, as PEM.
-
-    Args:
-        cacert: Certificates of the authorities that vouch for the nodes.
-        cert: This node's certificate, with those between it and an authority.
-        key: Its key, without a password.
-    """
-
-    cacert: str
-    cert: str
-    key: str
-
-
 class Guard(NamedTuple):
     """What protects the connections of a job.
 
@@ -86,7 +72,7 @@ def guard_of(params: RendezvousParameters) -> Guard:
     Raises:
         ValueError: A setting is not what it should be, or a file.
     """
-    files = TlsFiles(*tls_files(params))
+    files = tls_files(params)
     if not any(files):
         return Guard(secret_of(params))
     missing = [name for name, path in zip(files._fields, files, strict=True) if not path]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from ...named_tuple import NamedTuple
 from .hello import OTHER_RUN, Hello, Refusal
 
@@ -45,11 +43,15 @@ class Admitted(NamedTuple):
     instead_of: int | None = None
 
 
-class Guests(Protocol):
-    """Decides which clients are let in; belongs to the server's thread. Clients have numbers."""
+class Guests:
+    """Decides which clients are let in; belongs to the server's thread. Clients have numbers.
+
+    Here it is anybody, at any time.
+    """
 
     def admit(self, hello: Hello, client: int, mark: str, now: float) -> Admitted | Refusal:
         """Let a client in, or not; ``mark`` is the store's own."""
+        return Admitted()
 
     def hear(self, client: int, now: float) -> None:
         """Take note that a client is alive."""
@@ -59,13 +61,15 @@ class Guests(Protocol):
 
     def are_missing(self, now: float) -> bool:
         """Return whether anybody is still to come, for whom the door stays open."""
+        return True
 
     def changes_in_s(self, now: float) -> float | None:
         """Return the seconds after which that may be otherwise by itself."""
+        return None
 
 
-class NodesOfRun:
-    """All nodes of one run, and nobody else: decides as ``Guests`` do."""
+class NodesOfRun(Guests):
+    """All nodes of one run, and nobody else; heartbeats and wills tell which of them live."""
 
     def __init__(self, me: Hello) -> None:
         self._me = me
@@ -84,15 +88,3 @@ class NodesOfRun:
                 f"c10d, and {hello.host} with static: give the same options on every node",
             )
         return Admitted()
-
-    def hear(self, client: int, now: float) -> None:
-        """Do nothing: heartbeats tell which nodes live."""
-
-    def leave(self, client: int) -> None:
-        """Do nothing: wills tell which nodes are gone."""
-
-    def are_missing(self, now: float) -> bool:
-        return True
-
-    def changes_in_s(self, now: float) -> float | None:
-        return None

@@ -53,6 +53,11 @@ class Session:
         self.client: int | None = None
         self.will: LeaveWill | None = None
         self.has_ended = False
+        # While it has no connection: when its will is due, unless that was taken, and for how many
+        # turns of the loop it has been; and when the session is to be forgotten.
+        self.will_at: float | None = None
+        self.looks = 0
+        self.forget_at = 0.0
         self._carried_out = -1
         self._outcomes: OrderedDict[int, Outcome] = OrderedDict()
         self._outcome_bytes = 0
@@ -76,32 +81,17 @@ class Session:
             self._outcome_bytes -= _size_of(self._outcomes.popitem(last=False)[1])
 
 
-class _Break:
-    """A session without a connection."""
-
-    __slots__ = ("forget_at", "looks", "session", "will_at")
-
-    def __init__(self, session: Session, will_at: float | None, forget_at: float) -> None:
-        self.session = session
-        self.will_at = will_at
-        self.forget_at = forget_at
-        self.looks = 0
-
-    @property
-    def due_at(self) -> float:
-        return self.forget_at if self.will_at is None else self.will_at
-
-
 class Sessions:
     """The sessions of a server's clients."""
 
     def __init__(self, keeps_s: float) -> None:
         self._keeps_s = keeps_s
         self._named: dict[str, Session] = {}
-        self._broken: OrderedDict[Session, _Break] = OrderedDict()
+        # Those without a connection, each with the number of its entry below.
+        self._broken: dict[Session, int] = {}
         # A heap, as thousands may be broken at once: when each is due, and a number. An entry stays
         # behind when its client comes back.
-        self._dues: list[tuple[float, int, _Break]] = []
+        self._dues: list[tuple[float, int, Session]] = []
         self._numbers = count()
 
     def find(self, name: str) -> Session | None:
@@ -137,17 +127,17 @@ class Sessions:
             self.end(oldest)
         will = session.will
         after_s = will.after_ms / 1000 if will is not None and session.name else 0.0
-        will_at = None if will is None else now + after_s
         keeps_s = max(after_s, self._keeps_s) if session.name else after_s
-        broken = self._broken[session] = _Break(session, will_at, now + keeps_s)
+        session.will_at = None if will is None else now + after_s
+        session.looks, session.forget_at = 0, now + keeps_s
         if len(self._dues) > 2 * len(self._broken) + _MOST_LEFT_BEHIND:
-            self._dues = [entry for entry in self._dues if self._is_broken(entry[2])]
+            self._dues = [entry for entry in self._dues if self._is_current(entry)]
             heapq.heapify(self._dues)
-        self._expect(broken)
+        self._expect(session)
 
     def changes_in_s(self, now: float) -> float | None:
         """Return the seconds until a will is due, or a session to be forgotten."""
-        while self._dues and not self._is_broken(self._dues[0][2]):
+        while self._dues and not self._is_current(self._dues[0]):
             heapq.heappop(self._dues)
         return max(0.0, self._dues[0][0] - now) if self._dues else None
 
@@ -159,22 +149,26 @@ class Sessions:
         """
         due = []
         while self._dues and self._dues[0][0] <= now:
-            due.append(heapq.heappop(self._dues)[2])
+            due.append(heapq.heappop(self._dues))
         wills = []
-        for each in filter(self._is_broken, due):
-            if each.will_at is not None:
-                each.looks += 1
-                if each.looks > _LAST_LOOKS or not each.session.name:
-                    each.will_at = None
-                    wills += [] if each.session.will is None else [each.session.will.will]
-            if each.will_at is None and now >= each.forget_at:
-                self.end(each.session)
+        for _, _, session in filter(self._is_current, due):
+            if session.will_at is not None:
+                session.looks += 1
+                if session.looks > _LAST_LOOKS or not session.name:
+                    session.will_at = None
+                    wills += [] if session.will is None else [session.will.will]
+            if session.will_at is None and now >= session.forget_at:
+                self.end(session)
             else:
-                self._expect(each)
+                self._expect(session)
         return wills
 
-    def _is_broken(self, each: _Break) -> bool:
-        return self._broken.get(each.session) is each
+    def _is_current(self, entry: tuple[float, int, Session]) -> bool:
+        return self._broken.get(entry[2]) == entry[1]
 
-    def _expect(self, each: _Break) -> None:
-        heapq.heappush(self._dues, (each.due_at, next(self._numbers), each))
+    def _expect(self, session: Session) -> None:
+        due_at = session.forget_at if session.will_at is None else session.will_at
+        number = next(self._numbers)
+        # Its place among the broken stays: the one that broke first is first.
+        self._broken[session] = number
+        heapq.heappush(self._dues, (due_at, number, session))

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Generic, TypeVar
 
 from ...errors import RendezvousError
-from ...protocol.counters import count_in
 from ...protocol.freeing import ROUNDS_KEPT, round_of
+from ...protocol.keys import count_in
 
 MAX_KEYS = 4_000_000
 MAX_BYTES = 1 << 30

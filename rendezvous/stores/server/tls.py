@@ -10,8 +10,8 @@ import contextlib
 import ssl
 import threading
 
+from ...api.parameters import TlsFiles
 from .channel import TlsError
-from .guard import TlsFiles
 
 _HOW = "--rdzv-conf cacert=..., cert=..., key=..."
 _READ_BYTES = 256 << 10
