@@ -174,7 +174,7 @@ def _get(endpoint: Endpoint, path: str, settings: EtcdSettings) -> bytes:
 
     connection: HTTPConnection
     if settings.protocol == "https":
-        from ...rendezvous.stores.etcd.tls import tls_context  # few verbs
+        from ...rendezvous.stores.etcd.settings import tls_context  # few verbs
 
         tls = tls_context(settings)
         connection = HTTPSConnection(*endpoint, timeout=_CONNECT_S, context=tls)

@@ -1,4 +1,4 @@
-"""The keys of a run and its rounds in the store."""
+"""The keys of a run and its rounds in the store, and the number at a counter's key."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ GONE_BEAT = b"gone"
 
 FIRST_BEAT = b"0"
 """Written at the key of each member's beat with the roster, so that one call reads all beats."""
+
+_LARGEST_COUNT = 1 << 53
 
 
 class RoundKeys(NamedTuple):
@@ -113,3 +115,15 @@ def is_beat(key: str) -> bool:
 def may_count(key: str) -> bool:
     """Return whether a key may be a counter's."""
     return key.endswith("/seats") or "/shared/" in key
+
+
+def count_in(data: bytes | None) -> int:
+    """Return the number at a counter's key.
+
+    A missing value counts as 0, and so does a value that no counter of elrun's can have: every
+    process that reaches the store can write to the key.
+    """
+    digits = b"" if data is None else data.removeprefix(b"-")
+    if data is None or not digits.isdigit() or len(digits) > len(str(_LARGEST_COUNT)):
+        return 0
+    return int(data)

@@ -40,7 +40,7 @@ class MemoryStore:
             self._changed.notify_all()
 
     def add(self, key: str, amount: int) -> int:
-        from ..protocol.counters import count_in  # a single node counts nothing
+        from ..protocol.keys import count_in  # a single node counts nothing
 
         with self._changed:
             self._check()

@@ -21,7 +21,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Generic, Protocol, TypeVar
 
@@ -29,6 +29,7 @@ from ...errors import RendezvousConnectionError
 from ...logs import Log
 from ...protocol.timing import STORE_PATIENCE_S
 from ...threads import start_thread
+from ..store import Store
 from .failover import Failover
 
 log = Log(__name__)
@@ -62,7 +63,7 @@ Snapshot = tuple[dict[str, bytes], int]
 """The values that are there, by key, and the revision of etcd at which they were read."""
 
 
-class EtcdStore(ABC, Generic[_C]):
+class EtcdStore(Store, Generic[_C]):
     """A ``Store`` over the members of an etcd; ``open`` comes first.
 
     Args:
@@ -156,18 +157,6 @@ class EtcdStore(ABC, Generic[_C]):
     @abstractmethod
     def _set_up(self, run: str) -> None:
         """Make what this API needs for a run; nothing is connected yet."""
-
-    @abstractmethod
-    def add(self, key: str, amount: int) -> int:
-        """Add to a counter; see ``Store.add``."""
-
-    @abstractmethod
-    def create(self, key: str, value: bytes, instead_of: bytes = b"") -> bytes:
-        """Write a value once; see ``Store.create``."""
-
-    @abstractmethod
-    def wait(self, keys: Sequence[str], timeout_s: float | None) -> list[bytes] | None:
-        """Block until every key is there; see ``Store.wait``."""
 
     @abstractmethod
     def _write(self, values: Mapping[str, bytes]) -> None:

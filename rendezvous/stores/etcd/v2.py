@@ -32,10 +32,12 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
+import etcd
+
 from ...errors import RendezvousRoundOverError
 from ...logs import Log
-from ...protocol.counters import count_in
 from ...protocol.freeing import RoundOf, freed_with, round_of
+from ...protocol.keys import count_in
 from .etcd_store import EtcdStore, Snapshot
 from .failover import Refused, Unreachable
 from .v2_client import Member, path_of
@@ -145,8 +147,6 @@ class EtcdV2Store(EtcdStore[Member]):
 
     def _list(self, path: str) -> tuple[dict[str, str], int]:
         """Return the values at and below a path, and etcd's index; nothing if it isn't there."""
-        import etcd  # etcd's users only
-
         try:
             found = self._call(lambda client: client.read(path, recursive=True, quorum=True))
         except etcd.EtcdKeyNotFound as error:
@@ -215,8 +215,6 @@ class EtcdV2Store(EtcdStore[Member]):
                 _delete(client, folder)
 
     def _refresh(self, client: Member) -> None:
-        import etcd  # etcd's users only
-
         try:
             client.ask(lambda it: it.refresh(self._mark, self._lease_s))
         except etcd.EtcdKeyNotFound as error:
@@ -233,8 +231,6 @@ class EtcdV2Store(EtcdStore[Member]):
 
 def _create(client: Any, path: str, text: str, ttl_s: int | None = None) -> Any:
     """Return the node that stands at a path, having written it if none did."""
-    import etcd  # etcd's users only
-
     while True:
         with suppress(etcd.EtcdAlreadyExist):
             return client.write(path, text, ttl=ttl_s, prevExist=False)
@@ -244,8 +240,6 @@ def _create(client: Any, path: str, text: str, ttl_s: int | None = None) -> Any:
 
 def _count(client: Any, folder: str, entry: str, amount: int) -> Any:
     """Create an entry in a counter's folder, also where a value was written instead."""
-    import etcd  # etcd's users only
-
     with suppress(etcd.EtcdNotDir):
         return _create(client, entry, str(amount))
     with suppress(etcd.EtcdKeyError):  # another node was faster
@@ -255,8 +249,6 @@ def _count(client: Any, folder: str, entry: str, amount: int) -> Any:
 
 def _replace(client: Any, path: str, text: str, old: str) -> Any:
     """Return the node that stands at a path, having written it if the old one did."""
-    import etcd  # etcd's users only
-
     try:
         return client.write(path, text, prevValue=old)
     except etcd.EtcdCompareFailed:
@@ -264,8 +256,6 @@ def _replace(client: Any, path: str, text: str, old: str) -> Any:
 
 
 def _delete(client: Any, folder: str) -> None:
-    import etcd  # etcd's users only
-
     with suppress(etcd.EtcdKeyNotFound):  # another node was faster
         client.delete(folder, recursive=True)
 

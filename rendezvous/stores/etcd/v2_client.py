@@ -7,11 +7,13 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 from urllib.parse import quote
 
+import etcd
+import urllib3
+
 from ...network.addresses import Endpoint
 from .etcd_store import REQUEST_S
 from .failover import AnswerTime, Refused, Unreachable, plain_reason
-from .settings import EtcdSettings
-from .tls import HOW_TO_TRUST
+from .settings import HOW_TO_TRUST, EtcdSettings
 from .v2_poll import Poll
 
 _CONNECTIONS = 64
@@ -39,8 +41,6 @@ class Member:
             Unreachable: The member can't serve now.
             Refused: It refuses the request.
         """
-        import etcd  # etcd's users only
-
         began_at, is_answered = time.monotonic(), False
         self._client._read_timeout = self._answer_time.seconds  # noqa: SLF001  it has no setter
         try:
@@ -64,8 +64,6 @@ class Member:
         self._client.http.clear()
 
     def _convert(self, error: Any) -> Exception:
-        import etcd  # etcd's users only
-
         payload = error.payload if isinstance(error.payload, dict) else {}
         if isinstance(error, etcd.EtcdConnectionFailed):
             reason = f"{self._endpoint}: {plain_reason(error)}"
@@ -84,9 +82,6 @@ class Member:
 
 def open_client(settings: EtcdSettings, endpoint: Endpoint) -> Any:
     """Return python-etcd's client of one member; it connects when it is used."""
-    import etcd  # etcd's users only
-    import urllib3
-
     host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
     client = etcd.Client(
         host,

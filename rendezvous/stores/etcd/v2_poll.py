@@ -12,8 +12,7 @@ from ...network.addresses import Endpoint
 from .etcd_store import REQUEST_S
 from .failover import Unreachable, plain_reason
 from .http_connection import HttpConnection
-from .settings import EtcdSettings
-from .tls import tls_context
+from .settings import EtcdSettings, tls_context
 
 _OK = 200
 

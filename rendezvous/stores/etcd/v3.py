@@ -31,8 +31,8 @@ from typing import Any
 
 from ...errors import RendezvousRoundOverError
 from ...named_tuple import NamedTuple
-from ...protocol.counters import count_in
 from ...protocol.freeing import RoundOf, freed_with, round_of
+from ...protocol.keys import count_in
 from .etcd_store import EtcdStore, Snapshot
 from .failover import Refused
 from .v3_awaited import AFTER_COUNTERS, COUNTED, Hear, awaited_after

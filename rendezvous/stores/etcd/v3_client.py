@@ -18,8 +18,7 @@ from ...network.addresses import Endpoint
 from .etcd_store import REQUEST_S
 from .failover import AnswerTime, Refused, Unreachable, plain_reason
 from .http_connection import Head, HttpConnection
-from .settings import EtcdSettings
-from .tls import HOW_TO_TRUST, is_tls_refusal, tls_context
+from .settings import HOW_TO_TRUST, EtcdSettings, is_tls_refusal, tls_context
 
 if TYPE_CHECKING:
     from ssl import SSLContext

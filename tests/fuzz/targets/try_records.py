@@ -2,8 +2,8 @@
 
 from elrun.rendezvous.errors import RendezvousStateError
 from elrun.rendezvous.protocol import wire
-from elrun.rendezvous.protocol.counters import count_in
 from elrun.rendezvous.protocol.differences import differences
+from elrun.rendezvous.protocol.keys import count_in
 from elrun.rendezvous.protocol.records import Limits
 from elrun.rendezvous.protocol.roster import draw_roster, places_of
 from elrun.rendezvous.protocol.round import present
