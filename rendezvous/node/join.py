@@ -15,7 +15,7 @@ from ..errors import (
     RendezvousStateError,
 )
 from ..liveness.heartbeat import Heartbeat
-from ..liveness.spare_watch import SpareWatch
+from ..liveness.round_watch import SpareWatch
 from ..logs import Log
 from ..protocol.keys import RoundKeys, RunKeys
 from ..protocol.naming import name_hosts

@@ -17,7 +17,7 @@ seats any more.) The number of restarts that the job has spent is kept: it is in
 from __future__ import annotations
 
 from ..api.handler import Verdict, VerdictKind
-from ..liveness.spare_watch import SpareWatch
+from ..liveness.round_watch import SpareWatch
 from ..protocol.keys import RunKeys
 from ..protocol.records import History
 from ..protocol.wire import read_roster, read_verdict, write_roster, write_verdict

@@ -14,7 +14,7 @@ from ..errors import (
     RendezvousStateError,
 )
 from ..liveness.heartbeat import Heartbeat
-from ..liveness.spare_watch import SpareWatch
+from ..liveness.round_watch import SpareWatch
 from ..logs import Log
 from ..protocol.keys import RunKeys
 from ..protocol.records import History, Node, Origin, Roster

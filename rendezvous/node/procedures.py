@@ -13,8 +13,8 @@ from ..errors import (
     RendezvousStateError,
 )
 from ..liveness.heartbeat import Heartbeat
-from ..liveness.member_watch import watch_members, will_of_member
 from ..liveness.peers import await_signs_of_life
+from ..liveness.round_watch import watch_members, will_of_member
 from ..logs import Log
 from ..protocol.keys import RoundKeys, RunKeys
 from ..protocol.records import Limits

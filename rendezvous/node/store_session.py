@@ -19,7 +19,6 @@ class StoreSession:
     def __init__(self, run: RunKeys, has_left: Callable[[], bool]) -> None:
         self._run = run
         self._has_left = has_left
-        self._asking: Asking | None = None
         self.connection: Reached | None = None
         """The connection; None before the first ``open`` and after a loss."""
 
@@ -48,12 +47,9 @@ class StoreSession:
         Raises:
             RendezvousClosedError: This node is not connected.
         """
-        connection, asking = self.connection, self._asking
-        if connection is None:
+        if self.connection is None:
             raise self._closed()
-        if asking is None or asking.store is not connection.store:
-            asking = self._asking = Asking(connection.store)
-        return asking
+        return Asking(self.connection.store)
 
     def disconnect(self) -> Steps[None]:
         """Close the connection to a store that was lost; ``open`` then connects again."""

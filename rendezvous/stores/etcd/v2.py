@@ -40,8 +40,7 @@ from ...protocol.freeing import RoundOf, freed_with, round_of
 from ...protocol.keys import count_in
 from .etcd_store import EtcdStore, Snapshot
 from .failover import Refused, Unreachable
-from .v2_client import Member, path_of
-from .v2_poll import Poll
+from .v2_client import Member, Poll, path_of
 
 log = Log(__name__)
 

@@ -1,7 +1,12 @@
-"""Requests to one member of etcd over its v2 API, by way of python-etcd."""
+"""Requests to one member of etcd over its v2 API, by way of python-etcd.
+
+Events are waited for on connections of their own, which can be broken off.
+"""
 
 from __future__ import annotations
 
+import binascii
+import json
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -10,16 +15,83 @@ from urllib.parse import quote
 import etcd
 import urllib3
 
+from ...named_tuple import NamedTuple
 from ...network.addresses import Endpoint
 from .etcd_store import REQUEST_S
 from .failover import AnswerTime, Refused, Unreachable, plain_reason
-from .settings import HOW_TO_TRUST, EtcdSettings
-from .v2_poll import Poll
+from .http_connection import HttpConnection
+from .settings import HOW_TO_TRUST, EtcdSettings, tls_context
 
 _CONNECTIONS = 64
+_OK = 200
 _RAFT_ERRORS = range(300, 400)
 
 _T = TypeVar("_T")
+
+
+class Event(NamedTuple):
+    """What has happened to one entry.
+
+    Args:
+        value: What it holds now; None: it has been removed.
+        number: etcd's number of the event.
+    """
+
+    path: str
+    value: str | None
+    number: int
+
+
+class Poll:
+    """A member of etcd that is asked for one event after the other.
+
+    Args:
+        folder: Where the events are to happen, or below.
+    """
+
+    def __init__(self, settings: EtcdSettings, endpoint: Endpoint, folder: str) -> None:
+        self._endpoint = endpoint
+        self._folder = folder
+        self._fields = f"Host: {endpoint}\r\n{_proof(settings)}\r\n"
+        tls = tls_context(settings) if settings.protocol == "https" else None
+        try:
+            self._connection = HttpConnection(endpoint, tls, time.monotonic() + REQUEST_S)
+        except OSError as error:
+            raise self._trouble(error) from error
+
+    def next_event(self, index: int, deadline: float) -> Event | None:
+        """Return the first event from an index on; None if none comes by then, on this clock.
+
+        After None the poll is over.
+
+        Raises:
+            Unreachable: The member can't serve any more, or has forgotten this index.
+        """
+        query = f"wait=true&recursive=true&waitIndex={index}"
+        request = f"GET /v2/keys{self._folder}?{query} HTTP/1.1\r\n{self._fields}"
+        try:
+            head, body = self._connection.ask(request.encode("ascii", "replace"), deadline)
+        except TimeoutError:
+            return None
+        except OSError as error:
+            raise self._trouble(error) from error
+        try:
+            if head.status == _OK and body:
+                return _event(json.loads(body))
+        except (ValueError, KeyError, TypeError):
+            pass
+        raise Unreachable(f"{self._endpoint}: it tells of no event")
+
+    def interrupt(self) -> None:
+        """Let ``next_event`` raise at once; from any thread."""
+        self._connection.interrupt()
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._connection.close()
+
+    def _trouble(self, error: OSError) -> Unreachable:
+        return Unreachable(f"{self._endpoint}: {plain_reason(error)}")
 
 
 class Member:
@@ -115,3 +187,18 @@ def path_of(prefix: str, key: str) -> str:
 def _word(text: str) -> str:
     quoted = quote(text, safe="", errors="surrogateescape").replace("~", "%7E").replace("%", "=")
     return f"={quoted}" if quoted[:1] in ("_", ".", "") else quoted
+
+
+def _event(message: Any) -> Event:
+    node = message["node"]
+    is_removed = message["action"] in ("delete", "expire")
+    value = None if is_removed else str(node.get("value", ""))
+    return Event(str(node["key"]), value, int(node["modifiedIndex"]))
+
+
+def _proof(settings: EtcdSettings) -> str:
+    if not settings.user:
+        return ""
+    credentials = f"{settings.user}:{settings.password}".encode("latin-1", "replace")
+    proof = binascii.b2a_base64(credentials, newline=False).decode("ascii")
+    return f"Authorization: Basic {proof}\r\n"

@@ -8,7 +8,7 @@ import pytest
 from connector_kit import HERE, node
 from elrun.rendezvous.api.handler import VerdictKind
 from elrun.rendezvous.errors import RendezvousConnectionError
-from elrun.rendezvous.liveness.spare_watch import SpareWatch
+from elrun.rendezvous.liveness.round_watch import SpareWatch
 from round_kit import PATIENCE_S
 
 pytestmark = pytest.mark.integration
