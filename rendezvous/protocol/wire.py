@@ -130,19 +130,9 @@ def write_place(place: Place) -> bytes:
     """Return the record of a seat's place."""
     if isinstance(place, NotTaken):
         return _pack("not taken", {}, MAX_RECORD_BYTES)
-    fields = {
-        "round": place.round,
-        "group_rank": place.group_rank,
-        "group_world_size": place.group_world_size,
-        "first_rank": place.first_rank,
-        "world_size": place.world_size,
-        "first_role_rank": place.first_role_rank,
-        "role_world_size": place.role_world_size,
-        "restart_count": place.restart_count,
-        "address": place.workers_store.master_addr,
-        "port": place.workers_store.master_port,
-        **_notice_field(place.notice),
-    }
+    fields = place._asdict()
+    fields["address"], fields["port"] = fields.pop("workers_store")
+    fields |= _notice_field(fields.pop("notice"))
     return _pack("place", fields, MAX_PLACE_BYTES)
 
 

@@ -82,9 +82,7 @@ class EtcdV2Store(EtcdStore[Member]):
 
     def create(self, key: str, value: bytes, instead_of: bytes = b"") -> bytes:
         path, text, old = self._path_of(key), _encode(value), _encode(instead_of)
-        standing = self._call(
-            lambda client: _replace(client, path, text, old) if old else _create(client, path, text)
-        ).value
+        standing = self._call(lambda client: _replace(client, path, text, old)).value
         if standing == text:
             self._require_rounds_of([key])
             self._free(freed_with(key))
@@ -96,11 +94,7 @@ class EtcdV2Store(EtcdStore[Member]):
             return
         path, count = self._path_of(place.freed), _encode(b"%d" % (place.number + 1))
         before = _encode(b"%d" % place.number) if place.number else ""
-        standing = self._call(
-            lambda client: (
-                _replace(client, path, count, before) if before else _create(client, path, count)
-            )
-        ).value
+        standing = self._call(lambda client: _replace(client, path, count, before)).value
         if standing == count:
             self._delete_round(place)
 
@@ -247,7 +241,13 @@ def _count(client: Any, folder: str, entry: str, amount: int) -> Any:
 
 
 def _replace(client: Any, path: str, text: str, old: str) -> Any:
-    """Return the node that stands at a path, having written it if the old one did."""
+    """Return the node that stands at a path, having written it if the old one did.
+
+    Args:
+        old: Its value; empty: there was none.
+    """
+    if not old:
+        return _create(client, path, text)
     try:
         return client.write(path, text, prevValue=old)
     except etcd.EtcdCompareFailed:

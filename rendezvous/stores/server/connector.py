@@ -116,10 +116,9 @@ class StoreConnector:
         found = self._dial(min(_GLANCE_S, timeout_s), timeout_s)
         if isinstance(found, Connection):
             return found
-        reason = found.reason
         if isinstance(found, Unreached) and found.is_foreign:
             raise RendezvousConnectionError(self._foreign())
-        raise RendezvousConnectionError(f"{self._endpoint}: {reason}")
+        raise RendezvousConnectionError(f"{self._endpoint}: {found.reason}")
 
     def _look(self, deadline: float) -> Connection | Refusal | Unreached:
         """Return a connection if there can be one by now, or why not."""

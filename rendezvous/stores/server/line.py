@@ -217,13 +217,15 @@ class Line:
         Args:
             since: When the connection broke.
         """
+        if self._is_over.is_set():
+            return
         thread = threading.Thread(
             target=self._come_back, args=(since,), name="elrun-store-client", daemon=True
         )
         try:
             start_thread(thread)
         except NoThreadError:  # what else this thread has to do waits for short attempts only
-            if not self._is_over.is_set() and not self._dial_once(since, _BRIEF_DIAL_S):
+            if not self._dial_once(since, _BRIEF_DIAL_S):
                 self._reader.call_later(
                     _BRIEF_DIALS_APART_S, lambda: self._begin_to_come_back(since)
                 )
