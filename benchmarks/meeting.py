@@ -33,9 +33,9 @@ from elrun.rendezvous.api.handler import NodeProfile
 from elrun.rendezvous.api.parameters import RendezvousParameters
 from elrun.rendezvous.node.rendezvous import RoundRendezvous
 from elrun.rendezvous.protocol.timing import timing_of
-from elrun.rendezvous.stores.loop import Loop, read_by
+from elrun.rendezvous.stores.loop import Loop
 from elrun.rendezvous.stores.memory import MemoryStore
-from elrun.rendezvous.stores.store import Connection, Told, Will, leave_will
+from elrun.rendezvous.stores.store import Connection, Told, Will, leave_will, read_by
 
 JOIN_TIMEOUT_S = 300
 # torchrun's. At elrun's own pace, a thousand nodes keep one interpreter busy with living.

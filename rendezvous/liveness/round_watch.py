@@ -52,7 +52,7 @@ def watch_members(
         if lost:
             (data,) = yield store.get([keys.roster])
             roster = None if data is None else read_roster(keys.roster, data)
-            reason = _silence_reason(lost, roster, timing.patience_s)
+            reason = silence_reason(lost, roster, timing.patience_s)
             yield from conclude(Verdict(VerdictKind.NODE_LOST, mine, reason, lost=tuple(lost)))
         elif None not in marks:
             yield from conclude(Verdict(VerdictKind.DONE, mine))
@@ -125,11 +125,11 @@ def _verdict_without_members(
     if None not in (yield store.get([keys.success(rank) for rank in ranks])):
         return Verdict(VerdictKind.DONE)
     lost = tuple(ranks)
-    reason = _silence_reason(lost, roster, timing.patience_s)
+    reason = silence_reason(lost, roster, timing.patience_s)
     return Verdict(VerdictKind.NODE_LOST, reason=reason, lost=lost)
 
 
-def _silence_reason(lost: Collection[int], roster: Roster | None, patience_s: float) -> str:
+def silence_reason(lost: Collection[int], roster: Roster | None, patience_s: float) -> str:
     """Return a verdict's reason, for people: these nodes have been silent for too long."""
     have = "has" if len(lost) == 1 else "have"
     return f"{name_members(lost, roster)} {have} not been heard of for {patience_s:g} s"

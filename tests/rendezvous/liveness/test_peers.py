@@ -1,8 +1,8 @@
 """What the node that seals makes of silence: silent seats have left, silent survivors are lost."""
 
 from elrun.rendezvous.api.handler import Verdict, VerdictKind
-from elrun.rendezvous.liveness.member_watch import silence_reason
 from elrun.rendezvous.liveness.peers import check_presence
+from elrun.rendezvous.liveness.round_watch import silence_reason
 from elrun.rendezvous.protocol.keys import RunKeys
 from elrun.rendezvous.protocol.records import History, Limits, Member, Node, Origin, Roster
 from elrun.rendezvous.protocol.roster import draw_roster, restarts_after
