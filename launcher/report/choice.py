@@ -144,16 +144,23 @@ def _at_path(wanted: str) -> Run | None:
     return None
 
 
+def _paths_of(wanted: str) -> tuple[str, ...]:
+    """Return what a script's path may be that is named so; no run's own folder is looked at."""
+    with contextlib.suppress(OSError):  # the working directory is gone
+        return os.path.abspath(wanted), os.path.realpath(wanted)
+    return ()
+
+
 def _matching(runs: Sequence[Run], wanted: str) -> list[Run]:
     """Return the runs that a name means: run ids go before scripts, and whole ones before parts."""
     if not wanted:
         return list(runs)
-    path = os.path.realpath(wanted)
+    paths = _paths_of(wanted)
     for is_meant in (
         lambda run: run.run_id == wanted,
         lambda run: wanted in (str(run.agent_pid), os.path.basename(run.folder)),
         lambda run: run.name == wanted,
-        lambda run: run.script != "" and os.path.realpath(run.script) == path,
+        lambda run: run.script in paths,
         lambda run: run.run_id.startswith(wanted),
     ):
         if found := [run for run in runs if is_meant(run)]:

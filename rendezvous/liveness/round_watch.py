@@ -44,9 +44,13 @@ def watch_members(
         conclude: Proposes the verdict once members are lost.
     """
     mine = place.group_rank
-    ranks = {keys.beat(rank): rank for rank in range(place.group_world_size) if rank != mine}
+
+    # Not held by each member: those of a large round never need it.
+    def beats_of_others() -> dict[str, int]:
+        return {keys.beat(rank): rank for rank in range(place.group_world_size) if rank != mine}
 
     def report(silent: frozenset[str]) -> Steps[None]:
+        ranks = beats_of_others()
         marks = yield store.get([keys.success(rank) for rank in range(place.group_world_size)])
         lost = [rank for rank in sorted(ranks[key] for key in silent) if marks[rank] is None]
         if lost:
@@ -58,12 +62,12 @@ def watch_members(
             yield from conclude(Verdict(VerdictKind.DONE, mine))
 
     def watch_all(_silent: frozenset[str]) -> Steps[None]:
-        heartbeat.watch(ranks, report, afresh=True)
+        heartbeat.watch(beats_of_others(), report, afresh=True)
         yield from ()
 
     heartbeat.beat_at(keys.beat(mine))
     if mine <= 1:
-        heartbeat.watch(ranks, report)
+        heartbeat.watch(beats_of_others(), report)
     else:
         heartbeat.watch([keys.beat(mine - 1)], watch_all)
 

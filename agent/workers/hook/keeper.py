@@ -200,10 +200,14 @@ class _Keeper:
         is_of_exit = _mark_of(leaving.__context__) == self._handled_at_exit
         if status is not self._exit_status or not is_of_exit:  # else ``sys.exit`` has raised it
             error = leaving.__cause__ or leaving.__context__
-            self._note(status, error, None, _trace_of(leaving))
+            self._note(status, error, None, leaving)
 
     def _note(
-        self, status: "Any", error: "BaseException | None", caller: "Any", trace: "Any" = None
+        self,
+        status: "Any",
+        error: "BaseException | None",
+        caller: "Any",
+        leaving: "SystemExit | None" = None,
     ) -> None:
         if self._is_noting or _thread.get_ident() != self._main_thread:
             return
@@ -215,6 +219,7 @@ class _Keeper:
         try:
             if not isinstance(status, int) or status:
                 words = self._load("last_words.py")
+                trace = None if leaving is None else _trace_of(leaving)
                 self._exit_note = words["note_of_exit"](status, error, caller, trace)
         except BaseException:  # noqa: BLE001, S110  the process ends as it would without us
             pass

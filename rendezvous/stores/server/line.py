@@ -43,6 +43,8 @@ _LONGEST_PAUSE_S = 1.0
 _DIAL_S = 5.0
 # Where the loop's own thread has to connect, as no other is granted.
 _BRIEF_DIAL_S = 0.2
+_LONGEST_BRIEF_DIAL_S = 2.0
+_AWAY_PER_DIAL = 10
 _BRIEF_DIALS_APART_S = 0.5
 # A host that is overloaded connects late: what connecting took last tells how late.
 _GRACE_PER_DIAL = 10
@@ -224,11 +226,20 @@ class Line:
         )
         try:
             start_thread(thread)
-        except NoThreadError:  # what else this thread has to do waits for short attempts only
-            if not self._dial_once(since, _BRIEF_DIAL_S):
-                self._reader.call_later(
-                    _BRIEF_DIALS_APART_S, lambda: self._begin_to_come_back(since)
-                )
+        except NoThreadError:  # what else this thread has to do waits for short attempts
+            self._come_back_here(since)
+
+    def _come_back_here(self, since: float) -> None:
+        """Try once in the loop's thread; the longer the host has been away, the longer it has."""
+        away_s = time.monotonic() - since
+        within_s = min(max(_BRIEF_DIAL_S, away_s / _AWAY_PER_DIAL), _LONGEST_BRIEF_DIAL_S)
+        try:
+            is_over = self._dial_once(since, within_s)
+        except BaseException:
+            self._lose(FAULT)
+            raise
+        if not is_over:
+            self._reader.call_later(_BRIEF_DIALS_APART_S, lambda: self._begin_to_come_back(since))
 
     def _give_up(self, reason: str) -> None:
         """End all calls: there will be no answer any more."""

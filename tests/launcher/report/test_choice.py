@@ -52,6 +52,18 @@ def test_nodes_that_share_the_folder_are_one_run(runs):
     assert ["b_n1_3.run", "b_n0_2.run"] == names_of(chosen_records(["beta"], runs[1]))
 
 
+@pytest.mark.parametrize("name", ["alph", "c_n0_5.run", "nothing"])
+def test_a_deleted_working_directory_hides_no_run(runs, tmp_path, monkeypatch, name):
+    """It has no path, so no script is meant by a relative one."""
+    (tmp_path / "deleted").mkdir()
+    monkeypatch.chdir(tmp_path / "deleted")
+    (tmp_path / "deleted").rmdir()
+
+    found = VerbRefusal if name == "nothing" else None
+    with pytest.raises(found) if found else contextlib.nullcontext():
+        assert 1 == len(chosen_records([name], runs[1]))
+
+
 def test_a_folder_s_name_means_that_one(runs):
     """As `ls` shows it."""
     assert ["b_n0_2.run"] == names_of(chosen_records(["b_n0_2.run"], runs[1]))

@@ -1,8 +1,11 @@
 """A node's heartbeat: its steps, by a clock that the test moves."""
 
 import pytest
+from elrun.rendezvous.api.handler import Placement, RendezvousStoreInfo
 from elrun.rendezvous.errors import RendezvousConnectionError
 from elrun.rendezvous.liveness.heartbeat import Heartbeat
+from elrun.rendezvous.liveness.round_watch import watch_members
+from elrun.rendezvous.protocol.keys import RoundKeys, RunKeys
 from elrun.rendezvous.protocol.timing import Timing
 from elrun.rendezvous.stores.steps import Asking, perform, sleep
 
@@ -49,6 +52,21 @@ def test_each_beat_differs_from_the_one_before(memory, heartbeat, clock):
 
     assert first is not None
     assert first != second
+
+
+@pytest.mark.parametrize("rank", [2, 4999, 9999])
+def test_a_member_of_a_large_round_makes_few_keys(heartbeat, memory, monkeypatch, rank):
+    """Ten thousand members that each make the keys of all would be a hundred million."""
+    made, beat = [], RoundKeys.beat
+    monkeypatch.setattr(RoundKeys, "beat", lambda *at: made.append(at) or beat(*at))
+    store = RendezvousStoreInfo("host", 1)
+    place = Placement(0, rank, 10_000, rank, 10_000, rank, 10_000, 0, store)
+
+    watch_members(
+        heartbeat, Asking(memory), RunKeys("run").round(0), place, TIMING, lambda verdict: iter(())
+    )
+
+    assert len(made) == 2  # its own, and that of the member before it
 
 
 def test_there_is_one_beat_an_interval(memory, heartbeat, clock):

@@ -93,7 +93,7 @@ LIMITED = """
 import os, resource, sys
 hard = int(sys.argv[1])
 resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
-from elrun.rendezvous.network.descriptors import make_room_for
+from elrun.rendezvous.stores.server.host import make_room_for
 make_room_for(int(sys.argv[2]))
 print(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 """

@@ -328,6 +328,33 @@ def test_without_a_thread_a_connection_is_made_anew_in_short_attempts(host, monk
     assert heard[0] < 3
 
 
+def test_without_a_thread_a_broken_connection_comes_back(cable, guest, host, monkeypatch):
+    """What was waited for is heard over the new one, and no write happens twice."""
+    host.add("n", 0)  # has the thread that reads for it
+    loop, told, begin = Loop(), [], threading.Thread.start
+    loop.enter()
+    read_by(guest, loop)
+    guest.add("n", 1)
+    guest.watch(["k"], told.append)
+
+    def start(thread):
+        if thread.name.startswith("elrun"):
+            raise RuntimeError("can't start new thread")
+        begin(thread)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        cable.break_off()
+        host.set({"k": b"1"})
+        while not told:
+            loop.turn(LONG_S)
+    counted = guest.add("n", 1)
+    guest.close()
+    loop.close()
+
+    assert ([[b"1"]], 2) == (told, counted)
+
+
 @pytest.mark.parametrize("started", [0, 1, 2], ids=["none", "the server's", "both"])
 def test_a_host_without_threads_leaves_nothing_open(monkeypatch, started):
     """Neither its server nor its client holds a descriptor; the client begins with a request."""
