@@ -8,6 +8,8 @@ leaves the pipes alone for a moment. The first words after a silence pass at onc
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import select
 import threading
@@ -17,7 +19,7 @@ from ..system.pidfd import close_all, milliseconds_until
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Any, Protocol
 
     class Outlet(Protocol):
@@ -66,7 +68,7 @@ class PipeReader:
     ) -> None:
         self._outlets = outlets
         self._before_read = before_read
-        self._enough_bytes = pipe_bytes // 4 * 3
+        self._enough_bytes = _least_held(outlets, pipe_bytes) // 4 * 3
         # One buffer for all reads: malloc would fetch each one's memory from the kernel.
         self._buffer = memoryview(bytearray(pipe_bytes))
         self._wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -183,3 +185,12 @@ class PipeReader:
                 return size < 0
             read_bytes += size
         return False
+
+
+def _least_held(fds: Iterable[int], wished: int) -> int:
+    """Return how many bytes the smallest pipe holds; the kernel may refuse what was wished."""
+    sizes = [wished]
+    for fd in fds:
+        with contextlib.suppress(OSError):  # it is no pipe, or the kernel doesn't tell
+            sizes.append(fcntl.fcntl(fd, fcntl.F_GETPIPE_SZ))
+    return min(sizes)

@@ -29,12 +29,12 @@ class Steps:
         self._pipe_bytes = 0
         try:
             kind = os.fstat(fd).st_mode
-        except OSError:  # it is closed
+            is_device = stat.S_ISCHR(kind) and not os.isatty(fd)
+            self._takes_everything = is_device or stat.S_ISREG(kind)
+            if stat.S_ISFIFO(kind):
+                self._pipe_bytes = fcntl.fcntl(fd, fcntl.F_GETPIPE_SZ)
+        except OSError:  # it is closed, or the kernel doesn't tell
             return
-        is_device = stat.S_ISCHR(kind) and not os.isatty(fd)
-        self._takes_everything = is_device or stat.S_ISREG(kind)
-        if stat.S_ISFIFO(kind):
-            self._pipe_bytes = fcntl.fcntl(fd, fcntl.F_GETPIPE_SZ)
 
     def most(self) -> int:
         """Return how many bytes one call may write now: a page at least.

@@ -116,6 +116,7 @@ def _begin(order: str) -> bytearray:
         return cell
     if signal.SIGTERM in survived:
         _keep_from_children(signal.SIGTERM)
+    _outlast_handlers(survived)
     place = HEADER + os.getpid()
 
     def mark(number: int, *, survives: bool) -> None:
@@ -164,6 +165,30 @@ def _follow_handlers(survived: Collection[int], mark: Callable[..., None]) -> No
     note.__name__, note.__doc__ = "signal", set_handler.__doc__
     note.__wrapped__ = set_handler  # type: ignore[attr-defined]
     signal.signal = note
+
+
+def _outlast_handlers(survived: Collection[int]) -> None:
+    """Ignore the signals once Python ends: it takes its handlers back before the process is gone.
+
+    The signal may come late: a worker that sees that the job is preempted may leave before.
+    """
+    import atexit  # built in
+
+    pid, set_handler = os.getpid(), signal.signal
+
+    def ignore() -> None:
+        if os.getpid() != pid:
+            return
+        import faulthandler
+
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, survived)
+        for number in survived:
+            if signal.getsignal(number) is signal.SIG_DFL:  # else the script's own handler stays
+                faulthandler.unregister(number)
+                set_handler(number, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    atexit.register(ignore)
 
 
 def _keep_from_children(number: int) -> None:

@@ -101,22 +101,47 @@ class Verdict(NamedTuple):
     lost: tuple[int, ...] = ()
 
 
-class RendezvousInfo(NamedTuple):
-    """What a node knows after a rendezvous.
+class RendezvousInfo:
+    """What a node knows after a rendezvous; each property is a parameter."""
 
-    Args:
-        store: A key-value store that the round's agents share, with torch ``Store``'s methods.
-        rank: Group rank of this node, from 0.
-        world_size: Number of nodes in the round.
-        bootstrap_store_info: Address of the workers' torch store, which may not exist yet.
-        placement: The node's place; None where the backend leaves the workers' ranks to the agents.
-    """
+    def __init__(
+        self,
+        store: Any,
+        rank: int,
+        world_size: int,
+        bootstrap_store_info: RendezvousStoreInfo | None,
+        placement: Placement | None = None,
+    ) -> None:
+        self._store = store
+        self._rank = rank
+        self._world_size = world_size
+        self._bootstrap_store_info = bootstrap_store_info
+        self._placement = placement
 
-    store: Any
-    rank: int
-    world_size: int
-    bootstrap_store_info: RendezvousStoreInfo | None
-    placement: Placement | None = None
+    @property
+    def store(self) -> Any:
+        """A key-value store that the round's agents share, with torch ``Store``'s methods."""
+        return self._store
+
+    @property
+    def rank(self) -> int:
+        """Group rank of this node, from 0."""
+        return self._rank
+
+    @property
+    def world_size(self) -> int:
+        """Number of nodes in the round."""
+        return self._world_size
+
+    @property
+    def bootstrap_store_info(self) -> RendezvousStoreInfo | None:
+        """Address of the workers' torch store, which may not exist yet."""
+        return self._bootstrap_store_info
+
+    @property
+    def placement(self) -> Placement | None:
+        """The node's place; None where the backend leaves the workers' ranks to the agents."""
+        return self._placement
 
 
 class RendezvousHandler(ABC):

@@ -162,6 +162,23 @@ def test_a_script_asks_from_anywhere_and_saves(elrun, script, options, name, met
     assert "did not leave" not in err
 
 
+@pytest.mark.parametrize("own", ["", "signal.signal(signal.SIGTERM, print); "])
+def test_a_signal_that_comes_while_python_ends_changes_no_exit_code(elrun, script, own):
+    """Python puts default actions back before the process is gone; a script's own handler stays."""
+    program = script(
+        "import atexit, signal, sys\n"
+        "def show():\n"
+        "    handler = signal.getsignal(signal.SIGTERM)\n"
+        "    sys.stdout.write(getattr(handler, 'name', 'own') + '\\n')\n"
+        "atexit.register(show)\n"  # the first to be registered is the last to be called
+        f"import elrun; elrun.preemption(); {own}\n"
+    )
+
+    code, out, err = elrun("--preempt-signal", "SIGTERM", program).finish()
+
+    assert (0, "own\n" if own else "SIG_IGN\n") == (code, out), err
+
+
 @pytest.mark.parametrize("name", ["SIGUSR1", "SIGTERM"])
 def test_a_scheduler_that_signals_all_processes_ends_none_that_asks(elrun, script, name):
     """SLURM does; a forked process of the worker's lives as well, but at SIGTERM."""
