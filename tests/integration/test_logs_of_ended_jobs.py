@@ -20,6 +20,13 @@ os.write(2, f"rank {rank} can't go on\\n".encode())
 os._exit(7)
 """
 
+# Else the first one that ends may have the others stopped before they have said anything.
+WHEN_ALL_HAVE_SPOKEN = """
+open(f"spoken {attempt} {rank}", "w").close()
+while not all(os.path.exists(f"spoken {attempt} {each}") for each in (0, 1)):
+    select.select([], [], [], 0.01)
+"""
+
 
 @pytest.fixture(name="watching")
 def _watching(elrun, tmp_path):
@@ -77,7 +84,8 @@ def test_words_of_a_first_attempt_of_a_moment_are_kept(watching, script, tmp_pat
     """Where all attempts are short, nothing is written before the end of the last one."""
     (tmp_path / "fail0").touch()
     (tmp_path / "fail1").touch()
-    program = script(PRINTS.replace("_exit(7)", f"_exit(7 if attempt == '0' else {last_code})"))
+    end = WHEN_ALL_HAVE_SPOKEN + f"os._exit(7 if attempt == '0' else {last_code})"
+    program = script(PRINTS.replace("os._exit(7)", end))
     options = ("--standalone", "--nproc-per-node", 2, "--max-restarts", 1, "--rdzv-id", "short")
     code = watching._elrun(*options, program, env=watching.env).finish()[0]
 
