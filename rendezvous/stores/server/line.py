@@ -233,12 +233,7 @@ class Line:
         """Try once in the loop's thread; the longer the host has been away, the longer it has."""
         away_s = time.monotonic() - since
         within_s = min(max(_BRIEF_DIAL_S, away_s / _AWAY_PER_DIAL), _LONGEST_BRIEF_DIAL_S)
-        try:
-            is_over = self._dial_once(since, within_s)
-        except BaseException:
-            self._lose(FAULT)
-            raise
-        if not is_over:
+        if not self._dial_once(since, within_s):
             self._reader.call_later(_BRIEF_DIALS_APART_S, lambda: self._begin_to_come_back(since))
 
     def _give_up(self, reason: str) -> None:
@@ -251,14 +246,18 @@ class Line:
     def _come_back(self, since: float) -> None:
         """Make the connection anew, or end all calls."""
         pause_s = 0.0
+        while not self._is_over.wait(pause_s) and not self._dial_once(since, _DIAL_S):
+            pause_s = min(max(_FIRST_PAUSE_S, 2 * pause_s), _LONGEST_PAUSE_S)
+
+    def _dial_once(self, since: float, within_s: float) -> bool:
+        """Try once more, as ``_dial`` does; a fault of that ends all calls, which would wait on."""
         try:
-            while not self._is_over.wait(pause_s) and not self._dial_once(since, _DIAL_S):
-                pause_s = min(max(_FIRST_PAUSE_S, 2 * pause_s), _LONGEST_PAUSE_S)
-        except BaseException:
+            return self._dial(since, within_s)
+        except BaseException:  # a caller would wait without end
             self._lose(FAULT)
             raise
 
-    def _dial_once(self, since: float, within_s: float) -> bool:
+    def _dial(self, since: float, within_s: float) -> bool:
         """Connect to the same server once more; return False if another attempt makes sense.
 
         Else the connection is there, or all calls have ended.
