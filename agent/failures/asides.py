@@ -1,7 +1,7 @@
 """Finds tracebacks that Python prints of exceptions which have ended nothing.
 
-Python ignores what ``__del__`` raises, and asyncio what a task raises that nobody has awaited. Both
-are printed, often at the end of a program that ends for another reason.
+Python ignores what ``__del__`` raises, and asyncio what a callback raises, or a task that nobody
+has awaited. All are printed, often at the end of a program that ends for another reason.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ CHAINED = (
 _TITLE = "Traceback (most recent call last):"
 _IGNORED = r"Exception ignored (?:in|while [\w ]{1,40}):? ?(?P<name>.{0,200}?)(?: at 0x\w+)?>?:?"
 _NEVER_RETRIEVED = r".{0,200}\b(?:Task|Future) exception was never retrieved"
+_CALLBACK = r".{0,200}\bException in callback (?P<name>[^( ]{1,80}).*"
+_CREATED = "source_traceback: Object created at (most recent call last):"
+_HANDLE = "handle: <"
 _FUTURE = r"future: <(?P<kind>Task|Future)\b(?:[^']{0,80} name='(?P<name>[^']{1,80})')?.*"
 
 
@@ -56,12 +59,29 @@ def _remark_above(lines: list[str], start: int) -> tuple[int, str]:
     """Return where the words begin that stand above a traceback, and what they say of it."""
     if ignored := re.fullmatch(_IGNORED, lines[start - 1]):
         return start - 1, f"Python ignored it in {ignored['name'].replace('<', '')}"
-    future = re.fullmatch(_FUTURE, lines[start - 1])
-    if future and start > 1 and re.fullmatch(_NEVER_RETRIEVED, lines[start - 2]):
+    last = _end_above(lines, start)
+    if last < 1:
+        return start, ""
+    future = re.fullmatch(_FUTURE, lines[last])
+    if future and re.fullmatch(_NEVER_RETRIEVED, lines[last - 1]):
         name = f" {future['name']!r}" if future["name"] else ""
         what = f"in the asyncio {future['kind'].lower()}{name}, whose result nobody took"
-        return start - 2, what
+        return last - 1, what
+    callback = re.fullmatch(_CALLBACK, lines[last - 1])
+    if callback and lines[last].startswith(_HANDLE):
+        return last - 1, f"in the asyncio callback {callback['name']!r}, which ends nothing"
     return start, ""
+
+
+def _end_above(lines: list[str], start: int) -> int:
+    """Return where asyncio's words about an object end, above a traceback.
+
+    In its debug mode the stack that made the object stands between them.
+    """
+    last = start - 1
+    while last > 0 and lines[last].startswith("  "):
+        last -= 1
+    return last - 1 if lines[last] == _CREATED else start - 1
 
 
 def _end_of_chain(lines: list[str], start: int) -> int:

@@ -78,6 +78,16 @@ NEVER_RETRIEVED = f"""Task exception was never retrieved
 future: <Task finished name='reader' coro=<work() done, defined at x.py:2> exception=KeyError('a')>
 {FRAME}KeyError: 'a'
 """
+# What PYTHONASYNCIODEBUG=1 adds.
+DEBUGGED = NEVER_RETRIEVED.replace(
+    FRAME,
+    "source_traceback: Object created at (most recent call last):\n"
+    '  File "train.py", line 8, in <module>\n    asyncio.run(main())\n' + FRAME,
+)
+IN_CALLBACK = f"""Exception in callback tick(3) at train.py:4
+handle: <TimerHandle when=4.5 tick(3) at train.py:4>
+{FRAME}KeyError: 'a'
+"""
 IGNORED = f"Exception ignored in: <function Shard.__del__ at 0x7fe1>\n{FRAME}KeyError: 'a'\n"
 CHAINED_AND_IGNORED = IGNORED.replace(f"{FRAME}KeyError: 'a'\n", CHAINED)
 IN_TASK = "KeyError: 'a' (in the asyncio task 'reader', whose result nobody took)"
@@ -90,6 +100,14 @@ FOUND = {
         Speech.LINES,
         IN_TASK,
     ),
+    "the same in asyncio's debug mode": ("step 1\n" + DEBUGGED, Speech.LINES, IN_TASK),
+    "that, after another": (PLAIN + DEBUGGED, Speech.TRACEBACK, NO_SHARD),
+    "of a callback": (
+        IN_CALLBACK,
+        Speech.LINES,
+        "KeyError: 'a' (in the asyncio callback 'tick', which ends nothing)",
+    ),
+    "of a callback, after another": (PLAIN + IN_CALLBACK, Speech.TRACEBACK, NO_SHARD),
     "of a future": (
         NEVER_RETRIEVED.replace("Task ", "Future ").replace(
             "<Future finished name='reader' coro=<work() done, defined at x.py:2>",
