@@ -23,7 +23,7 @@ from ..processes.companion import Companion
 from ..serving.local_sockets import is_of_owner, listen_in
 from ..system.wakeup import Wakeup
 from ..system.whole_writes import replace_file
-from .run_record import RECORD, record_text, script_of
+from .run_record import RECORD, is_python_name, record_text, script_of, target_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -81,9 +81,9 @@ def name_of(entrypoint: object, args: Sequence[object]) -> str:
     """
     if not isinstance(entrypoint, str):
         return str(getattr(entrypoint, "__qualname__", entrypoint))
-    words = [str(each) for each in args]
-    if os.path.basename(entrypoint).startswith("python"):
-        entrypoint = next((each for each in words if not each.startswith("-")), entrypoint)
+    if is_python_name(entrypoint):
+        option, name = target_of([str(each) for each in args])
+        entrypoint = name if name and option != "-c" else entrypoint
     return os.path.basename(entrypoint)
 
 

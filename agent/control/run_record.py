@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 
 RECORD = "run.json"
 VERSION = 1
-_OF_NO_FILE = ("-", "-c", "-m")
-"""Options of Python's in the place of a script."""
+_WITH_VALUE = ("--check-hash-based-pycs",)
 
 
 def record_text(about: Mapping[str, Any], attempts: Sequence[Mapping[str, Any]]) -> bytes:
@@ -41,11 +40,41 @@ def script_of(entrypoint: object, args: Sequence[object]) -> str:
     if not isinstance(entrypoint, str):
         return ""
     path = entrypoint
-    if os.path.basename(entrypoint).startswith("python"):
-        words = [str(each) for each in args]
-        path = next((each for each in words if not each.startswith("-") or each in _OF_NO_FILE), "")
+    if is_python_name(entrypoint):
+        option, path = target_of([str(each) for each in args])
+        if option:
+            return ""
     elif os.sep not in path:  # sought in PATH
         return ""
     with contextlib.suppress(OSError):  # its working directory is gone
-        return "" if not path or path in _OF_NO_FILE else os.path.abspath(path)
+        return path and os.path.abspath(path)
     return ""
+
+
+def is_python_name(program: str) -> bool:
+    """Return whether a program is called as a Python interpreter is."""
+    return os.path.basename(program).startswith("python")
+
+
+def target_of(words: Sequence[str]) -> tuple[str, str]:
+    """Return what Python runs: an option ("" for a script, "-m", "-c" or "-"), and its name.
+
+    Args:
+        words: The interpreter's arguments; if they name nothing to run, both are "".
+    """
+    rest = iter(words)
+    for word in rest:
+        if word == "--":
+            return "", next(rest, "")
+        if word in _WITH_VALUE:
+            next(rest, None)
+        elif word == "-" or not word.startswith("-"):
+            return ("-", "") if word == "-" else ("", word)
+        elif not word.startswith("--"):
+            at = next((at for at, letter in enumerate(word) if letter in "cmXW"), len(word))
+            option, value = word[at : at + 1], word[at + 1 :]  # "-mpdb" and "-um pdb" are the same
+            if option and not value:
+                value = next(rest, "")
+            if option in ("c", "m"):
+                return f"-{option}", value
+    return "", ""
