@@ -256,15 +256,16 @@ def _tell_of_pods(given: Given, variables: Mapping[str, str]) -> tuple[str, ...]
     size = whole_number(variables.get("WORLD_SIZE", "")) or 0
     if size <= 1 or "TORCHELASTIC_RUN_ID" in variables or not _leaves_meeting_open(given):
         return ()
-    known = {name: variables.get(name, "") for name in ("RANK", "MASTER_ADDR", "MASTER_PORT")}
-    said = " ".join(f"{name}={value}" for name, value in known.items() if value)
-    port = f" --master-port {known['MASTER_PORT']}" if known["MASTER_PORT"] else ""
+    known = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if variables.get(name)]
+    said = "".join(f" {name}={variables[name]}" for name in known)
+    rank = "$RANK" if "RANK" in known else "RANK"
+    host = "$MASTER_ADDR" if "MASTER_ADDR" in known else "HOST"
+    port = " --master-port $MASTER_PORT" if "MASTER_PORT" in known else ""
     sentence = (
-        f"the environment has WORLD_SIZE={size}{said and ' '}{said}, as for one of {size} nodes, "
-        "and each such elrun runs a job of its own; for one job give "
-        f"--nnodes {size} --node-rank {known['RANK'] or 'RANK'} "
-        f"--master-addr {known['MASTER_ADDR'] or 'HOST'}{port}, "
-        "or --standalone if that is meant"
+        f"the environment has WORLD_SIZE={size}{said}, as for one of {size} nodes, and each such "
+        "elrun runs a job of its own; for one job give "
+        f"--nnodes $WORLD_SIZE --node-rank {rank} --master-addr {host}{port}, "
+        "or --standalone or --nnodes 1 if that is meant"
     )
     return (sentence,)
 

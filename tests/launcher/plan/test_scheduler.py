@@ -1,5 +1,7 @@
 """What SLURM or Kubernetes says stands for options that were not given."""
 
+import string
+
 import pytest
 from elrun.launcher.plan.scheduler import first_host
 
@@ -325,16 +327,17 @@ def test_a_pod_among_others_is_told_how_to_be_one_job_with_them(elrun):
     assert notice == (
         "the environment has WORLD_SIZE=4 RANK=1 MASTER_ADDR=job-master-0 MASTER_PORT=23456, as "
         "for one of 4 nodes, and each such elrun runs a job of its own; for one job give "
-        "--nnodes 4 --node-rank 1 --master-addr job-master-0 --master-port 23456, or --standalone "
-        "if that is meant"
+        "--nnodes $WORLD_SIZE --node-rank $RANK --master-addr $MASTER_ADDR --master-port "
+        "$MASTER_PORT, or --standalone or --nnodes 1 if that is meant"
     )
     assert (meeting_of(alone), size_of(alone)) == (meeting_of(plan), size_of(plan))
 
 
 def test_the_options_that_a_pod_is_told_make_one_job(elrun):
-    """As they stand in the notice."""
+    """As a shell reads them: the variables differ from pod to pod, the command does not."""
     (notice,) = elrun.plan("x.py", **POD).notices
-    options = notice.partition("give ")[2].partition(", or")[0].split()
+    command = notice.partition("give ")[2].partition(", or")[0]
+    options = string.Template(command).substitute(POD).split()
 
     plan = elrun.plan(*options, "x.py", **POD)
 
@@ -352,7 +355,7 @@ def test_a_number_of_pods_alone_is_told_with_what_is_missing(elrun):
     (notice,) = elrun.plan("x.py", WORLD_SIZE="2").notices
 
     assert "has WORLD_SIZE=2, as for" in notice
-    assert "give --nnodes 2 --node-rank RANK --master-addr HOST, or" in notice
+    assert "give --nnodes $WORLD_SIZE --node-rank RANK --master-addr HOST, or" in notice
 
 
 @pytest.mark.parametrize(
