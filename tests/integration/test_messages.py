@@ -17,7 +17,7 @@ pytestmark = [
 ]
 
 C10D = "--nnodes 2 --rdzv-backend c10d --rdzv-endpoint localhost:$PORT --rdzv-id t"
-STATIC = "elrun --nnodes 3 --node-rank 1 --master-addr localhost --master-port $PORT"
+STATIC = "elrun --nnodes 3 --master-addr localhost --master-port $PORT --node-rank"
 SOON = "--rdzv-conf join_timeout=2"
 # Which of two nodes comes first is settled by chance: the one that is refused ends at once.
 EITHER = "wait -n; kill $(jobs -p); wait"
@@ -57,7 +57,7 @@ PROVOKED = {
     "answers, but not as the rendezvous of an elrun job": f"{HTTP}; elrun {C10D} {SOON} x.py; kill $!; wait",
     "another program answers there, or the workers of an attempt that still runs": f"{HTTP}; elrun --nnodes 2 --node-rank 1 --master-addr localhost --master-port $PORT {SOON} x.py; kill $!; wait",
     "and ends with that run; wait for its end": f"elrun {C10D} x.py & {ANSWERS}; elrun {C10D}2 {SOON} x.py; kill $!; wait",
-    "two nodes have --node-rank": f"{STATIC} {SOON} x.py & {STATIC} {SOON} x.py; wait",
+    "two nodes have --node-rank": f"{STATIC} 0 x.py & {ANSWERS}; {STATIC} 1 x.py & {STATIC} 1 x.py & {EITHER}",
     "unless this is intended": f"elrun {C10D} x.py 1 & elrun {C10D} x.py 2; wait",
     "was refused: it has": f"elrun {C10D} x.py & {ANSWERS}; sleep 1; elrun {C10D} --nnodes 3 x.py; wait",
     "give the same on every node, or another --rdzv-id to another job": f"elrun {C10D} x.py & elrun {C10D} --nnodes 3 x.py; wait",
@@ -68,7 +68,7 @@ PROVOKED = {
     "it lost or missed another rank, and none has told why": "elrun --standalone --nproc-per-node 2 peer.py",
     "this looks hopeless": "elrun --standalone --max-restarts 4 --no-python bash -c 'exit 3'",
     "the script has a syntax error, which no restart changes": "elrun --standalone --max-restarts 2 torn.py",
-    "left running, as all workers have succeeded": "elrun --standalone --no-python bash -c 'setsid sleep 2 &> /dev/null &'",
+    "left running, as all workers have succeeded": "elrun --standalone --no-python bash -c 'setsid sleep 60 &> /dev/null & echo $! > pid'; kill -9 $(cat pid); tail --pid $(cat pid) -f /dev/null",
     "no rank goes on": "elrun --standalone --hang-timeout 1 --no-python sleep 60",
     "preloading …: …; workers start without": "elrun --standalone --preload nosuchmodule x.py",
     "stopped by SIGTERM": "elrun --standalone --no-python bash -c 'kill $PPID; sleep 60'",
