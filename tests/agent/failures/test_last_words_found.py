@@ -46,7 +46,6 @@ GROUP = """  + Exception Group Traceback (most recent call last):
 """
 MARKED = "".join(f"[rank3]: {line}\n" for line in PLAIN.splitlines())
 TORCH_TYPE = PLAIN.replace("ValueError: no such", "torch.OutOfMemoryError: CUDA out of memory, no")
-SYNTAX = '  File "x.py", line 1\n    def f(:\n          ^\nSyntaxError: invalid syntax\n'
 CRASH = """Fatal Python error: Segmentation fault
 
 Current thread 0x00007f6ac1b03b80 (most recent call first):
