@@ -206,12 +206,13 @@ def _instead_of(path: str, search_path: str) -> str:
     """Say what to give instead of a path at which there is nothing."""
     if path[:1] in _DASHES:
         return "; an option begins with two hyphens (--), and this is a dash"
+    folder, slash, name = path.rpartition("/")
     names: list[str] = []
-    if "/" not in path:
-        with contextlib.suppress(OSError):
-            # Without the ending, which makes short names look alike.
-            names = [each.removesuffix(".py") for each in os.listdir() if each.endswith(".py")]
-    if path in names:
+    with contextlib.suppress(OSError):
+        found = os.listdir(folder + slash or os.curdir)
+        # Without the ending, which makes short names look alike.
+        names = [each.removesuffix(".py") for each in found if each.endswith(".py")]
+    if name in names:
         return f"; did you mean {path}.py?"
     if "/" not in path and not path.endswith(".py"):
         if path in _OPTIONS_OF_OTHERS:
@@ -222,11 +223,11 @@ def _instead_of(path: str, search_path: str) -> str:
         guesses += ["a program (--no-python)"] if _is_in(search_path, path) else []
         if guesses:
             return f"; is it {' or '.join(guesses)}?"
-    bare = path
+    bare = name
     while bare.endswith(".py"):
         bare = bare.removesuffix(".py")
     match = nearest_word(bare, names)
-    return f"; did you mean {match}.py?" if match else "; give its path"
+    return f"; did you mean {folder}{slash}{match}.py?" if match else "; give its path"
 
 
 def _verb_meant(word: str) -> str:

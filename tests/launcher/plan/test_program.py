@@ -196,6 +196,17 @@ def test_an_interpreter_that_is_not_there_is_refused(elrun):
     assert "PYTHON_EXEC=/no/python: there is no such program; give its path" == sentence
 
 
+@pytest.mark.parametrize("path", ["examples/trian.py", "./examples/train"])
+def test_a_script_in_another_folder_is_found_but_for_a_slip(elrun, tmp_path, monkeypatch, path):
+    """The sentence has the whole path, to be copied."""
+    (tmp_path / "examples").mkdir()
+    (tmp_path / "examples" / "train.py").touch()
+    monkeypatch.chdir(tmp_path)
+    meant = path.replace("trian.py", "train") + ".py"
+
+    assert f"{path}: there is no such script; did you mean {meant}?" == elrun.refusal(path)
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is unreadable to root")
 def test_a_script_that_cannot_be_read_is_refused(elrun, tmp_path):
     """Python would say it once a worker."""
