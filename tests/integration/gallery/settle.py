@@ -26,7 +26,9 @@ _REPLACED = (
     (r"(?m)^([IWEF])\d{4} \d\d:\d\d:\d\d\.\d+ \d+ ", r"\g<1>1126 12:00:00 4711 "),
     (r"\[([IWEF])\d{4} \d\d:\d\d:\d\d\.\d+ ", r"[\g<1>1126 12:00:00 "),
     (r"0x[0-9a-f]{6,}", "0x7f00"),
-    (r"\b([Pp]id|PID|process)([ :(]+)\d{2,}", r"\1\g<2>4711"),
+    (r"\b([Pp]id|PID|[Pp]rocess)([ :(]+)\d{2,}", r"\1\g<2>4711"),
+    (r"(?m)^( *\S+: line \d+:) \d{2,} ", r"\1 4711 "),  # as bash tells of a program's end
+    (r"\buntil \d\d:\d\d:\d\d", "until 12:00:30"),
     (r"\(pid\(s\) \d+\)", "(pid(s) 4711)"),
     (r"(127\.0\.0\.1\]?|localhost\]?):\d{3,5}\b", r"\1:29500"),
     (r"(?m)^([=-])\1{39,}$", lambda rule: 55 * rule[1]),  # as long as the numbers between them
