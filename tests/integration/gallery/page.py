@@ -1,12 +1,12 @@
 """Writes ``docs/gallery.md``: each kind of death as torchrun and elrun tell it, from real runs.
 
-    PYTHONPATH=tests/integration python -m gallery.page [KIND…]
+    PYTHONPATH=tests/integration python -m gallery.page [WORD…]
 
-What is recorded is kept in ``build/gallery``, so that one kind can be recorded anew.
+With words, those kinds are recorded that have one of them in their names; the others stay.
 """
 
-import json
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -22,7 +22,6 @@ from gallery.stage import PATIENCE_S, run, why_not
 
 ROOT = Path(__file__).parents[3]
 PAGE = ROOT / "docs" / "gallery.md"
-RECORDS = ROOT / "build" / "gallery"
 LAUNCHERS = {
     "elrun": (sys.executable, "-m", "elrun"),
     "torchrun": (sys.executable, "-m", "torch.distributed.run"),
@@ -63,7 +62,7 @@ def record(name: str) -> dict[str, list[tuple[int, str]]]:
     return found
 
 
-def chapter(name: str, kind: Kind, screens: dict[str, list[tuple[int, str]]]) -> str:
+def chapter(kind: Kind, screens: dict[str, list[tuple[int, str]]]) -> str:
     """Return the page's part about one kind."""
     options = " ".join(kind.before + (kind.after or (kind.program,)))
     parts = [f"## {kind.title}", _block(kind.worker.strip("\n"), _language(kind))]
@@ -102,23 +101,33 @@ def _block(text: str, language: str = "text") -> str:
     return f"```{language}\n{text}\n```"
 
 
+def renewed(text: str, chapters: dict[str, str]) -> str:
+    """Return the page with some chapters anew; the others stay as they are.
+
+    Args:
+        text: The page.
+        chapters: New ones by their titles.
+    """
+    titles = [kind.title for kind in KINDS.values()]
+    heads = re.compile(rf"^## ({'|'.join(map(re.escape, titles))})$", re.MULTILINE)
+    found = list(heads.finditer(text))
+    ends = [*(head.start() for head in found[1:]), len(text)]
+    kept = {head[1]: text[head.start() : end] for head, end in zip(found, ends, strict=True)}
+    parts = [HEAD.format(torch=version("torch").partition("+")[0])]
+    parts += [(kept | chapters)[title] for title in titles if title in kept | chapters]
+    return "\n\n".join(part.strip("\n") for part in parts).rstrip() + "\n"
+
+
 def main() -> None:
-    names = sys.argv[1:] or list(KINDS)
-    RECORDS.mkdir(parents=True, exist_ok=True)
+    words = sys.argv[1:] or [""]
+    names = [name for name in KINDS if any(word in name for word in words)]
     possible = [name for name in names if not why_not(KINDS[name])]
+    chapters = {}
     with ThreadPoolExecutor(os.cpu_count()) as runs:
         for name, screens in zip(possible, runs.map(record, possible), strict=True):
-            _file_of(name).write_text(json.dumps(screens, indent=1))
+            chapters[KINDS[name].title] = chapter(KINDS[name], screens)
             print(f"recorded: {name}")
-    parts = [HEAD.format(torch=version("torch").partition("+")[0])]
-    for name, kind in KINDS.items():
-        if _file_of(name).exists():
-            parts.append(chapter(name, kind, json.loads(_file_of(name).read_text())))
-    PAGE.write_text("\n\n".join(part.strip("\n") for part in parts).rstrip() + "\n")
-
-
-def _file_of(name: str) -> Path:
-    return RECORDS / f"{name.replace(' ', '_')}.json"
+    PAGE.write_text(renewed(PAGE.read_text(), chapters))
 
 
 if __name__ == "__main__":
