@@ -121,7 +121,7 @@ class SimpleElasticAgent(AgentHooks):
                 verdict = self._report_failure(result)
                 step = next_step(result.state, verdict, self._usable_restarts)
             waited = step is Step.WAIT_FOR_OTHERS
-            self._events.round_ended(verdict, step)
+            self._end_round(verdict, step)
             match step:
                 case Step.WATCH:
                     self._wait_for_change(self._watch_interval)
@@ -130,13 +130,11 @@ class SimpleElasticAgent(AgentHooks):
                 case Step.FINISH:
                     return result
                 case Step.RESTART | Step.REJOIN:
-                    self._ask_workers_to_end()
                     self._say_what_follows(step, verdict)
                     self._record_attempt_end()
                     self._remaining_restarts -= step is Step.RESTART
                     self._restart_workers(group)
                 case Step.FAIL:
-                    self._ask_workers_to_end()
                     self._restarts.announce(step, verdict, self._restart_count)
                     self._failed_at = time.monotonic()
                     self._stop_workers(group)

@@ -269,8 +269,8 @@ def _control(facts: AgentFacts, _: Guardian, companions: Companions) -> Companio
     return Late(begin, companions.add, CONTROL_AFTER_S)
 
 
-def _readiness(facts: AgentFacts, *_: object) -> Companion:
-    return Readiness(facts.kernel)
+def _readiness(*_: object) -> Companion:
+    return Readiness()
 
 
 COMPANIONS: tuple[Kind, ...] = (

@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from signal import Signals
 
     from ...rendezvous.api.handler import RoundHandler
-    from ..failures.memory_events import KernelWatch
     from ..failures.stack_places import Whereabouts
     from ..output.run_folders import RunFolder
     from ..processes.context import PContext
@@ -149,7 +148,6 @@ class AgentFacts:
         kernel_wait_s: float | None,
         progress: Callable[[], tuple[int | None, int]],
         record_timer_event: Callable[[str, FileTimerRequest | None], None],
-        kernel: KernelWatch,
         keep_places: Callable[[Mapping[int, Whereabouts], PContext], str],
         restarts: Restarts,
         record_places: Callable[[str, Mapping[int, Whereabouts]], bool],
@@ -170,7 +168,6 @@ class AgentFacts:
         self.take_signals: Callable[[], Sequence[tuple[Signals, float]]]
         self.take_signals = loop.inbox.take_passed_on
         """Returns, once, those signals of the workers that have come, and when."""
-        self.kernel = kernel
         self.keep_places = keep_places
         self.inbox: SignalInbox = loop.inbox
         """Takes requests to stop the job, besides signals."""

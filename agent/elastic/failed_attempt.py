@@ -24,7 +24,7 @@ from ..failures.signal_cause import explain, gather
 from ..failures.traceback_place import bare_place, innermost_place
 from ..processes.start import PContext
 from ..workers.worker import RunResult, WorkerGroup, WorkerState
-from .post_mortem import Finding, are_all_consequences, findings_about
+from .post_mortem import Finding, findings_about
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -65,17 +65,14 @@ class FailedAttempt(NamedTuple):
         group: WorkerGroup,
         processes: PContext,
         kernel: KernelWatch,
-        failures: Mapping[int, ProcessFailure],
-        named: int | None = None,
+        findings: Mapping[int, Finding],
     ) -> FailedAttempt:
-        """Read what failed workers left; the first cause among them is the root cause.
+        """Return a failed attempt; the first cause among the findings is the root cause.
 
         Args:
             kernel: What the kernel has counted and logged since the attempt began.
-            failures: Failed workers by global rank, the first one first; there may be none here.
-            named: The rank that the other nodes take for the root cause, as in ``root_of``.
+            findings: As ``findings_about`` returns them; there may be none here.
         """
-        findings = findings_about(failures, processes, named)
         root = _root_cause_in(findings, processes, kernel) if findings else None
         return cls(group, processes, kernel, findings, root)
 
@@ -113,7 +110,8 @@ class FailedAttempt(NamedTuple):
         is_author = verdict is not None and verdict.by == by
         is_shared = (self.group.group_world_size or 1) > 1  # else nobody has been told a name
         rank = named.global_rank if is_author and is_shared else None
-        now = FailedAttempt.of(self.group, self.processes, self.kernel, failures, rank)
+        findings = findings_about(failures, self.processes, rank)
+        now = FailedAttempt.of(self.group, self.processes, self.kernel, findings)
         if self.root and now.root and self.root.pid == now.root.pid and self.root.kernel_words:
             # The kernel knows most of a process that isn't reaped yet.
             now = now._replace(root=now.root._replace(kernel_words=self.root.kernel_words))
@@ -204,32 +202,34 @@ def failures_so_far(
     return {**known, **late, **known}
 
 
-def failures_with_cause(
+def findings_with_cause(
     group: WorkerGroup,
     processes: PContext,
     failures: Mapping[int, ProcessFailure],
     rounds: RoundHandler,
     wait: Callable[[Sequence[int], float | None], None],
-) -> dict[int, ProcessFailure]:
-    """Return failures with the rank that caused them, if that one ends a moment later.
+) -> dict[int, Finding]:
+    """Return what failed workers left, and the rank that caused that, if it ends a moment later.
 
     Args:
         failures: Those that have failed, by global rank.
         rounds: Say whether another node has found the cause.
         wait: Waits for descriptors, so many seconds at most.
     """
-    found = dict(failures)
+    failed = dict(failures)
+    findings = findings_about(failed, processes)
     deadline = time.monotonic() + WAIT_FOR_CAUSE_S
     while (
-        found
+        findings
         and (processes.running_pids() or (group.group_world_size or 1) > 1)
-        and are_all_consequences(found, processes)
+        and all(each.is_consequence for each in findings.values())
         and (left_s := deadline - time.monotonic()) > 0
         and rounds.verdict() is None
     ):
         wait(processes.filenos(), left_s)
-        found = failures_so_far(group, processes, found)
-    return found
+        failed = failures_so_far(group, processes, failed)
+        findings = findings_about(failed, processes)
+    return findings
 
 
 def _root_cause_in(

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ..processes.guardian import Guardian
     from .failed_attempt import FailedAttempt
     from .places import Record
+    from .post_mortem import Finding
     from .preemption import Leaving
     from .waiting import LoopWait
 
@@ -180,11 +181,12 @@ class GroupProcesses:
         self._record = record
         self.context: PContext | None = None
         self.failed: FailedAttempt | None = None
+        self._findings: Mapping[int, Finding] | None = None
         self._places: dict[int, str] = {}
 
     def forget(self) -> None:
         """Let go of the attempt before."""
-        self.context = self.failed = None
+        self.context = self.failed = self._findings = None
 
     @contextlib.contextmanager
     def ended_if_elrun_changes(self) -> Iterator[None]:
@@ -350,17 +352,23 @@ class GroupProcesses:
         """Return failures once one of them may be the cause, and not all tell of a lost peer."""
         if self.context is None:
             return failures
-        from .failed_attempt import failures_with_cause  # most jobs succeed
+        from .failed_attempt import findings_with_cause  # most jobs succeed
 
-        return failures_with_cause(self._group, self.context, failures, rounds, self._loop.wait)
+        found = findings_with_cause(self._group, self.context, failures, rounds, self._loop.wait)
+        self._findings = found
+        return {rank: each.failure for rank, each in found.items()}
 
     def examine(self, failures: Mapping[int, ProcessFailure]) -> FailedAttempt | None:
         """Return what is known of the attempt's failure; None: it had no processes."""
         if self.context is None:
             return None
         from .failed_attempt import FailedAttempt  # most jobs succeed
+        from .post_mortem import findings_about
 
-        return FailedAttempt.of(self._group, self.context, self._kernel, failures)
+        findings, self._findings = self._findings, None
+        if findings is None or any(findings.get(rank) is None for rank in failures):
+            findings = findings_about(failures, self.context)
+        return FailedAttempt.of(self._group, self.context, self._kernel, findings)
 
     def examine_end(
         self, failures: Mapping[int, ProcessFailure], verdict: Verdict | None, group_rank: int

@@ -10,6 +10,7 @@ from abc import abstractmethod
 from ...rendezvous.api.handler import RendezvousInfo, Verdict, VerdictKind
 from ..failures.failure import ProcessFailure
 from ..workers.worker import RunResult, WorkerGroup, WorkerSpec, WorkerState
+from .policy import Step
 from .recorded import RecordedAgent
 from .restarts import Restarts
 
@@ -17,8 +18,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, TypeVar
-
-    from .policy import Step
 
     _T = TypeVar("_T")
 
@@ -49,6 +48,12 @@ class AgentHooks(RecordedAgent):
 
     def _ask_workers_to_end(self) -> None:
         """Let workers that are about to be stopped know of it, before a word is said about it."""
+
+    def _end_round(self, verdict: Verdict | None, step: Step) -> None:
+        """Take the end of a round, if it has ended: workers hear of it before any record does."""
+        if step in (Step.RESTART, Step.REJOIN, Step.FAIL):
+            self._ask_workers_to_end()
+        self._events.round_ended(verdict, step)
 
     @abstractmethod
     def _monitor_workers(self, worker_group: WorkerGroup) -> RunResult:

@@ -107,7 +107,6 @@ class LocalElasticAgent(SimpleElasticAgent):
             kernel_wait_s=uninterruptible_state_timeout,
             progress=lambda: (self._round, self._restart_count),
             record_timer_event=self._log_watchdog_event,
-            kernel=self._kernel,
             restarts=self._restarts,
             record_places=lambda why, found: self._events.places(why, found),  # noqa: PLW0108  it changes
             keep_places=lambda found, workers: _kept(found, workers, self._events.places),

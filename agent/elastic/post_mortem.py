@@ -88,11 +88,6 @@ def findings_about(
     return {rank: findings[rank] for rank in in_order(deaths, named)}
 
 
-def are_all_consequences(failures: Mapping[int, ProcessFailure], processes: PContext) -> bool:
-    """Return whether all these workers failed because another rank, or a store, has gone."""
-    return all(each.is_consequence for each in findings_about(failures, processes).values())
-
-
 def _finding_about(failure: ProcessFailure, processes: PContext) -> Finding:
     said = _said_by(failure, processes)
     if failure.exitcode < 0:

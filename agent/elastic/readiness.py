@@ -1,8 +1,7 @@
-"""Gets ready for a failure before there is one, so that a restart loads nothing and reads little.
+"""Gets ready for a failure before there is one, so that a restart loads nothing.
 
-A start needs neither the modules of failures nor the kernel's log, and most jobs never do. Both
-wait until the workers have lived for a moment: they import then, and the agent's few milliseconds
-delay nobody.
+A start does not need the modules of failures, and most jobs never do. They wait until the workers
+have lived for a moment: they import then, and the agent's few milliseconds delay nobody.
 """
 
 from __future__ import annotations
@@ -18,7 +17,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..failures.memory_events import KernelWatch
     from ..processes.companion import Trouble
     from ..processes.context import PContext
 
@@ -96,9 +94,6 @@ _SOME_LAST_WORDS = (
 )
 """Between them they are compared with each pattern of those that a failure is explained by."""
 
-_PIECE, _MOST_PIECES = 300, 200
-"""Records of the kernel's log that are read at once, in less than a millisecond; and how often."""
-
 
 def load_for_failures() -> None:
     """Load what a failed attempt, the decision about it, a stop, and the first log line need.
@@ -127,58 +122,39 @@ def _compile_patterns() -> None:
 
 
 class Readiness(Companion):
-    """Gets ready for the failure of an attempt that lives for a moment.
-
-    It loads the modules of failures, once, and reads what the kernel has logged so far, piece by
-    piece, so that after a death only what is new has to be read.
+    """Gets ready for the failure of an attempt that lives for a moment, once.
 
     Args:
-        kernel: What the kernel logs while an attempt runs.
         clock: A monotonic clock, in seconds.
     """
 
     def __init__(
         self,
-        kernel: KernelWatch,
         load: Callable[[], None] = load_for_failures,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._kernel = kernel
         self._load = load
         self._clock = clock
         self._due_at: float | None = None
         self._has_loaded = False
-        self._pieces = 0
 
     def begin_attempt(self, workers: PContext | None = None) -> None:
         """Let the workers live for a moment first."""
-        self._due_at = self._clock() + LIVED_S
-        self._pieces = _MOST_PIECES
+        self._due_at = None if self._has_loaded else self._clock() + LIVED_S
 
     def wakes(self) -> Wakes:
-        """Return when it is time to do the next thing, if there is any."""
+        """Return when it is time to load, if it is still to be done."""
         if self._due_at is None:
             return Wakes()
         return Wakes(within_s=max(0.0, self._due_at - self._clock()))
 
     def tick(self) -> Trouble | None:
-        """Load, or read a piece of the log, if it is time."""
-        due_at, self._due_at = self._due_at, None
-        if due_at is not None and self._clock() < due_at:
-            self._due_at = due_at
-        elif due_at is not None:
+        """Load, if it is time."""
+        if self._due_at is not None and self._clock() >= self._due_at:
+            self._due_at, self._has_loaded = None, True
             with contextlib.suppress(OSError, ImportError):  # a failure loads them, or says why
-                self._due_at = due_at if self._do_next() else None
+                self._load()
         return None
-
-    def _do_next(self) -> bool:
-        """Do one thing; return whether there is more to do."""
-        if not self._has_loaded:
-            self._has_loaded = True
-            self._load()
-            return True
-        self._pieces -= 1
-        return not self._kernel.log.read_on(_PIECE) and self._pieces > 0
 
     def end_attempt(self) -> None:
         """Get ready for nothing beside the start of the next attempt."""

@@ -7,16 +7,10 @@ Not everybody may read it, and a container often has none: then nothing is known
 from __future__ import annotations
 
 import os
-import stat
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 
 from ...rendezvous.named_tuple import NamedTuple
-
-KERNEL_LOG = "/dev/kmsg"
-
-_DEVICE = os.makedev(1, 11)
-"""Linux's number for it; in a container another file may stand there, such as a terminal."""
 
 _MOST_RECORDS, _MOST_KEPT = 50_000, 10_000
 _LONGEST_RECORD = 8_192
@@ -36,97 +30,39 @@ class KernelRecord(NamedTuple):
     text: str
 
 
-def open_kernel_log(path: str = KERNEL_LOG) -> int:
-    """Return a descriptor of the log, of which each read gives one record, the oldest first.
-
-    Raises:
-        OSError: It can't be opened, or is none.
-    """
-    found = os.stat(path)
-    if not stat.S_ISCHR(found.st_mode) or found.st_rdev != _DEVICE:
-        raise FileNotFoundError(path)
-    return os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-
-
 class KernelLog:
     """What the kernel logs from a moment on; each record is read once.
 
-    To read the whole log takes milliseconds, and tens of them on a large host. So an agent reads it
-    piece by piece while the workers of its first attempt run, and later only what has come since.
-    What it can't read is empty.
-
     Args:
+        fd: A descriptor of the log, of which each read gives one record and none blocks; below 0:
+            it can't be read, and is empty.
         moment_s: The moment, in seconds of ``time.monotonic``.
-        open_log: Opens the log so that no read blocks.
         read: Reads one record from a descriptor.
     """
 
     def __init__(
-        self,
-        moment_s: float,
-        open_log: Callable[[], int] = open_kernel_log,
-        read: Callable[[int, int], bytes] = os.read,
+        self, fd: int, moment_s: float, read: Callable[[int, int], bytes] = os.read
     ) -> None:
+        self._fd = fd
         self._since_s = moment_s - _CLOCKS_DIFFER_S
-        self._open_log = open_log
         self._read = read
-        self._fd: int | None = None
         self._records: deque[KernelRecord] = deque(maxlen=_MOST_KEPT)
 
-    def read_on(self, most: int = _MOST_RECORDS) -> bool:
-        """Read what has not been read yet.
-
-        Args:
-            most: The most records that are read now.
-
-        Returns:
-            Whether nothing is left to be read.
-        """
-        if self._fd is None:
-            self._fd = self._open()
-        if self._fd < 0:
-            return True
-        for _ in range(most):
+    def records(self) -> list[KernelRecord]:
+        """Return what the kernel has logged since the moment."""
+        for _ in range(_MOST_RECORDS if self._fd >= 0 else 0):
             try:
                 raw = self._read(self._fd, _LONGEST_RECORD)
             except BrokenPipeError:  # records were overwritten meanwhile: the next one follows
                 continue
             except OSError:  # the end, or a longer record than the kernel writes
-                return True
+                break
             if not raw:
-                return True
+                break
             record = parse(raw, self._since_s)
             if record is not None:
                 self._records.append(record)
-        return False
-
-    def records(self) -> list[KernelRecord]:
-        """Return what the kernel has logged since the moment."""
-        self.read_on()
         return list(self._records)
-
-    def go_on_from(self, moment_s: float) -> bool:
-        """Forget what was logged before a later moment; return whether the log is open.
-
-        Args:
-            moment_s: The moment, in seconds of ``time.monotonic``.
-        """
-        self._since_s = moment_s - _CLOCKS_DIFFER_S
-        while self._records and self._records[0].at_s < self._since_s:
-            self._records.popleft()
-        return self._fd is not None and self._fd >= 0
-
-    def close(self) -> None:
-        """Read no more."""
-        if self._fd is not None and self._fd >= 0:
-            os.close(self._fd)
-        self._fd = -1
-
-    def _open(self) -> int:
-        try:
-            return self._open_log()
-        except OSError:
-            return -1
 
 
 def parse(raw: bytes, since_s: float = 0.0) -> KernelRecord | None:

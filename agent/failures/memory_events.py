@@ -1,24 +1,36 @@
-"""Counts the processes that the kernel killed because memory ran out: in this cgroup, or the host.
+"""Watches the kernel: which processes it kills because memory runs out, and what it logs.
 
-The count is taken at the start of an attempt and compared after a failure: the kernel raises it
-before it sends SIGKILL. Both versions of cgroups are known. A container often has a view of its own
-in which the path of ``/proc/self/cgroup`` does not exist: there the mounted root is its cgroup.
+The count, of this cgroup or the host, is taken at the start of an attempt and compared after a
+failure: the kernel raises it before it sends SIGKILL. Both versions of cgroups are known. A
+container often has a view of its own in which the path of ``/proc/self/cgroup`` does not exist:
+there the mounted root is its cgroup.
+
+Where an attempt begins, a descriptor is put at the end of the log. After a failure, only what has
+come since has to be read: the whole log takes ten milliseconds, and more on a large host.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import stat
 import time
 
 from ...rendezvous.named_tuple import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .kernel_log import KernelLog
 
 CGROUPS = "/sys/fs/cgroup"
 OWN_CGROUPS = "/proc/self/cgroup"
 HOST_COUNTERS = "/proc/vmstat"
+KERNEL_LOG = "/dev/kmsg"
+
+_LOG_DEVICE = os.makedev(1, 11)
+"""Linux's number for the log; in a container another file may stand there, such as a terminal."""
 
 _COUNTER = b"oom_kill "
 _MOST_BYTES = 65_536
@@ -87,40 +99,69 @@ class MemoryEvents(NamedTuple):
         return None
 
 
+def open_kernel_log(path: str = KERNEL_LOG) -> int:
+    """Return a descriptor of the log, of which each read gives one record, the oldest first.
+
+    Raises:
+        OSError: It can't be opened, or is none.
+    """
+    found = os.stat(path)
+    if not stat.S_ISCHR(found.st_mode) or found.st_rdev != _LOG_DEVICE:
+        raise FileNotFoundError(path)
+    return os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+
+
 class KernelWatch:
     """What the kernel counts and logs while an attempt runs.
 
     Args:
-        keeps_log: Whether the log's descriptor stays from attempt to attempt, so that what is read
-            once is not read again: workers that are forked without exec must not find it.
+        keeps_log: Whether the log is opened where an attempt begins, and stays open: workers that
+            are forked without exec must not find its descriptor. Else it is opened, and read from
+            its beginning, when it is needed.
+        open_log: Opens the log so that no read blocks.
     """
 
-    def __init__(self, *, keeps_log: bool = False) -> None:
+    def __init__(
+        self, *, keeps_log: bool = False, open_log: Callable[[], int] = open_kernel_log
+    ) -> None:
         self.counts = MemoryEvents(0.0)
         self._keeps_log = keeps_log
+        self._open_log = open_log
+        self._fd = -1
         self._log: KernelLog | None = None
 
     def begin(self) -> None:
         """Take note that an attempt begins."""
         self.counts = MemoryEvents.now()
-        log = self._log
-        if log is None or not (self._keeps_log and log.go_on_from(self.counts.at_s)):
+        self._log = None
+        if not self._keeps_log:
             self.end()
+            return
+        self._open()
+        if self._fd >= 0:
+            with contextlib.suppress(OSError):  # then it is read from where it stands
+                os.lseek(self._fd, 0, os.SEEK_END)
 
     @property
     def log(self) -> KernelLog:
         """The kernel's log since then, nothing of which is read by a start."""
         if self._log is None:
-            from .kernel_log import KernelLog  # not at a start
+            from .kernel_log import KernelLog  # failures only
 
-            self._log = KernelLog(self.counts.at_s)
+            self._open()
+            self._log = KernelLog(self._fd, self.counts.at_s)
         return self._log
 
     def end(self) -> None:
         """Give the log's descriptor back."""
-        if self._log is not None:
-            self._log.close()
-            self._log = None
+        fd, self._fd, self._log = self._fd, -1, None
+        if fd >= 0:
+            os.close(fd)
+
+    def _open(self) -> None:
+        if self._fd < 0:
+            with contextlib.suppress(OSError):
+                self._fd = self._open_log()
 
 
 def _candidates(own_cgroups: bytes, root: str) -> list[str]:

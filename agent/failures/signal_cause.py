@@ -203,7 +203,7 @@ def gather(exitcode: int, pid: int, kernel: KernelWatch) -> SignalFacts:
         pid: Its process id.
         kernel: What the kernel has counted and logged since its attempt began.
     """
-    # Reading the whole log takes milliseconds: not where it can't have anything.
+    # Not where it can't have anything.
     is_of_use = exitcode < 0 or os.path.isdir(GPU_DRIVER)
     records = kernel.log.records() if is_of_use else []
     before = kernel.counts

@@ -15,11 +15,10 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby, takewhile
 
 from ...rendezvous.named_tuple import NamedTuple
+from .traceback_place import is_of_user
 
 _FRAME = re.compile(r'^  File "(.*)", line (\d+) in (.*)$')
 _THREAD = re.compile(r"^(?:Current thread|Thread) 0x")
-_LIBRARIES = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
-_STANDARD_LIBRARY = re.compile(r"[/\\]lib(?:64)?[/\\]python3\.\d+t?[/\\]")
 _FOLDER_OF_LIBRARIES = re.compile(r".*[/\\](?:site-packages|dist-packages|python3\.\d+t?)[/\\]")
 FROZEN_IMPORT = "<frozen importlib"
 """What stands in the frames of Python's import system, of which each import has several."""
@@ -277,10 +276,3 @@ def _ranks(ranks: Sequence[int]) -> str:
         members = [rank for _, rank in run]
         spans.append(f"{members[0]}-{members[-1]}" if len(members) > 1 else str(members[0]))
     return f"{'ranks' if len(ranks) > 1 else 'rank'} {', '.join(spans)}"
-
-
-def is_of_user(file: str) -> bool:
-    """Return whether a file of source code is the user's own, not a library's."""
-    if file.startswith("<") or any(each in file for each in _LIBRARIES):
-        return False
-    return _STANDARD_LIBRARY.search(file) is None

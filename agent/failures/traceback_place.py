@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import re
-
-from .stack_places import is_of_user
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,6 +11,9 @@ if TYPE_CHECKING:
 
 _FRAME = r'  File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<name>.+)'
 _MOST_CHARS = 500
+_LIBRARIES = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
+# Plain texts: `re` compiles each when it is first used.
+_STANDARD_LIBRARY = r"[/\\]lib(?:64)?[/\\]python3\.\d+t?[/\\]"
 
 
 def innermost_place(text: str) -> str:
@@ -55,3 +57,10 @@ def bare_place(words: str, text: str) -> str:
         text: Its traceback.
     """
     return "" if ":" in words or " " in words else innermost_place(text)
+
+
+def is_of_user(file: str) -> bool:
+    """Return whether a file of source code is the user's own, not a library's."""
+    if file.startswith("<") or any(each in file for each in _LIBRARIES):
+        return False
+    return re.search(_STANDARD_LIBRARY, file) is None

@@ -330,6 +330,7 @@ class PContext(WorkerFiles, WorkerProcesses, WorkerKind):
         if self._guardian is not None and self._guardian is not self._given_guardian:
             self._guardian.release()
         self._output.close()
+        self._exits.remove_known_files()
         self._clean_up()
         self._is_closed = True
 

@@ -64,6 +64,7 @@ class ExitRecorder:
         self._killed: set[int] = set()
         self._failing: dict[int, int] = {}
         self._times_at_end: dict[int, int] = {}
+        self._known_files: list[str] = []
 
     @property
     def have_failed(self) -> bool:
@@ -228,7 +229,7 @@ class ExitRecorder:
             if likely.exit_status & _EXIT_CODES == exitcode:
                 stack = likely.traceback or ""
                 failure.departure = Departure(likely.summary, stack, likely.before)
-            self.left_files.remove(kept)  # nothing names it: all that it says is known by now
+            self._known_files.append(kept)  # nothing names it: all that it says is known by now
             return failure
         return failure if likely.error_file == NOT_AVAILABLE else likely
 
@@ -265,6 +266,12 @@ class ExitRecorder:
             first_message="" if first is None else _word_of(first),
         )
         return not failed_by_itself(end)
+
+    def remove_known_files(self) -> None:
+        """Remove what was read of the workers' files and nobody needs any more."""
+        paths, self._known_files = self._known_files, []
+        if paths:
+            self.left_files.remove(paths)
 
     def result(self) -> RunProcsResult | None:
         """Return what ended, once a worker has failed or all have succeeded; else None."""

@@ -12,7 +12,6 @@ from __future__ import annotations
 import _signal  # type: ignore[import-not-found]  # typeshed has none of C's own modules
 import contextlib
 import os
-import signal
 import sys
 import warnings
 
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 def handled_signals() -> frozenset[int]:
     """Return the signals for which this process has a handler in Python."""
     return frozenset(
-        number for number in signal.valid_signals() if callable(signal.getsignal(number))
+        number for number in _signal.valid_signals() if callable(_signal.getsignal(number))
     )
 
 

@@ -128,9 +128,10 @@ class LeftFileReader:
         found = self._call(lambda: _taken(path, limit))
         return found or LeftFile(problem="is on a file system that does not answer")
 
-    def remove(self, path: str) -> None:
-        """Remove a file that was read and that nobody needs any more."""
-        self._call(lambda: _remove(path))
+    def remove(self, paths: Iterable[str]) -> None:
+        """Remove files that were read and that nobody needs any more."""
+        unneeded = list(paths)
+        self._call(lambda: _remove(unneeded))
 
     def written_ns(self, paths: Iterable[str], at_most_s: float = math.inf) -> list[int]:
         """Return when each file was written last, in nanoseconds since the epoch; 0: there is none.
@@ -213,9 +214,10 @@ def _taken(path: str, limit: int) -> LeftFile:
     return file
 
 
-def _remove(path: str) -> bool:
-    with contextlib.suppress(OSError):
-        os.unlink(path)
+def _remove(paths: Iterable[str]) -> bool:
+    for path in paths:
+        with contextlib.suppress(OSError):
+            os.unlink(path)
     return True
 
 

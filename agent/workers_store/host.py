@@ -42,6 +42,7 @@ _RESERVE_S = 1.0
 """After how many seconds of an attempt it is time to prepare for the next one."""
 
 _KILL_WAIT_S = 10.0
+_UNKNOWN = "?"
 
 
 class Means(NamedTuple):
@@ -94,6 +95,7 @@ class StoreHost(Companion):
         self._reserve_at: float | None = None
         self._has_forked = False
         self._ended: list[StoreProcess] = []
+        self._torch_folder: str | None = _UNKNOWN
 
     @property
     def is_needed_by_others(self) -> bool:
@@ -116,7 +118,9 @@ class StoreHost(Companion):
         is_elsewhere = meeting is None or self._fixed_port not in (None, meeting.master_port)
         if is_elsewhere or self._environ.get(DISABLE_VARIABLE) == "1":
             return
-        torch_folder = _find_torch()
+        if self._torch_folder is _UNKNOWN:
+            self._torch_folder = _find_torch()
+        torch_folder = self._torch_folder
         listener = None if torch_folder is None else self._rounds.workers_listener()
         if torch_folder is not None and listener is not None:
             means = Means(torch_folder, self._environ, self._guardian, self._preloading())

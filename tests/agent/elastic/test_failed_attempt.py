@@ -5,7 +5,8 @@ import time
 
 import pytest
 from agent_kit import ScriptedRounds
-from elrun.agent.elastic.failed_attempt import FailedAttempt, failures_so_far, failures_with_cause
+from elrun.agent.elastic.failed_attempt import FailedAttempt, failures_so_far, findings_with_cause
+from elrun.agent.elastic.post_mortem import findings_about
 from elrun.agent.failures.memory_events import KernelWatch
 from elrun.agent.failures.report import RankState, RootCause
 from elrun.agent.system.pidfd import wait_any
@@ -75,7 +76,7 @@ def _attempt(group):
 
 def examine(group, context):
     failures = failures_so_far(group, context, {})
-    return FailedAttempt.of(group, context, KernelWatch(), failures)
+    return FailedAttempt.of(group, context, KernelWatch(), findings_about(failures, context))
 
 
 @pytest.mark.integration
@@ -162,8 +163,8 @@ def test_a_verdict_that_can_t_be_read_leaves_this_node_s_own_cause(group, attemp
 def test_a_node_that_saw_nothing_fail_knows_of_no_cause(group, attempt):
     """Nor does it wait for one."""
     context = attempt("exit 0", HANG)
-    failures = failures_with_cause(group, context, {}, ScriptedRounds(), None)
-    failed = FailedAttempt.of(group, context, KernelWatch(), failures)
+    findings = findings_with_cause(group, context, {}, ScriptedRounds(), None)
+    failed = FailedAttempt.of(group, context, KernelWatch(), findings)
     result = failed.result(ScriptedRounds(), 0, 0.0, None)
 
     assert (None, [-1], "the workers are unhealthy") == (

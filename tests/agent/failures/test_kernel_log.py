@@ -1,11 +1,12 @@
-"""The kernel's log is read once: behind the workers' backs, and after a death what is new."""
+"""The kernel's log is not read where an attempt begins: after a death, only what is new."""
 
 import os
 import socket
 import time
 
 import pytest
-from elrun.agent.failures.kernel_log import KERNEL_LOG, KernelLog, open_kernel_log
+from elrun.agent.failures.kernel_log import KernelLog
+from elrun.agent.failures.memory_events import KERNEL_LOG, KernelWatch, open_kernel_log
 
 BEGAN_S = 100.0
 OLD = b"6,1,90000000,-;usb 1-1: new device\n"
@@ -21,7 +22,7 @@ class Kernel:
         self._theirs, self._ours = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._theirs.setblocking(False)
         self._overruns = 0
-        self.reads = self.opened = 0
+        self.reads = 0
 
     def write(self, *records):
         for record in records:
@@ -31,9 +32,8 @@ class Kernel:
         """Let the next reads report that records were overwritten."""
         self._overruns += times
 
-    def open(self):
-        self.opened += 1
-        return os.dup(self._theirs.fileno())
+    def fileno(self):
+        return self._theirs.fileno()
 
     def read(self, fd, most):
         self.reads += 1
@@ -56,25 +56,23 @@ def _kernel():
 
 @pytest.fixture(name="log")
 def _log(kernel):
-    log = KernelLog(BEGAN_S, kernel.open, kernel.read)
-    yield log
-    log.close()
+    return KernelLog(kernel.fileno(), BEGAN_S, kernel.read)
 
 
 def texts(log):
     return [record.text for record in log.records()]
 
 
-def test_only_what_is_new_is_read_after_a_death(kernel, log):
-    """Each record once, however often it is asked."""
+def test_each_record_is_read_once(kernel, log):
+    """However often it is asked."""
     kernel.write(OLD, OLD, NEW)
-    is_all = log.read_on()
+    first = texts(log)
     kernel.reads = 0
     kernel.write(NEWER)
 
     found = texts(log), texts(log)
 
-    assert (True, (TEXTS, TEXTS), 1) == (is_all, found, kernel.opened)
+    assert (TEXTS[:1], (TEXTS, TEXTS)) == (first, found)
     assert 1 + 2 == kernel.reads  # the record, and twice that there is none
 
 
@@ -83,15 +81,6 @@ def test_what_was_logged_before_the_attempt_is_not_of_it(kernel, log):
     kernel.write(OLD, b"6,5,98500000,-;a little earlier\n")
 
     assert ["a little earlier"] == texts(log)
-
-
-def test_a_long_log_is_read_in_pieces(kernel, log):
-    """The loop goes on in between; what is left is read when it is needed."""
-    kernel.write(OLD, OLD, NEW, NEWER)
-
-    pieces = log.read_on(2), log.read_on(1)
-
-    assert ((False, False), TEXTS) == (pieces, texts(log))
 
 
 def test_records_that_were_overwritten_cost_no_other(kernel, log):
@@ -103,24 +92,6 @@ def test_records_that_were_overwritten_cost_no_other(kernel, log):
     kernel.write(NEWER)
 
     assert (TEXTS[:1], TEXTS) == (first, texts(log))
-
-
-def test_a_later_attempt_reads_only_what_is_new(kernel, log):
-    """The whole log takes as long to read as a restart may take."""
-    kernel.write(*[OLD] * 50, NEW)
-    log.read_on()
-    before = kernel.reads
-    kernel.write(NEWER)
-
-    is_open = log.go_on_from(BEGAN_S + 3.5)
-
-    assert (True, TEXTS[1:], 2) == (is_open, texts(log), kernel.reads - before)
-
-
-def test_a_log_that_is_closed_can_not_go_on(log):
-    log.close()
-
-    assert not log.go_on_from(BEGAN_S)
 
 
 @pytest.mark.parametrize("junk", [b"junk", b"6,7", b"6,x,y,-;text\n", b";", b"\xff\xfe,1,2"])
@@ -135,31 +106,78 @@ def test_a_log_that_reports_nothing_but_errors_is_left(kernel, log):
     """No read of it is tried for ever."""
     kernel.overrun(1_000_000)
 
-    assert ([], False) == (texts(log), log.read_on(5))
+    assert [] == texts(log)
+
+
+class Opened:
+    """Stands for the log: a file, which has a place of reading as the log has."""
+
+    def __init__(self, path):
+        self.path, self.fds = path, []
+
+    def write(self, *records):
+        with open(self.path, "ab") as file:
+            file.write(b"".join(records))
+
+    def open(self):
+        self.fds.append(os.open(self.path, os.O_RDONLY | os.O_CREAT))
+        return self.fds[-1]
+
+
+@pytest.fixture(name="opened")
+def _opened(tmp_path):
+    return Opened(tmp_path / "log")
+
+
+def recent(text):
+    """Return a record that is as old as this moment."""
+    return f"4,2,{int(time.monotonic() * 1e6)},-;{text}\n".encode()
+
+
+def test_an_attempt_begins_where_the_log_ends(opened):
+    """The whole log takes as long to read as a restart may take; a later attempt begins anew."""
+    opened.write(recent("before"))
+    kernel = KernelWatch(keeps_log=True, open_log=opened.open)
+
+    kernel.begin()
+    opened.write(recent("during the first"))
+    first = texts(kernel.log)
+    kernel.begin()
+    opened.write(recent("during the second"))
+    second = texts(kernel.log)
+    kernel.end()
+
+    assert (["during the first"], ["during the second"]) == (first, second)
+    assert 1 == len(opened.fds)
+
+
+def test_workers_that_are_forked_find_no_log(opened):
+    """It is opened when it is needed, and what is older than the attempt is left out."""
+    opened.write(recent("as old as the attempt"))
+    kernel = KernelWatch(open_log=opened.open)
+
+    kernel.begin()
+    before = len(opened.fds)
+    found = texts(kernel.log)
+    kernel.begin()
+
+    assert (0, ["as old as the attempt"]) == (before, found)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(opened.fds[0])
 
 
 @pytest.mark.parametrize("error", [PermissionError, FileNotFoundError, OSError])
 def test_a_log_that_can_not_be_opened_is_empty(error):
-    """Not everybody may read it, and it is tried once."""
-    tries = []
+    """Not everybody may read it."""
 
     def refuse():
-        tries.append(1)
         raise error(1, "no")
 
-    log = KernelLog(BEGAN_S, refuse)
+    kernel = KernelWatch(keeps_log=True, open_log=refuse)
+    kernel.begin()
 
-    assert ([], True, 1) == (log.records(), log.read_on(), len(tries))
-
-
-def test_what_was_read_stays_when_the_log_is_closed(kernel, log):
-    """A report may be written after the last attempt."""
-    kernel.write(NEW)
-    log.read_on()
-    kernel.write(NEWER)
-    log.close()
-
-    assert TEXTS[:1] == texts(log)
+    assert [] == texts(kernel.log)
+    kernel.end()
 
 
 def test_another_file_in_its_place_is_not_read(tmp_path):
@@ -172,19 +190,21 @@ def test_another_file_in_its_place_is_not_read(tmp_path):
 
 
 def test_the_log_of_this_kernel_can_be_read():
-    """What comes while it is read in two steps is found, as by one who reads it whole."""
-    log, whole = KernelLog(0.0), KernelLog(0.0)
-    log.read_on()
+    """What comes while an attempt runs is found, as by one who reads the whole log."""
+    kernel = KernelWatch(keeps_log=True)
     line = f"elrun: a test of {time.monotonic_ns()}"
     try:
-        os.close(open_kernel_log())
+        whole = open_kernel_log()
+        kernel.begin()
         with open(KERNEL_LOG, "w", encoding="ascii") as file:
             file.write(f"{line}\n")
     except OSError as error:
         pytest.skip(f"the kernel's log can't be written or read here: {error}")
 
-    steps, once = (sum(line in text for text in texts(each)) for each in (log, whole))
-    log.close()
-    whole.close()
+    new, all_texts = texts(kernel.log), texts(KernelLog(whole, 0.0))
+    kernel.end()
+    os.close(whole)
 
-    assert once == steps  # both are 0 where the kernel takes no more lines for now
+    # Both are 0 where the kernel takes no more lines for now.
+    assert sum(line in text for text in all_texts) == sum(line in text for text in new)
+    assert len(new) < len(all_texts)
