@@ -34,6 +34,8 @@ log = Log(__name__)
 
 MAX_MESSAGE_CHARS = 1_000
 _GPU_CHOICE = "CUDA_VISIBLE_DEVICES"
+_UNREADABLE = (OSError, ImportError, SyntaxError)
+"""A module's file can't be read: there are no descriptors, or elrun is being replaced on disk."""
 
 
 class FailedAttempt(NamedTuple):
@@ -271,8 +273,10 @@ def _root_cause_in(
 def _shortened(traceback: str, file: str) -> str:
     if not traceback:
         return ""
-    from ..failures.shortening import shortened_traceback  # the others learn of a kill sooner
-
+    try:
+        from ..failures.shortening import shortened_traceback  # the others learn of a kill sooner
+    except _UNREADABLE:
+        return traceback[-MAX_MESSAGE_CHARS:]
     return shortened_traceback(traceback, file)
 
 
@@ -280,8 +284,10 @@ def _about_exception(root: RootCause, causes: Sequence[str]) -> str:
     """Return what the machine says about an exception; of a kill, only the kernel knows more."""
     if not root.says_why and not causes:
         return ""
-    from ..failures.machine_facts import explain_exception  # the others learn of a kill sooner
-
+    try:
+        from ..failures.machine_facts import explain_exception  # the others learn of a kill sooner
+    except _UNREADABLE:
+        return ""
     return explain_exception("\n".join([root.message, *causes]), root.pid, _gpus_in_sight)
 
 

@@ -84,8 +84,13 @@ _OF_FAILURES = (
 LIVED_S = 0.25
 """How long workers have lived when it is time to get ready for their failure."""
 
+_A_TRACEBACK = """\
+Traceback (most recent call last):
+  File "a", line 1, in f
+    g()
+ValueError: no
+"""
 _SOME_LAST_WORDS = (
-    "",
     "it died",
     "goodbye\n",
     "Traceback (most recent call last):\nValueError: no",
@@ -114,11 +119,15 @@ def _compile_patterns() -> None:
     """Compile what last words are searched for: ``re`` keeps a pattern from its first use on."""
     from ..failures.advice import topic_of
     from ..failures.last_words import last_words_in, tells_of_another_process
+    from ..failures.shortening import shortened_traceback
+    from ..failures.traceback_place import innermost_place
 
     topic_of("")
     tells_of_another_process("")
     for words in _SOME_LAST_WORDS:
         last_words_in(words)
+    innermost_place(_A_TRACEBACK)
+    shortened_traceback(_A_TRACEBACK, "")
 
 
 class Readiness(Companion):

@@ -29,6 +29,7 @@ VERSION = 1
 MOST_ATTEMPTS = 200
 MOST_STACK_CHARS = 100_000
 BEGINNING = b'{\n "version": '
+_ATTEMPTS = '\n "attempts": ['
 _STEPS = {
     Step.RESTART: "restart",
     Step.REJOIN: "rejoin",
@@ -62,6 +63,7 @@ class ReportFile(Observer):
         self._began_s = self._moment().monotonic_s
         self._attempt_began_s = self._began_s
         self._attempts: list[dict[str, Any]] = []
+        self._past_texts: list[str] = []  # of all attempts but the last: they change no more
         self._report: dict[str, Any] = {
             "version": VERSION,
             **about,
@@ -101,6 +103,8 @@ class ReportFile(Observer):
     def joined(self, info: RendezvousInfo) -> None:
         """Begin an attempt: this node has a place in a round."""
         place = info.placement
+        if self._attempts:
+            self._past_texts.append(_indented(self._attempt))
         self._attempt_began_s = self._moment().monotonic_s
         self._attempts.append(
             {
@@ -118,7 +122,7 @@ class ReportFile(Observer):
             }
         )
         if len(self._attempts) > MOST_ATTEMPTS:
-            del self._attempts[1]  # the first one, and the latest
+            del self._attempts[1], self._past_texts[1]  # the first one stays, and the latest
             self._report["attempts_left_out"] += 1
         self._save()
 
@@ -238,7 +242,18 @@ class ReportFile(Observer):
                 file.write(text)
 
     def _text(self) -> bytes:
-        return json.dumps(self._report, indent=1).encode() + b"\n"
+        """Return the report as JSON; what it costs does not grow with the number of attempts."""
+        if not self._attempts:
+            return json.dumps(self._report, indent=1).encode() + b"\n"
+        frame = json.dumps({**self._report, "attempts": [0]}, indent=1)
+        begin, _, end = frame.partition(f"{_ATTEMPTS}\n  0")
+        attempts = ",".join([*self._past_texts, _indented(self._attempt)])
+        return f"{begin}{_ATTEMPTS}{attempts}{end}\n".encode()
+
+
+def _indented(attempt: Mapping[str, Any]) -> str:
+    """Return an attempt as it stands in the list of attempts."""
+    return "\n".join(["", *json.dumps(attempt, indent=1).split("\n")]).replace("\n", "\n  ")
 
 
 def utc_text(wall_s: float) -> str:

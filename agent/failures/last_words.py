@@ -116,6 +116,8 @@ def last_words_in(text: str, *, is_whole: bool = True) -> LastWords:
         text: The end of what was printed.
         is_whole: Whether that is all; otherwise its first line is cut off.
     """
+    if not text.strip():  # the commonest, and no pattern has to be compiled for it
+        return LastWords()
     lines = [_shown(line) for line in text.split("\n")]
     if not is_whole:
         lines = lines[1:]

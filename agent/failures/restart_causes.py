@@ -11,7 +11,7 @@ from .failure import HANG, end_of, shell_exit_code
 
 _HIGHEST_CODE = 255
 _ALIKE = 0.93  # a letter that is wrong, missing or too many
-_NAME = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
+_NAME = r"[^\W\d]\w*(\.[^\W\d]\w*)*"  # a plain text: no death needs it, but options do
 _LEAVE_OUT = "without --restart-on, any cause is restarted"
 _FOR_MEMORY = "give SIGKILL for memory of the host, OutOfMemoryError for that of a GPU"
 # Words that people try, in capitals, and what they may mean.
@@ -104,7 +104,7 @@ class Causes(NamedTuple):
                 codes.append(found)
             elif part.upper().startswith("SIG") and part.isalnum():
                 codes.append(_signal_of(part.upper()))
-            elif _NAME.fullmatch(part):
+            elif re.fullmatch(_NAME, part):
                 exceptions.append(_checked(part))
             else:
                 raise ValueError(

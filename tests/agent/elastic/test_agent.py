@@ -10,6 +10,8 @@ from agent_kit import (
     failed,
 )
 from elrun.agent import SignalException, WorkerSpec, WorkerState
+from elrun.agent.elastic.observer import Observer
+from elrun.agent.elastic.policy import Step
 from elrun.agent.workers.worker import RunResult
 from elrun.rendezvous.api.handler import Verdict, VerdictKind
 from elrun.rendezvous.errors import (
@@ -58,6 +60,25 @@ def test_workers_are_asked_to_end_before_a_word_is_said(caplog, max_restarts, wo
     agent.run()
 
     assert ([0], words) == (said_before, len(caplog.records))
+
+
+@pytest.mark.parametrize("max_restarts", [1, 0])
+def test_workers_are_asked_to_end_before_anything_is_recorded(max_restarts):
+    """To write a report takes longer than to send a signal."""
+    order = []
+
+    class Record(Observer):
+        def round_ended(self, verdict, step):
+            if step is not Step.WATCH:
+                order.append(step)
+
+    agent = InMemoryAgent(ScriptedRounds(), [failed(), SUCCEEDED], max_restarts)
+    agent._ask_workers_to_end = lambda: order.append("asked")
+    agent.observe(Record())
+
+    agent.run()
+
+    assert ["asked", Step.RESTART if max_restarts else Step.FAIL] == order[:2]
 
 
 def test_a_failure_restarts_the_group_within_the_budget():

@@ -1,6 +1,8 @@
 """A failed attempt: one value for the verdict, the sentence, the report and the exit code."""
 
+import json
 import signal
+import sys
 import time
 
 import pytest
@@ -157,6 +159,25 @@ def test_a_verdict_that_can_t_be_read_leaves_this_node_s_own_cause(group, attemp
     failed = examine(group, context).stopped(verdict, 0, {})
 
     assert 4 == failed.root.global_rank
+
+
+@pytest.mark.integration
+def test_a_failure_is_told_where_no_module_can_be_read_any_more(
+    group, attempt, monkeypatch, tmp_path
+):
+    """In the first moment of an attempt, what shortens and explains may not be loaded yet."""
+    for name in ("shortening", "machine_facts"):
+        monkeypatch.setitem(sys.modules, f"elrun.agent.failures.{name}", None)
+    record, file = (
+        {"message": "ValueError: x", "extraInfo": {"py_callstack": STACK}},
+        tmp_path / "e",
+    )
+    (tmp_path / "record").write_text(json.dumps({"message": record}))
+    context = attempt(f"cp {tmp_path}/record {file}; exit 1", HANG, error_files={0: str(file)})
+
+    root = examine(group, context).root
+
+    assert ("ValueError: x", STACK) == (root.message, root.traceback)
 
 
 @pytest.mark.integration

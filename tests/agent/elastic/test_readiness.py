@@ -15,6 +15,8 @@ from elrun.agent.elastic.readiness import (
 )
 from elrun.agent.failures.advice import topic_of
 from elrun.agent.failures.last_words import last_words_in, tells_of_another_process
+from elrun.agent.failures.shortening import shortened_traceback
+from elrun.agent.failures.traceback_place import innermost_place
 
 import elrun
 
@@ -156,6 +158,8 @@ def test_a_failure_compiles_no_pattern_that_was_not_compiled_before(monkeypatch)
     tells_of_another_process("CalledProcessError: returned non-zero exit status 1")
     for words in ("", "Killed\n", "Traceback (most recent call last):\nOSError: no\n"):
         last_words_in(words)
+    place = innermost_place('  File "/a/b.py", line 1, in f')
+    shortened_traceback('Traceback (most recent call last):\n  File "c"\nKeyError: 1\n', "file")
 
-    assert [] == compiled
+    assert ([], "f (/a/b.py, line 1)") == (compiled, place)
     assert [True, False] == [topic is None for topic in topics]
