@@ -21,6 +21,7 @@ _REPLACED = (
     (r"\bpython3\.\d+/", "python3/"),
     (r"/?tmp/torchelastic_\w+/[^/\s]+/", "/tmp/torchelastic_79c0/none_42/"),
     (r"tmp/elrun_[0-9a-f]+/[^/\s]+/", "/tmp/elrun_79c0/job_42/"),
+    (r"\bdisk/[^/\s]+/attempt", "disk/job_42/attempt"),
     (r"\bat \d{4}-\d\d-\d\d \d\d:\d\d:\d\d \w+", "at 2026-11-26 12:00:00 UTC"),
     (r"\d{4}-\d\d-\d\d_\d\d:\d\d:\d\d", "2026-11-26_12:00:00"),
     (r"(?m)^([IWEF])\d{4} \d\d:\d\d:\d\d\.\d+ \d+ ", r"\g<1>1126 12:00:00 4711 "),
