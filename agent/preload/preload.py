@@ -158,11 +158,17 @@ class Preloading:
 
     def hurry(self) -> None:
         """Let the process import as if it had never been out of others' way, where we may."""
+        # The process looks for this after it has gone out of the way: then nothing keeps it there.
+        with contextlib.suppress(OSError):  # it has ended: what is asked next says so
+            self._server.send({"hurry": True}, ())  # pauses end when something is to be read
         policy, parameter = os.sched_getscheduler(0), os.sched_getparam(0)
         with contextlib.suppress(OSError):  # it has ended, or the user may not
             os.sched_setscheduler(self._server.pid, policy, parameter)
-        with contextlib.suppress(OSError):  # it has ended: what is asked next says so
-            self._server.send({"hurry": True}, ())  # pauses end when something is to be read
+        with (
+            contextlib.suppress(OSError),
+            open(f"/proc/{self._server.pid}/autogroup", "wb") as file,
+        ):
+            file.write(b"0")  # its session's share of the CPUs: a worker's
 
     def fork(
         self,

@@ -10,6 +10,7 @@ import pytest
 import worker_kit
 from elrun.agent.preload import fork_server_process
 from elrun.agent.preload.executor import PreloadedExecutor
+from elrun.agent.preload.lessons import Learnt
 from elrun.agent.preload.preload import Preloading, begin_preloading
 from elrun.agent.processes.executor import Slot
 from elrun.agent.processes.guardian import Guardian
@@ -99,6 +100,26 @@ def test_a_process_that_is_to_hurry_forks_as_before(preloading, guardian):
 
     assert 0 == worker.exitcode
     worker.let_go()
+
+
+@pytest.mark.integration
+def test_a_process_that_is_to_hurry_before_it_has_begun_keeps_its_priority(preloading, tmp_path):
+    """An attempt may end when its agent has just asked for an import behind it."""
+    origin = preloading("")
+    seen, module = tmp_path / "seen", tmp_path / "own.py"
+    text = (
+        "import os\nwith open({!r}, 'w') as file:\n    print(os.sched_getscheduler(0), file=file)"
+    )
+    module.write_text(text.format(str(seen)))
+    os.kill(origin.pid, signal.SIGSTOP)
+    origin.import_more([Learnt("own", str(module), ())], (), out_of_the_way=True)
+
+    origin.hurry()
+    os.kill(origin.pid, signal.SIGCONT)
+    worker_kit.wait_until(origin.is_settled)
+
+    assert f"{os.SCHED_OTHER}\n" == seen.read_text()
+    assert origin.is_usable
 
 
 @pytest.mark.integration
