@@ -27,7 +27,8 @@ class LearningServer(PreloadServer):
     Nothing of this takes time of the first start: workers report what they have imported, and a
     process imports the same while they run. If their attempt ends before that is done, the next one
     waits, but no longer than its workers would take to import that themselves. Where the workers
-    leave no CPU, nothing is done by then: the process begins when the attempt has ended.
+    leave no CPU, nothing is done by then: the process begins when the attempt has ended. While it
+    has no CPU then either, its time does not count: workers would have none.
 
     Args:
         preloading: The process that imports what was named; None: nothing was.
@@ -56,6 +57,7 @@ class LearningServer(PreloadServer):
         self._learnt: list[Learnt] = []
         self._missing_s: dict[Learnt, float] = {}
         self._worth_until = 0.0
+        self._waited_before_s = 0.0
         self._is_over = False
         self._is_beginning = False
         self._is_named_awaited = preloading is not None
@@ -65,8 +67,17 @@ class LearningServer(PreloadServer):
         """Whether no start is to wait any more."""
         if self._is_named_awaited:
             return super().is_settled
-        is_worth_it = self._clock() < self._worth_until
-        return not is_worth_it or self._is_over or (super().is_settled and not self._learnt)
+        return (
+            not self._worth_left_s() or self._is_over or (super().is_settled and not self._learnt)
+        )
+
+    def _worth_left_s(self) -> float:
+        """Return for how long the next attempt goes on waiting for imports."""
+        waited_s = self._waited_s() - self._waited_before_s
+        return max(0.0, self._worth_until + waited_s - self._clock())
+
+    def _waited_s(self) -> float:
+        return 0.0 if self.preloading is None else self.preloading.waited_s()
 
     def executor(self) -> Executor:
         """Return what starts workers, which report what they import if there may be restarts."""
@@ -94,6 +105,7 @@ class LearningServer(PreloadServer):
         self._pids = ()
         if self._missing_s:
             self._worth_until = self._clock() + _BEGIN_S + sum(self._missing_s.values())
+            self._waited_before_s = self._waited_s()
         if self.preloading is not None and not super().is_settled:
             self.preloading.hurry()
 
@@ -102,7 +114,7 @@ class LearningServer(PreloadServer):
         wakes = super().wakes()
         times_s = [] if wakes.within_s is None else [wakes.within_s]
         if not (self._pids or self.is_settled):
-            times_s.append(max(0.0, self._worth_until - self._clock()))
+            times_s.append(self._worth_left_s())
         fds = [*wakes.fds, *self._lessons.filenos()]
         return Wakes(fds, min(times_s, default=None))
 

@@ -86,6 +86,14 @@ class Preloading:
         """Process id of the preloading process."""
         return self._server.pid
 
+    def waited_s(self) -> float:
+        """Return how many seconds the process has been ready to run, and had no CPU."""
+        try:
+            with open(f"/proc/{self._server.pid}/schedstat", "rb") as file:
+                return int(file.read().split()[1]) / 1e9
+        except OSError:  # it has ended, or the kernel doesn't count
+            return 0.0
+
     @property
     def is_usable(self) -> bool:
         """Whether processes can be forked now."""
