@@ -83,6 +83,7 @@ def _serve_workers(
         if "store" in request:
             line.close()
             _serve_store(request["store"], *fds)
+        _part_from_origin()
         if request["waits"]:
             _rename("elrun-waiting")
             _await_call(line)
@@ -269,6 +270,14 @@ def _serve_store(settings: dict[str, Any], channel_fd: int) -> NoReturn:
     os._exit(_FAULT)
 
 
+def _part_from_origin() -> None:
+    """Change what needs no order: in a worker that waits it is done before a restart."""
+    _renew_entropy()
+    _leave_finalizers_alone(ctypes.PyDLL(None))
+    if (threading := sys.modules.get("threading")) is not None:
+        threading.main_thread()._set_native_id()  # a fork forgets it before 3.13
+
+
 def _become_worker(order: dict[str, Any], received: list[int]) -> None:
     """Give this process what an executed worker is born with."""
     libc = ctypes.PyDLL(None)
@@ -279,10 +288,6 @@ def _become_worker(order: dict[str, Any], received: list[int]) -> None:
     _begin_streams_anew(set(order["fds"]))
     sys.argv[1:] = order["args"]
     sys.orig_argv[:] = order["command"]
-    _renew_entropy()
-    _leave_finalizers_alone(libc)
-    if (threading := sys.modules.get("threading")) is not None:
-        threading.main_thread()._set_native_id()  # a fork forgets it before 3.13
 
 
 def _place(received: list[int], wanted: list[int]) -> None:
