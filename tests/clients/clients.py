@@ -76,6 +76,7 @@ CLIENTS = (
     Client("TensorDict", "tensordict", "tensordict_exchange", "tensordict"),
     Client("TorchRL's collectors", "torchrl", "torchrl_collector", "torchrl.collectors"),
     Client("Weights & Biases, offline", "wandb", "wandb_offline", "wandb"),
+    Client("PyTorch Geometric", "torch-geometric", "geometric_loader", "torch_geometric"),
 )
 
 
