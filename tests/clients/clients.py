@@ -76,7 +76,14 @@ CLIENTS = (
     Client("TensorDict", "tensordict", "tensordict_exchange", "tensordict"),
     Client("TorchRL's collectors", "torchrl", "torchrl_collector", "torchrl.collectors"),
     Client("Weights & Biases, offline", "wandb", "wandb_offline", "wandb"),
+    Client("PEFT", "peft", "peft_lora", "peft"),
     Client("PyTorch Geometric", "torch-geometric", "geometric_loader", "torch_geometric"),
+    Client(
+        "sentence-transformers",
+        "sentence-transformers",
+        "sentence_transformers_trainer",
+        "sentence_transformers",
+    ),
 )
 
 
