@@ -43,6 +43,14 @@ WITNESS_FIRST_S = 2.0
 _LOOK_AGAIN_S = 0.01
 
 
+class _Witness(NamedTuple):
+    """The guardian got a signal at a time; that of elrun may come so many seconds later."""
+
+    number: int
+    at: float
+    first_s: float = WITNESS_FIRST_S
+
+
 class _Held(NamedTuple):
     """A signal of another node's that SLURM may bring to the workers of this node by itself."""
 
@@ -80,7 +88,7 @@ class SignalForwarder(Companion):
         self._clock = clock
         self._to_group = to_group
         self._came: list[tuple[signal.Signals, float]] = []
-        self._witnessed: list[tuple[int, float]] = []
+        self._witnessed: list[_Witness] = []
         self._workers: PContext | None = None
         self._has_peers = False
         self._echoes = SignalEchoes()
@@ -105,7 +113,7 @@ class SignalForwarder(Companion):
     def tick(self) -> Trouble | None:
         """Pass on what nobody else has brought to the workers."""
         now = self._clock()
-        self._witnessed += [(number, now) for number in self._guardian.take_witnessed()]
+        self._witnessed += [_Witness(number, now) for number in self._guardian.take_witnessed()]
         came, self._came = [*self._came, *self._take()], []
         witnessed = set()
         for number, at in came:
@@ -116,7 +124,7 @@ class SignalForwarder(Companion):
                 self._came.append((number, at))
             else:
                 self._receive(number, has_come_to_all=False)
-        self._forget_witnesses(witnessed - {number for number, _ in self._came})
+        self._doubt_witnesses(witnessed - {number for number, _ in self._came}, now)
         while self._announced:
             self._learn(*self._announced.popleft())
         for held in [each for each in self._held if each.due_at <= now]:
@@ -135,18 +143,26 @@ class SignalForwarder(Companion):
     def _is_witnessed(self, number: int, at: float) -> bool:
         """Return, once for each signal, whether the guardian got it at that time, too."""
         for each in self._witnessed:
-            if each[0] == number and -WITNESS_FIRST_S <= each[1] - at <= 2 * WITNESS_S:
+            if each.number == number and -each.first_s <= each.at - at <= 2 * WITNESS_S:
                 self._witnessed.remove(each)
                 return True
         return False
 
-    def _forget_witnesses(self, numbers: Collection[int]) -> None:
-        """Forget what the guardian got of signals of which this process has got one for several.
+    def _doubt_witnesses(self, numbers: Collection[int], now: float) -> None:
+        """Shorten for how long what is left over of the guardian's signals vouches for another one.
 
         The kernel keeps one signal of a kind, so that of two that follow each other at once, one
-        process may get both, and the other one. What is left over would vouch for the next one.
+        process may get both, and the other one. What is left over would vouch for the next one. Or
+        this process gets the second one a moment later, and the workers have it already.
+
+        Args:
+            numbers: The signals of which this process has got all that it has got yet.
         """
-        self._witnessed = [each for each in self._witnessed if each[0] not in numbers]
+        self._witnessed = [
+            each._replace(first_s=WITNESS_S) if each.number in numbers else each
+            for each in self._witnessed
+            if now - each.at <= WITNESS_FIRST_S or each.first_s == WITNESS_FIRST_S
+        ]
 
     def _receive(self, number: signal.Signals, *, has_come_to_all: bool) -> None:
         """Pass on a signal that this process got, unless the workers have it."""

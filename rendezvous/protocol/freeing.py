@@ -23,6 +23,8 @@ from ..named_tuple import NamedTuple
 ROUNDS_KEPT = 8
 """Of each run, the newest ones."""
 
+_MOST_DIGITS = 16  # Python refuses to read a number of thousands, and nodes never count so far
+
 
 class RoundOf(NamedTuple):
     """A round of a run.
@@ -54,7 +56,7 @@ def round_of(key: str) -> RoundOf | None:
     """Return the round to which a key belongs; None for other keys."""
     match key.split("/", 4):
         case ["run", run, "round", number, _] if number.isascii() and number.isdigit():
-            return RoundOf(run, int(number))
+            return RoundOf(run, int(number)) if len(number) <= _MOST_DIGITS else None
         case _:
             return None
 

@@ -114,10 +114,9 @@ class Loop:
 
     def _call_due(self) -> None:
         now = time.monotonic()
-        due = [each for each in self._due if each[0] <= now]
-        self._due = [each for each in self._due if each[0] > now]
-        for _, function in due:
-            function()
+        while due := [each for each in self._due if each[0] <= now]:
+            self._due.remove(due[0])  # only this one: if it raises, the others are still due
+            due[0][1]()
 
     def close(self) -> None:
         """End the loop; its own thread calls this, or no thread is in ``turn``."""

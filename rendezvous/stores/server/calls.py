@@ -56,7 +56,8 @@ class Call:
         self.parts += answer.values
         self.count = answer.amount
         wanted = _values_wanted(self.request)
-        if not (answer.has_more or answer.error) and len(self.parts) != wanted:
+        is_whole = not (answer.has_more or answer.error)
+        if len(self.parts) > wanted or (is_whole and len(self.parts) < wanted):
             raise WireError(f"{len(self.parts)} values, and {wanted} were asked for")
 
     def begin_anew(self) -> None:

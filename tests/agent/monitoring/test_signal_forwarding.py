@@ -30,10 +30,7 @@ def test_a_notice_that_is_none_signals_nobody(notice):
     assert [SIGUSR1] == sent
 
 
-def test_of_two_signals_to_all_that_elrun_gets_as_one_nothing_is_left_over():
-    """The next one came to elrun alone, and is passed on though the guardian has got two before."""
-    sent, now = [], [100.0]
-    came, witnessed = [(SIGUSR1, 100.0)], [bytes([SIGUSR1, SIGUSR1])]
+def forwarder_of(sent, came, witnessed, now):
     workers = SimpleNamespace(signal_workers=lambda number, **_: sent.append(number) or 1)
     guardian = SimpleNamespace(
         take_witnessed=lambda: witnessed.pop() if witnessed else b"",
@@ -48,6 +45,14 @@ def test_of_two_signals_to_all_that_elrun_gets_as_one_nothing_is_left_over():
         lambda: now[0],
     )
     forwarder.begin_attempt(workers)
+    return forwarder
+
+
+def test_of_two_signals_to_all_that_elrun_gets_as_one_nothing_is_left_over():
+    """The next one came to elrun alone, and is passed on though the guardian has got two before."""
+    sent, now = [], [100.0]
+    came, witnessed = [(SIGUSR1, 100.0)], [bytes([SIGUSR1, SIGUSR1])]
+    forwarder = forwarder_of(sent, came, witnessed, now)
     forwarder.tick()
     to_all = list(sent)
     now[0] = 101.0
@@ -57,3 +62,18 @@ def test_of_two_signals_to_all_that_elrun_gets_as_one_nothing_is_left_over():
     forwarder.tick()
 
     assert ([], [SIGUSR1]) == (to_all, sent)
+
+
+def test_the_second_of_two_signals_to_all_may_come_to_elrun_a_moment_later():
+    """The guardian has got both by then: the workers, too, have got both."""
+    sent, now = [], [100.0]
+    came, witnessed = [(SIGUSR1, 100.0)], [bytes([SIGUSR1, SIGUSR1])]
+    forwarder = forwarder_of(sent, came, witnessed, now)
+    forwarder.tick()
+    now[0] = 100.01
+    came.append((SIGUSR1, 100.01))
+    forwarder.tick()
+    now[0] = 102.0
+    forwarder.tick()
+
+    assert [] == sent

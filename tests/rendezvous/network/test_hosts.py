@@ -13,6 +13,7 @@ from elrun.rendezvous.network.hosts import (
     default_address,
     host_of,
     is_local,
+    keep_alive,
     published_address,
     socket_address,
 )
@@ -146,3 +147,15 @@ def test_a_look_up_loads_no_codec():
     shown = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=True)
 
     assert b"True False\n" == shown.stdout
+
+
+def test_a_host_that_is_gone_is_found_out_within_a_minute():
+    """The kernel counts from the last byte that came: the silence, then each question in vain."""
+    options = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+    with socket.socket() as connection:
+        keep_alive(connection)
+        idle_s, interval_s, count = (
+            connection.getsockopt(socket.IPPROTO_TCP, option) for option in options
+        )
+
+    assert 60 == idle_s + interval_s * count

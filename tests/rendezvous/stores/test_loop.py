@@ -149,6 +149,51 @@ def test_an_answer_with_too_few_values_is_an_error(loop, silent, ask, is_signed)
     thread.join()
 
 
+@pytest.mark.parametrize(
+    ("ask", "wanted"),
+    [
+        (lambda store: store.get(["k", "l"]), 2),
+        (lambda store: store.set({"k": b"1"}), 0),
+        (lambda store: store.create("k", b"1"), 1),
+    ],
+    ids=["get", "set", "create"],
+)
+def test_parts_of_an_answer_without_end_are_not_gathered(loop, silent, ask, wanted):
+    """The first part with more values than were asked for ends the connection."""
+    store, its = silent
+    read_by(store, loop)
+
+    def answer():
+        its.recv(4096)
+        part = b'{"id":1,"values":["MQ=="],"more":true}'
+        for _ in range(wanted + 1):
+            its.sendall(len(part).to_bytes(4, "big") + part)
+
+    thread = threading.Thread(target=answer)
+    thread.start()
+    more = f"{wanted + 1} values, and {wanted} were asked for"
+    with pytest.raises(RendezvousConnectionError, match=more):
+        ask(store)
+    thread.join()
+
+
+def test_a_due_function_that_raises_leaves_the_others_due(loop):
+    """Each is called once."""
+    called = []
+
+    def fail():
+        called.append("first")
+        raise LookupError
+
+    loop.call_later(0.0, fail)
+    loop.call_later(0.0, lambda: called.append("second"))
+    with pytest.raises(LookupError):
+        loop.turn(None)
+    loop.turn(None)
+
+    assert ["first", "second"] == called
+
+
 @pytest.mark.parametrize("is_signed", [False, True], ids=["plain", "signed"])
 def test_a_watch_is_told_of_an_answer_with_too_few_values(loop, silent, is_signed):
     """The thread that reads it goes on."""

@@ -58,6 +58,7 @@ def test_a_wait_for_a_round_that_is_freed_has_an_end():
         ("run/job/round/x/seats", None),
         ("run/job/round/-1/seats", None),
         ("run/job/round/²/seats", None),
+        ("run/job/round/" + "9" * 5000 + "/seats", None),
         ("other", None),
     ],
 )

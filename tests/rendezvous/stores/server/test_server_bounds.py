@@ -51,6 +51,18 @@ def memory_kb():
     return int(pages) * os.sysconf("SC_PAGE_SIZE") // 1024
 
 
+def test_a_round_whose_number_no_integer_can_hold_is_a_key_like_others(server):
+    """Python reads no number of 5,000 digits; the server's thread goes on."""
+    client = server.client()
+    key = "run/job/round/" + "9" * 5000 + "/seats"
+    client.set({key: b"1"})
+    count = client.add(key, 1)
+
+    assert (2, b"1") == (count, client.create(key + "/x", b"1"))
+    assert serves(server)
+    client.close()
+
+
 @pytest.mark.integration
 def test_300_rounds_leave_no_more_keys_than_ten(server):
     """Real nodes over a real server: each round ends by a failure, and the next one begins."""
