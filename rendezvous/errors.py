@@ -103,6 +103,10 @@ class RendezvousConnectionError(RendezvousError):
     """The store cannot be reached, or was lost."""
 
 
+class RendezvousEntryError(RendezvousConnectionError):
+    """The store was lost before it had told the node which round forms; there are others."""
+
+
 class RendezvousRoundOverError(RendezvousConnectionError):
     """The keys of a round were freed: the run has gone on for many rounds without this node."""
 

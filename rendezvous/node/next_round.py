@@ -9,6 +9,7 @@ from ..api.handler import Placement, Verdict, VerdictKind
 from ..errors import (
     RendezvousClosedError,
     RendezvousConnectionError,
+    RendezvousEntryError,
     RendezvousError,
     RendezvousGracefulExitError,
     RendezvousStateError,
@@ -20,7 +21,7 @@ from ..protocol.keys import RunKeys
 from ..protocol.records import History, Node, Origin, Roster
 from ..protocol.timing import Timing
 from ..protocol.wire import read_roster
-from ..stores.steps import PREPARE, RELEASE_PORT, TAKE_PORT, Asking, Reached, Request, Steps
+from ..stores.steps import PREPARE, RELEASE_PORT, TAKE_PORT, Asking, Reached, Request, Steps, sleep
 from .join import Join, abort_run, ended
 from .migrate import migrate_round
 from .round_state import Phase, RoundState
@@ -70,17 +71,26 @@ class NextRound:
             before: The node's place in the round before; None for its first.
         """
         began_at = self._clock()
+        tell = log.warning
         while True:
             self._state.turn_to(Phase.ENTERING)
             if self._state.must_reconnect:
                 yield from self._session.disconnect()
-            connection = yield from self._session.open(0 if before is None else before.round + 1)
+            try:
+                connection = yield from self._session.open(
+                    0 if before is None else before.round + 1
+                )
+            except RendezvousEntryError as error:
+                if self._state.has_left or self._is_late(began_at):
+                    raise
+                tell("%s; looking at the other endpoints", error)
+                tell = log.info  # it may be so at each endpoint, again and again
+                yield sleep(self._timing.heartbeat_s)
+                continue
             try:
                 place = yield from self._enter_over(connection, before)
             except RendezvousConnectionError as error:
-                alone_since = max(began_at, self._spare_watch.watched_until)
-                is_late = self._clock() - alone_since >= self._timing.join_timeout_s
-                if connection.at is None or self._state.has_left or is_late:
+                if connection.at is None or self._state.has_left or self._is_late(began_at):
                     raise
                 log.warning("%s; looking at the other endpoints", error)
                 self._state.must_reconnect = True
@@ -90,6 +100,11 @@ class NextRound:
             else:
                 self._state.must_reconnect = False
                 return Asking(connection.store), place
+
+    def _is_late(self, began_at: float) -> bool:
+        """Return whether a node that began to look for a round then has looked for long enough."""
+        alone_since = max(began_at, self._spare_watch.watched_until)
+        return self._clock() - alone_since >= self._timing.join_timeout_s
 
     def begin(self, place: Placement) -> None:
         """Make this the current round, once ``enter`` has returned it."""

@@ -7,7 +7,7 @@ import itertools
 import threading
 from collections.abc import Callable
 
-from ..errors import RendezvousClosedError, RendezvousConnectionError
+from ..errors import RendezvousClosedError, RendezvousConnectionError, RendezvousEntryError
 from ..network.ports import PortClaim
 from ..protocol.keys import RunKeys
 from ..stores.loop import Loop
@@ -65,13 +65,19 @@ class Resources:
             return self._claims.get(port)
 
     def reach(self, forming: int) -> Reached:
-        """Reach the store, and enter the run; see ``steps.CONNECT``."""
+        """Reach the store, and enter the run; see ``steps.CONNECT``.
+
+        Raises:
+            RendezvousEntryError: The store was lost at once, and the run may be elsewhere.
+        """
         connection = self._connect(self._stops_connecting)
         number = self._keep(connection.store)  # first: `close` ends the requests that follow
         try:
             forming = perform(enter_run(Asking(connection.store), self._run, self._secret, forming))
-        except BaseException:
+        except BaseException as error:
             self.close_store(number)
+            if isinstance(error, RendezvousConnectionError) and connection.moves is not None:
+                raise RendezvousEntryError(str(error)) from error
             raise
         with self._lock:
             self._moves = connection.moves

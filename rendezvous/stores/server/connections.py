@@ -162,6 +162,7 @@ class Connections:
             else:
                 number, request = read_request(message)
                 self._send_all(self._answers.answer(peer.session, number, request))
+                self._sessions.weigh(peer.session)
                 if isinstance(request, Bye):
                     self._sessions.end(peer.session)
 
@@ -236,7 +237,8 @@ class Connections:
     def _send_all(self, sendings: Iterable[Sending]) -> None:
         for session, frames in sendings:
             peer = self._peers.get(session.client or 0)
-            if peer is not None:  # else it asks again, if it comes back
+            # One that is leaving has broken the protocol, and its TLS may take nothing any more.
+            if peer is not None and not peer.is_leaving:  # else it asks again, if it comes back
                 self._send(peer, frames)
 
     def _send(self, peer: Peer, frames: Iterable[bytes]) -> None:

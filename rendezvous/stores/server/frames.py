@@ -17,6 +17,9 @@ from ...errors import RendezvousError
 MAX_FRAME_BYTES = 16 << 20
 """A value of the largest size fits, as base64, or very many small ones."""
 
+MAX_COMMAS = 1 << 17
+"""Commas in a frame: to read millions of tiny keys would hold all other clients up for seconds."""
+
 MAX_NUMBER = 1 << 53
 
 _HEAD = struct.Struct(">I")
@@ -107,6 +110,9 @@ def whole_number_in(fields: Mapping[str, Any], name: str, low: int, high: int) -
 
 def object_in(text: bytes) -> dict[str, Any]:
     """Return the object that a frame's text holds."""
+    commas = text.count(b",")
+    if commas > MAX_COMMAS:
+        raise WireError(f"a frame with {commas} commas, and {MAX_COMMAS} are allowed")
     try:
         message = _from_json(text.decode())
     except (ValueError, RecursionError) as error:

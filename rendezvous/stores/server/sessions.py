@@ -35,6 +35,9 @@ _MOST_OUTCOME_BYTES = 1 << 20
 # So many are kept, however large: as many writes as the threads of an agent may have on their way.
 _LEAST_OUTCOMES = 16
 
+MOST_REMEMBERED_BYTES = 256 << 20
+"""Bytes of the answers that are remembered for all clients."""
+
 
 def _size_of(outcome: Outcome) -> int:
     return len(outcome) if isinstance(outcome, bytes) else 0
@@ -61,6 +64,7 @@ class Session:
         self._carried_out = -1
         self._outcomes: OrderedDict[int, Outcome] = OrderedDict()
         self._outcome_bytes = 0
+        self.held = 0
 
     def is_repeated(self, number: int) -> bool:
         """Return whether a write was carried out before: the numbers of a client only grow."""
@@ -80,12 +84,24 @@ class Session:
         ):
             self._outcome_bytes -= _size_of(self._outcomes.popitem(last=False)[1])
 
+    def weigh(self) -> int:
+        """Return by how much the bytes that are remembered for this client have grown."""
+        before, self.held = self.held, self._outcome_bytes
+        return self.held - before
+
+    def forget_outcomes(self) -> None:
+        """Forget how writes were answered; they are not carried out again all the same."""
+        self._outcomes.clear()
+        self._outcome_bytes = 0
+
 
 class Sessions:
     """The sessions of a server's clients."""
 
-    def __init__(self, keeps_s: float) -> None:
+    def __init__(self, keeps_s: float, most_bytes: int = MOST_REMEMBERED_BYTES) -> None:
         self._keeps_s = keeps_s
+        self._most_bytes = most_bytes
+        self._held = 0
         self._named: dict[str, Session] = {}
         # Those without a connection, each with the number of its entry below.
         self._broken: dict[Session, int] = {}
@@ -110,9 +126,21 @@ class Sessions:
         session.client = client
         self._broken.pop(session, None)
 
+    def weigh(self, session: Session) -> None:
+        """Bound what is remembered for all: the client with the most is remembered nothing."""
+        if session.has_ended or not session.name:  # it can't come back
+            session.forget_outcomes()
+        self._held += session.weigh()
+        if self._held > self._most_bytes:
+            most = max(self._named.values(), key=lambda each: each.held)
+            most.forget_outcomes()
+            self._held += most.weigh()
+
     def end(self, session: Session) -> None:
         """Forget a session; its client has left, or has been away for too long."""
         session.has_ended = True
+        session.forget_outcomes()
+        self._held += session.weigh()
         self._broken.pop(session, None)
         if self._named.get(session.name) is session:
             del self._named[session.name]

@@ -37,14 +37,18 @@ class TlsStream:
             server_hostname=server_name,
         )
         self.is_established = False
+        self._is_ended = False
 
     def receive(self, data: bytes) -> bytes:
         """Return what the other side's bytes say; empty during the handshake.
 
         Raises:
             TlsError: The other side can't be believed, or does not believe this one.
+            ConnectionAbortedError: It has said before that no more comes.
         """
         with self._lock:
+            if self._is_ended:  # OpenSSL would keep these bytes, and read none of them
+                raise ConnectionAbortedError
             self._incoming.write(data)
             parts = []
             try:
@@ -53,8 +57,11 @@ class TlsStream:
                     self.is_established = True
                 while part := self._tls.read(_READ_BYTES):
                     parts.append(part)
-            except (ssl.SSLWantReadError, ssl.SSLZeroReturnError):
+                self._is_ended = True  # else there would be more to wait for
+            except ssl.SSLWantReadError:
                 pass
+            except ssl.SSLZeroReturnError:
+                self._is_ended = True
             except ssl.SSLError as error:
                 raise TlsError(_sentence_of(error)) from error
             return b"".join(parts)

@@ -137,6 +137,25 @@ def test_the_survivors_meet_at_the_next_endpoint(network):
     ]
 
 
+def test_a_store_that_never_answers_a_node_that_it_let_in_does_not_end_the_node(network):
+    """Its host fell silent between the welcome and the first answer: the node looks elsewhere."""
+    network.store_at(0).lose()
+    network.store_at(1)
+    nodes = [network.node(home, (2, 2)) for home in (1, 2)]
+
+    assert [2, 2] == [place.group_world_size for place in meet(nodes)]
+
+
+def test_a_node_that_no_store_answers_gives_up_in_the_time_for_joining(network):
+    """Each endpoint lets it in and answers nothing; the error is the store's."""
+    for number in range(3):
+        network.store_at(number).lose()
+    node = network.node(2, join_timeout_s=0.1)
+
+    with pytest.raises(RendezvousConnectionError, match="memory store was lost"):
+        node.join().result(PATIENCE_S)
+
+
 def test_the_restarts_that_were_spent_are_carried_over(network):
     """The budget is the job's, wherever it meets."""
     nodes = [network.node(home) for home in range(3)]

@@ -1,6 +1,10 @@
 """Where the run's store is when it has one place only, which may be a machine of its own."""
 
-from elrun.rendezvous.errors import RendezvousConnectionError, RendezvousError
+from elrun.rendezvous.errors import (
+    RendezvousConnectionError,
+    RendezvousEntryError,
+    RendezvousError,
+)
 from elrun.rendezvous.node.entry import enter_run
 from elrun.rendezvous.stores.steps import Asking, Reached
 
@@ -38,6 +42,8 @@ def enter(connection, forming, hear, *, is_host=False, at=None, run=RUN, secret=
 
     def take(number, error):
         name = connection.machine.name
+        if isinstance(error, RendezvousConnectionError) and at is not None:
+            error = RendezvousEntryError(str(error))
         hear(None if error else Reached(connection, name, number, is_host, at), error)
 
     follow(

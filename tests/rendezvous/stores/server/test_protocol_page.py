@@ -9,7 +9,12 @@ from typing import get_args
 import pytest
 from elrun.rendezvous.protocol.freeing import ROUNDS_KEPT
 from elrun.rendezvous.stores.server import host, sessions, table, wire
-from elrun.rendezvous.stores.server.frames import MAX_FRAME_BYTES, content_of, framed
+from elrun.rendezvous.stores.server.frames import (
+    MAX_COMMAS,
+    MAX_FRAME_BYTES,
+    content_of,
+    framed,
+)
 from elrun.rendezvous.stores.server.guests import Limits
 from elrun.rendezvous.stores.server.hello import (
     MAX_HELLO_BYTES,
@@ -117,6 +122,7 @@ def test_the_sealed_frames_of_the_page_are_what_the_code_writes():
         ("connections that have", LIMITS.clients),
         ("bytes of a frame before the welcome", MAX_HELLO_BYTES),
         ("bytes of a frame", MAX_FRAME_BYTES),
+        ("commas of a frame", MAX_COMMAS),
         ("bytes of a value", wire.MAX_VALUE_BYTES),
         (
             "bytes of the values of one answer; of more, an error is the answer",
@@ -130,6 +136,10 @@ def test_the_sealed_frames_of_the_page_are_what_the_code_writes():
         ("characters of these keys", table.MAX_AWAITED_CHARACTERS),
         ("keys of a will; then it is refused", wire._MAX_WILL_KEYS),
         ("writes of one client that are remembered", sessions.MOST_OUTCOMES),
+        (
+            "bytes of the answers that are remembered for all; of more, one client's are forgotten",
+            sessions.MOST_REMEMBERED_BYTES,
+        ),
         (
             "seconds that a session without a connection is kept beyond `store_patience`",
             host._MARGIN_S,
@@ -150,4 +160,4 @@ def test_each_limit_of_the_page_is_that_of_the_code(row, limit):
 
 def test_the_page_has_no_other_limit():
     """Each row is tested."""
-    assert 20 == len(ROWS)
+    assert 22 == len(ROWS)

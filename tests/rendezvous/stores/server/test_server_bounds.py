@@ -16,10 +16,10 @@ from elrun.rendezvous.network.addresses import Endpoint
 from elrun.rendezvous.network.ports import PortClaim
 from elrun.rendezvous.stores.server.connector import StoreConnector
 from elrun.rendezvous.stores.server.dial import Target, dial, shake_hands
-from elrun.rendezvous.stores.server.frames import write_frame
+from elrun.rendezvous.stores.server.frames import MAX_COMMAS, write_frame
 from elrun.rendezvous.stores.server.guests import Limits
 from elrun.rendezvous.stores.server.hello import Hello, Refusal, write_hello
-from elrun.rendezvous.stores.server.sessions import MOST_OUTCOMES, Session
+from elrun.rendezvous.stores.server.sessions import MOST_OUTCOMES, Session, Sessions
 from elrun.rendezvous.stores.server.table import StoreTable, TableError
 from round_kit import HELLO, Job, failed
 from rounds_kit import RUN, rounds
@@ -167,6 +167,53 @@ def test_what_a_session_remembers_is_bounded_in_bytes():
     known = [isinstance(session.outcome_of(number), bytes) for number in range(MOST_OUTCOMES)]
 
     assert [False] * (MOST_OUTCOMES - 16) + [True] * 16 == known
+
+
+def test_what_all_sessions_remember_is_bounded_in_bytes():
+    """The client with the most is remembered nothing, and its writes are still not repeated."""
+    sessions = Sessions(60.0, most_bytes=25)
+    modest, greedy = sessions.begin("a", "host"), sessions.begin("b", "host")
+    for number, session in enumerate([modest, greedy, greedy]):
+        session.note(number, bytes(10))
+        sessions.weigh(session)
+    forgotten = greedy.outcome_of(2)
+    sessions.end(modest)
+
+    assert isinstance(forgotten, TableError)
+    assert greedy.is_repeated(2)
+    assert 0 == sessions._held
+
+
+def test_a_client_that_can_not_come_back_is_remembered_nothing():
+    sessions = Sessions(60.0)
+    session = sessions.begin("", "host")
+    session.note(1, b"value")
+    sessions.weigh(session)
+
+    assert 0 == sessions._held
+    assert isinstance(session.outcome_of(1), TableError)
+
+
+@pytest.mark.parametrize(
+    "request_of",
+    [
+        lambda keys: {"id": 1, "do": "get", "keys": keys},
+        lambda keys: {"id": 1, "do": "wait", "keys": keys},
+        lambda keys: {"id": 1, "do": "set", "values": dict.fromkeys(keys, "")},
+        lambda keys: {"id": 1, "do": [{}] * len(keys)},
+    ],
+    ids=["get", "wait", "set", "junk"],
+)
+def test_a_frame_of_very_many_parts_ends_its_connection(server, request_of):
+    """To read it would hold the others up for seconds."""
+    with server.welcomed() as connection:
+        connection.settimeout(LONG_S)
+        frame = write_frame(request_of([f"{number:x}" for number in range(MAX_COMMAS + 2)]))
+        with contextlib.suppress(ConnectionError):
+            connection.sendall(frame)
+
+        assert is_closed(connection)
+    assert serves(server)
 
 
 def test_the_keys_of_waits_are_bounded_in_characters():

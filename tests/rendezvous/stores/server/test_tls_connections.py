@@ -3,6 +3,7 @@
 import contextlib
 import os
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -15,9 +16,11 @@ from elrun.rendezvous.network.addresses import Endpoint
 from elrun.rendezvous.network.ports import PortClaim
 from elrun.rendezvous.stores.server.connector import StoreConnector
 from elrun.rendezvous.stores.server.guard import NO_TLS_HERE, TLS_FAILED, TLS_WANTED
+from elrun.rendezvous.stores.server.hello import write_hello
 from elrun.rendezvous.stores.server.link import Link
+from elrun.rendezvous.stores.server.wire import Get, Wait, write_request
 from elrun.rendezvous.stores.signed import Secret
-from tls_kit import HERE, LONG_S, greet, guard
+from tls_kit import HERE, LONG_S, ME, greet, guard
 
 pytestmark = needs_openssl
 
@@ -268,6 +271,69 @@ def test_garbage_ends_its_own_connection_only(host, garbage):
                 pass
 
     assert 1 == host.add("n", 1)
+
+
+class RawClient:
+    """A client with a certificate that does with TLS what it likes."""
+
+    def __init__(self, port, config):
+        context = ssl.create_default_context(cafile=config["cacert"])
+        context.load_cert_chain(config["cert"], config["key"])
+        context.check_hostname = False
+        self.plain = socket.create_connection((HERE, port), LONG_S)
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.tls = context.wrap_bio(self._incoming, self._outgoing)
+        while self.goes_on(self.tls.do_handshake):
+            self.plain.sendall(self._outgoing.read())
+            self._incoming.write(self.plain.recv(1 << 16))
+
+    @staticmethod
+    def goes_on(step):
+        try:
+            step()
+        except ssl.SSLWantReadError:
+            return True
+        return False
+
+    def send(self, *frames):
+        for frame in frames:
+            self.tls.write(frame)
+        self.plain.sendall(self._outgoing.read())
+
+    def receive(self):
+        while self.goes_on(lambda: self.tls.read(1 << 16)):
+            self._incoming.write(self.plain.recv(1 << 16))
+
+
+def test_what_comes_after_the_end_of_tls_ends_the_connection(host, config):
+    """OpenSSL keeps it and reads none of it: the memory of the server would grow with it."""
+    client = RawClient(host.port, config)
+    client.send(write_hello(ME))
+    client.receive()
+    client.goes_on(client.tls.unwrap)
+    client.send()
+    with client.plain as plain, pytest.raises(ConnectionError):
+        plain.sendall(bytes(64 << 20))
+
+    assert 1 == host.add("n", 1)
+
+
+def test_a_client_whose_tls_has_failed_is_told_nothing_more(host, config):
+    """What it waits for comes while it still has to read: only its own connection ends."""
+    host.set({f"large{number}": bytes(8 << 20) for number in range(4)})
+    client = RawClient(host.port, config)
+    client.send(write_hello(ME._replace(session="another")))
+    client.receive()
+    keys = [f"large{number}" for number in range(4)]
+    client.send(write_request(1, Wait(("k",))), write_request(2, Get(tuple(keys))))
+    client.receive()  # a first part, so the rest waits for this client
+    client.plain.sendall(b"\x17\x03\x03\x00\x05hello")
+    while not host.add("n", 1) > 20:
+        pass
+    host.set({"k": b"1"})
+
+    assert [b"1"] == host.get(["k"])
+    client.plain.close()
 
 
 def test_a_handshake_that_comes_in_single_bytes_is_a_handshake(host, config):
