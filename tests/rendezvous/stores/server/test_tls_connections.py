@@ -18,7 +18,6 @@ from elrun.rendezvous.stores.server.connector import StoreConnector
 from elrun.rendezvous.stores.server.guard import NO_TLS_HERE, TLS_FAILED, TLS_WANTED
 from elrun.rendezvous.stores.server.hello import write_hello
 from elrun.rendezvous.stores.server.link import Link
-from elrun.rendezvous.stores.server.wire import Get, Wait, write_request
 from elrun.rendezvous.stores.signed import Secret
 from tls_kit import HERE, LONG_S, ME, greet, guard
 
@@ -316,24 +315,6 @@ def test_what_comes_after_the_end_of_tls_ends_the_connection(host, config):
         plain.sendall(bytes(64 << 20))
 
     assert 1 == host.add("n", 1)
-
-
-def test_a_client_whose_tls_has_failed_is_told_nothing_more(host, config):
-    """What it waits for comes while it still has to read: only its own connection ends."""
-    host.set({f"large{number}": bytes(8 << 20) for number in range(4)})
-    client = RawClient(host.port, config)
-    client.send(write_hello(ME._replace(session="another")))
-    client.receive()
-    keys = [f"large{number}" for number in range(4)]
-    client.send(write_request(1, Wait(("k",))), write_request(2, Get(tuple(keys))))
-    client.receive()  # a first part, so the rest waits for this client
-    client.plain.sendall(b"\x17\x03\x03\x00\x05hello")
-    while not host.add("n", 1) > 20:
-        pass
-    host.set({"k": b"1"})
-
-    assert [b"1"] == host.get(["k"])
-    client.plain.close()
 
 
 def test_a_handshake_that_comes_in_single_bytes_is_a_handshake(host, config):
