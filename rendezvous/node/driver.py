@@ -32,7 +32,8 @@ from ..stores.steps import (
 )
 from ..stores.store import Store, Told, as_wait, watch
 from ..threads import start_thread
-from .machine import Act, Answered, Asked, Deliver, Event, RoundMachine
+from .machine import Act, Answered, Asked, Deliver, Event
+from .procedures import RoundMachine
 from .resources import Resources
 
 _T = TypeVar("_T")
@@ -133,9 +134,8 @@ class Driver:
             self._is_over = True
         self._put(None)
         self._resources.close()
-        self._handle(
-            Asked(next(self._numbers), RoundMachine.leave)
-        )  # in case it was not asked in time
+        # In case it was not asked in time.
+        self._handle(Asked(next(self._numbers), RoundMachine.leave))
         self._end_replies()
 
     def _begin(self) -> None:

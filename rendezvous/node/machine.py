@@ -1,11 +1,12 @@
 """The rendezvous of one node as a machine without I/O: events go in, actions come out.
 
-The node's procedures (``procedures.py``) run side by side in the machine: the way into the next
-round, the heartbeat, the wait for the verdict, the scout, and what the agent asks. Each procedure
-waits for one answer at a time. ``handle`` takes one event and returns all actions that follow from
-it. A driver carries the actions out and brings their answers as events: with threads and a real
-store (``driver.py``), or in a loop with a virtual clock (``tests/simulation``). The driver calls
-``handle`` for one event at a time; so nothing in a machine needs a lock.
+The node's procedures (``RoundMachine`` in ``procedures.py``) run side by side in the machine: the
+way into the next round, the heartbeat, the wait for the verdict, the scout, and what the agent
+asks. Each procedure waits for one answer at a time. ``handle`` takes one event and returns all
+actions that follow from it. A driver carries the actions out and brings their answers as events:
+with threads and a real store (``driver.py``), or in a loop with a virtual clock
+(``tests/simulation``). The driver calls ``handle`` for one event at a time; so nothing in a machine
+needs a lock.
 """
 
 from __future__ import annotations
@@ -16,12 +17,7 @@ from typing import Any
 
 from ..errors import RendezvousError
 from ..named_tuple import NamedTuple
-from ..protocol.keys import RunKeys
-from ..protocol.records import Limits
-from ..protocol.timing import Timing
 from ..stores.steps import Request, Steps
-from .next_round import DescribeNode
-from .procedures import NodeProcedures
 
 Question = Callable[..., Steps[Any]]
 """What the agent may ask: a method of ``RoundMachine`` that returns steps."""
@@ -89,37 +85,14 @@ Action = Act | Deliver | Wake
 _Done = Callable[[Any, Exception | None], None]
 
 
-class RoundMachine(NodeProcedures):
-    """One node of a run, which lets its own procedures go on.
+class Machine:
+    """Lets the procedures of one node go on; a subclass has them as methods."""
 
-    Args:
-        rank_word: What people call the rank of a node.
-    """
-
-    def __init__(
-        self,
-        run: RunKeys,
-        limits: Limits,
-        timing: Timing,
-        host: str,
-        describe_node: DescribeNode,
-        rank_word: str = "group rank",
-    ) -> None:
+    def __init__(self) -> None:
         self._now = 0.0
         self._numbers = itertools.count()
         self._waiting: dict[int, tuple[Steps[Any], _Done]] = {}
         self._actions: list[Action] = []
-        super().__init__(
-            run,
-            limits,
-            timing,
-            host,
-            rank_word,
-            describe_node,
-            clock=lambda: self._now,
-            spawn=self._run_beside,
-            wake=lambda: self._actions.append(Wake()),
-        )
 
     def handle(self, event: Event, now: float) -> list[Action]:
         """Take in an event; return what is to be done now.
@@ -144,9 +117,15 @@ class RoundMachine(NodeProcedures):
         actions, self._actions = self._actions, []
         return actions
 
-    def _run_beside(self, steps: Steps[None]) -> None:
+    def _clock(self) -> float:
+        return self._now
+
+    def _wake(self) -> None:
+        self._actions.append(Wake())
+
+    def _spawn(self, steps: Steps[None]) -> None:
         """Let a procedure run beside the others; an error that ends it concerns no other."""
-        self._resume(steps, _forget, None, None)
+        self._resume(steps, lambda _value, _error: None, None, None)
 
     def _resume(self, steps: Steps[Any], done: _Done, value: Any, error: Exception | None) -> None:
         """Let a procedure go on until it waits for its next answer, or ends."""
@@ -160,7 +139,3 @@ class RoundMachine(NodeProcedures):
             number = next(self._numbers)
             self._waiting[number] = steps, done
             self._actions.append(Act(number, request))
-
-
-def _forget(_value: Any, _error: Exception | None) -> None:
-    pass

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from ..api.handler import Placement, Verdict, VerdictKind
 from ..errors import (
@@ -26,6 +26,7 @@ from .decline import MAX_REASON_CHARS, decline
 from .finish import finish
 from .join import abort_run, has_ended
 from .leave import leave_run
+from .machine import Machine
 from .next_round import DescribeNode, NextRound
 from .notices import Hear, hear_notices, tell_of_spare
 from .round_state import Phase, RoundState
@@ -34,12 +35,11 @@ from .store_session import StoreSession
 log = Log(__name__)
 
 
-class NodeProcedures:
-    """The procedures of one node; the methods that return steps are named as ``RoundHandler``'s.
+class RoundMachine(Machine):
+    """The machine of one node; the methods that return steps are named as ``RoundHandler``'s.
 
     Args:
         rank_word: What people call the rank of a node.
-        wake: Called whenever the verdict may have changed.
     """
 
     def __init__(
@@ -48,24 +48,20 @@ class NodeProcedures:
         limits: Limits,
         timing: Timing,
         host: str,
-        rank_word: str,
         describe_node: DescribeNode,
-        clock: Callable[[], float],
-        spawn: Callable[[Steps[None]], None],
-        wake: Callable[[], None],
+        rank_word: str = "group rank",
     ) -> None:
+        super().__init__()
         self._run = run
         self._limits = limits
         self._timing = timing
         self._host = host
         self._rank_word = rank_word
         self._describe_node = describe_node
-        self._clock = clock
-        self._spawn = spawn
         self._topics: dict[str, Hear] = {}
         self.session = StoreSession(run, lambda: self.state.has_left)
-        self.heartbeat = Heartbeat(self.session.store, timing, clock, spawn)
-        self.state = RoundState(self.heartbeat, lambda: self.session.can_move, wake)
+        self.heartbeat = Heartbeat(self.session.store, timing, self._clock, self._spawn)
+        self.state = RoundState(self.heartbeat, lambda: self.session.can_move, self._wake)
         self.next = NextRound(
             run,
             self.session,
@@ -73,8 +69,8 @@ class NodeProcedures:
             self.heartbeat,
             timing,
             describe_node,
-            clock,
-            spawn,
+            self._clock,
+            self._spawn,
         )
 
     @property

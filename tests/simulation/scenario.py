@@ -28,7 +28,7 @@ import re
 
 from elrun.rendezvous.api.handler import Verdict, VerdictKind
 from elrun.rendezvous.errors import RendezvousConnectionError
-from elrun.rendezvous.node.machine import RoundMachine
+from elrun.rendezvous.node.procedures import RoundMachine
 from elrun.rendezvous.protocol.keys import RunKeys
 from elrun.rendezvous.protocol.records import Limits
 from elrun.rendezvous.protocol.roster import natural_key

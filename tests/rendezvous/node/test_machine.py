@@ -10,14 +10,8 @@ from elrun.rendezvous.errors import (
     RendezvousStateError,
     RendezvousTimeoutError,
 )
-from elrun.rendezvous.node.machine import (
-    Act,
-    Answered,
-    Asked,
-    Deliver,
-    RoundMachine,
-    Wake,
-)
+from elrun.rendezvous.node.machine import Act, Answered, Asked, Deliver, Wake
+from elrun.rendezvous.node.procedures import RoundMachine
 from elrun.rendezvous.node.round_state import Phase
 from elrun.rendezvous.protocol.keys import RunKeys
 from elrun.rendezvous.protocol.records import Limits, Node

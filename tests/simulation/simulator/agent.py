@@ -18,7 +18,7 @@ from elrun.rendezvous.errors import (
     RendezvousError,
     RendezvousGracefulExitError,
 )
-from elrun.rendezvous.node.machine import RoundMachine
+from elrun.rendezvous.node.procedures import RoundMachine
 
 ANSWER_S = 10.0
 FAREWELL_S = 1.0

@@ -3,13 +3,8 @@
 from functools import partial
 
 from elrun.agent.system.signals import SignalException
-from elrun.rendezvous.node.machine import (
-    Act,
-    Answered,
-    Asked,
-    Deliver,
-    RoundMachine,
-)
+from elrun.rendezvous.node.machine import Act, Answered, Asked, Deliver
+from elrun.rendezvous.node.procedures import RoundMachine
 from elrun.rendezvous.protocol.records import Node as Record
 
 from .agent import Agent

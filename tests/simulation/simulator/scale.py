@@ -3,7 +3,7 @@
 import time
 from dataclasses import dataclass
 
-from elrun.rendezvous.node.machine import RoundMachine
+from elrun.rendezvous.node.procedures import RoundMachine
 from elrun.rendezvous.protocol.records import Limits
 from elrun.rendezvous.protocol.timing import Timing
 
