@@ -46,13 +46,7 @@ class SoloRendezvous(RoundHandler):
         port: Their port there; 0 takes another one in each round.
     """
 
-    def __init__(
-        self,
-        backend: str,
-        run_id: str,
-        address: str,
-        port: int = 0,
-    ) -> None:
+    def __init__(self, backend: str, run_id: str, address: str, port: int = 0) -> None:
         self._backend = backend
         self._run_id = run_id
         self._address = address

@@ -9,6 +9,7 @@ finds that one there, and tries again until the attempt has ended for the lack o
 
 from __future__ import annotations
 
+import _socket
 import socket
 import threading
 import time
@@ -36,11 +37,6 @@ from ..stores.server.retry import Retry
 from ..stores.store import Connection
 from .static_admission import TAKEN
 from .static_master import MasterNode
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    import _socket
-
 
 _CONNECT_S = 5.0
 _HANDSHAKE_S = 5.0

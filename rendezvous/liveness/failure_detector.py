@@ -61,7 +61,6 @@ class FailureDetector:
         self._excused: dict[str, _Excused] = {}
 
     def keep_only(self, names: Collection[str]) -> None:
-        """Forget all nodes but these."""
         for known in (self._beats, self._since, self._excused):
             for name in known.keys() - names:
                 del known[name]

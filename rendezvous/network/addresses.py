@@ -45,7 +45,6 @@ class Endpoint(NamedTuple):
 
     @property
     def has_port(self) -> bool:
-        """Whether a port was given."""
         return self.port != NO_PORT
 
     def or_port(self, port: int) -> Endpoint:

@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import errno
 import socket
+from typing import Any
 
 from ..logs import Log
 from .addresses import DEFAULT_PORT, Endpoint, is_loopback
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
 
 log = Log(__name__)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _socket
 import socket
 import threading
 import time
@@ -19,14 +20,10 @@ from ..stores.signed import secret_of
 from ..stores.store import Connection
 from ..stores.torch_view import RoundStore
 from .driver import Driver
-from .machine import RoundMachine
 from .notices import Hear
+from .procedures import RoundMachine
 from .resources import Resources
 from .round_state import Phase
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    import _socket
 
 log = Log(__name__)
 
@@ -127,10 +124,7 @@ class RoundRendezvous(RoundHandler):
         timeout_s = self._timing.refusal_s + _MARGIN_S
         try:
             return self._driver.ask(RoundMachine.decline, reason, timeout_s=timeout_s)
-        except (
-            RendezvousError,
-            OSError,
-        ) as error:  # also for lack of time, a thread or descriptors
+        except (RendezvousError, OSError) as error:  # for lack of time, a thread, descriptors
             log.info("the other nodes could not be told that this one can't take part: %s", error)
             return False
 

@@ -121,14 +121,12 @@ class Resources:
         raise self.closed_error()
 
     def release_port(self, port: int) -> None:
-        """Keep a port no longer."""
         with self._lock:
             claim = self._claims.pop(port, None)
         if claim is not None:
             claim.release()
 
     def stop_connecting(self) -> None:
-        """Reach no store any more."""
         self._stops_connecting.set()
 
     def close(self) -> None:

@@ -58,7 +58,6 @@ class RoundState:
 
     @property
     def has_left(self) -> bool:
-        """Whether this node has left the run."""
         return self.phase is Phase.LEFT
 
     def turn_to(self, phase: Phase) -> None:
@@ -67,7 +66,6 @@ class RoundState:
             self.phase = phase
 
     def begin(self, place: Placement) -> None:
-        """Enter a round."""
         self.place, self.verdict, self._store_error = place, None, None
         self.turn_to(Phase.MEMBER)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping
+from typing import NoReturn
 
 from ..api.handler import Placement, Verdict, VerdictKind
 from ..errors import RendezvousStateError, RendezvousTimeoutError
@@ -26,18 +27,10 @@ from ..protocol.round import (
 )
 from ..protocol.shortfall import hindrances, options_apart, shortfall
 from ..protocol.timing import Timing
-from ..protocol.wire import (
-    read_place,
-    write_node,
-    write_verdict,
-)
+from ..protocol.wire import read_place, write_node, write_verdict
 from ..stores.steps import Asking, Steps
 from ..stores.store import Will
 from .seat_records import SeatRecords, read_history
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import NoReturn
 
 log = Log(__name__)
 

@@ -55,19 +55,15 @@ class SeatRecords:
         self._run = run
         self._keys = run.round(round_number)
         self._mine = mine
-        self._awaited: set[int] = set()
         self._refused: set[int] = set()
-
-    @property
-    def awaited(self) -> frozenset[int]:
+        self.awaited: set[int] = set()
         """The seats that were waited for."""
-        return frozenset(self._awaited)
 
     def wait_for(self, numbers: Iterable[int], timeout_s: float) -> Steps[dict[int, Node]]:
         """Return the records of these seats once all exist; after the time-out, those that do."""
         wanted = list(numbers)
         keys = [self._keys.node(number) for number in wanted]
-        self._awaited.update(wanted)
+        self.awaited.update(wanted)
         values = yield self._store.wait(keys, max(0.0, timeout_s))
         if values is None:
             values = yield self._store.get(keys)

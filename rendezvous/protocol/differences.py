@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
 from .naming import name_members
 from .records import Node, Roster
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 WORKERS, SCRIPT, ARGUMENTS = "--nproc-per-node", "the script", "arguments"
 """Traits that nodes of different roles need not share; the first is in each record anyway."""

@@ -59,7 +59,6 @@ class Record:
         return value
 
     def flag(self, name: str) -> bool:
-        """Return a truth value."""
         value = self._fields.get(name)
         if not isinstance(value, bool):
             raise self.refuse(name, "true or false")
@@ -108,11 +107,9 @@ class Record:
         ]
 
     def has(self, name: str) -> bool:
-        """Return whether an optional field is there."""
         return name in self._fields
 
     def is_null(self, name: str) -> bool:
-        """Return whether a field is there and is null."""
         return name in self._fields and self._fields[name] is None
 
 

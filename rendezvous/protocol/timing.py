@@ -80,9 +80,8 @@ def timing_of(params: RendezvousParameters, store_patience_s: float = STORE_PATI
     """Return the waits that the settings of a rendezvous name.
 
     Args:
-        params: ``join_timeout`` (or ``timeout``, as LaunchConfig calls it), ``last_call_timeout``,
-            ``survivor_timeout``, ``heartbeat_interval``, ``heartbeat_patience``,
-            ``store_patience``, ``reconnect_patience`` and ``refusal_timeout``, in seconds.
+        params: The names of ``_SETTINGS``, and ``timeout``, LaunchConfig's name of
+            ``join_timeout``; in seconds.
 
     Raises:
         ValueError: A setting is no number of seconds, or the heartbeat's patience is less than two

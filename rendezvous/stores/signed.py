@@ -267,7 +267,9 @@ class _Wait:
             if isinstance(found, list):
                 values = self._store.all_verified(self._keys, found)
                 if values is None:
-                    self._look_later()
+                    start_thread(
+                        threading.Thread(target=self._look_again, name="elrun-wait", daemon=True)
+                    )
                     return
                 found = values
         except (RendezvousError, OSError, ValueError) as error:  # else what has called this ends
@@ -280,9 +282,6 @@ class _Wait:
                 return
             self._is_over = True
         self._hear(found)
-
-    def _look_later(self) -> None:
-        start_thread(threading.Thread(target=self._look_again, name="elrun-wait", daemon=True))
 
     def _look_again(self) -> None:
         self._store.await_change()

@@ -75,7 +75,10 @@ class Reached(NamedTuple):
 
 
 class Asking:
-    """Makes the requests to one store; each method is a ``Store``'s, and has its arguments.
+    """Makes the requests to one store.
+
+    The methods are those of ``Store``, and functions of ``store.py``, with their arguments. The
+    answer to a request is what they return.
 
     Args:
         store: The store, as ``Request`` names it.
@@ -87,36 +90,28 @@ class Asking:
         self.store = store
 
     def add(self, key: str, amount: int) -> Request:
-        """See ``Store.add``: the answer is the new value."""
         return Request(self.store, "add", (key, amount))
 
     def set(self, values: Mapping[str, bytes]) -> Request:
-        """See ``Store.set``."""
         return Request(self.store, "set", (values,))
 
     def get(self, keys: Sequence[str]) -> Request:
-        """See ``Store.get``: the answer is a list of values, None for each that isn't there."""
         return Request(self.store, "get", (keys,))
 
     def create(self, key: str, value: bytes, instead_of: bytes = b"") -> Request:
-        """See ``Store.create``: the answer is the value that stands."""
         args = (key, value, instead_of) if instead_of else (key, value)
         return Request(self.store, "create", args)
 
     def wait(self, keys: Sequence[str], timeout_s: float | None) -> Request:
-        """See ``Store.wait``: the answer is the list of values, or None after the time-out."""
         return Request(self.store, "wait", (keys, timeout_s))
 
     def exchange(self, values: Mapping[str, bytes], keys: Sequence[str]) -> Request:
-        """See ``store.exchange``: the answer is that of ``get``."""
         return Request(self.store, "exchange", (values, keys))
 
     def leave_will(self, will: Will) -> Request:
-        """See ``store.leave_will``."""
         return Request(self.store, "leave_will", (will,))
 
     def close(self) -> Request:
-        """See ``Store.close``: all that waits for an answer fails."""
         return Request(self.store, "close", ())
 
 

@@ -6,10 +6,10 @@ Six methods are all that a backend has to offer; ``memory.py`` is the fake; ``et
 also raise ``RendezvousStateError``, where a process without the secret overwrites the key again and
 again. ``ValueError`` means that the caller's value is larger than the store takes.
 
-Some stores offer more: an ``Exchanger`` writes and reads in one request, an ``Executor`` carries
-wills out, the waits of a ``Watcher`` need no thread, and a ``Readable`` reads by its user's thread.
-The functions ``exchange``, ``leave_will``, ``watch`` and ``read_by`` take any store; they ask it by
-``hasattr``, since ``isinstance`` of a protocol looks for 30 to 80 µs.
+The functions ``exchange``, ``leave_will``, ``watch`` and ``read_by`` take any store. A store that
+can do more has methods of these names: it writes and reads in one request, carries wills out, has
+waits that need no thread (``Watcher``), or reads by its user's thread. The functions look for the
+name, since ``isinstance`` of a protocol looks for 30 to 80 µs.
 """
 
 from __future__ import annotations
@@ -73,17 +73,11 @@ class Store(Protocol):
         """Release the connection; a ``wait`` that still blocks raises."""
 
 
-class Exchanger(Protocol):
-    """A store that writes and reads in one request."""
-
-    def exchange(self, values: Mapping[str, bytes], keys: Sequence[str]) -> list[bytes | None]:
-        """Do what the function ``exchange`` does."""
-
-
 def exchange(store: Store, values: Mapping[str, bytes], keys: Sequence[str]) -> list[bytes | None]:
-    """Write values as ``set`` does, and then return others as ``get`` does."""
-    if values and keys and hasattr(store, "exchange"):
-        return cast("Exchanger", store).exchange(values, keys)
+    """Write values as ``set`` does, and then return others as ``get`` does; if it can, at once."""
+    at_once: Callable[..., list[bytes | None]] | None = getattr(store, "exchange", None)
+    if values and keys and at_once is not None:
+        return at_once(values, keys)
     if values:
         store.set(values)
     return store.get(keys) if keys else []
@@ -107,17 +101,14 @@ class Will(NamedTuple):
     unless: tuple[str, ...]
 
 
-class Executor(Protocol):
-    """A store that carries wills out."""
-
-    def leave_will(self, will: Will) -> None:
-        """Replace the will that this connection has left, if any; one that was lost takes none."""
-
-
 def leave_will(store: Store, will: Will) -> None:
-    """Leave a will with a store, if that carries wills out."""
-    if hasattr(store, "leave_will"):
-        cast("Executor", store).leave_will(will)
+    """Leave a will with a store, if that carries wills out; it replaces the one before.
+
+    A connection that was lost takes none.
+    """
+    leave: Callable[[Will], None] | None = getattr(store, "leave_will", None)
+    if leave is not None:
+        leave(will)
 
 
 Told = list[bytes] | BaseException | None
@@ -184,17 +175,14 @@ def _wait(
         hear(found)
 
 
-class Readable(Protocol):
-    """A store that reads its connection by a loop of the caller's."""
-
-    def read_by(self, loop: Loop) -> None:
-        """Have the loop read the answers; the caller has made no other call yet."""
-
-
 def read_by(store: Store, loop: Loop | None) -> None:
-    """Have a loop read a store's answers, if the store can do that; else it has its own thread."""
-    if loop is not None and hasattr(store, "read_by"):
-        cast("Readable", store).read_by(loop)
+    """Have a loop read a store's answers, if the store can do that; else it has its own thread.
+
+    The caller has made no other call to the store yet.
+    """
+    read: Callable[[Loop], None] | None = getattr(store, "read_by", None)
+    if loop is not None and read is not None:
+        read(loop)
 
 
 class Moves(Protocol):

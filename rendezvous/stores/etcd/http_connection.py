@@ -83,7 +83,8 @@ class HttpConnection:
 
     def ask(self, request: bytes, deadline: float) -> tuple[Head, bytes]:
         """Send a request; return the whole answer."""
-        head = self.begin(request, deadline)
+        self.send(request, deadline)
+        head = self.read_head(deadline)
         parts, size = [], 0
         while part := self.read(deadline):
             parts.append(part)
@@ -92,13 +93,8 @@ class HttpConnection:
                 raise HttpError(errno.EMSGSIZE, "its answer has no end")
         return head, b"".join(parts)
 
-    def begin(self, request: bytes, deadline: float) -> Head:
-        """Send a request; return the head of the answer, whose body ``read`` returns."""
-        self.send(request, deadline)
-        return self.read_head(deadline)
-
     def send(self, request: bytes, deadline: float) -> None:
-        """Send a request."""
+        """Send a request; ``read_head`` and ``read`` return the answer."""
         self._allow_until(deadline)
         self._socket.sendall(request)
 

@@ -43,7 +43,8 @@ class Gateway:
     def __init__(self, settings: EtcdSettings, endpoint: Endpoint) -> None:
         self._settings = settings
         self.endpoint = endpoint
-        self._answer_time = AnswerTime(REQUEST_S)
+        self.answer_time = AnswerTime(REQUEST_S)
+        """How long the member has for its next answer."""
         self._idle: list[HttpConnection] = []
         self._is_closed = False
         self._has_served = False
@@ -71,7 +72,7 @@ class Gateway:
             path: Such as ``watch``.
             text: JSON.
         """
-        deadline = time.monotonic() + self._answer_time.seconds
+        deadline = time.monotonic() + self.answer_time.seconds
         request = self._request(path, text, self._authenticate())
         try:
             connection = HttpConnection(self.endpoint, self._context(), deadline)
@@ -117,11 +118,6 @@ class Gateway:
             return Unreachable(f"{reason} {HOW_TO_TRUST}", 0.0)
         return Unreachable(reason)
 
-    @property
-    def answers_within_s(self) -> float:
-        """How long the member has for its next answer."""
-        return self._answer_time.seconds
-
     def close(self) -> None:
         """Let go of the connections that are idle."""
         self._is_closed = True
@@ -138,7 +134,7 @@ class Gateway:
     def _ask(self, request: bytes) -> tuple[Head, bytes]:
         """Return the answer to a request, over a connection that is kept if there is one."""
         began_at, is_answered = time.monotonic(), False
-        deadline = began_at + self._answer_time.seconds
+        deadline = began_at + self.answer_time.seconds
         try:
             answer = self._over_kept(request, deadline) or self._over(
                 HttpConnection(self.endpoint, self._context(), deadline), request, deadline
@@ -148,7 +144,7 @@ class Gateway:
             self._drop_idle()  # what one of them has met, the others have too
             raise self.trouble(error) from error
         finally:
-            self._answer_time.note(time.monotonic() - began_at, is_answered=is_answered)
+            self.answer_time.note(time.monotonic() - began_at, is_answered=is_answered)
         return answer
 
     def _over_kept(self, request: bytes, deadline: float) -> tuple[Head, bytes] | None:

@@ -57,17 +57,9 @@ class WatchStream:
         self._head: Head | None = None
         self._text = b""
         self._connection: HttpConnection = gateway.stream("watch", _create(wanted))
-        self._confirmed = 0
+        self.confirmed = 0
+        """How many of the ranges etcd has written that it watches; a proxy may hold that back."""
         self.opened_at = time.monotonic()
-
-    @property
-    def is_confirmed(self) -> bool:
-        """Whether etcd has written that it watches the first range; a proxy may hold that back."""
-        return self._confirmed > 0
-
-    def has_confirmed(self, count: int) -> bool:
-        """Return whether etcd watches so many of the ranges."""
-        return self._confirmed >= count
 
     def fileno(self) -> int:
         """Return the descriptor that is readable when there is a message."""
@@ -105,7 +97,7 @@ class WatchStream:
                 raise self._gateway.refusal(self._head, self._rest(deadline))
         part = self._connection.read(deadline)
         if not part:
-            if not self.is_confirmed:  # a whole page instead of messages
+            if not self.confirmed:  # a whole page instead of messages
                 raise self._gateway.refusal(self._head, self._text)
             raise ConnectionEndedError
         return part
@@ -133,7 +125,7 @@ class WatchStream:
             # etcd does not say whether the credentials have expired, or why else.
             self._gateway.log_in_again()
             raise self._broken(f"the watch ended: {result.get('cancel_reason')}")
-        self._confirmed += bool(result.get("created"))
+        self.confirmed += bool(result.get("created"))
         return events
 
     def _broken(self, why: str) -> Unreachable:
@@ -144,7 +136,7 @@ def open_stream(gateway: Gateway, wanted: Sequence[Range]) -> WatchStream:
     """Return a stream that etcd has confirmed, or that a proxy seems to hold back."""
     stream = WatchStream(gateway, wanted)
     try:
-        if stream.next(time.monotonic() + gateway.answers_within_s) is None:
+        if stream.next(time.monotonic() + gateway.answer_time.seconds) is None:
             gateway.post("kv/range", {"key": encode(wanted[0].first)})  # does the member answer?
     except (Unreachable, Refused):
         stream.close()

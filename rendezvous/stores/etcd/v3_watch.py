@@ -159,7 +159,7 @@ class Watcher:
         wanted = tuple(keys)
         with self._lock:
             streams = [each.stream for each in self._watches if each.keys == wanted]
-        return any(stream is not None and stream.is_confirmed for stream in streams)
+        return any(stream is not None and stream.confirmed for stream in streams)
 
     def _join(self, keys: Sequence[str], hear: Hear) -> Watch | None:
         """Return a watch for just these keys that goes on; None if there is none."""
@@ -243,7 +243,7 @@ class Watcher:
         for each in together:
             each.stream = stream
         self._streamed += together
-        if not stream.is_confirmed and not self._has_warned:
+        if not stream.confirmed and not self._has_warned:
             self._has_warned = True
             log.warning(
                 "etcd's watch is held up, as by a proxy that gathers what a server writes: elrun "
@@ -254,7 +254,7 @@ class Watcher:
 
     def _follow(self, until: float) -> None:
         """Take what the streams report, until then or until the list of watches changes."""
-        held_up = any(not each.stream.is_confirmed for each in self._streamed if each.stream)
+        held_up = any(not each.stream.confirmed for each in self._streamed if each.stream)
         if held_up:
             until = min(until, time.monotonic() + _HELD_UP_S)
         readable = select.poll()
@@ -328,4 +328,4 @@ def _needs_stream(watch: Watch) -> bool:
 def _is_reported(watch: Watch) -> bool:
     """Return whether a watch that nobody waits for is the second range of its stream for sure."""
     stream = watch.stream
-    return not watch.is_expected or (stream is not None and stream.has_confirmed(2))
+    return not watch.is_expected or (stream is not None and stream.confirmed > 1)

@@ -109,7 +109,6 @@ class Calls:
             self._pending.update((call.number, call) for call in calls)
 
     def in_order(self) -> list[Call]:
-        """Return the calls in the order of their numbers."""
         with self._lock:
             return sorted(self._pending.values(), key=lambda call: call.number)
 

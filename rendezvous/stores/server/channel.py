@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from typing import Any
+
 from .frames import FrameReader, WireError, content_of, framed
 from .hello import MAX_HELLO_BYTES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-    from typing import Any
-
     from .seal import Seal
     from .tls import TlsStream
 

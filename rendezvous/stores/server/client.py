@@ -16,7 +16,7 @@ _V = TypeVar("_V")
 
 
 class StoreClient:
-    """One node's store.
+    """One node's store, which does all that ``store.py`` has functions for.
 
     Args:
         line: The connection.
@@ -28,21 +28,17 @@ class StoreClient:
         self._on_close = on_close
 
     def add(self, key: str, amount: int) -> int:
-        """Add to a counter; see ``Store.add``."""
         return self._ask(Add(key, amount)).count
 
     def set(self, values: Mapping[str, bytes]) -> None:
-        """Write values; see ``Store.set``."""
         for part in _parts_of(values):
             self._ask(Set(part))
 
     def get(self, keys: Sequence[str]) -> list[bytes | None]:
-        """Return values, None for each that isn't there; see ``Store.get``."""
         asked = _without_repeats(keys)
         return _as_asked(keys, asked, self._ask(Get(asked)).parts) if keys else []
 
     def exchange(self, values: Mapping[str, bytes], keys: Sequence[str]) -> list[bytes | None]:
-        """Write values and return others; see ``store.exchange``."""
         *parts, last = _parts_of(values)
         for part in parts:
             self._ask(Set(part))
@@ -52,11 +48,9 @@ class StoreClient:
         return _as_asked(keys, asked, self._line.await_answer(found).parts)
 
     def create(self, key: str, value: bytes, instead_of: bytes = b"") -> bytes:
-        """Write a value once; see ``Store.create``."""
         return self._ask(Create(key, value, instead_of)).parts[0] or b""
 
     def wait(self, keys: Sequence[str], timeout_s: float | None) -> list[bytes] | None:
-        """Block until every key is there; see ``Store.wait``."""
         asked = _without_repeats(keys)
         (call,) = self._line.begin(Wait(asked))
         if not self._line.await_end(call, as_wait(timeout_s)):
@@ -68,7 +62,6 @@ class StoreClient:
         return _as_asked(keys, asked, call.values)
 
     def watch(self, keys: Sequence[str], hear: Callable[[Told], None]) -> Callable[[], bool]:
-        """Have ``hear`` called once every key is there; see ``store.Watcher``."""
         asked = _without_repeats(keys)
 
         def hear_all(found: Told) -> None:
@@ -78,15 +71,13 @@ class StoreClient:
         return lambda: self._line.take_back(call)
 
     def read_by(self, loop: Loop) -> None:
-        """Have a loop read the answers; see ``store.Readable``."""
         self._line.read_by(loop)
 
     def leave_will(self, will: Will) -> None:
-        """Say what the server writes once this client is gone; see ``store.leave_will``."""
         self._line.leave_will(will)
 
     def close(self) -> None:
-        """Let go of the connection, and of the server if it is here; see ``Store.close``."""
+        """Let go of the connection, and of the server if it is here."""
         self._line.close()
         if self._on_close is not None:
             self._on_close()

@@ -126,7 +126,6 @@ class Connections:
                 self._send_all(self._answers.carry_out(will))
 
     def close(self) -> None:
-        """Let all clients go."""
         for peer in list(self._peers.values()):
             self._let_go(peer)
 

@@ -95,7 +95,6 @@ class StoreConnector:
 
     @property
     def is_here(self) -> bool:
-        """Whether the endpoint is this node."""
         return is_local(self._endpoint.host)
 
     def host(self) -> Connection | None:
@@ -163,7 +162,6 @@ class StoreConnector:
             ) from error
 
     def _serve(self, listener: socket.socket) -> Connection:
-        """Host the store at a socket."""
         port = listener.getsockname()[1]
         place = str(self._endpoint)
 

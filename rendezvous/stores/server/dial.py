@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import socket
 import time
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from ...named_tuple import NamedTuple
 from ...network.addresses import Endpoint
@@ -27,9 +29,6 @@ from .link import Link
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from typing import Any
-
     from .tls import TlsStream
 
 

@@ -40,7 +40,6 @@ class Door:
         self.move(now)
 
     def is_at(self, source: object) -> bool:
-        """Return whether a source of events is the listening socket."""
         return source is self._listener
 
     def move(self, now: float) -> None:

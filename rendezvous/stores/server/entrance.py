@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from ...named_tuple import NamedTuple
 from .channel import Channel, OtherProtectionError
 from .frames import UnsealedError, WireError
 from .guard import NO_SECRET_HERE, NO_TLS_HERE, OTHER_SECRET, SECRET_WANTED, TLS_WANTED, Guard
-from .hello import (
-    OTHER_RUN,
-    Hello,
-    Opening,
-    Refusal,
-    new_nonce,
-    open_with,
-    read_first,
-)
+from .hello import OTHER_RUN, Hello, Opening, Refusal, new_nonce, open_with, read_first
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from typing import Any
-
     from .seal import Seal
 
 
@@ -44,7 +36,6 @@ class Entrance:
         self._run_id = run_id
 
     def channel(self) -> Channel:
-        """Return the channel of a new connection."""
         tls = self._guard.tls
         return Channel(None if tls is None else tls.of_server())
 

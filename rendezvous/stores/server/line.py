@@ -143,7 +143,6 @@ class Line:
         return call
 
     def await_end(self, call: Call, timeout_s: float | None) -> bool:
-        """Return whether a call ends within a time; the loop's own thread reads meanwhile."""
         return self._reader.await_end(call, timeout_s)
 
     def take_back(self, call: Call) -> bool:

@@ -5,15 +5,12 @@ from __future__ import annotations
 import contextlib
 import socket
 import struct
+from collections.abc import Iterator
+from typing import Any
 
 from ...network.hosts import host_of
 from .channel import Channel, TlsError
 from .frames import MAX_FRAME_BYTES, UnsealedError
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from typing import Any
 
 _READ_BYTES = 64 << 10  # the C library maps more than 128 KiB anew for each message
 
@@ -29,7 +26,6 @@ class Link:
 
     @property
     def peer_address(self) -> str:
-        """The address of the server's host."""
         return host_of(self._connection.getpeername())
 
     def begin(self, patience_s: float) -> None:
@@ -79,5 +75,4 @@ class Link:
             self._connection.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """Let go of the socket."""
         self._connection.close()

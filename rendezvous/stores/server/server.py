@@ -64,7 +64,7 @@ class StoreServer:
             limits or Limits(),
             self._selector,
             clock,
-            self._move_door,
+            lambda: self._door.move(clock()),
         )
 
     def start(self) -> None:
@@ -104,9 +104,6 @@ class StoreServer:
 
         self._do(end)
         self._thread.join()
-
-    def _move_door(self) -> None:
-        self._door.move(self._clock())
 
     def _do(self, command: Callable[[], None]) -> None:
         """Have the server's thread do something, and return when it has."""

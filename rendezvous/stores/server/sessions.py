@@ -115,7 +115,6 @@ class Sessions:
         return self._named.get(name)
 
     def begin(self, name: str, host: str) -> Session:
-        """Return a new session."""
         session = Session(name, host)
         if name:
             self._named[name] = session

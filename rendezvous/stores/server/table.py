@@ -110,7 +110,6 @@ class StoreTable(Generic[_W]):
         return self._end_waits(values)
 
     def get(self, keys: Sequence[str]) -> list[bytes | None]:
-        """Return values, None for each that isn't there."""
         return [self._values.get(key) for key in keys]
 
     def create(self, key: str, value: bytes, instead_of: bytes) -> tuple[bytes, list[_W]]:

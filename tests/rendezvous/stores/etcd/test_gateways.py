@@ -54,7 +54,7 @@ def set_while_waiting(store, key):
 def bear_a_busy_machine(store):
     """Let a member have its time, so that no request is made twice."""
     for gateway in store._clients:
-        gateway._answer_time = AnswerTime(LONG_S)
+        gateway.answer_time = AnswerTime(LONG_S)
 
 
 @pytest.mark.parametrize("answer", [BUSY, BAD_GATEWAY, CLOSE], ids=["503", "502", "close"])
