@@ -1,4 +1,4 @@
-"""What worker processes of this host use, as psutil sees it from the command's own process."""
+"""What worker processes of this host use, as the kernel tells the command's own process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,20 @@ if TYPE_CHECKING:
 _DRIVER_S = 2.0
 _THREAD = "elrun-gpus"
 _OF_GPUS = ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "LOCAL_RANK")
-_CALM = ("running", "sleeping", "idle", "waking", "parked")
+_BAD_STATES = {
+    b"D": "disk-sleep",
+    b"T": "stopped",
+    b"t": "tracing-stop",
+    b"Z": "zombie",
+    b"X": "dead",
+    b"K": "wake-kill",
+}
+"""The kernel's letters for states in which a process can't go on, and the words for them."""
+
+# In /proc/PID/stat after the command's name, see proc(5).
+_STATE, _UTIME, _STIME, _STARTED, _PAGES = 0, 11, 12, 19, 21
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 class Usage(NamedTuple):
@@ -39,26 +52,25 @@ class Usages:
 
     def __init__(self, gpus: Gpus | None = None) -> None:
         self.gpus = gpus or Gpus()
-        self._last: dict[tuple[int, float], tuple[float, float]] = {}
+        self._last: dict[tuple[int, int], tuple[float, float]] = {}
 
     def of(self, pid: int) -> Usage | None:
         """Return what a process uses; None: it has ended, or can't be seen."""
-        import psutil  # 26 ms, where a job has processes here
-
         try:
-            process = psutil.Process(pid)
-            with process.oneshot():
-                times = process.cpu_times()
-                started_s = process.create_time()
-                state, memory = process.status(), process.memory_info().rss
-        except psutil.Error:
+            with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
+                fields = file.readall().rpartition(b")")[2].split()
+        except OSError:
             return None
-        used_s, now_s = times.user + times.system, time.time()
-        before_s, at_s = self._last.get((pid, started_s), (0.0, started_s))
-        self._last[pid, started_s] = used_s, now_s
+        if len(fields) <= _PAGES:
+            return None
+        started = int(fields[_STARTED])
+        used_s = (int(fields[_UTIME]) + int(fields[_STIME])) / _TICKS_PER_S
+        now_s = time.clock_gettime(time.CLOCK_BOOTTIME)  # which the start is counted in
+        before_s, at_s = self._last.get((pid, started), (0.0, started / _TICKS_PER_S))
+        self._last[pid, started] = used_s, now_s
         percent = 100 * (used_s - before_s) / max(now_s - at_s, 0.01)
-        calm = "running" if str(state) in _CALM else str(state)
-        return Usage(calm, round(percent, 1), int(memory))
+        state = _BAD_STATES.get(fields[_STATE], "running")
+        return Usage(state, round(percent, 1), int(fields[_PAGES]) * _PAGE_BYTES)
 
 
 class Gpus:
@@ -73,7 +85,7 @@ class Gpus:
     ) -> None:
         self._meter_of = meter_of or _meter_of
         self._meters: dict[tuple[str | None, ...], GpuMeter | None] = {}
-        self._is_given_up = False
+        self._is_given_up = meter_of is None and not _has_driver()
 
     def of(self, pid: int) -> GpuUse | None:
         """Return what the GPU of a worker does; None: it has none, or nothing is known of it."""
@@ -102,11 +114,13 @@ class Gpus:
         return None
 
 
-def _meter_of(variables: Mapping[str, str]) -> GpuMeter | None:
+def _has_driver() -> bool:
     from ...agent.monitoring.samples import NVIDIA_DRIVER
 
-    if not os.path.exists(NVIDIA_DRIVER):
-        return None
+    return os.path.exists(NVIDIA_DRIVER)
+
+
+def _meter_of(variables: Mapping[str, str]) -> GpuMeter | None:
     from ...agent.hardware.gpu_meter import gpu_meter  # few hosts, and ctypes
 
     return gpu_meter(variables)

@@ -87,6 +87,33 @@ def test_without_a_driver_no_library_is_loaded(monkeypatch):
     assert Gpus().of(os.getpid()) is None
 
 
+def test_without_a_driver_no_thread_is_started(monkeypatch):
+    """There would be one for each rank."""
+    monkeypatch.setattr("elrun.agent.monitoring.samples.NVIDIA_DRIVER", "/no/driver")
+    monkeypatch.setattr("elrun.launcher.verbs.processes.call_in_time", None)
+
+    assert Gpus().of(os.getpid()) is None
+
+
+def test_the_share_of_a_cpu_is_that_since_the_start_then_that_since_the_last_look():
+    """As `top` shows it."""
+    usages = Usages(Gpus(lambda _: None))
+    program = "while True: pass"
+    with subprocess.Popen([sys.executable, "-I", "-S", "-c", program]) as busy:
+        usage = None
+        while usage is None or usage.cpu_percent == 0:
+            usage = usages.of(busy.pid)
+        busy.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, busy.pid, os.WSTOPPED)
+        usages.of(busy.pid)
+        idle = usages.of(busy.pid)
+        busy.kill()
+
+    assert 0 < usage.cpu_percent
+    assert (0, "stopped") == (idle.cpu_percent, idle.state)
+    assert idle.memory_bytes > 0
+
+
 def test_a_process_that_waits_runs_and_one_that_is_stopped_is_stopped():
     """A healthy rank sleeps most of the time, and so does one that hangs."""
     usages = Usages(Gpus(lambda _: None))
