@@ -23,7 +23,7 @@ from ..processes.companion import Companion
 from ..serving.local_sockets import is_of_owner, listen_in
 from ..system.wakeup import Wakeup
 from ..system.whole_writes import replace_file
-from .run_record import RECORD, is_python_name, record_text, script_of, target_of
+from .run_record import RECORD, SOCKET, is_python_name, record_text, script_of, target_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,9 +37,6 @@ if TYPE_CHECKING:
     from .watched import Watched
 
 log = Log(__name__)
-
-SOCKET = "control"
-"""The socket's name in the folder of a run."""
 
 MOST_ATTEMPTS = 200
 PATIENCE_S = 15.0

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 RECORD = "run.json"
+SOCKET = "control"
+"""The name of the agent's socket in the same folder."""
 VERSION = 1
 _WITH_VALUE = ("--check-hash-based-pycs",)
 

@@ -9,7 +9,7 @@ import stat
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ...agent.control.companion import SOCKET
+from ...agent.control.run_record import SOCKET
 from ...agent.output.run_folders import FOLDER_VARIABLE, folder_of_runs, is_in_use
 from ...rendezvous.named_tuple import NamedTuple
 from .records import REPORT, fault_in

@@ -9,6 +9,7 @@ import select
 import time
 from typing import TYPE_CHECKING, Any
 
+from ...agent.control.run_record import SOCKET
 from ...agent.serving.local_sockets import connect_in, peer_of
 from ...agent.system.process_states import state_of
 from ..report.records import fault_in
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
     from ..report.runs import Run
 
-SOCKET = "control"
 ANSWER_S = 5.0
 """How long an agent may take for its answer."""
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING
-
-import click
 
 from ..commandline.arguments import Refusal
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    import click
 
 LOOKING = ("logs", "report", "stacks", "status", "stop")
 """The verbs; each is the name of a module with a ``command``."""
@@ -27,6 +27,12 @@ def run_verb(verb: str, args: list[str], variables: Mapping[str, str]) -> int:
         VerbRefusal: There is no such run, or its agent does not answer.
         KeyboardInterrupt: Ctrl-C.
     """
+    if verb == "status" and not args:
+        from .standing import show_status  # half as long as Click, which has nothing to parse
+
+        return show_status(variables)
+    import click
+
     command: click.Command = import_module(f".{verb}", __package__).command
     try:
         code = command.main(args, f"elrun {verb}", standalone_mode=False, obj=variables)

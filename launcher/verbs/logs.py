@@ -18,7 +18,7 @@ from .log_lines import has_end
 from .log_sources import Sources
 from .merging import in_order_of_time
 from .ranks import WantedRanks, known_ranks, parse_ranks
-from .status import agents_of
+from .standing import agents_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

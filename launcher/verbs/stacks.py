@@ -25,7 +25,7 @@ from ..report.words import spans
 from ..terminal.console import Console, printable
 from .answers import STACKS, understood
 from .ranks import WantedRanks, known_ranks, parse_ranks
-from .status import agents_of
+from .standing import agents_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence

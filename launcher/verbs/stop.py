@@ -17,7 +17,7 @@ from ..report.words import counted
 from ..terminal.console import Console, printable
 from .asking import NoAnswer
 from .origin import origin_of
-from .status import agents_of
+from .standing import agents_of
 from .status_text import ago
 
 if TYPE_CHECKING:

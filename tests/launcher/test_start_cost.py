@@ -78,6 +78,15 @@ def test_the_help_loads_nothing_heavy(job):
     assert set() == HEAVY & imports_of(["-m", "elrun", "--help"], environ, folder)
 
 
+def test_a_look_at_the_only_job_loads_no_parser(job):
+    """Click takes as long as all the rest of it."""
+    _, environ, folder = job
+    look = "from elrun.launcher import cli; assert cli.run(['status']) == 1"
+    environ |= {"ELRUN_RUN_DIR": str(folder), "ELRUN_REPORT_DIR": str(folder)}
+
+    assert set() == {"click", *HEAVY} & imports_of(["-c", look], environ, folder)
+
+
 def instructions_of(program, environ, folder):
     path = folder / "program.py"
     path.write_text(program)

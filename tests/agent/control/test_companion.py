@@ -6,7 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 import worker_kit
-from elrun.agent.control.companion import SOCKET, ControlSocket
+from elrun.agent.control.companion import ControlSocket
+from elrun.agent.control.run_record import SOCKET
 from elrun.agent.control.watched import Mailbox
 from elrun.agent.output.run_folders import RunFolder
 from elrun.agent.serving.local_sockets import connect_in

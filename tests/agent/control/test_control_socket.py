@@ -6,8 +6,8 @@ import time
 from types import SimpleNamespace
 
 from elrun.agent.control import companion
-from elrun.agent.control.companion import SOCKET, ControlSocket
-from elrun.agent.control.run_record import RECORD
+from elrun.agent.control.companion import ControlSocket
+from elrun.agent.control.run_record import RECORD, SOCKET
 from elrun.agent.control.watched import Mailbox
 from elrun.agent.serving.local_sockets import connect_in
 from elrun.agent.system.whole_writes import replace_file
