@@ -172,11 +172,6 @@ class Preloading:
         policy, parameter = os.sched_getscheduler(0), os.sched_getparam(0)
         with contextlib.suppress(OSError):  # it has ended, or the user may not
             os.sched_setscheduler(self._server.pid, policy, parameter)
-        with (
-            contextlib.suppress(OSError),
-            open(f"/proc/{self._server.pid}/autogroup", "wb") as file,
-        ):
-            file.write(b"0")  # its session's share of the CPUs: a worker's
 
     def fork(
         self,

@@ -4,7 +4,6 @@ import os
 import shutil
 import signal
 import subprocess
-from pathlib import Path
 
 import pytest
 from test_preloaded_jobs import SEES, tidy
@@ -415,30 +414,6 @@ def test_workers_have_their_priority_whether_or_not_it_can_be_regained(
 
     expected = f"0 0 [False]\nFalse True\n1 0 [True]\n{may.returncode == 0} True\n"
     assert (0, expected) == (code, out), err
-
-
-@pytest.mark.parametrize("is_allowed", [True, False])
-def test_an_import_leaves_the_cpus_to_workers_where_each_session_has_a_share(
-    elrun, script, installed, is_allowed
-):
-    """There a process of the lowest priority still has its session's share, as large as theirs."""
-    if not Path("/proc/self/autogroup").exists():
-        pytest.skip("this kernel knows no shares of sessions")
-    if not is_allowed and (os.geteuid() or shutil.which("setpriv") is None):
-        pytest.skip("only root can do without the right to raise priorities")
-    prefix = () if is_allowed else ("setpriv", "--bounding-set", "-sys_nice,-sys_admin")
-    program = script(
-        BEGIN + SHOW + "import heavy\nshow(heavy)\nprint(heavy.SHARE, heavy.share())\nfail_once()\n"
-    )
-    share = (
-        "share = lambda: open('/proc/self/autogroup').read().split()[-1]\n"
-        "SHARE = share()\ntime.sleep(0.1)\n"
-    )
-
-    job = elrun("--standalone", *AUTO, program, env=installed(heavy=share), prefix=prefix)
-    code, out, err = job.finish()
-
-    assert (0, "0 0 [False]\n0 0\n1 0 [True]\n15 0\n") == (code, out), err
 
 
 def test_functions_learn_as_well(elrun, script, installed):

@@ -28,10 +28,6 @@ from typing import Any
 _PAUSE = 7
 """Where others wait for CPUs, how many times longer than it has run the process lets them."""
 
-_SHARE_FILE = "/proc/self/autogroup"
-_SMALL_SHARE = b"15"  # a thirtieth of a worker's
-_AGAIN_S, _MOST_TRIES = 0.1, 50
-
 _DEVICES = ("/dev/nvidia-uvm", "/dev/kfd")  # open once CUDA or ROCm has been initialised
 
 
@@ -174,7 +170,6 @@ def _out_of_the_way(channel: socket.socket) -> Iterator[None]:
     """Take no CPU that others want; the processes to be forked take their share again."""
     with contextlib.ExitStack() as back:
         _take_least_priority(channel, back)
-        _take_small_share(back)
         if select.select([channel], [], [], 0)[0]:  # the agent wants it done soon, by now
             back.close()
         yield
@@ -203,41 +198,6 @@ def _return_to(policy: int, parameter: os.sched_param) -> None:
 def _remove_finder(finder: Any) -> None:
     with contextlib.suppress(ValueError):  # a module removed it
         sys.meta_path.remove(finder)
-
-
-def _take_small_share(back: contextlib.ExitStack) -> None:
-    """Let this process's session have a small share of the CPUs, where sessions have shares.
-
-    There (``autogroup`` in sched(7)) priorities hold within a session only: the one process of a
-    session takes as much as a worker, whatever its priority. Those that are forked from here begin
-    sessions of their own, which have full shares.
-    """
-    before = _niceness_of_session()
-    if before:
-        _set_niceness_of_session(_SMALL_SHARE)
-        back.callback(_set_niceness_of_session, before)
-
-
-def _niceness_of_session() -> bytes:
-    """Return what stands for the share of this process's session, or nothing."""
-    with contextlib.suppress(OSError, IndexError), open(_SHARE_FILE, "rb") as file:
-        return file.read().split()[-1]
-    return b""
-
-
-def _set_niceness_of_session(niceness: bytes) -> None:
-    if niceness == _niceness_of_session():
-        return
-    for _ in range(_MOST_TRIES):
-        try:
-            with open(_SHARE_FILE, "wb", buffering=0) as file:
-                file.write(niceness)
-        except BlockingIOError:  # users may set it ten times a second, all together
-            select.select([], [], [], _AGAIN_S)
-        except OSError:
-            return
-        else:
-            return
 
 
 def _may_return_to(policy: int, parameter: os.sched_param) -> bool:
