@@ -11,8 +11,10 @@ HEAD = """# Reliability
 own, and lets one thing after the other go wrong, by a schedule that a seed settles. Then it judges
 the job by what the workers have written.
 
-    make chaos                     # ten minutes: half with c10d, half with an etcd of three members
-    make chaos MINUTES=2 SEED=7    # the schedule of this seed
+```bash no-run: takes minutes, as root; tests/chaos has its tests
+make chaos                     # ten minutes: half with c10d, half with an etcd of three members
+make chaos MINUTES=2 SEED=7    # the schedule of this seed
+```
 
 It needs root. The agents are real (`--nnodes 3:4`, and three endpoints with `c10d`); with an odd
 seed they have a secret. One fault in five is mended only together with the next one. A new agent
