@@ -35,6 +35,8 @@ MARKS = [
 ]
 
 STARTS = 3
+# The states of a job that is over; a job that runs may be shown as COMPLETING or SIGNALING, too.
+ENDED = ("COMPLETED", "FAILED", "TIMEOUT", "CANCELLED", "PREEMPTED", "NODE_FAIL")
 SAY = 'echo "rank $RANK of $WORLD_SIZE on $(hostname)"'
 
 

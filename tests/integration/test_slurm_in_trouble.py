@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pytest
 from job_kit import until
-from slurm_kit import MARKS, SAY, cluster_in
+from slurm_kit import ENDED, MARKS, SAY, cluster_in
 
 pytestmark = MARKS
 
-ENDED = ("COMPLETED", "FAILED", "TIMEOUT", "CANCELLED", "PREEMPTED", "NODE_FAIL")
 # It saves once that is allowed to its rank; when it runs again, it ends well.
 SAVES = """
 import os, signal, sys, time

@@ -4,12 +4,11 @@ import re
 
 import pytest
 from job_kit import until
-from slurm_kit import MARKS, REPOSITORY, cluster_in
+from slurm_kit import ENDED, MARKS, REPOSITORY, cluster_in
 
 pytestmark = MARKS
 
 SBATCH_FILE = REPOSITORY / "examples/slurm/resume.sbatch"
-ENDED = ("COMPLETED", "FAILED", "TIMEOUT", "CANCELLED", "PREEMPTED", "NODE_FAIL")
 
 
 class Submitted:

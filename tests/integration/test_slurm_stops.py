@@ -2,7 +2,7 @@
 
 import pytest
 from job_kit import until
-from slurm_kit import MARKS, cluster_in
+from slurm_kit import ENDED, MARKS, cluster_in
 
 pytestmark = MARKS
 
@@ -77,7 +77,7 @@ class Job:
         until(lambda: len(self.marks("saved_0")) == 4 or self.is_over())
 
     def is_over(self):
-        return self.state() not in ("RUNNING", "COMPLETING", "PENDING", "CONFIGURING")
+        return self.state() in ENDED
 
     def state(self):
         return self._cluster.show_job(self.id)["JobState"]
