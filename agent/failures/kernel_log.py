@@ -16,7 +16,7 @@ _MOST_RECORDS, _MOST_KEPT = 50_000, 10_000
 _LONGEST_RECORD = 8_192
 _PER_SECOND = 1e6
 _CLOCKS_DIFFER_S = 2.0
-"""The log's clock runs a little apart from the monotonic one."""
+"""The log's clock runs apart from the monotonic one: at 20 ppm, two seconds a day of uptime."""
 
 
 class KernelRecord(NamedTuple):
@@ -36,7 +36,8 @@ class KernelLog:
     Args:
         fd: A descriptor of the log, of which each read gives one record and none blocks; below 0:
             it can't be read, and is empty.
-        moment_s: The moment, in seconds of ``time.monotonic``.
+        moment_s: The moment, in seconds of ``time.monotonic``; ``-inf``: all that the descriptor
+            gives is newer.
         read: Reads one record from a descriptor.
     """
 

@@ -12,6 +12,7 @@ come since has to be read: the whole log takes ten milliseconds, and more on a l
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import stat
 import time
@@ -128,12 +129,13 @@ class KernelWatch:
         self._keeps_log = keeps_log
         self._open_log = open_log
         self._fd = -1
+        self._is_at_end = False  # where the attempt began, the log was skipped to its end
         self._log: KernelLog | None = None
 
     def begin(self) -> None:
         """Take note that an attempt begins."""
         self.counts = MemoryEvents.now()
-        self._log = None
+        self._log, self._is_at_end = None, False
         if not self._keeps_log:
             self.end()
             return
@@ -141,6 +143,7 @@ class KernelWatch:
         if self._fd >= 0:
             with contextlib.suppress(OSError):  # then it is read from where it stands
                 os.lseek(self._fd, 0, os.SEEK_END)
+                self._is_at_end = True
 
     @property
     def log(self) -> KernelLog:
@@ -149,12 +152,13 @@ class KernelWatch:
             from .kernel_log import KernelLog  # failures only
 
             self._open()
-            self._log = KernelLog(self._fd, self.counts.at_s)
+            # The clocks of both may be a minute apart: only what may be older is asked for its age.
+            self._log = KernelLog(self._fd, -math.inf if self._is_at_end else self.counts.at_s)
         return self._log
 
     def end(self) -> None:
         """Give the log's descriptor back."""
-        fd, self._fd, self._log = self._fd, -1, None
+        fd, self._fd, self._log, self._is_at_end = self._fd, -1, None, False
         if fd >= 0:
             os.close(fd)
 

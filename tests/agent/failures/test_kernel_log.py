@@ -1,5 +1,6 @@
 """The kernel's log is not read where an attempt begins: after a death, only what is new."""
 
+import contextlib
 import os
 import socket
 import time
@@ -129,9 +130,9 @@ def _opened(tmp_path):
     return Opened(tmp_path / "log")
 
 
-def recent(text):
-    """Return a record that is as old as this moment."""
-    return f"4,2,{int(time.monotonic() * 1e6)},-;{text}\n".encode()
+def recent(text, behind_s=0.0):
+    """Return a record of this moment, by a clock of the kernel that may be behind."""
+    return f"4,2,{int((time.monotonic() - behind_s) * 1e6)},-;{text}\n".encode()
 
 
 def test_an_attempt_begins_where_the_log_ends(opened):
@@ -149,6 +150,32 @@ def test_an_attempt_begins_where_the_log_ends(opened):
 
     assert (["during the first"], ["during the second"]) == (first, second)
     assert 1 == len(opened.fds)
+
+
+def test_what_comes_while_an_attempt_runs_is_not_asked_for_its_age(opened):
+    """The kernel's clock isn't the monotonic one: after a month, a minute may lie between them."""
+    opened.write(recent("before"))
+    kernel = KernelWatch(keeps_log=True, open_log=opened.open)
+
+    kernel.begin()
+    opened.write(recent("an OOM kill", behind_s=52.0))
+    found = texts(kernel.log)
+    kernel.end()
+
+    assert ["an OOM kill"] == found
+
+
+def test_a_log_that_has_no_end_to_go_to_is_asked_for_the_age_of_its_records(kernel):
+    """Its first records may be of any time before."""
+    kernel.write(recent("before", behind_s=52.0))
+    watch = KernelWatch(keeps_log=True, open_log=lambda: os.dup(kernel.fileno()))
+
+    watch.begin()
+    kernel.write(recent("during"))
+    found = texts(watch.log)
+    watch.end()
+
+    assert ["during"] == found
 
 
 def test_workers_that_are_forked_find_no_log(opened):
@@ -193,17 +220,18 @@ def test_the_log_of_this_kernel_can_be_read():
     """What comes while an attempt runs is found, as by one who reads the whole log."""
     kernel = KernelWatch(keeps_log=True)
     line = f"elrun: a test of {time.monotonic_ns()}"
-    try:
-        whole = open_kernel_log()
-        kernel.begin()
-        with open(KERNEL_LOG, "w", encoding="ascii") as file:
-            file.write(f"{line}\n")
-    except OSError as error:
-        pytest.skip(f"the kernel's log can't be written or read here: {error}")
+    with contextlib.ExitStack() as descriptors:
+        try:
+            whole = open_kernel_log()
+            descriptors.callback(os.close, whole)
+            descriptors.callback(kernel.end)
+            kernel.begin()
+            with open(KERNEL_LOG, "w", encoding="ascii") as file:
+                file.write(f"{line}\n")
+        except OSError as error:
+            pytest.skip(f"the kernel's log can't be written or read here: {error}")
 
-    new, all_texts = texts(kernel.log), texts(KernelLog(whole, 0.0))
-    kernel.end()
-    os.close(whole)
+        new, all_texts = texts(kernel.log), texts(KernelLog(whole, 0.0))
 
     # Both are 0 where the kernel takes no more lines for now.
     assert sum(line in text for text in all_texts) == sum(line in text for text in new)
