@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -58,12 +59,11 @@ class ReportFile(Observer):
     ) -> None:
         self._files = files
         self._group = group
-        self._past: Moment | None = began_at
+        self._past = began_at
         self._workers: tuple[Worker, ...] | None = None
         self._began_s = self._moment().monotonic_s
         self._attempt_began_s = self._began_s
-        self._attempts: list[dict[str, Any]] = []
-        self._past_texts: list[str] = []  # of all attempts but the last: they change no more
+        attempts: list[dict[str, Any]] = []
         self._report: dict[str, Any] = {
             "version": VERSION,
             **about,
@@ -76,13 +76,17 @@ class ReportFile(Observer):
             "ended_at": None,
             "duration_s": None,
             "attempts_left_out": 0,
-            "attempts": self._attempts,
+            "attempts": attempts,
             "root": None,
             "ranks": [],
             "missing_nodes": [],
             "places": None,
         }
         self._past = None
+        self._lock = threading.Lock()
+        # What follows is written under the lock: another thread may save (`places`).
+        self._attempts = attempts
+        self._past_texts: list[str] = []  # of all attempts but the last: they change no more
 
     def begin(self) -> None:
         """Write the first version.
@@ -103,27 +107,27 @@ class ReportFile(Observer):
     def joined(self, info: RendezvousInfo) -> None:
         """Begin an attempt: this node has a place in a round."""
         place = info.placement
-        if self._attempts:
-            self._past_texts.append(_indented(self._attempt))
         self._attempt_began_s = self._moment().monotonic_s
-        self._attempts.append(
-            {
-                "round": None if place is None else place.round,
-                "group_rank": info.rank,
-                "group_world_size": info.world_size,
-                "world_size": None if place is None else place.world_size,
-                "restarts_before": None if place is None else place.restart_count,
-                "began_at": self._now(),
-                "ended_at": None,
-                "duration_s": None,
-                "workers": [],
-                "end": None,
-                "failures": [],
-            }
-        )
-        if len(self._attempts) > MOST_ATTEMPTS:
-            del self._attempts[1], self._past_texts[1]  # the first one stays, and the latest
-            self._report["attempts_left_out"] += 1
+        attempt: dict[str, Any] = {
+            "round": None if place is None else place.round,
+            "group_rank": info.rank,
+            "group_world_size": info.world_size,
+            "world_size": None if place is None else place.world_size,
+            "restarts_before": None if place is None else place.restart_count,
+            "began_at": self._now(),
+            "ended_at": None,
+            "duration_s": None,
+            "workers": [],
+            "end": None,
+            "failures": [],
+        }
+        with self._lock:
+            if self._attempts:
+                self._past_texts.append(_indented(self._attempt))
+            self._attempts.append(attempt)
+            if len(self._attempts) > MOST_ATTEMPTS:
+                del self._attempts[1], self._past_texts[1]  # the first one stays, and the latest
+                self._report["attempts_left_out"] += 1
         self._save()
 
     def workers_started(self) -> None:
@@ -138,7 +142,7 @@ class ReportFile(Observer):
         ]
         self._save()
 
-    def round_ended(self, verdict: Verdict | None, step: Step) -> None:
+    def round_ended(self, verdict: Verdict | None, step: Step, at: Moment | None = None) -> None:
         """Add how the round ended, and what this node does then."""
         if step not in _STEPS or self._attempt["end"] is not None:
             return
@@ -153,7 +157,7 @@ class ReportFile(Observer):
             "no_restart": str(details.get(GIVE_UP, "")),
             "root": _root_in(details),
         }
-        self._end_attempt()
+        self._end_attempt(at or self._moment())
         self._save()
 
     def workers_ended(self, result: RunResult) -> None:
@@ -203,7 +207,7 @@ class ReportFile(Observer):
             report: How each rank of the job ended, if workers failed.
         """
         if self._attempts and self._attempt["ended_at"] is None:
-            self._end_attempt()
+            self._end_attempt(self._moment())
         self._report |= {
             "state": state,
             "exit_code": exit_code,
@@ -225,9 +229,9 @@ class ReportFile(Observer):
     def _attempt(self) -> dict[str, Any]:
         return self._attempts[-1]
 
-    def _end_attempt(self) -> None:
-        self._attempt["ended_at"] = self._now()
-        self._attempt["duration_s"] = round(self._moment().monotonic_s - self._attempt_began_s, 3)
+    def _end_attempt(self, at: Moment) -> None:
+        self._attempt["ended_at"] = utc_text(at.wall_s)
+        self._attempt["duration_s"] = round(at.monotonic_s - self._attempt_began_s, 3)
 
     def _moment(self) -> Moment:
         return self._past or Moment.now()
@@ -236,7 +240,9 @@ class ReportFile(Observer):
         return utc_text(self._moment().wall_s)
 
     def _save(self) -> None:
-        if self._past is None:  # what is past is written once all of it has been taken
+        if self._past is not None:  # what is past is written once all of it has been taken
+            return
+        with self._lock:  # of two threads, the later one has the newer text
             text = self._text()
             for file in self._files:
                 file.write(text)

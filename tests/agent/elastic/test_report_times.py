@@ -3,7 +3,10 @@
 from datetime import datetime, timezone
 
 import pytest
-from elrun.agent.elastic.report_file import utc_text
+from elrun.agent.elastic.observer import Moment
+from elrun.agent.elastic.policy import Step
+from elrun.agent.elastic.report_file import ReportFile, utc_text
+from elrun.rendezvous.api.handler import RendezvousInfo
 
 
 @pytest.mark.parametrize("wall_s", [0.0, 1790000000.0, 1790000000.9999, 1790000000.123])
@@ -12,3 +15,16 @@ def test_a_time_is_written_as_datetime_does(wall_s):
     moment = datetime.fromtimestamp(wall_s, timezone.utc)
 
     assert moment.isoformat(timespec="milliseconds") == utc_text(wall_s)
+
+
+def test_an_attempt_ends_when_its_round_does():
+    """That is told a while later."""
+    report = ReportFile([], {}, began_at=Moment(100.0, 10.0))
+    report.replay(
+        [(Moment(101.0, 11.0), (), lambda each: each.joined(RendezvousInfo(None, 0, 1, None)))]
+    )
+
+    report.round_ended(None, Step.FINISH, Moment(103.0, 13.5))
+
+    (attempt,) = report._report["attempts"]
+    assert ("1970-01-01T00:01:43.000+00:00", 2.5) == (attempt["ended_at"], attempt["duration_s"])
