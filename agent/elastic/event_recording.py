@@ -25,7 +25,7 @@ from ..events.model import (
 )
 from ..failures.failure import NOT_AVAILABLE
 from ..workers.worker import RunResult, Worker, WorkerGroup, WorkerState
-from .observer import Observer
+from .observer import Moment, Observer
 from .policy import Step
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ class EventRecorder(Observer):
         message = f"this node is in {number}, as group rank {info.rank} of {info.world_size}"
         self._record_step("joined", NodeState.RUNNING, message)
 
-    def round_ended(self, verdict: Verdict | None, step: Step) -> None:
+    def round_ended(self, verdict: Verdict | None, step: Step, at: Moment | None = None) -> None:
         """Record how the round ended, if it has, and whether this node goes on to the next."""
         if verdict is None:
             return
@@ -182,10 +182,16 @@ class EventRecorder(Observer):
         else:
             state = NodeState.FAILED
         reason = f": {verdict.reason}" if verdict.reason else ""
-        self._record_step("ended", state, f"the round ended: {verdict.kind.value}{reason}")
+        message = f"the round ended: {verdict.kind.value}{reason}"
+        self._record_step("ended", state, message, at=at)
 
     def _record_step(
-        self, name: str, state: NodeState, message: str, error_trace: str = ""
+        self,
+        name: str,
+        state: NodeState,
+        message: str,
+        error_trace: str = "",
+        at: Moment | None = None,
     ) -> None:
         group = self._group
         has_place = group.group_rank is not None
@@ -199,7 +205,7 @@ class EventRecorder(Observer):
             master_endpoint=f"{group.master_addr}:{group.master_port}" if has_place else "",
             rank=group.group_rank,
             error_trace=error_trace,
-            timestamp=now_ms(),
+            timestamp=now_ms() if at is None else int(at.wall_s * 1000),
         )
         record_rdzv_event(event, self._destination)
 

@@ -72,7 +72,7 @@ class History(Observer):
         self._put("running", ranks=sorted(pids), local_ranks=[each.local_rank for each in workers])
         self._recorder.watch(pids, is_due=self._past is not None)
 
-    def round_ended(self, verdict: Verdict | None, step: Step) -> None:
+    def round_ended(self, verdict: Verdict | None, step: Step, at: Moment | None = None) -> None:
         """Note the end of a round, or that this node waits for the others."""
         if step is Step.WAIT_FOR_OTHERS and not self._is_waiting:
             self._is_waiting = True
@@ -81,6 +81,7 @@ class History(Observer):
             return
         self._put(
             "ended",
+            at,
             then=_ENDS[step],
             verdict=None if verdict is None else verdict.kind.value,
             by=None if verdict is None else verdict.by,
@@ -106,6 +107,6 @@ class History(Observer):
         self._put("end", state=state, exit_code=exit_code, reason=reason[:MOST_CHARS])
         self._recorder.close(SETTLE_S)
 
-    def _put(self, event: str, **about: Any) -> None:
-        moment = self._past or Moment.now()
+    def _put(self, event: str, at: Moment | None = None, **about: Any) -> None:
+        moment = at or self._past or Moment.now()
         self._recorder.put("event", {"at": round(moment.wall_s, 3), "event": event, **about})

@@ -10,6 +10,7 @@ from abc import abstractmethod
 from ...rendezvous.api.handler import RendezvousInfo, Verdict, VerdictKind
 from ..failures.failure import ProcessFailure
 from ..workers.worker import RunResult, WorkerGroup, WorkerSpec, WorkerState
+from .observer import Moment
 from .policy import Step
 from .recorded import RecordedAgent
 from .restarts import Restarts
@@ -51,9 +52,12 @@ class AgentHooks(RecordedAgent):
 
     def _end_round(self, verdict: Verdict | None, step: Step) -> None:
         """Take the end of a round, if it has ended: workers hear of it before any record does."""
-        if step in (Step.RESTART, Step.REJOIN, Step.FAIL):
-            self._ask_workers_to_end()
-        self._events.round_ended(verdict, step)
+        at = Moment.now()  # to ask may take a second
+        try:
+            if step in (Step.RESTART, Step.REJOIN, Step.FAIL):
+                self._ask_workers_to_end()
+        finally:
+            self._events.round_ended(verdict, step, at)
 
     @abstractmethod
     def _monitor_workers(self, worker_group: WorkerGroup) -> RunResult:

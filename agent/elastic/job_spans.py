@@ -19,7 +19,7 @@ from ..events.telemetry import FinishedSpan, Occurrence, TelemetrySender
 from ..failures.failure import signal_name
 from ..failures.report import RootCause
 from ..workers.worker import RunResult, WorkerGroup, WorkerState
-from .observer import ObservingCompanion
+from .observer import Moment, ObservingCompanion
 from .policy import Step, delay_of
 
 if TYPE_CHECKING:
@@ -160,8 +160,9 @@ class JobSpans(ObservingCompanion):
         ranks = {"elrun.ranks": sorted(self._workers)}
         self._sender.send([], [self._occurrence("running", "the workers have started", ranks)])
 
-    def round_ended(self, verdict: Verdict | None, step: Step) -> None:
+    def round_ended(self, verdict: Verdict | None, step: Step, at: Moment | None = None) -> None:
         """Add the decision, and the failure that led to it, to the attempt."""
+        at_ns = time.time_ns() if at is None else int(at.wall_s * 1e9)
         if step is Step.WAIT_FOR_OTHERS and not self._is_waiting:
             self._is_waiting = True
             text = "this node's workers have succeeded; it waits for the others"
@@ -179,11 +180,12 @@ class JobSpans(ObservingCompanion):
         }
         text = f"{reason or 'the round ended'}; {_ENDS[step]}"
         decision = self._occurrence("decision", text, about, is_problem=is_problem)
+        decision = decision._replace(at_ns=at_ns)
         root = _root_in(verdict)
         if self._attempt is not None:
             self._attempt.occurrences += [
                 decision,
-                *([] if root is None else [self._exception(root)]),
+                *([] if root is None else [self._exception(root)._replace(at_ns=at_ns)]),
             ]
             self._attempt.problem = _shortened(reason) if is_problem else None
         self._sender.send(

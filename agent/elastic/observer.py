@@ -78,8 +78,12 @@ class Observer:
     def joined(self, info: RendezvousInfo) -> None:
         """Hear that this node has a place in a round."""
 
-    def round_ended(self, verdict: Verdict | None, step: Step) -> None:
-        """Hear how a round has ended, if it has, and what this node does then."""
+    def round_ended(self, verdict: Verdict | None, step: Step, at: Moment | None = None) -> None:
+        """Hear how a round has ended, if it has, and what this node does then.
+
+        Args:
+            at: When; None: now.
+        """
 
     def workers_started(self) -> None:
         """Hear that the workers run."""
@@ -198,10 +202,11 @@ class LateObserver(ObservingCompanion):
             self._read_ends = self._end_reader()
         self._hear(lambda each: each.workers_started())
 
-    def round_ended(self, verdict: Verdict | None, step: Step) -> None:
+    def round_ended(self, verdict: Verdict | None, step: Step, at: Moment | None = None) -> None:
         """Take note of an end; most calls tell of none."""
         if step is not Step.WATCH:
-            self._hear(lambda each: each.round_ended(verdict, step))
+            at = at or Moment.now()
+            self._hear(lambda each: each.round_ended(verdict, step, at))
 
     def workers_ended(self, result: RunResult) -> None:
         """Take note."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ...rendezvous.api.handler import RendezvousInfo, Verdict
 from ..workers.worker import RunResult
-from .observer import Observer
+from .observer import Moment, Observer
 from .policy import Step
 
 if TYPE_CHECKING:
@@ -49,10 +49,11 @@ class Observers(Observer):
         for each in self._observers:
             each.joined(info)
 
-    def round_ended(self, verdict: Verdict | None, step: Step) -> None:
+    def round_ended(self, verdict: Verdict | None, step: Step, at: Moment | None = None) -> None:
         """Tell each of them."""
+        at = at or Moment.now()
         for each in self._observers:
-            each.round_ended(verdict, step)
+            each.round_ended(verdict, step, at)
 
     def workers_started(self) -> None:
         """Tell each of them."""

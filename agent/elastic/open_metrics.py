@@ -27,7 +27,7 @@ from ..failures.failure import HANG, signal_name
 from ..failures.report import RootCause
 from ..system.process_usage import ProcessUsage, usage_of_process
 from ..workers.worker import RunResult, WorkerGroup, WorkerState
-from .observer import Observer
+from .observer import Moment, Observer
 from .policy import Step, delay_of
 
 if TYPE_CHECKING:
@@ -122,16 +122,17 @@ class JobMetrics(Observer, Collector):
                 self._gaps = count + 1, sum_s + self._clock() - self._gap_since
                 self._gap_since = None
 
-    def round_ended(self, verdict: Verdict | None, step: Step) -> None:
+    def round_ended(self, verdict: Verdict | None, step: Step, at: Moment | None = None) -> None:
         """Count a restart, or the wait for the other nodes at the end."""
+        now_s = self._clock() if at is None else at.monotonic_s
         with self._lock:
             if step is Step.WAIT_FOR_OTHERS and self._wait is None:
-                self._wait = ("end", self._clock())
+                self._wait = ("end", now_s)
             if step in (Step.WATCH, Step.WAIT_FOR_OTHERS, Step.REPORT_FAILURE):
                 return
             self._end_wait()
             if step in (Step.RESTART, Step.REJOIN):
-                self._gap_since = self._clock()
+                self._gap_since = now_s
                 counts = self._restarts if step is Step.RESTART else self._rejoins
                 cause = cause_of(verdict)
                 if cause not in counts and len(counts) >= MOST_CAUSES:

@@ -1,5 +1,7 @@
 """The agent's loop, with workers in memory and rounds that follow a script."""
 
+import time
+
 import pytest
 from agent_kit import (
     HEALTHY,
@@ -68,7 +70,7 @@ def test_workers_are_asked_to_end_before_anything_is_recorded(max_restarts):
     order = []
 
     class Record(Observer):
-        def round_ended(self, verdict, step):
+        def round_ended(self, verdict, step, at=None):
             if step is not Step.WATCH:
                 order.append(step)
 
@@ -79,6 +81,44 @@ def test_workers_are_asked_to_end_before_anything_is_recorded(max_restarts):
     agent.run()
 
     assert ["asked", Step.RESTART if max_restarts else Step.FAIL] == order[:2]
+
+
+class Ends(Observer):
+    """Takes down the ends of rounds, and when they were."""
+
+    def __init__(self):
+        self.steps, self.moments = [], []
+
+    def round_ended(self, verdict, step, at=None):
+        if step is not Step.WATCH:
+            self.steps.append(step)
+            self.moments.append(at)
+
+
+def test_a_round_ends_before_its_workers_are_asked_for_anything():
+    """Their answers may take a second, which is no part of the round."""
+    asked_s, ends = [], Ends()
+    agent = InMemoryAgent(ScriptedRounds(), [failed(), SUCCEEDED], 1)
+    agent._ask_workers_to_end = lambda: asked_s.append(time.monotonic())
+    agent.observe(ends)
+
+    agent.run()
+
+    assert Step.RESTART is ends.steps[0]
+    assert ends.moments[0].monotonic_s < asked_s[0]
+
+
+def test_the_end_of_a_round_is_recorded_if_its_workers_can_not_be_asked():
+    """Else an attempt of the report had none."""
+    ends = Ends()
+    agent = InMemoryAgent(ScriptedRounds(), [failed()], 0)
+    agent._ask_workers_to_end = lambda: 1 / 0
+    agent.observe(ends)
+
+    with pytest.raises(ZeroDivisionError):
+        agent.run()
+
+    assert [Step.FAIL] == ends.steps
 
 
 def test_a_failure_restarts_the_group_within_the_budget():

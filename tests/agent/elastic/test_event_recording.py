@@ -16,6 +16,7 @@ from agent_kit import (
 )
 from elrun.agent import SignalException, WorkerState
 from elrun.agent.events import Event, EventSource
+from elrun.agent.events.model import now_ms
 from elrun.agent.failures.failure import ProcessFailure
 from elrun.agent.workers.worker import RunResult
 from elrun.rendezvous.api.handler import Verdict, VerdictKind
@@ -209,6 +210,23 @@ def test_the_story_of_a_job_that_fails(log):
         '{"message": "exited with code 1 and left no error file"}'
         == (lines[1]["metadata"]["raw_error"])
     )
+
+
+def test_the_end_of_a_round_has_the_time_before_workers_were_asked(log):
+    """What they are asked may take a second."""
+    agent, asked_ms = agent_with([failed()], max_restarts=0, events=log.name), []
+
+    def ask():
+        before_ms = now_ms()
+        while now_ms() == before_ms:
+            pass
+        asked_ms.append(now_ms())
+
+    agent._ask_workers_to_end = ask
+    agent.run()
+
+    (end,) = (line for line in log() if line.get("name") == "rendezvous.ended")
+    assert end["timestamp"] < asked_ms[0]
 
 
 def test_the_story_of_a_membership_change(log):

@@ -106,6 +106,13 @@ def test_the_end_of_a_round_says_why_and_what_follows(recorder, history):
     assert ("fail", 0.0) == (failure["then"], failure["delay_s"])
 
 
+def test_the_end_of_a_round_has_its_own_time(recorder, history):
+    """It is told a while later."""
+    history.round_ended(FAILED, Step.RESTART, Moment(12.0, 3.0))
+
+    assert 12.0 == recorder.lines[-1][1]["at"]
+
+
 def test_a_turn_of_the_loop_is_no_event(recorder, history):
     """There are many."""
     history.round_ended(None, Step.WATCH)

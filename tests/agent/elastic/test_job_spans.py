@@ -2,9 +2,11 @@
 
 import pytest
 from elrun.agent.elastic.job_spans import MOST_CHARS, JobSpans, parent_in
+from elrun.agent.elastic.observer import Moment
 from elrun.agent.elastic.policy import Step
+from elrun.agent.failures.report import RootCause
 from elrun.agent.workers.worker import WorkerGroup, WorkerSpec
-from elrun.rendezvous.api.handler import Verdict, VerdictKind
+from elrun.rendezvous.api.handler import RendezvousInfo, Verdict, VerdictKind
 
 TRACE, SPAN = "ab" * 16, "cd" * 8
 
@@ -80,6 +82,22 @@ def test_a_job_that_ends_while_nodes_meet_has_that_as_its_last_span(spans):
     ]
     assert (meeting.parent_id, 0) == (whole.span_id, whole.parent_id)
     assert sent.is_closed
+
+
+def test_a_decision_has_the_time_at_which_it_was_taken(spans):
+    """As has the exception that led to it."""
+    job, sent = spans
+    root = RootCause(0, 0, "node0", 7, 1, 0, "boom")
+    verdict = Verdict(VerdictKind.WORKER_FAILED, 0, "boom", root.to_json())
+    job.joined(RendezvousInfo(None, 0, 1, None))
+
+    job.round_ended(verdict, Step.FAIL, Moment(12.5, 3.0))
+    job.finish("failed", 1, "boom")
+
+    attempt = sent.spans[0]
+    assert [12_500_000_000] * 2 == [each.at_ns for each in attempt.occurrences]
+    (decision,) = (each for each in sent.occurrences if each.name == "elrun.decision")
+    assert 12_500_000_000 == decision.at_ns
 
 
 def test_a_look_at_workers_is_no_event(spans):

@@ -2,7 +2,8 @@
 
 from types import SimpleNamespace
 
-from elrun.agent.elastic.observer import LateObserver, Observer
+from elrun.agent.elastic.observer import LateObserver, Moment, Observer
+from elrun.agent.elastic.observers import Observers
 from elrun.agent.elastic.policy import Step
 
 
@@ -10,9 +11,13 @@ class Calls(Observer):
     def __init__(self, heard):
         self.heard = [call for _, _, call in heard]
         self.joins = 0
+        self.ends = []
 
     def joined(self, info):
         self.joins += 1
+
+    def round_ended(self, verdict, step, at=None):
+        self.ends.append(at)
 
 
 def observer_that_makes(records):
@@ -47,3 +52,18 @@ def test_a_job_of_many_attempts_makes_its_record():
     assert (40, 980) == (len(record.heard), record.joins)
     assert [] == observer._heard
     assert observer.has_record
+
+
+def test_the_end_of_a_round_keeps_its_time():
+    """Before there is a record, after it, and where several listen."""
+    records, at = [], Moment(1.0, 2.0)
+    observer = observer_that_makes(records)
+    both = Observers(Observer(), observer)
+
+    both.round_ended(None, Step.REJOIN, at)
+    observer.record()
+    both.round_ended(None, Step.REJOIN, at)
+
+    (record,) = records
+    record.heard[0](record)
+    assert [at, at] == record.ends

@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from elrun.agent.elastic.observer import Moment
 from elrun.agent.elastic.policy import Step
 from elrun.agent.failures.failure import signal_name
 from elrun.agent.failures.report import RootCause
@@ -126,6 +127,17 @@ def test_waits_are_added_up(metrics, clock):
     name = "elrun_waiting_seconds_total"
     assert (5, 7) == (during[name, "nodes"], during[name, "end"])
     assert (5, 8) == (numbers(metrics)[name, "nodes"], numbers(metrics)[name, "end"])
+
+
+def test_a_gap_begins_with_the_end_of_the_round(metrics, clock):
+    """Not when that is told."""
+    ended_at = Moment(0.0, clock.now)
+    clock.now += 1
+    metrics.round_ended(failed(), Step.RESTART, ended_at)
+    clock.now += 2
+    metrics.workers_started()
+
+    assert 3 == numbers(metrics)["elrun_restart_gap_seconds_sum",]
 
 
 def test_restarts_are_counted_by_their_causes(metrics, clock):
