@@ -91,7 +91,7 @@ class Preloading:
         try:
             with open(f"/proc/{self._server.pid}/schedstat", "rb") as file:
                 return int(file.read().split()[1]) / 1e9
-        except OSError:  # it has ended, or the kernel doesn't count
+        except (OSError, ValueError, IndexError):  # it has ended, or the kernel doesn't count
             return 0.0
 
     @property

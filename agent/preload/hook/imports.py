@@ -17,11 +17,11 @@ import gc
 import importlib
 import io
 import os
-import select
 import socket
 import sys
 import warnings
 from collections.abc import Iterator
+from select import POLLIN, poll  # select.select takes no descriptor above 1023
 from types import ModuleType
 from typing import Any
 
@@ -170,7 +170,7 @@ def _out_of_the_way(channel: socket.socket) -> Iterator[None]:
     """Take no CPU that others want; the processes to be forked take their share again."""
     with contextlib.ExitStack() as back:
         _take_least_priority(channel, back)
-        if select.select([channel], [], [], 0)[0]:  # the agent wants it done soon, by now
+        if _wait_readable(channel, 0.0):  # the agent wants it done soon, by now
             back.close()
         yield
 
@@ -229,7 +229,7 @@ class _Pauses:
     def find_spec(self, *_: object) -> None:
         ran_ns, waited_ns = self._times()
         if waited_ns - self._waited_ns > (ran_ns - self._ran_ns) // 4 > 0:
-            select.select([self._channel], [], [], _PAUSE * (ran_ns - self._ran_ns) / 1e9)
+            _wait_readable(self._channel, _PAUSE * (ran_ns - self._ran_ns) / 1e9)
             ran_ns, waited_ns = self._times()
         self._ran_ns, self._waited_ns = ran_ns, waited_ns
 
@@ -238,10 +238,16 @@ class _Pauses:
         """Return for how long this process has run, and waited for a CPU, in nanoseconds."""
         try:
             with open("/proc/self/schedstat", "rb") as file:
-                ran, waited, _ = file.read().split()
-        except OSError:  # the kernel doesn't count
+                ran, waited, _ = map(int, file.read().split())
+        except (OSError, ValueError):  # the kernel doesn't count
             return 0, 0
-        return int(ran), int(waited)
+        return ran, waited
+
+
+def _wait_readable(channel: socket.socket, within_s: float) -> bool:
+    waiting = poll()
+    waiting.register(channel, POLLIN)
+    return bool(waiting.poll(within_s * 1000))
 
 
 def _open_descriptors() -> dict[int, str]:

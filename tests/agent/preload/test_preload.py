@@ -1,6 +1,8 @@
 """Preloading as the agent sees it: which commands, which interpreters, and what goes wrong."""
 
+import io
 import os
+import resource
 import signal
 import socket
 import sys
@@ -8,8 +10,9 @@ from pathlib import Path
 
 import pytest
 import worker_kit
-from elrun.agent.preload import fork_server_process
+from elrun.agent.preload import fork_server_process, preload
 from elrun.agent.preload.executor import PreloadedExecutor
+from elrun.agent.preload.hook import imports
 from elrun.agent.preload.lessons import Learnt
 from elrun.agent.preload.preload import Preloading, begin_preloading
 from elrun.agent.processes.executor import Slot
@@ -105,6 +108,9 @@ def test_a_process_that_is_to_hurry_forks_as_before(preloading, guardian):
 @pytest.mark.integration
 def test_a_process_that_is_to_hurry_before_it_has_begun_keeps_its_priority(preloading, tmp_path):
     """An attempt may end when its agent has just asked for an import behind it."""
+    policy = os.sched_getscheduler(0)
+    if not imports._may_return_to(policy, os.sched_getparam(0)):
+        pytest.skip("no process may leave the lowest priority here: none takes it")
     origin = preloading("")
     seen, module = tmp_path / "seen", tmp_path / "own.py"
     text = (
@@ -118,8 +124,49 @@ def test_a_process_that_is_to_hurry_before_it_has_begun_keeps_its_priority(prelo
     os.kill(origin.pid, signal.SIGCONT)
     worker_kit.wait_until(origin.is_settled)
 
-    assert f"{os.SCHED_OTHER}\n" == seen.read_text()
+    assert f"{policy}\n" == seen.read_text()
     assert origin.is_usable
+
+
+@pytest.fixture(name="many_descriptors")
+def _many_descriptors():
+    """Hold as many descriptors as the agent of some hundred workers does."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2048), hard))
+    except ValueError:
+        pytest.skip("a process may not have that many descriptors here")
+    fds = []
+    while not fds or fds[-1] < 1024:
+        fds.append(os.open(os.devnull, os.O_RDONLY))
+    yield
+    for fd in fds:
+        os.close(fd)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.integration
+def test_modules_are_imported_behind_any_number_of_workers(
+    many_descriptors, preloading, guardian, tmp_path
+):
+    """The number of the line to the process may be above 1023, which `select` doesn't take."""
+    (tmp_path / "own.py").touch()
+    origin = preloading("")
+
+    origin.import_more([Learnt("own", str(tmp_path / "own.py"), ())], (), out_of_the_way=True)
+    worker_kit.wait_until(origin.is_settled)
+
+    assert origin.is_usable
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("text", [b"", b"12", b"odd words here"])
+def test_a_process_whose_waits_are_not_told_has_not_waited(preloading, monkeypatch, text):
+    """The agent's loop asks for it, and a job is not to end by it."""
+    origin = preloading("")
+    monkeypatch.setattr(preload, "open", lambda *_: io.BytesIO(text), raising=False)
+
+    assert 0.0 == origin.waited_s()
 
 
 @pytest.mark.integration
