@@ -42,7 +42,6 @@ _RESERVE_S = 1.0
 """After how many seconds of an attempt it is time to prepare for the next one."""
 
 _KILL_WAIT_S = 10.0
-_UNKNOWN = "?"
 
 
 class Means(NamedTuple):
@@ -95,7 +94,7 @@ class StoreHost(Companion):
         self._reserve_at: float | None = None
         self._has_forked = False
         self._ended: list[StoreProcess] = []
-        self._torch_folder: str | None = _UNKNOWN
+        self._torch_folder: str | None = None
 
     @property
     def is_needed_by_others(self) -> bool:
@@ -118,7 +117,7 @@ class StoreHost(Companion):
         is_elsewhere = meeting is None or self._fixed_port not in (None, meeting.master_port)
         if is_elsewhere or self._environ.get(DISABLE_VARIABLE) == "1":
             return
-        if self._torch_folder is _UNKNOWN:
+        if self._torch_folder is None:  # it may come later, as on a file system that was slow
             self._torch_folder = _find_torch()
         torch_folder = self._torch_folder
         listener = None if torch_folder is None else self._rounds.workers_listener()

@@ -119,6 +119,19 @@ def test_without_torch_nobody_is_promised_a_store(rounds, begun, monkeypatch):
     assert 0 == rounds.asked
 
 
+def test_torch_that_is_not_found_is_looked_for_at_each_attempt(rounds, begun, monkeypatch):
+    """It may be there later; once it is found, nothing is looked for."""
+    answers = [None, "/somewhere/torch"]
+    monkeypatch.setattr(store_host, "_find_torch", lambda: answers.pop(0))
+    host = begun()
+    asked = [rounds.asked]
+    for _ in range(2):
+        host.prepare(rounds.info, is_last=True)
+        asked.append(rounds.asked)
+
+    assert [0, 1, 2] == asked
+
+
 @with_torch
 def test_a_finder_that_finds_no_specifications_is_passed_over(rounds, begun, monkeypatch):
     """Programs may have put anything there."""
