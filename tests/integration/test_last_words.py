@@ -422,14 +422,11 @@ raise SystemExit("of a child") from ValueError("x")
 def test_a_code_is_what_it_is_without_the_hook(script):
     """Python reads the code of the exception that ends the program; so do programs."""
     path = script(CODES)
-    plain = subprocess.run([sys.executable, path], capture_output=True, text=True, check=False)
+    # Else what is printed before the fork is printed by parent and child.
+    how = {"env": {**os.environ, "PYTHONUNBUFFERED": "1"}, "capture_output": True, "text": True}
+    plain = subprocess.run([sys.executable, path], check=False, **how)
 
-    job = subprocess.run(
-        [sys.executable, "-m", "elrun", "--standalone", path],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    job = subprocess.run([sys.executable, "-m", "elrun", "--standalone", path], check=False, **how)
 
     assert 5 == plain.returncode
     assert (plain.returncode, plain.stdout) == (job.returncode, job.stdout)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+import worker_kit
 from elrun.agent.hardware.gpu_meter import GpuUse
 from elrun.launcher.verbs.processes import Gpus, Usages
 
@@ -104,8 +105,8 @@ def test_the_share_of_a_cpu_is_that_since_the_start_then_that_since_the_last_loo
         while usage is None or usage.cpu_percent == 0:
             usage = usages.of(busy.pid)
         busy.send_signal(signal.SIGSTOP)
-        os.waitid(os.P_PID, busy.pid, os.WSTOPPED)
-        usages.of(busy.pid)
+        os.waitid(os.P_PID, busy.pid, os.WSTOPPED)  # which may return before it leaves the CPU
+        worker_kit.wait_until(lambda: usages.of(busy.pid).cpu_percent == 0)
         idle = usages.of(busy.pid)
         busy.kill()
 
