@@ -313,7 +313,7 @@ def _innermost(stack: list[str], *, is_time_out: bool = False) -> str:
     threads = [at for at, line in enumerate(stack) if re.match(_THREAD, line)]
     current = next((at for at in threads if stack[at].startswith("Current")), None)
     if current is None and threads and not is_time_out:
-        return "" if _MORE in stack else _WITHOUT_PYTHON
+        return "" if _MORE in stack else _beside(stack[threads[-1] :])
     frames: list[re.Match[str]] = []
     start = threads[0] if current is None and threads else current
     for line in stack[0 if start is None else start + 1 :]:
@@ -322,7 +322,18 @@ def _innermost(stack: list[str], *, is_time_out: bool = False) -> str:
             frames.append(match)
         elif frames or line.startswith("Thread 0x"):  # another thread
             break
-    return place_among(frames) or (_WITHOUT_PYTHON if threads else "")
+    return place_among(frames) or (_beside(stack[threads[-1] :]) if threads else "")
+
+
+def _beside(main: list[str]) -> str:
+    """Return that a thread without Python code crashed, and where the main thread was meanwhile.
+
+    Args:
+        main: The last of the stacks: the main thread's, unless stacks were cut.
+    """
+    frames = filter(None, (re.fullmatch(_CRASH_FRAME, line) for line in main))
+    place = "" if _MORE in main else place_among(frames)
+    return f"{_WITHOUT_PYTHON}, while the main thread was in {place}" if place else _WITHOUT_PYTHON
 
 
 def _last_terminate(lines: list[str]) -> tuple[int, LastWords]:

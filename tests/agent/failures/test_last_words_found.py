@@ -57,6 +57,9 @@ Extension modules: numpy.core._multiarray_umath, torch._C (total: 2)
 NO_PYTHON = """Thread 0x00007f6ac1b03b80 (most recent call first):
   File "/home/me/train.py", line 5 in wait
 """
+BESIDE = "a thread that runs no Python code, while the main thread was in "
+BESIDE_WAIT = f"{BESIDE}wait (/home/me/train.py, line 5)"
+BESIDE_LOAD = f"{BESIDE}load (/home/me/t.py, line 20)"
 TERMINATE = """terminate called after throwing an instance of 'c10::DistBackendError'
   what():  [PG ID 0 Rank 2] Watchdog caught collective operation timeout
 Exception raised from checkTimeout at ProcessGroupNCCL.cpp:632 (most recent call first):
@@ -436,13 +439,29 @@ Current thread 0x00007f0000000002 (most recent call first):
         (
             "Fatal Python error: Aborted\n\n" + NO_PYTHON,
             -6,
-            "Aborted in a thread that runs no Python code",
+            f"Aborted in {BESIDE_WAIT}",
         ),
         ("Fatal Python error: Segmentation fault\n\n" + TOO_MANY, -11, "Segmentation fault"),
         (TOO_MANY, -24, ""),
         (
             "Fatal Python error: Aborted\n\nCurrent thread 0x1 (most recent call first):\n"
             "  <no Python frame>\n\n" + NO_PYTHON,
+            -6,
+            f"Aborted in {BESIDE_WAIT}",
+        ),
+        (
+            "Fatal Python error: Aborted\n\n" + OF_A_CHILD.replace("Current t", "T"),
+            -6,
+            f"Aborted in {BESIDE_LOAD}",
+        ),
+        (
+            "Fatal Python error: Aborted\n\nCurrent thread 0x1 (most recent call first):\n"
+            "  <no Python frame>\n\n" + TOO_MANY,
+            -6,
+            "Aborted in a thread that runs no Python code",
+        ),
+        (
+            "Fatal Python error: Aborted\n\n" + NO_PYTHON.partition("\n")[0] + "\n",
             -6,
             "Aborted in a thread that runs no Python code",
         ),
@@ -452,7 +471,7 @@ Current thread 0x00007f0000000002 (most recent call first):
             OF_ITSELF,
         ),
         (OF_A_CHILD + CRASH.partition("\n\n")[2], -24, OF_ITSELF),
-        (OF_A_CHILD + NO_PYTHON, -24, "it was in a thread that runs no Python code"),
+        (OF_A_CHILD + NO_PYTHON, -24, f"it was in {BESIDE_WAIT}"),
         (OF_A_CHILD, -14, "it was in load (/home/me/t.py, line 20)"),
         ("", -24, ""),
         (CRASH, -6, ""),
@@ -470,10 +489,7 @@ def test_of_stacks_that_were_cut_no_thread_is_said_to_run_no_python():
     stacks = "\n".join([NO_PYTHON] * 100)
     cut = last_words_in(f"Fatal Python error: Aborted\n\n{stacks}").text
 
-    assert ["", "a thread that runs no Python code"] == [
-        place_of_abort(cut),
-        place_of_abort(NO_PYTHON),
-    ]
+    assert ["", BESIDE_WAIT] == [place_of_abort(cut), place_of_abort(NO_PYTHON)]
 
 
 @pytest.mark.parametrize(
