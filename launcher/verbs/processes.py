@@ -28,7 +28,8 @@ _BAD_STATES = {
 """The kernel's letters for states in which a process can't go on, and the words for them."""
 
 # In /proc/PID/stat after the command's name, see proc(5).
-_STATE, _UTIME, _STIME, _STARTED, _PAGES = 0, 11, 12, 19, 21
+_STATE, _UTIME, _STIME, _STARTED = 0, 11, 12, 19
+_RESIDENT = 1  # in /proc/PID/statm
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
@@ -57,11 +58,12 @@ class Usages:
     def of(self, pid: int) -> Usage | None:
         """Return what a process uses; None: it has ended, or can't be seen."""
         try:
-            with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
-                fields = file.readall().rpartition(b")")[2].split()
+            fields = _read(pid, "stat").rpartition(b")")[2].split()
+            # The memory in stat leaves out what each CPU has not handed over yet.
+            pages = _read(pid, "statm").split()
         except OSError:
             return None
-        if len(fields) <= _PAGES:
+        if len(fields) <= _STARTED or len(pages) <= _RESIDENT:
             return None
         started = int(fields[_STARTED])
         used_s = (int(fields[_UTIME]) + int(fields[_STIME])) / _TICKS_PER_S
@@ -70,7 +72,7 @@ class Usages:
         self._last[pid, started] = used_s, now_s
         percent = 100 * (used_s - before_s) / max(now_s - at_s, 0.01)
         state = _BAD_STATES.get(fields[_STATE], "running")
-        return Usage(state, round(percent, 1), int(fields[_PAGES]) * _PAGE_BYTES)
+        return Usage(state, round(percent, 1), int(pages[_RESIDENT]) * _PAGE_BYTES)
 
 
 class Gpus:
@@ -112,6 +114,11 @@ class Gpus:
         with contextlib.suppress(ValueError, IndexError):
             return uses[int(variables.get("LOCAL_RANK", ""))]
         return None
+
+
+def _read(pid: int, name: str) -> bytes:
+    with open(f"/proc/{pid}/{name}", "rb", buffering=0) as file:
+        return file.readall()
 
 
 def _has_driver() -> bool:

@@ -1,9 +1,11 @@
-"""What a process uses, as the kernel has it in one line."""
+"""What a process uses, as the kernel has it in two lines."""
 
 import os
+import signal
 import subprocess
 import sys
 
+import psutil
 import pytest
 from elrun.agent.system.process_usage import usage_of_process
 
@@ -29,6 +31,22 @@ def test_cpu_time_and_memory_are_those_of_the_process():
 
     assert usage.cpu_s >= 0.19
     assert usage.memory_bytes > 50_000_000
+
+
+@pytest.mark.integration
+def test_memory_is_counted_to_the_page():
+    """Since Linux 6.2 that in /proc/PID/stat is not; each CPU keeps some dozens of pages back."""
+    with subprocess.Popen(
+        [sys.executable, "-c", BUSY], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        process.stdout.readline()
+        process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, process.pid, os.WSTOPPED)
+        usage = usage_of_process(process.pid)
+        exact = psutil.Process(process.pid).memory_info().rss
+        process.kill()
+
+    assert exact == usage.memory_bytes
 
 
 @pytest.mark.integration

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 
+import psutil
 import pytest
 import worker_kit
 from elrun.agent.hardware.gpu_meter import GpuUse
@@ -113,6 +114,18 @@ def test_the_share_of_a_cpu_is_that_since_the_start_then_that_since_the_last_loo
     assert 0 < usage.cpu_percent
     assert (0, "stopped") == (idle.cpu_percent, idle.state)
     assert idle.memory_bytes > 0
+
+
+def test_memory_is_counted_to_the_page():
+    """Since Linux 6.2 that in /proc/PID/stat is not; each CPU keeps some dozens of pages back."""
+    usages = Usages(Gpus(lambda _: None))
+    with process() as worker:
+        worker.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, worker.pid, os.WSTOPPED)
+        exact = psutil.Process(worker.pid).memory_info().rss
+        usage = usages.of(worker.pid)
+
+    assert exact == usage.memory_bytes
 
 
 def test_a_process_that_waits_runs_and_one_that_is_stopped_is_stopped():
