@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from ..agent.control.run_record import script_of
 from ..agent.elastic.history import History
 from ..agent.elastic.observer import NOBODY, Moment, Observer
 from ..agent.elastic.observers import Observers
@@ -15,6 +14,7 @@ from ..agent.failures.failure import ChildFailedError
 from ..agent.output.run_folders import RunFile, RunFolder
 from ..agent.output.whole_file import WholeFile
 from ..agent.system.signals import Preempted, SignalException
+from ..agent.workers.worker import script_of
 from ..rendezvous.errors import RendezvousError, UnfitNodeError, UsageError
 from ..rendezvous.logs import Log
 from ..rendezvous.named_tuple import NamedTuple

@@ -23,7 +23,8 @@ from ..processes.companion import Companion
 from ..serving.local_sockets import is_of_owner, listen_in
 from ..system.wakeup import Wakeup
 from ..system.whole_writes import replace_file
-from .run_record import RECORD, SOCKET, is_python_name, record_text, script_of, target_of
+from ..workers.worker import is_python_name, script_of, target_of
+from .run_record import RECORD, SOCKET, record_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

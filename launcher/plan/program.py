@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import itertools
 import os
 import sys
 
@@ -23,6 +23,7 @@ _DASHES = ("\u2010", "\u2011", "\u2012", "\u2013", "\u2014", "\u2212")
 
 _ELF = b"\x7fELF"
 _MOST_OF_A_FIRST_LINE = 256
+_MOST_ENTRIES = 1_000
 
 
 class Program(NamedTuple):
@@ -207,12 +208,7 @@ def _instead_of(path: str, search_path: str) -> str:
     if path[:1] in _DASHES:
         return "; an option begins with two hyphens (--), and this is a dash"
     folder, slash, name = path.rpartition("/")
-    names: list[str] = []
-    with contextlib.suppress(OSError):
-        found = os.listdir(folder + slash or os.curdir)
-        # Without the ending, which makes short names look alike.
-        names = [each.removesuffix(".py") for each in found if each.endswith(".py")]
-    if name in names:
+    if os.path.isfile(f"{path}.py"):
         return f"; did you mean {path}.py?"
     if "/" not in path and not path.endswith(".py"):
         if path in _OPTIONS_OF_OTHERS:
@@ -226,8 +222,21 @@ def _instead_of(path: str, search_path: str) -> str:
     bare = name
     while bare.endswith(".py"):
         bare = bare.removesuffix(".py")
-    match = nearest_word(bare, names)
+    match = nearest_word(bare, _scripts_in(folder + slash or os.curdir))
     return f"; did you mean {folder}{slash}{match}.py?" if match else "; give its path"
+
+
+def _scripts_in(folder: str) -> list[str]:
+    """Return the scripts among a folder's first entries: a folder of data may have millions.
+
+    They come without their ending, which makes short names look alike.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            names = [each.name for each in itertools.islice(entries, _MOST_ENTRIES)]
+    except OSError:
+        return []
+    return [each.removesuffix(".py") for each in names if each.endswith(".py")]
 
 
 def _verb_meant(word: str) -> str:
@@ -241,25 +250,19 @@ def get_entrypoint_name(entrypoint: Callable[..., Any] | str | None, args: list[
     """Return what people call the thing that is run.
 
     Args:
-        entrypoint: A function: its qualified name. The Python interpreter: its module, its script,
-            or ``<stdin>``. Another command: the command.
+        entrypoint: A function: its qualified name. A Python interpreter: its module, its script,
+            or ``<stdin>``. Another command, and an interpreter that runs ``-c``: the command.
         args: The entrypoint's arguments.
     """
     if entrypoint is None:
         return ""
     if not isinstance(entrypoint, str):
         return str(getattr(entrypoint, "__qualname__", entrypoint))
-    if entrypoint == sys.executable:
-        return _name_of_python_program([str(arg) for arg in args])
-    return entrypoint
+    from ...agent.workers.worker import is_python_name, target_of  # a verb runs nothing
 
-
-def _name_of_python_program(args: list[str]) -> str:
-    for position, arg in enumerate(args):
-        if arg == "-m":
-            return "".join(args[position + 1 : position + 2])
-        if arg == "-":
-            return "<stdin>"
-        if not arg.startswith("-"):
-            return arg
-    return ""
+    if entrypoint != sys.executable and not is_python_name(entrypoint):
+        return entrypoint
+    option, name = target_of([str(arg) for arg in args])
+    if option == "-":
+        return "<stdin>"
+    return name if name and option != "-c" else entrypoint

@@ -4,7 +4,7 @@ import os
 
 import pytest
 from elrun.agent.control.companion import name_of
-from elrun.agent.control.run_record import script_of
+from elrun.agent.workers.worker import script_of
 
 # What follows "python3", the script, and what people call the job.
 CALLS = [

@@ -3,6 +3,7 @@
 
 import os
 import sys
+from hashlib import sha256
 
 import pytest
 from elrun.launcher.plan.run_path import run_script_path
@@ -205,6 +206,19 @@ def test_a_script_in_another_folder_is_found_but_for_a_slip(elrun, tmp_path, mon
     meant = path.replace("trian.py", "train") + ".py"
 
     assert f"{path}: there is no such script; did you mean {meant}?" == elrun.refusal(path)
+
+
+def test_of_a_folder_with_any_number_of_files_only_the_first_are_looked_at(elrun, tmp_path):
+    """A folder of data has millions, on a file server: the refusal would come after minutes."""
+    for number in range(1_100):
+        (tmp_path / f"{sha256(b'%d' % number).hexdigest()[:12]}.py").touch()
+    *_, last = names = [each.name for each in os.scandir(tmp_path)]
+    first = next(name for name in names if name != "x.py")
+
+    answers = [elrun.refusal(f"_{name[1:]}") for name in (first, last)]
+
+    assert [True, False] == ["did you mean" in answer for answer in answers]
+    assert elrun.refusal(last.removesuffix(".py")).endswith(f"did you mean {last}?")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is unreadable to root")
