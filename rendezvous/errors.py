@@ -107,7 +107,11 @@ class RendezvousEntryError(RendezvousConnectionError):
     """The store was lost before it had told the node which round forms; there are others."""
 
 
-class RendezvousRoundOverError(RendezvousConnectionError):
+class RendezvousRefusalError(RendezvousConnectionError):
+    """The store is there, and can't do what it was asked for: it is full, or has forgotten."""
+
+
+class RendezvousRoundOverError(RendezvousRefusalError):
     """The keys of a round were freed: the run has gone on for many rounds without this node."""
 
 

@@ -17,6 +17,7 @@ from ..errors import (
 from ..liveness.heartbeat import Heartbeat
 from ..liveness.round_watch import SpareWatch
 from ..logs import Log
+from ..protocol.announcements import Announcement, should_announce
 from ..protocol.keys import RunKeys
 from ..protocol.records import History, Node, Origin, Roster
 from ..protocol.timing import Timing
@@ -71,7 +72,7 @@ class NextRound:
             before: The node's place in the round before; None for its first.
         """
         began_at = self._clock()
-        tell = log.warning
+        announced: Announcement | None = None
         while True:
             self._state.turn_to(Phase.ENTERING)
             if self._state.must_reconnect:
@@ -83,8 +84,10 @@ class NextRound:
             except RendezvousEntryError as error:
                 if self._state.has_left or self._is_late(began_at):
                     raise
-                tell("%s; looking at the other endpoints", error)
-                tell = log.info  # it may be so at each endpoint, again and again
+                reason, waited_s = str(error), self._clock() - began_at
+                if should_announce(reason, waited_s, announced, first_s=0.0):
+                    announced = Announcement(reason, waited_s)
+                    log.warning("%s; looking at the other endpoints", reason)
                 yield sleep(self._timing.heartbeat_s)
                 continue
             try:

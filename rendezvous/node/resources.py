@@ -7,7 +7,12 @@ import itertools
 import threading
 from collections.abc import Callable
 
-from ..errors import RendezvousClosedError, RendezvousConnectionError, RendezvousEntryError
+from ..errors import (
+    RendezvousClosedError,
+    RendezvousConnectionError,
+    RendezvousEntryError,
+    RendezvousRefusalError,
+)
 from ..network.ports import PortClaim
 from ..protocol.keys import RunKeys
 from ..stores.loop import Loop
@@ -76,7 +81,9 @@ class Resources:
             forming = perform(enter_run(Asking(connection.store), self._run, self._secret, forming))
         except BaseException as error:
             self.close_store(number)
-            if isinstance(error, RendezvousConnectionError) and connection.moves is not None:
+            is_lost = isinstance(error, RendezvousConnectionError)
+            is_lost = is_lost and not isinstance(error, RendezvousRefusalError)
+            if is_lost and connection.moves is not None:
                 raise RendezvousEntryError(str(error)) from error
             raise
         with self._lock:

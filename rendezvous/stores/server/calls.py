@@ -5,7 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 
-from ...errors import RendezvousConnectionError, RendezvousRoundOverError
+from ...errors import (
+    RendezvousConnectionError,
+    RendezvousRefusalError,
+    RendezvousRoundOverError,
+)
 from ...logs import Log
 from ..store import Told
 from .frames import WireError
@@ -129,7 +133,7 @@ class Calls:
             log.warning("the rendezvous store at %s answers again", self._endpoint)
         if call is not None and not answer.has_more:
             call.end(
-                (RendezvousRoundOverError if answer.is_over else RendezvousConnectionError)(
+                (RendezvousRoundOverError if answer.is_over else RendezvousRefusalError)(
                     f"the rendezvous store at {self._endpoint} refused a request: {answer.error}"
                 )
                 if answer.error

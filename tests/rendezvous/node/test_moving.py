@@ -2,11 +2,16 @@
 
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 from elrun.rendezvous.api.handler import NodeProfile, Verdict, VerdictKind
 from elrun.rendezvous.api.parameters import RendezvousParameters
-from elrun.rendezvous.errors import RendezvousConnectionError, RendezvousGracefulExitError
+from elrun.rendezvous.errors import (
+    RendezvousConnectionError,
+    RendezvousGracefulExitError,
+    RendezvousRefusalError,
+)
 from elrun.rendezvous.node.entry import enter_run
 from elrun.rendezvous.node.rendezvous import RoundRendezvous
 from elrun.rendezvous.protocol.keys import RunKeys
@@ -16,6 +21,7 @@ from elrun.rendezvous.stores.server.endpoints import Succession
 from elrun.rendezvous.stores.steps import Asking, perform
 from elrun.rendezvous.stores.store import Connection
 from round_kit import PATIENCE_S, TestNode, break_connection
+from server_kit import Listening
 
 RUN = RunKeys("run")
 TIMING = Timing(
@@ -105,6 +111,13 @@ def _network():
         node.handler.shutdown()
 
 
+@pytest.fixture(name="server")
+def _server():
+    server = Listening()
+    yield server
+    server.close()
+
+
 def meet(nodes):
     """Return the placements of nodes that join at once."""
     joins = [node.join() for node in nodes]
@@ -154,6 +167,35 @@ def test_a_node_that_no_store_answers_gives_up_in_the_time_for_joining(network):
 
     with pytest.raises(RendezvousConnectionError, match="memory store was lost"):
         node.join().result(PATIENCE_S)
+
+
+def test_a_store_that_refuses_a_node_ends_it_at_once(network, server):
+    """A real store that is full says so; the node would hear the same again and again."""
+    server.server._connections._answers._table._max_keys = 0
+    network.stores[0] = SimpleNamespace(connect=server.client)
+    node = network.node(2)
+
+    with pytest.raises(RendezvousRefusalError, match="refused a request: the store is full"):
+        node.join().result(PATIENCE_S / 2)
+
+
+def test_a_store_that_stays_silent_is_told_again_after_a_while(network, caplog):
+    """A person who has just begun to read the log learns what the node waits for."""
+    network.store_at(0).lose()
+    clock = Clock()
+    node = network.node(2, (2, 2), clock=clock, join_timeout_s=1000.0)
+    joining = node.join()
+    told = []
+    for count, ahead_s in enumerate((0.0, 31.0, 61.0), 1):
+        clock.ahead_s = ahead_s
+        while len(told) < count:
+            time.sleep(0.01)
+            told = [each for each in caplog.messages if "looking at the other endpoints" in each]
+    network.store_at(0)
+    network.node(1, (2, 2)).join()
+
+    assert joining.result(PATIENCE_S)
+    assert 3 == len(told)
 
 
 def test_the_restarts_that_were_spent_are_carried_over(network):
