@@ -151,9 +151,13 @@ class SignalForwarder(Companion):
     def _doubt_witnesses(self, numbers: Collection[int], now: float) -> None:
         """Shorten for how long what is left over of the guardian's signals vouches for another one.
 
+        What is too old to vouch for any signal is forgotten.
+
         The kernel keeps one signal of a kind, so that of two that follow each other at once, one
         process may get both, and the other one. What is left over would vouch for the next one. Or
-        this process gets the second one a moment later, and the workers have it already.
+        this process gets the second one a moment later, and the workers have it already. The two
+        look alike: a signal that comes to this process alone within ``WITNESS_S`` of two that came
+        to all as one is passed to nobody, since a worker that saves once is better than twice.
 
         Args:
             numbers: The signals of which this process has got all that it has got yet.
@@ -161,7 +165,7 @@ class SignalForwarder(Companion):
         self._witnessed = [
             each._replace(first_s=WITNESS_S) if each.number in numbers else each
             for each in self._witnessed
-            if now - each.at <= WITNESS_FIRST_S or each.first_s == WITNESS_FIRST_S
+            if now - each.at <= each.first_s
         ]
 
     def _receive(self, number: signal.Signals, *, has_come_to_all: bool) -> None:

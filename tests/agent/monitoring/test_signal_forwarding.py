@@ -77,3 +77,15 @@ def test_the_second_of_two_signals_to_all_may_come_to_elrun_a_moment_later():
     forwarder.tick()
 
     assert [] == sent
+
+
+def test_what_only_the_guardian_gets_is_forgotten():
+    """Whatever else comes, it would vouch for nothing any more."""
+    sent, now, witnessed = [], [100.0], []
+    forwarder = forwarder_of(sent, [], witnessed, now)
+    for _ in range(100):
+        witnessed.append(bytes([SIGUSR1]))
+        forwarder.tick()
+        now[0] += 1.0
+
+    assert len(forwarder._witnessed) <= 3
