@@ -9,7 +9,7 @@ from ..loop import Loop
 from ..store import Told, Will, as_wait
 from .calls import Call, copy_of
 from .line import Line
-from .wire import MAX_VALUE_BYTES, Add, Create, Get, Request, Set, Wait
+from .wire import MAX_VALUE_BYTES, MOST_KEYS, Add, Create, Get, Request, Set, Wait
 
 _SET_BYTES = 4 << 20
 _V = TypeVar("_V")
@@ -35,17 +35,15 @@ class StoreClient:
             self._ask(Set(part))
 
     def get(self, keys: Sequence[str]) -> list[bytes | None]:
-        asked = _without_repeats(keys)
-        return _as_asked(keys, asked, self._ask(Get(asked)).parts) if keys else []
+        return self._await_all(keys, self._line.begin(*_gets_of(keys))) if keys else []
 
     def exchange(self, values: Mapping[str, bytes], keys: Sequence[str]) -> list[bytes | None]:
         *parts, last = _parts_of(values)
         for part in parts:
             self._ask(Set(part))
-        asked = _without_repeats(keys)
-        written, found = self._line.begin(Set(last), Get(asked))
+        written, *reads = self._line.begin(Set(last), *_gets_of(keys))
         self._line.await_answer(written)
-        return _as_asked(keys, asked, self._line.await_answer(found).parts)
+        return self._await_all(keys, reads)
 
     def create(self, key: str, value: bytes, instead_of: bytes = b"") -> bytes:
         return self._ask(Create(key, value, instead_of)).parts[0] or b""
@@ -86,10 +84,19 @@ class StoreClient:
         (call,) = self._line.begin(request)
         return self._line.await_answer(call)
 
+    def _await_all(self, keys: Sequence[str], reads: Sequence[Call]) -> list[bytes | None]:
+        found = [value for call in reads for value in self._line.await_answer(call).parts]
+        return _as_asked(keys, _without_repeats(keys), found)
+
 
 def _without_repeats(keys: Sequence[str]) -> tuple[str, ...]:
     """Return each key once: a server refuses a request that repeats a key."""
     return tuple(dict.fromkeys(keys))
+
+
+def _gets_of(keys: Sequence[str]) -> list[Get]:
+    """Return the requests that read values: one, unless a frame can't have so many keys."""
+    return [Get(tuple(part)) for part in _parts_of(dict.fromkeys(keys, b""))]
 
 
 def _as_asked(keys: Sequence[str], asked: Sequence[str], found: list[_V]) -> list[_V]:
@@ -111,7 +118,8 @@ def _parts_of(values: Mapping[str, bytes]) -> Iterator[dict[str, bytes]]:
     for key, value in values.items():
         if len(value) > MAX_VALUE_BYTES:
             raise ValueError(f"{key}: {len(value)} bytes, and {MAX_VALUE_BYTES} are allowed")
-        if part and size + len(key) + len(value) > _SET_BYTES:
+        is_full = len(part) == MOST_KEYS or size + len(key) + len(value) > _SET_BYTES
+        if part and is_full:
             yield part
             part, size = {}, 0
         part[key] = value

@@ -14,7 +14,7 @@ from .answers import Answers, Sending
 from .channel import Channel, TlsError
 from .entrance import Entrance, Nonce
 from .foreigners import Foreigners
-from .frames import MAX_FRAME_BYTES, WireError
+from .frames import MAX_FRAME_BYTES, CrowdedError, WireError
 from .guests import Admitted, Guests, Limits
 from .hello import (
     MAX_HELLO_BYTES,
@@ -29,7 +29,7 @@ from .hello import (
 from .peer import Peer
 from .sessions import Session, Sessions
 from .table import TableError
-from .wire import Bye, read_request
+from .wire import Bye, read_request, write_error
 
 log = Log(__name__)
 
@@ -146,6 +146,11 @@ class Connections:
         self._heard = peer
         try:
             self._answer_all(peer, data)
+        except CrowdedError as error:
+            if peer.session is None or error.number is None:
+                raise
+            self._send(peer, [write_error(error.number, str(error))])
+            self._answer_all(peer, b"")  # what came after it: no second frame of that size
         finally:
             self._heard = None
             if peer.number in self._peers and peer.number not in self._pressed:
@@ -161,7 +166,7 @@ class Connections:
             else:
                 number, request = read_request(message)
                 self._send_all(self._answers.answer(peer.session, number, request))
-                self._sessions.weigh(peer.session)
+                self._sessions.bound(peer.session)
                 if isinstance(request, Bye):
                     self._sessions.end(peer.session)
 

@@ -33,6 +33,18 @@ class WireError(RendezvousError):
     """The bytes are no message of this protocol."""
 
 
+class CrowdedError(WireError):
+    """A frame has too many commas to be read.
+
+    Args:
+        number: The number of the request that the frame begins with; None: it begins with none.
+    """
+
+    def __init__(self, commas: int, number: int | None) -> None:
+        super().__init__(f"a frame with {commas} commas, and {MAX_COMMAS} are allowed")
+        self.number = number
+
+
 class UnsealedError(WireError):
     """A frame has not the seal that it should have.
 
@@ -112,7 +124,7 @@ def object_in(text: bytes) -> dict[str, Any]:
     """Return the object that a frame's text holds."""
     commas = text.count(b",")
     if commas > MAX_COMMAS:
-        raise WireError(f"a frame with {commas} commas, and {MAX_COMMAS} are allowed")
+        raise CrowdedError(commas, _number_before(text))
     try:
         message = _from_json(text.decode())
     except (ValueError, RecursionError) as error:
@@ -120,3 +132,9 @@ def object_in(text: bytes) -> dict[str, Any]:
     if not isinstance(message, dict):
         raise WireError(f"{text[:40]!r}… is no JSON object")
     return message
+
+
+def _number_before(text: bytes) -> int | None:
+    """Return the number that a request begins with, without reading the rest."""
+    digits = text[:32].partition(b",")[0].removeprefix(b'{"id":')
+    return int(digits) if digits.isdigit() and int(digits) <= MAX_NUMBER else None

@@ -112,12 +112,14 @@ class Line:
         Raises:
             RendezvousConnectionError: The server was lost.
             OSError: The line needs a thread of its own, and the system grants none.
+            ValueError: A request is larger than the server takes.
         """
         with self._sending:
             self._reader.begin()
             calls = [Call(next(self._numbers), request, hear) for request in requests]
+            frames = [write_request(call.number, call.request) for call in calls]
             self._calls.add(calls)
-            self._send(*(write_request(call.number, call.request) for call in calls))
+            self._send(*frames)
         return calls
 
     def await_answer(self, call: Call) -> Call:

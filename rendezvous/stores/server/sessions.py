@@ -43,14 +43,43 @@ def _size_of(outcome: Outcome) -> int:
     return len(outcome) if isinstance(outcome, bytes) else 0
 
 
+class Remembered:
+    """Counts the bytes of the answers that are remembered for all clients.
+
+    Each value counts once: all nodes that create a round's roster are answered with the same one.
+
+    Attributes:
+        size: The bytes of these values.
+    """
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._holders: dict[int, int] = {}
+
+    def add(self, outcome: Outcome) -> None:
+        if isinstance(outcome, bytes):
+            holders = self._holders.get(id(outcome), 0)
+            self._holders[id(outcome)] = holders + 1
+            self.size += 0 if holders else len(outcome)
+
+    def remove(self, outcome: Outcome) -> None:
+        if isinstance(outcome, bytes):
+            holders = self._holders.pop(id(outcome))
+            if holders > 1:
+                self._holders[id(outcome)] = holders - 1
+            else:
+                self.size -= len(outcome)
+
+
 class Session:
     """One client.
 
     Args:
         name: What it calls its session; empty: it can't come back.
+        remembered: Counts what is remembered for all clients.
     """
 
-    def __init__(self, name: str, host: str) -> None:
+    def __init__(self, name: str, host: str, remembered: Remembered) -> None:
         self.name = name
         self.host = host
         self.client: int | None = None
@@ -61,10 +90,11 @@ class Session:
         self.will_at: float | None = None
         self.looks = 0
         self.forget_at = 0.0
+        self._remembered = remembered
         self._carried_out = -1
         self._outcomes: OrderedDict[int, Outcome] = OrderedDict()
-        self._outcome_bytes = 0
-        self.held = 0
+        self.outcome_bytes = 0
+        """Bytes of the answers that are remembered for this client."""
 
     def is_repeated(self, number: int) -> bool:
         """Return whether a write was carried out before: the numbers of a client only grow."""
@@ -78,21 +108,22 @@ class Session:
         """Take note of how a write was answered."""
         self._carried_out = max(self._carried_out, number)
         self._outcomes[number] = outcome
-        self._outcome_bytes += _size_of(outcome)
+        self.outcome_bytes += _size_of(outcome)
+        self._remembered.add(outcome)
         while len(self._outcomes) > MOST_OUTCOMES or (
-            self._outcome_bytes > _MOST_OUTCOME_BYTES and len(self._outcomes) > _LEAST_OUTCOMES
+            self.outcome_bytes > _MOST_OUTCOME_BYTES and len(self._outcomes) > _LEAST_OUTCOMES
         ):
-            self._outcome_bytes -= _size_of(self._outcomes.popitem(last=False)[1])
-
-    def weigh(self) -> int:
-        """Return by how much the bytes that are remembered for this client have grown."""
-        before, self.held = self.held, self._outcome_bytes
-        return self.held - before
+            self._forget_oldest()
 
     def forget_outcomes(self) -> None:
         """Forget how writes were answered; they are not carried out again all the same."""
-        self._outcomes.clear()
-        self._outcome_bytes = 0
+        while self._outcomes:
+            self._forget_oldest()
+
+    def _forget_oldest(self) -> None:
+        outcome = self._outcomes.popitem(last=False)[1]
+        self.outcome_bytes -= _size_of(outcome)
+        self._remembered.remove(outcome)
 
 
 class Sessions:
@@ -101,7 +132,7 @@ class Sessions:
     def __init__(self, keeps_s: float, most_bytes: int = MOST_REMEMBERED_BYTES) -> None:
         self._keeps_s = keeps_s
         self._most_bytes = most_bytes
-        self._held = 0
+        self._remembered = Remembered()
         self._named: dict[str, Session] = {}
         # Those without a connection, each with the number of its entry below.
         self._broken: dict[Session, int] = {}
@@ -115,7 +146,7 @@ class Sessions:
         return self._named.get(name)
 
     def begin(self, name: str, host: str) -> Session:
-        session = Session(name, host)
+        session = Session(name, host, self._remembered)
         if name:
             self._named[name] = session
         return session
@@ -125,21 +156,17 @@ class Sessions:
         session.client = client
         self._broken.pop(session, None)
 
-    def weigh(self, session: Session) -> None:
+    def bound(self, session: Session) -> None:
         """Bound what is remembered for all: the client with the most is remembered nothing."""
         if session.has_ended or not session.name:  # it can't come back
             session.forget_outcomes()
-        self._held += session.weigh()
-        if self._held > self._most_bytes:
-            most = max(self._named.values(), key=lambda each: each.held)
-            most.forget_outcomes()
-            self._held += most.weigh()
+        if self._remembered.size > self._most_bytes:
+            max(self._named.values(), key=lambda each: each.outcome_bytes).forget_outcomes()
 
     def end(self, session: Session) -> None:
         """Forget a session; its client has left, or has been away for too long."""
         session.has_ended = True
         session.forget_outcomes()
-        self._held += session.weigh()
         self._broken.pop(session, None)
         if self._named.get(session.name) is session:
             del self._named[session.name]

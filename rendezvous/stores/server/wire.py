@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 from binascii import Error as Base64Error
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,7 +13,19 @@ from typing import Any, TypeAlias
 
 from ...named_tuple import Bare, NamedTuple
 from ..store import Will
-from .frames import MAX_NUMBER, WireError, text_in, whole_number_in, write_frame
+from .frames import (
+    MAX_COMMAS,
+    MAX_FRAME_BYTES,
+    MAX_NUMBER,
+    WireError,
+    framed,
+    text_in,
+    whole_number_in,
+    write_frame,
+)
+
+MOST_KEYS = MAX_COMMAS - 1
+"""Keys of one request: its commas are between them, and after its number and its kind."""
 
 MAX_VALUE_BYTES = 8 << 20
 MAX_KEY_CHARACTERS = 8 << 10
@@ -23,6 +36,9 @@ MAX_AMOUNT = 1 << 53
 _MAX_WILL_KEYS = 64
 _MAX_WILL_BYTES = 64 << 10
 MAX_AFTER_MS = 60_000
+_SEAL_BYTES = 32
+# No string of JSON has a line break in it.
+_to_lines = json.JSONEncoder(separators=("\n", ":")).encode
 
 
 class Add(NamedTuple):
@@ -83,7 +99,11 @@ Request: TypeAlias = Add | Set | Get | Create | Wait | Forget | LeaveWill | Bye
 
 
 def write_request(number: int, request: Request) -> bytes:
-    """Return the frame of a request."""
+    """Return the frame of a request; commas within strings are escaped.
+
+    Raises:
+        ValueError: The server would not take so large a frame.
+    """
     fields: dict[str, Any]
     match request:
         case Add(key, amount):
@@ -113,7 +133,13 @@ def write_request(number: int, request: Request) -> bytes:
             }
         case Bye():
             fields = {"do": "bye"}
-    return write_frame({"id": number, **fields})
+    text = _to_lines({"id": number, **fields}).replace(",", "\\u002c").replace("\n", ",")
+    commas = text.count(",")
+    if commas > MAX_COMMAS or len(text) > MAX_FRAME_BYTES - _SEAL_BYTES:
+        raise ValueError(
+            f"a request of {len(text)} bytes with {commas} commas is larger than the store takes"
+        )
+    return framed(text.encode())
 
 
 def read_request(message: Mapping[str, Any]) -> tuple[int, Request]:

@@ -1,6 +1,7 @@
 """What a store server bears: many clients, clients that stand still, and floods."""
 
 import contextlib
+import json
 import os
 import resource
 import signal
@@ -14,13 +15,15 @@ import pytest
 from elrun.rendezvous.errors import RendezvousConnectionError
 from elrun.rendezvous.network.addresses import Endpoint
 from elrun.rendezvous.network.ports import PortClaim
+from elrun.rendezvous.stores.server.answers import Answers
 from elrun.rendezvous.stores.server.connector import StoreConnector
 from elrun.rendezvous.stores.server.dial import Target, dial, shake_hands
-from elrun.rendezvous.stores.server.frames import MAX_COMMAS, write_frame
+from elrun.rendezvous.stores.server.frames import MAX_COMMAS, FrameReader, write_frame
 from elrun.rendezvous.stores.server.guests import Limits
 from elrun.rendezvous.stores.server.hello import Hello, Refusal, write_hello
-from elrun.rendezvous.stores.server.sessions import MOST_OUTCOMES, Session, Sessions
+from elrun.rendezvous.stores.server.sessions import MOST_OUTCOMES, Sessions
 from elrun.rendezvous.stores.server.table import StoreTable, TableError
+from elrun.rendezvous.stores.server.wire import Create, Get, write_request
 from round_kit import HELLO, Job, failed
 from rounds_kit import RUN, rounds
 from server_kit import LONG_S, is_closed, serves
@@ -161,7 +164,7 @@ def test_parts_of_frames_are_held_up_to_a_bound(open_server):
 
 def test_what_a_session_remembers_is_bounded_in_bytes():
     """Large values that its client has created; the newest are kept, however large."""
-    session = Session("a", "host")
+    session = Sessions(60.0).begin("a", "host")
     for number in range(MOST_OUTCOMES):
         session.note(number, bytes(1 << 20))
     known = [isinstance(session.outcome_of(number), bytes) for number in range(MOST_OUTCOMES)]
@@ -175,22 +178,38 @@ def test_what_all_sessions_remember_is_bounded_in_bytes():
     modest, greedy = sessions.begin("a", "host"), sessions.begin("b", "host")
     for number, session in enumerate([modest, greedy, greedy]):
         session.note(number, bytes(10))
-        sessions.weigh(session)
+        sessions.bound(session)
     forgotten = greedy.outcome_of(2)
     sessions.end(modest)
 
     assert isinstance(forgotten, TableError)
     assert greedy.is_repeated(2)
-    assert 0 == sessions._held
+    assert 0 == sessions._remembered.size
+
+
+def test_an_answer_that_many_clients_have_counts_once():
+    """All survivors create the roster; each is answered with the one that stands."""
+    sessions, answers = Sessions(60.0, most_bytes=25), Answers(max_waits=4)
+    nodes = [sessions.begin(str(number), "host") for number in range(5)]
+    for number, node in enumerate(nodes):
+        answers.answer(node, 1, Create("roster", b"roster by %d" % number + bytes(8), b""))
+        sessions.bound(node)
+    known = [node.outcome_of(1) for node in nodes]
+    size = sessions._remembered.size
+    for node in nodes:
+        sessions.end(node)
+
+    assert [b"roster by 0" + bytes(8)] * 5 == known
+    assert (19, 0) == (size, sessions._remembered.size)
 
 
 def test_a_client_that_can_not_come_back_is_remembered_nothing():
     sessions = Sessions(60.0)
     session = sessions.begin("", "host")
     session.note(1, b"value")
-    sessions.weigh(session)
+    sessions.bound(session)
 
-    assert 0 == sessions._held
+    assert 0 == sessions._remembered.size
     assert isinstance(session.outcome_of(1), TableError)
 
 
@@ -204,16 +223,74 @@ def test_a_client_that_can_not_come_back_is_remembered_nothing():
     ],
     ids=["get", "wait", "set", "junk"],
 )
-def test_a_frame_of_very_many_parts_ends_its_connection(server, request_of):
-    """To read it would hold the others up for seconds."""
+def test_a_frame_of_very_many_parts_is_refused_unread(server, request_of):
+    """To read it would hold the others up for seconds. What comes after it is answered."""
+    frame = write_frame(request_of([f"{number:x}" for number in range(MAX_COMMAS + 2)]))
+    reader, answers = FrameReader(1 << 20), []
     with server.welcomed() as connection:
         connection.settimeout(LONG_S)
-        frame = write_frame(request_of([f"{number:x}" for number in range(MAX_COMMAS + 2)]))
+        connection.sendall(frame + write_frame({"id": 2, "do": "add", "key": "n", "amount": 1}))
+        while len(answers) < 2:
+            data = connection.recv(1 << 16)
+            assert data, "the connection was ended"
+            answers += reader.feed(data)
+    refused, counted = answers
+
+    assert 1 == refused["id"]
+    assert "commas, and 131072 are allowed" in refused["error"]
+    assert {"id": 2, "count": 1} == counted
+
+
+def test_a_frame_of_very_many_parts_that_is_no_request_ends_its_connection(server):
+    with server.welcomed() as connection:
+        connection.settimeout(LONG_S)
         with contextlib.suppress(ConnectionError):
-            connection.sendall(frame)
+            connection.sendall(write_frame({"do": [0] * (MAX_COMMAS + 2)}))
 
         assert is_closed(connection)
     assert serves(server)
+
+
+@pytest.mark.parametrize("count", [MAX_COMMAS - 1, MAX_COMMAS, MAX_COMMAS + 2])
+def test_a_client_reads_and_writes_any_number_of_keys(server, count):
+    """In as many requests as that takes, none of which exceeds the server's limit."""
+    keys = [f"{number:x}" for number in range(count)]
+    client = server.client()
+    client.set(dict.fromkeys(keys, b"1"))
+    values = client.get([*keys, keys[0]])
+    changed = client.exchange(dict.fromkeys(keys, b"2"), [*keys, "none"])
+    client.close()
+
+    assert [b"1"] * (count + 1) == values
+    assert [*[b"2"] * count, None] == changed
+
+
+@pytest.mark.parametrize("way", ["wait", "watch"])
+def test_a_wait_for_more_keys_than_the_server_takes_is_refused_here(server, way):
+    """A wait is one request: the client sends none, and goes on."""
+    client = server.client()
+    keys = [f"{number:x}" for number in range(MAX_COMMAS)]
+    with pytest.raises(ValueError, match="with 131073 commas is larger than the store takes"):
+        client.wait(keys, LONG_S) if way == "wait" else client.watch(keys, print)
+    counted = client.add("n", 1)
+    pending = client._line._calls.in_order()
+    client.close()
+
+    assert (1, []) == (counted, pending)
+
+
+def test_commas_within_keys_do_not_count(server):
+    """As those of --rdzv-id lr=1e-3,bs=64: only commas between keys take time to read."""
+    client = server.client()
+    keys = [f"a,b,c,{number}" for number in range(MAX_COMMAS // 2)]
+    client.set(dict.fromkeys(keys, b"1"))
+    values = client.wait(keys, LONG_S)
+    frame = write_request(1, Get(tuple(keys)))
+    client.close()
+
+    assert [b"1"] * len(keys) == values
+    assert len(keys) + 1 == frame.count(b",")
+    assert {"id": 1, "do": "get", "keys": keys} == json.loads(frame[4:])
 
 
 def test_the_keys_of_waits_are_bounded_in_characters():
