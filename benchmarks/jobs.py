@@ -11,7 +11,8 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
+from types import FrameType
+from typing import NamedTuple, NoReturn
 
 import proc
 from notes import Notes
@@ -169,13 +170,23 @@ class Workplace:
 
 @contextmanager
 def workplace() -> Iterator[Workplace]:
-    """Make a place for a job, and remove all that is left of it at the end."""
+    """Make a place for a job, and remove all that is left of it at the end, SIGTERM's as well."""
+    signal.signal(signal.SIGTERM, _leave)
     with tempfile.TemporaryDirectory(prefix="elrun-bench-") as folder:
         place = Workplace(Path(folder))
         try:
             yield place
         finally:
-            place.clear()
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # until all is cleared
+            try:
+                place.clear()
+            finally:
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+
+
+def _leave(signal_number: int, _frame: FrameType | None) -> NoReturn:
+    """End this program by what its context managers do at an exception."""
+    sys.exit(128 + signal_number)
 
 
 def ended_in(timeout_s: float, pids: list[int]) -> bool:

@@ -1,9 +1,15 @@
 """`make bench` still works: a benchmark that is only run by hand rots."""
 
+import contextlib
 import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from job_kit import until
 
 pytestmark = pytest.mark.integration
 
@@ -25,6 +31,35 @@ def test_a_run_prints_a_row_and_keeps_every_sample(elrun, tmp_path):
     taken = json.loads(samples.read_text())["samples"]["P1"]
     assert {"elrun": 2, "torchrun": 2, "floor": 2} == {name: len(s) for name, s in taken.items()}
     assert all(isinstance(figure, float) for figures in taken.values() for figure in figures)
+
+
+@pytest.mark.parametrize("script", ["memory.py", "bench.py"])
+def test_a_measurement_that_is_ended_leaves_no_job_running(tmp_path, script):
+    """By SIGTERM, as `timeout` and CI end a command."""
+    with subprocess.Popen(
+        [sys.executable, BENCH.with_name(script)],
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        until(lambda: jobs_in(tmp_path))
+        process.terminate()
+        code = process.wait(30)
+    left = jobs_in(tmp_path)
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+
+    assert (128 + signal.SIGTERM, set()) == (code, left)
+
+
+def jobs_in(folder):
+    """Return the pids of all that a measurement with this temporary folder has started."""
+    found = set()
+    for environ in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):
+            if f"ELRUN_BENCH_JOB={folder}/".encode() in environ.read_bytes():
+                found.add(int(environ.parent.name))
+    return found
 
 
 @pytest.mark.parametrize("kind", ["memory", "c10d", "etcd-v3", "today"])
