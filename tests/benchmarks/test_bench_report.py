@@ -1,9 +1,11 @@
 """From samples to the tables of `make bench`."""
 
+import re
+
 import pytest
 from bench import chosen, left_out
 from cases import CASES, ROWS
-from publish import PAGE, replaced
+from publish import FRONT_PAGE, PAGE, front_table, replaced
 from report import cell, line_of, rounds_table
 from rows import FULL, QUICK, Limit, Row
 
@@ -116,7 +118,55 @@ def test_the_page_has_a_place_for_each_part():
     page = PAGE.read_text()
 
     assert page.startswith("# Speed")
+    assert "new" in replaced(FRONT_PAGE.read_text(), {"figures": "new"})
     assert "new" in replaced(page, dict.fromkeys(("machine", "figures", "rounds", "runs"), "new"))
+
+
+def test_the_readme_has_figures_of_the_run_that_the_page_shows():
+    """Those that a person writes are forgotten at the next run."""
+    page = PAGE.read_text()
+    shown = part(FRONT_PAGE.read_text(), "figures")
+    table = [line.split(" | ") for line in part(page, "figures").splitlines()]
+    elrun, torchrun = (table[0].index(name) for name in ("elrun", "torchrun"))
+    cells = {line[0].removeprefix("| "): (line[torchrun], line[elrun]) for line in table[2:]}
+
+    for key in ("P1", "P3", "P5 RSS", "P13", "P8"):
+        assert all(cell in line_with(f"| {key.split()[0]} |", shown) for cell in cells[key])
+    assert f"on {re.search('Run of ([0-9-]+)', page)[1]}, on" in shown
+
+
+def test_the_readme_s_table_is_made_of_samples():
+    """With units behind figures; a failure is words."""
+    keys = ("P1", "P3", "P5 RSS", "P13", "P8")
+    launchers = ("elrun", "torchrun", "preloaded")
+    samples = {key: {name: [2.0] for name in launchers} for key in keys}
+    samples["P8"]["torchrun"] = ["not in 25 s"]
+    machine = {"date": "2026-11-27 20:45 UTC", "torch": "2.14.1+cpu", "cpus": 2}
+
+    table = front_table(samples, machine)
+
+    assert table.startswith("| | torchrun 2.14 | elrun |")
+    assert "| 2.00 s | 2.00 s; 2.00 s with `--preload torch` | P3 |" in line_with("| P3 |", table)
+    assert "| not in 25 s | 2.00 s | P8 |" in line_with("| P8 |", table)
+    assert "figures on 2026-11-27, on 2 cores" in table
+
+
+def test_the_text_around_the_tables_speaks_of_no_single_run():
+    """Publishing writes the tables anew, and leaves the text."""
+    text = re.sub("<!-- (.*?) -->.*<!-- end of .*? -->", "", PAGE.read_text(), flags=re.DOTALL)
+
+    assert [] == re.findall(r"run above|today's|\| now \|", text)
+
+
+def part(page, name):
+    """Return what stands between two markers."""
+    return page.partition(f"<!-- {name} -->\n\n")[2].partition(f"\n\n<!-- end of {name} -->")[0]
+
+
+def line_with(end, table):
+    """Return the line that ends so."""
+    (line,) = (line for line in table.splitlines() if line.endswith(end))
+    return line
 
 
 @pytest.mark.parametrize(
