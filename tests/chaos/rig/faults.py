@@ -94,7 +94,8 @@ def _misdirect(host, other):
 
 
 def _direct(host, other):
-    host.run("ip", "neigh", "del", other.address, "dev", "eth0")
+    """Two faults may have misdirected the same pair: the second mend finds nothing left to do."""
+    host.run("ip", "neigh", "flush", "to", other.address, "dev", "eth0", "nud", "permanent")
 
 
 def _interface_down(stage, node):
