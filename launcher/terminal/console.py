@@ -233,8 +233,10 @@ def logging_to(console: Console, level: str) -> AbstractContextManager[None]:
         level: Name of the least level that is shown; an unknown one counts as WARNING.
     """
     lines = _LogLines(console, level)
-    if level.upper() != DEFAULT_LEVEL:  # else it is loaded with the first line
-        import logging  # noqa: F401  loaded, not used
+    if level.upper() != DEFAULT_LEVEL:  # else logging is loaded with the first line
+        from importlib import import_module
+
+        import_module("logging")
     return once_there(lines.begin, lines.end)
 
 
