@@ -84,7 +84,7 @@ class ReportFile(Observer):
         }
         self._past = None
         self._lock = threading.Lock()
-        # What follows is written under the lock: another thread may save (`places`).
+        # Written under the lock only: `places` may save the report while the loop adds an attempt.
         self._attempts = attempts
         self._past_texts: list[str] = []  # of all attempts but the last: they change no more
 

@@ -88,7 +88,7 @@ class NextRound:
                 if should_announce(reason, waited_s, announced, first_s=0.0):
                     announced = Announcement(reason, waited_s)
                     log.warning("%s; looking at the other endpoints", reason)
-                yield sleep(self._timing.heartbeat_s)
+                yield sleep(self._timing.heartbeat_s)  # a store that fell silent tells no event
                 continue
             try:
                 place = yield from self._enter_over(connection, before)

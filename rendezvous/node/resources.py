@@ -79,7 +79,7 @@ class Resources:
         number = self._keep(connection.store)  # first: `close` ends the requests that follow
         try:
             forming = perform(enter_run(Asking(connection.store), self._run, self._secret, forming))
-        except BaseException as error:
+        except BaseException as error:  # raised again, when the connection is closed
             self.close_store(number)
             is_lost = isinstance(error, RendezvousConnectionError)
             is_lost = is_lost and not isinstance(error, RendezvousRefusalError)

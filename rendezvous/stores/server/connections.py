@@ -241,7 +241,7 @@ class Connections:
     def _send_all(self, sendings: Iterable[Sending]) -> None:
         for session, frames in sendings:
             peer = self._peers.get(session.client or 0)
-            # One that is leaving has broken the protocol, and its TLS may take nothing any more.
+            # A client that is leaving has broken the protocol; its TLS may take nothing any more.
             if peer is not None and not peer.is_leaving:  # else it asks again, if it comes back
                 self._send(peer, frames)
 
