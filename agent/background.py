@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 
 from ..rendezvous.logs import Log
-from ..rendezvous.threads import NoThreadError, start_thread
+from ..rendezvous.threads import NoThreadError, start_daemon
 
 log = Log(__name__)
 
@@ -71,9 +71,8 @@ class Background:
             self._warn(f"has not taken all within {timeout_s:g} s")
 
     def _start(self) -> threading.Thread | None:
-        thread = threading.Thread(target=self._run, name=self._name, daemon=True)
         try:
-            return start_thread(thread)
+            return start_daemon(self._run, self._name)
         except NoThreadError as error:
             self._waiting.clear()
             self._warn(f"can't be called: {error.strerror}")

@@ -13,7 +13,7 @@ from ..agent.serving.http_server import HttpServer
 from ..agent.serving.listeners import listen_at_port, shown_host
 from ..rendezvous.errors import UsageError
 from ..rendezvous.logs import Log
-from ..rendezvous.threads import NoThreadError, start_thread
+from ..rendezvous.threads import NoThreadError, start_daemon
 from .commandline.listen_address import parse_listen_address
 from .commandline.report_path import filled_in
 from .commandline.version import __version__
@@ -115,9 +115,8 @@ def _kept_in_file(path: str, metrics: JobMetrics) -> Iterator[None]:
                 if not is_over.is_set():  # else newer numbers stand there
                     file.write(text)
 
-    thread = threading.Thread(target=write_now_and_then, name="elrun-metrics", daemon=True)
     with contextlib.suppress(NoThreadError):  # the last version is written all the same
-        start_thread(thread)
+        start_daemon(write_now_and_then, "elrun-metrics")
     try:
         yield
     finally:

@@ -45,6 +45,15 @@ def start_thread(thread: threading.Thread) -> threading.Thread:
     return thread
 
 
+def start_daemon(function: Callable[..., object], name: str, *args: object) -> threading.Thread:
+    """Start a daemon thread that calls a function, and return it.
+
+    Raises:
+        NoThreadError: The system grants no more.
+    """
+    return start_thread(threading.Thread(target=function, name=name, args=args, daemon=True))
+
+
 class Call(Generic[_T]):
     """A call that may block, in a daemon thread; the caller waits as long as it likes.
 
@@ -73,9 +82,7 @@ class Call(Generic[_T]):
         self.is_done = False
         """Whether the call has ended."""
         try:
-            self._thread = start_thread(
-                threading.Thread(target=self._run, args=(BaseException,), name=name, daemon=True)
-            )
+            self._thread = start_daemon(self._run, name, BaseException)
         except NoThreadError:
             if not or_here:
                 raise

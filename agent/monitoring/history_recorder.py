@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...rendezvous.logs import Log
-from ...rendezvous.threads import NoThreadError, start_thread
+from ...rendezvous.threads import NoThreadError, start_daemon
 from ..output.history_file import SAMPLE, VERSION, HistoryFile
 from ..output.run_folders import NoRunFolder
 from .samples import Sampler
@@ -67,9 +67,8 @@ class HistoryRecorder:
             self._waiting.append((kind, line))
             self._changed.notify_all()
             if self._thread is None:
-                thread = threading.Thread(target=self._run, name="elrun-history", daemon=True)
                 try:
-                    self._thread = start_thread(thread)
+                    self._thread = start_daemon(self._run, "elrun-history")
                 except NoThreadError as error:
                     self._is_over = True
                     log.info("no history of this run is kept: %s", error.strerror)

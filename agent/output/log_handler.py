@@ -14,7 +14,7 @@ import threading
 import time
 from collections import deque
 
-from ...rendezvous.threads import NoThreadError, start_thread
+from ...rendezvous.threads import NoThreadError, start_daemon
 
 PATIENCE_S = 0.1
 """How long a caller waits until its record has been handled."""
@@ -82,9 +82,8 @@ class LogRelay(logging.Handler):
 
     def _has_thread(self) -> bool:
         if self._thread is None:
-            thread = threading.Thread(target=self._run, name="elrun-log", daemon=True)
             try:
-                self._thread = start_thread(thread)
+                self._thread = start_daemon(self._run, "elrun-log")
             except NoThreadError:
                 return False
         return True

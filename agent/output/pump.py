@@ -21,7 +21,7 @@ import threading
 from collections.abc import Callable, Sequence
 
 from ...rendezvous.logs import Log
-from ...rendezvous.threads import start_thread
+from ...rendezvous.threads import start_daemon
 from ..system.hangs import HangWatch
 from .console import STUCK_S, Console, View
 from .lines import PAUSE_S
@@ -148,9 +148,7 @@ class OutputPump:
         self._watch.start()
         for console in self._consoles:
             console.start()
-        self._thread = start_thread(
-            threading.Thread(target=self._carry, name="elrun-output", daemon=True)
-        )
+        self._thread = start_daemon(self._carry, "elrun-output")
 
     def drain(self) -> None:
         """Carry what is still in the pipes to the log files, then close the pipes.

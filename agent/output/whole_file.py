@@ -13,7 +13,7 @@ import stat
 import threading
 
 from ...rendezvous.logs import Log
-from ...rendezvous.threads import NoThreadError, call_in_time, start_thread
+from ...rendezvous.threads import NoThreadError, call_in_time, start_daemon
 from ..system.whole_writes import replace_file
 
 log = Log(__name__)
@@ -91,9 +91,8 @@ class WholeFile:
             self._newest, self._is_closing = data, False
             self._changed.notify_all()
             if self._thread is None:
-                thread = threading.Thread(target=self._run, name=_THREAD, daemon=True)
                 with contextlib.suppress(NoThreadError):  # the last version is written at the end
-                    self._thread = start_thread(thread)
+                    self._thread = start_daemon(self._run, _THREAD)
 
     def settle(self, timeout_s: float = SETTLE_S) -> None:
         """Wait until the newest version is written and the thread has ended, for a bounded time."""

@@ -22,7 +22,7 @@ from multiprocessing.process import BaseProcess
 from types import FunctionType
 from typing import Any, cast
 
-from ...rendezvous.threads import start_thread
+from ...rendezvous.threads import start_daemon
 from ..system.wakeup import Wakeup
 from ..workers.environment import hooked_environment
 from .executor import Executor, StartWait
@@ -165,9 +165,7 @@ class Spawner:
         """
         self._send_to(list(self._unsent))
         if self._unsent:
-            self._thread = start_thread(
-                threading.Thread(target=self._send_all, name="elrun-payloads", daemon=True)
-            )
+            self._thread = start_daemon(self._send_all, "elrun-payloads")
         return self._executor.settle(start_wait)
 
     def kill_unloaded(self) -> None:

@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable
 
 from ...rendezvous.logs import Log
-from ...rendezvous.threads import start_thread
+from ...rendezvous.threads import start_daemon
 from ..system.wakeup import Wakeup
 from .http_messages import Answer, Request, parse_request
 
@@ -115,9 +115,7 @@ class HttpServer:
             OSError: It can't be listened there.
         """
         listener = self._begin()
-        self._thread = start_thread(
-            threading.Thread(target=self._serve, name="elrun-health", daemon=True)
-        )
+        self._thread = start_daemon(self._serve, "elrun-health")
         return listener
 
     def serve(self) -> None:

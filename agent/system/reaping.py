@@ -5,9 +5,8 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import threading
 
-from ...rendezvous.threads import NoThreadError, start_thread
+from ...rendezvous.threads import NoThreadError, start_daemon
 from .pidfd import close_all, wait_any
 from .prctl import OrphanAdoption
 
@@ -19,11 +18,8 @@ def reap_later(pidfds: set[int]) -> None:
         pidfds: What they are held by; they are closed.
     """
     if pidfds and not OrphanAdoption.of_this_process().is_of_agent_alone:
-        thread = threading.Thread(
-            target=_reap_all, args=(pidfds,), name="elrun-reaping", daemon=True
-        )
         with contextlib.suppress(NoThreadError):
-            start_thread(thread)
+            start_daemon(_reap_all, "elrun-reaping", pidfds)
             return
     close_all(pidfds)
 

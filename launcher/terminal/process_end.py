@@ -96,7 +96,7 @@ def _bound(code: int, within_s: float) -> None:
     """End this process after a while, whatever it is doing then."""
     import threading  # in use already, if there is anything to do
 
-    from ...rendezvous.threads import NoThreadError, start_thread
+    from ...rendezvous.threads import NoThreadError, start_daemon
 
     never = threading.Event()
 
@@ -105,4 +105,4 @@ def _bound(code: int, within_s: float) -> None:
         os._exit(code)
 
     with contextlib.suppress(NoThreadError):
-        start_thread(threading.Thread(target=end, name="elrun-end", daemon=True))
+        start_daemon(end, "elrun-end")

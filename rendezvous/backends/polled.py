@@ -7,7 +7,6 @@ a failure restarts this node's workers, and the others notice by their own worke
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Callable, Iterator, Sequence
 
 from .. import errors
@@ -20,7 +19,7 @@ from ..api.handler import (
     VerdictKind,
 )
 from ..errors import RendezvousConnectionError, RendezvousError
-from ..threads import start_thread
+from ..threads import start_daemon
 
 _ARRIVED_KEY = "elrun/arrived"
 _ALL_ARRIVED_KEY = "elrun/all_arrived"
@@ -129,10 +128,7 @@ class PolledRounds(RoundHandler):
         if are_all_here:
             self.conclude(Verdict(VerdictKind.DONE))
             return
-        barrier = threading.Thread(
-            target=self._await_others, args=(info,), name="elrun-barrier", daemon=True
-        )
-        start_thread(barrier)
+        start_daemon(self._await_others, "elrun-barrier", info)
 
     def publish(self, outcome: bytes) -> None:
         """Do nothing: there is no agreed place for it."""

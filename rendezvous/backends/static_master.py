@@ -18,7 +18,7 @@ from ..stores.server.host import host_store
 from ..stores.server.link import Link
 from ..stores.server.server import StoreServer
 from ..stores.store import Connection
-from ..threads import start_thread
+from ..threads import start_daemon
 from .static_admission import StaticNodes
 
 _HANDSHAKE_S = 5.0
@@ -95,13 +95,7 @@ class MasterNode:
         self._server.listen(listener)
         if self._is_alone is None:
             self._is_alone = threading.Event()
-            look = threading.Thread(
-                target=self._look_for_another,
-                args=(self._is_alone,),
-                name="elrun-master",
-                daemon=True,
-            )
-            start_thread(look)
+            start_daemon(self._look_for_another, "elrun-master", self._is_alone)
 
     def shut(self) -> None:
         """Leave the port to the workers' store."""

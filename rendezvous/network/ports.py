@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 _EPHEMERAL_RANGE_FILE = "/proc/sys/net/ipv4/ip_local_port_range"
 _LINE_BYTES = 64
 _CLAIMABLE = range(15000, MAX_PORT + 1)
+# A prime that does not divide their number: so every port is visited, neighbours far apart.
+_STRIDE = 7919
+_FIRST_LOOKS = 5000
 # What users of torch write into their scripts: the rendezvous' and the master's default port.
 _WELL_KNOWN = frozenset({29400, 29500})
 # Thousands of workers connect at once; the kernel cuts it down to net.core.somaxconn.
@@ -104,27 +107,14 @@ class PortClaim:
 
 
 def _shuffled_ports() -> Iterator[int]:
-    """Yield every claimable port once, those outside of the kernel's own range first."""
+    """Yield every claimable port; at first only those outside of the kernel's own range."""
     low, high = _ephemeral_range()
-    below = range(_CLAIMABLE.start, max(low, _CLAIMABLE.start))
-    within = range(below.stop, min(high + 1, _CLAIMABLE.stop))
-    above = range(within.stop, _CLAIMABLE.stop)
     start = int.from_bytes(os.urandom(4), "big")
-    for parts in ((below, above), (within,)):
-        count = sum(len(part) for part in parts)
-        for step in range(count):
-            port = _nth((start + step) % count, parts)
-            if port not in _WELL_KNOWN:
-                yield port
-
-
-def _nth(index: int, parts: Sequence[range]) -> int:
-    """Return an item of several ranges, as if they were one."""
-    for part in parts:
-        if index < len(part):
-            return part[index]
-        index -= len(part)
-    raise IndexError(index)
+    for step in range(_FIRST_LOOKS + len(_CLAIMABLE)):
+        port = _CLAIMABLE[(start + step * _STRIDE) % len(_CLAIMABLE)]
+        is_safe = not low <= port <= high
+        if port not in _WELL_KNOWN and (is_safe or step >= _FIRST_LOOKS):
+            yield port
 
 
 def _ephemeral_range() -> tuple[int, int]:

@@ -31,7 +31,7 @@ from ..stores.steps import (
     call,
 )
 from ..stores.store import Store, Told, as_wait, watch
-from ..threads import start_thread
+from ..threads import start_daemon
 from .machine import Act, Answered, Asked, Deliver, Event
 from .procedures import RoundMachine
 from .resources import Resources
@@ -141,9 +141,8 @@ class Driver:
     def _begin(self) -> None:
         """Start the thread; called with the lock held."""
         loop = Loop()
-        thread = threading.Thread(target=self._drive, args=(loop,), name="elrun-node", daemon=True)
         try:
-            start_thread(thread)
+            start_daemon(self._drive, "elrun-node", loop)
         except OSError:
             loop.close()
             raise
@@ -255,7 +254,7 @@ class Driver:
             else:
                 self._answer(number, value)
 
-        start_thread(threading.Thread(target=run, name=name, daemon=True))
+        start_daemon(run, name)
 
     def _wait(
         self, number: int, store: Store, keys: Sequence[str], timeout_s: float | None

@@ -28,7 +28,7 @@ from ..api.parameters import SECRET_VARIABLE, RendezvousParameters, read_file
 from ..errors import RendezvousError, RendezvousStateError
 from ..logs import Log
 from ..protocol.keys import UNSURE_BEAT, is_beat, may_count
-from ..threads import start_thread
+from ..threads import start_daemon
 from .store import Store, Told, Watcher, Will, exchange, leave_will
 
 log = Log(__name__)
@@ -39,10 +39,6 @@ _HEAD_BYTES = len(_SIGNED) + _SIGNATURE_BYTES + 1
 _LOOK_AGAIN_S = 0.25
 _MOST_FORGERIES = 16
 _MOST_WARNINGS = 100
-
-
-Watch = Callable[[Sequence[str], Callable[[Told], None]], Callable[[], bool]]
-"""``Watcher.watch`` of a store."""
 
 
 class Secret:
@@ -171,20 +167,14 @@ class SignedStore:
             values = None if found is None else self.all_verified(keys, found)
             if values is not None or found is None or left_s == 0:
                 return values
-            self.await_change(left_s)
+            # A store reports keys that come, and not values that change.
+            self._is_closed.wait(_LOOK_AGAIN_S if left_s is None else min(_LOOK_AGAIN_S, left_s))
 
     def all_verified(self, keys: Sequence[str], found: Sequence[bytes]) -> list[bytes] | None:
         """Return the values that were found; None if one of them bears no signature."""
         values = [self._verify(key, data) for key, data in zip(keys, found, strict=True)]
         signed = [value for value in values if value is not None]
         return signed if len(signed) == len(keys) else None
-
-    def await_change(self, most_s: float | None = None) -> None:
-        """Wait before the next look at a value that bears no signature.
-
-        A store reports keys that come, and not values that change.
-        """
-        self._is_closed.wait(_LOOK_AGAIN_S if most_s is None else min(_LOOK_AGAIN_S, most_s))
 
     def leave_will(self, will: Will) -> None:
         leave_will(
@@ -213,15 +203,9 @@ class SignedStore:
 class WatchedSignedStore(SignedStore):
     """A store for those who know a secret, with waits that need no thread of their own."""
 
-    def __init__(self, store: Store, watch: Watch, secret: Secret) -> None:
-        super().__init__(store, secret)
-        self._watch = watch
-
     def watch(self, keys: Sequence[str], hear: Callable[[Told], None]) -> Callable[[], bool]:
         """Call ``hear`` once every key has a signed value; see ``store.Watcher``."""
-        wait = _Wait(self, self._watch, keys, hear)
-        wait.begin()
-        return wait.take_back
+        return _Wait(self, cast("Watcher", self._store), keys, hear).take_back
 
 
 class _Wait:
@@ -230,74 +214,52 @@ class _Wait:
     def __init__(
         self,
         store: SignedStore,
-        watch: Watch,
+        watcher: Watcher,
         keys: Sequence[str],
         hear: Callable[[Told], None],
     ) -> None:
         self._store = store
-        self._watch = watch
         self._keys = keys
         self._hear = hear
-        # The lock guards what follows.
-        self._lock = threading.Lock()
-        self._is_over = False
-        self._take_back: Callable[[], bool] | None = None
-
-    def begin(self) -> None:
-        """Wait for values, signed or not."""
-        take_back = self._watch(self._keys, self._take)
-        with self._lock:
-            self._take_back = take_back
-            is_over = self._is_over
-        if is_over:  # another thread may have taken this wait back before it was there
-            take_back()
+        self._end = threading.Lock()  # acquired once, by the thread that ends the wait
+        self._take_back = watcher.watch(keys, self._take)
 
     def take_back(self) -> bool:
         """End the wait; return False if it has ended or is about to."""
-        with self._lock:
-            if self._is_over:
-                return False
-            self._is_over, take_back = True, self._take_back
-        if take_back is not None:
-            take_back()
-        return True
+        is_in_time = self._end.acquire(blocking=False)
+        if is_in_time:
+            self._take_back()
+        return is_in_time
 
     def _take(self, found: Told) -> None:
         try:
             if isinstance(found, list):
-                values = self._store.all_verified(self._keys, found)
-                if values is None:
-                    start_thread(
-                        threading.Thread(target=self._look_again, name="elrun-wait", daemon=True)
-                    )
+                found = self._store.all_verified(self._keys, found)
+                if found is None:
+                    start_daemon(self._look_again, "elrun-wait")
                     return
-                found = values
         except (RendezvousError, OSError, ValueError) as error:  # else what has called this ends
             found = error
-        self._end(found)
-
-    def _end(self, found: Told) -> None:
-        with self._lock:
-            if self._is_over:
-                return
-            self._is_over = True
-        self._hear(found)
+        self._report(found)
 
     def _look_again(self) -> None:
-        self._store.await_change()
-        with self._lock:
-            if self._is_over:
-                return
+        found: Told = None
         try:
-            self.begin()
+            while found is None and not self._end.locked():
+                found = self._store.wait(self._keys, _LOOK_AGAIN_S)
         except BaseException as error:  # noqa: BLE001  a caller would wait without end
-            self._end(error)
+            found = error
+        self._report(found)
+
+    def _report(self, found: Told) -> None:
+        if self._end.acquire(blocking=False):
+            self._hear(found)
 
 
 def signed_view(store: Store, secret: Secret) -> SignedStore:
     """Return a store's view for those who know a secret."""
     if hasattr(store, "watch"):
-        return WatchedSignedStore(store, cast("Watcher", store).watch, secret)
+        return WatchedSignedStore(store, secret)
     return SignedStore(store, secret)
 
 

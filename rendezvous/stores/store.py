@@ -20,7 +20,7 @@ from typing import Protocol, cast
 
 from ..errors import RendezvousError
 from ..named_tuple import NamedTuple
-from ..threads import start_thread
+from ..threads import start_daemon
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -157,10 +157,7 @@ def watch(
     except RendezvousError as error:
         hear(error)
         return None
-    waiter = threading.Thread(
-        target=_wait, args=(store, keys, timeout_s, hear), name="elrun-wait", daemon=True
-    )
-    start_thread(waiter)
+    start_daemon(_wait, "elrun-wait", store, keys, timeout_s, hear)
     return None
 
 
