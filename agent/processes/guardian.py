@@ -8,7 +8,7 @@ temporary folders, names the log files that it leaves there, and ends.
 
 It is forked, not executed: that takes 1 ms and shares the agent's memory. It is a session of its
 own, deaf to what is sent to the agent's group, and holds nothing of the agent's but the pipe and
-standard error.
+standard error. One that is suspended when the agent dies is continued by the kernel.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ...rendezvous.logs import Log
 from ..output.directories import remove_needless_now
 from ..system.fork import handled_signals, shielded_fork
 from ..system.pidfd import close_all, send_signal, wait_readable
-from ..system.prctl import OrphanAdoption, process_namer
+from ..system.prctl import OrphanAdoption, continue_at_parents_death, process_namer
 from ..system.process_tree import ProcessTree
 from .stop import KILL_WAIT_S, end_tree
 
@@ -210,6 +210,7 @@ def _fork_guardian(tree: ProcessTree, told: int, witnessed: Collection[int]) -> 
     # Whatever may wait for a lock (imports, the dynamic loader) is done before the fork: another
     # thread of the agent may hold it then, for ever.
     take_name = process_namer("elrun-guardian")
+    be_continued = continue_at_parents_death()
     agent_pidfd = os.pidfd_open(os.getpid())
     read_end, write_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     try:
@@ -219,6 +220,7 @@ def _fork_guardian(tree: ProcessTree, told: int, witnessed: Collection[int]) -> 
                 try:
                     gc.disable()  # no finalizer of the agent's objects may run here
                     os.setsid()
+                    be_continued()
                     reset_handlers()
                     take_name()
                     console = _copy_of_standard_error()

@@ -91,6 +91,20 @@ def die_with_parent(parent: int) -> None:
         os._exit(128 + signal.SIGKILL)
 
 
+def continue_at_parents_death() -> Callable[[], None]:
+    """Return what a child calls, right after the fork, to be continued when this process dies.
+
+    Nobody else continues a process that was suspended: the kernel does so only where a process
+    group becomes an orphan by that death, and a session of its own is one already.
+    """
+    prctl, sigcont = _load_prctl(), int(signal.SIGCONT)
+
+    def be_continued() -> None:
+        prctl(_PR_SET_PDEATHSIG, sigcont, 0, 0, 0)
+
+    return be_continued
+
+
 def set_subreaper(*, on: bool) -> bool:
     """Let this process adopt its orphaned descendants, or not any more; return what was before."""
     import ctypes  # 2 ms that only a launch pays

@@ -101,6 +101,23 @@ def test_nothing_survives_an_agent_that_was_killed(agent, ear, script, tmp_path)
     assert worker_kit.all_end(guardian)
 
 
+def test_a_guardian_that_was_suspended_outlives_no_agent(agent, ear):
+    """All of a job is stopped (a scheduler's suspension), and then its agent is killed."""
+    process = agent(
+        f"context = worker_kit.start_shells('echo $$ > {ear.path}; exec sleep 1000')",
+        "signal.pause()",
+    )
+    worker = worker_kit.hold(*ear.hear())
+    guardian = guardian_of(process)
+    held = worker_kit.hold(guardian)
+    os.kill(guardian, signal.SIGSTOP)
+
+    process.kill()
+
+    assert worker_kit.all_end(worker)
+    assert worker_kit.all_end(held)
+
+
 @pytest.mark.parametrize("method", ["spawn", "fork", "forkserver"])
 @pytest.mark.parametrize("function", ["tell_and_hang", "leave_daemon_and_hang"])
 def test_no_function_survives_an_agent_that_was_killed(agent, ear, function, method):
