@@ -11,7 +11,9 @@ from .calls import Call, copy_of
 from .line import Line
 from .wire import MAX_VALUE_BYTES, MOST_KEYS, Add, Create, Get, Request, Set, Wait
 
-_SET_BYTES = 4 << 20
+_PART_BYTES = 4 << 20
+# JSON writes a character in up to twelve bytes, and a frame is four times as long as a part.
+_CHARACTER_BYTES = 4
 _V = TypeVar("_V")
 
 
@@ -118,11 +120,11 @@ def _parts_of(values: Mapping[str, bytes]) -> Iterator[dict[str, bytes]]:
     for key, value in values.items():
         if len(value) > MAX_VALUE_BYTES:
             raise ValueError(f"{key}: {len(value)} bytes, and {MAX_VALUE_BYTES} are allowed")
-        is_full = len(part) == MOST_KEYS or size + len(key) + len(value) > _SET_BYTES
-        if part and is_full:
+        added = _CHARACTER_BYTES * len(key) + len(value)
+        if part and (len(part) == MOST_KEYS or size + added > _PART_BYTES):
             yield part
             part, size = {}, 0
         part[key] = value
-        size += len(key) + len(value)
+        size += added
     if part:
         yield part

@@ -14,7 +14,7 @@ from .answers import Answers, Sending
 from .channel import Channel, TlsError
 from .entrance import Entrance, Nonce
 from .foreigners import Foreigners
-from .frames import MAX_FRAME_BYTES, CrowdedError, WireError
+from .frames import MAX_FRAME_BYTES, RequestError, WireError
 from .guests import Admitted, Guests, Limits
 from .hello import (
     MAX_HELLO_BYTES,
@@ -145,30 +145,37 @@ class Connections:
             self._guests.hear(peer.number, self._clock())
         self._heard = peer
         try:
-            self._answer_all(peer, data)
-        except CrowdedError as error:
-            if peer.session is None or error.number is None:
-                raise
-            self._send(peer, [write_error(error.number, str(error))])
-            self._answer_all(peer, b"")  # what came after it: no second frame of that size
+            while not self._has_answered_all(peer, data):
+                data = b""  # what came after the refused request is here already
         finally:
             self._heard = None
             if peer.number in self._peers and peer.number not in self._pressed:
                 self._flush(peer)
         self._weigh(peer)
 
-    def _answer_all(self, peer: Peer, data: bytes) -> None:
-        for message in peer.channel.receive(data):
-            if peer.number not in self._peers or peer.is_leaving:
-                return
+    def _has_answered_all(self, peer: Peer, data: bytes) -> bool:
+        """Answer what has come; return False after a request that had to be refused."""
+        try:
+            for message in peer.channel.receive(data):
+                if peer.number not in self._peers or peer.is_leaving:
+                    return True
+                if peer.session is None:
+                    self._admit(peer, message)
+                else:
+                    self._answer(peer.session, message)
+        except RequestError as error:
             if peer.session is None:
-                self._admit(peer, message)
-            else:
-                number, request = read_request(message)
-                self._send_all(self._answers.answer(peer.session, number, request))
-                self._sessions.bound(peer.session)
-                if isinstance(request, Bye):
-                    self._sessions.end(peer.session)
+                raise
+            self._send(peer, [write_error(error.number, str(error))])
+            return False
+        return True
+
+    def _answer(self, session: Session, message: Mapping[str, Any]) -> None:
+        number, request = read_request(message)
+        self._send_all(self._answers.answer(session, number, request))
+        self._sessions.bound(session)
+        if isinstance(request, Bye):
+            self._sessions.end(session)
 
     def _admit(self, peer: Peer, message: Mapping[str, Any]) -> None:
         first = self._entrance.take(peer.channel, message, is_trusted=not peer.name)

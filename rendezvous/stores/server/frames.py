@@ -33,15 +33,15 @@ class WireError(RendezvousError):
     """The bytes are no message of this protocol."""
 
 
-class CrowdedError(WireError):
-    """A frame has too many commas to be read.
+class RequestError(WireError):
+    """A request can't be carried out; those after it can.
 
     Args:
-        number: The number of the request that the frame begins with; None: it begins with none.
+        number: The request's.
     """
 
-    def __init__(self, commas: int, number: int | None) -> None:
-        super().__init__(f"a frame with {commas} commas, and {MAX_COMMAS} are allowed")
+    def __init__(self, reason: str, number: int) -> None:
+        super().__init__(reason)
         self.number = number
 
 
@@ -124,7 +124,11 @@ def object_in(text: bytes) -> dict[str, Any]:
     """Return the object that a frame's text holds."""
     commas = text.count(b",")
     if commas > MAX_COMMAS:
-        raise CrowdedError(commas, _number_before(text))
+        reason = f"a frame with {commas} commas, and {MAX_COMMAS} are allowed"
+        digits = text[:32].partition(b",")[0].removeprefix(b'{"id":')
+        if digits.isdigit() and int(digits) <= MAX_NUMBER:
+            raise RequestError(reason, int(digits))
+        raise WireError(reason)
     try:
         message = _from_json(text.decode())
     except (ValueError, RecursionError) as error:
@@ -132,9 +136,3 @@ def object_in(text: bytes) -> dict[str, Any]:
     if not isinstance(message, dict):
         raise WireError(f"{text[:40]!r}… is no JSON object")
     return message
-
-
-def _number_before(text: bytes) -> int | None:
-    """Return the number that a request begins with, without reading the rest."""
-    digits = text[:32].partition(b",")[0].removeprefix(b'{"id":')
-    return int(digits) if digits.isdigit() and int(digits) <= MAX_NUMBER else None

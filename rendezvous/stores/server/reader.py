@@ -78,7 +78,7 @@ class Reader:
         while not call.has_ended:
             left_s = None if deadline is None else deadline - time.monotonic()
             loop.turn(left_s)  # even if the time is over: a process that was stopped reads first
-            if left_s is not None and left_s <= 0:
+            if left_s is not None and not left_s > 0:  # NaN is no time
                 break
         return call.has_ended
 

@@ -17,6 +17,7 @@ from .frames import (
     MAX_COMMAS,
     MAX_FRAME_BYTES,
     MAX_NUMBER,
+    RequestError,
     WireError,
     framed,
     text_in,
@@ -143,29 +144,41 @@ def write_request(number: int, request: Request) -> bytes:
 
 
 def read_request(message: Mapping[str, Any]) -> tuple[int, Request]:
-    """Return a request and its number."""
+    """Return a request and its number.
+
+    Raises:
+        RequestError: What has this number is no request.
+        WireError: It has no number.
+    """
     number = whole_number_in(message, "id", 0, MAX_NUMBER)
+    try:
+        return number, _request_in(message)
+    except WireError as error:
+        raise RequestError(str(error), number) from error
+
+
+def _request_in(message: Mapping[str, Any]) -> Request:
     match message.get("do"):
         case "add":
             amount = whole_number_in(message, "amount", -MAX_AMOUNT, MAX_AMOUNT)
-            return number, Add(_key(message.get("key")), amount)
+            return Add(_key(message.get("key")), amount)
         case "set":
-            return number, Set(_values(message, "values"))
+            return Set(_values(message, "values"))
         case "get":
-            return number, Get(_keys(message, "keys"))
+            return Get(_keys(message, "keys"))
         case "create":
             value, instead_of = (_decoded(message.get(name)) for name in ("value", "instead_of"))
-            return number, Create(_key(message.get("key")), value, instead_of)
+            return Create(_key(message.get("key")), value, instead_of)
         case "wait":
-            return number, Wait(_keys(message, "keys"))
+            return Wait(_keys(message, "keys"))
         case "forget":
-            return number, Forget(whole_number_in(message, "wait", 0, MAX_NUMBER))
+            return Forget(whole_number_in(message, "wait", 0, MAX_NUMBER))
         case "will":
-            return number, _will_in(message)
+            return _will_in(message)
         case "bye":
-            return number, Bye()
-        case other:
-            raise WireError(f"do is {str(other)[:40]!r}")
+            return Bye()
+        case _:
+            raise WireError("do is no request of this protocol")
 
 
 def _will_in(message: Mapping[str, Any]) -> LeaveWill:
@@ -198,8 +211,10 @@ def write_values(number: int, values: Sequence[bytes | None]) -> Iterator[bytes]
     begin = 0
     while True:
         end, size = begin, 0
-        while end < len(values) and (end == begin or size < MAX_VALUE_BYTES // 2):
+        while end < len(values):
             size += len(values[end] or b"")
+            if size > MAX_VALUE_BYTES // 2 and end > begin:
+                break
             end += 1
         part = [None if value is None else _encoded(value) for value in values[begin:end]]
         if end >= len(values):

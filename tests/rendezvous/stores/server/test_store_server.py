@@ -59,7 +59,7 @@ def unwelcomed(connection, patience_s):
         b"\0\0\0\2[]",
         write_frame({"id": 1, "do": "get", "keys": []}),
         write_hello(HELLO) + b"\0\0\0\2{}",
-        write_hello(HELLO) + write_frame({"id": 1, "do": "add", "key": "k", "amount": "1"}),
+        write_hello(HELLO) + write_frame({"id": "1", "do": "add", "key": "k", "amount": 1}),
         write_hello(HELLO) + write_frame({"id": 1, "do": "wait", "keys": ["never"]}) * 2,
     ],
     ids=lambda garbage: str(garbage[:24]),
