@@ -15,7 +15,7 @@ from ..processes.companion import Companion, Wakes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from ..processes.companion import Trouble
     from ..processes.context import PContext
@@ -66,23 +66,29 @@ _BEGUN_WITH_THE_ROUNDS = (
 """What nodes that meet have loaded by now, and what others will not load either."""
 
 _OF_FAILURES = (
-    "..failures.error_record",
-    "..failures.machine_facts",
-    "..failures.restart_rules",
-    "..failures.shortening",
-    "..output.carrying",
+    "logging",
     "..output.log_handler",
-    "..processes.own_ends",
-    "..processes.stop_notice",
     "..system.left_files",
-    ".agreement",
+    "..failures.error_record",
+    "json",
     ".failed_attempt",
+    "..failures.shortening",
+    "..failures.restart_rules",
+    "..processes.own_ends",
+    "..output.carrying",
+    "..failures.machine_facts",
+    "..processes.stop_notice",
+    ".agreement",
     ".outcomes",
     ".places",
 )
+"""What every restart needs comes first: a worker may fail before all is there."""
 
 LIVED_S = 0.25
 """How long workers have lived when it is time to get ready for their failure."""
+
+SLICE_S = 0.005
+"""How long that may hold up the loop at a time: a worker that fails meanwhile waits no longer."""
 
 _A_TRACEBACK = """\
 Traceback (most recent call last):
@@ -100,56 +106,62 @@ _SOME_LAST_WORDS = (
 """Between them they are compared with each pattern of those that a failure is explained by."""
 
 
-def load_for_failures() -> None:
+def load_for_failures() -> Iterator[None]:
     """Load what a failed attempt, the decision about it, a stop, and the first log line need.
 
     What the job's end may need besides is kept as it is on disk now: it may be replaced meanwhile.
+
+    Yields:
+        Between two steps, each of which takes milliseconds.
     """
     for name in _OF_FAILURES:
         import_module(name, __package__)
-    import_module("logging")
+        yield
+    yield from _compile_patterns()
     from ..system.kept_modules import keep_for_later
 
     unused = [each for each in _BEGUN_WITH_THE_ROUNDS if each not in sys.modules]
-    keep_for_later(_NEEDED_AT_THE_END, [*NOT_OF_AN_AGENT, *unused])
-    _compile_patterns()
+    yield from keep_for_later(_NEEDED_AT_THE_END, [*NOT_OF_AN_AGENT, *unused])
 
 
-def _compile_patterns() -> None:
+def _compile_patterns() -> Iterator[None]:
     """Compile what last words are searched for: ``re`` keeps a pattern from its first use on."""
     from ..failures.advice import topic_of
     from ..failures.last_words import last_words_in, tells_of_another_process
     from ..failures.shortening import shortened_traceback
     from ..failures.traceback_place import innermost_place
 
-    topic_of("")
-    tells_of_another_process("")
     for words in _SOME_LAST_WORDS:
         last_words_in(words)
+        yield
     innermost_place(_A_TRACEBACK)
     shortened_traceback(_A_TRACEBACK, "")
+    yield
+    topic_of("")
+    tells_of_another_process("")
+    yield
 
 
 class Readiness(Companion):
     """Gets ready for the failure of an attempt that lives for a moment, once.
 
     Args:
+        load: Returns the steps of that; a failure between two of them interrupts it.
         clock: A monotonic clock, in seconds.
     """
 
     def __init__(
         self,
-        load: Callable[[], None] = load_for_failures,
+        load: Callable[[], Iterator[object]] = load_for_failures,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._load = load
+        self._steps: Iterator[object] | None = load()
         self._clock = clock
         self._due_at: float | None = None
-        self._has_loaded = False
 
     def begin_attempt(self, workers: PContext | None = None) -> None:
         """Let the workers live for a moment first."""
-        self._due_at = None if self._has_loaded else self._clock() + LIVED_S
+        self._due_at = None if self._steps is None else self._clock() + LIVED_S
 
     def wakes(self) -> Wakes:
         """Return when it is time to load, if it is still to be done."""
@@ -158,15 +170,21 @@ class Readiness(Companion):
         return Wakes(within_s=max(0.0, self._due_at - self._clock()))
 
     def tick(self) -> Trouble | None:
-        """Load, if it is time."""
+        """Load for a moment, if it is time."""
         if self._due_at is not None and self._clock() >= self._due_at:
-            self._due_at, self._has_loaded = None, True
             with contextlib.suppress(OSError, ImportError):  # a failure loads them, or says why
-                self._load()
+                if self._load_for_a_moment():
+                    return None  # the loop looks at the workers, and comes back at once
+            self._due_at = self._steps = None
         return None
 
+    def _load_for_a_moment(self) -> bool:
+        """Return whether something is left to load."""
+        until = self._clock() + SLICE_S
+        return any(self._clock() >= until for _ in self._steps or ())
+
     def end_attempt(self) -> None:
-        """Get ready for nothing beside the start of the next attempt."""
+        """Get ready for nothing beside the start of the next attempt; the rest comes later."""
         self._due_at = None
 
 

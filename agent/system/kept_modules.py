@@ -52,12 +52,15 @@ class KeptModules:
         self._files: dict[str, _KeptFile] = {}
         self._left_bytes = _MOST_BYTES
 
-    def keep(self, packages: Iterable[str], but_not: Iterable[str] = ()) -> None:
+    def keep(self, packages: Iterable[str], but_not: Iterable[str] = ()) -> Iterator[None]:
         """Read the files of all modules of some packages that are not imported yet.
 
         Args:
             packages: Their full names; one that is not made of files is left as it is.
             but_not: Modules and packages of those that nobody will import.
+
+        Yields:
+            After each file.
         """
         left_out = frozenset(but_not)
         for package in packages:
@@ -66,6 +69,7 @@ class KeptModules:
                     if name not in sys.modules and name not in self._files:
                         with contextlib.suppress(OSError):  # it may be on its way to be replaced
                             self._read(name, path)
+                        yield
 
     def _read(self, name: str, path: str) -> None:
         if self._left_bytes <= 0:
@@ -113,12 +117,16 @@ class _KeptLoader(SourceFileLoader):
         """Write nothing: what is on disk by now may be another version's."""
 
 
-def keep_for_later(packages: Iterable[str], but_not: Iterable[str] = ()) -> None:
-    """Keep the modules of packages for this process, once, ahead of what is on disk later."""
+def keep_for_later(packages: Iterable[str], but_not: Iterable[str] = ()) -> Iterator[None]:
+    """Keep the modules of packages for this process, once, ahead of what is on disk later.
+
+    Yields:
+        After each file that was read; all are kept once there is no more.
+    """
     if any(isinstance(each, KeptModules) for each in sys.meta_path):
         return
     kept = KeptModules()
-    kept.keep(packages, but_not)
+    yield from kept.keep(packages, but_not)
     log.info("elrun's modules are kept as they are on disk now")
     sys.meta_path.insert(0, kept)
 

@@ -3,6 +3,7 @@
 import ast
 import importlib
 import re
+import subprocess
 import sys
 from importlib.util import find_spec, resolve_name
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 from elrun.agent.elastic.readiness import (
     LIVED_S,
     NOT_OF_AN_AGENT,
+    SLICE_S,
     Readiness,
     load_for_failures,
 )
@@ -29,16 +31,19 @@ BEFORE_A_LAUNCH = {
 
 
 class World:
-    """A clock that the test moves, and how often was loaded."""
+    """A clock that the test moves, and how much was loaded, in steps that take a while each."""
 
-    def __init__(self):
-        self.now, self.loads = 100.0, 0
+    def __init__(self, step_s=0.0):
+        self.now, self.loads, self.step_s = 100.0, 0, step_s
 
     def clock(self):
         return self.now
 
     def load(self):
-        self.loads += 1
+        for _ in range(3):
+            self.loads += 1
+            self.now += self.step_s
+            yield
 
     def readiness(self, load=None):
         return Readiness(load or self.load, self.clock)
@@ -62,7 +67,27 @@ def test_it_is_loaded_once_when_workers_have_lived_for_a_moment():
     after = due_s, readiness.wakes().within_s
 
     assert (None, LIVED_S, 0) == (before, at_start, loads)
-    assert ((0, None), 1) == (after, world.loads)
+    assert ((0, None), 3) == (after, world.loads)
+
+
+def test_a_failure_interrupts_what_takes_long():
+    """The loop looks at the workers after each slice; the next attempt loads what is left."""
+    world = World(step_s=SLICE_S)
+    readiness = world.readiness()
+
+    readiness.begin_attempt()
+    world.now += LIVED_S
+    readiness.tick()
+    after_slice = world.loads, readiness.wakes().within_s
+    readiness.end_attempt()
+    readiness.tick()
+    in_restart = world.loads, readiness.wakes().within_s
+    readiness.begin_attempt()
+    world.now += LIVED_S
+    while readiness.wakes().within_s is not None:
+        readiness.tick()
+
+    assert ((1, 0), (1, None), 3) == (after_slice, in_restart, world.loads)
 
 
 def test_nothing_is_loaded_beside_a_restart():
@@ -84,6 +109,7 @@ def test_an_agent_without_descriptors_goes_on():
 
     def fail():
         world.loads += 1
+        yield
         raise OSError(24, "Too many open files")
 
     readiness = world.readiness(fail)
@@ -147,7 +173,7 @@ def test_a_failure_compiles_no_pattern_that_was_not_compiled_before(monkeypatch)
         "re._compiler" if sys.version_info >= (3, 11) else "sre_compile"
     )
     re.purge()
-    load_for_failures()
+    list(load_for_failures())
     compiled = []
     real = compiler.compile
     monkeypatch.setattr(
@@ -163,3 +189,29 @@ def test_a_failure_compiles_no_pattern_that_was_not_compiled_before(monkeypatch)
 
     assert ([], "f (/a/b.py, line 1)") == (compiled, place)
     assert [True, False] == [topic is None for topic in topics]
+
+
+READ_A_RECORD = """
+import sys
+from elrun.agent.elastic.readiness import load_for_failures
+list(load_for_failures())
+loaded = set(sys.modules)
+from elrun.agent.failures.error_record import read_error_record
+from elrun.agent.system.left_files import LeftFileReader
+record, _ = read_error_record(sys.argv[1], LeftFileReader())
+print(record["message"], sorted({*sys.modules} - loaded))
+"""
+
+
+def test_a_failure_reads_its_record_with_what_was_loaded(tmp_path):
+    """The parser of error files is no exception."""
+    (tmp_path / "error.json").write_text('{"message": "no"}')
+
+    done = subprocess.run(
+        [sys.executable, "-c", READ_A_RECORD, str(tmp_path / "error.json")],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert "no []\n" == done.stdout

@@ -48,7 +48,7 @@ def test_what_is_kept_does_not_change(package, change, is_compiled):
     folder, kept = package
     if is_compiled:
         compileall.compile_dir(folder, quiet=1)
-    kept.keep(["lumber"])
+    list(kept.keep(["lumber"]))
     change(folder)
 
     from lumber.shed import saw  # the subject
@@ -61,7 +61,7 @@ def test_byte_code_of_an_older_source_is_not_used(package):
     folder, kept = package
     compileall.compile_dir(folder, quiet=1)
     (folder / "plank.py").write_text("LENGTH = 1234\n")
-    kept.keep(["lumber"])
+    list(kept.keep(["lumber"]))
     remove(folder)
 
     import lumber
@@ -74,7 +74,7 @@ def test_a_package_that_is_imported_in_part_is_kept_for_the_rest(package):
     folder, kept = package
     import lumber
 
-    kept.keep(["lumber"])
+    list(kept.keep(["lumber"]))
     remove(folder)
     from lumber.shed import saw
 
@@ -88,7 +88,7 @@ def test_a_package_that_is_imported_in_part_is_kept_for_the_rest(package):
 def test_what_nobody_will_import_is_not_kept(package, left_out, kept_still):
     """A module, or a package with all that is in it."""
     _, kept = package
-    kept.keep(["lumber"], [left_out])
+    list(kept.keep(["lumber"], [left_out]))
 
     assert kept_still == [name for name in NAMES if kept.find_spec(f"lumber.{name}")]
 
@@ -96,6 +96,6 @@ def test_what_nobody_will_import_is_not_kept(package, left_out, kept_still):
 def test_what_is_no_package_of_files_is_left_alone(package):
     """Built-in modules, and those that don't exist."""
     _, kept = package
-    kept.keep(["sys", "no_such_package_anywhere"])
+    list(kept.keep(["sys", "no_such_package_anywhere"]))
 
     assert None is kept.find_spec("no_such_package_anywhere")
