@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from ...rendezvous.logs import Log
-from ..processes.executor import Executor, script_from_its_beginning
+from ..processes.executor import Executor, Order, script_from_its_beginning
 from ..processes.process import WorkerProcess
+from ..processes.results import StartFailed
 from ..workers.environment import is_hooked
 from .lessons import LEARN_VARIABLE
 from .preload import Preloading
@@ -34,33 +35,40 @@ class PreloadedExecutor(Executor):
         self._preloading = preloading
         self._lessons_for = lessons_for
 
-    def execute(
-        self,
-        command: Sequence[str],
-        environment: Mapping[str, str],
-        stdout: int | None,
-        stderr: int | None,
-        inherited_fds: Collection[int] = (),
-        cpus: Collection[int] = (),
-    ) -> WorkerProcess:
-        """Start a worker; see ``Executor.execute``."""
-        if self._lessons_for is not None and is_hooked(environment):
-            environment = {**environment, LEARN_VARIABLE: self._lessons_for(environment)}
+    def execute_all(self, orders: Sequence[Order]) -> Iterator[WorkerProcess | StartFailed]:
+        """Start workers; see ``Executor.execute_all``."""
+        for order in map(self._with_lessons, orders):
+            forked = self._fork_from_server(order)
+            if forked is None:
+                yield from super().execute_all([order])
+            else:
+                yield forked
+
+    def _with_lessons(self, order: Order) -> Order:
+        environment = order.environment
+        if self._lessons_for is None or not is_hooked(environment):
+            return order
+        lessons = {LEARN_VARIABLE: self._lessons_for(environment)}
+        return order._replace(environment={**environment, **lessons})
+
+    def _fork_from_server(self, order: Order) -> WorkerProcess | None:
+        command, environment, stdout, stderr, inherited_fds, cpus = order
         preloading = self._preloading
         if (
-            preloading is not None
-            and preloading.can_start_workers
-            and _is_forkable(preloading, command, environment)
+            preloading is None
+            or not preloading.can_start_workers
+            or not _is_forkable(preloading, command, environment)
         ):
-            streams = {0: 0, 1: 1 if stdout is None else stdout, 2: 2 if stderr is None else stderr}
-            fds = {number: fd for number, fd in streams.items() if _is_open(fd)}
-            try:
-                fds |= {fd: fd for fd in inherited_fds}
-                with script_from_its_beginning() as script:
-                    return preloading.fork(command, environment, fds | script, cpus)
-            except OSError as error:
-                log.info("a worker is executed, not forked: %s", error)
-        return super().execute(command, environment, stdout, stderr, inherited_fds, cpus)
+            return None
+        streams = {0: 0, 1: 1 if stdout is None else stdout, 2: 2 if stderr is None else stderr}
+        fds = {number: fd for number, fd in streams.items() if _is_open(fd)}
+        try:
+            fds |= {fd: fd for fd in inherited_fds}
+            with script_from_its_beginning() as script:
+                return preloading.fork(command, environment, fds | script, cpus)
+        except OSError as error:
+            log.info("a worker is executed, not forked: %s", error)
+            return None
 
 
 def _is_forkable(

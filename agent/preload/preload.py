@@ -18,10 +18,11 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from ...rendezvous.logs import Log
-from ..processes.executor import Slot, StartWait
+from ..processes.executor import StartWait
 from ..processes.guardian import Guardian
 from ..processes.process import WorkerProcess
 from ..processes.results import StartFailed
+from ..processes.slot import Slot
 from ..system.process_tree import MARK_VARIABLE, mapping_name
 from ..workers.environment import with_hook
 from ..workers.interpreter import program_of

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from ..workers.environment import hooked_environment
 from .context import PContext
-from .executor import Executor, StartWait
-from .process import WorkerProcess
+from .executor import Executor, Order, StartWait
+from .process import WorkerProcess, WorkerStart
 from .results import StartFailed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from typing import Any
 
 
@@ -27,13 +27,15 @@ class SubprocessContext(PContext):
         super().__init__(*args, **options)
         self._executor = executor or Executor()
 
-    def _launch(
-        self, local_rank: int, environment: dict[str, str], stdout: int | None, stderr: int | None
-    ) -> WorkerProcess:
+    def _launch(self, starts: Sequence[WorkerStart]) -> Iterable[WorkerProcess | StartFailed]:
+        return self._executor.execute_all([self._order(start) for start in starts])
+
+    def _order(self, start: WorkerStart) -> Order:
+        local_rank = start.local_rank
         command = [str(self.entrypoint), *map(str, self.args[local_rank])]
-        environment = hooked_environment(environment, command, self.error_file(local_rank))
+        environment = hooked_environment(start.environment, command, self.error_file(local_rank))
         cpus = self._cpus.get(local_rank, ())
-        return self._executor.execute(command, environment, stdout, stderr, cpus=cpus)
+        return Order(command, environment, start.stdout, start.stderr, cpus=cpus)
 
     def _finish_start(self, start_wait: StartWait) -> Mapping[int, StartFailed]:
         return self._executor.settle(start_wait)

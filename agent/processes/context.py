@@ -23,13 +23,20 @@ from ..system.rlimits import Reserve, make_room_for
 from .executor import StartWait
 from .exits import ExitRecorder, WorkerFiles
 from .guardian import Guardian
-from .process import WorkerKind, WorkerProcess, WorkerProcesses, WorkerTable, keep_exit_codes
+from .process import (
+    WorkerKind,
+    WorkerProcess,
+    WorkerProcesses,
+    WorkerStart,
+    WorkerTable,
+    keep_exit_codes,
+)
 from .results import RunProcsResult, StartFailed
 from .stop import KILL_WAIT_S, GroupStop
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from typing import Any
 
     from ..output.outlets import JobOutput, Outlets
@@ -38,6 +45,9 @@ if TYPE_CHECKING:
 
 _LAYOUT = Kind(("reify",), "a LogsSpecs")
 _SOON_S = 0.02
+
+_TOGETHER = 8
+"""So many workers are started before the guardian hears of them; see ``Executor.execute_all``."""
 
 
 class WorkerOutput:
@@ -196,10 +206,10 @@ class PContext(WorkerFiles, WorkerProcesses, WorkerKind):
             self._prepare()
             self._output.open()
             inherited = marked(inherited_environment(), self._guardian.mark)
-            for local_rank in range(self.nprocs):
+            for first in range(0, self.nprocs, _TOGETHER):
                 if start_wait.is_unwanted():
                     break
-                self._start_worker(local_rank, inherited)
+                self._start_workers(range(self.nprocs)[first : first + _TOGETHER], inherited)
             self._workers.drop(self._finish_start(start_wait))
             if self._output.outlets is not None:
                 self._output.outlets.start()
@@ -334,16 +344,17 @@ class PContext(WorkerFiles, WorkerProcesses, WorkerKind):
         self._clean_up()
         self._is_closed = True
 
-    def _start_worker(self, local_rank: int, inherited: Mapping[str, str]) -> None:
+    def _start_workers(self, local_ranks: Sequence[int], inherited: Mapping[str, str]) -> None:
         mark = {MARK_VARIABLE: inherited[MARK_VARIABLE]}
-        environment = {**inherited, **self.envs[local_rank], **mark}
-        stdout, stderr = self._output.fds(local_rank)
-        try:
-            process = self._launch(local_rank, environment, stdout, stderr)
-        except StartFailed as failed:
-            self._exits.record(local_rank, 0, failed.exitcode, failed.reason)
-            return
-        self._workers.add(local_rank, process)
+        starts = [
+            WorkerStart(each, {**inherited, **self.envs[each], **mark}, *self._output.fds(each))
+            for each in local_ranks
+        ]
+        for local_rank, started in zip(local_ranks, self._launch(starts), strict=True):
+            if isinstance(started, StartFailed):
+                self._exits.record(local_rank, 0, started.exitcode, started.reason)
+            else:
+                self._workers.add(local_rank, started)
 
 
 def _name_leftovers(guardian: Guardian | None, workers: WorkerTable) -> None:

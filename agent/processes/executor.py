@@ -30,8 +30,10 @@ from .results import StartFailed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from typing import NoReturn
+
+    from .slot import Slot
 
 log = Log(__name__)
 
@@ -49,28 +51,6 @@ SCRIPT_ON_INPUT = "elrun-script"
 _INPUT = "/proc/self/fd/0"
 
 
-class Slot:
-    """A descriptor number that stands for whatever is put there, and for nothing else."""
-
-    def __init__(self) -> None:
-        self.number = os.open(os.devnull, os.O_RDONLY)
-
-    @contextlib.contextmanager
-    def hold(self, fd: int) -> Iterator[int]:
-        """Put a descriptor there for a while, and give the number."""
-        os.dup2(fd, self.number, inheritable=False)
-        try:
-            yield self.number
-        finally:
-            nothing = os.open(os.devnull, os.O_RDONLY)
-            os.dup2(nothing, self.number, inheritable=False)
-            os.close(nothing)
-
-    def close(self) -> None:
-        """Give the number back."""
-        os.close(self.number)
-
-
 class StartWait(NamedTuple):
     """How it is waited for that programs are loaded.
 
@@ -82,6 +62,26 @@ class StartWait(NamedTuple):
 
     is_unwanted: Callable[[], bool] = lambda: False
     wait: Callable[[Sequence[int], float | None], object] = wait_briefly
+
+
+class Order(NamedTuple):
+    """A program that is to be executed; see ``Executor.execute``."""
+
+    command: Sequence[str]
+    environment: Mapping[str, str]
+    stdout: int | None
+    stderr: int | None
+    inherited_fds: Collection[int] = ()
+    cpus: Collection[int] = ()
+
+    @contextlib.contextmanager
+    def copies(self) -> Iterator[dict[int, int]]:
+        """Give copies of the descriptors that it is to have, by the number they have there."""
+        handed = {fd: fd for fd in self.inherited_fds}
+        streams = ((1, self.stdout), (2, self.stderr))
+        handed |= {number: fd for number, fd in streams if fd is not None}
+        with script_from_its_beginning() as script, _copies_of(handed | script) as copies:
+            yield copies
 
 
 class Executor:
@@ -120,41 +120,74 @@ class Executor:
             StartFailed: There can be no more processes.
             ValueError: An argument or a variable can't be passed to any program.
         """
-        program = _Program.of(command, environment)  # a child copies each page that it touches
-        handed = {fd: fd for fd in inherited_fds}
-        handed |= {number: fd for number, fd in ((1, stdout), (2, stderr)) if fd is not None}
+        order = Order(command, environment, stdout, stderr, inherited_fds, cpus)
+        (started,) = self.execute_all([order])
+        if isinstance(started, StartFailed):
+            raise started
+        return started
+
+    def execute_all(self, orders: Sequence[Order]) -> Iterable[WorkerProcess | StartFailed]:
+        """Execute programs, one right after the other; return each one's process, or why none is.
+
+        After a fork the kernel copies each page that this process or its child writes to. So all
+        is prepared before the first fork, and what else a new process takes follows the last one.
+
+        Raises:
+            ValueError: An argument or a variable can't be passed to any program.
+        """
+        programs = [_Program.of(order.command, order.environment) for order in orders]
+        pids: list[int | OSError] = []
+        with contextlib.ExitStack() as held:
+            copies: list[dict[int, int]] = []
+            try:
+                if self._report_fd < 0:
+                    self._reports_fd, self._report_fd = _pipe()
+                copies += [held.enter_context(order.copies()) for order in orders]
+            except OSError as error:
+                pids += [error] * len(orders)
+            reset_handlers = held.enter_context(shielded_fork(self._handled))
+            for at, fds in enumerate(copies):
+                pids.append(self._fork(programs[at], fds, orders[at].cpus, reset_handlers))
+        started = zip(pids, orders, strict=True)
+        return [self._take(pid, order.command[0]) for pid, order in started]
+
+    def _fork(
+        self,
+        program: _Program,
+        copies: Mapping[int, int],
+        cpus: Collection[int],
+        reset_handlers: Callable[[], None],
+    ) -> int | OSError:
         try:
-            if self._report_fd < 0:
-                self._reports_fd, self._report_fd = _pipe()
-            with (
-                script_from_its_beginning() as script,
-                _copies_of(handed | script) as copies,
-                shielded_fork(self._handled) as reset_handlers,
-            ):
-                pid = os.fork()
-                if pid == 0:
-                    number = errno.EIO
-                    try:
-                        os.setsid()
-                        reset_handlers()
-                        self._die_with_parent()
-                        if cpus:
-                            bind_to(cpus)
-                        _arrange(copies, self._report_fd, self._close_others)
-                        program.replace_this()
-                    except OSError as error:
-                        number = error.errno or number
-                    finally:
-                        _end_child(self._report_fd, number)
+            pid = os.fork()
         except OSError as error:
-            raise _explain(command[0], error) from error
+            return error
+        if pid == 0:
+            number = errno.EIO
+            try:
+                os.setsid()
+                reset_handlers()
+                self._die_with_parent()
+                if cpus:
+                    bind_to(cpus)
+                _arrange(copies, self._report_fd, self._close_others)
+                program.replace_this()
+            except OSError as error:
+                number = error.errno or number
+            finally:
+                _end_child(self._report_fd, number)
+        return pid
+
+    def _take(self, pid: int | OSError, program: str) -> WorkerProcess | StartFailed:
+        if isinstance(pid, OSError):
+            return _explain(program, pid)
         try:
             process = WorkerProcess(pid)
         except OSError as error:  # there can be no more descriptors
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
-            raise _explain(command[0], error) from error
-        self._programs[pid] = command[0]
+            return _explain(program, error)
+        self._programs[pid] = program
         return process
 
     def settle(self, start_wait: StartWait | None = None) -> dict[int, StartFailed]:
@@ -270,7 +303,7 @@ class _Program(NamedTuple):
 
     def replace_this(self) -> NoReturn:
         """Become the program; raise OSError as the shell would choose it."""
-        failure = OSError(errno.ENOENT, os.strerror(errno.ENOENT))
+        failure = None
         for path in self.paths:
             try:
                 os.execve(path, self.arguments, self.environment)  # noqa: S606  that is the task
@@ -278,7 +311,7 @@ class _Program(NamedTuple):
                 continue
             except OSError as error:
                 failure = error
-        raise failure
+        raise failure or FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ import multiprocessing
 import os
 import pickle
 import tempfile
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from multiprocessing.process import BaseProcess
 from typing import IO, Any, cast
@@ -23,7 +23,7 @@ from .executor import Executor, StartWait
 from .function_main import ChildSetup, Descriptor, Task, name_of, run
 from .guardian import Guardian
 from .importable import require_importable
-from .process import LOST_EXIT_CODE, WorkerProcess
+from .process import LOST_EXIT_CODE, WorkerProcess, WorkerStart
 from .results import StartFailed
 from .spawner import Payload, Spawner, describe_this_process, pack
 
@@ -109,7 +109,14 @@ class MultiprocessContext(PContext):
                 with self._pickling():
                     self._payloads.append(pack(self._process(local_rank), preparation))
 
-    def _launch(
+    def _launch(self, starts: Sequence[WorkerStart]) -> Iterator[WorkerProcess | StartFailed]:
+        for start in starts:
+            try:
+                yield self._start(*start)
+            except StartFailed as failed:
+                yield failed
+
+    def _start(
         self, local_rank: int, environment: dict[str, str], stdout: int | None, stderr: int | None
     ) -> WorkerProcess:
         if self._spawner is not None:

@@ -8,12 +8,13 @@ import os
 import signal
 from abc import ABC, abstractmethod
 
+from ...rendezvous.named_tuple import NamedTuple
 from ..system.pidfd import close_all, send_signal
 from ..system.process_tree import read_process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from typing import Any
 
     from .executor import StartWait
@@ -129,22 +130,32 @@ class WorkerProcess:
         return end.si_status if end.si_code == os.CLD_EXITED else -end.si_status
 
 
+class WorkerStart(NamedTuple):
+    """What a worker is started with.
+
+    Args:
+        environment: Its whole environment.
+        stdout: What its standard output becomes; None: the agent's own.
+        stderr: What its standard error becomes; None: the agent's own.
+    """
+
+    local_rank: int
+    environment: dict[str, str]
+    stdout: int | None
+    stderr: int | None
+
+
 class WorkerKind(ABC):
     """What starting workers means for one kind of them: commands, or functions."""
 
     @abstractmethod
-    def _launch(
-        self, local_rank: int, environment: dict[str, str], stdout: int | None, stderr: int | None
-    ) -> WorkerProcess:
-        """Start one worker; ``_finish_start`` may be what finds that the program is missing.
+    def _launch(self, starts: Sequence[WorkerStart]) -> Iterable[WorkerProcess | StartFailed]:
+        """Start some workers; ``_finish_start`` may be what finds that a program is missing.
 
-        Args:
-            environment: Its whole environment.
-            stdout: What its standard output becomes; None: the agent's own.
-            stderr: What its standard error becomes; None: the agent's own.
+        Returns:
+            For each its process, or why it can't be started.
 
         Raises:
-            StartFailed: Its process can't be started.
             ValueError: An argument can't be given to a process.
         """
 

@@ -15,8 +15,8 @@ from elrun.agent.preload.executor import PreloadedExecutor
 from elrun.agent.preload.hook import imports
 from elrun.agent.preload.lessons import Learnt
 from elrun.agent.preload.preload import Preloading, begin_preloading
-from elrun.agent.processes.executor import Slot
 from elrun.agent.processes.guardian import Guardian
+from elrun.agent.processes.slot import Slot
 from elrun.agent.system.pidfd import wait_briefly
 
 PYTHON = sys.executable
