@@ -194,7 +194,8 @@ class RoundHandler(RendezvousHandler):
 
     An agent calls the methods from its loop, except those that may wait for other nodes:
     ``next_rendezvous``, ``await_signs_of_life``, ``await_cause`` and ``collect``. The others make a
-    few short calls to the store, or none.
+    few short calls to the store, or none. A method that has to call the store raises
+    ``RendezvousConnectionError`` where the store was lost.
     """
 
     _is_store_served = False  # until an agent has asked for a listener
@@ -239,9 +240,6 @@ class RoundHandler(RendezvousHandler):
 
         Args:
             verdict: Of a kind that ends the run.
-
-        Raises:
-            RendezvousConnectionError: The store was lost.
         """
         self.set_closed()
 
@@ -259,9 +257,6 @@ class RoundHandler(RendezvousHandler):
         An agent calls this before it reports a failure that would end the job. The failure may be a
         consequence: the workers of all other nodes fail when a node is lost. In that case the loss
         becomes the verdict.
-
-        Raises:
-            RendezvousConnectionError: The store was lost.
         """
 
     def decline(self, reason: str) -> bool:
@@ -317,17 +312,12 @@ class RoundHandler(RendezvousHandler):
         """Propose how the current round ended; return the verdict that stands: the first one.
 
         Raises:
-            RendezvousConnectionError: The store was lost.
             ValueError: The verdict's details are no JSON, or have more than 1 MiB.
         """
 
     @abstractmethod
     def arrive(self) -> None:
-        """Record that this node's workers all succeeded; the last node concludes DONE.
-
-        Raises:
-            RendezvousConnectionError: The store was lost.
-        """
+        """Record that this node's workers all succeeded; the last node concludes DONE."""
 
     @abstractmethod
     def publish(self, outcome: bytes) -> None:
@@ -342,18 +332,11 @@ class RoundHandler(RendezvousHandler):
 
         Args:
             cause: In the agents' own format; at most 1 MiB.
-
-        Raises:
-            RendezvousConnectionError: The store was lost.
         """
         return cause
 
     def await_cause(self, timeout_s: float) -> bytes | None:
-        """Return what ``settle_cause`` has written; None: nothing within the time.
-
-        Raises:
-            RendezvousConnectionError: The store was lost.
-        """
+        """Return what ``settle_cause`` has written; None: nothing within the time."""
         return None
 
     def listen(self, topics: Sequence[str], hear: Callable[[str, int, bytes], None]) -> None:

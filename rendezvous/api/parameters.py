@@ -87,6 +87,9 @@ def require_texts(wanted: str, **values: object) -> None:
 class RendezvousParameters:
     """The parameters from which a backend makes its handler.
 
+    Where a setting is something else than what it is read as, the methods ``get_as_…`` raise a
+    ``ValueError`` that says what to give.
+
     Args:
         backend: Name of the backend.
         endpoint: ``host:port``, or several separated by commas; some backends need none.
@@ -160,11 +163,7 @@ class RendezvousParameters:
         return frozenset(self._asked)
 
     def get_as_bool(self, key: str, default: bool | None = None) -> bool | None:
-        """Return the setting as a truth value.
-
-        Raises:
-            ValueError: The setting is neither a yes nor a no.
-        """
+        """Return the setting as a truth value."""
         value = self.get(key, default)
         if value is None or isinstance(value, bool):
             return value
@@ -174,11 +173,7 @@ class RendezvousParameters:
         return truth
 
     def get_as_int(self, key: str, default: int | None = None) -> int | None:
-        """Return the setting as a whole number.
-
-        Raises:
-            ValueError: The setting is no whole number.
-        """
+        """Return the setting as a whole number."""
         value = self.get(key, default)
         if value is None:
             return None
@@ -188,22 +183,14 @@ class RendezvousParameters:
             raise ValueError(f"--rdzv-conf {key}={value}: give a whole number") from error
 
     def get_as_rank(self, key: str) -> int | None:
-        """Return the setting as a rank; None if it isn't given.
-
-        Raises:
-            ValueError: The setting is no rank.
-        """
+        """Return the setting as a rank; None if it isn't given."""
         value = self.get_as_int(key)
         if value is not None and not 0 <= value <= _MAX_RANK:
             raise ValueError(f"--rdzv-conf {key}={value}: give a rank from 0 on")
         return value
 
     def get_as_seconds(self, key: str, default: float) -> float:
-        """Return the setting as a duration in seconds.
-
-        Raises:
-            ValueError: The setting is no number of seconds, or is negative.
-        """
+        """Return the setting as a duration in seconds."""
         value = self.get(key, default)
         try:
             seconds = float(value)

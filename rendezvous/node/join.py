@@ -17,6 +17,7 @@ from ..errors import (
 from ..liveness.heartbeat import Heartbeat
 from ..liveness.round_watch import SpareWatch
 from ..logs import Log
+from ..protocol import wire
 from ..protocol.keys import RoundKeys, RunKeys
 from ..protocol.naming import name_hosts
 from ..protocol.records import History, Node, Roster
@@ -24,14 +25,6 @@ from ..protocol.roster import places_to_write, unoccupied, void_roster
 from ..protocol.round import DOOR, has_room, present, seats_taken
 from ..protocol.shortfall import contradictions, progress
 from ..protocol.timing import Timing
-from ..protocol.wire import (
-    read_forming,
-    read_node,
-    read_roster,
-    read_verdict,
-    write_roster,
-    write_verdict,
-)
 from ..stores.steps import Asking, Steps
 from .finish import has_any_finished
 from .round_state import Phase
@@ -112,7 +105,7 @@ class Join:
         for n, (name, data) in records:
             with contextlib.suppress(RendezvousStateError):  # the sealer reports a bad record
                 if data is not None:
-                    seated[n] = read_node(name, data)
+                    seated[n] = wire.read_node(name, data)
         there = present(seated, limits)
         history = yield from read_history(self._store, self._run, self.round_number)
         last_call_s = self._timing.last_call_s
@@ -164,7 +157,7 @@ class Join:
         roster_data, verdict_data = yield self._store.get([before.roster, before.verdict])
         if roster_data is None:
             roster_data = yield from self._await_roster(number - 1)
-        roster = read_roster(before.roster, roster_data)
+        roster = wire.read_roster(before.roster, roster_data)
         if roster.members and not roster.limits.suit(self._node.limits):
             yield from seat.leave()
             raise limits_error(self._run, roster.limits, self._node.limits)
@@ -177,8 +170,8 @@ class Join:
                     self._store, before, roster
                 )
             else:
-                verdict_data = yield self._store.create(before.verdict, write_verdict(wanted))
-        verdict = read_verdict(before.verdict, verdict_data)
+                verdict_data = yield self._store.create(before.verdict, wire.write_verdict(wanted))
+        verdict = wire.read_verdict(before.verdict, verdict_data)
         if verdict.kind.ends_run:
             raise ended(self._run, verdict, self._timing, has_waited=has_waited)
         return History(roster, verdict)
@@ -208,19 +201,19 @@ class Join:
             return values[0]
         history = yield from read_history(self._store, self._run, number)
         void = void_roster(number, -1, history, mine=self._node.limits)
-        standing: bytes = yield self._store.create(key, write_roster(void))
+        standing: bytes = yield self._store.create(key, wire.write_roster(void))
         return standing
 
 
 def read_forming_round(store: Asking, run: RunKeys) -> Steps[int]:
     """Return the number of the round that a newcomer should try first."""
     (record,) = yield store.get([run.record])
-    return 0 if record is None else read_forming(run.record, record)
+    return 0 if record is None else wire.read_forming(run.record, record)
 
 
 def abort_run(store: Asking, run: RunKeys, node: Node, verdict: Verdict) -> Steps[None]:
     """End a run, whether a round is running or forming."""
-    aborted = write_verdict(verdict)
+    aborted = wire.write_verdict(verdict)
     # The round before the forming one may still be running: then its verdict ends the run.
     forming = yield from read_forming_round(store, run)
     for number in itertools.count(max(0, forming - 1)):
@@ -229,7 +222,7 @@ def abort_run(store: Asking, run: RunKeys, node: Node, verdict: Verdict) -> Step
             standing = yield store.create(key, aborted)
         except RendezvousRoundOverError:  # the run's record lagged far behind
             continue
-        if read_verdict(key, standing).kind.ends_run:
+        if wire.read_verdict(key, standing).kind.ends_run:
             yield from _void(store, run, number, node)
             return
 
@@ -240,8 +233,8 @@ def _void(store: Asking, run: RunKeys, number: int, node: Node) -> Steps[None]:
     taken = seats_taken((yield store.add(keys.seats, DOOR)))
     history = yield from read_history(store, run, number)
     void = void_roster(number, -1, history, mine=node.limits)
-    data = yield store.create(keys.roster, write_roster(void))
-    standing = read_roster(keys.roster, data)
+    data = yield store.create(keys.roster, wire.write_roster(void))
+    standing = wire.read_roster(keys.roster, data)
     if not standing.members:
         # The sealer waits for the records of free seats, of min_nodes at most. Records that say
         # "withdrawn" end its wait at once; where the seats are very many, its time-out does.
@@ -256,7 +249,7 @@ def has_ended(store: Asking, run: RunKeys) -> Steps[bool]:
     keys = [run.round(number).verdict for number in (forming - 1, forming) if number >= 0]
     values = yield store.get(keys)
     return any(
-        data is not None and read_verdict(key, data).kind.ends_run
+        data is not None and wire.read_verdict(key, data).kind.ends_run
         for key, data in zip(keys, values, strict=True)
     )
 

@@ -19,7 +19,7 @@ from ..stores.loop import Loop
 from ..stores.signed import Secret, signed_view
 from ..stores.steps import Asking, Reached, perform
 from ..stores.store import Connection, Moves, Store, read_by
-from .entry import enter_run
+from .store_session import enter_run
 
 
 class Resources:
@@ -41,10 +41,10 @@ class Resources:
         self._numbers = itertools.count()
         self._stops_connecting = threading.Event()
         self._loop: Loop | None = None
+        self._moves: Moves | None = None  # of the store that was reached last
         # The lock guards what follows.
         self._lock = threading.Lock()
         self._is_closed = False
-        self._moves: Moves | None = None
         self._stores: dict[int, Store] = {}
         self._claims: dict[int, PortClaim] = {}
 
@@ -86,29 +86,24 @@ class Resources:
             if is_lost and connection.moves is not None:
                 raise RendezvousEntryError(str(error)) from error
             raise
-        with self._lock:
-            self._moves = connection.moves
-        at = None if connection.moves is None else connection.moves.at
+        self._moves = moves = connection.moves
+        at = None if moves is None else moves.at
         return Reached(number, connection.address, forming, connection.is_host, at)
 
     def survey(self) -> list[tuple[int, int]]:
         """Return the other endpoints that have a store now, each with the number of its store."""
-        with self._lock:
-            moves = self._moves
-        if moves is None:
-            return []
-        found = []
-        for place, store in moves.survey():
+        found: list[tuple[int, int]] = []
+        if self._moves is None:
+            return found
+        for place, store in self._moves.survey():
             with contextlib.suppress(OSError):  # the kernel watches no more
                 found.append((place, self._keep(store)))
         return found
 
     def choose(self, place: int) -> None:
         """Begin with this endpoint when the store is reached next."""
-        with self._lock:
-            moves = self._moves
-        if moves is not None:
-            moves.choose(place)
+        if self._moves is not None:
+            self._moves.choose(place)
 
     def close_store(self, number: int) -> None:
         """Close a store, unless it was closed."""

@@ -7,19 +7,12 @@ from collections.abc import Iterable, Mapping
 from ..api.handler import Verdict, VerdictKind
 from ..errors import RendezvousStateError
 from ..logs import Log
+from ..protocol import wire
 from ..protocol.differences import differences
 from ..protocol.keys import RunKeys
 from ..protocol.records import History, Node, Place, Roster
 from ..protocol.roster import place_of, places_to_write
 from ..protocol.round import seats_taken
-from ..protocol.wire import (
-    read_node,
-    read_place,
-    read_roster,
-    read_verdict,
-    write_roster,
-    write_verdict,
-)
 from ..stores.steps import Asking, Steps
 
 log = Log(__name__)
@@ -40,7 +33,7 @@ def read_history(store: Asking, run: RunKeys, number: int) -> Steps[History | No
     roster, verdict = yield store.get([keys.roster, keys.verdict])
     if roster is None or verdict is None:
         return None
-    return History(read_roster(keys.roster, roster), read_verdict(keys.verdict, verdict))
+    return History(wire.read_roster(keys.roster, roster), wire.read_verdict(keys.verdict, verdict))
 
 
 class SeatRecords:
@@ -98,10 +91,10 @@ class SeatRecords:
         """Return a seat's place if the round is sealed; write the places if they are missing."""
         place, roster = yield self._store.get([self._keys.place(seat), self._keys.roster])
         if place is not None:
-            return read_place(self._keys.place(seat), place)
+            return wire.read_place(self._keys.place(seat), place)
         if roster is None:
             return None
-        standing = read_roster(self._keys.roster, roster)
+        standing = wire.read_roster(self._keys.roster, roster)
         known = max((member.seat for member in standing.members), default=seat) + 1
         taken = seats_taken((yield self._store.add(self._keys.seats, 0)), known)
         yield self._store.set(places_to_write(self._run, standing, taken))
@@ -110,11 +103,11 @@ class SeatRecords:
     def publish(self, drawn: Roster) -> Steps[Roster]:
         """Write a roster; return the one that stands, which another sealer may have written."""
         drawn = drawn._replace(notice=differences(drawn))
-        mine = write_roster(drawn)
+        mine = wire.write_roster(drawn)
         stands = yield self._store.create(self._keys.roster, mine)
-        standing = drawn if stands == mine else read_roster(self._keys.roster, stands)
+        standing = drawn if stands == mine else wire.read_roster(self._keys.roster, stands)
         if not standing.members:
-            yield self._store.create(self._keys.verdict, write_verdict(VOID_VERDICT))
+            yield self._store.create(self._keys.verdict, wire.write_verdict(VOID_VERDICT))
         return standing
 
     def _parse(self, numbers: Iterable[int], values: Iterable[bytes | None]) -> dict[int, Node]:
@@ -124,7 +117,7 @@ class SeatRecords:
     def _parse_one(self, number: int, data: bytes) -> Node:
         """Return the node that a record describes; a refused record counts as withdrawn."""
         try:
-            return read_node(self._keys.node(number), data)
+            return wire.read_node(self._keys.node(number), data)
         except RendezvousStateError as error:
             if number not in self._refused:
                 self._refused.add(number)

@@ -17,6 +17,8 @@ DEFAULT_TIMEOUT_S = 300.0
 class RoundStore:
     """A part of a store, seen through the names that torch's users know.
 
+    What waits for keys raises ``RendezvousTimeoutError`` where nobody has written them in time.
+
     Args:
         prefix: What keeps one round's keys apart from another's.
     """
@@ -42,11 +44,7 @@ class RoundStore:
         self._store.set({self._prefix + key: _as_bytes(value)})
 
     def get(self, key: str) -> bytes:
-        """Return a value; wait until it is there.
-
-        Raises:
-            RendezvousTimeoutError: Nobody wrote it in time.
-        """
+        """Return a value; wait until it is there."""
         return self._wait([key], self._timeout_s)[0]
 
     def add(self, key: str, amount: int) -> int:
@@ -58,19 +56,11 @@ class RoundStore:
         return None not in self._store.get([self._prefix + key for key in keys])
 
     def wait(self, keys: Sequence[str], timeout: timedelta | None = None) -> None:
-        """Wait until all keys are there.
-
-        Raises:
-            RendezvousTimeoutError: They were not in time.
-        """
+        """Wait until all keys are there."""
         self._wait(keys, self._timeout_s if timeout is None else timeout.total_seconds())
 
     def multi_get(self, keys: Sequence[str]) -> list[bytes]:
-        """Return several values; wait until all are there.
-
-        Raises:
-            RendezvousTimeoutError: They were not in time.
-        """
+        """Return several values; wait until all are there."""
         return self._wait(keys, self._timeout_s)
 
     def multi_set(self, keys: Sequence[str], values: Sequence[str | bytes]) -> None:

@@ -12,8 +12,8 @@ from elrun.rendezvous.errors import (
     RendezvousGracefulExitError,
     RendezvousRefusalError,
 )
-from elrun.rendezvous.node.entry import enter_run
 from elrun.rendezvous.node.rendezvous import RoundRendezvous
+from elrun.rendezvous.node.store_session import enter_run
 from elrun.rendezvous.protocol.keys import RunKeys
 from elrun.rendezvous.protocol.timing import Timing
 from elrun.rendezvous.stores.memory import MemoryStore

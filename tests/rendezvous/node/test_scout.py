@@ -2,8 +2,7 @@
 
 import pytest
 from elrun.rendezvous.errors import RendezvousConnectionError
-from elrun.rendezvous.node.entry import enter_run
-from elrun.rendezvous.node.store_session import Scout
+from elrun.rendezvous.node.store_session import Scout, enter_run
 from elrun.rendezvous.protocol.keys import RunKeys
 from elrun.rendezvous.stores.memory import MemoryStore
 from elrun.rendezvous.stores.steps import Asking, Reached, call, perform

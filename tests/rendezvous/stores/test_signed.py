@@ -6,7 +6,7 @@ import pytest
 from elrun.rendezvous.api.handler import Verdict, VerdictKind
 from elrun.rendezvous.api.parameters import RendezvousParameters
 from elrun.rendezvous.errors import RendezvousStateError
-from elrun.rendezvous.node.entry import enter_run
+from elrun.rendezvous.node.store_session import enter_run
 from elrun.rendezvous.protocol.keys import UNSURE_BEAT, RunKeys
 from elrun.rendezvous.protocol.wire import write_forming, write_verdict
 from elrun.rendezvous.stores.signed import Secret, SignedStore, secret_of

@@ -5,7 +5,7 @@ from elrun.rendezvous.errors import (
     RendezvousEntryError,
     RendezvousError,
 )
-from elrun.rendezvous.node.entry import enter_run
+from elrun.rendezvous.node.store_session import enter_run
 from elrun.rendezvous.stores.steps import Asking, Reached
 
 from .keys import RUN
