@@ -193,9 +193,11 @@ def etcd_stores(count: int) -> Iterator[list[Any]]:
     from elrun.rendezvous.stores.etcd.v3 import EtcdV3Store
     from elrun.rendezvous.stores.etcd.v3_client import Gateway
 
-    # A thousand clients of one interpreter wait for each other, much longer than for etcd.
+    # A thousand clients of one interpreter wait for each other, much longer than for etcd. And a
+    # node that beats twice a second never asks etcd whether it still answers.
     for module in (etcd_store, etcd_v3_client):
         module.REQUEST_S = JOIN_TIMEOUT_S
+    etcd_store.PROBE_S = JOIN_TIMEOUT_S
     with EtcdServer(v2=False) as server:
         params = RendezvousParameters("etcd-v3", server.get_endpoint(), "bench", 1, count)
         settings = etcd_settings(params)

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 
 from charts import Bar, Series, bars, lines
-from report import ROUNDS, typical
+from report import ROUNDS, sizes_of_rounds, typical
 from rows import Row, Samples
 
 STARTS = {
@@ -34,7 +34,7 @@ def all_of(rows: Mapping[str, Row], samples: Mapping[str, Samples]) -> dict[str,
         pictures["starts.svg"] = starts(middles)
     if middles.keys() >= STAGES.keys():
         pictures["stages.svg"] = stages(middles)
-    if any(key.startswith("P6 ") for key in middles):
+    if sizes_of_rounds(middles):
         pictures["rounds.svg"] = rounds(middles, samples)
     return pictures
 
@@ -77,18 +77,18 @@ def stages(middles: _Middles) -> str:
 
 def rounds(middles: _Middles, samples: Mapping[str, Samples]) -> str:
     """Draw how long N nodes take to meet."""
-    sizes = sorted({int(key.split()[1]) for key in middles if key.startswith("P6 ")})
     series = []
-    for title, name in ROUNDS.items():
+    for title, (words, name) in ROUNDS.items():
         points, beyond = [], []
-        for size in sizes:
-            seconds = middles[f"P6 {size}"].get(name)
+        for size in sizes_of_rounds(middles):
+            key = f"{words} {size}"
+            seconds = middles.get(key, {}).get(name)
             if seconds is not None:
                 points.append((size, seconds))
-            for figure in set(samples[f"P6 {size}"].get(name, ())):
+            for figure in set(samples.get(key, {}).get(name, ())):
                 limit = re.fullmatch(r"not in (\d+) s", str(figure))
                 if limit and seconds is None:
                     beyond.append((size, float(limit[1]), str(figure)))
         if points or beyond:
-            series.append(Series(title, name, points, beyond))
+            series.append(Series(title, words.partition(" ")[2] or name, points, beyond))
     return lines("A round of N nodes: until the last one is in it", "nodes", "seconds", series)

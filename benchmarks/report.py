@@ -3,10 +3,11 @@
 import json
 import os
 import platform
+import re
 import statistics
 import subprocess
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
@@ -17,11 +18,11 @@ COLUMNS = ("elrun", "torchrun", "floor", "preloaded", "auto")
 HEADER = """\
 | # | work | elrun | torchrun | floor | `--preload torch` | `auto` | torchrun / elrun | goal |
 |---|---|---:|---:|---:|---:|---:|---:|---|"""
-ROUNDS = {  # launcher, by the column's title
-    "elrun, memory": "memory",
-    "elrun, c10d": "elrun",
-    "elrun, etcd-v3": "etcd-v3",
-    "torchrun, c10d": "torchrun",
+ROUNDS = {  # first words of the rows, and launcher, by the column's title
+    "elrun, memory": ("P6", "memory"),
+    "elrun, c10d": ("P6", "elrun"),
+    "elrun, etcd-v3": ("P6 etcd-v3", "elrun"),
+    "torchrun, c10d": ("P6", "torchrun"),
 }
 
 
@@ -35,32 +36,38 @@ def line_of(row: Row, samples: Samples) -> str:
 
 def rounds_table(rows: Mapping[str, Row], samples: Mapping[str, Samples]) -> str:
     """Return the tables of what it costs that N nodes meet; empty if that was not measured."""
-    sizes = sorted({int(key.split()[1]) for key in samples if key.startswith("P6 ")})
+    sizes = sizes_of_rounds(samples)
     if not sizes:
         return ""
-    counted = {title: name for title, name in ROUNDS.items() if name != "memory"}
-    columns = [(f"{title}, calls", " operations", name) for title, name in counted.items()]
-    columns += [(f"{title}, bytes", " bytes", name) for title, name in counted.items()]
-    seconds = [(title, "", name) for title, name in ROUNDS.items()]
+    counted = {title: rows for title, rows in ROUNDS.items() if title != "elrun, memory"}
+    columns = [(f"{title}, calls", " operations", *each) for title, each in counted.items()]
+    columns += [(f"{title}, bytes", " bytes", *each) for title, each in counted.items()]
+    seconds = [(title, "", *each) for title, each in ROUNDS.items()]
     tables = {"nodes, seconds": seconds, "nodes, per node": columns}
     return "\n\n".join(
         _table(title, sizes, columns, rows, samples) for title, columns in tables.items()
     )
 
 
+def sizes_of_rounds(keys: Iterable[str]) -> list[int]:
+    """Return the numbers of nodes of the rows of P6 with these keys."""
+    found = (re.fullmatch(r"P6(?: etcd-v3)? (\d+)", key) for key in keys)
+    return sorted({int(each[1]) for each in found if each})
+
+
 def _table(
     title: str,
     sizes: Sequence[int],
-    columns: Sequence[tuple[str, str, str]],
+    columns: Sequence[tuple[str, str, str, str]],
     rows: Mapping[str, Row],
     samples: Mapping[str, Samples],
 ) -> str:
-    lines = [_line([title, *(name for name, _, _ in columns)]), "|---:" * (1 + len(columns)) + "|"]
+    lines = [_line([title, *(each[0] for each in columns)]), "|---:" * (1 + len(columns)) + "|"]
     for size in sizes:
-        keys = [f"P6 {size}{part}" for _, part, _ in columns]
+        keys = [f"{words} {size}{part}" for _, part, words, _ in columns]
         cells = [
-            cell(rows[key], samples.get(key, {}).get(name, ()))
-            for key, (_, _, name) in zip(keys, columns, strict=True)
+            cell(rows[key], samples[key].get(name, ())) if key in samples else ""
+            for key, (*_, name) in zip(keys, columns, strict=True)
         ]
         if any(cells):
             lines.append(_line([f"{size:,}", *cells]))

@@ -22,13 +22,13 @@ def _over(name: str, kind: str) -> Launcher:
 
 
 C10D = _over("elrun", "c10d")
-ETCD = _over("etcd-v3", "etcd-v3")
+ETCD = _over("elrun", "etcd-v3")
 MEMORY = _over("memory", "memory")
 TODAY = _over("torchrun", "today")
 CROWD = Launcher("elrun", (sys.executable, str(Path(__file__).with_name("crowd.py"))))
 
 
-def meet(nodes: int, launcher: Launcher, _plan: Plan) -> Figures:
+def meet(key: str, nodes: int, launcher: Launcher, _plan: Plan) -> Figures:
     with workplace() as place:
         command = (*launcher.program, str(nodes), "--limit", str(LIMIT_S))
         job = place.spawn([*_known_hosts(place.folder), *command], {})
@@ -37,9 +37,9 @@ def meet(nodes: int, launcher: Launcher, _plan: Plan) -> Figures:
     if "failed" in cost:
         raise FailedError(cost["failed"])
     return {
-        f"P6 {nodes}": cost["seconds"],
-        f"P6 {nodes} operations": cost["operations"] / nodes,
-        f"P6 {nodes} bytes": cost["bytes"] / nodes,
+        key: cost["seconds"],
+        f"{key} operations": cost["operations"] / nodes,
+        f"{key} bytes": cost["bytes"] / nodes,
     }
 
 
