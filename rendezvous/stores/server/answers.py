@@ -87,15 +87,17 @@ class Answers:
                 match request:
                     case Add(key, amount):
                         outcome, ended = self._table.add(key, amount)
-                    case Set(values):
+                    case Set(values, _):
                         ended = self._table.set(values)
                     case Create(key, value, instead_of):
                         outcome, ended = self._table.create(key, value, instead_of)
             except TableError as error:
                 outcome = error
             client.note(number, outcome)
-        sendings = [(client, _frames_of(number, outcome)), *(self._end(*wait) for wait in ended)]
-        return sendings + self._end_lost()
+        frames = _frames_of(number, outcome)
+        if isinstance(request, Set) and request.keys and outcome is None:
+            frames = write_values(number, self._table.get(request.keys))
+        return [(client, frames), *(self._end(*wait) for wait in ended), *self._end_lost()]
 
     def _wait(self, client: Session, number: int, keys: tuple[str, ...]) -> Iterable[bytes]:
         waits = self._waits[client]

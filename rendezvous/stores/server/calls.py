@@ -13,7 +13,7 @@ from ...errors import (
 from ...logs import Log
 from ..store import Told
 from .frames import WireError
-from .wire import Answer, Create, Get, Request, Wait
+from .wire import Answer, Create, Get, Request, Set, Wait
 
 log = Log(__name__)
 
@@ -173,7 +173,7 @@ class Calls:
 
 def _values_wanted(request: Request) -> int:
     match request:
-        case Get(keys) | Wait(keys):
+        case Get(keys) | Wait(keys) | Set(_, keys):
             return len(keys)
         case Create():
             return 1

@@ -40,12 +40,12 @@ class StoreClient:
         return self._await_all(keys, self._line.begin(*_gets_of(keys))) if keys else []
 
     def exchange(self, values: Mapping[str, bytes], keys: Sequence[str]) -> list[bytes | None]:
-        *parts, last = _parts_of(values)
-        for part in parts:
-            self._ask(Set(part))
-        written, *reads = self._line.begin(Set(last), *_gets_of(keys))
-        self._line.await_answer(written)
-        return self._await_all(keys, reads)
+        asked = _without_repeats(keys)
+        parts = [*_parts_of({**dict.fromkeys(asked, b""), **values})]
+        if len(parts) > 1 or len(values) + len(asked) > MOST_KEYS:
+            self.set(values)
+            return self.get(keys)
+        return _as_asked(keys, asked, self._ask(Set(values, asked)).parts)
 
     def create(self, key: str, value: bytes, instead_of: bytes = b"") -> bytes:
         return self._ask(Create(key, value, instead_of)).parts[0] or b""

@@ -156,12 +156,15 @@ class Line:
         return True
 
     def leave_will(self, will: Will) -> None:
-        """Say what the server writes once this client is gone."""
+        """Say what the server writes once this client is gone, together with the next request.
+
+        If no request follows, the kernel sends it within 200 ms, or when this process has ended.
+        """
         with self._sending:
             self._reader.begin()
             after_ms = _grace_ms(self._grace_s, self._dial_s) if self._redial is not None else 0
             self._will = LeaveWill(will, after_ms)
-            self._send(write_request(next(self._numbers), self._will))
+            self._send(write_request(next(self._numbers), self._will), has_more=True)
 
     def close(self) -> None:
         """Let go of the connection; calls that wait for an answer end with an error."""
@@ -170,13 +173,13 @@ class Line:
         self._release()
         self._reader.end()
 
-    def _send(self, *frames: bytes) -> None:
+    def _send(self, *frames: bytes, has_more: bool = False) -> None:
         """Send frames; if the connection is broken, they are repeated over the next one."""
         link = self._reader.link
         if link is None:
             return
         try:
-            link.send(*frames)
+            link.send(*frames, has_more=has_more)
         except BlockingIOError:  # SO_SNDTIMEO's way to say so; a part of it may have gone
             self._lose(f"it has taken nothing for {self._patience_s:g} s")
         except OSError:

@@ -35,14 +35,18 @@ class Link:
         limit = struct.pack("ll", int(patience_s), int(patience_s % 1 * 1e6))
         self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
 
-    def send(self, *frames: bytes) -> None:
+    def send(self, *frames: bytes, has_more: bool = False) -> None:
         """Send frames.
+
+        Args:
+            has_more: Whether the kernel may keep them for a moment, to send them with the next.
 
         Raises:
             BlockingIOError: The server takes nothing; a part of them may have gone.
             OSError: The connection is broken.
         """
-        self._connection.sendall(self._channel.pack(frames))
+        flags = socket.MSG_MORE if has_more else 0
+        self._connection.sendall(self._channel.pack(frames), flags)
 
     def send_if_possible(self, frame: bytes) -> None:
         """Send the last frame of this connection, or a part of it: what takes no time."""

@@ -50,9 +50,10 @@ class Add(NamedTuple):
 
 
 class Set(NamedTuple):
-    """Write values."""
+    """Write values, and then read others."""
 
     values: Mapping[str, bytes]
+    keys: tuple[str, ...] = ()
 
 
 class Get(NamedTuple):
@@ -109,8 +110,9 @@ def write_request(number: int, request: Request) -> bytes:
     match request:
         case Add(key, amount):
             fields = {"do": "add", "key": key, "amount": amount}
-        case Set(values):
+        case Set(values, keys):
             fields = {"do": "set", "values": {k: _encoded(v) for k, v in values.items()}}
+            fields |= {"keys": keys} if keys else {}
         case Get(keys):
             fields = {"do": "get", "keys": keys}
         case Create(key, value, instead_of):
@@ -163,7 +165,8 @@ def _request_in(message: Mapping[str, Any]) -> Request:
             amount = whole_number_in(message, "amount", -MAX_AMOUNT, MAX_AMOUNT)
             return Add(_key(message.get("key")), amount)
         case "set":
-            return Set(_values(message, "values"))
+            keys = _keys(message, "keys") if "keys" in message else ()
+            return Set(_values(message, "values"), keys)
         case "get":
             return Get(_keys(message, "keys"))
         case "create":

@@ -411,6 +411,18 @@ def test_a_repeated_write_is_answered_as_the_first_time(sessions, request_):
     assert b'"Nzc="' in value
 
 
+def test_a_repeated_write_reads_what_is_there_by_now(sessions):
+    """Its values are not written again: another client has replaced them."""
+    answers = Answers(max_waits=4)
+    session, other = sessions.begin("a", "host"), sessions.begin("b", "host")
+    beat = Set({"mine": b"1"}, ("mine", "none"))
+    (first,) = frames_of(answers.answer(session, 1, beat))
+    answers.answer(other, 1, Set({"mine": b"77"}))
+    (again,) = frames_of(answers.answer(session, 1, beat))
+
+    assert (True, True) == (b'"values":["MQ==",null]' in first, b'["Nzc=",null]' in again)
+
+
 def test_a_write_that_is_new_after_a_break_is_carried_out(sessions):
     """Numbers only grow."""
     answers = Answers(max_waits=4)

@@ -48,6 +48,7 @@ REQUESTS = {
         Add("run/j/seats", 1000),
     ),
     b'{"id":2,"do":"set","values":{"a":"MQD/Cg=="}}': (2, Set({"a": b"1\0\xff\n"})),
+    b'{"id":2,"do":"set","values":{"a":"MQ=="},"keys":["b"]}': (2, Set({"a": b"1"}, ("b",))),
     b'{"id":3,"do":"get","keys":["a","\\u00e9"]}': (3, Get(("a", "é"))),
     b'{"id":4,"do":"create","key":"c","value":"Mg==","instead_of":""}': (
         4,
