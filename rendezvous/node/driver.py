@@ -18,19 +18,8 @@ from typing import Any, TypeVar
 
 from ..errors import RendezvousError
 from ..stores.loop import Loop
-from ..stores.steps import (
-    CHOOSE,
-    CONNECT,
-    PREPARE,
-    RELEASE_PORT,
-    SLEEP,
-    SURVEY,
-    TAKE_PORT,
-    Request,
-    Steps,
-    call,
-)
-from ..stores.store import Store, Told, as_wait, watch
+from ..stores.steps import CONNECT, SLEEP, SURVEY, Request, Steps, call
+from ..stores.store import Store, as_wait, watch
 from ..threads import start_daemon
 from .machine import Act, Answered, Asked, Deliver, Event
 from .procedures import RoundMachine
@@ -40,6 +29,8 @@ _T = TypeVar("_T")
 
 _BEGINNINGS = (RoundMachine.next_round, RoundMachine.decline)
 """The questions that need a store where the node has none yet."""
+_THREADS = {CONNECT: "elrun-connect", SURVEY: "elrun-scout"}
+"""The requests that may take long, by their names, and the threads that carry them out."""
 _ERRORS = (RendezvousError, OSError, ValueError)
 
 
@@ -69,7 +60,6 @@ class Driver:
     Args:
         machine: The node's machine.
         resources: The node's stores and ports.
-        prepare: Called each time before the node takes a seat.
         wake: Called whenever the verdict may have changed.
         clock: A monotonic clock.
     """
@@ -78,13 +68,11 @@ class Driver:
         self,
         machine: RoundMachine,
         resources: Resources,
-        prepare: Callable[[], None],
         wake: Callable[[], None],
         clock: Callable[[], float],
     ) -> None:
         self._machine = machine
         self._resources = resources
-        self._prepare = prepare
         self._wake = wake
         self._clock = clock
         self._events: queue.SimpleQueue[Event | BaseException | None] = queue.SimpleQueue()
@@ -207,10 +195,8 @@ class Driver:
                 self._wait(number, self._resources.store(request.store), *args)
             elif name == SLEEP:
                 self._after(args[0], lambda: self._answer(number, None))
-            elif name == CONNECT:
-                self._aside(number, lambda: self._resources.reach(*args), "elrun-connect")
-            elif name == SURVEY:
-                self._aside(number, self._resources.survey, "elrun-scout")
+            elif name in _THREADS:
+                start_daemon(self._call_aside, _THREADS[name], number, request)
             else:
                 self._answer(number, self._call(request))
         except _ERRORS as error:
@@ -218,14 +204,8 @@ class Driver:
 
     def _call(self, request: Request) -> Any:
         store, name, args = request
-        here: dict[str, Callable[..., Any]] = {
-            PREPARE: self._prepare,
-            CHOOSE: self._resources.choose,
-            TAKE_PORT: self._resources.take_port,
-            RELEASE_PORT: self._resources.release_port,
-        }
-        if name in here:
-            return here[name](*args)
+        if store is None:
+            return getattr(self._resources, name)(*args)
         if name == "close":
             return self._resources.close_store(store)
         return call(self._resources.store(store), name, args)
@@ -233,39 +213,30 @@ class Driver:
     def _answer(self, number: int, value: Any, error: Exception | None = None) -> None:
         self._put(Answered(number, value, error))
 
-    def _answer_error(self, number: int, error: BaseException) -> None:
-        """Answer with an error; one that no store raises is a fault, and ends the node's thread."""
-        if isinstance(error, _ERRORS):
-            self._answer(number, None, error)
+    def _take(self, number: int, found: Any) -> None:
+        """Answer with what was found; an error that no store raises ends the node's thread."""
+        if not isinstance(found, BaseException):
+            self._answer(number, found)
+        elif isinstance(found, _ERRORS):
+            self._answer(number, None, found)
         else:
-            self._put(error)
+            self._put(found)
 
     def _after(self, seconds: float, then: Callable[[], None]) -> None:
         heapq.heappush(self._due, (self._clock() + seconds, next(self._numbers), then))
 
-    def _aside(self, number: int, function: Callable[[], Any], name: str) -> None:
-        """Carry something out in a thread of its own."""
-
-        def run() -> None:
-            try:
-                value = function()
-            except BaseException as error:  # noqa: BLE001  the node's thread raises a fault
-                self._answer_error(number, error)
-            else:
-                self._answer(number, value)
-
-        start_daemon(run, name)
+    def _call_aside(self, number: int, request: Request) -> None:
+        """Carry a request out in a thread of its own."""
+        try:
+            found = self._call(request)
+        except BaseException as error:  # noqa: BLE001  the node's thread raises a fault
+            found = error
+        self._take(number, found)
 
     def _wait(
         self, number: int, store: Store, keys: Sequence[str], timeout_s: float | None
     ) -> None:
-        def hear(found: Told) -> None:
-            if isinstance(found, BaseException):
-                self._answer_error(number, found)
-            else:
-                self._answer(number, found)
-
-        take_back = watch(store, keys, timeout_s, hear)
+        take_back = watch(store, keys, timeout_s, lambda found: self._take(number, found))
         if take_back is not None and timeout_s is not None:
             self._after(timeout_s, lambda: self._end_wait(number, take_back))
 

@@ -73,8 +73,8 @@ class RoundRendezvous(RoundHandler):
             self._record,
             self._rank_word,
         )
-        self._resources = Resources(self._run, connect, secret_of(params))
-        self._driver = Driver(self._machine, self._resources, self._prepare, self._wake, clock)
+        self._resources = Resources(self._run, connect, secret_of(params), self._prepare)
+        self._driver = Driver(self._machine, self._resources, self._wake, clock)
 
     def get_backend(self) -> str:
         return self._backend

@@ -26,18 +26,21 @@ class Resources:
     """The stores and ports of one node; the machine names each by a number. Any thread may call.
 
     Args:
-        connect: Reaches the store; gives up when the event is set.
+        reach: Reaches the store; gives up when the event is set.
+        prepare: Called each time before the node takes a seat.
     """
 
     def __init__(
         self,
         run: RunKeys,
-        connect: Callable[[threading.Event], Connection],
+        reach: Callable[[threading.Event], Connection],
         secret: Secret | None,
+        prepare: Callable[[], None],
     ) -> None:
         self._run = run
-        self._connect = connect
+        self._reach = reach
         self._secret = secret
+        self.prepare = prepare
         self._numbers = itertools.count()
         self._stops_connecting = threading.Event()
         self._loop: Loop | None = None
@@ -69,13 +72,13 @@ class Resources:
         with self._lock:
             return self._claims.get(port)
 
-    def reach(self, forming: int) -> Reached:
+    def connect(self, forming: int) -> Reached:
         """Reach the store, and enter the run; see ``steps.CONNECT``.
 
         Raises:
             RendezvousEntryError: The store was lost at once, and the run may be elsewhere.
         """
-        connection = self._connect(self._stops_connecting)
+        connection = self._reach(self._stops_connecting)
         number = self._keep(connection.store)  # first: `close` ends the requests that follow
         try:
             forming = perform(enter_run(Asking(connection.store), self._run, self._secret, forming))

@@ -17,16 +17,9 @@ from .store import Store, Will, exchange, leave_will
 
 _T = TypeVar("_T")
 
-SLEEP, CONNECT, SURVEY, CHOOSE, PREPARE, TAKE_PORT, RELEASE_PORT = (
-    "sleep",
-    "connect",
-    "survey",
-    "choose",
-    "prepare",
-    "take port",
-    "release port",
-)
-"""The requests that are for no store:
+SLEEP, CONNECT, SURVEY, CHOOSE, PREPARE = "sleep", "connect", "survey", "choose", "prepare"
+TAKE_PORT, RELEASE_PORT = "take_port", "release_port"
+"""The requests that are for no store; all but the first are methods of ``node/resources.py``:
 
 sleep(seconds)       an answer once the time is over
 connect(forming)     a ``Reached``, once there is a store; a run that begins there begins with
@@ -34,8 +27,8 @@ connect(forming)     a ``Reached``, once there is a store; a run that begins the
 survey()             the other endpoints that have a store now: a list of (place, store)
 choose(place)        begin with this endpoint at the next ``connect``
 prepare()            do what the backend does each time before the node takes a seat
-take port()          the number of a port that is kept free for the workers' store
-release port(number) keep it no longer
+take_port()          the number of a port that is kept free for the workers' store
+release_port(number) keep it no longer
 """
 
 

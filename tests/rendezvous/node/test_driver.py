@@ -111,7 +111,7 @@ def test_a_fault_in_a_thread_beside_the_nodes_leaves_nobody_waiting(memory_job, 
     store.wait = faulty if call == "wait" else store.wait
     node = memory_job.node((2, 2), store=store)
     if call == "connect":
-        node.handler._resources._connect = faulty
+        node.handler._resources._reach = faulty
     joining = node.join()
 
     with pytest.raises(RendezvousClosedError):

@@ -77,7 +77,7 @@ class Member:
                 events.append(
                     Answered(number, Reached(self.store, "::1", *request.args, at=self.at))
                 )
-            case "take port":
+            case "take_port":
                 events.append(Answered(number, 9))
             case "wait":
                 found = self.store.wait(request.args[0], 0)
@@ -85,7 +85,7 @@ class Member:
                     self.waits[number] = request.args
                 else:
                     events.append(Answered(number, found))
-            case "prepare" | "release port" | "choose":
+            case "prepare" | "release_port" | "choose":
                 events.append(Answered(number))
             case _:
                 events.append(Answered(number, call(*request)))

@@ -85,7 +85,7 @@ class Participant(Machine):
                 self.connect(args[0], partial(self.hear, number))
             case "survey":
                 self.survey(partial(self.hear, number))
-            case "take port":
+            case "take_port":
                 self._ports += 1
                 events.append(Answered(number, self._ports))
             case _:
