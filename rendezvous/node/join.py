@@ -27,7 +27,7 @@ from ..protocol.shortfall import contradictions, progress
 from ..protocol.timing import Timing
 from ..stores.steps import Asking, Steps
 from .finish import has_any_finished
-from .round_state import Phase
+from .round_state import Phase, RoundState
 from .seal import Seat, limits_error
 from .seat_records import VOID_VERDICT, read_history
 
@@ -47,7 +47,6 @@ class Join:
 
     Args:
         number: The round to try first.
-        took_part: Whether the node was a member of an earlier round; it may have been lost since.
     """
 
     def __init__(
@@ -60,12 +59,8 @@ class Join:
         heartbeat: Heartbeat,
         spare_watch: SpareWatch,
         clock: Callable[[], float],
-        turn_to: Callable[[Phase], None],
-        *,
-        took_part: bool = False,
+        state: RoundState,
     ) -> None:
-        self._turn_to = turn_to
-        self._took_part = took_part
         self._store = store
         self._run = run
         self._node = node
@@ -73,10 +68,10 @@ class Join:
         self._heartbeat = heartbeat
         self._spare_watch = spare_watch
         self._clock = clock
+        self._state = state
         self._seats: list[Seat] = []
         self.round_number = number
         """The round in which this node took its last seat."""
-        self._is_standing_by = False
 
     def enter(self) -> Steps[Placement]:
         """Block until this node is a member of a sealed round."""
@@ -92,7 +87,7 @@ class Join:
         """Return which nodes are there by now, as a sentence; "" if this node waits for none."""
         if not self._seats or self._node.limits.max_nodes == 1:
             return ""
-        if self._is_standing_by:
+        if self._state.phase is Phase.SPARE:
             return "a round runs without this node, which waits as a spare"
         keys, limits = self._run.round(self.round_number), self._node.limits
         taken = seats_taken((yield self._store.add(keys.seats, 0)))
@@ -138,16 +133,15 @@ class Join:
         )
         origin = self._node.origin
         is_survivor = origin is not None and origin.round == number - 1
-        self._is_standing_by = number > 0 and not is_survivor
-        self._turn_to(Phase.SPARE if self._is_standing_by else Phase.SEATED)
+        is_newcomer = number > 0 and not is_survivor
+        self._state.turn_to(Phase.SPARE if is_newcomer else Phase.SEATED)
         self._seats.append(seat)
         self.round_number = number
         yield from seat.take()
         history = None
-        if self._is_standing_by:
+        if is_newcomer:
             history = yield from self._stand_by(number, seat)
-            self._is_standing_by = False
-            self._turn_to(Phase.SEATED)
+            self._state.turn_to(Phase.SEATED)
         place = yield from seat.await_place(history)
         return place if isinstance(place, Placement) else None
 
@@ -162,7 +156,8 @@ class Join:
             yield from seat.leave()
             raise limits_error(self._run, roster.limits, self._node.limits)
         # With a second seat, this node has waited before: no round took it, and the run has ended.
-        has_waited = verdict_data is None or len(self._seats) > 1 or self._took_part
+        took_part = self._state.place is not None  # in an earlier round; it may be lost since
+        has_waited = verdict_data is None or len(self._seats) > 1 or took_part
         if verdict_data is None:
             wanted = yield from self._verdict_for(roster, before)
             if wanted is None:

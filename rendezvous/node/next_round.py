@@ -204,8 +204,7 @@ class NextRound:
             self._heartbeat,
             self._spare_watch,
             self._clock,
-            self._state.turn_to,
-            took_part=self._state.place is not None,
+            self._state,
         )
         return self.join
 

@@ -21,7 +21,7 @@ from ..protocol.records import Limits
 from ..protocol.round import seats_taken
 from ..protocol.timing import Timing
 from ..protocol.wire import read_verdict, write_verdict
-from ..stores.steps import PREPARE, Asking, Reached, Request, Steps
+from ..stores.steps import PREPARE, Asking, Request, Steps
 from .decline import MAX_REASON_CHARS, decline
 from .finish import finish
 from .join import abort_run, has_ended
@@ -72,11 +72,6 @@ class RoundMachine(Machine):
             self._clock,
             self._spawn,
         )
-
-    @property
-    def connection(self) -> Reached | None:
-        """The store that the node uses; None before the first, and after a loss."""
-        return self.session.connection
 
     def listen(self, topics: Sequence[str], hear: Hear) -> None:
         """Hear the notices of these topics in rounds to come."""
@@ -195,7 +190,7 @@ class RoundMachine(Machine):
         return standing
 
     def is_closed(self) -> Steps[bool]:
-        if self.state.has_ended or self.connection is None:
+        if self.state.has_ended or self.session.connection is None:
             return self.state.has_ended
         return (yield from has_ended(self.session.store(), self._run))
 
@@ -205,7 +200,7 @@ class RoundMachine(Machine):
         return self.abort(Verdict(VerdictKind.ABORTED, rank, reason))
 
     def abort(self, aborted: Verdict) -> Steps[None]:
-        connection, place, verdict = self.connection, self.state.place, self.state.verdict
+        connection, place, verdict = self.session.connection, self.state.place, self.state.verdict
         if self.state.close() or connection is None:
             return
         try:
@@ -270,6 +265,6 @@ class RoundMachine(Machine):
 
     def _current_round(self) -> tuple[Asking, Placement, RoundKeys]:
         place = self.state.place
-        if self.connection is None or place is None:
+        if self.session.connection is None or place is None:
             raise RendezvousStateError(f"this node is in no round of run {self._run.run_id!r}")
         return self.session.store(), place, self._run.round(place.round)

@@ -88,7 +88,7 @@ class RoundRendezvous(RoundHandler):
 
     @property
     def is_needed_by_others(self) -> bool:
-        connection = self._machine.connection
+        connection = self._machine.session.connection
         return connection is not None and connection.is_host and connection.at is None
 
     def workers_listener(self) -> _socket.socket | None:

@@ -116,7 +116,7 @@ def failed(rank=0, **details):
 
 def break_connection(handler):
     """End the connection of a node that lives on."""
-    handler._resources.store(handler._machine.connection.store).close()
+    handler._resources.store(handler._machine.session.connection.store).close()
 
 
 def silence(handler):

@@ -29,7 +29,7 @@ def ranks(places):
 def die(handler):
     """Break a node's connection, as the kernel does when its process is killed."""
     silence(handler)
-    store = handler._resources.store(handler._machine.connection.store)
+    store = handler._resources.store(handler._machine.session.connection.store)
     store._line._reader.link.shut_down()
 
 

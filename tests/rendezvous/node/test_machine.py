@@ -128,7 +128,11 @@ def test_a_machine_does_nothing_by_itself(memory):
     """It is idle until the agent asks, and knows no store then."""
     member = Member(memory, "a")
 
-    assert (Phase.IDLE, 0, None) == (member.phase, member.connections, member.machine.connection)
+    assert (Phase.IDLE, 0, None) == (
+        member.phase,
+        member.connections,
+        member.machine.session.connection,
+    )
 
 
 def test_a_node_that_needs_no_other_is_a_member_at_once(memory):
