@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections import defaultdict
-from collections.abc import Iterable
 
 from ..store import Will
 from .frames import WireError
@@ -17,6 +16,7 @@ from .wire import (
     Forget,
     Get,
     LeaveWill,
+    LongAnswer,
     Request,
     Set,
     Wait,
@@ -26,9 +26,9 @@ from .wire import (
     write_values,
 )
 
-Sending = tuple[Session, Iterable[bytes]]
+Frames = LongAnswer | list[bytes]
+Sending = tuple[Session, Frames]
 """A client and the frames to send to it."""
-
 
 _ROUND_IS_OVER = RoundOverError("the round is over, and newer ones have taken its place")
 
@@ -53,7 +53,8 @@ class Answers:
             case Get(keys):
                 return [(client, write_values(number, self._table.get(keys)))]
             case Wait(keys):
-                return [(client, self._wait(client, number, keys))]
+                frames = self._wait(client, number, keys)
+                return [] if frames is None else [(client, frames)]
             case Forget(wait):
                 self._waits[client].discard(wait)
                 self._table.forget((client, wait))
@@ -99,7 +100,7 @@ class Answers:
             frames = write_values(number, self._table.get(request.keys))
         return [(client, frames), *(self._end(*wait) for wait in ended), *self._end_lost()]
 
-    def _wait(self, client: Session, number: int, keys: tuple[str, ...]) -> Iterable[bytes]:
+    def _wait(self, client: Session, number: int, keys: tuple[str, ...]) -> Frames | None:
         waits = self._waits[client]
         if number in waits:
             raise WireError(f"two waits have the number {number}")
@@ -112,7 +113,7 @@ class Answers:
         if is_over:
             return write_values(number, self._table.get(keys))
         waits.add(number)
-        return ()
+        return None
 
     def _end_lost(self) -> list[Sending]:
         """Answer the waits of nodes that are so late that their round was freed."""
@@ -126,7 +127,7 @@ class Answers:
         return client, write_values(wait, self._table.take_values((client, wait)))
 
 
-def _frames_of(number: int, outcome: Outcome) -> Iterable[bytes]:
+def _frames_of(number: int, outcome: Outcome) -> Frames:
     match outcome:
         case None:
             return [write_done(number)]

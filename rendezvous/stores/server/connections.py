@@ -29,10 +29,12 @@ from .hello import (
 from .peer import Peer
 from .sessions import Session, Sessions
 from .table import TableError
-from .wire import Bye, read_request, write_error
+from .wire import Bye, LongAnswer, read_request, write_error
 
 log = Log(__name__)
 
+_TURN_S = 0.02
+"""For how long the requests of one client are answered before others have their turn."""
 _READ_BYTES = 64 << 10  # the C library maps more than 128 KiB anew for each message
 
 
@@ -65,6 +67,8 @@ class Connections:
         self._sessions = Sessions(limits.session_s)
         self._peers: dict[int, Peer] = {}
         self._strangers: dict[int, Peer] = {}
+        self.unread: dict[int, Peer] = {}
+        """Those whose requests have come and are not read yet: others have their turn first."""
         self._pressed: dict[int, Peer] = {}  # those for whom bytes wait
         self._foreigners = Foreigners(name)
         self._count = self._held = 0
@@ -130,30 +134,38 @@ class Connections:
             self._let_go(peer)
 
     def _read(self, peer: Peer) -> None:
-        try:
-            data = peer.connection.recv(_READ_BYTES)
-        except BlockingIOError:
-            return
-        if not data:
-            self._let_go(peer)
-            return
+        if peer.has_unread:
+            data = b""
+        else:
+            try:
+                data = peer.connection.recv(_READ_BYTES)
+            except BlockingIOError:
+                return
+            if not data:
+                self._let_go(peer)
+                return
         if peer.is_leaving:
             return
         if peer.session is None:
             peer.first_bytes = (peer.first_bytes + data)[:MAX_HELLO_BYTES]
         else:
             self._guests.hear(peer.number, self._clock())
-        self._heard = peer
+        self._heard, until = peer, self._clock() + _TURN_S
+        peer.has_unread = False
         try:
-            while not self._has_answered_all(peer, data):
+            while not self._has_answered_all(peer, data, until):
                 data = b""  # what came after the refused request is here already
         finally:
             self._heard = None
+            if peer.has_unread and peer.number in self._peers:
+                self.unread[peer.number] = peer
+            else:
+                self.unread.pop(peer.number, None)
             if peer.number in self._peers and peer.number not in self._pressed:
                 self._flush(peer)
         self._weigh(peer)
 
-    def _has_answered_all(self, peer: Peer, data: bytes) -> bool:
+    def _has_answered_all(self, peer: Peer, data: bytes, until: float) -> bool:
         """Answer what has come; return False after a request that had to be refused."""
         try:
             for message in peer.channel.receive(data):
@@ -161,8 +173,11 @@ class Connections:
                     return True
                 if peer.session is None:
                     self._admit(peer, message)
-                else:
-                    self._answer(peer.session, message)
+                    continue
+                self._answer(peer.session, message)
+                if self._clock() >= until:
+                    peer.has_unread = peer.channel.buffered > 0
+                    return True
         except RequestError as error:
             if peer.session is None:
                 raise
@@ -252,7 +267,7 @@ class Connections:
             if peer is not None and not peer.is_leaving:  # else it asks again, if it comes back
                 self._send(peer, frames)
 
-    def _send(self, peer: Peer, frames: Iterable[bytes]) -> None:
+    def _send(self, peer: Peer, frames: LongAnswer | list[bytes]) -> None:
         """Send as much as can be sent now, and the rest when the client reads."""
         peer.queue(frames)
         if peer.queued > self._limits.queued_bytes:
@@ -302,6 +317,7 @@ class Connections:
             return
         self._held -= peer.held
         self._strangers.pop(peer.number, None)
+        self.unread.pop(peer.number, None)
         self._pressed.pop(peer.number, None)
         self._selector.unregister(peer.connection)
         peer.close()

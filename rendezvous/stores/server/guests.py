@@ -29,7 +29,7 @@ class Limits(NamedTuple):
     stall_s: float = 30.0
     queued_bytes: int = 256 << 20
     held_bytes: int = 1 << 30
-    waits: int = 4096
+    waits: int = 512
     session_s: float = 600.0
 
 

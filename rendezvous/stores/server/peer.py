@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import socket
 import struct
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Iterator
 
 from .channel import Channel
 from .sessions import Session
+from .wire import LongAnswer
 
 _SEND_BYTES = 256 << 10
 _NO_LINGER = struct.pack("ii", 1, 0)
@@ -41,28 +43,45 @@ class Peer:
         self.session: Session | None = None
         self.is_leaving = False
         self.held = 0
+        self.attended_at = 0.0
+        self.has_unread = False
+        """Whether requests have come that are not read yet."""
         # When it has to have introduced itself, or to have read some of the bytes that wait for it.
         self.deadline: float | None = deadline
         self._out = bytearray()
+        # Answers behind a long one, and their bytes.
+        self._later: deque[tuple[Iterator[bytes], int]] = deque()
+        self._later_bytes = 0
 
     @property
     def queued(self) -> int:
         """How many bytes wait for the client."""
-        return len(self._out)
+        return len(self._out) + self._later_bytes
+
+    @property
+    def is_costly(self) -> bool:
+        """Whether to attend to it takes time: it is a stranger, or asks for much."""
+        return self.session is None or self.has_unread or bool(self._later)
 
     def weigh(self) -> int:
         """Return by how much the bytes that are held for this client have grown."""
-        before, self.held = self.held, len(self._out) + self.channel.buffered
+        before, self.held = self.held, self.queued + self.channel.buffered
         return self.held - before
 
-    def queue(self, frames: Iterable[bytes]) -> None:
+    def queue(self, frames: LongAnswer | list[bytes]) -> None:
         """Let frames wait for the client."""
-        self._out += self.channel.pack(frames)
+        if not self._later and isinstance(frames, list):
+            self._out += self.channel.pack(frames)
+            return
+        size = frames.size if isinstance(frames, LongAnswer) else sum(map(len, frames))
+        self._later.append((iter(frames), size))
+        self._later_bytes += size
 
     def flush(self) -> bool:
         """Send as much as the kernel takes; return whether it took anything."""
         self._out += self.channel.pack(())  # what TLS has to say by itself
-        before = len(self._out)
+        self._write_later()
+        has_sent = False
         try:
             while self._out:
                 if len(self._out) <= _SEND_BYTES:
@@ -71,9 +90,21 @@ class Peer:
                     with memoryview(self._out) as view:
                         sent = self.connection.send(view[:_SEND_BYTES])
                 del self._out[:sent]
+                has_sent = True
         except BlockingIOError:
             pass
-        return len(self._out) < before
+        return has_sent
+
+    def _write_later(self) -> None:
+        """Make frames of answers that wait, if few bytes wait: of long ones, one at a time."""
+        while self._later and len(self._out) <= _SEND_BYTES:
+            frames, size = self._later[0]
+            frame = next(frames, None)
+            if frame is None:
+                self._later.popleft()
+                self._later_bytes -= size
+            else:
+                self._out += self.channel.pack([frame])
 
     def close(self) -> None:
         """Close the connection; the kernel still sends what it has."""

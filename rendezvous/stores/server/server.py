@@ -13,7 +13,7 @@ import selectors
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from queue import Empty, SimpleQueue
 
 from ...threads import NoThreadError, start_thread
@@ -21,9 +21,10 @@ from .connections import Connections
 from .door import Door
 from .entrance import Entrance
 from .guests import Guests, Limits
+from .peer import Peer
 
-# What clients without a hello get of one turn; the others among them wait for the next turn.
-_STRANGERS_S = 0.02
+# What clients get of one turn that have no hello yet, or ask for much; then the others go first.
+_COSTLY_S = 0.02
 
 
 class StoreServer:
@@ -138,18 +139,27 @@ class StoreServer:
         self._door.move(now)
         dues = [self._connections.changes_in_s(now), self._door.changes_in_s(now)]
         due_in_s = min((max(0.0, each) for each in dues if each is not None), default=None)
-        strangers_s = 0.0
-        for key, events in self._selector.select(due_in_s):
+        costly = dict.fromkeys(self._connections.unread.values(), selectors.EVENT_READ)
+        for key, events in self._selector.select(0.0 if costly else due_in_s):
             if self._door.is_at(key.fileobj):
                 self._accept()
             elif key.data is None:
                 self._obey()
-            elif key.data.session is not None:
+            elif key.data.is_costly:
+                costly[key.data] = costly.get(key.data, 0) | events
+            else:
                 self._connections.attend(key.data, events)
-            elif strangers_s < _STRANGERS_S:
-                began_at = self._clock()
-                self._connections.attend(key.data, events)
-                strangers_s += self._clock() - began_at
+        self._attend(costly)
+
+    def _attend(self, costly: Mapping[Peer, int]) -> None:
+        """Attend to costly clients for a moment, those first that have waited for the longest."""
+        now = self._clock()
+        ends_at = now + _COSTLY_S
+        for peer in sorted(costly, key=lambda each: each.attended_at):
+            self._connections.attend(peer, costly[peer])
+            peer.attended_at, now = now, self._clock()
+            if now >= ends_at:
+                break
 
     def _accept(self) -> None:
         now = self._clock()

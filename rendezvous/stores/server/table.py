@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Generic, TypeVar
 
@@ -33,6 +32,7 @@ class Rounds:
 
     def __init__(self) -> None:
         self._keys: dict[str, dict[int, list[str]]] = {}
+        self._awaited: dict[str, dict[int, set[str]]] = {}
         self._first: dict[str, int] = {}
 
     def is_over(self, key: str) -> bool:
@@ -42,22 +42,38 @@ class Rounds:
         place = round_of(key)
         return place is not None and place[1] < self._first.get(place[0], 0)
 
-    def add(self, key: str) -> list[str]:
-        """Take note of a new key; return the keys that are to be freed for its sake."""
+    def add(self, key: str) -> tuple[list[str], list[str]]:
+        """Take note of a new key; return what is freed for its sake: keys, and awaited keys."""
         place = round_of(key)
         if place is None:
-            return []
+            return [], []
         run, number = place
         rounds = self._keys.setdefault(run, {})
-        if number in rounds:
-            rounds[number].append(key)
-            return []
-        rounds[number] = [key]
+        rounds.setdefault(number, []).append(key)
         if len(rounds) <= ROUNDS_KEPT:
-            return []
+            return [], []
         freed = rounds.pop(min(rounds))
-        self._first[run] = min(rounds)
-        return freed
+        first = self._first[run] = min(rounds)
+        awaited = self._awaited.get(run, {})
+        return freed, [each for at in awaited if at < first for each in awaited[at]]
+
+    def expect(self, key: str) -> None:
+        """Take note of a key that a client waits for."""
+        place = round_of(key)
+        if place is not None:
+            rounds = self._awaited.setdefault(place.run, {})
+            rounds.setdefault(place.number, set()).add(key)
+
+    def expect_no_more(self, key: str) -> None:
+        """Take note that no client waits for a key any more."""
+        place = round_of(key)
+        if place is not None:
+            rounds = self._awaited[place.run]
+            rounds[place.number].remove(key)
+            if not rounds[place.number]:
+                del rounds[place.number]
+            if not rounds:
+                del self._awaited[place.run]
 
 
 class StoreTable(Generic[_W]):
@@ -75,7 +91,7 @@ class StoreTable(Generic[_W]):
         self._values: dict[str, bytes] = {}
         self._missing: dict[_W, set[str]] = {}
         self._keys: dict[_W, tuple[str, ...]] = {}
-        self._waits: defaultdict[str, set[_W]] = defaultdict(set)
+        self._waits: dict[str, set[_W]] = {}
         self._awaited = self._awaited_characters = 0
 
     def add(self, key: str, amount: int) -> tuple[int, list[_W]]:
@@ -106,7 +122,7 @@ class StoreTable(Generic[_W]):
             if self._rounds.is_over(key):
                 self._remove(key)
             else:
-                self._free(self._rounds.add(key))
+                self._free(*self._rounds.add(key))
         return self._end_waits(values)
 
     def get(self, keys: Sequence[str]) -> list[bytes | None]:
@@ -142,7 +158,11 @@ class StoreTable(Generic[_W]):
         self._missing[wait] = missing
         self._keys[wait] = tuple(keys)
         for key in missing:
-            self._waits[key].add(wait)
+            if key in self._waits:
+                self._waits[key].add(wait)
+            else:
+                self._waits[key] = {wait}
+                self._rounds.expect(key)
         return False
 
     def take_lost(self) -> list[_W]:
@@ -155,11 +175,11 @@ class StoreTable(Generic[_W]):
         if place is not None:
             raise RoundOverError(place.over_reason)
 
-    def _free(self, keys: Sequence[str]) -> None:
-        """Remove the keys of a round, and find the waits for keys of freed rounds."""
+    def _free(self, keys: Sequence[str], awaited: Sequence[str]) -> None:
+        """Remove the keys of a round, and the waits for keys of freed rounds."""
         for key in keys:
             self._remove(key)
-        for key in [key for key in self._waits if self._rounds.is_over(key)] if keys else ():
+        for key in awaited:
             for wait in list(self._waits.get(key, ())):
                 self.forget(wait)
                 self._lost.append(wait)
@@ -179,6 +199,7 @@ class StoreTable(Generic[_W]):
             self._waits[key].discard(wait)
             if not self._waits[key]:
                 del self._waits[key]
+                self._rounds.expect_no_more(key)
 
     def _take_keys(self, wait: _W) -> tuple[str, ...]:
         keys = self._keys.pop(wait, ())
@@ -189,7 +210,11 @@ class StoreTable(Generic[_W]):
     def _end_waits(self, keys: Iterable[str]) -> list[_W]:
         ended = []
         for key in keys:
-            for wait in self._waits.pop(key, ()):
+            waits = self._waits.pop(key, None)
+            if waits is None:
+                continue
+            self._rounds.expect_no_more(key)
+            for wait in waits:
                 self._missing[wait].discard(key)
                 if not self._missing[wait]:
                     ended.append(wait)

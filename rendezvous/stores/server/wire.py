@@ -34,6 +34,7 @@ MAX_ANSWER_BYTES = 128 << 20
 """Bytes of all values of one answer."""
 MAX_AMOUNT = 1 << 53
 
+_SHORT_ANSWER_BYTES = 64 << 10
 _MAX_WILL_KEYS = 64
 _MAX_WILL_BYTES = 64 << 10
 MAX_AFTER_MS = 60_000
@@ -204,13 +205,32 @@ def write_count(number: int, count: int) -> bytes:
     return write_frame({"id": number, "count": count})
 
 
-def write_values(number: int, values: Sequence[bytes | None]) -> Iterator[bytes]:
-    """Yield the frames of an answer, each of which is short enough."""
-    total = sum([len(value) for value in values if value is not None])
-    if total > MAX_ANSWER_BYTES:
-        reason = f"these values have {total} bytes, and {MAX_ANSWER_BYTES} are allowed at a time"
-        yield write_error(number, reason)
-        return
+class LongAnswer:
+    """Yields the frames of an answer, which are made when its client has read those before.
+
+    Attributes:
+        size: Bytes of its values.
+    """
+
+    def __init__(self, number: int, values: Sequence[bytes | None], size: int) -> None:
+        self._frames = _frames_of(number, values)
+        self.size = size
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self._frames
+
+
+def write_values(number: int, values: Sequence[bytes | None]) -> LongAnswer | list[bytes]:
+    """Return the frames of an answer, each of which is short enough."""
+    size = sum([len(value) for value in values if value is not None])
+    if size > MAX_ANSWER_BYTES:
+        reason = f"these values have {size} bytes, and {MAX_ANSWER_BYTES} are allowed at a time"
+        return [write_error(number, reason)]
+    answer = LongAnswer(number, values, size)
+    return answer if size > _SHORT_ANSWER_BYTES else list(answer)
+
+
+def _frames_of(number: int, values: Sequence[bytes | None]) -> Iterator[bytes]:
     begin = 0
     while True:
         end, size = begin, 0

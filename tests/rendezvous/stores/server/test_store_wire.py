@@ -156,7 +156,7 @@ def test_many_values_come_in_several_answers():
 @pytest.mark.parametrize("count", [16, 17, 1200])
 def test_an_answer_that_would_be_too_long_is_an_error(count):
     """Nothing of the answer is encoded; the values may be read in several requests."""
-    frames_of_answer = write_values(7, [bytes(MAX_VALUE_BYTES)] * count)
+    frames_of_answer = iter(write_values(7, [bytes(MAX_VALUE_BYTES)] * count))
     first = read_answer(objects_in(next(frames_of_answer))[0])
 
     assert (count > 16) == bool(first.error)

@@ -1,0 +1,144 @@
+"""What one client may cost a store server in one turn of its loop."""
+
+import contextlib
+import itertools
+import selectors
+import socket
+
+import pytest
+from elrun.rendezvous.stores.server.connections import Connections
+from elrun.rendezvous.stores.server.entrance import Entrance
+from elrun.rendezvous.stores.server.frames import MAX_FRAME_BYTES, FrameReader, write_frame
+from elrun.rendezvous.stores.server.guests import Limits
+from elrun.rendezvous.stores.server.hello import write_hello
+from elrun.rendezvous.stores.server.table import StoreTable
+from elrun.rendezvous.stores.server.wire import MAX_VALUE_BYTES, Add, Get, write_request
+from round_kit import HELLO, AllGuests
+from rounds_kit import RUN
+from server_kit import serves
+
+READ = selectors.EVENT_READ
+
+
+@pytest.fixture(name="connections")
+def _connections():
+    """Return connections whose clock goes on by 5 ms at each look."""
+    ticks = itertools.count()
+    with selectors.DefaultSelector() as selector:
+        connections = Connections(
+            AllGuests(), Entrance(), "mark", "here", Limits(), selector,
+            lambda: 0.005 * next(ticks), lambda: None,
+        )  # fmt: skip
+        yield connections
+        connections.close()
+
+
+@pytest.fixture(name="client")
+def _client(connections):
+    """Return a client's end of a connection, which never blocks; its welcome was read."""
+    mine, its = socket.socketpair()
+    connections.greet(its, "there")
+    with mine:
+        mine.setblocking(False)
+        mine.sendall(write_hello(HELLO))
+        connections.attend(peer_of(connections), READ)
+        mine.recv(1 << 16)
+        yield mine
+
+
+def peer_of(connections):
+    (peer,) = connections._peers.values()
+    return peer
+
+
+def taken(client):
+    with contextlib.suppress(BlockingIOError):
+        return client.recv(1 << 20)
+    return b""
+
+
+def test_many_requests_at_once_are_answered_turn_by_turn(connections, client):
+    """In their order, and all of them, though nothing more comes."""
+    peer = peer_of(connections)
+    client.sendall(b"".join(write_request(number, Add("n", 1)) for number in range(20)))
+    connections.attend(peer, READ)
+    reader = FrameReader(MAX_FRAME_BYTES)
+    turns = [list(reader.feed(taken(client)))]
+    while connections.unread:
+        connections.attend(peer, READ)
+        turns.append(list(reader.feed(taken(client))))
+
+    assert 2 < len(turns)
+    assert all(turns)
+    assert [{"id": number, "count": number + 1} for number in range(20)] == [
+        *itertools.chain(*turns)
+    ]
+
+
+def test_a_client_that_goes_in_the_middle_of_its_requests_is_gone(connections, client):
+    peer = peer_of(connections)
+    client.sendall(write_request(1, Add("n", 1)) * 20)
+    connections.attend(peer, READ)
+    unread = list(connections.unread.values())
+    connections._let_go(peer)
+    connections.attend(peer, READ)
+
+    assert [peer] == unread
+    assert {} == connections.unread
+
+
+def test_a_long_answer_is_made_as_its_client_reads_it(connections, client):
+    """Behind it wait the answers to what was asked later; all of them come in order."""
+    peer = peer_of(connections)
+    table = connections._answers._table
+    keys = tuple(f"k{number}" for number in range(4))
+    table.set(dict.fromkeys(keys, bytes(MAX_VALUE_BYTES)))
+    client.sendall(write_request(1, Get(keys)) + write_request(2, Add("n", 1)))
+    connections.attend(peer, READ)
+    made, queued = len(peer._out), peer.queued
+    reader, answers = FrameReader(MAX_FRAME_BYTES), []
+    while peer.queued:
+        connections.attend(peer, selectors.EVENT_WRITE)
+        answers += reader.feed(taken(client))
+    answers += reader.feed(taken(client))
+    *parts, last = answers
+
+    assert made < 2 * MAX_VALUE_BYTES < queued
+    assert {"id": 2, "count": 1} == last
+    assert [1] * 4 == [len(part["values"]) for part in parts]
+
+
+def test_clients_that_ask_for_little_are_served_among_those_that_ask_for_much(open_server):
+    server = open_server()
+    writer = server.client()
+    writer.set({"big": bytes(MAX_VALUE_BYTES)})
+    greedy = [server.welcomed() for _ in range(8)]
+    for connection in greedy:
+        connection.sendall(write_frame({"id": 1, "do": "get", "keys": ["big"]}) * 16)
+
+    assert serves(server)
+    assert [True] * 8 == [connection.recv(4) != b"" for connection in greedy]
+    for connection in greedy:
+        connection.close()
+    writer.close()
+
+
+def test_the_awaited_keys_of_rounds_are_forgotten_with_their_waits():
+    """However a wait ends: by its keys, by its client, or with its round."""
+    table = StoreTable()
+    keys = [RUN.round(number).verdict for number in range(4)]
+    for number, key in enumerate(keys):
+        for client in range(2):
+            table.wait((client, number), [key])
+    table.forget((0, 0))
+    for wait in table.set({keys[1]: b"1"}):
+        table.take_values(wait)
+    for number in range(2, 12):
+        table.set({RUN.round(number).seats: b"1"})
+    lost = table.take_lost()
+    left = table._rounds._awaited, table._waits
+
+    assert {(1, 0), (0, 2), (1, 2), (0, 3), (1, 3)} >= set(lost) >= {(1, 0), (0, 2), (1, 2)}
+    table.forget((0, 3))
+    table.forget((1, 3))
+    assert ({}, {}) == left
