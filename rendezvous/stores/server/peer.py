@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import socket
 import struct
-from collections import deque
 from collections.abc import Iterator
 
 from .channel import Channel
@@ -50,7 +49,7 @@ class Peer:
         self.deadline: float | None = deadline
         self._out = bytearray()
         # Answers behind a long one, and their bytes.
-        self._later: deque[tuple[Iterator[bytes], int]] = deque()
+        self._later: list[tuple[Iterator[bytes], int]] = []
         self._later_bytes = 0
 
     @property
@@ -101,7 +100,7 @@ class Peer:
             frames, size = self._later[0]
             frame = next(frames, None)
             if frame is None:
-                self._later.popleft()
+                del self._later[0]
                 self._later_bytes -= size
             else:
                 self._out += self.channel.pack([frame])
