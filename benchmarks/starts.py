@@ -13,7 +13,11 @@ from rows import FailedError, Figures, Launcher, Plan
 
 LIMIT_S = 60.0
 TURNS = 20
-IMPORTS = "import elrun.__main__, elrun.launcher.cli, elrun.launcher.launch"
+IMPORTS = """
+import elrun.__main__, gc
+gc.disable()  # as main does
+import elrun.launcher.cli, elrun.launcher.launch
+"""
 
 
 def start_hooked(_launcher: Launcher, _plan: Plan) -> Figures:

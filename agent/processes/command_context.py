@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..workers.environment import hooked_environment
 from .context import PContext
 from .executor import Executor, Order, StartWait
-from .process import WorkerProcess, WorkerStart
+from .process import WorkerProcess, WorkerSetup
 from .results import StartFailed
 
 TYPE_CHECKING = False
@@ -27,10 +27,10 @@ class SubprocessContext(PContext):
         super().__init__(*args, **options)
         self._executor = executor or Executor()
 
-    def _launch(self, starts: Sequence[WorkerStart]) -> Iterable[WorkerProcess | StartFailed]:
+    def _launch(self, starts: Sequence[WorkerSetup]) -> Iterable[WorkerProcess | StartFailed]:
         return self._executor.execute_all([self._order(start) for start in starts])
 
-    def _order(self, start: WorkerStart) -> Order:
+    def _order(self, start: WorkerSetup) -> Order:
         local_rank = start.local_rank
         command = [str(self.entrypoint), *map(str, self.args[local_rank])]
         environment = hooked_environment(start.environment, command, self.error_file(local_rank))

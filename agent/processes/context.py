@@ -27,7 +27,7 @@ from .process import (
     WorkerKind,
     WorkerProcess,
     WorkerProcesses,
-    WorkerStart,
+    WorkerSetup,
     WorkerTable,
     keep_exit_codes,
 )
@@ -347,7 +347,7 @@ class PContext(WorkerFiles, WorkerProcesses, WorkerKind):
     def _start_workers(self, local_ranks: Sequence[int], inherited: Mapping[str, str]) -> None:
         mark = {MARK_VARIABLE: inherited[MARK_VARIABLE]}
         starts = [
-            WorkerStart(each, {**inherited, **self.envs[each], **mark}, *self._output.fds(each))
+            WorkerSetup(each, {**inherited, **self.envs[each], **mark}, *self._output.fds(each))
             for each in local_ranks
         ]
         for local_rank, started in zip(local_ranks, self._launch(starts), strict=True):

@@ -23,7 +23,7 @@ from .executor import Executor, StartWait
 from .function_main import ChildSetup, Descriptor, Task, name_of, run
 from .guardian import Guardian
 from .importable import require_importable
-from .process import LOST_EXIT_CODE, WorkerProcess, WorkerStart
+from .process import LOST_EXIT_CODE, WorkerProcess, WorkerSetup
 from .results import StartFailed
 from .spawner import Payload, Spawner, describe_this_process, pack
 
@@ -109,7 +109,7 @@ class MultiprocessContext(PContext):
                 with self._pickling():
                     self._payloads.append(pack(self._process(local_rank), preparation))
 
-    def _launch(self, starts: Sequence[WorkerStart]) -> Iterator[WorkerProcess | StartFailed]:
+    def _launch(self, starts: Sequence[WorkerSetup]) -> Iterator[WorkerProcess | StartFailed]:
         for start in starts:
             try:
                 yield self._start(*start)

@@ -130,7 +130,7 @@ class WorkerProcess:
         return end.si_status if end.si_code == os.CLD_EXITED else -end.si_status
 
 
-class WorkerStart(NamedTuple):
+class WorkerSetup(NamedTuple):
     """What a worker is started with.
 
     Args:
@@ -149,7 +149,7 @@ class WorkerKind(ABC):
     """What starting workers means for one kind of them: commands, or functions."""
 
     @abstractmethod
-    def _launch(self, starts: Sequence[WorkerStart]) -> Iterable[WorkerProcess | StartFailed]:
+    def _launch(self, starts: Sequence[WorkerSetup]) -> Iterable[WorkerProcess | StartFailed]:
         """Start some workers; ``_finish_start`` may be what finds that a program is missing.
 
         Returns:

@@ -23,6 +23,8 @@ AT_START = {
 }
 NOTHING = "import runpy, functools, contextlib"
 START = """
+import gc
+gc.disable()  # as elrun's main does
 from elrun.launcher import cli
 
 launched = []
