@@ -64,6 +64,11 @@ class WorkerStart:
         self._loop = loop
         self._binding = None if numa_options is None else _binding_by(numa_options)
 
+    @property
+    def keeps_attempts_apart(self) -> bool:
+        """Whether each attempt has files of its own; those of a plug-in may be the same ones."""
+        return type(self._logs_specs) is DefaultLogsSpecs
+
     def start(self, group: WorkerGroup, restart_count: int, guardian: Guardian | None) -> PContext:
         """Start the processes of an attempt, once the companions are ready for it.
 
@@ -181,12 +186,22 @@ class GroupProcesses:
         self._record = record
         self.context: PContext | None = None
         self.failed: FailedAttempt | None = None
+        self._replaced: PContext | None = None
         self._findings: Mapping[int, Finding] | None = None
         self._places: dict[int, str] = {}
 
     def forget(self) -> None:
-        """Let go of the attempt before."""
+        """Let go of the attempt before; ``tidy`` is to be called when the next one has begun."""
+        if self.context is not None:
+            self._replaced = self.context
         self.context = self.failed = self._findings = None
+
+    def tidy(self) -> None:
+        """Remove files that nobody needs, of workers that have been ended and replaced."""
+        for each in (self._replaced, self.context):
+            if each is not None:
+                each.tidy()
+        self._replaced = None
 
     @contextlib.contextmanager
     def ended_if_elrun_changes(self) -> Iterator[None]:
@@ -252,15 +267,19 @@ class GroupProcesses:
         values = self.by_global_rank(ended.return_values)
         return RunResult(WorkerState.SUCCEEDED, return_values=values)
 
-    def ask_to_end(self) -> None:
-        """Ask the workers to end, and wait for nothing."""
-        if self.context is not None:
-            self._ask_to_end(self.context)
+    def ask_to_end(self, *, is_replaced: bool) -> None:
+        """Ask the workers to end, and wait for nothing.
 
-    def _ask_to_end(self, workers: PContext) -> None:
+        Args:
+            is_replaced: Whether another attempt follows; ``tidy`` is called once that has begun.
+        """
+        if self.context is not None:
+            self._ask_to_end(self.context, is_replaced=is_replaced)
+
+    def _ask_to_end(self, workers: PContext, *, is_replaced: bool = False) -> None:
         """Ask them by SIGTERM; it has to be SIGKILL for those that survive that since they ask."""
         with contextlib.suppress(OSError):  # there are no descriptors: they are stopped later
-            workers.ask_to_end()
+            workers.ask_to_end(is_replaced=is_replaced)
         notice = self._loop.companions.preemption_notice
         if notice is not None:
             workers.kill_workers(notice.survivors_of_sigterm())

@@ -47,15 +47,19 @@ class AgentHooks(RecordedAgent):
     def _stop_workers(self, worker_group: WorkerGroup) -> None:
         """Stop the group's workers, in whatever state they are."""
 
-    def _ask_workers_to_end(self) -> None:
-        """Let workers that are about to be stopped know of it, before a word is said about it."""
+    def _ask_workers_to_end(self, step: Step) -> None:
+        """Let workers that are about to be stopped know of it, before a word is said about it.
+
+        Args:
+            step: RESTART, REJOIN or FAIL.
+        """
 
     def _end_round(self, verdict: Verdict | None, step: Step) -> None:
         """Take the end of a round, if it has ended: workers hear of it before any record does."""
         at = Moment.now()  # to ask may take a second
         try:
             if step in (Step.RESTART, Step.REJOIN, Step.FAIL):
-                self._ask_workers_to_end()
+                self._ask_workers_to_end(step)
         finally:
             self._events.round_ended(verdict, step, at)
 

@@ -23,6 +23,7 @@ from .group_processes import GroupProcesses, WorkerStart
 from .hooks import call_shutdown
 from .leaving import stops_heeded
 from .observer import ObservingCompanion, measured
+from .policy import Step
 from .waiting import LoopWait
 
 TYPE_CHECKING = False
@@ -148,6 +149,7 @@ class LocalElasticAgent(SimpleElasticAgent):
             ends.callback(setattr, self, "_guardian", None)
             ends.callback(guardian.release)
             ends.callback(self.folder.leave)
+            ends.callback(self.processes.tidy)
             ends.callback(self._companions.end)
             self._companions.begin(self._companion_kinds, self._facts, guardian)
             ends.callback(self._loop.await_readers, self._shutdown_timeout)
@@ -196,14 +198,16 @@ class LocalElasticAgent(SimpleElasticAgent):
         self.processes.context = workers
         self._raise_if_stopped()  # before those that were not started are taken for failed ones
         self._companions.begin_attempt(workers)
+        self.processes.tidy()
         return workers.pids()
 
-    def _ask_workers_to_end(self) -> None:
+    def _ask_workers_to_end(self, step: Step) -> None:
         with contextlib.suppress(RendezvousConnectionError):
             self.processes.ask_for_places(self._rounds.verdict())
         kind, mine = type(self), LocalElasticAgent
         if (kind._stop_workers, kind._shutdown) == (mine._stop_workers, mine._shutdown):  # noqa: SLF001  a subclass's own
-            self.processes.ask_to_end()
+            keeps_apart = self._worker_start.keeps_attempts_apart
+            self.processes.ask_to_end(is_replaced=step is not Step.FAIL and keeps_apart)
 
     @measured
     def _stop_workers(self, worker_group: WorkerGroup) -> None:

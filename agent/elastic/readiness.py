@@ -69,6 +69,7 @@ _OF_FAILURES = (
     "logging",
     "..output.log_handler",
     "..system.left_files",
+    "..processes.left_records",
     "..failures.error_record",
     "json",
     ".failed_attempt",

@@ -12,11 +12,13 @@ completed to JSON, and the message is in its beginning.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 from ...rendezvous.named_tuple import NamedTuple
 from ..system.left_files import LeftFile, LeftFileReader
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
 
 MAX_ERROR_FILE_BYTES = 1 << 20
 """How much of an error file is read; ours are never longer."""

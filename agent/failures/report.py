@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import enum
-from typing import Any
 
 from ...rendezvous.named_tuple import NamedTuple
 from .failure import HANG, end_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 STACK_TITLE = "Traceback (most recent call last)"
 

@@ -302,8 +302,15 @@ class PContext(WorkerFiles, WorkerProcesses, WorkerKind):
         """
         return self._workers.kill_at_once()
 
-    def ask_to_end(self) -> None:
-        """Ask the workers to end, by SIGTERM, and don't wait: ``close`` is about to follow."""
+    def ask_to_end(self, *, is_replaced: bool = False) -> None:
+        """Ask the workers to end, by SIGTERM, and don't wait: ``close`` is about to follow.
+
+        Args:
+            is_replaced: Whether other workers follow at once: nobody asks why these end, and the
+                caller calls ``tidy`` when the others have been started.
+        """
+        if is_replaced:
+            self._exits.stop_examining()
         if self._guardian is not None and self._may_end():
             self._group_stop.begin(self._guardian.tree, self._workers.find_ended(), signal.SIGTERM)
 
@@ -340,9 +347,15 @@ class PContext(WorkerFiles, WorkerProcesses, WorkerKind):
         if self._guardian is not None and self._guardian is not self._given_guardian:
             self._guardian.release()
         self._output.close()
-        self._exits.remove_known_files()
         self._clean_up()
         self._is_closed = True
+        if self._exits.examines:
+            self.tidy()
+
+    def tidy(self) -> None:
+        """Remove files that workers have left and nobody needs, if all workers have been ended."""
+        if self._is_closed:
+            self._exits.tidy()
 
     def _start_workers(self, local_ranks: Sequence[int], inherited: Mapping[str, str]) -> None:
         mark = {MARK_VARIABLE: inherited[MARK_VARIABLE]}

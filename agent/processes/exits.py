@@ -8,7 +8,7 @@ import signal
 import time
 
 from ...rendezvous.logs import Log
-from ..failures.failure import KEPT_SUFFIX, NOT_AVAILABLE, STACKS_SUFFIX, Departure, ProcessFailure
+from ..failures.failure import NOT_AVAILABLE, ProcessFailure
 from .results import RunProcsResult, WorkerExit
 
 TYPE_CHECKING = False
@@ -19,14 +19,13 @@ if TYPE_CHECKING:
     from ..output.specs import LogsDest
     from ..system.left_files import LeftFile, LeftFileReader
     from .context import WorkerOutput
+    from .left_records import LeftRecords
     from .own_ends import Disposition
     from .process import WorkerProcess
 
 log = Log(__name__)
 
-_MOST_OF_STACKS = 1 << 16
 _OF_AN_EXCEPTION = 1  # Python's exit code
-_EXIT_CODES = 0xFF  # what is left of a number that a program ends itself with
 
 BEFORE_SIGNAL_S = 0.5
 """How long a file system may hold up the signal that asks workers to end."""
@@ -55,7 +54,7 @@ class ExitRecorder:
         self._logs = logs
         self._take_return_value = take_return_value
         self._on_delay = on_delay
-        self._reader: LeftFileReader | None = None
+        self._records: LeftRecords | None = None
         self._failures: dict[int, ProcessFailure] = {}
         self._return_values: dict[int, Any] = {}
         self._marked: dict[int, str] = {}
@@ -63,8 +62,9 @@ class ExitRecorder:
         self._dispositions: dict[int, Disposition] = {}
         self._killed: set[int] = set()
         self._failing: dict[int, int] = {}
-        self._times_at_end: dict[int, int] = {}
-        self._known_files: list[str] = []
+        self._unexamined: dict[int, int] = {}
+        self.examines = True
+        """Whether it finds out why workers end."""
 
     @property
     def have_failed(self) -> bool:
@@ -72,32 +72,25 @@ class ExitRecorder:
         return bool(self._failures)
 
     @property
+    def records(self) -> LeftRecords:
+        """What workers left in files."""
+        if self._records is None:
+            from .left_records import LeftRecords  # failures and stops only
+
+            self._records = LeftRecords(self._logs.error_files, self._on_delay)
+        return self._records
+
+    @property
     def left_files(self) -> LeftFileReader:
-        """The one reader of what workers left, whose patience with file systems they all share."""
-        if self._reader is None:
-            from ..system.left_files import LeftFileReader  # failures and stops only
+        """What reads what workers left."""
+        return self.records.reader
 
-            self._reader = LeftFileReader(on_delay=self._on_delay)
-        return self._reader
+    def stop_examining(self) -> None:
+        """Record from now on that workers end, and not why: another attempt is about to follow.
 
-    def error_file_times(
-        self, local_ranks: Iterable[int], at_most_s: float = math.inf
-    ) -> dict[int, int]:
-        """Return when workers wrote their error files, by local rank; 0: none that is known of.
-
-        Args:
-            local_ranks: Which of them are meant.
-            at_most_s: How long the file system may take to answer this once.
+        Each counts as stopped. ``tidy`` looks into their files when there is time for it.
         """
-        ranks = list(local_ranks)
-        known = self._times_at_end
-        unknown = [rank for rank in ranks if rank not in known]
-        if not unknown:
-            return {rank: known[rank] for rank in ranks}
-        files = [self._logs.error_files.get(rank, "") for rank in unknown]
-        times = self.left_files.written_ns(files, at_most_s)
-        found = known | dict(zip(unknown, times, strict=True))
-        return {rank: found[rank] for rank in ranks}
+        self.examines = False
 
     def mark_failed(self, local_rank: int, reason: str) -> None:
         """Count the end of a worker as a failure, whatever its exit code.
@@ -118,11 +111,13 @@ class ExitRecorder:
         Raises:
             OSError: There are no descriptors to look closer.
         """
+        if not self.examines:
+            return
         for local_rank in running.keys() - self._marked.keys():
             self._death_signals[local_rank] = death_signal
         from .own_ends import disposition_of  # stops only
 
-        written = self.error_file_times(running, BEFORE_SIGNAL_S)
+        written = self.records.error_file_times(running, BEFORE_SIGNAL_S)
         for local_rank, process in running.items():
             self._dispositions[local_rank] = disposition_of(process.pid, death_signal)
             # A worker that has left its error file already fails by itself, and only ends slowly.
@@ -147,31 +142,10 @@ class ExitRecorder:
         # Of those that failed, the one that wrote its error file first failed first; one that a
         # signal killed left no word of when.
         failed = {rank: each.exitcode for rank, each in ended.items() if each.exitcode}
-        written = self._read_ahead(failed) if failed else {}
+        written = self.records.read_ahead(failed) if failed and self.examines else {}
         for local_rank in sorted(ended, key=lambda rank: written.get(rank) or math.inf):
             process = ended[local_rank]
             self.record(local_rank, process.pid, process.exitcode or 0)
-
-    def _read_ahead(self, exitcodes: Mapping[int, int]) -> dict[int, int | None]:
-        """Read what ``record`` will ask for; return when the error files were written.
-
-        The kernel has ended these workers, so that what was read then need not be asked again.
-        """
-        from ..failures.error_record import MAX_ERROR_FILE_BYTES  # failures and stops only
-        from ..system.left_files import Reading
-
-        chains = {}
-        for local_rank, exitcode in exitcodes.items():
-            if path := self._logs.error_files.get(local_rank, ""):
-                record = Reading(path, MAX_ERROR_FILE_BYTES)
-                if exitcode < 0:
-                    second = Reading(f"{path}{STACKS_SUFFIX}", _MOST_OF_STACKS, is_taken=True)
-                else:
-                    second = record._replace(path=f"{path}{KEPT_SUFFIX}")
-                chains[local_rank] = (record, second)
-        times = dict(zip(chains, self.left_files.read_ahead(chains.values()), strict=True))
-        self._times_at_end |= {rank: at_ns for rank, at_ns in times.items() if at_ns is not None}
-        return times
 
     def record(self, local_rank: int, pid: int, exitcode: int, reason: str = "") -> None:
         """Record how a worker ended.
@@ -210,47 +184,17 @@ class ExitRecorder:
         )
 
     def _failure(self, local_rank: int, pid: int, exitcode: int, reason: str) -> ProcessFailure:
-        failure = self._read_failure(local_rank, pid, exitcode)
+        if not self.examines:
+            self._unexamined[local_rank] = exitcode
+            return ProcessFailure.read_by(self.left_files, local_rank, pid, exitcode, "")
+        failure = self.records.failure_of(local_rank, pid, exitcode)
         if reason and failure.error_file == NOT_AVAILABLE:
             failure.message = reason
         return failure
 
-    def _read_failure(self, local_rank: int, pid: int, exitcode: int) -> ProcessFailure:
-        path = self._logs.error_files.get(local_rank, "")
-        failure = ProcessFailure.read_by(self.left_files, local_rank, pid, exitcode, path)
-        if failure.error_file != NOT_AVAILABLE or not path:
-            return failure
-        if exitcode < 0:
-            return self._with_stacks(failure, f"{path}{STACKS_SUFFIX}")
-        # What a thread lost, or `sys.exit` was given, may be long ago: no reason for a signal.
-        kept = f"{path}{KEPT_SUFFIX}"
-        likely = ProcessFailure.read_by(self.left_files, local_rank, pid, exitcode, kept)
-        if likely.exit_status is not None:
-            if likely.exit_status & _EXIT_CODES == exitcode:
-                stack = likely.traceback or ""
-                failure.departure = Departure(likely.summary, stack, likely.before)
-            self._known_files.append(kept)  # nothing names it: all that it says is known by now
-            return failure
-        return failure if likely.error_file == NOT_AVAILABLE else likely
-
-    def _with_stacks(self, failure: ProcessFailure, path: str) -> ProcessFailure:
-        """Return a failure with what faulthandler wrote at the fatal signal, if it did."""
-        file = self.left_files.take_end(path, _MOST_OF_STACKS)
-        if not file.text:
-            return failure
-        from ..failures.last_words import crash_in  # crashes only
-
-        crash = crash_in(file.text.decode(errors="replace"), failure.exitcode)
-        if crash.words:
-            failure.error_file = path
-            failure.message = {
-                "message": crash.words,
-                "extraInfo": {"py_callstack": crash.text, "timestamp": str(failure.timestamp)},
-            }
-            failure.error_file_data = {"message": failure.message}
-        return failure
-
     def _was_stopped(self, failure: ProcessFailure) -> bool:
+        if not self.examines:
+            return True
         local_rank = failure.local_rank
         if local_rank not in self._death_signals:
             return False
@@ -267,11 +211,11 @@ class ExitRecorder:
         )
         return not failed_by_itself(end)
 
-    def remove_known_files(self) -> None:
-        """Remove what was read of the workers' files and nobody needs any more."""
-        paths, self._known_files = self._known_files, []
-        if paths:
-            self.left_files.remove(paths)
+    def tidy(self) -> None:
+        """Remove those of the workers' files that nobody needs: they are empty, or all is known."""
+        unread, self._unexamined = self._unexamined, {}
+        if self._records is not None:
+            self._records.remove_needless(unread)
 
     def result(self) -> RunProcsResult | None:
         """Return what ended, once a worker has failed or all have succeeded; else None."""
@@ -370,8 +314,8 @@ class WorkerFiles:
         return self._output.outlets is not None and self._output.outlets.has_handed_on
 
     def error_file_times(self, local_ranks: Iterable[int]) -> dict[int, int]:
-        """Return when workers wrote their error files; see ``ExitRecorder.error_file_times``."""
-        return self._exits.error_file_times(local_ranks)
+        """Return when workers wrote their error files; see ``LeftRecords``."""
+        return self._exits.records.error_file_times(local_ranks)
 
     def error_file(self, local_rank: int) -> str:
         """Return the path of a worker's error file, or ``""``."""

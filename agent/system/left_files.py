@@ -13,12 +13,17 @@ import math
 import os
 import stat
 import time
-from collections.abc import Callable, Iterable, Sequence
-from typing import TypeVar
 
 from ...rendezvous.logs import Log
 from ...rendezvous.named_tuple import NamedTuple
 from ...rendezvous.threads import Call
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from typing import TypeVar
+
+    _T = TypeVar("_T")
 
 log = Log(__name__)
 
@@ -27,8 +32,6 @@ PATIENCE_S = 5.0
 
 DELAY_S = 0.5
 """How long a file system may hold up what is more urgent than its answer."""
-
-_T = TypeVar("_T")
 
 
 class LeftFile(NamedTuple):

@@ -57,7 +57,7 @@ def test_workers_are_asked_to_end_before_a_word_is_said(caplog, max_restarts, wo
     """They end while the sentence is written; at a failed job the summary says it all."""
     said_before = []
     agent = InMemoryAgent(ScriptedRounds(), [failed(), SUCCEEDED], max_restarts)
-    agent._ask_workers_to_end = lambda: said_before.append(len(caplog.records))
+    agent._ask_workers_to_end = lambda _step: said_before.append(len(caplog.records))
 
     agent.run()
 
@@ -75,7 +75,7 @@ def test_workers_are_asked_to_end_before_anything_is_recorded(max_restarts):
                 order.append(step)
 
     agent = InMemoryAgent(ScriptedRounds(), [failed(), SUCCEEDED], max_restarts)
-    agent._ask_workers_to_end = lambda: order.append("asked")
+    agent._ask_workers_to_end = lambda _step: order.append("asked")
     agent.observe(Record())
 
     agent.run()
@@ -99,7 +99,7 @@ def test_a_round_ends_before_its_workers_are_asked_for_anything():
     """Their answers may take a second, which is no part of the round."""
     asked_s, ends = [], Ends()
     agent = InMemoryAgent(ScriptedRounds(), [failed(), SUCCEEDED], 1)
-    agent._ask_workers_to_end = lambda: asked_s.append(time.monotonic())
+    agent._ask_workers_to_end = lambda _step: asked_s.append(time.monotonic())
     agent.observe(ends)
 
     agent.run()
@@ -112,7 +112,7 @@ def test_the_end_of_a_round_is_recorded_if_its_workers_can_not_be_asked():
     """Else an attempt of the report had none."""
     ends = Ends()
     agent = InMemoryAgent(ScriptedRounds(), [failed()], 0)
-    agent._ask_workers_to_end = lambda: 1 / 0
+    agent._ask_workers_to_end = lambda _step: 1 / 0
     agent.observe(ends)
 
     with pytest.raises(ZeroDivisionError):

@@ -216,7 +216,7 @@ def test_the_end_of_a_round_has_the_time_before_workers_were_asked(log):
     """What they are asked may take a second."""
     agent, asked_ms = agent_with([failed()], max_restarts=0, events=log.name), []
 
-    def ask():
+    def ask(_step):
         before_ms = now_ms()
         while now_ms() == before_ms:
             pass

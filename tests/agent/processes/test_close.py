@@ -358,3 +358,41 @@ def test_workers_may_be_asked_to_end_before_they_are_stopped(shells, tmp_path):
     context.close()
 
     assert (["yes"], 7, True) == (heard, context.exits[0].exitcode, context.exits[0].stopped)
+
+
+def test_files_of_workers_that_are_replaced_wait_for_the_others_start(tmp_path):
+    """How they ended is known at once; whoever starts the others is not kept by file systems."""
+    ready = [Ear(tmp_path, f"ready-{rank}") for rank in range(2)]
+    files = {rank: str(tmp_path / f"{rank}.json") for rank in range(2)}
+    empty, written = (tmp_path / f"{rank}.json.stacks" for rank in range(2))
+    context = start_shells(
+        f"> {empty}; echo > {ready[0].path}; {HANG}",
+        f"trap 'exit 7' TERM; echo no > {written}; echo > {ready[1].path}; "
+        "while :; do sleep 0.05; done",
+        error_files=files,
+    )
+    for ear in ready:
+        ear.hear()
+
+    context.ask_to_end(is_replaced=True)
+    context.close()
+    ends = {rank: (end.exitcode, end.stopped) for rank, end in sorted(context.exits.items())}
+    before = empty.exists(), written.exists()
+    context.tidy()
+
+    assert {0: (-15, True), 1: (7, True)} == ends
+    assert ((True, True), (False, True)) == (before, (empty.exists(), written.exists()))
+
+
+def test_files_of_workers_that_run_are_not_tidied(shells, tmp_path):
+    """One that is empty may be written to."""
+    ready = Ear(tmp_path, "ready")
+    stacks = tmp_path / "0.json.stacks"
+    context = shells(
+        f"> {stacks}; echo > {ready.path}; {HANG}", error_files={0: str(tmp_path / "0.json")}
+    )
+    ready.hear()
+
+    context.tidy()
+
+    assert stacks.exists()
