@@ -146,7 +146,6 @@ def _connect_to_master(
     me: Hello,
     timing: Timing,
     stop: threading.Event,
-    clock: Callable[[], float] = time.monotonic,
 ) -> Connection:
     """Return a connection to node rank 0, as soon as that listens.
 
@@ -161,7 +160,7 @@ def _connect_to_master(
     """
     endpoint, timeout_s = target.endpoint, timing.join_timeout_s
     state = f"node rank 0 is not reached at {endpoint}"
-    retry = Retry(stop, timeout_s, str(endpoint), state, clock)
+    retry = Retry(stop, timeout_s, str(endpoint), state)
     taken_since: float | None = None
     while True:
         answer = dial(target, me, _CONNECT_S, max(_GLANCE_S, min(_HANDSHAKE_S, timeout_s)))
@@ -173,7 +172,7 @@ def _connect_to_master(
             taken_since = None
             reason = _FOREIGN if answer.is_foreign else reason
         else:
-            now = clock()
+            now = time.monotonic()
             taken_since = now if taken_since is None else taken_since
             if answer.kind != TAKEN or now - taken_since >= 2 * timing.patience_s:
                 raise RendezvousStateError(reason)

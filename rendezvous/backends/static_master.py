@@ -60,7 +60,8 @@ class MasterNode:
         self._store: StoreClient | None = None
         self._listener: socket.socket | None = None
         self._keeps_listener = False
-        self._is_alone: threading.Event | None = None
+        self._is_alone = threading.Event()
+        self._looks = False
         self.conflict = ""
         self.doubt = ""
 
@@ -93,17 +94,16 @@ class MasterNode:
             return
         listener = self._listener or self._listen()
         self._server.listen(listener)
-        if self._is_alone is None:
-            self._is_alone = threading.Event()
-            start_daemon(self._look_for_another, "elrun-master", self._is_alone)
+        if not self._looks:
+            self._looks = True
+            start_daemon(self._look_for_another, "elrun-master")
 
     def shut(self) -> None:
         """Leave the port to the workers' store."""
         if self._server is None:
             return
         self._server.stop_listening()
-        if self._is_alone is not None:
-            self._is_alone.set()
+        self._is_alone.set()
         if not self._keeps_listener:
             self._close()
 
@@ -118,8 +118,7 @@ class MasterNode:
 
     def close(self) -> None:
         """Let go of the port; the store is closed by its client."""
-        if self._is_alone is not None:
-            self._is_alone.set()
+        self._is_alone.set()
         if self._server is not None:
             self._server.stop_listening()
         self._close()
@@ -145,15 +144,15 @@ class MasterNode:
             ) from error
         return self._listener
 
-    def _look_for_another(self, is_alone: threading.Event) -> None:
+    def _look_for_another(self) -> None:
         """Find out whether the master's address leads to another node that has rank 0, too.
 
         One that is about to end, and whose place this node takes, may still answer for a moment.
         """
         pause_s, refused_since = _FIRST_PAUSE_S, None
-        while not is_alone.is_set():
+        while not self._is_alone.is_set():
             refusal = self._ask_for_another(self._endpoint.host, _HANDSHAKE_S)
-            if is_alone.is_set():  # all nodes have come meanwhile
+            if self._is_alone.is_set():  # all nodes have come meanwhile
                 return
             refused_since = None if refusal is None else refused_since or self._clock()
             lasts_s = 0.0 if refused_since is None else self._clock() - refused_since
@@ -162,7 +161,7 @@ class MasterNode:
                 if self._store is not None:
                     self._store.close()
                 return
-            is_alone.wait(pause_s if refusal is None else self._timing.patience_s / 2)
+            self._is_alone.wait(pause_s if refusal is None else self._timing.patience_s / 2)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
     def _ask_for_another(self, host: str, timeout_s: float) -> Refusal | None:
@@ -177,8 +176,7 @@ class MasterNode:
             return answer
         if isinstance(answer, Link):
             answer.close()
-            if self._is_alone is not None:
-                self._is_alone.set()
+            self._is_alone.set()
         return None
 
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Collection
 
 from ..api.handler import Placement, Verdict, VerdictKind
 from ..protocol.keys import GONE_BEAT, RoundKeys
-from ..protocol.naming import name_members
+from ..protocol.phrases import name_members
 from ..protocol.records import Roster
 from ..protocol.timing import Timing
 from ..protocol.wire import read_roster, write_verdict

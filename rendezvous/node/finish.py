@@ -31,12 +31,6 @@ def finish(store: Asking, keys: RoundKeys, rank: int, members: int) -> Steps[boo
     return True
 
 
-def has_finished(store: Asking, keys: RoundKeys, rank: int) -> Steps[bool]:
-    """Return whether a member has written its success mark."""
-    (mark,) = yield store.get([keys.success(rank)])
-    return mark is not None
-
-
 def has_any_finished(store: Asking, keys: RoundKeys, roster: Roster) -> Steps[bool]:
     """Return whether any member of a round has written its success mark."""
     marks = yield store.get([keys.success(rank) for rank in range(len(roster.members))])

@@ -19,11 +19,10 @@ from ..liveness.round_watch import SpareWatch
 from ..logs import Log
 from ..protocol import wire
 from ..protocol.keys import RoundKeys, RunKeys
-from ..protocol.naming import name_hosts
+from ..protocol.phrases import contradictions, name_hosts, progress
 from ..protocol.records import History, Node, Roster
 from ..protocol.roster import places_to_write, unoccupied, void_roster
 from ..protocol.round import DOOR, has_room, present, seats_taken
-from ..protocol.shortfall import contradictions, progress
 from ..protocol.timing import Timing
 from ..stores.steps import Asking, Steps
 from .finish import has_any_finished

@@ -22,7 +22,7 @@ from ..protocol.keys import RunKeys
 from ..protocol.records import History
 from ..protocol.wire import read_roster, read_verdict, write_roster, write_verdict
 from ..stores.steps import Asking, Steps
-from .finish import finish, has_finished
+from .finish import finish
 
 
 def migrate_round(
@@ -47,7 +47,8 @@ def migrate_round(
     if roster != history.roster:
         return None
     verdict = history.verdict
-    if (yield from has_finished(store, keys, rank)):
+    (mark,) = yield store.get([keys.success(rank)])
+    if mark is not None:
         if (yield from finish(store, keys, rank, len(roster.members))):
             verdict = Verdict(VerdictKind.DONE, rank)
         else:

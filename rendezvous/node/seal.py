@@ -12,6 +12,7 @@ from ..liveness.heartbeat import Heartbeat
 from ..liveness.peers import PeerMonitor, check_presence
 from ..logs import Log
 from ..protocol.keys import GONE_BEAT, RunKeys
+from ..protocol.phrases import hindrances, options_apart, shortfall
 from ..protocol.records import History, Limits, Node, Place
 from ..protocol.roster import draw_roster, place_of, places_to_write, unoccupied, void_roster
 from ..protocol.round import (
@@ -25,7 +26,6 @@ from ..protocol.round import (
     limits_of_run,
     seats_taken,
 )
-from ..protocol.shortfall import hindrances, options_apart, shortfall
 from ..protocol.timing import Timing
 from ..protocol.wire import read_place, write_node, write_verdict
 from ..stores.steps import Asking, Steps

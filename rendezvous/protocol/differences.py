@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from .naming import name_members
+from .phrases import name_members
 from .records import Node, Roster
 
 WORKERS, SCRIPT, ARGUMENTS = "--nproc-per-node", "the script", "arguments"

@@ -67,7 +67,7 @@ SUBJECTS = (
     ),
     of_protocol("record_reader", "test_record_reader.py", "test_wire.py"),
     of_protocol("wire", "test_wire_bounds.py", "test_wire.py"),
-    of_protocol("shortfall", "test_shortfall.py", "../../simulation/test_scenarios.py"),
+    of_protocol("phrases", "test_phrases.py", "../../simulation/test_scenarios.py"),
     of_protocol("announcements", "test_announcements.py"),
     Subject(
         "rendezvous/liveness/failure_detector.py",

@@ -3,9 +3,9 @@
 import pytest
 from elrun.rendezvous.api.handler import Verdict, VerdictKind
 from elrun.rendezvous.errors import RendezvousStateError
+from elrun.rendezvous.protocol.phrases import refusals, shortfall
 from elrun.rendezvous.protocol.records import History, Limits, Member, Node, Roster
 from elrun.rendezvous.protocol.round import Await, GiveUp, Seal, decide
-from elrun.rendezvous.protocol.shortfall import refusals, shortfall
 from elrun.rendezvous.protocol.wire import read_node, write_node
 
 LAST_CALL_S, DEADLINE = 3, 600

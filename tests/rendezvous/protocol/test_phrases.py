@@ -2,8 +2,8 @@
 
 import pytest
 from elrun.rendezvous.api.handler import Verdict, VerdictKind
+from elrun.rendezvous.protocol.phrases import contradictions, progress, shortfall
 from elrun.rendezvous.protocol.records import History, Limits, Member, Node, Origin, Roster
-from elrun.rendezvous.protocol.shortfall import contradictions, progress, shortfall
 
 LIMITS = Limits(3, 3)
 
