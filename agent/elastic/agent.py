@@ -199,6 +199,7 @@ class SimpleElasticAgent(AgentHooks):
         """Meet the other nodes and start a fresh set of workers."""
         self._rendezvous(worker_group)
         ids = self._start_workers(worker_group)
+        self._restarts.say_for_later()
         for worker in worker_group.workers:
             worker.id = ids.get(worker.local_rank)
         self._restarts.begin_attempt()

@@ -135,7 +135,13 @@ class AgentHooks(RecordedAgent):
         # A rendezvous of another package has no count of the restarts that the job has spent.
         has_others = (self._worker_group.group_world_size or 1) > 1
         is_shared = has_others and not self._rounds.has_to_be_asked
-        self._restarts.announce(step, verdict, self._restart_count, is_shared=is_shared)
+        self._restarts.announce(
+            step,
+            verdict,
+            self._restart_count,
+            is_shared=is_shared,
+            is_met_at_once=self._rounds.answers_at_once,
+        )
 
     def _pause(self, seconds: float) -> None:
         """Wait for a while, unless a signal comes."""

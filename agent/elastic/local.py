@@ -91,6 +91,7 @@ class LocalElasticAgent(SimpleElasticAgent):
         self._supervision = supervision = supervision or Supervision()
         answer = lambda: self.processes.tell_places()  # noqa: E731, PLW0108  it is made below
         self._loop = LoopWait(signals, self._rounds, signal_handler_afterwards, answer, supervision)
+        self._loop.on_begin = self._restarts.say_for_later
         self._companions = self._loop.companions
         numa, prefix = spec.numa_options, log_line_prefix_template
         self._worker_start = WorkerStart(

@@ -11,12 +11,14 @@ import time
 from collections import deque
 
 from ...rendezvous.api.handler import Verdict
-from ...rendezvous.logs import Log
+from ...rendezvous.logs import Log, is_there
 from .leaving import STOPPED_BY
 from .policy import DELAY, DOUBT, GIVE_UP, Step, delay_of, sentence_about
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..failures.restart_causes import Death
     from ..failures.restart_rules import RestartRules
 
@@ -32,15 +34,24 @@ class Restarts:
     Args:
         max_restarts: How many restarts the job may spend.
         rules: Which failures are followed by a restart, and how; None: all, at once.
+        speaks_at_once: Says whether a line takes no longer than a moment. What the first line
+            loads takes as long as half a worker's start.
     """
 
-    def __init__(self, max_restarts: int, rules: RestartRules | None) -> None:
+    def __init__(
+        self,
+        max_restarts: int,
+        rules: RestartRules | None,
+        speaks_at_once: Callable[[], bool] = is_there,
+    ) -> None:
         self._max_restarts = max_restarts
         self._rules = rules
         self._deaths: deque[Death] = deque(maxlen=_MOST_DEATHS)
         self._began_at_s = 0.0
         self._delay_s = 0.0
         self._kept_back = ""
+        self._is_for_later = False
+        self._speaks_at_once = speaks_at_once
         self._undecided: tuple[Verdict, int] | None = None
         self.last_decision = ("", 0.0)
         """What followed the last round that has ended, and when by the monotonic clock."""
@@ -112,7 +123,13 @@ class Restarts:
         return delay_s
 
     def announce(
-        self, step: Step, verdict: Verdict | None, spent: int, *, is_shared: bool = False
+        self,
+        step: Step,
+        verdict: Verdict | None,
+        spent: int,
+        *,
+        is_shared: bool = False,
+        is_met_at_once: bool = False,
     ) -> None:
         """Say what follows the end of a round; keep it back where it is not certain yet.
 
@@ -125,17 +142,26 @@ class Restarts:
             verdict: Why the round ended.
             spent: How many restarts the job has spent before.
             is_shared: Whether the round had other nodes, which may be lost.
+            is_met_at_once: Whether the next attempt begins at once: there are no nodes to wait for.
         """
         self._kept_back = self.follow(step, verdict, spent)
         self.last_decision = (self._kept_back, time.monotonic())
         if step is Step.RESTART and verdict is not None and is_shared and not self._delay_s:
             self._undecided = verdict, spent
         elif verdict is None or STOPPED_BY not in verdict.details:
+            may_wait = is_met_at_once and not self._delay_s
+            self._is_for_later = may_wait and not self._speaks_at_once()
+            self.say_what_was_kept_back()
+
+    def say_for_later(self) -> None:
+        """Say, once, what follows, if that had to wait until the next attempt's workers start."""
+        if self._is_for_later:
+            self._is_for_later = False
             self.say_what_was_kept_back()
 
     def say_what_was_kept_back(self) -> None:
-        """Say it, once; nothing has to be kept back any more."""
-        if self._undecided is not None:
+        """Say it, once, if nothing has to be kept back any more."""
+        if self._undecided is not None or self._is_for_later:
             return
         sentence, self._kept_back = self._kept_back, ""
         if sentence:
@@ -148,9 +174,10 @@ class Restarts:
             log.warning("%s", sentence)
 
     def say_what_was_to_follow(self) -> None:
-        """Say, once, which failure was to cost a restart: there is no next round."""
+        """Say, once, which failure was to cost a restart: there is no next attempt."""
         if self._undecided is not None:
             self.say_what_is_undecided()
+        self.say_for_later()
 
     def follow(self, step: Step, verdict: Verdict | None, spent: int) -> str:
         """Take note of what follows the end of a round; return a sentence about it for people.

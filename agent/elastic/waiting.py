@@ -80,6 +80,8 @@ class LoopWait:
             preempting=supervision.preempt_signals,
         )
         self.companions = Companions()
+        self.on_begin: Callable[[], object] = lambda: None
+        """Called once the workers of an attempt have been started."""
         self._output: JobOutput | None = None
         self._rounds = rounds
         self._tell_places = tell_places
@@ -89,7 +91,7 @@ class LoopWait:
     @property
     def start_wait(self) -> StartWait:
         """How it waits for programs that are being loaded: a signal only makes them unwanted."""
-        return StartWait(self._is_start_unwanted, self._wait_and_tick)
+        return StartWait(self._is_start_unwanted, self._wait_and_tick, self.on_begin)
 
     def output(self) -> JobOutput:
         """Return what carries the output of all attempts, as far as it is not inherited."""

@@ -210,6 +210,7 @@ class PContext(WorkerFiles, WorkerProcesses, WorkerKind):
                 if start_wait.is_unwanted():
                     break
                 self._start_workers(range(self.nprocs)[first : first + _TOGETHER], inherited)
+            start_wait.on_begin()
             self._workers.drop(self._finish_start(start_wait))
             if self._output.outlets is not None:
                 self._output.outlets.start()

@@ -58,10 +58,13 @@ class StartWait(NamedTuple):
         is_unwanted: Says whether the start is not to be waited for any more.
         wait: Waits until one of the descriptors is readable, something happens that may have made
             the start unwanted, or the time in seconds has passed.
+        on_begin: Called once all processes have been started: what takes the caller long is done
+            while programs are being loaded, before anything is shown of what they print.
     """
 
     is_unwanted: Callable[[], bool] = lambda: False
     wait: Callable[[Sequence[int], float | None], object] = wait_briefly
+    on_begin: Callable[[], object] = lambda: None
 
 
 class Order(NamedTuple):

@@ -14,6 +14,7 @@ from agent_kit import (
 from elrun.agent import SignalException, WorkerSpec, WorkerState
 from elrun.agent.elastic.observer import Observer
 from elrun.agent.elastic.policy import Step
+from elrun.agent.elastic.restarts import Restarts
 from elrun.agent.workers.worker import RunResult
 from elrun.rendezvous.api.handler import Verdict, VerdictKind
 from elrun.rendezvous.errors import (
@@ -62,6 +63,47 @@ def test_workers_are_asked_to_end_before_a_word_is_said(caplog, max_restarts, wo
     agent.run()
 
     assert ([0], words) == (said_before, len(caplog.records))
+
+
+class OneNode(ScriptedRounds):
+    """There is nobody to wait for."""
+
+    answers_at_once = True
+
+
+class Starting(InMemoryAgent):
+    """Takes down how many lines had been logged when workers were started; starts some in vain."""
+
+    def __init__(self, caplog, starts, rounds):
+        super().__init__(rounds, [failed(), SUCCEEDED], 1)
+        self._restarts = Restarts(1, None, speaks_at_once=lambda: False)
+        self.caplog, self.starts, self.said = caplog, list(starts), []
+
+    def _start_workers(self, worker_group):
+        self.said.append(len(self.caplog.records))
+        if not self.starts.pop(0):
+            raise OSError(11, "no process is left")
+        return super()._start_workers(worker_group)
+
+
+@pytest.mark.parametrize(("rounds", "said"), [(OneNode, 0), (ScriptedRounds, 1)])
+def test_the_first_line_waits_for_the_next_attempt_if_that_begins_at_once(caplog, rounds, said):
+    """What it loads takes as long as half a worker's start; other nodes may take minutes."""
+    agent = Starting(caplog, [True, True], rounds())
+
+    agent.run()
+
+    assert ([0, said], 1) == (agent.said, len(caplog.records))
+
+
+def test_the_first_line_is_said_if_the_next_attempt_does_not_start(caplog):
+    """The reason of the first failure would be lost."""
+    agent = Starting(caplog, [True, False], OneNode())
+
+    with pytest.raises(OSError, match="no process is left"):
+        agent.run()
+
+    assert "restarting all workers (restart 1 of 1)" in caplog.text
 
 
 @pytest.mark.parametrize("max_restarts", [1, 0])
