@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import signal
 import time
 
@@ -11,6 +10,7 @@ from ...rendezvous.api.handler import RoundHandler, Verdict, VerdictKind
 from ...rendezvous.errors import RendezvousClosedError, RendezvousError
 from ...rendezvous.logs import Log
 from ...rendezvous.threads import Call, NoThreadError
+from ..system.pidfd import NEVER
 from ..system.signals import Preempted, SignalException, StopRequested, TimeIsUp
 
 TYPE_CHECKING = False
@@ -61,11 +61,11 @@ def await_verdict(
                 "hosts the store that they need",
                 timeout_s,
             )
-            deadline = math.inf
+            deadline = NEVER
         elif left_s <= 0:
             log.warning("the other nodes have not finished within %g s: this one leaves", timeout_s)
             return
-        wait_for_change(None if math.isinf(deadline) else max(0.0, left_s))
+        wait_for_change(None if deadline == NEVER else max(0.0, left_s))
 
 
 def close_run(rounds: RoundHandler, ask: Callable[[Callable[[], None]], None]) -> None:

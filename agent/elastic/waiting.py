@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import _thread
 import contextlib
-import math
 import signal
 import time
 
@@ -17,7 +16,7 @@ from ...rendezvous.errors import RendezvousConnectionError
 from ...rendezvous.logs import Log, live_line
 from ...rendezvous.threads import Call
 from ..processes.executor import StartWait
-from ..system.pidfd import wait_briefly
+from ..system.pidfd import NEVER, wait_briefly
 from ..system.signals import SignalInbox
 from ..system.wakeup import Wakeup
 from .companions import Companions
@@ -132,7 +131,7 @@ class LoopWait:
         """
         if self._rounds.answers_at_once:
             return question()
-        deadline = math.inf if timeout_s is None else time.monotonic() + timeout_s
+        deadline = NEVER if timeout_s is None else time.monotonic() + timeout_s
         call = Call(question, _THREAD, self.wakeup.notify, or_here=True)
         while not call.is_done:
             left_s = deadline - time.monotonic()
@@ -140,7 +139,7 @@ class LoopWait:
                 raise RendezvousConnectionError(
                     f"the rendezvous store has not answered for {timeout_s:g} s"
                 )
-            self.wait((), None if math.isinf(left_s) else left_s)
+            self.wait((), None if left_s == NEVER else left_s)
         return call.result()
 
     def meet(self, facts: AgentFacts) -> RendezvousInfo:
@@ -176,10 +175,10 @@ class LoopWait:
                 left_s = undecided_until - time.monotonic()
                 if left_s <= 0:
                     facts.say_what_is_undecided()
-                    left_s = math.inf
+                    left_s = NEVER
                 turn_s = notices.turn()
-                soonest_s = min(left_s, math.inf if turn_s is None else turn_s)
-                self.wait((), None if math.isinf(soonest_s) else soonest_s)
+                soonest_s = min(left_s, NEVER if turn_s is None else turn_s)
+                self.wait((), None if soonest_s == NEVER else soonest_s)
         info = call.result()
         traits.say_differences("" if info.placement is None else info.placement.notice)
         return info
@@ -234,7 +233,7 @@ class LoopWait:
             SignalException: A signal has come, and not all is written.
         """
         begun_at = time.monotonic()
-        tell_at, urgent_at = begun_at + _TELL_OF_WAIT_S, math.inf
+        tell_at, urgent_at = begun_at + _TELL_OF_WAIT_S, NEVER
         while self._output is not None and self._output.is_pending:
             now = time.monotonic()
             if wait_briefly([self.inbox.urgency.fileno()], 0):
@@ -246,7 +245,7 @@ class LoopWait:
                 self.inbox.raise_if_any()
                 return
             if now >= tell_at:
-                tell_at = math.inf
+                tell_at = NEVER
                 log.warning(_OF_WAIT, f"{grace_s:g}")
             wait_briefly([self.wakeup.fileno()], min(deadline, tell_at) - now)
             self.wakeup.clear()

@@ -12,7 +12,6 @@ come since has to be read: the whole log takes ten milliseconds, and more on a l
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import stat
 import time
@@ -153,7 +152,7 @@ class KernelWatch:
 
             self._open()
             # The clocks of both may be a minute apart: only what may be older is asked for its age.
-            self._log = KernelLog(self._fd, -math.inf if self._is_at_end else self.counts.at_s)
+            self._log = KernelLog(self._fd, float("-inf") if self._is_at_end else self.counts.at_s)
         return self._log
 
     def end(self) -> None:

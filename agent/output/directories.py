@@ -9,13 +9,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import itertools
-import math
 import os
 import stat
 
 from ...rendezvous.logs import Log
 from ...rendezvous.threads import Call
 from ..system.environ import inherited_environment
+from ..system.pidfd import NEVER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def make_usable(log_dir: str) -> None:
     call = Call(lambda: _make_usable(log_dir), "elrun-folders", or_here=True)
     if not call.wait(PATIENCE_S):
         tell_of_a_hang(log_dir)
-        call.wait(math.inf)
+        call.wait(NEVER)
     call.result()
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import math
 import os
 import signal
 import time
@@ -17,7 +16,7 @@ from ...rendezvous.api.parameters import DICT, Kind, require, require_texts
 from ..failures.failure import is_told_to_end
 from ..output.specs import LogsSpecs, is_any_carried, is_end_kept
 from ..system.environ import inherited_environment
-from ..system.pidfd import wait_any
+from ..system.pidfd import NEVER, wait_any
 from ..system.process_tree import MARK_VARIABLE, marked
 from ..system.rlimits import Reserve, make_room_for
 from .executor import StartWait
@@ -252,7 +251,7 @@ class PContext(WorkerFiles, WorkerProcesses, WorkerKind):
         Returns:
             What ended, or None where workers are still running or were stopped.
         """
-        deadline = math.inf if timeout < 0 else time.monotonic() + timeout
+        deadline = NEVER if timeout < 0 else time.monotonic() + timeout
         while self.look(stops_others=True) is None and self._workers.running():
             if time.monotonic() >= deadline:
                 return None

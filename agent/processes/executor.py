@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import math
 import os
 import signal
 import time
@@ -22,7 +21,7 @@ import time
 from ...rendezvous.logs import Log
 from ...rendezvous.named_tuple import NamedTuple
 from ..system.fork import fd_closer, handled_signals, shielded_fork
-from ..system.pidfd import close_all, wait_briefly
+from ..system.pidfd import NEVER, close_all, wait_briefly
 from ..system.prctl import death_signal_for_children
 from ..system.process_tree import is_still_a_copy
 from .process import WorkerProcess, bind_to
@@ -237,8 +236,8 @@ class Executor:
             left_s = tell_at - time.monotonic()
             if left_s <= 0:
                 self._tell_of_unloaded()
-                tell_at = math.inf
-            start_wait.wait([self._reports_fd], None if math.isinf(tell_at) else max(0.0, left_s))
+                tell_at = NEVER
+            start_wait.wait([self._reports_fd], None if tell_at == NEVER else max(0.0, left_s))
         return None
 
     def _unloaded(self) -> list[int]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import os
 import signal
 import time
 
 from ...rendezvous.logs import Log
 from ..failures.failure import NOT_AVAILABLE, ProcessFailure
+from ..system.pidfd import NEVER
 from .results import RunProcsResult, WorkerExit
 
 TYPE_CHECKING = False
@@ -143,7 +143,7 @@ class ExitRecorder:
         # signal killed left no word of when.
         failed = {rank: each.exitcode for rank, each in ended.items() if each.exitcode}
         written = self.records.read_ahead(failed) if failed and self.examines else {}
-        for local_rank in sorted(ended, key=lambda rank: written.get(rank) or math.inf):
+        for local_rank in sorted(ended, key=lambda rank: written.get(rank) or NEVER):
             process = ended[local_rank]
             self.record(local_rank, process.pid, process.exitcode or 0)
 

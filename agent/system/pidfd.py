@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import select
 import signal
@@ -14,6 +13,9 @@ from .process_tree import NO_DESCRIPTORS, Process, read_process
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
+
+NEVER = float("inf")
+"""A deadline that does not come; to load ``math`` for it takes half a million instructions."""
 
 _LONGEST_POLL_MS = 1 << 30  # poll() takes a C int
 _FDS_TO_LOOK = 2  # for the listing of /proc, and a file in it
@@ -33,7 +35,7 @@ def wait_readable(
     A pidfd is readable from the end of its process on, reaped or not.
 
     Args:
-        deadline: When to give up, by ``time.monotonic()``; ``math.inf`` for never.
+        deadline: When to give up, by ``time.monotonic()``; ``NEVER`` if it must not.
         urgent_fd: A descriptor that ends the wait as soon as it is readable; it isn't read from.
 
     Returns:
@@ -61,7 +63,7 @@ def wait_any(fds: Collection[int], deadline: float) -> set[int]:
     """Block until one descriptor is readable or the deadline passes; return those that are.
 
     Args:
-        deadline: When to give up, by ``time.monotonic()``; ``math.inf`` for never.
+        deadline: When to give up, by ``time.monotonic()``; ``NEVER`` if it must not.
     """
     poll = select.poll()
     for fd in fds:
@@ -74,7 +76,7 @@ def wait_any(fds: Collection[int], deadline: float) -> set[int]:
 
 def milliseconds_until(deadline: float) -> int | None:
     """Return the time left until the deadline as ``poll`` takes it: None for no deadline."""
-    return milliseconds(None if deadline == math.inf else deadline - time.monotonic())
+    return milliseconds(None if deadline == NEVER else deadline - time.monotonic())
 
 
 def milliseconds(timeout_s: float | None) -> int | None:
@@ -85,7 +87,8 @@ def milliseconds(timeout_s: float | None) -> int | None:
     """
     if timeout_s is None:
         return None
-    return math.ceil(min(max(0.0, timeout_s) * 1000, _LONGEST_POLL_MS))
+    # Rounded up, so that nothing is waited for a moment too short.
+    return -int(-min(max(0.0, timeout_s) * 1000, _LONGEST_POLL_MS) // 1)
 
 
 def wait_briefly(fds: Iterable[int], timeout_s: float | None) -> bool:

@@ -22,7 +22,6 @@ call it within itself until the stack is full, and the job would end by that.
 
 from __future__ import annotations
 
-import math
 import os
 import signal
 import threading
@@ -30,6 +29,7 @@ import time
 
 from ...rendezvous.errors import ElrunError
 from ...rendezvous.logs import Log
+from .pidfd import NEVER
 from .wakeup import Urgency, Wakeup
 
 TYPE_CHECKING = False
@@ -194,7 +194,7 @@ class SignalInbox:
         self._first: tuple[signal.Signals, float] | None = None
         self._limit_s = limit_s
         self._late: TimeIsUp | None = None
-        self._time_is_up_at = math.inf if limit_s is None else clock() + limit_s
+        self._time_is_up_at = NEVER if limit_s is None else clock() + limit_s
         self._taken = False
         self._is_requested = False
         self._previous: dict[signal.Signals, Any] = {}
