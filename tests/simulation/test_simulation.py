@@ -6,7 +6,8 @@ import subprocess
 import sys
 
 import pytest
-from elrun.rendezvous.node import next_round
+from elrun.rendezvous.liveness.heartbeat import Heartbeat
+from elrun.rendezvous.node import next_round, procedures
 from elrun.rendezvous.node.migrate import migrate_round
 from elrun.rendezvous.protocol.round import DOOR
 from simulator.agent import Agent
@@ -180,6 +181,33 @@ def test_a_lost_node_that_comes_back_and_believes_in_itself_is_found(monkeypatch
     monkeypatch.setattr(Agent, "_hear_verdict", believe)
 
     assert finds(r"no round and no end|ends well, and the run does not", 50)
+
+
+def test_success_marks_that_are_read_before_the_own_one_is_written_are_found(monkeypatch):
+    """The last two members to finish miss each other's mark, and nobody writes DONE."""
+
+    def finish_late(store, keys, rank, members):
+        others = [keys.success(other) for other in range(members) if other != rank]
+        are_all_done = None not in ((yield store.get(others)) if others else [])
+        yield store.set({keys.success(rank): b"1"})
+        return are_all_done
+
+    monkeypatch.setattr(procedures, "finish", finish_late)
+
+    assert finds(r"not everybody ended within", 100)
+
+
+def test_a_heartbeat_that_repeats_its_last_beat_is_found(monkeypatch):
+    """It changes no more, so a node that is well is given up."""
+    step = Heartbeat.step
+
+    def repeat(heartbeat):
+        heartbeat._count = min(heartbeat._count, 11)
+        return step(heartbeat)
+
+    monkeypatch.setattr(Heartbeat, "step", repeat)
+
+    assert finds(r"gives up \[.*\], who are well", 100)
 
 
 @pytest.mark.integration  # it comes up rarely: hundreds of histories
