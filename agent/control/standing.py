@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
-from typing import TYPE_CHECKING, Any
 
 from ...rendezvous.errors import RendezvousConnectionError
 from ..workers.worker import WorkerState
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Any
 
     from ...rendezvous.api.handler import Verdict
     from ..processes.context import PContext

@@ -7,7 +7,6 @@ says what the node did when, and what its workers used meanwhile.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
 
 from ...rendezvous.api.handler import RendezvousInfo, Verdict
 from ..output.whole_file import SETTLE_S
@@ -15,7 +14,10 @@ from ..workers.worker import RunResult, WorkerGroup
 from .observer import Moment, Observer
 from .policy import Step, delay_of
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from ..failures.stack_places import Whereabouts
     from ..monitoring.history_recorder import HistoryRecorder
     from ..workers.worker import Worker

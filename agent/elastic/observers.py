@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from typing import TYPE_CHECKING
 
 from ...rendezvous.api.handler import RendezvousInfo, Verdict
 from ..workers.worker import RunResult
 from .observer import Moment, Observer
 from .policy import Step
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..failures.stack_places import Whereabouts
     from ..timers.file_client import FileTimerRequest

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
 
 from ..output.run_folders import RunFile, RunFolder
 from ..output.whole_file import SETTLE_S, WholeFile
 from .observer import Observer
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from .observer import Ends, Heard
 
 NAME = "output.json"

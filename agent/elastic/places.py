@@ -10,7 +10,6 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from ...rendezvous.logs import Log
 from ...rendezvous.threads import Call
@@ -19,6 +18,7 @@ from ..monitoring.whereabouts import whereabouts, whereabouts_of_attempt
 from ..system.stacks import STOP_DUMP_S
 from ..system.whole_writes import replace_file
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..processes.process import WorkerProcess
     from ..processes.results import WorkerExit

@@ -11,7 +11,6 @@ import os
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
 
 from ...rendezvous.api.handler import RendezvousInfo, Verdict
 from ..failures.failure import NOT_AVAILABLE
@@ -21,7 +20,10 @@ from ..workers.worker import RunResult, WorkerGroup
 from .observer import Moment, Observer
 from .policy import DELAY, DOUBT, GIVE_UP, Step
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from ..failures.stack_places import Whereabouts
     from ..workers.worker import Worker
     from .observer import Heard

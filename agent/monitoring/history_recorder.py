@@ -10,13 +10,16 @@ import threading
 import time
 from collections import deque
 from collections.abc import Mapping
-from typing import Any
 
 from ...rendezvous.logs import Log
 from ...rendezvous.threads import NoThreadError, start_daemon
 from ..output.history_file import SAMPLE, VERSION, HistoryFile
 from ..output.run_folders import NoRunFolder
 from .samples import Sampler
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 log = Log(__name__)
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
 
 from ..system.process_usage import usage_of_process
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from ..hardware.gpu_meter import GpuMeter
 
 NVIDIA_DRIVER = "/dev/nvidiactl"

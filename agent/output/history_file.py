@@ -11,10 +11,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from ..system.whole_writes import replace_file, write_all
 from .run_folders import RunFolder
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 NAME = "history.jsonl"
 VERSION = 1

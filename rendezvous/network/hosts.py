@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import errno
 import socket
-from typing import Any
 
+from ..light_typing import Any
 from ..logs import Log
 from .addresses import DEFAULT_PORT, Endpoint, is_loopback
 

@@ -14,9 +14,9 @@ import itertools
 import queue
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
 
 from ..errors import RendezvousError
+from ..light_typing import Any, TypeVar
 from ..stores.loop import Loop
 from ..stores.steps import CONNECT, SLEEP, SURVEY, Request, Steps, call
 from ..stores.store import Store, as_wait, watch

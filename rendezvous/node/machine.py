@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from typing import Any
 
 from ..errors import RendezvousError
+from ..light_typing import Any
 from ..named_tuple import NamedTuple
 from ..stores.steps import Request, Steps
 

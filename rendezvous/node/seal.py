@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping
-from typing import NoReturn
 
 from ..api.handler import Placement, Verdict, VerdictKind
 from ..errors import RendezvousStateError, RendezvousTimeoutError
+from ..light_typing import NoReturn
 from ..liveness.heartbeat import Heartbeat
 from ..liveness.peers import PeerMonitor, check_presence
 from ..logs import Log

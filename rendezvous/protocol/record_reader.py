@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from ..errors import RendezvousStateError
+from ..light_typing import Any
 from ..network.addresses import may_be_host
 
 MAX_COUNT = (1 << 31) - 1

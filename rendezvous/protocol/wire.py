@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import json
 from functools import lru_cache
-from typing import Any
 
 from ..api.handler import Placement, Verdict, VerdictKind
 from ..api.parameters import RendezvousStoreInfo
 from ..errors import RendezvousStateError
+from ..light_typing import Any
 from ..network.addresses import MAX_PORT
 from .record_reader import Record
 from .records import Limits, Member, Node, NotTaken, Origin, Place, Roster

@@ -22,10 +22,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import cast
 
 from ..api.parameters import SECRET_VARIABLE, RendezvousParameters, read_file
 from ..errors import RendezvousError, RendezvousStateError
+from ..light_typing import cast
 from ..logs import Log
 from ..protocol.keys import UNSURE_BEAT, is_beat, may_count
 from ..threads import start_daemon

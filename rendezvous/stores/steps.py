@@ -9,9 +9,9 @@ procedures of one node side by side, for a driver with threads or for a simulato
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
-from typing import Any, TypeVar
 
 from ..errors import RendezvousError
+from ..light_typing import Any, TypeVar
 from ..named_tuple import NamedTuple
 from .store import Store, Will, exchange, leave_will
 
@@ -45,8 +45,12 @@ class Request(NamedTuple):
     args: tuple[Any, ...]
 
 
-Steps = Generator[Request, Any, _T]
-"""A procedure that returns a ``_T`` in the end."""
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    Steps = Generator[Request, Any, _T]
+    """A procedure that returns a ``_T`` in the end."""
+else:
+    Steps = Generator
 
 
 class Reached(NamedTuple):

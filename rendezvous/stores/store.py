@@ -16,9 +16,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Protocol, cast
 
 from ..errors import RendezvousError
+from ..light_typing import Protocol, cast
 from ..named_tuple import NamedTuple
 from ..threads import start_daemon
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 
 import pytest
+from elrun.rendezvous.network.ports import free_port
 
 pytestmark = pytest.mark.integration
 
@@ -71,6 +72,17 @@ def test_a_start_loads_only_what_it_needs(job):
 
     assert set() == imported - nothing - ours - AT_START
     assert 10 < len(ours) <= 90  # of which 15 are rooms
+
+
+def test_a_node_that_meets_others_loads_nothing_for_annotations(job):
+    """`typing` takes half a megabyte of each agent as long as it lives."""
+    _, environ, folder = job
+    words = ["--nnodes", "1:2", "--rdzv-backend", "c10d", "--rdzv-id", "job"]
+    words += ["--rdzv-endpoint", f"localhost:{free_port()}"]
+    words += ["--rdzv-conf", "last_call_timeout=0.1", str(folder / "empty.py")]
+    loaded = imports_of(["-m", "elrun", *words], environ, folder)
+
+    assert ("elrun.rendezvous.stores.server.table" in loaded, "typing" in loaded) == (True, False)
 
 
 def test_the_help_loads_nothing_heavy(job):

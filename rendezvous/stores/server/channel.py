@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
 
+from ...light_typing import Any
 from .frames import FrameReader, WireError, content_of, framed
 from .hello import MAX_HELLO_BYTES
 

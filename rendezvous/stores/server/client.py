@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TypeVar
 
+from ...light_typing import TypeVar
 from ..loop import Loop
 from ..store import Told, Will, as_wait
 from .calls import Call, copy_of

@@ -7,8 +7,8 @@ import selectors
 import socket
 from collections.abc import Callable, Iterable, Mapping
 from itertools import takewhile
-from typing import Any
 
+from ...light_typing import Any
 from ...logs import Log
 from .answers import Answers, Sending
 from .channel import Channel, TlsError

@@ -6,8 +6,8 @@ import os
 import socket
 import time
 from collections.abc import Iterator, Mapping
-from typing import Any
 
+from ...light_typing import Any
 from ...named_tuple import NamedTuple
 from ...network.addresses import Endpoint
 from ...network.hosts import as_resolvers_take_it, keep_alive

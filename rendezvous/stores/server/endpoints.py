@@ -17,9 +17,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from typing import Any, Protocol
 
 from ...errors import RendezvousConnectionError, RendezvousError
+from ...light_typing import Any, Protocol
 from ...named_tuple import NamedTuple
 from ..store import Connection, Store
 from .retry import Retry

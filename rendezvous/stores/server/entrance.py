@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
+from ...light_typing import Any
 from ...named_tuple import NamedTuple
 from .channel import Channel, OtherProtectionError
 from .frames import UnsealedError, WireError

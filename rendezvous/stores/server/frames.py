@@ -10,9 +10,9 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
 
 from ...errors import RendezvousError
+from ...light_typing import Any
 
 MAX_FRAME_BYTES = 16 << 20
 """A value of the largest size fits, as base64, or very many small ones."""

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any
 
+from ...light_typing import Any
 from ...named_tuple import NamedTuple
 from .frames import MAX_NUMBER, MAX_TEXT, WireError, text_in, whole_number_in, write_frame
 

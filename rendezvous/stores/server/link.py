@@ -6,8 +6,8 @@ import contextlib
 import socket
 import struct
 from collections.abc import Iterator
-from typing import Any
 
+from ...light_typing import Any
 from ...network.hosts import host_of
 from .channel import Channel, TlsError
 from .frames import MAX_FRAME_BYTES, UnsealedError

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Generic, TypeVar
 
 from ...errors import RendezvousError
+from ...light_typing import Generic, TypeVar
 from ...protocol.freeing import ROUNDS_KEPT, round_of
 from ...protocol.keys import count_in
 

@@ -9,8 +9,8 @@ import json
 from binascii import Error as Base64Error
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, TypeAlias
 
+from ...light_typing import Any, TypeAlias
 from ...named_tuple import Bare, NamedTuple
 from ..store import Will
 from .frames import (
