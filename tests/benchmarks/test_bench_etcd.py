@@ -30,3 +30,12 @@ def test_a_node_makes_few_requests_in_a_round():
         ],
         [cost.get("other requests", 0) for cost in (first, second)],
     )
+
+
+def test_the_floor_asks_the_same_without_nodes():
+    """All places arrive: the loop ends, and says what that took."""
+    command = [sys.executable, str(SCRIPT.with_name("etcd_floor.py")), str(NODES)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert 0 == done.returncode, done.stderr
+    assert {"seconds", "CPU of etcd", "CPU of the loop"} == json.loads(done.stdout).keys()
