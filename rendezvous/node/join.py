@@ -9,6 +9,7 @@ from collections.abc import Callable
 from ..api.handler import Placement, Verdict, VerdictKind
 from ..errors import (
     RendezvousClosedError,
+    RendezvousConnectionError,
     RendezvousError,
     RendezvousGracefulExitError,
     RendezvousRoundOverError,
@@ -69,6 +70,7 @@ class Join:
         self._clock = clock
         self._state = state
         self._seats: list[Seat] = []
+        self._has_left = False
         self.round_number = number
         """The round in which this node took its last seat."""
 
@@ -107,8 +109,9 @@ class Join:
         return sentence + contradictions(seated, limits)
 
     def leave(self) -> Steps[None]:
-        """Give up every seat."""
-        for seat in list(self._seats):
+        """Give up every seat, and take no other; ``enter`` ends with an error."""
+        self._has_left = True
+        for seat in self._seats:  # one more may come meanwhile: the counter was asked for it before
             yield from seat.leave()
 
     def leave_over(self, store: Asking) -> Steps[None]:
@@ -117,6 +120,8 @@ class Join:
             yield from seat.leave_over(store)
 
     def _enter_round(self, number: int) -> Steps[Placement | None]:
+        if self._has_left:
+            raise self._left()
         taken = yield self._store.add(self._run.round(number).seats, 1)
         if taken > DOOR:
             return None
@@ -136,6 +141,9 @@ class Join:
         self._state.turn_to(Phase.SPARE if is_newcomer else Phase.SEATED)
         self._seats.append(seat)
         self.round_number = number
+        if self._has_left:
+            yield from seat.leave()
+            raise self._left()
         yield from seat.take()
         history = None
         if is_newcomer:
@@ -143,6 +151,11 @@ class Join:
             self._state.turn_to(Phase.SEATED)
         place = yield from seat.await_place(history)
         return place if isinstance(place, Placement) else None
+
+    def _left(self) -> RendezvousConnectionError:
+        return RendezvousConnectionError(
+            f"this node has given up its seats in run {self._run.run_id!r}"
+        )
 
     def _stand_by(self, number: int, seat: Seat) -> Steps[History]:
         """Wait, as a newcomer, for the end of the round before; end it if it has room."""
