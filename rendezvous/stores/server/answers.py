@@ -59,9 +59,12 @@ class Answers:
                 self._waits[client].discard(wait)
                 self._table.forget((client, wait))
             case LeaveWill():
-                client.will = request
+                try:
+                    client.leave_will(request)
+                except TableError as error:
+                    return [(client, [_refusal(number, error)])]
             case Bye():
-                client.will = None
+                client.leave_will(None)
         return []
 
     def carry_out(self, will: Will) -> list[Sending]:

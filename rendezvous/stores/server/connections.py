@@ -231,8 +231,8 @@ class Connections:
         if isinstance(hello, int):
             return Refusal(
                 "version",
-                f"{name} speaks version {VERSION} of elrun's protocol, and this node {hello}: run "
-                "the same version of elrun on every node",
+                f"it speaks version {VERSION} of elrun's protocol, and this node {hello}: run the "
+                "same version of elrun on every node",  # no name: a stranger may ask
             )
         if len(self._peers) - len(self._strangers) >= most:
             return Refusal("full", f"{name} has {most} clients already")

@@ -23,6 +23,7 @@ log = Log(__name__)
 _HANDSHAKE_S = 5.0
 _FOR_THE_AGENT = 256
 """What an agent may have open beside its connections."""
+_FEWEST_STRANGERS = 64
 # A session outlasts its client's patience by this.
 _MARGIN_S = 60.0
 
@@ -48,8 +49,7 @@ def host_store(
     Raises:
         OSError: The system grants no thread, or no descriptor.
     """
-    make_room_for(nodes)
-    limits = Limits(session_s=patience_s + _MARGIN_S)
+    limits = Limits(session_s=patience_s + _MARGIN_S, strangers=make_room_for(nodes))
     server = StoreServer(guests, name, limits, entrance=Entrance(guard, me.run_id))
     server.start()
     try:
@@ -69,22 +69,19 @@ def _welcomed(connection: socket.socket, me: Hello) -> Link:
     return link
 
 
-def make_room_for(connections: int) -> None:
+def make_room_for(connections: int) -> int:
     """Raise this process's limit of open files as far as that takes, and may be done.
 
     Say so where it can't be done. Systems set the limit to 1,024, and allow more to those that ask.
-    """
-    wanted = len(os.listdir("/proc/self/fd")) + _FOR_THE_AGENT + connections
-    if os.sysconf("SC_OPEN_MAX") >= wanted:
-        return
-    import resource  # few jobs have so many nodes
 
-    soft, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    limit = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, most))
-    except (OSError, ValueError):  # another limit of the system's
-        limit = soft
+    Returns:
+        How many strangers may be connected, so that the agent and the nodes keep what they need.
+    """
+    strangers = Limits().strangers
+    wanted = len(os.listdir("/proc/self/fd")) + _FOR_THE_AGENT + _FEWEST_STRANGERS + connections
+    limit = os.sysconf("SC_OPEN_MAX")
+    if limit < wanted:
+        limit = _raised_limit(wanted + strangers)
     if limit < wanted:
         log.warning(
             "this node hosts the rendezvous of up to %d nodes, and may have only %d open files: "
@@ -93,3 +90,16 @@ def make_room_for(connections: int) -> None:
             limit,
             wanted,
         )
+    return max(_FEWEST_STRANGERS, min(strangers, _FEWEST_STRANGERS + limit - wanted))
+
+
+def _raised_limit(wanted: int) -> int:
+    import resource  # few jobs have so many nodes
+
+    soft, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    limit = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, most))
+    except (OSError, ValueError):  # another limit of the system's
+        return soft
+    return limit

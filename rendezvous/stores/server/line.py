@@ -279,7 +279,10 @@ class Line:
         if isinstance(found, Link) and self._repeat_over(found):
             log.info("the connection to %s broke, and was made anew", self._endpoint)
             return True
-        if isinstance(found, Refusal) or (isinstance(found, Unreached) and found.is_vacant):
+        if isinstance(found, Refusal):
+            self._lose(f"{_CLOSED_BY_HOST}, and refuses another one: {found.reason}")
+            return True
+        if isinstance(found, Unreached) and found.is_vacant:
             self._lose(_CLOSED_BY_HOST)
             return True
         lasts_s = time.monotonic() - since

@@ -42,7 +42,7 @@ class Peer:
         self.session: Session | None = None
         self.is_leaving = False
         self.held = 0
-        self.attended_at = 0.0
+        self.attended_at = came_at
         self.has_unread = False
         """Whether requests have come that are not read yet."""
         # When it has to have introduced itself, or to have read some of the bytes that wait for it.
@@ -59,8 +59,8 @@ class Peer:
 
     @property
     def is_costly(self) -> bool:
-        """Whether to attend to it takes time: it is a stranger, or asks for much."""
-        return self.session is None or self.has_unread or bool(self._later)
+        """Whether to attend to it takes time, as it asks for much."""
+        return self.has_unread or bool(self._later)
 
     def weigh(self) -> int:
         """Return by how much the bytes that are held for this client have grown."""

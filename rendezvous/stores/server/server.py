@@ -23,7 +23,9 @@ from .entrance import Entrance
 from .guests import Guests, Limits
 from .peer import Peer
 
-# What clients get of one turn that have no hello yet, or ask for much; then the others go first.
+# What clients without a hello get of one turn; the others among them wait for the next turn.
+_STRANGERS_S = 0.02
+# What clients that ask for much get of one turn.
 _COSTLY_S = 0.02
 
 
@@ -140,6 +142,7 @@ class StoreServer:
         dues = [self._connections.changes_in_s(now), self._door.changes_in_s(now)]
         due_in_s = min((max(0.0, each) for each in dues if each is not None), default=None)
         costly = dict.fromkeys(self._connections.unread.values(), selectors.EVENT_READ)
+        strangers_s = 0.0
         for key, events in self._selector.select(0.0 if costly else due_in_s):
             if self._door.is_at(key.fileobj):
                 self._accept()
@@ -147,8 +150,12 @@ class StoreServer:
                 self._obey()
             elif key.data.is_costly:
                 costly[key.data] = costly.get(key.data, 0) | events
-            else:
+            elif key.data.session is not None:
                 self._connections.attend(key.data, events)
+            elif strangers_s < _STRANGERS_S:
+                began_at = self._clock()
+                self._connections.attend(key.data, events)
+                strangers_s += self._clock() - began_at
         self._attend(costly)
 
     def _attend(self, costly: Mapping[Peer, int]) -> None:

@@ -17,7 +17,7 @@ from itertools import count
 
 from ..store import Will
 from .table import TableError
-from .wire import LeaveWill
+from .wire import LeaveWill, size_of
 
 Outcome = int | bytes | TableError | None
 """What a write was answered: a count, the value that stands, why it can't be done, or nothing."""
@@ -38,6 +38,8 @@ _LEAST_OUTCOMES = 16
 MOST_REMEMBERED_BYTES = 256 << 20
 """Bytes of the answers that are remembered for all clients."""
 
+MOST_WILL_BYTES = 256 << 20
+
 
 def _size_of(outcome: Outcome) -> int:
     return len(outcome) if isinstance(outcome, bytes) else 0
@@ -50,10 +52,12 @@ class Remembered:
 
     Attributes:
         size: The bytes of these values.
+        will_bytes: The bytes of all wills.
     """
 
     def __init__(self) -> None:
         self.size = 0
+        self.will_bytes = 0
         self._holders: dict[int, int] = {}
 
     def add(self, outcome: Outcome) -> None:
@@ -95,6 +99,20 @@ class Session:
         self._outcomes: OrderedDict[int, Outcome] = OrderedDict()
         self.outcome_bytes = 0
         """Bytes of the answers that are remembered for this client."""
+
+    def leave_will(self, will: LeaveWill | None) -> None:
+        """Replace the will.
+
+        Raises:
+            TableError: All wills together are too large; there is none now.
+        """
+        self._remembered.will_bytes -= 0 if self.will is None else size_of(self.will.will)
+        self.will = None
+        if will is not None:
+            total = self._remembered.will_bytes + size_of(will.will)
+            if total > MOST_WILL_BYTES:
+                raise TableError(f"all wills together have at most {MOST_WILL_BYTES} bytes")
+            self._remembered.will_bytes, self.will = total, will
 
     def is_repeated(self, number: int) -> bool:
         """Return whether a write was carried out before: the numbers of a client only grow."""
@@ -166,6 +184,7 @@ class Sessions:
     def end(self, session: Session) -> None:
         """Forget a session; its client has left, or has been away for too long."""
         session.has_ended = True
+        session.leave_will(None)
         session.forget_outcomes()
         self._broken.pop(session, None)
         if self._named.get(session.name) is session:
@@ -211,6 +230,7 @@ class Sessions:
                 if session.looks > _LAST_LOOKS or not session.name:
                     session.will_at = None
                     wills += [] if session.will is None else [session.will.will]
+                    session.leave_will(None)
             if session.will_at is None and now >= session.forget_at:
                 self.end(session)
             else:

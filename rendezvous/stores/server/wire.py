@@ -190,12 +190,13 @@ def _will_in(message: Mapping[str, Any]) -> LeaveWill:
     will = Will(values, create, _keys(message, "unless"))
     if len(will.values) + len(will.create) + len(will.unless) > _MAX_WILL_KEYS:
         raise WireError(f"a will has at most {_MAX_WILL_KEYS} keys")
-    if _size_of(will) > _MAX_WILL_BYTES:
+    if size_of(will) > _MAX_WILL_BYTES:
         raise WireError(f"a will has at most {_MAX_WILL_BYTES} bytes")
     return LeaveWill(will, whole_number_in(message, "after_ms", 0, MAX_AFTER_MS))
 
 
-def _size_of(will: Will) -> int:
+def size_of(will: Will) -> int:
+    """Return the bytes that a will takes."""
     written = (*will.values.items(), *will.create.items())
     return sum(len(key) + len(value) for key, value in written) + sum(map(len, will.unless))
 

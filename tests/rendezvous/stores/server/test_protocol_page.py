@@ -135,6 +135,8 @@ def test_the_sealed_frames_of_the_page_are_what_the_code_writes():
         ("keys that all waits wait for", table.MAX_AWAITED),
         ("characters of these keys", table.MAX_AWAITED_CHARACTERS),
         ("keys of a will; then it is refused", wire._MAX_WILL_KEYS),
+        ("bytes of a will", wire._MAX_WILL_BYTES),
+        ("bytes of all wills; of more, a will is refused", sessions.MOST_WILL_BYTES),
         ("writes of one client that are remembered", sessions.MOST_OUTCOMES),
         (
             "bytes of the answers that are remembered for all; of more, one client's are forgotten",
@@ -160,4 +162,4 @@ def test_each_limit_of_the_page_is_that_of_the_code(row, limit):
 
 def test_the_page_has_no_other_limit():
     """Each row is tested."""
-    assert 22 == len(ROWS)
+    assert 24 == len(ROWS)
