@@ -150,8 +150,7 @@ class Executor:
             reset_handlers = held.enter_context(shielded_fork(self._handled))
             for at, fds in enumerate(copies):
                 pids.append(self._fork(programs[at], fds, orders[at].cpus, reset_handlers))
-        started = zip(pids, orders, strict=True)
-        return [self._take(pid, order.command[0]) for pid, order in started]
+        return [self._take(pid, order.command[0]) for pid, order in zip(pids, orders, strict=True)]
 
     def _fork(
         self,
@@ -211,6 +210,8 @@ class Executor:
         failures = {}
         for line in text.splitlines():
             pid, number = map(int, line.split())
+            if pid not in self._programs:  # it was killed, since it could not be watched
+                continue
             with contextlib.suppress(ChildProcessError):  # somebody else has reaped it
                 os.waitid(os.P_PID, pid, os.WEXITED)
             failures[pid] = _explain(self._programs[pid], OSError(number, os.strerror(number)))

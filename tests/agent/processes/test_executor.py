@@ -24,6 +24,24 @@ executor.settle()
 os._exit(0 if os.read(reading, 9) == b"said\\n" else 1)
 """
 
+# With a descriptor for each copy that a child is to have and few more, there is none for a pidfd.
+FEW_DESCRIPTORS = """
+import contextlib, os, resource
+from elrun.agent.processes.executor import Executor, Order
+
+executor = Executor()
+resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100))
+taken = []
+with contextlib.suppress(OSError):
+    while True:
+        taken.append(os.open(os.devnull, os.O_RDONLY))
+for _ in range(5):
+    os.close(taken.pop())
+started = executor.execute_all([Order(["/no/such"], os.environ, None, None)] * 8)
+failed = executor.settle()
+print(sum(getattr(each, "exitcode", None) == 126 for each in started), len(failed))
+"""
+
 
 @pytest.fixture(name="executor")
 def _executor():
@@ -106,6 +124,15 @@ def test_an_executor_can_be_used_again(executor):
     process.let_go()
 
     assert ([process.pid], {}) == (list(executor.settle()), executor.settle())
+
+
+def test_a_process_that_can_not_be_watched_has_one_reason():
+    """It was killed for that; its own word that there is no such program is one too many."""
+    done = subprocess.run(
+        [sys.executable, "-c", FEW_DESCRIPTORS], capture_output=True, text=True, check=False
+    )
+
+    assert ("6 2\n", "") == (done.stdout, done.stderr)
 
 
 @pytest.mark.parametrize(
