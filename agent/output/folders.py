@@ -13,6 +13,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+_LEAVE_S = 1.0
+"""How long folders that are being made may hold up what ends the job."""
+
 
 class MadeFolders(LogsSpecs):
     """Returns the folders that ``make_folders`` has made, and makes none."""
@@ -51,9 +54,13 @@ def make_folders(
     call = Call(lambda: specs.reify(envs), "elrun-folders", wake.notify, or_here=True)
     patience_s: float | None = PATIENCE_S
     deadline = time.monotonic() + PATIENCE_S
-    while not call.is_done:
-        wait(patience_s)
-        if patience_s is not None and time.monotonic() >= deadline and not call.is_done:
-            tell_of_a_hang(specs.root_log_dir)
-            patience_s = None
+    try:
+        while not call.is_done:
+            wait(patience_s)
+            if patience_s is not None and time.monotonic() >= deadline and not call.is_done:
+                tell_of_a_hang(specs.root_log_dir)
+                patience_s = None
+    except BaseException:
+        call.wait(_LEAVE_S)  # the job's end removes folders: none may be made after that
+        raise
     return MadeFolders(call.result())

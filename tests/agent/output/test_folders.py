@@ -1,0 +1,31 @@
+"""Folders of an attempt that are made while a signal comes."""
+
+import os
+
+import pytest
+from elrun.agent.output.folders import make_folders
+from elrun.agent.output.specs import DefaultLogsSpecs
+from elrun.agent.system.wakeup import Wakeup
+
+
+class StopError(Exception):
+    """Ends the job."""
+
+
+def test_nothing_is_left_of_folders_that_are_being_made(tmp_path, monkeypatch):
+    """They are removed at the end of a job that a signal stops: none is made after that."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    specs, envs = DefaultLogsSpecs(), {rank: {} for rank in range(100)}
+    wakeup = Wakeup()
+
+    def stop(_timeout_s):
+        while not list(tmp_path.glob("*/*/attempt_0")):
+            os.sched_yield()
+        raise StopError
+
+    with pytest.raises(StopError):
+        make_folders(specs, envs, wakeup, stop)
+
+    assert "" == specs.cleanup()
+    assert [] == list(tmp_path.iterdir())
+    wakeup.close()
