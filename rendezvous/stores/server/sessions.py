@@ -101,14 +101,14 @@ class Session:
         """Bytes of the answers that are remembered for this client."""
 
     def leave_will(self, will: LeaveWill | None) -> None:
-        """Replace the will.
+        """Replace the will; a client that has said goodbye has none.
 
         Raises:
             TableError: All wills together are too large; there is none now.
         """
         self._remembered.will_bytes -= 0 if self.will is None else size_of(self.will.will)
         self.will = None
-        if will is not None:
+        if will is not None and not self.has_ended:
             total = self._remembered.will_bytes + size_of(will.will)
             if total > MOST_WILL_BYTES:
                 raise TableError(f"all wills together have at most {MOST_WILL_BYTES} bytes")

@@ -70,6 +70,17 @@ def test_all_wills_together_are_bounded():
     assert clients[2].will is not None
 
 
+def test_a_will_behind_a_goodbye_is_none():
+    """Its bytes would count as long as the server lives."""
+    sessions, answers = Sessions(60.0), Answers(max_waits=4)
+    client = sessions.begin("a", "host")
+    sessions.end(client)
+    answers.answer(client, 1, LeaveWill(Will({"k": b"1"}, {}, ()), 0))
+    sessions.break_off(client, 0.0)
+
+    assert (None, 0) == (client.will, sessions._remembered.will_bytes)
+
+
 def test_a_stranger_of_another_version_is_told_no_name(server):
     with server.dial() as connection:
         connection.settimeout(LONG_S)
