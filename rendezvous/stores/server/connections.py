@@ -104,6 +104,7 @@ class Connections:
         try:
             if events & selectors.EVENT_WRITE:
                 self._flush(peer)
+                self._weigh(peer)
             if events & selectors.EVENT_READ and peer.number in self._peers:
                 self._read(peer)
         except OSError:
@@ -166,7 +167,7 @@ class Connections:
         self._weigh(peer)
 
     def _has_answered_all(self, peer: Peer, data: bytes, until: float) -> bool:
-        """Answer what has come; return False after a request that had to be refused."""
+        """Answer what has come; return False after a refused request, if the turn goes on."""
         try:
             for message in peer.channel.receive(data):
                 if peer.number not in self._peers or peer.is_leaving:
@@ -175,15 +176,20 @@ class Connections:
                     self._admit(peer, message)
                     continue
                 self._answer(peer.session, message)
-                if self._clock() >= until:
-                    peer.has_unread = peer.channel.buffered > 0
+                if self._ends_turn(peer, until):
                     return True
         except RequestError as error:
             if peer.session is None:
                 raise
             self._send(peer, [write_error(error.number, str(error))])
-            return False
+            return self._ends_turn(peer, until)
         return True
+
+    def _ends_turn(self, peer: Peer, until: float) -> bool:
+        """Return whether others have their turn now; what this client has asked is read later."""
+        is_over = self._clock() >= until
+        peer.has_unread = is_over and peer.channel.buffered > 0
+        return is_over
 
     def _answer(self, session: Session, message: Mapping[str, Any]) -> None:
         number, request = read_request(message)

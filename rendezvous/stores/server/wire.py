@@ -35,6 +35,7 @@ MAX_ANSWER_BYTES = 128 << 20
 MAX_AMOUNT = 1 << 53
 
 _SHORT_ANSWER_BYTES = 64 << 10
+_REFERENCE_BYTES = 8  # an answer may have very many values that are not there
 _MAX_WILL_KEYS = 64
 _MAX_WILL_BYTES = 64 << 10
 MAX_AFTER_MS = 60_000
@@ -210,7 +211,7 @@ class LongAnswer:
     """Yields the frames of an answer, which are made when its client has read those before.
 
     Attributes:
-        size: Bytes of its values.
+        size: Bytes of its values, and of the references to them.
     """
 
     def __init__(self, number: int, values: Sequence[bytes | None], size: int) -> None:
@@ -227,7 +228,7 @@ def write_values(number: int, values: Sequence[bytes | None]) -> LongAnswer | li
     if size > MAX_ANSWER_BYTES:
         reason = f"these values have {size} bytes, and {MAX_ANSWER_BYTES} are allowed at a time"
         return [write_error(number, reason)]
-    answer = LongAnswer(number, values, size)
+    answer = LongAnswer(number, values, size + _REFERENCE_BYTES * len(values))
     return answer if size > _SHORT_ANSWER_BYTES else list(answer)
 
 

@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import selectors
 import socket
+import sys
 
 import pytest
 from elrun.rendezvous.stores.server.connections import Connections
@@ -11,11 +12,18 @@ from elrun.rendezvous.stores.server.entrance import Entrance
 from elrun.rendezvous.stores.server.frames import MAX_FRAME_BYTES, FrameReader, write_frame
 from elrun.rendezvous.stores.server.guests import Limits
 from elrun.rendezvous.stores.server.hello import write_hello
+from elrun.rendezvous.stores.server.server import StoreServer
 from elrun.rendezvous.stores.server.table import StoreTable
-from elrun.rendezvous.stores.server.wire import MAX_VALUE_BYTES, Add, Get, write_request
+from elrun.rendezvous.stores.server.wire import (
+    MAX_VALUE_BYTES,
+    Add,
+    Get,
+    write_request,
+    write_values,
+)
 from round_kit import HELLO, AllGuests
 from rounds_kit import RUN
-from server_kit import serves
+from server_kit import LONG_S, serves
 
 READ = selectors.EVENT_READ
 
@@ -75,6 +83,33 @@ def test_many_requests_at_once_are_answered_turn_by_turn(connections, client):
     ]
 
 
+def test_refused_requests_take_no_longer_than_others(connections, client):
+    """Each is refused by its number, and after some the others have their turn."""
+    peer = peer_of(connections)
+    client.sendall(b"".join(write_frame({"id": number}) for number in range(20)))
+    connections.attend(peer, READ)
+    reader = FrameReader(MAX_FRAME_BYTES)
+    turns = [list(reader.feed(taken(client)))]
+    while connections.unread:
+        connections.attend(peer, READ)
+        turns.append(list(reader.feed(taken(client))))
+
+    assert 2 < len(turns)
+    assert [*range(20)] == [answer["id"] for answer in itertools.chain(*turns)]
+
+
+def test_a_server_answers_all_that_came_at_once(server):
+    """Nothing more comes that would wake it."""
+    reader, answers = FrameReader(MAX_FRAME_BYTES), []
+    with server.welcomed() as connection:
+        connection.settimeout(LONG_S)
+        connection.sendall(b"".join(write_request(n, Add("n", 1)) for n in range(4000)))
+        while len(answers) < 4000:
+            answers += reader.feed(connection.recv(1 << 16))
+
+    assert [{"id": n, "count": n + 1} for n in range(4000)] == answers
+
+
 def test_a_client_that_goes_in_the_middle_of_its_requests_is_gone(connections, client):
     peer = peer_of(connections)
     client.sendall(write_request(1, Add("n", 1)) * 20)
@@ -103,9 +138,48 @@ def test_a_long_answer_is_made_as_its_client_reads_it(connections, client):
     answers += reader.feed(taken(client))
     *parts, last = answers
 
+    assert 0 == connections._held == peer.held
     assert made < 2 * MAX_VALUE_BYTES < queued
     assert {"id": 2, "count": 1} == last
     assert [1] * 4 == [len(part["values"]) for part in parts]
+
+
+def test_an_answer_of_values_that_are_not_there_counts_as_what_it_holds():
+    """A client that reads nothing could keep gigabytes of them else."""
+    values = [bytes(1 << 17), *[None] * 100_000]
+
+    assert write_values(1, values).size > sys.getsizeof(values)
+
+
+def test_those_who_ask_for_much_take_turns():
+    """Some in each turn of the loop, those first that have waited for the longest."""
+    ticks = itertools.count()
+    server = StoreServer(AllGuests(), "here", clock=lambda: 0.005 * next(ticks))
+    connections, clients = server._connections, []
+    connections._answers._table.set({"big": bytes(MAX_VALUE_BYTES)})
+    for _ in range(12):
+        mine, its = socket.socketpair()
+        connections.greet(its, "there")
+        mine.sendall(write_hello(HELLO))
+        server._turn()
+        mine.recv(1 << 16)
+        mine.setblocking(False)
+        mine.sendall(write_request(1, Get(("big",))))
+        server._turn()
+        clients.append(mine)
+    turns = []
+    for _ in range(12):
+        for client in clients:
+            while taken(client):
+                pass
+        server._turn()
+        turns.append({number for number, client in enumerate(clients) if taken(client)})
+    server._release()
+    for client in clients:
+        client.close()
+
+    assert all(0 < len(turn) < 12 for turn in turns)
+    assert {*range(12)} == set().union(*turns)
 
 
 def test_clients_that_ask_for_little_are_served_among_those_that_ask_for_much(open_server):
