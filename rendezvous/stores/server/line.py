@@ -158,7 +158,7 @@ class Line:
     def leave_will(self, will: Will) -> None:
         """Say what the server writes once this client is gone, together with the next request.
 
-        If no request follows, the kernel sends it within 200 ms, or when this process has ended.
+        If no request follows, the kernel sends it after some 200 ms; elrun's callers ask at once.
         """
         with self._sending:
             self._reader.begin()

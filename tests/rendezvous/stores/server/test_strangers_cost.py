@@ -53,7 +53,7 @@ def test_strangers_leave_the_agent_its_open_files(port):
 
 
 def test_all_wills_together_are_bounded():
-    """One that is carried out, taken back or replaced makes room."""
+    """One that is replaced, or whose client has said goodbye, makes room."""
     sessions, answers = Sessions(60.0), Answers(max_waits=4)
     clients = [sessions.begin(str(number), "host") for number in range(3)]
     half = Will({"k": bytes(MOST_WILL_BYTES // 2 - 1)}, {}, ())
@@ -68,6 +68,19 @@ def test_all_wills_together_are_bounded():
     assert [0, 0, 0, 1, 0] == list(map(len, told))
     assert f"all wills together have at most {MOST_WILL_BYTES} bytes" == read_answer(answer).error
     assert clients[2].will is not None
+
+
+def test_a_will_that_is_carried_out_makes_room():
+    sessions, answers = Sessions(60.0), Answers(max_waits=4)
+    client = sessions.begin("a", "host")
+    answers.answer(client, 1, LeaveWill(Will({"k": b"1"}, {}, ()), 0))
+    sessions.break_off(client, 0.0)
+    before = sessions._remembered.will_bytes
+    looks = [sessions.take_due_wills(1.0) for _ in range(20)]
+
+    assert before > 0
+    assert [{"k": b"1"}] == [will.values for look in looks for will in look]
+    assert 0 == sessions._remembered.will_bytes
 
 
 def test_a_will_behind_a_goodbye_is_none():
