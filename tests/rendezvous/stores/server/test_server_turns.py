@@ -65,16 +65,21 @@ def taken(client):
     return b""
 
 
+def turns_of(connections, peer, client):
+    """Return the answers to what a client has sent, by turns of the server."""
+    reader = FrameReader(MAX_FRAME_BYTES)
+    turns = []
+    while not turns or connections.unread:
+        connections.attend(peer, READ)
+        turns.append(list(reader.feed(taken(client))))
+    return turns
+
+
 def test_many_requests_at_once_are_answered_turn_by_turn(connections, client):
     """In their order, and all of them, though nothing more comes."""
     peer = peer_of(connections)
     client.sendall(b"".join(write_request(number, Add("n", 1)) for number in range(20)))
-    connections.attend(peer, READ)
-    reader = FrameReader(MAX_FRAME_BYTES)
-    turns = [list(reader.feed(taken(client)))]
-    while connections.unread:
-        connections.attend(peer, READ)
-        turns.append(list(reader.feed(taken(client))))
+    turns = turns_of(connections, peer, client)
 
     assert 2 < len(turns)
     assert all(turns)
@@ -87,12 +92,7 @@ def test_refused_requests_take_no_longer_than_others(connections, client):
     """Each is refused by its number, and after some the others have their turn."""
     peer = peer_of(connections)
     client.sendall(b"".join(write_frame({"id": number}) for number in range(20)))
-    connections.attend(peer, READ)
-    reader = FrameReader(MAX_FRAME_BYTES)
-    turns = [list(reader.feed(taken(client)))]
-    while connections.unread:
-        connections.attend(peer, READ)
-        turns.append(list(reader.feed(taken(client))))
+    turns = turns_of(connections, peer, client)
 
     assert 2 < len(turns)
     assert [*range(20)] == [answer["id"] for answer in itertools.chain(*turns)]
