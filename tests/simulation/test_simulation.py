@@ -10,6 +10,7 @@ from elrun.rendezvous.liveness.heartbeat import Heartbeat
 from elrun.rendezvous.node import next_round, procedures
 from elrun.rendezvous.node.migrate import migrate_round
 from elrun.rendezvous.protocol.round import DOOR
+from simulator import history
 from simulator.agent import Agent
 from simulator.connection import EtcdConnection, ServerConnection
 from simulator.history import History
@@ -240,6 +241,24 @@ def test_a_seat_in_a_round_that_was_brought_along_is_found(monkeypatch):
     assert any(
         re.search(r"node\d+ runs in place of node\d+", violation) for violation in violations
     )
+
+
+class _AskedForEver(EtcdConnection):
+    """Is asked again at once, by a node that counts on another answer."""
+
+    def ask(self, name, args, hear):
+        while True:
+            pass
+
+
+@pytest.mark.timeout(30)
+def test_a_node_that_goes_in_circles_is_found(monkeypatch):
+    """No virtual time passes in it, so that no bound on virtual time would ever end it."""
+    monkeypatch.setattr(history, "MOST_CPU_S", 0.2)
+
+    outcome = History(0, connections=(_AskedForEver, _AskedForEver)).run()
+
+    assert "a history that is not over after 0.2 s of CPU goes in circles" == outcome.violation
 
 
 def test_a_history_that_breaks_a_promise_is_told_in_words():

@@ -1,6 +1,8 @@
 """One history, from its seed: first everything may go wrong, then all must come right."""
 
+import contextlib
 import functools
+import signal
 import traceback
 from dataclasses import dataclass
 
@@ -22,6 +24,8 @@ SETTLING_S = 120
 """Bound on the time in which the living reach a round, or give up."""
 ENDING_S = 60
 """Bound on the time in which they end, once their workers have succeeded."""
+MOST_CPU_S = 60
+"""Bound on this process's own time for a history, some thousand times of what the longest takes."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,22 @@ class Outcome:
     steps: int
     virtual_s: float
     rounds: int
+
+
+@contextlib.contextmanager
+def _bounded_cpu():
+    """Break off what goes round in circles and lets no virtual time pass."""
+
+    def break_off(*_):
+        raise Violation(f"a history that is not over after {MOST_CPU_S:g} s of CPU goes in circles")
+
+    before = signal.signal(signal.SIGVTALRM, break_off)
+    signal.setitimer(signal.ITIMER_VIRTUAL, MOST_CPU_S)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
 
 
 class History:
@@ -91,9 +111,10 @@ class History:
 
     def _run(self):
         try:
-            self._let_things_go_wrong()
-            self._let_them_settle()
-            self._let_them_end()
+            with _bounded_cpu():
+                self._let_things_go_wrong()
+                self._let_them_settle()
+                self._let_them_end()
         except Violation as error:
             return str(error)
         except Exception as error:
