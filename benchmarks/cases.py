@@ -82,6 +82,20 @@ def _crowd(size: int) -> Case:
     )
 
 
+def _crowd_over_etcd(size: int) -> Case:
+    """Make the same over a real etcd, which does all the work."""
+    key, goal = f"P6-light etcd-v3 {size}", {256: "1 s", 1024: "5 s"}[size]
+    return Case(
+        (
+            Row(key, f"a round of {size:,} light clients in one process, etcd-v3, s", goal, 2),
+            Row(f"{key} CPU", "the same: etcd's CPU, s", "", 2),
+        ),
+        partial(rounds.crowd_over_etcd, key, size),
+        (rounds.ETCD_CROWD,),
+        RARELY,
+    )
+
+
 def _many(workers: int, limit: Limit) -> Case:
     """Make the case of one size; the floor is a loop in C, and preloaded is json."""
     goals = {64: "1.15 times the floor", 256: "1.15 times the floor; preloaded 1.3 s"}
@@ -189,6 +203,7 @@ CASES = (
     *map(_meeting, rounds.SIZES),
     *map(_meeting_over_etcd, rounds.SIZES),
     *map(_crowd, rounds.CROWDS),
+    *map(_crowd_over_etcd, rounds.ETCD_CROWDS),
     Case(
         (Row("P15", "two agents that meet over c10d, an empty script, s", "40 times faster", 2),),
         nodes.start_two,

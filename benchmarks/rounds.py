@@ -13,6 +13,7 @@ from rows import FailedError, Figures, Launcher, Plan
 MEETING = Path(__file__).with_name("meeting.py")
 SIZES = (16, 64, 128, 256, 1024)
 CROWDS = (1024, 10_000)
+ETCD_CROWDS = (256, 1024)
 LIMIT_S = 60.0
 _SETTING_UP_S = 60.0  # a thousand nodes, their connections and the imports
 
@@ -21,11 +22,16 @@ def _over(name: str, kind: str) -> Launcher:
     return Launcher(name, (sys.executable, str(MEETING), kind))
 
 
+def _light(script: str) -> Launcher:
+    return Launcher("elrun", (sys.executable, str(Path(__file__).with_name(script))))
+
+
 C10D = _over("elrun", "c10d")
 ETCD = _over("elrun", "etcd-v3")
 MEMORY = _over("memory", "memory")
 TODAY = _over("torchrun", "today")
-CROWD = Launcher("elrun", (sys.executable, str(Path(__file__).with_name("crowd.py"))))
+CROWD = _light("crowd.py")
+ETCD_CROWD = _light("crowd_etcd.py")
 
 
 def meet(key: str, nodes: int, launcher: Launcher, _plan: Plan) -> Figures:
@@ -45,18 +51,28 @@ def meet(key: str, nodes: int, launcher: Launcher, _plan: Plan) -> Figures:
 
 def crowd(clients: int, launcher: Launcher, _plan: Plan) -> Figures:
     """Let light clients meet at one real server, each of the two in a process of its own."""
+    cost = _cost_of(launcher, clients)
+    return {
+        f"P6-light {clients}": cost["round_s"],
+        f"P6-light {clients} CPU": cost["host_cpu_round_s"],
+        f"P6-light {clients} MB": cost["host_megabytes"],
+    }
+
+
+def crowd_over_etcd(key: str, clients: int, launcher: Launcher, _plan: Plan) -> Figures:
+    """Let light clients meet at a real etcd."""
+    cost = _cost_of(launcher, clients)
+    return {key: cost["seconds"], f"{key} CPU": cost["CPU of etcd"]}
+
+
+def _cost_of(launcher: Launcher, clients: int) -> dict[str, float]:
     with workplace() as place:
         job = place.spawn([*launcher.program, str(clients)], {})
         bill = job.finish(LIMIT_S + _SETTING_UP_S)
         lines = job.process.stdout.read()
     if not lines:
         raise FailedError(f"no figures after {bill.taken_s:.0f} s")
-    cost = json.loads(lines)
-    return {
-        f"P6-light {clients}": cost["round_s"],
-        f"P6-light {clients} CPU": cost["host_cpu_round_s"],
-        f"P6-light {clients} MB": cost["host_megabytes"],
-    }
+    return json.loads(lines)
 
 
 def _known_hosts(folder: Path) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 
+from crowd_etcd import cpu_of
 from elrun.rendezvous.api.handler import NodeProfile, Verdict, VerdictKind
 from elrun.rendezvous.api.parameters import RendezvousParameters
 from elrun.rendezvous.node.rendezvous import RoundRendezvous
@@ -32,7 +33,6 @@ from meeting import STACK_BYTES, meet
 
 LIMIT_S = 120
 NEVER_S = 1e6
-TICKS = os.sysconf("SC_CLK_TCK")
 
 
 COUNTS = collections.Counter()
@@ -49,15 +49,6 @@ class CountingGateway(v3_client.Gateway):
     def stream(self, path, body):
         COUNTS["streams"] += 1
         return super().stream(path, body)
-
-
-def cpu_of_children(pid):
-    """Return the CPU seconds of a process and of those that it has started."""
-    with open(f"/proc/{pid}/task/{pid}/children") as file:
-        children = map(int, file.read().split())
-    with open(f"/proc/{pid}/stat") as file:
-        fields = file.read().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS + sum(map(cpu_of_children, children))
 
 
 def handlers_over(server, count):
@@ -80,13 +71,13 @@ def handlers_over(server, count):
 def measure(server, handlers):
     """Let all nodes meet; return what that has cost."""
     COUNTS.clear()
-    here, there = time.process_time(), cpu_of_children(server._process.pid)
+    here, there = time.process_time(), cpu_of(server)
     joins = [lambda it=each: it.next_rendezvous().world_size for each in handlers]
     seconds = meet(joins, LIMIT_S)
     cost = {
         "seconds": seconds,
         "CPU of all nodes": time.process_time() - here,
-        "CPU of etcd": cpu_of_children(server._process.pid) - there,
+        "CPU of etcd": cpu_of(server) - there,
     }
     cost |= {name: each / len(handlers) for name, each in sorted(COUNTS.items())}
     return {name: round(figure, 2) for name, figure in cost.items()}
