@@ -25,7 +25,7 @@ from ..system.pidfd import NEVER, close_all, wait_briefly
 from ..system.prctl import death_signal_for_children
 from ..system.process_tree import is_still_a_copy
 from .process import WorkerProcess, bind_to
-from .results import StartFailed
+from .results import NOT_EXECUTABLE, StartFailed, explain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,9 +37,6 @@ if TYPE_CHECKING:
 log = Log(__name__)
 
 _TELL_AFTER_S = 5.0
-
-_NOT_FOUND, _NOT_EXECUTABLE = 127, 126  # what a shell reports
-_MOST_OF_A_LINE = 256
 
 _IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 
@@ -181,13 +178,13 @@ class Executor:
 
     def _take(self, pid: int | OSError, program: str) -> WorkerProcess | StartFailed:
         if isinstance(pid, OSError):
-            return _explain(program, pid)
+            return explain(program, pid)
         try:
             process = WorkerProcess(pid)
         except OSError as error:  # there can be no more descriptors
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
-            return _explain(program, error)
+            return explain(program, error)
         self._programs[pid] = program
         return process
 
@@ -214,7 +211,7 @@ class Executor:
                 continue
             with contextlib.suppress(ChildProcessError):  # somebody else has reaped it
                 os.waitid(os.P_PID, pid, os.WEXITED)
-            failures[pid] = _explain(self._programs[pid], OSError(number, os.strerror(number)))
+            failures[pid] = explain(self._programs[pid], OSError(number, os.strerror(number)))
         self.close()
         return failures
 
@@ -352,7 +349,7 @@ def _end_child(report_fd: int, number: int) -> NoReturn:
     try:
         os.write(report_fd, b"%d %d\n" % (os.getpid(), number))
     finally:
-        os._exit(_NOT_EXECUTABLE)
+        os._exit(NOT_EXECUTABLE)
 
 
 def _pipe() -> tuple[int, int]:
@@ -366,35 +363,3 @@ def _pipe() -> tuple[int, int]:
 
 def _above_streams(fd: int) -> int:
     return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
-
-
-def _explain(program: str, error: OSError) -> StartFailed:
-    exitcode = _NOT_EXECUTABLE
-    reason = error.strerror or str(error)
-    if error.errno in (errno.ENOENT, errno.ENOTDIR):
-        exitcode = _NOT_FOUND
-        if os.path.exists(program):  # a script
-            reason = _missing_interpreter(program)
-        elif "/" not in program:
-            reason = "there is no such program in PATH"
-    elif os.path.isdir(program):
-        reason = "it is a directory"
-    elif error.errno == errno.ENOEXEC:
-        reason = "it is no program of this machine, or a script without a '#!' line"
-    elif error.errno == errno.EACCES:
-        reason = "permission denied; is it executable (chmod +x)?"
-    return StartFailed(exitcode, f"{program!r} can't be executed: {reason}")
-
-
-def _missing_interpreter(program: str) -> str:
-    """Say what the kernel missed when it was to execute a file that is there."""
-    try:
-        with open(program, "rb") as file:
-            first = file.readline(_MOST_OF_A_LINE)
-    except OSError:
-        first = b""
-    if not first.startswith(b"#!"):
-        return "the loader or the interpreter that it asks for is not there"
-    line = first[2:].decode(errors="replace").strip(" \t\n")
-    ends = "; its lines end as on Windows" if line.endswith("\r") else ""
-    return f"the interpreter {line!r} that its first line names is not there{ends}"

@@ -71,6 +71,7 @@ def _serve_workers(
         signal.signal(number, signal.SIG_IGN)
     problem = run_own_customization()  # each worker raises it again
     birth = dict(os.environ)
+    libc = _CFunctions()
     with socket.socket(fileno=settings["socket"]) as channel:
         channel.set_inheritable(False)
         imports = _load_imports()
@@ -79,11 +80,11 @@ def _serve_workers(
         _answer_import(channel, refusal)
         request, fds = _serve(channel, imports["import_learnt"])
     with socket.socket(fileno=fds.pop()) as line:
-        _begin_session(line, request["agent"])
+        _begin_session(line, request["agent"], libc)
         if "store" in request:
             line.close()
             _serve_store(request["store"], *fds)
-        _part_from_origin()
+        _part_from_origin(libc)
         if request["waits"]:
             _rename("elrun-waiting")
             _await_call(line)
@@ -92,7 +93,7 @@ def _serve_workers(
         if signal.getsignal(number) is signal.SIG_IGN:  # else a module handles it
             signal.signal(number, signal.SIG_DFL)
     made = {name: value for name, value in os.environ.items() if birth.get(name) != value}
-    _become_worker(order, received)
+    _become_worker(order, received, libc)
     # What a module has put there is there in a worker that imports it, too.
     os.environ.update(
         (name, made[name]) for name in made if os.environ.get(name) == birth.get(name)
@@ -227,14 +228,27 @@ def _fork_warnings_off() -> Iterator[None]:
         yield
 
 
-def _begin_session(line: socket.socket, agent: int) -> None:
+class _CFunctions:
+    """Functions of C, found once: to find one writes to pages, which each worker would copy."""
+
+    def __init__(self) -> None:
+        library = ctypes.PyDLL(None)
+        self.keep = library.Py_IncRef
+        self.keep.argtypes = [ctypes.py_object]
+        self.prctl = library.prctl
+        self.prctl.argtypes = [ctypes.c_int, *[ctypes.c_ulong] * 4]
+        self.mmap = library.mmap
+        self.mmap.restype = ctypes.c_void_p
+        place: list[Any] = [ctypes.c_void_p, ctypes.c_size_t]
+        self.mmap.argtypes = [*place, *[ctypes.c_int] * 3, ctypes.c_long]
+
+
+def _begin_session(line: socket.socket, agent: int, libc: _CFunctions) -> None:
     """Be a child of the agent's, which dies with it."""
     os.setsid()
     if not line.recv(1):
         _end()  # the agent doesn't know of this process
-    prctl = ctypes.PyDLL(None).prctl
-    prctl.argtypes = [ctypes.c_int, *[ctypes.c_ulong] * 4]
-    prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != agent:
         os._exit(128 + signal.SIGKILL)
 
@@ -270,24 +284,35 @@ def _serve_store(settings: dict[str, Any], channel_fd: int) -> NoReturn:
     os._exit(_FAULT)
 
 
-def _part_from_origin() -> None:
+def _part_from_origin(libc: _CFunctions) -> None:
     """Change what needs no order: in a worker that waits it is done before a restart."""
     _renew_entropy()
-    _leave_finalizers_alone(ctypes.PyDLL(None))
+    _leave_finalizers_alone(libc)
     if (threading := sys.modules.get("threading")) is not None:
         threading.main_thread()._set_native_id()  # a fork forgets it before 3.13
 
 
-def _become_worker(order: dict[str, Any], received: list[int]) -> None:
+def _become_worker(order: dict[str, Any], received: list[int], libc: _CFunctions) -> None:
     """Give this process what an executed worker is born with."""
-    libc = ctypes.PyDLL(None)
     _carry_mark(libc, order["mark"])
-    os.environ.clear()
-    os.environ.update(order["environment"])
+    _replace_environment(order["environment"])
     _place(received, order["fds"])
     _begin_streams_anew(set(order["fds"]))
     sys.argv[1:] = order["args"]
     sys.orig_argv[:] = order["command"]
+
+
+def _replace_environment(wanted: dict[str, str]) -> None:
+    """Let the environment be as wanted, and in that order; most of it is so already."""
+    for name in [*os.environ]:
+        if name not in wanted:
+            del os.environ[name]
+    for name, value in wanted.items():
+        if os.environ.get(name) != value:
+            os.environ[name] = value
+    known: dict[Any, Any] = getattr(os.environ, "_data", {})  # or a module's own mapping
+    for encoded in map(os.fsencode, wanted if known else ()):
+        known[encoded] = known.pop(encoded)
 
 
 def _place(received: list[int], wanted: list[int]) -> None:
@@ -325,15 +350,12 @@ def _begin_streams_anew(open_fds: set[int]) -> None:
         stream.__init__(buffer, encoding, errors, "\n", by_line, not is_buffered)
 
 
-def _carry_mark(libc: ctypes.PyDLL, name: str) -> None:
+def _carry_mark(libc: _CFunctions, name: str) -> None:
     # /proc shows the environment of the last exec, which knew no mark. A mapping is seen as well,
     # and inherited by whatever is forked from here; nothing ever unmaps it.
-    mmap = libc.mmap
-    mmap.restype = ctypes.c_void_p
-    mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
     fd = os.memfd_create(name)
     os.ftruncate(fd, _PAGE)
-    mmap(None, _PAGE, _PROT_READ, _MAP_PRIVATE, fd, 0)
+    libc.mmap(None, _PAGE, _PROT_READ, _MAP_PRIVATE, fd, 0)
     os.close(fd)
 
 
@@ -349,12 +371,12 @@ def _renew_entropy() -> None:
         process.current_process().authkey = os.urandom(32)  # type: ignore[union-attr]
 
 
-def _leave_finalizers_alone(python: ctypes.PyDLL) -> None:
+def _leave_finalizers_alone(libc: _CFunctions) -> None:
     # A temporary folder that a module made belongs to all workers: none may delete it at its end.
     # What is forgotten is held for ever, since the last reference to it would finalize it, too.
     if (weakref := sys.modules.get("weakref")) is not None:
         registry: dict[Any, Any] = weakref.finalize._registry
-        python.Py_IncRef(ctypes.py_object(dict(registry)))
+        libc.keep(dict(registry))
         registry.clear()
     if (process := sys.modules.get("multiprocessing.process")) is not None:
         process._children.clear()

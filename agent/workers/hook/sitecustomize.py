@@ -36,6 +36,10 @@ _WORKER_VARIABLE = "ELRUN_WORKER"
 _PRELOAD_VARIABLE = "ELRUN_PRELOAD"
 _LEARN_VARIABLE = "ELRUN_LEARN"
 _FOLDER = os.path.dirname(__file__)
+_OF_EACH_WORKER = ("keeper.py", "crash_stacks.py")
+
+_loaded: "dict[str, dict[str, Any]]" = {}
+"""What a fork server has loaded for its workers, by path."""
 
 
 def _begin() -> "Exception | None":
@@ -54,6 +58,8 @@ def _begin() -> "Exception | None":
         _learn_imports(learn)
         return problem
     program, _, settings = preload.partition("\n")
+    for path in [os.path.join(_FOLDER, name) for name in _OF_EACH_WORKER]:
+        _loaded[path] = _load(path)
     problem = _load(program)["serve"](settings, _run_own_customization)
     if _WORKER_VARIABLE in os.environ:  # a worker has been forked, with an environment of its own
         learn = os.environ.pop(_LEARN_VARIABLE, "")
@@ -97,7 +103,9 @@ def _run_own_customization() -> "Exception | None":
 
 
 def _load(path: str) -> "dict[str, Any]":
-    """Run a file that is no module, and return its names."""
+    """Run a file that is no module, unless that has been done, and return its names."""
+    if path in _loaded:
+        return _loaded[path]
     name = "elrun_hook"
     loader = sys.modules["_frozen_importlib_external"].SourceFileLoader(name, path)
     names = {"__name__": name, "__file__": path}
