@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -37,12 +38,20 @@ class PreloadedExecutor(Executor):
 
     def execute_all(self, orders: Sequence[Order]) -> Iterator[WorkerProcess | StartFailed]:
         """Start workers; see ``Executor.execute_all``."""
-        for order in map(self._with_lessons, orders):
-            forked = self._fork_from_server(order)
-            if forked is None:
-                yield from super().execute_all([order])
-            else:
-                yield forked
+        with self._forking(orders):
+            for order in map(self._with_lessons, orders):
+                forked = self._fork_from_server(order)
+                if forked is None:
+                    yield from super().execute_all([order])
+                else:
+                    yield forked
+
+    def _forking(self, orders: Sequence[Order]) -> contextlib.AbstractContextManager[None]:
+        preloading = self._preloading
+        if preloading is None:
+            return contextlib.nullcontext()
+        numbers = {fd for each in orders for fd in each.inherited_fds}
+        return preloading.forking(len(orders), numbers)
 
     def _with_lessons(self, order: Order) -> Order:
         environment = order.environment

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import socket
 import time
@@ -12,7 +13,7 @@ from typing import Any
 from ..processes.executor import Executor, StartWait
 from ..processes.stop import KILL_WAIT_S
 from ..system.pidfd import wait_briefly, wait_readable
-from .forked import ANSWER_S, read_answer, send_message
+from .forked import ANSWER_S, ForkedProcess, read_answer, send_message
 
 _END_WAIT_S = 1.0
 """How long a process whose channel is closed may take to end, until it counts as silent."""
@@ -78,6 +79,27 @@ class ForkServerProcess:
             OSError: The process has ended, or does not read.
         """
         send_message(self._channel, request, fds)
+
+    def ask_for(
+        self,
+        group: Sequence[ForkedProcess],
+        numbers: Collection[int],
+        fds: Collection[int],
+        *,
+        waits: bool,
+        store: Mapping[str, Any] | None,
+    ) -> None:
+        """Ask for processes to be forked; see ``Preloading.request``.
+
+        Raises:
+            OSError: The process has ended, or does not read.
+        """
+        request = {"agent": os.getpid(), "fds": list(numbers), "waits": waits, "count": len(group)}
+        if store is not None:
+            request["store"] = store
+        self.send(request, [*fds, *(each.theirs.fileno() for each in group)])
+        for each in group:
+            each.theirs.close()  # the line is to end with the process
 
     def read_answer(self) -> dict[str, Any]:
         """Wait for an answer, and return it.

@@ -11,7 +11,7 @@ import json
 import signal
 import socket
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from ..json_objects import object_in
@@ -72,6 +72,11 @@ class ForkedProcess:
         self._taken: frozenset[int] = frozenset()
         self._is_called = False
         self._is_present: bool | None = None
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it was greeted."""
+        return self._process is not None
 
     @property
     def process(self) -> WorkerProcess:
@@ -168,3 +173,22 @@ class ForkedProcess:
             wait_readable({self._process.ended_fd}, time.monotonic() + KILL_WAIT_S)
             self._process.look()
             self._process.let_go()
+
+
+def greet_group(group: Sequence[ForkedProcess], answer: Mapping[str, Any]) -> list[ForkedProcess]:
+    """Let processes go on that were forked together; return those that could be forked.
+
+    Args:
+        answer: What the fork server has answered: their process ids, or why there are none.
+
+    Raises:
+        OSError: None could be forked, or there can be no more descriptors.
+    """
+    if "pids" not in answer:
+        raise BlockingIOError(0, answer["refusal"])
+    pids = answer["pids"]
+    for forked, pid in zip(group, pids, strict=False):
+        forked.greet(pid)
+    for missing in group[len(pids) :]:
+        missing.let_go_of_line()
+    return list(group[: len(pids)])

@@ -14,7 +14,7 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from ...rendezvous.logs import Log
@@ -27,7 +27,7 @@ from ..system.process_tree import MARK_VARIABLE, mapping_name
 from ..workers.environment import with_hook
 from ..workers.interpreter import program_of
 from .fork_server_process import ForkServerProcess
-from .forked import ForkedProcess
+from .forked import ForkedProcess, greet_group
 from .lessons import Learnt
 from .waiting import WaitingWorkers
 
@@ -75,6 +75,7 @@ class Preloading:
         self._is_usable = False
         self.has_torch = False  # known once it is usable
         self.waiting = WaitingWorkers(self, guardian)
+        self._ahead: list[ForkedProcess] = []
         self._server = ForkServerProcess(
             command,
             lambda fd: _with_fork_server(modules, environment, fd),
@@ -174,6 +175,26 @@ class Preloading:
         with contextlib.suppress(OSError):  # it has ended, or the user may not
             os.sched_setscheduler(self._server.pid, policy, parameter)
 
+    @contextlib.contextmanager
+    def forking(self, count: int, numbers: Collection[int]) -> Iterator[None]:
+        """Fork workers together that ``fork`` begins meanwhile, unless others wait already.
+
+        Each fork copies the tables of the whole memory, and so does the process between the server
+        and a worker that makes the agent the worker's parent: here there is one for all of them.
+
+        Args:
+            count: How many there are to be.
+            numbers: The descriptors that they will be given.
+        """
+        if count > 1 and self._is_usable and not self.waiting.are_ready:
+            with contextlib.suppress(OSError):  # then ``fork`` tries each by itself
+                self._ahead = self._fork_group(count, numbers)
+        try:
+            yield
+        finally:
+            ahead, self._ahead = self._ahead, []
+            self.waiting.discard(*ahead)
+
     def fork(
         self,
         command: Sequence[str],
@@ -218,7 +239,7 @@ class Preloading:
     def _begin_forked(
         self, order: Mapping[str, Any], fds: Mapping[int, int], cpus: Collection[int]
     ) -> WorkerProcess:
-        forked = self._fork(fds)
+        forked = self._ahead.pop(0) if self._ahead else self._fork(fds)
         try:
             return forked.begin(order, fds.values(), cpus)
         except (BrokenPipeError, ConnectionResetError):  # it was killed: its exit code will tell
@@ -247,45 +268,46 @@ class Preloading:
         self, numbers: Collection[int], fds: Collection[int] = (), **more: Any
     ) -> ForkedProcess:
         """Fork a process, and greet it; see ``request``."""
-        self.waiting.settle()
-        forked = ForkedProcess()
-        try:
-            self.request(forked, numbers, fds, **more)
-            self.greet(forked)
-        except BaseException:
-            forked.let_go_of_line()
-            raise
+        (forked,) = self._fork_group(1, numbers, fds, **more)
         return forked
+
+    def _fork_group(
+        self, count: int, numbers: Collection[int], fds: Collection[int] = (), **more: Any
+    ) -> list[ForkedProcess]:
+        """Fork processes, and greet them; at least one, or all that there can be."""
+        self.waiting.settle()
+        group: list[ForkedProcess] = []
+        try:
+            while len(group) < count:
+                group.append(ForkedProcess())
+            self.request(group, numbers, fds, **more)
+            return self.greet(group)
+        except BaseException:
+            self.waiting.discard(*group)
+            raise
 
     def request(
         self,
-        forked: ForkedProcess,
+        group: Sequence[ForkedProcess],
         numbers: Collection[int],
         fds: Collection[int] = (),
         *,
         waits: bool = False,
         store: Mapping[str, Any] | None = None,
     ) -> None:
-        """Ask for a process to be forked; ``greet`` follows, before another one is asked for.
+        """Ask for processes to be forked; ``greet`` follows, before others are asked for.
 
         Args:
-            numbers: The descriptors that it will be given.
-            fds: Descriptors that it is given now.
-            waits: Whether it says when it waits for what it is to run.
-            store: What it serves a store with; None: it becomes a worker.
+            numbers: The descriptors that they will be given.
+            fds: Descriptors that they are given now.
+            waits: Whether they say when they wait for what they are to run.
+            store: What they serve a store with; None: they become workers.
 
         Raises:
             OSError: It is not possible now.
         """
-        request = {"agent": os.getpid(), "fds": list(numbers), "waits": waits}
-        if store is not None:
-            request["store"] = store
-        try:
-            self._server.send(request, [*fds, forked.theirs.fileno()])
-        except OSError:
-            self.give_up(f"the preloading process {self._server.describe_end()}")
-            raise
-        forked.theirs.close()  # the line is to end with the process
+        with self._given_up_where_it_fails():
+            self._server.ask_for(group, numbers, fds, waits=waits, store=store)
 
     def answer_fds(self) -> list[int]:
         """Return what becomes readable when ``has_answered`` has changed."""
@@ -295,20 +317,23 @@ class Preloading:
         """Return whether ``greet`` would not wait."""
         return self._server.has_answered()
 
-    def greet(self, forked: ForkedProcess) -> None:
-        """Wait until a process that was asked for is there, and let it go on.
+    def greet(self, group: Sequence[ForkedProcess]) -> list[ForkedProcess]:
+        """Wait until processes that were asked for are there, let them go on, and return them.
 
         Raises:
-            OSError: It is not possible now.
+            OSError: It is not possible now; those that are there end.
         """
-        try:
+        with self._given_up_where_it_fails():
             answer = self._server.read_answer()
+        return greet_group(group, answer)
+
+    @contextlib.contextmanager
+    def _given_up_where_it_fails(self) -> Iterator[None]:
+        try:
+            yield
         except OSError:
             self.give_up(f"the preloading process {self._server.describe_end()}")
             raise
-        if "pid" not in answer:
-            raise BlockingIOError(0, answer["refusal"])
-        forked.greet(answer["pid"])
 
     def give_up(self, reason: str) -> None:
         """Say why workers are executed from now on."""

@@ -76,7 +76,7 @@ class WaitingWorkers:
         if asked is None:
             return
         try:
-            self._preloading.greet(asked)
+            self._preloading.greet([asked])
         except OSError as error:
             asked.kill()
             self._leave_it(str(error))
@@ -106,8 +106,9 @@ class WaitingWorkers:
         for each in processes:
             each.kill()
         for each in processes:
-            self._guardian.forget(each.process.pid)
-            each.await_end()
+            if each.is_known:
+                self._guardian.forget(each.process.pid)
+                each.await_end()
 
     def close(self) -> None:
         """Leave none; nothing is asked for any more."""
@@ -119,7 +120,7 @@ class WaitingWorkers:
     def _ask(self) -> None:
         asked = ForkedProcess()
         try:
-            self._preloading.request(asked, (), waits=True)
+            self._preloading.request([asked], (), waits=True)
         except OSError as error:
             asked.kill()
             self._leave_it(str(error))

@@ -34,7 +34,7 @@ import signal
 import socket
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 _HEADER_BYTES = 8
@@ -134,9 +134,10 @@ def _load_imports() -> dict[str, Any]:
 def _serve(
     channel: socket.socket, import_learnt: Callable[[dict[str, Any], socket.socket], str]
 ) -> tuple[dict[str, Any], list[int]]:
-    """Fork a process for each request; return the request, and what came with it, in the process.
+    """Fork what each request asks for; return the request, and descriptors, in a forked process.
 
-    The last of the descriptors that came with it is the process's line.
+    Of the descriptors that came with a request the last ones are the processes' lines; in each
+    process the last one is its own.
     """
     while True:
         request, fds = _receive(channel) or _finalize_own()
@@ -145,17 +146,18 @@ def _serve(
         if "modules" in request:
             _answer_import(channel, import_learnt(request, channel))
             continue
+        lines = fds[-request["count"] :]
         try:
             _require_free(set(request["fds"]) - {0, 1, 2, channel.fileno(), *fds})
-            pid = _fork_orphan()
-            answer: dict[str, Any] = {"pid": pid}
+            place, pids = _fork_orphans(len(lines))
+            answer: dict[str, Any] = {"pids": pids}
         except OSError as error:
-            pid = -1
-            answer = {"refusal": error.strerror}
-        if pid == 0:
-            return request, fds
-        for fd in fds:
+            place, answer = -1, {"refusal": error.strerror}
+        kept = [] if place < 0 else [*fds[: -len(lines)], lines[place]]
+        for fd in {*fds}.difference(kept):
             os.close(fd)
+        if kept:
+            return request, kept
         _answer(channel, answer)
 
 
@@ -194,38 +196,37 @@ def _answer(channel: socket.socket, message: dict[str, Any]) -> None:
         os._exit(0)
 
 
-def _fork_orphan() -> int:
-    """Fork a process that is nobody's child but the agent's; return its id, and 0 in it."""
+def _fork_orphans(count: int) -> tuple[int, list[int]]:
+    """Fork processes that are nobody's children but the agent's: by a process that ends at once.
+
+    Returns:
+        The place among them, in each of them, and -1 here; the ids of those that could be forked.
+    """
     read_end, write_end = os.pipe()
-    with _fork_warnings_off():
+    with warnings.catch_warnings():
+        # Python 3.12 warns of native threads, too. Those of numerical libraries know how to fork.
+        warnings.simplefilter("ignore", DeprecationWarning)
         between = os.fork()
         if between == 0:
             pid = -1
             try:
-                pid = os.fork()
-                if pid:
-                    os.write(write_end, b"%d" % pid)
+                for place in range(count):
+                    pid = os.fork()
+                    if pid == 0:
+                        os.close(read_end)
+                        os.close(write_end)
+                        return place, []
+                    os.write(write_end, b"%d\n" % pid)
             finally:
                 if pid:
                     os._exit(0)
-            os.close(read_end)
-            os.close(write_end)
-            return 0
     os.close(write_end)
     os.waitpid(between, 0)  # only now the agent is the parent
-    told = os.read(read_end, 32)
-    os.close(read_end)
-    if not told:
+    with open(read_end, "rb") as file:
+        pids = [int(line) for line in file]
+    if not pids:
         raise BlockingIOError(0, "too many processes, or not enough memory")
-    return int(told)
-
-
-@contextlib.contextmanager
-def _fork_warnings_off() -> Iterator[None]:
-    # Python 3.12 warns of native threads, too. Those of numerical libraries know how to fork.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        yield
+    return -1, pids
 
 
 class _CFunctions:

@@ -72,6 +72,60 @@ def test_a_forked_worker_is_a_child_like_any_other(preloading, guardian):
 
 
 @pytest.mark.integration
+def test_workers_that_are_forked_together_are_children_like_any_other(preloading, guardian):
+    """Each has what it is to run of its own."""
+    origin = preloading("import sys; sys.exit(int(sys.argv[1]))")
+    streams = {0: 0, 1: 1, 2: 2}
+
+    with origin.forking(3, ()):
+        workers = [
+            origin.fork([*origin.program, code], environment_of(guardian), streams)
+            for code in ("5", "6", "7", "8")  # one more than were forked
+        ]
+    for each in workers:
+        worker_kit.wait_until(each.look)
+    assert {each.pid for each in workers} <= worker_kit.children()
+    for each in workers:
+        each.let_go()
+
+    assert [5, 6, 7, 8] == [each.exitcode for each in workers]
+
+
+@pytest.mark.integration
+def test_those_that_are_forked_together_and_never_begin_are_ended(preloading):
+    """They have run nothing of the script, and are reaped."""
+    origin = preloading("")
+    before = worker_kit.children()
+
+    with origin.forking(3, ()):
+        between = worker_kit.children()
+
+    assert 3 == len(between - before)
+    assert before == worker_kit.children()
+
+
+@pytest.mark.integration
+def test_where_there_are_no_descriptors_for_a_group_none_is_left_of_it(preloading, guardian):
+    """Each is forked by itself then, as far as that is possible."""
+    origin = preloading("")
+    before, open_before = worker_kit.children(), os.listdir("/proc/self/fd")
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    highest = max(map(int, open_before))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 5, limits[1]))
+    try:
+        with origin.forking(8, ()):
+            worker = origin.fork(origin.program, environment_of(guardian), {0: 0, 1: 1, 2: 2})
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    worker_kit.wait_until(worker.look)
+    worker.let_go()
+
+    assert 0 == worker.exitcode
+    assert before == worker_kit.children()
+    assert len(open_before) == len(os.listdir("/proc/self/fd"))
+
+
+@pytest.mark.integration
 def test_no_worker_runs_without_the_agent_s_word(preloading, guardian, monkeypatch, tmp_path):
     """If the agent can't hear of it, it ends before its first line."""
     origin = preloading(f"open({str(tmp_path / 'ran')!r}, 'w')")

@@ -15,7 +15,7 @@ class Forks:
     def __init__(self):
         self.answers, self.greeted = [], []
 
-    def request(self, forked, numbers, fds=(), *, waits=False):
+    def request(self, group, numbers, fds=(), *, waits=False):
         self.answers.append(os.spawnlp(os.P_NOWAIT, "setsid", "setsid", "sleep", "1000"))
 
     def has_answered(self):
@@ -24,9 +24,10 @@ class Forks:
     def answer_fds(self):
         return []
 
-    def greet(self, forked):
+    def greet(self, group):
         self.greeted.append(self.answers.pop(0))
-        forked.greet(self.greeted[-1])
+        group[0].greet(self.greeted[-1])
+        return group
 
 
 class Guards:
