@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections import defaultdict
+from collections.abc import Iterator
 
 from ..store import Will
 from .frames import WireError
 from .sessions import Outcome, Session
-from .table import RoundOverError, StoreTable, TableError
+from .table import RoundOverError, StandingWait, StoreTable, TableError
 from .wire import (
     Add,
     Bye,
@@ -20,7 +21,6 @@ from .wire import (
     Request,
     Set,
     Wait,
-    write_count,
     write_done,
     write_error,
     write_values,
@@ -34,55 +34,56 @@ _ROUND_IS_OVER = RoundOverError("the round is over, and newer ones have taken it
 
 
 class Answers:
-    """Carries requests out."""
+    """Carries requests out; ``work`` answers the waits that end."""
 
     def __init__(self, max_waits: int) -> None:
         self._max_waits = max_waits
-        self._table: StoreTable[tuple[Session, int]] = StoreTable()
-        self._waits: defaultdict[Session, set[int]] = defaultdict(set)
+        self._table = StoreTable()
+        self._waits: defaultdict[Session, dict[int, StandingWait]] = defaultdict(dict)
 
-    def answer(self, client: Session, number: int, request: Request) -> list[Sending]:
-        """Return what to send: the answer, and the answers of the waits that this ends.
+    def work(self) -> Iterator[Sending | None]:
+        """Yield answers to waits that have ended; None is one more step on the way to them."""
+        for wait in self._table.work():
+            yield None if wait is None else self._end(wait)
+
+    def answer(self, client: Session, number: int, request: Request) -> Frames | None:
+        """Return the answer, if there is one now.
 
         Raises:
             WireError: Two waits of the client have one number.
         """
-        match request:
-            case Add() | Set() | Create():
-                return self._write(client, number, request)
-            case Get(keys):
-                return [(client, write_values(number, self._table.get(keys)))]
-            case Wait(keys):
-                frames = self._wait(client, number, keys)
-                return [] if frames is None else [(client, frames)]
-            case Forget(wait):
-                self._waits[client].discard(wait)
-                self._table.forget((client, wait))
-            case LeaveWill():
-                try:
+        try:
+            match request:
+                case Add() | Set() | Create():
+                    return self._write(client, number, request)
+                case Get(keys):
+                    return write_values(number, self._table.get(keys))
+                case Wait(keys):
+                    return self._wait(client, number, keys)
+                case Forget(wait):
+                    self._take(client, wait)
+                case LeaveWill():
                     client.leave_will(request)
-                except TableError as error:
-                    return [(client, [_refusal(number, error)])]
-            case Bye():
-                client.leave_will(None)
-        return []
+                case Bye():
+                    client.leave_will(None)
+        except TableError as error:
+            return [_refusal(number, error)]
+        return None
 
-    def carry_out(self, will: Will) -> list[Sending]:
-        """Write what a client that is gone has left; return the answers of waits that this ends."""
-        ended = self._table.set(will.values)
+    def carry_out(self, will: Will) -> None:
+        """Write what a client that is gone has left."""
+        self._table.set(will.values)
         if not any(value is not None for value in self._table.get(will.unless)):
             for key, value in will.create.items():
                 with contextlib.suppress(TableError):  # it is full: waits are answered
-                    ended += self._table.create(key, value, b"")[1]
-        return [self._end(*wait) for wait in ended] + self._end_lost()
+                    self._table.create(key, value, b"")
 
     def leave(self, client: Session) -> None:
         """Forget the waits of a client that has no connection: it asks again if it comes back."""
-        for wait in self._waits.pop(client, ()):
-            self._table.forget((client, wait))
+        for wait in self._waits.pop(client, {}).values():
+            self._table.forget(wait)
 
-    def _write(self, client: Session, number: int, request: Add | Set | Create) -> list[Sending]:
-        ended: list[tuple[Session, int]] = []
+    def _write(self, client: Session, number: int, request: Add | Set | Create) -> Frames:
         outcome: Outcome = None
         if client.is_repeated(number):
             outcome = client.outcome_of(number)
@@ -90,18 +91,17 @@ class Answers:
             try:
                 match request:
                     case Add(key, amount):
-                        outcome, ended = self._table.add(key, amount)
+                        outcome = self._table.add(key, amount)
                     case Set(values, _):
-                        ended = self._table.set(values)
+                        self._table.set(values)
                     case Create(key, value, instead_of):
-                        outcome, ended = self._table.create(key, value, instead_of)
+                        outcome = self._table.create(key, value, instead_of)
             except TableError as error:
                 outcome = error
             client.note(number, outcome)
-        frames = _frames_of(number, outcome)
         if isinstance(request, Set) and request.keys and outcome is None:
-            frames = write_values(number, self._table.get(request.keys))
-        return [(client, frames), *(self._end(*wait) for wait in ended), *self._end_lost()]
+            return write_values(number, self._table.get(request.keys))
+        return _frames_of(number, outcome)
 
     def _wait(self, client: Session, number: int, keys: tuple[str, ...]) -> Frames | None:
         waits = self._waits[client]
@@ -109,33 +109,32 @@ class Answers:
             raise WireError(f"two waits have the number {number}")
         if len(waits) >= self._max_waits:
             return [write_error(number, f"this client has {len(waits)} waits already")]
-        try:
-            is_over = self._table.wait((client, number), keys)
-        except TableError as error:
-            return [_refusal(number, error)]
-        if is_over:
+        wait = self._table.wait((client, number), keys)
+        if wait is None:
             return write_values(number, self._table.get(keys))
-        waits.add(number)
+        waits[number] = wait
         return None
 
-    def _end_lost(self) -> list[Sending]:
-        """Answer the waits of nodes that are so late that their round was freed."""
-        lost = self._table.take_lost()
-        for client, wait in lost:
-            self._waits[client].discard(wait)
-        return [(client, [_refusal(wait, _ROUND_IS_OVER)]) for client, wait in lost]
+    def _end(self, wait: StandingWait) -> Sending | None:
+        client, number = wait.client
+        if client not in self._waits or self._waits[client].get(number) is not wait:
+            return None  # it was taken back, or its client is gone
+        self._take(client, number)
+        values = self._table.get(wait.keys)
+        if wait.missing or None in values:  # the node is so late that its round was freed
+            return client, [_refusal(number, _ROUND_IS_OVER)]
+        return client, write_values(number, values)
 
-    def _end(self, client: Session, wait: int) -> Sending:
-        self._waits[client].discard(wait)
-        return client, write_values(wait, self._table.take_values((client, wait)))
+    def _take(self, client: Session, number: int) -> None:
+        wait = self._waits[client].pop(number, None)
+        if wait is not None:
+            self._table.forget(wait)
 
 
 def _frames_of(number: int, outcome: Outcome) -> Frames:
     match outcome:
-        case None:
-            return [write_done(number)]
-        case int():
-            return [write_count(number, outcome)]
+        case None | int():
+            return [write_done(number, outcome)]
         case bytes():
             return write_values(number, [outcome])
         case TableError():

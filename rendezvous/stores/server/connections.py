@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import selectors
 import socket
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from itertools import takewhile
 
 from ...light_typing import Any
 from ...logs import Log
-from .answers import Answers, Sending
+from .answers import Answers, Frames
 from .channel import Channel, TlsError
 from .entrance import Entrance, Nonce
 from .foreigners import Foreigners
@@ -29,7 +29,7 @@ from .hello import (
 from .peer import Peer
 from .sessions import Session, Sessions
 from .table import TableError
-from .wire import Bye, LongAnswer, read_request, write_error
+from .wire import Bye, read_request, write_error
 
 log = Log(__name__)
 
@@ -128,9 +128,19 @@ class Connections:
                 self._cut_off(peer)
         for will in self._sessions.take_due_wills(now):
             with contextlib.suppress(TableError):  # the store is full: the heartbeats tell
-                self._send_all(self._answers.carry_out(will))
+                self._answers.carry_out(will)
+
+    def work(self, until: float) -> bool:
+        """Answer waits that have ended, and forget others; return whether more is to be done."""
+        for sending in self._answers.work():
+            if sending is not None:
+                self._send_to(*sending)
+            if self._clock() >= until:
+                return True
+        return False
 
     def close(self) -> None:
+        self.work(float("inf"))
         for peer in list(self._peers.values()):
             self._let_go(peer)
 
@@ -193,7 +203,9 @@ class Connections:
 
     def _answer(self, session: Session, message: Mapping[str, Any]) -> None:
         number, request = read_request(message)
-        self._send_all(self._answers.answer(session, number, request))
+        answer = self._answers.answer(session, number, request)
+        if answer is not None:
+            self._send_to(session, answer)
         self._sessions.bound(session)
         if isinstance(request, Bye):
             self._sessions.end(session)
@@ -266,14 +278,13 @@ class Connections:
         peer.is_leaving = True
         self._send(peer, [write_refusal(refusal)])
 
-    def _send_all(self, sendings: Iterable[Sending]) -> None:
-        for session, frames in sendings:
-            peer = self._peers.get(session.client or 0)
-            # A client that is leaving has broken the protocol; its TLS may take nothing any more.
-            if peer is not None and not peer.is_leaving:  # else it asks again, if it comes back
-                self._send(peer, frames)
+    def _send_to(self, session: Session, frames: Frames) -> None:
+        peer = self._peers.get(session.client or 0)
+        # A client that is leaving has broken the protocol; its TLS may take nothing any more.
+        if peer is not None and not peer.is_leaving:  # else it asks again, if it comes back
+            self._send(peer, frames)
 
-    def _send(self, peer: Peer, frames: LongAnswer | list[bytes]) -> None:
+    def _send(self, peer: Peer, frames: Frames) -> None:
         """Send as much as can be sent now, and the rest when the client reads."""
         peer.queue(frames)
         if peer.queued > self._limits.queued_bytes:
@@ -326,7 +337,7 @@ class Connections:
         self.unread.pop(peer.number, None)
         self._pressed.pop(peer.number, None)
         self._selector.unregister(peer.connection)
-        peer.close()
+        peer.connection.close()  # the kernel still sends what it has
         session = peer.session
         if session is None:
             return

@@ -22,10 +22,15 @@ MAX_COMMAS = 1 << 17
 
 MAX_NUMBER = 1 << 53
 
+_MOST_DIGITS = 21  # of a counter, its sign, and one more
 _HEAD = struct.Struct(">I")
 # Made once: `json.dumps` and `json.loads` make theirs for each message.
 _to_json = json.JSONEncoder(separators=(",", ":")).encode
-_from_json = json.JSONDecoder().decode
+# To read a number of a million digits would take seconds; the protocol has none of so many, and no
+# fractions: these become numbers that are out of every range.
+_from_json = json.JSONDecoder(
+    parse_int=lambda digits: int(digits[:_MOST_DIGITS]), parse_float=lambda _: 0.5
+).decode
 MAX_TEXT = 1024
 
 

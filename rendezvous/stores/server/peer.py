@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import socket
 import struct
-from collections.abc import Iterator
 
 from .channel import Channel
 from .sessions import Session
@@ -49,7 +48,7 @@ class Peer:
         self.deadline: float | None = deadline
         self._out = bytearray()
         # Answers behind a long one, and their bytes.
-        self._later: list[tuple[Iterator[bytes], int]] = []
+        self._later: list[LongAnswer] = []
         self._later_bytes = 0
 
     @property
@@ -72,9 +71,10 @@ class Peer:
         if not self._later and isinstance(frames, list):
             self._out += self.channel.pack(frames)
             return
-        size = frames.size if isinstance(frames, LongAnswer) else sum(map(len, frames))
-        self._later.append((iter(frames), size))
-        self._later_bytes += size
+        if isinstance(frames, list):
+            frames = LongAnswer(iter(frames), sum(map(len, frames)))
+        self._later.append(frames)
+        self._later_bytes += frames.size
 
     def flush(self) -> bool:
         """Send as much as the kernel takes; return whether it took anything."""
@@ -104,10 +104,6 @@ class Peer:
                 self._later_bytes -= size
             else:
                 self._out += self.channel.pack([frame])
-
-    def close(self) -> None:
-        """Close the connection; the kernel still sends what it has."""
-        self.connection.close()
 
     def discard_unsent(self) -> None:
         """Let not even the kernel keep anything for the client."""

@@ -25,7 +25,7 @@ from .peer import Peer
 
 # What clients without a hello get of one turn; the others among them wait for the next turn.
 _STRANGERS_S = 0.02
-# What clients that ask for much get of one turn.
+# What clients that ask for much get of one turn, and what they and others have left to be done.
 _COSTLY_S = 0.02
 
 
@@ -138,12 +138,13 @@ class StoreServer:
     def _turn(self) -> None:
         now = self._clock()
         self._connections.end_overdue(now)
+        has_work = self._connections.work(now + _COSTLY_S)
         self._door.move(now)
         dues = [self._connections.changes_in_s(now), self._door.changes_in_s(now)]
         due_in_s = min((max(0.0, each) for each in dues if each is not None), default=None)
         costly = dict.fromkeys(self._connections.unread.values(), selectors.EVENT_READ)
         strangers_s = 0.0
-        for key, events in self._selector.select(0.0 if costly else due_in_s):
+        for key, events in self._selector.select(0.0 if costly or has_work else due_in_s):
             if self._door.is_at(key.fileobj):
                 self._accept()
             elif key.data is None:

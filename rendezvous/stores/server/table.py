@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from ...errors import RendezvousError
-from ...light_typing import Generic, TypeVar
 from ...protocol.freeing import ROUNDS_KEPT, round_of
 from ...protocol.keys import count_in
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .sessions import Session
 
 MAX_KEYS = 4_000_000
 MAX_BYTES = 1 << 30
@@ -15,8 +19,6 @@ MAX_AWAITED = 1_000_000
 """Keys of the waits of all clients, each counted as often as a wait names it."""
 MAX_AWAITED_CHARACTERS = 64 << 20
 """Characters of these keys."""
-
-_W = TypeVar("_W")
 
 
 class TableError(RendezvousError):
@@ -32,54 +34,52 @@ class Rounds:
 
     def __init__(self) -> None:
         self._keys: dict[str, dict[int, list[str]]] = {}
-        self._awaited: dict[str, dict[int, set[str]]] = {}
         self._first: dict[str, int] = {}
 
-    def is_over(self, key: str) -> bool:
-        """Return whether a key belongs to a round whose keys were freed."""
+    def reason_against(self, key: str) -> str:
+        """Return why a key can't be had, as its round was freed; empty: it can."""
         if not self._first:  # no round was freed yet: most jobs never come so far
-            return False
+            return ""
         place = round_of(key)
-        return place is not None and place[1] < self._first.get(place[0], 0)
+        is_over = place is not None and place.number < self._first.get(place.run, 0)
+        return place.over_reason if place is not None and is_over else ""
 
-    def add(self, key: str) -> tuple[list[str], list[str]]:
-        """Take note of a new key; return what is freed for its sake: keys, and awaited keys."""
+    def add(self, key: str) -> list[str]:
+        """Take note of a new key; return the keys of the round that is freed for its sake."""
         place = round_of(key)
         if place is None:
-            return [], []
+            return []
         run, number = place
         rounds = self._keys.setdefault(run, {})
         rounds.setdefault(number, []).append(key)
         if len(rounds) <= ROUNDS_KEPT:
-            return [], []
+            return []
         freed = rounds.pop(min(rounds))
-        first = self._first[run] = min(rounds)
-        awaited = self._awaited.get(run, {})
-        return freed, [each for at in awaited if at < first for each in awaited[at]]
-
-    def expect(self, key: str) -> None:
-        """Take note of a key that a client waits for."""
-        place = round_of(key)
-        if place is not None:
-            rounds = self._awaited.setdefault(place.run, {})
-            rounds.setdefault(place.number, set()).add(key)
-
-    def expect_no_more(self, key: str) -> None:
-        """Take note that no client waits for a key any more."""
-        place = round_of(key)
-        if place is not None:
-            rounds = self._awaited[place.run]
-            rounds[place.number].remove(key)
-            if not rounds[place.number]:
-                del rounds[place.number]
-            if not rounds:
-                del self._awaited[place.run]
+        self._first[run] = min(rounds)
+        return freed
 
 
-class StoreTable(Generic[_W]):
+class StandingWait:
+    """A wait for keys of which some are missing.
+
+    Args:
+        client: Who waits, and the number of the request.
+        missing: How many of the keys.
+    """
+
+    __slots__ = ("client", "keys", "missing")
+
+    def __init__(self, client: tuple[Session, int], keys: Sequence[str], missing: int) -> None:
+        self.client = client
+        self.keys = keys
+        self.missing = missing
+
+
+class StoreTable:
     """Values and waits; its calls return at once, and belong to one thread.
 
-    What writes raises ``TableError`` where the table is full.
+    What writes raises ``TableError`` where the table is full. What one call may leave to be done
+    for a million keys is done by ``work``, so that the caller can do something else meanwhile.
     """
 
     def __init__(self, max_keys: int = MAX_KEYS, max_bytes: int = MAX_BYTES) -> None:
@@ -87,21 +87,33 @@ class StoreTable(Generic[_W]):
         self._max_bytes = max_bytes
         self._bytes = 0
         self._rounds = Rounds()
-        self._lost: list[_W] = []
         self._values: dict[str, bytes] = {}
-        self._missing: dict[_W, set[str]] = {}
-        self._keys: dict[_W, tuple[str, ...]] = {}
-        self._waits: dict[str, set[_W]] = {}
+        self._waits: dict[str, set[StandingWait]] = {}
         self._awaited = self._awaited_characters = 0
+        self._chores: deque[Iterator[StandingWait | None]] = deque()
 
-    def add(self, key: str, amount: int) -> tuple[int, list[_W]]:
-        """Add to a counter; return its value, and the waits that this ends."""
+    def work(self) -> Iterator[StandingWait | None]:
+        """Go on with what is left to be done, in brief steps.
+
+        Yields:
+            A wait that has come to its end: no key of it is missing, or the round of one was freed.
+            The caller forgets it. None: nothing is to be done but to go on.
+        """
+        while self._chores:
+            for step in self._chores[0]:  # noqa: UP028  another call goes on there
+                yield step
+            self._chores.popleft()
+
+    def add(self, key: str, amount: int) -> int:
+        """Add to a counter; return its value."""
         self._require_round_of(key)
         count = count_in(self._values.get(key)) + amount
-        return count, [] if amount == 0 else self.set({key: b"%d" % count})
+        if amount != 0:
+            self.set({key: b"%d" % count})
+        return count
 
-    def set(self, values: Mapping[str, bytes]) -> list[_W]:
-        """Write values, all or none; return the waits that this ends.
+    def set(self, values: Mapping[str, bytes]) -> None:
+        """Write values, all or none.
 
         Values of rounds that are over are left out: a node that is late may still give signs.
         """
@@ -119,103 +131,85 @@ class StoreTable(Generic[_W]):
         self._bytes = added
         self._values.update(values)
         for key in new_keys:
-            if self._rounds.is_over(key):
+            if self._rounds.reason_against(key):
                 self._remove(key)
-            else:
-                self._free(*self._rounds.add(key))
-        return self._end_waits(values)
+            elif freed := self._rounds.add(key):
+                self._chores.append(self._free(freed))
+        for key in values:
+            if waits := self._waits.pop(key, None):
+                self._chores.append(_count_off(waits))
 
     def get(self, keys: Sequence[str]) -> list[bytes | None]:
         return [self._values.get(key) for key in keys]
 
-    def create(self, key: str, value: bytes, instead_of: bytes) -> tuple[bytes, list[_W]]:
-        """Write a value if ``instead_of`` is there, or none if that is empty.
-
-        Returns:
-            The value that stands, and the waits that this ends.
-        """
+    def create(self, key: str, value: bytes, instead_of: bytes) -> bytes:
+        """Write a value if ``instead_of`` or, if empty, none is there; return what stands."""
         self._require_round_of(key)
-        if self._values.get(key, b"") != instead_of:
-            return self._values.get(key, b""), []
-        return value, self.set({key: value})
+        standing = self._values.get(key, b"")
+        if standing != instead_of:
+            return standing
+        self.set({key: value})
+        return value
 
-    def wait(self, wait: _W, keys: Sequence[str]) -> bool:
-        """Return whether all keys are there; if not, remember the wait.
+    def wait(self, client: tuple[Session, int], keys: Sequence[str]) -> StandingWait | None:
+        """Return a wait, which ``work`` ends; None: all keys are there.
 
         Raises:
             TableError: Too many keys are waited for, or they belong to a round that is over.
         """
         for key in keys:
             self._require_round_of(key)
-        missing = {key for key in keys if key not in self._values}
+        missing = [key for key in keys if key not in self._values]
         if not missing:
-            return True
+            return None
         awaited = self._awaited + len(keys)
         characters = self._awaited_characters + sum(map(len, keys))
         if awaited > MAX_AWAITED or characters > MAX_AWAITED_CHARACTERS:
             raise TableError(f"{self._awaited} keys are waited for already")
         self._awaited, self._awaited_characters = awaited, characters
-        self._missing[wait] = missing
-        self._keys[wait] = tuple(keys)
+        wait = StandingWait(client, keys, len(missing))
         for key in missing:
             if key in self._waits:
                 self._waits[key].add(wait)
             else:
                 self._waits[key] = {wait}
-                self._rounds.expect(key)
-        return False
+        return wait
 
-    def take_lost(self) -> list[_W]:
-        """Return the waits for keys of rounds that are over, and forget them."""
-        lost, self._lost = self._lost, []
-        return lost
+    def forget(self, wait: StandingWait) -> None:
+        """Take a wait back, or let go of one that has ended; once."""
+        self._chores.append(self._unlink(wait))
 
     def _require_round_of(self, key: str) -> None:
-        place = round_of(key) if self._rounds.is_over(key) and key not in self._values else None
-        if place is not None:
-            raise RoundOverError(place.over_reason)
-
-    def _free(self, keys: Sequence[str], awaited: Sequence[str]) -> None:
-        """Remove the keys of a round, and the waits for keys of freed rounds."""
-        for key in keys:
-            self._remove(key)
-        for key in awaited:
-            for wait in list(self._waits.get(key, ())):
-                self.forget(wait)
-                self._lost.append(wait)
+        if reason := self._rounds.reason_against(key):
+            raise RoundOverError(reason)
 
     def _remove(self, key: str) -> None:
         self._bytes -= len(key) + len(self._values.pop(key))
 
-    def take_values(self, wait: _W) -> list[bytes | None]:
-        """Return what a wait that has ended was for, and forget it."""
-        del self._missing[wait]
-        return self.get(self._take_keys(wait))
-
-    def forget(self, wait: _W) -> None:
-        """Take a wait back, if it is there."""
-        self._take_keys(wait)
-        for key in self._missing.pop(wait, ()):
-            self._waits[key].discard(wait)
-            if not self._waits[key]:
-                del self._waits[key]
-                self._rounds.expect_no_more(key)
-
-    def _take_keys(self, wait: _W) -> tuple[str, ...]:
-        keys = self._keys.pop(wait, ())
-        self._awaited -= len(keys)
-        self._awaited_characters -= sum(map(len, keys))
-        return keys
-
-    def _end_waits(self, keys: Iterable[str]) -> list[_W]:
-        ended = []
+    def _free(self, keys: Iterable[str]) -> Iterator[StandingWait | None]:
+        """Remove the keys of a round, and end the waits for keys of rounds that were freed."""
         for key in keys:
-            waits = self._waits.pop(key, None)
-            if waits is None:
-                continue
-            self._rounds.expect_no_more(key)
-            for wait in waits:
-                self._missing[wait].discard(key)
-                if not self._missing[wait]:
-                    ended.append(wait)
-        return ended
+            self._remove(key)
+            yield None
+        for key in list(self._waits):
+            yield from (
+                list(self._waits.get(key, ())) if self._rounds.reason_against(key) else [None]
+            )
+
+    def _unlink(self, wait: StandingWait) -> Iterator[None]:
+        for key in wait.keys if wait.missing else ():
+            waits = self._waits.get(key)
+            if waits is not None:
+                waits.discard(wait)
+                if not waits:
+                    del self._waits[key]
+            yield
+        self._awaited -= len(wait.keys)
+        self._awaited_characters -= sum(map(len, wait.keys))
+
+
+def _count_off(waits: Iterable[StandingWait]) -> Iterator[StandingWait | None]:
+    """End the waits for a key that is there, if it was the last one that was missing."""
+    for wait in waits:
+        wait.missing -= 1
+        yield None if wait.missing else wait

@@ -202,24 +202,20 @@ def size_of(will: Will) -> int:
     return sum(len(key) + len(value) for key, value in written) + sum(map(len, will.unless))
 
 
-def write_count(number: int, count: int) -> bytes:
-    """Return the answer to ``add``."""
-    return write_frame({"id": number, "count": count})
+def write_done(number: int, count: int | None = None) -> bytes:
+    """Return the answer to ``set``, or to ``add``: the counter as it is now."""
+    return write_frame({"id": number} if count is None else {"id": number, "count": count})
 
 
-class LongAnswer:
-    """Yields the frames of an answer, which are made when its client has read those before.
+class LongAnswer(NamedTuple):
+    """An answer whose frames are made when its client has read those before.
 
-    Attributes:
+    Args:
         size: Bytes of its values, and of the references to them.
     """
 
-    def __init__(self, number: int, values: Sequence[bytes | None], size: int) -> None:
-        self._frames = _frames_of(number, values)
-        self.size = size
-
-    def __iter__(self) -> Iterator[bytes]:
-        return self._frames
+    frames: Iterator[bytes]
+    size: int
 
 
 def write_values(number: int, values: Sequence[bytes | None]) -> LongAnswer | list[bytes]:
@@ -228,8 +224,8 @@ def write_values(number: int, values: Sequence[bytes | None]) -> LongAnswer | li
     if size > MAX_ANSWER_BYTES:
         reason = f"these values have {size} bytes, and {MAX_ANSWER_BYTES} are allowed at a time"
         return [write_error(number, reason)]
-    answer = LongAnswer(number, values, size + _REFERENCE_BYTES * len(values))
-    return answer if size > _SHORT_ANSWER_BYTES else list(answer)
+    frames, size = _frames_of(number, values), size + _REFERENCE_BYTES * len(values)
+    return LongAnswer(frames, size) if size > _SHORT_ANSWER_BYTES else list(frames)
 
 
 def _frames_of(number: int, values: Sequence[bytes | None]) -> Iterator[bytes]:
@@ -247,11 +243,6 @@ def _frames_of(number: int, values: Sequence[bytes | None]) -> Iterator[bytes]:
             return
         yield write_frame({"id": number, "values": part, "more": True})
         begin = end
-
-
-def write_done(number: int) -> bytes:
-    """Return the answer to ``set``."""
-    return write_frame({"id": number})
 
 
 def write_error(number: int, reason: str, *, is_over: bool = False) -> bytes:

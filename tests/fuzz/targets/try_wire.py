@@ -37,10 +37,12 @@ def attempt(data: bytes) -> None:
         _require_same_again(text.split(b"\n")[number])
     for answer in _answers_in(one) if one.takes is None else ():
         read_answer(answer)
+    server.work(1.0)
     _require_right_books(server)
     _hear(server, other, write_request(1, Set({"own": b"1"})) + write_request(2, Get(("own",))))
     assert any(answer.values == (b"1",) for answer in map(read_answer, _answers_in(other)))
     server.end_overdue(1e9)
+    server.work(1.0)
     _require_right_books(server)
     server.close()
 
@@ -69,7 +71,8 @@ def _require_right_books(server):
     table = server._answers._table
     assert table._bytes == sum(len(key) + len(value) for key, value in table._values.items())
     assert server._held == sum(each.held for each in server._peers.values())
-    assert table._awaited == sum(len(keys) for keys in table._keys.values())
+    waits = [wait for of in server._answers._waits.values() for wait in of.values()]
+    assert table._awaited == sum(len(wait.keys) for wait in waits)
 
 
 def _require_same_again(line):

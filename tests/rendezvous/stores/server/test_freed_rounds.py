@@ -12,6 +12,7 @@ def test_only_the_newest_rounds_of_a_run_are_kept():
     table = StoreTable()
     table.set({RUN.record: b"r", RunKeys("other").round(0).verdict: b"o"})
     rounds(table, 20)
+    assert {None} == {*table.work()}
     found = table.get([RUN.round(number).verdict for number in range(20)])
 
     assert [None] * (20 - ROUNDS_KEPT) + [b"v"] * ROUNDS_KEPT == found
@@ -23,7 +24,7 @@ def test_what_a_late_node_says_of_a_round_that_is_over_changes_nothing():
     table = StoreTable()
     rounds(table, 20)
     keys = RUN.round(3)
-    ended = table.set({keys.beat(0): b"7", "k": b"v"})
+    table.set({keys.beat(0): b"7", "k": b"v"})
     for call in (
         lambda: table.add(keys.seats, 1),
         lambda: table.create(keys.verdict, b"v", b""),
@@ -32,20 +33,22 @@ def test_what_a_late_node_says_of_a_round_that_is_over_changes_nothing():
         with pytest.raises(RoundOverError, match="round 3 is over, and newer ones"):
             call()
 
-    assert ([], [None, b"v"]) == (ended, table.get([keys.beat(0), "k"]))
+    assert [None, b"v"] == table.get([keys.beat(0), "k"])
 
 
 def test_a_wait_for_a_round_that_is_freed_has_an_end():
     """Nobody can write its key any more."""
     table = StoreTable()
     rounds(table, 1)
-    table.wait("late", [RUN.round(0).outcome(1), "k"])
-    table.wait("other", ["k"])
+    late = table.wait("late", [RUN.round(0).outcome(1), "k"])
+    other = table.wait("other", ["k"])
     rounds(table, 20, first=1)
+    lost = {*filter(None, table.work())}
+    table.forget(late)
+    table.set({"k": b"1"})
 
-    assert ["late"] == table.take_lost()
-    assert [] == table.take_lost()
-    assert ["other"] == table.set({"k": b"1"})
+    assert {late} == lost
+    assert [other] == [*filter(None, table.work())]
 
 
 @pytest.mark.parametrize(

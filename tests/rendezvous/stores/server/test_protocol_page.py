@@ -72,7 +72,7 @@ def rewritten(message):
         case {"error": _}:
             return wire.write_error(answer.number, answer.error)
         case {"count": _}:
-            return wire.write_count(answer.number, answer.amount)
+            return wire.write_done(answer.number, answer.amount)
         case {"values": _}:
             return b"".join(wire.write_values(answer.number, answer.values))
     return wire.write_done(answer.number)

@@ -176,7 +176,7 @@ def test_a_request_without_a_number_ends_its_connection(server, number):
 def test_each_part_of_an_answer_fits_into_a_frame(first, last):
     """A large value that comes after others begins a part of its own."""
     values = [bytes(first), bytes(last), None, bytes(first), bytes(last)]
-    frames = list(write_values(1, values))
+    frames = list(write_values(1, values).frames)
     answers = [read_answer(*FrameReader(MAX_FRAME_BYTES).feed(frame)) for frame in frames]
 
     assert values == [value for answer in answers for value in answer.values]

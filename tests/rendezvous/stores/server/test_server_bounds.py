@@ -301,20 +301,22 @@ def test_the_keys_of_waits_are_bounded_in_characters():
     table = StoreTable()
     there = ["t" * 8000 + str(number) for number in range(1000)]
     table.set(dict.fromkeys(there, b"1"))
-    for number in range(8):
-        table.wait(number, [*there, "k"])
+    waits = [table.wait(number, [*there, "k"]) for number in range(8)]
     awaited = table._awaited
     with pytest.raises(TableError, match="8008 keys are waited for already"):
         table.wait(8, [*there, "k"])
-    table.forget(0)
-    is_there_at_once = table.wait("another", [*there, "k"])
-    ended = table.set({"k": b"1"})
+    table.forget(waits[0])
+    forgets = [*table.work()]
+    waits.append(table.wait("another", [*there, "k"]))
+    table.set({"k": b"1"})
+    ended = [*filter(None, table.work())]
     for wait in ended:
-        table.take_values(wait)
+        table.forget(wait)
+    forgets += table.work()
 
     assert 8 * 1001 == awaited
-    assert not is_there_at_once
-    assert {*range(1, 8), "another"} == set(ended)
+    assert {None} == set(forgets)
+    assert set(waits[1:]) == set(ended)
     assert (0, 0) == (table._awaited, table._awaited_characters)
 
 

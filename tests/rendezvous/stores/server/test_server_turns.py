@@ -5,6 +5,7 @@ import itertools
 import selectors
 import socket
 import sys
+import threading
 
 import pytest
 from elrun.rendezvous.stores.server.connections import Connections
@@ -18,6 +19,8 @@ from elrun.rendezvous.stores.server.wire import (
     MAX_VALUE_BYTES,
     Add,
     Get,
+    Set,
+    Wait,
     write_request,
     write_values,
 )
@@ -26,6 +29,7 @@ from rounds_kit import RUN
 from server_kit import LONG_S, serves
 
 READ = selectors.EVENT_READ
+MOST_TURNS = 10_000
 
 
 @pytest.fixture(name="connections")
@@ -69,10 +73,89 @@ def turns_of(connections, peer, client):
     """Return the answers to what a client has sent, by turns of the server."""
     reader = FrameReader(MAX_FRAME_BYTES)
     turns = []
-    while not turns or connections.unread:
+    for _ in range(MOST_TURNS):
         connections.attend(peer, READ)
         turns.append(list(reader.feed(taken(client))))
+        if not connections.unread:
+            break
     return turns
+
+
+def works(connections):
+    """Return how many turns it takes to do what is left to be done."""
+    for turns in range(MOST_TURNS):
+        if not connections.work(connections._clock() + 0.02):
+            return turns
+    return MOST_TURNS
+
+
+def test_a_client_that_goes_leaves_its_waits_to_be_forgotten_turn_by_turn(connections, client):
+    """Eight that had awaited a million keys held all others up for seconds."""
+    peer = peer_of(connections)
+    keys = tuple(f"k{number}" for number in range(100))
+    client.sendall(write_request(1, Wait(keys)))
+    connections.attend(peer, READ)
+    table = connections._answers._table
+    awaited = table._awaited
+    client.shutdown(socket.SHUT_WR)
+    connections.attend(peer, READ)
+    at_once = 100 - len(table._waits)
+    turns = works(connections)
+
+    assert (100, 0) == (awaited, at_once)
+    assert 10 < turns < MOST_TURNS
+    assert (0, {}, {}) == (table._awaited, table._waits, connections._answers._waits)
+
+
+def test_waits_that_one_write_ends_are_answered_turn_by_turn(connections, client):
+    """Thousands for a large value held all others up for seconds."""
+    peer = peer_of(connections)
+    waits = [write_request(number, Wait(("k",))) for number in range(1, 21)]
+    client.sendall(b"".join([*waits, write_request(21, Set({"k": b"v"}))]))
+    reader, answers = (
+        FrameReader(MAX_FRAME_BYTES),
+        [*itertools.chain(*turns_of(connections, peer, client))],
+    )
+    at_once = len(answers)
+    turns = works(connections)
+    answers += reader.feed(taken(client))
+
+    assert ([{"id": 21}], 1) == (answers[:1], at_once)
+    assert sorted(answer["id"] for answer in answers) == [*range(1, 22)]
+    assert 2 < turns < MOST_TURNS
+
+
+def test_a_round_is_freed_turn_by_turn(connections):
+    """With all its keys, and the waits for other keys of it."""
+    table = connections._answers._table
+    table.set({RUN.round(0).node(number): b"n" for number in range(100)})
+    for number in range(1, 20):
+        table.set({RUN.round(number).seats: b"1"})
+    left = len(table._values)
+    turns = works(connections)
+
+    assert (True, 8) == (left > 100, len(table._values))
+    assert 10 < turns < MOST_TURNS
+
+
+def test_what_a_server_has_to_answer_is_sent_before_it_ends(open_server):
+    """As the verdict with which the host of a job leaves."""
+    server = open_server()
+    waiting = [server.welcomed() for _ in range(20)]
+    for connection in waiting:
+        connection.sendall(write_request(1, Wait(("verdict",))) + write_request(2, Add("n", 1)))
+        assert connection.recv(1 << 16)
+    with server.paused():
+        end = threading.Thread(target=server.server.close)
+        writer = server.server._connections._answers._table
+        writer.set({"verdict": b"v"})
+        end.start()
+    end.join()
+    answers = [connection.recv(1 << 16) for connection in waiting]
+    for connection in waiting:
+        connection.close()
+
+    assert [write_frame({"id": 1, "values": ["dg=="]})] * 20 == answers
 
 
 def test_many_requests_at_once_are_answered_turn_by_turn(connections, client):
@@ -132,9 +215,11 @@ def test_a_long_answer_is_made_as_its_client_reads_it(connections, client):
     connections.attend(peer, READ)
     made, queued = len(peer._out), peer.queued
     reader, answers = FrameReader(MAX_FRAME_BYTES), []
-    while peer.queued:
+    for _ in range(MOST_TURNS):
         connections.attend(peer, selectors.EVENT_WRITE)
         answers += reader.feed(taken(client))
+        if not peer.queued:
+            break
     answers += reader.feed(taken(client))
     *parts, last = answers
 
@@ -201,18 +286,17 @@ def test_the_awaited_keys_of_rounds_are_forgotten_with_their_waits():
     """However a wait ends: by its keys, by its client, or with its round."""
     table = StoreTable()
     keys = [RUN.round(number).verdict for number in range(4)]
-    for number, key in enumerate(keys):
-        for client in range(2):
-            table.wait((client, number), [key])
-    table.forget((0, 0))
-    for wait in table.set({keys[1]: b"1"}):
-        table.take_values(wait)
+    waits = [[table.wait(client, [key]) for client in range(2)] for key in keys]
+    table.forget(waits[0][0])
+    table.set({keys[1]: b"1"})
+    ended = [*filter(None, table.work())]
     for number in range(2, 12):
         table.set({RUN.round(number).seats: b"1"})
-    lost = table.take_lost()
-    left = table._rounds._awaited, table._waits
+    lost = {*filter(None, table.work())}
+    for wait in {waits[0][1], *waits[1], *waits[2], *waits[3]}:
+        table.forget(wait)
+    assert {None} == {*table.work()}
 
-    assert {(1, 0), (0, 2), (1, 2), (0, 3), (1, 3)} >= set(lost) >= {(1, 0), (0, 2), (1, 2)}
-    table.forget((0, 3))
-    table.forget((1, 3))
-    assert ({}, {}) == left
+    assert set(waits[1]) == set(ended)
+    assert {waits[0][1], *waits[2]} == lost - {*waits[3]}
+    assert ({}, 0, 0) == (table._waits, table._awaited, table._awaited_characters)

@@ -8,7 +8,9 @@ import pytest
 from elrun.rendezvous.stores.server.frames import (
     MAX_FRAME_BYTES,
     FrameReader,
+    RequestError,
     WireError,
+    object_in,
     write_frame,
 )
 from elrun.rendezvous.stores.server.hello import (
@@ -34,7 +36,6 @@ from elrun.rendezvous.stores.server.wire import (
     Wait,
     read_answer,
     read_request,
-    write_count,
     write_done,
     write_error,
     write_request,
@@ -122,7 +123,7 @@ def test_a_hello_is_answered_by_these_bytes(written, text, read):
 @pytest.mark.parametrize(
     ("written", "text", "read"),
     [
-        (write_count(1, -5), b'{"id":1,"count":-5}', Answer(1, amount=-5)),
+        (write_done(1, -5), b'{"id":1,"count":-5}', Answer(1, amount=-5)),
         (write_done(2), b'{"id":2}', Answer(2)),
         (
             b"".join(write_values(3, [b"1", None])),
@@ -146,7 +147,7 @@ def test_an_answer_is_these_bytes(written, text, read):
 def test_many_values_come_in_several_answers():
     """None of which is longer than a frame may be; together they are all."""
     values = [b"x" * (MAX_VALUE_BYTES // 8)] * 6 + [None]
-    parts = [read_answer(objects_in(frame)[0]) for frame in write_values(7, values)]
+    parts = [read_answer(objects_in(frame)[0]) for frame in write_values(7, values).frames]
 
     assert [True] * (len(parts) - 1) + [False] == [part.has_more for part in parts]
     assert values == [value for part in parts for value in part.values]
@@ -156,7 +157,8 @@ def test_many_values_come_in_several_answers():
 @pytest.mark.parametrize("count", [16, 17, 1200])
 def test_an_answer_that_would_be_too_long_is_an_error(count):
     """Nothing of the answer is encoded; the values may be read in several requests."""
-    frames_of_answer = iter(write_values(7, [bytes(MAX_VALUE_BYTES)] * count))
+    answer = write_values(7, [bytes(MAX_VALUE_BYTES)] * count)
+    frames_of_answer = answer.frames if count == 16 else iter(answer)
     first = read_answer(objects_in(next(frames_of_answer))[0])
 
     assert (count > 16) == bool(first.error)
@@ -302,3 +304,20 @@ def test_a_very_long_name_of_a_run_is_cut_and_still_its_own():
         for name in names
     ]
     assert "job" == name_of_run("job")
+
+
+@pytest.mark.parametrize(
+    "number",
+    ["1" * 4000, "-" + "1" * 4000, "9" * 5000, "1." + "0" * 5000, "1e5", str(2**63 + 1), "1" * 21],
+    ids=len,
+)
+def test_a_number_of_very_many_digits_is_no_number(number):
+    """Nobody reads it digit by digit: a frame of them would take half a second."""
+    text = b'{"id":1,"do":"add","key":"n","amount":%s,"count":%s}' % ((number.encode(),) * 2)
+    message = object_in(text)
+
+    assert len(str(message["amount"])) <= 21
+    with pytest.raises(RequestError, match="amount is no number from"):
+        read_request(message)
+    with pytest.raises(WireError, match="count is no number from"):
+        read_answer(message)
