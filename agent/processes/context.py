@@ -309,10 +309,11 @@ class PContext(WorkerFiles, WorkerProcesses, WorkerKind):
             is_replaced: Whether other workers follow at once: nobody asks why these end, and the
                 caller calls ``tidy`` when the others have been started.
         """
-        if is_replaced:
-            self._exits.stop_examining()
         if self._guardian is not None and self._may_end():
-            self._group_stop.begin(self._guardian.tree, self._workers.find_ended(), signal.SIGTERM)
+            ended = self._workers.find_ended()
+            if is_replaced:
+                self._exits.stop_examining(ended)
+            self._group_stop.begin(self._guardian.tree, ended, signal.SIGTERM)
 
     def _stop_if_wanted(self) -> None:
         """Ask the workers to end if one of them has failed, and its files take long to read."""

@@ -63,6 +63,7 @@ class ExitRecorder:
         self._killed: set[int] = set()
         self._failing: dict[int, int] = {}
         self._unexamined: dict[int, int] = {}
+        self._ended_before: frozenset[int] = frozenset()
         self.examines = True
         """Whether it finds out why workers end."""
 
@@ -85,12 +86,17 @@ class ExitRecorder:
         """What reads what workers left."""
         return self.records.reader
 
-    def stop_examining(self) -> None:
+    def stop_examining(self, ended: Iterable[int]) -> None:
         """Record from now on that workers end, and not why: another attempt is about to follow.
 
         Each counts as stopped. ``tidy`` looks into their files when there is time for it.
+
+        Args:
+            ended: Those that have ended by themselves, and whose end is not recorded yet: they
+                are examined, and may have failed.
         """
         self.examines = False
+        self._ended_before = frozenset(ended)
 
     def mark_failed(self, local_rank: int, reason: str) -> None:
         """Count the end of a worker as a failure, whatever its exit code.
@@ -184,7 +190,7 @@ class ExitRecorder:
         )
 
     def _failure(self, local_rank: int, pid: int, exitcode: int, reason: str) -> ProcessFailure:
-        if not self.examines:
+        if not self._is_examined(local_rank):
             self._unexamined[local_rank] = exitcode
             return ProcessFailure.read_by(self.left_files, local_rank, pid, exitcode, "")
         failure = self.records.failure_of(local_rank, pid, exitcode)
@@ -192,8 +198,11 @@ class ExitRecorder:
             failure.message = reason
         return failure
 
+    def _is_examined(self, local_rank: int) -> bool:
+        return self.examines or local_rank in self._ended_before
+
     def _was_stopped(self, failure: ProcessFailure) -> bool:
-        if not self.examines:
+        if not self._is_examined(failure.local_rank):
             return True
         local_rank = failure.local_rank
         if local_rank not in self._death_signals:

@@ -360,6 +360,22 @@ def test_workers_may_be_asked_to_end_before_they_are_stopped(shells, tmp_path):
     assert (["yes"], 7, True) == (heard, context.exits[0].exitcode, context.exits[0].stopped)
 
 
+def test_one_that_failed_before_a_restart_s_stop_counts_as_failed(shells, tmp_path):
+    """It was not looked at before the stop began."""
+    ready = [Ear(tmp_path, f"ready-{rank}") for rank in range(2)]
+    context = shells(f"echo > {ready[0].path}; {HANG}", f"echo > {ready[1].path}; {HANG}", "exit 3")
+    for ear in ready:
+        ear.hear()
+    wait_any([context.filenos()[2]], time.monotonic() + PATIENCE_S)
+
+    context.ask_to_end(is_replaced=True)
+    context.close()
+
+    assert {0: (-15, True), 1: (-15, True), 2: (3, False)} == {
+        rank: (end.exitcode, end.stopped) for rank, end in context.exits.items()
+    }
+
+
 def test_files_of_workers_that_are_replaced_wait_for_the_others_start(tmp_path):
     """How they ended is known at once; whoever starts the others is not kept by file systems."""
     ready = [Ear(tmp_path, f"ready-{rank}") for rank in range(2)]
