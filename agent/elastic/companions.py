@@ -32,9 +32,6 @@ if TYPE_CHECKING:
 CONTROL_AFTER_S = 1.0
 """How long an agent lives before it can be asked by `elrun status` and others."""
 
-MANY_WORKERS = 16
-"""With fewer, a thread that removes their folders early takes longer to start than to run."""
-
 
 class Companions:
     """The companions of one agent, met as one."""
@@ -276,14 +273,6 @@ def _readiness(*_: object) -> Companion:
     return Readiness()
 
 
-def _folder_sweep(facts: AgentFacts, *_: object) -> Companion | None:
-    if facts.group.spec.local_world_size < MANY_WORKERS:
-        return None
-    from .folder_sweep import FolderSweep  # few nodes have so many
-
-    return FolderSweep(facts.temporary_dir)
-
-
 COMPANIONS: tuple[Kind, ...] = (
     _health,
     _watchdog,
@@ -295,6 +284,5 @@ COMPANIONS: tuple[Kind, ...] = (
     _store_host,
     _readiness,
     _control,
-    _folder_sweep,
 )
 """All there are, in the order in which they begin."""

@@ -133,7 +133,6 @@ class AgentFacts:
         keep_places: Keeps where workers are; returns what to say of that.
         restarts: What followed the rounds that have ended.
         record_places: Keeps where workers are, in the report; returns whether it has.
-        temporary_dir: Returns the temporary folder that log files are in; "": there is none.
     """
 
     def __init__(
@@ -152,7 +151,6 @@ class AgentFacts:
         keep_places: Callable[[Mapping[int, Whereabouts], PContext], str],
         restarts: Restarts,
         record_places: Callable[[str, Mapping[int, Whereabouts]], bool],
-        temporary_dir: Callable[[], str],
     ) -> None:
         self.group = group
         self.environ = environ
@@ -176,6 +174,5 @@ class AgentFacts:
         self.last_decision: Callable[[], tuple[str, float]] = lambda: restarts.last_decision
         """Returns what followed the last round that has ended, and when."""
         self.record_places = record_places
-        self.temporary_dir = temporary_dir
         self.say_what_is_undecided: Callable[[], None] = restarts.say_what_is_undecided
         self.folder = FolderOfRun(environ, rounds.get_run_id)

@@ -112,7 +112,6 @@ class LocalElasticAgent(SimpleElasticAgent):
             restarts=self._restarts,
             record_places=lambda why, found: self._events.places(why, found),  # noqa: PLW0108  it changes
             keep_places=lambda found, workers: _kept(found, workers, self._events.places),
-            temporary_dir=lambda: getattr(logs_specs, "temporary_dir", ""),
         )
         self._health_check_server = health_check_server
         self.processes: GroupProcesses = GroupProcesses(
