@@ -9,7 +9,7 @@ import signal
 from abc import ABC, abstractmethod
 
 from ...rendezvous.named_tuple import NamedTuple
-from ..system.pidfd import close_all, send_signal
+from ..system.pidfd import close_all, send_signal, wait_any
 from ..system.process_tree import read_process
 
 TYPE_CHECKING = False
@@ -243,8 +243,17 @@ class WorkerTable:
         return min(failed, key=lambda code: code in asked, default=None)
 
     def find_ended(self) -> dict[int, WorkerProcess]:
-        """Return those that have ended, and whose end is not recorded; reap orphans."""
-        ended = {rank: each for rank, each in self.running().items() if each.look()}
+        """Return those that have ended, and whose end is not recorded; reap orphans.
+
+        One ``poll`` tells which: to ask about each takes three times as long, at each end of one.
+        """
+        running = self.running()
+        fds = wait_any([each.ended_fd for each in running.values() if each.ended_fd >= 0], 0.0)
+        ended = {
+            rank: each
+            for rank, each in running.items()
+            if (each.ended_fd < 0 or each.ended_fd in fds) and each.look()
+        }
         if self._guardian is not None:
             with contextlib.suppress(OSError):  # there are no descriptors: at another look
                 self._guardian.tree.reap_orphans()

@@ -61,6 +61,22 @@ def test_closing_tells_how_each_ended(shells):
     assert [1] == list(context.wait(0).failures)
 
 
+def test_a_look_asks_only_about_those_that_have_ended(shells, monkeypatch):
+    """Where many run, each end of one would mean a question about all of them."""
+    context = shells(HANG, HANG, EXIT_3, HANG)
+    wait_any([context.filenos()[2]], time.monotonic() + PATIENCE_S)
+    asked, ask = [], os.waitid
+
+    def note(kind, number, options):
+        asked.append(number)
+        return ask(kind, number, options)
+
+    monkeypatch.setattr(os, "waitid", note)
+    result = context.look()
+
+    assert ([2], 1) == ([*result.failures], len(asked))
+
+
 class Unlooked(SubprocessContext):
     """The system refuses what a look needs, once the workers have been stopped."""
 
