@@ -29,8 +29,10 @@ def choose_job(variables: Mapping[str, str], wanted: str | None, verb: str) -> l
             agent, or a folder; None: the only job that runs.
 
     Raises:
-        VerbRefusal: There is no such job, or there are several.
+        VerbRefusal: There is no such job, there are several, or the name is empty.
     """
+    if wanted is not None:
+        _require_name(wanted)
     if wanted is not None and (run := _at_path(wanted)) is not None:
         return [run]
     runs = find_runs(variables)
@@ -76,13 +78,21 @@ def chosen_records(names: Sequence[str], variables: Mapping[str, str]) -> list[N
 
     Raises:
         Refusal: A path leads to no report.
-        VerbRefusal: There is no such run.
+        VerbRefusal: There is no such run, or a name is empty.
     """
+    for name in names:
+        _require_name(name)
     found: dict[str, NodeRecord] = {}
     for name in names or ("",):
         records = _records_at_path(name) or _records_of_run(name, variables)
         found |= {os.path.realpath(record.path): record for record in records}
     return sorted(found.values(), key=_place_of)
+
+
+def _require_name(name: str) -> None:
+    """Refuse an empty name, which an unset variable of a shell leaves: it would mean any run."""
+    if not name:
+        raise VerbRefusal("RUN is empty; name a run, or leave RUN out", UNCLEAR)
 
 
 def _records_of_run(name: str, variables: Mapping[str, str]) -> list[NodeRecord]:

@@ -35,7 +35,13 @@ def run_verb(verb: str, args: list[str], variables: Mapping[str, str]) -> int:
 
     command: click.Command = import_module(f".{verb}", __package__).command
     try:
-        code = command.main(args, f"elrun {verb}", standalone_mode=False, obj=variables)
+        code = command.main(
+            args,
+            f"elrun {verb}",
+            standalone_mode=False,
+            obj=variables,
+            help_option_names=["-h", "--help"],
+        )
     except click.UsageError as error:
         sentence = error.format_message().rstrip(".")
         raise Refusal(f"{sentence[:1].lower()}{sentence[1:]} (elrun {verb} --help)") from error

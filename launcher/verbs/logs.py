@@ -51,7 +51,14 @@ class _Enough(Exception):
 
 @click.command("logs")
 @click.argument("run", required=False)
-@click.option("--rank", "ranks", type=parse_ranks, multiple=True, help="Only these: 3, or 0,3-5.")
+@click.option(
+    "--rank",
+    "ranks",
+    type=parse_ranks,
+    metavar="RANKS",
+    multiple=True,
+    help="Only these: 3, or 0,3-5.",
+)
 @click.option("-f", "--follow", is_flag=True, help="Go on until the job ends.")
 @click.option("--grep", "pattern", metavar="RE", help="Only lines in which RE is found.")
 @click.option(

@@ -52,7 +52,14 @@ class Found(NamedTuple):
 
 @click.command("stacks")
 @click.argument("run", required=False)
-@click.option("--rank", "ranks", type=parse_ranks, multiple=True, help="Only these: 3, or 0,3-5.")
+@click.option(
+    "--rank",
+    "ranks",
+    type=parse_ranks,
+    metavar="RANKS",
+    multiple=True,
+    help="Only these: 3, or 0,3-5.",
+)
 @click.option("--native", is_flag=True, help="With native frames, where py-spy is installed.")
 @click.pass_obj
 def command(
@@ -73,7 +80,8 @@ def command(
     console = Console(sys.stdout)
     runs = choose_job(variables, run, "stacks")
     if not any(each.is_live for each in runs):
-        raise VerbRefusal(f"{runs[0].label} has ended: elrun status shows how")
+        name = runs[0].run_id or runs[0].agent_pid
+        raise VerbRefusal(f"{runs[0].label} has ended: elrun status {name} shows how")
     agents, problems = agents_of(runs)
     if not agents:
         raise VerbRefusal(problems[0])

@@ -24,6 +24,8 @@ _FIRST_LOOKS = 5000
 _WELL_KNOWN = frozenset({29400, 29500})
 # Thousands of workers connect at once; the kernel cuts it down to net.core.somaxconn.
 _BACKLOG = 65535
+_LACKS_FAMILY = (errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT, errno.EADDRNOTAVAIL)
+_OF_ONE_PORT = (errno.EADDRINUSE, errno.EACCES, errno.EPERM)
 
 
 def free_port() -> int:
@@ -79,7 +81,7 @@ class PortClaim:
                 from a place that differs with every call.
 
         Raises:
-            RendezvousError: None of them is free.
+            RendezvousError: None of them is free, or this process can open no socket.
         """
         for port in _shuffled_ports() if candidates is None else candidates:
             sign = _hang_sign(port)
@@ -87,9 +89,13 @@ class PortClaim:
                 continue
             try:
                 _bound_anywhere(port).close()
-            except OSError:
+            except OSError as error:
                 sign.close()
-                continue
+                if error.errno in _OF_ONE_PORT:
+                    continue
+                raise RendezvousError(
+                    f"no port can be had for the workers' store: {error.strerror or error}"
+                ) from error
             return PortClaim(port, sign)
         raise RendezvousError("no port is free for the workers' store: all ports are in use")
 
@@ -138,10 +144,12 @@ def _hang_sign(port: int) -> _socket.socket | None:
 
 def _bound_anywhere(port: int) -> _socket.socket:
     """Return a TCP socket that is bound to a port on every interface, or raise OSError."""
+    refusal = OSError(errno.EADDRNOTAVAIL, "this host has neither IPv4 nor IPv6")
     for family, address in ((_socket.AF_INET6, "::"), (_socket.AF_INET, "0.0.0.0")):
         try:
             listener = _socket.socket(family, _socket.SOCK_STREAM)
-        except OSError:  # no IPv6 on this host
+        except OSError as error:
+            refusal = _weightier(error, refusal)
             continue
         try:
             listener.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
@@ -152,6 +160,12 @@ def _bound_anywhere(port: int) -> _socket.socket:
             listener.close()
             if error.errno == errno.EADDRINUSE:
                 raise
+            refusal = _weightier(error, refusal)
             continue
         return listener
-    raise OSError(errno.EADDRNOTAVAIL, "this host has neither IPv4 nor IPv6")
+    raise refusal
+
+
+def _weightier(error: OSError, refusal: OSError) -> OSError:
+    """Return the error if it says more than that this host lacks IPv4 or IPv6."""
+    return refusal if error.errno in _LACKS_FAMILY else error

@@ -10,6 +10,7 @@ from elrun.launcher.commandline.arguments import Refusal
 from elrun.launcher.report.choice import choose_job, chosen_records
 from elrun.launcher.report.refusal import NOTHING_THERE, UNCLEAR, VerbRefusal
 from elrun.launcher.report.story import story_of
+from elrun.launcher.verbs.front import run_verb
 from elrun.launcher.verbs.view import logs_of_ranks, overview_of_ended
 from run_kit import START, attempt, moment, report, written
 
@@ -327,6 +328,28 @@ def test_the_last_run_that_has_ended_is_suggested_where_it_can_be_looked_at(runs
 
     assert sentences[0].endswith("; the last one that has ended: elrun status gamma")
     assert sentences[1].endswith("after its start)")
+
+
+def test_an_empty_name_means_no_run(runs):
+    """An unset variable of a shell leaves one: elrun stop "$JOB" must not end any job."""
+    for choose in (
+        lambda: choose_job(runs[1], "", "stop"),
+        lambda: chosen_records([""], runs[1]),
+        lambda: chosen_records(["gamma", ""], runs[1]),
+    ):
+        with pytest.raises(VerbRefusal) as refused:
+            choose()
+
+        assert "RUN is empty; name a run, or leave RUN out" == str(refused.value)
+        assert UNCLEAR == refused.value.exit_code
+
+
+def test_stacks_of_an_ended_job_name_the_run_whose_end_is_shown(runs):
+    """Without its name, elrun status would look for a job that runs."""
+    with pytest.raises(VerbRefusal) as refused:
+        run_verb("stacks", ["alpha"], runs[1])
+
+    assert str(refused.value).endswith(" has ended: elrun status alpha shows how")
 
 
 def test_what_is_no_run_does_not_hide_the_others(runs):

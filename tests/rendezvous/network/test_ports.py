@@ -3,13 +3,14 @@
 import contextlib
 import errno
 import os
+import resource
 import socket
 import subprocess
 import sys
 
 import pytest
 from elrun.rendezvous.errors import RendezvousError
-from elrun.rendezvous.network.ports import PortClaim, free_port
+from elrun.rendezvous.network.ports import PortClaim, free_port, listen_at
 
 CLAIM = """
 import sys
@@ -130,3 +131,28 @@ def test_a_port_that_was_taken_after_the_claim_is_named_with_its_holder(claim):
         pytest.raises(RendezvousError, match=f"{claim.port} .* held by .* \\(pid {os.getpid()}\\)"),
     ):
         claim.listen()
+
+
+@pytest.fixture(name="no_more_files")
+def _no_more_files():
+    """Give this process one more file descriptor, and no others."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = os.dup(0)
+    os.close(free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free + 1, limits[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+@pytest.mark.usefixtures("no_more_files")
+def test_a_port_that_nobody_can_have_is_refused_for_the_true_reason():
+    """It is not said that this host has no network, nor that all ports are in use."""
+    with socket.socket(socket.AF_UNIX), pytest.raises(RendezvousError) as of_listening:
+        listen_at(0)
+    with pytest.raises(RendezvousError) as of_claiming:
+        PortClaim.take()
+
+    assert "port 0 of this host can't be had: Too many open files" == str(of_listening.value)
+    assert "no port can be had for the workers' store: Too many open files" == str(
+        of_claiming.value
+    )
