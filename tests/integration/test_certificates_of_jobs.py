@@ -1,7 +1,13 @@
 """Jobs of several agents that show each other certificates."""
 
+import contextlib
+import itertools
+import socket
+import threading
+
 import pytest
 from certificate_kit import Authority, needs_openssl
+from elrun.rendezvous.network.addresses import parse_endpoint
 
 pytestmark = [pytest.mark.integration, needs_openssl]
 
@@ -68,3 +74,53 @@ def test_a_certificate_that_has_expired_is_bad_usage(agent, script, authority):
     assert "old.pem: other nodes would refuse this certificate" in err
     assert "certificate has expired" in err
     assert "Traceback" not in err
+
+
+WORK = """
+import os, sys, time
+sys.stdout.write(f"nodes {os.environ['GROUP_WORLD_SIZE']}\\n")
+sys.stdout.flush()
+time.sleep(3)
+if os.environ["TORCHELASTIC_RESTART_COUNT"] == "0" and os.environ["RANK"] == "1":
+    sys.exit(3)
+"""
+OPENINGS = [
+    b"\x16\x03\x01\x02\x00\x01\x00",
+    b"\x16" * 4096,
+    b"\0\0\0\2{}" * 40,
+    b"GET / HTTP/1.1\r\n",
+    b"",
+]
+
+
+def test_strangers_without_certificates_hold_up_no_job(agent, script, authority, vacant_endpoint):
+    """Garbage, and connections that stay half open: workers run, one fails, all are restarted."""
+    path, where = script(WORK), parse_endpoint(vacant_endpoint)
+    is_over, visits = threading.Event(), []
+    jobs = [
+        agent(
+            {"cacert": authority.path, **authority.certify(f"node{number}")},
+            "--max-restarts", 1, path,
+        )
+        for number in range(2)
+    ]  # fmt: skip
+    for job in jobs:
+        job.wait_for_line("nodes 2")
+
+    def attack():
+        with contextlib.ExitStack() as held, contextlib.suppress(OSError):  # the job has ended
+            for opening in itertools.cycle(OPENINGS):
+                if is_over.wait(0.003):
+                    return
+                stranger = held.enter_context(socket.create_connection(where))
+                stranger.sendall(opening)
+                visits.append(opening)
+
+    thread = threading.Thread(target=attack)
+    thread.start()
+    ends = [job.finish() for job in jobs]
+    is_over.set()
+    thread.join()
+
+    assert [(0, "nodes 2\nnodes 2\n")] * 2 == [end[:2] for end in ends], ends
+    assert 100 < len(visits)

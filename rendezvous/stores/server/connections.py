@@ -35,7 +35,7 @@ log = Log(__name__)
 
 _TURN_S = 0.02
 """For how long the requests of one client are answered before others have their turn."""
-_READ_BYTES = 64 << 10  # the C library maps more than 128 KiB anew for each message
+_READ_BYTES = 16 << 10  # TLS may have hundreds of messages in them, each of which takes 40 µs
 
 
 class Connections:

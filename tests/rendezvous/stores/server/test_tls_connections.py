@@ -206,6 +206,12 @@ def of_another(authority, folder):
     return {"cacert": authority.path, **Authority(folder / "another").certify("x")}
 
 
+def self_signed(authority, folder):
+    Authority(folder / "self")
+    pair = {"cert": str(folder / "self" / "ca.pem"), "key": str(folder / "self" / "ca.key")}
+    return {"cacert": authority.path, **pair}
+
+
 def for_servers(authority, _):
     return {"cacert": authority.path, **authority.certify("s", usage="serverAuth")}
 
@@ -220,6 +226,7 @@ def for_servers(authority, _):
         (with_password, r"cert=.*p.pem, key=.*p.key: these are no certificate and its key without"),
         (expired, r"cert=.*old.pem: other nodes would refuse .*: certificate has expired"),
         (of_another, r"cert=.*x.pem: other nodes would refuse this certificate by cacert=.*ca.pem"),
+        (self_signed, r"cert=.*ca.pem: other nodes would refuse .*: self-signed certificate"),
         (for_servers, r"cert=.*s.pem: other nodes would refuse .* unsuitable certificate purpose"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),

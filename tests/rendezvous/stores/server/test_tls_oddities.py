@@ -1,0 +1,113 @@
+"""Clients whose TLS is odd or never ends: they change nothing for the nodes of the job."""
+
+import contextlib
+import socket
+import ssl
+import threading
+
+import pytest
+from certificate_kit import Authority, needs_openssl
+from elrun.rendezvous.network.addresses import Endpoint
+from elrun.rendezvous.stores.server.connector import StoreConnector
+from elrun.rendezvous.stores.server.hello import write_hello
+from elrun.rendezvous.stores.server.link import Link
+from tls_kit import HERE, LONG_S, ME, greet, guard
+
+pytestmark = needs_openssl
+
+
+@pytest.fixture(name="host")
+def _host(port, config):
+    """Return the store of a job with certificates, hosted by this process."""
+    connect = StoreConnector(
+        Endpoint(HERE, port), True, None, LONG_S, run_id="job", guard=guard(**config)
+    )
+    store = connect(threading.Event()).store
+    yield store
+    store.close()
+
+
+def context_of(config, **settings):
+    context = ssl.create_default_context(cafile=config["cacert"])
+    context.check_hostname = False
+    if "cert" in config:
+        context.load_cert_chain(config["cert"], config["key"])
+    for name, value in settings.items():
+        setattr(context, name, value)
+    return context
+
+
+def answer_to_hello(port, context, name=None):
+    """Return what the server says to a hello over such a TLS, or its alert."""
+    plain = socket.create_connection((HERE, port), LONG_S)
+    try:
+        with context.wrap_socket(plain, server_hostname=name) as connection:
+            connection.sendall(write_hello(ME))
+            return connection.recv(1 << 16)
+    except (ssl.SSLError, ConnectionError) as error:
+        return str(error)
+
+
+def test_handshakes_that_stop_at_each_byte_keep_no_node_out(host, port, config):
+    """They stay where they are, hundreds at a time."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = context_of(config).wrap_bio(incoming, outgoing)
+    with contextlib.suppress(ssl.SSLWantReadError):
+        tls.do_handshake()
+    opening = outgoing.read()
+    with contextlib.ExitStack() as held:
+        for end in range(1, len(opening) + 1):
+            each = held.enter_context(socket.create_connection((HERE, port), LONG_S))
+            each.sendall(opening[:end])
+        answer = greet(port, guard(**config))
+
+        assert isinstance(answer, Link)
+        assert 1 == host.add("n", 1)
+
+
+def test_a_client_of_tls_1_2_is_refused(host, port, config):
+    """So nobody can negotiate anew, as TLS 1.3 has no way to."""
+    told = answer_to_hello(port, context_of(config, maximum_version=ssl.TLSVersion.TLSv1_2))
+
+    assert "alert protocol version" in told
+    assert 1 == host.add("n", 1)
+
+
+def test_a_client_without_a_certificate_is_refused(host, port, config):
+    told = answer_to_hello(port, context_of({"cacert": config["cacert"]}))
+
+    assert "alert certificate required" in told
+    assert 1 == host.add("n", 1)
+
+
+@pytest.mark.parametrize("name", ["localhost", "other.example", "x" * 63, "xn--nxasmq6b"])
+def test_the_name_and_the_protocols_that_a_client_asks_for_do_not_matter(host, port, config, name):
+    """It has a good certificate, and elrun's server has one for all."""
+    context = context_of(config)
+    context.set_alpn_protocols(["h2", "http/1.1"])
+
+    assert b'"welcome"' in answer_to_hello(port, context, name)
+    assert 1 == host.add("n", 1)
+
+
+def test_a_server_that_comes_back_with_another_certificate_is_taken_if_it_is_a_good_one(
+    port, authority, config, tmp_path
+):
+    """The authority decides, not the certificate that was there before."""
+    stranger = Authority(tmp_path / "stranger")
+    servers = [
+        config,
+        {"cacert": authority.path, **authority.certify("renewed")},
+        {"cacert": stranger.path, **stranger.certify("false")},
+    ]
+    answers = []
+    for server in servers:
+        connect = StoreConnector(
+            Endpoint(HERE, port), True, None, LONG_S, run_id="job", guard=guard(**server)
+        )
+        store = connect(threading.Event()).store
+        answers.append(greet(port, guard(**config)))
+        store.close()
+
+    assert [Link, Link] == [type(answer) for answer in answers[:2]]
+    assert "certificate is not valid here: " in answers[2].reason
