@@ -143,7 +143,10 @@ class Executor:
                     self._reports_fd, self._report_fd = _pipe()
                 copies += [held.enter_context(order.copies()) for order in orders]
             except OSError as error:
-                pids += [error] * len(orders)
+                if len(orders) > 1:  # one by one they need fewer descriptors at a time
+                    held.close()
+                    return [each for order in orders for each in self.execute_all([order])]
+                pids.append(error)
             reset_handlers = held.enter_context(shielded_fork(self._handled))
             for at, fds in enumerate(copies):
                 pids.append(self._fork(programs[at], fds, orders[at].cpus, reset_handlers))

@@ -42,6 +42,24 @@ failed = executor.settle()
 print(sum(getattr(each, "exitcode", None) == 126 for each in started), len(failed))
 """
 
+# There are descriptors for a process each, and not for two copies of each at once.
+TOO_FEW_FOR_ALL = """
+import contextlib, os, resource
+from elrun.agent.processes.executor import Executor, Order
+
+executor = Executor()
+resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100))
+taken = []
+with contextlib.suppress(OSError):
+    while True:
+        taken.append(os.open(os.devnull, os.O_RDONLY))
+for _ in range(14):
+    os.close(taken.pop())
+started = executor.execute_all([Order(["true"], os.environ, 1, 2)] * 8)
+failed = executor.settle()
+print(sum(getattr(each, "pid", 0) > 0 for each in started), len(failed))
+"""
+
 
 @pytest.fixture(name="executor")
 def _executor():
@@ -147,3 +165,11 @@ def test_what_no_program_can_be_given_is_refused(executor, command, environment)
     """Before there is a process."""
     with pytest.raises(ValueError, match="take it out"):
         executor.execute(command, environment, None, None)
+
+
+def test_where_descriptors_are_too_few_for_all_at_once_each_is_started_by_itself():
+    """Programs that are started together need copies of their descriptors at the same time."""
+    words = [sys.executable, "-c", TOO_FEW_FOR_ALL]
+    output = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+
+    assert "8 0\n" == output
