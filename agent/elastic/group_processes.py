@@ -132,10 +132,10 @@ class WorkerStart:
         self, envs: dict[int, dict[str, str]], guardian: Guardian | None
     ) -> LogsSpecs:
         specs, loop = self._logs_specs, self._loop
-        made = make_folders(specs, envs, loop.wakeup, lambda timeout_s: loop.wait((), timeout_s))
         if guardian is not None and isinstance(specs, DefaultLogsSpecs):
             guardian.watch_folder(specs.temporary_dir)
-        return made
+            specs.hear_of_temporary_dir = guardian.watch_folder
+        return make_folders(specs, envs, loop.wakeup, lambda timeout_s: loop.wait((), timeout_s))
 
     def _prefixes(self, group: WorkerGroup, restart_count: int) -> dict[int, str] | None:
         if not self._prefix_template:

@@ -29,7 +29,7 @@ from .directories import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 log = Log(__name__)
 
@@ -257,6 +257,8 @@ class DefaultLogsSpecs(LogsSpecs):
         require(_STREAMS, redirects=redirects, tee=tee)
         require(_RANKS, or_none=True, local_ranks_filter=local_ranks_filter)
         super().__init__(log_dir, redirects, tee, local_ranks_filter)
+        self.hear_of_temporary_dir: Callable[[str], object] = str
+        """Called with the temporary directory as soon as it is made, by whichever thread does."""
         self._temporary_dir = ""
         self._run_dir = ""
         self._is_named = False
@@ -365,6 +367,7 @@ class DefaultLogsSpecs(LogsSpecs):
     def _make_run_dir(self, run_id: str) -> str:
         if not self._root_log_dir:
             self._temporary_dir = make_temporary_dir()
+            self.hear_of_temporary_dir(self._temporary_dir)
         path = make_run_dir(self.root_log_dir, run_id)
         # Output that goes nowhere else, to a folder that nobody has named, must be found again.
         self._is_named = not self._root_log_dir and self._redirects not in (Std.NONE, {})

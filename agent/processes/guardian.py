@@ -265,7 +265,7 @@ def _copy_of_standard_error() -> int:
 
 
 def _guard(tree: ProcessTree, pipe: int, agent_pidfd: int, console: int) -> None:
-    folders: list[str] = []
+    folders: set[str] = set()
     if not _learn_until_agent_is_gone(tree, folders, pipe, agent_pidfd):
         end_tree(tree, os.getppid, time.monotonic() + KILL_WAIT_S)
         return
@@ -289,7 +289,7 @@ def _say(console: int, line: str) -> None:
 
 
 def _learn_until_agent_is_gone(
-    tree: ProcessTree, folders: list[str], pipe: int, agent_pidfd: int
+    tree: ProcessTree, folders: set[str], pipe: int, agent_pidfd: int
 ) -> bool:
     """Return whether the agent has gone, rather than asked to finish."""
     poll = select.poll()
@@ -309,7 +309,7 @@ def _learn_until_agent_is_gone(
             if message == _FINISH:
                 return False
             if message.startswith(_FOLDER):
-                folders.append(os.fsdecode(bytes.fromhex(message[1:].decode())))
+                folders.add(os.fsdecode(bytes.fromhex(message[1:].decode())))
                 continue
             pid, start = message[1:].split()
             if message.startswith(_WATCH):

@@ -125,6 +125,19 @@ def test_logs_of_an_agent_that_is_killed_stay_and_are_named(run, temporary):
     assert (-9, "printed\n", str(folder)) == (code, log.read_text(), named and named[1])
 
 
+def test_logs_of_several_attempts_are_named_once(run, temporary):
+    """They are all below one folder."""
+    times = "int(os.environ['TORCHELASTIC_RESTART_COUNT'])"
+    job = run(f"import os; {times} == 2 or os._exit(3); {HANG}", "--tee", "3", "--max-restarts=2")
+    job.wait_for_line("[default0]:printed")
+    job.signal(signal.SIGKILL)
+    _, _, err = job.finish()
+
+    (folder,) = temporary.iterdir()
+    assert 1 == err.count("elrun: the agent was killed;"), err
+    assert f"log files are in {folder}\n" in err
+
+
 def test_logs_that_are_still_written_to_stay(run, temporary, tmp_path):
     """What a worker left running prints into them."""
     gate = tmp_path / "gate"

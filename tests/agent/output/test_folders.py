@@ -29,3 +29,16 @@ def test_nothing_is_left_of_folders_that_are_being_made(tmp_path, monkeypatch):
     assert "" == specs.cleanup()
     assert [] == list(tmp_path.iterdir())
     wakeup.close()
+
+
+def test_the_temporary_folder_is_told_while_it_is_empty(tmp_path, monkeypatch):
+    """Whoever removes it when the agent is killed knows of it then, too."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    specs, told = DefaultLogsSpecs(), []
+    specs.hear_of_temporary_dir = lambda path: told.append((path, os.listdir(path)))
+
+    for attempt in ("0", "1"):
+        specs.reify({0: {"TORCHELASTIC_RESTART_COUNT": attempt}})
+
+    (folder,) = tmp_path.iterdir()
+    assert [(str(folder), [])] == told
