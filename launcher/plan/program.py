@@ -114,6 +114,7 @@ def check_script(path: str, search_path: str) -> None:
         if not os.path.isfile(os.path.join(path, "__main__.py")):
             raise Refusal(f"{quoted(path)} is a folder without a __main__.py; give a script in it")
     elif not os.path.exists(path):
+        _refuse_unreachable(path, quoted(path))
         _refuse_dangling_link(path)
         raise Refusal(f"{quoted(path)}: there is no such script{_instead_of(path, search_path)}")
     elif not os.access(path, os.R_OK):
@@ -159,10 +160,24 @@ def check_program(name: str, search_path: str, said: str = "") -> None:
     if os.path.isdir(name):
         raise Refusal(f"{shown} is a folder; give a program in it")
     if not os.path.exists(name):
+        _refuse_unreachable(name, shown)
         _refuse_dangling_link(name)
         raise Refusal(f"{shown}: there is no such program; give its path")
     if not os.access(name, os.X_OK):
         raise Refusal(f"{shown} is not executable; make it so with chmod +x")
+
+
+def _refuse_unreachable(path: str, shown: str) -> None:
+    """Refuse a path at which the system doesn't say whether there is something."""
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # there is nothing
+        return
+    except PermissionError:
+        hint = "check the permissions of the folders that lead there"
+        raise Refusal(f"{shown} can't be reached: Permission denied; {hint}") from None
+    except OSError as error:
+        raise Refusal(f"{shown} can't be reached: {error.strerror}") from error
 
 
 def _refuse_dangling_link(path: str) -> None:

@@ -229,6 +229,30 @@ def test_a_script_that_cannot_be_read_is_refused(elrun, tmp_path):
     assert "x.py can't be read; check its permissions" == elrun.refusal("x.py")
 
 
+@pytest.mark.skipif(os.geteuid() == 0, reason="no folder is closed to root")
+@pytest.mark.parametrize("option", [(), ("--no-python",)])
+def test_a_script_in_a_closed_folder_is_not_called_missing(elrun, tmp_path, option):
+    """It may be there; who looks for a slip in the path looks in vain."""
+    (tmp_path / "closed").mkdir()
+    (tmp_path / "closed" / "x.py").touch()
+    (tmp_path / "closed").chmod(0)
+
+    said = elrun.refusal(*option, "closed/x.py")
+
+    hint = "check the permissions of the folders that lead there"
+    assert f"closed/x.py can't be reached: Permission denied; {hint}" == said
+
+
+@pytest.mark.parametrize("option", [(), ("--no-python",)])
+def test_a_path_that_the_system_does_not_follow_is_not_called_missing(elrun, tmp_path, option):
+    """The sentence has the system's reason: links in a circle, a file server that is gone."""
+    (tmp_path / "circle").symlink_to("circle")
+
+    said = elrun.refusal(*option, "circle/x.py")
+
+    assert "circle/x.py can't be reached: Too many levels of symbolic links" == said
+
+
 def test_control_characters_of_a_name_are_shown(elrun):
     """They are not sent to the terminal."""
     assert r"'\x1b]0;x.py': there is no such script; give its path" == elrun.refusal("\x1b]0;x.py")
