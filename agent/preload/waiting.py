@@ -118,11 +118,13 @@ class WaitingWorkers:
         self.dismiss()
 
     def _ask(self) -> None:
-        asked = ForkedProcess()
+        asked = None
         try:
+            asked = ForkedProcess()
             self._preloading.request([asked], (), waits=True)
         except OSError as error:
-            asked.kill()
+            if asked is not None:  # else there are no descriptors for its line
+                asked.kill()
             self._leave_it(str(error))
         else:
             self._asked = asked

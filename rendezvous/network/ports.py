@@ -84,13 +84,15 @@ class PortClaim:
             RendezvousError: None of them is free, or this process can open no socket.
         """
         for port in _shuffled_ports() if candidates is None else candidates:
-            sign = _hang_sign(port)
-            if sign is None:
-                continue
+            sign = None
             try:
+                sign = _hang_sign(port)
+                if sign is None:
+                    continue
                 _bound_anywhere(port).close()
             except OSError as error:
-                sign.close()
+                if sign is not None:
+                    sign.close()
                 if error.errno in _OF_ONE_PORT:
                     continue
                 raise RendezvousError(

@@ -1,6 +1,7 @@
 """Workers that wait: each answer of the fork server's belongs to the request before it."""
 
 import os
+import resource
 import signal
 
 import pytest
@@ -72,4 +73,22 @@ def test_nobody_is_left_where_those_that_wait_are_dismissed(forks):
     waiting.tick()
 
     assert (1, 1) == (len(forks.greeted), len(forks.answers))
+    waiting.close()
+
+
+def test_where_there_are_no_descriptors_no_further_one_is_asked_for(forks):
+    """The attempt that runs goes on; the next one forks or executes its workers."""
+    waiting = WaitingWorkers(forks, Guards())
+    waiting.keep(1)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = os.dup(0)
+    os.close(free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, limits[1]))
+    try:
+        waiting.tick()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    waiting.tick()
+
+    assert [] == forks.answers
     waiting.close()

@@ -145,6 +145,17 @@ def _no_more_files():
 
 
 @pytest.mark.usefixtures("no_more_files")
+def test_where_not_one_socket_can_be_opened_no_port_is_claimed():
+    """The first socket that a claim takes is refused for the same reason as the next one."""
+    with socket.socket(socket.AF_UNIX), pytest.raises(RendezvousError) as of_claiming:
+        PortClaim.take()
+
+    assert "no port can be had for the workers' store: Too many open files" == str(
+        of_claiming.value
+    )
+
+
+@pytest.mark.usefixtures("no_more_files")
 def test_a_port_that_nobody_can_have_is_refused_for_the_true_reason():
     """It is not said that this host has no network, nor that all ports are in use."""
     with socket.socket(socket.AF_UNIX), pytest.raises(RendezvousError) as of_listening:
