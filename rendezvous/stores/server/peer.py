@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import struct
+from collections import deque
 
 from .channel import Channel
 from .sessions import Session
@@ -48,7 +49,7 @@ class Peer:
         self.deadline: float | None = deadline
         self._out = bytearray()
         # Answers behind a long one, and their bytes.
-        self._later: list[LongAnswer] = []
+        self._later: deque[LongAnswer] = deque()
         self._later_bytes = 0
 
     @property
@@ -100,7 +101,7 @@ class Peer:
             frames, size = self._later[0]
             frame = next(frames, None)
             if frame is None:
-                del self._later[0]
+                self._later.popleft()
                 self._later_bytes -= size
             else:
                 self._out += self.channel.pack([frame])
