@@ -203,26 +203,25 @@ def _fork_orphans(count: int) -> tuple[int, list[int]]:
         The place among them, in each of them, and -1 here; the ids of those that could be forked.
     """
     read_end, write_end = os.pipe()
-    with warnings.catch_warnings():
-        # Python 3.12 warns of native threads, too. Those of numerical libraries know how to fork.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        between = os.fork()
-        if between == 0:
-            pid = -1
-            try:
-                for place in range(count):
-                    pid = os.fork()
-                    if pid == 0:
-                        os.close(read_end)
-                        os.close(write_end)
-                        return place, []
-                    os.write(write_end, b"%d\n" % pid)
-            finally:
-                if pid:
-                    os._exit(0)
-    os.close(write_end)
-    os.waitpid(between, 0)  # only now the agent is the parent
-    with open(read_end, "rb") as file:
+    with open(read_end, "rb") as file, contextlib.ExitStack() as writing:
+        writing.callback(os.close, write_end)
+        with warnings.catch_warnings():
+            # Python 3.12 warns of native threads, too. Those of numerical libraries can be forked.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            between = os.fork()
+            if between == 0:
+                pid = -1
+                try:
+                    for place in range(count):
+                        pid = os.fork()
+                        if pid == 0:
+                            return place, []
+                        os.write(write_end, b"%d\n" % pid)
+                finally:
+                    if pid:
+                        os._exit(0)
+        writing.close()
+        os.waitpid(between, 0)  # only now the agent is the parent
         pids = [int(line) for line in file]
     if not pids:
         raise BlockingIOError(0, "too many processes, or not enough memory")

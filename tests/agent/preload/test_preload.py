@@ -105,6 +105,24 @@ def test_those_that_are_forked_together_and_never_begin_are_ended(preloading):
 
 
 @pytest.mark.integration
+def test_a_fork_that_fails_leaves_no_descriptor_open(preloading, monkeypatch, tmp_path):
+    """All workers that are forked later would inherit it."""
+    tmp_path.joinpath("ignores.py").write_text(
+        "import signal; signal.signal(signal.SIGCHLD, signal.SIG_IGN)"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    origin = preloading("", modules=("ignores",))
+    folder = f"/proc/{origin.pid}/fd"
+    before = len(os.listdir(folder))
+
+    for _ in range(3):
+        with origin.forking(2, ()):
+            assert [] == origin._ahead
+
+    assert before == len(os.listdir(folder))
+
+
+@pytest.mark.integration
 def test_where_there_are_no_descriptors_for_a_group_none_is_left_of_it(preloading, guardian):
     """Each is forked by itself then, as far as that is possible."""
     origin = preloading("")
