@@ -12,6 +12,7 @@ from .sessions import Session
 from .wire import LongAnswer
 
 _SEND_BYTES = 256 << 10
+_SHORT_ANSWER_BYTES = 256  # what it takes to keep one for later, besides its own bytes
 _NO_LINGER = struct.pack("ii", 1, 0)
 
 
@@ -73,7 +74,7 @@ class Peer:
             self._out += self.channel.pack(frames)
             return
         if isinstance(frames, list):
-            frames = LongAnswer(iter(frames), sum(map(len, frames)))
+            frames = LongAnswer(iter(frames), _SHORT_ANSWER_BYTES + sum(map(len, frames)))
         self._later.append(frames)
         self._later_bytes += frames.size
 

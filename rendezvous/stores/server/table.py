@@ -19,6 +19,7 @@ MAX_AWAITED = 1_000_000
 """Keys of the waits of all clients, each counted as often as a wait names it."""
 MAX_AWAITED_CHARACTERS = 64 << 20
 """Characters of these keys."""
+_MOST_SEARCHES = 2  # the second one has not begun yet, and finds all that is lost by then
 
 
 class TableError(RendezvousError):
@@ -91,6 +92,8 @@ class StoreTable:
         self._waits: dict[str, set[StandingWait]] = {}
         self._awaited = self._awaited_characters = 0
         self._chores: deque[Iterator[StandingWait | None]] = deque()
+        self._searches: deque[Iterator[StandingWait | None]] = deque()
+        """Chores that look at all awaited keys. They come last: nobody else is to wait for them."""
 
     def work(self) -> Iterator[StandingWait | None]:
         """Go on with what is left to be done, in brief steps.
@@ -99,10 +102,13 @@ class StoreTable:
             A wait that has come to its end: no key of it is missing, or the round of one was freed.
             The caller forgets it. None: nothing is to be done but to go on.
         """
-        while self._chores:
-            for step in self._chores[0]:  # noqa: UP028  another call goes on there
+        while chores := self._chores or self._searches:
+            for step in chores[0]:  # another call goes on there
                 yield step
-            self._chores.popleft()
+                if chores is self._searches and self._chores:
+                    break
+            else:
+                chores.popleft()
 
     def add(self, key: str, amount: int) -> int:
         """Add to a counter; return its value."""
@@ -135,6 +141,8 @@ class StoreTable:
                 self._remove(key)
             elif freed := self._rounds.add(key):
                 self._chores.append(self._free(freed))
+                if len(self._searches) < _MOST_SEARCHES:
+                    self._searches.append(self._end_waits_for_freed_rounds())
         for key in values:
             if waits := self._waits.pop(key, None):
                 self._chores.append(_count_off(waits))
@@ -186,15 +194,17 @@ class StoreTable:
     def _remove(self, key: str) -> None:
         self._bytes -= len(key) + len(self._values.pop(key))
 
-    def _free(self, keys: Iterable[str]) -> Iterator[StandingWait | None]:
-        """Remove the keys of a round, and end the waits for keys of rounds that were freed."""
+    def _free(self, keys: Iterable[str]) -> Iterator[None]:
         for key in keys:
             self._remove(key)
             yield None
+
+    def _end_waits_for_freed_rounds(self) -> Iterator[StandingWait | None]:
         for key in list(self._waits):
-            yield from (
-                list(self._waits.get(key, ())) if self._rounds.reason_against(key) else [None]
-            )
+            if self._rounds.reason_against(key):
+                yield from list(self._waits.get(key, ()))
+            else:
+                yield None
 
     def _unlink(self, wait: StandingWait) -> Iterator[None]:
         for key in wait.keys if wait.missing else ():

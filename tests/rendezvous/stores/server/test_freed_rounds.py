@@ -51,6 +51,24 @@ def test_a_wait_for_a_round_that_is_freed_has_an_end():
     assert [other] == [*filter(None, table.work())]
 
 
+def test_nobody_waits_while_freed_rounds_are_looked_for_among_awaited_keys():
+    """However many are awaited, and however many rounds are freed meanwhile."""
+    table, others = StoreTable(), 5000
+    table.wait("others", [f"key/{number}" for number in range(others)])
+    rounds(table, ROUNDS_KEPT)
+    late = table.wait("late", [RUN.round(0).outcome(1)])
+    soon = table.wait("soon", ["k"])
+    rounds(table, 20, first=ROUNDS_KEPT)
+    steps = table.work()
+    freed = sum(1 for _ in range(1000) if next(steps) is None)
+    table.set({"k": b"1"})
+    before = [*iter(lambda: next(steps), soon)]
+    rest = [*steps]
+
+    assert (1000, []) == (freed, before)
+    assert (late, True) == (next(filter(None, rest)), len(rest) < 2 * others + 1000)
+
+
 @pytest.mark.parametrize(
     ("key", "place"),
     [
