@@ -57,9 +57,14 @@ def understand(file: LeftFile) -> ErrorRecord:
     if not file.text:
         return ErrorRecord(None, file.problem)
     data = _parse(file.text) if file.is_whole else _parse_beginning(file.text)
-    if isinstance(data, dict) and "message" in data:
-        return ErrorRecord(data)
-    return ErrorRecord(None, "is no error record in JSON")
+    if not isinstance(data, dict) or "message" not in data:
+        return ErrorRecord(None, "is no error record in JSON")
+    said = data["message"]
+    if isinstance(said, dict):
+        said = any(map(said.get, ("message", "errorCode", "extraInfo")))
+    if not said and file.is_whole:
+        return ErrorRecord(None, "gives no reason")
+    return ErrorRecord(data)
 
 
 def error_record(

@@ -148,7 +148,7 @@ class ProcessFailure(PlainValue):
         """What went wrong, in one line."""
         text = self.message
         if isinstance(text, dict):
-            text = text.get("message", "")
+            text = text.get("message") or ""
         lines = [line.strip() for line in str(text).splitlines() if line.strip()]
         if any("Traceback (most recent call last)" in line for line in lines[1:]):  # of a child's
             from .last_words import Speech, last_words_in  # few failures

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
 _MOST_OF_STACKS = 1 << 16
+_MOST_OF_A_LONG = 1 << 63
 _EXIT_CODES = 0xFF  # what is left of a number that a program ends itself with
 
 
@@ -86,7 +87,7 @@ class LeftRecords:
         kept = f"{path}{KEPT_SUFFIX}"
         likely = ProcessFailure.read_by(self.reader, local_rank, pid, exitcode, kept)
         if likely.exit_status is not None:
-            if likely.exit_status & _EXIT_CODES == exitcode:
+            if _exit_code_by(likely.exit_status) == exitcode:
                 stack = likely.traceback or ""
                 failure.departure = Departure(likely.summary, stack, likely.before)
             self._known_files.append(kept)  # nothing names it: all that it says is known by now
@@ -123,3 +124,9 @@ class LeftRecords:
         paths, self._known_files = self._known_files, []
         if paths:
             self.reader.remove(paths)
+
+
+def _exit_code_by(status: int) -> int:
+    """Return the exit code of a program that calls ``sys.exit`` with a number of any size."""
+    is_long = -_MOST_OF_A_LONG <= status < _MOST_OF_A_LONG  # Python takes -1 for others
+    return (status if is_long else -1) & _EXIT_CODES

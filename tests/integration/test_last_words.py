@@ -194,6 +194,14 @@ GALLERY = {
         "import sys\ndef check():\n    sys.exit(259)\ncheck()",
         ["exited with code 3", "it called sys.exit(259) in check ("],
     ),
+    "exit with a number that no C long holds": (
+        "import sys\ndef check():\n    sys.exit(10**30)\ncheck()",
+        ["exited with code 255", f"it called sys.exit({10**30}) in check ("],
+    ),
+    "exit with a number that a C long just holds": (
+        "import sys\ndef check():\n    sys.exit(-(2**63) + 3)\ncheck()",
+        ["exited with code 3", f"it called sys.exit({3 - 2**63}) in check ("],
+    ),
     "exit with a number, after words": (
         "import sys\nprint('ERROR: no such shard', file=sys.stderr)\nsys.exit(3)",
         ["\n  ERROR: no such shard", "it called sys.exit(3) in <module> (", "last lines of"],

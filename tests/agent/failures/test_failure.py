@@ -69,6 +69,25 @@ def test_a_damaged_error_file_counts_as_none(tmp_path, content):
     assert failure.summary.startswith("exited with code 1")
 
 
+@pytest.mark.parametrize(
+    "message", ["null", '""', "{}", "[]", '{"message": null}', '{"message": "", "extraInfo": {}}']
+)
+def test_an_error_file_that_gives_no_reason_hides_none(tmp_path, message):
+    """What is known without it is told: how the process ended, or where it called os._exit."""
+    failure = ProcessFailure(0, 1, 3, error_file(tmp_path, f'{{"message": {message}}}'))
+
+    assert "exited with code 3; its error file gives no reason" == failure.summary
+    assert not failure.says_why
+
+
+def test_a_record_without_a_message_keeps_its_traceback(tmp_path):
+    """Its writer may have known no more."""
+    content = '{"message": {"message": null, "extraInfo": {"py_callstack": "Traceback …"}}}'
+    failure = ProcessFailure(0, 1, 3, error_file(tmp_path, content))
+
+    assert ("Traceback …", False) == (failure.traceback, "None" in failure.summary)
+
+
 @pytest.mark.parametrize("timestamp", ["soon", None, [], "1e999", -1, 1790000000000])
 def test_a_foreign_timestamp_is_replaced_by_now(tmp_path, timestamp):
     """A writer that gives no time in seconds leaves it to the reader."""
