@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 LOOKING = ("logs", "report", "stacks", "status", "stop")
 """The verbs; each is the name of a module with a ``command``."""
+SETTINGS = {"help_option_names": ["-h", "--help"]}
+"""Of each command: Click keeps the names of the first time."""
 
 
 def run_verb(verb: str, args: list[str], variables: Mapping[str, str]) -> int:
@@ -35,13 +37,7 @@ def run_verb(verb: str, args: list[str], variables: Mapping[str, str]) -> int:
 
     command: click.Command = import_module(f".{verb}", __package__).command
     try:
-        code = command.main(
-            args,
-            f"elrun {verb}",
-            standalone_mode=False,
-            obj=variables,
-            help_option_names=["-h", "--help"],
-        )
+        code = command.main(args, f"elrun {verb}", standalone_mode=False, obj=variables)
     except click.UsageError as error:
         sentence = error.format_message().rstrip(".")
         raise Refusal(f"{sentence[:1].lower()}{sentence[1:]} (elrun {verb} --help)") from error

@@ -14,6 +14,7 @@ from ..report.choice import choose_job, unusable_report
 from ..report.refusal import UNCLEAR, VerbRefusal
 from ..report.words import counted
 from ..terminal.console import Console
+from .front import SETTINGS
 from .log_lines import has_end
 from .log_sources import Sources
 from .merging import in_order_of_time
@@ -49,7 +50,7 @@ class _Enough(Exception):
     """The reader of standard output has ended, as `head` does once it has enough."""
 
 
-@click.command("logs")
+@click.command("logs", context_settings=SETTINGS)
 @click.argument("run", required=False)
 @click.option(
     "--rank",

@@ -15,12 +15,13 @@ from ..report.choice import chosen_records
 from ..report.story import story_of
 from ..report.text import text_of
 from ..terminal.console import Console
+from .front import SETTINGS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-@click.command("report")
+@click.command("report", context_settings=SETTINGS)
 @click.argument("runs", metavar="[RUN]...", nargs=-1)
 @click.option(
     "-o",

@@ -24,6 +24,7 @@ from ..report.refusal import VerbRefusal
 from ..report.words import spans
 from ..terminal.console import Console, printable
 from .answers import STACKS, understood
+from .front import SETTINGS
 from .ranks import WantedRanks, known_ranks, parse_ranks
 from .standing import agents_of
 
@@ -50,7 +51,7 @@ class Found(NamedTuple):
     where: Whereabouts
 
 
-@click.command("stacks")
+@click.command("stacks", context_settings=SETTINGS)
 @click.argument("run", required=False)
 @click.option(
     "--rank",

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 
 import click
 
+from .front import SETTINGS
 from .standing import show_status
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-@click.command("status")
+@click.command("status", context_settings=SETTINGS)
 @click.argument("run", required=False)
 @click.option("--watch", is_flag=True, help="Show it again and again, until the job ends.")
 @click.option("--all", "is_list", is_flag=True, help="List all runs of yours on this host.")

@@ -16,6 +16,7 @@ from ..report.refusal import VerbRefusal
 from ..report.words import counted
 from ..terminal.console import Console, printable
 from .asking import NoAnswer
+from .front import SETTINGS
 from .origin import origin_of
 from .standing import agents_of
 from .status_text import ago
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 _MOMENT_S = 3.0
 
 
-@click.command("stop")
+@click.command("stop", context_settings=SETTINGS)
 @click.argument("run", required=False)
 @click.option("--now", is_flag=True, help="Kill the workers at once.")
 @click.pass_obj
