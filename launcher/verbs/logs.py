@@ -18,7 +18,7 @@ from .front import SETTINGS
 from .log_lines import has_end
 from .log_sources import Sources
 from .merging import in_order_of_time
-from .ranks import WantedRanks, known_ranks, parse_ranks
+from .ranks import WantedRanks, known_ranks, rank_option
 from .standing import agents_of
 
 if TYPE_CHECKING:
@@ -52,14 +52,7 @@ class _Enough(Exception):
 
 @click.command("logs", context_settings=SETTINGS)
 @click.argument("run", required=False)
-@click.option(
-    "--rank",
-    "ranks",
-    type=parse_ranks,
-    metavar="RANKS",
-    multiple=True,
-    help="Only these: 3, or 0,3-5.",
-)
+@rank_option
 @click.option("-f", "--follow", is_flag=True, help="Go on until the job ends.")
 @click.option("--grep", "pattern", metavar="RE", help="Only lines in which RE is found.")
 @click.option(

@@ -31,6 +31,17 @@ def parse_ranks(text: str) -> tuple[range, ...]:
     return tuple(found)
 
 
+rank_option = click.option(
+    "--rank",
+    "ranks",
+    type=parse_ranks,
+    metavar="RANKS",
+    multiple=True,
+    help="Only these: 3, or 0,3-5.",
+)
+"""Gives a verb its ``--rank``."""
+
+
 class WantedRanks:
     """Which ranks are to be shown.
 

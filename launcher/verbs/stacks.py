@@ -25,7 +25,7 @@ from ..report.words import spans
 from ..terminal.console import Console, printable
 from .answers import STACKS, understood
 from .front import SETTINGS
-from .ranks import WantedRanks, known_ranks, parse_ranks
+from .ranks import WantedRanks, known_ranks, rank_option
 from .standing import agents_of
 
 if TYPE_CHECKING:
@@ -53,14 +53,7 @@ class Found(NamedTuple):
 
 @click.command("stacks", context_settings=SETTINGS)
 @click.argument("run", required=False)
-@click.option(
-    "--rank",
-    "ranks",
-    type=parse_ranks,
-    metavar="RANKS",
-    multiple=True,
-    help="Only these: 3, or 0,3-5.",
-)
+@rank_option
 @click.option("--native", is_flag=True, help="With native frames, where py-spy is installed.")
 @click.pass_obj
 def command(

@@ -24,8 +24,7 @@ executor.settle()
 os._exit(0 if os.read(reading, 9) == b"said\\n" else 1)
 """
 
-# With a descriptor for each copy that a child is to have and few more, there is none for a pidfd.
-FEW_DESCRIPTORS = """
+NONE_LEFT = """
 import contextlib, os, resource
 from elrun.agent.processes.executor import Executor, Order
 
@@ -35,7 +34,10 @@ taken = []
 with contextlib.suppress(OSError):
     while True:
         taken.append(os.open(os.devnull, os.O_RDONLY))
-for _ in range(5):
+"""
+
+# With a descriptor for each copy that a child is to have and few more, there is none for a pidfd.
+FEW_DESCRIPTORS = f"""{NONE_LEFT}for _ in range(5):
     os.close(taken.pop())
 started = executor.execute_all([Order(["/no/such"], os.environ, None, None)] * 8)
 failed = executor.settle()
@@ -43,17 +45,7 @@ print(sum(getattr(each, "exitcode", None) == 126 for each in started), len(faile
 """
 
 # There are descriptors for a process each, and not for two copies of each at once.
-TOO_FEW_FOR_ALL = """
-import contextlib, os, resource
-from elrun.agent.processes.executor import Executor, Order
-
-executor = Executor()
-resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100))
-taken = []
-with contextlib.suppress(OSError):
-    while True:
-        taken.append(os.open(os.devnull, os.O_RDONLY))
-for _ in range(14):
+TOO_FEW_FOR_ALL = f"""{NONE_LEFT}for _ in range(14):
     os.close(taken.pop())
 started = executor.execute_all([Order(["true"], os.environ, 1, 2)] * 8)
 failed = executor.settle()
