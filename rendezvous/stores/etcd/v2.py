@@ -19,7 +19,9 @@ that a late node has written then counts.
 
 *Waiting.* A wait reads the keys and, if one is missing, asks for the next event after that, in the
 thread that waits, until all keys are there. The connection on which it asks is its own: so the wait
-ends on time, and another thread can break it off. What v2 has forgotten meanwhile is read anew.
+ends on time, and another thread can break it off. What v2 has forgotten meanwhile is read anew. And
+v2 reads folder by folder: so if a value is newer than the first of these reads, all are read again,
+as one that was read earlier may have been replaced before it.
 """
 
 from __future__ import annotations
@@ -124,38 +126,46 @@ class EtcdV2Store(EtcdStore[Member]):
         self._call(lambda client: client.write(path, text))
 
     def _read(self, keys: Sequence[str]) -> Snapshot:
+        return self._read_apart(keys)[0]
+
+    def _read_apart(self, keys: Sequence[str]) -> tuple[Snapshot, bool]:
+        """Read values folder by folder; tell also whether they all stood there at one instant."""
         paths = {self._path_of(key): key for key in keys}
         folders: dict[str, list[str]] = {}
         for path in paths:
             folders.setdefault(path.rpartition("/")[0], []).append(path)
         values: dict[str, bytes] = {}
-        revisions = []
+        read_at, newest = [], 0
         for folder, wanted in folders.items():
             for place in [folder] if len(wanted) >= _LIST_FROM else wanted:
                 leaves, index = self._list(place)
-                revisions.append(index)
-                for path, text in leaves.items():
-                    _take(values, paths, path, text)
-        return values, min(revisions)
+                read_at.append(index)
+                for leaf in leaves:
+                    newest = max(newest, leaf.modifiedIndex)
+                    _take(values, paths, leaf.key, leaf.value)
+        return (values, min(read_at)), newest <= min(read_at)
 
-    def _list(self, path: str) -> tuple[dict[str, str], int]:
-        """Return the values at and below a path, and etcd's index; nothing if it isn't there."""
+    def _list(self, path: str) -> tuple[list[Any], int]:
+        """Return the leaves at and below a path, and etcd's index; none if it isn't there."""
         try:
             found = self._call(lambda client: client.read(path, recursive=True, quorum=True))
         except etcd.EtcdKeyNotFound as error:
-            return {}, int(error.payload["index"])
-        return {leaf.key: leaf.value for leaf in found.leaves if not leaf.dir}, found.etcd_index
+            return [], int(error.payload["index"])
+        return [leaf for leaf in found.leaves if not leaf.dir], found.etcd_index
 
     def wait(self, keys: Sequence[str], timeout_s: float | None) -> list[bytes] | None:
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         while True:
             self._servers.check()
-            values, index = self._read(keys)
+            (values, index), is_of_one_instant = self._read_apart(keys)
             missing = {self._path_of(key) for key in keys if key not in values}
+            is_late = deadline is not None and time.monotonic() >= deadline
             if not missing:
-                return [values[key] for key in keys]
+                if is_of_one_instant or is_late:
+                    return [values[key] for key in keys]
+                continue
             self._require_rounds_of([key for key in keys if key not in values])
-            if deadline is not None and time.monotonic() >= deadline:
+            if is_late:
                 return None
             self._await_events(missing, index + 1, deadline)
 

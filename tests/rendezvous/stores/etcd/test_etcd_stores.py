@@ -182,6 +182,25 @@ def test_a_wait_returns_the_newest_value(clients):
         assert [b"new", b"1"] == waiting.result(LONG_S)
 
 
+def test_a_wait_in_v2_returns_what_stood_there_at_one_instant(etcd_v2, monkeypatch):
+    """Both keys are written between the wait's read of the first and its read of the second."""
+    store, other = etcd_v2.connect(), etcd_v2.connect()
+    store.set({"a": b"old"})
+    read = store._list
+    places = []
+
+    def read_slowly(place):
+        if len(places) == 1:
+            other.set({"a": b"new"})
+            other.set({"b": b"1"})
+        places.append(place)
+        return read(place)
+
+    monkeypatch.setattr(store, "_list", read_slowly)
+
+    assert [b"new", b"1"] == store.wait(["a", "b"], LONG_S)
+
+
 def test_a_short_absence_ends_nothing(own):
     """etcd is killed and started again: a wait goes on, and counters keep their values."""
     server, again, clients = own
