@@ -205,6 +205,7 @@ def _launch(plan: Plan, environment: Environment, console: Console, launch: Laun
     from ..agent.system.signals import SignalException
     from ..rendezvous.errors import (
         InstallationChangedError,
+        PortTakenError,
         RendezvousError,
         UnfitNodeError,
         UsageError,
@@ -229,7 +230,8 @@ def _launch(plan: Plan, environment: Environment, console: Console, launch: Laun
         return _End(ExitCode.UNFIT_NODE, error)
     except RendezvousError as error:
         _leave_record(error)
-        console.say(f"the rendezvous failed: {error}", "error")
+        advice = _port_advice(plan.given) if isinstance(error, PortTakenError) else ""
+        console.say(f"the rendezvous failed: {error}{advice}", "error")
         return _End(ExitCode.RENDEZVOUS_FAILED, error)
     except UsageError as error:
         _leave_record(error)
@@ -241,6 +243,13 @@ def _launch(plan: Plan, environment: Environment, console: Console, launch: Laun
         code = error.exitcode
         return _End(ExitCode.FAULT if code is None else exit_code_of_worker(code), error)
     return _End(ExitCode.SUCCESS)
+
+
+def _port_advice(given: Given) -> str:
+    option = given.said("rdzv_endpoint" if given["rdzv_endpoint"] else "master_port")
+    if given["nnodes"].maximum > 1:
+        return f"; give all nodes another port ({option})"
+    return f"; give another port ({option}), or --standalone, which needs none"
 
 
 def _end_of_stopped(stopped: SignalException, console: Console) -> _End:

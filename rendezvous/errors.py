@@ -103,6 +103,10 @@ class RendezvousConnectionError(RendezvousError):
     """The store cannot be reached, or was lost."""
 
 
+class PortTakenError(RendezvousConnectionError):
+    """Another program has the port at which this node was to listen."""
+
+
 class RendezvousEntryError(RendezvousConnectionError):
     """The store was lost before it had told the node which round forms; there are others."""
 

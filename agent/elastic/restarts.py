@@ -190,7 +190,7 @@ class Restarts:
         Returns:
             The sentence; empty where the failure summary says it all.
         """
-        if step is Step.FAIL and (verdict is None or GIVE_UP not in verdict.details):
+        if step is Step.FAIL and not self._rules_out_a_restart(verdict):
             return ""
         if step is Step.RESTART and verdict is not None:
             self._delay_s = delay_of(verdict)
@@ -199,6 +199,10 @@ class Restarts:
         if self._rules is not None and self._rules.window_s is not None:
             budget = f"in all, at most {self._max_restarts} in {self._rules.window_s:g} s"
         return sentence_about(step, verdict, spent + 1, budget)
+
+    def _rules_out_a_restart(self, verdict: Verdict | None) -> bool:
+        """Return whether a verdict forbids a restart that the user has allowed."""
+        return self._max_restarts > 0 and verdict is not None and GIVE_UP in verdict.details
 
     def _death_of(self, verdict: Verdict) -> Death:
         """Return how the attempt ended that a verdict, this node's or another's, is about."""

@@ -60,7 +60,7 @@ OPTIONS: tuple[Option, ...] = (
         RENDEZVOUS,
         parsing.parse_name,
         "static",
-        "How nodes meet: static, c10d, etcd-v2, etcd-v3, or a plug-in's name.",
+        "How nodes meet: static, standalone, c10d, etcd-v3, etcd-v2 or etcd, or a plug-in.",
     ),
     value(
         "--rdzv-endpoint",

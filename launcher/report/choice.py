@@ -18,6 +18,7 @@ from .runs import Run, find_runs, folders_of_runs, run_in
 _MOST_NAMED = 5
 _OF_RUNNING_JOBS = "stop"
 _WITH_RANKS = ("logs", "stacks")
+_OF_ENDED_JOBS = ("logs",)
 
 
 def choose_job(variables: Mapping[str, str], wanted: str | None, verb: str) -> list[Run]:
@@ -253,8 +254,7 @@ def _no_such_run(runs: Sequence[Run], wanted: str, verb: str) -> VerbRefusal:
     script = _script_at(wanted, runs)
     names = {name for run in runs for name in (run.run_id, run.name)}
     hints = [f"did you mean {script}?" if script else nearest(wanted, names).removeprefix("; ")]
-    if verb in _WITH_RANKS and wanted.isascii() and wanted.isdecimal():
-        hints.append(f"for rank {wanted}: elrun {verb} --rank {wanted}")
+    hints.append(_hint_at_rank(runs, wanted, verb))
     live = [run for run in runs if run.is_live]
     ended = [run for run in runs if not run.is_live]
     below = [
@@ -263,6 +263,23 @@ def _no_such_run(runs: Sequence[Run], wanted: str, verb: str) -> VerbRefusal:
         *_listed("ended", ended),
     ]
     return VerbRefusal(f"there is no run {wanted!r} of yours on this host", below=below)
+
+
+def _hint_at_rank(runs: Sequence[Run], wanted: str, verb: str) -> str:
+    """Return how to name a rank of a run; "": no run has it, or the verb takes no rank."""
+    live = [run for run in runs if run.is_live]
+    candidates = live or (runs[:1] if verb in _OF_ENDED_JOBS else [])
+    having = [run for run in candidates if wanted in _ranks_of(run)]
+    if verb not in _WITH_RANKS or not having:
+        return ""
+    name = "" if len(live) == 1 else f"{having[0].agent_pid} "
+    return f"for rank {wanted}: elrun {verb} {name}--rank {wanted}"
+
+
+def _ranks_of(run: Run) -> set[str]:
+    """Return the ranks of the last attempt that this run has started on this host."""
+    attempts = run.record.get("attempts") or [{"ranks": []}]
+    return {str(each["rank"]) for each in attempts[-1]["ranks"]}
 
 
 def _script_at(path: str, runs: Sequence[Run]) -> str:

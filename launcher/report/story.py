@@ -54,7 +54,10 @@ class NodeStory(NamedTuple):
             if seconds >= _SHOWN_S
         ]
         noun = "failure" if failures == 1 else "failures"
-        return f"{self.name}: {', '.join(parts) or 'nothing is known'}; {failures} {noun}"
+        if not parts:
+            parts = [f"{name} for less than 0.1 s" for name in times]
+            parts = parts or ["what it did was not recorded"]
+        return f"{self.name}: {', '.join(parts)}; {failures} {noun}"
 
 
 class Story(NamedTuple):

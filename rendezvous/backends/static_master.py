@@ -8,7 +8,12 @@ import threading
 import time
 from collections.abc import Callable
 
-from ..errors import RendezvousConnectionError, RendezvousError, RendezvousStateError
+from ..errors import (
+    PortTakenError,
+    RendezvousConnectionError,
+    RendezvousError,
+    RendezvousStateError,
+)
 from ..network import ports
 from ..protocol.timing import Timing
 from ..stores.server.client import StoreClient
@@ -139,9 +144,10 @@ class MasterNode:
                 pid = pid_of_holder(self._endpoint.port)
                 other = f" (the other one is pid {pid})" if pid else ""
                 raise RendezvousStateError(f"{refusal.reason}{other}") from error
-            raise RendezvousConnectionError(
-                f"the nodes can't meet at {self._endpoint}: {error} (--master-port)"
-            ) from error
+            problem = f"the nodes can't meet at {self._endpoint}: {error}"
+            if isinstance(error, PortTakenError):
+                raise PortTakenError(problem) from error
+            raise RendezvousConnectionError(f"{problem} (--master-port)") from error
         return self._listener
 
     def _look_for_another(self) -> None:

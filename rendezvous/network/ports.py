@@ -7,7 +7,7 @@ import errno
 import os
 from contextlib import closing
 
-from ..errors import RendezvousError
+from ..errors import PortTakenError, RendezvousError
 from .addresses import MAX_PORT
 
 TYPE_CHECKING = False
@@ -38,7 +38,8 @@ def listen_at(port: int) -> _socket.socket:
     """Return a socket that listens at a port of every interface, as torch's own store does.
 
     Raises:
-        RendezvousError: Another program listens there, or this host has no network.
+        PortTakenError: Another program listens there.
+        RendezvousError: This host has no network, or the port is not for this user.
     """
     try:
         listener = _bound_anywhere(port)
@@ -48,12 +49,12 @@ def listen_at(port: int) -> _socket.socket:
             listener.close()
             raise
     except OSError as error:
-        reason = error.strerror or str(error)
+        problem = f"port {port} of this host can't be had"
         if error.errno == errno.EADDRINUSE:
             from .port_holder import holder_of  # few jobs
 
-            reason = f"it is held by {holder_of(port)}"
-        raise RendezvousError(f"port {port} of this host can't be had: {reason}") from error
+            raise PortTakenError(f"{problem}: it is held by {holder_of(port)}") from error
+        raise RendezvousError(f"{problem}: {error.strerror or error}") from error
     return listener
 
 

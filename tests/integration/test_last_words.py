@@ -623,7 +623,8 @@ def test_a_group_is_told_with_its_members(elrun, script):
     err = elrun("--standalone", script(source)).finish()[2]
 
     assert "ExceptionGroup: two shards (2 sub-exceptions): ValueError: one; OSError: two" in err
-    assert "  | OSError: two" in err.partition("elrun: script.py failed: ")[2]
+    end = f"  | OSError: two\n  +{'-' * 36}\n"
+    assert end in err.partition("elrun: script.py failed: ")[2]
 
 
 @pytest.mark.parametrize(

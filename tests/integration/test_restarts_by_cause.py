@@ -52,6 +52,24 @@ def test_a_failure_that_is_not_restarted_says_why(elrun, script, options, ends, 
 
 
 @pytest.mark.parametrize(
+    ("options", "source"),
+    [
+        ([], "def train(:"),
+        (["--no-restart-on", "ValueError"], "raise ValueError"),
+        (["--restart-on", "OSError"], "raise ValueError"),
+        (["--restart-window", "60"], "raise ValueError"),
+    ],
+)
+def test_without_restarts_the_summary_alone_tells_of_a_failure(elrun, script, options, source):
+    """That no restart follows is no news."""
+    job = elrun("--standalone", "--max-restarts", 0, *options, script(source))
+
+    _, _, err = job.finish()
+
+    assert (0, 1) == (err.count("; no restart"), err.count("elrun: script.py failed: ")), err
+
+
+@pytest.mark.parametrize(
     ("options", "ends"),
     [
         (["--restart-on", "7,SIGKILL,OSError"], ["7", "SIGKILL", "OSError", "0"]),

@@ -180,6 +180,36 @@ def test_a_port_that_another_program_holds_is_named_with_it(elrun, script):
     assert "of this host is held by" in err
 
 
+@pytest.mark.parametrize(
+    ("options", "advice"),
+    [
+        (
+            "--master-port {port}",
+            "give another port (--master-port {port}), or --standalone, which needs none",
+        ),
+        (
+            "--rdzv-endpoint localhost:{port}",
+            "give another port (--rdzv-endpoint localhost:{port}), or --standalone, which needs none",
+        ),
+        (
+            "--nnodes 2 --node-rank 0 --master-addr localhost --master-port {port}",
+            "give all nodes another port (--master-port {port})",
+        ),
+        (
+            "--nnodes 2 --node-rank 0 --rdzv-endpoint localhost:{port}",
+            "give all nodes another port (--rdzv-endpoint localhost:{port})",
+        ),
+    ],
+)
+def test_a_static_port_that_is_held_is_named_with_what_to_do(elrun, script, options, advice):
+    """By the option that gave the port."""
+    with socket.create_server(("", 0)) as server:
+        port = server.getsockname()[1]
+        code, _, err = elrun(*options.format(port=port).split(), script("")).finish()
+
+    assert (75, True) == (code, err.endswith(f"; {advice.format(port=port)}\n")), err
+
+
 def test_a_host_that_nobody_knows_is_named(elrun, script):
     """With what the resolver said."""
     options = (*C10D.split(), "nowhere.invalid:29400", "--rdzv-id", "j")

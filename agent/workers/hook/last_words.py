@@ -27,6 +27,7 @@ _MOST_EXITS = 20
 _MOST_MEMBERS = 15
 _MOST_BASES = 30
 _DEEPEST_GROUP = 4
+_DASHES_OF_A_GROUP = 36
 _FIRST_FRAMES, _LAST_FRAMES = 50, 150
 _EQUAL_FRAMES = 3
 _REMARK_CHARS = 300
@@ -296,6 +297,8 @@ def _text_of_one(error: BaseException, depth: int, most_chars: int) -> list[str]
         pieces += [f"  | {line}\n" for line in inner]
     if len(members) > most:
         pieces.append(f"  +- and {len(members) - most} more exceptions\n")
+    if members:
+        pieces.append(f"  +{'-' * _DASHES_OF_A_GROUP}\n")
     return pieces
 
 

@@ -238,7 +238,11 @@ def test_a_group_is_told_with_its_members(written):
         "ExceptionGroup: outer (2 sub-exceptions): ValueError: one; "
         "ExceptionGroup: inner (1 sub-exception): OSError: deep"
     )
-    assert "  |   | OSError: deep" in message["extraInfo"]["py_callstack"]
+    assert message["extraInfo"]["py_callstack"].endswith(
+        "  |   | OSError: deep\n"
+        "  |   +------------------------------------\n"
+        "  +------------------------------------\n"
+    )
 
 
 def test_a_file_that_is_there_before_stays(tmp_path, written):

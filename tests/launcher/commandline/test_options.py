@@ -1,5 +1,6 @@
 """Every option: its name, its variable, its default, its place in ``--help``."""
 
+import re
 from importlib import import_module
 
 import click
@@ -11,6 +12,7 @@ from elrun.launcher.commandline.options import OPTIONS
 from elrun.launcher.commandline.parse import parse
 from elrun.launcher.commandline.verbs import VERBS
 from elrun.launcher.verbs.front import LOOKING
+from elrun.rendezvous.backends.registry import known_backends
 from option_kit import BAD, GOOD
 
 TORCHRUN = """
@@ -287,3 +289,10 @@ def test_nodes_with_an_empty_run_id_have_the_same_one(elrun):
     words = ("--nnodes=2", "--rdzv-backend=c10d", "--rdzv-endpoint=n1:29400", "--rdzv-id=", "x.py")
 
     assert "none" == elrun.plan(*words).config.run_id
+
+
+def test_help_names_all_backends_that_a_refusal_offers(help_text):
+    """And no other, besides plug-ins."""
+    words = help_text.partition("How nodes meet: ")[2].partition(", or a plug-in")[0]
+
+    assert set(known_backends()) == set(re.split(r",?\s+(?:or\s+)?", words))

@@ -302,6 +302,9 @@ def test_what_is_unclear_is_one_sentence(runs, wanted, live, exit_code, words):
 
 def test_what_there_is_instead_stands_in_lines(runs):
     """A terminal shows each whole; a number may have been meant for a rank."""
+    ranks = [{"rank": rank, "stdout": "", "stderr": ""} for rank in (2, 3)]
+    record = report(run_id="gamma", attempts=[{"ranks": ranks}])
+    (runs[0] / "c_n0_5.run" / "run.json").write_text(json.dumps(record | {"began_at_s": START}))
     with pytest.raises(VerbRefusal) as refused:
         choose_job(runs[1], "3", "logs")
     with pytest.raises(VerbRefusal) as of_status:
@@ -310,12 +313,21 @@ def test_what_there_is_instead_stands_in_lines(runs):
     lines = refused.value.lines
     assert lines[:4] == [
         "there is no run '3' of yours on this host",
-        "for rank 3: elrun logs --rank 3",
+        "for rank 3: elrun logs 50 --rank 3",
         "none of yours runs here",
         "ended: gamma (train.py, agent 50)",
     ]
     assert "       beta (train.py, agent 50)" == lines[4]
     assert lines[:1] + lines[2:] == of_status.value.lines
+
+
+@pytest.mark.parametrize("wanted", ["3", "99999999"])
+def test_a_rank_that_no_run_has_is_not_offered(runs, wanted):
+    """Nor is one of a run that does not say which ranks it had."""
+    with pytest.raises(VerbRefusal) as refused:
+        choose_job(runs[1], wanted, "logs")
+
+    assert "none of yours runs here" == refused.value.lines[1]
 
 
 def test_the_last_run_that_has_ended_is_suggested_where_it_can_be_looked_at(runs):

@@ -5,7 +5,7 @@ from elrun.launcher.report.records import NodeRecord
 from elrun.launcher.report.story import FIRST_DECISIONS, LATEST_DECISIONS, story_of
 from elrun.launcher.report.text import text_of
 from elrun.launcher.report.words import as_duration, as_exit, as_percent, as_size
-from run_kit import START, attempt, event, report, sample
+from run_kit import START, attempt, event, moment, report, sample
 
 
 def node(number, *attempts, history=(), **more):
@@ -83,6 +83,19 @@ def test_a_run_too_short_for_a_sample_has_no_curves():
     assert [] == story_of([short]).curves
     assert [(0, [100.0])] == [(each.rank, each.cpu.values) for each in story_of([longer]).curves]
     assert "used:" not in text_of(story_of([short]))
+
+
+def test_of_a_node_that_lived_for_a_moment_is_told_what_it_did():
+    """For how long is not shown where it was shorter than what is shown."""
+    moments = [event(0, "start"), event(0.01, "running"), event(0.02, "ended")]
+    short = node(1, attempt(0.01, 0.02), history=moments, ended_at=moment(START + 0.03))
+    silent = node(1, history=[event(0, "end")])
+
+    times = ", ".join(f"{name} for less than 0.1 s" for name in ("joining", "running", "stopping"))
+    assert [
+        f"n1 (ranks 0-1): {times}; 1 failure",
+        "n1: what it did was not recorded; 0 failures",
+    ] == [story_of([each]).nodes[0].label for each in (short, silent)]
 
 
 def test_numbers_are_shown_as_people_read_them():
