@@ -9,6 +9,7 @@ import pytest
 from elrun.rendezvous.api.parameters import RendezvousParameters
 from elrun.rendezvous.backends.static import MasterNode, StaticRendezvous
 from elrun.rendezvous.errors import (
+    PortTakenError,
     RendezvousConnectionError,
     RendezvousStateError,
     RendezvousTimeoutError,
@@ -76,7 +77,7 @@ def test_a_held_port_is_refused_with_its_holder(nodes):
     """At once, by node rank 0."""
     with (
         another_program(nodes.port),
-        pytest.raises(RendezvousConnectionError, match=r"held by .* \(pid \d+\).*--master-port"),
+        pytest.raises(PortTakenError, match=r"the nodes can.t meet at .* held by .* \(pid \d+\)$"),
     ):
         nodes.node(0).next_rendezvous()
 
