@@ -59,6 +59,7 @@ class Carrier:
         self._pipes: dict[int, int] = {}
         self._stderrs: dict[int, int] = {}
         self._stdouts: dict[int, int] = {}
+        self._carries_stdout = False
         self._silence: select.epoll | None = None
         self._carrying: Carrying | None = None
         self._target = -1
@@ -71,6 +72,7 @@ class Carrier:
                 self._silence.register(self._pipes[local_rank], select.EPOLLIN)
             for local_rank in stdout_of:
                 self._stdouts[local_rank] = os.dup(self._stderrs[local_rank])
+                self._carries_stdout = True
         except OSError:
             self._close()
             raise
@@ -108,7 +110,10 @@ class Carrier:
             if self._hand_on():
                 self._close_reading_ends()
             else:  # the pipes stay open until `drain`: a worker that prints is not to die of it
-                log.warning("what workers print on standard error is lost: %s", error)
+                what = "standard error"
+                if self._carries_stdout:
+                    what = "standard output and standard error"
+                log.warning("what workers print on %s is lost: %s", what, error)
 
     def _hand_on(self) -> bool:
         """Let other processes carry; return whether one does for each pipe."""

@@ -65,8 +65,9 @@ class LineCutter:
 
         Args:
             chunk: Any number of bytes.
-            referable: Whether somebody keeps the stream, so that a line too long may be described
-                as a `LongLine`; else it is broken: what is there becomes a line.
+            referable: Whether somebody keeps the stream, this chunk included, so that a line too
+                long may be described as a `LongLine`; else it is broken: what is there becomes a
+                line. All chunks before the first that is not referable are kept.
             now: The time in seconds, by any clock.
 
         Returns:
@@ -110,8 +111,9 @@ class LineCutter:
         data = self._held + chunk if self._held else chunk
         whole: list[bytes | LongLine] = []
         if self._long_start is not None:
-            end = _first_end(data)
-            if end == 0:
+            # Once the stream is no longer kept, the line is broken where this chunk begins.
+            end = _first_end(data) if referable else len(data) - len(chunk)
+            if end == 0 and referable:
                 self._hold_nothing_of(data)
                 return whole
             whole.append(LongLine(self._long_start, self._position - len(data) + end))

@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Sequence
 
 from .console import Console, View
-from .sinks import LogFile, Sink
+from .sinks import LOST, LogFile, Sink
 from .specs import LogsDest, Std, route_of
 from .streams import Stream
 
@@ -96,15 +96,15 @@ class WorkerPipes:
                 return stream.lost_end
         return b""
 
-    def open_files(self, open_file: Callable[[str], LogFile | None]) -> None:
+    def open_files(self, open_file: Callable[[str, str], LogFile | None]) -> None:
         """Open the log files.
 
         Args:
-            open_file: Opens one, or returns None where that can't be done.
+            open_file: Opens one, or returns None where that can't be done; see ``Stream.open``.
         """
 
-        def open_and_keep(path: str) -> LogFile | None:
-            file = open_file(path)
+        def open_and_keep(path: str, fate: str = LOST) -> LogFile | None:
+            file = open_file(path, fate)
             if file is not None:
                 self._files.append(file)
             return file

@@ -198,7 +198,9 @@ class OutputPump:
     def _carry(self) -> None:
         try:
             self._pipes.open_files(
-                lambda path: open_log_file(path, self._faults, self._retry_s, self._watch)
+                lambda path, fate: open_log_file(
+                    path, self._faults, self._retry_s, self._watch, fate=fate
+                )
             )
             if self._reader is not None:
                 for _ in self._reader.looks():

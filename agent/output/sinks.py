@@ -17,29 +17,37 @@ log = Log(__name__)
 
 _READ_BYTES = 64 * 1024
 
+LOST = "what workers print there is lost while this lasts"
+SHOWN = "what workers print is missing there while this lasts, but the console shows it"
+
 
 class Faults:
     """Warns of faults: of each kind once a file system, however many files are on it."""
 
     def __init__(self) -> None:
-        self._told: set[tuple[int | None, int | None]] = set()
+        self._told: set[tuple[int | None, int | None, str]] = set()
 
-    def tell(self, name: str, device: int | None, error: OSError) -> None:
+    def tell(
+        self, name: str, device: int | None, error: OSError, fate: str = LOST, after_bytes: int = 0
+    ) -> None:
         """Warn that something can't be written.
 
         Args:
             name: What can't be written, for people.
             device: The device that its file system is on, None where unknown.
+            fate: What becomes of the output: ``LOST`` or ``SHOWN``.
+            after_bytes: How much of the output was written before.
         """
-        kind = (device, error.errno)
+        kind = (device, error.errno, fate)
         if kind in self._told:
             return
         self._told.add(kind)
         log.warning(
-            "cannot write %s: %s; what workers print there is lost while this lasts, "
-            "and the job goes on",
+            "cannot write %s%s: %s; %s, and the job goes on",
             name,
+            f" after its first {after_bytes} bytes" if after_bytes else "",
             error.strerror or error,
+            fate,
         )
 
 
@@ -69,6 +77,8 @@ class Sink:
         self.has_lost = False
         """Whether it takes nothing at present, or did not take all of what came last."""
         self.written_bytes = 0
+        self.fate = LOST
+        """What becomes of the output where it can't be written, for people."""
         try:
             status = os.fstat(fd)
             self._device, self.is_file = status.st_dev, stat.S_ISREG(status.st_mode)
@@ -104,7 +114,8 @@ class Sink:
                 break
             except OSError as error:
                 self._retry_at = time.monotonic() + self._retry_s
-                self._faults.tell(self.name, self._device, error)
+                after_bytes = self.written_bytes if self.is_file else 0
+                self._faults.tell(self.name, self._device, error, self.fate, after_bytes)
                 break
             else:
                 rest = rest[count:]
@@ -165,21 +176,32 @@ class LogFile(Sink):
             with self._watch.during(self.name):
                 os.close(self.fd)
         except OSError as error:
-            self._faults.tell(self.name, self._device, error)
+            self._faults.tell(self.name, self._device, error, self.fate)
 
 
 def open_log_file(
-    path: str, faults: Faults, retry_s: float, watch: HangWatch | None = None
+    path: str,
+    faults: Faults,
+    retry_s: float,
+    watch: HangWatch | None = None,
+    *,
+    fate: str = LOST,
 ) -> LogFile | None:
-    """Open a log file; where it can't be opened, tell so and return None."""
+    """Open a log file; where it can't be opened, tell so and return None.
+
+    Args:
+        fate: What becomes of the output then, and while the file can't be written.
+    """
     try:
-        return LogFile(path, faults, retry_s, watch)
+        file = LogFile(path, faults, retry_s, watch)
     except OSError as error:
         device = None
         with contextlib.suppress(OSError):
             device = os.stat(os.path.dirname(path)).st_dev
-        faults.tell(repr(path), device, error)
+        faults.tell(repr(path), device, error, fate)
         return None
+    file.fate = fate
+    return file
 
 
 def _wait_until_writable(fd: int) -> None:

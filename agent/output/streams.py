@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from .console import Console, View
 from .lines import PAUSE_S, LineCutter, LongLine, holds_any, matching
-from .sinks import LogFile, Sink
+from .sinks import LOST, SHOWN, LogFile, Sink
 from .specs import Std
 
 LOST_BYTES = 64 << 10
@@ -52,16 +52,17 @@ class Stream:
         self.lost_end = b""
         """The end of what its log file could not take; any thread may read it."""
 
-    def open(self, open_file: Callable[[str], LogFile | None], filtered: Sink | None) -> None:
+    def open(self, open_file: Callable[[str, str], LogFile | None], filtered: Sink | None) -> None:
         """Open the log file.
 
         Args:
-            open_file: Opens a file, or returns None where that can't be done.
+            open_file: Opens a file, or returns None where that can't be done; it is given the path,
+                and what becomes of the output where the file can't be written.
             filtered: Takes the lines that are kept aside.
         """
         self._filtered = filtered
         if self.path and self.path != os.devnull:
-            self._file = open_file(self.path)
+            self._file = open_file(self.path, LOST if self.view is None else SHOWN)
         if self.view is not None:
             self.view.file = self._file
 

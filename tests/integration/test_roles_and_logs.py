@@ -71,6 +71,32 @@ def test_lines_with_a_word_are_kept_aside_over_all_workers(elrun, script, tmp_pa
     assert (4, 2) == (len(out.splitlines()), err.count("warning: rank"))
 
 
+SPEAKS_LONG = """
+import os
+os.write(1, b"first\\n")
+for _ in range(16):
+    os.write(1, b"long" * 16384)  # one line, as of a progress bar without an end
+os.write(1, b"\\nlast\\n")
+"""
+
+
+def test_the_console_shows_what_a_log_file_has_no_room_for(elrun, script, tmp_path):
+    """Also of a line that is too long to be held in memory and was to be read back from it."""
+    most_bytes = 512 << 10
+    command = f'ulimit -f {most_bytes >> 10}; exec "$@"'
+    code, out, err = elrun(
+        *("--tee", 3, "--log-dir", tmp_path / "logs", script(SPEAKS_LONG)),
+        prefix=("bash", "-c", command, "elrun"),
+    ).finish()
+    (file,) = tmp_path.glob("logs/*/attempt_0/0/stdout.log")
+
+    assert (0, most_bytes) == (code, file.stat().st_size)
+    assert (16 * 16384, 0) == (out.count("long"), out.count("left out")), err
+    assert (1, 1, 1) == (err.count("\n"), out.count("first"), out.count("last")), err
+    assert f"cannot write '{file}' after its first {most_bytes} bytes: File too large" in err
+    assert "the console shows it" in err
+
+
 FUNCTION_WITH_PREFIX = """
 import os, sys
 from elrun import LaunchConfig, elastic_launch

@@ -282,6 +282,28 @@ def test_without_a_thread_another_process_carries(carriers, target, monkeypatch)
     assert (b"", True) == carrier.end_of(0)
 
 
+@pytest.mark.parametrize(
+    ("stdout_of", "streams"), [([], "standard error"), ([0], "standard output and standard error")]
+)
+def test_where_nothing_can_carry_the_warning_names_each_stream_that_is_lost(
+    carriers, monkeypatch, caplog, stdout_of, streams
+):
+    """``ulimit -u`` counts threads and processes. The worker that prints lives on."""
+
+    def refuse(*_):
+        raise threads.NoThreadError
+
+    monkeypatch.setattr("elrun.agent.output.carrying.start_thread", refuse)
+    monkeypatch.setattr("elrun.agent.output.hand_over._start", refuse)
+    carrier = carriers(stdout_of=stdout_of)
+    os.write(carrier.stderr_fd(0), b"lost")
+    carrier.carry_if_printed()
+
+    assert [f"what workers print on {streams} is lost: {threads.NoThreadError()}"] == [
+        record.getMessage() for record in caplog.records
+    ]
+
+
 def test_it_can_be_turned_off():
     """By a variable."""
     words = ("", "1", "what?", "0", "off", "no")

@@ -51,7 +51,7 @@ class Desk:
             stream = Stream(
                 Std.OUT, path=path, console=self.console, view=view, mark=mark, words=()
             )
-            stream.open(lambda path: LogFile(path, Faults(), retry_s=0), None)
+            stream.open(lambda path, _: LogFile(path, Faults(), retry_s=0), None)
             self.streams.append(stream)
 
     def has_room(self):

@@ -114,6 +114,15 @@ def test_a_line_beyond_the_bound_is_broken_where_nobody_keeps_the_stream():
     assert b"0123\n4567\n89\n" == lines_of([b"0123456789", b"\n"], referable=False)
 
 
+def test_a_line_beyond_the_bound_is_broken_where_the_stream_is_no_longer_kept():
+    """As on a disk that becomes full: what is kept is described, and the rest is there as bytes."""
+    cutter = LineCutter(MAX_HELD)
+
+    assert [] == cutter.feed(b"a long line", referable=True)
+    assert [LongLine(0, 11)] == cutter.feed(b" on", referable=False)
+    assert [b" on\n", b"next\n"] == cutter.feed(b"\nnext\n", referable=False)[0].splitlines(True)
+
+
 def test_a_line_that_has_the_bounds_length_is_not_broken():
     """The bound itself is allowed."""
     assert b"0123\n4567\n" == lines_of([b"01234567", b"\n"], referable=False)

@@ -6,7 +6,7 @@ import os
 import threading
 
 import pytest
-from elrun.agent.output.sinks import Faults, LogFile, Sink, open_log_file
+from elrun.agent.output.sinks import SHOWN, Faults, LogFile, Sink, open_log_file
 
 FULL = "/dev/full"  # takes nothing: No space left on device
 
@@ -81,6 +81,24 @@ def test_a_full_disk_is_one_warning(full, faults, caplog):
     expected = (
         "cannot write one: No space left on device; what workers print there is lost while this "
         "lasts, and the job goes on"
+    )
+    assert [expected] == warnings_in(caplog)
+
+
+def test_the_warning_says_where_a_file_is_cut_and_that_the_console_has_the_rest(
+    full, tmp_path, faults, caplog
+):
+    """A file that isn't shown is another matter, and gets a warning of its own."""
+    path = str(tmp_path / "log")
+    file = open_log_file(path, faults, retry_s=0, fate=SHOWN)
+    file.write(b"kept")
+    os.dup2(full, file.fd)
+    file.write(b"not kept")
+    file.close()
+
+    expected = (
+        f"cannot write {path!r} after its first 4 bytes: No space left on device; what workers "
+        "print is missing there while this lasts, but the console shows it, and the job goes on"
     )
     assert [expected] == warnings_in(caplog)
 
