@@ -35,7 +35,6 @@ log = Log(__name__)
 
 _TURN_S = 0.02
 """For how long the requests of one client are answered before others have their turn."""
-_READ_BYTES = 16 << 10  # TLS may have hundreds of messages in them, each of which takes 40 µs
 
 
 class Connections:
@@ -101,6 +100,7 @@ class Connections:
 
     def attend(self, peer: Peer, events: int) -> None:
         """Send and read what can be sent and read."""
+        began_at = self._clock()
         try:
             if events & selectors.EVENT_WRITE:
                 self._flush(peer)
@@ -112,6 +112,7 @@ class Connections:
         except WireError as error:
             self._foreigners.report(peer, error)
             self._dismiss(peer, error)
+        peer.note_turn(self._clock() - began_at)
 
     def changes_in_s(self, now: float) -> float | None:
         """Return the seconds until ``end_overdue`` has something to do."""
@@ -149,7 +150,7 @@ class Connections:
             data = b""
         else:
             try:
-                data = peer.connection.recv(_READ_BYTES)
+                data = peer.receive()
             except BlockingIOError:
                 return
             if not data:

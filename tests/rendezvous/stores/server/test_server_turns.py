@@ -267,6 +267,43 @@ def test_those_who_ask_for_much_take_turns():
     assert {*range(12)} == set().union(*turns)
 
 
+def test_those_whose_turns_take_long_take_turns():
+    """As those whose TLS changes keys: by the clock of this test, each turn takes 5 ms."""
+    ticks = itertools.count()
+    server = StoreServer(AllGuests(), "here", clock=lambda: 0.005 * next(ticks))
+    clients, turns = [], []
+    for _ in range(12):
+        mine, its = socket.socketpair()
+        server._connections.greet(its, "there")
+        mine.sendall(write_hello(HELLO))
+        server._turn()
+        mine.recv(1 << 16)
+        mine.setblocking(False)
+        clients.append(mine)
+    for client in clients:
+        client.sendall(write_request(1, Add("n", 1)))
+    for _ in range(12):
+        server._turn()
+        turns.append({number for number, client in enumerate(clients) if taken(client)})
+    server._release()
+    for client in clients:
+        client.close()
+
+    assert all(len(turn) < 6 for turn in turns)
+    assert {*range(12)} == set().union(*turns)
+
+
+def test_a_client_that_is_quick_again_is_like_others(connections, client):
+    """Its process, or the server's, may have stood still for a moment."""
+    peer = peer_of(connections)
+    peer.note_turn(0.02)
+    after_one = peer.is_costly
+    for _ in range(100):
+        peer.note_turn(0.0001)
+
+    assert (True, False) == (after_one, peer.is_costly)
+
+
 def test_clients_that_ask_for_little_are_served_among_those_that_ask_for_much(open_server):
     server = open_server()
     writer = server.client()
