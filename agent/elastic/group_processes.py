@@ -124,8 +124,7 @@ class WorkerStart:
         server = self._loop.companions.preload_server
         if server is None:
             return None
-        while not server.is_settled:
-            self._loop.wait((), None)
+        server.hold_start(lambda timeout_s: self._loop.wait((), timeout_s))
         return server.executor()
 
     def _make_folders(

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from ...rendezvous.api.handler import RendezvousInfo
+from ...rendezvous.logs import Log
 from ..processes.companion import Companion, Wakes
 from ..processes.context import PContext
 from ..processes.executor import Executor, StartWait
@@ -16,8 +17,13 @@ from ..workers.worker import WorkerSpec
 from .executor import PreloadedExecutor
 from .preload import AUTO, Preloading, begin_preloading
 
+log = Log(__name__)
+
 FORK_AFTER_S = 1.5
 """How long workers have lived when their successors are forked: they are busy at first."""
+
+NOTICE_S = 5.0
+"""For how long modules hold up the start of workers before a line says so."""
 
 
 class PreloadServer(Companion):
@@ -51,6 +57,33 @@ class PreloadServer(Companion):
     def executor(self) -> Executor:
         """Return what forks workers as far as possible, and executes the others."""
         return PreloadedExecutor(self.preloading)
+
+    def hold_start(self, wait: Callable[[float | None], object]) -> None:
+        """Wait until the modules are imported, or won't be; if that takes long, say so once.
+
+        Args:
+            wait: Waits, so many seconds at most, and has ``tick`` called; None: for any time.
+        """
+        notice_at: float | None = self._clock() + NOTICE_S
+        while not self.is_settled:
+            if notice_at is not None and self._clock() >= notice_at:
+                notice_at = None
+                self._say_what_holds_the_start()
+            wait(None if notice_at is None else max(0.0, notice_at - self._clock()))
+
+    def _say_what_holds_the_start(self) -> None:
+        if (preloading := self.preloading) is None:
+            return
+        from ..system.process_states import describe_state  # few imports take so long
+
+        left_s = preloading.patience_left_s()
+        log.warning(
+            "workers do not start yet: process %d has not finished importing %s (--preload)%s%s",
+            preloading.pid,
+            ", ".join(preloading.modules) or AUTO,
+            f"; it is {state}" if (state := describe_state(preloading.pid)) else "",
+            "" if left_s is None else f"; they start without that in {left_s:.0f} s",
+        )
 
     def prepare(self, info: RendezvousInfo | None, *, is_last: bool) -> None:
         """Take note whether there may be a next attempt."""

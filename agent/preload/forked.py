@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import signal
 import socket
 import time
@@ -182,13 +183,27 @@ def greet_group(group: Sequence[ForkedProcess], answer: Mapping[str, Any]) -> li
         answer: What the fork server has answered: their process ids, or why there are none.
 
     Raises:
-        OSError: None could be forked, or there can be no more descriptors.
+        OSError: None could be forked; or there can be no more descriptors: those that were not
+            greeted by then have ended, and are reaped.
     """
     if "pids" not in answer:
         raise BlockingIOError(0, answer["refusal"])
     pids = answer["pids"]
-    for forked, pid in zip(group, pids, strict=False):
-        forked.greet(pid)
     for missing in group[len(pids) :]:
         missing.let_go_of_line()
-    return list(group[: len(pids)])
+    there = list(group[: len(pids)])
+    try:
+        for forked, pid in zip(there, pids, strict=True):
+            forked.greet(pid)
+    except OSError:
+        _end_unknown([pid for forked, pid in zip(there, pids, strict=True) if not forked.is_known])
+        raise
+    return there
+
+
+def _end_unknown(pids: Collection[int]) -> None:
+    """End children that have run nothing, and for which there is no pidfd."""
+    for pid in pids:
+        with contextlib.suppress(OSError):  # somebody else has reaped it
+            os.kill(pid, signal.SIGKILL)  # it is a child that nobody has reaped: the id is its own
+            os.waitpid(pid, 0)

@@ -38,7 +38,7 @@ AUTO = "auto"
 """Stands, in the place of a module, for all that the script imports and that takes long."""
 
 _PRELOAD_VARIABLE = "ELRUN_PRELOAD"
-_IMPORT_S = 300.0  # torch takes a second, and 40 from a cold file system of many users
+IMPORT_S = 300.0  # torch takes a second, and 40 from a cold file system of many users
 _FINALIZE_S = 1.0  # to delete the temporary folders that modules have made
 
 
@@ -64,7 +64,7 @@ class Preloading:
         guardian: Guardian,
         payload_slot: Slot | None = None,
         start_wait: StartWait | None = None,
-        patience_s: float = _IMPORT_S,
+        patience_s: float = IMPORT_S,
     ) -> None:
         self.program = tuple(program_of(command, environment.get("PATH", os.defpath)))
         self.modules = tuple(modules)
@@ -104,7 +104,7 @@ class Preloading:
     @property
     def can_start_workers(self) -> bool:
         """Whether workers can be forked, or wait already."""
-        return self._is_usable or self.waiting.are_ready
+        return self._is_usable or self.waiting.ready_count > 0
 
     @property
     def has_given_up(self) -> bool:
@@ -177,7 +177,7 @@ class Preloading:
 
     @contextlib.contextmanager
     def forking(self, count: int, numbers: Collection[int]) -> Iterator[None]:
-        """Fork workers together that ``fork`` begins meanwhile, unless others wait already.
+        """Fork workers together that ``fork`` begins meanwhile, besides those that wait already.
 
         Each fork copies the tables of the whole memory, and so does the process between the server
         and a worker that makes the agent the worker's parent: here there is one for all of them.
@@ -186,9 +186,9 @@ class Preloading:
             count: How many there are to be.
             numbers: The descriptors that they will be given.
         """
-        if count > 1 and self._is_usable and not self.waiting.are_ready:
+        if (missing := count - self.waiting.ready_count) > 1 and self._is_usable:
             with contextlib.suppress(OSError):  # then ``fork`` tries each by itself
-                self._ahead = self._fork_group(count, numbers)
+                self._ahead = self._fork_group(missing, numbers)
         try:
             yield
         finally:

@@ -42,9 +42,9 @@ class WaitingWorkers:
         self._wanted = count
 
     @property
-    def are_ready(self) -> bool:
-        """Whether at least one is there."""
-        return bool(self._ready)
+    def ready_count(self) -> int:
+        """How many are there."""
+        return len(self._ready)
 
     def dismiss(self) -> None:
         """Leave none of those that are there, or that will be by the next answer."""

@@ -1,6 +1,7 @@
 """Workers are forked from a preloading process; where there is none, they are executed."""
 
 import os
+import re
 import select
 import signal
 import sys
@@ -150,6 +151,19 @@ def test_a_stop_does_not_wait_for_an_import(elrun, script, tmp_path):
     job.signal(signal.SIGTERM)
 
     assert (143, "") == job.finish()[:2]
+
+
+def test_a_line_names_the_suspended_process_that_holds_up_the_start(elrun, script, tmp_path):
+    """Else a job that was to start would say nothing for five minutes."""
+    (tmp_path / "held.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGSTOP)")
+    job = elrun("--standalone", "--preload", "held", script("import held"), env=ONE_THREAD)
+    line = job.process.stderr.readline()
+    (pid,) = re.findall(r"process (\d+) has not finished importing held \(--preload\)", line)
+    os.kill(int(pid), signal.SIGCONT)
+
+    assert (0, "", "") == job.finish()
+    assert "workers do not start yet" in line
+    assert "; it is stopped (SIGSTOP); they start without that in 2" in line
 
 
 def test_nothing_outlives_an_agent_that_is_killed(elrun, script, request):

@@ -1,5 +1,6 @@
 """Preloading as the agent sees it: which commands, which interpreters, and what goes wrong."""
 
+import errno
 import io
 import os
 import resource
@@ -89,6 +90,50 @@ def test_workers_that_are_forked_together_are_children_like_any_other(preloading
         each.let_go()
 
     assert [5, 6, 7, 8] == [each.exitcode for each in workers]
+
+
+@pytest.mark.integration
+def test_those_are_forked_together_that_do_not_wait_already(preloading, guardian):
+    """One that waits does not make each of the others a fork of its own."""
+    origin = preloading("import sys; sys.exit(int(sys.argv[1]))")
+    origin.waiting.keep(1)
+    worker_kit.wait_until(lambda: origin.waiting.tick() or origin.waiting.ready_count)
+    streams = {0: 0, 1: 1, 2: 2}
+
+    with origin.forking(4, ()):
+        ahead = len(origin._ahead)
+        workers = [
+            origin.fork([*origin.program, code], environment_of(guardian), streams)
+            for code in ("5", "6", "7", "8")
+        ]
+    for each in workers:
+        worker_kit.wait_until(each.look)
+        each.let_go()
+
+    assert (3, [5, 6, 7, 8]) == (ahead, [each.exitcode for each in workers])
+
+
+@pytest.mark.integration
+def test_no_zombie_is_left_of_a_group_if_one_of_it_can_not_be_watched(preloading, monkeypatch):
+    """There may be no descriptor for its pidfd: all of the group end, and are reaped."""
+    origin = preloading("")
+    before = worker_kit.children()
+    opened = []
+
+    def open_two(pid):
+        opened.append(pid)
+        if len(opened) > 2:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return os.pidfd_open(pid)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("elrun.agent.processes.process._open_pidfd", open_two)
+        with origin.forking(8, ()):
+            assert [] == origin._ahead
+
+    assert (3, before) == (len(opened), worker_kit.children())
+    with origin.forking(2, ()):
+        assert 2 == len(origin._ahead)
 
 
 @pytest.mark.integration
