@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import time
 
@@ -80,8 +81,14 @@ def close_run(rounds: RoundHandler, ask: Callable[[Callable[[], None]], None]) -
         log.info("the run could not be closed: %s", error)
 
 
-def verdict_of(error: BaseException, group_rank: int) -> Verdict | None:
-    """Return the verdict that tells the others why this node leaves; None: no verdict."""
+def verdict_of(error: BaseException, group_rank: int, host: str) -> Verdict | None:
+    """Return the verdict that tells the others why this node leaves; None: no verdict.
+
+    Args:
+        group_rank: This node's rank in the round; -1: it has none.
+        host: Name of this node's host.
+    """
+    node = host if group_rank < 0 else f"{host} (group rank {group_rank})"
     if isinstance(error, RendezvousError):
         return None
     if isinstance(error, TimeIsUp):
@@ -98,13 +105,13 @@ def verdict_of(error: BaseException, group_rank: int) -> Verdict | None:
         return Verdict(
             VerdictKind.NODE_LOST,
             by=group_rank,
-            reason=f"a node was stopped by {number.name}",
+            reason=f"{node} was stopped by {number.name}",
             details={STOPPED_BY: int(number)},
             lost=(group_rank,),
         )
     if not isinstance(error, Exception):
         return None
-    reason = f"a node failed: {error}"
+    reason = f"the agent on {node} failed: {error}"
     return Verdict(VerdictKind.ABORTED, by=group_rank, reason=reason, lost=(group_rank,))
 
 
@@ -166,7 +173,7 @@ class Farewell:
         is_for_all = isinstance(error, (Preempted, StopRequested))
         if error is None or rounds.has_to_be_asked or (group_rank is None and not is_for_all):
             return
-        verdict = verdict_of(error, -1 if group_rank is None else group_rank)
+        verdict = verdict_of(error, -1 if group_rank is None else group_rank, os.uname().nodename)
         if verdict is None:
             return
         say = rounds.abort if is_for_all else rounds.conclude

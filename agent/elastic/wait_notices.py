@@ -13,7 +13,7 @@ from ...rendezvous.threads import Call, NoThreadError
 
 log = Log(__name__)
 
-QUIET_S = 10.0
+QUIET_S = 5.0
 _LIVE_EACH_S = 1.0
 _EXIT_CODE = 75  # of elrun, where nodes could not meet
 

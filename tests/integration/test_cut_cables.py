@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from elrun.rendezvous.stores.etcd.server import _find_binary
 from journal_kit import read_steps
-from network_kit import Network
+from network_kit import SUBNET, Network
 
 pytestmark = pytest.mark.integration
 
@@ -241,6 +241,22 @@ def test_a_host_whose_cable_is_mended_soon_joins_again(work):
     work.wait_for("3 workers", 1, 2, 3)
     assert [0, 0, 0] == [end[0] for end in work.end(1, 2, 3)]
     assert 3 == len(work.steps())
+
+
+def test_a_host_with_another_address_joins_again(over_c10d):
+    """Its connection to the store is dead for good, without an end; another one arrives."""
+    work = over_c10d().begin(*NODES_2_TO_3)
+    host = work.hosts[2]
+
+    host.run("ip", "address", "add", f"{SUBNET}103/24", "dev", "eth0")
+    host.run("ip", "address", "delete", f"{host.address}/24", "dev", "eth0")
+    # The kernel removes all addresses of a network with the first one.
+    host.run("ip", "address", "replace", f"{SUBNET}103/24", "dev", "eth0")
+
+    work.wait_for("3 workers", 1, 2, 3)
+    assert [0, 0, 0] == [end[0] for end in work.end(1, 2, 3)]
+    # The others may have made no step without it.
+    assert [each.workers for each in work.steps()] in ([3, 3], [3, 2, 3])
 
 
 def test_a_host_that_is_cut_off_for_longer_than_its_peers_bear_joins_again(work):

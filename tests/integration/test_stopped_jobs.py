@@ -1,6 +1,7 @@
 """Jobs that are told to stop: their workers save what they have, however often they are told."""
 
 import os
+import re
 import select
 import signal
 
@@ -215,7 +216,8 @@ def test_the_stop_of_one_node_is_told_to_the_others_as_one(elrun, script, vacant
     assert 143 == other.finish()[0]
     code, _, err = host.finish()
     assert 0 == code
-    assert "a node was stopped by SIGTERM; forming a new round, which costs no restart" in err
+    stopped = rf"{os.uname().nodename} \(group rank [01]\) was stopped by SIGTERM"
+    assert re.search(f"{stopped}; forming a new round, which costs no restart", err), err
 
 
 # A scheduler signals all processes of a step, and the agent is not always the first.

@@ -222,7 +222,8 @@ class EtcdV2Store(EtcdStore[Member]):
             client.ask(lambda it: it.refresh(self._mark, self._lease_s))
         except etcd.EtcdKeyNotFound as error:
             raise Refused(
-                f"{self._name} has forgotten this run, as nobody refreshed its mark"
+                f"{self._name} has forgotten this run: it has lost its data, or nobody refreshed "
+                "the run's mark"
             ) from error
 
     def _path_of(self, key: str) -> str:

@@ -316,7 +316,10 @@ class EtcdV3Store(EtcdStore[Gateway]):
             raise
 
     def _forgotten(self) -> Refused:
-        return Refused(f"{self._name} has forgotten this run, as nobody refreshed its lease")
+        return Refused(
+            f"{self._name} has forgotten this run: it has lost its data, or nobody refreshed "
+            "the run's lease"
+        )
 
     def _name_of(self, key: str) -> bytes:
         return self._prefix + key.encode(errors="surrogateescape")

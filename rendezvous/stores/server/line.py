@@ -9,6 +9,12 @@ A connection that breaks is made anew, if there is a way to do so, by a thread t
 that takes; where the system grants none, by the loop's, in short attempts. The client then repeats
 what was not answered, in the same order and with the same numbers; the server does nothing twice
 (``sessions.py``).
+
+A connection may also be dead without an end: TCP repeats what nothing acknowledges ever more
+rarely, half a minute apart after a cut of half a minute, and in vain for ever if this host has got
+another address. So while the server is silent and acknowledges nothing, a thread dials beside the
+connection, and what it finds takes the connection's place. A server that stands still is not
+dialled: its kernel acknowledges.
 """
 
 from __future__ import annotations
@@ -95,6 +101,8 @@ class Line:
         link.begin(patience_s)
         self._calls = Calls(endpoint, patience_s)
         self._reader = Reader(link, self._calls.take, self._leave, self._give_up)
+        # Held by the thread that dials beside a connection that is unheard.
+        self._dialling = threading.Lock()
         self._is_over = threading.Event()
 
     def read_by(self, loop: Loop) -> None:
@@ -132,6 +140,7 @@ class Line:
         for elapsed in range(math.ceil(self._patience_s / slice_s) if slice_s else 0):
             if elapsed * slice_s >= self._notice_s:
                 self._calls.report_silence(self._instead)
+                self._dial_beside()
             if self.await_end(call, slice_s):
                 break
         else:
@@ -213,6 +222,8 @@ class Line:
             return
         broken.shut_down()  # first: a thread that sends over it lets go of the lock
         with self._sending:
+            if self._reader.link is not broken:  # another one has taken its place
+                return
             self._reader.replace(None)
             broken.close()
         self._begin_to_come_back(time.monotonic())
@@ -293,6 +304,46 @@ class Line:
             self._lose(f"its connection broke and {after}")
             return True
         return False
+
+    def _dial_beside(self) -> None:
+        """Have a thread look for a connection that arrives, if nothing over this one does."""
+        link = self._reader.link
+        if self._redial is None or link is None or not link.is_unheard:
+            return
+        if not self._dialling.acquire(blocking=False):
+            return
+        thread = threading.Thread(
+            target=self._replace, args=(link,), name="elrun-store-client", daemon=True
+        )
+        try:
+            start_thread(thread)
+        except NoThreadError:
+            self._dialling.release()
+
+    def _replace(self, unheard: Link) -> None:
+        """Dial until another connection takes the place of one, or that one is heard again."""
+        try:
+            pause_s = 0.0
+            while not self._is_over.wait(pause_s) and unheard.is_unheard:
+                found = None if self._redial is None else self._redial(_DIAL_S)
+                if isinstance(found, Link):
+                    self._put_in_place_of(unheard, found)
+                    return
+                pause_s = min(max(_FIRST_PAUSE_S, 2 * pause_s), _LONGEST_PAUSE_S)
+        finally:
+            self._dialling.release()
+
+    def _put_in_place_of(self, unheard: Link, found: Link) -> None:
+        with self._sending:
+            is_in_place = self._reader.link is unheard
+            if is_in_place:
+                self._reader.release()
+        if not is_in_place:  # it has broken, and is made anew
+            found.close()
+        elif self._repeat_over(found):
+            log.info("another connection to %s has replaced one that was dead", self._endpoint)
+        else:
+            self._come_back(time.monotonic())
 
     def _repeat_over(self, link: Link) -> bool:
         """Repeat what was not answered, in order; return whether the connection took it."""

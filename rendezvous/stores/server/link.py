@@ -12,6 +12,8 @@ from ...network.hosts import host_of
 from .channel import Channel, TlsError
 from .frames import MAX_FRAME_BYTES, UnsealedError
 
+# Of struct tcp_info (linux/tcp.h): tcpi_retransmits and tcpi_probes, a byte each.
+_INFO_BYTES, _RETRANSMITS, _PROBES = 8, 2, 3
 _READ_BYTES = 64 << 10  # the C library maps more than 128 KiB anew for each message
 
 
@@ -27,6 +29,15 @@ class Link:
     @property
     def peer_address(self) -> str:
         return host_of(self._connection.getpeername())
+
+    @property
+    def is_unheard(self) -> bool:
+        """Whether the other host acknowledges nothing of what the kernel sends, or would send."""
+        try:
+            info = self._connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO_BYTES)
+        except OSError:  # it is closed, or no TCP
+            return False
+        return info[_RETRANSMITS] + info[_PROBES] > 0
 
     def begin(self, patience_s: float) -> None:
         """Let writes wait for a while; answers may be long."""

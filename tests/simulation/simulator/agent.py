@@ -157,7 +157,7 @@ class Agent:
         except (RendezvousError, SignalException) as error:
             verdict = None
             if self.running_at is not None:
-                verdict = verdict_of(error, self.running_at.group_rank)
+                verdict = verdict_of(error, self.running_at.group_rank, self._node.name)
             if verdict is not None:
                 with contextlib.suppress(RendezvousError):
                     yield Ask(RoundMachine.conclude, (verdict,), FAREWELL_S)

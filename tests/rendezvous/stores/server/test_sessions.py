@@ -18,7 +18,7 @@ from elrun.rendezvous.stores.server.answers import Answers
 from elrun.rendezvous.stores.server.client import StoreClient
 from elrun.rendezvous.stores.server.connector import StoreConnector
 from elrun.rendezvous.stores.server.dial import Target, Unreached, dial
-from elrun.rendezvous.stores.server.hello import UNKNOWN_SESSION, Hello, Refusal
+from elrun.rendezvous.stores.server.hello import UNKNOWN_SESSION, Hello, Refusal, name_of_run
 from elrun.rendezvous.stores.server.host import host_store
 from elrun.rendezvous.stores.server.line import Line
 from elrun.rendezvous.stores.server.link import Link
@@ -238,6 +238,51 @@ def test_a_silent_server_is_told_of_and_so_is_its_answer(caplog):
         "(--rdzv-conf store_patience=...)"
     )
     assert answers_again == "the rendezvous store at there answers again"
+
+
+class UnheardLink(Link):
+    """A connection over which nothing arrives, and which does not end."""
+
+    is_unheard = True
+
+
+def test_a_connection_that_is_dead_without_an_end_is_replaced(host):
+    """TCP would try it again ever more rarely: another connection goes on with the session."""
+    me = Hello(name_of_run(""), "me", session="5e55")
+    target = Target(Endpoint(HERE, host.port))
+    dial(target, me, LONG_S, LONG_S).close()  # the session is known there
+    dead, far_end = socket.socketpair()
+    again = me._replace(resumes=True)
+    line = Line(
+        UnheardLink(dead),
+        "there",
+        patience_s=LONG_S,
+        redial=lambda within_s: dial(target, again, within_s, within_s),
+    )
+    line._notice_s = 0.0
+    client = StoreClient(line)
+
+    counts = [client.add("n", 1), client.add("n", 1)]
+
+    assert [1, 2] == counts
+    assert b"" != far_end.recv(1 << 16)  # it was tried there first
+    client.close()
+    far_end.close()
+
+
+def test_a_server_that_acknowledges_is_not_dialled(host):
+    """One that stands still would find thousands of new connections when it goes on."""
+    dials = []
+    mine, its = socket.socketpair()
+    line = Line(Link(mine), "there", patience_s=0.5, redial=dials.append)
+    client = StoreClient(line)
+
+    with pytest.raises(RendezvousConnectionError, match="it has not answered for"):
+        client.add("n", 1)
+
+    assert [] == dials
+    client.close()
+    its.close()
 
 
 def test_what_answers_in_the_servers_place_is_told(caplog):
