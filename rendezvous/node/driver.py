@@ -164,11 +164,10 @@ class Driver:
             if left_s is not None and left_s <= 0:
                 heapq.heappop(self._due)[2]()
                 left_s = 0.0
-            try:
-                event = self._events.get_nowait()
-            except queue.Empty:
+            if self._events.empty():  # only this thread takes events out
                 loop.turn(left_s)
                 continue
+            event = self._events.get_nowait()
             if isinstance(event, BaseException):
                 raise event
             return event

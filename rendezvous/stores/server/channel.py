@@ -66,7 +66,7 @@ class Channel:
         self._tls = self._seal = None
 
     def receive(self, data: bytes) -> Iterator[dict[str, Any]]:
-        """Yield the messages that are complete now.
+        """Return the messages that are complete now, each read when it is asked for.
 
         Raises:
             WireError: What came is no message; or its seal, or the other side, is a wrong one.
@@ -76,7 +76,7 @@ class Channel:
             is_tls = data[0] in _TLS_RECORDS
             if is_tls != (self._tls is not None):
                 raise OtherProtectionError(data, is_tls=is_tls)
-        yield from self._frames.feed(data if self._tls is None else self._tls.receive(data))
+        return self._frames.feed(data if self._tls is None else self._tls.receive(data))
 
     def pack(self, frames: Iterable[bytes]) -> bytes:
         """Return the bytes to be sent for some frames, and those that TLS has to say by itself."""

@@ -306,15 +306,15 @@ class Connections:
             self._cut_off(max(self._peers.values(), key=lambda each: each.held))
 
     def _flush(self, peer: Peer) -> None:
-        has_sent = peer.flush()
-        if peer.queued and peer.number not in self._pressed:
+        has_sent, queued = peer.flush(), peer.queued
+        if queued and peer.number not in self._pressed:
             self._pressed[peer.number] = peer
             both = selectors.EVENT_READ | selectors.EVENT_WRITE
             self._selector.modify(peer.connection, both, peer)
             has_sent = True
-        if peer.queued and has_sent:
+        if queued and has_sent:
             peer.deadline = self._clock() + self._limits.stall_s
-        elif not peer.queued:
+        elif not queued:
             if self._pressed.pop(peer.number, None) is not None:
                 self._selector.modify(peer.connection, selectors.EVENT_READ, peer)
             peer.deadline = None if peer.session is not None else peer.deadline

@@ -145,10 +145,8 @@ class StoreServer:
         costly = dict.fromkeys(self._connections.unread.values(), selectors.EVENT_READ)
         strangers_s = 0.0
         for key, events in self._selector.select(0.0 if costly or has_work else due_in_s):
-            if self._door.is_at(key.fileobj):
-                self._accept()
-            elif key.data is None:
-                self._obey()
+            if key.data is None:
+                self._accept() if self._door.is_at(key.fileobj) else self._obey()
             elif key.data.is_costly:
                 costly[key.data] = costly.get(key.data, 0) | events
             elif key.data.session is not None:
@@ -157,7 +155,8 @@ class StoreServer:
                 began_at = self._clock()
                 self._connections.attend(key.data, events)
                 strangers_s += self._clock() - began_at
-        self._attend(costly)
+        if costly:
+            self._attend(costly)
 
     def _attend(self, costly: Mapping[Peer, int]) -> None:
         """Attend to costly clients for a moment, those first that have waited for the longest."""

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 from binascii import Error as Base64Error
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +19,7 @@ from .frames import (
     RequestError,
     WireError,
     framed,
+    json_writer,
     text_in,
     whole_number_in,
     write_frame,
@@ -41,7 +41,7 @@ _MAX_WILL_BYTES = 64 << 10
 MAX_AFTER_MS = 60_000
 _SEAL_BYTES = 32
 # No string of JSON has a line break in it.
-_to_lines = json.JSONEncoder(separators=("\n", ":")).encode
+_to_lines = json_writer("\n")
 
 
 class Add(NamedTuple):
@@ -224,8 +224,10 @@ def write_values(number: int, values: Sequence[bytes | None]) -> LongAnswer | li
     if size > MAX_ANSWER_BYTES:
         reason = f"these values have {size} bytes, and {MAX_ANSWER_BYTES} are allowed at a time"
         return [write_error(number, reason)]
-    frames, size = _frames_of(number, values), size + _REFERENCE_BYTES * len(values)
-    return LongAnswer(frames, size) if size > _SHORT_ANSWER_BYTES else list(frames)
+    size += _REFERENCE_BYTES * len(values)
+    if size > _SHORT_ANSWER_BYTES:
+        return LongAnswer(_frames_of(number, values), size)
+    return [_frame_of(number, values)]
 
 
 def _frames_of(number: int, values: Sequence[bytes | None]) -> Iterator[bytes]:
@@ -237,12 +239,18 @@ def _frames_of(number: int, values: Sequence[bytes | None]) -> Iterator[bytes]:
             if size > MAX_VALUE_BYTES // 2 and end > begin:
                 break
             end += 1
-        part = [None if value is None else _encoded(value) for value in values[begin:end]]
         if end >= len(values):
-            yield write_frame({"id": number, "values": part})
+            yield _frame_of(number, values[begin:])
             return
-        yield write_frame({"id": number, "values": part, "more": True})
+        yield _frame_of(number, values[begin:end], {"more": True})
         begin = end
+
+
+def _frame_of(
+    number: int, values: Sequence[bytes | None], more: Mapping[str, bool] | None = None
+) -> bytes:
+    part = [None if value is None else _encoded(value) for value in values]
+    return write_frame({"id": number, "values": part, **(more or {})})
 
 
 def write_error(number: int, reason: str, *, is_over: bool = False) -> bytes:
