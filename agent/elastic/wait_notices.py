@@ -9,6 +9,7 @@ from collections.abc import Callable
 from ...rendezvous.errors import RendezvousError
 from ...rendezvous.logs import Log
 from ...rendezvous.protocol.announcements import Announcement, next_check_s, should_announce
+from ...rendezvous.protocol.timing import LONGEST_S, seconds_in_words
 from ...rendezvous.threads import Call, NoThreadError
 
 log = Log(__name__)
@@ -97,10 +98,12 @@ class LongWait:
         if limit_s is None:  # a spare's time begins when a round forms that it may take part in
             self._limited_from_s = None
             return ""
+        if limit_s >= LONGEST_S:
+            return ""
         if self._limited_from_s is None:
             self._limited_from_s = waited_s
         left_s = max(0.0, self._limited_from_s + limit_s - waited_s)
         return (
             f"; this node gives up in {left_s:.0f} s, with exit code {_EXIT_CODE} "
-            f"(--rdzv-conf join_timeout={limit_s:g})"
+            f"(--rdzv-conf join_timeout={seconds_in_words(limit_s)})"
         )

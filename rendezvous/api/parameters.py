@@ -216,6 +216,10 @@ def read_file(setting: str, path: str) -> bytes:
         ) from error
 
 
+_TLS_NAMES = ("cacert", "ca_cert"), ("cert", "ssl_cert"), ("key", "ssl_cert_key")
+"""What each file of ``TlsFiles`` may be called: by elrun, and by torch's rendezvous over etcd."""
+
+
 class TlsFiles(NamedTuple):
     """The files of a node's certificates, as PEM; empty where one isn't given.
 
@@ -234,17 +238,16 @@ def tls_files(params: RendezvousParameters) -> TlsFiles:
     """Return the files that the settings ``cacert``, ``cert`` and ``key`` name.
 
     Raises:
-        ValueError: One of them can't be read.
+        ValueError: One of them can't be read; the sentence has the name that the user gave.
     """
-    files = TlsFiles(
-        str(params.get("cacert") or params.get("ca_cert") or ""),
-        str(params.get("cert") or params.get("ssl_cert") or ""),
-        str(params.get("key") or params.get("ssl_cert_key") or ""),
-    )
-    for name, path in files._asdict().items():
+    paths = []
+    for names in _TLS_NAMES:
+        given = {name: str(value) for name in names if (value := params.get(name))}
+        name, path = next(iter(given.items()), ("", ""))
         if path:
             read_file(name, path)
-    return files
+        paths.append(path)
+    return TlsFiles(*paths)
 
 
 class _Address(NamedTuple):

@@ -17,7 +17,7 @@ from ..protocol.record_reader import MAX_COUNT
 from ..protocol.records import Limits, Node, Origin
 from ..protocol.timing import Timing, changed_settings, timing_of
 from ..stores.signed import secret_of
-from ..stores.store import Connection
+from ..stores.store import Connection, Limit
 from ..stores.torch_view import RoundStore
 from .driver import Driver
 from .notices import Hear
@@ -122,6 +122,7 @@ class RoundRendezvous(RoundHandler):
 
     def decline(self, reason: str) -> bool:
         timeout_s = self._timing.refusal_s + _MARGIN_S
+        self._resources.limit_connecting(Limit(self._timing.refusal_s, "refusal_timeout"))
         try:
             return self._driver.ask(RoundMachine.decline, reason, timeout_s=timeout_s)
         except (RendezvousError, OSError) as error:  # for lack of time, a thread, descriptors

@@ -18,7 +18,7 @@ from ..protocol.keys import RunKeys
 from ..stores.loop import Loop
 from ..stores.signed import Secret, signed_view
 from ..stores.steps import Asking, Reached, perform
-from ..stores.store import Connection, Moves, Store, read_by
+from ..stores.store import Connection, Limit, Moves, Stop, Store, read_by
 from .store_session import enter_run
 
 
@@ -42,7 +42,7 @@ class Resources:
         self._secret = secret
         self.prepare = prepare
         self._numbers = itertools.count()
-        self._stops_connecting = threading.Event()
+        self._stops_connecting = Stop()
         self._loop: Loop | None = None
         self._moves: Moves | None = None  # of the store that was reached last
         # The lock guards what follows.
@@ -130,6 +130,10 @@ class Resources:
             claim = self._claims.pop(port, None)
         if claim is not None:
             claim.release()
+
+    def limit_connecting(self, limit: Limit) -> None:
+        """Try to reach the store for another time than ``join_timeout`` from now on."""
+        self._stops_connecting.limit = limit
 
     def stop_connecting(self) -> None:
         self._stops_connecting.set()

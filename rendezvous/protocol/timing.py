@@ -5,8 +5,8 @@ from __future__ import annotations
 from ..api.parameters import RendezvousParameters
 from ..named_tuple import NamedTuple
 
-# Ten years, for "inf": the system's clocks don't take more.
-_LONGEST_S = 3e8
+LONGEST_S = 3e8
+"""Ten years, for ``inf``: the system's clocks don't take more."""
 
 STORE_PATIENCE_S = 60.0
 """Within this time a restart of the store, an election among its members or a cut cable ends."""
@@ -70,7 +70,7 @@ def changed_settings(timing: Timing) -> dict[str, str]:
     """Return the settings of ``--rdzv-conf`` that are not the default ones, by their names."""
     values, defaults = timing._asdict(), Timing()._asdict()
     return {
-        f"--rdzv-conf {setting}": f"{values[name]:g}"
+        f"--rdzv-conf {setting}": seconds_in_words(values[name])
         for setting, name in _SETTINGS.items()
         if values[name] != defaults[name]
     }
@@ -106,4 +106,16 @@ def timing_of(params: RendezvousParameters, store_patience_s: float = STORE_PATI
             f"--rdzv-conf heartbeat_patience={timing.patience_s:g}: give at least twice the "
             f"heartbeat_interval of {timing.heartbeat_s:g} s"
         )
-    return Timing(*(min(_LONGEST_S, seconds) for seconds in timing))
+    return Timing(*(min(LONGEST_S, seconds) for seconds in timing))
+
+
+def seconds_in_words(seconds: float) -> str:
+    """Return a setting's seconds as a user would give them: never ``1e+06``."""
+    return "inf" if seconds >= LONGEST_S else f"{seconds:.10g}"
+
+
+def limit_in_words(seconds: float, preposition: str = "for") -> str:
+    """Return for how long something is tried: ``for 600 s``."""
+    if seconds >= LONGEST_S:
+        return "as long as it takes"
+    return f"{preposition} {seconds_in_words(seconds)} s"

@@ -36,6 +36,30 @@ def as_wait(timeout_s: float | None) -> float | None:
     return None if timeout_s is None else min(timeout_s, threading.TIMEOUT_MAX)
 
 
+class Limit(NamedTuple):
+    """For how long a store is tried to be reached.
+
+    Args:
+        setting: The setting of ``--rdzv-conf`` that says so, for people.
+    """
+
+    seconds: float
+    setting: str
+
+
+class Stop(threading.Event):
+    """Ends the attempts to reach a store, once it is set."""
+
+    limit: Limit | None = None
+    """For how long they go on, where that is not ``join_timeout``."""
+
+
+def limit_of(stop: threading.Event | None, join_timeout_s: float) -> Limit:
+    """Return for how long attempts to reach a store go on that an event ends."""
+    limit = stop.limit if isinstance(stop, Stop) else None
+    return limit or Limit(join_timeout_s, "join_timeout")
+
+
 class Store(Protocol):
     """A key-value store that the nodes of a job share."""
 

@@ -139,6 +139,20 @@ def test_a_node_alone_is_refused_soon(elrun, vacant_endpoint):
     ), err
 
 
+def test_a_node_that_is_refused_says_for_how_long_it_looks_for_etcd(elrun, vacant_endpoint):
+    """That is not the time in which a node that takes part would look for it."""
+    meeting = ["--rdzv-backend", "etcd-v3", "--rdzv-endpoint", vacant_endpoint, "--rdzv-id", "job"]
+    job = elrun("--nnodes", 2, *meeting, "--rdzv-conf", "refusal_timeout=4", "nope.py")
+
+    code, _, err = job.finish(MANY_S)
+
+    assert (2, True, False) == (
+        code,
+        "Connection refused; it is tried for 4 s (--rdzv-conf refusal_timeout=...)" in err,
+        "join_timeout" in err,
+    ), err
+
+
 def test_a_job_of_one_node_has_nobody_to_tell(elrun):
     """It ends at once."""
     code, _, err = elrun("--standalone", "nope.py").finish(MANY_S)

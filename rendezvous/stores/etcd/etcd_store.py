@@ -29,7 +29,7 @@ from ...errors import RendezvousConnectionError
 from ...logs import Log
 from ...protocol.timing import STORE_PATIENCE_S
 from ...threads import start_thread
-from ..store import Store
+from ..store import Store, limit_of
 from .failover import Failover
 
 log = Log(__name__)
@@ -104,7 +104,8 @@ class EtcdStore(Store, Generic[_C]):
         Raises:
             RendezvousConnectionError: It can't be reached.
         """
-        self._servers.call(self._bind, join_timeout_s, stop, setting="join_timeout")
+        limit = limit_of(stop, join_timeout_s)
+        self._servers.call(self._bind, limit.seconds, stop, setting=limit.setting)
         start_thread(threading.Thread(target=self._run, name="elrun-etcd", daemon=True))
         return self._servers.index
 

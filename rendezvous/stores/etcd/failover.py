@@ -11,6 +11,7 @@ from typing import Generic, TypeVar
 from ...errors import RendezvousClosedError, RendezvousConnectionError
 from ...logs import Log
 from ...protocol.announcements import Announcement, should_announce
+from ...protocol.timing import limit_in_words
 
 log = Log(__name__)
 
@@ -175,9 +176,9 @@ class Failover(Generic[_C]):
         with self._lock:
             errors = list(self._errors.values()) or [reason]
         bears_s = max(error.patience_s for error in errors)
-        how_long = f"{min(bears_s, patience_s):g} s (--rdzv-conf {setting}=...)"
+        how_long = f"{limit_in_words(min(bears_s, patience_s))} (--rdzv-conf {setting}=...)"
         if waited_s >= min(bears_s, patience_s):
-            how = f"could not be reached for {how_long}" if bears_s > patience_s else "fails"
+            how = f"could not be reached {how_long}" if bears_s > patience_s else "fails"
             raise RendezvousConnectionError(f"{self._name} {how}: {reason}") from reason
         self._announce("; ".join(map(str, errors)), waited_s, how_long)
         return min(bears_s, patience_s) - waited_s
@@ -188,7 +189,7 @@ class Failover(Generic[_C]):
             if not should_announce(why, waited_s, self._announced, first_s=self._announce_after_s):
                 return
             self._announced = Announcement(why, waited_s)
-        log.warning("%s is not reached: %s; it is tried for %s", self._name, why, how_long)
+        log.warning("%s is not reached: %s; it is tried %s", self._name, why, how_long)
 
     def _move_on_from(self, index: int, error: Unreachable) -> None:
         with self._lock:

@@ -66,13 +66,20 @@ def etcd_settings(params: RendezvousParameters) -> EtcdSettings:
     files = tls_files(params)
     cacert, cert, key = files
     if bool(cert) != bool(key):
-        raise ValueError("--rdzv-conf cert=..., key=...: a certificate and its key go together")
+        names = ("ssl_cert", "ssl_cert_key") if _has_torch_names(params) else ("cert", "key")
+        raise ValueError(
+            f"--rdzv-conf {'=..., '.join(names)}=...: a certificate and its key go together"
+        )
     protocol = str(params.get("protocol") or ("https" if any(files) else "http"))
     if protocol not in _PROTOCOLS:
         raise ValueError(f"--rdzv-conf protocol={protocol}: give http or https")
     if protocol == "http" and any(files):
         raise ValueError("--rdzv-conf protocol=http: certificates need https")
     return EtcdSettings(endpoints, protocol, cacert, cert, key, *_credentials(params))
+
+
+def _has_torch_names(params: RendezvousParameters) -> bool:
+    return bool(params.get("ssl_cert") or params.get("ssl_cert_key"))
 
 
 def _credentials(params: RendezvousParameters) -> tuple[str, str]:

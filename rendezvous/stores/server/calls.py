@@ -11,6 +11,7 @@ from ...errors import (
     RendezvousRoundOverError,
 )
 from ...logs import Log
+from ...protocol.timing import limit_in_words
 from ..store import Told
 from .frames import WireError
 from .wire import Answer, Create, Get, Request, Set, Wait
@@ -18,7 +19,7 @@ from .wire import Answer, Create, Get, Request, Set, Wait
 log = Log(__name__)
 
 _SILENCE = (
-    "the rendezvous store at %s does not answer%s; it is waited for up to %g s "
+    "the rendezvous store at %s does not answer%s; it is waited for %s "
     "(--rdzv-conf store_patience=...)"
 )
 
@@ -155,7 +156,8 @@ class Calls:
             if self._is_silent or self._ended is not None:
                 return
             self._is_silent = True
-        log.warning(_SILENCE, self._endpoint, instead, self._patience_s)
+        limit = limit_in_words(self._patience_s, "up to")
+        log.warning(_SILENCE, self._endpoint, instead, limit)
 
     def take_all(
         self, error: RendezvousConnectionError

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from ...errors import RendezvousClosedError
 from ...logs import Log
 from ...protocol.announcements import Announcement, should_announce
+from ...protocol.timing import limit_in_words
+from ..store import limit_of
 
 log = Log(__name__)
 
@@ -36,7 +38,7 @@ class Retry:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._stop = stop
-        self._timeout_s = timeout_s
+        self._timeout_s, self._setting = limit_of(stop, timeout_s)
         self._place = place
         self._state = state
         self._clock = clock
@@ -70,10 +72,11 @@ class Retry:
         if should_announce(reason, waited_s, self._announced, first_s=notice_s):
             self._announced = Announcement(reason, waited_s)
             log.warning(
-                "%s yet: %s; it is tried for %g s (--rdzv-conf join_timeout=...)",
+                "%s yet: %s; it is tried %s (--rdzv-conf %s=...)",
                 self._state,
                 reason,
-                self._timeout_s,
+                limit_in_words(self._timeout_s),
+                self._setting,
             )
         if self._stop.wait(min(self._pause_s, self._timeout_s - waited_s)):
             raise RendezvousClosedError(f"gave up reaching {self._place}")

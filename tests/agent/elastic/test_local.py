@@ -155,6 +155,18 @@ def test_a_long_wait_is_told_with_who_is_there(who, told, caplog):
     assert told == [record.getMessage() for record in caplog.records]
 
 
+def test_a_wait_that_has_no_end_is_told_without_one(caplog):
+    """``join_timeout=inf`` is kept as ten years, which nobody wants to read in seconds."""
+    woken = threading.Event()
+    times = iter([0.0, 10.0, 20.0])
+    wait = LongWait("job", lambda: "1 of 2", lambda: 3e8, woken.set, clock=times.__next__)
+    wait.turn()
+    assert woken.wait(PATIENCE_S)
+    wait.turn()
+
+    assert ["waiting in run 'job': 1 of 2"] == [each.getMessage() for each in caplog.records]
+
+
 def test_a_spare_s_time_begins_when_it_may_take_part(caplog):
     """Beside a running round it has no limit."""
     woken = threading.Event()

@@ -112,6 +112,19 @@ def test_people_are_told_once_of_an_absence_and_once_of_its_end(caplog):
     assert "etcd at a is reached again" == end
 
 
+@pytest.mark.parametrize(
+    ("patience_s", "words"), [(3e8, "tried as long as it takes"), (1e6, "tried for 1000000 s")]
+)
+def test_any_time_is_told_as_a_person_would_give_it(caplog, patience_s, words):
+    """3e8 stands for ``inf``."""
+    servers = Failover("etcd at a", ["a"], patience_s, clock=Clock(), announce_after_s=3)
+    servers.call(after(4), setting="join_timeout")
+
+    assert f"etcd at a is not reached: a is down; it is {words} (--rdzv-conf join_timeout" in (
+        caplog.text
+    )
+
+
 def test_a_reason_that_changes_is_told_with_all_the_others(caplog):
     """What each of the servers said last, in one line."""
     servers = Failover("etcd at a,b", ["a", "b"], 60, clock=Clock(), announce_after_s=3)

@@ -52,6 +52,8 @@ def test_a_password_comes_from_a_file(tmp_path):
         ({"protocol": "ftp"}, "give http or https"),
         ({"protocol": "http", "cacert": "/etc/hosts"}, "certificates need https"),
         ({"cacert": "/none"}, "cacert=/none: it can't be read: No such file"),
+        ({"ssl_cert": "/none"}, "--rdzv-conf ssl_cert=/none: it can't be read: No such file"),
+        ({"ssl_cert_key": "/etc/hosts"}, "ssl_cert=..., ssl_cert_key=...: a certificate and its"),
         ({"password": "p"}, "give password_file="),
         ({"user": "me"}, "the two go together"),
     ],
