@@ -33,7 +33,7 @@ def keys_in(clients):
     if hasattr(store, "_folder"):
         leaves, _ = store._list(prefix + store._folder)
         return sorted(
-            leaf.removeprefix(f"{prefix}{store._folder}/").replace("~", "") for leaf in leaves
+            leaf.key.removeprefix(f"{prefix}{store._folder}/").replace("~", "") for leaf in leaves
         )
     return keys_of_v3(store, prefix)
 
