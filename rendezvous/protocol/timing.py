@@ -114,8 +114,8 @@ def seconds_in_words(seconds: float) -> str:
     return "inf" if seconds >= LONGEST_S else f"{seconds:.10g}"
 
 
-def limit_in_words(seconds: float, preposition: str = "for") -> str:
+def limit_in_words(seconds: float) -> str:
     """Return for how long something is tried: ``for 600 s``."""
     if seconds >= LONGEST_S:
         return "as long as it takes"
-    return f"{preposition} {seconds_in_words(seconds)} s"
+    return f"for {seconds_in_words(seconds)} s"

@@ -186,10 +186,14 @@ class Failover(Generic[_C]):
     def _announce(self, why: str, waited_s: float, how_long: str) -> None:
         """Warn that no server serves, now and then."""
         with self._lock:
-            if not should_announce(why, waited_s, self._announced, first_s=self._announce_after_s):
+            last = self._announced
+            if not should_announce(why, waited_s, last, first_s=self._announce_after_s):
                 return
             self._announced = Announcement(why, waited_s)
-        log.warning("%s is not reached: %s; it is tried %s", self._name, why, how_long)
+        state = (
+            "is not reached" if last is None else f"is still not reached, after {waited_s:.0f} s"
+        )
+        log.warning("%s %s: %s; it is tried %s", self._name, state, why, how_long)
 
     def _move_on_from(self, index: int, error: Unreachable) -> None:
         with self._lock:

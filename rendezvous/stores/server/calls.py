@@ -11,7 +11,7 @@ from ...errors import (
     RendezvousRoundOverError,
 )
 from ...logs import Log
-from ...protocol.timing import limit_in_words
+from ...protocol.timing import seconds_in_words
 from ..store import Told
 from .frames import WireError
 from .wire import Answer, Create, Get, Request, Set, Wait
@@ -19,7 +19,7 @@ from .wire import Answer, Create, Get, Request, Set, Wait
 log = Log(__name__)
 
 _SILENCE = (
-    "the rendezvous store at %s does not answer%s; it is waited for %s "
+    "the rendezvous store at %s does not answer%s; it is waited for up to %s s "
     "(--rdzv-conf store_patience=...)"
 )
 
@@ -156,8 +156,7 @@ class Calls:
             if self._is_silent or self._ended is not None:
                 return
             self._is_silent = True
-        limit = limit_in_words(self._patience_s, "up to")
-        log.warning(_SILENCE, self._endpoint, instead, limit)
+        log.warning(_SILENCE, self._endpoint, instead, seconds_in_words(self._patience_s))
 
     def take_all(
         self, error: RendezvousConnectionError

@@ -140,7 +140,8 @@ def test_a_reason_that_changes_is_told_with_all_the_others(caplog):
 
     first, second, end = (record.getMessage() for record in caplog.records)
     assert "etcd at a,b is not reached: a is down; b is down; it is tried for 60 s" in first
-    assert "etcd at a,b is not reached: a is silent; b is down; it is tried for 60 s" in second
+    assert second.startswith("etcd at a,b is still not reached, after ")
+    assert "a is silent; b is down; it is tried for 60 s (--rdzv-conf store_patience" in second
     assert "etcd at a,b is reached again" == end
 
 
