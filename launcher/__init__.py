@@ -9,28 +9,39 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .cli import main
     from .launch import elastic_launch, launch_agent
-    from .library import config_from_args, get_args_parser, parse_args, run
+    from .library import (
+        config_from_args,
+        determine_local_world_size,
+        get_args_parser,
+        parse_args,
+        parse_min_max_nnodes,
+        run,
+    )
     from .plan.config import LaunchConfig
 
 __all__ = [
     "LaunchConfig",
     "config_from_args",
+    "determine_local_world_size",
     "elastic_launch",
     "get_args_parser",
     "launch_agent",
     "main",
     "parse_args",
+    "parse_min_max_nnodes",
     "run",
 ]
 
 _HOME_OF = {
     "LaunchConfig": ".plan.config",
     "config_from_args": ".library",
+    "determine_local_world_size": ".library",
     "elastic_launch": ".launch",
     "get_args_parser": ".library",
     "launch_agent": ".launch",
     "main": ".cli",
     "parse_args": ".library",
+    "parse_min_max_nnodes": ".library",
     "run": ".library",
 }
 

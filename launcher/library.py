@@ -5,6 +5,9 @@ it makes, sets some of the attributes and runs it. It changes one import::
 
     from elrun.launcher import get_args_parser, parse_args, config_from_args, run
 
+What such programs ask of torchrun's options, ``parse_min_max_nnodes`` and
+``determine_local_world_size``, is here, too.
+
 The parser is made from elrun's table of options, and a namespace goes the way of any command line.
 """
 
@@ -16,7 +19,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..rendezvous.errors import UsageError
-from .commandline.arguments import Answer, Given, Origin, Refusal
+from .commandline.arguments import Answer, Given, Origin, Refusal, quoted
+from .commandline.converters import parse_nodes, parse_workers
 from .commandline.environment import Environment
 from .commandline.option import Option
 from .commandline.options import COMPLETION, OPTIONS, SHELLS
@@ -103,6 +107,42 @@ def config_from_args(
         chosen = " ".join(f"{name}={value}" for name, value in plan.variables.items())
         raise UsageError(f"--gpus: a LaunchConfig can't carry it; call run, or set {chosen}")
     return plan.config, plan.program.entrypoint, plan.program.args
+
+
+def parse_min_max_nnodes(nnodes: str) -> tuple[int, int]:
+    """Return the fewest and the most nodes that ``--nnodes`` stands for.
+
+    Args:
+        nnodes: ``N`` or ``MIN:MAX``.
+
+    Raises:
+        ValueError: It is neither, below 1, or upside down.
+    """
+    try:
+        nodes = parse_nodes(str(nnodes))
+    except ValueError as error:
+        raise UsageError(f"nnodes={quoted(str(nnodes))}: {error}") from error
+    return nodes.minimum, nodes.maximum
+
+
+def determine_local_world_size(nproc_per_node: str) -> int:
+    """Return how many workers this node gets by ``--nproc-per-node``.
+
+    Args:
+        nproc_per_node: A number, or ``gpu``, ``xpu``, ``cpu`` or ``auto``.
+
+    Raises:
+        ValueError: It is none of them, or the node has no device of the kind.
+    """
+    try:
+        workers = parse_workers(str(nproc_per_node))
+        if isinstance(workers, str):
+            from ..agent.hardware.devices import count_workers  # a number needs no counting
+
+            workers = count_workers(workers, Environment.current().variables).workers
+    except ValueError as error:
+        raise UsageError(f"nproc_per_node={quoted(str(nproc_per_node))}: {error}") from error
+    return workers
 
 
 def run(args: argparse.Namespace) -> None:

@@ -23,7 +23,7 @@ from ...rendezvous.errors import (
     RendezvousGracefulExitError,
 )
 from ...rendezvous.logs import Log, place_in_run
-from ..system.environ import inherited_environment
+from ..system.environ import inherited_environment, seconds_of
 from ..system.signals import SignalException
 from ..workers.ranks import RankSpan, _RoleInstanceInfo, agree_on_span, identical_span
 from ..workers.worker import RunResult, Worker, WorkerGroup, WorkerSpec, WorkerState
@@ -44,34 +44,42 @@ __all__ = ["DEFAULT_ROLE", "ElasticAgent", "SimpleElasticAgent"]
 
 _LEAST_ANSWER_S = 10.0
 
+EXIT_BARRIER_TIMEOUT = "TORCH_ELASTIC_EXIT_BARRIER_TIMEOUT"
+
 
 class SimpleElasticAgent(AgentHooks):
     """The loop for one worker group of one role.
 
     Args:
         spec: What to run.
-        exit_barrier_timeout: Seconds that a node whose workers have succeeded waits for the others.
+        exit_barrier_timeout: Seconds that a node whose workers have succeeded waits for the others;
+            by default what ``TORCH_ELASTIC_EXIT_BARRIER_TIMEOUT`` says, else 300.
         shutdown_timeout: Seconds that workers have between a signal and SIGKILL.
         environ: The agent's environment; by default that of this process.
+
+    Raises:
+        ValueError: The variable is no number of seconds.
     """
 
     def __init__(
         self,
         spec: WorkerSpec,
-        exit_barrier_timeout: float = 300,
+        exit_barrier_timeout: float | None = None,
         shutdown_timeout: float = 30,
         *,
         environ: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(spec)
         self._store: Any = None
-        self._exit_barrier_timeout = exit_barrier_timeout
         self._shutdown_timeout = shutdown_timeout
         self._failed_at = 0.0
         self._stopped_by: SignalException | None = None
         self._round: int | None = None
         self._stop_timeout_s = shutdown_timeout
         self._environ = inherited_environment() if environ is None else environ
+        if exit_barrier_timeout is None:
+            exit_barrier_timeout = seconds_of(EXIT_BARRIER_TIMEOUT, self._environ, 300.0)
+        self._exit_barrier_timeout = exit_barrier_timeout
 
     @publishing_metrics
     @measured

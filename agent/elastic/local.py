@@ -52,7 +52,8 @@ class LocalElasticAgent(SimpleElasticAgent):
         spec: What to run.
         logs_specs: Where the workers' output goes.
         start_method: How functions get into a new process: spawn, fork or forkserver.
-        exit_barrier_timeout: Seconds that this node waits for the others at the end.
+        exit_barrier_timeout: Seconds that this node waits for the others at the end; by default
+            what ``TORCH_ELASTIC_EXIT_BARRIER_TIMEOUT`` says, else 300.
         log_line_prefix_template: What stands before each line under ``--tee``; ``${role_name}``,
             ``${local_rank}``, ``${rank}``, ``${hostname}`` and ``${restart_count}`` are filled in.
         shutdown_timeout: Seconds that workers have between a signal and SIGKILL.
@@ -75,7 +76,7 @@ class LocalElasticAgent(SimpleElasticAgent):
         spec: WorkerSpec,
         logs_specs: LogsSpecs,
         start_method: str = "spawn",
-        exit_barrier_timeout: float = 300,
+        exit_barrier_timeout: float | None = None,
         log_line_prefix_template: str | None = None,
         shutdown_timeout: float = 30,
         health_check_server: HealthCheckServer | None = None,

@@ -16,3 +16,22 @@ def inherited_environment() -> Mapping[str, str]:
     environment = os.environ.copy()
     environment.pop(SECRET_VARIABLE, None)  # a program that logs its environment must not log this
     return environment
+
+
+def seconds_of(name: str, variables: Mapping[str, str], default: float) -> float:
+    """Return a variable's number of seconds; the default where it is unset or empty.
+
+    Raises:
+        ValueError: It is no number of seconds.
+    """
+    text = variables.get(name)
+    if not text:
+        return default
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not seconds >= 0:
+        said = text if text.isalnum() else repr(text)
+        raise ValueError(f"{name}={said}: give a number of seconds, 0 or more")
+    return seconds

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from ...rendezvous.api.parameters import SECRET_VARIABLE
 from ...rendezvous.named_tuple import NamedTuple
-from .arguments import quoted, variable_of
+from .arguments import variable_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -112,16 +112,9 @@ class Environment(NamedTuple):
         return self._seconds("TORCH_ELASTIC_EXIT_BARRIER_TIMEOUT", DEFAULT_EXIT_BARRIER_TIMEOUT_S)
 
     def _seconds(self, name: str, default: float) -> float:
-        text = self.variables.get(name)
-        if not text:
-            return default
-        try:
-            timeout_s = float(text)
-        except ValueError:
-            timeout_s = -1.0
-        if not timeout_s >= 0:
-            raise ValueError(f"{name}={quoted(text)}: give a number of seconds, 0 or more")
-        return timeout_s
+        from ...agent.system.environ import seconds_of  # only what launches needs it
+
+        return seconds_of(name, self.variables, default)
 
 
 @contextmanager

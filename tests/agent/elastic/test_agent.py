@@ -247,6 +247,27 @@ def test_the_exit_barrier_is_bounded():
     assert WorkerState.SUCCEEDED is agent.run().state
 
 
+@pytest.mark.parametrize(("said", "given"), [("0", None), ("300", 0), ("soon", 0)])
+def test_an_agent_of_a_program_s_own_takes_its_exit_barrier_from_the_variable(said, given):
+    """Unless the program gives another."""
+    agent = InMemoryAgent(
+        ScriptedRounds(nodes=2),
+        [SUCCEEDED],
+        exit_barrier_timeout=given,
+        environ={"TORCH_ELASTIC_EXIT_BARRIER_TIMEOUT": said},
+    )
+
+    assert WorkerState.SUCCEEDED is agent.run().state
+
+
+def test_an_exit_barrier_that_is_no_time_is_refused():
+    """Before anything starts, with the variable's name."""
+    said = {"TORCH_ELASTIC_EXIT_BARRIER_TIMEOUT": "soon"}
+
+    with pytest.raises(ValueError, match=r"^TORCH_ELASTIC_EXIT_BARRIER_TIMEOUT=soon: give a"):
+        InMemoryAgent(ScriptedRounds(), [SUCCEEDED], environ=said)
+
+
 LOST = RendezvousConnectionError("the store was lost")
 
 

@@ -9,7 +9,14 @@ import sys
 import pytest
 from elrun.agent.output.specs import DefaultLogsSpecs, Std
 from elrun.launcher.commandline.completion import completion_script
-from elrun.launcher.library import config_from_args, get_args_parser, parse_args, run
+from elrun.launcher.library import (
+    config_from_args,
+    determine_local_world_size,
+    get_args_parser,
+    parse_args,
+    parse_min_max_nnodes,
+    run,
+)
 from elrun.launcher.plan.run_path import run_script_path
 
 
@@ -249,3 +256,30 @@ def test_completion_is_printed_by_the_parser(capsys):
         parse_args(["--print-completion", "bash"])
 
     assert (0, completion_script("bash")) == (caught.value.code, capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(("text", "expected"), [("4", (4, 4)), ("2:8", (2, 8)), (3, (3, 3))])
+def test_a_number_of_nodes_is_read_as_the_option_is(text, expected):
+    """Programs ask for it before they make their own config."""
+    assert expected == parse_min_max_nnodes(text)
+
+
+@pytest.mark.parametrize("text", ["1:2:3", "", "8:2", "0", "many"])
+def test_nodes_that_are_no_range_are_refused(text):
+    """The sentence has what was given."""
+    with pytest.raises(ValueError, match=r"^nnodes=.*: "):
+        parse_min_max_nnodes(text)
+
+
+def test_a_number_of_workers_is_read_as_the_option_is():
+    """A number, or as many as the node has of a kind."""
+    counted = config_of("--nproc-per-node=cpu x.py").nproc_per_node
+
+    assert [4, 4, counted] == [determine_local_world_size(each) for each in ("4", 4, "cpu")]
+
+
+@pytest.mark.parametrize("kind", ["tpu", "0", ""])
+def test_workers_that_are_no_number_and_no_kind_are_refused(kind):
+    """The sentence has what was given."""
+    with pytest.raises(ValueError, match=r"^nproc_per_node=.*: give a number of workers"):
+        determine_local_world_size(kind)
