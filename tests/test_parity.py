@@ -43,6 +43,10 @@ SEEDS = """
     launch_elastic_worker_raise_exception launch_elastic_agent_raise_exception
     launch_dist_sum_with_static_rdzv launch_script_bash launch_script_python
     launch_script_python_local_rank_transfer launch_function launch_shutdown get_entrypoint_name
+    launch_config_env_var_exit_barrier_timeout local_elastic_agent_env_var_exit_barrier_timeout
+    parse_min_max_nnodes_range parse_min_max_nnodes_invalid determine_local_world_size_cpu
+    determine_local_world_size_invalid record_success_receives_fn_name
+    record_partial_entrypoint_without_qualname
 """
 TORCHRUN_READS = """
     PYTHON_EXEC LOGLEVEL OMP_NUM_THREADS CUDA_VISIBLE_DEVICES HIP_VISIBLE_DEVICES
