@@ -18,6 +18,7 @@ from .wire import Answer, Create, Get, Request, Set, Wait
 
 log = Log(__name__)
 
+_MOST_STRAYS = 1 << 16  # far more than the answers to all waits that a client may take back
 _SILENCE = (
     "the rendezvous store at %s does not answer%s; it is waited for up to %s s "
     "(--rdzv-conf store_patience=...)"
@@ -58,6 +59,8 @@ class Call:
         Raises:
             WireError: It has other values than were asked for.
         """
+        if answer.has_more and not answer.values:
+            raise WireError("a part of an answer is empty")
         self.parts += answer.values
         self.count = answer.amount
         wanted = _values_wanted(self.request)
@@ -101,6 +104,7 @@ class Calls:
         self._pending: dict[int, Call] = {}
         self._ended: RendezvousConnectionError | None = None
         self._is_silent = False
+        self._strays = 0  # answers to no call, since the last one to a call
 
     def add(self, calls: Sequence[Call]) -> None:
         """Add calls, whose requests are about to be sent.
@@ -117,15 +121,20 @@ class Calls:
         with self._lock:
             return sorted(self._pending.values(), key=lambda call: call.number)
 
-    def take(self, answer: Answer) -> None:
-        """Take in an answer, or a part of one; the answer to a wait that was taken back is none.
+    def take(self, answer: Answer) -> bool:
+        """Take in an answer, or a part of one; return whether it is one to a call.
+
+        The answer to a wait that was taken back is none.
 
         Raises:
-            WireError: It does not fit the request.
+            WireError: It does not fit the request, or too many answers are to none.
         """
         with self._lock:
             was_silent, self._is_silent = self._is_silent, False
             call = self._pending.get(answer.number)
+            self._strays = 0 if call is not None else self._strays + 1
+            if self._strays > _MOST_STRAYS:
+                raise WireError(f"{_MOST_STRAYS} answers to no request")
             if call is not None:
                 call.take(answer)
                 if not answer.has_more:
@@ -140,6 +149,7 @@ class Calls:
                 if answer.error
                 else None
             )
+        return call is not None
 
     def take_back(self, call: Call) -> bool:
         """Remove a call; return False if it has ended or is about to."""

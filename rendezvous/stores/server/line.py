@@ -56,6 +56,7 @@ _BRIEF_DIALS_APART_S = 0.5
 _GRACE_PER_DIAL = 10
 _MOST_ADDED_S = 2.0
 _CLOSED_BY_HOST = "its host has closed the connection"
+_CLOSES_EACH = "it takes each connection and closes it before it answers a request"
 
 Redial = Callable[[float], Link | Refusal | Unreached]
 """Connects once more to the same server, with the same session.
@@ -97,6 +98,9 @@ class Line:
         # thread that holds it may replace the connection, or close it.
         self._sending = threading.Lock()
         self._instead = ""  # what answers in the server's place, while there is no connection
+        self._closes = ""  # what it does with connections that it has taken
+        # When it broke, and the pause before the next attempt; a brief one without answer: neither.
+        self._since, self._pause_s = time.monotonic(), 0.0
         self._will: LeaveWill | None = None
         link.begin(patience_s)
         self._calls = Calls(endpoint, patience_s)
@@ -226,30 +230,30 @@ class Line:
                 return
             self._reader.replace(None)
             broken.close()
-        self._begin_to_come_back(time.monotonic())
+        if broken.was_of_use:
+            self._since, self._pause_s, self._closes = time.monotonic(), 0.0, ""
+        else:
+            self._closes = f": {_CLOSES_EACH}"
+            if self._is_lost_for_long(self._closes):
+                return
+        self._begin_to_come_back()
 
-    def _begin_to_come_back(self, since: float) -> None:
-        """Have a thread make the connection anew, or try that here, now and then.
-
-        Args:
-            since: When the connection broke.
-        """
+    def _begin_to_come_back(self) -> None:
+        """Have a thread make the connection anew, or try that here, now and then."""
         if self._is_over.is_set():
             return
-        thread = threading.Thread(
-            target=self._come_back, args=(since,), name="elrun-store-client", daemon=True
-        )
+        thread = threading.Thread(target=self._come_back, name="elrun-store-client", daemon=True)
         try:
             start_thread(thread)
         except NoThreadError:  # what else this thread has to do waits for short attempts
-            self._come_back_here(since)
+            self._reader.call_later(self._pause_s, self._come_back_here)
 
-    def _come_back_here(self, since: float) -> None:
+    def _come_back_here(self) -> None:
         """Try once in the loop's thread; the longer the host has been away, the longer it has."""
-        away_s = time.monotonic() - since
+        away_s = time.monotonic() - self._since
         within_s = min(max(_BRIEF_DIAL_S, away_s / _AWAY_PER_DIAL), _LONGEST_BRIEF_DIAL_S)
-        if not self._dial_once(since, within_s):
-            self._reader.call_later(_BRIEF_DIALS_APART_S, lambda: self._begin_to_come_back(since))
+        if not self._dial_once(within_s):
+            self._reader.call_later(_BRIEF_DIALS_APART_S, self._begin_to_come_back)
 
     def _give_up(self, reason: str) -> None:
         """End all calls: there will be no answer any more."""
@@ -258,34 +262,34 @@ class Line:
 
     # The thread that makes a broken connection anew.
 
-    def _come_back(self, since: float) -> None:
+    def _come_back(self) -> None:
         """Make the connection anew, or end all calls."""
-        pause_s = 0.0
-        while not self._is_over.wait(pause_s) and not self._dial_once(since, _DIAL_S):
-            pause_s = min(max(_FIRST_PAUSE_S, 2 * pause_s), _LONGEST_PAUSE_S)
+        while not self._is_over.wait(self._pause_s):
+            if self._dial_once(_DIAL_S):
+                return
 
-    def _dial_once(self, since: float, within_s: float) -> bool:
+    def _dial_once(self, within_s: float) -> bool:
         """Try once more, as ``_dial`` does; a fault of that ends all calls, which would wait on."""
+        self._pause_s = min(max(_FIRST_PAUSE_S, 2 * self._pause_s), _LONGEST_PAUSE_S)
         try:
-            return self._dial(since, within_s)
+            return self._dial(within_s)
         except BaseException:  # a caller would wait without end
             self._lose(FAULT)
             raise
 
-    def _dial(self, since: float, within_s: float) -> bool:
+    def _dial(self, within_s: float) -> bool:
         """Connect to the same server once more; return False if another attempt makes sense.
 
         Else the connection is there, or all calls have ended.
 
         Args:
-            since: When the connection broke.
             within_s: Seconds for each of the two parts of the attempt.
         """
         if self._redial is None:
             return True
         dials_at = time.monotonic()
         found = self._redial(within_s)
-        self._instead = f": {found.reason}" if isinstance(found, Unreached) else ""
+        self._instead = f": {found.reason}" if isinstance(found, Unreached) else self._closes
         self._dial_s = time.monotonic() - dials_at
         if isinstance(found, Link) and self._repeat_over(found):
             log.info("the connection to %s broke, and was made anew", self._endpoint)
@@ -296,14 +300,17 @@ class Line:
         if isinstance(found, Unreached) and found.is_vacant:
             self._lose(_CLOSED_BY_HOST)
             return True
-        lasts_s = time.monotonic() - since
+        return self._is_lost_for_long(self._instead)
+
+    def _is_lost_for_long(self, instead: str) -> bool:
+        """Say so if there has been no connection for a while; after the patience, end all calls."""
+        lasts_s = time.monotonic() - self._since
         if lasts_s >= self._notice_s:
-            self._calls.report_silence(self._instead)
-        if lasts_s >= self._patience_s:
-            after = f"was not made anew in {self._patience_s:g} s{self._instead}"
-            self._lose(f"its connection broke and {after}")
-            return True
-        return False
+            self._calls.report_silence(instead)
+        if lasts_s < self._patience_s:
+            return False
+        self._lose(f"its connection broke and was not made anew in {self._patience_s:g} s{instead}")
+        return True
 
     def _dial_beside(self) -> None:
         """Have a thread look for a connection that arrives, if nothing over this one does."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import struct
+import time
 from collections.abc import Iterator
 
 from ...light_typing import Any
@@ -15,6 +16,7 @@ from .frames import MAX_FRAME_BYTES, UnsealedError
 # Of struct tcp_info (linux/tcp.h): tcpi_retransmits and tcpi_probes, a byte each.
 _INFO_BYTES, _RETRANSMITS, _PROBES = 8, 2, 3
 _READ_BYTES = 64 << 10  # the C library maps more than 128 KiB anew for each message
+_WHILE_S = 1.0
 
 
 class Link:
@@ -25,6 +27,9 @@ class Link:
         self._channel = channel or Channel()
         self.number = connection.fileno()
         """The descriptor, as long as the connection is not closed."""
+        self.has_answered = False
+        """Whether a request was answered over it."""
+        self._began_at = time.monotonic()
 
     @property
     def peer_address(self) -> str:
@@ -38,6 +43,11 @@ class Link:
         except OSError:  # it is closed, or no TCP
             return False
         return info[_RETRANSMITS] + info[_PROBES] > 0
+
+    @property
+    def was_of_use(self) -> bool:
+        """Whether a request was answered over it, or it has lasted for a while."""
+        return self.has_answered or time.monotonic() - self._began_at >= _WHILE_S
 
     def begin(self, patience_s: float) -> None:
         """Let writes wait for a while; answers may be long."""

@@ -22,7 +22,7 @@ class Reader:
     by the thread of the loop.
 
     Args:
-        take: Takes in an answer.
+        take: Takes in an answer, and returns whether it is one to a call.
         leave: Called once when the connection has ended; nothing reads it any more.
         give_up: Called with the reason when what comes is of no use; calls ``release``.
 
@@ -33,7 +33,7 @@ class Reader:
     def __init__(
         self,
         link: Link,
-        take: Callable[[Answer], None],
+        take: Callable[[Answer], bool],
         leave: Callable[[Link], None],
         give_up: Callable[[str], None],
     ) -> None:
@@ -117,7 +117,8 @@ class Reader:
                     return
                 try:
                     for message in link.receive():
-                        self._take(read_answer(message))
+                        if self._take(read_answer(message)):
+                            link.has_answered = True
                 except ConnectionError:
                     loop.remove(link.number)  # here: no thread closes it meanwhile
                     raise
