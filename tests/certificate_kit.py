@@ -38,5 +38,18 @@ class Authority:
                          "-out", f"{name}.key")  # fmt: skip
         return {"cert": str(self.folder / f"{name}.pem"), "key": str(self.folder / f"{name}.key")}
 
+    def certify_from(self, name, begin, end):
+        """Return the files of a certificate that is valid between two dates, as 20300101000000Z."""
+        files = self.certify(name)
+        (self.folder / "database").write_text("")
+        (self.folder / "settings").write_text(
+            "[ca]\ndefault_ca=it\n[it]\ndatabase=database\nnew_certs_dir=.\nrand_serial=yes\n"
+            "default_md=sha256\npolicy=names\n[names]\ncommonName=supplied\n"
+        )
+        self.openssl("ca", "-batch", "-config", "settings", "-cert", "ca.pem", "-keyfile", "ca.key",
+                     "-in", f"{name}.csr", "-extfile", "extensions", "-startdate", begin,
+                     "-enddate", end, "-notext", "-out", f"{name}.pem")  # fmt: skip
+        return files
+
     def openssl(self, *args):
         subprocess.run(["openssl", *args], cwd=self.folder, check=True, capture_output=True)

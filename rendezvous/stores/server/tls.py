@@ -110,7 +110,7 @@ class Tls:
         except TlsError as error:
             raise ValueError(
                 f"--rdzv-conf cert={files.cert}: other nodes would refuse this certificate by "
-                f"cacert={files.cacert}: {error}"
+                f"cacert={files.cacert}: {_reason_of(error)}"
             ) from error
 
 
@@ -135,8 +135,19 @@ def _context(files: TlsFiles, protocol: int) -> ssl.SSLContext:
     return context
 
 
+def _reason_of(error: TlsError) -> str:
+    """Return why TLS with this node itself fails: there is no other side."""
+    cause = error.__cause__
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return f"{cause.verify_message} ({_HOW})"
+    return str(error)
+
+
 def _sentence_of(error: ssl.SSLError) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the other side's certificate is not valid here: {error.verify_message} ({_HOW})"
     reason = (error.reason or error.strerror or "unknown").replace("_", " ").lower()
+    alert = reason.partition(" alert ")[2]
+    if alert == "unknown ca" or "certificate" in alert:
+        return f"the other side does not accept this node's certificate: TLS alert {alert} ({_HOW})"
     return f"TLS fails: {reason} ({_HOW})"
