@@ -115,11 +115,14 @@ def test_what_answers_a_hello_otherwise_is_no_store(hostile, answer, reason):
 
 
 def welcomed_then(answer):
-    """Let a client in; then only what is given here."""
+    """Let a client in, and answer its first request so; then wait until it goes."""
 
     def welcome(connection):
         connection.sendall(write_welcome("a1b2"))
+        connection.recv(1 << 16)
         answer(connection)
+        while connection.recv(1 << 16):
+            pass
 
     return welcome
 
@@ -166,7 +169,7 @@ def test_a_request_that_is_not_answered_has_an_end(hostile, answer):
 
 def test_a_server_that_closes_each_connection_is_lost_after_a_while(hostile):
     """It lets the client in each time: the client came back 700 times a second, without end."""
-    server = hostile(welcomed_then(lambda _: None))
+    server = hostile(once(write_welcome("a1b2")))
     store = reach(server, BRIEF_S)
     with pytest.raises(
         RendezvousConnectionError,
