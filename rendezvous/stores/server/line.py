@@ -350,7 +350,8 @@ class Line:
         elif self._repeat_over(found):
             log.info("another connection to %s has replaced one that was dead", self._endpoint)
         else:
-            self._come_back(time.monotonic())
+            self._since, self._pause_s = time.monotonic(), 0.0
+            self._come_back()
 
     def _repeat_over(self, link: Link) -> bool:
         """Repeat what was not answered, in order; return whether the connection took it."""
