@@ -88,6 +88,7 @@ class StoreTable:
         self._max_bytes = max_bytes
         self._bytes = 0
         self._rounds = Rounds()
+        self._frees = 0  # rounds some of whose keys are still among the values
         self._values: dict[str, bytes] = {}
         self._waits: dict[str, set[StandingWait]] = {}
         self._awaited = self._awaited_characters = 0
@@ -140,6 +141,7 @@ class StoreTable:
             if self._rounds.reason_against(key):
                 self._remove(key)
             elif freed := self._rounds.add(key):
+                self._frees += 1
                 self._chores.append(self._free(freed))
                 if len(self._searches) < _MOST_SEARCHES:
                     self._searches.append(self._end_waits_for_freed_rounds())
@@ -148,6 +150,8 @@ class StoreTable:
                 self._chores.append(_count_off(waits))
 
     def get(self, keys: Sequence[str]) -> list[bytes | None]:
+        if self._frees:  # the round is gone at one instant for all who read it
+            return [None if self._rounds.reason_against(k) else self._values.get(k) for k in keys]
         return [self._values.get(key) for key in keys]
 
     def create(self, key: str, value: bytes, instead_of: bytes) -> bytes:
@@ -198,6 +202,7 @@ class StoreTable:
         for key in keys:
             self._remove(key)
             yield None
+        self._frees -= 1
 
     def _end_waits_for_freed_rounds(self) -> Iterator[StandingWait | None]:
         for key in list(self._waits):

@@ -19,6 +19,21 @@ def test_only_the_newest_rounds_of_a_run_are_kept():
     assert [b"r", b"o"] == table.get([RUN.record, RunKeys("other").round(0).verdict])
 
 
+def test_a_round_is_gone_at_one_instant():
+    """Its keys are forgotten one by one, and nobody reads a half of them."""
+    table = StoreTable()
+    keys = [RUN.round(0).seats, RUN.round(0).verdict, RUN.round(0).node(0)]
+    table.set(dict.fromkeys(keys, b"1"))
+    for number in range(1, 9):
+        table.set({RUN.round(number).seats: b"1"})
+    seen = [table.get([*keys, RUN.round(8).seats])]
+    for _ in table.work():
+        seen.append(table.get([*keys, RUN.round(8).seats]))
+
+    assert [[None, None, None, b"1"]] * len(seen) == seen
+    assert 8 == len(table._values)
+
+
 def test_what_a_late_node_says_of_a_round_that_is_over_changes_nothing():
     """Its beats are lost; it may not count, create or wait there."""
     table = StoreTable()

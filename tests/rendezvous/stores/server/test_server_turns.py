@@ -293,6 +293,28 @@ def test_those_whose_turns_take_long_take_turns():
     assert {*range(12)} == set().union(*turns)
 
 
+def test_strangers_get_a_part_of_a_turn():
+    """As each may make the server compute for 2 ms; by the clock of this test it is 5 or more."""
+    ticks = itertools.count()
+    server = StoreServer(AllGuests(), "here", Limits(hello_s=1e6), lambda: 0.005 * next(ticks))
+    clients, heard = [], []
+    for _ in range(12):
+        mine, its = socket.socketpair()
+        server._connections.greet(its, "there")
+        mine.sendall(b"\0")
+        clients.append(mine)
+    peers = [*server._connections._peers.values()]
+    while not heard or (heard[-1] < 12 and len(heard) < 12):
+        server._turn()
+        heard.append(sum(peer.first_bytes != b"" for peer in peers))
+    server._release()
+    for client in clients:
+        client.close()
+
+    assert 0 < heard[0] < 6
+    assert 12 == heard[-1]
+
+
 def test_a_client_that_is_quick_again_is_like_others(connections, client):
     """Its process, or the server's, may have stood still for a moment."""
     peer = peer_of(connections)

@@ -1,6 +1,8 @@
 """Clients whose TLS is odd or never ends: they change nothing for the nodes of the job."""
 
 import contextlib
+import os
+import shutil
 import socket
 import ssl
 import threading
@@ -65,6 +67,33 @@ def test_handshakes_that_stop_at_each_byte_keep_no_node_out(host, port, config):
         assert 1 == host.add("n", 1)
 
 
+def test_handshakes_that_stop_at_each_byte_of_the_client_s_certificate_keep_no_node_out(
+    host, port, config
+):
+    """The server has spent its signature on them by then."""
+    context, lengths = context_of(config), []
+    with contextlib.ExitStack() as held:
+        for at in range(200):
+            each = held.enter_context(socket.create_connection((HERE, port), LONG_S))
+            incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+            tls, is_done = context.wrap_bio(incoming, outgoing), False
+            while not is_done:
+                with contextlib.suppress(ssl.SSLWantReadError):
+                    tls.do_handshake()
+                    is_done = True
+                if not is_done:
+                    each.sendall(outgoing.read())
+                    incoming.write(each.recv(1 << 16))
+            flight = outgoing.read()
+            lengths.append(len(flight))
+            each.sendall(flight[: at * len(flight) // 200])
+        answer = greet(port, guard(**config))
+
+        assert isinstance(answer, Link)
+        assert 1 == host.add("n", 1)
+        assert min(lengths) > 500  # with the certificate and what proves its key
+
+
 def test_a_client_of_tls_1_2_is_refused(host, port, config):
     """So nobody can negotiate anew, as TLS 1.3 has no way to."""
     told = answer_to_hello(port, context_of(config, maximum_version=ssl.TLSVersion.TLSv1_2))
@@ -88,6 +117,32 @@ def test_the_name_and_the_protocols_that_a_client_asks_for_do_not_matter(host, p
 
     assert b'"welcome"' in answer_to_hello(port, context, name)
     assert 1 == host.add("n", 1)
+
+
+def test_the_certificate_of_a_client_may_have_any_name(host, port, authority):
+    files = {"cacert": authority.path, **authority.certify("far", names="DNS:elsewhere.example")}
+
+    assert isinstance(greet(port, guard(**files)), Link)
+    assert 1 == host.add("n", 1)
+
+
+def test_files_are_read_once_at_the_start(port, authority, tmp_path):
+    """So a certificate has to be valid for as long as the job runs."""
+    files = {"cacert": authority.path, **authority.certify("brief")}
+    copies = {name: str(tmp_path / name) for name in files}
+    for name, path in files.items():
+        shutil.copy(path, copies[name])
+    protection = guard(**copies)
+    for path in copies.values():
+        os.unlink(path)
+    connect = StoreConnector(
+        Endpoint(HERE, port), True, None, LONG_S, run_id="job", guard=protection
+    )
+    store = connect(threading.Event()).store
+    answer = greet(port, protection)
+    store.close()
+
+    assert isinstance(answer, Link)
 
 
 def test_a_server_that_comes_back_with_another_certificate_is_taken_if_it_is_a_good_one(
