@@ -4,7 +4,14 @@ import elrun.launcher
 import pytest
 from elrun.launcher.cli import main
 from elrun.launcher.launch import elastic_launch, launch_agent
-from elrun.launcher.library import config_from_args, get_args_parser, parse_args, run
+from elrun.launcher.library import (
+    config_from_args,
+    determine_local_world_size,
+    get_args_parser,
+    parse_args,
+    parse_min_max_nnodes,
+    run,
+)
 from elrun.launcher.plan.config import LaunchConfig
 
 
@@ -13,11 +20,13 @@ def test_public_names_are_at_the_front_door():
     expected = [
         LaunchConfig,
         config_from_args,
+        determine_local_world_size,
         elastic_launch,
         get_args_parser,
         launch_agent,
         main,
         parse_args,
+        parse_min_max_nnodes,
         run,
     ]
 
