@@ -129,6 +129,15 @@ def _work(request):
     return request.getfixturevalue(f"over_{request.param}")()
 
 
+def readdress(host):
+    """Give a host another address instead of its own."""
+    another = f"{SUBNET}{100 + int(host.address.removeprefix(SUBNET))}/24"
+    host.run("ip", "address", "add", another, "dev", "eth0")
+    host.run("ip", "address", "delete", f"{host.address}/24", "dev", "eth0")
+    # The kernel removes all addresses of a network with the first one.
+    host.run("ip", "address", "replace", another, "dev", "eth0")
+
+
 def let_pass(seconds):
     select.select([], [], [], seconds)
 
@@ -243,15 +252,30 @@ def test_a_host_whose_cable_is_mended_soon_joins_again(work):
     assert 3 == len(work.steps())
 
 
+def test_a_host_whose_answer_was_lost_in_a_cut_is_back_when_the_cable_is_mended(over_c10d):
+    """Its kernel has nothing to repeat, and the store's does so 12.6 s and 25.4 s after the cut.
+
+    The agent would have given up after 20 s.
+    """
+    work = over_c10d().begin(*NODES_2_TO_3, "--rdzv-conf", "store_patience=20")
+    work.hosts[0].pause()
+    let_pass(1.0)  # each agent has asked meanwhile, and the kernel of the store's host has it
+    work.hosts[2].cut_cable()
+    work.hosts[0].wake_up()
+    let_pass(14.0)
+
+    work.hosts[2].mend_cable()
+
+    work.wait_for("3 workers", 3, 1, 2)
+    assert [0, 0, 0] == [end[0] for end in work.end(1, 2, 3)]
+    assert [3, 2, 3] == [each.workers for each in work.steps()]
+
+
 def test_a_host_with_another_address_joins_again(over_c10d):
     """Its connection to the store is dead for good, without an end; another one arrives."""
     work = over_c10d().begin(*NODES_2_TO_3)
-    host = work.hosts[2]
 
-    host.run("ip", "address", "add", f"{SUBNET}103/24", "dev", "eth0")
-    host.run("ip", "address", "delete", f"{host.address}/24", "dev", "eth0")
-    # The kernel removes all addresses of a network with the first one.
-    host.run("ip", "address", "replace", f"{SUBNET}103/24", "dev", "eth0")
+    readdress(work.hosts[2])
 
     work.wait_for("3 workers", 1, 2, 3)
     assert [0, 0, 0] == [end[0] for end in work.end(1, 2, 3)]

@@ -106,6 +106,12 @@ class Calls:
         self._is_silent = False
         self._strays = 0  # answers to no call, since the last one to a call
 
+    @property
+    def are_silent(self) -> bool:
+        """Whether the server has not answered since its silence was reported."""
+        with self._lock:
+            return self._is_silent
+
     def add(self, calls: Sequence[Call]) -> None:
         """Add calls, whose requests are about to be sent.
 

@@ -12,9 +12,9 @@ what was not answered, in the same order and with the same numbers; the server d
 
 A connection may also be dead without an end: TCP repeats what nothing acknowledges ever more
 rarely, half a minute apart after a cut of half a minute, and in vain for ever if this host has got
-another address. So while the server is silent and acknowledges nothing, a thread dials beside the
-connection, and what it finds takes the connection's place. A server that stands still is not
-dialled: its kernel acknowledges.
+another address. So while the server is silent, the kernel asks the other host whether it is there
+(``Link.probe``). If that acknowledges nothing, a thread dials beside the connection, and what it
+finds takes its place. A server that stands still is not dialled: its kernel acknowledges.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from collections.abc import Callable
 from ...errors import RendezvousConnectionError
 from ...logs import Log
 from ...protocol.timing import RECONNECT_PATIENCE_S, STORE_PATIENCE_S
-from ...threads import NoThreadError, start_thread
+from ...threads import NoThreadError, start_daemon
 from ..loop import Loop
 from ..store import Told, Will
 from .calls import Call, Calls, copy_of
@@ -40,6 +40,7 @@ from .wire import MAX_AFTER_MS, Bye, Forget, LeaveWill, Request, write_request
 
 log = Log(__name__)
 
+_THREAD = "elrun-store-client"
 _CLOSING_S = 1.0
 # A time-out is cut into slices: if this process was stopped meanwhile, only one has passed.
 _LEAST_SLICES = 8
@@ -47,6 +48,8 @@ _LONGEST_SLICE_S = 2.5
 _FIRST_PAUSE_S = 0.01
 _LONGEST_PAUSE_S = 1.0
 _DIAL_S = 5.0
+# Beside a connection that is heard again: its answer may come late, or the server stands still.
+_LAST_DIALS = 3
 # Where the loop's own thread has to connect, as no other is granted.
 _BRIEF_DIAL_S = 0.2
 _LONGEST_BRIEF_DIAL_S = 2.0
@@ -105,8 +108,7 @@ class Line:
         link.begin(patience_s)
         self._calls = Calls(endpoint, patience_s)
         self._reader = Reader(link, self._calls.take, self._leave, self._give_up)
-        # Held by the thread that dials beside a connection that is unheard.
-        self._dialling = threading.Lock()
+        self._dialling = threading.Lock()  # held by the thread that dials beside a connection
         self._is_over = threading.Event()
 
     def read_by(self, loop: Loop) -> None:
@@ -242,9 +244,8 @@ class Line:
         """Have a thread make the connection anew, or try that here, now and then."""
         if self._is_over.is_set():
             return
-        thread = threading.Thread(target=self._come_back, name="elrun-store-client", daemon=True)
         try:
-            start_thread(thread)
+            start_daemon(self._come_back, _THREAD)
         except NoThreadError:  # what else this thread has to do waits for short attempts
             self._reader.call_later(self._pause_s, self._come_back_here)
 
@@ -315,23 +316,22 @@ class Line:
     def _dial_beside(self) -> None:
         """Have a thread look for a connection that arrives, if nothing over this one does."""
         link = self._reader.link
-        if self._redial is None or link is None or not link.is_unheard:
+        is_dead = self._redial is not None and link is not None and link.probe()
+        if link is None or not is_dead or not self._dialling.acquire(blocking=False):
             return
-        if not self._dialling.acquire(blocking=False):
-            return
-        thread = threading.Thread(
-            target=self._replace, args=(link,), name="elrun-store-client", daemon=True
-        )
         try:
-            start_thread(thread)
+            start_daemon(self._replace, _THREAD, link)
         except NoThreadError:
             self._dialling.release()
 
     def _replace(self, unheard: Link) -> None:
-        """Dial until another connection takes the place of one, or that one is heard again."""
+        """Dial until another connection takes the place of one, or that one has an answer."""
+        pause_s, left = 0.0, _LAST_DIALS
         try:
-            pause_s = 0.0
-            while not self._is_over.wait(pause_s) and unheard.is_unheard:
+            while left and not self._is_over.wait(pause_s):
+                if self._reader.link is not unheard or not self._calls.are_silent:
+                    return
+                left -= not unheard.probe()
                 found = None if self._redial is None else self._redial(_DIAL_S)
                 if isinstance(found, Link):
                     self._put_in_place_of(unheard, found)

@@ -15,6 +15,8 @@ from .frames import MAX_FRAME_BYTES, UnsealedError
 
 # Of struct tcp_info (linux/tcp.h): tcpi_retransmits and tcpi_probes, a byte each.
 _INFO_BYTES, _RETRANSMITS, _PROBES = 8, 2, 3
+# A probe each second, beginning at once; the connection has a minute, as before (``keep_alive``).
+_PROBING = {socket.TCP_KEEPINTVL: 1, socket.TCP_KEEPCNT: 60, socket.TCP_KEEPIDLE: 1}
 _READ_BYTES = 64 << 10  # the C library maps more than 128 KiB anew for each message
 _WHILE_S = 1.0
 
@@ -29,20 +31,12 @@ class Link:
         """The descriptor, as long as the connection is not closed."""
         self.has_answered = False
         """Whether a request was answered over it."""
+        self._is_probed = False
         self._began_at = time.monotonic()
 
     @property
     def peer_address(self) -> str:
         return host_of(self._connection.getpeername())
-
-    @property
-    def is_unheard(self) -> bool:
-        """Whether the other host acknowledges nothing of what the kernel sends, or would send."""
-        try:
-            info = self._connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO_BYTES)
-        except OSError:  # it is closed, or no TCP
-            return False
-        return info[_RETRANSMITS] + info[_PROBES] > 0
 
     @property
     def was_of_use(self) -> bool:
@@ -55,6 +49,22 @@ class Link:
         self._connection.settimeout(None)
         limit = struct.pack("ll", int(patience_s), int(patience_s % 1 * 1e6))
         self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+
+    def probe(self) -> bool:
+        """Have the kernel ask the other host each second, from now on, whether it is there.
+
+        Returns:
+            Whether that host acknowledges nothing: neither these probes nor what was sent.
+        """
+        try:
+            if not self._is_probed:  # once, as each setting sends a probe
+                self._is_probed = True
+                for option, number in _PROBING.items():
+                    self._connection.setsockopt(socket.IPPROTO_TCP, option, number)
+            info = self._connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO_BYTES)
+        except OSError:  # it is closed, or no TCP
+            return False
+        return info[_RETRANSMITS] > 0 or info[_PROBES] > 1  # one may be on its way
 
     def send(self, *frames: bytes, has_more: bool = False) -> None:
         """Send frames.

@@ -243,22 +243,33 @@ def test_a_silent_server_is_told_of_and_so_is_its_answer(caplog):
 class UnheardLink(Link):
     """A connection over which nothing arrives, and which does not end."""
 
-    is_unheard = True
+    def probe(self):
+        return True
+
+
+class HeardAgainLink(Link):
+    """One whose host acknowledges again, after a while: the answer is still not there."""
+
+    are_unheard = (True, True)
+
+    def probe(self):
+        first, *self.are_unheard = *self.are_unheard, False
+        return first
+
+
+def known_at(host):
+    """Return how to come back to a server, which knows the session."""
+    me = Hello(name_of_run(""), "me", session="5e55")
+    target = Target(Endpoint(HERE, host.port))
+    dial(target, me, LONG_S, LONG_S).close()
+    again = me._replace(resumes=True)
+    return lambda within_s: dial(target, again, within_s, within_s)
 
 
 def test_a_connection_that_is_dead_without_an_end_is_replaced(host):
     """TCP would try it again ever more rarely: another connection goes on with the session."""
-    me = Hello(name_of_run(""), "me", session="5e55")
-    target = Target(Endpoint(HERE, host.port))
-    dial(target, me, LONG_S, LONG_S).close()  # the session is known there
     dead, far_end = socket.socketpair()
-    again = me._replace(resumes=True)
-    line = Line(
-        UnheardLink(dead),
-        "there",
-        patience_s=LONG_S,
-        redial=lambda within_s: dial(target, again, within_s, within_s),
-    )
+    line = Line(UnheardLink(dead), "there", patience_s=LONG_S, redial=known_at(host))
     line._notice_s = 0.0
     client = StoreClient(line)
 
@@ -270,19 +281,58 @@ def test_a_connection_that_is_dead_without_an_end_is_replaced(host):
     far_end.close()
 
 
-def test_a_server_that_acknowledges_is_not_dialled(host):
-    """One that stands still would find thousands of new connections when it goes on."""
+def test_a_connection_whose_host_is_heard_again_is_replaced(host):
+    """The server's kernel may repeat a lost answer only half a minute after the cut."""
+    stuck, far_end = socket.socketpair()
+    come_back = known_at(host)
+    attempts = [lambda _: Unreached("it does not answer")] * 2 + [come_back]
+
+    def redial(within_s):
+        return attempts.pop(0)(within_s)
+
+    line = Line(HeardAgainLink(stuck), "there", patience_s=LONG_S, redial=redial)
+    line._notice_s = 0.0
+    client = StoreClient(line)
+
+    assert 1 == client.add("n", 1)
+
+    client.close()
+    far_end.close()
+
+
+def test_a_server_that_stands_still_after_a_cut_is_dialled_a_few_times():
+    """Its kernel takes connections that it would all find when it goes on."""
     dials = []
-    mine, its = socket.socketpair()
-    line = Line(Link(mine), "there", patience_s=0.5, redial=dials.append)
+
+    def redial(_):
+        dials.append(1)
+        return Unreached("a connection is accepted there, and no store server answers")
+
+    stuck, far_end = socket.socketpair()
+    line = Line(HeardAgainLink(stuck), "there", patience_s=0.5, redial=redial)
     client = StoreClient(line)
 
     with pytest.raises(RendezvousConnectionError, match="it has not answered for"):
         client.add("n", 1)
 
-    assert [] == dials
+    assert 4 == len(dials)  # one before it is heard again, and three afterwards
     client.close()
-    its.close()
+    far_end.close()
+
+
+def test_a_server_that_acknowledges_is_not_dialled():
+    """One that stands still would find thousands of new connections when it goes on."""
+    dials = []
+    with socket.create_server((HERE, 0)) as still:
+        mine = socket.create_connection(still.getsockname())
+        line = Line(Link(mine), "there", patience_s=3.0, redial=dials.append)
+        client = StoreClient(line)
+
+        with pytest.raises(RendezvousConnectionError, match="it has not answered for"):
+            client.add("n", 1)
+
+        assert [] == dials
+        client.close()
 
 
 def test_what_answers_in_the_servers_place_is_told(caplog):
