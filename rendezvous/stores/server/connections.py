@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import selectors
 import socket
+import time
 from collections.abc import Callable, Mapping
 from itertools import takewhile
 
@@ -42,6 +43,7 @@ class Connections:
 
     Args:
         on_change: Called when a client was let in, before its welcome is sent.
+        cpu_clock: Returns the seconds of CPU that the server's thread has taken.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class Connections:
         selector: selectors.BaseSelector,
         clock: Callable[[], float],
         on_change: Callable[[], None],
+        cpu_clock: Callable[[], float] = time.thread_time,
     ) -> None:
         self._guests = guests
         self._entrance = entrance
@@ -61,7 +64,7 @@ class Connections:
         self._on_change = on_change
         self._limits = limits
         self._selector = selector
-        self._clock = clock
+        self._clock, self._cpu_clock = clock, cpu_clock
         self._answers = Answers(limits.waits)
         self._sessions = Sessions(limits.session_s)
         self._peers: dict[int, Peer] = {}
@@ -100,7 +103,9 @@ class Connections:
 
     def attend(self, peer: Peer, events: int) -> None:
         """Send and read what can be sent and read."""
-        began_at = self._clock()
+        is_client = peer.session is not None  # of strangers, see ``server.py``
+        clock = self._cpu_clock if peer.is_measured else self._clock
+        began_at = clock()
         try:
             if events & selectors.EVENT_WRITE:
                 self._flush(peer)
@@ -112,7 +117,8 @@ class Connections:
         except WireError as error:
             self._foreigners.report(peer, error)
             self._dismiss(peer, error)
-        peer.note_turn(self._clock() - began_at)
+        if is_client:
+            peer.note_turn(clock() - began_at)
 
     def changes_in_s(self, now: float) -> float | None:
         """Return the seconds until ``end_overdue`` has something to do."""

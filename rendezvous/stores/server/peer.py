@@ -13,10 +13,10 @@ from .wire import LongAnswer
 
 _SEND_BYTES = 256 << 10
 _READ_BYTES = 16 << 10
-# Of a client that took long the last time: TLS has 150 changes of keys in them, each of 40 µs.
-_COSTLY_READ_BYTES = 4 << 10
+# Of a stranger, and of a client that is slow: TLS has 150 changes of keys in them, each of 40 µs.
+_FEW_READ_BYTES = 4 << 10
 _SLOW_S = 0.001
-# For so many turns a client counts as costly that took longer than that in one.
+# For so many turns a client is measured, or counts as slow, that took longer than that in one.
 _SLOW_TURNS = 64
 _SHORT_ANSWER_BYTES = 256  # what it takes to keep one for later, besides its own bytes
 _NO_LINGER = struct.pack("ii", 1, 0)
@@ -58,7 +58,7 @@ class Peer:
         # Answers behind a long one, and their bytes.
         self._later: deque[LongAnswer] = deque()
         self._later_bytes = 0
-        self._slow_turns = 0
+        self._measured_turns = self._slow_turns = 0
 
     @property
     def queued(self) -> int:
@@ -70,9 +70,22 @@ class Peer:
         """Whether to attend to it takes time, as it asks for much, or has taken long before."""
         return self.has_unread or bool(self._later) or self._slow_turns > 0
 
+    @property
+    def is_measured(self) -> bool:
+        """Whether ``note_turn`` is to be told the CPU time of a turn instead of its duration."""
+        return self._measured_turns > 0
+
     def note_turn(self, took_s: float) -> None:
-        """Take note of how long it took to attend to this client once."""
-        self._slow_turns = _SLOW_TURNS if took_s > _SLOW_S else max(0, self._slow_turns - 1)
+        """Take note of what it took to attend to this client once.
+
+        Args:
+            took_s: Seconds by the clock, which is cheap to ask, and counts as well what other
+                threads and processes did meanwhile; or by the CPU, if ``is_measured``.
+        """
+        is_slow = took_s > _SLOW_S
+        turns = _SLOW_TURNS if is_slow and self.is_measured else self._slow_turns - 1
+        self._slow_turns = max(0, turns)
+        self._measured_turns = _SLOW_TURNS if is_slow else max(0, self._measured_turns - 1)
 
     def receive(self) -> bytes:
         """Return some of the bytes that have come; empty: the client has ended its half.
@@ -81,7 +94,8 @@ class Peer:
             BlockingIOError: None have come.
             OSError: The connection is broken.
         """
-        return self.connection.recv(_COSTLY_READ_BYTES if self._slow_turns else _READ_BYTES)
+        takes_few = self.session is None or self._slow_turns
+        return self.connection.recv(_FEW_READ_BYTES if takes_few else _READ_BYTES)
 
     def weigh(self) -> int:
         """Return by how much the bytes that are held for this client have grown."""

@@ -46,6 +46,7 @@ class StoreServer:
         limits: Limits | None = None,
         clock: Callable[[], float] = time.monotonic,
         entrance: Entrance | None = None,
+        cpu_clock: Callable[[], float] = time.thread_time,
     ) -> None:
         self.mark = os.urandom(8).hex()
         self._clock = clock
@@ -68,6 +69,7 @@ class StoreServer:
             self._selector,
             clock,
             lambda: self._door.move(clock()),
+            cpu_clock,
         )
 
     def start(self) -> None:

@@ -268,20 +268,28 @@ def test_those_who_ask_for_much_take_turns():
 
 
 def test_those_whose_turns_take_long_take_turns():
-    """As those whose TLS changes keys: by the clock of this test, each turn takes 5 ms."""
+    """As those whose TLS changes keys: by both clocks of this test, each turn takes 5 ms."""
     ticks = itertools.count()
-    server = StoreServer(AllGuests(), "here", clock=lambda: 0.005 * next(ticks))
+    clock = lambda: 0.005 * next(ticks)  # noqa: E731
+    server = StoreServer(AllGuests(), "here", clock=clock, cpu_clock=clock)
     clients, turns = [], []
     for _ in range(12):
         mine, its = socket.socketpair()
         server._connections.greet(its, "there")
         mine.sendall(write_hello(HELLO))
         server._turn()
+        for number in (
+            1,
+            2,
+        ):  # the duration of the first is too long, and the CPU time of the second
+            mine.recv(1 << 16)
+            mine.sendall(write_request(number, Add("n", 1)))
+            server._turn()
         mine.recv(1 << 16)
         mine.setblocking(False)
         clients.append(mine)
     for client in clients:
-        client.sendall(write_request(1, Add("n", 1)))
+        client.sendall(write_request(3, Add("n", 1)))
     for _ in range(12):
         server._turn()
         turns.append({number for number, client in enumerate(clients) if taken(client)})
@@ -316,14 +324,34 @@ def test_strangers_get_a_part_of_a_turn():
 
 
 def test_a_client_that_is_quick_again_is_like_others(connections, client):
-    """Its process, or the server's, may have stood still for a moment."""
+    """It may have asked for much once."""
     peer = peer_of(connections)
     peer.note_turn(0.02)
-    after_one = peer.is_costly
+    peer.note_turn(0.02)
+    after_two = peer.is_costly
     for _ in range(100):
         peer.note_turn(0.0001)
 
-    assert (True, False) == (after_one, peer.is_costly)
+    assert (True, False, False) == (after_two, peer.is_costly, peer.is_measured)
+
+
+def test_no_client_counts_as_slow_because_the_machine_is_busy(connections, client):
+    """Each turn takes 5 ms by the clock, and next to nothing of the CPU."""
+    peer, seen = peer_of(connections), set()
+    connections._cpu_clock = lambda: 1.0
+    for number in range(1, 100):
+        client.sendall(write_request(number, Add("n", 1)))
+        connections.attend(peer, READ)
+        seen.add((taken(client) != b"", peer.is_costly))
+
+    assert {(True, False)} == seen
+
+
+def test_what_the_entrance_of_a_client_takes_does_not_count(connections, client):
+    """A handshake of TLS takes 2 ms: all nodes of a job would be behind strangers else."""
+    peer = peer_of(connections)
+
+    assert (False, False) == (peer.is_measured, peer.is_costly)
 
 
 def test_clients_that_ask_for_little_are_served_among_those_that_ask_for_much(open_server):
