@@ -17,9 +17,9 @@ from ..rendezvous.api.handler import RendezvousHandler, RoundHandler
 from ..rendezvous.api.parameters import ENTRYPOINT, Kind, require
 from ..rendezvous.errors import RendezvousError, UsageError
 from ..rendezvous.logs import Log
-from .commandline.environment import Environment, variables_set
+from .commandline.environment import Environment, tell_later_agents, variables_set
 from .meeting import leave, meet, tell_refusal
-from .plan.config import LaunchConfig
+from .plan.config import ChosenText, LaunchConfig
 from .plan.plan import Plan
 from .plan.program import get_entrypoint_name
 from .terminal.console import Console, fill_closed_streams, logging_to
@@ -98,8 +98,11 @@ def launch_agent(
 ) -> dict[int, Any]:
     """Run an agent until the job has ended.
 
+    ``TORCHELASTIC_SIGNALS_TO_HANDLE`` says from then on which signals end the job, here and in the
+    workers: agents that programs make themselves go by it.
+
     Args:
-        config: How to launch.
+        config: How to launch. If it has no ``run_id``, the job's is put there.
         entrypoint: A function, or a command.
         args: What it is called with, the same for every worker.
         health_check_server: See ``elastic_launch``.
@@ -123,7 +126,7 @@ def launch_agent(
     fill_closed_streams()
     try:
         _require_kinds(config, entrypoint, args, health_check_server)
-        config = config.to_launch()
+        given, config = config, config.to_launch()
         if type(config.logs_specs) is DefaultLogsSpecs:  # what a subclass keeps, we can't know
             config.logs_specs = config.logs_specs.for_one_job()
         if callable(entrypoint):
@@ -135,6 +138,9 @@ def launch_agent(
         raise
     except ValueError as error:
         raise UsageError(str(error)) from fault_behind(error)
+    if not config.run_id:
+        given.run_id = ChosenText(handler.get_run_id())
+    tell_later_agents(config.signals_to_handle)
     try:
         with _refusals_told(handler):
             agent = LocalElasticAgent(

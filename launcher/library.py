@@ -18,7 +18,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..rendezvous.errors import UsageError
+from ..rendezvous.errors import UsageError, UsageRuntimeError
 from .commandline.arguments import Answer, Given, Origin, Refusal, quoted
 from .commandline.converters import parse_nodes, parse_workers
 from .commandline.environment import Environment
@@ -26,7 +26,8 @@ from .commandline.option import Option
 from .commandline.options import COMPLETION, OPTIONS, SHELLS
 from .commandline.parse import answer_to
 from .launch import fault_behind, launch_plan
-from .plan.config import LaunchConfig
+from .meeting import new_run_id
+from .plan.config import ChosenText, LaunchConfig
 from .plan.plan import Plan, compose
 from .terminal.console import Console
 
@@ -116,12 +117,12 @@ def parse_min_max_nnodes(nnodes: str) -> tuple[int, int]:
         nnodes: ``N`` or ``MIN:MAX``.
 
     Raises:
-        ValueError: It is neither, below 1, or upside down.
+        ValueError: It is neither, below 1, or upside down; it is a RuntimeError as well.
     """
     try:
         nodes = parse_nodes(str(nnodes))
     except ValueError as error:
-        raise UsageError(f"nnodes={quoted(str(nnodes))}: {error}") from error
+        raise UsageRuntimeError(f"nnodes={quoted(str(nnodes))}: {error}") from error
     return nodes.minimum, nodes.maximum
 
 
@@ -149,7 +150,8 @@ def run(args: argparse.Namespace) -> None:
     """Run a job to its end.
 
     Args:
-        args: See ``config_from_args``.
+        args: See ``config_from_args``. If the job gets a run id of its own, it is put into
+            ``args.rdzv_id`` before the job starts; the next call makes another one.
 
     Raises:
         ChildFailedError: A worker failed and the restarts are spent.
@@ -158,6 +160,9 @@ def run(args: argparse.Namespace) -> None:
         ValueError: It can't be launched; nothing was started.
     """
     plan, environment = _plan_of(args, has_program=True)
+    if not plan.config.run_id:
+        plan.config.run_id = new_run_id()
+        args.rdzv_id = ChosenText(plan.config.run_id)
     try:
         launch_plan(plan, environment, Console())
     except Refusal as refusal:
@@ -242,6 +247,8 @@ def _answer(option: Option, args: argparse.Namespace, environment: Environment) 
     if not hasattr(args, option.name):
         return default
     value = getattr(args, option.name)
+    if isinstance(value, ChosenText):
+        return default
     if option.is_flag:
         return Answer(bool(value), Origin.COMMAND_LINE if value else Origin.DEFAULT)
     text = _text_of(value)

@@ -47,7 +47,7 @@ def meet(config: LaunchConfig) -> tuple[RendezvousHandler, str | None, int | Non
     parameters = RendezvousParameters(
         backend=config.rdzv_backend,
         endpoint=config.rdzv_endpoint,
-        run_id=config.run_id or os.urandom(8).hex(),
+        run_id=config.run_id or new_run_id(),
         min_nodes=config.min_nodes,
         max_nodes=config.max_nodes,
         local_addr=config.local_addr,
@@ -58,6 +58,11 @@ def meet(config: LaunchConfig) -> tuple[RendezvousHandler, str | None, int | Non
         return handler, None, None
     host, port = parameters.endpoints(Endpoint("127.0.0.1", 0))[0]
     return handler, host, port or None
+
+
+def new_run_id() -> str:
+    """Return a name for a job that was given none."""
+    return os.urandom(8).hex()
 
 
 def tell_refusal(handler: RendezvousHandler, reason: str, say: Callable[[str], object]) -> None:

@@ -26,6 +26,10 @@ class UsageError(ElrunError, ValueError):
     """What the user gave can't be used, and nothing was started; the text is one sentence."""
 
 
+class UsageRuntimeError(UsageError, RuntimeError):
+    """A UsageError where torch raises a RuntimeError, for programs that catch that one."""
+
+
 class UnfitNodeError(ElrunError):
     """The user's check of this node has failed: it does not take part.
 

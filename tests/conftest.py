@@ -54,6 +54,13 @@ def _no_line_is_unfinished(monkeypatch):
     monkeypatch.setattr(live_line, "is_after_part", False)
 
 
+@pytest.fixture(autouse=True)
+def _signals_of_a_launch_are_forgotten():
+    """A launch leaves its signals in the environment, for the agents of a program of its own."""
+    yield
+    os.environ.pop("TORCHELASTIC_SIGNALS_TO_HANDLE", None)
+
+
 @pytest.fixture(name="small_disk")
 def _small_disk(tmp_path):
     """A real file system that is full after 64 KiB."""

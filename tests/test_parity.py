@@ -123,7 +123,9 @@ def test_each_variable_of_a_worker_has_its_row():
     )
     rows = {name for row in section("A worker's environment") for name in coded(row[0])}
 
-    assert {*environment, "TORCHELASTIC_ERROR_FILE"} == rows
+    by_others = {"TORCHELASTIC_ERROR_FILE", "TORCHELASTIC_SIGNALS_TO_HANDLE"}
+
+    assert {*environment, *by_others} == rows
 
 
 def test_each_exit_code_of_elrun_has_its_row():

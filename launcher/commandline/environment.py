@@ -117,6 +117,15 @@ class Environment(NamedTuple):
         return seconds_of(name, self.variables, default)
 
 
+def tell_later_agents(signals: str) -> None:
+    """Say which signals end a job, to agents that this program or a worker makes by itself.
+
+    Args:
+        signals: Their names, separated by commas.
+    """
+    os.environ["TORCHELASTIC_SIGNALS_TO_HANDLE"] = signals
+
+
 @contextmanager
 def variables_set(variables: Mapping[str, str]) -> Iterator[None]:
     """Set variables of this process, which workers inherit, while the body runs."""

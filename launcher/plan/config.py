@@ -92,8 +92,8 @@ _RANGES: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
 )
 
 
-class _Chosen(str):
-    """A backend that the user did not ask for: it is chosen anew where what led to it changes."""
+class ChosenText(str):
+    """A backend or a run id that the user did not ask for: each launch chooses it anew."""
 
     __slots__ = ()
 
@@ -109,7 +109,7 @@ class LaunchConfig(PlainValue):
         nproc_per_node: Number of workers on this node.
         logs_specs: Where the workers' output goes; by default to the console.
         run_id: Name of the job, the same on all its nodes; by default a random one, which no
-            other node knows.
+            other node knows; a launch puts that here.
         role: Name that the workers share.
         rdzv_endpoint: ``host:port`` at which the nodes meet.
         rdzv_backend: How they meet; by default not at all where one node needs no endpoint
@@ -271,15 +271,17 @@ class LaunchConfig(PlainValue):
         """
         copy = object.__new__(type(self))
         vars(copy).update(vars(self))
+        if isinstance(self.run_id, ChosenText):
+            copy.run_id = ""
         copy._settle()
         return copy
 
     def _settle(self) -> None:
         self.run_id = "" if self.run_id is None else str(self.run_id)
         require(WHOLE_NUMBER, max_nodes=self.max_nodes)
-        if not self.rdzv_backend or isinstance(self.rdzv_backend, _Chosen):
+        if not self.rdzv_backend or isinstance(self.rdzv_backend, ChosenText):
             meets_nobody = self.max_nodes == 1 and not self.rdzv_endpoint
-            self.rdzv_backend = _Chosen(STANDALONE if meets_nobody else "c10d")
+            self.rdzv_backend = ChosenText(STANDALONE if meets_nobody else "c10d")
         unsettled = vars(self)
         for name, nothing in (("rdzv_endpoint", ""), ("preload", ())):
             if unsettled[name] is None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from ...agent.failures.failure import ERROR_FILE_VARIABLE
 from ...agent.output.prefixes import USUAL_PREFIX
 from ...agent.system.process_tree import MARK_VARIABLE
-from ...agent.workers.environment import worker_environment
+from ...agent.workers.environment import SIGNALS_TO_HANDLE, worker_environment
 from ...agent.workers.worker import Worker, WorkerGroup, WorkerSpec
 from ..commandline.arguments import Answer, Origin, spelling_of, variable_of
 from ..commandline.environment import Environment
@@ -135,6 +135,7 @@ def _added(plan: Plan, environment: Environment, local_rank: int) -> dict[str, s
     group.group_rank, group.group_world_size = 0, 1
     added: dict[str, str | None] = {
         **plan.variables,
+        SIGNALS_TO_HANDLE: config.signals_to_handle,
         **worker_environment(
             Worker(local_rank, local_rank, local_rank, size, size),
             group,

@@ -7,6 +7,7 @@ from importlib import import_module
 
 from ..api.handler import RendezvousHandler, RendezvousHandlerCreator
 from ..api.parameters import TEXT, Kind, RendezvousParameters, require
+from ..errors import UsageRuntimeError
 from ..logs import Log
 
 log = Log(__name__)
@@ -58,7 +59,7 @@ class RendezvousHandlerRegistry:
 
         Raises:
             ValueError: The backend is unknown, or its plug-in can't be loaded, or it refuses
-                the parameters.
+                the parameters; a RuntimeError as well, where its handler has another name.
         """
         require(_PARAMETERS, params=params)
         built_in = None
@@ -71,7 +72,7 @@ class RendezvousHandlerRegistry:
             raise ValueError(_unknown(params.backend, [*self._creators, *known_backends()]))
         handler = creator(params)
         if handler.get_backend() != params.backend:
-            raise ValueError(
+            raise UsageRuntimeError(
                 f"the rendezvous backend {params.backend!r} made a handler that says it is "
                 f"{handler.get_backend()!r}"
             )

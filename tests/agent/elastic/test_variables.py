@@ -1,11 +1,13 @@
-"""Variables that torchrun's agent and launcher read, and elrun's do."""
+"""Variables that torchrun's agent and launcher read or set, and elrun's do."""
 
+import os
 import signal
 
 import pytest
 from elrun.agent.elastic.local import LocalElasticAgent
+from elrun.agent.system.signals import DEFAULT_SIGNALS
 from elrun.agent.workers.worker import WorkerSpec
-from elrun.launcher import cli
+from elrun.launcher import LaunchConfig, cli, launch_agent
 from elrun.rendezvous.api.parameters import RendezvousParameters
 from elrun.rendezvous.backends.solo import create_standalone
 from worker_kit import Logs
@@ -48,6 +50,22 @@ def test_an_agent_s_signals_may_stand_in_the_environment(agent, environ, options
 
     # These end nothing: one wakes it, to reap; the other asks where the ranks are.
     assert expected == handled - ({signal.SIGCHLD, signal.SIGUSR2} - expected)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [({"signals_to_handle": "SIGTERM,SIGUSR1"}, "SIGTERM,SIGUSR1"), ({}, DEFAULT_SIGNALS)],
+)
+def test_a_launch_says_its_signals_to_agents_of_the_program_and_of_workers(
+    tmp_path, options, expected
+):
+    """What is started later, here or in a worker, goes by what the launch was told."""
+    print_it = f'printf %s "$TORCHELASTIC_SIGNALS_TO_HANDLE" > {tmp_path}/said'
+
+    launch_agent(LaunchConfig(1, 1, 1, **options), "sh", ["-c", print_it])
+
+    said = (tmp_path / "said").read_text(), os.environ["TORCHELASTIC_SIGNALS_TO_HANDLE"]
+    assert (expected, expected) == said
 
 
 @pytest.mark.parametrize(("level", "is_told"), [("INFO", True), ("", False), ("ERROR", False)])

@@ -10,7 +10,11 @@ from elrun.rendezvous.backends.registry import (
     get_rendezvous_handler,
     known_backends,
 )
-from elrun.rendezvous.backends.solo import ETCD_SETTINGS, TORCH_SETTINGS
+from elrun.rendezvous.backends.solo import (
+    ETCD_SETTINGS,
+    TORCH_SETTINGS,
+    create_standalone,
+)
 from elrun.rendezvous.stores.etcd.settings import etcd_settings
 
 
@@ -91,6 +95,16 @@ def test_an_unknown_backend_is_refused(backend, match):
     """The sentence lists the known ones, and the nearest spelling."""
     with pytest.raises(ValueError, match=match):
         get_rendezvous_handler(parameters(backend))
+
+
+@pytest.mark.parametrize("caught", [ValueError, RuntimeError])
+def test_a_handler_of_another_name_is_refused(caught):
+    """An elrun program may catch the one, a program that was torchrun's the other."""
+    registry = RendezvousHandlerRegistry()
+    registry.register("mine", lambda _: create_standalone(parameters("standalone")))
+
+    with pytest.raises(caught, match="'mine' made a handler that says it is 'standalone'"):
+        registry.create_handler(parameters("mine"))
 
 
 def test_a_plug_in_is_found_by_its_entry_point(tmp_path, monkeypatch):
