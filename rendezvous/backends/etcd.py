@@ -11,7 +11,7 @@ from ..api.parameters import RendezvousParameters
 from ..errors import RendezvousError
 from ..logs import Log
 from ..network.addresses import Endpoint
-from ..network.hosts import published_address
+from ..network.hosts import address_now, published_address
 from ..node.rendezvous import RoundRendezvous
 from ..protocol.keys import RunKeys
 from ..protocol.timing import timing_of
@@ -49,11 +49,19 @@ def rounds_over(
         clients = [make_client(settings, endpoint) for endpoint in settings.endpoints]
         store = make_store(settings.name, clients, run, timing.store_patience_s, lease_s)
         try:
-            index = store.open(stop, timing.join_timeout_s)
+            store.open(stop, timing.join_timeout_s)
         except RendezvousError:
             store.close()
             raise
-        return Connection(store, published_address(settings.endpoints[index], params.local_addr))
+
+        def endpoint() -> Endpoint:
+            return settings.endpoints[store.member]
+
+        return Connection(
+            store,
+            published_address(endpoint(), params.local_addr),
+            address_now=lambda: None if params.local_addr else address_now(endpoint()),
+        )
 
     return RoundRendezvous(params, connect, timing)
 

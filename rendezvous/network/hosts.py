@@ -129,6 +129,19 @@ def published_address(endpoint: Endpoint, local_addr: str | None) -> str:
     return endpoint.host if leads_here else address
 
 
+def address_now(endpoint: Endpoint) -> str | None:
+    """Return the address of the interface that leads to an endpoint now.
+
+    Returns:
+        None: no interface leads there, or the endpoint is on this host.
+    """
+    try:
+        address = address_towards(*endpoint)
+    except OSError:
+        return None
+    return None if is_loopback(address) else address
+
+
 def keep_alive(connection: socket.socket) -> None:
     """Have the kernel find out within a minute that the other host is gone, and send at once.
 

@@ -17,12 +17,22 @@ from ..errors import (
 from ..liveness.heartbeat import Heartbeat
 from ..liveness.round_watch import SpareWatch
 from ..logs import Log
+from ..network.addresses import Endpoint
 from ..protocol.announcements import Announcement, should_announce
 from ..protocol.keys import RunKeys
 from ..protocol.records import History, Node, Origin, Roster
 from ..protocol.timing import Timing
 from ..protocol.wire import read_roster
-from ..stores.steps import PREPARE, RELEASE_PORT, TAKE_PORT, Asking, Reached, Request, Steps, sleep
+from ..stores.steps import (
+    PREPARE,
+    RELEASE_PORT,
+    TAKE_ENDPOINT,
+    Asking,
+    Reached,
+    Request,
+    Steps,
+    sleep,
+)
 from .join import Join, abort_run, ended
 from .migrate import migrate_round
 from .round_state import Phase, RoundState
@@ -188,13 +198,13 @@ class NextRound:
         self._state.close()
 
     def _begin_join(self, connection: Reached, before: Placement | None) -> Steps[Join]:
-        port: int = yield Request(None, TAKE_PORT, ())
+        mine: Endpoint = yield Request(None, TAKE_ENDPOINT, ())
         if self._state.has_left:
-            yield Request(None, RELEASE_PORT, (port,))
+            yield Request(None, RELEASE_PORT, (mine.port,))
             raise RendezvousClosedError(f"this node has left run {self._run.run_id!r}")
         restarts = 0 if self._state.place is None else self._state.place.restart_count
-        node = self._describe_node(connection.address, port, self._origin(before), restarts)
-        self.port = port
+        node = self._describe_node(mine.host, mine.port, self._origin(before), restarts)
+        self.port = mine.port
         self.join = Join(
             Asking(connection.store),
             self._run,

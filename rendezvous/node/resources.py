@@ -13,12 +13,13 @@ from ..errors import (
     RendezvousEntryError,
     RendezvousRefusalError,
 )
+from ..network.addresses import Endpoint
 from ..network.ports import PortClaim
 from ..protocol.keys import RunKeys
 from ..stores.loop import Loop
 from ..stores.signed import Secret, signed_view
 from ..stores.steps import Asking, Reached, perform
-from ..stores.store import Connection, Limit, Moves, Stop, Store, read_by
+from ..stores.store import Connection, Limit, Stop, Store, read_by
 from .store_session import enter_run
 
 
@@ -44,7 +45,7 @@ class Resources:
         self._numbers = itertools.count()
         self._stops_connecting = Stop()
         self._loop: Loop | None = None
-        self._moves: Moves | None = None  # of the store that was reached last
+        self._reached: Connection | None = None  # the last one
         # The lock guards what follows.
         self._lock = threading.Lock()
         self._is_closed = False
@@ -89,24 +90,24 @@ class Resources:
             if is_lost and connection.moves is not None:
                 raise RendezvousEntryError(str(error)) from error
             raise
-        self._moves = moves = connection.moves
-        at = None if moves is None else moves.at
+        self._reached = connection
+        at = None if connection.moves is None else connection.moves.at
         return Reached(number, connection.address, forming, connection.is_host, at)
 
     def survey(self) -> list[tuple[int, int]]:
         """Return the other endpoints that have a store now, each with the number of its store."""
         found: list[tuple[int, int]] = []
-        if self._moves is None:
+        if self._reached is None or self._reached.moves is None:
             return found
-        for place, store in self._moves.survey():
+        for place, store in self._reached.moves.survey():
             with contextlib.suppress(OSError):  # the kernel watches no more
                 found.append((place, self._keep(store)))
         return found
 
     def choose(self, place: int) -> None:
         """Begin with this endpoint when the store is reached next."""
-        if self._moves is not None:
-            self._moves.choose(place)
+        if self._reached is not None and self._reached.moves is not None:
+            self._reached.moves.choose(place)
 
     def close_store(self, number: int) -> None:
         """Close a store, unless it was closed."""
@@ -115,13 +116,20 @@ class Resources:
         if store is not None:
             store.close()
 
-    def take_port(self) -> int:
-        """Return a port that is kept free from now on."""
+    def take_endpoint(self) -> Endpoint:
+        """Return this node's address, and a port that is kept free from now on.
+
+        Raises:
+            RendezvousClosedError: No store was reached, or all were closed.
+        """
+        if self._reached is None:
+            raise self.closed_error()
+        address = self._reached.address_now() or self._reached.address
         claim = PortClaim.take()
         with self._lock:
             if not self._is_closed:
                 self._claims[claim.port] = claim
-                return claim.port
+                return Endpoint(address, claim.port)
         claim.release()
         raise self.closed_error()
 

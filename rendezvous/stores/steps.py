@@ -18,7 +18,7 @@ from .store import Store, Will, exchange, leave_will
 _T = TypeVar("_T")
 
 SLEEP, CONNECT, SURVEY, CHOOSE, PREPARE = "sleep", "connect", "survey", "choose", "prepare"
-TAKE_PORT, RELEASE_PORT = "take_port", "release_port"
+TAKE_ENDPOINT, RELEASE_PORT = "take_endpoint", "release_port"
 """The requests that are for no store; all but the first are methods of ``node/resources.py``:
 
 sleep(seconds)       an answer once the time is over
@@ -27,7 +27,8 @@ connect(forming)     a ``Reached``, once there is a store; a run that begins the
 survey()             the other endpoints that have a store now: a list of (place, store)
 choose(place)        begin with this endpoint at the next ``connect``
 prepare()            do what the backend does each time before the node takes a seat
-take_port()          the number of a port that is kept free for the workers' store
+take_endpoint()      an ``Endpoint`` for the workers' store: the address that this node has by now
+                     towards the store that it reached last, and a port that is kept free
 release_port(number) keep it no longer
 """
 
@@ -58,7 +59,7 @@ class Reached(NamedTuple):
 
     Args:
         store: The store, as ``Request`` names it.
-        address: Address of this node that the others should use.
+        address: Address of this node when the store was reached.
         forming: The number of the round that formed when the store was reached.
         is_host: Whether the store lives in this process and vanishes with it.
         at: Index of the endpoint, if the run may go on at another one; None: there is no other.

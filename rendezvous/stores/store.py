@@ -224,6 +224,8 @@ class Connection(NamedTuple):
 
     Args:
         address: Address of this node that the others should use.
+        address_now: Finds the address that they should use now, as a host may get another one;
+            None: the same.
         is_host: Whether the store lives in this process and vanishes with it.
         moves: Where else the run's store may be; None if nowhere.
     """
@@ -232,3 +234,4 @@ class Connection(NamedTuple):
     address: str
     is_host: bool = False
     moves: Moves | None = None
+    address_now: Callable[[], str | None] = lambda: None

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from elrun.rendezvous.stores.etcd.server import _find_binary
-from journal_kit import read_steps
+from journal_kit import read_lines, read_steps
 from network_kit import SUBNET, Network
 
 pytestmark = pytest.mark.integration
@@ -38,11 +38,17 @@ class Work:
         self._meeting = meeting
         self.jobs = []
 
-    def begin(self, *options, program_options=()):
-        """Start the agents; return once their workers have made steps and saved a checkpoint."""
+    def begin(self, *options, program_options=(), first=None):
+        """Start the agents; return once their workers have made steps and saved a checkpoint.
+
+        Args:
+            first: The number of the node that shall have group rank 0.
+        """
         words = [*self._meeting, "--rdzv-id", "job", *options]
         program = [PROGRAM, self._folder, *program_options]
-        self.jobs = [self._elrun(*words, *program, prefix=host.prefix) for host in self.hosts[:3]]
+        for number, host in enumerate(self.hosts[:3], 1):
+            wish = ["--node-rank", 0] if number == first else []
+            self.jobs.append(self._elrun(*words, *wish, *program, prefix=host.prefix))
         self.wait_for("3 workers", 1, 2, 3)
         return self
 
@@ -67,6 +73,10 @@ class Work:
     def steps(self):
         """Return the steps of each round in turn, all in good order."""
         return read_steps(self._folder)
+
+    def master_address(self):
+        """Return where the workers met that made the last step."""
+        return read_lines(self._folder)[-1]["round"][0]
 
 
 def is_worker(pid):
@@ -281,6 +291,20 @@ def test_a_host_with_another_address_joins_again(over_c10d):
     assert [0, 0, 0] == [end[0] for end in work.end(1, 2, 3)]
     # The others may have made no step without it.
     assert [each.workers for each in work.steps()] in ([3, 3], [3, 2, 3])
+
+
+def test_workers_meet_at_the_address_that_rank_0_has_by_now(work):
+    """Its host got another one after it had reached the store, and keeps its rank."""
+    work.begin(*NODES_2_TO_3, "--rdzv-conf", "heartbeat_patience=30", first=3)
+    readdress(work.hosts[2])
+
+    for worker in work.workers_of(1):
+        signal.pidfd_send_signal(worker, signal.SIGKILL)
+        os.close(worker)
+
+    work.wait_for("3 workers", 1, 2, 3)
+    assert [0, 0, 0] == [end[0] for end in work.end(1, 2, 3)]
+    assert f"{SUBNET}103" == work.master_address()
 
 
 def test_a_host_that_is_cut_off_for_longer_than_its_peers_bear_joins_again(work):

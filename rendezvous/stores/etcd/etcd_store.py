@@ -98,8 +98,8 @@ class EtcdStore(Store, Generic[_C]):
 
     def open(
         self, stop: threading.Event | None = None, join_timeout_s: float = STORE_PATIENCE_S
-    ) -> int:
-        """Reach etcd; return the index of the member that serves.
+    ) -> None:
+        """Reach etcd.
 
         Raises:
             RendezvousConnectionError: It can't be reached.
@@ -107,6 +107,10 @@ class EtcdStore(Store, Generic[_C]):
         limit = limit_of(stop, join_timeout_s)
         self._servers.call(self._bind, limit.seconds, stop, setting=limit.setting)
         start_thread(threading.Thread(target=self._run, name="elrun-etcd", daemon=True))
+
+    @property
+    def member(self) -> int:
+        """Index of the member that is asked at present."""
         return self._servers.index
 
     def set(self, values: Mapping[str, bytes]) -> None:

@@ -11,7 +11,7 @@ import time
 from ...errors import RendezvousConnectionError, RendezvousStateError
 from ...logs import Log
 from ...network.addresses import Endpoint
-from ...network.hosts import is_local, published_address
+from ...network.hosts import address_now, is_local, published_address
 from ...network.listen import listen_at
 from ...network.port_holder import holder_of
 from ...protocol.timing import RECONNECT_PATIENCE_S, STORE_PATIENCE_S
@@ -199,7 +199,11 @@ class StoreConnector:
             grace_s=self._grace_s,
             dial_s=dial_s,
         )
-        return Connection(StoreClient(line), self._own_address())
+        return Connection(
+            StoreClient(line),
+            self._own_address(),
+            address_now=lambda: None if self._local_addr else address_now(same),
+        )
 
     def _own_address(self) -> str:
         return published_address(self._endpoint, self._local_addr)

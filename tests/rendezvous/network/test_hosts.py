@@ -7,6 +7,7 @@ import sys
 import pytest
 from elrun.rendezvous.network.addresses import Endpoint, is_loopback
 from elrun.rendezvous.network.hosts import (
+    address_now,
     address_towards,
     addresses_of,
     as_resolvers_take_it,
@@ -76,6 +77,11 @@ def test_a_zone_that_is_not_there_leads_nowhere():
     with pytest.raises(OSError, match="no interface|No such device"):  # by the Python
         socket_address("fe80::1%nowhere", 1)
     assert not is_local("fe80::1%nowhere")
+
+
+def test_no_address_is_told_where_no_interface_leads_elsewhere():
+    """A loopback address would lead each node to itself."""
+    assert [None, None] == [address_now(Endpoint(host, 1)) for host in ("::1", "127.0.0.1")]
 
 
 @pytest.mark.parametrize(

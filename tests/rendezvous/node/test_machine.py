@@ -10,6 +10,7 @@ from elrun.rendezvous.errors import (
     RendezvousStateError,
     RendezvousTimeoutError,
 )
+from elrun.rendezvous.network.addresses import Endpoint
 from elrun.rendezvous.node.machine import Act, Answered, Asked, Deliver, Wake
 from elrun.rendezvous.node.procedures import RoundMachine
 from elrun.rendezvous.node.round_state import Phase
@@ -77,8 +78,8 @@ class Member:
                 events.append(
                     Answered(number, Reached(self.store, "::1", *request.args, at=self.at))
                 )
-            case "take_port":
-                events.append(Answered(number, 9))
+            case "take_endpoint":
+                events.append(Answered(number, Endpoint("::1", 9)))
             case "wait":
                 found = self.store.wait(request.args[0], 0)
                 if found is None:

@@ -3,6 +3,7 @@
 from functools import partial
 
 from elrun.agent.system.signals import SignalException
+from elrun.rendezvous.network.addresses import Endpoint
 from elrun.rendezvous.node.machine import Act, Answered, Asked, Deliver
 from elrun.rendezvous.node.procedures import RoundMachine
 from elrun.rendezvous.protocol.records import Node as Record
@@ -85,9 +86,9 @@ class Participant(Machine):
                 self.connect(args[0], partial(self.hear, number))
             case "survey":
                 self.survey(partial(self.hear, number))
-            case "take_port":
+            case "take_endpoint":
                 self._ports += 1
-                events.append(Answered(number, self._ports))
+                events.append(Answered(number, Endpoint(self.name, self._ports)))
             case _:
                 if name == "choose":
                     self.choose(*args)
