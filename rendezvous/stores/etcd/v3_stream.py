@@ -133,7 +133,10 @@ class WatchStream:
 
 
 def open_stream(gateway: Gateway, wanted: Sequence[Range]) -> WatchStream:
-    """Return a stream that etcd has confirmed, or that a proxy seems to hold back."""
+    """Return a stream that etcd has confirmed; or not yet: then the member answers requests.
+
+    A proxy may hold the stream back; or the member stood still, and confirms it in a moment.
+    """
     stream = WatchStream(gateway, wanted)
     try:
         if stream.next(time.monotonic() + gateway.answer_time.seconds) is None:

@@ -243,13 +243,6 @@ class Watcher:
         for each in together:
             each.stream = stream
         self._streamed += together
-        if not stream.confirmed and not self._has_warned:
-            self._has_warned = True
-            log.warning(
-                "etcd's watch is held up, as by a proxy that gathers what a server writes: elrun "
-                "reads its keys every %g s instead",
-                _HELD_UP_S,
-            )
         self._take(stream, stream.opened_at)
 
     def _follow(self, until: float) -> None:
@@ -269,7 +262,18 @@ class Watcher:
             else:
                 self._take(streams[fd], time.monotonic() + _MESSAGE_S)
         if held_up and not ready:
+            self._warn_of_silence()
             self.read_anew()
+
+    def _warn_of_silence(self) -> None:
+        """Say once that a member answers requests, and confirms no watch for a while after that."""
+        if not self._has_warned:
+            self._has_warned = True
+            log.warning(
+                "etcd's watch is held up, as by a proxy that gathers what a server writes: elrun "
+                "reads its keys every %g s instead",
+                _HELD_UP_S,
+            )
 
     def _take(self, stream: WatchStream, deadline: float) -> None:
         """Take the messages of a stream that have come, or come until a deadline."""

@@ -7,6 +7,7 @@ from queue import SimpleQueue
 
 import pytest
 from elrun.rendezvous.errors import RendezvousConnectionError
+from elrun.rendezvous.stores.etcd import v3_watch
 from elrun.rendezvous.stores.etcd.failover import AnswerTime
 from elrun.rendezvous.stores.etcd.server import EtcdServer
 from etcd_kit import EtcdClients
@@ -116,6 +117,23 @@ def test_a_proxy_that_holds_a_watch_back_is_got_around(reach, caplog):
         assert [b"1"] == set_while_waiting(store, "k")
         assert [b"1"] == set_while_waiting(store, "l")
         assert 1 == caplog.text.count("watch is held up")
+
+
+def test_a_member_that_stood_still_is_no_proxy(reach, caplog, monkeypatch):
+    """As a process that was suspended: it confirms the watch as soon as it answers a request."""
+    monkeypatch.setattr(v3_watch, "_HELD_UP_S", LONG_S)
+    goes_on = threading.Event()
+
+    def note(path, _):
+        if path.endswith("kv/range") and any(each.endswith("watch") for each in still.paths):
+            goes_on.set()
+
+    with Between(reach.real, note, cut=lambda _: not goes_on.wait(LONG_S)) as still:
+        store = reach(still.endpoint)
+
+        assert [b"1"] == set_while_waiting(store, "k")
+        assert goes_on.is_set()
+        assert "watch is held up" not in caplog.text
 
 
 def test_a_watch_that_falls_silent_is_not_trusted(reach):
