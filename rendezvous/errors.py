@@ -108,7 +108,7 @@ class RendezvousConnectionError(RendezvousError):
 
 
 class PortTakenError(RendezvousConnectionError):
-    """Another program has the port at which this node was to listen."""
+    """Another program has the port that this node was told to listen at."""
 
 
 class RendezvousEntryError(RendezvousConnectionError):

@@ -108,7 +108,10 @@ class PortClaim:
         Raises:
             RendezvousError: A program that is no elrun has taken the port meanwhile.
         """
-        return listen_at(self.port)
+        try:
+            return listen_at(self.port)
+        except PortTakenError as error:  # which stands for a port that a person can change
+            raise RendezvousError(str(error)) from error
 
     def release(self) -> None:
         """Let others have the port."""

@@ -128,9 +128,14 @@ def test_a_port_that_was_taken_after_the_claim_is_named_with_its_holder(claim):
     """A program that is no elrun knows no claims."""
     with (
         socket.create_server(("", claim.port)),
-        pytest.raises(RendezvousError, match=f"{claim.port} .* held by .* \\(pid {os.getpid()}\\)"),
+        pytest.raises(
+            RendezvousError, match=f"{claim.port} .* held by .* \\(pid {os.getpid()}\\)"
+        ) as caught,
     ):
         claim.listen()
+
+    # elrun has chosen the port: nobody is to be told to give another one.
+    assert RendezvousError is caught.type
 
 
 @pytest.fixture(name="no_more_files")
