@@ -141,8 +141,8 @@ class EtcdV2Store(EtcdStore[Member]):
                 leaves, index = self._list(place)
                 read_at.append(index)
                 for leaf in leaves:
-                    newest = max(newest, leaf.modifiedIndex)
-                    _take(values, paths, leaf.key, leaf.value)
+                    if _take(values, paths, leaf.key, leaf.value):
+                        newest = max(newest, leaf.modifiedIndex)
         return (values, min(read_at)), newest <= min(read_at)
 
     def _list(self, path: str) -> tuple[list[Any], int]:
@@ -270,15 +270,16 @@ def _delete(client: Any, folder: str) -> None:
         client.delete(folder, recursive=True)
 
 
-def _take(values: dict[str, bytes], wanted: Mapping[str, str], path: str, text: str) -> None:
-    """Add a leaf to the values: it is a value, or an entry of a counter."""
+def _take(values: dict[str, bytes], wanted: Mapping[str, str], path: str, text: str) -> bool:
+    """Add a leaf that is a value, or an entry of a counter; return False if nobody wants it."""
     key = wanted.get(path)
     if key is not None:
         values[key] = _decode(text)
-        return
+        return True
     counter = wanted.get(path.rpartition("/")[0])
     if counter is not None:
         values[counter] = b"%d" % (count_in(values.get(counter)) + count_in(text.encode()))
+    return counter is not None
 
 
 def _encode(value: bytes) -> str:

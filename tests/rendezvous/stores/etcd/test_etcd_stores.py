@@ -201,6 +201,25 @@ def test_a_wait_in_v2_returns_what_stood_there_at_one_instant(etcd_v2, monkeypat
     assert [b"new", b"1"] == store.wait(["a", "b"], LONG_S)
 
 
+def test_other_keys_of_a_folder_prolong_no_wait_in_v2(etcd_v2, monkeypatch):
+    """Keys of nodes that beat stand beside those that are read, and change all the time."""
+    store, other = etcd_v2.connect(), etcd_v2.connect()
+    keys = ["one/key", *[f"many/{number}" for number in range(8)]]
+    store.set(dict.fromkeys(keys, b"1"))
+    read = store._list
+    places = []
+
+    def read_beside(place):
+        other.set({"many/beat": b"%d" % len(places)})
+        places.append(place)
+        return read(place)
+
+    monkeypatch.setattr(store, "_list", read_beside)
+
+    assert [b"1"] * 9 == store.wait(keys, 2)
+    assert 2 == len(places)
+
+
 def test_a_short_absence_ends_nothing(own):
     """etcd is killed and started again: a wait goes on, and counters keep their values."""
     server, again, clients = own
