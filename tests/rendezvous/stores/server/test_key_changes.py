@@ -68,17 +68,20 @@ def test_nodes_are_served_while_others_change_keys_without_end(port, config):
         return connect(threading.Event()).store
 
     host, is_over, changes = reach(True), threading.Event(), []
+    has_begun = threading.Event()
 
     def flood(connection):
         changer = KeyChanger(connection, config)
         changer.write(write_hello(ME))
         while not is_over.is_set() and changer.change_keys():
             changes.append(connection)
+            has_begun.set()
 
     strangers = [socket.create_connection((HERE, port), LONG_S) for _ in range(3)]
     threads = [threading.Thread(target=flood, args=(each,)) for each in strangers]
     for thread in threads:
         thread.start()
+    has_begun.wait(LONG_S)
     guest = reach(False)
     counts = [guest.add("n", 1) for _ in range(10)]
     is_over.set()
