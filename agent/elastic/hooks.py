@@ -11,7 +11,7 @@ from ...rendezvous.api.handler import RendezvousInfo, Verdict, VerdictKind
 from ..failures.failure import ProcessFailure
 from ..workers.worker import RunResult, WorkerGroup, WorkerSpec, WorkerState
 from .observer import Moment
-from .policy import Step
+from .policy import Step, as_seen_by
 from .recorded import RecordedAgent
 from .restarts import Restarts
 
@@ -137,7 +137,7 @@ class AgentHooks(RecordedAgent):
         is_shared = has_others and not self._rounds.has_to_be_asked
         self._restarts.announce(
             step,
-            verdict,
+            as_seen_by(self._group_rank, verdict),
             self._restart_count,
             is_shared=is_shared,
             is_met_at_once=self._rounds.answers_at_once,

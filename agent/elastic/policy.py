@@ -97,6 +97,20 @@ def sentence_about(
     return f"{reason}; restarting all workers{when} (restart {number} {budget}){doubt}"
 
 
+def as_seen_by(group_rank: int, verdict: Verdict | None) -> Verdict | None:
+    """Return a verdict whose reason says so if the others have lost this very node.
+
+    Args:
+        group_rank: This node's rank in the round that has ended.
+        verdict: Why it ended.
+    """
+    if verdict is None or verdict.kind is not VerdictKind.NODE_LOST:
+        return verdict
+    if group_rank not in verdict.lost or verdict.by == group_rank:
+        return verdict
+    return verdict._replace(reason=f"this node was suspended or cut off: {verdict.reason}")
+
+
 def delay_of(verdict: Verdict | None) -> float:
     """Return after how many seconds a restart comes, as the node with the failed worker decided."""
     delay_s = verdict.details.get(DELAY) if verdict else None

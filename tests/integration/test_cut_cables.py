@@ -229,8 +229,12 @@ def test_a_host_that_wakes_up_too_late_joins_again(work):
     work.hosts[1].wake_up()
 
     work.wait_for("3 workers", 1, 2, 3)
-    assert [0, 0, 0] == [end[0] for end in work.end(1, 2, 3)]
+    ends = work.end(1, 2, 3)
+    assert [0, 0, 0] == [end[0] for end in ends]
     assert 3 == len(work.steps())
+    words = [" ".join(err.split()) for _, _, err in ends]
+    told = ["this node was suspended or cut off: node2 (group rank" in said for said in words]
+    assert [False, True, False] == told, words
 
 
 def test_a_host_that_is_cut_off_stops_its_workers(work):

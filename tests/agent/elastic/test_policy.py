@@ -6,6 +6,7 @@ from elrun.agent.elastic.policy import (
     DOUBT,
     GIVE_UP,
     Step,
+    as_seen_by,
     delay_of,
     next_step,
     sentence_about,
@@ -54,6 +55,22 @@ def test_a_verdict_may_rule_a_restart_out():
 
     assert Step.FAIL is next_step(WorkerState.HEALTHY, verdict, remaining_restarts=3)
     assert "x; no restart: why" == sentence_about(Step.FAIL, verdict)
+
+
+@pytest.mark.parametrize(
+    ("by", "lost", "reason"),
+    [
+        (0, (2,), "this node was suspended or cut off: n3 has not been heard of"),
+        (-1, (1, 2), "this node was suspended or cut off: n3 has not been heard of"),
+        (0, (1,), "n3 has not been heard of"),
+        (2, (2,), "n3 has not been heard of"),
+    ],
+)
+def test_a_node_that_the_others_have_lost_is_told_so(by, lost, reason):
+    """It wakes up, and reads of itself what the others wrote of it; its own words stand."""
+    verdict = Verdict(VerdictKind.NODE_LOST, by, "n3 has not been heard of", lost=lost)
+
+    assert reason == as_seen_by(2, verdict).reason
 
 
 @pytest.mark.parametrize(
