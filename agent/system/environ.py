@@ -32,6 +32,8 @@ def seconds_of(name: str, variables: Mapping[str, str], default: float) -> float
     except ValueError:
         seconds = -1.0
     if not seconds >= 0:
-        said = text if text.isalnum() else repr(text)
-        raise ValueError(f"{name}={said}: give a number of seconds, 0 or more")
+        is_plain = text.isprintable() and not any(each in text for each in " '\"\\")
+        raise ValueError(
+            f"{name}={text if is_plain else repr(text)}: give a number of seconds, 0 or more"
+        )
     return seconds

@@ -126,11 +126,16 @@ def test_a_missing_script_is_refused(elrun, args):
     ) == elrun.refusal(*args)
 
 
-def test_a_bad_variable_of_torch_is_refused_by_its_name(elrun):
-    """It is no option, but it is the user's."""
-    sentence = elrun.refusal("x.py", TORCH_ELASTIC_SHUTDOWN_TIMEOUT="soon")
+@pytest.mark.parametrize(
+    ("text", "shown"), [("soon", "soon"), ("-1", "-1"), ("1.5s", "1.5s"), ("1 s", "'1 s'")]
+)
+def test_a_bad_variable_of_torch_is_refused_by_its_name(elrun, text, shown):
+    """It is no option, but it is the user's; it is quoted where an option's value would be."""
+    sentence = elrun.refusal("x.py", TORCH_ELASTIC_SHUTDOWN_TIMEOUT=text)
 
-    assert "TORCH_ELASTIC_SHUTDOWN_TIMEOUT=soon: give a number of seconds, 0 or more" == sentence
+    assert f"TORCH_ELASTIC_SHUTDOWN_TIMEOUT={shown}: give a number of seconds, 0 or more" == (
+        sentence
+    )
 
 
 def test_no_gpu_is_an_error_that_says_so(elrun):
