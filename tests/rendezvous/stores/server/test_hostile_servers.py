@@ -109,7 +109,8 @@ def _hostile():
 )  # fmt: skip
 def test_what_answers_a_hello_otherwise_is_no_store(hostile, answer, reason):
     """Within the time that a handshake has."""
-    found = dial(Target(hostile(answer).endpoint), ME, LONG_S, BRIEF_S)
+    patience_s = BRIEF_S if reason is SILENT else LONG_S  # the others answer, also a busy machine
+    found = dial(Target(hostile(answer).endpoint), ME, LONG_S, patience_s)
 
     assert found.reason.startswith(reason), found
 
@@ -137,7 +138,10 @@ def reach(server, patience_s):
     [
         (once(b"\xff" * 64), "what it sends is not understood: a frame of 4294967295 bytes"),
         (once(write_frame({"id": -1})), "is not understood: id is no number"),
-        (endlessly(write_frame({"id": 77})), "is not understood: 65536 answers to no request"),
+        (
+            endlessly(write_frame({"id": 77}) * 1000),
+            "is not understood: 65536 answers to no request",
+        ),
         (
             endlessly(write_frame({"id": 1, "values": [], "more": True})),
             "is not understood: a part of an answer is empty",
