@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Callable, Iterator, Mapping
-from json.encoder import c_make_encoder, encode_basestring_ascii  # type: ignore[attr-defined]
+from json import encoder
 
 from ...errors import RendezvousError
 from ...light_typing import Any
@@ -39,12 +39,13 @@ def json_writer(separator: str) -> Callable[[Mapping[str, Any]], str]:
     Args:
         separator: What stands between two values.
     """
-    if c_make_encoder is None:
-        return json.JSONEncoder(separators=(separator, ":")).encode
-    refuse = json.JSONEncoder().default
-    chunks_of = c_make_encoder(
-        None, refuse, encode_basestring_ascii, None, ":", separator, False, False, True
-    )
+    each_time = json.JSONEncoder(separators=(separator, ":"))
+    make: Any = getattr(encoder, "c_make_encoder", None)
+    quote = encoder.encode_basestring_ascii
+    try:
+        chunks_of = make(None, each_time.default, quote, None, ":", separator, False, False, True)
+    except TypeError:  # it is not documented: an interpreter may have none, or another one
+        return each_time.encode
     return lambda message: "".join(chunks_of(message, 0))
 
 
