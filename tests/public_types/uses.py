@@ -69,7 +69,15 @@ from elrun.agent.timers import (
     TimerRequest,
     TimerServer,
 )
-from elrun.launcher import config_from_args, get_args_parser, main, parse_args, run
+from elrun.launcher import (
+    config_from_args,
+    determine_local_world_size,
+    get_args_parser,
+    main,
+    parse_args,
+    parse_min_max_nnodes,
+    run,
+)
 from elrun.rendezvous import (
     EtcdServer,
     NodeProfile,
@@ -183,6 +191,8 @@ def as_torchrun_s_library() -> None:
     assert_type(config, LaunchConfig)
     elastic_launch(config, entrypoint)(*arguments)
     get_args_parser().print_help()
+    assert_type(parse_min_max_nnodes("2:4"), tuple[int, int])
+    assert_type(determine_local_world_size("auto"), int)
     run(args)
     main(["--standalone", "train.py"])
 
