@@ -54,7 +54,9 @@ def test_a_signal_ends_a_job_without_threads(job):
     running.signal(signal.SIGTERM)
     code, _, err = running.finish()
 
-    assert (143, "elrun: stopped by SIGTERM; none of its workers is left\n") == (code, err)
+    # A worker that has lived for a second by then has its place told, too.
+    last = err.splitlines()[-1]
+    assert (143, "elrun: stopped by SIGTERM; none of its workers is left") == (code, last), err
 
 
 @pytest.mark.parametrize("is_host", [True, False])
