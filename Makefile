@@ -35,7 +35,7 @@ help:  ## list what can be made
 run: $(VENV)/elrun  ## install elrun into .venv (minutes, once) and train on two workers (20 s)
 	$(BIN)/elrun --standalone --nproc-per-node 2 --max-restarts 3 examples/train.py
 
-test: $(VENV)/installed .links/elrun  ## run all tests (twenty minutes)
+test: $(VENV)/installed .links/elrun  ## run all tests (forty minutes on two cores)
 	$(PYTEST) --numprocesses $(TESTERS) --dist loadgroup
 
 check: $(VENV)/installed .links/elrun  ## format, lint, types and the quick tests
