@@ -248,8 +248,8 @@ def _launch(plan: Plan, environment: Environment, console: Console, launch: Laun
 def _port_advice(given: Given) -> str:
     option = given.said("rdzv_endpoint" if given["rdzv_endpoint"] else "master_port")
     if given["nnodes"].maximum > 1:
-        return f"; give all nodes another port ({option})"
-    return f"; give another port ({option}), or --standalone, which needs none"
+        return f"; give all nodes another port than that of {option}"
+    return f"; give another port than that of {option}, or --standalone, which needs none"
 
 
 def _end_of_stopped(stopped: SignalException, console: Console) -> _End:

@@ -108,7 +108,7 @@ class RendezvousConnectionError(RendezvousError):
 
 
 class PortTakenError(RendezvousConnectionError):
-    """Another program has the port that this node was told to listen at."""
+    """Another program on this host listens at the port that the user has named for this node."""
 
 
 class RendezvousEntryError(RendezvousConnectionError):

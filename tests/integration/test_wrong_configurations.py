@@ -185,19 +185,19 @@ def test_a_port_that_another_program_holds_is_named_with_it(elrun, script):
     [
         (
             "--master-port {port}",
-            "give another port (--master-port {port}), or --standalone, which needs none",
+            "give another port than that of --master-port {port}, or --standalone, which needs none",
         ),
         (
             "--rdzv-endpoint localhost:{port}",
-            "give another port (--rdzv-endpoint localhost:{port}), or --standalone, which needs none",
+            "give another port than that of --rdzv-endpoint localhost:{port}, or --standalone, which needs none",
         ),
         (
             "--nnodes 2 --node-rank 0 --master-addr localhost --master-port {port}",
-            "give all nodes another port (--master-port {port})",
+            "give all nodes another port than that of --master-port {port}",
         ),
         (
             "--nnodes 2 --node-rank 0 --rdzv-endpoint localhost:{port}",
-            "give all nodes another port (--rdzv-endpoint localhost:{port})",
+            "give all nodes another port than that of --rdzv-endpoint localhost:{port}",
         ),
     ],
 )
