@@ -14,7 +14,7 @@ A connection may also be dead without an end: TCP repeats what nothing acknowled
 rarely, half a minute apart after a cut of half a minute, and in vain for ever if this host has got
 another address. So while the server is silent, the kernel asks the other host whether it is there
 (``Link.probe``). If that acknowledges nothing, a thread dials beside the connection, and what it
-finds takes its place. A server that stands still is not dialled: its kernel acknowledges.
+finds takes its place. The kernel of a server that stands still acknowledges.
 """
 
 from __future__ import annotations
