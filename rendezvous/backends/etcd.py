@@ -54,13 +54,10 @@ def rounds_over(
             store.close()
             raise
 
-        def endpoint() -> Endpoint:
-            return settings.endpoints[store.member]
-
         return Connection(
             store,
-            published_address(endpoint(), params.local_addr),
-            address_now=lambda: None if params.local_addr else address_now(endpoint()),
+            published_address(settings.endpoints[store.member], params.local_addr),
+            address_now=lambda: address_now(store.member_address, params.local_addr),
         )
 
     return RoundRendezvous(params, connect, timing)

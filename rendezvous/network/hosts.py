@@ -11,7 +11,7 @@ import socket
 
 from ..light_typing import Any
 from ..logs import Log
-from .addresses import DEFAULT_PORT, Endpoint, is_loopback
+from .addresses import DEFAULT_PORT, Endpoint, is_literal, is_loopback
 
 log = Log(__name__)
 
@@ -129,12 +129,19 @@ def published_address(endpoint: Endpoint, local_addr: str | None) -> str:
     return endpoint.host if leads_here else address
 
 
-def address_now(endpoint: Endpoint) -> str | None:
-    """Return the address of the interface that leads to an endpoint now.
+def address_now(endpoint: Endpoint, local_addr: str | None) -> str | None:
+    """Return the address of the interface that leads to an endpoint now; look no name up.
+
+    Args:
+        endpoint: Its host is an address, perhaps one that was this node's own and no longer is.
+        local_addr: What the user said, which goes before that.
 
     Returns:
-        None: no interface leads there, or the endpoint is on this host.
+        None: no interface leads there, the endpoint is on this host, it has a name, or
+        ``local_addr`` was given.
     """
+    if local_addr or not is_literal(endpoint.host):  # a name server may take half a minute
+        return None
     try:
         address = address_towards(*endpoint)
     except OSError:

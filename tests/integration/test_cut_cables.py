@@ -44,13 +44,17 @@ class Work:
         Args:
             first: The number of the node that shall have group rank 0.
         """
-        words = [*self._meeting, "--rdzv-id", "job", *options]
-        program = [PROGRAM, self._folder, *program_options]
-        for number, host in enumerate(self.hosts[:3], 1):
+        for number in (1, 2, 3):
             wish = ["--node-rank", 0] if number == first else []
-            self.jobs.append(self._elrun(*words, *wish, *program, prefix=host.prefix))
+            self.add(number, *options, *wish, program_options=program_options)
         self.wait_for("3 workers", 1, 2, 3)
         return self
+
+    def add(self, number, *options, program_options=()):
+        """Start the agent of the next node."""
+        words = [*self._meeting, "--rdzv-id", "job", *options]
+        program = [PROGRAM, self._folder, *program_options]
+        self.jobs.append(self._elrun(*words, *program, prefix=self.hosts[number - 1].prefix))
 
     def wait_for(self, line, *numbers):
         """Return once a worker on each of these nodes has made some steps and says so."""
@@ -118,19 +122,24 @@ def _over_c10d(elrun, hosts, tmp_path):
 
 @pytest.fixture(name="over_etcd")
 def _over_etcd(elrun, hosts, tmp_path):
-    """Return a job that meets at an etcd on node4."""
+    """Return a job that meets at an etcd on node4, by its v3 API or another."""
     host = hosts[3]
     command = [
         _find_binary(),
+        "--enable-v2",
         f"--data-dir={tmp_path}/etcd",
         f"--listen-client-urls=http://{host.address}:{ETCD_PORT}",
         f"--advertise-client-urls=http://{host.address}:{ETCD_PORT}",
         "--log-level=error",
         "--unsafe-no-fsync",
     ]
-    meeting = ("--rdzv-backend", "etcd-v3", "--rdzv-endpoint", f"{host.name}:{ETCD_PORT}")
+    endpoint = ("--rdzv-endpoint", f"{host.name}:{ETCD_PORT}")
+
+    def work(backend="etcd-v3"):
+        return Work(elrun, hosts, tmp_path, ("--rdzv-backend", backend, *endpoint))
+
     with subprocess.Popen([*host.prefix, *command], stderr=subprocess.DEVNULL) as etcd:
-        yield lambda: Work(elrun, hosts, tmp_path, meeting)
+        yield work
         etcd.kill()
 
 
@@ -146,6 +155,15 @@ def readdress(host):
     host.run("ip", "address", "delete", f"{host.address}/24", "dev", "eth0")
     # The kernel removes all addresses of a network with the first one.
     host.run("ip", "address", "replace", another, "dev", "eth0")
+
+
+def silence_name_server(host, folder):
+    """Let a host know no name but its own, and wait 150 s for the answer about another."""
+    (folder / "own").write_text(f"{host.address} {host.name}\n")
+    (folder / "resolv.conf").write_text(f"nameserver {SUBNET}200\noptions timeout:30 attempts:5\n")
+    host.run("ip", "neighbour", "add", f"{SUBNET}200", "lladdr", "02:00:00:00:00:01", "dev", "eth0")
+    host.run("mount", "--bind", folder / "own", "/etc/hosts")
+    host.run("mount", "--bind", folder / "resolv.conf", "/etc/resolv.conf")
 
 
 def let_pass(seconds):
@@ -311,6 +329,22 @@ def test_workers_meet_at_the_address_that_rank_0_has_by_now(work):
     assert f"{SUBNET}103" == work.master_address()
 
 
+def test_newcomers_meet_the_stores_host_at_the_address_that_it_has_by_now(over_c10d, tmp_path):
+    """The name server knows the new one, and the first node keeps its rank."""
+    work = over_c10d()
+    work.add(1, "--nnodes", "1:3", "--max-restarts", 3)
+    work.wait_for("1 worker", 1)
+    readdress(work.hosts[0])
+    known = tmp_path / "hosts"
+    known.write_text(known.read_text().replace(f"{SUBNET}1 ", f"{SUBNET}101 "))
+
+    work.add(2, "--nnodes", "1:3", "--max-restarts", 3)
+
+    work.wait_for("2 workers", 1, 2)
+    assert [0, 0] == [end[0] for end in work.end(1, 2)]
+    assert f"{SUBNET}101" == work.master_address()
+
+
 def test_a_host_that_is_cut_off_for_longer_than_its_peers_bear_joins_again(work):
     """Its workers run on meanwhile: the cut cable of 8 s costs a round, and no agent."""
     work.begin(*NODES_2_TO_3)
@@ -406,3 +440,18 @@ def test_etcd_out_of_reach_for_good_ends_the_job(over_etcd):
     ends = work.ends_of(1, 2, 3)
     assert [75, 75, 75] == [code for code, _, _ in ends]
     assert all(work.endpoint in err for _, _, err in ends)
+
+
+@pytest.mark.parametrize("backend", ["etcd-v2", "etcd-v3"])
+def test_a_silent_name_server_keeps_no_node_from_its_etcd(over_etcd, tmp_path, backend):
+    """A node that has reached it knows the address; the others would go on without it."""
+    work = over_etcd(backend).begin(*NODES_2_TO_3)
+    silence_name_server(work.hosts[1], tmp_path)
+
+    for worker in work.workers_of(1):
+        signal.pidfd_send_signal(worker, signal.SIGKILL)
+        os.close(worker)
+
+    work.wait_for("3 workers", 1, 2, 3)
+    assert [0, 0, 0] == [end[0] for end in work.end(1, 2, 3)]
+    assert [3, 3] == [each.workers for each in work.steps()]

@@ -27,10 +27,12 @@ from typing import Generic, Protocol, TypeVar
 
 from ...errors import RendezvousConnectionError
 from ...logs import Log
+from ...network.addresses import Endpoint
 from ...protocol.timing import STORE_PATIENCE_S
 from ...threads import start_thread
 from ..store import Store, limit_of
 from .failover import Failover
+from .http_connection import Place
 
 log = Log(__name__)
 
@@ -44,6 +46,9 @@ _LONGEST_LEASE_S = 24 * 3600
 
 class Client(Protocol):
     """What speaks to one member."""
+
+    place: Place
+    """Where the member is."""
 
     def close(self) -> None:
         """Let go of the connections that are idle."""
@@ -112,6 +117,11 @@ class EtcdStore(Store, Generic[_C]):
     def member(self) -> int:
         """Index of the member that is asked at present."""
         return self._servers.index
+
+    @property
+    def member_address(self) -> Endpoint:
+        """Where that member was reached last; its name, if it was not yet."""
+        return self._clients[self._servers.index].place.known
 
     def set(self, values: Mapping[str, bytes]) -> None:
         if values:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from ...named_tuple import NamedTuple
 from ...network.addresses import Endpoint
-from ...network.hosts import keep_alive
+from ...network.hosts import host_of, keep_alive
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -53,6 +53,23 @@ class Head(NamedTuple):
     fields: dict[bytes, bytes]
 
 
+class Place:
+    """Where a member of etcd is: its endpoint, and the address there that has served last.
+
+    A node that has reached the member does not depend on a name server, which may not answer for
+    half a minute, until it loses the member.
+    """
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
+        self.known = endpoint
+        """The endpoint by its address; by its name, if that has to be looked up."""
+
+    def forget(self) -> None:
+        """Look the name up before the next connection is made."""
+        self.known = self.endpoint
+
+
 class HttpConnection:
     """A connection that is open.
 
@@ -63,15 +80,16 @@ class HttpConnection:
         deadline: Until when it must stand.
     """
 
-    def __init__(self, endpoint: Endpoint, tls: SSLContext | None, deadline: float) -> None:
-        self._socket = _connect(endpoint, deadline)
+    def __init__(self, place: Place, tls: SSLContext | None, deadline: float) -> None:
+        self._socket, address = _connect(place.known, deadline)
         if tls is not None:
             try:
                 self._socket.settimeout(_left_s(deadline))
-                self._socket = tls.wrap_socket(self._socket, server_hostname=endpoint.host)
+                self._socket = tls.wrap_socket(self._socket, server_hostname=place.endpoint.host)
             except BaseException:
                 self._socket.close()
                 raise
+        place.known = place.endpoint._replace(host=address)
         self._allowed_s = -1.0
         self._buffer = b""
         # Bytes of the body, or of its present chunk, that are still to come; None: up to the end of
@@ -197,8 +215,8 @@ class HttpConnection:
         self._buffer += data
 
 
-def _connect(endpoint: Endpoint, deadline: float) -> socket.socket:
-    """Return a connection to the first of a host's addresses that takes one."""
+def _connect(endpoint: Endpoint, deadline: float) -> tuple[socket.socket, str]:
+    """Return a connection to the first of a host's addresses that takes one, and that address."""
     try:
         found = socket.getaddrinfo(*endpoint, type=socket.SOCK_STREAM)
     except UnicodeError:  # a name that is too long, or has an empty part
@@ -217,7 +235,7 @@ def _connect(endpoint: Endpoint, deadline: float) -> socket.socket:
             connection.close()
             raise
         else:
-            return connection
+            return connection, host_of(address)
     raise failure
 
 

@@ -19,7 +19,7 @@ from ...named_tuple import NamedTuple
 from ...network.addresses import Endpoint
 from .etcd_store import REQUEST_S
 from .failover import AnswerTime, Refused, Unreachable, plain_reason
-from .http_connection import HttpConnection
+from .http_connection import HttpConnection, Place
 from .settings import HOW_TO_TRUST, EtcdSettings, tls_context
 
 _CONNECTIONS = 64
@@ -49,13 +49,14 @@ class Poll:
         folder: Where the events are to happen, or below.
     """
 
-    def __init__(self, settings: EtcdSettings, endpoint: Endpoint, folder: str) -> None:
-        self._endpoint = endpoint
+    def __init__(self, settings: EtcdSettings, place: Place, folder: str) -> None:
+        self._place = place
+        self._endpoint = endpoint = place.endpoint
         self._folder = folder
         self._fields = f"Host: {endpoint}\r\n{_proof(settings)}\r\n"
         tls = tls_context(settings) if settings.protocol == "https" else None
         try:
-            self._connection = HttpConnection(endpoint, tls, time.monotonic() + REQUEST_S)
+            self._connection = HttpConnection(place, tls, time.monotonic() + REQUEST_S)
         except OSError as error:
             raise self._trouble(error) from error
 
@@ -91,6 +92,7 @@ class Poll:
         self._connection.close()
 
     def _trouble(self, error: OSError) -> Unreachable:
+        self._place.forget()
         return Unreachable(f"{self._endpoint}: {plain_reason(error)}")
 
 
@@ -100,6 +102,7 @@ class Member:
     def __init__(self, settings: EtcdSettings, endpoint: Endpoint) -> None:
         self._settings = settings
         self._endpoint = endpoint
+        self.place = Place(endpoint)
         self._client = open_client(settings, endpoint)
         self._answer_time = AnswerTime(REQUEST_S)
 
@@ -129,7 +132,7 @@ class Member:
 
     def poll(self, folder: str) -> Poll:
         """Return what waits for the events in a folder."""
-        return Poll(self._settings, self._endpoint, folder)
+        return Poll(self._settings, self.place, folder)
 
     def close(self) -> None:
         """Let go of the connections that are idle."""
@@ -138,6 +141,7 @@ class Member:
     def _convert(self, error: Any) -> Exception:
         payload = error.payload if isinstance(error.payload, dict) else {}
         if isinstance(error, etcd.EtcdConnectionFailed):
+            self.place.forget()
             reason = f"{self._endpoint}: {plain_reason(error)}"
             if "SSLError" in repr(error.cause):
                 return Unreachable(f"{reason} {HOW_TO_TRUST}", 0.0)

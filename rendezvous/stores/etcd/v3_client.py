@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ...network.addresses import Endpoint
 from .etcd_store import REQUEST_S
 from .failover import AnswerTime, Refused, Unreachable, plain_reason
-from .http_connection import Head, HttpConnection
+from .http_connection import Head, HttpConnection, Place
 from .settings import HOW_TO_TRUST, EtcdSettings, is_tls_refusal, tls_context
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ class Gateway:
     def __init__(self, settings: EtcdSettings, endpoint: Endpoint) -> None:
         self._settings = settings
         self.endpoint = endpoint
+        self.place = Place(endpoint)
         self.answer_time = AnswerTime(REQUEST_S)
         """How long the member has for its next answer."""
         self._idle: list[HttpConnection] = []
@@ -75,7 +76,7 @@ class Gateway:
         deadline = time.monotonic() + self.answer_time.seconds
         request = self._request(path, text, self._authenticate())
         try:
-            connection = HttpConnection(self.endpoint, self._context(), deadline)
+            connection = HttpConnection(self.place, self._context(), deadline)
             try:
                 connection.send(request, deadline)
             except BaseException:
@@ -113,6 +114,7 @@ class Gateway:
 
     def trouble(self, error: OSError) -> Unreachable:
         """Return the error that stands for a connection that could not be made, or was lost."""
+        self.place.forget()
         reason = f"{self.endpoint}: {plain_reason(error)}"
         if not self._has_served and is_tls_refusal(error):
             return Unreachable(f"{reason} {HOW_TO_TRUST}", 0.0)
@@ -137,7 +139,7 @@ class Gateway:
         deadline = began_at + self.answer_time.seconds
         try:
             answer = self._over_kept(request, deadline) or self._over(
-                HttpConnection(self.endpoint, self._context(), deadline), request, deadline
+                HttpConnection(self.place, self._context(), deadline), request, deadline
             )
             is_answered = True
         except OSError as error:

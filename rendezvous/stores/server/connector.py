@@ -7,6 +7,7 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Callable
 
 from ...errors import RendezvousConnectionError, RendezvousStateError
 from ...logs import Log
@@ -176,7 +177,8 @@ class StoreConnector:
         )
         server.listen(listener)
         log.info("hosting the rendezvous at %s, port %d", self._endpoint.host, port)
-        return Connection(store, self._own_address(), is_host=True)
+        own = self._own_address()
+        return Connection(store, own, is_host=True, address_now=self._address_towards(own))
 
     def _dial(self, connect_s: float, handshake_s: float) -> Connection | Refusal | Unreached:
         """Return a connection to the store of this run, or why there is none."""
@@ -202,11 +204,14 @@ class StoreConnector:
         return Connection(
             StoreClient(line),
             self._own_address(),
-            address_now=lambda: None if self._local_addr else address_now(same),
+            address_now=self._address_towards(same.host),
         )
 
     def _own_address(self) -> str:
         return published_address(self._endpoint, self._local_addr)
+
+    def _address_towards(self, address: str) -> Callable[[], str | None]:
+        return lambda: address_now(Endpoint(address, self._endpoint.port), self._local_addr)
 
     def _hindrance(self, error: OSError) -> str:
         if error.errno == errno.EADDRINUSE:

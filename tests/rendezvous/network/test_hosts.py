@@ -81,7 +81,19 @@ def test_a_zone_that_is_not_there_leads_nowhere():
 
 def test_no_address_is_told_where_no_interface_leads_elsewhere():
     """A loopback address would lead each node to itself."""
-    assert [None, None] == [address_now(Endpoint(host, 1)) for host in ("::1", "127.0.0.1")]
+    assert [None, None] == [address_now(Endpoint(host, 1), None) for host in ("::1", "127.0.0.1")]
+
+
+def test_the_present_address_of_a_name_is_not_asked_for():
+    """A name server that is silent would hold the node for half a minute."""
+    assert address_now(Endpoint(socket.gethostname(), 1), None) is None
+
+
+def test_an_address_that_the_user_gave_stands():
+    """Whatever interface leads elsewhere by now."""
+    elsewhere = Endpoint("192.0.2.1", 1)
+
+    assert address_now(elsewhere, "10.0.0.1") is None
 
 
 @pytest.mark.parametrize(
