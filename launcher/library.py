@@ -18,8 +18,9 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ..rendezvous.api.parameters import quoted
 from ..rendezvous.errors import UsageError, UsageRuntimeError
-from .commandline.arguments import Answer, Given, Origin, Refusal, quoted
+from .commandline.arguments import Answer, Given, Origin, Refusal
 from .commandline.converters import parse_nodes, parse_workers
 from .commandline.environment import Environment
 from .commandline.option import Option

@@ -23,7 +23,7 @@ from ...rendezvous.errors import (
     RendezvousGracefulExitError,
 )
 from ...rendezvous.logs import Log, place_in_run
-from ..system.environ import inherited_environment, seconds_of
+from ..system.environ import exit_barrier_timeout_of, inherited_environment
 from ..system.signals import SignalException
 from ..workers.ranks import RankSpan, _RoleInstanceInfo, agree_on_span, identical_span
 from ..workers.worker import RunResult, Worker, WorkerGroup, WorkerSpec, WorkerState
@@ -43,8 +43,6 @@ log = Log(__name__)
 __all__ = ["DEFAULT_ROLE", "ElasticAgent", "SimpleElasticAgent"]
 
 _LEAST_ANSWER_S = 10.0
-
-EXIT_BARRIER_TIMEOUT = "TORCH_ELASTIC_EXIT_BARRIER_TIMEOUT"
 
 
 class SimpleElasticAgent(AgentHooks):
@@ -78,7 +76,7 @@ class SimpleElasticAgent(AgentHooks):
         self._stop_timeout_s = shutdown_timeout
         self._environ = inherited_environment() if environ is None else environ
         if exit_barrier_timeout is None:
-            exit_barrier_timeout = seconds_of(EXIT_BARRIER_TIMEOUT, self._environ, 300.0)
+            exit_barrier_timeout = exit_barrier_timeout_of(self._environ)
         self._exit_barrier_timeout = exit_barrier_timeout
 
     @publishing_metrics

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from ...rendezvous.api.parameters import SECRET_VARIABLE
+from ...rendezvous.api.parameters import SECRET_VARIABLE, quoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,8 +32,16 @@ def seconds_of(name: str, variables: Mapping[str, str], default: float) -> float
     except ValueError:
         seconds = -1.0
     if not seconds >= 0:
-        is_plain = text.isprintable() and not any(each in text for each in " '\"\\")
-        raise ValueError(
-            f"{name}={text if is_plain else repr(text)}: give a number of seconds, 0 or more"
-        )
+        raise ValueError(f"{name}={quoted(text)}: give a number of seconds, 0 or more")
     return seconds
+
+
+def exit_barrier_timeout_of(variables: Mapping[str, str]) -> float:
+    """Return the seconds for which a node that has succeeded waits for the others.
+
+    They are those of ``TORCH_ELASTIC_EXIT_BARRIER_TIMEOUT``, else 300.
+
+    Raises:
+        ValueError: The variable is no number of seconds.
+    """
+    return seconds_of("TORCH_ELASTIC_EXIT_BARRIER_TIMEOUT", variables, 300.0)

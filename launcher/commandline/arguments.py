@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from types import MappingProxyType
 
+from ...rendezvous.api.parameters import quoted
 from ...rendezvous.errors import UsageError
 from ...rendezvous.named_tuple import NamedTuple
 
@@ -122,12 +123,6 @@ def spelling_of(name: str) -> str:
 def variable_of(name: str) -> str:
     """Return the variable that an option takes its default from: ``PET_NPROC_PER_NODE``."""
     return "PET_" + name.upper().replace("-", "_")
-
-
-def quoted(text: str) -> str:
-    """Return text as it is, or in quotes where its ends would not be seen otherwise."""
-    is_plain = text.isprintable() and text and not any(each in text for each in " '\"\\")
-    return text if is_plain else repr(text)
 
 
 def nearest(word: str, known: Collection[str]) -> str:

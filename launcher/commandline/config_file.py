@@ -12,7 +12,8 @@ import os
 import re
 import stat
 
-from .arguments import Refusal, nearest_option, quoted
+from ...rendezvous.api.parameters import quoted
+from .arguments import Refusal, nearest_option
 from .converters import whole_number
 
 TYPE_CHECKING = False

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from ...rendezvous.api.parameters import quoted
 from ...rendezvous.named_tuple import NamedTuple
-from .arguments import listed, nearest, quoted
+from .arguments import listed, nearest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

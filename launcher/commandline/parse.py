@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from ...rendezvous.api.parameters import truth_of
+from ...rendezvous.api.parameters import quoted, truth_of
 from ..terminal.console import Console
 from .arguments import (
     Answer,
@@ -13,7 +13,6 @@ from .arguments import (
     Origin,
     Refusal,
     nearest_option,
-    quoted,
     said,
     spelling_of,
     variable_of,

@@ -7,8 +7,9 @@ they are.
 
 from __future__ import annotations
 
+from ...rendezvous.api.parameters import quoted
 from ...rendezvous.named_tuple import NamedTuple
-from .arguments import Refusal, listed, nearest, nearest_option, quoted
+from .arguments import Refusal, listed, nearest, nearest_option
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ import os
 from ...agent.output.outlets import can_be_carried
 from ...agent.output.prefixes import NAMES, check_template, unknown_names
 from ...agent.output.specs import keeps_stderr
-from ..commandline.arguments import Given, Refusal, quoted
+from ...rendezvous.api.parameters import quoted
+from ..commandline.arguments import Given, Refusal
 from ..commandline.environment import Environment
 
 

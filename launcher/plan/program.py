@@ -6,8 +6,9 @@ import itertools
 import os
 import sys
 
+from ...rendezvous.api.parameters import quoted
 from ...rendezvous.named_tuple import NamedTuple
-from ..commandline.arguments import Given, Refusal, nearest_word, quoted
+from ..commandline.arguments import Given, Refusal, nearest_word
 from ..commandline.converters import is_module_name
 from ..commandline.environment import Environment
 

@@ -12,8 +12,9 @@ from typing import Any
 
 from ...agent.output.history_file import NAME as HISTORY
 from ...agent.output.history_file import SAMPLE, read_history
+from ...rendezvous.api.parameters import quoted
 from ...rendezvous.named_tuple import NamedTuple
-from ..commandline.arguments import Refusal, quoted
+from ..commandline.arguments import Refusal
 from ..terminal.console import printable
 
 REPORT = "report.json"

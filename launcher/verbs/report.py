@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 from ...agent.system.whole_writes import replace_file
-from ..commandline.arguments import Refusal, quoted
+from ...rendezvous.api.parameters import quoted
+from ..commandline.arguments import Refusal
 from ..report.choice import chosen_records
 from ..report.story import story_of
 from ..report.text import text_of

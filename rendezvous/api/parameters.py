@@ -30,6 +30,12 @@ def truth_of(text: str) -> bool | None:
     return True if word in _TRUE else False if word in _FALSE else None
 
 
+def quoted(text: str) -> str:
+    """Return text as it is, or in quotes where its ends would not be seen otherwise."""
+    is_plain = text.isprintable() and text and not any(each in text for each in " '\"\\")
+    return text if is_plain else repr(text)
+
+
 class Kind(NamedTuple):
     """What a value from a user's program has to be, by what it can do: NumPy's numbers count.
 
