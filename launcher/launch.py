@@ -18,7 +18,7 @@ from ..rendezvous.api.parameters import ENTRYPOINT, Kind, require
 from ..rendezvous.errors import RendezvousError, UsageError
 from ..rendezvous.logs import Log
 from .commandline.environment import Environment, tell_later_agents, variables_set
-from .meeting import leave, meet, tell_refusal
+from .meeting import leave, meet, run_id_of, tell_refusal
 from .plan.config import ChosenText, LaunchConfig
 from .plan.plan import Plan
 from .plan.program import get_entrypoint_name
@@ -133,13 +133,14 @@ def launch_agent(
             from .sendable import require_sendable  # few jobs
 
             require_sendable(entrypoint, config.start_method)
-        handler, spec = _compose(config, entrypoint, args)
+        run_id = run_id_of(config)
+        handler, spec = _compose(config, run_id, entrypoint, args)
     except UsageError:
         raise
     except ValueError as error:
         raise UsageError(str(error)) from fault_behind(error)
     if not config.run_id:
-        given.run_id = ChosenText(handler.get_run_id())
+        given.run_id = ChosenText(run_id)
     tell_later_agents(config.signals_to_handle)
     try:
         with _refusals_told(handler):
@@ -343,6 +344,7 @@ def _clean_up(
 
 def _compose(
     config: LaunchConfig,
+    run_id: str,
     entrypoint: Callable[..., Any] | str | None,
     args: list[Any],
 ) -> tuple[RendezvousHandler, WorkerSpec]:
@@ -350,7 +352,7 @@ def _compose(
         from ..agent.metrics import MetricsConfig, initialize_metrics  # few jobs
 
         initialize_metrics(MetricsConfig(config.metrics_cfg))
-    handler, master_addr, master_port = meet(config)
+    handler, master_addr, master_port = meet(config, run_id)
     spec = WorkerSpec(
         local_world_size=config.nproc_per_node,
         entrypoint=entrypoint,

@@ -24,7 +24,26 @@ _LEAVE_TIMEOUT_S = 10.0
 _SILENT_S = 1.0
 
 
-def meet(config: LaunchConfig) -> tuple[RendezvousHandler, str | None, int | None]:
+def run_id_of(config: LaunchConfig) -> str:
+    """Return the name of a job, a new one if it has none.
+
+    Args:
+        config: How to launch.
+
+    Raises:
+        ValueError: It has none, and other nodes would have to know it.
+    """
+    if not config.run_id and config.min_nodes > 1:
+        raise ValueError("run_id: the nodes of a job find each other by it; give all the same one")
+    if not config.run_id and config.max_nodes > 1:
+        log.warning(
+            "no run_id was given, and the nodes of a job find each other by it: no other node can "
+            "join this one"
+        )
+    return config.run_id or new_run_id()
+
+
+def meet(config: LaunchConfig, run_id: str) -> tuple[RendezvousHandler, str | None, int | None]:
     """Return the handler of the job's rendezvous, which has joined no round yet.
 
     Args:
@@ -35,19 +54,12 @@ def meet(config: LaunchConfig) -> tuple[RendezvousHandler, str | None, int | Non
         fixed ones: only the backend ``static`` takes them.
 
     Raises:
-        ValueError: The config names no run, or its backend refuses a setting.
+        ValueError: The backend refuses a setting.
     """
-    if not config.run_id and config.min_nodes > 1:
-        raise ValueError("run_id: the nodes of a job find each other by it; give all the same one")
-    if not config.run_id and config.max_nodes > 1:
-        log.warning(
-            "no run_id was given, and the nodes of a job find each other by it: no other node can "
-            "join this one"
-        )
     parameters = RendezvousParameters(
         backend=config.rdzv_backend,
         endpoint=config.rdzv_endpoint,
-        run_id=config.run_id or new_run_id(),
+        run_id=run_id,
         min_nodes=config.min_nodes,
         max_nodes=config.max_nodes,
         local_addr=config.local_addr,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 DEFAULT_SHUTDOWN_TIMEOUT_S = 30.0
 
-DEFAULT_EXIT_BARRIER_TIMEOUT_S = 300.0
+_SIGNALS_TO_HANDLE = "TORCHELASTIC_SIGNALS_TO_HANDLE"
 
 COLLECTOR_VARIABLES = (
     "OTEL_EXPORTER_OTLP_ENDPOINT",
@@ -100,7 +100,17 @@ class Environment(NamedTuple):
         Raises:
             ValueError: It is no number of seconds.
         """
-        return self._seconds("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", DEFAULT_SHUTDOWN_TIMEOUT_S)
+        from ...agent.system.environ import seconds_of  # only what launches needs it
+
+        name = "TORCH_ELASTIC_SHUTDOWN_TIMEOUT"
+        return seconds_of(name, self.variables, DEFAULT_SHUTDOWN_TIMEOUT_S)
+
+    @property
+    def signals_to_handle(self) -> str:
+        """``TORCHELASTIC_SIGNALS_TO_HANDLE``, else the signals that end a job by default."""
+        from ...agent.system.signals import DEFAULT_SIGNALS  # only a config that names none
+
+        return self.variables.get(_SIGNALS_TO_HANDLE) or DEFAULT_SIGNALS
 
     @property
     def exit_barrier_timeout_s(self) -> float:
@@ -109,12 +119,9 @@ class Environment(NamedTuple):
         Raises:
             ValueError: It is no number of seconds.
         """
-        return self._seconds("TORCH_ELASTIC_EXIT_BARRIER_TIMEOUT", DEFAULT_EXIT_BARRIER_TIMEOUT_S)
+        from ...agent.system.environ import exit_barrier_timeout_of  # only what launches needs it
 
-    def _seconds(self, name: str, default: float) -> float:
-        from ...agent.system.environ import seconds_of  # only what launches needs it
-
-        return seconds_of(name, self.variables, default)
+        return exit_barrier_timeout_of(self.variables)
 
 
 def tell_later_agents(signals: str) -> None:
@@ -123,7 +130,7 @@ def tell_later_agents(signals: str) -> None:
     Args:
         signals: Their names, separated by commas.
     """
-    os.environ["TORCHELASTIC_SIGNALS_TO_HANDLE"] = signals
+    os.environ[_SIGNALS_TO_HANDLE] = signals
 
 
 @contextmanager

@@ -126,7 +126,8 @@ class LaunchConfig(PlainValue):
         event_log_handler: Name of the handler that takes the events: ``null``, ``console``,
             ``file``, ``file:PATH``, or a plug-in.
         numa_options: How workers are bound to CPUs; by default they may use any.
-        signals_to_handle: Names of the signals that end the job, separated by commas.
+        signals_to_handle: Names of the signals that end the job, separated by commas; where it is
+            empty, those that ``TORCHELASTIC_SIGNALS_TO_HANDLE`` names, else the default.
         forward_signals: Names of signals, separated by commas, that every worker of every node gets
             when the elrun of one node gets them, while the job goes on.
         preempt_signal: Names of the signals, if any, at which the workers of all nodes leave and
@@ -286,6 +287,8 @@ class LaunchConfig(PlainValue):
         for name, nothing in (("rdzv_endpoint", ""), ("preload", ())):
             if unsettled[name] is None:
                 unsettled[name] = nothing
+        if unsettled["signals_to_handle"] == "":
+            self.signals_to_handle = Environment.current().signals_to_handle
         if unsettled["logs_specs"] is None:
             from ...agent.output.specs import DefaultLogsSpecs  # the command line has its own
 

@@ -228,14 +228,14 @@ def _gpus_that_are_shared(given: Given, workers: int, gpus: int) -> Iterator[str
 
 def _forwarded(given: Given, environment: Environment) -> str:
     """Return the signals that workers get; schedulers send some that don't mean the end."""
-    wanted: str | None = given["forward_signals"]
-    if wanted is not None:
-        return wanted
+    if (wanted := given["forward_signals"]) is not None:
+        return str(wanted)
     if not any(name in environment.variables for name in _SENDERS_OF_SIGNALS):
         return ""
     from ...agent.system.signals import parse_signals  # not on a workstation
 
-    names = f"{given['signals_to_handle']},{given['preempt_signal'] or ''}"
+    handled = given["signals_to_handle"] or environment.signals_to_handle
+    names = f"{handled},{given['preempt_signal'] or ''}"
     ending = {number.name for number in parse_signals(names)}
     return ",".join(name for name in _USUALLY_FORWARDED if name not in ending)
 

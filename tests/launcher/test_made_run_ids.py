@@ -1,9 +1,12 @@
 """The run id of a job that was given none: programs find its files, and its metrics, by it."""
 
 import copy
+import typing
 
 import pytest
+from agent_kit import TorchrunHandler
 from elrun.launcher import LaunchConfig, elastic_launch, parse_args, run
+from elrun.rendezvous import rendezvous_handler_registry
 
 
 @pytest.fixture(name="said")
@@ -67,3 +70,34 @@ def test_an_id_that_was_given_stays(said):
     assert ("mine", "mine") == (args.rdzv_id, said.run_id)
     elastic_launch(config, "sh")(*said.command)
     assert ("ours", "ours") == (config.run_id, said.run_id)
+
+
+class Nameless(TorchrunHandler):
+    """Knows no run id; ``left`` says how often one was shut down, by the run id it was made for."""
+
+    left: typing.ClassVar = []
+
+    def __init__(self, parameters):
+        super().__init__()
+        self.parameters = parameters
+
+    def get_backend(self):
+        return "nameless"
+
+    def get_run_id(self):
+        raise LookupError("no name")
+
+    def shutdown(self):
+        self.left.append(self.parameters.run_id)
+        return True
+
+
+def test_a_config_has_the_id_that_a_plug_in_was_given(said):
+    """A handler that does not tell it has its own error, and is shut down."""
+    rendezvous_handler_registry.register("nameless", Nameless)
+    config = LaunchConfig(1, 1, 1, rdzv_backend="nameless", rdzv_endpoint="x")
+
+    with pytest.raises(LookupError, match="no name"):
+        elastic_launch(config, "sh")(*said.command)
+
+    assert [config.run_id] == Nameless.left

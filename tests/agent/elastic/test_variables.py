@@ -53,13 +53,24 @@ def test_an_agent_s_signals_may_stand_in_the_environment(agent, environ, options
 
 
 @pytest.mark.parametrize(
-    ("options", "expected"),
-    [({"signals_to_handle": "SIGTERM,SIGUSR1"}, "SIGTERM,SIGUSR1"), ({}, DEFAULT_SIGNALS)],
+    ("inherited", "options", "expected"),
+    [
+        ({}, {"signals_to_handle": "SIGTERM,SIGUSR1"}, "SIGTERM,SIGUSR1"),
+        ({}, {}, DEFAULT_SIGNALS),
+        ({}, {"signals_to_handle": ""}, DEFAULT_SIGNALS),
+        (SAID, {"signals_to_handle": ""}, "SIGUSR1,SIGTERM"),
+        (SAID, {}, DEFAULT_SIGNALS),
+    ],
 )
 def test_a_launch_says_its_signals_to_agents_of_the_program_and_of_workers(
-    tmp_path, options, expected
+    tmp_path, monkeypatch, inherited, options, expected
 ):
-    """What is started later, here or in a worker, goes by what the launch was told."""
+    """What is started later, here or in a worker, goes by what the launch was told.
+
+    Names that are empty say nothing, and what was inherited stands.
+    """
+    for name, value in inherited.items():
+        monkeypatch.setenv(name, value)
     print_it = f'printf %s "$TORCHELASTIC_SIGNALS_TO_HANDLE" > {tmp_path}/said'
 
     launch_agent(LaunchConfig(1, 1, 1, **options), "sh", ["-c", print_it])
