@@ -21,6 +21,8 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("elrun")
 
+MOST_OF_A_NAME = 200
+
 # Jobs of tests leave no folder of a run beside those of the person who runs the tests.
 os.environ.setdefault("ELRUN_RUN_DIR", os.devnull)
 
@@ -30,6 +32,13 @@ def pytest_addoption(parser):
     parser.addoption(
         "--rewrite", action="store_true", help="write what scenarios print into their files"
     )
+
+
+def pytest_make_parametrize_id(val):
+    """Keep megabytes out of a test's name: xdist sends it around, and prints show it."""
+    if isinstance(val, str | bytes) and len(val) > MOST_OF_A_NAME:
+        return f"{ascii(val[:16]).strip('b')} and {len(val):,} more"
+    return None
 
 
 @pytest.hookimpl(tryfirst=True)  # xdist reads the marks in its hook of the same name

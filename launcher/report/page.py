@@ -6,6 +6,7 @@ Every text is escaped, and the page allows no script and no style but its own tw
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import os
 from collections.abc import Iterator, Mapping
@@ -31,47 +32,44 @@ def page_of(story: Story) -> str:
     """Return the page, as HTML."""
     css, script = _text_in("page.css"), _text_in("page.js")
     verdict = story.verdict
-    return (
-        _environment()
-        .from_string(_text_in("page.html"))
-        .render(
-            policy=_policy_for(css, script),
-            version=__version__,
-            css=css,
-            script=script,
-            title=story.title,
-            state=verdict["state"],
-            is_well=verdict["state"] in ("succeeded", "running"),
-            reason=verdict["reason"],
-            facts=list(_facts_of(story)),
-            axis=story.axis,
-            ticks=_ticks_of(story),
-            doings=[each.value for each in Doing],
-            has_shifts=any(node.timeline.shift_s for node in story.nodes),
-            nodes=[
-                {
-                    "name": node.name,
-                    "timeline": node.timeline,
-                    "label": node.label,
-                    "listed": node.timeline.spans[:_MOST_LISTED],
-                }
-                for node in story.nodes
-            ],
-            failures=story.failures,
-            ranks=story.ranks,
-            curves=story.curves,
-            tops=_tops_of(story),
-            has_gpus=any(each.gpu for each in story.curves),
-            stacks=list(stacks_of(story.records)),
-            decisions=story.decisions,
-            config=sorted(story.records[0].report["config"].items()),
-            options=list(_options_of(story)),
-            paths=[record.path for record in story.records],
-        )
+    return _template().render(
+        policy=_policy_for(css, script),
+        version=__version__,
+        css=css,
+        script=script,
+        title=story.title,
+        state=verdict["state"],
+        is_well=verdict["state"] in ("succeeded", "running"),
+        reason=verdict["reason"],
+        facts=list(_facts_of(story)),
+        axis=story.axis,
+        ticks=_ticks_of(story),
+        doings=[each.value for each in Doing],
+        has_shifts=any(node.timeline.shift_s for node in story.nodes),
+        nodes=[
+            {
+                "name": node.name,
+                "timeline": node.timeline,
+                "label": node.label,
+                "listed": node.timeline.spans[:_MOST_LISTED],
+            }
+            for node in story.nodes
+        ],
+        failures=story.failures,
+        ranks=story.ranks,
+        curves=story.curves,
+        tops=_tops_of(story),
+        has_gpus=any(each.gpu for each in story.curves),
+        stacks=list(stacks_of(story.records)),
+        decisions=story.decisions,
+        config=sorted(story.records[0].report["config"].items()),
+        options=list(_options_of(story)),
+        paths=[record.path for record in story.records],
     )
 
 
-def _environment() -> jinja2.Environment:
+@functools.cache
+def _template() -> jinja2.Template:
     import jinja2  # 30 ms, and the text needs none
 
     environment = jinja2.Environment(
@@ -90,7 +88,7 @@ def _environment() -> jinja2.Environment:
         "x": _x_of,
         "width": _width_of,
     }
-    return environment
+    return environment.from_string(_text_in("page.html"))
 
 
 def _text_in(name: str) -> str:

@@ -123,7 +123,8 @@ def test_a_store_of_torch_s_at_the_endpoint_is_named(elrun, script):
     ) as server:
         endpoint = f"127.0.0.1:{int(server.stdout.readline())}"
         options = ["--rdzv-backend", "c10d", "--rdzv-endpoint", endpoint, "--nnodes", 2]
-        code, _, err = elrun(*options, "--rdzv-conf", "is_host=false", script("")).finish()
+        conf = "is_host=false,store_patience=10"
+        code, _, err = elrun(*options, "--rdzv-conf", conf, script("")).finish()
         server.stdin.close()
 
     assert 75 == code

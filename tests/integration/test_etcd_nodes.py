@@ -109,7 +109,8 @@ def test_etcd_may_be_killed_and_come_back(elrun, meeting_there, server, backend,
 def test_etcd_that_stays_away_ends_the_job(agent, script, server):
     """Exit code 75, and the endpoint in the sentence; the workers are stopped."""
     endpoint = server.get_endpoint()
-    jobs = [agent("--nnodes", 2, script(HANG)) for _ in range(2)]
+    options = ("--nnodes", 2, "--rdzv-conf", "store_patience=10")
+    jobs = [agent(*options, script(HANG)) for _ in range(2)]
     for job in jobs:
         job.wait_for_line("ready")
     server.stop()

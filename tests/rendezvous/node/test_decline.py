@@ -78,7 +78,7 @@ def test_a_running_round_is_none_of_its_business(job, quick):
 
 def test_without_the_host_of_the_store_there_is_no_job(job, quick):
     """The others would be enough; they end before it takes their store along."""
-    host = job.node((1, 3), host=True, **quick, refusal_s=PATIENCE_S)
+    host = job.node((1, 3), host=True, **quick, refusal_s=5)
     others = job.some(2, (1, 3), store=host.store, **{**quick, "last_call_s": 60})
     joins = [node.join() for node in others]
     host.handler.decline(SENTENCE)
