@@ -110,6 +110,13 @@ def _many(workers: int, limit: Limit) -> Case:
     )
 
 
+def _forks(workers: int, limit: Limit) -> Case:
+    """Make the case of the floor of preloaded workers: a loop that forks."""
+    work = f"{workers} processes that a bare loop forks, with json loaded, s"
+    row = Row(f"P14 {workers} forks", work, digits=2)
+    return Case((row,), partial(many.fork_many, workers), (FLOOR,), limit)
+
+
 CASES = (
     Case(
         (Row("P1", "start and end of an empty script, 2 workers, s", "27 times faster"),),
@@ -186,7 +193,7 @@ CASES = (
     Case(
         (Row("P4", "restart gap of a script without torch, s", "10 times faster"),),
         restarts.restart_plain,
-        BOTH,
+        (*BOTH, FLOOR),
     ),
     Case(
         (
@@ -330,7 +337,9 @@ CASES = (
         ONCE,
     ),
     _many(64, RARELY),
+    _forks(64, RARELY),
     _many(256, FULL_ONLY),
+    _forks(256, FULL_ONLY),
 )
 
 ROWS = {row.key: row for case in CASES for row in case.rows}

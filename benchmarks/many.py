@@ -29,6 +29,14 @@ def start_many(workers: int, launcher: Launcher, _plan: Plan) -> Figures:
     return {f"P14 {workers}": bill.taken_s, f"P14 {workers} MB": bill.peak_mb}
 
 
+def fork_many(workers: int, _launcher: Launcher, _plan: Plan) -> Figures:
+    """Fork as many from one interpreter, with nothing around them."""
+    with workplace() as place:
+        words = [sys.executable, str(SCRIPTS / "forks.py"), str(workers)]
+        bill = place.spawn(words, {}, quiet=True).finish(LIMIT_S)
+    return {f"P14 {workers} forks": bill.taken_s}
+
+
 def ask_status(launcher: Launcher, _plan: Plan) -> Figures:
     """Time ``elrun status`` of a job whose workers idle."""
     with workplace() as place:
