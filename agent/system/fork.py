@@ -77,11 +77,9 @@ def fd_closer() -> Callable[[Collection[int]], None]:
     To list them would cost a child as much as its parent has children: the kernel makes a file in
     /proc for each that is listed, and takes it away when the child is reaped.
     """
-    import ctypes
+    from .libc import libc_function  # `--help` needs none
 
-    syscall = ctypes.PyDLL(None).syscall  # PyDLL: see ``prctl``
-    syscall.argtypes = [ctypes.c_long, ctypes.c_uint, ctypes.c_uint, ctypes.c_uint]
-    syscall.restype = ctypes.c_long
+    syscall = libc_function("syscall")
 
     def close_others(kept: Collection[int]) -> None:
         first = 0

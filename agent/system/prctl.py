@@ -1,7 +1,7 @@
 """What the kernel can do for the children of a process that dies: Linux's ``prctl``.
 
 A process can ask to be killed when its parent dies, and a parent can ask to adopt whatever its
-descendants leave behind. ``ctypes`` is the way to ask, as Python has no call for it.
+descendants leave behind.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import threading
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15
@@ -107,11 +106,11 @@ def continue_at_parents_death() -> Callable[[], None]:
 
 def set_subreaper(*, on: bool) -> bool:
     """Let this process adopt its orphaned descendants, or not any more; return what was before."""
-    import ctypes  # 2 ms that only a launch pays
+    from .libc import Int, byref
 
     prctl = _load_prctl()
-    before = ctypes.c_int(0)
-    prctl(_PR_GET_CHILD_SUBREAPER, ctypes.addressof(before), 0, 0, 0)
+    before = Int(0)
+    prctl(_PR_GET_CHILD_SUBREAPER, byref(before), 0, 0, 0)
     prctl(_PR_SET_CHILD_SUBREAPER, int(on), 0, 0, 0)
     return bool(before.value)
 
@@ -122,25 +121,19 @@ def process_namer(name: str) -> Callable[[], None]:
     Args:
         name: The name, of which 15 bytes count.
     """
-    import ctypes
-
-    text = ctypes.create_string_buffer(name.encode()[:15])
+    text = name.encode()[:15]
     prctl = _load_prctl()
 
     def take_name() -> None:
-        prctl(_PR_SET_NAME, ctypes.addressof(text), 0, 0, 0)
+        prctl(_PR_SET_NAME, text, 0, 0, 0)
 
     return take_name
 
 
-def _load_prctl() -> Callable[..., Any]:
-    import ctypes
+def _load_prctl() -> Callable[..., int]:
+    from .libc import libc_function  # `--help` needs none
 
-    # PyDLL keeps the interpreter's lock: in a child forked from a process with threads, waiting
-    # for a lock is the one thing to avoid.
-    prctl = ctypes.PyDLL(None).prctl
-    prctl.argtypes = [ctypes.c_int, *[ctypes.c_ulong] * 4]
-    return prctl
+    return libc_function("prctl")
 
 
 def _leave_alone() -> None:
