@@ -26,7 +26,7 @@ from ..errors import (
 from ..network.addresses import Endpoint
 from ..node.rendezvous import RoundRendezvous
 from ..protocol.records import Node, Origin
-from ..protocol.timing import Timing, timing_of
+from ..protocol.timing import Timing, seconds_in_words, timing_of
 from ..stores.server.client import StoreClient
 from ..stores.server.dial import Target, Unreached, dial
 from ..stores.server.guard import guard_of
@@ -178,6 +178,6 @@ def _connect_to_master(
                 raise RendezvousStateError(reason)
         if not retry.pause(reason):
             raise RendezvousConnectionError(
-                f"node rank 0 was not reached at {endpoint} within {timeout_s:g} s "
+                f"node rank 0 was not reached at {endpoint} within {seconds_in_words(timeout_s)} s "
                 f"(--rdzv-conf join_timeout=...): {reason}"
             )

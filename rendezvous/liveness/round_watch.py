@@ -20,7 +20,7 @@ from ..api.handler import Placement, Verdict, VerdictKind
 from ..protocol.keys import GONE_BEAT, RoundKeys
 from ..protocol.phrases import name_members
 from ..protocol.records import Roster
-from ..protocol.timing import Timing
+from ..protocol.timing import Timing, seconds_in_words
 from ..protocol.wire import read_roster, write_verdict
 from ..stores.steps import Asking, Steps
 from ..stores.store import Will
@@ -136,4 +136,5 @@ def _verdict_without_members(
 def silence_reason(lost: Collection[int], roster: Roster | None, patience_s: float) -> str:
     """Return a verdict's reason, for people: these nodes have been silent for too long."""
     have = "has" if len(lost) == 1 else "have"
-    return f"{name_members(lost, roster)} {have} not been heard of for {patience_s:g} s"
+    patience = seconds_in_words(patience_s)
+    return f"{name_members(lost, roster)} {have} not been heard of for {patience} s"

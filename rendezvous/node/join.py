@@ -24,7 +24,7 @@ from ..protocol.phrases import contradictions, name_hosts, progress
 from ..protocol.records import History, Node, Roster
 from ..protocol.roster import places_to_write, unoccupied, void_roster
 from ..protocol.round import DOOR, has_room, present, seats_taken
-from ..protocol.timing import Timing
+from ..protocol.timing import Timing, seconds_in_words
 from ..stores.steps import Asking, Steps
 from .finish import has_any_finished
 from .round_state import Phase, RoundState
@@ -276,7 +276,7 @@ def ended(run: RunKeys, verdict: Verdict, timing: Timing, *, has_waited: bool) -
     if has_waited:
         return RendezvousClosedError(sentence, verdict.reason, verdict.details)
     # A node that is late for this run can't be told apart from a node that starts it again.
-    when = f"{timing.afterlife_s:g} s after" if timing.afterlife_s else "once"
+    when = f"{seconds_in_words(timing.afterlife_s)} s after" if timing.afterlife_s else "once"
     return RendezvousClosedError(
         f"{sentence}; if it is to run again, give it another --rdzv-id, or start it {when} "
         "its last node has left"

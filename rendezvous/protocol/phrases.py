@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from .records import History, Limits, Node, Roster
 from .roster import natural_key
 from .round import absent_members, misfits_among, missing_ranks, present
+from .timing import seconds_in_words
 
 _MOST_CONTRADICTIONS = 3
 _MOST_REFUSALS = 3
@@ -29,7 +30,7 @@ def shortfall(
     """
     there = present(seated, mine)
     sentence = (
-        f"{len(there)} of {mine.min_nodes} nodes joined within {within_s:g} s "
+        f"{len(there)} of {mine.min_nodes} nodes joined within {seconds_in_words(within_s)} s "
         "(--rdzv-conf join_timeout=...)"
     )
     if there:
@@ -76,7 +77,7 @@ def progress(
     if missing > 0:
         return f"{sentence}; {missing} more {'is' if missing == 1 else 'are'} needed"
     if last_call_s is not None and count < mine.max_nodes:
-        sentence += f"; the last call ends {last_call_s:g} s after the latest node"
+        sentence += f"; the last call ends {seconds_in_words(last_call_s)} s after the latest node"
     return sentence
 
 

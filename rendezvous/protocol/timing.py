@@ -103,8 +103,8 @@ def timing_of(params: RendezvousParameters, store_patience_s: float = STORE_PATI
         raise ValueError("--rdzv-conf heartbeat_interval=0: give a number of seconds above 0")
     if timing.patience_s < 2 * timing.heartbeat_s:
         raise ValueError(
-            f"--rdzv-conf heartbeat_patience={timing.patience_s:g}: give at least twice the "
-            f"heartbeat_interval of {timing.heartbeat_s:g} s"
+            f"--rdzv-conf heartbeat_patience={seconds_in_words(timing.patience_s)}: give at least "
+            f"twice the heartbeat_interval of {seconds_in_words(timing.heartbeat_s)} s"
         )
     return Timing(*(min(LONGEST_S, seconds) for seconds in timing))
 

@@ -15,7 +15,7 @@ from ...network.addresses import Endpoint
 from ...network.hosts import address_now, is_local, published_address
 from ...network.listen import listen_at
 from ...network.port_holder import holder_of
-from ...protocol.timing import RECONNECT_PATIENCE_S, STORE_PATIENCE_S
+from ...protocol.timing import RECONNECT_PATIENCE_S, STORE_PATIENCE_S, seconds_in_words
 from ..store import Connection
 from .client import StoreClient
 from .dial import Target, Unreached, dial
@@ -232,7 +232,7 @@ class StoreConnector:
     def _unreachable(self, reason: str) -> str:
         unreached = (
             f"the rendezvous at {self._endpoint} could not be reached within "
-            f"{self._timeout_s:g} s: {reason}"
+            f"{seconds_in_words(self._timeout_s)} s: {reason}"
         )
         if self._may_host():
             return f"{unreached}; {self._held()}"

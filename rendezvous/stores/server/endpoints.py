@@ -21,6 +21,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from ...errors import RendezvousConnectionError, RendezvousError
 from ...light_typing import Any, Protocol
 from ...named_tuple import NamedTuple
+from ...protocol.timing import seconds_in_words
 from ..store import Connection, Store
 from .retry import Retry
 
@@ -127,7 +128,7 @@ class Succession:
             if not (yield Rest("; ".join(reasons))):
                 raise RendezvousConnectionError(
                     f"the rendezvous could be reached at none of its endpoints within "
-                    f"{self._timeout_s:g} s: {'; '.join(reasons)}"
+                    f"{seconds_in_words(self._timeout_s)} s: {'; '.join(reasons)}"
                 )
 
     def _take(self, step: Look | Rest, retry: Retry) -> Connection | bool | None:

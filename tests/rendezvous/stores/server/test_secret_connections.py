@@ -257,7 +257,7 @@ def test_a_changed_answer_is_not_believed(places, host, tap):
 def test_a_session_that_comes_back_proves_the_secret_again(places, host):
     """Its name alone, which anyone on the network can read, is worth nothing."""
     guest = places.reach(host.port, OURS)
-    session = guest._line._redial.__closure__
+    session = guest._line._reconnection._redial.__closure__
     names = [cell.cell_contents for cell in session if isinstance(cell.cell_contents, Hello)]
     (again,) = names
     answers = [greet(host.port, guard, again) for guard in (NOBODYS, THEIRS)]

@@ -300,6 +300,21 @@ def test_a_connection_whose_host_is_heard_again_is_replaced(host):
     far_end.close()
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_fault_in_a_dial_beside_a_dead_connection_ends_its_calls():
+    """The caller would wait as long as the server may be silent, and not learn why."""
+    dead, far_end = socket.socketpair()
+    line = Line(UnheardLink(dead), "there", patience_s=LONG_S, redial=lambda _: 1 / 0)
+    line._notice_s = 0.0
+    client = StoreClient(line)
+
+    with pytest.raises(RendezvousConnectionError, match="was lost: a fault in its reader"):
+        client.add("n", 1)
+
+    client.close()
+    far_end.close()
+
+
 def test_a_server_that_stands_still_after_a_cut_is_dialled_a_few_times():
     """Its kernel takes connections that it would all find when it goes on."""
     dials = []
