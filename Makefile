@@ -118,7 +118,7 @@ $(VENV)/installed: $(VENV)/elrun $(VENV)/dependencies
 $(VENV)/requirements: constraints.txt pyproject.toml $(BIN)/python
 	@echo "installing what elrun needs into $(VENV): torch and a few small packages"
 	@echo "(minutes, the first time)"
-	$(PIP) install --quiet --constraint constraints.txt setuptools
+	$(PIP) install --quiet --constraint constraints.txt pip setuptools
 	$(PIP) install --constraint constraints.txt --no-build-isolation '.[examples]'
 	@touch $@
 

@@ -94,6 +94,18 @@ def test_the_help_loads_nothing_heavy(job):
     assert set() == HEAVY & imports_of(["-m", "elrun", "--help"], environ, folder)
 
 
+def test_the_installed_command_loads_what_the_module_loads(job):
+    """pip writes it: before version 25.2 it wrote `import re`, 25 million instructions."""
+    words, environ, folder = job
+    command = shutil.which("elrun", path=os.path.dirname(sys.executable))
+
+    assert command is not None
+    assert {"elrun.__main__"} == (
+        imports_of([command, *words], environ, folder)
+        - imports_of(["-m", "elrun", *words], environ, folder)
+    )
+
+
 def test_a_look_at_the_only_job_loads_no_parser(job):
     """Click takes as long as all the rest of it."""
     _, environ, folder = job

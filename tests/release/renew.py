@@ -21,7 +21,7 @@ from typing import Any
 TREE = Path(__file__).parents[2]
 PINS = TREE / "constraints.txt"
 EXTRAS = ".[dev,examples,metrics,otel]"
-BUILD = ("setuptools", "cosmic-ray")
+BUILD = ("pip", "setuptools", "cosmic-ray")
 REQUIREMENTS = ("tests/clients/requirements.txt", "tests/release/requirements.txt")
 
 
