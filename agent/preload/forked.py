@@ -18,7 +18,8 @@ from typing import Any
 from ..json_objects import object_in
 from ..processes.process import WorkerProcess, bind_to
 from ..processes.stop import KILL_WAIT_S
-from ..system.pidfd import wait_briefly, wait_readable
+from ..system.pidfd import close_all, wait_briefly, wait_readable
+from ..system.reaping import reap_later
 
 ANSWER_S = 10.0
 """How long an answer may take: a fork takes milliseconds, more where memory is short."""
@@ -168,10 +169,14 @@ class ForkedProcess:
         if self._process is not None:
             self._process.signal_group(signal.SIGKILL)
 
-    def await_end(self) -> None:
-        """Reap it, once it was killed."""
+    def await_end(self, deadline: float) -> None:
+        """Reap it, once it was killed; the kernel may hold it for longer.
+
+        Args:
+            deadline: When to give up, by ``time.monotonic()``.
+        """
         if self._process is not None:
-            wait_readable({self._process.ended_fd}, time.monotonic() + KILL_WAIT_S)
+            wait_readable({self._process.ended_fd}, deadline)
             self._process.look()
             self._process.let_go()
 
@@ -196,14 +201,23 @@ def greet_group(group: Sequence[ForkedProcess], answer: Mapping[str, Any]) -> li
         for forked, pid in zip(there, pids, strict=True):
             forked.greet(pid)
     except OSError:
-        _end_unknown([pid for forked, pid in zip(there, pids, strict=True) if not forked.is_known])
+        pairs = zip(pids, there, strict=True)
+        _end_unknown({pid: forked for pid, forked in pairs if not forked.is_known})
         raise
     return there
 
 
-def _end_unknown(pids: Collection[int]) -> None:
-    """End children that have run nothing, and for which there is no pidfd."""
-    for pid in pids:
-        with contextlib.suppress(OSError):  # somebody else has reaped it
+def _end_unknown(unknown: Mapping[int, ForkedProcess]) -> None:
+    """End children that have run nothing, and for which there was no pidfd; reap those that end."""
+    held: set[int] = set()
+    for pid, forked in unknown.items():
+        forked.let_go_of_line()  # which leaves room for two descriptors
+        with contextlib.suppress(OSError):  # somebody else has reaped it, or has taken the room
             os.kill(pid, signal.SIGKILL)  # it is a child that nobody has reaped: the id is its own
-            os.waitpid(pid, 0)
+            held.add(os.pidfd_open(pid))
+    left, _ = wait_readable(held, time.monotonic() + KILL_WAIT_S)
+    for pid in unknown:
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(pid, os.WNOHANG)
+    close_all(held - left)
+    reap_later(left)

@@ -8,11 +8,13 @@ run, with which ranks, environment and descriptors, comes when the next attempt 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from ...rendezvous.logs import Log
 from ..processes.guardian import Guardian
+from ..processes.stop import KILL_WAIT_S
 from .forked import ForkedProcess
 
 if TYPE_CHECKING:
@@ -105,10 +107,11 @@ class WaitingWorkers:
         """Kill processes that nothing was sent to, or not all of it."""
         for each in processes:
             each.kill()
+        deadline = time.monotonic() + KILL_WAIT_S
         for each in processes:
             if each.is_known:
                 self._guardian.forget(each.process.pid)
-                each.await_end()
+                each.await_end(deadline)
 
     def close(self) -> None:
         """Leave none; nothing is asked for any more."""
