@@ -168,10 +168,20 @@ def _is_needless(name: str, status: os.stat_result, *, copied: bool) -> bool:
     return status.st_size == 0 or (copied and name in _OF_WORKERS)
 
 
-def unusable(log_dir: str, error: OSError) -> ValueError:
+class UnusableLogDirError(ValueError, OSError):
+    """A directory for log files can't be used; torch raises an OSError."""
+
+
+class NoLogDirError(UnusableLogDirError, NotADirectoryError):
+    """A file stands where a directory for log files, or one above it, should be."""
+
+
+def unusable(log_dir: str, error: OSError) -> UnusableLogDirError:
     """Return the error that tells a user why the directory that they named is no good."""
+    is_of_file = isinstance(error, (FileExistsError, NotADirectoryError))
+    kind = NoLogDirError if is_of_file else UnusableLogDirError
     reason = "it is a file" if isinstance(error, FileExistsError) else error.strerror
-    return ValueError(
+    return kind(
         f"log_dir {log_dir!r} can't be used: {reason}; give a directory that you can write to"
     )
 

@@ -243,7 +243,8 @@ class DefaultLogsSpecs(LogsSpecs):
         local_ranks_filter: Workers that the console shows; None or empty shows all.
 
     Raises:
-        ValueError: ``log_dir`` is no directory that can be written to, or a value is none of these.
+        ValueError: ``log_dir`` is no directory that can be written to, which is an OSError as well,
+            or a value is none of these.
     """
 
     def __init__(

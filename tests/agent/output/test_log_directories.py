@@ -238,9 +238,20 @@ def test_a_file_is_no_log_directory(tmp_path):
     assert "mine" == (tmp_path / "file").read_text()
 
 
+@pytest.mark.parametrize("name", ["file", "file/below"])
+def test_a_program_may_catch_what_torch_raises_for_a_file(tmp_path, name):
+    """There it is no ValueError."""
+    (tmp_path / "file").touch()
+
+    with pytest.raises(NotADirectoryError, match="can't be used: "):
+        DefaultLogsSpecs(str(tmp_path / name))
+
+
 def test_a_log_directory_that_cannot_be_made_is_refused():
     """/proc takes none, not even from root."""
     with pytest.raises(ValueError, match=r"log_dir '/proc/logs' can't be used: .*; give a dir"):
+        DefaultLogsSpecs("/proc/logs")
+    with pytest.raises(OSError, match="log_dir '/proc/logs' can't be used"):  # as torch's
         DefaultLogsSpecs("/proc/logs")
 
 
