@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import heapq
 import itertools
-import queue
 import threading
+from _queue import SimpleQueue  # `queue` takes two million instructions for other ones
 from collections.abc import Callable, Sequence
 
 from ..errors import RendezvousError
@@ -75,7 +75,7 @@ class Driver:
         self._resources = resources
         self._wake = wake
         self._clock = clock
-        self._events: queue.SimpleQueue[Event | BaseException | None] = queue.SimpleQueue()
+        self._events: SimpleQueue[Event | BaseException | None] = SimpleQueue()
         self._numbers = itertools.count()
         # Only the driver's thread uses this.
         self._due: list[tuple[float, int, Callable[[], None]]] = []

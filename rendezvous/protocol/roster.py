@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Mapping
+from itertools import groupby
 
 from ..api.handler import Placement, VerdictKind
 from ..api.parameters import RendezvousStoreInfo
@@ -132,11 +132,10 @@ def unoccupied(keys: RoundKeys, numbers: Iterable[int], node: Node) -> dict[str,
 def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
     """Return the sort key of names by which node2 comes before node10."""
     # A number sorts before a word, by its value; equal values (2 and 02) by how they are written.
-    return tuple(
-        (0, int(part), part) if part.isascii() and part.isdigit() else (1, 0, part)
-        for part in re.split(r"([0-9]+)", name)
-        if part
+    parts = (
+        (is_number, "".join(part)) for is_number, part in groupby(name, "0123456789".__contains__)
     )
+    return tuple((0, int(part), part) if is_number else (1, 0, part) for is_number, part in parts)
 
 
 def _precedence(member: Member, history: History | None) -> tuple[bool, int]:

@@ -9,12 +9,12 @@ secret, ``stores/signed.py`` puts a signature around these bytes.
 
 from __future__ import annotations
 
-import json
 from functools import lru_cache
 
 from ..api.handler import Placement, Verdict, VerdictKind
 from ..api.parameters import RendezvousStoreInfo
 from ..errors import RendezvousStateError
+from ..light_json import json_reader, json_writer
 from ..light_typing import Any
 from ..network.addresses import MAX_PORT
 from .record_reader import Record
@@ -29,9 +29,8 @@ MAX_VERDICT_BYTES = 1 << 20
 MAX_ROSTER_BYTES = 7 << 20
 """torch's TCPStore takes values of 8 MiB; 10,000 nodes with long names fit."""
 
-# Made once: `json.dumps` and `json.loads` make theirs for each record.
-_to_json = json.JSONEncoder(separators=(",", ":")).encode
-_from_json = json.JSONDecoder().decode
+_to_json = json_writer()
+_from_json = json_reader()
 
 _MOST_KNOWN = 256
 """A node that waits reads the same records at each look."""

@@ -7,12 +7,11 @@ can't be read, here, in ``hello.py`` and in ``wire.py``, raises ``WireError``.
 
 from __future__ import annotations
 
-import json
 import struct
 from collections.abc import Callable, Iterator, Mapping
-from json import encoder
 
 from ...errors import RendezvousError
+from ...light_json import json_reader, json_writer
 from ...light_typing import Any
 
 MAX_FRAME_BYTES = 16 << 20
@@ -27,29 +26,9 @@ _MOST_DIGITS = 21  # of a counter, its sign, and one more
 _HEAD = struct.Struct(">I")
 # To read a number of a million digits would take seconds; the protocol has none of so many, and no
 # fractions: these become numbers that are out of every range.
-_decoder = json.JSONDecoder(
-    parse_int=lambda digits: int(digits[:_MOST_DIGITS]), parse_float=lambda _: 0.5
-)
+_from_json = json_reader(lambda digits: int(digits[:_MOST_DIGITS]), lambda _: 0.5)
+_to_json = json_writer()
 MAX_TEXT = 1024
-
-
-def json_writer(separator: str) -> Callable[[Mapping[str, Any]], str]:
-    """Return what writes objects as JSON; ``JSONEncoder.encode`` makes an encoder for each.
-
-    Args:
-        separator: What stands between two values.
-    """
-    each_time = json.JSONEncoder(separators=(separator, ":"))
-    make: Any = getattr(encoder, "c_make_encoder", None)
-    quote = encoder.encode_basestring_ascii
-    try:
-        chunks_of = make(None, each_time.default, quote, None, ":", separator, False, False, True)
-    except TypeError:  # it is not documented: an interpreter may have none, or another one
-        return each_time.encode
-    return lambda message: "".join(chunks_of(message, 0))
-
-
-_to_json = json_writer(",")
 
 
 class WireError(RendezvousError):
@@ -141,15 +120,6 @@ def whole_number_in(fields: Mapping[str, Any], name: str, low: int, high: int) -
     if type(value) is not int or not low <= value <= high:  # type(): true is no number
         raise WireError(f"{name} is no number from {low} to {high}")
     return value
-
-
-def _from_json(text: str) -> object:
-    """Read JSON; elrun's own has no spaces around it, and ``decode`` looks for some twice."""
-    if text.startswith("{"):
-        message, end = _decoder.raw_decode(text)
-        if end == len(text):
-            return message
-    return _decoder.decode(text)
 
 
 def object_in(text: bytes) -> dict[str, Any]:

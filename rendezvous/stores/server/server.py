@@ -13,8 +13,8 @@ import selectors
 import socket
 import threading
 import time
+from _queue import Empty, SimpleQueue  # `queue` takes two million instructions for other ones
 from collections.abc import Callable, Mapping
-from queue import Empty, SimpleQueue
 
 from ...threads import NoThreadError, start_thread
 from .connections import Connections

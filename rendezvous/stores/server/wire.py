@@ -9,6 +9,7 @@ from binascii import Error as Base64Error
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Iterator, Mapping, Sequence
 
+from ...light_json import json_writer
 from ...light_typing import Any, TypeAlias
 from ...named_tuple import Bare, NamedTuple
 from ..store import Will
@@ -19,7 +20,6 @@ from .frames import (
     RequestError,
     WireError,
     framed,
-    json_writer,
     text_in,
     whole_number_in,
     write_frame,
