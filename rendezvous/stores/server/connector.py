@@ -22,11 +22,13 @@ from .dial import Target, Unreached, dial
 from .guard import Guard
 from .guests import NodesOfRun
 from .hello import OTHER_RUN, Hello, Refusal, name_of_run
-from .host import host_store
 from .line import Line
 from .link import Link
 from .retry import NOTICE_S, Retry
-from .server import StoreServer
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .server import StoreServer
 
 log = Log(__name__)
 
@@ -151,6 +153,10 @@ class StoreConnector:
 
     def _listen(self) -> socket.socket | None:
         """Return a socket that listens at the endpoint, or None if another agent seems to."""
+        # Most nodes host no store. What hosts it is loaded before anybody can connect, who would
+        # take a host whose file system is slow for another program.
+        from .host import host_store  # noqa: F401
+
         try:
             return listen_at(self._endpoint)
         except OSError as error:
@@ -163,6 +169,8 @@ class StoreConnector:
             ) from error
 
     def _serve(self, listener: socket.socket) -> Connection:
+        from .host import host_store
+
         port = listener.getsockname()[1]
         place = str(self._endpoint)
 

@@ -10,7 +10,6 @@ from elrun.rendezvous.stores.server.frames import (
     FrameReader,
     RequestError,
     WireError,
-    json_writer,
     object_in,
     write_frame,
 )
@@ -143,20 +142,6 @@ def test_an_answer_is_these_bytes(written, text, read):
     """Each bears its request's number."""
     assert frames(text) == written
     assert read == read_answer(json.loads(text))
-
-
-@pytest.mark.parametrize("encoder", ["this interpreter's", "none", "one with other arguments"])
-def test_each_interpreter_writes_the_same_json(monkeypatch, encoder):
-    """What makes an encoder once, for all messages, is not documented."""
-    message = {"a": [1, None, True, '\u00fc"\n'], "b": {"c": -(1 << 60)}}
-    expected = json.dumps(message, separators=("\n", ":"))
-    if encoder != "this interpreter's":
-        other = None if encoder == "none" else lambda _markers: None
-        monkeypatch.setattr("json.encoder.c_make_encoder", other)
-    write = json_writer("\n")
-    monkeypatch.undo()
-
-    assert expected == write(message)
 
 
 def test_many_values_come_in_several_answers():
