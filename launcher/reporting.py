@@ -106,14 +106,15 @@ def reported(
     with ExitStack() as ends:
         try:
             ends.enter_context(claimed(path))
-            folder = agent.folder.keep()
+            folder, began_at = agent.folder.keep(), Moment.now()
             files = [WholeFile(path, "the report"), *_files_in(folder)]
-            report = ReportFile(files, _about(config, agent, name), agent.get_worker_group())
+            about, group = _about(config, agent, name), agent.get_worker_group()
+            report = ReportFile(files, about, group, began_at)
             report.begin()
         except OSError as error:
             what = f"no report can be kept in {path}: {error.strerror} (--report)"
             raise UsageError(what) from error
-        record = _record(report, config, agent, folder, Moment.now())
+        record = _record(report, config, agent, folder, began_at)
         agent.observe(record)
         try:
             yield
@@ -172,7 +173,8 @@ def _record(
     sampler = Sampler(
         Environment.current().variables, agent.processes.printed_bytes, rounds.beat_age_s
     )
-    recorder = HistoryRecorder(HistoryFile(folder), sampler)
+    clock = lambda: Moment.now().on_clock_of(began_at)  # noqa: E731  the history's
+    recorder = HistoryRecorder(HistoryFile(folder), sampler, clock=clock)
     history = History(recorder, agent.get_worker_group(), began_at)
     return RunRecord(report, history, OutputKeeper(folder, agent.processes.end_reader))
 

@@ -241,7 +241,7 @@ def _store_host(facts: AgentFacts, guardian: Guardian, companions: Companions) -
 
 
 def _control(facts: AgentFacts, _: Guardian, companions: Companions) -> Companion:
-    began_at_s, mailbox = time.time(), None
+    began_s, mailbox = time.monotonic(), None
     if facts.rounds.meeting_place:  # other nodes may ask
         from ..control.watched import TOPIC, Mailbox  # not the plain job of one node
 
@@ -264,7 +264,7 @@ def _control(facts: AgentFacts, _: Guardian, companions: Companions) -> Companio
             facts.shutdown_timeout_s,
             mailbox or Mailbox(),
         )
-        return begin_control(watched, facts.folder.get(), began_at_s)
+        return begin_control(watched, facts.folder.get(), time.monotonic() - began_s)
 
     return Late(begin, companions.add, CONTROL_AFTER_S)
 

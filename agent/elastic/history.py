@@ -39,6 +39,7 @@ class History(Observer):
     def __init__(self, recorder: HistoryRecorder, group: WorkerGroup, began_at: Moment) -> None:
         self._recorder = recorder
         self._group = group
+        self._began_at = began_at
         self._past: Moment | None = began_at
         self._workers: tuple[Worker, ...] | None = None
         self._is_waiting = False
@@ -111,4 +112,5 @@ class History(Observer):
 
     def _put(self, event: str, at: Moment | None = None, **about: Any) -> None:
         moment = at or self._past or Moment.now()
-        self._recorder.put("event", {"at": round(moment.wall_s, 3), "event": event, **about})
+        at_s = round(moment.on_clock_of(self._began_at), 3)
+        self._recorder.put("event", {"at": at_s, "event": event, **about})

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ...rendezvous.api.handler import RendezvousInfo, Verdict, VerdictKind
@@ -64,16 +63,23 @@ def parent_in(variables: Mapping[str, str]) -> Parent | None:
 
 
 class _OpenSpan:
-    """A span that has no end yet."""
+    """A span that has no end yet.
 
-    def __init__(self, name: str, parent_id: int, attributes: Mapping[str, Any]) -> None:
+    Args:
+        clock: Returns the nanoseconds since the epoch.
+    """
+
+    def __init__(
+        self, name: str, parent_id: int, attributes: Mapping[str, Any], clock: Callable[[], int]
+    ) -> None:
         self.id = int.from_bytes(os.urandom(8), "big") | 1  # 0 is none
         self.attributes = dict(attributes)
         self.problem: str | None = None
         self.occurrences: list[Occurrence] = []
         self._name = name
         self._parent_id = parent_id
-        self._began_at_ns = time.time_ns()
+        self._clock = clock
+        self._began_at_ns = clock()
 
     def finished(self) -> FinishedSpan:
         return FinishedSpan(
@@ -81,7 +87,7 @@ class _OpenSpan:
             self.id,
             self._parent_id,
             self._began_at_ns,
-            time.time_ns(),
+            self._clock(),
             _known(self.attributes),
             self.problem,
             tuple(self.occurrences),
@@ -113,7 +119,8 @@ class JobSpans(ObservingCompanion):
             "elrun.role": group.spec.role,
             "elrun.max_restarts": group.spec.max_restarts,
         }
-        self._job = _OpenSpan("job", parent_id, about)
+        self._began_at = Moment.now()
+        self._job = self._open("job", parent_id, about)
         self._meeting: _OpenSpan | None = None
         self._attempt: _OpenSpan | None = None
         self._workers: dict[int, _OpenSpan] = {}
@@ -127,7 +134,7 @@ class JobSpans(ObservingCompanion):
     def joining(self) -> None:
         """End the attempt before, and begin to meet the other nodes."""
         ended = self._end_attempt()
-        self._meeting = _OpenSpan("rendezvous", self._job.id, {})
+        self._meeting = self._open("rendezvous", self._job.id, {})
         self._sender.send(ended, [self._occurrence("joining", "this node meets the others", {})])
 
     def joined(self, info: RendezvousInfo) -> None:
@@ -144,7 +151,7 @@ class JobSpans(ObservingCompanion):
             self._meeting.attributes |= about
             ended.append(self._meeting.finished())
             self._meeting = None
-        self._attempt = _OpenSpan("attempt", self._job.id, about)
+        self._attempt = self._open("attempt", self._job.id, about)
         self._is_waiting = False
         text = f"this node is in round {about['elrun.round']}, as group rank {info.rank}"
         self._sender.send(ended, [self._occurrence("joined", text, about)])
@@ -156,13 +163,13 @@ class JobSpans(ObservingCompanion):
             about = {"elrun.rank": each.global_rank, "elrun.local_rank": each.local_rank}
             if isinstance(each.id, int):
                 about["process.pid"] = each.id
-            self._workers[each.global_rank] = _OpenSpan("worker", parent_id, about)
+            self._workers[each.global_rank] = self._open("worker", parent_id, about)
         ranks = {"elrun.ranks": sorted(self._workers)}
         self._sender.send([], [self._occurrence("running", "the workers have started", ranks)])
 
     def round_ended(self, verdict: Verdict | None, step: Step, at: Moment | None = None) -> None:
         """Add the decision, and the failure that led to it, to the attempt."""
-        at_ns = time.time_ns() if at is None else int(at.wall_s * 1e9)
+        at_ns = self._now_ns(at)
         if step is Step.WAIT_FOR_OTHERS and not self._is_waiting:
             self._is_waiting = True
             text = "this node's workers have succeeded; it waits for the others"
@@ -246,7 +253,17 @@ class JobSpans(ObservingCompanion):
         span_id = (self._attempt or self._meeting or self._job).id
         about = _known({"elrun.run_id": self._job.attributes["elrun.run_id"], **attributes})
         text = _shortened(text)
-        return Occurrence(f"elrun.{name}", time.time_ns(), about, text, is_problem, span_id)
+        return Occurrence(f"elrun.{name}", self._now_ns(), about, text, is_problem, span_id)
+
+    def _open(self, name: str, parent_id: int, attributes: Mapping[str, Any]) -> _OpenSpan:
+        return _OpenSpan(name, parent_id, attributes, self._now_ns)
+
+    def _now_ns(self, at: Moment | None = None) -> int:
+        """Return a moment, by default this one, in nanoseconds since the epoch.
+
+        A clock that was set since the job began would give spans that end before they begin.
+        """
+        return int((at or Moment.now()).on_clock_of(self._began_at) * 1e9)
 
     def _exception(self, root: RootCause) -> Occurrence:
         """Return the event by which OpenTelemetry's readers know an exception."""

@@ -130,6 +130,14 @@ class Moment:
         """Return this moment."""
         return cls(time.time(), time.monotonic())
 
+    def on_clock_of(self, earlier: Moment) -> float:
+        """Return the seconds since the epoch by the clock as it was at an earlier moment.
+
+        So the times of one record have the right order and distance, though the host's clock was
+        set meanwhile.
+        """
+        return earlier.wall_s + self.monotonic_s - earlier.monotonic_s
+
 
 _MANY_ATTEMPTS = 20
 

@@ -63,8 +63,8 @@ class ReportFile(Observer):
         self._group = group
         self._past = began_at
         self._workers: tuple[Worker, ...] | None = None
-        self._began_s = self._moment().monotonic_s
-        self._attempt_began_s = self._began_s
+        self._began_at = self._moment()
+        self._attempt_began_s = self._began_at.monotonic_s
         attempts: list[dict[str, Any]] = []
         self._report: dict[str, Any] = {
             "version": VERSION,
@@ -215,7 +215,7 @@ class ReportFile(Observer):
             "exit_code": exit_code,
             "reason": reason,
             "ended_at": self._now(),
-            "duration_s": round(self._moment().monotonic_s - self._began_s, 3),
+            "duration_s": round(self._moment().monotonic_s - self._began_at.monotonic_s, 3),
         }
         if report is not None:
             self._report |= {
@@ -232,14 +232,14 @@ class ReportFile(Observer):
         return self._attempts[-1]
 
     def _end_attempt(self, at: Moment) -> None:
-        self._attempt["ended_at"] = utc_text(at.wall_s)
+        self._attempt["ended_at"] = utc_text(at.on_clock_of(self._began_at))
         self._attempt["duration_s"] = round(at.monotonic_s - self._attempt_began_s, 3)
 
     def _moment(self) -> Moment:
         return self._past or Moment.now()
 
     def _now(self) -> str:
-        return utc_text(self._moment().wall_s)
+        return utc_text(self._moment().on_clock_of(self._began_at))
 
     def _save(self) -> None:
         if self._past is not None:  # what is past is written once all of it has been taken

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from ...rendezvous.logs import Log
 from ...rendezvous.threads import NoThreadError, start_daemon
@@ -48,12 +48,20 @@ class HistoryRecorder:
         file: Where.
         sampler: Takes samples; called in the thread.
         interval_s: The shortest time between two samples.
+        clock: Returns the time of a sample, in seconds since the epoch.
     """
 
-    def __init__(self, file: HistoryFile, sampler: Sampler, interval_s: float = INTERVAL_S) -> None:
+    def __init__(
+        self,
+        file: HistoryFile,
+        sampler: Sampler,
+        interval_s: float = INTERVAL_S,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._file = file
         self._sampler = sampler
         self._interval_s = interval_s
+        self._clock = clock
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         # The lock guards what follows.
@@ -117,7 +125,7 @@ class HistoryRecorder:
     def _record(self) -> None:
         due_at = 0.0
         seen: _Watched | None = None
-        self._file.append("begin", {"at": round(time.time(), 3), "version": VERSION})
+        self._file.append("begin", {"at": round(self._clock(), 3), "version": VERSION})
         while True:
             lines, watched, is_closing = self._next(due_at, seen)
             if watched is not seen:
@@ -147,7 +155,7 @@ class HistoryRecorder:
     def _take_sample(self, pids: Mapping[int, int]) -> float:
         """Write a sample; return the time until the next one."""
         began_s = time.thread_time()
-        at = round(time.time(), 3)
+        at = round(self._clock(), 3)
         for kind, line in self._sampler.news():
             self._file.append(kind, {"at": at, **line})
         self._file.append(SAMPLE, {"at": at, **self._sampler.sample(pids)})

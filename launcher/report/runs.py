@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import stat
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -23,6 +24,7 @@ _SHAPE: Mapping[str, Any] = {
     **dict.fromkeys(("run_id", "name", "script", "node", "meeting_place"), _TEXT_OR_NONE),
     "agent_pid": (int, type(None)),
     "began_at_s": _NUMBER_OR_NONE,
+    "began_at_boot_s": _NUMBER_OR_NONE,
     "attempts": (
         [{"ranks": [{"rank": (int,), "stdout": _TEXT_OR_NONE, "stderr": _TEXT_OR_NONE}]}],
         None,
@@ -72,6 +74,16 @@ class Run(NamedTuple):
     def label(self) -> str:
         """What people call it."""
         return f"{self.run_id} ({self.name}, agent {self.agent_pid})"
+
+    @property
+    def began_at_s(self) -> float | None:
+        """When it began, by the host's clock as it is set now; None: that is not known."""
+        by_clock_s, after_boot_s = map(self.record.get, ("began_at_s", "began_at_boot_s"))
+        if self.is_live and after_boot_s is not None:  # the clock may have been set meanwhile
+            age_s = time.clock_gettime(time.CLOCK_BOOTTIME) - float(after_boot_s)
+            if age_s >= 0:  # else it runs in another time namespace
+                return time.time() - age_s
+        return None if by_clock_s is None else float(by_clock_s)
 
     @property
     def has_report(self) -> bool:

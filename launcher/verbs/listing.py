@@ -66,7 +66,7 @@ def _about(run: Run, known: Mapping[str, Any]) -> dict[str, Any]:
         "is_running": run.is_live,
         "state": "no answer" if run.is_live else "unknown",
         "restarts": None,
-        "began_at_s": run.record.get("began_at_s"),
+        "began_at_s": run.began_at_s,
         "ended_at_s": None,
         "folder": run.folder,
     }

@@ -109,8 +109,8 @@ def _about(run: Run) -> list[str]:
     folder = origin_of(run.agent_pid).folder
     is_elsewhere = folder not in ("", origin_of(os.getpid()).folder)
     place = f" in {printable(folder)}" if is_elsewhere else ""
-    began_at_s = run.record.get("began_at_s")
-    age = f" {ago(max(0.0, time.time() - float(began_at_s)))}" if began_at_s else ""
+    began_at_s = run.began_at_s
+    age = f" {ago(max(0.0, time.time() - began_at_s))}" if began_at_s else ""
     return [run.name, *([f"started{age}{place}"] if age or place else [])]
 
 

@@ -132,9 +132,9 @@ def overview_of(
 def _age_of(run: Run, in_state_s: float | None) -> float:
     """Return how long ago a job began: at least as long as it is in its state.
 
-    Its beginning is known by the host's clock, which may have been set back meanwhile.
+    Its beginning may be known by the host's clock only, which may have been set back meanwhile.
     """
-    by_clock_s = time.time() - float(run.record.get("began_at_s") or 0)
+    by_clock_s = time.time() - (run.began_at_s or 0.0)
     return round(max(by_clock_s, in_state_s or 0.0), 3)
 
 

@@ -84,14 +84,16 @@ def test_a_job_that_ends_while_nodes_meet_has_that_as_its_last_span(spans):
     assert sent.is_closed
 
 
-def test_a_decision_has_the_time_at_which_it_was_taken(spans):
-    """As has the exception that led to it."""
+@pytest.mark.parametrize("set_by_s", [0, 3600, -3600])
+def test_a_decision_has_the_time_at_which_it_was_taken(spans, set_by_s):
+    """As has the exception that led to it; a clock that was set since the job began counts not."""
     job, sent = spans
+    job._began_at = Moment(10.0, 0.5)
     root = RootCause(0, 0, "node0", 7, 1, 0, "boom")
     verdict = Verdict(VerdictKind.WORKER_FAILED, 0, "boom", root.to_json())
     job.joined(RendezvousInfo(None, 0, 1, None))
 
-    job.round_ended(verdict, Step.FAIL, Moment(12.5, 3.0))
+    job.round_ended(verdict, Step.FAIL, Moment(12.5 + set_by_s, 3.0))
     job.finish("failed", 1, "boom")
 
     attempt = sent.spans[0]

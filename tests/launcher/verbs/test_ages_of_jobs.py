@@ -12,8 +12,8 @@ class Asked:
 
     is_in_our_namespace = False
 
-    def __init__(self, began_at_s):
-        self.run = Run("/runs/x.run", True, {"began_at_s": began_at_s})
+    def __init__(self, began_at_s, **known):
+        self.run = Run("/runs/x.run", True, {"began_at_s": began_at_s, **known})
 
 
 def standing(since_s):
@@ -40,3 +40,21 @@ def test_a_job_is_as_old_as_its_state_at_least(began_ago_s, since_s, expected):
 
     assert expected == pytest.approx(overview.facts["runs_for_s"], abs=60)
     assert overview.facts["runs_for_s"] >= (since_s or 0)
+
+
+@pytest.mark.parametrize("set_by_s", [3_600.0, -3_600.0])
+def test_a_job_is_no_older_by_a_clock_that_was_set(set_by_s):
+    """The time since the host's boot is nobody's to set."""
+    boot_s = time.clock_gettime(time.CLOCK_BOOTTIME)
+    asked = Asked(time.time() - 100 - set_by_s, began_at_boot_s=boot_s - 100)
+
+    overview = overview_of([(asked, standing(4.8))], usages=None, notes=())
+
+    assert 100 == pytest.approx(overview.facts["runs_for_s"], abs=60)
+
+
+def test_a_run_that_began_in_another_time_namespace_is_as_old_as_the_clock_says():
+    """Its time since boot may be greater than ours."""
+    record = {"began_at_s": 7, "began_at_boot_s": time.clock_gettime(time.CLOCK_BOOTTIME) + 100}
+
+    assert [7.0, 7.0] == [Run("/runs/x.run", live, record).began_at_s for live in (True, False)]
