@@ -14,7 +14,6 @@ its own, and so does the rest of a line that was interrupted.
 from __future__ import annotations
 
 import re
-import select
 import threading
 import time
 from collections import deque
@@ -34,8 +33,6 @@ MAX_LAG_BYTES = 1024 * 1024
 
 _ITEM_BYTES = 256  # what an item takes besides its text
 _WRITE_BYTES = 64 * 1024
-_LITTLE_BYTES = 16 * 1024
-_REST_MS = 1
 _LINE_END = re.compile(rb"\A(?:\r?\n|\r)")
 
 
@@ -119,6 +116,7 @@ class Console:
         self._queue: deque[_Item] = deque()
         self._queued_bytes = 0
         self._is_waited_for = False
+        self._has_more = False
         self._thread = threading.Thread(target=self._run, name="elrun-console", daemon=True)
         self._is_closing = False
         self._is_abandoned = False
@@ -141,7 +139,7 @@ class Console:
         return view
 
     def show(self, view: View, part: bytes | LongLine, *, continues: bool, ends: bool) -> None:
-        """Have the next part of a stream shown soon; return at once.
+        """Have the next part of a stream shown, once ``wake`` is called; return at once.
 
         Args:
             part: Its bytes; or where they lie in the view's log file.
@@ -159,7 +157,17 @@ class Console:
             item = _Item(view, data, start, start + size, continues=continues, ends=ends)
             if data is not None or not self._extend_last(item):
                 self._append(item)
-            self._changed.notify_all()
+        self._has_more = True
+
+    def wake(self) -> None:
+        """Have shown what was given to ``show``; return at once.
+
+        Called once for what several pipes had: while this thread writes, the other one reads none.
+        """
+        if self._has_more:
+            self._has_more = False
+            with self._changed:
+                self._changed.notify_all()
 
     def is_full(self) -> bool:
         """Return whether the queue is full; ``has_room`` is called once it isn't any more."""
@@ -220,11 +228,8 @@ class Console:
     def _run(self) -> None:
         try:
             self._begin()
-            rest = select.poll()
             while (items := self._next()) is not None:
-                size = self._write_items(items)
-                if size < _LITTLE_BYTES and not self._is_closing:  # more is about to come
-                    rest.poll(_REST_MS)
+                self._write_items(items)
         finally:
             with self._changed:
                 self._is_done = True
@@ -280,8 +285,8 @@ class Console:
         item.start, item.follows = stop, True
         return piece
 
-    def _write_items(self, items: Sequence[_Item]) -> int:
-        """Write what the items stand for, piece by piece; return how many bytes these are."""
+    def _write_items(self, items: Sequence[_Item]) -> None:
+        """Write what the items stand for, piece by piece."""
         text = b"".join(map(self._text_of, items))
         sink = items[0].view.sink
         start = 0
@@ -292,11 +297,10 @@ class Console:
             self._writing_since = None
             start = stop
             if self._is_abandoned:
-                return start
+                return
         with self._changed:
             for item in items:
                 item.view.settled_bytes = item.stop
-        return start
 
     def _text_of(self, item: _Item) -> bytes:
         view = item.view

@@ -167,9 +167,10 @@ def prefixed(lines: bytes, prefix: bytes, *, continues: bool = False) -> bytes:
         return lines
     if b"\r" in lines:
         lines = _LONE_RETURN.sub(b"\r\n", lines)
-    end = len(lines) - lines.endswith(b"\n")
-    body = lines[:end].replace(b"\n", b"\n" + prefix) + lines[end:]
-    return body if continues else prefix + body
+    text = lines.replace(b"\n", b"\n" + prefix)
+    end = len(text) - len(prefix) * lines.endswith(b"\n")
+    # A slice and a sum would each copy all once more.
+    return b"".join((b"" if continues else prefix, memoryview(text)[:end]))
 
 
 def matching(lines: bytes, words: Sequence[bytes], prefix: bytes) -> bytes:

@@ -79,7 +79,7 @@ class OutputPump:
         self._faults = Faults()
         self._retry_s = retry_s
         self._stuck_s = stuck_s
-        self._watch = HangWatch(stuck_s, _tell_of_a_hang)
+        self._watch = HangWatch(stuck_s, self._tell_of_a_hang)
         self._pipes_have_ended = threading.Event()
         self._reader: PipeReader | None = None
         self._thread: threading.Thread | None = None
@@ -204,7 +204,7 @@ class OutputPump:
             )
             if self._reader is not None:
                 for _ in self._reader.looks():
-                    pass
+                    self._wake_consoles()
                 for fd in self._reader.read_last():
                     self._hand_on(fd)
         finally:
@@ -236,6 +236,16 @@ class OutputPump:
         elif hand_on(fd, stream.path) and stream.path:
             self.has_handed_on = True
 
+    def _wake_consoles(self) -> None:
+        for console in self._consoles:
+            console.wake()
+
+    def _tell_of_a_hang(self, name: str) -> None:
+        log.warning(
+            "cannot write %s: its file system does not answer; workers that print wait for it", name
+        )
+        self._wake_consoles()  # what was read before
+
     def _wake(self) -> None:
         if self._reader is not None:
             self._reader.wake()
@@ -253,12 +263,6 @@ def _tell_of_lost(console: str, views: Sequence[View]) -> None:
         console,
         ", ".join(lost[:_MAX_NAMED]),
         f" and some of {more} more streams" if more > 0 else "",
-    )
-
-
-def _tell_of_a_hang(name: str) -> None:
-    log.warning(
-        "cannot write %s: its file system does not answer; workers that print wait for it", name
     )
 
 

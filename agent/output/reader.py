@@ -1,9 +1,13 @@
 """Reads the pipes that workers print into, and gives what comes out to outlets.
 
 The one loop for all that elrun carries: for log files and the console (`pump`), and for standard
-error whose end is kept (`carrier`). It runs in a thread of its user's. A worker that prints without
-a buffer (``python -u``) wakes it at each write; so after a look that found no pipe nearly full, it
-leaves the pipes alone for a moment. The first words after a silence pass at once.
+error whose end is kept (`carrier`). It runs in a thread of its user's.
+
+A worker that prints without a buffer (``python -u``) would wake it at each write. So after a look
+that found no pipe nearly full, it leaves the pipes alone for 2 ms: up to 8 ms while workers print
+megabytes a second and still leave most of their pipes empty, for a look costs as much as carrying
+a thousand lines. The first words after a silence pass at once, and so does the end of their line,
+which ``python -u`` writes by a call of its own.
 """
 
 from __future__ import annotations
@@ -44,6 +48,9 @@ if TYPE_CHECKING:
 
 
 _REST_MS = 2
+_LONGEST_REST_MS = 8
+_MUCH_BYTES = 16 << 10
+_SILENCE_S = 0.001
 _MOST_OF_A_PIPE = 1 << 20  # a worker may have made its own as large
 
 
@@ -68,7 +75,7 @@ class PipeReader:
     ) -> None:
         self._outlets = outlets
         self._before_read = before_read
-        self._enough_bytes = _least_held(outlets, pipe_bytes) // 4 * 3
+        self._rests = Rests(_least_held(outlets, pipe_bytes))
         # One buffer for all reads: malloc would fetch each one's memory from the kernel.
         self._buffer = memoryview(bytearray(pipe_bytes))
         self._wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -102,14 +109,16 @@ class PipeReader:
         held_up: set[int] = set()
         while self._outlets and not self._is_stopping:
             due = [at for each in self._outlets.values() if (at := each.due_at) is not None]
+            begun_at = time.monotonic()
             fds = [fd for fd, _ in ready.poll(milliseconds_until(min(due)) if due else None)]
+            was_silent = time.monotonic() - begun_at > _SILENCE_S
             if self._wake_fd in fds:
                 fds.remove(self._wake_fd)
                 self.clear()
                 for fd in held_up:
                     ready.register(fd, select.POLLIN)
                 held_up.clear()
-            most = 0
+            most, is_part = 0, False
             with self._lock:
                 if due:
                     self._show_what_is_due()
@@ -118,14 +127,15 @@ class PipeReader:
                         held_up.add(fd)
                     elif (size := self._read(fd)) >= 0:
                         most = max(most, size)
+                        is_part = is_part or self._outlets[fd].due_at is not None
                         continue
                     else:
                         self._outlets.pop(fd).finish()
                         os.close(fd)
                     ready.unregister(fd)
             yield
-            if most < self._enough_bytes:
-                rest.poll(_REST_MS)
+            if rest_ms := self._rests.after(most, begins_line=was_silent and is_part):
+                rest.poll(rest_ms)
 
     def clear(self) -> None:
         """Make the descriptor unreadable until the next ``wake``."""
@@ -185,6 +195,36 @@ class PipeReader:
                 return size < 0
             read_bytes += size
         return False
+
+
+class Rests:
+    """Says how long pipes are left alone after a look, by how much it found.
+
+    Args:
+        pipe_bytes: How much the smallest pipe holds.
+    """
+
+    def __init__(self, pipe_bytes: int) -> None:
+        self._quarter_bytes = pipe_bytes // 4
+        self._rest_ms = _REST_MS
+
+    def after(self, most_bytes: int, *, begins_line: bool = False) -> int:
+        """Return the milliseconds until the next look; 0: it is due at once.
+
+        Args:
+            most_bytes: What was in the fullest pipe; a worker may be waiting for room in it.
+            begins_line: Whether this look ended a silence, and found a line without its end.
+        """
+        if begins_line or most_bytes >= 3 * self._quarter_bytes:
+            self._rest_ms = _REST_MS
+            return 0
+        if most_bytes < _MUCH_BYTES:
+            self._rest_ms = _REST_MS
+        elif most_bytes < self._quarter_bytes:
+            self._rest_ms = min(_LONGEST_REST_MS, self._rest_ms + 1)
+        elif most_bytes > 2 * self._quarter_bytes:
+            self._rest_ms = max(_REST_MS, self._rest_ms - 1)
+        return self._rest_ms
 
 
 def _least_held(fds: Iterable[int], wished: int) -> int:

@@ -88,7 +88,7 @@ class Sink:
     def write(self, data: bytes | memoryview) -> None:
         """Write all of the data, or drop what can't be written."""
         rest = memoryview(data)
-        if self._is_usable():
+        if self._has_reader and (self._retry_at is None or self._is_time_to_retry()):
             rest = self._write_what_it_takes(rest)
         self.has_lost = bool(rest)
         if rest:
@@ -98,10 +98,10 @@ class Sink:
         """Return how much one call may write now, so that no other writer comes in between."""
         return self._steps.most()
 
-    def _is_usable(self) -> bool:
+    def _is_time_to_retry(self) -> bool:
         if self._retry_at is not None and time.monotonic() >= self._retry_at:
             self._retry_at = None
-        return self._has_reader and self._retry_at is None
+        return self._retry_at is None
 
     def _write_what_it_takes(self, rest: memoryview) -> memoryview:
         while rest:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from ...rendezvous.threads import start_thread
 
@@ -24,6 +23,7 @@ class HangWatch:
         self._tell = tell
         self._named: set[str] = set()
         self._calls = 0
+        self._next = ""
         self.current = ""
         """What is being called now."""
         self._is_wanted = threading.Event()
@@ -36,17 +36,19 @@ class HangWatch:
         """Begin to watch; called once."""
         start_thread(self._thread)
 
-    @contextlib.contextmanager
-    def during(self, name: str) -> Iterator[None]:
-        """Watch a call while the context is entered."""
-        self.current = name
+    def during(self, name: str) -> HangWatch:
+        """Return a context in which a call is watched; they do not nest."""
+        self._next = name
+        return self
+
+    def __enter__(self) -> None:
+        self.current = self._next
         self._calls += 1
         if not self._is_wanted.is_set():
             self._is_wanted.set()
-        try:
-            yield
-        finally:
-            self.current = ""
+
+    def __exit__(self, *_: object) -> None:
+        self.current = ""
 
     def close(self) -> None:
         """End the watch."""

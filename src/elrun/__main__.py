@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 
 _LAST_WORDS_S = 1.0
+_SWITCH_S = 0.0002
 
 
 class _SignalsAroundTheAgent:
@@ -150,6 +151,9 @@ def _launch(
     OrphanAdoption.of_this_process().is_of_agent_alone = True
     gc.freeze()
     gc.enable()
+    # What workers print goes through two threads: while the main thread loads modules, each would
+    # wait 5 ms for the interpreter.
+    sys.setswitchinterval(_SWITCH_S)
     return launch_agent(config, entrypoint, args, signal_handler_afterwards=handler_afterwards)
 
 

@@ -269,3 +269,22 @@ def test_an_answer_that_nobody_can_read_is_not_written_elsewhere(run, question):
     done = run(*question, command=command)
 
     assert (0, "", "") == (done.returncode, done.stdout, done.stderr)
+
+
+def test_a_thread_waits_no_millisecond_for_the_interpreter_of_an_agent():
+    """Lines pass through two of its threads, while the main thread may load modules."""
+    code = """\
+        import sys
+        from elrun import __main__ as command
+        from elrun.launcher import launch
+
+        launch.launch_agent = lambda *_, **__: sys.getswitchinterval()
+        print(command._launch(None, "x.py", [], None))
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+
+    said = subprocess.run(
+        command, capture_output=True, text=True, check=True, env=os.environ | PATHS
+    )
+
+    assert float(said.stdout) < 0.001

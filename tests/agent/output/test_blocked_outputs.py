@@ -239,6 +239,35 @@ def test_a_reader_that_pauses_at_the_end_gets_all(tmp_path, pipe):
     assert [b"[worker0]:y"] * SOME_LINES == seen[4096:].split()
 
 
+def test_what_was_read_before_a_file_system_hung_is_shown(tmp_path, console):
+    """Both pipes are full when the reader begins: it reads the first, and hangs at the second."""
+    fifo = str(tmp_path / "fifo")
+    os.mkfifo(fifo)
+    held = os.open(fifo, os.O_RDWR)
+    shown, shows = os.pipe()
+    dest = reify(tmp_path / "logs", 2, tee=Std.OUT)
+    dest.stdouts[1] = fifo
+    pump = pump_for(dest, (shows, console.fds[1]), 2, stuck_s=0.05)
+    os.write(pump.stdout_fd(0), b"first\n")
+    os.write(pump.stdout_fd(1), b"y\n" * 100_000)
+
+    pump.start()
+    line = os.read(shown, 6 + len("[worker0]:"))
+
+    reading = threading.Thread(target=_read_much, args=(held, 200_000))
+    reading.start()
+    finish(pump, ())
+    reading.join()
+    for fd in (held, shown, shows):
+        os.close(fd)
+    assert b"[worker0]:first\n" == line
+
+
+def _read_much(fd, size):
+    while size:
+        size -= len(os.read(fd, size))
+
+
 def test_a_file_system_that_hangs_is_named_while_it_does(tmp_path, console, caplog):
     """A log file that takes nothing: here a pipe that nobody reads, and that is full."""
     fifo = str(tmp_path / "fifo")

@@ -4,7 +4,7 @@ import fcntl
 import os
 
 import pytest
-from elrun.agent.output.reader import PipeReader
+from elrun.agent.output.reader import PipeReader, Rests
 
 MUCH = b"all work\n" * 60_000
 
@@ -59,3 +59,42 @@ def test_a_pipe_that_has_ended_is_read_whole_and_closed(pipe):
     assert ([], MUCH, True) == (held, heap.data, heap.is_over)
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(pipe[0])
+
+
+LITTLE, MUCH_OF_A_PIPE, NEARLY_ALL = 100, 50_000, 200_000
+
+
+def test_pipes_that_are_nearly_full_are_read_again_at_once():
+    rests = Rests(256 << 10)
+
+    assert [2, 0, 2] == [rests.after(LITTLE), rests.after(NEARLY_ALL), rests.after(LITTLE)]
+
+
+def test_pauses_grow_while_workers_print_much_and_end_with_that():
+    rests = Rests(256 << 10)
+
+    grown = [rests.after(MUCH_OF_A_PIPE) for _ in range(8)]
+
+    assert [3, 4, 5, 6, 7, 8, 8, 8] == grown
+    assert [2, 3] == [rests.after(LITTLE), rests.after(MUCH_OF_A_PIPE)]
+
+
+def test_pauses_shrink_where_pipes_are_more_than_half_full():
+    rests = Rests(256 << 10)
+    for _ in range(3):
+        rests.after(MUCH_OF_A_PIPE)
+
+    assert [4, 3, 2, 2] == [rests.after(150_000) for _ in range(4)]
+
+
+def test_the_end_of_a_line_is_read_at_once_where_its_beginning_ended_a_silence():
+    rests = Rests(256 << 10)
+
+    assert [0, 2] == [rests.after(LITTLE, begins_line=True), rests.after(LITTLE)]
+
+
+def test_a_small_pipe_is_read_again_at_once_when_it_is_nearly_full():
+    """The kernel grants no larger one to a user who has too many."""
+    rests = Rests(8 << 10)
+
+    assert [2, 0] == [rests.after(4 << 10), rests.after(7 << 10)]
