@@ -124,7 +124,7 @@ class WorkerStart:
         server = self._loop.companions.preload_server
         if server is None:
             return None
-        server.hold_start(lambda timeout_s: self._loop.wait((), timeout_s))
+        server.hold_start(lambda timeout_s: self._loop.wait_for_start((), timeout_s))
         return server.executor()
 
     def _make_folders(
@@ -134,7 +134,9 @@ class WorkerStart:
         if guardian is not None and isinstance(specs, DefaultLogsSpecs):
             guardian.watch_folder(specs.temporary_dir)
             specs.hear_of_temporary_dir = guardian.watch_folder
-        return make_folders(specs, envs, loop.wakeup, lambda timeout_s: loop.wait((), timeout_s))
+        return make_folders(
+            specs, envs, loop.wakeup, lambda timeout_s: loop.wait_for_start((), timeout_s)
+        )
 
     def _prefixes(self, group: WorkerGroup, restart_count: int) -> dict[int, str] | None:
         if not self._prefix_template:

@@ -290,7 +290,7 @@ class LocalElasticAgent(SimpleElasticAgent):
     def _next_round(self) -> RendezvousInfo:
         self.processes.forget()
         self._companions.end_attempt()
-        self._supervision.require_fit_node(self._environ, self._loop.wait, self._guardian)
+        self._supervision.require_fit_node(self._environ, self._loop.wait_for_start, self._guardian)
         self._info = self._loop.meet(self._facts)
         return self._info
 

@@ -11,14 +11,12 @@ import time
 from collections import deque
 
 from ...rendezvous.api.handler import Verdict
-from ...rendezvous.logs import Log, is_there
+from ...rendezvous.logs import Log
 from .leaving import STOPPED_BY
 from .policy import DELAY, DOUBT, GIVE_UP, Step, delay_of, sentence_about
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from ..failures.restart_causes import Death
     from ..failures.restart_rules import RestartRules
 
@@ -34,16 +32,9 @@ class Restarts:
     Args:
         max_restarts: How many restarts the job may spend.
         rules: Which failures are followed by a restart, and how; None: all, at once.
-        speaks_at_once: Says whether a line takes no longer than a moment. What the first line
-            loads takes as long as half a worker's start.
     """
 
-    def __init__(
-        self,
-        max_restarts: int,
-        rules: RestartRules | None,
-        speaks_at_once: Callable[[], bool] = is_there,
-    ) -> None:
+    def __init__(self, max_restarts: int, rules: RestartRules | None) -> None:
         self._max_restarts = max_restarts
         self._rules = rules
         self._deaths: deque[Death] = deque(maxlen=_MOST_DEATHS)
@@ -51,7 +42,6 @@ class Restarts:
         self._delay_s = 0.0
         self._kept_back = ""
         self._is_for_later = False
-        self._speaks_at_once = speaks_at_once
         self._undecided: tuple[Verdict, int] | None = None
         self.last_decision = ("", 0.0)
         """What followed the last round that has ended, and when by the monotonic clock."""
@@ -149,12 +139,15 @@ class Restarts:
         if step is Step.RESTART and verdict is not None and is_shared and not self._delay_s:
             self._undecided = verdict, spent
         elif verdict is None or STOPPED_BY not in verdict.details:
-            may_wait = is_met_at_once and not self._delay_s
-            self._is_for_later = may_wait and not self._speaks_at_once()
+            self._is_for_later = is_met_at_once and not self._delay_s
             self.say_what_was_kept_back()
 
     def say_for_later(self) -> None:
-        """Say, once, what follows, if that had to wait until the next attempt's workers start."""
+        """Say, once, what follows, if that had to wait until the next attempt's workers start.
+
+        A line takes the thread of the log handlers, so it comes after the forks. It comes before
+        whatever else the agent waits for, so that a person hears of a restart that takes long.
+        """
         if self._is_for_later:
             self._is_for_later = False
             self.say_what_was_kept_back()

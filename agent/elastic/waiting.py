@@ -80,7 +80,7 @@ class LoopWait:
         )
         self.companions = Companions()
         self.on_begin: Callable[[], object] = lambda: None
-        """Called once the workers of an attempt have been started."""
+        """Called once the workers of an attempt have been started, or their start takes long."""
         self._output: JobOutput | None = None
         self._rounds = rounds
         self._tell_places = tell_places
@@ -117,6 +117,11 @@ class LoopWait:
         """
         self._wait_and_tick(fds, timeout_s)
         self.inbox.raise_if_any()
+
+    def wait_for_start(self, fds: Sequence[int], timeout_s: float | None) -> None:
+        """Wait as ``wait`` does for what holds up a start; say before what the start is about."""
+        self.on_begin()
+        self.wait(fds, timeout_s)
 
     def ask(self, question: Callable[[], _T], timeout_s: float | None = None) -> _T:
         """Return the answer to a question to the rendezvous, whose store may have frozen.

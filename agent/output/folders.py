@@ -13,6 +13,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+_MOMENT_S = 0.02
+"""How long the caller waits for nothing else: most often the folders are made by then."""
+
 _LEAVE_S = 1.0
 """How long folders that are being made may hold up what ends the job."""
 
@@ -55,6 +58,7 @@ def make_folders(
     patience_s: float | None = PATIENCE_S
     deadline = time.monotonic() + PATIENCE_S
     try:
+        call.wait(_MOMENT_S)
         while not call.is_done:
             wait(patience_s)
             if patience_s is not None and time.monotonic() >= deadline and not call.is_done:

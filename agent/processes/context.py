@@ -177,6 +177,7 @@ class PContext(WorkerFiles, WorkerProcesses, WorkerKind):
         self._group_stop = GroupStop(self._workers, self._exits, self._kill_unloaded)
         self._agent = os.getpid()
         self._is_closed = False
+        self._on_delay: Callable[[], object] = lambda: None
 
     def start(self, start_wait: StartWait | None = None) -> None:
         """Start all workers, or none: if anything fails, those that were started are killed.
@@ -196,6 +197,7 @@ class PContext(WorkerFiles, WorkerProcesses, WorkerKind):
         if self._given_guardian is not None and self._given_guardian.is_released:
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))  # which cost the last workers it
         start_wait = start_wait or StartWait()
+        self._on_delay = start_wait.on_begin
         keep_exit_codes()
         make_room_for(self.nprocs)
         self._guardian = self._given_guardian or Guardian.start()
@@ -287,6 +289,7 @@ class PContext(WorkerFiles, WorkerProcesses, WorkerKind):
             death_signal = death_sig or signal.SIGTERM
             stop = self._group_stop.begin(self._guardian.tree, ended, death_signal, alone)
             if stop.outlasts(_SOON_S):  # most end at once, and a thread costs a restart a moment
+                self._on_delay()
                 self._carry_meanwhile()
             self._group_stop.finish(stop, self._guardian, timeout, urgency)
         with contextlib.suppress(OSError):

@@ -55,7 +55,8 @@ class StartWait(NamedTuple):
         wait: Waits until one of the descriptors is readable, something happens that may have made
             the start unwanted, or the time in seconds has passed.
         on_begin: Called once all processes have been started: what takes the caller long is done
-            while programs are being loaded, before anything is shown of what they print.
+            while programs are being loaded, before anything is shown of what they print. It is
+            called, too, when these processes are to be stopped and take long to end.
     """
 
     is_unwanted: Callable[[], bool] = lambda: False

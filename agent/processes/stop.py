@@ -80,6 +80,7 @@ class Stop:
         self._groups = {worker.pid for worker in workers}
         self._asked: set[tuple[int, int]] = set()
         self._spares_helpers = alone is not None
+        self._is_over = False
         if alone is not None:
             for worker in self._running:
                 worker.signal_alone(alone)
@@ -102,6 +103,8 @@ class Stop:
         fds = {each.ended_fd for each in self._running if not each.look()}
         if wait_readable(fds, deadline)[0]:
             return True
+        if self._has_none_left():
+            return False
         with contextlib.suppress(OSError):  # no descriptors: `finish` won't wait either
             members = self._tree.members(os.getpid())
             held = hold_processes(each for each in members if not each.ended)
@@ -130,6 +133,8 @@ class Stop:
             OSError: There are no descriptors to look around with. The workers have been asked, or
                 killed at the deadline; what they started may live on.
         """
+        if self._has_none_left():
+            return set()
         fd = None if urgency is None else urgency.fileno()
         is_late, is_urgent = self._wait(self._asked_at + grace_s, fd)
         late, names = [], None
@@ -165,6 +170,13 @@ class Stop:
             log.warning("%s: killed: %s", reason, names.describe(late))
         _abandon(sweep.stuck, self._tree)
         return {process.pid for process in late}
+
+    def _has_none_left(self) -> bool:
+        """Return whether it is certain that all have ended; once it is, it stays so."""
+        if not self._is_over and all(each.look() for each in self._running):
+            with contextlib.suppress(OSError):  # there are no descriptors: further looks may have
+                self._is_over = self._tree.is_certainly_over()
+        return self._is_over
 
     def _still_running(self, late: list[Process]) -> list[Process]:
         with contextlib.suppress(OSError):  # no descriptors: all of them count as killed

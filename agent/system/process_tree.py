@@ -266,6 +266,14 @@ class ProcessTree:
         self._known = {process.key for process in found}
         return found
 
+    def is_certainly_over(self) -> bool:
+        """Return whether all workers have ended and nothing is left of them; one look shows it.
+
+        Then nobody is there who could start anything, so that no second look is needed.
+        """
+        alone = self._workers_alone(os.getpid())
+        return alone is not None and all(process.ended for process in alone)
+
     def leftovers(self) -> list[Process]:
         """Return what the workers left running, once all of them have ended."""
         found = self.members(os.getpid())

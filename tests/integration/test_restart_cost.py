@@ -74,3 +74,36 @@ def test_a_restart_looks_through_all_processes_only_where_a_worker_has_children(
     how, found = late
 
     assert (how == "with a child") == ("/proc" in found)
+
+
+IGNORES_TERM = """
+import os, signal, time
+
+if os.environ["TORCHELASTIC_RESTART_COUNT"] == "1":
+    raise SystemExit
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+if os.environ["RANK"] == "1":
+    open("ignores", "w").close()
+    while True:
+        signal.pause()
+while not os.path.exists("ignores"):
+    time.sleep(0.01)
+os._exit(1)
+"""
+
+
+def test_a_restart_that_takes_long_is_announced_before_what_takes_long_is_over(tmp_path):
+    """The line comes after the next start, but not after half a minute without a word."""
+    (tmp_path / "work.py").write_text(IGNORES_TERM)
+    options = ["--standalone", "--nproc-per-node", "2", "--max-restarts", "1"]
+
+    done = subprocess.run(
+        [sys.executable, "-m", "elrun", *options, "--shutdown-timeout", "1", "work.py"],
+        cwd=tmp_path,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert done.stderr.index("restarting all workers") < done.stderr.index("killed")

@@ -76,7 +76,7 @@ class Starting(InMemoryAgent):
 
     def __init__(self, caplog, starts, rounds):
         super().__init__(rounds, [failed(), SUCCEEDED], 1)
-        self._restarts = Restarts(1, None, speaks_at_once=lambda: False)
+        self._restarts = Restarts(1, None)
         self.caplog, self.starts, self.said = caplog, list(starts), []
 
     def _start_workers(self, worker_group):
@@ -87,8 +87,8 @@ class Starting(InMemoryAgent):
 
 
 @pytest.mark.parametrize(("rounds", "said"), [(OneNode, 0), (ScriptedRounds, 1)])
-def test_the_first_line_waits_for_the_next_attempt_if_that_begins_at_once(caplog, rounds, said):
-    """What it loads takes as long as half a worker's start; other nodes may take minutes."""
+def test_the_line_waits_for_the_next_attempt_if_that_begins_at_once(caplog, rounds, said):
+    """It would hold up the workers; other nodes may take minutes."""
     agent = Starting(caplog, [True, True], rounds())
 
     agent.run()
@@ -96,7 +96,7 @@ def test_the_first_line_waits_for_the_next_attempt_if_that_begins_at_once(caplog
     assert ([0, said], 1) == (agent.said, len(caplog.records))
 
 
-def test_the_first_line_is_said_if_the_next_attempt_does_not_start(caplog):
+def test_the_line_is_said_if_the_next_attempt_does_not_start(caplog):
     """The reason of the first failure would be lost."""
     agent = Starting(caplog, [True, False], OneNode())
 

@@ -1,6 +1,7 @@
 """Folders of an attempt that are made while a signal comes."""
 
 import os
+import threading
 
 import pytest
 from elrun.agent.output.folders import make_folders
@@ -12,13 +13,26 @@ class StopError(Exception):
     """Ends the job."""
 
 
+class SlowSpecs(DefaultLogsSpecs):
+    """Makes folders once somebody waits for them in the agent's loop."""
+
+    def __init__(self):
+        super().__init__()
+        self.is_awaited = threading.Event()
+
+    def reify(self, envs):
+        self.is_awaited.wait()
+        return super().reify(envs)
+
+
 def test_nothing_is_left_of_folders_that_are_being_made(tmp_path, monkeypatch):
     """They are removed at the end of a job that a signal stops: none is made after that."""
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    specs, envs = DefaultLogsSpecs(), {rank: {} for rank in range(100)}
+    specs, envs = SlowSpecs(), {rank: {} for rank in range(100)}
     wakeup = Wakeup()
 
     def stop(_timeout_s):
+        specs.is_awaited.set()
         while not list(tmp_path.glob("*/*/attempt_0")):
             os.sched_yield()
         raise StopError

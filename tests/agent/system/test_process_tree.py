@@ -248,8 +248,10 @@ left = worker.stdout.read()
 worker.wait()
 looks = []
 sys.addaudithook(lambda event, args: looks.append(event) if args == ("/proc",) else None)
+is_over = tree.is_certainly_over()
 found = tree.leftovers()
-print([str(each.pid).encode() for each in found] == left.split(), len(looks))
+is_right = [str(each.pid).encode() for each in found] == left.split()
+print(is_right, len(looks), is_over == (not found))
 for each in (helper.pid, *(process.pid for process in found)):
     os.kill(each, 9)
 """
@@ -265,12 +267,15 @@ for each in (helper.pid, *(process.pid for process in found)):
     ],
 )
 def test_all_processes_are_looked_through_only_if_a_worker_left_one(shell, looks):
-    """A busy machine has thousands, and nearly no worker leaves anything: its orphans are ours."""
+    """A busy machine has thousands, and nearly no worker leaves anything: its orphans are ours.
+
+    One look at these tells that all is over.
+    """
     program = [sys.executable, "-c", LOOK_FOR_LEFTOVERS, shell]
 
     found = subprocess.run(program, capture_output=True, text=True, check=True).stdout
 
-    assert f"True {looks}\n" == found
+    assert f"True {looks} True\n" == found
 
 
 LOOK_AT_RUNNING = """
@@ -287,7 +292,9 @@ left = worker.stdout.readline()
 looks = []
 sys.addaudithook(lambda event, args: looks.append(event) if args == ("/proc",) else None)
 found = tree.members(os.getpid())
-print({each.pid for each in found} == {worker.pid, *map(int, left.split())}, len(looks))
+seen = len(looks)
+print({each.pid for each in found} == {worker.pid, *map(int, left.split())}, seen,
+    tree.is_certainly_over())
 for each in found:
     os.kill(each.pid, 9)
 """
@@ -319,4 +326,4 @@ def test_all_processes_are_looked_through_only_if_a_running_worker_has_a_child(d
 
     found = subprocess.run(program, capture_output=True, text=True, check=True).stdout
 
-    assert f"True {looks}\n" == found
+    assert f"True {looks} False\n" == found
