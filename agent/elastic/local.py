@@ -209,6 +209,8 @@ class LocalElasticAgent(SimpleElasticAgent):
         if (kind._stop_workers, kind._shutdown) == (mine._stop_workers, mine._shutdown):  # noqa: SLF001  a subclass's own
             keeps_apart = self._worker_start.keeps_attempts_apart
             self.processes.ask_to_end(is_replaced=step is not Step.FAIL and keeps_apart)
+        if step is not Step.FAIL and self._companions.preload_server is not None:
+            self._companions.preload_server.hurry()
 
     @measured
     def _stop_workers(self, worker_group: WorkerGroup) -> None:

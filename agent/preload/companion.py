@@ -121,6 +121,9 @@ class PreloadServer(Companion):
             preloading.waiting.keep(self._workers)
         preloading.waiting.tick()
 
+    def hurry(self) -> None:
+        """Take note that the workers are asked to end, since other ones are to follow."""
+
     def end_attempt(self) -> None:
         """Fork nothing beside the start of the next attempt, whose workers may be there already."""
         self._fork_at = None

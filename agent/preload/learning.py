@@ -99,6 +99,11 @@ class LearningServer(PreloadServer):
         if workers is not None:
             self._pids = [*workers.pids().values()]
 
+    def hurry(self) -> None:
+        """Let what is being imported have the CPUs that the workers leave: the next ones wait."""
+        if self.preloading is not None and not super().is_settled:
+            self.preloading.hurry()
+
     def end_attempt(self) -> None:
         """Let what is being imported have the CPUs that the workers had."""
         super().end_attempt()
@@ -106,8 +111,7 @@ class LearningServer(PreloadServer):
         if self._missing_s:
             self._worth_until = self._clock() + _BEGIN_S + sum(self._missing_s.values())
             self._waited_before_s = self._waited_s()
-        if self.preloading is not None and not super().is_settled:
-            self.preloading.hurry()
+        self.hurry()
 
     def wakes(self) -> Wakes:
         """Return, besides, what becomes readable when a worker has reported something."""

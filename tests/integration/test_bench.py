@@ -33,7 +33,7 @@ def test_a_run_prints_a_row_and_keeps_every_sample(elrun, tmp_path):
     assert all(isinstance(figure, float) for figures in taken.values() for figure in figures)
 
 
-@pytest.mark.parametrize("script", ["memory.py", "bench.py"])
+@pytest.mark.parametrize("script", ["memory.py", "bench.py", "early.py"])
 def test_a_measurement_that_is_ended_leaves_no_job_running(tmp_path, script):
     """By SIGTERM, as `timeout` and CI end a command."""
     with subprocess.Popen(

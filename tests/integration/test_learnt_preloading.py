@@ -323,6 +323,34 @@ def test_an_attempt_that_left_no_cpu_is_followed_by_the_import(elrun, script, in
     assert (0, "0 0 [False]\n1 0 [True]\n") == (code, out), err
 
 
+WAITS_FOR_ITS_TURN = """
+if in_server:
+    open('importing', 'w').close()
+    while os.sched_getscheduler(0) == os.SCHED_IDLE: time.sleep(0.02)
+    open('hurries', 'w').close()
+"""
+
+
+def test_an_import_has_its_priority_while_workers_still_end(elrun, script, installed):
+    """The next attempt waits for both: here a worker saves its state until the import goes on."""
+    program = script(
+        BEGIN + SHOW + "import heavy, signal\n"
+        "def save(*_):\n"
+        "    while not os.path.exists('hurries'): time.sleep(0.02)\n"
+        "    sys.stdout.write('saved\\n'); sys.stdout.flush(); sys.exit()\n"
+        "if attempt == 0:\n"
+        "    signal.signal(signal.SIGTERM, save)\n"
+        "    while not os.path.exists('importing'): time.sleep(0.02)\n"
+        "    if os.environ['RANK'] == '0': sys.exit(1)\n"
+        "    while True: signal.pause()\n"
+    )
+
+    job = elrun(*TWO, *AUTO, program, env=installed(heavy=WAITS_FOR_ITS_TURN))
+    code, out, err = job.finish()
+
+    assert (0, "saved\n") == (code, out), err
+
+
 def test_an_import_that_does_not_end_holds_no_attempt_up(elrun, script, installed):
     """The next one waits as long as the import took the worker, and then imports itself."""
     program = script(
