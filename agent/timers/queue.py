@@ -73,7 +73,8 @@ class LocalTimerServer(TimerServer):
 
     def __init__(self, mp_queue: Any, max_interval: float = 60, daemon: bool = True) -> None:
         super().__init__(MultiprocessingRequestQueue(mp_queue), max_interval, daemon)
-        self._timers: dict[tuple[int, str], TimerRequest] = {}
+        # With the time of expiry by the monotonic clock: the other one may be set meanwhile.
+        self._timers: dict[tuple[int, str], tuple[TimerRequest, float]] = {}
 
     def register_timers(self, timer_requests: list[TimerRequest]) -> None:
         for request in timer_requests:
@@ -81,17 +82,18 @@ class LocalTimerServer(TimerServer):
             if request.expiration_time < 0:
                 self._timers.pop(key, None)
             else:
-                self._timers[key] = request
+                self._timers[key] = request, _on_monotonic_clock(request.expiration_time)
 
     def clear_timers(self, worker_ids: set[int]) -> None:
         self._timers = {
-            key: request for key, request in self._timers.items() if key[0] not in worker_ids
+            key: timer for key, timer in self._timers.items() if key[0] not in worker_ids
         }
 
     def get_expired_timers(self, deadline: float) -> dict[int, list[TimerRequest]]:
         expired: dict[int, list[TimerRequest]] = {}
-        for request in self._timers.values():
-            if request.expiration_time <= deadline:
+        deadline = _on_monotonic_clock(deadline)
+        for request, expires_at in self._timers.values():
+            if expires_at <= deadline:
                 expired.setdefault(request.worker_id, []).append(request)
         return expired
 
@@ -104,3 +106,8 @@ class LocalTimerServer(TimerServer):
             log.warning("process %d can't be killed: %s", worker_id, error)
             return False
         return True
+
+
+def _on_monotonic_clock(epoch_s: float) -> float:
+    """Return a time in seconds since the epoch as the monotonic clock will show it."""
+    return epoch_s - time.time() + time.monotonic()

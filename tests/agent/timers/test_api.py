@@ -185,6 +185,22 @@ def test_a_local_server_kills_a_worker_and_forgets_its_timers(local):
     assert [(8, "a")] == list(server._timers)
 
 
+@pytest.mark.parametrize("set_by_s", [3_600, -3_600])
+def test_a_clock_that_is_set_ends_no_timer_and_prolongs_none(local, monkeypatch, set_by_s):
+    """A worker that is in time would be killed, or a stuck one would live on."""
+    server, requests, killed = local
+    clock = time.time
+    for pid, left_s in [(7, 60), (8, 0.05)]:
+        requests.put(TimerRequest(pid, "a", clock() + left_s))
+    server._run_watchdog()
+
+    monkeypatch.setattr(time, "time", lambda: clock() + set_by_s)
+    while not killed:
+        server._run_watchdog()
+
+    assert [(8, signal.SIGKILL)] == killed
+
+
 def test_a_local_client_sets_and_releases(local):
     """A timer that was never set may be released, too."""
     server, requests, killed = local
