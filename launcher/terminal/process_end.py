@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import enum
 import os
 import sys
 
@@ -28,7 +27,7 @@ LAST_ACTS_S = 5.0
 """How long exit functions, and threads that the interpreter would wait for, may take together."""
 
 
-class ExitCode(enum.IntEnum):
+class ExitCode:  # plain numbers: an enum takes a start nearly a million instructions
     """What elrun's own outcomes are called; 69, 70 and 75 are those of ``sysexits.h``."""
 
     SUCCESS = 0
