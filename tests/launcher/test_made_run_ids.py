@@ -4,9 +4,8 @@ import copy
 import typing
 
 import pytest
-from agent_kit import TorchrunHandler
 from elrun.launcher import LaunchConfig, elastic_launch, parse_args, run
-from elrun.rendezvous import rendezvous_handler_registry
+from elrun.rendezvous import RendezvousHandler, rendezvous_handler_registry
 
 
 @pytest.fixture(name="said")
@@ -72,13 +71,12 @@ def test_an_id_that_was_given_stays(said):
     assert ("ours", "ours") == (config.run_id, said.run_id)
 
 
-class Nameless(TorchrunHandler):
-    """Knows no run id; ``left`` says how often one was shut down, by the run id it was made for."""
+class Nameless(RendezvousHandler):
+    """Knows no run id; ``left`` has the ids of the runs for which one was shut down."""
 
     left: typing.ClassVar = []
 
     def __init__(self, parameters):
-        super().__init__()
         self.parameters = parameters
 
     def get_backend(self):
@@ -87,6 +85,18 @@ class Nameless(TorchrunHandler):
     def get_run_id(self):
         raise LookupError("no name")
 
+    def next_rendezvous(self):
+        raise NotImplementedError
+
+    def is_closed(self):
+        return False
+
+    def set_closed(self):
+        """Do nothing: no other node is there."""
+
+    def num_nodes_waiting(self):
+        return 0
+
     def shutdown(self):
         self.left.append(self.parameters.run_id)
         return True
@@ -94,6 +104,7 @@ class Nameless(TorchrunHandler):
 
 def test_a_config_has_the_id_that_a_plug_in_was_given(said):
     """A handler that does not tell it has its own error, and is shut down."""
+    Nameless.left.clear()
     rendezvous_handler_registry.register("nameless", Nameless)
     config = LaunchConfig(1, 1, 1, rdzv_backend="nameless", rdzv_endpoint="x")
 
