@@ -79,6 +79,7 @@ class OutputPump:
         self._faults = Faults()
         self._retry_s = retry_s
         self._stuck_s = stuck_s
+        self._hung: set[str] = set()
         self._watch = HangWatch(stuck_s, self._tell_of_a_hang)
         self._pipes_have_ended = threading.Event()
         self._reader: PipeReader | None = None
@@ -241,10 +242,13 @@ class OutputPump:
             console.wake()
 
     def _tell_of_a_hang(self, name: str) -> None:
-        log.warning(
-            "cannot write %s: its file system does not answer; workers that print wait for it", name
-        )
         self._wake_consoles()  # what was read before
+        if name not in self._hung:
+            self._hung.add(name)
+            log.warning(
+                "cannot write %s: its file system does not answer; workers that print wait for it",
+                name,
+            )
 
     def _wake(self) -> None:
         if self._reader is not None:

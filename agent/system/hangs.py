@@ -15,13 +15,12 @@ class HangWatch:
 
     Args:
         patience_s: How long a call may take.
-        tell: Called in the watching thread with what takes longer: once for each name.
+        tell: Called in the watching thread with what takes longer, again while it does.
     """
 
     def __init__(self, patience_s: float, tell: Callable[[str], None]) -> None:
         self._patience_s = patience_s
         self._tell = tell
-        self._named: set[str] = set()
         self._calls = 0
         self._next = ""
         self.current = ""
@@ -64,8 +63,7 @@ class HangWatch:
             if self._is_closed.wait(self._patience_s):
                 return
             self.late = self.current if calls == self._calls else ""
-            if self.late and self.late not in self._named:
-                self._named.add(self.late)
+            if self.late:
                 self._tell(self.late)
             elif calls == self._calls and not self.current:
                 self._is_wanted.clear()

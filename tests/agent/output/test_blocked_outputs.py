@@ -263,6 +263,39 @@ def test_what_was_read_before_a_file_system_hung_is_shown(tmp_path, console):
     assert b"[worker0]:first\n" == line
 
 
+def test_what_was_read_before_a_file_system_hung_once_more_is_shown(tmp_path, console, caplog):
+    """What is in both pipes while the file hangs is read together; it is named once."""
+    fifo = str(tmp_path / "fifo")
+    os.mkfifo(fifo)
+    held = os.open(fifo, os.O_RDWR)
+    shown, shows = os.pipe()
+    dest = reify(tmp_path / "logs", 2, tee={0: Std.OUT}, redirects={1: Std.OUT})
+    dest.stdouts[1] = fifo
+    pump = pump_for(dest, (shows, console.fds[1]), 2, stuck_s=0.05)
+    workers = [os.dup(pump.stdout_fd(rank)) for rank in range(2)]
+
+    lines = []
+    for word in (b"first\n", b"other\n"):
+        os.write(workers[0], word)
+        os.write(workers[1], b"y\n" * 100_000)
+        if lines:
+            _read_much(held, 200_000)
+        else:
+            pump.start()
+        lines.append(os.read(shown, 6 + len("[worker0]:")))
+
+    reading = threading.Thread(target=_read_much, args=(held, 200_000))
+    reading.start()
+    for fd in workers:
+        os.close(fd)
+    finish(pump, ())
+    reading.join()
+    for fd in (held, shown, shows):
+        os.close(fd)
+    assert [b"[worker0]:first\n", b"[worker0]:other\n"] == lines
+    assert 1 == len([each for each in warnings_in(caplog) if each.startswith("cannot write")])
+
+
 def _read_much(fd, size):
     while size:
         size -= len(os.read(fd, size))
