@@ -151,9 +151,10 @@ def _launch(
     OrphanAdoption.of_this_process().is_of_agent_alone = True
     gc.freeze()
     gc.enable()
-    # What workers print goes through two threads: while the main thread loads modules, each would
-    # wait 5 ms for the interpreter.
-    sys.setswitchinterval(_SWITCH_S)
+    if config.start_method != "fork":  # such workers would keep it
+        # What workers print goes through two threads: while the main thread loads modules, each
+        # would wait 5 ms for the interpreter.
+        sys.setswitchinterval(_SWITCH_S)
     return launch_agent(config, entrypoint, args, signal_handler_afterwards=handler_afterwards)
 
 

@@ -97,6 +97,16 @@ def test_a_script_without_a_guard_fares_as_it_does_in_python(python, tmp_path, o
     assert expected == python("script.py", launcher=(*LAUNCHER, *options))
 
 
+@pytest.mark.parametrize("method", ["spawn", "fork", "forkserver"])
+def test_a_worker_s_threads_take_turns_as_in_python(python, tmp_path, method):
+    """The agent's own take shorter ones, and a forked worker is a copy of it."""
+    (tmp_path / "script.py").write_text("import sys; print(sys.getswitchinterval())")
+
+    launcher = (*LAUNCHER, "--run-path", "--start-method", method)
+
+    assert python("script.py") == python("script.py", launcher=launcher)
+
+
 PROGRAM_THAT_LAUNCHES = """
 from elrun import LaunchConfig, elastic_launch
 
