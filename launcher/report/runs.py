@@ -33,6 +33,9 @@ _SHAPE: Mapping[str, Any] = {
 """What is read of ``run.json``; each of these may be missing."""
 
 
+_SET_S = 2.0  # less is a leap second, or lies between two looks at clocks
+
+
 class Run(NamedTuple):
     """One agent's run, as its folder tells.
 
@@ -81,8 +84,10 @@ class Run(NamedTuple):
         by_clock_s, after_boot_s = map(self.record.get, ("began_at_s", "began_at_boot_s"))
         if self.is_live and after_boot_s is not None:  # the clock may have been set meanwhile
             age_s = time.clock_gettime(time.CLOCK_BOOTTIME) - float(after_boot_s)
-            if age_s >= 0:  # else it runs in another time namespace
-                return time.time() - age_s
+            began_at_s = time.time() - age_s
+            is_set = by_clock_s is None or abs(began_at_s - float(by_clock_s)) >= _SET_S
+            if is_set and age_s >= 0:  # else it runs in another time namespace
+                return began_at_s
         return None if by_clock_s is None else float(by_clock_s)
 
     @property

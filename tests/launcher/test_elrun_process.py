@@ -275,11 +275,12 @@ def test_a_thread_waits_no_millisecond_for_the_interpreter_of_an_agent():
     """Lines pass through two of its threads, while the main thread may load modules."""
     code = """\
         import sys
+        from elrun import LaunchConfig
         from elrun import __main__ as command
         from elrun.launcher import launch
 
         launch.launch_agent = lambda *_, **__: sys.getswitchinterval()
-        print(command._launch(None, "x.py", [], None))
+        print(command._launch(LaunchConfig(1, 1, 1), "x.py", [], None))
     """
     command = [sys.executable, "-c", textwrap.dedent(code)]
 

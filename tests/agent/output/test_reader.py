@@ -1,6 +1,7 @@
 """What is in the pipes of workers is read whole when they have ended."""
 
 import fcntl
+import math
 import os
 
 import pytest
@@ -98,3 +99,45 @@ def test_a_small_pipe_is_read_again_at_once_when_it_is_nearly_full():
     rests = Rests(8 << 10)
 
     assert [2, 0] == [rests.after(4 << 10), rests.after(7 << 10)]
+
+
+class Beginning(Heap):
+    """An outlet that has the beginning of a line."""
+
+    @property
+    def due_at(self):
+        return None if self.data.endswith(b"\n") or not self.data else math.inf
+
+
+class AskedRests(Rests):
+    """Keeps what it was asked."""
+
+    def __init__(self, pipe_bytes):
+        super().__init__(pipe_bytes)
+        self.asked = []
+
+    def after(self, most_bytes, *, begins_line=False):
+        self.asked.append((most_bytes, begins_line))
+        return super().after(most_bytes, begins_line=begins_line)
+
+
+def test_only_the_beginning_of_a_line_after_a_silence_is_followed_by_a_look_at_once(monkeypatch):
+    made = []
+    monkeypatch.setattr(
+        "elrun.agent.output.reader.Rests", lambda *args: made.append(AskedRests(*args)) or made[0]
+    )
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    reader = PipeReader({reading: Beginning()}, 64 << 10)
+    looks = reader.looks()
+
+    for word, silence_s in ((b"a", 0), (b"bc", math.inf), (b"\n\n\n", 0), (b"4 \n\n", 0)):
+        monkeypatch.setattr("elrun.agent.output.reader._SILENCE_S", silence_s)
+        os.write(writing, word)
+        next(looks)
+    looks.close()
+    os.close(writing)
+    reader.read_last()
+    reader.close()
+
+    assert [(1, True), (2, False), (3, False)] == made[0].asked

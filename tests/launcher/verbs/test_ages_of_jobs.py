@@ -58,3 +58,11 @@ def test_a_run_that_began_in_another_time_namespace_is_as_old_as_the_clock_says(
     record = {"began_at_s": 7, "began_at_boot_s": time.clock_gettime(time.CLOCK_BOOTTIME) + 100}
 
     assert [7.0, 7.0] == [Run("/runs/x.run", live, record).began_at_s for live in (True, False)]
+
+
+def test_a_program_that_asks_twice_gets_the_same_time():
+    """By two clocks that are read one after the other it would be another one each time."""
+    boot_s = time.clock_gettime(time.CLOCK_BOOTTIME)
+    run = Run("/runs/x.run", True, {"began_at_s": time.time(), "began_at_boot_s": boot_s})
+
+    assert [run.record["began_at_s"]] * 100 == [run.began_at_s for _ in range(100)]
