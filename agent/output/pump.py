@@ -206,7 +206,9 @@ class OutputPump:
             if self._reader is not None:
                 for _ in self._reader.looks():
                     self._wake_consoles()
-                for fd in self._reader.read_last():
+                held = self._reader.read_last()
+                self._wake_consoles()  # before anybody else prints there
+                for fd in held:
                     self._hand_on(fd)
         finally:
             self._end()

@@ -5,6 +5,7 @@ import logging
 import os
 import select
 import threading
+import time
 from collections import Counter
 
 import pytest
@@ -294,6 +295,37 @@ def test_what_was_read_before_a_file_system_hung_once_more_is_shown(tmp_path, co
         os.close(fd)
     assert [b"[worker0]:first\n", b"[worker0]:other\n"] == lines
     assert 1 == len([each for each in warnings_in(caplog) if each.startswith("cannot write")])
+
+
+def test_the_end_of_a_line_is_shown_before_another_process_takes_over_a_pipe(tmp_path, console):
+    """What it is to print into takes long to be opened: here a pipe that nobody reads yet."""
+    shown, shows = os.pipe()
+    dest = reify(tmp_path / "logs", 2, tee={0: Std.OUT}, redirects={1: Std.OUT})
+    pump = pump_for(dest, (shows, console.fds[1]), 2)
+    held = os.dup(pump.stdout_fd(1))
+    os.write(pump.stdout_fd(0), b"no end")
+    at_its_end = os.dup(pump.stdout_fd(0))
+    pump.start()
+    os.write(held, b"said\n")
+    _await_content(dest.stdouts[1], b"said\n")
+    os.unlink(dest.stdouts[1])
+    os.mkfifo(dest.stdouts[1])
+
+    draining = threading.Thread(target=pump.drain)
+    draining.start()
+    line = os.read(shown, 100)
+
+    with open(dest.stdouts[1], "rb"):
+        draining.join()
+        pump.join()
+    for fd in (held, at_its_end, shown, shows):
+        os.close(fd)
+    assert b"[worker0]:no end\n" == line
+
+
+def _await_content(path, expected):
+    while not os.path.exists(path) or contents(path) != expected:
+        time.sleep(0.01)
 
 
 def _read_much(fd, size):
