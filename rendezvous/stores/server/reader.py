@@ -59,14 +59,14 @@ class Reader:
         self._read_over(self.link, loop)
         self._loop = loop
 
-    def replace(self, link: Link | None) -> None:
-        """Read another connection from now on; None: there is none.
+    def replace(self, link: Link) -> None:
+        """Read another connection from now on.
 
         Raises:
             OSError: The kernel watches no more.
         """
         self.link = link
-        if link is not None and self._loop is not None:
+        if self._loop is not None:
             self._read_over(link, self._loop)
 
     def await_end(self, call: Call, timeout_s: float | None) -> bool:
