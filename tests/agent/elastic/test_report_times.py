@@ -18,14 +18,21 @@ def test_a_time_is_written_as_datetime_does(wall_s):
 
 
 @pytest.mark.parametrize("set_by_s", [0.0, 3600.0, -3600.0])
-def test_an_attempt_ends_when_its_round_does(set_by_s):
+def test_an_attempt_begins_and_ends_when_its_round_does(set_by_s):
     """That is told a while later; and a clock that was set meanwhile makes no time of it."""
     report = ReportFile([], {}, began_at=Moment(100.0, 10.0))
     report.replay(
-        [(Moment(101.0, 11.0), (), lambda each: each.joined(RendezvousInfo(None, 0, 1, None)))]
+        [
+            (
+                Moment(101.0 + set_by_s, 11.0),
+                (),
+                lambda each: each.joined(RendezvousInfo(None, 0, 1, None)),
+            )
+        ]
     )
 
     report.round_ended(None, Step.FINISH, Moment(103.5 + set_by_s, 13.5))
 
     (attempt,) = report._report["attempts"]
+    assert "1970-01-01T00:01:41.000+00:00" == attempt["began_at"]
     assert ("1970-01-01T00:01:43.500+00:00", 2.5) == (attempt["ended_at"], attempt["duration_s"])
