@@ -66,3 +66,10 @@ def test_a_program_that_asks_twice_gets_the_same_time():
     run = Run("/runs/x.run", True, {"began_at_s": time.time(), "began_at_boot_s": boot_s})
 
     assert [run.record["began_at_s"]] * 100 == [run.began_at_s for _ in range(100)]
+
+
+def test_a_run_that_has_ended_began_when_its_clock_said():
+    """Its time since boot may be that of an earlier boot."""
+    record = {"began_at_s": 7, "began_at_boot_s": 0.0}
+
+    assert 7.0 == Run("/runs/x.run", False, record).began_at_s
