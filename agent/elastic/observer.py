@@ -117,18 +117,21 @@ class Moment:
     Args:
         wall_s: In seconds since the epoch.
         monotonic_s: By the monotonic clock.
+        boot_s: Since the host was started; while it is suspended, this clock goes on, and the
+            monotonic one stands still. None: the host was not suspended, as far as is known.
     """
 
-    __slots__ = ("monotonic_s", "wall_s")
+    __slots__ = ("boot_s", "monotonic_s", "wall_s")
 
-    def __init__(self, wall_s: float, monotonic_s: float) -> None:
+    def __init__(self, wall_s: float, monotonic_s: float, boot_s: float | None = None) -> None:
         self.wall_s = wall_s
         self.monotonic_s = monotonic_s
+        self.boot_s = monotonic_s if boot_s is None else boot_s
 
     @classmethod
     def now(cls) -> Moment:
         """Return this moment."""
-        return cls(time.time(), time.monotonic())
+        return cls(time.time(), time.monotonic(), time.clock_gettime(time.CLOCK_BOOTTIME))
 
     def on_clock_of(self, earlier: Moment) -> float:
         """Return the seconds since the epoch by the clock as it was at an earlier moment.
@@ -136,7 +139,7 @@ class Moment:
         So the times of one record have the right order and distance, though the host's clock was
         set meanwhile.
         """
-        return earlier.wall_s + self.monotonic_s - earlier.monotonic_s
+        return earlier.wall_s + self.boot_s - earlier.boot_s
 
 
 _MANY_ATTEMPTS = 20
