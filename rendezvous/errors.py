@@ -108,7 +108,7 @@ class RendezvousConnectionError(RendezvousError):
 
 
 class PortTakenError(RendezvousConnectionError):
-    """Another program on this host listens at the port that the user has named for this node."""
+    """A port at which this node was told to listen is held by another program on its host."""
 
 
 class RendezvousEntryError(RendezvousConnectionError):

@@ -234,8 +234,7 @@ def _forwarded(given: Given, environment: Environment) -> str:
         return ""
     from ...agent.system.signals import parse_signals  # not on a workstation
 
-    handled = given["signals_to_handle"] or environment.signals_to_handle
-    names = f"{handled},{given['preempt_signal'] or ''}"
+    names = f"{given['signals_to_handle']},{given['preempt_signal'] or ''}"
     ending = {number.name for number in parse_signals(names)}
     return ",".join(name for name in _USUALLY_FORWARDED if name not in ending)
 
