@@ -55,7 +55,7 @@ def json_reader(
         bare = text.strip(_SPACES)
         try:
             value, end = scan(bare, 0)
-        except StopIteration:
+        except (StopIteration, SystemError):  # before 3.12 its own error needs json to be loaded
             raise ValueError("no JSON") from None
         if end != len(bare):
             raise ValueError("something stands behind the JSON")

@@ -2,6 +2,7 @@
 
 import json
 import math
+import subprocess
 import sys
 
 import pytest
@@ -28,7 +29,28 @@ NO_JSON = (
     "\ufeff{}",
     "01",
     "+1",
+    "[1,2",
+    "[1 2]",
+    '{"a" 1}',
+    '{"a":1',
+    "{1:2}",
+    '"abc',
+    '"\\x"',
 )
+WITHOUT_JSON = f"""
+import sys
+from elrun.rendezvous.light_json import json_reader
+from elrun.rendezvous.protocol.wire import is_forming
+read = json_reader()
+for text in {NO_JSON!r}:
+    assert not is_forming(text.encode())
+    try:
+        read(text)
+    except ValueError:
+        continue
+    sys.exit(f"{{text}} was read")
+assert "json" not in sys.modules
+"""
 
 
 @given(VALUES)
@@ -93,3 +115,9 @@ def test_each_interpreter_reads_and_writes_the_same_json(functions, monkeypatch)
 
     assert text == light_json.json_writer("\n")(value)
     assert value == light_json.json_reader()(json.dumps(value))
+
+
+@pytest.mark.integration
+def test_what_is_no_json_is_one_where_json_is_not_loaded():
+    """The scanner's own error stands in `json.decoder`: before 3.12 it raises a SystemError."""
+    subprocess.run([sys.executable, "-c", WITHOUT_JSON], check=True)
