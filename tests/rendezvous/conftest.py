@@ -1,13 +1,33 @@
 """Stores of each kind, and nodes of jobs over them."""
 
 import itertools
+import threading
 
 import pytest
 from elrun.rendezvous.stores.etcd.server import EtcdServer
 from elrun.rendezvous.stores.memory import MemoryStore
 from elrun.rendezvous.stores.server.server import StoreServer
 from etcd_kit import EtcdClients
-from round_kit import AllGuests, Job, ServerClients, SignedClients
+from round_kit import PATIENCE_S, AllGuests, Job, ServerClients, SignedClients
+
+
+@pytest.fixture
+def shown_faults(monkeypatch):
+    """Return how to wait for the threads of this test, and which faults Python has shown of them.
+
+    A fault that is shown after the test would be taken for another test's.
+    """
+    faults = []
+    monkeypatch.setattr(threading, "excepthook", lambda shown: faults.append(shown.exc_type))
+    before = set(threading.enumerate())
+
+    def await_threads():
+        for thread in set(threading.enumerate()) - before:
+            thread.join(PATIENCE_S)
+        return faults
+
+    yield await_threads
+    await_threads()
 
 
 @pytest.fixture

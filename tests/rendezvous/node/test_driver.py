@@ -18,15 +18,6 @@ def node_threads():
     return {each for each in threading.enumerate() if each.name == "elrun-node"}
 
 
-@pytest.fixture
-def _shown_faults():
-    """Let threads end, so that their faults are shown, before the test does."""
-    before = node_threads()
-    yield
-    for thread in node_threads() - before:
-        thread.join(PATIENCE_S)
-
-
 def test_a_node_has_one_thread_until_it_leaves(memory_job):
     """None before it is asked for a round."""
     before = node_threads()
@@ -72,8 +63,7 @@ def test_who_waits_is_told_that_the_node_has_left(memory_job, memory):
     assert not is_announced
 
 
-@pytest.mark.usefixtures("_shown_faults")
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.usefixtures("shown_faults")
 def test_a_fault_in_the_thread_ends_a_running_round(memory_job, memory):
     """Its node beats no more, so its agent must not go on as if all were well."""
     store = memory.connect()
@@ -87,23 +77,21 @@ def test_a_fault_in_the_thread_ends_a_running_round(memory_job, memory):
         node.await_verdict()
 
 
-@pytest.mark.usefixtures("_shown_faults")
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_fault_in_the_thread_leaves_nobody_waiting(memory_job, memory):
+def test_a_fault_in_the_thread_leaves_nobody_waiting(memory_job, memory, shown_faults):
     """The fault itself is shown by Python, as that of any thread."""
     store = memory.connect()
     store.add = lambda *_: 1 / 0
 
     with pytest.raises(RendezvousClosedError):
         memory_job.node((1, 1), store=store).join().result(PATIENCE_S)
+    assert [ZeroDivisionError] == shown_faults()
 
 
 def faulty(*_):
     return 1 / 0
 
 
-@pytest.mark.usefixtures("_shown_faults")
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.usefixtures("shown_faults")
 @pytest.mark.parametrize("call", ["connect", "wait"])
 def test_a_fault_in_a_thread_beside_the_nodes_leaves_nobody_waiting(memory_job, memory, call):
     """Threads connect and wait for the node; a fault there ends the node's thread as its own do."""
@@ -118,8 +106,7 @@ def test_a_fault_in_a_thread_beside_the_nodes_leaves_nobody_waiting(memory_job, 
         joining.result(PATIENCE_S)
 
 
-@pytest.mark.usefixtures("_shown_faults")
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.usefixtures("shown_faults")
 @pytest.mark.parametrize(
     "question",
     [
@@ -153,8 +140,7 @@ def answer(future, question, handler):
 
 
 @pytest.mark.parametrize("error", [ValueError, ZeroDivisionError, RendezvousConnectionError])
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-@pytest.mark.usefixtures("_shown_faults")
+@pytest.mark.usefixtures("shown_faults")
 def test_a_store_whose_run_can_not_be_entered_is_closed(memory_job, memory, error):
     """Whatever the reason is: nobody else knows of the connection."""
     store = memory.connect()

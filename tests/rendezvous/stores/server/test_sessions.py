@@ -300,8 +300,7 @@ def test_a_connection_whose_host_is_heard_again_is_replaced(host):
     far_end.close()
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_fault_in_a_dial_beside_a_dead_connection_ends_its_calls():
+def test_a_fault_in_a_dial_beside_a_dead_connection_ends_its_calls(shown_faults):
     """The caller would wait as long as the server may be silent, and not learn why."""
     dead, far_end = socket.socketpair()
     line = Line(UnheardLink(dead), "there", patience_s=LONG_S, redial=lambda _: 1 / 0)
@@ -311,6 +310,7 @@ def test_a_fault_in_a_dial_beside_a_dead_connection_ends_its_calls():
     with pytest.raises(RendezvousConnectionError, match="was lost: a fault in its reader"):
         client.add("n", 1)
 
+    assert [ZeroDivisionError] == shown_faults()
     client.close()
     far_end.close()
 
