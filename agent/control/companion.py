@@ -46,12 +46,15 @@ PATIENCE_S = 15.0
 _END_S = 2.0
 
 
-def begin_control(watched: Watched, folder: RunFolder | None, age_s: float) -> ControlSocket | None:
+def begin_control(
+    watched: Watched, folder: RunFolder | None, began_at_s: float, began_at_boot_s: float
+) -> ControlSocket | None:
     """Return the control socket of an agent; None: nobody could ask it anything.
 
     Args:
         folder: The folder of its run; None: the user wants none.
-        age_s: How long ago the agent has begun.
+        began_at_s: When the agent has begun, in seconds since the epoch.
+        began_at_boot_s: The same, in seconds since the host was started.
     """
     rounds, spec = watched.rounds, watched.group.spec
     if folder is None and not rounds.meeting_place:
@@ -63,8 +66,8 @@ def begin_control(watched: Watched, folder: RunFolder | None, age_s: float) -> C
         "script": script_of(spec.entrypoint, spec.args),
         "node": os.uname().nodename,
         "agent_pid": os.getpid(),
-        "began_at_s": time.time() - age_s,
-        "began_at_boot_s": time.clock_gettime(time.CLOCK_BOOTTIME) - age_s,
+        "began_at_s": began_at_s,
+        "began_at_boot_s": began_at_boot_s,
     }
     return ControlSocket(watched, folder, about)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable
 
 from ...rendezvous.api.handler import RendezvousInfo
@@ -18,6 +17,7 @@ from ..workers.environment import (
 )
 from ..workers_store.host import StoreHost
 from .facts import AgentFacts
+from .observer import Moment
 from .readiness import Late, Readiness
 
 TYPE_CHECKING = False
@@ -241,7 +241,7 @@ def _store_host(facts: AgentFacts, guardian: Guardian, companions: Companions) -
 
 
 def _control(facts: AgentFacts, _: Guardian, companions: Companions) -> Companion:
-    began_s, mailbox = time.monotonic(), None
+    began_at, mailbox = Moment.now(), None
     if facts.rounds.meeting_place:  # other nodes may ask
         from ..control.watched import TOPIC, Mailbox  # not the plain job of one node
 
@@ -264,7 +264,7 @@ def _control(facts: AgentFacts, _: Guardian, companions: Companions) -> Companio
             facts.shutdown_timeout_s,
             mailbox or Mailbox(),
         )
-        return begin_control(watched, facts.folder.get(), time.monotonic() - began_s)
+        return begin_control(watched, facts.folder.get(), began_at.wall_s, began_at.boot_s)
 
     return Late(begin, companions.add, CONTROL_AFTER_S)
 

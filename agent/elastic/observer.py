@@ -116,22 +116,24 @@ class Moment:
 
     Args:
         wall_s: In seconds since the epoch.
-        monotonic_s: By the monotonic clock.
         boot_s: Since the host was started; while it is suspended, this clock goes on, and the
-            monotonic one stands still. None: the host was not suspended, as far as is known.
+            monotonic one stands still.
     """
 
-    __slots__ = ("boot_s", "monotonic_s", "wall_s")
+    __slots__ = ("boot_s", "wall_s")
 
-    def __init__(self, wall_s: float, monotonic_s: float, boot_s: float | None = None) -> None:
+    def __init__(self, wall_s: float, boot_s: float) -> None:
         self.wall_s = wall_s
-        self.monotonic_s = monotonic_s
-        self.boot_s = monotonic_s if boot_s is None else boot_s
+        self.boot_s = boot_s
 
     @classmethod
     def now(cls) -> Moment:
         """Return this moment."""
-        return cls(time.time(), time.monotonic(), time.clock_gettime(time.CLOCK_BOOTTIME))
+        return cls(time.time(), time.clock_gettime(time.CLOCK_BOOTTIME))
+
+    def since(self, earlier: Moment) -> float:
+        """Return the seconds that have passed, whatever the host's clock was set to meanwhile."""
+        return self.boot_s - earlier.boot_s
 
     def on_clock_of(self, earlier: Moment) -> float:
         """Return the seconds since the epoch by the clock as it was at an earlier moment.
@@ -139,7 +141,7 @@ class Moment:
         So the times of one record have the right order and distance, though the host's clock was
         set meanwhile.
         """
-        return earlier.wall_s + self.boot_s - earlier.boot_s
+        return earlier.wall_s + self.since(earlier)
 
 
 _MANY_ATTEMPTS = 20

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -56,7 +55,7 @@ class JobMetrics(Observer, Collector):
         version: elrun's version.
         printed: Returns how much workers have printed that elrun carries, by global rank.
         beat_age_s: Returns for how long this node has written no beat; None: it writes none.
-        clock: A monotonic clock, in seconds.
+        clock: Returns this moment.
     """
 
     def __init__(
@@ -66,14 +65,14 @@ class JobMetrics(Observer, Collector):
         version: str,
         printed: Callable[[], Mapping[int, int]],
         beat_age_s: Callable[[], float | None],
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], Moment] = Moment.now,
     ) -> None:
         self._group = group
         self._about = {"run_id": run_id, "version": version, "role": group.spec.role}
         self._printed = printed
         self._beat_age_s = beat_age_s
         self._clock = clock
-        self._began_at = time.time()
+        self._began_at = clock()
         self._registry = CollectorRegistry()
         self._lock = threading.Lock()
         # The lock guards what follows.
@@ -81,9 +80,9 @@ class JobMetrics(Observer, Collector):
         self._restarts: dict[str, int] = {}
         self._rejoins: dict[str, int] = {}
         self._waited_s = {"nodes": 0.0, "end": 0.0, "restart_delay": 0.0}
-        self._wait: tuple[str, float] | None = None
+        self._wait: tuple[str, Moment] | None = None
         self._gaps = (0, 0.0)
-        self._gap_since: float | None = None
+        self._gap_since: Moment | None = None
         self._rounds = self._nodes = self._ranks = 0
         self._has_ended = False
         self._registry.register(self)
@@ -119,20 +118,20 @@ class JobMetrics(Observer, Collector):
             self._workers = found
             if self._gap_since is not None:
                 count, sum_s = self._gaps
-                self._gaps = count + 1, sum_s + self._clock() - self._gap_since
+                self._gaps = count + 1, sum_s + self._clock().since(self._gap_since)
                 self._gap_since = None
 
     def round_ended(self, verdict: Verdict | None, step: Step, at: Moment | None = None) -> None:
         """Count a restart, or the wait for the other nodes at the end."""
-        now_s = self._clock() if at is None else at.monotonic_s
+        at = at or self._clock()
         with self._lock:
             if step is Step.WAIT_FOR_OTHERS and self._wait is None:
-                self._wait = ("end", now_s)
+                self._wait = ("end", at)
             if step in (Step.WATCH, Step.WAIT_FOR_OTHERS, Step.REPORT_FAILURE):
                 return
             self._end_wait()
             if step in (Step.RESTART, Step.REJOIN):
-                self._gap_since = now_s
+                self._gap_since = at
                 counts = self._restarts if step is Step.RESTART else self._rejoins
                 cause = cause_of(verdict)
                 if cause not in counts and len(counts) >= MOST_CAUSES:
@@ -172,14 +171,16 @@ class JobMetrics(Observer, Collector):
         """Add up the wait that is over; called with the lock held."""
         if self._wait is not None:
             reason, since = self._wait
-            self._waited_s[reason] += self._clock() - since
+            self._waited_s[reason] += self._clock().since(since)
             self._wait = None
 
     def _of_job(self) -> Iterator[Metric]:
         """Yield what is said of the job; called with the lock held."""
         yield InfoMetricFamily("elrun_run", "The run, and who runs it.", value=self._about)
         yield _gauge(
-            "elrun_run_start_timestamp_seconds", "When the job began on this node.", self._began_at
+            "elrun_run_start_timestamp_seconds",
+            "When the job began on this node.",
+            self._began_at.wall_s,
         )
         yield _gauge(
             "elrun_run_ended", "1 once the job has ended on this node.", int(self._has_ended)
@@ -210,7 +211,7 @@ class JobMetrics(Observer, Collector):
         waited_s = dict(self._waited_s)
         if self._wait is not None:
             reason, since = self._wait
-            waited_s[reason] += self._clock() - since
+            waited_s[reason] += self._clock().since(since)
         yield _counter(
             "elrun_waiting_seconds",
             "Time that this node has waited: for nodes, for their end, or before a restart.",

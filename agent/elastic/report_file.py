@@ -64,7 +64,7 @@ class ReportFile(Observer):
         self._past = began_at
         self._workers: tuple[Worker, ...] | None = None
         self._began_at = self._moment()
-        self._attempt_began_s = self._began_at.monotonic_s
+        self._attempt_began_at = self._began_at
         attempts: list[dict[str, Any]] = []
         self._report: dict[str, Any] = {
             "version": VERSION,
@@ -109,7 +109,7 @@ class ReportFile(Observer):
     def joined(self, info: RendezvousInfo) -> None:
         """Begin an attempt: this node has a place in a round."""
         place = info.placement
-        self._attempt_began_s = self._moment().monotonic_s
+        self._attempt_began_at = self._moment()
         attempt: dict[str, Any] = {
             "round": None if place is None else place.round,
             "group_rank": info.rank,
@@ -215,7 +215,7 @@ class ReportFile(Observer):
             "exit_code": exit_code,
             "reason": reason,
             "ended_at": self._now(),
-            "duration_s": round(self._moment().monotonic_s - self._began_at.monotonic_s, 3),
+            "duration_s": round(self._moment().since(self._began_at), 3),
         }
         if report is not None:
             self._report |= {
@@ -233,7 +233,7 @@ class ReportFile(Observer):
 
     def _end_attempt(self, at: Moment) -> None:
         self._attempt["ended_at"] = utc_text(at.on_clock_of(self._began_at))
-        self._attempt["duration_s"] = round(at.monotonic_s - self._attempt_began_s, 3)
+        self._attempt["duration_s"] = round(at.since(self._attempt_began_at), 3)
 
     def _moment(self) -> Moment:
         return self._past or Moment.now()

@@ -1,13 +1,14 @@
 """The control socket gives back what it held, whenever it is ended."""
 
 import contextlib
+import json
 import os
 from types import SimpleNamespace
 
 import pytest
 import worker_kit
-from elrun.agent.control.companion import ControlSocket
-from elrun.agent.control.run_record import SOCKET
+from elrun.agent.control.companion import ControlSocket, begin_control
+from elrun.agent.control.run_record import RECORD, SOCKET
 from elrun.agent.control.watched import Mailbox
 from elrun.agent.output.run_folders import RunFolder
 from elrun.agent.serving.local_sockets import connect_in
@@ -50,3 +51,22 @@ def test_nothing_is_left_open(tmp_path, requests):
     folder.discard()
 
     assert descriptors().items() <= before.items()  # another test's may have been collected
+
+
+def test_the_record_says_when_the_job_began_by_both_clocks(tmp_path):
+    """A second before there was a record; see ``Run.began_at_s`` for why both are there."""
+    spec = SimpleNamespace(entrypoint="train", args=())
+    rounds = SimpleNamespace(get_run_id=lambda: "job", meeting_place="")
+    watched = SimpleNamespace(mailbox=Mailbox(), group=SimpleNamespace(spec=spec), rounds=rounds)
+    folder = RunFolder(lambda: str(tmp_path), "job")
+
+    control = begin_control(watched, folder, 1.7e9, 50.0)
+
+    path = folder.path()
+    worker_kit.wait_until(lambda: is_listening(path))
+    worker_kit.wait_until(lambda: os.path.exists(os.path.join(path, RECORD)))
+    with open(os.path.join(path, RECORD)) as record:
+        about = json.load(record)
+    control.end()
+    folder.discard()
+    assert (1.7e9, 50.0) == (about["began_at_s"], about["began_at_boot_s"])

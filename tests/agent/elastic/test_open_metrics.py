@@ -44,7 +44,7 @@ class Clock:
         self.now = 100.0
 
     def __call__(self):
-        return self.now
+        return Moment(1.7e9 + self.now, self.now)
 
 
 @pytest.fixture(name="clock")
@@ -131,7 +131,7 @@ def test_waits_are_added_up(metrics, clock):
 
 def test_a_gap_begins_with_the_end_of_the_round(metrics, clock):
     """Not when that is told."""
-    ended_at = Moment(0.0, clock.now)
+    ended_at = clock()
     clock.now += 1
     metrics.round_ended(failed(), Step.RESTART, ended_at)
     clock.now += 2
