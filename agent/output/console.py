@@ -116,7 +116,6 @@ class Console:
         self._queue: deque[_Item] = deque()
         self._queued_bytes = 0
         self._is_waited_for = False
-        self._has_more = False
         self._thread = threading.Thread(target=self._run, name="elrun-console", daemon=True)
         self._is_closing = False
         self._is_abandoned = False
@@ -157,15 +156,13 @@ class Console:
             item = _Item(view, data, start, start + size, continues=continues, ends=ends)
             if data is not None or not self._extend_last(item):
                 self._append(item)
-        self._has_more = True
 
     def wake(self) -> None:
         """Have shown what was given to ``show``; return at once.
 
         Called once for what several pipes had: while this thread writes, the other one reads none.
         """
-        if self._has_more:
-            self._has_more = False
+        if self._queue:
             with self._changed:
                 self._changed.notify_all()
 

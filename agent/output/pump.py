@@ -8,8 +8,9 @@ soon as they are whole, or pause; `lines` says what a line is. One that is too l
 in its log file, which has it anyway, and is copied to the console when it ends; where there is no
 log file, it is broken.
 
-A file system that hangs, hangs the thread that empties the pipes, and nothing else: a watch says
-which file it is, and workers that print wait for it, as they would if they wrote there themselves.
+A file system that hangs, hangs the thread that empties the pipes, and nothing else: a watch names
+each such file once, and workers that print wait for it, as they would if they wrote there
+themselves. The console shows what was read before.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from collections.abc import Callable, Sequence
 
 from ...rendezvous.logs import Log
 from ...rendezvous.threads import start_daemon
-from ..system.hangs import HangWatch
+from ..system.call_watch import CallWatch
 from .console import STUCK_S, Console, View
 from .lines import PAUSE_S
 from .pipes import PIPE_BYTES, WorkerPipes
@@ -80,7 +81,7 @@ class OutputPump:
         self._retry_s = retry_s
         self._stuck_s = stuck_s
         self._hung: set[str] = set()
-        self._watch = HangWatch(stuck_s, self._tell_of_a_hang)
+        self._watch = CallWatch(stuck_s, self._wake_consoles, self._tell_of_a_hang)
         self._pipes_have_ended = threading.Event()
         self._reader: PipeReader | None = None
         self._thread: threading.Thread | None = None
@@ -200,7 +201,7 @@ class OutputPump:
         try:
             self._pipes.open_files(
                 lambda path, fate: open_log_file(
-                    path, self._faults, self._retry_s, self._watch, fate=fate
+                    path, self._faults, self._retry_s, self._watch.during, fate=fate
                 )
             )
             if self._reader is not None:
@@ -244,7 +245,6 @@ class OutputPump:
             console.wake()
 
     def _tell_of_a_hang(self, name: str) -> None:
-        self._wake_consoles()  # what was read before
         if name not in self._hung:
             self._hung.add(name)
             log.warning(

@@ -7,10 +7,10 @@ import os
 import select
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 
 from ...rendezvous.logs import Log
-from ..system.hangs import HangWatch
 from .steps import Steps
 
 log = Log(__name__)
@@ -124,31 +124,38 @@ class Sink:
         return rest
 
 
+Watched = Callable[[str], AbstractContextManager[None]]
+
+
+def _unwatched(_: str) -> AbstractContextManager[None]:
+    return contextlib.nullcontext()
+
+
 class LogFile(Sink):
     """A file that takes the bytes of one stream, and can be asked for them again.
 
     Args:
         path: Where; the file is emptied, or made.
         retry_s: How long it waits after a fault before it tries again.
-        watch: Told of every call that may hang.
+        watched: Returns a context for a call that may hang, by the name of the file.
 
     Raises:
         OSError: The file can't be opened.
     """
 
     def __init__(
-        self, path: str, faults: Faults, retry_s: float, watch: HangWatch | None = None
+        self, path: str, faults: Faults, retry_s: float, watched: Watched = _unwatched
     ) -> None:
         # Appending, so that a person may empty a file that grows too long.
         flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC
-        self._watch = watch or HangWatch(0.0, log.warning)
-        with self._watch.during(repr(path)):
+        self._watched = watched
+        with self._watched(repr(path)):
             fd = os.open(path, flags, 0o666)
         super().__init__(fd, repr(path), faults, retry_s)
 
     def write(self, data: bytes | memoryview) -> None:
         """Write all of the data, or drop what can't be written."""
-        with self._watch.during(self.name):
+        with self._watched(self.name):
             super().write(data)
 
     @property
@@ -173,7 +180,7 @@ class LogFile(Sink):
     def close(self) -> None:
         """Close the file; some file systems tell only now that they are full."""
         try:
-            with self._watch.during(self.name):
+            with self._watched(self.name):
                 os.close(self.fd)
         except OSError as error:
             self._faults.tell(self.name, self._device, error, self.fate)
@@ -183,7 +190,7 @@ def open_log_file(
     path: str,
     faults: Faults,
     retry_s: float,
-    watch: HangWatch | None = None,
+    watched: Watched = _unwatched,
     *,
     fate: str = LOST,
 ) -> LogFile | None:
@@ -193,7 +200,7 @@ def open_log_file(
         fate: What becomes of the output then, and while the file can't be written.
     """
     try:
-        file = LogFile(path, faults, retry_s, watch)
+        file = LogFile(path, faults, retry_s, watched)
     except OSError as error:
         device = None
         with contextlib.suppress(OSError):

@@ -241,14 +241,17 @@ def test_a_reader_that_pauses_at_the_end_gets_all(tmp_path, pipe):
 
 
 def test_what_was_read_before_a_file_system_hung_is_shown(tmp_path, console):
-    """Both pipes are full when the reader begins: it reads the first, and hangs at the second."""
+    """Both pipes are full when the reader begins: it reads the first, and hangs at the second.
+
+    Long before the file is named as one that hangs.
+    """
     fifo = str(tmp_path / "fifo")
     os.mkfifo(fifo)
     held = os.open(fifo, os.O_RDWR)
     shown, shows = os.pipe()
-    dest = reify(tmp_path / "logs", 2, tee=Std.OUT)
+    dest = reify(tmp_path / "logs", 2, tee={0: Std.OUT}, redirects={1: Std.OUT})
     dest.stdouts[1] = fifo
-    pump = pump_for(dest, (shows, console.fds[1]), 2, stuck_s=0.05)
+    pump = pump_for(dest, (shows, console.fds[1]), 2, stuck_s=3600)
     os.write(pump.stdout_fd(0), b"first\n")
     os.write(pump.stdout_fd(1), b"y\n" * 100_000)
 

@@ -7,20 +7,26 @@ from collections.abc import Callable
 
 from ...rendezvous.threads import start_thread
 
+_LOOK_S = 0.5
 _LEAVE_S = 1.0  # it may be telling, which waits for a console
 
 
-class HangWatch:
+class CallWatch:
     """Watches one thread's calls, from a thread of its own, which sleeps while there are none.
 
     Args:
         patience_s: How long a call may take.
-        tell: Called in the watching thread with what takes longer, again while it does.
+        on_wait: Called in the watching thread, once for a call that takes half a second.
+        on_hang: Called in the watching thread with what takes longer than it may, once for a call.
     """
 
-    def __init__(self, patience_s: float, tell: Callable[[str], None]) -> None:
+    def __init__(
+        self, patience_s: float, on_wait: Callable[[], None], on_hang: Callable[[str], None]
+    ) -> None:
         self._patience_s = patience_s
-        self._tell = tell
+        self._look_s = min(_LOOK_S, patience_s)
+        self._on_wait = on_wait
+        self._on_hang = on_hang
         self._calls = 0
         self._next = ""
         self.current = ""
@@ -35,7 +41,7 @@ class HangWatch:
         """Begin to watch; called once."""
         start_thread(self._thread)
 
-    def during(self, name: str) -> HangWatch:
+    def during(self, name: str) -> CallWatch:
         """Return a context in which a call is watched; they do not nest."""
         self._next = name
         return self
@@ -57,15 +63,24 @@ class HangWatch:
             self._thread.join(_LEAVE_S)
 
     def _watch(self) -> None:
+        calls, waited_s = 0, 0.0
         while True:
             self._is_wanted.wait()
-            calls = self._calls
-            if self._is_closed.wait(self._patience_s):
+            if self._is_closed.wait(self._look_s):
                 return
-            self.late = self.current if calls == self._calls else ""
-            if self.late:
-                self._tell(self.late)
-            elif calls == self._calls and not self.current:
+            name, is_as_before = self.current, calls == self._calls
+            if name and is_as_before:
+                if not waited_s:
+                    self._on_wait()
+                waited_s += self._look_s
+                if waited_s >= self._patience_s and not self.late:
+                    self.late = name
+                    self._on_hang(name)
+                continue
+            waited_s, self.late = 0.0, ""
+            if is_as_before:
                 self._is_wanted.clear()
-                if calls != self._calls:  # a call has begun since, and saw no need to wake anybody
+                # A call that has begun since, or the end, saw no need to wake anybody.
+                if calls != self._calls or self._is_closed.is_set():
                     self._is_wanted.set()
+            calls = self._calls
