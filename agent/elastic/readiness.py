@@ -20,51 +20,6 @@ if TYPE_CHECKING:
     from ..processes.companion import Trouble
     from ..processes.context import PContext
 
-_NEEDED_AT_THE_END = ("elrun", "elrun.agent", "elrun.launcher", "elrun.rendezvous", "rich")
-_OLD_UNICODE = (
-    *("4-1-0", "5-0-0", "5-1-0", "5-2-0", "6-0-0", "6-1-0", "6-2-0", "6-3-0", "7-0-0", "8-0-0"),
-    *("9-0-0", "10-0-0", "11-0-0", "12-0-0", "12-1-0", "13-0-0", "14-0-0", "15-0-0", "15-1-0"),
-    "16-0-0",
-)
-"""Tables of rich's for terminals that are set to an old version of Unicode."""
-
-NOT_OF_AN_AGENT = (
-    "elrun.agent.preload.hook",
-    "elrun.agent.workers.hook",
-    "elrun.launcher.commandline.completion",
-    "elrun.launcher.commandline.help",
-    "elrun.launcher.report",
-    "elrun.launcher.verbs",
-    *(
-        f"rich.{name}"
-        for name in (
-            "_emoji_codes",
-            "_inspect",
-            "_spinners",
-            "_win32_console",
-            "layout",
-            "live",
-            "logging",
-            "markdown",
-            "progress",
-            "prompt",
-            "syntax",
-            "traceback",
-            "tree",
-            *(f"_unicode_data.unicode{version}" for version in _OLD_UNICODE),
-        )
-    ),
-)
-"""What only other processes and other commands import, and what a summary does not show."""
-
-_BEGUN_WITH_THE_ROUNDS = (
-    "elrun.rendezvous.liveness",
-    "elrun.rendezvous.node",
-    "elrun.rendezvous.stores.etcd",
-    "elrun.rendezvous.stores.server",
-)
-"""What nodes that meet have loaded by now, and what others will not load either."""
-
 _OF_FAILURES = (
     "logging",
     "..output.log_handler",
@@ -120,9 +75,9 @@ def load_for_failures() -> Iterator[None]:
         yield
     yield from _compile_patterns()
     from ..system.kept_modules import keep_for_later
+    from .late_modules import NEEDED_AT_THE_END, unneeded
 
-    unused = [each for each in _BEGUN_WITH_THE_ROUNDS if each not in sys.modules]
-    yield from keep_for_later(_NEEDED_AT_THE_END, [*NOT_OF_AN_AGENT, *unused])
+    yield from keep_for_later(NEEDED_AT_THE_END, unneeded(sys.modules))
 
 
 def _compile_patterns() -> Iterator[None]:

@@ -1,8 +1,9 @@
 """Keeps the files of modules that may be imported later: an upgrade on disk then changes nothing.
 
 A job runs for days, and most of what its end needs is imported at its end. If its package has been
-replaced or removed meanwhile, that import would fail, or mix two versions. Two megabytes of byte
-code are kept in one, at a level of compression that takes some ten milliseconds of a quiet moment.
+replaced or removed meanwhile, that import would fail, or mix two versions. A megabyte of byte code
+is kept as it is: to compress it takes ten times as long as to read it. Each file is given back when
+its module is imported.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import os
 import sys
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from importlib.util import MAGIC_NUMBER, cache_from_source, spec_from_file_location
-from zlib import compress, decompress
 
 from ...rendezvous.logs import Log
 from ...rendezvous.named_tuple import NamedTuple
@@ -27,7 +27,6 @@ log = Log(__name__)
 
 _HEADER = 16
 _MOST_BYTES = 64 << 20
-_FASTEST = 1
 
 
 class _KeptFile(NamedTuple):
@@ -36,14 +35,14 @@ class _KeptFile(NamedTuple):
     Args:
         path: The source's path.
         read_from: The path of what was read: byte code if that is valid, else the source.
-        packed: Its content, compressed.
+        content: The bytes of that.
         mtime: When the source was changed last, in seconds.
         size: The source's size in bytes.
     """
 
     path: str
     read_from: str
-    packed: bytes
+    content: bytes
     mtime: float
     size: int
 
@@ -83,9 +82,8 @@ class KeptModules:
             data = _content_of(read_from)
         if not _is_valid(data, status):
             read_from, data = path, _content_of(path)
-        packed = compress(data, _FASTEST)
-        self._files[name] = _KeptFile(path, read_from, packed, status.st_mtime, status.st_size)
-        self._left_bytes -= len(packed)
+        self._files[name] = _KeptFile(path, read_from, data, status.st_mtime, status.st_size)
+        self._left_bytes -= len(data)
 
     def find_spec(
         self,
@@ -97,25 +95,39 @@ class KeptModules:
         found = self._files.get(fullname)
         if found is None:
             return None
-        return spec_from_file_location(fullname, found.path, loader=_KeptLoader(fullname, found))
+        loader = _KeptLoader(fullname, found.path, self._files)
+        return spec_from_file_location(fullname, found.path, loader=loader)
 
 
 class _KeptLoader(SourceFileLoader):
-    """Loads a module from what was read of its file."""
+    """Loads a module from what was read of its file, and gives that back."""
 
-    def __init__(self, fullname: str, kept: _KeptFile) -> None:
-        super().__init__(fullname, kept.path)
-        self._kept = kept
+    def __init__(self, fullname: str, path: str, files: dict[str, _KeptFile]) -> None:
+        super().__init__(fullname, path)
+        self._files = files
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Run the module; if it fails, its file stays for another attempt."""
+        super().exec_module(module)
+        self._files.pop(self.name, None)
 
     def get_data(self, path: str) -> bytes:
         """Return the content of the file that is kept."""
-        if path != self._kept.read_from:
+        kept = self._kept(path)
+        if path != kept.read_from:
             raise FileNotFoundError(path)
-        return decompress(self._kept.packed)
+        return kept.content
 
     def path_stats(self, path: str) -> Mapping[str, Any]:
         """Return time and size of a source file when it was read."""
-        return {"mtime": self._kept.mtime, "size": self._kept.size}
+        kept = self._kept(path)
+        return {"mtime": kept.mtime, "size": kept.size}
+
+    def _kept(self, path: str) -> _KeptFile:
+        kept = self._files.get(self.name)
+        if kept is None:
+            raise FileNotFoundError(path)
+        return kept
 
     def set_data(self, path: str, data: bytes, *, _mode: int = 0o666) -> None:  # type: ignore[override]
         """Write nothing: what is on disk by now may be another version's."""

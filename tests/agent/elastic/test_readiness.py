@@ -8,13 +8,13 @@ import sys
 from importlib.util import find_spec, resolve_name
 from pathlib import Path
 
-from elrun.agent.elastic.readiness import (
-    LIVED_S,
+from elrun.agent.elastic.late_modules import (
+    BEGUN_BY_THEN,
+    BEGUN_WHOLE,
     NOT_OF_AN_AGENT,
-    SLICE_S,
-    Readiness,
-    load_for_failures,
+    unneeded,
 )
+from elrun.agent.elastic.readiness import LIVED_S, SLICE_S, Readiness, load_for_failures
 from elrun.agent.failures.advice import topic_of
 from elrun.agent.failures.last_words import last_words_in, tells_of_another_process
 from elrun.agent.failures.shortening import shortened_traceback
@@ -28,6 +28,23 @@ BEFORE_A_LAUNCH = {
     "elrun.launcher.library",
 }
 """They import what other commands are."""
+
+BEFORE_THE_WORKERS = {
+    "elrun.agent.elastic.companions": "each begins before the first workers, or as a whole",
+    "elrun.agent.elastic.facts": "a node is tried before each of its rounds",
+    "elrun.agent.elastic.group_processes": "binds the workers of each attempt alike",
+    "elrun.agent.elastic.recorded": "made with the agent",
+    "elrun.agent.elastic.waiting": "meets for the first attempt",
+    "elrun.agent.events.otlp_export": "imported by what it imports",
+    "elrun.agent.processes.start": "starts the workers of each attempt alike",
+    "elrun.agent.workers.environment": "looks at the same program for each attempt",
+    "elrun.launcher.commandline.converters": "reads the command line",
+    "elrun.launcher.commandline.environment": "reads the secret at the start",
+    "elrun.launcher.launch": "before it begins to run",
+    "elrun.launcher.meeting": "before it begins to run",
+    "elrun.rendezvous.api.parameters": "before the rendezvous is made",
+}
+"""They import what a job has loaded by the time its workers run, or never loads; and why."""
 
 
 class World:
@@ -129,11 +146,19 @@ def modules_of_agents():
         name = name.removesuffix(".__init__")
         if name not in BEFORE_A_LAUNCH and not is_left_out(name):
             package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-            yield name, package, ast.parse(path.read_text())
+            yield name, package, OfARun().visit(ast.parse(path.read_text()))
 
 
-def is_left_out(name):
-    return any(f"{name}.".startswith(f"{each}.") for each in NOT_OF_AN_AGENT)
+class OfARun(ast.NodeTransformer):
+    """Takes out what is for type checkers alone."""
+
+    def visit_If(self, node):
+        is_for_types = isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+        return None if is_for_types else self.generic_visit(node)
+
+
+def is_left_out(name, left_out=NOT_OF_AN_AGENT):
+    return any(f"{name}.".startswith(f"{each}.") for each in left_out)
 
 
 def imports_of(package, tree):
@@ -160,10 +185,33 @@ def test_an_agent_imports_nothing_that_it_does_not_keep():
     assert (True, set()) == (len(modules) > 300, found)
 
 
+def test_only_what_begins_before_the_workers_imports_what_begins_with_them():
+    """The end of a job on a replaced elrun would mix two versions elsewhere."""
+    begun = [*BEGUN_BY_THEN, *BEGUN_WHOLE]
+
+    importers = {
+        name
+        for name, package, tree in modules_of_agents()
+        if not is_left_out(name, begun)
+        and any(is_left_out(each, begun) for each in imports_of(package, tree))
+    }
+
+    assert {*BEFORE_THE_WORKERS} == importers
+
+
+def test_a_room_that_was_begun_is_kept():
+    """Nodes that meet import more of it later."""
+    rooms = [*unneeded({"elrun.rendezvous.node"})]
+
+    assert [False, True] == [
+        f"elrun.rendezvous.{room}" in rooms for room in ("node", "stores.server")
+    ]
+
+
 def test_what_is_not_kept_is_there():
     """A name that was changed would be kept in vain."""
     assert [] == [
-        each for each in NOT_OF_AN_AGENT if each.startswith("elrun") and find_spec(each) is None
+        each for each in unneeded(()) if each.startswith("elrun") and find_spec(each) is None
     ]
 
 

@@ -81,6 +81,36 @@ def test_a_package_that_is_imported_in_part_is_kept_for_the_rest(package):
     assert (lumber.plank.LENGTH, None) == (saw.LENGTH, kept.find_spec("lumber.plank"))
 
 
+def test_what_was_imported_is_given_back(package):
+    """Its file takes memory no longer."""
+    folder, kept = package
+    list(kept.keep(["lumber"]))
+    remove(folder)
+    from lumber.shed import saw
+
+    assert [None] * 3 == [kept.find_spec(f"lumber.{name}") for name in NAMES]
+    with pytest.raises(OSError, match=r"saw\.py"):
+        saw.__loader__.get_data(saw.__file__)
+
+
+def test_a_module_that_fails_is_kept(package):
+    """It may be imported again."""
+    folder, kept = package
+    (folder / "plank.py").write_text("import sys\nLENGTH = sys.length_of_planks\n")
+    list(kept.keep(["lumber"]))
+    remove(folder)
+
+    with pytest.raises(AttributeError):
+        from lumber import plank
+    sys.length_of_planks = 7
+    try:
+        from lumber import plank
+    finally:
+        del sys.length_of_planks
+
+    assert 7 == plank.LENGTH
+
+
 @pytest.mark.parametrize(
     ("left_out", "kept_still"),
     [("lumber.shed", ["plank"]), ("lumber.shed.saw", ["plank", "shed"]), ("lumber.none", NAMES)],
