@@ -290,7 +290,7 @@ class Console:
         while start < len(text):
             stop = end_of_piece(text, start, min(_WRITE_BYTES, sink.step_bytes()))
             self._writing_since = time.monotonic()
-            sink.write(text[start:stop])
+            sink.write(memoryview(text)[start:stop])
             self._writing_since = None
             start = stop
             if self._is_abandoned:

@@ -108,8 +108,12 @@ class LineCutter:
 
     def _cut(self, chunk: bytes, *, referable: bool) -> list[bytes | LongLine]:
         self._position += len(chunk)
-        data = self._held + chunk if self._held else chunk
         whole: list[bytes | LongLine] = []
+        if self._long_start is None and (end := _last_end(chunk)):
+            # A sum and a slice would each copy all once more.
+            whole.append(b"".join((self._held, memoryview(chunk)[:end])))
+            self._held, chunk = b"", chunk[end:]
+        data = self._held + chunk
         if self._long_start is not None:
             # Once the stream is no longer kept, the line is broken where this chunk begins.
             end = _first_end(data) if referable else len(data) - len(chunk)
