@@ -90,7 +90,9 @@ class Reconnection:
         reader: Reader,
         calls: Calls,
     ) -> None:
-        self._redial = redial
+        self.is_possible = redial is not None
+        """Whether there is a way back; else nothing here is called that would take it."""
+        self._redial = redial or _nowhere
         self.dial_s = dial_s
         """How long connecting took the last time, in seconds."""
         self._endpoint = endpoint
@@ -105,10 +107,6 @@ class Reconnection:
         # When it broke, and the pause before the next attempt; a brief one without answer: neither.
         self._since, self._pause_s = time.monotonic(), 0.0
         self._dialling = threading.Lock()  # held by the thread that dials beside a connection
-
-    @property
-    def is_possible(self) -> bool:
-        return self._redial is not None
 
     # The loop's thread.
 
@@ -159,9 +157,7 @@ class Reconnection:
         Args:
             within_s: Seconds for each of the two parts of the attempt.
         """
-        self._pause_s = min(max(_FIRST_PAUSE_S, 2 * self._pause_s), _LONGEST_PAUSE_S)
-        if self._redial is None:
-            return True
+        self._pause_s = _longer(self._pause_s)
         dials_at = time.monotonic()
         found = self._redial(within_s)
         self.instead = f": {found.reason}" if isinstance(found, Unreached) else self._closes
@@ -210,11 +206,11 @@ class Reconnection:
                     if self._reader.link is not unheard or not self._calls.are_silent:
                         return
                     left -= not unheard.probe()
-                    found = None if self._redial is None else self._redial(_DIAL_S)
+                    found = self._redial(_DIAL_S)
                     if isinstance(found, Link):
                         self._put_in_place_of(unheard, found)
                         return
-                    pause_s = min(max(_FIRST_PAUSE_S, 2 * pause_s), _LONGEST_PAUSE_S)
+                    pause_s = _longer(pause_s)
         finally:
             self._dialling.release()
 
@@ -235,3 +231,12 @@ class Reconnection:
         except BaseException:
             self._owner.lose(FAULT)
             raise
+
+
+def _nowhere(_: float) -> Refusal:
+    return Refusal("", "there is no way back")
+
+
+def _longer(pause_s: float) -> float:
+    """Return the pause after the next attempt, by the one before it."""
+    return min(max(_FIRST_PAUSE_S, 2 * pause_s), _LONGEST_PAUSE_S)
