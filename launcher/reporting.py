@@ -173,8 +173,9 @@ def _record(
     sampler = Sampler(
         Environment.current().variables, agent.processes.printed_bytes, rounds.beat_age_s
     )
-    clock = lambda: Moment.now().on_clock_of(began_at)  # noqa: E731  the history's
-    recorder = HistoryRecorder(HistoryFile(folder), sampler, clock=clock)
+    recorder = HistoryRecorder(
+        HistoryFile(folder), sampler, lambda: Moment.now().on_clock_of(began_at)
+    )
     history = History(recorder, agent.get_worker_group(), began_at)
     return RunRecord(report, history, OutputKeeper(folder, agent.processes.end_reader))
 

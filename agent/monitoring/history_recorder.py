@@ -47,16 +47,16 @@ class HistoryRecorder:
     Args:
         file: Where.
         sampler: Takes samples; called in the thread.
-        interval_s: The shortest time between two samples.
         clock: Returns the time of a sample, in seconds since the epoch.
+        interval_s: The shortest time between two samples.
     """
 
     def __init__(
         self,
         file: HistoryFile,
         sampler: Sampler,
+        clock: Callable[[], float],
         interval_s: float = INTERVAL_S,
-        clock: Callable[[], float] = time.time,
     ) -> None:
         self._file = file
         self._sampler = sampler

@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 
 import pytest
 from elrun.agent.monitoring.history_recorder import HistoryRecorder, pause_after
@@ -46,7 +47,7 @@ def lines_in(folder):
 
 def test_lines_are_written_in_their_order(folder):
     """After one that says when the file was begun."""
-    recorder = HistoryRecorder(HistoryFile(folder), StubSampler(), LONG_S)
+    recorder = HistoryRecorder(HistoryFile(folder), StubSampler(), time.time, LONG_S)
     for number in range(100):
         recorder.put("event", {"at": number})
     recorder.close(10)
@@ -59,7 +60,7 @@ def test_lines_are_written_in_their_order(folder):
 def test_nothing_is_made_before_the_first_line(tmp_path):
     """Most jobs are short, and keep nothing."""
     recorder = HistoryRecorder(
-        HistoryFile(RunFolder(lambda: str(tmp_path / "runs"), "x")), StubSampler()
+        HistoryFile(RunFolder(lambda: str(tmp_path / "runs"), "x")), StubSampler(), time.time
     )
     recorder.close(10)
 
@@ -69,7 +70,7 @@ def test_nothing_is_made_before_the_first_line(tmp_path):
 def test_samples_that_are_due_are_taken_at_once(folder):
     """Which GPUs there are stands before the first one."""
     sampler = StubSampler()
-    recorder = HistoryRecorder(HistoryFile(folder), sampler, LONG_S)
+    recorder = HistoryRecorder(HistoryFile(folder), sampler, time.time, LONG_S)
     recorder.put("event", {"at": 1})
     recorder.watch({0: 11, 1: 12}, is_due=True)
     sampler.was_asked.wait()
@@ -83,7 +84,7 @@ def test_samples_that_are_due_are_taken_at_once(folder):
 def test_samples_follow_each_other(folder):
     """As long as there are workers; others are sampled from their own first interval on."""
     sampler = StubSampler()
-    recorder = HistoryRecorder(HistoryFile(folder), sampler, 0.001)
+    recorder = HistoryRecorder(HistoryFile(folder), sampler, time.time, 0.001)
     recorder.put("event", {"at": 1})
     for pids in ({0: 11}, {0: 12}):
         recorder.watch(pids)
@@ -100,7 +101,7 @@ def test_samples_follow_each_other(folder):
 def test_no_sample_is_taken_of_nobody_or_too_early(folder, pids):
     """Between two attempts there is nothing to see."""
     sampler = StubSampler()
-    recorder = HistoryRecorder(HistoryFile(folder), sampler, LONG_S)
+    recorder = HistoryRecorder(HistoryFile(folder), sampler, time.time, LONG_S)
     recorder.put("event", {"at": 1})
     recorder.watch(pids)
     recorder.put("event", {"at": 2})
@@ -113,7 +114,7 @@ def test_no_sample_is_taken_of_nobody_or_too_early(folder, pids):
 def test_a_full_disk_ends_the_history_with_one_line(small_disk, caplog):
     """Whatever is put there afterwards."""
     folder = RunFolder(lambda: str(small_disk), "job")
-    recorder = HistoryRecorder(HistoryFile(folder), StubSampler(), LONG_S)
+    recorder = HistoryRecorder(HistoryFile(folder), StubSampler(), time.time, LONG_S)
     for _ in range(200):
         recorder.put("event", {"at": 1, "text": "x" * 1_000})
     recorder.close(10)
@@ -130,7 +131,10 @@ def test_a_folder_that_can_not_be_made_ends_the_history(tmp_path, caplog):
     """The report, which is kept beside it, says so, too."""
     (tmp_path / "file").write_text("")
     recorder = HistoryRecorder(
-        HistoryFile(RunFolder(lambda: str(tmp_path / "file"), "job")), StubSampler(), LONG_S
+        HistoryFile(RunFolder(lambda: str(tmp_path / "file"), "job")),
+        StubSampler(),
+        time.time,
+        LONG_S,
     )
     recorder.put("event", {"at": 1})
     recorder.close(10)
@@ -145,7 +149,7 @@ def test_a_named_folder_that_can_not_be_made_ends_the_history_without_a_word(tmp
     """One line has said so of all that would be kept there."""
     (tmp_path / "file").write_text("")
     folder = RunFolder(lambda: str(tmp_path / "file"), "job", is_named=True)
-    recorder = HistoryRecorder(HistoryFile(folder), StubSampler(), LONG_S)
+    recorder = HistoryRecorder(HistoryFile(folder), StubSampler(), time.time, LONG_S)
     recorder.put("event", {"at": 1})
     recorder.close(10)
 
@@ -158,7 +162,7 @@ def test_a_named_folder_that_can_not_be_made_ends_the_history_without_a_word(tmp
 
 def test_without_a_thread_there_is_no_history(folder, no_threads):
     """The job needs its threads more."""
-    recorder = HistoryRecorder(HistoryFile(folder), StubSampler())
+    recorder = HistoryRecorder(HistoryFile(folder), StubSampler(), time.time)
     recorder.put("event", {"at": 1})
     recorder.close(10)
 
@@ -176,7 +180,7 @@ def test_a_sampler_that_hangs_holds_nobody_up(folder):
             return {}
 
     sampler = Hanging()
-    recorder = HistoryRecorder(HistoryFile(folder), sampler, LONG_S)
+    recorder = HistoryRecorder(HistoryFile(folder), sampler, time.time, LONG_S)
     recorder.put("event", {"at": 1})
     recorder.watch({0: 1}, is_due=True)
     sampler.was_asked.wait()

@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 
 import pytest
 from elrun.agent.output.folders import make_folders
@@ -42,6 +43,25 @@ def test_nothing_is_left_of_folders_that_are_being_made(tmp_path, monkeypatch):
 
     assert "" == specs.cleanup()
     assert [] == list(tmp_path.iterdir())
+    wakeup.close()
+
+
+def test_folders_that_are_soon_made_are_not_waited_for_in_the_loop(tmp_path):
+    """One look there asks for everything that may end the job, and a restart waits for it."""
+
+    class QuickSpecs(DefaultLogsSpecs):
+        def reify(self, envs):
+            time.sleep(0.001)
+            return super().reify(envs)
+
+    specs, wakeup = QuickSpecs(str(tmp_path)), Wakeup()
+
+    def waits():
+        found = []
+        make_folders(specs, {0: {}}, wakeup, found.append)
+        return found
+
+    assert any(not waits() for _ in range(20))  # this machine may be busy
     wakeup.close()
 
 

@@ -4,6 +4,7 @@ import errno
 import os
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -68,3 +69,21 @@ def test_a_child_that_the_kernel_holds_is_not_waited_for_without_end(held_child,
     held_child.stdin.close()
     while read_process(held_child.pid) is not None:  # until a thread of the product's reaps it
         time.sleep(0.01)
+
+
+@pytest.mark.integration
+def test_a_process_that_takes_a_while_to_end_is_reaped():
+    """The kernel gives back its memory first; here it ends once its standard input does."""
+    forked_one = ForkedProcess()
+    child = subprocess.Popen(["cat"], stdin=subprocess.PIPE)
+    forked_one.greet(child.pid)
+    later = threading.Timer(0.1, child.stdin.close)
+    later.start()
+
+    forked_one.await_end(time.monotonic() + 30)
+
+    with pytest.raises(ChildProcessError):  # it is reaped
+        os.waitpid(child.pid, 0)
+    later.join()
+    forked_one.let_go_of_line()
+    child.wait()
