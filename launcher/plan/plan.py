@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
@@ -35,6 +34,7 @@ _RESTART_OPTIONS = (
     "restart_timeout",
     "fuse",
 )
+_OPTIONS_OF_RANKS = ("redirects", "tee", "local_ranks_filter")
 _SENDERS_OF_SIGNALS = ("SLURM_JOB_ID", "KUBERNETES_SERVICE_HOST")
 _USUALLY_FORWARDED = ("SIGUSR1", "SIGUSR2")
 _KINDS_OF_GPUS = ("auto", "gpu", "xpu")
@@ -132,11 +132,11 @@ def _compose(
     template: str | None = None
     kept = useless_rules = tuple[str, ...]()
     if given["log_line_prefix_template"] or environment.log_line_prefix_template:
-        from .output_lines import prefix_template  # few jobs have one
+        from .output_options import prefix_template  # few jobs have one
 
         template, kept = prefix_template(given, environment)
     if given["hang_log_pattern"] is not None:
-        from .output_lines import check_hang_log_pattern  # few jobs have one
+        from .output_options import check_hang_log_pattern  # few jobs have one
 
         check_hang_log_pattern(given, environment)
     restart_rules = None
@@ -156,7 +156,7 @@ def _compose(
         *kept,
         *_notices(environment, workers),
         *_gpus_that_are_shared(given, workers, gpus),
-        *_ranks_that_are_not_there(given, workers),
+        *_absent_ranks(given, workers),
         *useless_rules,
         *_time_of_no_check(given),
         *requeueing,
@@ -291,29 +291,11 @@ def _workers(
     given: Given, environment: Environment, count: Counter | None
 ) -> tuple[int, tuple[str, ...]]:
     wanted = given["nproc_per_node"]
-    if isinstance(wanted, int):
-        if wanted > _MANY_WORKERS and wanted > (most := _most_processes()):
-            raise Refusal(
-                f"{given.said('nproc_per_node')}: this node can have {most:,} processes at once "
-                "(kernel.pid_max)"
-            )
+    if isinstance(wanted, int) and wanted <= _MANY_WORKERS:
         return wanted, ()
-    from ...agent.hardware.devices import count_workers  # a number needs no counting
+    from .worker_count import counted_workers  # a usual number needs no counting
 
-    try:
-        counted = (count or count_workers)(wanted, environment.variables)
-    except ValueError as error:
-        raise Refusal(f"{given.said('nproc_per_node')}: {error}") from error
-    said = f"{given.said('nproc_per_node')}: {counted.notice}"
-    return counted.workers, (said,) if counted.notice else ()
-
-
-def _most_processes() -> int:
-    try:
-        with open("/proc/sys/kernel/pid_max", encoding="ascii") as file:
-            return int(file.read())
-    except (OSError, ValueError):
-        return sys.maxsize
+    return counted_workers(given, environment.variables, count)
 
 
 def _notices(environment: Environment, workers: int) -> list[str]:
@@ -352,24 +334,11 @@ def _logs_specs(given: Given, *, is_rehearsal: bool) -> LogsSpecs:
 
 
 def _event_log_handler(given: Given) -> str:
-    wanted: str = given["event_log_handler"]
-    if wanted == "null":
-        return wanted
-    from ...agent.events.handlers import is_known, known_handlers  # few jobs
+    if given["event_log_handler"] == "null":
+        return "null"
+    from .event_handler_option import event_handler_of  # few jobs have one
 
-    if not is_known(wanted):
-        known = [*known_handlers(), "file:PATH"]
-        raise Refusal(
-            f"{given.said('event_log_handler')}: there is no such handler; "
-            f"give {listed(known)}{nearest(wanted, known)}"
-        )
-    if wanted == "file" and given["log_dir"] not in (None, os.devnull):
-        return f"file:{given['log_dir']}/"
-    if wanted.startswith("file:"):
-        from .named_places import check_event_file  # few jobs
-
-        check_event_file(given, wanted.removeprefix("file:"))
-    return wanted
+    return event_handler_of(given)
 
 
 def _numa_options(given: Given) -> NumaOptions | None:
@@ -382,18 +351,11 @@ def _numa_options(given: Given) -> NumaOptions | None:
     return NumaOptions(mode, should_fall_back_if_binding_fails=True)
 
 
-def _ranks_that_are_not_there(given: Given, workers: int) -> list[str]:
-    """Name the local ranks that this node lacks; one with more workers may have them."""
-    notices = []
-    for name in ("redirects", "tee", "local_ranks_filter"):
-        # A setting for all names no ranks. It is an IntFlag, which can be iterated, too.
-        ranks = given[name] if isinstance(given[name], (dict, frozenset)) else ()
-        beyond = sorted(rank for rank in ranks if rank >= workers)
-        if not beyond:
-            continue
-        known = f"{workers} workers" if workers > 1 else "worker, 0"
-        sentence = f"{given.said(name)}: local rank {beyond[0]} is not among this node's {known}"
-        if name == "local_ranks_filter" and len(beyond) == len(ranks):
-            sentence += "; the console shows none of them"
-        notices.append(sentence)
-    return notices
+def _absent_ranks(given: Given, workers: int) -> Sequence[str]:
+    # A setting for all names no ranks. It is an IntFlag, which can be iterated, too.
+    options = [each for each in _OPTIONS_OF_RANKS if isinstance(given[each], (dict, frozenset))]
+    if not options:
+        return ()
+    from .output_options import ranks_that_are_not_there  # few jobs name ranks
+
+    return ranks_that_are_not_there(given, options, workers)

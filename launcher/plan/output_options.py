@@ -1,8 +1,9 @@
-"""The options about single lines of the workers' output: their prefix, and the pattern of one."""
+"""What few jobs want of the workers' output: lines with a prefix, or of certain ranks."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 
 from ...agent.output.outlets import can_be_carried
 from ...agent.output.prefixes import NAMES, check_template, unknown_names
@@ -53,3 +54,24 @@ def check_hang_log_pattern(given: Given, environment: Environment) -> None:
     is_kept = keeps_stderr(environment.variables) and not os.isatty(2) and can_be_carried(2)
     if not is_seen and not is_kept:
         raise Refusal(f"{said}: elrun does not see what workers print; give --tee 3 as well")
+
+
+def ranks_that_are_not_there(given: Given, options: Iterable[str], workers: int) -> list[str]:
+    """Name the local ranks that this node lacks; one with more workers may have them.
+
+    Args:
+        options: Names of options that name local ranks.
+        workers: How many workers this node has.
+    """
+    notices = []
+    for name in options:
+        ranks = given[name]
+        beyond = sorted(rank for rank in ranks if rank >= workers)
+        if not beyond:
+            continue
+        known = f"{workers} workers" if workers > 1 else "worker, 0"
+        sentence = f"{given.said(name)}: local rank {beyond[0]} is not among this node's {known}"
+        if name == "local_ranks_filter" and len(beyond) == len(ranks):
+            sentence += "; the console shows none of them"
+        notices.append(sentence)
+    return notices
