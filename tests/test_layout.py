@@ -50,6 +50,7 @@ USERS_OF = {
         ),
     },
     "rich": {
+        "launcher/terminal/screen.py",
         "launcher/terminal/summary.py",
         "launcher/verbs/check_table.py",
         "launcher/verbs/status_table.py",

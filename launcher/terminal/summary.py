@@ -42,6 +42,7 @@ from .phrases import (
     moment_of,
     other_failures,
 )
+from .screen import columns_named, screen_on
 
 MAX_ROWS = 32
 COLUMNS = ("rank", "local", "node", "pid", "ended by", "after", "file")
@@ -61,19 +62,13 @@ def print_failure(error: ChildFailedError, console: Console, width: int | None =
     stream = console.stream
     if stream is None:
         return
-    if width is None and not stream.isatty() and "COLUMNS" not in inherited_environment():
+    if width is None and not stream.isatty() and not columns_named():
         width = _ANY_WIDTH
     is_plain = console.json_lines is not None
     if is_plain:
         width = _ANY_WIDTH
-    screen = RichConsole(
-        file=stream,
-        width=width,
-        markup=False,
-        emoji=False,
-        highlight=False,
-        color_system=None if is_plain else "auto",
-    )
+    colours = None if is_plain else "auto"
+    screen = screen_on(stream, width, markup=False, emoji=False, color_system=colours)
     with screen.capture() as captured:
         for part in failure_summary(report_of(error), screen):
             is_whole = isinstance(part, Text) and part.no_wrap

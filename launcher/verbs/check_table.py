@@ -30,9 +30,10 @@ def as_lines(check: Check) -> str:
 
 def show_table(checks: Sequence[Check], console: Console) -> None:
     """Show the checks as a table on a terminal."""
-    from rich.console import Console as RichConsole  # not in a pipe
-    from rich.table import Table
+    from rich.table import Table  # not in a pipe
     from rich.text import Text
+
+    from ..terminal.screen import screen_on
 
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(no_wrap=True)
@@ -44,4 +45,4 @@ def show_table(checks: Sequence[Check], console: Console) -> None:
             found.append(f"\n{printable(check.advice)}", "italic")
         style = _STYLES[check.verdict]
         table.add_row(Text(check.verdict.value, style), Text(printable(check.name)), found)
-    RichConsole(file=console.stream, highlight=False).print(table)
+    screen_on(console.stream).print(table)

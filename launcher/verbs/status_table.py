@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
-from rich.console import Console as RichConsole
 from rich.console import Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from ..terminal.console import Console, printable
+from ..terminal.screen import screen_on
 from .status_text import headlines, silences, tables
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ _GAP = 2
 
 def show(overview: Overview, console: Console) -> None:
     """Show the state of a job once."""
-    rich = _console_for(console)
+    rich = screen_on(console.stream)
     rich.print(_drawn(overview, rich.width, None))
 
 
@@ -40,14 +40,10 @@ def show_live(overviews: Iterable[Overview], console: Console) -> None:
     Args:
         overviews: The states; the next one is taken when it is time to show it.
     """
-    rich = _console_for(console)
+    rich = screen_on(console.stream)
     with Live(console=rich, auto_refresh=False, vertical_overflow="crop") as live:
         for overview in overviews:
             live.update(_drawn(overview, rich.width, rich.size.height - 2), refresh=True)
-
-
-def _console_for(console: Console) -> RichConsole:
-    return RichConsole(file=console.stream, highlight=False)
 
 
 def _drawn(overview: Overview, width: int, most_lines: int | None) -> Group:
