@@ -265,6 +265,8 @@ def _root_cause_in(
     about_kernel = explain(gather(failure.exitcode, failure.pid, kernel))
     causes = [cause.words for cause in causes_in(said.text)]
     about_words = _about_exception(root, causes)
+    if other_store := _about_store(said.text, processes.envs.get(failure.local_rank, {})):
+        root, about_words = root._replace(is_consequence=False), other_store
     about_child = f"printed before: {finding.of_child}" if finding.of_child else ""
     known = filter(None, (*_about_place(finding), about_child, about_kernel, about_words))
     return root._replace(kernel_words="; ".join(known)[:MAX_MESSAGE_CHARS])
@@ -289,6 +291,15 @@ def _about_exception(root: RootCause, causes: Sequence[str]) -> str:
     except _UNREADABLE:
         return ""
     return explain_exception("\n".join([root.message, *causes]), root.pid, _gpus_in_sight)
+
+
+def _about_store(traceback: str, environment: Mapping[str, str]) -> str:
+    """Return what is wrong about the port at which a worker has looked for its store."""
+    try:
+        from ..failures.other_store import about_other_store  # as above
+    except _UNREADABLE:
+        return ""
+    return about_other_store(traceback, environment)
 
 
 def _about_place(finding: Finding) -> Iterator[str]:

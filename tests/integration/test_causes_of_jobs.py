@@ -50,6 +50,33 @@ def test_a_rank_that_lost_its_peer_is_not_the_cause(elrun, script, name, preload
     assert (0, "peer") != (code, "peer" in head)
 
 
+OTHER_PORTS = {
+    "MASTER_PORT": "os.environ['MASTER_PORT'] = '{}'\ninit()",
+    "an address": "init('tcp://127.0.0.1:{}', rank=int(os.environ['RANK']), world_size=2)",
+}
+
+
+@pytest.mark.parametrize("name", OTHER_PORTS)
+def test_a_store_that_no_rank_opens_is_named(elrun, script, vacant_endpoint, name):
+    """The script has set another port, and each rank waits there for a store: none has gone."""
+    port = vacant_endpoint.rpartition(":")[2]
+    source = f"""
+import datetime, os
+import torch.distributed as dist
+def init(address="env://", **settings):
+    wait = datetime.timedelta(seconds=2)
+    dist.init_process_group("gloo", address, timeout=wait, **settings)
+{OTHER_PORTS[name].format(port)}
+"""
+
+    err = elrun("--standalone", "--nproc-per-node", 2, script(source)).finish()[2]
+
+    head = err.partition("elrun: script.py failed: ")[2].partition("\n\n")[0]
+    assert "DistNetworkError" in head
+    assert f"init_process_group opens none at port {port}, as" in head
+    assert "another rank" not in head
+
+
 def test_a_rank_that_leaves_too_early_is_named(elrun, script):
     """It ended with 0, and so did not fail; the others can't say why they have lost it."""
     source = BEGIN + "def end(rank):\n    if rank == 1: os._exit(0)\ntrain()"
