@@ -201,3 +201,26 @@ def test_a_stop_before_anything_has_begun_stands_there_too(elrun, script, termin
 
     assert (130, "elrun: interrupted\n") == (code, err)
     assert "SignalException: elrun was interrupted" == message_in(termination_log)["message"]
+
+
+@pytest.mark.parametrize("levels", [1, 2, 3])
+@pytest.mark.parametrize("streams", [("--tee", 3), ("--redirects", 3)])
+def test_a_reason_outlives_the_log_folder(elrun, script, tmp_path, streams, levels):
+    """The folder was removed while the job ran; the restart has a folder of its own."""
+    source = f"""
+import os, shutil
+folder = os.environ["TORCHELASTIC_ERROR_FILE"]
+for _ in range({levels}):
+    folder = os.path.dirname(folder)
+shutil.rmtree(folder)
+raise ValueError("no such shard")
+"""
+    options = ("--standalone", "--max-restarts", 1, "--log-dir", tmp_path / "logs", *streams)
+
+    code, _, err = elrun(*options, script(source)).finish()
+
+    assert 1 == code
+    assert "rank 0 on " in err
+    assert " failed: ValueError: no such shard; restarting all workers" in err
+    head = err.partition("elrun: script.py failed: ")[2].partition("\n\n")[0]
+    assert "ValueError: no such shard" in head

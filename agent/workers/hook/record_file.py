@@ -1,10 +1,17 @@
-"""Writes an error record while a process ends: in whole or not at all, and within a time."""
+"""Writes an error record while a process ends: in whole or not at all, and within a time.
+
+Log folders are removed while jobs run, by people and by programs that clean up. The record would
+be lost with the folder, so the folder is made again.
+"""
 
 import _thread
 import os
 
 _WRITE_S = 5.0
 """How long the end of a process waits for a file system that does not answer."""
+
+_ONLY_OWNER = 0o700
+"""Who may look into a folder that is made again: the one that was removed may have been private."""
 
 
 def write_record(path: str, record: str) -> None:
@@ -18,9 +25,12 @@ def write_record(path: str, record: str) -> None:
         OSError: The file can't be written.
     """
     scratch = f"{path}.{os.getpid()}.{_thread.get_ident()}"  # a second attempt may be under way
-    fd = os.open(
-        scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666
-    )
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        fd = os.open(scratch, flags, 0o666)
+    except FileNotFoundError:
+        os.makedirs(os.path.dirname(path), _ONLY_OWNER)
+        fd = os.open(scratch, flags, 0o666)
     try:
         rest_of_it = memoryview(record.encode("utf-8", "backslashreplace"))
         while rest_of_it:
