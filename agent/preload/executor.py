@@ -36,13 +36,15 @@ class PreloadedExecutor(Executor):
         self._preloading = preloading
         self._lessons_for = lessons_for
 
-    def execute_all(self, orders: Sequence[Order]) -> Iterator[WorkerProcess | StartFailed]:
+    def execute_all(
+        self, orders: Sequence[Order], *, are_last: bool = False
+    ) -> Iterator[WorkerProcess | StartFailed]:
         """Start workers; see ``Executor.execute_all``."""
         with self._forking(orders):
-            for order in map(self._with_lessons, orders):
+            for left, order in enumerate(map(self._with_lessons, orders), start=1 - len(orders)):
                 forked = self._fork_from_server(order)
                 if forked is None:
-                    yield from super().execute_all([order])
+                    yield from super().execute_all([order], are_last=are_last and not left)
                 else:
                     yield forked
 

@@ -28,7 +28,9 @@ class SubprocessContext(PContext):
         self._executor = executor or Executor()
 
     def _launch(self, starts: Sequence[WorkerSetup]) -> Iterable[WorkerProcess | StartFailed]:
-        return self._executor.execute_all([self._order(start) for start in starts])
+        orders = [self._order(start) for start in starts]
+        are_last = starts[-1].local_rank == self.nprocs - 1
+        return self._executor.execute_all(orders, are_last=are_last)
 
     def _order(self, start: WorkerSetup) -> Order:
         local_rank = start.local_rank

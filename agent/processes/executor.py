@@ -38,6 +38,9 @@ log = Log(__name__)
 
 _TELL_AFTER_S = 5.0
 
+_LOADING_S = 0.02
+"""How long this process sleeps, deaf to signals, while its last children load their programs."""
+
 _IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 
 
@@ -126,11 +129,18 @@ class Executor:
             raise started
         return started
 
-    def execute_all(self, orders: Sequence[Order]) -> Iterable[WorkerProcess | StartFailed]:
+    def execute_all(
+        self, orders: Sequence[Order], *, are_last: bool = False
+    ) -> Iterable[WorkerProcess | StartFailed]:
         """Execute programs, one right after the other; return each one's process, or why none is.
 
         After a fork the kernel copies each page that this process or its child writes to. So all
         is prepared before the first fork, and what else a new process takes follows the last one.
+
+        Args:
+            orders: The programs.
+            are_last: Whether ``settle`` is what follows: then this process sleeps for a moment,
+                until the programs are loaded, so that it takes no CPU from its children meanwhile.
 
         Raises:
             ValueError: An argument or a variable can't be passed to any program.
@@ -151,6 +161,9 @@ class Executor:
             reset_handlers = held.enter_context(shielded_fork(self._handled))
             for at, fds in enumerate(copies):
                 pids.append(self._fork(programs[at], fds, orders[at].cpus, reset_handlers))
+        if are_last and self._reports_fd >= 0:
+            self._close_report()
+            wait_briefly([self._reports_fd], _LOADING_S)
         return [self._take(pid, order.command[0]) for pid, order in zip(pids, orders, strict=True)]
 
     def _fork(
@@ -201,10 +214,9 @@ class Executor:
         Args:
             start_wait: How it is waited for; by default as long as it takes.
         """
-        if self._report_fd < 0:
+        if self._reports_fd < 0:
             return {}
-        os.close(self._report_fd)
-        self._report_fd = -1
+        self._close_report()
         text = self._read_reports(start_wait or StartWait())
         if text is None:
             return {}
@@ -255,6 +267,12 @@ class Executor:
                 ", ".join(sorted({repr(self._programs[pid]) for pid in pids})),
                 ", ".join(map(str, pids)),
             )
+
+    def _close_report(self) -> None:
+        """Leave the pipe's writing end to the children alone: its end is theirs."""
+        if self._report_fd >= 0:
+            os.close(self._report_fd)
+            self._report_fd = -1
 
     def close(self) -> None:
         """Ask no more what became of the programs."""
