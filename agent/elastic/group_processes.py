@@ -8,7 +8,7 @@ import signal
 
 from ...rendezvous.api.handler import RoundHandler
 from ...rendezvous.errors import InstallationChangedError, UsageError
-from ..output.folders import make_folders
+from ..output.folders import AttemptFolders
 from ..output.specs import DefaultLogsSpecs, LogsSpecs
 from ..processes.start import PContext, start_processes
 from ..system.signals import Preempted
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from .waiting import LoopWait
 
     _V = TypeVar("_V")
+
+
+_MOST_REPLACED = 8
 
 
 class WorkerStart:
@@ -62,12 +65,8 @@ class WorkerStart:
         self._environ = environ
         self._rounds = rounds
         self._loop = loop
+        self.folders = AttemptFolders(logs_specs, loop.wakeup)
         self._binding = None if numa_options is None else _binding_by(numa_options)
-
-    @property
-    def keeps_attempts_apart(self) -> bool:
-        """Whether each attempt has files of its own; those of a plug-in may be the same ones."""
-        return type(self._logs_specs) is DefaultLogsSpecs
 
     def start(self, group: WorkerGroup, restart_count: int, guardian: Guardian | None) -> PContext:
         """Start the processes of an attempt, once the companions are ready for it.
@@ -130,13 +129,11 @@ class WorkerStart:
     def _make_folders(
         self, envs: dict[int, dict[str, str]], guardian: Guardian | None
     ) -> LogsSpecs:
-        specs, loop = self._logs_specs, self._loop
+        specs = self._logs_specs
         if guardian is not None and isinstance(specs, DefaultLogsSpecs):
             guardian.watch_folder(specs.temporary_dir)
             specs.hear_of_temporary_dir = guardian.watch_folder
-        return make_folders(
-            specs, envs, loop.wakeup, lambda timeout_s: loop.wait_for_start((), timeout_s)
-        )
+        return self.folders.make(envs, lambda timeout_s: self._loop.wait_for_start((), timeout_s))
 
     def _prefixes(self, group: WorkerGroup, restart_count: int) -> dict[int, str] | None:
         if not self._prefix_template:
@@ -187,22 +184,27 @@ class GroupProcesses:
         self._record = record
         self.context: PContext | None = None
         self.failed: FailedAttempt | None = None
-        self._replaced: PContext | None = None
+        self._replaced: list[PContext] = []
         self._findings: Mapping[int, Finding] | None = None
         self._places: dict[int, str] = {}
 
     def forget(self) -> None:
         """Let go of the attempt before; ``tidy`` is to be called when the next one has begun."""
         if self.context is not None:
-            self._replaced = self.context
+            self._replaced.append(self.context)
         self.context = self.failed = self._findings = None
 
     def tidy(self) -> None:
         """Remove files that nobody needs, of workers that have been ended and replaced."""
-        for each in (self._replaced, self.context):
+        replaced, self._replaced = self._replaced, []
+        for each in (*replaced, self.context):
             if each is not None:
                 each.tidy()
-        self._replaced = None
+
+    def tidy_if_many(self) -> None:
+        """Do that where one attempt after the other lives for less than a moment."""
+        if len(self._replaced) > _MOST_REPLACED:
+            self.tidy()
 
     @contextlib.contextmanager
     def ended_if_elrun_changes(self) -> Iterator[None]:

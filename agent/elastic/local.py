@@ -23,7 +23,8 @@ from .group_processes import GroupProcesses, WorkerStart
 from .hooks import call_shutdown
 from .leaving import stops_heeded
 from .observer import ObservingCompanion, measured
-from .policy import Step
+from .policy import Step, delay_of
+from .readiness import Afterwards
 from .waiting import LoopWait
 
 TYPE_CHECKING = False
@@ -151,8 +152,10 @@ class LocalElasticAgent(SimpleElasticAgent):
             ends.callback(guardian.release)
             ends.callback(self.folder.leave)
             ends.callback(self.processes.tidy)
+            ends.callback(self._worker_start.folders.leave)
             ends.callback(self._companions.end)
             self._companions.begin(self._companion_kinds, self._facts, guardian)
+            self._companions.add(Afterwards(self.processes.tidy))
             ends.callback(self._loop.await_readers, self._shutdown_timeout)
             ends.enter_context(self.processes.ended_if_elrun_changes())
             try:
@@ -199,18 +202,23 @@ class LocalElasticAgent(SimpleElasticAgent):
         self.processes.context = workers
         self._raise_if_stopped()  # before those that were not started are taken for failed ones
         self._companions.begin_attempt(workers)
-        self.processes.tidy()
+        self.processes.tidy_if_many()
         return workers.pids()
 
     def _ask_workers_to_end(self, step: Step) -> None:
+        verdict = None
         with contextlib.suppress(RendezvousConnectionError):
-            self.processes.ask_for_places(self._rounds.verdict())
+            verdict = self._rounds.verdict()
+            self.processes.ask_for_places(verdict)
         kind, mine = type(self), LocalElasticAgent
         if (kind._stop_workers, kind._shutdown) == (mine._stop_workers, mine._shutdown):  # noqa: SLF001  a subclass's own
-            keeps_apart = self._worker_start.keeps_attempts_apart
-            self.processes.ask_to_end(is_replaced=step is not Step.FAIL and keeps_apart)
+            are_apart = self._worker_start.folders.are_apart
+            self.processes.ask_to_end(is_replaced=step is not Step.FAIL and are_apart)
         if step is not Step.FAIL and self._companions.preload_server is not None:
             self._companions.preload_server.hurry()
+        is_next_certain = self._rounds.answers_at_once and not self._supervision.health_check
+        if step is Step.RESTART and is_next_certain and self._pcontext and not delay_of(verdict):
+            self._worker_start.folders.begin(self._pcontext.envs)
 
     @measured
     def _stop_workers(self, worker_group: WorkerGroup) -> None:

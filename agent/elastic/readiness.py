@@ -144,6 +144,43 @@ class Readiness(Companion):
         self._due_at = None
 
 
+class Afterwards(Companion):
+    """Does what nobody waits for, once new workers have lived for a moment: each attempt anew.
+
+    Args:
+        do: Does it, in a few milliseconds.
+        clock: A monotonic clock, in seconds.
+    """
+
+    def __init__(
+        self, do: Callable[[], object], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._do = do
+        self._clock = clock
+        self._due_at: float | None = None
+
+    def begin_attempt(self, workers: PContext | None = None) -> None:
+        """Leave the CPUs to the workers' start."""
+        self._due_at = self._clock() + LIVED_S
+
+    def wakes(self) -> Wakes:
+        """Return when it is time."""
+        if self._due_at is None:
+            return Wakes()
+        return Wakes(within_s=max(0.0, self._due_at - self._clock()))
+
+    def tick(self) -> Trouble | None:
+        """Do it, if it is time."""
+        if self._due_at is not None and self._clock() >= self._due_at:
+            self._due_at = None
+            self._do()
+        return None
+
+    def end_attempt(self) -> None:
+        """Put it off until the next attempt has begun."""
+        self._due_at = None
+
+
 class Late(Companion):
     """Stands for a companion that begins a while after the agent: jobs that end sooner need none.
 

@@ -14,7 +14,13 @@ from elrun.agent.elastic.late_modules import (
     NOT_OF_AN_AGENT,
     unneeded,
 )
-from elrun.agent.elastic.readiness import LIVED_S, SLICE_S, Readiness, load_for_failures
+from elrun.agent.elastic.readiness import (
+    LIVED_S,
+    SLICE_S,
+    Afterwards,
+    Readiness,
+    load_for_failures,
+)
 from elrun.agent.failures.advice import topic_of
 from elrun.agent.failures.last_words import last_words_in, tells_of_another_process
 from elrun.agent.failures.shortening import shortened_traceback
@@ -85,6 +91,24 @@ def test_it_is_loaded_once_when_workers_have_lived_for_a_moment():
 
     assert (None, LIVED_S, 0) == (before, at_start, loads)
     assert ((0, None), 3) == (after, world.loads)
+
+
+def test_what_nobody_waits_for_is_done_in_each_attempt_that_lives_for_a_moment():
+    """An attempt that ends before leaves it to the next one."""
+    world, done = World(), []
+    afterwards = Afterwards(lambda: done.append(world.now), world.clock)
+
+    for lived_s in (LIVED_S / 2, LIVED_S, LIVED_S):
+        afterwards.begin_attempt()
+        afterwards.tick()
+        world.now += lived_s
+        afterwards.tick()
+        afterwards.tick()
+        afterwards.end_attempt()
+    begun_at = 100.0 + LIVED_S / 2
+
+    assert [begun_at + LIVED_S, begun_at + 2 * LIVED_S] == done
+    assert None is afterwards.wakes().within_s
 
 
 def test_a_failure_interrupts_what_takes_long():
