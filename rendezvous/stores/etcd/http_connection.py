@@ -54,7 +54,7 @@ class Head(NamedTuple):
 
 
 class Place:
-    """Where a member of etcd is: its endpoint, and the address there that has served last.
+    """Where a member of etcd is: its endpoint, and the address there that was reached last.
 
     A node that has reached the member does not depend on a name server, which may not answer for
     half a minute, until it loses the member.
@@ -64,6 +64,34 @@ class Place:
         self.endpoint = endpoint
         self.known = endpoint
         """The endpoint by its address; by its name, if that has to be looked up."""
+
+    def connect(self, deadline: float) -> socket.socket:
+        """Return a connection to the first of the host's addresses that takes one.
+
+        Raises:
+            OSError: None does.
+        """
+        try:
+            found = socket.getaddrinfo(*self.known, type=socket.SOCK_STREAM)
+        except UnicodeError:  # a name that is too long, or has an empty part
+            raise OSError(errno.EINVAL, "it can't be a host name") from None
+        failure: OSError = OSError(errno.EHOSTUNREACH, os.strerror(errno.EHOSTUNREACH))
+        for number, (family, kind, protocol, _, address) in enumerate(found):
+            connection = socket.socket(family, kind, protocol)
+            try:
+                connection.settimeout(_left_s(deadline) / (len(found) - number))
+                connection.connect(address)
+                keep_alive(connection)
+            except OSError as error:
+                connection.close()
+                failure = error
+            except BaseException:
+                connection.close()
+                raise
+            else:
+                self.known = self.endpoint._replace(host=host_of(address))
+                return connection
+        raise failure
 
     def forget(self) -> None:
         """Look the name up before the next connection is made."""
@@ -81,7 +109,7 @@ class HttpConnection:
     """
 
     def __init__(self, place: Place, tls: SSLContext | None, deadline: float) -> None:
-        self._socket, address = _connect(place.known, deadline)
+        self._socket = place.connect(deadline)
         if tls is not None:
             try:
                 self._socket.settimeout(_left_s(deadline))
@@ -89,7 +117,6 @@ class HttpConnection:
             except BaseException:
                 self._socket.close()
                 raise
-        place.known = place.endpoint._replace(host=address)
         self._allowed_s = -1.0
         self._buffer = b""
         # Bytes of the body, or of its present chunk, that are still to come; None: up to the end of
@@ -213,30 +240,6 @@ class HttpConnection:
         if not data:
             raise ConnectionEndedError
         self._buffer += data
-
-
-def _connect(endpoint: Endpoint, deadline: float) -> tuple[socket.socket, str]:
-    """Return a connection to the first of a host's addresses that takes one, and that address."""
-    try:
-        found = socket.getaddrinfo(*endpoint, type=socket.SOCK_STREAM)
-    except UnicodeError:  # a name that is too long, or has an empty part
-        raise OSError(errno.EINVAL, "it can't be a host name") from None
-    failure: OSError = OSError(errno.EHOSTUNREACH, os.strerror(errno.EHOSTUNREACH))
-    for number, (family, kind, protocol, _, address) in enumerate(found):
-        connection = socket.socket(family, kind, protocol)
-        try:
-            connection.settimeout(_left_s(deadline) / (len(found) - number))
-            connection.connect(address)
-            keep_alive(connection)
-        except OSError as error:
-            connection.close()
-            failure = error
-        except BaseException:
-            connection.close()
-            raise
-        else:
-            return connection, host_of(address)
-    raise failure
 
 
 def _left_s(deadline: float) -> float:

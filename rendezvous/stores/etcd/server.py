@@ -138,9 +138,10 @@ class EtcdServer:
 
         settings = replace(self._settings, endpoints=(self._serving(),))
         if self._serves_v2:
-            from .v2_client import open_client  # only one of the two is needed
+            from .http_connection import Place  # only one of the two is needed
+            from .v2_client import open_client
 
-            return open_client(settings, settings.endpoints[0])
+            return open_client(settings, Place(settings.endpoints[0]))
         return _open_v3_client(settings, settings.endpoints[0])
 
     def __enter__(self) -> EtcdServer:  # noqa: PYI034  Self came with Python 3.11

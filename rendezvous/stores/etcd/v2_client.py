@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import binascii
 import json
+import socket
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -103,7 +104,7 @@ class Member:
         self._settings = settings
         self._endpoint = endpoint
         self.place = Place(endpoint)
-        self._client = open_client(settings, endpoint)
+        self._client = open_client(settings, self.place)
         self._answer_time = AnswerTime(REQUEST_S)
 
     def ask(self, function: Callable[[Any], _T]) -> _T:
@@ -156,8 +157,9 @@ class Member:
         return Refused(f"etcd at {self._endpoint} refuses: {error}")
 
 
-def open_client(settings: EtcdSettings, endpoint: Endpoint) -> Any:
+def open_client(settings: EtcdSettings, place: Place) -> Any:
     """Return python-etcd's client of one member; it connects when it is used."""
+    endpoint = place.endpoint
     host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
     client = etcd.Client(
         host,
@@ -172,7 +174,25 @@ def open_client(settings: EtcdSettings, endpoint: Endpoint) -> Any:
     )
     # By default urllib3 tries three times more, with a warning each time.
     client.http.connection_pool_kw["retries"] = urllib3.Retry(0)
+    client.http.pool_classes_by_scheme = {
+        "http": _pool_at(place, urllib3.HTTPConnectionPool),
+        "https": _pool_at(place, urllib3.HTTPSConnectionPool),
+    }
     return client
+
+
+def _pool_at(place: Place, kind: type[urllib3.HTTPConnectionPool]) -> type:
+    """Return a kind of pool whose connections, unlike urllib3's, look no known name up."""
+
+    class Connection(kind.ConnectionCls):  # type: ignore[misc, name-defined]
+        def _new_conn(self) -> socket.socket:
+            within_s = REQUEST_S if self.timeout is None else self.timeout
+            return place.connect(time.monotonic() + within_s)
+
+    class Pool(kind):  # type: ignore[misc, valid-type]
+        ConnectionCls = Connection
+
+    return Pool
 
 
 def path_of(prefix: str, key: str) -> str:

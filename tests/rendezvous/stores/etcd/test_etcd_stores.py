@@ -2,13 +2,16 @@
 
 import os
 import signal
+import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 from elrun.rendezvous.api.parameters import RendezvousParameters
 from elrun.rendezvous.backends.registry import get_rendezvous_handler
 from elrun.rendezvous.errors import RendezvousConnectionError
+from elrun.rendezvous.network.addresses import Endpoint
 from elrun.rendezvous.stores.etcd.failover import Unreachable
 from elrun.rendezvous.stores.etcd.server import EtcdServer
 from etcd_kit import RUN, EtcdClients
@@ -390,3 +393,26 @@ def test_closing_leaves_no_thread_of_v3(etcd_v3):
         thread.join(LONG_S)
 
     assert [False] * len(mine) == [thread.is_alive() for thread in mine]
+
+
+def test_a_member_that_was_reached_is_found_again_without_a_name_server(clients, monkeypatch):
+    """A call needs a further connection while the others are in use, or if they have ended."""
+    names, look_up = [], socket.getaddrinfo
+    monkeypatch.setattr(
+        socket,
+        "getaddrinfo",
+        lambda host, *rest, **kind: names.append(host) or look_up(host, *rest, **kind),
+    )
+    port = clients.settings.endpoints[0].port
+    clients.settings = replace(clients.settings, endpoints=(Endpoint("localhost", port),))
+    (client,) = clients.clients()
+    store = clients.connect([client])
+    store.set({"k": b"1"})
+    before = names.copy()
+
+    client.close()  # its idle connections
+    found = store.get(["k"])
+
+    assert ([b"1"], True) == (found, "localhost" in before)
+    assert len(names) > len(before)
+    assert "localhost" not in names[len(before) :]
