@@ -78,6 +78,7 @@ class KeptOutput:
 
     Args:
         lines: What is to be written to the target.
+        pipe_bytes: How much one read may find at most.
     """
 
     is_held_up = False
@@ -176,7 +177,7 @@ class Carrying:
         self._steps = Steps(target)
         self.lines = Lines()
         self.outputs = {
-            rank: KeptOutput(self.lines, fcntl.fcntl(fd, fcntl.F_GETPIPE_SZ))
+            rank: KeptOutput(self.lines, min(_PIPE_BYTES, fcntl.fcntl(fd, fcntl.F_GETPIPE_SZ)))
             for rank, fd in pipes.items()
         }
         self._has_reader = True

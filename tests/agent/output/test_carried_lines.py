@@ -1,5 +1,6 @@
 """Lines of several workers that share one standard error: carried whole and without delay."""
 
+import fcntl
 import os
 import threading
 
@@ -22,9 +23,13 @@ def write_all(fd, texts):
 
 
 @pytest.mark.parametrize("place", ["a pipe", "a file"])
-@pytest.mark.parametrize("length", [100, 5_000, 100_000])
-def test_long_lines_of_several_ranks_do_not_mix(carriers, target, tmp_path, place, length):
-    """Though they come through pipes that hold less, and at the same time."""
+@pytest.mark.parametrize(
+    ("length", "pipe_bytes"), [(100, 0), (5_000, 0), (100_000, 0), (100_000, 1 << 20)]
+)
+def test_long_lines_of_several_ranks_do_not_mix(
+    carriers, target, tmp_path, place, length, pipe_bytes
+):
+    """Though they come through pipes that hold less, or more than is read at once, together."""
     path = tmp_path / "log"
     to = os.open(path, os.O_WRONLY | os.O_CREAT) if place == "a file" else target[1]
     carrier = carriers(0, 1, 2, to=to)
@@ -34,6 +39,8 @@ def test_long_lines_of_several_ranks_do_not_mix(carriers, target, tmp_path, plac
         threading.Thread(target=write_all, args=(worker(carrier, rank), [line] * count))
         for rank, line in lines.items()
     ]
+    for rank in lines if pipe_bytes else ():
+        fcntl.fcntl(carrier.stderr_fd(rank), fcntl.F_SETPIPE_SZ, pipe_bytes)
     carrier.carry()
     for each in writing:
         each.start()
