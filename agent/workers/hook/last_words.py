@@ -116,11 +116,9 @@ def note_of_exit(
         text = None if handled else _text_printed_by(caller)
         if text is None:
             return handled or _note_of_place(how, int(status), place)
-    leaving = SystemExit(text)
-    leaving.__context__ = error
-    message, above, more = _parts_of(leaving)
-    below = "".join(_text_of_one(leaving, 0, _MESSAGE_CHARS))
-    return True, message, above.removesuffix(below), _TRACEBACK, place, below, more
+    message, below, more = _parts_of(SystemExit(text))
+    above = [] if error is None else [*_text_of_chain(error), f"\n{_CONTEXT}\n\n"]
+    return True, message, "".join(above), _TRACEBACK, place, below, more
 
 
 def note_of_end_at_once(

@@ -262,3 +262,19 @@ def test_the_types_that_an_exception_is_derived_from_are_written(written):
 
     names = ["FileNotFoundError", "OSError", "Exception", "BaseException", "object"]
     assert [f"builtins.{each}" for each in names] == [info["type"], *info["bases"]]
+
+
+def test_a_long_text_of_an_exit_stands_once_in_its_record():
+    """Below the exception that was handled then, as Python prints it."""
+    words, text = runpy.run_path(str(HOOK / "last_words.py")), "x" * 40_000
+
+    note = words["note_of_exit"](text, raised(ValueError("handled")), None, None)
+
+    info = json.loads(words["record_of_note"](note))["message"]["extraInfo"]
+    stack = info["py_callstack"]
+    assert 1 == stack.count(text)
+    assert stack.startswith("Traceback (most recent call last):")
+    assert stack.endswith(
+        "ValueError: handled\n\nDuring handling of the above exception, another exception "
+        f"occurred:\n\nSystemExit: {text}\n"
+    )
