@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 log = Log(__name__)
 
 MAX_MESSAGE_CHARS = 1_000
+_RENDEZVOUS_OF_TORCH = "rendezvous.py"
 _GPU_CHOICE = "CUDA_VISIBLE_DEVICES"
 _UNREADABLE = (OSError, ImportError, SyntaxError)
 """A module's file can't be read: there are no descriptors, or elrun is being replaced on disk."""
@@ -295,6 +296,8 @@ def _about_exception(root: RootCause, causes: Sequence[str]) -> str:
 
 def _about_store(traceback: str, environment: Mapping[str, str]) -> str:
     """Return what is wrong about the port at which a worker has looked for its store."""
+    if _RENDEZVOUS_OF_TORCH not in traceback:  # most failures
+        return ""
     try:
         from ..failures.other_store import about_other_store  # as above
     except _UNREADABLE:

@@ -127,8 +127,8 @@ class MultiprocessContext(PContext):
         start = self._fork if self.start_method == "fork" else self._ask_fork_server
         try:
             return start(local_rank, environment, stdout, stderr)
-        except OSError as error:
-            reason = f"no process for local rank {local_rank}: {error.strerror or error}"
+        except (OSError, EOFError) as error:
+            reason = f"no process for local rank {local_rank}: {_reason_of(error)}"
             raise StartFailed(_NOT_STARTED, reason) from error
 
     def _ask_fork_server(
@@ -248,7 +248,7 @@ class MultiprocessContext(PContext):
     def _pickling(self) -> Iterator[None]:
         try:
             yield
-        except OSError:
+        except (OSError, EOFError):  # no process, or multiprocessing's server has gone
             raise
         except Exception as error:  # how the user's own types pickle is the user's code
             raise ValueError(
@@ -256,6 +256,15 @@ class MultiprocessContext(PContext):
                 f"(start_method={self.start_method!r}): {error}; give a function from the top "
                 "level of a module and arguments that pickle can take, or start_method='fork'"
             ) from error
+
+
+def _reason_of(error: OSError | EOFError) -> str:
+    """Say why multiprocessing gives no process."""
+    if isinstance(error, EOFError):
+        return "multiprocessing's fork server has ended"
+    reason = str(error.strerror or error)
+    # It makes its server's socket in the temporary folder.
+    return f"{reason}; give a shorter TMPDIR" if "AF_UNIX" in reason else reason
 
 
 def _unnamed_file() -> IO[bytes]:

@@ -12,8 +12,10 @@ import sys
 import traceback
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Any
 
+from ..failures.failure import ERROR_FILE_VARIABLE
 from ..failures.record import get_error_handler, record
 from ..system.prctl import die_with_parent
 from ..system.process_tree import MARK_VARIABLE, mapping_name
@@ -113,6 +115,7 @@ def _perform(task: Task) -> int:
     try:
         _hand_over(record(task.function)(*task.args), task)
     except SystemExit as leaving:
+        _keep_exit(leaving)
         return exit_code_of(leaving)
     except KeyboardInterrupt as error:
         _print(error)
@@ -174,9 +177,11 @@ def _hand_over(value: Any, task: Task) -> None:
         with open(task.result.fd, "wb") as file:
             pickle.dump(value, file, protocol=pickle.HIGHEST_PROTOCOL)
     except Exception as cause:  # how the user's own types pickle is the user's code
+        is_refused = isinstance(cause, OSError)  # no room; or the function has closed all files
+        advice = "" if is_refused else "; return what pickle can take"
         error = TypeError(
             f"the return value of {name_of(task.function)} on local rank {task.local_rank} "
-            f"can't be sent to the agent: {cause}; return what pickle can take"
+            f"can't be sent to the agent: {cause}{advice}"
         )
         get_error_handler().record_exception(error)
         raise error from cause
@@ -187,13 +192,24 @@ def name_of(function: Callable[..., Any]) -> str:
     return str(getattr(function, "__qualname__", None) or repr(function))
 
 
+def _keep_exit(leaving: SystemExit) -> None:
+    with contextlib.suppress(Exception):  # the user's types, a full disk: the end is no other
+        from .left_exit import leave_exit  # few ends
+
+        leave_exit(leaving, _of_user(leaving), os.environ.get(ERROR_FILE_VARIABLE, ""))
+
+
 def _print(error: BaseException) -> None:
-    # The traceback begins with the user's function, not with what led there.
+    with contextlib.suppress(Exception):  # the user's __str__ or stream, or too deep a recursion
+        sys.stdout.flush()
+        traceback.print_exception(type(error), error, _of_user(error))
+        sys.stderr.flush()
+
+
+def _of_user(error: BaseException) -> TracebackType | None:
+    """Return a traceback that begins with the user's function, not with what led there."""
     own = (__file__, record.__code__.co_filename)
     trace = error.__traceback__
     while trace is not None and trace.tb_frame.f_code.co_filename in own:
         trace = trace.tb_next
-    with contextlib.suppress(Exception):  # the user's __str__ or stream, or too deep a recursion
-        sys.stdout.flush()
-        traceback.print_exception(type(error), error, trace)
-        sys.stderr.flush()
+    return trace

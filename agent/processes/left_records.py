@@ -79,7 +79,11 @@ class LeftRecords:
         """Return a failure with what the worker left in its files."""
         path = self._error_files.get(local_rank, "")
         failure = ProcessFailure.read_by(self.reader, local_rank, pid, exitcode, path)
-        if failure.error_file != NOT_AVAILABLE or not path:
+        if failure.exit_status is not None:  # a function has left
+            if exitcode >= 0:
+                return self._departed(failure, path)
+            failure = ProcessFailure.read_by(self.reader, local_rank, pid, exitcode, "")
+        elif failure.error_file != NOT_AVAILABLE or not path:
             return failure
         if exitcode < 0:
             return self._with_stacks(failure, f"{path}{STACKS_SUFFIX}")
@@ -87,12 +91,17 @@ class LeftRecords:
         kept = f"{path}{KEPT_SUFFIX}"
         likely = ProcessFailure.read_by(self.reader, local_rank, pid, exitcode, kept)
         if likely.exit_status is not None:
-            if _exit_code_by(likely.exit_status) == exitcode:
-                stack = likely.traceback or ""
-                failure.departure = Departure(likely.summary, stack, likely.before)
-            self._known_files.append(kept)  # nothing names it: all that it says is known by now
-            return failure
+            return self._departed(likely, kept)
         return failure if likely.error_file == NOT_AVAILABLE else likely
+
+    def _departed(self, likely: ProcessFailure, file: str) -> ProcessFailure:
+        """Return a failure of which a file tells only where the program ended itself."""
+        ids = likely.local_rank, likely.pid, likely.exitcode
+        failure = ProcessFailure.read_by(self.reader, *ids, "")
+        if _exit_code_by(likely.exit_status or 0) == likely.exitcode:
+            failure.departure = Departure(likely.summary, likely.traceback or "", likely.before)
+        self._known_files.append(file)  # nothing names it: all that it says is known by now
+        return failure
 
     def _with_stacks(self, failure: ProcessFailure, path: str) -> ProcessFailure:
         """Return a failure with what faulthandler wrote at the fatal signal, if it did."""

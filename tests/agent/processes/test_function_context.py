@@ -99,6 +99,27 @@ def test_sys_exit_keeps_its_code(start, code, exitcode):
     assert exitcode == start(worker_functions.exit_with, (code,)).wait().failures[0].exitcode
 
 
+def test_sys_exit_has_a_place(start, error_file):
+    """That of the user's function, not of what starts processes."""
+    context = start(worker_functions.exit_with, (7,), logs=Logs({0: error_file}))
+    failure = context.wait().failures[0]
+
+    assert failure.departure is not None
+    assert "raised SystemExit(7)" == failure.departure.words
+    assert f'File "{worker_functions.__file__}", line ' in failure.departure.stack
+    assert "    sys.exit(code)" == failure.departure.stack.splitlines()[-1]
+    assert "multiprocessing" not in failure.departure.stack
+
+
+def test_sys_exit_with_a_text_has_a_traceback(start, error_file):
+    """As the exception that it is."""
+    context = start(worker_functions.exit_with, ("no shard",), logs=Logs({0: error_file}))
+    failure = context.wait().failures[0]
+
+    assert ("SystemExit: no shard", None) == (failure.summary, failure.departure)
+    assert f'File "{worker_functions.__file__}", line ' in (failure.traceback or "")
+
+
 @pytest.mark.parametrize("code", [0, None])
 def test_sys_exit_without_failure_returns_none(start, code):
     """``sys.exit(0)`` is success."""
