@@ -12,7 +12,7 @@ from ...rendezvous.api.handler import RendezvousInfo, Verdict
 from ..output.whole_file import SETTLE_S
 from ..workers.worker import RunResult, WorkerGroup
 from .observer import Moment, Observer
-from .policy import Step, delay_of
+from .policy import END_STEPS, Step, delay_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,13 +24,6 @@ if TYPE_CHECKING:
     from .observer import Heard
 
 MOST_CHARS = 500
-_ENDS = {
-    Step.RESTART: "restart",
-    Step.REJOIN: "rejoin",
-    Step.FINISH: "finish",
-    Step.FAIL: "fail",
-    Step.LEAVE: "leave",
-}
 
 
 class History(Observer):
@@ -80,12 +73,12 @@ class History(Observer):
         if step is Step.WAIT_FOR_OTHERS and not self._is_waiting:
             self._is_waiting = True
             self._put("waiting")
-        if step not in _ENDS:
+        if step not in END_STEPS:
             return
         self._put(
             "ended",
             at,
-            then=_ENDS[step],
+            then=END_STEPS[step],
             verdict=None if verdict is None else verdict.kind.value,
             by=None if verdict is None else verdict.by,
             reason="" if verdict is None else verdict.reason[:MOST_CHARS],

@@ -19,7 +19,7 @@ from ..failures.failure import signal_name
 from ..failures.report import RootCause
 from ..workers.worker import RunResult, WorkerGroup, WorkerState
 from .observer import Moment, ObservingCompanion
-from .policy import Step, delay_of
+from .policy import END_STEPS, Step, delay_of
 
 if TYPE_CHECKING:
     from ..failures.failure import ProcessFailure
@@ -31,13 +31,6 @@ MOST_CHARS = 2_000
 MOST_TRACEBACK_CHARS = 30_000
 
 _PARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})$")
-_ENDS = {
-    Step.RESTART: "restart",
-    Step.REJOIN: "rejoin",
-    Step.FINISH: "finish",
-    Step.FAIL: "fail",
-    Step.LEAVE: "leave",
-}
 _FAILURES = (VerdictKind.WORKER_FAILED, VerdictKind.NODE_LOST, VerdictKind.ABORTED)
 
 
@@ -174,18 +167,18 @@ class JobSpans(ObservingCompanion):
             self._is_waiting = True
             text = "this node's workers have succeeded; it waits for the others"
             self._sender.send([], [self._occurrence("waiting", text, {})])
-        if step not in _ENDS:
+        if step not in END_STEPS:
             return
         reason = "" if verdict is None else verdict.reason
         is_problem = verdict is not None and verdict.kind in _FAILURES
         about = {
-            "elrun.decision": _ENDS[step],
+            "elrun.decision": END_STEPS[step],
             "elrun.verdict": None if verdict is None else verdict.kind.value,
             "elrun.by_group_rank": None if verdict is None else verdict.by,
             "elrun.reason": _shortened(reason),
             "elrun.restart_delay_s": delay_of(verdict) if step is Step.RESTART else None,
         }
-        text = f"{reason or 'the round ended'}; {_ENDS[step]}"
+        text = f"{reason or 'the round ended'}; {END_STEPS[step]}"
         decision = self._occurrence("decision", text, about, is_problem=is_problem)
         decision = decision._replace(at_ns=at_ns)
         root = _root_in(verdict)

@@ -32,6 +32,16 @@ class Step(enum.Enum):
     GIVE_UP = "stop: nobody knows how the workers are"
 
 
+END_STEPS = {
+    Step.RESTART: "restart",
+    Step.REJOIN: "rejoin",
+    Step.FINISH: "finish",
+    Step.FAIL: "fail",
+    Step.LEAVE: "leave",
+}
+"""What follows the end of a round, as records call it."""
+
+
 def next_step(
     state: WorkerState, verdict: Verdict | None, remaining_restarts: int, *, waited: bool = False
 ) -> Step:

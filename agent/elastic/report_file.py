@@ -18,7 +18,7 @@ from ..failures.report import JobReport, RootCause
 from ..output.whole_file import WholeFile
 from ..workers.worker import RunResult, WorkerGroup
 from .observer import Moment, Observer
-from .policy import DELAY, DOUBT, GIVE_UP, Step
+from .policy import DELAY, DOUBT, END_STEPS, GIVE_UP, Step
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,13 +33,6 @@ MOST_ATTEMPTS = 200
 MOST_STACK_CHARS = 100_000
 BEGINNING = b'{\n "version": '
 _ATTEMPTS = '\n "attempts": ['
-_STEPS = {
-    Step.RESTART: "restart",
-    Step.REJOIN: "rejoin",
-    Step.FINISH: "finish",
-    Step.FAIL: "fail",
-    Step.LEAVE: "leave",
-}
 
 
 class ReportFile(Observer):
@@ -146,14 +139,14 @@ class ReportFile(Observer):
 
     def round_ended(self, verdict: Verdict | None, step: Step, at: Moment | None = None) -> None:
         """Add how the round ended, and what this node does then."""
-        if step not in _STEPS or self._attempt["end"] is not None:
+        if step not in END_STEPS or self._attempt["end"] is not None:
             return
         details: Mapping[str, Any] = {} if verdict is None else verdict.details
         self._attempt["end"] = {
             "verdict": None if verdict is None else verdict.kind.value,
             "by_group_rank": None if verdict is None else verdict.by,
             "reason": "" if verdict is None else verdict.reason,
-            "then": _STEPS[step],
+            "then": END_STEPS[step],
             "restart_delay_s": details.get(DELAY, 0.0) if step is Step.RESTART else None,
             "doubt": str(details.get(DOUBT, "")),
             "no_restart": str(details.get(GIVE_UP, "")),

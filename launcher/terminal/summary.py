@@ -22,7 +22,7 @@ from rich.text import Text
 
 from ...agent.elastic.failed_attempt import MAX_MESSAGE_CHARS
 from ...agent.failures.chain import causes_in
-from ...agent.failures.failure import ChildFailedError, ProcessFailure, end_of
+from ...agent.failures.failure import NOT_AVAILABLE, ChildFailedError, ProcessFailure, end_of
 from ...agent.failures.report import STACK_TITLE, JobReport, RankOutcome, RankState, RootCause
 from ...agent.failures.shortening import shortened_traceback
 from ...agent.system.environ import inherited_environment
@@ -307,9 +307,9 @@ def _outcome_of(rank: int, failure: ProcessFailure) -> RankOutcome:
         exitcode=failure.exitcode,
         state=RankState.FAILED,
         file=_file_of(failure),
-        words="" if failure.error_file == "<N/A>" else failure.summary[:MAX_MESSAGE_CHARS],
+        words="" if failure.error_file == NOT_AVAILABLE else failure.summary[:MAX_MESSAGE_CHARS],
     )
 
 
 def _file_of(failure: ProcessFailure) -> str:
-    return "" if failure.error_file == "<N/A>" else failure.error_file
+    return "" if failure.error_file == NOT_AVAILABLE else failure.error_file
