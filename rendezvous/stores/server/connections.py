@@ -20,7 +20,6 @@ from .guests import Admitted, Guests, Limits
 from .hello import (
     MAX_HELLO_BYTES,
     UNKNOWN_SESSION,
-    VERSION,
     Hello,
     Refusal,
     write_nonce,
@@ -246,19 +245,9 @@ class Connections:
         self._on_change()
         self._send(peer, [write_welcome(self._mark)])
 
-    def _session_for(self, hello: Hello | int, peer: Peer) -> Refusal | tuple[Session, Admitted]:
-        """Return a client's session, a new one or the one that it goes on with, or a refusal.
-
-        Args:
-            hello: What it says of itself; a number: the version of the protocol that it speaks.
-        """
+    def _session_for(self, hello: Hello, peer: Peer) -> Refusal | tuple[Session, Admitted]:
+        """Return a client's session, a new one or the one that it goes on with, or a refusal."""
         name, most = self._name, self._limits.clients
-        if isinstance(hello, int):
-            return Refusal(
-                "version",
-                f"it speaks version {VERSION} of elrun's protocol, and this node {hello}: run the "
-                "same version of elrun on every node",  # no name: a stranger may ask
-            )
         if len(self._peers) - len(self._strangers) >= most:
             return Refusal("full", f"{name} has {most} clients already")
         session = self._sessions.find(hello.session) if hello.session else None

@@ -9,7 +9,7 @@ from ...named_tuple import NamedTuple
 from .channel import Channel, OtherProtectionError
 from .frames import UnsealedError, WireError
 from .guard import NO_SECRET_HERE, NO_TLS_HERE, OTHER_SECRET, SECRET_WANTED, TLS_WANTED, Guard
-from .hello import OTHER_RUN, Hello, Opening, Refusal, new_nonce, open_with, read_first
+from .hello import OTHER_RUN, VERSION, Hello, Opening, Refusal, new_nonce, open_with, read_first
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,13 +41,19 @@ class Entrance:
 
     def take(
         self, channel: Channel, message: Mapping[str, Any], *, is_trusted: bool
-    ) -> Hello | int | Refusal | Nonce:
-        """Return the client's hello, its version of the protocol, a refusal, or a nonce for it.
+    ) -> Hello | Refusal | Nonce:
+        """Return the client's hello, a refusal, or a nonce for it.
 
         Args:
             is_trusted: Whether the client is in this process.
         """
         first = read_first(message)
+        if isinstance(first, int):
+            return Refusal(
+                "version",
+                f"it speaks version {VERSION} of elrun's protocol, and this node {first}: run the "
+                "same version of elrun on every node",  # no name: a stranger may ask
+            )
         secret = self._guard.secret
         if (
             isinstance(first, Hello)
