@@ -124,7 +124,7 @@ def launch_agent(
             "'__main__':\""
         )
     fill_closed_streams()
-    try:
+    with _values_refused():
         _require_kinds(config, entrypoint, args, health_check_server)
         given, config = config, config.to_launch()
         if type(config.logs_specs) is DefaultLogsSpecs:  # what a subclass keeps, we can't know
@@ -135,31 +135,22 @@ def launch_agent(
             require_sendable(entrypoint, config.start_method)
         run_id = run_id_of(config)
         handler, spec = _compose(config, run_id, entrypoint, args)
-    except UsageError:
-        raise
-    except ValueError as error:
-        raise UsageError(str(error)) from fault_behind(error)
     if not config.run_id:
         given.run_id = ChosenText(run_id)
     tell_later_agents(config.signals_to_handle)
-    try:
-        with _refusals_told(handler):
-            agent = LocalElasticAgent(
-                spec,
-                config.logs_specs,
-                start_method=config.start_method,
-                log_line_prefix_template=config.log_line_prefix_template,
-                exit_barrier_timeout=config.exit_barrier_timeout,
-                shutdown_timeout=config.shutdown_timeout,
-                health_check_server=health_check_server,
-                signals_to_handle=config.signals_to_handle,
-                signal_handler_afterwards=signal_handler_afterwards,
-                supervision=_supervision_by(config),
-            )
-    except UsageError:
-        raise
-    except ValueError as error:
-        raise UsageError(str(error)) from fault_behind(error)
+    with _values_refused(), _refusals_told(handler):
+        agent = LocalElasticAgent(
+            spec,
+            config.logs_specs,
+            start_method=config.start_method,
+            log_line_prefix_template=config.log_line_prefix_template,
+            exit_barrier_timeout=config.exit_barrier_timeout,
+            shutdown_timeout=config.shutdown_timeout,
+            health_check_server=health_check_server,
+            signals_to_handle=config.signals_to_handle,
+            signal_handler_afterwards=signal_handler_afterwards,
+            supervision=_supervision_by(config),
+        )
     # Signals that come again while the run is being left must not cut that short, nor may a
     # console that takes nothing hold it up.
     name = get_entrypoint_name(entrypoint, args)
@@ -225,6 +216,17 @@ def _kept(config: LaunchConfig, agent: LocalElasticAgent, name: str) -> Iterator
             from .reporting import finish
 
             finish(report, error)
+
+
+@contextlib.contextmanager
+def _values_refused() -> Iterator[None]:
+    """Refuse what the body can't take as a value."""
+    try:
+        yield
+    except UsageError:
+        raise
+    except ValueError as error:
+        raise UsageError(str(error)) from fault_behind(error)
 
 
 def fault_behind(refusal: Exception) -> BaseException | None:
