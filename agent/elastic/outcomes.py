@@ -48,12 +48,7 @@ def outcomes_of(
     for worker in group.workers:
         end = exits.get(worker.local_rank)
         found = findings.get(worker.global_rank)
-        if end is None:
-            state = RankState.STOPPED
-        elif end.exitcode == 0 and found is None:
-            state = RankState.SUCCEEDED
-        else:
-            state = RankState.STOPPED if end.stopped or is_hang else RankState.FAILED
+        state = _state_of(end, found, is_hang=is_hang)
         outcomes.append(
             RankOutcome(
                 global_rank=worker.global_rank,
@@ -68,6 +63,14 @@ def outcomes_of(
             )
         )
     return outcomes
+
+
+def _state_of(end: WorkerExit | None, found: Finding | None, *, is_hang: bool) -> RankState:
+    if end is None:
+        return RankState.STOPPED
+    if end.exitcode == 0 and found is None:
+        return RankState.SUCCEEDED
+    return RankState.STOPPED if end.stopped or is_hang else RankState.FAILED
 
 
 def _file_of(found: Finding | None) -> str:

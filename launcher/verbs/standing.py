@@ -55,27 +55,32 @@ def show_status(
         console.answer(_list_of([each for job in jobs for each in job], form))
         return 0
     runs = choose_job(variables, run, "status")
-    is_terminal = console.stream is not None and console.stream.isatty()
-    if not watch or not runs[0].is_live:
-        overview = _look(runs, Usages())
-        if form == "text" and is_terminal:
-            from .status_table import show  # not in a pipe
-
-            show(overview, console)
-        else:
-            console.answer(_formatted(overview, form))
+    is_table = form == "text" and console.stream is not None and console.stream.isatty()
+    if watch and runs[0].is_live:
+        _keep_showing(runs, console, form, is_table=is_table)
         return 0
+    overview = _look(runs, Usages())
+    if is_table:
+        from .status_table import show  # not in a pipe
+
+        show(overview, console)
+    else:
+        console.answer(_formatted(overview, form))
+    return 0
+
+
+def _keep_showing(runs: list[Run], console: Console, form: str, *, is_table: bool) -> None:
+    """Show a job again and again, until it ends or the user does not want to see more."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     with contextlib.suppress(KeyboardInterrupt):
-        if form == "text" and is_terminal:
+        if is_table:
             from .status_table import show_live  # not in a pipe
 
             show_live(_looks(runs), console)
-        else:
-            for overview in _looks(runs):
-                if not console.answer(_formatted(overview, form, is_one_of_many=True)):
-                    break
-    return 0
+            return
+        for overview in _looks(runs):
+            if not console.answer(_formatted(overview, form, is_one_of_many=True)):
+                break
 
 
 def _list_of(runs: list[Run], form: str) -> str:
