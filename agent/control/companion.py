@@ -23,12 +23,12 @@ from ..processes.companion import Companion
 from ..serving.local_sockets import is_of_owner, listen_in
 from ..system.wakeup import Wakeup
 from ..system.whole_writes import replace_file
-from ..workers.worker import is_python_name, script_of, target_of
+from ..workers.worker import name_of, script_of
 from .run_record import RECORD, SOCKET, record_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
     from typing import Any
 
     from ..output.run_folders import RunFolder
@@ -62,7 +62,7 @@ def begin_control(
     about = {
         "run_id": rounds.get_run_id(),
         "meeting_place": rounds.meeting_place,
-        "name": name_of(spec.entrypoint, spec.args),
+        "name": os.path.basename(name_of(spec.entrypoint, spec.args)),
         "script": script_of(spec.entrypoint, spec.args),
         "node": os.uname().nodename,
         "agent_pid": os.getpid(),
@@ -70,21 +70,6 @@ def begin_control(
         "began_at_boot_s": began_at_boot_s,
     }
     return ControlSocket(watched, folder, about)
-
-
-def name_of(entrypoint: object, args: Sequence[object]) -> str:
-    """Return what people call the thing that is run.
-
-    Args:
-        entrypoint: A function, or a command: where that is an interpreter, the script counts.
-        args: The entrypoint's arguments.
-    """
-    if not isinstance(entrypoint, str):
-        return str(getattr(entrypoint, "__qualname__", entrypoint))
-    if is_python_name(entrypoint):
-        option, name = target_of([str(each) for each in args])
-        entrypoint = name if name and option != "-c" else entrypoint
-    return os.path.basename(entrypoint)
 
 
 class ControlSocket(Companion):

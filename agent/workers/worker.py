@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import enum
 import os
+import sys
 import time
 import warnings
 
@@ -274,6 +275,24 @@ class RunResult(PlainValue):
         return self.state is WorkerState.FAILED
 
 
+def name_of(entrypoint: object, args: Sequence[object]) -> str:
+    """Return what people call the thing that is run.
+
+    Args:
+        entrypoint: A function: its qualified name. A Python interpreter: its module, its script,
+            or ``<stdin>``. Another command, and an interpreter that runs ``-c``: the command.
+        args: The entrypoint's arguments.
+    """
+    if not isinstance(entrypoint, str):
+        return str(getattr(entrypoint, "__qualname__", entrypoint))
+    if not _is_python(entrypoint):
+        return entrypoint
+    option, name = _target_of([str(each) for each in args])
+    if option == "-":
+        return "<stdin>"
+    return name if name and option != "-c" else entrypoint
+
+
 def script_of(entrypoint: object, args: Sequence[object]) -> str:
     """Return the path of the script or the program that is run; "" if that is no file.
 
@@ -284,8 +303,8 @@ def script_of(entrypoint: object, args: Sequence[object]) -> str:
     if not isinstance(entrypoint, str):
         return ""
     path = entrypoint
-    if is_python_name(entrypoint):
-        option, path = target_of([str(each) for each in args])
+    if _is_python(entrypoint):
+        option, path = _target_of([str(each) for each in args])
         if option:
             return ""
     elif os.sep not in path:  # sought in PATH
@@ -295,12 +314,11 @@ def script_of(entrypoint: object, args: Sequence[object]) -> str:
     return ""
 
 
-def is_python_name(program: str) -> bool:
-    """Return whether a program is called as a Python interpreter is."""
-    return os.path.basename(program).startswith("python")
+def _is_python(program: str) -> bool:
+    return program == sys.executable or os.path.basename(program).startswith("python")
 
 
-def target_of(words: Sequence[str]) -> tuple[str, str]:
+def _target_of(words: Sequence[str]) -> tuple[str, str]:
     """Return what Python runs: an option ("" for a script, "-m", "-c" or "-"), and its name.
 
     Args:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import sys
 
 from ...rendezvous.api.parameters import quoted
 from ...rendezvous.named_tuple import NamedTuple
@@ -263,22 +262,7 @@ def _verb_meant(word: str) -> str:
 
 
 def get_entrypoint_name(entrypoint: Callable[..., Any] | str | None, args: list[Any]) -> str:
-    """Return what people call the thing that is run.
+    """Return what people call the thing that is run, as ``name_of`` says it; "" for nothing."""
+    from ...agent.workers.worker import name_of  # a verb runs nothing
 
-    Args:
-        entrypoint: A function: its qualified name. A Python interpreter: its module, its script,
-            or ``<stdin>``. Another command, and an interpreter that runs ``-c``: the command.
-        args: The entrypoint's arguments.
-    """
-    if entrypoint is None:
-        return ""
-    if not isinstance(entrypoint, str):
-        return str(getattr(entrypoint, "__qualname__", entrypoint))
-    from ...agent.workers.worker import is_python_name, target_of  # a verb runs nothing
-
-    if entrypoint != sys.executable and not is_python_name(entrypoint):
-        return entrypoint
-    option, name = target_of([str(arg) for arg in args])
-    if option == "-":
-        return "<stdin>"
-    return name if name and option != "-c" else entrypoint
+    return "" if entrypoint is None else name_of(entrypoint, args)
