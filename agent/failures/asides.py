@@ -6,9 +6,13 @@ has awaited. All are printed, often at the end of a program that ends for anothe
 
 from __future__ import annotations
 
-import re
-
 from ...rendezvous.named_tuple import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import re
+else:
+    from .late_re import re
 
 EXCEPTION = r"[A-Za-z_][\w.]*(?:: .*|:)?"
 CHAINED = (

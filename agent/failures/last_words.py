@@ -9,13 +9,18 @@ reads first.
 from __future__ import annotations
 
 import enum
-import re
 import signal
 from collections.abc import Iterable
 
 from ...rendezvous.named_tuple import NamedTuple
 from .asides import CHAINED, EXCEPTION, without_asides
 from .traceback_place import place_among
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import re
+else:
+    from .late_re import re
 
 MAX_LINES = 20
 MAX_TEXT_LINES = 200

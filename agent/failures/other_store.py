@@ -7,8 +7,13 @@ True: all ranks are clients, and wait until their time is up. They have lost nob
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import re
+else:
+    from .late_re import re
 
 _ADDRESS = r"connect to (?:any network address of )?\([^(),]+, (\d{1,5})\)"
 _BY_RENDEZVOUS = "in _create_c10d_store"

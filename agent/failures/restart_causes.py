@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import builtins
-import re
 import signal
 
 from ...rendezvous.named_tuple import NamedTuple
 from .failure import HANG, end_of, shell_exit_code
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import re
+else:
+    from .late_re import re
 
 _HIGHEST_CODE = 255
 _ALIKE = 0.93  # a letter that is wrong, missing or too many

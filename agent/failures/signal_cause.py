@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 
 from ...rendezvous.named_tuple import NamedTuple
@@ -15,6 +14,12 @@ from .failure import signal_name
 from .kernel_log import gpu_faults, lines_about
 from .limits import Limits, limits_of
 from .memory_events import KernelWatch
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import re
+else:
+    from .late_re import re
 
 SHARED_MEMORY = "/dev/shm"
 GPU_DRIVER = "/proc/driver/nvidia"

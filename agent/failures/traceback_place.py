@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import re
     from collections.abc import Iterable
+else:
+    from .late_re import re
 
 _FRAME = r'  File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<name>.+)'
 _MOST_CHARS = 500
