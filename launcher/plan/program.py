@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-_STANDARD_INPUT = ("-", "/dev/stdin")
+_STANDARD_INPUT = ("-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0")
+_DESCRIPTORS = ("/dev/fd/", "/proc/self/fd/")
 _OPTIONS_OF_OTHERS = ("help", "version")  # of other programs they are verbs
 _DASHES = ("\u2010", "\u2011", "\u2012", "\u2013", "\u2014", "\u2212")
 
@@ -99,6 +100,11 @@ def _check_program(given: Given, environment: Environment) -> None:
         check_module(script, given.said("module"))
     elif script not in _STANDARD_INPUT:
         check_script(script, environment.search_path)
+        if script.startswith(_DESCRIPTORS) and not given["run_path"]:
+            raise Refusal(
+                f"{quoted(script)} is open in elrun alone, and workers don't inherit it; give -, "
+                "and the script on standard input"
+            )
 
 
 def check_script(path: str, search_path: str) -> None:

@@ -36,11 +36,12 @@ def test_each_worker_runs_the_script_on_standard_input(run, tmp_path):
     ]
 
 
-def test_the_file_of_standard_input_may_be_named(run):
+@pytest.mark.parametrize("name", ["/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"])
+def test_the_file_of_standard_input_may_be_named(run, name):
     """Each worker opens it anew, as it does with ``-``."""
     script = "import sys; sys.stdout.write('well\\n')"
 
-    assert (0, "well\n" * 2, "") == run(script, "--nproc-per-node", 2, "/dev/stdin")
+    assert (0, "well\n" * 2, "") == run(script, "--nproc-per-node", 2, name)
 
 
 def test_a_restart_runs_the_script_again(run):

@@ -334,3 +334,19 @@ def test_a_script_may_be_a_pipe(elrun, tmp_path):
     os.mkfifo(tmp_path / "x.sh")
 
     assert ["-u", "x.sh"] == elrun.plan("x.sh").program.args
+
+
+@pytest.mark.parametrize("folder", ["/dev/fd", "/proc/self/fd"])
+def test_a_script_that_elrun_alone_has_open_is_refused(elrun, folder):
+    """A shell's ``elrun <(make-script)``: each worker would fail, and call it by a number."""
+    reader, writer = os.pipe()
+    try:
+        sentence = elrun.refusal(f"{folder}/{reader}")
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+    assert (
+        f"{folder}/{reader} is open in elrun alone, and workers don't inherit it; "
+        "give -, and the script on standard input"
+    ) == sentence
