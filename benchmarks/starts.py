@@ -15,7 +15,9 @@ LIMIT_S = 60.0
 TURNS = 20
 IMPORTS = """
 import elrun.__main__, gc
-gc.disable()  # as main does
+from elrun.own_modules import find_own_modules_first
+gc.disable()  # as main does, and the next
+find_own_modules_first()
 import elrun.launcher.cli, elrun.launcher.launch
 """
 

@@ -122,7 +122,10 @@ def main() -> NoReturn:
     signals = _SignalsAroundTheAgent()
     try:
         signals.take()
-        from .launcher.cli import run  # this module's import stays free
+        from .own_modules import find_own_modules_first  # this module's import stays free
+
+        find_own_modules_first()
+        from .launcher.cli import run
         from .launcher.terminal.process_end import end_process
     except KeyboardInterrupt:  # before the handler stood
         _leave(2)
