@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 
 from ...rendezvous.named_tuple import NamedTuple
-from ..failures.cause import Death, in_order, is_consequence, lost_peer_in
+from ..failures.cause import Symptoms, in_order, is_consequence, lost_peer_in
 from ..failures.chain import causes_in
 from ..failures.failure import NOT_AVAILABLE, ProcessFailure
 from ..failures.last_words import (
@@ -54,14 +54,14 @@ class Finding(NamedTuple):
     def words_with_lost_peer(self) -> str:
         """What went wrong, and the loss of a peer that led to it, if its own words hide that."""
         lost = lost_peer_in(each.words for each in causes_in(self.said.text))
-        if not lost or is_consequence(Death(self.failure.exitcode, self.words)):
+        if not lost or is_consequence(self.words):
             return self.words[:MAX_WORDS_CHARS]
         return f"{self.words[: MAX_WORDS_CHARS // 2]} (caused by {lost[:MAX_WORDS_CHARS]})"
 
     @property
     def is_consequence(self) -> bool:
         """Whether the worker failed because another rank, or a store, has gone."""
-        return is_consequence(Death(self.failure.exitcode, _message_of(self)))
+        return is_consequence(_message_of(self))
 
     @property
     def has_record(self) -> bool:
@@ -81,11 +81,8 @@ def findings_about(
     """
     findings = {rank: _finding_about(failure, processes) for rank, failure in failures.items()}
     moments = _moments_of(failures, processes)
-    deaths = {
-        rank: Death(each.failure.exitcode, _message_of(each), moments[rank])
-        for rank, each in findings.items()
-    }
-    return {rank: findings[rank] for rank in in_order(deaths, named)}
+    symptoms = {rank: Symptoms(_message_of(each), moments[rank]) for rank, each in findings.items()}
+    return {rank: findings[rank] for rank in in_order(symptoms, named)}
 
 
 def _finding_about(failure: ProcessFailure, processes: PContext) -> Finding:

@@ -66,25 +66,27 @@ _LIBRARIES = ("gloo", "nccl", "tensorpipe", "distnetworkerror", "diststoreerror"
 """Whose exceptions tell of a peer also where they are wrapped; another one may be of any server."""
 
 
-class Death(NamedTuple):
+class Symptoms(NamedTuple):
     """How a worker failed, as far as that tells a cause from a consequence.
 
     Args:
-        exitcode: Its exit code, -n where signal n killed it.
         message: What it said: an exception's type and text, or its last words.
         at_s: When, in seconds by the clock of its node; failures of one node are compared by it.
     """
 
-    exitcode: int
     message: str = ""
     at_s: float = 0.0
 
 
-def is_consequence(death: Death) -> bool:
-    """Return whether a failure says that a peer or the store has gone, or was never there."""
-    name = death.message.partition(":")[0].strip()
+def is_consequence(message: str) -> bool:
+    """Return whether a failure says that a peer or the store has gone, or was never there.
+
+    Args:
+        message: As in ``Symptoms``.
+    """
+    name = message.partition(":")[0].strip()
     kind = name.rpartition(".")[2]
-    text = death.message.lower()
+    text = message.lower()
     if any(each in text for each in _OWN_FAULT):
         return False
     return (
@@ -105,33 +107,36 @@ def lost_peer_in(causes: Iterable[str]) -> str:
         (
             each
             for each in causes
-            if any(name in each.lower() for name in _LIBRARIES) and is_consequence(Death(1, each))
+            if any(name in each.lower() for name in _LIBRARIES) and is_consequence(each)
         ),
         "",
     )
 
 
-def root_of(deaths: Mapping[int, Death], named: int | None = None) -> int:
+def root_of(failures: Mapping[int, Symptoms], named: int | None = None) -> int:
     """Return the rank whose failure is the root cause.
 
     Args:
-        deaths: At least one failure, by rank, all of one node.
+        failures: At least one, by rank, all of one node.
         named: The rank that the round's verdict names. It stays the root cause, whichever failed
             earlier by a later look, unless it failed as a consequence and a cause is known now.
     """
-    causes = {rank: death for rank, death in deaths.items() if not is_consequence(death)}
-    among = causes or deaths
+    causes = {rank: each for rank, each in failures.items() if not is_consequence(each.message)}
+    among = causes or failures
     return min(among, key=lambda rank: (rank != named, among[rank].at_s))
 
 
-def in_order(deaths: Mapping[int, Death], named: int | None = None) -> Sequence[int]:
+def in_order(failures: Mapping[int, Symptoms], named: int | None = None) -> Sequence[int]:
     """Return the ranks with the root cause first, then other causes, then consequences.
 
     Args:
-        deaths: Failures by rank, all of one node.
+        failures: By rank, all of one node.
         named: As in ``root_of``.
     """
-    first = root_of(deaths, named) if deaths else None
-    return sorted(
-        deaths, key=lambda rank: (rank != first, is_consequence(deaths[rank]), deaths[rank].at_s)
-    )
+    first = root_of(failures, named) if failures else None
+
+    def place(rank: int) -> tuple[bool, bool, float]:
+        message, at_s = failures[rank]
+        return rank != first, is_consequence(message), at_s
+
+    return sorted(failures, key=place)

@@ -53,9 +53,9 @@ class RankOutcome(NamedTuple):
         """Whether it failed because another rank, or a store, had gone."""
         if self.state is not RankState.FAILED:
             return False
-        from .cause import Death, is_consequence  # failures only
+        from .cause import is_consequence  # failures only
 
-        return is_consequence(Death(self.exitcode or 0, self.words))
+        return is_consequence(self.words)
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as JSON values."""

@@ -1,7 +1,7 @@
 """Which failure ended a job: histories, and the rank that a person wants to hear of first."""
 
 import pytest
-from elrun.agent.failures.cause import Death, in_order, is_consequence, lost_peer_in, root_of
+from elrun.agent.failures.cause import Symptoms, in_order, is_consequence, lost_peer_in, root_of
 
 CLOSED = (
     "RuntimeError: [/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:553] Connection closed by "
@@ -52,7 +52,7 @@ NCCL_USAGE = "DistBackendError: NCCL error in: ProcessGroupNCCL.cpp:77, invalid 
 )
 def test_a_word_about_a_peer_is_a_consequence(message):
     """Its end, or its absence, is somebody else's doing."""
-    assert is_consequence(Death(1, message))
+    assert is_consequence(message)
 
 
 @pytest.mark.parametrize(
@@ -68,34 +68,34 @@ def test_a_word_about_a_peer_is_a_consequence(message):
 )
 def test_whatever_else_ends_a_worker_is_a_cause(message):
     """Also a network's error that is this worker's own, and an end without a word."""
-    assert not is_consequence(Death(1, message))
+    assert not is_consequence(message)
 
 
 HISTORIES = {
-    "one failure": ([Death(3)], [0]),
-    "the first of two": ([Death(1, VALUE, 0.05), Death(1, VALUE, 0.0)], [1, 0]),
-    "a peer that was gone first": ([Death(1, CLOSED, 0.0), Death(1, VALUE, 0.9)], [1, 0]),
+    "one failure": ([Symptoms()], [0]),
+    "the first of two": ([Symptoms(VALUE, 0.05), Symptoms(VALUE, 0.0)], [1, 0]),
+    "a peer that was gone first": ([Symptoms(CLOSED, 0.0), Symptoms(VALUE, 0.9)], [1, 0]),
     "two peers, one cause": (
-        [Death(1, CLOSED, 0.0), Death(1, RESET, 0.1), Death(1, VALUE, 0.2)],
+        [Symptoms(CLOSED, 0.0), Symptoms(RESET, 0.1), Symptoms(VALUE, 0.2)],
         [2, 0, 1],
     ),
     "a second cause": (
-        [Death(1, CLOSED, 0.0), Death(1, VALUE, 0.4), Death(1, CUDA, 0.2)],
+        [Symptoms(CLOSED, 0.0), Symptoms(VALUE, 0.4), Symptoms(CUDA, 0.2)],
         [2, 1, 0],
     ),
-    "a signal and its peers": ([Death(1, RESET, 0.0), Death(-9, "", 0.1)], [1, 0]),
-    "an exit without a word": ([Death(1, STORE, 0.0), Death(7, "", 0.3)], [1, 0]),
-    "nothing but consequences": ([Death(1, WAITED, 0.3), Death(1, CLOSED, 0.1)], [1, 0]),
-    "a watchdog's abort": ([Death(-6, WATCHDOG, 0.0), Death(1, VALUE, 5.0)], [1, 0]),
-    "a port in use": ([Death(1, IN_USE, 0.2), Death(1, STORE, 0.1)], [0, 1]),
+    "a signal and its peers": ([Symptoms(RESET, 0.0), Symptoms("", 0.1)], [1, 0]),
+    "an exit without a word": ([Symptoms(STORE, 0.0), Symptoms("", 0.3)], [1, 0]),
+    "nothing but consequences": ([Symptoms(WAITED, 0.3), Symptoms(CLOSED, 0.1)], [1, 0]),
+    "a watchdog's abort": ([Symptoms(WATCHDOG, 0.0), Symptoms(VALUE, 5.0)], [1, 0]),
+    "a port in use": ([Symptoms(IN_USE, 0.2), Symptoms(STORE, 0.1)], [0, 1]),
 }
 
 
 @pytest.mark.parametrize("name", HISTORIES)
 def test_the_cause_comes_before_its_consequences(name):
     """The earliest failure that is none, then other causes, then consequences, as they came."""
-    deaths, order = HISTORIES[name]
-    by_rank = dict(enumerate(deaths))
+    failures, order = HISTORIES[name]
+    by_rank = dict(enumerate(failures))
 
     assert (order[0], order) == (root_of(by_rank), list(in_order(by_rank)))
 
@@ -107,12 +107,12 @@ def test_a_node_without_a_failure_of_its_own_has_no_order():
 
 def test_the_rank_that_others_were_told_of_stays_first():
     """A later look at the clock names no other rank; a cause still goes before a consequence."""
-    deaths = {0: Death(1, "ValueError: a", 2.0), 1: Death(1, "ValueError: b", 1.0)}
-    gone = {0: Death(1, "RuntimeError: Connection closed by peer", 1.0), 1: deaths[0]}
+    failures = {0: Symptoms("ValueError: a", 2.0), 1: Symptoms("ValueError: b", 1.0)}
+    gone = {0: Symptoms("RuntimeError: Connection closed by peer", 1.0), 1: failures[0]}
 
-    assert [[1, 0], [0, 1]] == [list(in_order(deaths)), list(in_order(deaths, 0))]
+    assert [[1, 0], [0, 1]] == [list(in_order(failures)), list(in_order(failures, 0))]
     assert [1, 0] == list(in_order(gone, 0))
-    assert [1, 0] == list(in_order(deaths, 7))
+    assert [1, 0] == list(in_order(failures, 7))
 
 
 GLOO = "RuntimeError: [gloo/transport/tcp/pair.cc:537] Read error: Connection reset by peer"
