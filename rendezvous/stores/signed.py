@@ -29,7 +29,7 @@ from ..light_typing import cast
 from ..logs import Log
 from ..protocol.keys import UNSURE_BEAT, is_beat, may_count
 from ..threads import start_daemon
-from .store import Store, Told, Watcher, Will, exchange, leave_will
+from .store import Store, Told, WatchableStore, Will, exchange, leave_will
 
 log = Log(__name__)
 
@@ -204,8 +204,8 @@ class WatchedSignedStore(SignedStore):
     """A store for those who know a secret, with waits that need no thread of their own."""
 
     def watch(self, keys: Sequence[str], hear: Callable[[Told], None]) -> Callable[[], bool]:
-        """Call ``hear`` once every key has a signed value; see ``store.Watcher``."""
-        return _Wait(self, cast("Watcher", self._store), keys, hear).take_back
+        """Call ``hear`` once every key has a signed value; see ``store.WatchableStore``."""
+        return _Wait(self, cast("WatchableStore", self._store), keys, hear).take_back
 
 
 class _Wait:
@@ -214,7 +214,7 @@ class _Wait:
     def __init__(
         self,
         store: SignedStore,
-        watcher: Watcher,
+        watcher: WatchableStore,
         keys: Sequence[str],
         hear: Callable[[Told], None],
     ) -> None:

@@ -8,8 +8,8 @@ again. ``ValueError`` means that the caller's value is larger than the store tak
 
 The functions ``exchange``, ``leave_will``, ``watch`` and ``read_by`` take any store. A store that
 can do more has methods of these names: it writes and reads in one request, carries wills out, has
-waits that need no thread (``Watcher``), or reads by its user's thread. The functions look for the
-name, since ``isinstance`` of a protocol looks for 30 to 80 µs.
+waits that need no thread (``WatchableStore``), or reads by its user's thread. The functions look
+for the name, since ``isinstance`` of a protocol looks for 30 to 80 µs.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ Told = list[bytes] | BaseException | None
 """The values, or why there will be none; None: the time was over first."""
 
 
-class Watcher(Protocol):
+class WatchableStore(Protocol):
     """A store whose waits need no thread of their own."""
 
     def watch(self, keys: Sequence[str], hear: Callable[[Told], None]) -> Callable[[], bool]:
@@ -177,7 +177,7 @@ def watch(
             hear(store.wait(keys, timeout_s))
             return None
         if hasattr(store, "watch"):
-            return cast("Watcher", store).watch(keys, hear)
+            return cast("WatchableStore", store).watch(keys, hear)
     except RendezvousError as error:
         hear(error)
         return None

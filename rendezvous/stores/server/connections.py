@@ -16,7 +16,7 @@ from .channel import Channel, TlsError
 from .entrance import Entrance, Nonce
 from .foreigners import Foreigners
 from .frames import MAX_FRAME_BYTES, RequestError, WireError
-from .guests import Admitted, Guests, Limits
+from .guests import Admitted, ClientLimits, Guests
 from .hello import (
     MAX_HELLO_BYTES,
     UNKNOWN_SESSION,
@@ -51,7 +51,7 @@ class Connections:
         entrance: Entrance,
         mark: str,
         name: str,
-        limits: Limits,
+        limits: ClientLimits,
         selector: selectors.BaseSelector,
         clock: Callable[[], float],
         on_change: Callable[[], None],

@@ -6,7 +6,7 @@ from ...named_tuple import NamedTuple
 from .hello import OTHER_RUN, Hello, Refusal
 
 
-class Limits(NamedTuple):
+class ClientLimits(NamedTuple):
     """What a client may cost.
 
     Args:

@@ -12,7 +12,7 @@ from .client import StoreClient
 from .dial import shake_hands
 from .entrance import Entrance
 from .guard import Guard
-from .guests import Guests, Limits
+from .guests import ClientLimits, Guests
 from .hello import Hello, Refusal
 from .line import Line
 from .link import Link
@@ -49,7 +49,7 @@ def host_store(
     Raises:
         OSError: The system grants no thread, or no descriptor.
     """
-    limits = Limits(session_s=patience_s + _MARGIN_S, strangers=make_room_for(nodes))
+    limits = ClientLimits(session_s=patience_s + _MARGIN_S, strangers=make_room_for(nodes))
     server = StoreServer(guests, name, limits, entrance=Entrance(guard, me.run_id))
     server.start()
     try:
@@ -77,7 +77,7 @@ def make_room_for(connections: int) -> int:
     Returns:
         How many strangers may be connected, so that the agent and the nodes keep what they need.
     """
-    strangers = Limits().strangers
+    strangers = ClientLimits().strangers
     wanted = len(os.listdir("/proc/self/fd")) + _FOR_THE_AGENT + _FEWEST_STRANGERS + connections
     limit = os.sysconf("SC_OPEN_MAX")
     if limit < wanted:

@@ -20,7 +20,7 @@ from ...threads import NoThreadError, start_thread
 from .connections import Connections
 from .door import Door
 from .entrance import Entrance
-from .guests import Guests, Limits
+from .guests import ClientLimits, Guests
 from .peer import Peer
 
 # What clients without a hello get of one turn; the others among them wait for the next turn.
@@ -43,7 +43,7 @@ class StoreServer:
         self,
         guests: Guests,
         name: str,
-        limits: Limits | None = None,
+        limits: ClientLimits | None = None,
         clock: Callable[[], float] = time.monotonic,
         entrance: Entrance | None = None,
         cpu_clock: Callable[[], float] = time.thread_time,
@@ -65,7 +65,7 @@ class StoreServer:
             entrance or Entrance(),
             self.mark,
             name,
-            limits or Limits(),
+            limits or ClientLimits(),
             self._selector,
             clock,
             lambda: self._door.move(clock()),

@@ -5,7 +5,7 @@ from elrun.rendezvous.stores.server.dial import shake_hands
 from elrun.rendezvous.stores.server.entrance import Entrance
 from elrun.rendezvous.stores.server.frames import FrameReader, WireError, framed
 from elrun.rendezvous.stores.server.guard import Guard
-from elrun.rendezvous.stores.server.guests import Limits
+from elrun.rendezvous.stores.server.guests import ClientLimits
 from elrun.rendezvous.stores.server.hello import (
     Hello,
     Refusal,
@@ -50,7 +50,7 @@ def _try_server(sent, guard):
         Entrance(guard, "run"),
         "mark",
         "here",
-        Limits(),
+        ClientLimits(),
         FakeSelector(),
         lambda: 0.0,
         lambda: None,

@@ -3,7 +3,7 @@
 from elrun.rendezvous.stores.server.connections import Connections
 from elrun.rendezvous.stores.server.entrance import Entrance
 from elrun.rendezvous.stores.server.frames import FrameReader, WireError, framed, object_in
-from elrun.rendezvous.stores.server.guests import Limits
+from elrun.rendezvous.stores.server.guests import ClientLimits
 from elrun.rendezvous.stores.server.hello import Hello, write_hello
 from elrun.rendezvous.stores.server.wire import (
     Get,
@@ -17,7 +17,7 @@ from round_kit import AllGuests
 
 _RAW = b"\xff"
 _HELLO = write_hello(Hello("run", "host"))
-_LIMITS = Limits(waits=8, queued_bytes=1 << 20, held_bytes=1 << 22)
+_LIMITS = ClientLimits(waits=8, queued_bytes=1 << 20, held_bytes=1 << 22)
 
 
 def attempt(data: bytes) -> None:

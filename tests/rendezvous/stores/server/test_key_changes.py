@@ -14,7 +14,7 @@ from elrun.rendezvous.network.addresses import Endpoint
 from elrun.rendezvous.stores.server.connections import Connections
 from elrun.rendezvous.stores.server.connector import StoreConnector
 from elrun.rendezvous.stores.server.entrance import Entrance
-from elrun.rendezvous.stores.server.guests import Limits
+from elrun.rendezvous.stores.server.guests import ClientLimits
 from elrun.rendezvous.stores.server.hello import write_hello
 from round_kit import AllGuests
 from tls_kit import HERE, LONG_S, ME, guard
@@ -105,7 +105,7 @@ def test_changes_of_keys_are_read_a_few_at_a_time(config):
         its, _ = listener.accept()
     with mine, selectors.DefaultSelector() as selector:
         connections = Connections(
-            AllGuests(), Entrance(guard(**config)), "mark", "here", Limits(), selector,
+            AllGuests(), Entrance(guard(**config)), "mark", "here", ClientLimits(), selector,
             clock, lambda: None, clock,
         )  # fmt: skip
         connections.greet(its, "there")

@@ -15,7 +15,7 @@ from elrun.rendezvous.stores.server.frames import (
     content_of,
     framed,
 )
-from elrun.rendezvous.stores.server.guests import Limits
+from elrun.rendezvous.stores.server.guests import ClientLimits
 from elrun.rendezvous.stores.server.hello import (
     MAX_HELLO_BYTES,
     Hello,
@@ -45,7 +45,7 @@ MESSAGES = [
 ]
 SEALED = re.search(r"```hex\n(.*?)```", TEXT, re.DOTALL)
 ROWS = dict(re.findall(r"^\| ([a-z][^|]*?) \| (\d+) \|$", TEXT, re.MULTILINE))
-LIMITS = Limits()
+LIMITS = ClientLimits()
 
 
 def rewritten(message):

@@ -19,7 +19,7 @@ from elrun.rendezvous.stores.server.answers import Answers
 from elrun.rendezvous.stores.server.connector import StoreConnector
 from elrun.rendezvous.stores.server.dial import Target, dial, shake_hands
 from elrun.rendezvous.stores.server.frames import MAX_COMMAS, FrameReader, write_frame
-from elrun.rendezvous.stores.server.guests import Limits
+from elrun.rendezvous.stores.server.guests import ClientLimits
 from elrun.rendezvous.stores.server.hello import Hello, Refusal, write_hello
 from elrun.rendezvous.stores.server.sessions import MOST_OUTCOMES, Sessions
 from elrun.rendezvous.stores.server.table import StoreTable, TableError
@@ -134,7 +134,7 @@ def test_the_host_raises_its_limit_of_open_files(hard, nodes, least, is_told):
 
 def test_more_clients_than_a_server_takes_are_refused_in_words(open_server):
     """Those who are there go on."""
-    server = open_server(limits=Limits(clients=2))
+    server = open_server(limits=ClientLimits(clients=2))
     first, second = server.client(), server.client()
     with server.dial() as late:
         answer = shake_hands(late, HELLO, LONG_S)
@@ -147,7 +147,7 @@ def test_more_clients_than_a_server_takes_are_refused_in_words(open_server):
 
 def test_parts_of_frames_are_held_up_to_a_bound(open_server):
     """Clients that begin large frames and never end them: the one with the most is let go."""
-    server = open_server(limits=Limits(held_bytes=4 << 20))
+    server = open_server(limits=ClientLimits(held_bytes=4 << 20))
     good = server.client()
     bad = [server.welcomed() for _ in range(3)]
     for number, connection in enumerate(bad):
@@ -361,7 +361,7 @@ def test_a_client_that_is_stopped_holds_nobody_up(server):
 
 def test_a_hello_that_comes_in_drops_has_its_time(open_server):
     """Slowloris: each byte is in time, and all of them are not."""
-    server = open_server(limits=Limits(hello_s=0.2))
+    server = open_server(limits=ClientLimits(hello_s=0.2))
     connection = server.dial()
     hello = write_hello(HELLO)
     sent = 0

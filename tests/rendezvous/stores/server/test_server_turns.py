@@ -11,7 +11,7 @@ import pytest
 from elrun.rendezvous.stores.server.connections import Connections
 from elrun.rendezvous.stores.server.entrance import Entrance
 from elrun.rendezvous.stores.server.frames import MAX_FRAME_BYTES, FrameReader, write_frame
-from elrun.rendezvous.stores.server.guests import Limits
+from elrun.rendezvous.stores.server.guests import ClientLimits
 from elrun.rendezvous.stores.server.hello import write_hello
 from elrun.rendezvous.stores.server.server import StoreServer
 from elrun.rendezvous.stores.server.table import StoreTable
@@ -38,7 +38,7 @@ def _connections():
     ticks = itertools.count()
     with selectors.DefaultSelector() as selector:
         connections = Connections(
-            AllGuests(), Entrance(), "mark", "here", Limits(), selector,
+            AllGuests(), Entrance(), "mark", "here", ClientLimits(), selector,
             lambda: 0.005 * next(ticks), lambda: None,
         )  # fmt: skip
         yield connections
@@ -304,7 +304,9 @@ def test_those_whose_turns_take_long_take_turns():
 def test_strangers_get_a_part_of_a_turn():
     """As each may make the server compute for 2 ms; by the clock of this test it is 5 or more."""
     ticks = itertools.count()
-    server = StoreServer(AllGuests(), "here", Limits(hello_s=1e6), lambda: 0.005 * next(ticks))
+    server = StoreServer(
+        AllGuests(), "here", ClientLimits(hello_s=1e6), lambda: 0.005 * next(ticks)
+    )
     clients, heard = [], []
     for _ in range(12):
         mine, its = socket.socketpair()

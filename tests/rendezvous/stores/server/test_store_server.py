@@ -11,7 +11,7 @@ from elrun.rendezvous.errors import RendezvousConnectionError
 from elrun.rendezvous.stores.server.client import StoreClient
 from elrun.rendezvous.stores.server.dial import shake_hands
 from elrun.rendezvous.stores.server.frames import WireError, write_frame
-from elrun.rendezvous.stores.server.guests import Limits
+from elrun.rendezvous.stores.server.guests import ClientLimits
 from elrun.rendezvous.stores.server.hello import Refusal, write_hello
 from elrun.rendezvous.stores.server.line import Line
 from elrun.rendezvous.stores.server.link import Link
@@ -106,14 +106,14 @@ def test_another_version_is_refused_in_words(server):
 
 def test_who_says_nothing_is_let_go(open_server):
     """After the time for a hello."""
-    server = open_server(limits=Limits(hello_s=0.05))
+    server = open_server(limits=ClientLimits(hello_s=0.05))
 
     assert (True, True) == (is_closed(server.dial()), serves(server))
 
 
 def test_many_who_say_nothing_keep_nobody_out(open_server):
     """The first of them makes room."""
-    server = open_server(limits=Limits(hello_s=1000, strangers=4, chance_s=0))
+    server = open_server(limits=ClientLimits(hello_s=1000, strangers=4, chance_s=0))
     silent = [server.dial() for _ in range(12)]
 
     assert serves(server)
@@ -124,7 +124,7 @@ def test_many_who_say_nothing_keep_nobody_out(open_server):
 
 def test_who_never_reads_is_let_go(open_server):
     """What waits for it is bounded."""
-    server = open_server(limits=Limits(queued_bytes=1 << 20))
+    server = open_server(limits=ClientLimits(queued_bytes=1 << 20))
     writer = server.client()
     writer.set({"big": bytes(1 << 19)})
     lazy = server.welcomed()
@@ -139,7 +139,7 @@ def test_who_never_reads_is_let_go(open_server):
 
 def test_who_stops_reading_is_let_go(open_server):
     """However little waits for it."""
-    server = open_server(limits=Limits(stall_s=0.05))
+    server = open_server(limits=ClientLimits(stall_s=0.05))
     writer = server.client()
     writer.set({"big": bytes(1 << 20)})
     lazy, its = socket.socketpair()  # whose buffers are small
