@@ -401,6 +401,40 @@ def test_a_client_without_a_thread_lets_its_server_go(host, monkeypatch):
         host.add("n", 1)
 
 
+def test_a_connection_that_was_made_anew_without_a_thread_hears_what_it_waits_for(
+    host, monkeypatch
+):
+    """The loop's thread repeats the wait over it, and reads the answer."""
+    mine, its = socket.socketpair()
+    attempts, told, reach = [], [], known_at(host)
+
+    def redial(within_s):
+        attempts.append(within_s)
+        return Unreached("it is away") if len(attempts) < 3 else reach(within_s)
+
+    def start(thread):
+        raise RuntimeError("can't start new thread")
+
+    loop = Loop()
+    loop.enter()
+    host.add("n", 1)  # has the thread that reads for it
+    client = StoreClient(Line(Link(mine), "there", LONG_S, redial))
+    read_by(client, loop)
+    client.watch(["k"], told.append)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        its.close()
+        while len(attempts) < 3:
+            loop.turn(LONG_S)
+    host.set({"k": b"v"})
+    while not told:
+        loop.turn(LONG_S)
+    client.close()
+    loop.close()
+
+    assert ([[b"v"]], 3) == (told, len(attempts))
+
+
 def test_without_a_thread_a_connection_is_made_anew_in_short_attempts(host, monkeypatch):
     """The loop's thread makes them, and reads its other connections in between."""
     host.add("n", 1)  # has the thread that reads for it
