@@ -23,6 +23,7 @@ AT_START = {
     *("itertools", "select", "signal", "time"),
 }
 LAST_BEFORE_WORKERS = "elrun.agent.processes.command_context"
+LOADED_AFTER_A_SECOND = "elrun.agent.control.companion"
 NOTHING = "import runpy, functools, contextlib"
 START = """
 import gc
@@ -55,6 +56,24 @@ def _job(tmp_path):
     return ["--standalone", "--nproc-per-node", "2", str(script)], environ, tmp_path
 
 
+def names_from_last(lines):
+    """Yield what was loaded, the last first, without what is loaded after a second.
+
+    Nodes that start on a busy machine may meet after that only.
+    """
+    late = None  # how far its name is indented: what it has loaded stands before it, further in
+    for line in reversed(lines):
+        if "|" not in line:
+            continue
+        shown = line.rpartition("|")[2]
+        name = shown.strip()
+        depth = len(shown) - len(name)
+        if late is None or depth <= late:
+            late = depth if name == LOADED_AFTER_A_SECOND else None
+        if late is None:
+            yield name
+
+
 def imports_of(words, environ, folder):
     done = subprocess.run(
         [sys.executable, "-X", "importtime", *words],
@@ -64,7 +83,7 @@ def imports_of(words, environ, folder):
         text=True,
         check=True,
     )
-    names = [line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if "|" in line]
+    names = list(reversed([*names_from_last(done.stderr.splitlines())]))
     # A quarter of a second later an agent loads what a failure needs: on a busy machine, too.
     last = LAST_BEFORE_WORKERS
     return {*(names[: names.index(last) + 1] if last in names else names)}

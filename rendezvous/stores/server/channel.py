@@ -48,6 +48,11 @@ class Channel:
         return self._seal is not None
 
     @property
+    def is_encrypted(self) -> bool:
+        """Whether TLS protects the connection, or is about to."""
+        return self._tls is not None
+
+    @property
     def buffered(self) -> int:
         """How many bytes of a frame have come whose end has not."""
         return self._frames.buffered

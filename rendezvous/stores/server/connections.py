@@ -18,6 +18,7 @@ from .foreigners import Foreigners
 from .frames import MAX_FRAME_BYTES, RequestError, WireError
 from .guests import Admitted, ClientLimits, Guests
 from .hello import (
+    CROWDED,
     MAX_HELLO_BYTES,
     UNKNOWN_SESSION,
     Hello,
@@ -82,7 +83,7 @@ class Connections:
             name: Where it comes from, for people; empty: from this process.
         """
         if len(self._strangers) >= self._limits.strangers:
-            self._let_go(next(iter(self._strangers.values())))
+            self._crowd_out(next(iter(self._strangers.values())))
         self._count += 1
         channel = self._entrance.channel() if name else Channel()
         now = self._clock()
@@ -269,6 +270,13 @@ class Connections:
             self._send(peer, [])  # the alert of TLS
         else:
             self._let_go(peer)
+
+    def _crowd_out(self, stranger: Peer) -> None:
+        """Let a stranger go for another one; a node is told, as it shall come again."""
+        if not stranger.channel.is_encrypted:
+            stranger.channel.drop_protection()
+            self._refuse(stranger, Refusal(CROWDED, ""))
+        self._let_go(stranger)
 
     def _refuse(self, peer: Peer, refusal: Refusal) -> None:
         peer.is_leaving = True

@@ -15,6 +15,7 @@ from .channel import Channel, OtherProtectionError, TlsError
 from .frames import FrameReader, UnsealedError, WireError, object_in
 from .guard import TLS_FAILED, Guard, explained
 from .hello import (
+    CROWDED,
     MAX_HELLO_BYTES,
     Hello,
     Refusal,
@@ -96,6 +97,8 @@ def dial(
         return Unreached(_reason_of(error), is_foreign=True)
     if isinstance(answer, Refusal):
         connection.close()
+        if answer.kind == CROWDED:
+            return Unreached(answer.reason)
     return answer
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ...api.parameters import SECRET_VARIABLE, RendezvousParameters, tls_files
 from ...named_tuple import NamedTuple
 from ..signed import Secret, secret_of
-from .hello import OTHER_RUN, Refusal
+from .hello import CROWDED, OTHER_RUN, Refusal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ _REASONS = {
         "run {run!r} takes only nodes with a certificate, and this one was given none "
         f"({_HOW_TLS})"
     ),
+    CROWDED: ("so many connections come there that this node's made room before its turn had come"),
     OTHER_RUN: (
         "it is the store of another run, and ends with that run; wait for its end, or give this "
         "job an endpoint of its own (another port in --rdzv-endpoint or --master-port)"

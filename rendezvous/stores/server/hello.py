@@ -22,6 +22,8 @@ OTHER_RUN = "run"
 """The kind of refusal of a node that belongs to another run."""
 UNKNOWN_SESSION = "session"
 """The kind of refusal of a client that wants to go on with a session that the server hasn't."""
+CROWDED = "crowded"
+"""The kind of refusal of a connection that made room before it had introduced itself."""
 
 _MAX_RANK = (1 << 31) - 1
 _LONGEST_RUN_NAME = 512

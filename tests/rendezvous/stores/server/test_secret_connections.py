@@ -1,5 +1,6 @@
 """Connections that a secret protects: real sockets, true nodes, and strangers between them."""
 
+import contextlib
 import os
 import socket
 import subprocess
@@ -356,13 +357,12 @@ while os.getppid() == int(sys.argv[3]):
 def test_thousands_of_strangers_keep_no_node_out(places, host, first):
     """They hold on to their connections, and take more and more of them."""
     command = [sys.executable, "-c", FLOOD, str(host.port), first, str(os.getpid())]
-    floods = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(2)]
-    for flood in floods:
-        assert b"begun\n" == flood.stdout.readline()
-    counts = [places.reach(host.port, OURS).add("n", 1) for _ in range(4)]
-    for flood in floods:
-        flood.kill()
-        flood.communicate()
+    with contextlib.ExitStack() as floods:
+        for _ in range(2):
+            flood = floods.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE))
+            floods.callback(flood.kill)
+            assert b"begun\n" == flood.stdout.readline()
+        counts = [places.reach(host.port, OURS).add("n", 1) for _ in range(4)]
 
     assert [1, 2, 3, 4] == counts
 

@@ -8,8 +8,9 @@ import threading
 
 import pytest
 from elrun.rendezvous.errors import RendezvousConnectionError
+from elrun.rendezvous.network.addresses import Endpoint
 from elrun.rendezvous.stores.server.client import StoreClient
-from elrun.rendezvous.stores.server.dial import shake_hands
+from elrun.rendezvous.stores.server.dial import Target, Unreached, dial, shake_hands
 from elrun.rendezvous.stores.server.frames import WireError, write_frame
 from elrun.rendezvous.stores.server.guests import ClientLimits
 from elrun.rendezvous.stores.server.hello import Refusal, write_hello
@@ -120,6 +121,35 @@ def test_many_who_say_nothing_keep_nobody_out(open_server):
     assert [True] * 8 == [is_closed(connection) for connection in silent[:8]]
     for connection in silent[8:]:
         connection.close()
+
+
+def test_a_node_that_makes_room_for_strangers_comes_again(open_server):
+    """It would take a store of its job for another program, and give up after ten seconds."""
+    server = open_server(limits=ClientLimits(hello_s=1000, strangers=1, chance_s=0))
+    node = server.dial()
+    stranger = server.dial()
+    told = node.recv(4096)
+    listener = socket.create_server(("127.0.0.1", 0))
+    answering = threading.Thread(target=answer_one, args=(listener, told))
+    answering.start()
+    answer = dial(Target(Endpoint("127.0.0.1", listener.getsockname()[1])), HELLO, LONG_S, LONG_S)
+    answering.join()
+
+    assert (
+        Unreached(
+            "so many connections come there that this node's made room before its turn had come"
+        )
+        == answer
+    )
+    for each in (node, stranger, listener):
+        each.close()
+
+
+def answer_one(listener, data):
+    connection, _ = listener.accept()
+    with connection:
+        connection.recv(4096)
+        connection.sendall(data)
 
 
 def test_who_never_reads_is_let_go(open_server):
