@@ -89,6 +89,26 @@ def test_byte_code_of_an_older_source_is_made_anew(folder, change):
     assert (2 if change == "time" else 22) == length_in(folder)
 
 
+def test_byte_code_that_was_made_elsewhere_tells_of_the_place_where_it_is(folder, monkeypatch):
+    """``pip install --target`` compiles in a folder of its own: a traceback would name that."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    path = folder / "plank.py"
+    py_compile.compile(str(path), dfile="/elsewhere/plank.py", doraise=True)
+
+    code = OwnModules().find_spec("elrun.plank", [str(folder)]).loader.get_code("elrun.plank")
+
+    assert str(path) == code.co_filename
+
+
+def test_byte_code_of_which_a_part_is_read_is_read_again(folder, monkeypatch):
+    """A file system may give less than it is asked for."""
+    py_compile.compile(str(folder / "plank.py"), doraise=True)
+    real = os.read
+    monkeypatch.setattr(os, "read", lambda fd, size: real(fd, min(size, 20)))
+
+    assert 1 == length_in(folder)
+
+
 def test_byte_code_of_another_interpreter_is_made_anew(folder):
     """Its first bytes say whose it is."""
     compiled = py_compile.compile(str(folder / "plank.py"), doraise=True)

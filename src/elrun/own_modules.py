@@ -4,15 +4,15 @@ A start imports a hundred modules of elrun's, and the search for one takes as lo
 finders are asked one after the other, each folder is listed, and each name is tried with the
 endings of libraries first. This finder looks where a module of elrun's is, and reads its byte code.
 It leaves to the others what it does not find, and to the standard loader what is not compiled.
+To import ``importlib.util`` for that would be a twentieth of a start.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from _frozen_importlib_external import MAGIC_NUMBER  # `importlib.util` is a twentieth of a start
+from _frozen_importlib_external import MAGIC_NUMBER, _compile_bytecode  # type: ignore[attr-defined]
 from importlib.machinery import BuiltinImporter, ModuleSpec, SourceFileLoader
-from marshal import loads
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,7 +53,12 @@ class _OwnLoader(SourceFileLoader):
             return super().get_code(fullname)
         if content[:_HEADER] != self._header or len(content) == _MOST_BYTES:
             return super().get_code(fullname)
-        code: CodeType = loads(memoryview(content)[_HEADER:])  # noqa: S302  as `import` does
+        try:  # it names the code after the source, which may have been compiled elsewhere
+            code: CodeType = _compile_bytecode(
+                memoryview(content)[_HEADER:], fullname, self._compiled, self.path
+            )
+        except EOFError:  # the file system gave less than all
+            return super().get_code(fullname)
         return code
 
 
