@@ -16,9 +16,9 @@ LONG_S = 30
 class Listening:
     """A server that listens at a port of its own."""
 
-    def __init__(self, guests=None, limits=None):
+    def __init__(self, guests=None, limits=None, entrance=None):
         self.guests = guests or AllGuests()
-        self.server = StoreServer(self.guests, "here", limits)
+        self.server = StoreServer(self.guests, "here", limits, entrance=entrance)
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.address = self.listener.getsockname()
         self.server.start()

@@ -48,9 +48,9 @@ class Channel:
         return self._seal is not None
 
     @property
-    def is_encrypted(self) -> bool:
-        """Whether TLS protects the connection, or is about to."""
-        return self._tls is not None
+    def has_begun_tls(self) -> bool:
+        """Whether the other side has begun with TLS, and takes nothing in plain any more."""
+        return self._tls is not None and self._has_heard
 
     @property
     def buffered(self) -> int:

@@ -273,7 +273,7 @@ class Connections:
 
     def _crowd_out(self, stranger: Peer) -> None:
         """Let a stranger go for another one; a node is told, as it shall come again."""
-        if not stranger.channel.is_encrypted:
+        if not stranger.channel.has_begun_tls:
             stranger.channel.drop_protection()
             self._refuse(stranger, Refusal(CROWDED, ""))
         self._let_go(stranger)

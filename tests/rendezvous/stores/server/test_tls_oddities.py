@@ -11,6 +11,9 @@ import pytest
 from certificate_kit import Authority, needs_openssl
 from elrun.rendezvous.network.addresses import Endpoint
 from elrun.rendezvous.stores.server.connector import StoreConnector
+from elrun.rendezvous.stores.server.dial import Unreached
+from elrun.rendezvous.stores.server.entrance import Entrance
+from elrun.rendezvous.stores.server.guests import ClientLimits
 from elrun.rendezvous.stores.server.hello import write_hello
 from elrun.rendezvous.stores.server.link import Link
 from tls_kit import HERE, LONG_S, ME, greet, guard
@@ -65,6 +68,33 @@ def test_handshakes_that_stop_at_each_byte_keep_no_node_out(host, port, config):
 
         assert isinstance(answer, Link)
         assert 1 == host.add("n", 1)
+
+
+def test_a_node_that_makes_room_before_its_tls_was_heard_comes_again(open_server, config):
+    """It has begun by then; the host has read nothing of that, and says why in plain."""
+    entrance = Entrance(guard(**config), "job")
+    limits = ClientLimits(hello_s=1000, strangers=1, chance_s=0)
+    server = open_server(limits=limits, entrance=entrance)
+    node = server.dial()
+    stranger = server.dial()
+    told = node.recv(4096)
+    with socket.create_server((HERE, 0)) as listener:
+        answering = threading.Thread(target=answer_one, args=(listener, told))
+        answering.start()
+        answer = greet(listener.getsockname()[1], guard(**config))
+        answering.join()
+    node.close()
+    stranger.close()
+
+    assert isinstance(answer, Unreached)
+    assert ("so many connections come", False) == (answer.reason[:24], answer.is_foreign)
+
+
+def answer_one(listener, data):
+    connection, _ = listener.accept()
+    with connection:
+        connection.recv(4096)
+        connection.sendall(data)
 
 
 def test_handshakes_that_stop_at_each_byte_of_the_client_s_certificate_keep_no_node_out(
