@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import time
 
 from ...rendezvous.threads import Call
 from ..failures.failure import ERROR_FILE_VARIABLE
 from ..system.wakeup import Wakeup
-from .directories import PATIENCE_S, tell_of_a_hang
+from .directories import PATIENCE_S, remove_needless, tell_of_a_hang
 from .specs import DefaultLogsSpecs, LogsDest, LogsSpecs
 
 TYPE_CHECKING = False
@@ -72,8 +73,11 @@ class _Making:
         return MadeFolders(call.result())
 
     def leave(self) -> None:
-        """Wait for a moment: the job's end removes folders, and none may be made after that."""
-        self._call.wait(_LEAVE_S)
+        """Remove them, once they are made, and wait for a moment: none may be made after that."""
+        if self._call.wait(_LEAVE_S):
+            files = [env.get(ERROR_FILE_VARIABLE, "") for env in self.envs.values()]
+            for attempt_dir in {os.path.dirname(os.path.dirname(each)) for each in files if each}:
+                remove_needless(attempt_dir)
 
 
 class AttemptFolders:
@@ -125,7 +129,7 @@ class AttemptFolders:
         return folders
 
     def leave(self) -> None:
-        """Wait a little for those that are being made for an attempt that does not come."""
+        """Remove those of an attempt that does not come, and wait a little until they are made."""
         if self._early is not None:
             self._early.leave()
 

@@ -160,3 +160,17 @@ def test_nothing_is_left_of_folders_for_an_attempt_that_does_not_come(tmp_path, 
 
     assert ("", []) == (left, list(tmp_path.iterdir()))
     wakeup.close()
+
+
+def test_folders_in_a_user_s_own_that_no_attempt_came_to_are_removed(tmp_path):
+    """They would show an attempt that never was."""
+    wakeup = Wakeup()
+    folders = AttemptFolders(DefaultLogsSpecs(str(tmp_path)), wakeup)
+    folders.make(environments(0), wakeup_is_awaited)
+    folders.begin(environments(0))
+
+    folders.leave()
+
+    (run_dir,) = tmp_path.iterdir()
+    assert ["attempt_0"] == [each.name for each in run_dir.iterdir()]
+    wakeup.close()
