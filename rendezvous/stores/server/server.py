@@ -145,30 +145,41 @@ class StoreServer:
         dues = [self._connections.changes_in_s(now), self._door.changes_in_s(now)]
         due_in_s = min((max(0.0, each) for each in dues if each is not None), default=None)
         costly = dict.fromkeys(self._connections.unread.values(), selectors.EVENT_READ)
-        strangers_s = 0.0
+        strangers: dict[Peer, int] = {}
+        somebody_comes = False
         for key, events in self._selector.select(0.0 if costly or has_work else due_in_s):
             if key.data is None:
-                self._accept() if self._door.is_at(key.fileobj) else self._obey()
+                if self._door.is_at(key.fileobj):
+                    somebody_comes = True
+                else:
+                    self._obey()
             elif key.data.is_costly:
                 costly[key.data] = costly.get(key.data, 0) | events
             elif key.data.session is not None:
                 self._connections.attend(key.data, events)
-            elif strangers_s < _STRANGERS_S:
-                began_at = self._clock()
-                self._connections.attend(key.data, events)
-                strangers_s += self._clock() - began_at
-        if costly:
-            self._attend(costly)
+            else:
+                strangers[key.data] = events
+        unattended = self._attend(strangers, _STRANGERS_S)
+        # More strangers would take the place of those that have spoken and were not heard yet.
+        if somebody_comes and all(peer.first_bytes for peer in unattended):
+            self._accept()
+        self._attend(costly, _COSTLY_S)
 
-    def _attend(self, costly: Mapping[Peer, int]) -> None:
-        """Attend to costly clients for a moment, those first that have waited for the longest."""
+    def _attend(self, peers: Mapping[Peer, int], for_s: float) -> list[Peer]:
+        """Attend to some for a moment, those first that have waited for the longest.
+
+        Returns:
+            The others.
+        """
         now = self._clock()
-        ends_at = now + _COSTLY_S
-        for peer in sorted(costly, key=lambda each: each.attended_at):
-            self._connections.attend(peer, costly[peer])
+        ends_at = now + for_s
+        in_order = sorted(peers, key=lambda each: each.attended_at)
+        for count, peer in enumerate(in_order, 1):
+            self._connections.attend(peer, peers[peer])
             peer.attended_at, now = now, self._clock()
             if now >= ends_at:
-                break
+                return in_order[count:]
+        return []
 
     def _accept(self) -> None:
         now = self._clock()

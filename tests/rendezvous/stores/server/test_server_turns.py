@@ -325,6 +325,65 @@ def test_strangers_get_a_part_of_a_turn():
     assert 12 == heard[-1]
 
 
+def test_a_stranger_that_speaks_all_the_time_keeps_no_other_from_being_heard():
+    """Whoever has waited for the longest is first."""
+    ticks = itertools.count()
+    server = StoreServer(
+        AllGuests(), "here", ClientLimits(hello_s=1e6), lambda: 0.005 * next(ticks)
+    )
+    clients, hello = [], write_hello(HELLO)
+    for _ in range(12):
+        mine, its = socket.socketpair()
+        server._connections.greet(its, "there")
+        mine.sendall(hello[:1])
+        clients.append(mine)
+    peers = [*server._connections._peers.values()]
+    for number in range(1, 12):
+        server._turn()
+        for client in clients[:6]:
+            client.sendall(hello[number : number + 1])
+    heard = [peer.first_bytes != b"" for peer in peers]
+    server._release()
+    for client in clients:
+        client.close()
+
+    assert [True] * 12 == heard
+
+
+def test_no_stranger_is_accepted_before_those_who_wait_are_heard():
+    """They would make room for it, and a node among them would not have had its turn."""
+    ticks = itertools.count()
+    server = StoreServer(
+        AllGuests(), "here", ClientLimits(hello_s=1e6), lambda: 0.005 * next(ticks)
+    )
+    clients, seen = [], []
+    for _ in range(12):
+        mine, its = socket.socketpair()
+        server._connections.greet(its, "there")
+        mine.sendall(b"\0")
+        clients.append(mine)
+    peers = [*server._connections._peers.values()]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setblocking(False)
+        server._door.set_listener(listener, 0.0)
+        while len(seen) < 12:
+            for _ in range(4):
+                clients.append(socket.create_connection(listener.getsockname(), LONG_S))
+            server._turn()
+            unheard = sum(peer.first_bytes == b"" for peer in peers)
+            seen.append((unheard, len(server._connections._peers) - len(peers)))
+    server._release()
+    for client in clients:
+        client.close()
+
+    assert [] == [
+        (unheard, after - before)
+        for (_, before), (unheard, after) in itertools.pairwise(seen)
+        if unheard and after > before
+    ]
+    assert (0, True) == (seen[-1][0], seen[-1][1] > 0)
+
+
 def test_a_client_that_is_quick_again_is_like_others(connections, client):
     """It may have asked for much once."""
     peer = peer_of(connections)
