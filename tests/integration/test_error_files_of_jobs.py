@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import stat
 import sys
 
 import pytest
@@ -225,3 +226,5 @@ raise ValueError("no such shard")
     assert " failed: ValueError: no such shard; restarting all workers" in err
     head = err.partition("elrun: script.py failed: ")[2].partition("\n\n")[0]
     assert "ValueError: no such shard" in head
+    (made_again,) = (tmp_path / "logs").glob("*/attempt_1/0")
+    assert 0o700 == stat.S_IMODE(made_again.stat().st_mode)

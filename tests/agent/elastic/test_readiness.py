@@ -105,6 +105,9 @@ def test_what_nobody_waits_for_is_done_in_each_attempt_that_lives_for_a_moment()
         afterwards.tick()
         afterwards.tick()
         afterwards.end_attempt()
+        world.now += LIVED_S
+        afterwards.tick()
+        world.now -= LIVED_S
     begun_at = 100.0 + LIVED_S / 2
 
     assert [begun_at + LIVED_S, begun_at + 2 * LIVED_S] == done
