@@ -109,6 +109,15 @@ def test_byte_code_of_which_a_part_is_read_is_read_again(folder, monkeypatch):
     assert 1 == length_in(folder)
 
 
+def test_byte_code_of_more_than_a_megabyte_is_read_whole(folder):
+    """No module of elrun's has so much today."""
+    source = folder / "plank.py"
+    source.write_text(f"TEXT = {'x' * (1 << 20)!r}\nLENGTH = 1\n")
+    py_compile.compile(str(source), doraise=True)
+
+    assert 1 == length_in(folder)
+
+
 def test_byte_code_of_another_interpreter_is_made_anew(folder):
     """Its first bytes say whose it is."""
     compiled = py_compile.compile(str(folder / "plank.py"), doraise=True)

@@ -51,13 +51,13 @@ class _OwnLoader(SourceFileLoader):
                 os.close(fd)
         except OSError:
             return super().get_code(fullname)
-        if content[:_HEADER] != self._header or len(content) == _MOST_BYTES:
+        if content[:_HEADER] != self._header:
             return super().get_code(fullname)
         try:  # it names the code after the source, which may have been compiled elsewhere
             code: CodeType = _compile_bytecode(
                 memoryview(content)[_HEADER:], fullname, self._compiled, self.path
             )
-        except EOFError:  # the file system gave less than all
+        except EOFError:  # this was not all of it
             return super().get_code(fullname)
         return code
 
