@@ -134,17 +134,19 @@ class _KeptLoader(SourceFileLoader):
 
 
 def keep_for_later(packages: Iterable[str], but_not: Iterable[str] = ()) -> Iterator[None]:
-    """Keep the modules of packages for this process, once, ahead of what is on disk later.
+    """Keep the modules of packages for this process, ahead of what is on disk later.
+
+    What an earlier job of this process has kept stays; this one may need more.
 
     Yields:
         After each file that was read; all are kept once there is no more.
     """
-    if any(isinstance(each, KeptModules) for each in sys.meta_path):
-        return
-    kept = KeptModules()
+    before = [each for each in sys.meta_path if isinstance(each, KeptModules)]
+    kept = before[0] if before else KeptModules()
     yield from kept.keep(packages, but_not)
-    log.info("elrun's modules are kept as they are on disk now")
-    sys.meta_path.insert(0, kept)
+    if not before:
+        log.info("elrun's modules are kept as they are on disk now")
+        sys.meta_path.insert(0, kept)
 
 
 def _folders_of(package: str) -> list[str]:

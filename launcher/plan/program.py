@@ -90,9 +90,11 @@ def _check_program(given: Given, environment: Environment) -> None:
         raise Refusal("SCRIPT is empty; say what to run")
     if given["run_path"]:
         check_script(script, environment.search_path)
+        _check_descriptor(script, f"leave {given.said('run_path')} out, and ")
         return
     if given["no_python"]:
         check_program(script, environment.search_path)
+        _check_descriptor(script, f"leave {given.said('no_python')} out, and ")
         return
     if "PYTHON_EXEC" in environment.variables:
         check_program(environment.python, environment.search_path, said="PYTHON_EXEC=")
@@ -100,11 +102,15 @@ def _check_program(given: Given, environment: Environment) -> None:
         check_module(script, given.said("module"))
     elif script not in _STANDARD_INPUT:
         check_script(script, environment.search_path)
-        if script.startswith(_DESCRIPTORS) and not given["run_path"]:
-            raise Refusal(
-                f"{quoted(script)} is open in elrun alone, and workers don't inherit it; give -, "
-                "and the script on standard input"
-            )
+        _check_descriptor(script)
+
+
+def _check_descriptor(script: str, first: str = "") -> None:
+    if script.startswith(_DESCRIPTORS) or script == "/dev/stdin":
+        raise Refusal(
+            f"{quoted(script)} is open in elrun alone, and workers don't inherit it; {first}give "
+            "-, and a Python script on standard input"
+        )
 
 
 def check_script(path: str, search_path: str) -> None:

@@ -29,7 +29,7 @@ def write_record(path: str, record: str) -> None:
     try:
         fd = os.open(scratch, flags, 0o666)
     except FileNotFoundError:
-        os.makedirs(os.path.dirname(path), _ONLY_OWNER)
+        os.makedirs(os.path.dirname(path), _ONLY_OWNER, exist_ok=True)
         fd = os.open(scratch, flags, 0o666)
     try:
         rest_of_it = memoryview(record.encode("utf-8", "backslashreplace"))

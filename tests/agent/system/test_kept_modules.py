@@ -5,7 +5,7 @@ import shutil
 import sys
 
 import pytest
-from elrun.agent.system.kept_modules import KeptModules
+from elrun.agent.system.kept_modules import KeptModules, keep_for_later
 
 NAMES = ["plank", "shed", "shed.saw"]
 
@@ -129,3 +129,13 @@ def test_what_is_no_package_of_files_is_left_alone(package):
     list(kept.keep(["sys", "no_such_package_anywhere"]))
 
     assert None is kept.find_spec("no_such_package_anywhere")
+
+
+def test_a_later_job_of_the_process_keeps_what_it_needs_besides(package):
+    """The first may have left out what this one will import."""
+    _, kept = package
+    list(keep_for_later(["lumber"], ["lumber.shed"]))
+    first = kept.find_spec("lumber.shed.saw")
+    list(keep_for_later(["lumber"]))
+
+    assert (True, False) == (first is None, kept.find_spec("lumber.shed.saw") is None)

@@ -348,5 +348,26 @@ def test_a_script_that_elrun_alone_has_open_is_refused(elrun, folder):
 
     assert (
         f"{folder}/{reader} is open in elrun alone, and workers don't inherit it; "
-        "give -, and the script on standard input"
+        "give -, and a Python script on standard input"
     ) == sentence
+
+
+@pytest.mark.parametrize("option", ["--run-path", "--no-python"])
+def test_no_worker_is_given_a_file_that_elrun_alone_has_open(elrun, option, tmp_path):
+    """A forked worker ran what was left of a pipe, which is nothing, and succeeded."""
+    script = tmp_path / "x.py"
+    script.write_text("#!/bin/true\n")
+    script.chmod(0o755)
+    with script.open() as program:
+        path = f"/dev/fd/{program.fileno()}"
+        sentence = elrun.refusal(option, path)
+
+    assert (
+        f"{path} is open in elrun alone, and workers don't inherit it; leave {option} out, and "
+        "give -, and a Python script on standard input"
+    ) == sentence
+
+
+def test_a_path_to_run_is_not_that_of_standard_input(elrun):
+    """Workers have another one, which is empty."""
+    assert "leave --run-path out" in elrun.refusal("--run-path", "/dev/stdin")
