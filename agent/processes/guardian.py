@@ -241,9 +241,9 @@ def _fork_guardian(tree: ProcessTree, told: int, witnessed: Collection[int]) -> 
 
 def _witness(told: int, witnessed: Collection[int]) -> None:
     """Have Python's handler in C write each of these signals' numbers to a pipe of the agent's."""
+    signal.set_wakeup_fd(told, warn_on_full_buffer=False)  # first: a signal may come at once
     for number in witnessed:
         signal.signal(number, lambda *_: None)
-    signal.set_wakeup_fd(told, warn_on_full_buffer=False)
 
 
 def _keep_only(*kept: int) -> None:

@@ -76,6 +76,7 @@ PROVOKED = {
     "no job of yours runs on this host": "ELRUN_RUN_DIR=$PWD/none elrun status",
 }
 SHOWN_BY = {
+    "opens none at port": "tests/integration/test_causes_of_jobs.py",
     "connections are accepted there and closed without an answer": "tests/rendezvous/stores/server/test_sessions.py",
     "this one waits as a spare": "tests/integration/test_two_jobs_of_one_name.py",
     "has no v2 API": "tests/rendezvous/stores/etcd/test_etcd_stores.py",

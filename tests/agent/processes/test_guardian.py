@@ -282,6 +282,27 @@ def test_a_witness_that_was_killed_wakes_nobody():
         guardian.release()
 
 
+WITNESS = """
+import os, signal
+from elrun.agent.processes import guardian
+heard, told = os.pipe2(os.O_NONBLOCK)
+take = signal.signal
+
+def take_and_get(number, handler):
+    take(number, handler)
+    signal.raise_signal(number)
+
+signal.signal = take_and_get
+guardian._witness(told, [signal.SIGUSR1, signal.SIGUSR2])
+assert [signal.SIGUSR1, signal.SIGUSR2] == [*os.read(heard, 10)]
+"""
+
+
+def test_a_witness_misses_no_signal_that_comes_as_it_begins():
+    """A cluster's signal may come to all processes of a step in that moment."""
+    subprocess.run([sys.executable, "-c", WITNESS], check=True)
+
+
 def test_a_witness_tells_of_each_signal_that_comes_to_it():
     """Of those that it was asked for; it dies of none."""
     guardian = Guardian.start(witnessed=[signal.SIGUSR1])
