@@ -39,7 +39,7 @@ END_STEPS = {
     Step.FAIL: "fail",
     Step.LEAVE: "leave",
 }
-"""What follows the end of a round, as records call it."""
+"""The steps that an agent may take when a round has ended, by the words of reports and events."""
 
 
 def next_step(

@@ -98,7 +98,43 @@ def _compile_patterns() -> Iterator[None]:
     yield
 
 
-class Readiness(Companion):
+class _OnceLived(Companion):
+    """Has something to do once the workers of an attempt have lived for a moment.
+
+    Args:
+        clock: A monotonic clock, in seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._due_at: float | None = None
+
+    def begin_attempt(self, workers: PContext | None = None) -> None:
+        """Leave the CPUs to the workers' start."""
+        self._due_at = self._clock() + LIVED_S
+
+    def wakes(self) -> Wakes:
+        """Return when it is time, if something is to be done."""
+        if self._due_at is None:
+            return Wakes()
+        return Wakes(within_s=max(0.0, self._due_at - self._clock()))
+
+    def tick(self) -> Trouble | None:
+        """Do it, if it is time."""
+        if self._due_at is not None and self._clock() >= self._due_at and not self._has_more():
+            self._due_at = None
+        return None
+
+    def end_attempt(self) -> None:
+        """Do nothing beside the start of the next attempt: it is put off until that has begun."""
+        self._due_at = None
+
+    def _has_more(self) -> bool:
+        """Work for a moment; return whether more is to be done as soon as the loop comes back."""
+        raise NotImplementedError
+
+
+class Readiness(_OnceLived):
     """Gets ready for the failure of an attempt that lives for a moment, once.
 
     Args:
@@ -111,40 +147,24 @@ class Readiness(Companion):
         load: Callable[[], Iterator[object]] = load_for_failures,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        super().__init__(clock)
         self._steps: Iterator[object] | None = load()
-        self._clock = clock
-        self._due_at: float | None = None
 
     def begin_attempt(self, workers: PContext | None = None) -> None:
-        """Let the workers live for a moment first."""
-        self._due_at = None if self._steps is None else self._clock() + LIVED_S
+        """Let the workers live for a moment first, if something is left to load."""
+        if self._steps is not None:
+            super().begin_attempt(workers)
 
-    def wakes(self) -> Wakes:
-        """Return when it is time to load, if it is still to be done."""
-        if self._due_at is None:
-            return Wakes()
-        return Wakes(within_s=max(0.0, self._due_at - self._clock()))
-
-    def tick(self) -> Trouble | None:
-        """Load for a moment, if it is time."""
-        if self._due_at is not None and self._clock() >= self._due_at:
-            with contextlib.suppress(OSError, ImportError):  # a failure loads them, or says why
-                if self._load_for_a_moment():
-                    return None  # the loop looks at the workers, and comes back at once
-            self._due_at = self._steps = None
-        return None
-
-    def _load_for_a_moment(self) -> bool:
-        """Return whether something is left to load."""
+    def _has_more(self) -> bool:
         until = self._clock() + SLICE_S
-        return any(self._clock() >= until for _ in self._steps or ())
+        with contextlib.suppress(OSError, ImportError):  # a failure loads them, or says why
+            if any(self._clock() >= until for _ in self._steps or ()):
+                return True
+        self._steps = None
+        return False
 
-    def end_attempt(self) -> None:
-        """Get ready for nothing beside the start of the next attempt; the rest comes later."""
-        self._due_at = None
 
-
-class Afterwards(Companion):
+class Afterwards(_OnceLived):
     """Does what nobody waits for, once new workers have lived for a moment: each attempt anew.
 
     Args:
@@ -155,30 +175,12 @@ class Afterwards(Companion):
     def __init__(
         self, do: Callable[[], object], clock: Callable[[], float] = time.monotonic
     ) -> None:
+        super().__init__(clock)
         self._do = do
-        self._clock = clock
-        self._due_at: float | None = None
 
-    def begin_attempt(self, workers: PContext | None = None) -> None:
-        """Leave the CPUs to the workers' start."""
-        self._due_at = self._clock() + LIVED_S
-
-    def wakes(self) -> Wakes:
-        """Return when it is time."""
-        if self._due_at is None:
-            return Wakes()
-        return Wakes(within_s=max(0.0, self._due_at - self._clock()))
-
-    def tick(self) -> Trouble | None:
-        """Do it, if it is time."""
-        if self._due_at is not None and self._clock() >= self._due_at:
-            self._due_at = None
-            self._do()
-        return None
-
-    def end_attempt(self) -> None:
-        """Put it off until the next attempt has begun."""
-        self._due_at = None
+    def _has_more(self) -> bool:
+        self._do()
+        return False
 
 
 class Late(Companion):

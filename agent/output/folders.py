@@ -67,7 +67,7 @@ class _Making:
                 if not has_told and time.monotonic() >= deadline and not call.is_done:
                     tell_of_a_hang(self._specs.root_log_dir)
                     has_told = True
-        except BaseException:
+        except BaseException:  # a stop, too: the thread would make folders that nobody uses
             self.leave()
             raise
         return MadeFolders(call.result())

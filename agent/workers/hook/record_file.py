@@ -11,7 +11,7 @@ _WRITE_S = 5.0
 """How long the end of a process waits for a file system that does not answer."""
 
 _ONLY_OWNER = 0o700
-"""Who may look into a folder that is made again: the one that was removed may have been private."""
+"""The mode of a log folder that is made again: the removed one may have been private."""
 
 
 def write_record(path: str, record: str) -> None:

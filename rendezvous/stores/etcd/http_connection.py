@@ -85,7 +85,7 @@ class Place:
             except OSError as error:
                 connection.close()
                 failure = error
-            except BaseException:
+            except BaseException:  # of a signal's handler: the descriptor would stay open
                 connection.close()
                 raise
             else:

@@ -301,67 +301,58 @@ def test_those_whose_turns_take_long_take_turns():
     assert {*range(12)} == set().union(*turns)
 
 
-def test_strangers_get_a_part_of_a_turn():
-    """As each may make the server compute for 2 ms; by the clock of this test it is 5 or more."""
+@pytest.fixture(name="strangers")
+def _strangers():
+    """Return a server by whose clock each turn of a client takes 5 ms or more, and 12 strangers.
+
+    Each of them has sent the first byte of a hello. Who comes later is added to them.
+    """
     ticks = itertools.count()
     server = StoreServer(
         AllGuests(), "here", ClientLimits(hello_s=1e6), lambda: 0.005 * next(ticks)
     )
-    clients, heard = [], []
+    clients = []
     for _ in range(12):
         mine, its = socket.socketpair()
         server._connections.greet(its, "there")
-        mine.sendall(b"\0")
+        mine.sendall(write_hello(HELLO)[:1])
         clients.append(mine)
+    yield server, clients
+    server._release()
+    for client in clients:
+        client.close()
+
+
+def test_strangers_get_a_part_of_a_turn(strangers):
+    """As each may make the server compute for 2 ms."""
+    server, _ = strangers
+    heard = []
     peers = [*server._connections._peers.values()]
     while not heard or (heard[-1] < 12 and len(heard) < 12):
         server._turn()
         heard.append(sum(peer.first_bytes != b"" for peer in peers))
-    server._release()
-    for client in clients:
-        client.close()
 
     assert 0 < heard[0] < 6
     assert 12 == heard[-1]
 
 
-def test_a_stranger_that_speaks_all_the_time_keeps_no_other_from_being_heard():
+def test_a_stranger_that_speaks_all_the_time_keeps_no_other_from_being_heard(strangers):
     """Whoever has waited for the longest is first."""
-    ticks = itertools.count()
-    server = StoreServer(
-        AllGuests(), "here", ClientLimits(hello_s=1e6), lambda: 0.005 * next(ticks)
-    )
-    clients, hello = [], write_hello(HELLO)
-    for _ in range(12):
-        mine, its = socket.socketpair()
-        server._connections.greet(its, "there")
-        mine.sendall(hello[:1])
-        clients.append(mine)
+    server, clients = strangers
+    hello = write_hello(HELLO)
     peers = [*server._connections._peers.values()]
     for number in range(1, 12):
         server._turn()
         for client in clients[:6]:
             client.sendall(hello[number : number + 1])
-    heard = [peer.first_bytes != b"" for peer in peers]
-    server._release()
-    for client in clients:
-        client.close()
 
-    assert [True] * 12 == heard
+    assert [True] * 12 == [peer.first_bytes != b"" for peer in peers]
 
 
-def test_no_stranger_is_accepted_before_those_who_wait_are_heard():
+def test_no_stranger_is_accepted_before_those_who_wait_are_heard(strangers):
     """They would make room for it, and a node among them would not have had its turn."""
-    ticks = itertools.count()
-    server = StoreServer(
-        AllGuests(), "here", ClientLimits(hello_s=1e6), lambda: 0.005 * next(ticks)
-    )
-    clients, seen = [], []
-    for _ in range(12):
-        mine, its = socket.socketpair()
-        server._connections.greet(its, "there")
-        mine.sendall(b"\0")
-        clients.append(mine)
+    server, clients = strangers
+    seen = []
     peers = [*server._connections._peers.values()]
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.setblocking(False)
@@ -372,9 +363,6 @@ def test_no_stranger_is_accepted_before_those_who_wait_are_heard():
             server._turn()
             unheard = sum(peer.first_bytes == b"" for peer in peers)
             seen.append((unheard, len(server._connections._peers) - len(peers)))
-    server._release()
-    for client in clients:
-        client.close()
 
     assert [] == [
         (unheard, after - before)
