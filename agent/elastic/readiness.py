@@ -157,7 +157,8 @@ class Readiness(_OnceLived):
 
     def _has_more(self) -> bool:
         until = self._clock() + SLICE_S
-        with contextlib.suppress(OSError, ImportError):  # a failure loads them, or says why
+        # A failure loads them, or says why; a file may be half written while elrun is replaced.
+        with contextlib.suppress(OSError, ImportError, SyntaxError):
             if any(self._clock() >= until for _ in self._steps or ()):
                 return True
         self._steps = None

@@ -27,7 +27,7 @@ _OF_NAMES = ("TORCHELASTIC_RUN_ID", *_COUNTS)
 
 
 class MadeFolders(LogsSpecs):
-    """Returns the folders that ``make_folders`` has made, and makes none."""
+    """Returns the folders that ``AttemptFolders`` has made, and makes none."""
 
     def __init__(self, dest: LogsDest) -> None:
         super().__init__()
@@ -57,13 +57,13 @@ class _Making:
 
     def finish(self, wait: Callable[[float | None], None]) -> MadeFolders:
         """Wait until they are made; see ``AttemptFolders.make``."""
-        call, patience_s = self._call, PATIENCE_S
+        call = self._call
         deadline = time.monotonic() + PATIENCE_S
         has_told = False
         try:
             call.wait(_MOMENT_S)
             while not call.is_done:
-                wait(None if has_told else patience_s)
+                wait(None if has_told else PATIENCE_S)
                 if not has_told and time.monotonic() >= deadline and not call.is_done:
                     tell_of_a_hang(self._specs.root_log_dir)
                     has_told = True
@@ -121,12 +121,14 @@ class AttemptFolders:
             ValueError: There can be none where the user wants them.
         """
         early, self._early = self._early, None
-        folders = None if early is None else early.finish(wait)
-        if early is None or folders is None or not _are_named_alike(early.envs, envs):
-            return _Making(self._specs, envs, self._wake).finish(wait)
-        for rank, env in envs.items():
-            env[ERROR_FILE_VARIABLE] = early.envs[rank][ERROR_FILE_VARIABLE]
-        return folders
+        if early is not None:
+            folders = early.finish(wait)
+            if _are_named_alike(early.envs, envs):
+                for rank, env in envs.items():
+                    env[ERROR_FILE_VARIABLE] = early.envs[rank][ERROR_FILE_VARIABLE]
+                return folders
+            early.leave()
+        return _Making(self._specs, envs, self._wake).finish(wait)
 
     def leave(self) -> None:
         """Remove those of an attempt that does not come, and wait a little until they are made."""

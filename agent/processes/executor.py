@@ -161,8 +161,7 @@ class Executor:
             reset_handlers = held.enter_context(shielded_fork(self._handled))
             for at, fds in enumerate(copies):
                 pids.append(self._fork(programs[at], fds, orders[at].cpus, reset_handlers))
-        programs_of = zip(pids, (order.command[0] for order in orders), strict=True)
-        taken = [self._take(pid, program) for pid, program in programs_of]
+        taken = [self._take(pid, order.command[0]) for pid, order in zip(pids, orders, strict=True)]
         if are_last and self._reports_fd >= 0:
             self._close_report()
             wait_briefly([self._reports_fd], _LOADING_S)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _STANDARD_INPUT = ("-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0")
-_DESCRIPTORS = ("/dev/fd/", "/proc/self/fd/")
+_DESCRIPTORS = ("/dev/fd/", "/dev/stdin", "/proc/self/fd/")
 _OPTIONS_OF_OTHERS = ("help", "version")  # of other programs they are verbs
 _DASHES = ("\u2010", "\u2011", "\u2012", "\u2013", "\u2014", "\u2212")
 
@@ -89,12 +89,13 @@ def _check_program(given: Given, environment: Environment) -> None:
     if not script:
         raise Refusal("SCRIPT is empty; say what to run")
     if given["run_path"]:
-        check_script(script, environment.search_path)
         _check_descriptor(script, f"leave {given.said('run_path')} out, and ")
+        check_script(script, environment.search_path)
         return
     if given["no_python"]:
+        if script not in _STANDARD_INPUT:  # which a program inherits
+            _check_descriptor(script, f"leave {given.said('no_python')} out, and ")
         check_program(script, environment.search_path)
-        _check_descriptor(script, f"leave {given.said('no_python')} out, and ")
         return
     if "PYTHON_EXEC" in environment.variables:
         check_program(environment.python, environment.search_path, said="PYTHON_EXEC=")
@@ -106,7 +107,7 @@ def _check_program(given: Given, environment: Environment) -> None:
 
 
 def _check_descriptor(script: str, first: str = "") -> None:
-    if script.startswith(_DESCRIPTORS) or script == "/dev/stdin":
+    if script.startswith(_DESCRIPTORS):
         raise Refusal(
             f"{quoted(script)} is open in elrun alone, and workers don't inherit it; {first}give "
             "-, and a Python script on standard input"

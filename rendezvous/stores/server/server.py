@@ -146,11 +146,11 @@ class StoreServer:
         due_in_s = min((max(0.0, each) for each in dues if each is not None), default=None)
         costly = dict.fromkeys(self._connections.unread.values(), selectors.EVENT_READ)
         strangers: dict[Peer, int] = {}
-        somebody_comes = False
+        can_accept = False
         for key, events in self._selector.select(0.0 if costly or has_work else due_in_s):
             if key.data is None:
                 if self._door.is_at(key.fileobj):
-                    somebody_comes = True
+                    can_accept = True
                 else:
                     self._obey()
             elif key.data.is_costly:
@@ -159,9 +159,9 @@ class StoreServer:
                 self._connections.attend(key.data, events)
             else:
                 strangers[key.data] = events
-        unattended = self._attend(strangers, _STRANGERS_S)
+        deferred = self._attend(strangers, _STRANGERS_S)
         # More strangers would take the place of those that have spoken and were not heard yet.
-        if somebody_comes and all(peer.first_bytes for peer in unattended):
+        if can_accept and all(peer.first_bytes for peer in deferred):
             self._accept()
         self._attend(costly, _COSTLY_S)
 

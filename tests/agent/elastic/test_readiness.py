@@ -8,6 +8,7 @@ import sys
 from importlib.util import find_spec, resolve_name
 from pathlib import Path
 
+import pytest
 from elrun.agent.elastic.late_modules import (
     BEGUN_BY_THEN,
     BEGUN_WHOLE,
@@ -147,14 +148,17 @@ def test_nothing_is_loaded_beside_a_restart():
     assert (0, None) == (world.loads, readiness.wakes().within_s)
 
 
-def test_an_agent_without_descriptors_goes_on():
-    """A failure will load them, or say what is missing."""
+@pytest.mark.parametrize(
+    "error", [OSError(24, "Too many open files"), ImportError("gone"), SyntaxError("half of it")]
+)
+def test_an_agent_goes_on_that_can_not_load_what_a_failure_needs(error):
+    """A failure will load it, or say what is missing: files are half written in an upgrade."""
     world = World()
 
     def fail():
         world.loads += 1
         yield
-        raise OSError(24, "Too many open files")
+        raise error
 
     readiness = world.readiness(fail)
     readiness.begin_attempt()

@@ -121,8 +121,10 @@ def test_folders_that_were_begun_early_for_another_attempt_are_not_taken(tmp_pat
 
     made = made_early(DefaultLogsSpecs(str(tmp_path)), wakeup, envs)
 
+    (run_dir,) = tmp_path.iterdir()
     assert "/attempt_0.1/0/" in made.error_files[0]
     assert made.error_files[1] == envs[1]["TORCHELASTIC_ERROR_FILE"]
+    assert ["attempt_0", "attempt_0.1"] == sorted(each.name for each in run_dir.iterdir())
     wakeup.close()
 
 

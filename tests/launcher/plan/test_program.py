@@ -353,18 +353,18 @@ def test_a_script_that_elrun_alone_has_open_is_refused(elrun, folder):
 
 
 @pytest.mark.parametrize("option", ["--run-path", "--no-python"])
-def test_no_worker_is_given_a_file_that_elrun_alone_has_open(elrun, option, tmp_path):
-    """A forked worker ran what was left of a pipe, which is nothing, and succeeded."""
-    script = tmp_path / "x.py"
-    script.write_text("#!/bin/true\n")
-    script.chmod(0o755)
-    with script.open() as program:
-        path = f"/dev/fd/{program.fileno()}"
-        sentence = elrun.refusal(option, path)
+def test_no_worker_is_given_a_pipe_that_elrun_alone_has_open(elrun, option):
+    """A forked worker ran what was left of it, which is nothing, and succeeded."""
+    reader, writer = os.pipe()
+    try:
+        sentence = elrun.refusal(option, f"/dev/fd/{reader}")
+    finally:
+        os.close(reader)
+        os.close(writer)
 
     assert (
-        f"{path} is open in elrun alone, and workers don't inherit it; leave {option} out, and "
-        "give -, and a Python script on standard input"
+        f"/dev/fd/{reader} is open in elrun alone, and workers don't inherit it; leave {option} "
+        "out, and give -, and a Python script on standard input"
     ) == sentence
 
 
